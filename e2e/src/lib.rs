@@ -1,0 +1,40 @@
+//! Starts Windlass as a user starts it, and looks at it from outside: commands, HTTP, files, processes.
+
+pub mod processes;
+pub mod standalone;
+
+pub use standalone::{Standalone, StandaloneBuilder};
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// The project's folder.
+#[must_use]
+pub fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e lies below the project").to_owned()
+}
+
+/// A program of the same build as this test.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let deps = test.parent().expect("the test lies in deps");
+    deps.parent().expect("deps lies in the profile's folder").join(name)
+}
+
+/// Waits until `what` gives a value.
+///
+/// # Panics
+/// When it gives none for `limit`.
+pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,8 @@
+//! The project as a whole: its layers, and the product started as a user starts it.
+
+mod bad_input;
+mod chaos;
+mod layering;
+mod readers;
+mod stock;
+mod trades;

@@ -1,0 +1,56 @@
+//! Engines that nobody here wrote read the tables: pyiceberg and the deltalake package, installed from PyPI.
+
+use std::{path::PathBuf, process::Command};
+
+use windlass_e2e::{StandaloneBuilder, program, project};
+
+use crate::trades::{make_up, run_dag};
+
+const PACKAGES: &[&str] = &[
+    "pyiceberg[sql-postgres,pyarrow]==0.11.1",
+    "deltalake==1.6.6",
+    "psycopg2-binary",
+    "confluent-kafka[avro,schemaregistry]",
+];
+
+/// A Python with the packages, kept beside the build so that it is made once.
+fn python() -> PathBuf {
+    let folder = program("python-readers");
+    let python = folder.join("bin/python");
+    if !folder.join("complete").exists() {
+        let run = |command: &mut Command| {
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES));
+        std::fs::write(folder.join("complete"), "").unwrap();
+    }
+    python
+}
+
+#[test]
+fn pyiceberg_deltalake_and_confluent_avro_read_what_the_sink_wrote() {
+    const ROWS: usize = 30_000;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trades.csv");
+    make_up(&file, ROWS);
+    let mut standalone = StandaloneBuilder::new()
+        .env("STOCK_SOURCE", format!("replay:{}", file.display()))
+        .env("STOCK_REPLAY_SPEED", "0")
+        .start();
+    run_dag(&standalone);
+    let registry = standalone.registry_url();
+    let read = standalone.settings().command(&program("windlass")).args(["lake", "environment"]).output().unwrap();
+    let environment = String::from_utf8(read.stdout).unwrap();
+    let output = Command::new(python())
+        .arg(project().join("e2e/python/read_bronze.py"))
+        .envs(environment.lines().filter_map(|line| line.split_once('=')))
+        .env("REGISTRY", registry)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.trim(), format!("iceberg {ROWS}\ndelta {ROWS}"));
+    standalone.stop();
+}

@@ -1,0 +1,116 @@
+//! The way to an installation's databases: beside a running standalone, on a given server, or, with nothing running, on
+//! the private PostgreSQL, which is then started for the command and stopped after it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, bail};
+use daemon::{
+    home::{Home, HomeError, HomeLock},
+    postgres::{EmbeddedPostgres, Urls},
+};
+use model::{AnswerStatus, Command};
+use sqlx::PgPool;
+use store::{Hints, inbox, inbox::Withdrawal};
+use tokio::sync::OnceCell;
+
+use crate::settings::Settings;
+
+/// A leader answers within milliseconds; one that is taking over within this.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// An open way, to be closed.
+#[derive(Debug)]
+pub struct Access {
+    urls: Urls,
+    own: Option<(EmbeddedPostgres, HomeLock)>,
+    pool: OnceCell<PgPool>,
+}
+
+impl Access {
+    /// Finds or starts the databases.
+    ///
+    /// # Errors
+    /// When the home or PostgreSQL can not be used.
+    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        if let Some(urls) = settings.given_databases() {
+            return Ok(Self { urls, own: None, pool: OnceCell::new() });
+        }
+        let home = Home::open(&settings.home)?;
+        match home.lock() {
+            Ok(lock) => {
+                let postgres = EmbeddedPostgres::start(home.root()).await?;
+                Ok(Self { urls: postgres.urls().clone(), own: Some((postgres, lock)), pool: OnceCell::new() })
+            }
+            Err(HomeError::InUse { .. }) => {
+                let urls = EmbeddedPostgres::running(home.root())
+                    .await
+                    .context("a standalone holds this home, but its PostgreSQL is not up yet; try again in a moment")?;
+                Ok(Self { urls, own: None, pool: OnceCell::new() })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The state database.
+    ///
+    /// # Errors
+    /// When it can not be reached.
+    pub async fn pool(&self) -> anyhow::Result<&PgPool> {
+        let connect = || async {
+            let pool = store::open(&self.urls.state).await?;
+            store::migrate(&pool).await?;
+            Ok::<_, store::StoreError>(pool)
+        };
+        Ok(self.pool.get_or_try_init(connect).await?)
+    }
+
+    /// What `windlass-tasks` needs to know of this installation.
+    #[must_use]
+    pub fn task_environment(&self, settings: &Settings) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
+            ("WINDLASS_LAKE_DATABASE_URL", self.urls.lake.clone()),
+            ("WINDLASS_LAKE_WAREHOUSE", settings.warehouse.clone()),
+            ("SCHEMA_REGISTRY_URL", settings.registry()),
+        ])
+    }
+
+    /// Asks the leader for something and waits until it is done.
+    ///
+    /// # Errors
+    /// What the leader says against it, or that there is no leader; then nothing was changed.
+    pub async fn command(&self, command: Command) -> anyhow::Result<serde_json::Value> {
+        let pool = self.pool().await?;
+        let hints = Hints::listen(pool).await?;
+        let id = inbox::submit(pool, &command, &caller()).await?;
+        let answer = match inbox::await_answer(pool, &hints, id, ANSWER_WITHIN).await? {
+            Some(answer) => answer,
+            None => match inbox::cancel_command(pool, id).await? {
+                Withdrawal::Withdrawn => bail!("no leader answers; is `windlass standalone` running on this home?"),
+                Withdrawal::AlreadyTaken => inbox::await_answer(pool, &hints, id, ANSWER_WITHIN)
+                    .await?
+                    .context("the leader has taken the command, but does not answer")?,
+            },
+        };
+        match answer.status {
+            AnswerStatus::Done => Ok(answer.body),
+            AnswerStatus::NotFound | AnswerStatus::Conflict | AnswerStatus::Invalid => {
+                bail!("{}", answer.body["detail"].as_str().unwrap_or("the leader refused"))
+            }
+        }
+    }
+
+    /// Stops what was started for this command.
+    pub async fn close(self) {
+        if let Some(pool) = self.pool.into_inner() {
+            pool.close().await;
+        }
+        if let Some((postgres, _lock)) = self.own {
+            postgres.stop().await;
+        }
+    }
+}
+
+/// The user at the terminal, for the audit log.
+fn caller() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "cli".to_owned())
+}

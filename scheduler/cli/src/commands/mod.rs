@@ -1,0 +1,7 @@
+//! One module a group of commands.
+
+pub mod dags;
+pub mod health;
+pub mod services;
+pub mod tasks;
+pub mod watch;

@@ -1,0 +1,78 @@
+//! The command `windlass`: everything that a user or a machine starts.
+
+mod access;
+mod commands;
+mod settings;
+mod standalone;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use settings::Settings;
+
+/// A DAG scheduler with Airflow's words: one binary, one PostgreSQL, DAGs in YAML.
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process tree: private PostgreSQL, event log, leader, worker, UI.
+    Standalone,
+    /// Check the settings in the environment without starting anything.
+    CheckSettings,
+    /// Say whether the web server and the leader answer.
+    Health(commands::health::Health),
+    /// List, check and control DAGs.
+    #[command(subcommand)]
+    Dags(commands::dags::Dags),
+    /// List and control services.
+    #[command(subcommand)]
+    Services(commands::services::Services),
+    /// Query the lake: `windlass lake query "SELECT …"`, `tables`, `files TABLE`.
+    #[command(disable_help_flag = true)]
+    Lake(commands::tasks::Arguments),
+    /// Look at the event log: `windlass topics list|describe|produce|consume`.
+    #[command(disable_help_flag = true)]
+    Topics(commands::tasks::Arguments),
+    /// Run attempts for a leader of this machine; started by `standalone`.
+    #[command(hide = true)]
+    Worker,
+}
+
+fn main() -> ExitCode {
+    // The guard is forked from every worker and must stay small: no runtime, no logging, no arguments of ours.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == "guard") {
+        return daemon::guard::main(arguments);
+    }
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("windlass: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let settings = Settings::from_environment()?;
+    settings.start_logging();
+    match command {
+        Command::Standalone => standalone::run(&settings).await,
+        Command::CheckSettings => settings.check().map(|()| ExitCode::SUCCESS),
+        Command::Health(health) => commands::health::run(&settings, &health).await,
+        Command::Dags(dags) => commands::dags::run(&settings, dags).await,
+        Command::Services(services) => commands::services::run(&settings, services).await,
+        Command::Lake(arguments) => commands::tasks::run(&settings, "lake", &arguments).await,
+        Command::Topics(arguments) => commands::tasks::run(&settings, "topics", &arguments).await,
+        Command::Worker => standalone::worker::run(&settings).await,
+    }
+}

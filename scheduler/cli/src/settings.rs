@@ -1,0 +1,149 @@
+//! Settings: environment variables, all of them listed in `.env.example`, checked before anything starts.
+
+use std::{
+    env,
+    net::{Ipv4Addr, SocketAddrV4},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::{Context, bail};
+use daemon::postgres::Urls;
+use replay::StockSource;
+use tracing_subscriber::EnvFilter;
+
+/// What the environment says, with defaults filled in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `WINDLASS_HOME`.
+    pub home: PathBuf,
+    /// `WINDLASS_DAGS_FOLDER`.
+    pub dags_folder: PathBuf,
+    /// `WINDLASS_PORT`, on 127.0.0.1.
+    pub port: u16,
+    /// `WINDLASS_REGISTRY_PORT`, on 127.0.0.1.
+    pub registry_port: u16,
+    /// `WINDLASS_WORKER_SLOTS`.
+    pub worker_slots: u32,
+    /// `DATABASE_URL`: an existing server for the state.
+    pub database_url: Option<String>,
+    /// `WINDLASS_LAKE_DATABASE_URL`: an existing database for catalogue, log and registry.
+    pub lake_database_url: Option<String>,
+    /// `WINDLASS_LAKE_WAREHOUSE`.
+    pub warehouse: String,
+    /// `SCHEMA_REGISTRY_URL`, when it is set.
+    pub registry_url: Option<String>,
+}
+
+impl Settings {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When a value can not be read; the message names the variable and what it should be.
+    pub fn from_environment() -> anyhow::Result<Self> {
+        let here = env::current_dir().context("the working directory can not be told")?;
+        let home = absolute(&here, &text("WINDLASS_HOME").unwrap_or_else(|| ".windlass".to_owned()));
+        let warehouse =
+            text("WINDLASS_LAKE_WAREHOUSE").unwrap_or_else(|| format!("file://{}", home.join("lake").display()));
+        Ok(Self {
+            dags_folder: absolute(&here, &text("WINDLASS_DAGS_FOLDER").unwrap_or_else(|| "dags".to_owned())),
+            port: number("WINDLASS_PORT", 8083)?,
+            registry_port: number("WINDLASS_REGISTRY_PORT", 8081)?,
+            worker_slots: number("WINDLASS_WORKER_SLOTS", 16)?,
+            database_url: text("DATABASE_URL"),
+            lake_database_url: text("WINDLASS_LAKE_DATABASE_URL"),
+            registry_url: text("SCHEMA_REGISTRY_URL"),
+            warehouse,
+            home,
+        })
+    }
+
+    /// Checks what can be checked without starting anything: the DAG folder and the stock pipeline's source.
+    ///
+    /// # Errors
+    /// What is wrong and what to do, with the line where a file is to blame.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if !self.dags_folder.is_dir() {
+            bail!("WINDLASS_DAGS_FOLDER: {} is not a folder", self.dags_folder.display());
+        }
+        if self.worker_slots == 0 {
+            bail!("WINDLASS_WORKER_SLOTS is 0, so that no task could run; use 1 or more");
+        }
+        let source = StockSource::parse(&text("STOCK_SOURCE").unwrap_or_default())?;
+        replay::check(&source)?;
+        Ok(())
+    }
+
+    /// The databases of an existing server, when the environment names them.
+    #[must_use]
+    pub fn given_databases(&self) -> Option<Urls> {
+        let state = self.database_url.clone()?;
+        let lake = self.lake_database_url.clone().unwrap_or_else(|| beside(&state));
+        Some(Urls { state, lake })
+    }
+
+    /// Where the UI and the API are served.
+    #[must_use]
+    pub fn address(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// Where schemas are registered: a given registry, or the embedded one.
+    #[must_use]
+    pub fn registry(&self) -> String {
+        self.registry_url.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", self.registry_port))
+    }
+
+    /// Logs go to standard error; `WINDLASS_LOG` chooses what.
+    pub fn start_logging(&self) {
+        let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    }
+
+    /// The folder of this program, where `windlass-tasks` lies, too.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn program_dir(&self) -> anyhow::Result<PathBuf> {
+        let program = env::current_exe().context("this program's path can not be told")?;
+        Ok(program.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned))
+    }
+}
+
+/// The lake's database on the server of the state's.
+fn beside(state: &str) -> String {
+    let (address, query) = state.split_once('?').map_or((state, None), |(address, query)| (address, Some(query)));
+    let server = address.rsplit_once('/').map_or(address, |(server, _)| server);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{server}/windlass_lake{query}")
+}
+
+/// A variable that is set and not empty.
+fn text(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+fn number<T: FromStr>(name: &str, default: T) -> anyhow::Result<T> {
+    match text(name) {
+        None => Ok(default),
+        Some(value) => match value.trim().parse() {
+            Ok(number) => Ok(number),
+            Err(_) => bail!("{name} is {value:?}; expected a whole number that fits"),
+        },
+    }
+}
+
+fn absolute(here: &Path, path: &str) -> PathBuf {
+    here.join(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lake_lies_beside_the_state_on_the_same_server() {
+        assert_eq!(beside("postgres://u:p@h:5432/windlass"), "postgres://u:p@h:5432/windlass_lake");
+        assert_eq!(beside("postgres://h/w?sslmode=require"), "postgres://h/windlass_lake?sslmode=require");
+    }
+}

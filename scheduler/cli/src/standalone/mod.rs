@@ -1,0 +1,185 @@
+//! `windlass standalone`: one process tree with everything.
+//!
+//! Leader and web server live in this process. PostgreSQL, the schema registry and the worker are processes of their own,
+//! so that a restart of the leader kills no stream; after a kill -9 the next standalone finds and adopts what lives.
+
+mod children;
+mod process;
+mod registry;
+pub mod worker;
+
+use std::{net::SocketAddrV4, process::ExitCode, sync::Arc};
+
+use anyhow::{Context, bail};
+use daemon::{
+    home::{Home, HomeLock},
+    leader::{self, Ear, LeaderSettings, LocalPort},
+    postgres::{EmbeddedPostgres, Urls},
+};
+use link::transport::{Acceptor, UnixAcceptor, write_endpoint};
+use sqlx::PgPool;
+use store::SecretKey;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use webui::{AppSettings, Secret};
+
+use crate::settings::Settings;
+use children::Children;
+
+/// The first login of a standalone; the UI warns until its password is changed.
+const DEFAULT_LOGIN: &str = "airflow";
+
+/// Runs until Ctrl-C, SIGTERM, or a part that can not go on.
+///
+/// # Errors
+/// When a setting is wrong or a part can not start; nothing is left running.
+pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+    settings.check()?;
+    let home = Home::open(&settings.home)?;
+    let lock = home.lock()?;
+    let listener = listen(settings.address(), "WINDLASS_PORT", "the UI").await?;
+    let databases = Databases::start(settings, &home).await?;
+    let ended = serve(settings, &home, listener, &databases.urls).await;
+    databases.stop().await;
+    drop::<HomeLock>(lock);
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// The databases, and the private server when they are on one.
+struct Databases {
+    urls: Urls,
+    own: Option<EmbeddedPostgres>,
+}
+
+impl Databases {
+    async fn start(settings: &Settings, home: &Home) -> anyhow::Result<Self> {
+        if let Some(urls) = settings.given_databases() {
+            return Ok(Self { urls, own: None });
+        }
+        let postgres = EmbeddedPostgres::start(home.root()).await?;
+        Ok(Self { urls: postgres.urls().clone(), own: Some(postgres) })
+    }
+
+    async fn stop(self) {
+        if let Some(postgres) = self.own {
+            postgres.stop().await;
+        }
+    }
+}
+
+async fn serve(settings: &Settings, home: &Home, listener: TcpListener, urls: &Urls) -> anyhow::Result<()> {
+    let pool = store::open(&urls.state).await?;
+    store::migrate(&pool).await?;
+    store::users::create_default_user(&pool).await?;
+    let news = leader::news_channel();
+    let port = Arc::new(LocalPort::new(news.0.clone()));
+    let shutdown = CancellationToken::new();
+    let (leader_settings, acceptor) = leader_settings(settings, home, urls)?;
+    let ear = Ear::new(news, shutdown.clone());
+    let leading = tokio::spawn(leader::run(leader_settings, acceptor, ear));
+    let children = Children::start(settings, home, urls)?;
+    let web_shutdown = CancellationToken::new();
+    let serving = tokio::spawn(webui::serve(app_settings(home)?, listener, pool.clone(), port, web_shutdown.clone()));
+    tracing::info!("the UI is on http://{} (login {DEFAULT_LOGIN} / {DEFAULT_LOGIN})", settings.address());
+
+    let ended = first_end(leading, serving).await;
+    tracing::info!("stopping");
+    web_shutdown.cancel();
+    // The worker goes before the leader, which still takes its last reports.
+    children.stop().await;
+    shutdown.cancel();
+    ended.leader_has_ended().await;
+    close(pool).await;
+    ended.outcome
+}
+
+/// How the wait for an end came out.
+struct Ended {
+    outcome: anyhow::Result<()>,
+    leading: Option<JoinHandle<Result<(), leader::LeaderError>>>,
+}
+
+impl Ended {
+    async fn leader_has_ended(&self) {
+        /// A leader ends within a turn.
+        const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+        let ended = async {
+            while self.leading.as_ref().is_some_and(|leading| !leading.is_finished()) {
+                tokio::task::yield_now().await;
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(WITHIN, ended).await.is_err() {
+            tracing::warn!("the leader did not end in time; PostgreSQL has all that it acknowledged");
+        }
+    }
+}
+
+async fn first_end(
+    mut leading: JoinHandle<Result<(), leader::LeaderError>>,
+    serving: JoinHandle<Result<(), webui::ServeError>>,
+) -> Ended {
+    let signals = async {
+        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+            (Ok(mut interrupt), Ok(mut terminate)) => {
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            }
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "signals can not be awaited"),
+        }
+    };
+    tokio::select! {
+        () = signals => Ended { outcome: Ok(()), leading: Some(leading) },
+        ended = &mut leading => {
+            let outcome = ended.context("the leader has failed").and_then(|ended| Ok(ended?));
+            Ended { outcome, leading: None }
+        }
+        ended = serving => {
+            let outcome = ended.context("the web server has failed").and_then(|ended| Ok(ended?));
+            Ended { outcome, leading: Some(leading) }
+        }
+    }
+}
+
+async fn close(pool: PgPool) {
+    pool.close().await;
+}
+
+fn leader_settings(
+    settings: &Settings,
+    home: &Home,
+    urls: &Urls,
+) -> anyhow::Result<(LeaderSettings, Box<dyn Acceptor>)> {
+    let socket = home.sockets()?.join("leader.sock");
+    let acceptor = UnixAcceptor::bind(&socket).context("the leader's socket can not be opened")?;
+    write_endpoint(&worker::endpoint_file(home), &socket).context("the leader's endpoint can not be written")?;
+    let leader = LeaderSettings {
+        database_url: urls.state.clone(),
+        name: format!("standalone:{}", std::process::id()),
+        endpoint: socket.display().to_string(),
+        dags_folder: settings.dags_folder.clone(),
+        secret_key: SecretKey::from_file_or_create(&home.secret_key())?,
+    };
+    Ok((leader, Box::new(acceptor)))
+}
+
+fn app_settings(home: &Home) -> anyhow::Result<AppSettings> {
+    let mut settings = AppSettings::new(Secret::new(home.signing_key()?)?);
+    settings.login_hint = Some(format!("First login: {DEFAULT_LOGIN} / {DEFAULT_LOGIN}"));
+    Ok(settings)
+}
+
+/// Opens a port before anything starts, so that a busy one is told at once.
+async fn listen(address: SocketAddrV4, variable: &str, what: &str) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
+            "port {} for {what} is in use by another program. Stop it, or set {variable} to a free port",
+            address.port()
+        ),
+        Err(error) => Err(error).with_context(|| format!("port {} for {what} can not be opened", address.port())),
+    }
+}

@@ -1,0 +1,259 @@
+//! The guard: a small process beside each worker that outlives it just long enough to leave no process behind.
+//!
+//! It learns of every process group before its program runs (see `executor::process`). When the worker's pipe closes it
+//! kills all groups; when the leader is silent for too long it kills those of attempts, which a new leader will give to
+//! somebody else. What left its group is found by the worker's identity in its environment. It holds the worker's lock
+//! until it is done, so that a new worker on the same directory starts with nothing of the old one alive.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    io::{self, Read as _, Write as _},
+    os::fd::AsFd as _,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use executor::{environment, process::GroupKind};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{SigHandler, Signal, kill, killpg, signal},
+    unistd::{Pid, getpid},
+};
+use uuid::Uuid;
+
+/// Says that the guard lives. The worker replaces one that is silent.
+pub(crate) const ALIVE: &str = "alive";
+/// Says that the attempts were killed because nothing came from the leader.
+pub(crate) const EXPIRED: &str = "expired";
+/// How often the guard says that it lives.
+pub(crate) const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// After so long without a word from the leader the attempts are killed: a new leader reassigns them after 75 s.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How long the guard waits for news at a time.
+const POLL_MILLIS: u16 = 500;
+/// How often the guard looks for what is left, at most: processes that start others while they are being killed.
+const SWEEPS_MAX: u32 = 200;
+/// The pause between two looks.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+
+/// Runs the guard until its work is done. `args` are `--worker UUID [--silence-secs N]`; standard input is the worker's
+/// pipe, standard output goes to the worker. It must run before anything else of the program has started.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Options::parse(args).map_err(io::Error::other).and_then(|options| Guard::new(&options).run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody reads this but a person who looks for what went wrong; there is no log to write to.
+            let _ = writeln!(io::stderr(), "windlass guard: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the worker tells its guard at the start.
+struct Options {
+    worker: Uuid,
+    silence_max: Duration,
+}
+
+impl Options {
+    fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+        let mut worker = None;
+        let mut silence_max = SILENCE_MAX;
+        let mut args = args.into_iter().map(|arg| arg.to_string_lossy().into_owned());
+        while let Some(name) = args.next() {
+            let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
+            match name.as_str() {
+                "--worker" => worker = Some(value.parse().map_err(|_| format!("--worker {value} is no UUID"))?),
+                "--silence-secs" => {
+                    let secs = value.parse().map_err(|_| format!("--silence-secs {value} is no number of seconds"))?;
+                    silence_max = Duration::from_secs(secs);
+                }
+                other => return Err(format!("unknown argument {other}; a worker starts its guard by itself")),
+            }
+        }
+        let worker = worker.ok_or("--worker UUID is missing; a worker starts its guard by itself")?;
+        Ok(Self { worker, silence_max })
+    }
+}
+
+/// What the guard knows.
+struct Guard {
+    groups: BTreeMap<i32, GroupKind>,
+    /// `WINDLASS_WORKER=…`, as it stands in environments.
+    mark: String,
+    silence_max: Duration,
+    heard_at: Instant,
+    said_alive_at: Option<Instant>,
+    /// Bytes of a line that has not ended yet.
+    line: Vec<u8>,
+}
+
+/// Whether the worker is there.
+#[derive(PartialEq, Eq)]
+enum Worker {
+    Alive,
+    Gone,
+}
+
+impl Guard {
+    fn new(options: &Options) -> Self {
+        Self {
+            groups: BTreeMap::new(),
+            mark: format!("{}={}", environment::WORKER, options.worker),
+            silence_max: options.silence_max,
+            heard_at: Instant::now(),
+            said_alive_at: None,
+            line: Vec::new(),
+        }
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        ignore_signals()?;
+        let stdin = io::stdin();
+        while self.listen(&stdin)? == Worker::Alive {
+            self.end_attempts_in_silence();
+            self.say_alive();
+        }
+        self.groups.keys().for_each(|group| kill_group(*group));
+        self.sweep(&[&self.mark]);
+        Ok(())
+    }
+
+    /// Waits a moment for news and takes it.
+    fn listen(&mut self, stdin: &io::Stdin) -> io::Result<Worker> {
+        let mut ready = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, PollTimeout::from(POLL_MILLIS)) {
+            Ok(0) | Err(Errno::EINTR) => return Ok(Worker::Alive),
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut bytes = [0; 4096];
+        let read = stdin.lock().read(&mut bytes)?;
+        bytes[..read].iter().for_each(|byte| self.take_byte(*byte));
+        Ok(if read == 0 { Worker::Gone } else { Worker::Alive })
+    }
+
+    fn take_byte(&mut self, byte: u8) {
+        if byte == b'\n' {
+            let line = std::mem::take(&mut self.line);
+            self.take_line(&String::from_utf8_lossy(&line));
+        } else {
+            self.line.push(byte);
+        }
+    }
+
+    fn take_line(&mut self, line: &str) {
+        let number = |text: &str| text.parse::<i32>().ok().filter(|group| *group > 1);
+        if let Some(group) = line.strip_prefix("+a").and_then(number) {
+            self.groups.insert(group, GroupKind::Attempt);
+        } else if let Some(group) = line.strip_prefix("+s").and_then(number) {
+            self.groups.insert(group, GroupKind::Service);
+        } else if let Some(group) = line.strip_prefix('-').and_then(number) {
+            self.groups.remove(&group);
+        } else if line == "ok" {
+            self.heard_at = Instant::now();
+        }
+    }
+
+    fn end_attempts_in_silence(&mut self) {
+        let attempts: Vec<i32> = self.of_attempts().collect();
+        if attempts.is_empty() || self.heard_at.elapsed() < self.silence_max {
+            return;
+        }
+        for group in attempts {
+            kill_group(group);
+            self.groups.remove(&group);
+        }
+        self.sweep(&[&self.mark, &format!("{}=", environment::ATTEMPT)]);
+        say(EXPIRED);
+    }
+
+    fn of_attempts(&self) -> impl Iterator<Item = i32> {
+        self.groups.iter().filter(|(_, kind)| **kind == GroupKind::Attempt).map(|(group, _)| *group)
+    }
+
+    fn say_alive(&mut self) {
+        if self.said_alive_at.is_none_or(|at| at.elapsed() >= ALIVE_EVERY) {
+            say(ALIVE);
+            self.said_alive_at = Some(Instant::now());
+        }
+    }
+
+    /// Kills every process that carries all the marks, until none is found.
+    fn sweep(&self, marks: &[&str]) {
+        for _ in 0..SWEEPS_MAX {
+            let found = carriers(marks);
+            if found.is_empty() {
+                return;
+            }
+            for process in found {
+                // One that has ended meanwhile is what we want.
+                let _ = kill(process, Signal::SIGKILL);
+            }
+            std::thread::sleep(SWEEP_PAUSE);
+        }
+    }
+}
+
+/// Ctrl-C and a stop of the machine reach the worker as well; the guard ends after it.
+fn ignore_signals() -> io::Result<()> {
+    for number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: ignoring a signal installs no handler that could run.
+        unsafe { signal(number, SigHandler::SigIgn) }?;
+    }
+    Ok(())
+}
+
+fn say(word: &str) {
+    // A worker that is gone is noticed by its pipe.
+    let _ = writeln!(io::stdout(), "{word}");
+    let _ = io::stdout().flush();
+}
+
+fn kill_group(group: i32) {
+    // A group that has ended meanwhile is what we want.
+    let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+}
+
+/// The processes whose environment has, for each mark, a variable that starts with it.
+fn carriers(marks: &[&str]) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    numbers.map(Pid::from_raw).filter(|process| *process != getpid() && carries(*process, marks)).collect()
+}
+
+/// A zombie's environment is empty, so that what is dead is not found.
+fn carries(process: Pid, marks: &[&str]) -> bool {
+    let Ok(environ) = fs::read(format!("/proc/{process}/environ")) else { return false };
+    marks.iter().all(|mark| environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard() -> Guard {
+        Guard::new(&Options { worker: Uuid::nil(), silence_max: SILENCE_MAX })
+    }
+
+    #[test]
+    fn lines_may_arrive_in_pieces_and_group_numbers_are_checked() {
+        let mut guard = guard();
+        b"+a12\n+s34\n+a5".iter().for_each(|byte| guard.take_byte(*byte));
+        assert_eq!(guard.groups, BTreeMap::from([(12, GroupKind::Attempt), (34, GroupKind::Service)]));
+        b"6\n-12\n+a0\n+a-1\n+a1\nok\nnoise\n".iter().for_each(|byte| guard.take_byte(*byte));
+        assert_eq!(guard.groups, BTreeMap::from([(34, GroupKind::Service), (56, GroupKind::Attempt)]));
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused_in_words() {
+        for (args, says) in [(vec![], "--worker"), (vec!["--worker", "x"], "UUID"), (vec!["--wat", "1"], "--wat")] {
+            let error = Options::parse(args.into_iter().map(OsString::from)).err().unwrap();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! `WINDLASS_HOME`: where a standalone keeps its state, and how two of them are kept apart.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rand::RngCore;
+use sha2::{Digest, Sha256};
+
+/// A Unix socket's path has at most 107 bytes; the file's name takes some of them.
+const SOCKET_FOLDER_BYTES_MAX: usize = 80;
+/// Bytes of the key that signs sessions.
+const SIGNING_KEY_BYTES: usize = 64;
+
+/// The folder, made and its own.
+#[derive(Debug, Clone)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// A standalone's claim on its home, given up when it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct HomeLock {
+    _file: File,
+}
+
+/// Why a home can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// The folder can not be made or written.
+    #[error("WINDLASS_HOME {path}: {source}. Choose a folder that this user can write")]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another standalone uses it.
+    #[error("another windlass standalone (pid {pid}) runs on {path}. Stop it, or set WINDLASS_HOME to another folder")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The other process, as it wrote down.
+        pid: String,
+    },
+}
+
+impl Home {
+    /// Makes the folder, for this user alone where nothing else is needed.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`] when it can not be made.
+    pub fn open(root: &Path) -> Result<Self, HomeError> {
+        fs::create_dir_all(root).map_err(at(root))?;
+        let root = root.canonicalize().map_err(at(root))?;
+        let home = Self { root };
+        for folder in [home.logs(), home.temporary(), home.lake(), home.run(), home.keys()] {
+            make_private(&folder)?;
+        }
+        Ok(home)
+    }
+
+    /// Claims it for a standalone.
+    ///
+    /// # Errors
+    /// [`HomeError::InUse`] when another one has it.
+    pub fn lock(&self) -> Result<HomeLock, HomeError> {
+        let path = self.run().join("standalone.lock");
+        let mut options = File::options();
+        let mut file = options.create(true).truncate(false).read(true).write(true).open(&path).map_err(at(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+                return Err(HomeError::InUse { path: self.root.clone(), pid });
+            }
+            Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
+        }
+        file.set_len(0).map_err(at(&path))?;
+        writeln!(file, "{}", std::process::id()).map_err(at(&path))?;
+        Ok(HomeLock { _file: file })
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Logs of attempts and services, and the worker's identity.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// Working directories of attempts.
+    #[must_use]
+    pub fn temporary(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// The warehouse of the embedded lake.
+    #[must_use]
+    pub fn lake(&self) -> PathBuf {
+        self.root.join("lake")
+    }
+
+    /// Files that say what runs.
+    #[must_use]
+    pub fn run(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// The key that encrypts connections and variables; never in the database.
+    #[must_use]
+    pub fn secret_key(&self) -> PathBuf {
+        self.keys().join("secret.key")
+    }
+
+    /// The key that signs sessions and tokens, made at the first start.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`] when it can neither be read nor made.
+    pub fn signing_key(&self) -> Result<Vec<u8>, HomeError> {
+        let path = self.keys().join("signing.key");
+        if let Ok(key) = fs::read(&path)
+            && key.len() == SIGNING_KEY_BYTES
+        {
+            return Ok(key);
+        }
+        let mut key = vec![0; SIGNING_KEY_BYTES];
+        rand::rng().fill_bytes(&mut key);
+        write_private(&path, &key)?;
+        Ok(key)
+    }
+
+    /// Where the leader's socket lies: in the home when its path is short enough for a socket, else below the system's
+    /// temporary folder under a name made from the home's.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`] when the folder can not be made.
+    pub fn sockets(&self) -> Result<PathBuf, HomeError> {
+        let run = self.run();
+        if run.as_os_str().len() <= SOCKET_FOLDER_BYTES_MAX {
+            return Ok(run);
+        }
+        let digest = hex(&Sha256::digest(self.root.as_os_str().as_encoded_bytes()));
+        let folder = std::env::temp_dir().join(format!("windlass-{}", &digest[..16]));
+        make_private(&folder)?;
+        Ok(folder)
+    }
+
+    /// Writes a file of the run folder, readable by this user only, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`] when it can not be written.
+    pub fn write_run_file(&self, name: &str, content: &serde_json::Value) -> Result<(), HomeError> {
+        write_private(&self.run().join(name), content.to_string().as_bytes())
+    }
+
+    /// Reads a file of the run folder; none when it is not there or not whole.
+    #[must_use]
+    pub fn read_run_file(&self, name: &str) -> Option<serde_json::Value> {
+        serde_json::from_slice(&fs::read(self.run().join(name)).ok()?).ok()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError {
+    let path = path.to_owned();
+    move |source| HomeError::Io { path, source }
+}
+
+fn make_private(folder: &Path) -> Result<(), HomeError> {
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at(folder)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
+    let unfinished = path.with_extension("new");
+    let mut options = File::options();
+    let mut file =
+        options.create(true).truncate(true).write(true).mode(0o600).open(&unfinished).map_err(at(&unfinished))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at(&unfinished))?;
+    fs::rename(&unfinished, path).map_err(at(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_belongs_to_one_standalone_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let first = home.lock().unwrap();
+        assert!(matches!(home.lock(), Err(HomeError::InUse { .. })));
+        drop(first);
+        assert!(home.lock().is_ok());
+    }
+
+    #[test]
+    fn the_signing_key_is_made_once_and_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        assert_eq!(home.signing_key().unwrap(), home.signing_key().unwrap());
+        let mode = fs::metadata(home.root().join("keys/signing.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_long_home_gets_its_sockets_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(&folder.path().join("x".repeat(120))).unwrap();
+        assert!(home.sockets().unwrap().as_os_str().len() <= SOCKET_FOLDER_BYTES_MAX);
+    }
+}

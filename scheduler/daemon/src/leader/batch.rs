@@ -1,0 +1,37 @@
+//! What one turn takes in: news turned into events of the engine, in the order in which they came.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::Event;
+use model::{Answer, AttemptId, CommandId, WorkerId};
+
+/// Events and what has to follow them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// For the engine.
+    pub events: Vec<Event>,
+    /// Commands that are answered without the engine.
+    pub answers: Vec<(CommandId, Answer)>,
+    /// The highest report of each worker that becomes durable with this turn.
+    pub reports: BTreeMap<WorkerId, u64>,
+    /// Workers that said Hello, with the attempts that were never handed to them.
+    pub welcomes: BTreeMap<WorkerId, Vec<AttemptId>>,
+    /// Attempts that have ended: nothing of them needs to be remembered.
+    pub ended: BTreeSet<(WorkerId, AttemptId)>,
+    /// Whether the inbox is to be read.
+    pub reads_inbox: bool,
+}
+
+impl Batch {
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.answers.is_empty() && self.welcomes.is_empty() && self.reports.is_empty()
+    }
+
+    /// A report was taken in.
+    pub fn reported(&mut self, worker: WorkerId, seq: u64) {
+        let highest = self.reports.entry(worker).or_default();
+        *highest = (*highest).max(seq);
+    }
+}

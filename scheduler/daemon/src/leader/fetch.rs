@@ -1,0 +1,102 @@
+//! Answers what attempts ask for: connections, variables, XComs of their own run, files of DAG versions.
+//!
+//! Each question is answered on a task of its own, outside of turns, and no more than a bounded number at a time.
+
+use std::sync::Arc;
+
+use link::{ConnectionFields, FetchItem, FetchKey, Fetched, ToWorker};
+use model::RunKey;
+use sqlx::PgPool;
+use store::{SecretKey, StoreError, secrets};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Questions that are answered at once; more wait. Each holds a connection of the pool for its query.
+const ANSWERED_AT_ONCE: usize = 6;
+
+/// Looks things up for workers, which have no access to the database.
+#[derive(Clone)]
+pub struct Fetcher {
+    pool: PgPool,
+    key: SecretKey,
+    at_once: Arc<Semaphore>,
+}
+
+impl Fetcher {
+    /// Looks up in this database, decrypting with this key.
+    #[must_use]
+    pub fn new(pool: PgPool, key: SecretKey) -> Self {
+        Self { pool, key, at_once: Arc::new(Semaphore::new(ANSWERED_AT_ONCE)) }
+    }
+
+    /// Answers a question of an attempt of `run` on the worker's connection. Without a live attempt there is nothing
+    /// that may be seen but files, which are named by their content.
+    pub fn fetch(&self, id: u64, run: Option<RunKey>, key: FetchKey, sender: mpsc::Sender<ToWorker>) {
+        let fetcher = self.clone();
+        tokio::spawn(async move {
+            let Ok(_permit) = fetcher.at_once.acquire().await else { return };
+            let item = match fetcher.look_up(run, key).await {
+                Ok(item) => item,
+                Err(error) => FetchItem::Unavailable(error.to_string()),
+            };
+            // A worker that has gone asks again when it is back.
+            drop(sender.send(ToWorker::Fetched(Fetched { id, item })).await);
+        });
+    }
+
+    async fn look_up(&self, run: Option<RunKey>, key: FetchKey) -> Result<FetchItem, StoreError> {
+        let no_attempt = || FetchItem::Missing("the attempt that asks is not live any more".to_owned());
+        match (key, run) {
+            (FetchKey::File(sha256), _) => {
+                let missing = || FetchItem::Missing(format!("no stored file has the SHA-256 {sha256}"));
+                Ok(store::blob(&self.pool, &sha256).await?.map_or_else(missing, FetchItem::File))
+            }
+            (FetchKey::Connection(id), Some(_)) => self.connection(&id).await,
+            (FetchKey::Variable(name), Some(_)) => self.variable(&name).await,
+            (FetchKey::XCom { task, map_index, key }, Some(run)) => {
+                Ok(FetchItem::XCom(store::xcoms::values(&self.pool, run, task, map_index, &key).await?))
+            }
+            (FetchKey::Connection(_) | FetchKey::Variable(_) | FetchKey::XCom { .. }, None) => Ok(no_attempt()),
+        }
+    }
+
+    async fn connection(&self, id: &str) -> Result<FetchItem, StoreError> {
+        let missing = || {
+            FetchItem::Missing(format!(
+                "connection {id:?} is not defined; set AIRFLOW_CONN_{} or create it under Connections",
+                id.to_uppercase()
+            ))
+        };
+        let found = secrets::connection(&self.pool, &self.key, &environment, id).await?;
+        Ok(found.map_or_else(missing, |fields| FetchItem::Connection(Box::new(fields_of(fields)))))
+    }
+
+    async fn variable(&self, name: &str) -> Result<FetchItem, StoreError> {
+        let missing = || {
+            FetchItem::Missing(format!(
+                "variable {name:?} is not defined; set AIRFLOW_VAR_{} or create it under Variables",
+                name.to_uppercase()
+            ))
+        };
+        Ok(secrets::variable(&self.pool, &self.key, &environment, name)
+            .await?
+            .map_or_else(missing, FetchItem::Variable))
+    }
+}
+
+fn fields_of(found: secrets::Connection) -> ConnectionFields {
+    ConnectionFields {
+        conn_id: found.conn_id,
+        conn_type: found.conn_type,
+        host: found.host,
+        schema: found.schema,
+        login: found.login,
+        password: found.password,
+        port: found.port,
+        extra: found.extra,
+    }
+}
+
+/// The leader's own environment comes before the database, as with Airflow.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,127 @@
+//! The leader: takes events, lets the engine decide, stores the plan in one commit, and only then acts.
+//!
+//! A process campaigns until it leads, reigns until something contradicts it, and campaigns again. Whatever a reign
+//! knew is thrown away at its end and loaded again from PostgreSQL, so no doubt outlives it.
+
+mod announce;
+mod batch;
+mod campaign;
+mod clock;
+mod fetch;
+mod folder_news;
+mod lease;
+mod peers;
+mod port;
+mod queries;
+mod reign;
+mod turns;
+
+use std::path::PathBuf;
+
+use link::{FromWorker, Hello, Query, Reply, ToWorker};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::folder::FolderNews;
+
+pub use campaign::{LeaderError, run};
+pub use peers::ConnectionId;
+pub use port::LocalPort;
+
+/// News that may wait for the leader. Workers, pages and the folder wait when it is full; nothing is dropped.
+const NEWS_WAITING_MAX: usize = 8192;
+
+/// What a leader is given.
+pub struct LeaderSettings {
+    /// The state database.
+    pub database_url: String,
+    /// A name for people, such as `host:pid`.
+    pub name: String,
+    /// Where workers find this leader; written to its row.
+    pub endpoint: String,
+    /// The folder of DAG files.
+    pub dags_folder: PathBuf,
+    /// The key that decrypts connections and variables.
+    pub secret_key: store::SecretKey,
+}
+
+/// Something that reached the leader.
+pub enum News {
+    /// A worker introduces itself on a new connection.
+    Hello {
+        /// The connection.
+        connection: ConnectionId,
+        /// What it says.
+        hello: Box<Hello>,
+        /// Where messages to it go.
+        sender: mpsc::Sender<ToWorker>,
+    },
+    /// A worker says something.
+    FromWorker {
+        /// The connection.
+        connection: ConnectionId,
+        /// What it says.
+        message: Box<FromWorker>,
+    },
+    /// A connection has closed.
+    Disconnected(ConnectionId),
+    /// The inbox may have something.
+    Inbox,
+    /// The DAG folder has changed.
+    Folder(FolderNews),
+    /// A page wants to know something.
+    Query {
+        /// What.
+        query: Query,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// Another process leads, as the lease has found.
+    Deposed,
+}
+
+/// The leader's ear: news comes in here, from the first moment on, whether the process leads or not.
+#[must_use]
+pub fn news_channel() -> (mpsc::Sender<News>, mpsc::Receiver<News>) {
+    mpsc::channel(NEWS_WAITING_MAX)
+}
+
+/// What a leader runs with, beside its settings.
+pub struct Ear {
+    /// For those who bring news.
+    pub sender: mpsc::Sender<News>,
+    /// For the leader.
+    pub receiver: mpsc::Receiver<News>,
+    /// Ends the leader.
+    pub shutdown: CancellationToken,
+    /// Turns that still take one event each, because the engine gave up on a turn before.
+    careful_turns: u32,
+}
+
+impl Ear {
+    /// Events of one turn: turns are bounded, the rest waits in the channel for the next one.
+    const EVENTS_MAX: usize = 2_000;
+    /// After a defect so many turns are taken one event at a time, so that a bad one falls alone.
+    const CAREFUL_TURNS: u32 = 256;
+
+    /// An ear that has heard nothing yet.
+    #[must_use]
+    pub fn new(
+        (sender, receiver): (mpsc::Sender<News>, mpsc::Receiver<News>),
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { sender, receiver, shutdown, careful_turns: 0 }
+    }
+
+    fn events_max(&self) -> usize {
+        if self.careful_turns > 0 { 1 } else { Self::EVENTS_MAX }
+    }
+
+    fn turn_went_well(&mut self) {
+        self.careful_turns = self.careful_turns.saturating_sub(1);
+    }
+
+    fn be_careful(&mut self) {
+        self.careful_turns = Self::CAREFUL_TURNS;
+    }
+}

@@ -1,0 +1,277 @@
+//! The workers that are connected, or should be: who they are, when they were last heard, what was sent to them.
+//!
+//! Silence is measured by this process's monotonic clock. A message to a worker is queued, never awaited: a worker that
+//! does not read loses its connection, not the leader's time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use link::{FromWorker, Hello, ToWorker, transport::LeaderLink};
+use model::{AttemptId, WorkerId};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::News;
+
+/// Nothing new is given to a worker that has been silent for so long.
+pub const SILENT_AFTER: Duration = Duration::from_secs(10);
+/// A worker that has been silent for so long is dead: its guard has killed what it ran at 60 s at the latest.
+pub const DEAD_AFTER: Duration = Duration::from_secs(75);
+/// Messages that may wait for one worker: a thousand assignments and their kills, with room.
+const MESSAGES_WAITING_MAX: usize = 4096;
+
+/// One connection, new with each connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// A worker, as the leader sees it.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// How many attempts it runs at once.
+    pub slots: u32,
+    /// Where its messages go, while it is connected.
+    connection: Option<(ConnectionId, mpsc::Sender<ToWorker>)>,
+    incarnation: Option<Uuid>,
+    last_heard: Instant,
+    presence: Presence,
+    /// The highest report that is stored, acknowledged at the next beat.
+    stored_seq: u64,
+    /// What was handed to it, and to which incarnation.
+    sent: BTreeMap<AttemptId, Uuid>,
+}
+
+/// Whether a worker is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It beats.
+    Alive,
+    /// It has been silent for [`SILENT_AFTER`].
+    Silent,
+    /// It is dead, or was never seen by this leader.
+    Dead,
+}
+
+/// All workers.
+#[derive(Debug, Default)]
+pub struct Peers {
+    by_worker: BTreeMap<WorkerId, Peer>,
+    by_connection: BTreeMap<ConnectionId, WorkerId>,
+}
+
+impl Peers {
+    /// A worker that stored rows speak of: it has until [`DEAD_AFTER`] to say Hello.
+    pub fn expect(&mut self, worker: WorkerId, name: &str, slots: u32) {
+        self.by_worker.insert(
+            worker,
+            Peer {
+                name: name.to_owned(),
+                slots,
+                connection: None,
+                incarnation: None,
+                last_heard: Instant::now(),
+                presence: Presence::Silent,
+                stored_seq: 0,
+                sent: BTreeMap::new(),
+            },
+        );
+    }
+
+    /// A worker has said Hello on a connection.
+    pub fn joined(
+        &mut self,
+        worker: WorkerId,
+        hello: &Hello,
+        connection: ConnectionId,
+        sender: mpsc::Sender<ToWorker>,
+    ) {
+        if !self.by_worker.contains_key(&worker) {
+            self.expect(worker, &hello.name, hello.slots);
+        }
+        let Some(peer) = self.by_worker.get_mut(&worker) else { return };
+        if let Some((old, _)) = peer.connection.replace((connection, sender)) {
+            self.by_connection.remove(&old);
+        }
+        self.by_connection.insert(connection, worker);
+        hello.name.clone_into(&mut peer.name);
+        peer.slots = hello.slots;
+        peer.incarnation = Some(hello.incarnation);
+        peer.last_heard = Instant::now();
+        peer.presence = Presence::Alive;
+        peer.stored_seq = 0;
+    }
+
+    /// Those of `live` that a worker does not hold because they were never handed to any process of it.
+    #[must_use]
+    pub fn never_sent(
+        &self,
+        worker: WorkerId,
+        live: &BTreeSet<AttemptId>,
+        held: &BTreeSet<AttemptId>,
+    ) -> Vec<AttemptId> {
+        let Some(peer) = self.by_worker.get(&worker) else { return Vec::new() };
+        live.iter().filter(|a| !held.contains(a)).filter(|a| peer.sent.get(a) == Some(&Uuid::nil())).copied().collect()
+    }
+
+    /// A connection has closed. Its worker may come back.
+    pub fn disconnected(&mut self, connection: ConnectionId) {
+        if let Some(worker) = self.by_connection.remove(&connection)
+            && let Some(peer) = self.by_worker.get_mut(&worker)
+        {
+            peer.connection = None;
+        }
+    }
+
+    /// The worker of a connection, which has just been heard.
+    pub fn heard(&mut self, connection: ConnectionId) -> Option<WorkerId> {
+        let worker = *self.by_connection.get(&connection)?;
+        let peer = self.by_worker.get_mut(&worker)?;
+        peer.last_heard = Instant::now();
+        Some(worker)
+    }
+
+    /// Queues a message; a worker that is away or does not read misses it.
+    pub fn send(&mut self, worker: WorkerId, message: ToWorker) {
+        let Some(peer) = self.by_worker.get_mut(&worker) else { return };
+        let assigned = if let ToWorker::Assign(assignment) = &message { Some(assignment.attempt) } else { None };
+        let arrived = match &peer.connection {
+            Some((_, sender)) => sender.try_send(message).is_ok(),
+            None => false,
+        };
+        if !arrived && let Some((connection, _)) = peer.connection.take() {
+            tracing::warn!(worker.name = %peer.name, "the worker does not read its messages; its connection is closed");
+            self.by_connection.remove(&connection);
+        }
+        if let Some(attempt) = assigned {
+            let to = if arrived { peer.incarnation.unwrap_or_default() } else { Uuid::nil() };
+            peer.sent.insert(attempt, to);
+        }
+    }
+
+    /// The way to a worker, for answers that are not made by the leader's own task.
+    #[must_use]
+    pub fn sender(&self, worker: WorkerId) -> Option<mpsc::Sender<ToWorker>> {
+        self.by_worker.get(&worker)?.connection.as_ref().map(|(_, sender)| sender.clone())
+    }
+
+    /// An attempt has ended: nothing of it needs to be remembered.
+    pub fn forget(&mut self, worker: WorkerId, attempt: AttemptId) {
+        if let Some(peer) = self.by_worker.get_mut(&worker) {
+            peer.sent.remove(&attempt);
+        }
+    }
+
+    /// Reports up to this number are stored.
+    pub fn stored(&mut self, worker: WorkerId, seq: u64) {
+        if let Some(peer) = self.by_worker.get_mut(&worker) {
+            peer.stored_seq = peer.stored_seq.max(seq);
+        }
+    }
+
+    /// Acknowledges what is stored to every connected worker. This is what its guard lives on.
+    pub fn acknowledge_all(&mut self) {
+        let acks: Vec<_> = self
+            .by_worker
+            .iter()
+            .filter(|(_, peer)| peer.connection.is_some())
+            .map(|(worker, peer)| (*worker, peer.stored_seq))
+            .collect();
+        for (worker, seq) in acks {
+            self.send(worker, ToWorker::Ack { seq });
+        }
+    }
+
+    /// Workers whose presence has changed by their silence.
+    pub fn changed_presence(&mut self) -> Vec<(WorkerId, Presence)> {
+        let mut changed = Vec::new();
+        for (worker, peer) in &mut self.by_worker {
+            let silence = peer.last_heard.elapsed();
+            let presence = match silence {
+                s if s >= DEAD_AFTER => Presence::Dead,
+                s if s >= SILENT_AFTER => Presence::Silent,
+                _ => continue,
+            };
+            if presence != peer.presence && peer.presence != Presence::Dead {
+                peer.presence = presence;
+                changed.push((*worker, presence));
+            }
+        }
+        changed
+    }
+
+    /// When a worker's silence next means something; none while no worker is awaited.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        self.by_worker.values().any(|peer| peer.presence != Presence::Dead)
+    }
+
+    /// PostgreSQL was away: silence of that time proves nothing.
+    pub fn pardon(&mut self) {
+        for peer in self.by_worker.values_mut() {
+            peer.last_heard = Instant::now();
+        }
+    }
+
+    /// Every worker that is connected.
+    #[must_use]
+    pub fn connected(&self) -> Vec<WorkerId> {
+        self.by_connection.values().copied().collect()
+    }
+
+    /// Every worker, for pages.
+    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Peer)> {
+        self.by_worker.iter().map(|(worker, peer)| (*worker, peer))
+    }
+}
+
+impl Peer {
+    /// Whether it is there.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.presence == Presence::Alive && self.connection.is_some()
+    }
+}
+
+/// Carries one connection's messages until it closes: those of the worker to the leader's news, the leader's to it.
+pub async fn carry(connection: ConnectionId, link: LeaderLink, news: mpsc::Sender<News>) {
+    let (to_worker, mut outgoing) = mpsc::channel(MESSAGES_WAITING_MAX);
+    let (sender, mut receiver) = link.split();
+    let sending = async {
+        while let Some(message) = outgoing.recv().await {
+            if sender.send(message).await.is_err() {
+                break;
+            }
+        }
+    };
+    let receiving = async {
+        let mut way_back = Some(to_worker);
+        loop {
+            match receiver.recv().await {
+                Ok(Some(FromWorker::Hello(hello))) => {
+                    let Some(sender) = way_back.take() else { break };
+                    if news.send(News::Hello { connection, hello: Box::new(hello), sender }).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(Some(message)) => {
+                    if news.send(News::FromWorker { connection, message: Box::new(message) }).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "a worker's connection is closed: its message can not be read");
+                    break;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = sending => {}
+        () = receiving => {}
+    }
+    let _the_leader_is_gone = news.send(News::Disconnected(connection)).await;
+}

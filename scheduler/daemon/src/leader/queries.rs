@@ -1,0 +1,109 @@
+//! Answers questions of pages from memory, and carries reads of logs to the workers that have them.
+
+use std::collections::BTreeMap;
+
+use link::{
+    LogChunk, Query, Reply, ToWorker,
+    query::{ClusterView, TaskWhy, WorkerView},
+};
+use tokio::sync::oneshot;
+
+use super::reign::Reign;
+
+/// Reads of logs that may be under way; pages that ask beyond it hear that the leader is busy.
+const LOG_READS_MAX: usize = 256;
+
+/// Reads of logs that wait for workers.
+#[derive(Debug, Default)]
+pub struct LogReads {
+    next_id: u64,
+    waiting: BTreeMap<u64, LogRead>,
+}
+
+#[derive(Debug)]
+struct LogRead {
+    answer: oneshot::Sender<Reply>,
+    open: usize,
+}
+
+impl LogReads {
+    /// Prepares a question to so many workers; none when it can not be asked, and then it is answered already.
+    pub fn ask(&mut self, question: Query, workers: usize, answer: oneshot::Sender<Reply>) -> Option<ToWorker> {
+        // A page that has gone away does not wait for its answer.
+        self.waiting.retain(|_, read| !read.answer.is_closed());
+        let Query::ReadLog { log, offset, bytes_max } = question else { return None };
+        if workers == 0 || self.waiting.len() >= LOG_READS_MAX {
+            drop(answer.send(not_found("no worker that has the log is connected right now")));
+            return None;
+        }
+        self.next_id += 1;
+        self.waiting.insert(self.next_id, LogRead { answer, open: workers });
+        Some(ToWorker::ReadLog { id: self.next_id, log, offset, bytes_max })
+    }
+
+    /// A worker has answered. The first one that has something of the log decides.
+    pub fn arrived(&mut self, id: u64, bytes: Vec<u8>, length: u64, ended: bool) {
+        let Some(read) = self.waiting.get_mut(&id) else { return };
+        read.open -= 1;
+        if length == 0 && read.open > 0 {
+            return;
+        }
+        if let Some(read) = self.waiting.remove(&id) {
+            drop(read.answer.send(Reply::Log(LogChunk { bytes, length, ended })));
+        }
+    }
+}
+
+impl Reign {
+    /// Answers, at once or when a worker has.
+    pub(super) fn answer(&mut self, query: Query, answer: oneshot::Sender<Reply>) {
+        let now = self.clock.now();
+        let reply = match query {
+            Query::WhyTask { dag_id, run_id, task_id, map_index } => {
+                let why = self.engine.why_task(&dag_id, &run_id, &task_id, map_index, now);
+                why.map_or_else(not_in_memory, |sentence| Reply::Why { sentence, tasks: Vec::new() })
+            }
+            Query::WhyRun { dag_id, run_id } => {
+                self.engine.why_run(&dag_id, &run_id, now).map_or_else(not_in_memory, |(sentence, tasks)| Reply::Why {
+                    sentence,
+                    tasks: tasks
+                        .into_iter()
+                        .map(|(task_id, map_index, sentence)| TaskWhy { task_id, map_index, sentence })
+                        .collect(),
+                })
+            }
+            Query::WhyDag { dag_id } => {
+                let why = self.engine.why_dag(&dag_id, now);
+                why.map_or_else(not_in_memory, |sentence| Reply::Why { sentence, tasks: Vec::new() })
+            }
+            Query::Cluster => Reply::Cluster(self.cluster()),
+            read @ Query::ReadLog { .. } => return self.ask_for_log(read, answer),
+        };
+        // Whoever asked may have gone away.
+        drop(answer.send(reply));
+    }
+
+    fn cluster(&self) -> ClusterView {
+        let workers = self.peers.iter().map(|(worker, peer)| {
+            let attempts: Vec<_> = self.engine.attempts_on(worker).into_iter().collect();
+            let services = self.supervisor.replicas().filter(|r| r.worker() == Some(worker) && r.living().is_some());
+            WorkerView {
+                name: peer.name.clone(),
+                slots: peer.slots,
+                used: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
+                alive: peer.is_alive(),
+                services: services.map(|replica| replica.key().clone()).collect(),
+                attempts,
+            }
+        });
+        ClusterView { leader: self.name.clone(), epoch: self.epoch.get(), workers: workers.collect() }
+    }
+}
+
+fn not_found(detail: &str) -> Reply {
+    Reply::NotFound { detail: detail.to_owned() }
+}
+
+fn not_in_memory() -> Reply {
+    not_found("it has ended, or never was: nothing waits")
+}

@@ -1,0 +1,364 @@
+//! One reign: memory loaded once, then turn after turn until something ends it.
+
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use engine::{Engine, Event};
+use link::{FromWorker, ServiceExit, ToWorker};
+use model::{AttemptId, Command, CommandId, Epoch, Timestamp, TurnNumber, WorkerId};
+use sqlx::PgPool;
+use store::{
+    Leadership, StoreError, Writer,
+    hints::{Hint, Hints},
+    inbox,
+};
+use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
+
+use super::{
+    Ear, LeaderSettings, News,
+    announce::{self, Announcement},
+    batch::Batch,
+    clock::Clock,
+    fetch::Fetcher,
+    folder_news::Folders,
+    peers::{ConnectionId, Peers, Presence},
+    queries::LogReads,
+};
+use crate::services::{Declared, Replica, Supervisor};
+
+/// Workers and waiting attempts hear of the leader at least so often; also how often silence is measured.
+const BEAT: Duration = Duration::from_secs(1);
+/// Answers are kept for a minute.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How a reign ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReignEnd {
+    /// The process was asked to stop.
+    Asked,
+    /// Another process leads.
+    Deposed,
+}
+
+/// A leader's memory and its ways to the world.
+pub struct Reign {
+    pub(super) name: String,
+    pub(super) database_url: String,
+    pub(super) epoch: Epoch,
+    pub(super) turn: TurnNumber,
+    pub(super) writer: Writer,
+    pub(super) engine: Engine,
+    pub(super) supervisor: Supervisor,
+    pub(super) peers: Peers,
+    pub(super) clock: Clock,
+    pub(super) run_keys: Range<i64>,
+    pub(super) folders: Folders,
+    pub(super) log_reads: LogReads,
+    pub(super) fetcher: Fetcher,
+    pub(super) announcer: mpsc::UnboundedSender<Announcement>,
+    next_beat: Instant,
+    next_sweep: Instant,
+}
+
+impl Reign {
+    /// Loads what the store has and starts to watch the DAG folder.
+    pub(super) async fn begin(
+        settings: &LeaderSettings,
+        mut writer: Writer,
+        leadership: Leadership,
+        news: mpsc::Sender<News>,
+    ) -> Result<Self, StoreError> {
+        let pool = store::open(&settings.database_url).await?;
+        let snapshot = store::load(writer.connection()).await?;
+        let mut clock = Clock::new(leadership.now);
+        let mut peers = Peers::default();
+        for worker in &snapshot.workers {
+            peers.expect(worker.worker, &worker.name, worker.slots);
+        }
+        let supervisor = Supervisor::load(
+            store::load_services(writer.connection()).await?.into_iter().map(Replica::from_row).collect(),
+        );
+        listen(&pool, news.clone()).await?;
+        let folders = Folders::watch(settings.dags_folder.clone(), writer.connection(), news).await?;
+        Ok(Self {
+            name: settings.name.clone(),
+            database_url: settings.database_url.clone(),
+            epoch: leadership.epoch,
+            turn: leadership.turn,
+            run_keys: store::reserve_run_keys(writer.connection()).await?,
+            engine: Engine::load(snapshot, clock.now()),
+            announcer: announce::start(pool.clone()),
+            fetcher: Fetcher::new(pool, settings.secret_key.clone()),
+            log_reads: LogReads::default(),
+            next_beat: Instant::now(),
+            next_sweep: Instant::now() + SWEEP_EVERY,
+            writer,
+            supervisor,
+            peers,
+            clock,
+            folders,
+        })
+    }
+
+    /// Turns, until the end.
+    pub(super) async fn run(mut self, ear: &mut Ear) -> Result<ReignEnd, StoreError> {
+        let mut batch = Batch { reads_inbox: true, ..Batch::default() };
+        loop {
+            if batch.reads_inbox {
+                self.read_inbox(&mut batch, ear.events_max()).await?;
+            }
+            self.keep_time(&mut batch);
+            self.turn(batch).await?;
+            ear.turn_went_well();
+            self.sweep().await?;
+            batch = Batch::default();
+            let first = tokio::select! {
+                news = ear.receiver.recv() => news,
+                () = tokio::time::sleep(self.patience()) => None,
+                () = ear.shutdown.cancelled() => return Ok(ReignEnd::Asked),
+            };
+            let mut next = first;
+            while let Some(news) = next.take() {
+                if matches!(news, News::Deposed) {
+                    return Ok(ReignEnd::Deposed);
+                }
+                self.take(news, &mut batch).await?;
+                if batch.events.len() < ear.events_max() {
+                    next = ear.receiver.try_recv().ok();
+                }
+            }
+        }
+    }
+
+    /// How long nothing needs to be done without news.
+    fn patience(&mut self) -> Duration {
+        /// The longest sleep: a timer that is farther away is looked at again.
+        const LONGEST: Duration = Duration::from_secs(3600);
+        let timers = [self.engine.next_wakeup(), self.supervisor.next_wakeup()];
+        let timer = timers.into_iter().flatten().min().map_or(LONGEST, |at| self.clock.until(at));
+        let beat =
+            if self.peers.is_watching() { self.next_beat.saturating_duration_since(Instant::now()) } else { LONGEST };
+        timer.min(beat)
+    }
+
+    /// Removes answers that nobody waits for any more, after a turn and not more than once a minute.
+    async fn sweep(&mut self) -> Result<(), StoreError> {
+        if Instant::now() >= self.next_sweep {
+            self.next_sweep = Instant::now() + SWEEP_EVERY;
+            store::maintenance::sweep(&mut self.writer, self.epoch).await?;
+        }
+        Ok(())
+    }
+
+    /// Once a beat: acknowledges, measures silence, lets the supervisor look.
+    fn keep_time(&mut self, batch: &mut Batch) {
+        let now = self.clock.now();
+        if Instant::now() >= self.next_beat {
+            self.next_beat = Instant::now() + BEAT;
+            self.peers.acknowledge_all();
+            for (worker, presence) in self.peers.changed_presence() {
+                self.presence_changed(now, worker, presence, batch);
+            }
+            self.supervisor.tick(now);
+        } else if self.supervisor.next_wakeup().is_some_and(|at| at <= now) {
+            self.supervisor.tick(now);
+        }
+    }
+
+    fn presence_changed(&mut self, now: Timestamp, worker: WorkerId, presence: Presence, batch: &mut Batch) {
+        match presence {
+            Presence::Alive => {}
+            Presence::Silent => {
+                tracing::warn!(worker.id = worker.get(), "a worker is silent: it gets nothing new");
+                self.supervisor.worker_silent(worker);
+                batch.events.push(Event::WorkerSilent(worker));
+            }
+            Presence::Dead => {
+                tracing::error!(worker.id = worker.get(), "a worker is dead: what it ran is tried again elsewhere");
+                self.supervisor.worker_lost(now, worker);
+                batch.events.push(Event::WorkerLost(worker));
+            }
+        }
+    }
+
+    /// Takes one piece of news into a batch.
+    async fn take(&mut self, news: News, batch: &mut Batch) -> Result<(), StoreError> {
+        match news {
+            News::Hello { connection, hello, sender } => self.welcome(connection, &hello, sender, batch).await?,
+            News::FromWorker { connection, message } => {
+                if let Some(worker) = self.peers.heard(connection) {
+                    self.heard(worker, *message, batch);
+                }
+            }
+            News::Disconnected(connection) => self.peers.disconnected(connection),
+            News::Inbox => batch.reads_inbox = true,
+            News::Folder(look) => {
+                let events = self.folders.take(&mut self.writer, self.epoch, look).await?;
+                batch.events.extend(events);
+            }
+            News::Query { query, answer } => self.answer(query, answer),
+            News::Deposed => {}
+        }
+        Ok(())
+    }
+
+    async fn welcome(
+        &mut self,
+        connection: ConnectionId,
+        hello: &link::Hello,
+        sender: mpsc::Sender<ToWorker>,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        if hello.protocol != link::PROTOCOL_VERSION {
+            tracing::error!(worker.name = %hello.name, protocol = hello.protocol, "a worker speaks another protocol: use the same windlass version");
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let worker = store::register_worker(&mut self.writer, self.epoch, &record(hello)).await?;
+        self.peers.joined(worker, hello, connection, sender);
+        let live = self.engine.attempts_on(worker);
+        let unsent = self.peers.never_sent(worker, &live, &hello.attempts);
+        self.supervisor.worker_joined(now, worker, &hello.capabilities, &hello.services);
+        batch.events.push(Event::WorkerJoined(engine::WorkerJoined {
+            worker,
+            name: hello.name.clone(),
+            slots: hello.slots,
+            queues: hello.queues.clone(),
+            capabilities: hello.capabilities.clone(),
+            attempts: hello.attempts.iter().chain(&unsent).copied().collect(),
+        }));
+        tracing::info!(worker.id = worker.get(), worker.name = %hello.name, "a worker has joined");
+        batch.welcomes.insert(worker, unsent);
+        Ok(())
+    }
+
+    fn heard(&mut self, worker: WorkerId, message: FromWorker, batch: &mut Batch) {
+        let now = self.clock.now();
+        match message {
+            FromWorker::Hello(_) => {}
+            FromWorker::Started { seq, attempt, ago_micros } => {
+                batch.reported(worker, seq);
+                let at = now - chrono::TimeDelta::microseconds(ago_micros.max(0));
+                batch.events.push(Event::AttemptStarted { worker, attempt, at });
+            }
+            FromWorker::Ended { seq, attempt, end } => {
+                batch.reported(worker, seq);
+                batch.ended.insert((worker, attempt));
+                self.supervisor.forget(attempt);
+                batch.events.push(Event::AttemptEnded { worker, attempt, end: *end });
+            }
+            FromWorker::Beat { services, started } => {
+                for instance in started {
+                    self.supervisor.started(now, instance);
+                }
+                for report in &services {
+                    self.supervisor.report(now, report);
+                }
+            }
+            FromWorker::ServiceExited(exit) => self.service_exited(now, &exit),
+            FromWorker::DeclareServices { attempt, services, hashes } => {
+                if let Some(dag) = self.engine.dag_of_attempt(attempt) {
+                    let services = services.into_iter().zip(hashes).collect();
+                    self.supervisor.declare(now, Declared { attempt, worker, dag, services });
+                }
+            }
+            FromWorker::Fetch { id, attempt, key } => self.fetch(worker, id, attempt, key),
+            FromWorker::Log { id, bytes, length, ended } => self.log_reads.arrived(id, bytes, length, ended),
+        }
+    }
+
+    fn service_exited(&mut self, now: Timestamp, exit: &ServiceExit) {
+        tracing::info!(instance = %exit.instance, exit_code = exit.exit_code, reason = %exit.reason, "a service has ended");
+        self.supervisor.exited(now, exit);
+    }
+
+    fn fetch(&mut self, worker: WorkerId, id: u64, attempt: Option<AttemptId>, key: link::FetchKey) {
+        let run = attempt.and_then(|attempt| self.engine.instance_of_attempt(attempt)).map(|instance| instance.run);
+        if let Some(sender) = self.peers.sender(worker) {
+            self.fetcher.fetch(id, run, key, sender);
+        }
+    }
+
+    /// Every command that is read is answered in the same turn: none is read twice.
+    async fn read_inbox(&mut self, batch: &mut Batch, events_max: usize) -> Result<(), StoreError> {
+        batch.reads_inbox = false;
+        let room = u32::try_from(events_max.saturating_sub(batch.events.len())).unwrap_or(0);
+        for waiting in inbox::read_inbox(&mut self.writer, self.epoch, room).await? {
+            match waiting.command {
+                Err(why) => self.bury(waiting.id, &why).await?,
+                Ok(_) if waiting.deliveries > inbox::DELIVERIES_MAX => {
+                    self.bury(waiting.id, "the command was tried three times, and the leader failed each time").await?;
+                }
+                Ok(Command::ControlService { dag_id, name, action }) => {
+                    let now = self.clock.now();
+                    let known = self.supervisor.control(now, &dag_id, &name, action);
+                    batch.answers.push((waiting.id, service_answer(known, &dag_id, &name)));
+                }
+                Ok(command) => batch.events.push(Event::Command { id: waiting.id, command }),
+            }
+        }
+        Ok(())
+    }
+
+    async fn bury(&mut self, id: CommandId, why: &str) -> Result<(), StoreError> {
+        tracing::error!(command.id = id.get(), why, "a command is given up");
+        inbox::mark_dead(&mut self.writer, self.epoch, id, why).await?;
+        drop(self.announcer.send(Announcement::Answers(vec![id])));
+        Ok(())
+    }
+
+    /// Asks every worker that may have a log; used by [`super::queries`].
+    pub(super) fn ask_for_log(&mut self, question: link::Query, answer: oneshot::Sender<link::Reply>) {
+        let workers = self.peers.connected();
+        let asked = self.log_reads.ask(question, workers.len(), answer);
+        if let Some(message) = asked {
+            for worker in workers {
+                self.peers.send(worker, message.clone());
+            }
+        }
+    }
+}
+
+fn record(hello: &link::Hello) -> store::WorkerRecord {
+    store::WorkerRecord {
+        identity: hello.worker,
+        name: hello.name.clone(),
+        slots: hello.slots,
+        queues: hello.queues.clone(),
+        capabilities: hello.capabilities.clone(),
+    }
+}
+
+/// Passes the store's hints of the inbox on, until the news has no reader.
+async fn listen(pool: &PgPool, news: mpsc::Sender<News>) -> Result<(), StoreError> {
+    let hints = Hints::listen(pool).await?;
+    tokio::spawn(async move {
+        let mut heard = hints.subscribe();
+        loop {
+            let hint = tokio::select! {
+                hint = heard.recv() => hint,
+                () = news.closed() => break,
+            };
+            match hint {
+                Ok(Hint::Inbox | Hint::Everything) | Err(RecvError::Lagged(_)) => {
+                    // A full queue means that the leader is about to look anyway.
+                    drop(news.try_send(News::Inbox));
+                }
+                Ok(Hint::Answers(_) | Hint::Changes(_)) => {}
+                Err(RecvError::Closed) => break,
+            }
+        }
+    });
+    Ok(())
+}
+
+fn service_answer(known: bool, dag: &model::DagId, name: &str) -> model::Answer {
+    use model::{Answer, AnswerStatus};
+    if known {
+        return Answer { status: AnswerStatus::Done, body: serde_json::json!({}) };
+    }
+    let detail = format!("DAG {dag} has no service {name}; `windlass services list` shows those that were declared");
+    Answer { status: AnswerStatus::NotFound, body: serde_json::json!({ "detail": detail }) }
+}

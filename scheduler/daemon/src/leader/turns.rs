@@ -1,0 +1,226 @@
+//! A turn: facts, decision, commit, effects, in that order and no other.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use engine::{Effect, Event, Input, Plan, Rest};
+use link::{Assignment, TaskContext, ToWorker};
+use model::{AttemptId, TiKey, Timestamp, TurnNumber, WorkerId};
+use serde_json::json;
+use store::{StoreError, Writer};
+
+use super::{announce::Announcement, batch::Batch, reign::Reign};
+use crate::services::{Action, Replica};
+
+/// Facts may lead to further facts, never in a circle; more rounds than this mean a defect.
+const FACT_ROUNDS_MAX: usize = 8;
+/// Below so many free run keys a new range is reserved; the engine goes on in a next turn when it runs out of them.
+const RUN_KEYS_MIN: i64 = 500;
+/// How long a turn of unknown outcome may take to become known before memory is discarded.
+const SETTLE_TRIES_MAX: u32 = 10;
+/// The pause between two tries to reach PostgreSQL.
+const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+
+impl Reign {
+    /// Decides a batch and stores it; what is left over is decided at once.
+    pub(super) async fn turn(&mut self, mut batch: Batch) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let timers_due = self.engine.next_wakeup().is_some_and(|at| at <= now);
+        if !batch.is_empty() || timers_due {
+            let events = std::mem::take(&mut batch.events);
+            let answers = std::mem::take(&mut batch.answers);
+            let plan = self.decide(now, events).await?;
+            let mut rest = plan.rest;
+            self.store(now, Plan { answers: plan.answers.iter().cloned().chain(answers).collect(), ..plan }).await?;
+            while rest == Rest::Continue {
+                let now = self.clock.now();
+                let plan = self.decide(now, vec![Event::Continue]).await?;
+                rest = plan.rest;
+                self.store(now, plan).await?;
+            }
+        }
+        self.store_services().await?;
+        self.acknowledge(&batch);
+        Ok(())
+    }
+
+    async fn decide(&mut self, now: Timestamp, events: Vec<Event>) -> Result<Plan, StoreError> {
+        self.learn(&events).await?;
+        if self.run_keys.end - self.run_keys.start < RUN_KEYS_MIN {
+            self.run_keys = store::reserve_run_keys(self.writer.connection()).await?;
+        }
+        let input = Input { now, seed: rand::random(), run_keys: self.run_keys.clone(), events };
+        // A panic is a defect of the engine: its memory is discarded, and the campaign loads it again.
+        let decided = std::panic::catch_unwind(AssertUnwindSafe(|| self.engine.turn(input)));
+        let plan = decided.map_err(|_| StoreError::Corrupt { what: "the engine gave up on a turn".to_owned() })?;
+        if let Some(highest) = plan.new_runs.iter().map(|run| run.key.get()).max() {
+            self.run_keys.start = highest + 1;
+        }
+        Ok(plan)
+    }
+
+    async fn learn(&mut self, events: &[Event]) -> Result<(), StoreError> {
+        for _ in 0..FACT_ROUNDS_MAX {
+            let needs = self.engine.needs(events);
+            if needs.is_empty() {
+                return Ok(());
+            }
+            for need in needs {
+                let fact = store::facts::fact(self.writer.connection(), need).await?;
+                self.engine.provide(fact);
+            }
+        }
+        Err(StoreError::Corrupt { what: "the engine keeps asking for facts".to_owned() })
+    }
+
+    async fn store(&mut self, now: Timestamp, plan: Plan) -> Result<(), StoreError> {
+        self.commit(now, &plan).await?;
+        self.announce(&plan);
+        for effect in plan.effects {
+            self.act(effect);
+        }
+        Ok(())
+    }
+
+    /// The announcer lives as long as the reign; a hint that is lost costs a page a second.
+    fn announce(&self, plan: &Plan) {
+        if !plan.answers.is_empty() {
+            drop(self.announcer.send(Announcement::Answers(plan.answers.iter().map(|(id, _)| *id).collect())));
+        }
+        if !plan.dags.is_empty() || !plan.pools.is_empty() {
+            drop(self.announcer.send(Announcement::Everything));
+        } else if !plan.changed_runs.is_empty() {
+            drop(self.announcer.send(Announcement::Runs(plan.changed_runs.clone())));
+        }
+    }
+
+    async fn commit(&mut self, now: Timestamp, plan: &Plan) -> Result<(), StoreError> {
+        self.turn = match store::apply(&mut self.writer, self.epoch, now, plan).await {
+            Ok(applied) if applied.existing_runs.is_empty() => applied.turn,
+            Ok(applied) => {
+                let what = format!("{} runs exist already", applied.existing_runs.len());
+                return Err(StoreError::Diverged { what });
+            }
+            Err(StoreError::Unknown { reason }) => self.settle(reason).await?,
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    /// The outcome of a commit is unknown: a new connection waits for the old one's end, and the leader's row tells.
+    async fn settle(&mut self, reason: String) -> Result<TurnNumber, StoreError> {
+        tracing::warn!(reason, "the outcome of a turn is unknown; asking PostgreSQL");
+        let expected = TurnNumber(self.turn.get() + 1);
+        for _ in 0..SETTLE_TRIES_MAX {
+            if let Ok(mut writer) = Writer::connect(&self.database_url).await {
+                let stored = store::resume(&mut writer, self.epoch).await?;
+                self.writer = writer;
+                self.peers.pardon();
+                return if stored == expected { Ok(stored) } else { Err(StoreError::Unknown { reason }) };
+            }
+            self.peers.acknowledge_all();
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+        Err(StoreError::Unknown { reason })
+    }
+
+    fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Assign { worker, key, attempt } => self.hand_over(worker, key, attempt),
+            Effect::Kill { worker, attempt, reason } => self.peers.send(worker, ToWorker::Kill { attempt, reason }),
+        }
+    }
+
+    fn hand_over(&mut self, worker: WorkerId, key: TiKey, attempt: AttemptId) {
+        let Some(found) = self.engine.assignment(key).filter(|found| found.attempt == attempt) else { return };
+        self.peers.send(worker, ToWorker::Assign(Box::new(assignment(found))));
+    }
+
+    async fn store_services(&mut self) -> Result<(), StoreError> {
+        let output = self.supervisor.take_output();
+        if !output.rows.is_empty() {
+            let rows: Vec<_> = output.rows.iter().map(Replica::row).collect();
+            store::save_services(&mut self.writer, self.epoch, &rows).await?;
+            drop(self.announcer.send(Announcement::Everything));
+        }
+        for action in output.actions {
+            match action {
+                Action::Start(worker, start) => self.peers.send(worker, ToWorker::StartService(start)),
+                Action::Stop(worker, instance) => self.peers.send(worker, ToWorker::StopService { instance }),
+                Action::Tell(worker, attempt, status) => {
+                    self.peers.send(worker, ToWorker::Services { attempt, status });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything of the batch is stored: workers may forget it.
+    fn acknowledge(&mut self, batch: &Batch) {
+        for (worker, attempt) in &batch.ended {
+            self.peers.forget(*worker, *attempt);
+        }
+        for (worker, unsent) in &batch.welcomes {
+            let live = self.engine.attempts_on(*worker);
+            let services = self.supervisor.instances_on(*worker);
+            let again: Vec<_> = unsent.iter().filter(|attempt| live.contains(attempt)).copied().collect();
+            self.peers.send(*worker, ToWorker::Welcome { epoch: self.epoch, live, services });
+            for attempt in again {
+                if let Some(key) = self.engine.instance_of_attempt(attempt) {
+                    self.hand_over(*worker, key, attempt);
+                }
+            }
+        }
+        for (worker, seq) in &batch.reports {
+            self.peers.stored(*worker, *seq);
+            self.peers.send(*worker, ToWorker::Ack { seq: *seq });
+        }
+    }
+}
+
+/// What the worker is told of an attempt.
+fn assignment(found: engine::Assignment) -> Assignment {
+    let task = found.dag.task(found.task);
+    let run = &found.run;
+    Assignment {
+        attempt: found.attempt,
+        ti: found.key,
+        operator: task.operator.clone(),
+        files: found.dag.files.clone(),
+        execution_timeout_secs: task.execution_timeout.map(|limit| limit.as_secs_f64()),
+        do_xcom_push: task.do_xcom_push,
+        context: TaskContext {
+            dag_id: run.dag_id.clone(),
+            run_id: run.run_id.clone(),
+            run_key: run.key,
+            run_type: run.run_type,
+            task_id: task.task_id.clone(),
+            task_numbers: found.task_numbers,
+            map_index: found.key.map,
+            try_number: found.try_number,
+            max_tries: found.max_tries,
+            logical_date: run.logical_date,
+            data_interval: run.data_interval,
+            run_after: run.run_after,
+            run_started_at: run.started_at.unwrap_or(run.queued_at),
+            conf: run.conf.clone(),
+            params: found.params,
+            dag_fields: dag_fields(&found.dag, task),
+            prev_success_interval: None,
+        },
+    }
+}
+
+fn dag_fields(dag: &dag::Dag, task: &dag::Task) -> serde_json::Map<String, serde_json::Value> {
+    let fields = json!({
+        "dag_id": dag.dag_id,
+        "description": dag.description,
+        "tags": dag.tags,
+        "owner": task.owner,
+        "catchup": dag.catchup == dag::Catchup::All,
+        "max_active_runs": dag.max_active_runs,
+    });
+    match fields {
+        serde_json::Value::Object(fields) => fields,
+        _ => serde_json::Map::new(),
+    }
+}

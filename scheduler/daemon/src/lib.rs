@@ -1,0 +1,9 @@
+//! The processes of Windlass: leader, worker with its guard, service supervisor, private PostgreSQL.
+
+pub mod folder;
+pub mod guard;
+pub mod home;
+pub mod leader;
+pub mod postgres;
+pub mod services;
+pub mod worker;

@@ -1,0 +1,99 @@
+//! A private PostgreSQL for an installation that was given none.
+//!
+//! It outlives the process that started it: after a kill -9 the next start finds it alive and adopts it, or finds it
+//! dead and lets it recover. One process at a time looks after a home's server. The server listens on loopback and on a
+//! socket in a private folder, and every role needs its password.
+
+mod binaries;
+mod cluster;
+mod databases;
+mod error;
+mod layout;
+mod owner;
+mod server;
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+};
+
+use self::{binaries::Binaries, layout::Layout, owner::Owner, server::Server};
+
+pub use self::{databases::Urls, error::PostgresError};
+
+/// A running private PostgreSQL. Dropped without [`EmbeddedPostgres::stop`] it runs on, for the next start to adopt.
+#[derive(Debug)]
+pub struct EmbeddedPostgres {
+    server: Server,
+    urls: Urls,
+    _claim: File,
+}
+
+impl EmbeddedPostgres {
+    /// Starts the server of a home, or adopts it when it still runs; makes the cluster at the first start.
+    ///
+    /// # Errors
+    /// [`PostgresError`], whose text says what to do: no binaries, another process looks after this home, …
+    pub async fn start(home: &Path) -> Result<Self, PostgresError> {
+        let owner = Owner::find()?;
+        let layout = Layout::prepare(home, &owner)?;
+        let claim = claim(&layout.lock)?;
+        let binaries = Binaries::find(&layout)?;
+        let passwords = cluster::make_unless_there(&layout, &binaries, &owner).await?;
+        let server = Server::start(&layout, &binaries, &owner).await?;
+        let urls = passwords.urls(server.port());
+        server.wait_until_ready(&urls, &layout).await?;
+        databases::prepare(&urls, &passwords).await?;
+        server.write_run_file(&layout)?;
+        Ok(Self { server, urls, _claim: claim })
+    }
+
+    /// The databases of a home whose server runs already, for a command beside a standalone.
+    ///
+    /// # Errors
+    /// [`PostgresError::NotRunning`] when it does not.
+    pub async fn running(home: &Path) -> Result<Urls, PostgresError> {
+        let layout = Layout::existing(home)?;
+        let port = server::running_port(&layout).ok_or(PostgresError::NotRunning { home: home.to_owned() })?;
+        let urls = cluster::read_passwords(&layout)?.urls(port);
+        databases::reach(&urls).await.map_err(|_| PostgresError::NotRunning { home: home.to_owned() })?;
+        Ok(urls)
+    }
+
+    /// Where its databases are.
+    #[must_use]
+    pub const fn urls(&self) -> &Urls {
+        &self.urls
+    }
+
+    /// The state database.
+    #[must_use]
+    pub fn state_url(&self) -> &str {
+        &self.urls.state
+    }
+
+    /// The database of the lake and the event log.
+    #[must_use]
+    pub fn lake_url(&self) -> &str {
+        &self.urls.lake
+    }
+
+    /// Stops the server in order: connections are ended, everything is written.
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+}
+
+/// Claims the server for this process, until the file is closed, however that happens.
+fn claim(path: &Path) -> Result<File, PostgresError> {
+    let io = error::at(path);
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(&io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(PostgresError::InUse { lock: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

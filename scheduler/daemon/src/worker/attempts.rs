@@ -1,0 +1,177 @@
+//! The attempts that run on this worker.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use executor::{
+    Attempt, Masker, Stop, StopCause, WorkerContext,
+    log::{self, Log, Overflow},
+};
+use link::{Assignment, FromWorker, ServiceStatus, query::LogName};
+use model::{AttemptEnd, AttemptId, EndKind, Operator, operator::ServiceSpec};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::{core::Event, host::AttemptHost};
+
+/// An attempt that ends sooner reports its start with its end.
+const STARTED_AFTER: Duration = Duration::from_millis(200);
+
+/// The attempts that run, or wait for a slot.
+pub(super) struct Attempts {
+    log_dir: PathBuf,
+    context: Arc<WorkerContext>,
+    events: mpsc::Sender<Event>,
+    slots: Arc<Semaphore>,
+    held: BTreeMap<AttemptId, Held>,
+}
+
+/// One attempt, as its worker sees it.
+struct Held {
+    stop: Stop,
+    services: watch::Sender<Vec<ServiceStatus>>,
+    declared: Option<(Vec<ServiceSpec>, Vec<String>)>,
+}
+
+impl Attempts {
+    /// No attempts yet.
+    pub(super) fn new(log_dir: PathBuf, context: Arc<WorkerContext>, events: mpsc::Sender<Event>, slots: u32) -> Self {
+        let slots = Arc::new(Semaphore::new(slots as usize));
+        Self { log_dir, context, events, slots, held: BTreeMap::new() }
+    }
+
+    /// Starts an attempt. One that is held already goes on as it is.
+    pub(super) fn start(&mut self, assignment: Assignment) {
+        let attempt = assignment.attempt;
+        if self.held.contains_key(&attempt) {
+            return;
+        }
+        let stop = Stop::default();
+        let (services, news) = watch::channel(Vec::new());
+        self.held.insert(attempt, Held { stop: stop.clone(), services, declared: None });
+        let host = AttemptHost::new(attempt, self.events.clone(), news);
+        let masker = Masker::default();
+        mask_lake(&masker, &self.context);
+        let path = log::path(&self.log_dir, &LogName::Attempt(attempt));
+        let events = self.events.clone();
+        match Log::open(&path, masker.clone(), Overflow::Fault) {
+            Ok(log) => {
+                let context = Arc::clone(&self.context);
+                let work = Attempt { assignment, log, masker, host: Arc::new(host), worker: context };
+                tokio::spawn(carry_out(work, stop, Arc::clone(&self.slots), events));
+            }
+            Err(error) => {
+                let end = AttemptEnd::new(EndKind::Failed, format!("its log could not be opened: {error}"));
+                tokio::spawn(async move { events.send(Event::AttemptEnded { attempt, end }).await });
+            }
+        }
+    }
+
+    /// Asks an attempt to end. Whether it is held.
+    pub(super) fn stop(&self, attempt: AttemptId, cause: StopCause) -> Holding {
+        match self.held.get(&attempt) {
+            Some(held) => {
+                held.stop.request(cause);
+                Holding::Held
+            }
+            None => Holding::Unknown,
+        }
+    }
+
+    /// Asks every attempt to end that is not among `live`.
+    pub(super) fn stop_others(&self, live: &BTreeSet<AttemptId>, cause: &StopCause) {
+        let others = self.held.iter().filter(|(attempt, _)| !live.contains(attempt));
+        others.for_each(|(_, held)| held.stop.request(cause.clone()));
+    }
+
+    /// The attempt has ended.
+    pub(super) fn forget(&mut self, attempt: AttemptId) {
+        self.held.remove(&attempt);
+    }
+
+    /// The ids of all that are held.
+    pub(super) fn ids(&self) -> impl Iterator<Item = AttemptId> {
+        self.held.keys().copied()
+    }
+
+    /// Whether the attempt is held.
+    pub(super) fn holds(&self, attempt: AttemptId) -> bool {
+        self.held.contains_key(&attempt)
+    }
+
+    /// Whether none is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Remembers what an attempt declares, and gives the message that says it.
+    pub(super) fn declare(
+        &mut self,
+        attempt: AttemptId,
+        services: Vec<ServiceSpec>,
+        hashes: Vec<String>,
+    ) -> Option<FromWorker> {
+        self.held.get_mut(&attempt)?.declared = Some((services.clone(), hashes.clone()));
+        Some(FromWorker::DeclareServices { attempt, services, hashes })
+    }
+
+    /// All that was declared, for a new connection.
+    pub(super) fn declarations(&self) -> Vec<FromWorker> {
+        let declared = self.held.iter().filter_map(|(attempt, held)| Some((*attempt, held.declared.clone()?)));
+        let message = |(attempt, (services, hashes))| FromWorker::DeclareServices { attempt, services, hashes };
+        declared.map(message).collect()
+    }
+
+    /// Tells an attempt how the services that it declared stand.
+    pub(super) fn tell(&self, attempt: AttemptId, status: Vec<ServiceStatus>) {
+        if let Some(held) = self.held.get(&attempt) {
+            held.services.send_replace(status);
+        }
+    }
+}
+
+/// Whether an attempt is on this worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holding {
+    /// It is.
+    Held,
+    /// It is not.
+    Unknown,
+}
+
+/// The lake's credentials show in no log, whatever a program prints.
+pub(super) fn mask_lake(masker: &Masker, context: &WorkerContext) {
+    let Some(lake) = &context.lake else { return };
+    masker.add(&lake.database_url);
+    let password = lake.database_url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+    if let Some((_, password)) = password.and_then(|(user, _)| user.split_once(':')) {
+        masker.add(password);
+    }
+}
+
+async fn carry_out(work: Attempt, stop: Stop, slots: Arc<Semaphore>, events: mpsc::Sender<Event>) {
+    let attempt = work.assignment.attempt;
+    // A wait for services holds no slot; nobody closes the semaphore.
+    let _slot = match work.assignment.operator {
+        Operator::Service(_) => None,
+        _ => slots.acquire_owned().await.ok(),
+    };
+    let running = tokio::spawn(async move { executor::run(&work, &stop).await });
+    let started = announce(attempt, Instant::now(), events.clone());
+    let end = tokio::select! {
+        end = running => end,
+        never = started => match never {},
+    };
+    let end = end.unwrap_or_else(|panic| AttemptEnd::new(EndKind::Failed, format!("its executor broke down: {panic}")));
+    // The worker takes events until every attempt has ended.
+    let _ = events.send(Event::AttemptEnded { attempt, end }).await;
+}
+
+async fn announce(attempt: AttemptId, at: Instant, events: mpsc::Sender<Event>) -> std::convert::Infallible {
+    tokio::time::sleep(STARTED_AFTER).await;
+    let _ = events.send(Event::AttemptStarted { attempt, at }).await;
+    std::future::pending().await
+}

@@ -1,0 +1,427 @@
+//! The worker's one loop: everything that happens passes through here, one thing at a time.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use executor::{StopCause, WorkerContext, log, process::GroupRegister};
+use link::{
+    Assignment, Connector, FetchItem, FetchKey, Fetched, FromWorker, Hello, LogChunk, PROTOCOL_VERSION, ServiceExit,
+    ToWorker, query::LogName,
+};
+use model::{AttemptEnd, AttemptId, EndKind, Epoch, operator::ServiceSpec};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::{Interval, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    WorkerError, WorkerSettings,
+    attempts::{Attempts, Holding},
+    identity::Identity,
+    reports::Reports,
+    services::Services,
+    session::{News, Session},
+};
+
+/// The worker says that it lives, and looks around, once a second.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// A leader acknowledges each beat; one that is silent for so long may have been replaced without closing the connection.
+const LEADER_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long attempts and services may take to end when the worker shuts down: a service's stop_timeout and a margin.
+const CLOSE_MAX: Duration = Duration::from_secs(45);
+/// How long the last reports may take to be acknowledged when the worker shuts down; they are on disk.
+const LAST_REPORTS_MAX: Duration = Duration::from_secs(5);
+/// Events that may wait; a producer waits when there are more.
+const EVENTS_WAITING_MAX: usize = 1024;
+/// Logs that are read at once: reading is disk work that must not hold back attempts.
+const LOG_READS_MAX: usize = 4;
+/// Questions about logs that may wait; more are refused, and asked again by whoever looks.
+const LOG_READS_WAITING_MAX: usize = 256;
+
+/// What attempts, services and the guard tell the loop.
+pub(super) enum Event {
+    /// An attempt outlived the time within which its start rides with its end.
+    AttemptStarted { attempt: AttemptId, at: Instant },
+    /// An attempt has ended.
+    AttemptEnded { attempt: AttemptId, end: AttemptEnd },
+    /// An attempt asks for something.
+    Fetch { attempt: AttemptId, key: FetchKey, answer: oneshot::Sender<FetchItem> },
+    /// An attempt declares services.
+    Declare { attempt: AttemptId, services: Vec<ServiceSpec>, hashes: Vec<String> },
+    /// A service's process has started.
+    ServiceStarted { instance: Uuid },
+    /// A service has reported.
+    ServiceLine { instance: Uuid, line: serde_json::Value },
+    /// A service has ended.
+    ServiceExited(ServiceExit),
+    /// A log was read.
+    LogRead { id: u64, chunk: LogChunk },
+    /// The guard has killed all attempts, because the leader was silent.
+    LeaderSilent,
+}
+
+/// A question that waits for its answer.
+struct Asked {
+    attempt: AttemptId,
+    key: FetchKey,
+    answer: oneshot::Sender<FetchItem>,
+}
+
+/// How far a shutdown is.
+#[derive(Clone, Copy)]
+enum Closing {
+    No,
+    /// Everything was asked to end.
+    Ending { since: Instant, idle_since: Option<Instant> },
+}
+
+/// The worker.
+pub(super) struct Core {
+    settings: WorkerSettings,
+    id: Uuid,
+    incarnation: Uuid,
+    context: Arc<WorkerContext>,
+    sender: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+    session: Session,
+    attempts: Attempts,
+    services: Services,
+    reports: Reports,
+    asked: BTreeMap<u64, Asked>,
+    next_question: u64,
+    log_reads: Arc<Semaphore>,
+    log_reads_waiting: usize,
+    /// The highest leadership that was heard of; a lower one is not heeded.
+    epoch: Option<Epoch>,
+    /// Whether the leader of this connection has said Welcome.
+    welcome: bool,
+    heard_at: Instant,
+    closing: Closing,
+}
+
+impl Core {
+    /// A worker that runs nothing yet.
+    pub(super) fn new(
+        settings: WorkerSettings,
+        identity: &Identity,
+        temp_dir: PathBuf,
+        guard: OwnedFd,
+        connector: Arc<dyn Connector>,
+    ) -> Result<Self, WorkerError> {
+        let context = Arc::new(WorkerContext {
+            worker: identity.id(),
+            program_dir: settings.program_dir.clone(),
+            temp_dir,
+            lake: settings.lake.clone(),
+            groups: GroupRegister::new(guard),
+            kill_grace: settings.kill_grace,
+        });
+        let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
+        let log_dir = &settings.log_dir;
+        let failed = |error| WorkerError::Directory { dir: settings.log_dir.clone(), error };
+        Ok(Self {
+            id: identity.id(),
+            incarnation: Uuid::new_v4(),
+            session: Session::new(connector),
+            attempts: Attempts::new(log_dir.clone(), Arc::clone(&context), sender.clone(), settings.slots),
+            services: Services::new(log_dir.clone(), Arc::clone(&context), sender.clone()),
+            reports: Reports::open(log_dir).map_err(failed)?,
+            asked: BTreeMap::new(),
+            next_question: 1,
+            log_reads: Arc::new(Semaphore::new(LOG_READS_MAX)),
+            log_reads_waiting: 0,
+            epoch: None,
+            welcome: false,
+            heard_at: Instant::now(),
+            closing: Closing::No,
+            settings,
+            context,
+            sender,
+            events,
+        })
+    }
+
+    /// What attempts share.
+    pub(super) fn context(&self) -> Arc<WorkerContext> {
+        Arc::clone(&self.context)
+    }
+
+    /// The way into the loop.
+    pub(super) fn events(&self) -> mpsc::Sender<Event> {
+        self.sender.clone()
+    }
+
+    /// Runs until `shutdown`, and then until everything has ended.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        let mut beat = beats();
+        while !self.is_closed() {
+            tokio::select! {
+                news = self.session.next() => self.take_news(news).await,
+                Some(event) = self.events.recv() => self.take_event(event).await,
+                _ = beat.tick() => self.beat().await,
+                () = shutdown.cancelled(), if matches!(self.closing, Closing::No) => self.close(),
+            }
+        }
+    }
+
+    async fn take_news(&mut self, news: News) {
+        match news {
+            News::Connected => {
+                self.welcome = false;
+                self.heard_at = Instant::now();
+                let hello = self.hello();
+                self.session.send(FromWorker::Hello(hello)).await;
+            }
+            News::Lost(reason) => {
+                tracing::info!(%reason, "the connection to the leader is lost; looking for the next");
+                self.welcome = false;
+            }
+            News::Message(message) => self.take_message(message).await,
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            protocol: PROTOCOL_VERSION,
+            worker: self.id,
+            incarnation: self.incarnation,
+            name: self.settings.name.clone(),
+            slots: self.settings.slots,
+            queues: self.settings.queues.clone(),
+            capabilities: self.settings.capabilities.clone(),
+            attempts: self.attempts.ids().chain(self.reports.ended_attempts()).collect(),
+            services: self.services.ids(),
+        }
+    }
+
+    async fn take_message(&mut self, message: ToWorker) {
+        if let ToWorker::Welcome { epoch, live, services } = message {
+            if self.epoch.is_some_and(|highest| epoch < highest) {
+                tracing::info!(%epoch, "a leader that was deposed is not heeded");
+                self.session.reconnect();
+                return;
+            }
+            self.epoch = Some(epoch);
+            let cause = stop_cause(EndKind::Killed, "the leader does not count this attempt as live");
+            self.attempts.stop_others(&live, &cause);
+            self.services.stop_others(&services, "the supervisor does not count this instance as its own");
+            self.welcomed().await;
+        } else if self.welcome {
+            self.obey(message).await;
+        } else {
+            tracing::warn!("the leader spoke before it said Welcome; looking for it anew");
+            self.session.reconnect();
+        }
+    }
+
+    /// Says again what an earlier connection may have lost.
+    async fn welcomed(&mut self) {
+        self.welcome = true;
+        self.heard();
+        self.services.tell_again();
+        let mut messages = self.reports.messages();
+        messages.extend(self.attempts.declarations());
+        let questions = self.asked.iter();
+        messages.extend(questions.map(|(id, asked)| FromWorker::Fetch {
+            id: *id,
+            attempt: Some(asked.attempt),
+            key: asked.key.clone(),
+        }));
+        messages.push(self.services.beat());
+        messages.extend(self.services.take_exits());
+        for message in messages {
+            self.session.send(message).await;
+        }
+    }
+
+    async fn obey(&mut self, message: ToWorker) {
+        self.heard_at = Instant::now();
+        match message {
+            ToWorker::Welcome { .. } => unreachable!("take_message has taken it"),
+            ToWorker::Assign(assignment) => self.assign(*assignment).await,
+            ToWorker::Kill { attempt, reason } => {
+                if self.attempts.stop(attempt, stop_cause(EndKind::Killed, &reason)) == Holding::Unknown
+                    && !self.reports.ended_attempts().contains(&attempt)
+                {
+                    let end = AttemptEnd::new(EndKind::Lost, "this worker does not have the attempt");
+                    self.report_end(attempt, end).await;
+                }
+            }
+            ToWorker::Ack { seq } => {
+                self.reports.acknowledged(seq);
+                self.heard();
+            }
+            ToWorker::StartService(start) if matches!(self.closing, Closing::No) => self.services.start(*start),
+            ToWorker::StartService(start) => self.services.stop(start.instance, "the worker is shutting down"),
+            ToWorker::StopService { instance } => {
+                self.services.stop(instance, "stopped by the supervisor");
+                self.tell_exits().await;
+            }
+            ToWorker::Services { attempt, status } => self.attempts.tell(attempt, status),
+            ToWorker::Fetched(Fetched { id, item }) => {
+                if let Some(asked) = self.asked.remove(&id) {
+                    // Whoever asked may have been stopped.
+                    let _ = asked.answer.send(item);
+                }
+            }
+            ToWorker::ReadLog { id, log, offset, bytes_max } => self.read_log(id, log, offset, bytes_max).await,
+        }
+    }
+
+    async fn assign(&mut self, assignment: Assignment) {
+        let attempt = assignment.attempt;
+        match self.closing {
+            Closing::No if self.reports.ended_attempts().contains(&attempt) => {}
+            Closing::No => self.attempts.start(assignment),
+            Closing::Ending { .. } => {
+                self.report_end(attempt, AttemptEnd::new(EndKind::Lost, "its worker is shutting down")).await;
+            }
+        }
+    }
+
+    async fn take_event(&mut self, event: Event) {
+        match event {
+            Event::AttemptStarted { attempt, at } => {
+                let message = self.reports.started(attempt, at);
+                self.tell(message).await;
+            }
+            Event::AttemptEnded { attempt, end } => {
+                self.attempts.forget(attempt);
+                self.report_end(attempt, end).await;
+            }
+            Event::Fetch { attempt, key, answer } => {
+                let id = self.next_question;
+                self.next_question += 1;
+                self.asked.insert(id, Asked { attempt, key: key.clone(), answer });
+                self.tell(FromWorker::Fetch { id, attempt: Some(attempt), key }).await;
+            }
+            Event::Declare { attempt, services, hashes } => {
+                if let Some(message) = self.attempts.declare(attempt, services, hashes) {
+                    self.tell(message).await;
+                }
+            }
+            Event::ServiceStarted { instance } => self.services.started(instance),
+            Event::ServiceLine { instance, line } => self.services.report(instance, line),
+            Event::ServiceExited(exit) => {
+                if let Some(last_words) = self.services.exited(exit) {
+                    self.tell(last_words).await;
+                }
+                self.tell_exits().await;
+            }
+            Event::LogRead { id, chunk } => {
+                self.log_reads_waiting -= 1;
+                let LogChunk { bytes, length, ended } = chunk;
+                self.tell(FromWorker::Log { id, bytes, length, ended }).await;
+            }
+            Event::LeaderSilent => {
+                let reason = "nothing was heard from the leader for too long, and another worker may have the task";
+                self.attempts.stop_others(&Default::default(), &stop_cause(EndKind::Lost, reason));
+            }
+        }
+    }
+
+    async fn beat(&mut self) {
+        self.asked.retain(|_, asked| !asked.answer.is_closed());
+        if self.session.is_connected() && self.heard_at.elapsed() > LEADER_SILENCE_MAX {
+            tracing::info!("the leader is silent; looking for the next");
+            self.welcome = false;
+            self.session.reconnect();
+        }
+        if self.welcome {
+            let beat = self.services.beat();
+            self.session.send(beat).await;
+            self.tell_exits().await;
+        }
+        if let Closing::Ending { since, idle_since: None } = self.closing
+            && self.attempts.is_empty()
+            && self.services.is_empty()
+        {
+            self.closing = Closing::Ending { since, idle_since: Some(Instant::now()) };
+        }
+    }
+
+    async fn report_end(&mut self, attempt: AttemptId, end: AttemptEnd) {
+        let message = self.reports.ended(attempt, end);
+        self.tell(message).await;
+    }
+
+    async fn tell_exits(&mut self) {
+        if self.welcome {
+            for message in self.services.take_exits() {
+                self.session.send(message).await;
+            }
+        }
+    }
+
+    /// Sends a message when there is a leader. What matters is kept and said again on the next connection.
+    async fn tell(&mut self, message: FromWorker) {
+        if self.welcome {
+            self.session.send(message).await;
+        }
+    }
+
+    fn heard(&mut self) {
+        self.heard_at = Instant::now();
+        self.context.groups.heard_leader();
+    }
+
+    async fn read_log(&mut self, id: u64, name: LogName, offset: u64, bytes_max: u32) {
+        if self.log_reads_waiting >= LOG_READS_WAITING_MAX {
+            self.tell(FromWorker::Log { id, bytes: Vec::new(), length: 0, ended: false }).await;
+            return;
+        }
+        self.log_reads_waiting += 1;
+        let ended = match &name {
+            LogName::Attempt(attempt) => !self.attempts.holds(*attempt),
+            LogName::Service(key) => !self.services.runs(key),
+        };
+        let (events, dir, slots) = (self.sender.clone(), self.settings.log_dir.clone(), Arc::clone(&self.log_reads));
+        tokio::spawn(async move {
+            // Nobody closes the semaphore.
+            let _slot = slots.acquire_owned().await;
+            let read = tokio::task::spawn_blocking(move || log::read(&dir, &name, offset, bytes_max)).await;
+            let chunk = read.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+            let chunk = chunk.unwrap_or_else(|error| {
+                tracing::warn!(%error, "a log could not be read");
+                LogChunk { bytes: Vec::new(), length: 0, ended: false }
+            });
+            let whole = offset + chunk.bytes.len() as u64 >= chunk.length;
+            let _ = events.send(Event::LogRead { id, chunk: LogChunk { ended: ended && whole, ..chunk } }).await;
+        });
+    }
+
+    fn close(&mut self) {
+        self.closing = Closing::Ending { since: Instant::now(), idle_since: None };
+        let cause = stop_cause(EndKind::Lost, "its worker is shutting down");
+        self.attempts.stop_others(&Default::default(), &cause);
+        self.services.stop_others(&Default::default(), "the worker is shutting down");
+    }
+
+    fn is_closed(&self) -> bool {
+        match self.closing {
+            Closing::No => false,
+            Closing::Ending { since, idle_since } => {
+                let idle = self.attempts.is_empty() && self.services.is_empty();
+                let told = self.reports.is_empty() || idle_since.is_some_and(|at| at.elapsed() > LAST_REPORTS_MAX);
+                idle && told || since.elapsed() > CLOSE_MAX
+            }
+        }
+    }
+}
+
+fn stop_cause(kind: EndKind, reason: &str) -> StopCause {
+    StopCause { kind, reason: reason.to_owned() }
+}
+
+fn beats() -> Interval {
+    let mut beats = interval(BEAT_EVERY);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beats
+}

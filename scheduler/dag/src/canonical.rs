@@ -1,0 +1,208 @@
+//! The canonical form of a DAG: the same text for the same meaning, whatever the file looked like.
+//!
+//! It is a DAG file again, and loading it gives the same DAG. What equals the default is left out, what is derived
+//! (weights, owners) too. A version's identity is the hash of this text and of the files that it names.
+
+mod emit;
+mod operator;
+
+use std::time::Duration;
+
+use chrono::SecondsFormat;
+use model::{Timestamp, TriggerRule, WeightRule};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::compiled::{Catchup, CronTimetable, Dag, DagFile, Param, Schedule, Task};
+
+/// A mapping that leaves out what need not be said.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Says it.
+    fn put(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    /// Says it when it is there.
+    fn some(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.put(name, value);
+        }
+    }
+
+    /// Says it when it is not what everybody expects.
+    fn unless<T: Into<Value> + PartialEq>(&mut self, name: &str, value: T, default: &T) {
+        if value != *default {
+            self.put(name, value);
+        }
+    }
+
+    /// Says it when there is something in it.
+    fn list(&mut self, name: &str, values: &[impl Clone + Into<Value>]) {
+        if !values.is_empty() {
+            self.put(name, values.iter().cloned().map(Into::into).collect::<Vec<Value>>());
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+}
+
+/// The canonical form.
+pub(crate) fn yaml(dag: &Dag) -> String {
+    emit::document(&dag_value(dag))
+}
+
+/// SHA-256 in hex of the canonical form and the files.
+pub(crate) fn content_hash(canonical_yaml: &str, files: &[DagFile]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(canonical_yaml);
+    for file in files {
+        // Neither a name nor a hash in hex has a zero byte, so no two lists of files give the same bytes.
+        hash.update([0]);
+        hash.update(&file.name);
+        hash.update([0]);
+        hash.update(&file.sha256);
+    }
+    hex::encode(hash.finalize())
+}
+
+fn dag_value(dag: &Dag) -> Value {
+    let mut fields = Fields::default();
+    fields.put("dag_id", dag.dag_id.as_str());
+    fields.some("description", dag.description.clone());
+    fields.some("doc_md", dag.doc_md.clone());
+    fields.list("tags", &dag.tags);
+    fields.put("schedule", schedule_value(&dag.schedule));
+    fields.some("start_date", dag.start_date.map(date_text));
+    fields.some("end_date", dag.end_date.map(date_text));
+    fields.put("catchup", dag.catchup == Catchup::All);
+    fields.put("is_paused_upon_creation", dag.is_paused_upon_creation);
+    fields.put("max_active_runs", dag.max_active_runs);
+    fields.put("max_active_tasks", dag.max_active_tasks);
+    fields.unless("max_consecutive_failed_dag_runs", dag.max_consecutive_failed_dag_runs, &0);
+    fields.some("dagrun_timeout", dag.dagrun_timeout.map(duration_text));
+    fields.unless("fail_fast", dag.fail_fast, &false);
+    if !dag.params.is_empty() {
+        let params = dag.params.iter().map(|(name, param)| (name.clone(), param_value(param)));
+        fields.put("params", params.collect::<Map<_, _>>());
+    }
+    fields.list("files", &dag.files.keys().cloned().collect::<Vec<_>>());
+    let groups: Vec<Value> = dag.groups.iter().map(group_value).collect();
+    fields.list("task_groups", &groups);
+    let tasks: Vec<Value> = dag.tasks.iter().map(|task| task_value(dag, task)).collect();
+    fields.put("tasks", tasks);
+    fields.into_value()
+}
+
+fn schedule_value(schedule: &Schedule) -> Value {
+    match schedule {
+        Schedule::Never => Value::Null,
+        Schedule::Once => json!("@once"),
+        Schedule::Continuous => json!("@continuous"),
+        Schedule::Delta { every } => json!(duration_text(*every)),
+        Schedule::Cron { expressions, timezone, timetable } => {
+            let mut fields = Fields::default();
+            match expressions.as_slice() {
+                [one] => fields.put("cron", one.clone()),
+                many => fields.put("cron", many.to_vec()),
+            }
+            fields.put("timezone", timezone.name());
+            fields.put(
+                "timetable",
+                match timetable {
+                    CronTimetable::CronTrigger => "cron_trigger",
+                    CronTimetable::CronDataInterval => "cron_data_interval",
+                },
+            );
+            fields.into_value()
+        }
+    }
+}
+
+fn param_value(param: &Param) -> Value {
+    let mut fields = match &param.schema {
+        Value::Object(schema) => Fields(schema.clone()),
+        _ => Fields::default(),
+    };
+    // A file's order of keywords has no meaning.
+    fields.0.sort_keys();
+    if !param.default.is_null() {
+        fields.put("default", param.default.clone());
+    }
+    fields.some("description", param.description.clone());
+    fields.into_value()
+}
+
+fn group_value(group: &crate::TaskGroup) -> Value {
+    let mut fields = Fields::default();
+    match group.group_id.rsplit_once('.') {
+        Some((outer, name)) => {
+            fields.put("group_name", name);
+            fields.put("parent_group_name", outer.rsplit('.').next().unwrap_or(outer));
+        }
+        None => fields.put("group_name", group.group_id.clone()),
+    }
+    fields.some("tooltip", group.tooltip.clone());
+    fields.into_value()
+}
+
+fn task_value(dag: &Dag, task: &Task) -> Value {
+    let mut fields = Fields::default();
+    let id = task.task_id.as_str();
+    let in_group = task.group.as_deref().and_then(|group| id.strip_prefix(group)?.strip_prefix('.'));
+    fields.put("task_id", in_group.unwrap_or(id));
+    fields.some("task_group_name", task.group.clone());
+    fields.put("operator", task.operator.name());
+    operator::fields(&task.operator, &mut fields);
+    let upstream: Vec<&str> = task.upstream.iter().map(|pos| dag.task(*pos).task_id.as_str()).collect();
+    fields.list("dependencies", &upstream);
+    fields.unless("trigger_rule", task.trigger_rule.name(), &TriggerRule::AllSuccess.name());
+    fields.put("retries", task.retries);
+    fields.put("retry_delay", duration_text(task.retry_delay));
+    fields.some("retry_exponential_backoff", task.retry_exponential_backoff);
+    fields.some("max_retry_delay", task.max_retry_delay.map(duration_text));
+    fields.some("execution_timeout", task.execution_timeout.map(duration_text));
+    fields.put("pool", task.pool.clone());
+    fields.unless("pool_slots", task.pool_slots, &1);
+    fields.unless("priority_weight", task.priority_weight, &1);
+    fields.unless("weight_rule", task.weight_rule.name(), &WeightRule::Downstream.name());
+    fields.some("max_active_tis_per_dag", task.max_active_tis_per_dag);
+    fields.some("max_active_tis_per_dagrun", task.max_active_tis_per_dagrun);
+    fields.unless("depends_on_past", task.depends_on_past, &false);
+    fields.unless("wait_for_downstream", task.wait_for_downstream, &false);
+    fields.unless("do_xcom_push", task.do_xcom_push, &true);
+    fields.unless("queue", task.queue.clone(), &Dag::DEFAULT_QUEUE.to_owned());
+    fields.put("owner", task.owner.clone());
+    fields.some("doc_md", task.doc_md.clone());
+    let outlets: Vec<Value> = task.outlets.iter().map(outlet_value).collect();
+    fields.list("outlets", &outlets);
+    fields.into_value()
+}
+
+fn outlet_value(outlet: &crate::AssetRef) -> Value {
+    let mut fields = Fields::default();
+    fields.put("name", outlet.name.clone());
+    fields.some("uri", outlet.uri.clone());
+    fields.into_value()
+}
+
+fn date_text(date: Timestamp) -> String {
+    date.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// `1d2h3m4s`, with a fraction of a second when there is one.
+fn duration_text(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let parts = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m")];
+    let mut text: String =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    let rest = Duration::new(seconds % 60, duration.subsec_nanos());
+    if !rest.is_zero() || text.is_empty() {
+        text += &format!("{}s", rest.as_secs_f64());
+    }
+    text
+}

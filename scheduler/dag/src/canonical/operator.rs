@@ -1,0 +1,97 @@
+//! The canonical form of each operator's own keys.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use model::{
+    Operator,
+    operator::{Bash, Python, PythonSource, ReadyWhen, ServiceSpec, SkipReach, Sql, SqlOutput, SqlSource},
+};
+use serde_json::{Map, Value, json};
+
+use super::{Fields, duration_text};
+
+/// Says an operator's own keys.
+pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
+    match operator {
+        Operator::Empty => {}
+        Operator::Bash(bash) => bash_fields(bash, fields),
+        Operator::Python(python) => python_fields(python, fields),
+        Operator::Sql(sql) | Operator::SqlCheck(sql) => sql_fields(sql, fields),
+        Operator::Service(task) => {
+            let services: Vec<Value> = task.services.iter().map(service_value).collect();
+            fields.put("services", services);
+            fields.put("ready_timeout", seconds_text(task.ready_timeout_secs));
+        }
+        Operator::Branch(branch) => fields.put("follow", branch.follow.clone()),
+        Operator::ShortCircuit(circuit) => {
+            fields.put("condition", circuit.condition.clone());
+            let all = circuit.reach == SkipReach::AllDownstream;
+            fields.unless("ignore_downstream_trigger_rules", all, &true);
+        }
+    }
+}
+
+fn bash_fields(bash: &Bash, fields: &mut Fields) {
+    fields.put("bash_command", bash.bash_command.clone());
+    environment(&bash.env, &bash.pass_env, fields);
+    fields.unless("append_env", bash.append_env, &false);
+    fields.some("cwd", bash.cwd.clone());
+    fields.put("skip_on_exit_code", bash.skip_on_exit_code.clone());
+}
+
+fn python_fields(python: &Python, fields: &mut Fields) {
+    match &python.source {
+        PythonSource::Script(name) => fields.put("script", name.clone()),
+        PythonSource::Inline(code) => fields.put("python", code.clone()),
+    }
+    fields.list("args", &python.args);
+    environment(&python.env, &python.pass_env, fields);
+    fields.some("python_bin", python.python_bin.clone());
+}
+
+fn sql_fields(sql: &Sql, fields: &mut Fields) {
+    fields.put("conn_id", sql.conn_id.clone());
+    let source = |source: &SqlSource| match source {
+        SqlSource::File(text) | SqlSource::Text(text) => Value::from(text.clone()),
+    };
+    fields.put("sql", sql.sql.iter().map(source).collect::<Vec<_>>());
+    if !sql.parameters.is_empty() {
+        fields.put("parameters", sql.parameters.clone().into_iter().collect::<Map<_, _>>());
+    }
+    match sql.output {
+        SqlOutput::None => {}
+        SqlOutput::Rows => fields.put("output", "rows"),
+    }
+}
+
+fn service_value(spec: &ServiceSpec) -> Value {
+    let mut fields = Fields::default();
+    fields.put("name", spec.name.clone());
+    fields.put("command", spec.command.clone());
+    fields.put("replicas", spec.replicas);
+    environment(&spec.env, &spec.pass_env, &mut fields);
+    fields.put(
+        "ready_when",
+        match &spec.ready_when {
+            ReadyWhen::Started => json!("started"),
+            ReadyWhen::CaughtUp => json!("caught_up"),
+            ReadyWhen::Metric { name, at_least } => json!({"metric": name, "at_least": at_least}),
+        },
+    );
+    fields.put("stop_timeout", seconds_text(spec.stop_timeout_secs));
+    fields.into_value()
+}
+
+fn environment(env: &BTreeMap<String, String>, pass_env: &[String], fields: &mut Fields) {
+    if !env.is_empty() {
+        fields.put(
+            "env",
+            env.iter().map(|(name, text)| (name.clone(), Value::from(text.clone()))).collect::<Map<_, _>>(),
+        );
+    }
+    fields.list("pass_env", pass_env);
+}
+
+fn seconds_text(seconds: f64) -> String {
+    duration_text(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}

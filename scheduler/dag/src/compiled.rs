@@ -1,0 +1,250 @@
+//! A checked DAG, as the engine uses it: positions instead of names in the hot path.
+//!
+//! A `Dag` is only made by [`crate::compile`], so whoever holds one may rely on it: no cycle, every name resolved,
+//! every schedule valid, defaults filled in.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use model::{DagId, Operator, TaskId, Timestamp, TriggerRule, WeightRule};
+use serde::{Deserialize, Serialize};
+
+/// The position of a task in its `Dag`, in topological order (ties in the order of the file).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskPos(pub usize);
+
+/// One DAG, checked and compiled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dag {
+    /// Its id.
+    pub dag_id: DagId,
+    /// One line of what it does.
+    pub description: Option<String>,
+    /// Markdown for its page.
+    pub doc_md: Option<String>,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Who answers for it: the owners of its tasks.
+    pub owners: Vec<String>,
+    /// When its runs are due.
+    pub schedule: Schedule,
+    /// First date that counts.
+    pub start_date: Option<Timestamp>,
+    /// Last date that counts.
+    pub end_date: Option<Timestamp>,
+    /// Whether missed runs are made up.
+    pub catchup: Catchup,
+    /// Whether it is paused when it is seen for the first time.
+    pub is_paused_upon_creation: bool,
+    /// How many of its runs may be running.
+    pub max_active_runs: u32,
+    /// How many task instances of one run may be queued or running.
+    pub max_active_tasks: u32,
+    /// After so many failed runs in a row it is paused; 0 for never.
+    pub max_consecutive_failed_dag_runs: u32,
+    /// A run that takes longer fails.
+    pub dagrun_timeout: Option<Duration>,
+    /// Whether the first failure ends the run.
+    pub fail_fast: bool,
+    /// Values that a run can be given: name to JSON Schema with `default` and `description`.
+    pub params: BTreeMap<String, Param>,
+    /// Its tasks, in topological order.
+    pub tasks: Vec<Task>,
+    /// Its groups, for pages and for branches that follow a group.
+    pub groups: Vec<TaskGroup>,
+    /// The files that it refers to: name below the DAG folder to SHA-256 in hex.
+    pub files: BTreeMap<String, String>,
+}
+
+/// Whether missed runs are made up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Catchup {
+    /// Every missed run is made.
+    All,
+    /// Only the newest.
+    Latest,
+}
+
+/// When runs are due.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Schedule {
+    /// Only when somebody asks.
+    Never,
+    /// One run, at the start date.
+    Once,
+    /// One after the other.
+    Continuous,
+    /// At the ticks of cron expressions.
+    Cron {
+        /// The expressions, presets resolved; more than one makes a MultiCron.
+        expressions: Vec<String>,
+        /// The zone whose wall clock decides.
+        #[serde(with = "zone_name")]
+        timezone: chrono_tz::Tz,
+        /// Whether a run stands for its tick or for the interval before it.
+        timetable: CronTimetable,
+    },
+    /// Every so often, without alignment.
+    Delta {
+        /// How often.
+        every: Duration,
+    },
+}
+
+/// What a cron's run stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CronTimetable {
+    /// The tick (Airflow 3's default).
+    CronTrigger,
+    /// The interval that ends at the tick.
+    CronDataInterval,
+}
+
+/// A value that a run can be given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Param {
+    /// Its JSON Schema, without `default`.
+    pub schema: serde_json::Value,
+    /// Its default.
+    pub default: serde_json::Value,
+    /// What it is for.
+    pub description: Option<String>,
+}
+
+/// A task, with all defaults filled in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its id.
+    pub task_id: TaskId,
+    /// What it does.
+    pub operator: Operator,
+    /// The tasks directly before it.
+    pub upstream: Vec<TaskPos>,
+    /// The tasks directly after it.
+    pub downstream: Vec<TaskPos>,
+    /// How its upstream decides.
+    pub trigger_rule: TriggerRule,
+    /// How many further tries a failure leads to.
+    pub retries: u16,
+    /// The pause before a further try.
+    pub retry_delay: Duration,
+    /// How the pause grows: delay × multiplier^(try−1); none for a constant pause.
+    pub retry_exponential_backoff: Option<f64>,
+    /// The longest pause.
+    pub max_retry_delay: Option<Duration>,
+    /// An attempt that runs longer is ended.
+    pub execution_timeout: Option<Duration>,
+    /// The pool that it takes slots of.
+    pub pool: String,
+    /// How many slots it takes.
+    pub pool_slots: u32,
+    /// Its own weight.
+    pub priority_weight: i32,
+    /// How its neighbours' weights add to it.
+    pub weight_rule: WeightRule,
+    /// The weight that follows, which orders the queue: larger first.
+    pub effective_weight: i32,
+    /// How many instances of it may be active in all runs together.
+    pub max_active_tis_per_dag: Option<u32>,
+    /// How many instances of it may be active in one run.
+    pub max_active_tis_per_dagrun: Option<u32>,
+    /// Whether its previous run's instance must have succeeded.
+    pub depends_on_past: bool,
+    /// Whether the tasks directly after its previous run's instance must have succeeded, too.
+    pub wait_for_downstream: bool,
+    /// Whether what it returns becomes an XCom.
+    pub do_xcom_push: bool,
+    /// The queue of workers that it asks for.
+    pub queue: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Markdown for its page.
+    pub doc_md: Option<String>,
+    /// Named data that it writes.
+    pub outlets: Vec<AssetRef>,
+    /// The group that it is in.
+    pub group: Option<String>,
+}
+
+/// Named data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssetRef {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub uri: Option<String>,
+}
+
+/// A group of tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskGroup {
+    /// Its id, with those of the groups that it is in: `outer.inner`.
+    pub group_id: String,
+    /// One line for people.
+    pub tooltip: Option<String>,
+}
+
+impl Dag {
+    /// The queue of every task that names none.
+    pub const DEFAULT_QUEUE: &'static str = "default";
+
+    /// A task by its position.
+    #[must_use]
+    pub fn task(&self, pos: TaskPos) -> &Task {
+        &self.tasks[pos.0]
+    }
+
+    /// The position of a task by its id.
+    #[must_use]
+    pub fn position(&self, task_id: &TaskId) -> Option<TaskPos> {
+        self.tasks.iter().position(|task| task.task_id == *task_id).map(TaskPos)
+    }
+
+    /// Every position, in topological order.
+    pub fn positions(&self) -> impl Iterator<Item = TaskPos> + use<> {
+        (0..self.tasks.len()).map(TaskPos)
+    }
+}
+
+/// A file that a DAG version carries with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DagFile {
+    /// Its name below the DAG folder, `/` between its parts.
+    pub name: String,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+/// A DAG as it comes from a file: what is stored as a version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompiledDag {
+    /// The DAG.
+    pub dag: Dag,
+    /// SHA-256 in hex of the canonical definition and its files: the version's identity.
+    pub content_hash: String,
+    /// The canonical definition, as `windlass dags show` prints it.
+    pub canonical_yaml: String,
+    /// The file that defines it, below the DAG folder.
+    pub fileloc: String,
+    /// The files that it refers to.
+    pub files: Vec<DagFile>,
+}
+
+/// A zone is written as its IANA name.
+mod zone_name {
+    use chrono_tz::Tz;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(zone: &Tz, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(zone.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}

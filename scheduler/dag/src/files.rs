@@ -1,0 +1,143 @@
+//! The files that a DAG refers to: names are checked before anything is read, sizes after.
+//!
+//! This crate opens nothing itself; [`ReadFile`] is how its caller lends it a DAG folder.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    compiled::DagFile,
+    problem::{Place, Problems},
+};
+
+/// How large one file may be: versions carry their files, and a version is kept for ever.
+pub const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How large the files of one DAG may be together, for the same reason.
+pub const FILES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Reads files of a DAG folder.
+///
+/// Names are relative, with `/` between their parts, and never have a part `..`; an implementation refuses names that
+/// leave the folder through a symbolic link.
+pub trait ReadFile {
+    /// The whole content of a file.
+    ///
+    /// # Errors
+    /// A [`FileProblem`] that says why there is none.
+    fn read(&self, name: &str) -> Result<Vec<u8>, FileProblem>;
+}
+
+/// Why a file could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileProblem {
+    /// Nothing of that name exists.
+    #[error("there is no such file below the DAG folder")]
+    Missing,
+    /// The name leads out of the DAG folder.
+    #[error("it leads out of the DAG folder, through a symbolic link or otherwise")]
+    Outside,
+    /// It is larger than a file may be; it need not be read to know that.
+    #[error("it has {bytes} bytes, but a file of a DAG has at most {FILE_BYTES_MAX}")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+    },
+    /// It is a directory, or reading it failed.
+    #[error("reading it failed: {0}")]
+    Unreadable(String),
+}
+
+/// The files of one DAG, as far as they have been asked for.
+pub(crate) struct FileSet<'r> {
+    reader: &'r dyn ReadFile,
+    found: BTreeMap<String, DagFile>,
+    bytes: usize,
+}
+
+impl<'r> FileSet<'r> {
+    /// No file yet.
+    pub(crate) fn new(reader: &'r dyn ReadFile) -> Self {
+        Self { reader, found: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// Adds the file of that name; a problem is noted at the place that names it. Returns the name in its plain form.
+    pub(crate) fn add(&mut self, name: &str, place: &Place, problems: &mut Problems) -> Option<String> {
+        let plain = match plain_name(name) {
+            Ok(plain) => plain,
+            Err(message) => {
+                problems.add(place, message);
+                return None;
+            }
+        };
+        if self.found.contains_key(&plain) {
+            return Some(plain);
+        }
+        match self.read(&plain) {
+            Ok(file) => {
+                self.found.insert(plain.clone(), file);
+                Some(plain)
+            }
+            Err(message) => {
+                problems.add(place, message);
+                None
+            }
+        }
+    }
+
+    /// What was found, by name.
+    pub(crate) fn into_files(self) -> Vec<DagFile> {
+        self.found.into_values().collect()
+    }
+
+    fn read(&mut self, name: &str) -> Result<DagFile, String> {
+        let bytes = self.reader.read(name).and_then(within_limit).map_err(|why| format!("file {name:?}: {why}"))?;
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        if self.bytes > FILES_BYTES_MAX {
+            return Err(format!(
+                "with file {name:?} the files of this DAG have {} bytes together; at most {FILES_BYTES_MAX} are allowed",
+                self.bytes
+            ));
+        }
+        Ok(DagFile { name: name.to_owned(), sha256: sha256_hex(&bytes), bytes: Arc::from(bytes) })
+    }
+}
+
+fn within_limit(bytes: Vec<u8>) -> Result<Vec<u8>, FileProblem> {
+    if bytes.len() > FILE_BYTES_MAX { Err(FileProblem::TooLarge { bytes: bytes.len() as u64 }) } else { Ok(bytes) }
+}
+
+/// SHA-256 in hex.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// The name without `./` and doubled slashes, or why it can not be the name of a file below the DAG folder.
+fn plain_name(name: &str) -> Result<String, String> {
+    let absolute = name.starts_with('/') || name.starts_with('~') || name.contains(':');
+    if absolute || name.contains('\\') || name.chars().any(char::is_control) {
+        return Err(format!("file {name:?}: expected a name relative to the DAG folder, with / between its parts"));
+    }
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return Err(format!("file {name:?}: \"..\" would leave the DAG folder"));
+    }
+    if parts.is_empty() {
+        return Err("expected the name of a file".to_owned());
+    }
+    Ok(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_leaves_the_folder_is_refused_before_anything_is_read() {
+        for bad in ["../x.sql", "a/../../x", "/etc/passwd", "~/x", "C:\\x", "a\\b", "", "./", "a\0b"] {
+            assert!(plain_name(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(plain_name("./sql//stock/a.sql").unwrap(), "sql/stock/a.sql");
+    }
+}

@@ -1,0 +1,398 @@
+//! The words of the format in one place: which keys a DAG, a group, a task and each operator have, and what they hold.
+//!
+//! Reading (unknown keys, suggestions) and the JSON Schema both go by these tables, so they can not drift apart.
+
+/// A key that may stand in a mapping.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it holds, for the JSON Schema.
+    pub(crate) shape: Shape,
+    /// What it is for.
+    pub(crate) doc: &'static str,
+}
+
+/// What a key holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
+    /// Text.
+    Text,
+    /// Text, or nothing.
+    TextOrNull,
+    /// Text or a list of texts.
+    Texts,
+    /// A list of texts.
+    TextList,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// True or false.
+    Bool,
+    /// A whole number in a range.
+    Whole(i64, i64),
+    /// A number.
+    Number,
+    /// A duration: text or seconds.
+    Duration,
+    /// An instant: a date or an RFC 3339 time.
+    Date,
+    /// A mapping of names to plain values.
+    Environment,
+    /// A list of whole numbers, one whole number or nothing.
+    ExitCodes,
+    /// Anything that JSON has.
+    Any,
+    /// Something that the JSON Schema describes under this name.
+    Definition(&'static str),
+}
+
+/// A word for something that Windlass will have and does not have yet, and what it is.
+pub(crate) type NotYet = (&'static str, &'static str);
+
+const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+    Key { name, shape, doc }
+}
+
+/// The largest `retries`: a try number is a small integer.
+pub(crate) const RETRIES_MAX: i64 = 10_000;
+
+/// The largest number of slots, runs or instances that a limit may name.
+pub(crate) const LIMIT_MAX: i64 = 1_000_000;
+
+/// The largest number of replicas of a service.
+pub(crate) const REPLICAS_MAX: i64 = 100;
+
+/// Every trigger rule that a task may choose.
+pub(crate) const TRIGGER_RULES: &[&str] = &[
+    "all_success",
+    "all_failed",
+    "all_done",
+    "all_done_min_one_success",
+    "one_success",
+    "one_failed",
+    "one_done",
+    "none_failed",
+    "none_failed_min_one_success",
+    "none_skipped",
+    "all_skipped",
+    "always",
+];
+
+/// Every weight rule.
+pub(crate) const WEIGHT_RULES: &[&str] = &["downstream", "upstream", "absolute"];
+
+/// What a cron schedule's runs stand for.
+pub(crate) const TIMETABLES: &[&str] = &["cron_trigger", "cron_data_interval"];
+
+/// Keys of a DAG.
+pub(crate) const DAG: &[Key] = &[
+    key("dag_id", Shape::Text, "Its id, unique in an installation."),
+    key("description", Shape::TextOrNull, "One line of what it does."),
+    key("doc_md", Shape::TextOrNull, "Markdown for its page."),
+    key("tags", Shape::Texts, "Words to find it by."),
+    key("schedule", Shape::Definition("schedule"), "When its runs are due; null for never."),
+    key("schedule_interval", Shape::Definition("schedule"), "The older name of schedule."),
+    key("timezone", Shape::Text, "The zone of its cron and of dates without one; UTC when absent."),
+    key("start_date", Shape::Date, "The first date that counts."),
+    key("end_date", Shape::Date, "The last date that counts."),
+    key("catchup", Shape::Bool, "Whether missed runs are made up."),
+    key("is_paused_upon_creation", Shape::Bool, "Whether it is paused when it is first seen."),
+    key("max_active_runs", Shape::Whole(1, LIMIT_MAX), "How many of its runs may be running."),
+    key("max_active_tasks", Shape::Whole(1, LIMIT_MAX), "How many task instances of a run may be queued or running."),
+    key("concurrency", Shape::Whole(1, LIMIT_MAX), "The older name of max_active_tasks."),
+    key(
+        "max_consecutive_failed_dag_runs",
+        Shape::Whole(0, LIMIT_MAX),
+        "Failed runs in a row that pause it; 0 for never.",
+    ),
+    key("dagrun_timeout", Shape::Duration, "A run that takes longer fails."),
+    key("dagrun_timeout_sec", Shape::Number, "The same in seconds."),
+    key("fail_fast", Shape::Bool, "Whether the first failure ends the run."),
+    key("params", Shape::Definition("params"), "Values that a run can be given."),
+    key("files", Shape::Texts, "Further files below the DAG folder that its tasks use."),
+    key("default_args", Shape::Definition("task_defaults"), "Values for tasks that do not have their own."),
+    key("task_groups", Shape::Definition("task_groups"), "Groups of tasks."),
+    key("tasks", Shape::Definition("tasks"), "Its tasks."),
+    key("default_view", Shape::Any, "Accepted and not used, as in Airflow 3."),
+    key("orientation", Shape::Any, "Accepted and not used, as in Airflow 3."),
+];
+
+/// What a DAG will have later.
+pub(crate) const DAG_NOT_YET: &[NotYet] = &[
+    ("overlap", "what happens when runs overlap"),
+    ("blackout", "times without runs"),
+    ("deadline", "deadlines"),
+    ("sla_miss_callback", "deadlines"),
+    ("on_failure_callback", "callbacks"),
+    ("on_success_callback", "callbacks"),
+    ("template_searchpath", "template folders"),
+    ("user_defined_macros", "own macros"),
+    ("user_defined_filters", "own filters"),
+    ("access_control", "access rules for one DAG"),
+    ("render_template_as_native_obj", "native template values"),
+];
+
+/// Keys of a task group.
+pub(crate) const GROUP: &[Key] = &[
+    key("group_name", Shape::Text, "Its name."),
+    key("group_id", Shape::Text, "Another word for group_name."),
+    key("tooltip", Shape::TextOrNull, "One line for people."),
+    key("parent_group_name", Shape::Text, "The group that it is in."),
+    key("dependencies", Shape::Texts, "Tasks and groups before all of its tasks."),
+    key("depends_on", Shape::Texts, "Another word for dependencies."),
+    key("default_args", Shape::Definition("task_defaults"), "Values for its tasks that do not have their own."),
+];
+
+/// What a group will have later.
+pub(crate) const GROUP_NOT_YET: &[NotYet] =
+    &[("expand", "expanded groups"), ("prefix_group_id", "task ids without their group"), ("ui_color", "own colours")];
+
+/// Keys of every task.
+pub(crate) const TASK: &[Key] = &[
+    key("task_id", Shape::Text, "Its id, unique in its DAG."),
+    key("operator", Shape::Definition("operator"), "What it does: a short name or Airflow's class path."),
+    key("task_group_name", Shape::Text, "The group that it is in."),
+    key("dependencies", Shape::Texts, "Tasks and groups before it."),
+    key("depends_on", Shape::Texts, "Another word for dependencies."),
+    key("trigger_rule", Shape::OneOf(TRIGGER_RULES), "How its upstream decides."),
+    key("retries", Shape::Whole(0, RETRIES_MAX), "How many further tries a failure leads to."),
+    key("retry_delay", Shape::Duration, "The pause before a further try."),
+    key("retry_delay_sec", Shape::Number, "The same in seconds."),
+    key("retry_exponential_backoff", Shape::Definition("backoff"), "Whether the pause grows, or by which factor."),
+    key("max_retry_delay", Shape::Duration, "The longest pause."),
+    key("max_retry_delay_sec", Shape::Number, "The same in seconds."),
+    key("execution_timeout", Shape::Duration, "An attempt that runs longer is ended."),
+    key("execution_timeout_sec", Shape::Number, "The same in seconds."),
+    key("pool", Shape::Text, "The pool that it takes slots of."),
+    key("pool_slots", Shape::Whole(1, LIMIT_MAX), "How many slots it takes."),
+    key("priority_weight", Shape::Whole(i32::MIN as i64, i32::MAX as i64), "Its own weight; larger goes first."),
+    key("weight_rule", Shape::OneOf(WEIGHT_RULES), "How its neighbours' weights add to it."),
+    key("max_active_tis_per_dag", Shape::Whole(1, LIMIT_MAX), "How many of its instances may be active in all runs."),
+    key("max_active_tis_per_dagrun", Shape::Whole(1, LIMIT_MAX), "How many of its instances may be active in a run."),
+    key("depends_on_past", Shape::Bool, "Whether its previous run's instance must have succeeded."),
+    key("wait_for_downstream", Shape::Bool, "Whether what follows that instance must have succeeded, too."),
+    key("do_xcom_push", Shape::Bool, "Whether what it returns becomes an XCom."),
+    key("queue", Shape::Text, "The queue of workers that it asks for."),
+    key("owner", Shape::Text, "Who answers for it."),
+    key("doc_md", Shape::TextOrNull, "Markdown for its page."),
+    key("outlets", Shape::Definition("outlets"), "Named data that it writes."),
+];
+
+/// What a task will have later.
+pub(crate) const TASK_NOT_YET: &[NotYet] = &[
+    ("expand", "expanded tasks"),
+    ("expand_kwargs", "expanded tasks"),
+    ("partial", "expanded tasks"),
+    ("map_index_template", "expanded tasks"),
+    ("retry_policy", "retry policies"),
+    ("setup", "setup tasks"),
+    ("teardown", "teardown tasks"),
+    ("start_date", "a task's own dates"),
+    ("end_date", "a task's own dates"),
+    ("inlets", "inlets"),
+    ("ignore_first_depends_on_past", "another rule for the first run"),
+    ("wait_for_past_depends_before_skipping", "waiting before a skip"),
+    ("multiple_outputs", "several outputs of one value"),
+    ("deadline", "deadlines"),
+    ("sla", "deadlines"),
+    ("email", "mail"),
+    ("email_on_failure", "mail"),
+    ("email_on_retry", "mail"),
+    ("on_execute_callback", "callbacks"),
+    ("on_failure_callback", "callbacks"),
+    ("on_success_callback", "callbacks"),
+    ("on_retry_callback", "callbacks"),
+    ("on_skipped_callback", "callbacks"),
+    ("python_callable", "Python functions; name a file by script, or write the code below python"),
+    ("python_callable_name", "Python functions; name a file by script, or write the code below python"),
+    ("python_callable_file", "Python functions; name a file by script, or write the code below python"),
+];
+
+/// Keys that `default_args` has beside those of tasks: Airflow users write the DAG's dates there.
+pub(crate) const DEFAULTS: &[Key] = &[
+    key("start_date", Shape::Date, "The DAG's first date that counts."),
+    key("end_date", Shape::Date, "The DAG's last date that counts."),
+    key("timezone", Shape::Text, "The DAG's zone."),
+];
+
+/// An operator: its short name, the other names that mean it, and its own keys.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OperatorKeys {
+    /// The short name.
+    pub(crate) name: &'static str,
+    /// Class names and paths of Airflow for the same.
+    pub(crate) synonyms: &'static [&'static str],
+    /// Its own keys.
+    pub(crate) keys: &'static [Key],
+    /// The keys that it can not do without.
+    pub(crate) required: &'static [&'static str],
+}
+
+const ENV: Key = key("env", Shape::Environment, "Variables of its environment.");
+const PASS_ENV: Key = key("pass_env", Shape::Texts, "Patterns (STOCK_*) of the worker's variables that it may see.");
+
+const SQL: &[Key] = &[
+    key("conn_id", Shape::Text, "The connection to run on."),
+    key("sql", Shape::Texts, "Statements, or files whose names end with .sql."),
+    key("parameters", Shape::Any, "Bound parameters by name."),
+    key("split_statements", Shape::Bool, "Statements are always split; false is not supported yet."),
+    key("output", Shape::OneOf(&["none", "rows"]), "What becomes of the last statement's rows."),
+];
+
+/// Every operator of this version.
+pub(crate) const OPERATORS: &[OperatorKeys] = &[
+    OperatorKeys {
+        name: "empty",
+        synonyms: &[
+            "EmptyOperator",
+            "airflow.providers.standard.operators.empty.EmptyOperator",
+            "airflow.operators.empty.EmptyOperator",
+            "airflow.operators.dummy.DummyOperator",
+            "airflow.operators.dummy_operator.DummyOperator",
+        ],
+        keys: &[],
+        required: &[],
+    },
+    OperatorKeys {
+        name: "bash",
+        synonyms: &[
+            "BashOperator",
+            "airflow.providers.standard.operators.bash.BashOperator",
+            "airflow.operators.bash.BashOperator",
+            "airflow.operators.bash_operator.BashOperator",
+        ],
+        keys: &[
+            key("bash_command", Shape::Text, "The command, run by bash -c; a template."),
+            ENV,
+            PASS_ENV,
+            key("append_env", Shape::Bool, "Whether env adds to the standard environment or replaces it."),
+            key("cwd", Shape::TextOrNull, "Its working directory; a fresh one when absent."),
+            key("skip_on_exit_code", Shape::ExitCodes, "Exit codes that mean skipped; 99 when absent."),
+        ],
+        required: &["bash_command"],
+    },
+    OperatorKeys {
+        name: "python",
+        synonyms: &[],
+        keys: &[
+            key("script", Shape::Text, "The file that holds the code, below the DAG folder."),
+            key("python", Shape::Text, "The code itself."),
+            key("args", Shape::Texts, "Its arguments."),
+            ENV,
+            PASS_ENV,
+            key("python_bin", Shape::Text, "The interpreter; the worker's python3 when absent."),
+        ],
+        required: &[],
+    },
+    OperatorKeys {
+        name: "sql",
+        synonyms: &["SQLExecuteQueryOperator", "airflow.providers.common.sql.operators.sql.SQLExecuteQueryOperator"],
+        keys: SQL,
+        required: &["conn_id", "sql"],
+    },
+    OperatorKeys { name: "sql_check", synonyms: &[], keys: SQL, required: &["conn_id", "sql"] },
+    OperatorKeys {
+        name: "service",
+        synonyms: &[],
+        keys: &[
+            key("services", Shape::Definition("services"), "The services that must be there."),
+            key("ready_timeout", Shape::Duration, "How long they may make no progress; 2m when absent."),
+        ],
+        required: &["services"],
+    },
+    OperatorKeys {
+        name: "branch",
+        synonyms: &[],
+        keys: &[key("follow", Shape::Text, "A template that gives a task or group id, or a list of them.")],
+        required: &["follow"],
+    },
+    OperatorKeys {
+        name: "short_circuit",
+        synonyms: &[],
+        keys: &[
+            key("condition", Shape::Text, "A template that is true or not."),
+            key(
+                "ignore_downstream_trigger_rules",
+                Shape::Bool,
+                "Whether all tasks after it are skipped, or only the next.",
+            ),
+        ],
+        required: &["condition"],
+    },
+];
+
+/// Operators that Windlass will have later.
+pub(crate) const OPERATORS_NOT_YET: &[&str] = &[
+    "file_sensor",
+    "http",
+    "http_sensor",
+    "sql_sensor",
+    "time_sensor",
+    "trigger_dag_run",
+    "external_task_sensor",
+    "docker",
+    "kafka",
+    "approval",
+    "latest_only",
+    "kubernetes",
+    "flink",
+    "spark",
+];
+
+/// Keys of a declared service.
+pub(crate) const SERVICE: &[Key] = &[
+    key("name", Shape::Text, "Its name, unique in the DAG."),
+    key("command", Shape::TextList, "Program and arguments."),
+    key("replicas", Shape::Whole(1, REPLICAS_MAX), "How many of it run."),
+    ENV,
+    PASS_ENV,
+    key("ready_when", Shape::Definition("ready_when"), "When it counts as ready."),
+    key("stop_timeout", Shape::Duration, "How long it may take to stop; 10s when absent."),
+];
+
+/// What a service will have later.
+pub(crate) const SERVICE_NOT_YET: &[NotYet] = &[("image", "services in containers")];
+
+/// Keys of the mapping form of `ready_when`.
+pub(crate) const READY_WHEN: &[Key] = &[
+    key("metric", Shape::Text, "The name of a number in the service's reports."),
+    key("at_least", Shape::Number, "The least value that counts."),
+];
+
+/// Keys of the mapping form of `schedule`.
+pub(crate) const SCHEDULE: &[Key] = &[
+    key("cron", Shape::Texts, "A cron expression or a list of them."),
+    key("timezone", Shape::Text, "The zone whose wall clock decides; the DAG's when absent."),
+    key("timetable", Shape::OneOf(TIMETABLES), "Whether a run stands for its tick or for the interval before it."),
+];
+
+/// What a schedule will have later.
+pub(crate) const SCHEDULE_NOT_YET: &[NotYet] = &[
+    ("any", "schedules by assets"),
+    ("all", "schedules by assets"),
+    ("name", "schedules by assets"),
+    ("uri", "schedules by assets"),
+    ("or_assets", "schedules by assets"),
+    ("interval", "a cron's own interval"),
+    ("run_immediately", "a rule for the first run"),
+];
+
+/// Keys of an outlet.
+pub(crate) const OUTLET: &[Key] = &[
+    key("name", Shape::Text, "The asset's name; its uri when absent."),
+    key("uri", Shape::Text, "Where the asset is."),
+];
+
+/// The operator that a name or class path means.
+pub(crate) fn operator(name: &str) -> Option<&'static OperatorKeys> {
+    OPERATORS.iter().find(|operator| operator.name == name || operator.synonyms.contains(&name))
+}
+
+/// All keys that some operator has, each once.
+pub(crate) fn operator_keys() -> impl Iterator<Item = &'static Key> {
+    OPERATORS.iter().enumerate().flat_map(|(index, operator)| {
+        let seen =
+            move |name: &str| OPERATORS[..index].iter().any(|earlier| earlier.keys.iter().any(|key| key.name == name));
+        operator.keys.iter().filter(move |key| !seen(key.name))
+    })
+}

@@ -1,0 +1,233 @@
+//! One DAG: its own fields, then its groups and tasks, then the compiled whole.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use chrono_tz::Tz;
+use model::{DagId, Operator, TriggerRule};
+
+use super::{
+    fields::{Fields, Item, Layer},
+    group, params, schedule, task,
+};
+use crate::{
+    canonical, compile,
+    compiled::{Catchup, CompiledDag, CronTimetable, Dag, Schedule, TaskGroup},
+    files::{FileSet, ReadFile},
+    keys::{self, LIMIT_MAX},
+    problem::{FieldPath, Place, Problems},
+};
+
+/// Airflow's default for both limits of a DAG.
+const ACTIVE_DEFAULT: u32 = 16;
+
+/// Where a DAG comes from.
+pub(super) struct Source<'n> {
+    /// Its file.
+    pub(super) file_name: &'n str,
+    /// Its id, when it is the key of a mapping.
+    pub(super) name: Option<&'n str>,
+    /// Its mapping and what it inherits from.
+    pub(super) layers: Vec<Layer<'n>>,
+}
+
+/// Reads and compiles a DAG; none when something is wrong with it.
+pub(super) fn read(
+    source: Source<'_>,
+    place: &Place,
+    files: &dyn ReadFile,
+    problems: &mut Problems,
+) -> Option<CompiledDag> {
+    let fields = Fields::new(place.clone(), source.layers);
+    let mut files = FileSet::new(files);
+    fields.check_keys(&[keys::DAG], keys::DAG_NOT_YET, problems);
+    let dag_id = dag_id(&fields, source.name, problems);
+    let defaults = default_args(&fields, problems);
+    let groups = group::read_all(&fields, problems);
+    let drafts = task::read_all(&fields, &groups, &defaults, &mut files, problems);
+    extra_files(&fields, &mut files, problems);
+    let dag = assemble(dag_id, &fields, &defaults, problems);
+    let inherited = FieldPath::default().key(super::DEFAULT_BLOCK);
+    let tasks = compile::compile(drafts?, &groups, problems)?;
+    let mut dag = Dag { tasks, ..dag? };
+    check_whole(&dag, &fields, problems);
+    if problems.touch(&place.path) || (source.name.is_some() && problems.touch(&inherited)) {
+        return None;
+    }
+    let files = files.into_files();
+    dag.owners = dag.tasks.iter().map(|task| task.owner.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+    dag.groups =
+        groups.into_iter().map(|group| TaskGroup { group_id: group.group_id, tooltip: group.tooltip }).collect();
+    dag.files = files.iter().map(|file| (file.name.clone(), file.sha256.clone())).collect();
+    let canonical_yaml = canonical::yaml(&dag);
+    let content_hash = canonical::content_hash(&canonical_yaml, &files);
+    Some(CompiledDag { dag, content_hash, canonical_yaml, fileloc: source.file_name.to_owned(), files })
+}
+
+fn dag_id(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> Option<DagId> {
+    let item = fields.own("dag_id");
+    let text = match (&item, name) {
+        (Some(item), None) => item.plain_text(problems)?,
+        (Some(item), Some(name)) => {
+            let text = item.plain_text(problems)?;
+            if text != name {
+                return item.fail(format!("the DAG stands below the key {name:?}; leave dag_id away"), problems);
+            }
+            text
+        }
+        (None, Some(name)) => name.to_owned(),
+        (None, None) => {
+            problems.add(&fields.place, "dag_id is missing");
+            return None;
+        }
+    };
+    let place = item.map_or_else(|| fields.place.clone(), |item| item.place);
+    DagId::new(&text).map_err(|why| problems.add(&place, why.to_string())).ok()
+}
+
+/// The layers that tasks inherit from, nearest first.
+fn default_args<'n>(fields: &Fields<'n>, problems: &mut Problems) -> Vec<Layer<'n>> {
+    let mut layers = Vec::new();
+    for item in fields.all("default_args") {
+        layers.extend(defaults_layer(&item, problems));
+    }
+    layers
+}
+
+/// One mapping of defaults for tasks.
+pub(super) fn defaults_layer<'n>(item: &Item<'n>, problems: &mut Problems) -> Option<Layer<'n>> {
+    let layer = item.layer("a mapping of values for tasks", problems)?;
+    let operators: Vec<keys::Key> = keys::operator_keys().copied().collect();
+    super::fields::check_keys(&layer, &[keys::TASK, keys::DEFAULTS, &operators], keys::TASK_NOT_YET, problems);
+    Some(layer)
+}
+
+fn assemble(
+    dag_id: Option<DagId>,
+    fields: &Fields<'_>,
+    defaults: &[Layer<'_>],
+    problems: &mut Problems,
+) -> Option<Dag> {
+    let dates = Fields::new(fields.place.clone(), defaults.to_vec());
+    let zone_item = fields.take("timezone").or_else(|| dates.take("timezone"));
+    let explicit_zone = zone_item.and_then(|item| item.zone(problems));
+    let schedule_item = fields.either(["schedule", "schedule_interval"], problems);
+    let schedule = schedule_item.map_or(Some(Schedule::Never), |item| schedule::read(&item, explicit_zone, problems));
+    let schedule = schedule.unwrap_or(Schedule::Never);
+    let zone = explicit_zone.or(zone_of(&schedule)).unwrap_or(Tz::UTC);
+    let mut date = |name| {
+        let item = fields.take(name).or_else(|| dates.take(name))?;
+        item.date(zone, problems)
+    };
+    let (start_date, end_date) = (date("start_date"), date("end_date"));
+    let truth = |name, absent: bool, problems: &mut Problems| {
+        fields.take(name).map_or(Some(absent), |item| item.truth(problems)).unwrap_or(absent)
+    };
+    let catchup = if truth("catchup", false, problems) { Catchup::All } else { Catchup::Latest };
+    let is_paused_upon_creation = truth("is_paused_upon_creation", true, problems);
+    let fail_fast = truth("fail_fast", false, problems);
+    let params = params::read_all(fields, &schedule, problems);
+    Some(Dag {
+        dag_id: dag_id?,
+        description: text(fields, "description", problems),
+        doc_md: text(fields, "doc_md", problems),
+        tags: tags(fields, problems),
+        owners: Vec::new(),
+        start_date,
+        end_date,
+        catchup,
+        is_paused_upon_creation,
+        max_active_runs: limit(fields.take("max_active_runs"), problems).unwrap_or(match schedule {
+            Schedule::Continuous => 1,
+            _ => ACTIVE_DEFAULT,
+        }),
+        max_active_tasks: limit(fields.either(["max_active_tasks", "concurrency"], problems), problems)
+            .unwrap_or(ACTIVE_DEFAULT),
+        max_consecutive_failed_dag_runs: fields
+            .take("max_consecutive_failed_dag_runs")
+            .and_then(|item| item.whole(0..=LIMIT_MAX, problems))
+            .unwrap_or(0),
+        dagrun_timeout: timeout(fields, problems),
+        fail_fast,
+        params,
+        tasks: Vec::new(),
+        groups: Vec::new(),
+        files: std::collections::BTreeMap::new(),
+        schedule,
+    })
+}
+
+fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
+    fields.take(name)?.text(problems)
+}
+
+fn tags(fields: &Fields<'_>, problems: &mut Problems) -> Vec<String> {
+    let mut tags = fields.take("tags").and_then(|item| item.texts(problems)).unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    tags.retain(|tag| seen.insert(tag.clone()));
+    tags
+}
+
+fn limit(item: Option<Item<'_>>, problems: &mut Problems) -> Option<u32> {
+    item?.whole(1..=LIMIT_MAX, problems)
+}
+
+fn timeout(fields: &Fields<'_>, problems: &mut Problems) -> Option<Duration> {
+    let item = fields.either(["dagrun_timeout", "dagrun_timeout_sec"], problems)?;
+    super::task::positive(&item, problems)
+}
+
+const fn zone_of(schedule: &Schedule) -> Option<Tz> {
+    match schedule {
+        Schedule::Cron { timezone, .. } => Some(*timezone),
+        Schedule::Never | Schedule::Once | Schedule::Continuous | Schedule::Delta { .. } => None,
+    }
+}
+
+fn extra_files(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems) {
+    let Some(items) = fields.take("files").and_then(|item| item.text_items(problems)) else { return };
+    for (name, item) in items {
+        files.add(&name, &item.place, problems);
+    }
+}
+
+/// What only shows when all parts are known.
+fn check_whole(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
+    let place_of = |name: &str| fields.take(name).map_or_else(|| fields.place.clone(), |item| item.place);
+    if let (Some(start), Some(end)) = (dag.start_date, dag.end_date)
+        && end < start
+    {
+        problems.add(&place_of("end_date"), "the end_date is before the start_date; there would be no run");
+    }
+    if dag.start_date.is_none()
+        && let Some(why) = needs_start(&dag.schedule, dag.catchup)
+    {
+        problems.add(&place_of("schedule"), format!("start_date is missing: {why}"));
+    }
+    if dag.schedule == Schedule::Continuous && dag.max_active_runs > 1 {
+        problems.add(&place_of("max_active_runs"), "a DAG with schedule @continuous has max_active_runs 1");
+    }
+    let other_rule = dag.tasks.iter().find(|task| task.trigger_rule != TriggerRule::AllSuccess);
+    if let (true, Some(task)) = (dag.fail_fast, other_rule) {
+        let message = format!("fail_fast needs trigger_rule all_success everywhere; {} has another", task.task_id);
+        problems.add(&place_of("fail_fast"), message);
+    }
+    let mut names = BTreeSet::new();
+    for task in &dag.tasks {
+        let Operator::Service(service) = &task.operator else { continue };
+        if let Some(twice) = service.services.iter().find(|service| !names.insert(service.name.clone())) {
+            let message = format!("{}: the service name {:?} is used twice in this DAG", task.task_id, twice.name);
+            problems.add(&place_of("tasks"), message);
+        }
+    }
+}
+
+/// Airflow 3 lets a schedule go without start_date. The ones below would then never have a run, without saying so.
+const fn needs_start(schedule: &Schedule, catchup: Catchup) -> Option<&'static str> {
+    match (schedule, catchup) {
+        (Schedule::Continuous, _) => Some("@continuous begins there"),
+        (Schedule::Cron { timetable: CronTimetable::CronDataInterval, .. } | Schedule::Delta { .. }, Catchup::All) => {
+            Some("catchup: true makes up every run since then")
+        }
+        (Schedule::Never | Schedule::Once | Schedule::Cron { .. } | Schedule::Delta { .. }, _) => None,
+    }
+}

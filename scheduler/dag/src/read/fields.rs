@@ -1,0 +1,196 @@
+//! Mappings as they are read: keys looked up through layers of defaults, unknown keys reported with the nearest known one.
+
+use crate::{
+    keys::{Key as KnownKey, NotYet},
+    problem::{FieldPath, Place, Problems, did_you_mean},
+    yaml::{Key, Node, Value},
+};
+
+/// One mapping and where it is.
+#[derive(Debug, Clone)]
+pub(super) struct Layer<'n> {
+    entries: &'n [(Key, Node)],
+    path: FieldPath,
+}
+
+impl<'n> Layer<'n> {
+    /// A mapping's entries.
+    pub(super) const fn of(entries: &'n [(Key, Node)], path: FieldPath) -> Self {
+        Self { entries, path }
+    }
+
+    /// The value of a key, null included.
+    pub(super) fn get(&self, name: &str) -> Option<Item<'n>> {
+        let (key, node) = self.entries.iter().find(|(key, _)| key.name == name)?;
+        Some(self.item(key, node))
+    }
+
+    /// All entries.
+    pub(super) fn items(&self) -> impl Iterator<Item = (&'n Key, Item<'n>)> + '_ {
+        self.entries.iter().map(|(key, node)| (key, self.item(key, node)))
+    }
+
+    /// A scalar is pointed at itself, a list or mapping at its key: that is where a reader looks.
+    fn item(&self, key: &Key, node: &'n Node) -> Item<'n> {
+        let at = match node.value {
+            Value::List(_) | Value::Map(_) | Value::Null => key.at,
+            Value::Bool(_) | Value::Int(..) | Value::Float(..) | Value::Text(_) => node.at,
+        };
+        Item { node, place: Place { at, path: self.path.key(&key.name) } }
+    }
+}
+
+/// A mapping with the layers that it inherits from, nearest first.
+#[derive(Debug, Clone)]
+pub(super) struct Fields<'n> {
+    /// Where the mapping itself is.
+    pub(super) place: Place,
+    layers: Vec<Layer<'n>>,
+}
+
+impl<'n> Fields<'n> {
+    /// The first layer is the mapping's own.
+    pub(super) const fn new(place: Place, layers: Vec<Layer<'n>>) -> Self {
+        Self { place, layers }
+    }
+
+    /// The value of a key in the nearest layer that has it; none for null, which also hides what would be inherited.
+    pub(super) fn take(&self, name: &str) -> Option<Item<'n>> {
+        self.layers.iter().find_map(|layer| layer.get(name)).filter(|item| item.node.value != Value::Null)
+    }
+
+    /// The value of a key in the mapping itself.
+    pub(super) fn own(&self, name: &str) -> Option<Item<'n>> {
+        self.layers.first().and_then(|layer| layer.get(name)).filter(|item| item.node.value != Value::Null)
+    }
+
+    /// The value of a key that has two names; both at once in one mapping are a problem.
+    pub(super) fn either(&self, names: [&str; 2], problems: &mut Problems) -> Option<Item<'n>> {
+        for layer in &self.layers {
+            match names.map(|name| layer.get(name)) {
+                [Some(_), Some(second)] => {
+                    let [kept, other] = names;
+                    problems.add(&second.place, format!("{other} and {kept} mean the same; keep {kept}"));
+                    return None;
+                }
+                [Some(item), None] | [None, Some(item)] => {
+                    return Some(item).filter(|item| item.node.value != Value::Null);
+                }
+                [None, None] => {}
+            }
+        }
+        None
+    }
+
+    /// Every layer's value of a key, nearest first.
+    pub(super) fn all(&self, name: &str) -> Vec<Item<'n>> {
+        let values = self.layers.iter().filter_map(|layer| layer.get(name));
+        values.filter(|item| item.node.value != Value::Null).collect()
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn required(&self, name: &str, problems: &mut Problems) -> Option<Item<'n>> {
+        let found = self.take(name);
+        if found.is_none() {
+            problems.add(&self.place, format!("{name} is missing"));
+        }
+        found
+    }
+
+    /// Notes every key of the mapping itself that is in none of the tables.
+    pub(super) fn check_keys(&self, known: &[&[KnownKey]], not_yet: &[NotYet], problems: &mut Problems) {
+        if let Some(own) = self.layers.first() {
+            check_keys(own, known, not_yet, problems);
+        }
+    }
+}
+
+/// Notes every key that is in none of the tables.
+pub(super) fn check_keys(layer: &Layer<'_>, known: &[&[KnownKey]], not_yet: &[NotYet], problems: &mut Problems) {
+    let names = || known.iter().flat_map(|table| table.iter()).map(|key| key.name);
+    for (key, item) in layer.items() {
+        if names().any(|name| name == key.name) {
+            continue;
+        }
+        let place = Place { at: key.at, path: item.place.path };
+        match not_yet.iter().find(|(name, _)| *name == key.name) {
+            Some((_, what)) => problems.add(&place, format!("not supported yet: {what}")),
+            None => problems.add_with(&place, "unknown field", did_you_mean(&key.name, names())),
+        }
+    }
+}
+
+/// A value and its place.
+#[derive(Debug, Clone)]
+pub(super) struct Item<'n> {
+    /// The value.
+    pub(super) node: &'n Node,
+    /// Where it is.
+    pub(super) place: Place,
+}
+
+impl<'n> Item<'n> {
+    /// The items of a list.
+    pub(super) fn list(&self, what: &str, problems: &mut Problems) -> Option<Vec<Self>> {
+        match &self.node.value {
+            Value::List(items) => Some(self.children(items)),
+            _ => self.expected(what, problems),
+        }
+    }
+
+    /// The entries of a mapping.
+    pub(super) fn layer(&self, what: &str, problems: &mut Problems) -> Option<Layer<'n>> {
+        match &self.node.value {
+            Value::Map(entries) => Some(Layer::of(entries, self.place.path.clone())),
+            _ => self.expected(what, problems),
+        }
+    }
+
+    /// The same as fields without defaults.
+    pub(super) fn fields(&self, what: &str, problems: &mut Problems) -> Option<Fields<'n>> {
+        Some(Fields::new(self.place.clone(), vec![self.layer(what, problems)?]))
+    }
+
+    /// What a list or mapping of named things holds: each with its name when it is the key of a mapping.
+    pub(super) fn named(&self, what: &str, problems: &mut Problems) -> Vec<(Option<&'n Key>, Self)> {
+        match &self.node.value {
+            Value::List(items) => self.children(items).into_iter().map(|item| (None, item)).collect(),
+            Value::Map(entries) => Layer::of(entries, self.place.path.clone())
+                .items()
+                .map(|(key, item)| (Some(key), Item { place: Place { at: key.at, path: item.place.path }, ..item }))
+                .collect(),
+            _ => self.expected::<()>(what, problems).map(|()| Vec::new()).unwrap_or_default(),
+        }
+    }
+
+    /// Notes that something else was expected.
+    pub(super) fn expected<T>(&self, what: &str, problems: &mut Problems) -> Option<T> {
+        let found = match &self.node.value {
+            Value::Text(text) => format!("the text {:?}", shortened(text)),
+            Value::Int(_, text) | Value::Float(_, text) => format!("the number {text}"),
+            Value::Bool(value) => value.to_string(),
+            other => other.kind().to_owned(),
+        };
+        self.fail(format!("expected {what}, found {found}"), problems)
+    }
+
+    /// Notes a problem with it.
+    pub(super) fn fail<T>(&self, message: impl Into<String>, problems: &mut Problems) -> Option<T> {
+        problems.add(&self.place, message);
+        None
+    }
+
+    fn children(&self, items: &'n [Node]) -> Vec<Self> {
+        let place = |index, node: &Node| Place { at: node.at, path: self.place.path.item(index) };
+        items.iter().enumerate().map(|(index, node)| Item { node, place: place(index, node) }).collect()
+    }
+}
+
+/// Enough of a text to recognise it by.
+pub(super) fn shortened(text: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    if text.chars().count() <= SHOWN_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(SHOWN_MAX).chain(['…']).collect()
+}

@@ -1,0 +1,181 @@
+//! Operators and their own keys. Texts that are templates are stored as they are; nothing here renders one.
+
+use model::{
+    Operator,
+    operator::{Bash, Branch, Python, PythonSource, ShortCircuit, SkipReach, Sql, SqlOutput, SqlSource},
+};
+
+use super::{
+    fields::{Fields, Item},
+    service,
+};
+use crate::{
+    files::FileSet,
+    keys::{self, OPERATORS, OPERATORS_NOT_YET, OperatorKeys},
+    problem::{Problems, did_you_mean},
+    yaml::Value,
+};
+
+/// The exit code that means skipped, as in Airflow.
+const SKIP_EXIT_CODE: i32 = 99;
+
+/// Which operator a task names.
+pub(super) fn keys_of(fields: &Fields<'_>, problems: &mut Problems) -> Option<&'static OperatorKeys> {
+    let item = fields.required("operator", problems)?;
+    let name = item.text(problems)?;
+    if let Some(operator) = keys::operator(&name) {
+        return Some(operator);
+    }
+    let known = OPERATORS.iter().map(|operator| operator.name).collect::<Vec<_>>().join(", ");
+    if OPERATORS_NOT_YET.contains(&name.as_str()) || name.contains('.') || name.ends_with("Operator") {
+        return item.fail(format!("operator {name} is not supported yet; there are {known}"), problems);
+    }
+    let suggestion = did_you_mean(&name, OPERATORS.iter().map(|operator| operator.name));
+    problems.add_with(&item.place, format!("operator {name:?} is not known; there are {known}"), suggestion);
+    None
+}
+
+/// Reads an operator's own keys.
+pub(super) fn read(
+    operator: &OperatorKeys,
+    fields: &Fields<'_>,
+    files: &mut FileSet<'_>,
+    problems: &mut Problems,
+) -> Option<Operator> {
+    let missing = operator.required.iter().filter(|name| fields.required(name, problems).is_none()).count();
+    if missing > 0 {
+        return None;
+    }
+    match operator.name {
+        "empty" => Some(Operator::Empty),
+        "bash" => bash(fields, problems).map(Operator::Bash),
+        "python" => python(fields, files, problems).map(Operator::Python),
+        "sql" => sql(fields, files, problems).map(Operator::Sql),
+        "sql_check" => sql(fields, files, problems).map(Operator::SqlCheck),
+        "service" => service::read(fields, problems).map(Operator::Service),
+        "branch" => Some(Operator::Branch(Branch { follow: text(fields, "follow", problems)? })),
+        "short_circuit" => short_circuit(fields, problems).map(Operator::ShortCircuit),
+        other => unreachable!("the table of operators has no {other}"),
+    }
+}
+
+fn bash(fields: &Fields<'_>, problems: &mut Problems) -> Option<Bash> {
+    let skip = fields.all("skip_on_exit_code");
+    Some(Bash {
+        bash_command: text(fields, "bash_command", problems)?,
+        env: optional(fields, "env", |item| item.environment(problems))?,
+        pass_env: optional(fields, "pass_env", |item| item.patterns(problems))?,
+        append_env: optional(fields, "append_env", |item| item.truth(problems))?,
+        cwd: match fields.take("cwd") {
+            Some(item) => Some(item.text(problems)?),
+            None => None,
+        },
+        skip_on_exit_code: match skip.first() {
+            Some(item) => exit_codes(item, problems)?,
+            None => vec![SKIP_EXIT_CODE],
+        },
+    })
+}
+
+fn exit_codes(item: &Item<'_>, problems: &mut Problems) -> Option<Vec<i32>> {
+    match item.node.value {
+        Value::List(_) => {
+            let items = item.list("a list of exit codes", problems)?;
+            items.iter().map(|item| item.whole(0..=255, problems)).collect()
+        }
+        _ => Some(vec![item.whole(0..=255, problems)?]),
+    }
+}
+
+fn python(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems) -> Option<Python> {
+    let source = match (fields.take("script"), fields.take("python")) {
+        (Some(item), None) => PythonSource::Script(files.add(&item.text(problems)?, &item.place, problems)?),
+        (None, Some(item)) => PythonSource::Inline(item.text(problems)?),
+        (Some(_), Some(second)) => return second.fail("script and python are both given; keep one", problems),
+        (None, None) => {
+            problems.add(&fields.place, "script is missing: the code's file, or the code itself below python");
+            return None;
+        }
+    };
+    Some(Python {
+        source,
+        args: optional(fields, "args", |item| item.text_list(problems))?,
+        env: optional(fields, "env", |item| item.environment(problems))?,
+        pass_env: optional(fields, "pass_env", |item| item.patterns(problems))?,
+        python_bin: match fields.take("python_bin") {
+            Some(item) => Some(item.text(problems)?),
+            None => None,
+        },
+    })
+}
+
+fn sql(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems) -> Option<Sql> {
+    let conn_id = text(fields, "conn_id", problems)?;
+    let items = fields.take("sql")?.text_items(problems)?;
+    let mut sources = Vec::new();
+    for (text, item) in &items {
+        sources.push(sql_source(text, item, files, problems));
+    }
+    if items.is_empty() {
+        problems.add(&fields.place, "sql is empty: expected statements or files");
+        return None;
+    }
+    if let Some(item) = fields.take("split_statements")
+        && !item.truth(problems)?
+    {
+        return item.fail("not supported yet: split_statements: false; statements are always split", problems);
+    }
+    Some(Sql {
+        conn_id,
+        sql: sources.into_iter().collect::<Option<_>>()?,
+        parameters: match fields.take("parameters") {
+            Some(item) => {
+                let layer = item.layer("a mapping of names to values", problems)?;
+                let entry = |(key, item): (&crate::yaml::Key, Item<'_>)| Some((key.name.clone(), item.json(problems)?));
+                layer.items().map(entry).collect::<Option<_>>()?
+            }
+            None => std::collections::BTreeMap::new(),
+        },
+        output: optional(fields, "output", |item| match item.word::<String>(&["none", "rows"], problems)?.as_str() {
+            "rows" => Some(SqlOutput::Rows),
+            _ => Some(SqlOutput::None),
+        })?,
+    })
+}
+
+/// A single line that ends with `.sql` is the name of a file, as in Airflow.
+fn sql_source(text: &str, item: &Item<'_>, files: &mut FileSet<'_>, problems: &mut Problems) -> Option<SqlSource> {
+    let name = text.trim();
+    if name.ends_with(".sql") && !name.contains('\n') {
+        return files.add(name, &item.place, problems).map(SqlSource::File);
+    }
+    Some(SqlSource::Text(text.to_owned()))
+}
+
+fn short_circuit(fields: &Fields<'_>, problems: &mut Problems) -> Option<ShortCircuit> {
+    let condition = match fields.take("condition")? {
+        item if matches!(item.node.value, Value::Bool(_)) => item.plain_text(problems)?,
+        item => item.text(problems)?,
+    };
+    let reach = match fields.take("ignore_downstream_trigger_rules") {
+        Some(item) if !item.truth(problems)? => SkipReach::DirectDownstream,
+        Some(_) | None => SkipReach::AllDownstream,
+    };
+    Some(ShortCircuit { condition, reach })
+}
+
+fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
+    fields.take(name)?.text(problems)
+}
+
+/// The default when the key is absent; none when it is there and wrong.
+pub(super) fn optional<'n, T: Default>(
+    fields: &Fields<'n>,
+    name: &str,
+    read: impl FnOnce(&Item<'n>) -> Option<T>,
+) -> Option<T> {
+    match fields.take(name) {
+        Some(item) => read(&item),
+        None => Some(T::default()),
+    }
+}

@@ -1,0 +1,98 @@
+//! Schedules: presets, crons, durations; alone, in lists, or in a mapping with a zone and a timetable.
+
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+use super::fields::Item;
+use crate::{
+    compiled::{CronTimetable, Schedule},
+    cron::CronExpr,
+    keys,
+    problem::Problems,
+    yaml::Value,
+};
+
+/// The shortest time between runs of a duration schedule: no DAG is meant to start more often than a run takes.
+const EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// How many crons one schedule may have.
+const CRONS_MAX: usize = 100;
+
+/// Reads a schedule; a cron without a zone of its own uses the DAG's.
+pub(super) fn read(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
+    match &item.node.value {
+        Value::Text(text) => read_text(text, item, zone, problems),
+        Value::Int(..) | Value::Float(..) => every(item, problems),
+        Value::List(_) => {
+            let items = item.list("a list of crons", problems)?;
+            if items.iter().any(|item| matches!(item.node.value, Value::Map(_))) {
+                return item.fail("not supported yet: schedules by assets", problems);
+            }
+            cron(item, zone, CronTimetable::CronTrigger, problems)
+        }
+        Value::Map(_) => read_mapping(item, zone, problems),
+        Value::Null => Some(Schedule::Never),
+        Value::Bool(_) => item.expected("a cron, a preset such as @daily, a duration or null", problems),
+    }
+}
+
+fn read_text(text: &str, item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
+    match text.trim() {
+        "@once" => Some(Schedule::Once),
+        "@continuous" => Some(Schedule::Continuous),
+        "@none" | "None" => Some(Schedule::Never),
+        text if text.starts_with('@') || text.split_whitespace().count() >= 5 => {
+            cron(item, zone, CronTimetable::CronTrigger, problems)
+        }
+        text if text.starts_with(|c: char| c.is_ascii_digit() || c == 'P') => every(item, problems),
+        _ => cron(item, zone, CronTimetable::CronTrigger, problems),
+    }
+}
+
+fn every(item: &Item<'_>, problems: &mut Problems) -> Option<Schedule> {
+    match item.duration(problems)? {
+        every if every < EVERY_MIN => item.fail("expected at least 1s between runs", problems),
+        every => Some(Schedule::Delta { every }),
+    }
+}
+
+fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
+    let fields = item.fields("a schedule", problems)?;
+    fields.check_keys(&[keys::SCHEDULE], keys::SCHEDULE_NOT_YET, problems);
+    let own_zone = fields.take("timezone").map(|item| item.zone(problems));
+    let timetable = fields.take("timetable").map(|item| timetable(&item, problems));
+    let cron_item = fields.required("cron", problems);
+    // A problem with one key is no reason not to look at the others.
+    let known = (own_zone.flatten().or(zone), timetable.flatten().unwrap_or(CronTimetable::CronTrigger));
+    let schedule = cron_item.and_then(|item| cron(&item, known.0, known.1, problems));
+    if own_zone == Some(None) || timetable == Some(None) { None } else { schedule }
+}
+
+fn timetable(item: &Item<'_>, problems: &mut Problems) -> Option<CronTimetable> {
+    match item.word::<String>(keys::TIMETABLES, problems)?.as_str() {
+        "cron_data_interval" => Some(CronTimetable::CronDataInterval),
+        _ => Some(CronTimetable::CronTrigger),
+    }
+}
+
+fn cron(item: &Item<'_>, zone: Option<Tz>, timetable: CronTimetable, problems: &mut Problems) -> Option<Schedule> {
+    let items = item.text_items(problems)?;
+    if items.is_empty() || items.len() > CRONS_MAX {
+        return item.fail(format!("expected 1 to {CRONS_MAX} crons, found {}", items.len()), problems);
+    }
+    let mut expressions = Vec::new();
+    for (text, item) in &items {
+        expressions.push(expression(text, item, problems));
+    }
+    let expressions = expressions.into_iter().collect::<Option<_>>()?;
+    Some(Schedule::Cron { expressions, timezone: zone.unwrap_or(Tz::UTC), timetable })
+}
+
+fn expression(text: &str, item: &Item<'_>, problems: &mut Problems) -> Option<String> {
+    match CronExpr::parse(text) {
+        Ok(expression) if expression.can_fire() => Some(expression.as_str().to_owned()),
+        Ok(_) => item.fail(format!("no day fits the cron {text:?}; there would never be a run"), problems),
+        Err(why) => item.fail(format!("{text:?} is not a cron expression: {why}"), problems),
+    }
+}

@@ -1,0 +1,105 @@
+//! The `service` operator: long-running programs that a task declares.
+
+use std::time::Duration;
+
+use model::operator::{ReadyWhen, ServiceSpec, ServiceTask};
+
+use super::{
+    fields::{Fields, Item},
+    operator::optional,
+    task::positive,
+};
+use crate::{
+    keys::{self, REPLICAS_MAX},
+    problem::{Problems, did_you_mean},
+    yaml::Value,
+};
+
+const READY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
+const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// The words of `ready_when`; a mapping with a metric is its third form.
+const READY_WORDS: [&str; 2] = ["started", "caught_up"];
+
+/// The longest name: it is part of log file names.
+const NAME_LENGTH_MAX: usize = 100;
+
+/// Reads the operator's keys.
+pub(super) fn read(fields: &Fields<'_>, problems: &mut Problems) -> Option<ServiceTask> {
+    let item = fields.take("services")?;
+    let services: Vec<_> = item.list("a list of services", problems)?.iter().map(|item| spec(item, problems)).collect();
+    if services.is_empty() {
+        return item.fail("expected at least one service", problems);
+    }
+    let ready_timeout = seconds(fields, "ready_timeout", READY_TIMEOUT_DEFAULT, problems)?;
+    Some(ServiceTask { services: services.into_iter().collect::<Option<_>>()?, ready_timeout_secs: ready_timeout })
+}
+
+fn spec(item: &Item<'_>, problems: &mut Problems) -> Option<ServiceSpec> {
+    let fields = item.fields("a service, a mapping with name and command", problems)?;
+    fields.check_keys(&[keys::SERVICE], keys::SERVICE_NOT_YET, problems);
+    let name_item = fields.required("name", problems);
+    let command_item = fields.required("command", problems);
+    let name = name_item.and_then(|item| name(&item, problems));
+    let command = command_item.and_then(|item| command(&item, problems));
+    let replicas = match fields.take("replicas") {
+        Some(item) => item.whole(1..=REPLICAS_MAX, problems)?,
+        None => 1,
+    };
+    Some(ServiceSpec {
+        name: name?,
+        command: command?,
+        replicas,
+        env: optional(&fields, "env", |item| item.environment(problems))?,
+        pass_env: optional(&fields, "pass_env", |item| item.patterns(problems))?,
+        ready_when: optional(&fields, "ready_when", |item| ready_when(item, problems))?,
+        stop_timeout_secs: seconds(&fields, "stop_timeout", STOP_TIMEOUT_DEFAULT, problems)?,
+    })
+}
+
+fn name(item: &Item<'_>, problems: &mut Problems) -> Option<String> {
+    let text = item.text(problems)?;
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    if plain && text.len() <= NAME_LENGTH_MAX {
+        return Some(text);
+    }
+    item.fail(format!("a service's name has at most {NAME_LENGTH_MAX} of A-Z a-z 0-9 _ and -"), problems)
+}
+
+fn command(item: &Item<'_>, problems: &mut Problems) -> Option<Vec<String>> {
+    if let Value::Text(_) = item.node.value {
+        return item.fail("expected a list: [program, argument, …]; no shell takes it apart", problems);
+    }
+    match item.text_list(problems)? {
+        command if command.first().is_some_and(|program| !program.trim().is_empty()) => Some(command),
+        _ => item.fail("expected a program and its arguments, found an empty list", problems),
+    }
+}
+
+fn ready_when(item: &Item<'_>, problems: &mut Problems) -> Option<ReadyWhen> {
+    match &item.node.value {
+        Value::Text(word) => match word.as_str() {
+            "started" => Some(ReadyWhen::Started),
+            "caught_up" => Some(ReadyWhen::CaughtUp),
+            _ => {
+                let message = format!("expected started, caught_up or {{metric: …, at_least: …}}, found {word:?}");
+                problems.add_with(&item.place, message, did_you_mean(word, READY_WORDS));
+                None
+            }
+        },
+        _ => {
+            let fields = item.fields("started, caught_up or {metric: …, at_least: …}", problems)?;
+            fields.check_keys(&[keys::READY_WHEN], &[], problems);
+            let (metric, at_least) = (fields.required("metric", problems), fields.required("at_least", problems));
+            Some(ReadyWhen::Metric { name: metric?.text(problems)?, at_least: at_least?.number(problems)? })
+        }
+    }
+}
+
+fn seconds(fields: &Fields<'_>, name: &str, absent: Duration, problems: &mut Problems) -> Option<f64> {
+    let duration = match fields.take(name) {
+        Some(item) => positive(&item, problems)?,
+        None => absent,
+    };
+    Some(duration.as_secs_f64())
+}

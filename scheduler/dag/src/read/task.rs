@@ -1,0 +1,246 @@
+//! Tasks: every key that all operators share, with the defaults that Airflow has.
+
+use std::time::Duration;
+
+use model::{TaskId, TriggerRule, WeightRule};
+
+use super::{
+    fields::{Fields, Item, Layer},
+    group::{self, Dependency, Group},
+    operator,
+};
+use crate::{
+    compiled::{AssetRef, Dag, Task},
+    files::FileSet,
+    keys::{self, LIMIT_MAX, RETRIES_MAX, TRIGGER_RULES, WEIGHT_RULES},
+    problem::{Place, Problems, did_you_mean},
+    yaml::Value,
+};
+
+/// Airflow's pause before a further try.
+const RETRY_DELAY_DEFAULT: Duration = Duration::from_secs(300);
+
+/// The factor of `retry_exponential_backoff: true`.
+const BACKOFF_DEFAULT: f64 = 2.0;
+
+/// The largest factor; with it the second pause is already 100 times the first.
+const BACKOFF_MAX: f64 = 100.0;
+
+/// The pool of every task that names none.
+const POOL_DEFAULT: &str = "default_pool";
+
+/// Who answers for a task that names nobody, as in Airflow.
+const OWNER_DEFAULT: &str = "airflow";
+
+/// A task as it was read: names are not resolved, `upstream`, `downstream` and `effective_weight` are still empty.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    /// The task.
+    pub(crate) task: Task,
+    /// What it comes after.
+    pub(crate) dependencies: Vec<Dependency>,
+    /// Where it is.
+    pub(crate) place: Place,
+}
+
+/// Reads all tasks of a DAG, in the order of the file; none when one of them can not be named.
+pub(super) fn read_all(
+    dag: &Fields<'_>,
+    groups: &[Group<'_>],
+    defaults: &[Layer<'_>],
+    files: &mut FileSet<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<Draft>> {
+    let Some(item) = dag.take("tasks") else {
+        problems.add(&dag.place, "tasks is missing: a DAG has at least one task");
+        return None;
+    };
+    let found = item.named("a list or mapping of tasks", problems);
+    if found.is_empty() {
+        problems.add(&item.place, "expected at least one task");
+    }
+    let mut drafts: Vec<Option<Draft>> = Vec::new();
+    for (key, item) in found {
+        let draft = read(key.map(|key| key.name.as_str()), &item, (groups, defaults), files, problems);
+        if let Some(draft) = &draft
+            && drafts.iter().flatten().any(|known| known.task.task_id == draft.task.task_id)
+        {
+            let id = item.fields("a task", problems).and_then(|fields| fields.own("task_id"));
+            let place = id.map_or_else(|| item.place.clone(), |id| id.place);
+            problems.add(&place, format!("there are two tasks {:?}", draft.task.task_id.as_str()));
+            continue;
+        }
+        drafts.push(draft);
+    }
+    drafts.into_iter().collect()
+}
+
+fn read(
+    key: Option<&str>,
+    item: &Item<'_>,
+    (groups, defaults): (&[Group<'_>], &[Layer<'_>]),
+    files: &mut FileSet<'_>,
+    problems: &mut Problems,
+) -> Option<Draft> {
+    let own = item.layer("a task, a mapping", problems)?;
+    let alone = Fields::new(item.place.clone(), vec![own.clone()]);
+    let group = group_of(&alone, groups, problems);
+    let inherited = group.iter().flat_map(|group| group.defaults.iter()).chain(defaults).cloned();
+    let fields = Fields::new(item.place.clone(), std::iter::once(own).chain(inherited).collect());
+    let task_id = task_id(&alone, key, group, problems);
+    let operator_keys = operator::keys_of(&fields, problems);
+    // Which keys are right depends on the operator; without a known one that is problem enough.
+    if let Some(operator) = operator_keys {
+        fields.check_keys(&[keys::TASK, operator.keys], keys::TASK_NOT_YET, problems);
+    }
+    let operator = operator_keys.and_then(|keys| operator::read(keys, &fields, files, problems));
+    let dependencies = group::dependencies(&alone, problems);
+    let task = shared(&fields, problems);
+    let task =
+        Task { task_id: task_id?, operator: operator?, group: group.map(|group| group.group_id.clone()), ..task };
+    Some(Draft { task, dependencies, place: item.place.clone() })
+}
+
+fn task_id(
+    fields: &Fields<'_>,
+    key: Option<&str>,
+    group: Option<&Group<'_>>,
+    problems: &mut Problems,
+) -> Option<TaskId> {
+    let item = fields.own("task_id");
+    let name = match (&item, key) {
+        (Some(item), None) => item.plain_text(problems)?,
+        (None, Some(key)) => key.to_owned(),
+        (Some(item), Some(key)) => {
+            let text = item.plain_text(problems)?;
+            if text != key {
+                return item.fail(format!("the task stands below the key {key:?}; leave task_id away"), problems);
+            }
+            text
+        }
+        (None, None) => {
+            problems.add(&fields.place, "task_id is missing");
+            return None;
+        }
+    };
+    let place = item.map_or_else(|| fields.place.clone(), |item| item.place);
+    let whole = group.map_or_else(|| name.clone(), |group| format!("{}.{name}", group.group_id));
+    TaskId::new(&whole).map_err(|why| problems.add(&place, why.to_string())).ok()
+}
+
+fn group_of<'g, 'n>(fields: &Fields<'_>, groups: &'g [Group<'n>], problems: &mut Problems) -> Option<&'g Group<'n>> {
+    let item = fields.own("task_group_name")?;
+    let name = item.text(problems)?;
+    let found = group::find(groups, &name);
+    if found.is_none() {
+        let names = groups.iter().map(|group| group.group_id.as_str());
+        problems.add_with(&item.place, format!("there is no group {name:?}"), did_you_mean(&name, names));
+    }
+    found
+}
+
+/// Everything but the id and the operator.
+fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
+    let wait_for_downstream = truth(fields, "wait_for_downstream", false, problems);
+    let depends_on_past = truth(fields, "depends_on_past", false, problems);
+    Task {
+        task_id: TaskId::new("unnamed").expect("letters are a valid id"),
+        operator: model::Operator::Empty,
+        upstream: Vec::new(),
+        downstream: Vec::new(),
+        trigger_rule: word(fields, "trigger_rule", TRIGGER_RULES, problems).unwrap_or(TriggerRule::AllSuccess),
+        retries: whole(fields, "retries", 0..=RETRIES_MAX, problems).unwrap_or(0),
+        retry_delay: duration(fields, ["retry_delay", "retry_delay_sec"], problems).unwrap_or(RETRY_DELAY_DEFAULT),
+        retry_exponential_backoff: backoff(fields, problems),
+        max_retry_delay: duration(fields, ["max_retry_delay", "max_retry_delay_sec"], problems),
+        execution_timeout: fields
+            .either(["execution_timeout", "execution_timeout_sec"], problems)
+            .and_then(|item| positive(&item, problems)),
+        pool: text(fields, "pool", problems).unwrap_or_else(|| POOL_DEFAULT.to_owned()),
+        pool_slots: whole(fields, "pool_slots", 1..=LIMIT_MAX, problems).unwrap_or(1),
+        priority_weight: whole(fields, "priority_weight", i32::MIN.into()..=i32::MAX.into(), problems).unwrap_or(1),
+        weight_rule: word(fields, "weight_rule", WEIGHT_RULES, problems).unwrap_or(WeightRule::Downstream),
+        effective_weight: 0,
+        max_active_tis_per_dag: whole(fields, "max_active_tis_per_dag", 1..=LIMIT_MAX, problems),
+        max_active_tis_per_dagrun: whole(fields, "max_active_tis_per_dagrun", 1..=LIMIT_MAX, problems),
+        depends_on_past: depends_on_past || wait_for_downstream,
+        wait_for_downstream,
+        do_xcom_push: truth(fields, "do_xcom_push", true, problems),
+        queue: text(fields, "queue", problems).unwrap_or_else(|| Dag::DEFAULT_QUEUE.to_owned()),
+        owner: text(fields, "owner", problems).unwrap_or_else(|| OWNER_DEFAULT.to_owned()),
+        doc_md: text(fields, "doc_md", problems),
+        outlets: outlets(fields, problems),
+        group: None,
+    }
+}
+
+fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
+    fields.take(name)?.text(problems)
+}
+
+fn truth(fields: &Fields<'_>, name: &str, absent: bool, problems: &mut Problems) -> bool {
+    fields.take(name).and_then(|item| item.truth(problems)).unwrap_or(absent)
+}
+
+fn whole<T: TryFrom<i64>>(
+    fields: &Fields<'_>,
+    name: &str,
+    range: std::ops::RangeInclusive<i64>,
+    problems: &mut Problems,
+) -> Option<T> {
+    fields.take(name)?.whole(range, problems)
+}
+
+fn word<T: std::str::FromStr>(
+    fields: &Fields<'_>,
+    name: &str,
+    words: &[&'static str],
+    problems: &mut Problems,
+) -> Option<T> {
+    fields.take(name)?.word(words, problems)
+}
+
+fn duration(fields: &Fields<'_>, names: [&str; 2], problems: &mut Problems) -> Option<Duration> {
+    fields.either(names, problems)?.duration(problems)
+}
+
+/// A duration that is not zero: a timeout of nothing would end everything at once.
+pub(super) fn positive(item: &Item<'_>, problems: &mut Problems) -> Option<Duration> {
+    match item.duration(problems)? {
+        Duration::ZERO => item.fail("expected a duration longer than 0", problems),
+        duration => Some(duration),
+    }
+}
+
+/// True is the factor 2; a number is the factor itself, and 0 is none, as in Airflow.
+fn backoff(fields: &Fields<'_>, problems: &mut Problems) -> Option<f64> {
+    let item = fields.take("retry_exponential_backoff")?;
+    match item.node.value {
+        Value::Bool(true) => Some(BACKOFF_DEFAULT),
+        Value::Bool(false) => None,
+        _ => match item.number(problems)? {
+            0.0 => None,
+            factor if (1.0..=BACKOFF_MAX).contains(&factor) => Some(factor),
+            _ => item.expected(&format!("true, false or a factor from 1 to {BACKOFF_MAX}"), problems),
+        },
+    }
+}
+
+fn outlets(fields: &Fields<'_>, problems: &mut Problems) -> Vec<AssetRef> {
+    let Some(item) = fields.take("outlets") else { return Vec::new() };
+    let items = item.list("a list of assets such as [{name: a, uri: \"s3://b/k\"}]", problems).unwrap_or_default();
+    items.iter().filter_map(|item| outlet(item, problems)).collect()
+}
+
+fn outlet(item: &Item<'_>, problems: &mut Problems) -> Option<AssetRef> {
+    if let Value::Text(name) = &item.node.value {
+        return Some(AssetRef { name: name.clone(), uri: None });
+    }
+    let fields = item.fields("an asset: its name, or a mapping with name and uri", problems)?;
+    fields.check_keys(&[keys::OUTLET], &[], problems);
+    let (name, uri) = (text(&fields, "name", problems), text(&fields, "uri", problems));
+    match name.or_else(|| uri.clone()) {
+        Some(name) => Some(AssetRef { name, uri }),
+        None => item.fail("an asset needs a name or a uri", problems),
+    }
+}

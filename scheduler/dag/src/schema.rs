@@ -1,0 +1,145 @@
+//! The format as a JSON Schema, for editors: made from the same tables that reading goes by.
+
+use serde_json::{Map, Value, json};
+
+use crate::keys::{self, Key, OPERATORS, Shape};
+
+/// The JSON Schema of a DAG file.
+#[must_use]
+pub fn json_schema() -> Value {
+    let definitions: Map<String, Value> = [
+        ("dag", object(keys::DAG, &[])),
+        ("group", object(keys::GROUP, &[])),
+        ("task_groups", list_or_mapping("group")),
+        ("task", task()),
+        ("tasks", list_or_mapping("task")),
+        ("task_defaults", task_defaults()),
+        ("operator", json!({ "enum": operator_names() })),
+        ("schedule", schedule()),
+        ("params", params()),
+        ("outlets", outlets()),
+        ("services", json!({ "type": "array", "minItems": 1, "items": object(keys::SERVICE, &["name", "command"]) })),
+        ("ready_when", ready_when()),
+        ("backoff", json!({ "anyOf": [{ "type": "boolean" }, { "type": "number", "minimum": 0 }] })),
+        ("duration", json!({ "anyOf": [{ "type": "string" }, { "type": "number", "minimum": 0 }] })),
+    ]
+    .into_iter()
+    .map(|(name, schema)| (name.to_owned(), schema))
+    .collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Windlass DAG file",
+        "description": "One DAG with dag_id at the top, or a mapping of dag_id to DAG with an optional default block.",
+        "type": "object",
+        "if": { "anyOf": [{ "required": ["dag_id"] }, { "required": ["schedule"] }] },
+        "then": { "$ref": "#/$defs/dag", "required": ["dag_id", "tasks"] },
+        "else": { "additionalProperties": { "$ref": "#/$defs/dag" } },
+        "$defs": definitions,
+    })
+}
+
+fn object(keys: &[Key], required: &[&str]) -> Value {
+    let mut schema = json!({ "type": "object", "additionalProperties": false, "properties": properties(keys) });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn properties<'k>(keys: impl IntoIterator<Item = &'k Key>) -> Value {
+    let entry = |key: &Key| {
+        let mut schema = shape(key.shape);
+        schema["description"] = json!(key.doc);
+        (key.name.to_owned(), schema)
+    };
+    Value::Object(keys.into_iter().map(entry).collect())
+}
+
+/// A key without a value is as good as no key, so each also takes null.
+fn shape(shape: Shape) -> Value {
+    match shape {
+        Shape::Text | Shape::TextOrNull | Shape::Date => json!({ "type": ["string", "null"] }),
+        Shape::Texts => json!({ "anyOf": [{ "type": ["string", "null"] }, text_list()] }),
+        Shape::TextList => text_list(),
+        Shape::OneOf(words) => json!({ "enum": words }),
+        Shape::Bool => json!({ "type": ["boolean", "null"] }),
+        Shape::Whole(low, high) => json!({ "type": ["integer", "null"], "minimum": low, "maximum": high }),
+        Shape::Number => json!({ "type": ["number", "null"] }),
+        Shape::Duration => json!({ "anyOf": [{ "$ref": "#/$defs/duration" }, { "type": "null" }] }),
+        Shape::Environment => {
+            json!({ "type": ["object", "null"], "additionalProperties": { "type": ["string", "number", "boolean"] } })
+        }
+        Shape::ExitCodes => {
+            let code = json!({ "type": "integer", "minimum": 0, "maximum": 255 });
+            json!({ "anyOf": [code, { "type": "array", "items": code }, { "type": "null" }] })
+        }
+        Shape::Any => json!({}),
+        Shape::Definition(name) => json!({ "anyOf": [{ "$ref": format!("#/$defs/{name}") }, { "type": "null" }] }),
+    }
+}
+
+fn text_list() -> Value {
+    json!({ "type": "array", "items": { "type": ["string", "number", "boolean"] } })
+}
+
+fn list_or_mapping(name: &str) -> Value {
+    let one = json!({ "$ref": format!("#/$defs/{name}") });
+    json!({ "anyOf": [{ "type": "array", "items": one }, { "type": "object", "additionalProperties": one }] })
+}
+
+fn operator_names() -> Vec<&'static str> {
+    OPERATORS.iter().flat_map(|operator| std::iter::once(&operator.name).chain(operator.synonyms)).copied().collect()
+}
+
+/// The keys of all tasks, and for each operator which further keys it has.
+fn task() -> Value {
+    let by_operator: Vec<Value> = OPERATORS
+        .iter()
+        .map(|operator| {
+            let names: Vec<&str> = std::iter::once(operator.name).chain(operator.synonyms.iter().copied()).collect();
+            let allowed: Vec<&str> = keys::TASK.iter().chain(operator.keys).map(|key| key.name).collect();
+            json!({
+                "if": { "required": ["operator"], "properties": { "operator": { "enum": names } } },
+                "then": { "propertyNames": { "enum": allowed } },
+            })
+        })
+        .collect();
+    json!({
+        "type": "object",
+        "properties": properties(keys::TASK.iter().chain(keys::operator_keys())),
+        "additionalProperties": false,
+        "allOf": by_operator,
+    })
+}
+
+fn task_defaults() -> Value {
+    let all = keys::TASK.iter().chain(keys::DEFAULTS).chain(keys::operator_keys());
+    json!({ "type": "object", "additionalProperties": false, "properties": properties(all) })
+}
+
+fn schedule() -> Value {
+    json!({
+        "anyOf": [
+            { "type": ["string", "number", "null"] },
+            { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+            object(keys::SCHEDULE, &["cron"]),
+        ],
+    })
+}
+
+fn params() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": {
+            "description": "A JSON Schema with default and description, or the default itself.",
+        },
+    })
+}
+
+fn outlets() -> Value {
+    json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, object(keys::OUTLET, &[])] } })
+}
+
+fn ready_when() -> Value {
+    json!({ "anyOf": [{ "enum": ["started", "caught_up"] }, object(keys::READY_WHEN, &["metric", "at_least"])] })
+}

@@ -1,0 +1,155 @@
+//! Forms that are equal give equal DAGs.
+
+use std::time::Duration;
+
+use dag::{Catchup, CronTimetable, Schedule};
+use expect_test::expect_file;
+use model::{Operator, TriggerRule};
+
+use crate::support::{load, messages, one};
+
+const LIST: &str = "
+dag_id: x
+schedule: '@daily'
+start_date: 2026-01-01
+default_args: {owner: me, retries: 2, retry_delay: 5m}
+tasks:
+  - {task_id: a, operator: bash, bash_command: 'echo {{ ds }}'}
+  - {task_id: b, operator: empty, dependencies: [a]}
+";
+
+fn same_as_list(text: &str) {
+    assert_eq!(one(text).canonical_yaml, one(LIST).canonical_yaml, "{text}");
+}
+
+#[test]
+fn a_mapping_of_dags_is_the_same_as_one_dag() {
+    same_as_list(
+        "default:\n  default_args: {owner: me, retries: 2, retry_delay: 5m}\nx:\n  schedule: '@daily'\n  start_date: 2026-01-01\n  \
+         tasks:\n    - {task_id: a, operator: bash, bash_command: 'echo {{ ds }}'}\n    - {task_id: b, operator: empty, dependencies: [a]}\n",
+    );
+}
+
+#[test]
+fn tasks_as_a_mapping_are_the_same_as_a_list() {
+    same_as_list(
+        "dag_id: x\nschedule: '@daily'\nstart_date: 2026-01-01\ndefault_args: {owner: me, retries: 2, retry_delay: 5m}\n\
+         tasks:\n  a: {operator: bash, bash_command: 'echo {{ ds }}'}\n  b: {operator: empty, depends_on: a}\n",
+    );
+}
+
+#[test]
+fn the_words_of_dag_factory_and_older_airflow_are_understood() {
+    same_as_list(
+        "default:\n  default_args: {owner: me, retries: 2, retry_delay_sec: 300, start_date: 2026-01-01}\n  default_view: grid\n\
+         x:\n  schedule_interval: '0 0 * * *'\n  orientation: LR\n  concurrency: 16\n  tasks:\n    a:\n      \
+         operator: airflow.operators.bash_operator.BashOperator\n      bash_command: 'echo {{ ds }}'\n    b:\n      \
+         operator: airflow.operators.dummy.DummyOperator\n      dependencies: [a]\n",
+    );
+}
+
+#[test]
+fn every_spelling_of_a_duration_is_the_same() {
+    for spelling in ["5m", "300", "'300'", "PT5M", "300s", "5 minutes", "300.0"] {
+        same_as_list(&LIST.replace("5m", spelling));
+    }
+}
+
+#[test]
+fn anchors_and_merges_are_the_same_as_what_they_stand_for() {
+    same_as_list(
+        "dag_id: x\nschedule: '@daily'\nstart_date: 2026-01-01\ntasks:\n  - &first\n    task_id: a\n    operator: bash\n    \
+         bash_command: 'echo {{ ds }}'\n    owner: &me me\n    retries: 2\n    retry_delay: 300\n  - task_id: b\n    operator: empty\n    \
+         dependencies: [a]\n    owner: *me\n    retries: 2\n    retry_delay: 5m\n",
+    );
+}
+
+#[test]
+fn absent_fields_have_airflows_defaults() {
+    let dag = one("dag_id: x\ntasks: [{task_id: a, operator: bash, bash_command: x}]").dag;
+    assert_eq!((dag.schedule, dag.catchup), (Schedule::Never, Catchup::Latest));
+    assert_eq!((dag.max_active_runs, dag.max_active_tasks), (16, 16));
+    assert!(dag.is_paused_upon_creation);
+    let task = &dag.tasks[0];
+    assert_eq!((task.retries, task.retry_delay), (0, Duration::from_secs(300)));
+    assert_eq!((task.pool.as_str(), task.pool_slots, task.effective_weight), ("default_pool", 1, 1));
+    assert_eq!((task.trigger_rule, task.do_xcom_push), (TriggerRule::AllSuccess, true));
+    let Operator::Bash(bash) = &task.operator else { panic!("expected bash") };
+    assert_eq!(bash.skip_on_exit_code, [99]);
+}
+
+#[test]
+fn a_null_hides_what_would_be_inherited() {
+    let text = "dag_id: x\ndefault_args: {execution_timeout: 5m, retries: 3}\ntasks:\n  \
+                - {task_id: a, operator: empty, execution_timeout: null}\n  - {task_id: b, operator: empty}\n";
+    let tasks = one(text).dag.tasks;
+    assert_eq!((tasks[0].execution_timeout, tasks[0].retries), (None, 3));
+    assert_eq!(tasks[1].execution_timeout, Some(Duration::from_secs(300)));
+}
+
+#[test]
+fn templates_are_stored_as_they_are() {
+    let text = "dag_id: x\ntasks: [{task_id: a, operator: bash, bash_command: '{{ 1 / 0 }} {% bad'}]";
+    let Operator::Bash(bash) = one(text).dag.tasks.remove(0).operator else { panic!("expected bash") };
+    assert_eq!(bash.bash_command, "{{ 1 / 0 }} {% bad");
+}
+
+#[test]
+fn a_cron_takes_the_nearest_timezone_that_is_named() {
+    let schedule = |text: &str| {
+        one(&format!("dag_id: x\n{text}\nstart_date: 2026-07-01\ntasks: [{{task_id: a, operator: empty}}]")).dag
+    };
+    let cron =
+        |timezone, timetable| Schedule::Cron { expressions: vec!["30 2 * * mon-fri".into()], timezone, timetable };
+    let zurich =
+        schedule("schedule: {cron: '30 2 * * MON-FRI', timezone: Europe/Zurich, timetable: cron_data_interval}");
+    assert_eq!(zurich.schedule, cron(chrono_tz::Europe::Zurich, CronTimetable::CronDataInterval));
+    assert_eq!(zurich.start_date.unwrap().to_rfc3339(), "2026-06-30T22:00:00+00:00");
+    let paris = schedule("timezone: Europe/Paris\nschedule: 30 2 * * mon-fri");
+    assert_eq!(paris.schedule, cron(chrono_tz::Europe::Paris, CronTimetable::CronTrigger));
+    let utc = schedule("schedule: ['30 2 * * mon-fri']");
+    assert_eq!(utc.schedule, cron(chrono_tz::UTC, CronTimetable::CronTrigger));
+    assert_eq!(schedule("schedule: PT15M").schedule, Schedule::Delta { every: Duration::from_secs(900) });
+    assert_eq!(schedule("schedule: '@once'").schedule, Schedule::Once);
+    assert_eq!(schedule("schedule: '@continuous'").max_active_runs, 1);
+}
+
+#[test]
+fn weights_follow_the_rule_within_32_bits() {
+    let dag = one("dag_id: x\ntasks:\n  - {task_id: a, operator: empty, priority_weight: 2147483647}\n  \
+        - {task_id: b, operator: empty, priority_weight: 5, dependencies: [a]}\n  \
+        - {task_id: c, operator: empty, priority_weight: 7, dependencies: [a], weight_rule: upstream}\n  \
+        - {task_id: d, operator: empty, dependencies: [b, c], weight_rule: absolute}\n")
+    .dag;
+    let weights: Vec<(&str, i32)> =
+        dag.tasks.iter().map(|task| (task.task_id.as_str(), task.effective_weight)).collect();
+    assert_eq!(weights, [("a", i32::MAX), ("b", 6), ("c", i32::MAX), ("d", 1)]);
+}
+
+#[test]
+fn tasks_come_after_what_they_depend_on_and_otherwise_in_the_order_of_the_file() {
+    let dag = one(
+        "dag_id: x\ntasks:\n  - {task_id: d, operator: empty, dependencies: [b]}\n  - {task_id: c, operator: empty}\n  \
+        - {task_id: b, operator: empty}\n  - {task_id: a, operator: empty}\n",
+    )
+    .dag;
+    let ids: Vec<&str> = dag.tasks.iter().map(|task| task.task_id.as_str()).collect();
+    assert_eq!(ids, ["c", "b", "d", "a"]);
+}
+
+/// Set `UPDATE_EXPECT=1` to write the canonical form anew.
+#[test]
+fn a_tour_of_the_format_comes_back_from_its_canonical_form() {
+    let dag = one(include_str!("tour.yaml"));
+    expect_file!["tour.canonical.yaml"].assert_eq(&dag.canonical_yaml);
+    let again = one(&dag.canonical_yaml);
+    assert_eq!(again.dag, dag.dag);
+    assert_eq!(again.content_hash, dag.content_hash);
+}
+
+#[test]
+fn a_dag_may_be_named_tasks() {
+    let loaded = load("tasks:\n  tasks: [{task_id: a, operator: empty}]\n");
+    assert!(loaded.errors.is_empty(), "{}", messages(&loaded));
+    assert_eq!(loaded.dags[0].dag.dag_id.as_str(), "tasks");
+}

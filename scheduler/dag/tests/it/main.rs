@@ -1,0 +1,12 @@
+//! The DAG format from the outside: files as users write them, and what [`windlass_dag::load`] says about them.
+
+extern crate windlass_dag as dag;
+
+mod bad;
+mod conf;
+mod forms;
+mod groups;
+mod hash;
+mod never_panics;
+mod shipped;
+mod support;

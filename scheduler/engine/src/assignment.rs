@@ -1,0 +1,67 @@
+//! What the leader needs from memory to hand an attempt to its worker.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use dag::{Dag, TaskPos};
+use model::{AttemptId, TaskId, TaskIdx, TiKey, TryNumber, WorkerId};
+use serde_json::{Map, Value};
+
+use crate::{Engine, state::RunRow};
+
+/// An attempt with everything that its worker is told, apart from what only the leader knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assignment {
+    /// The execution's id.
+    pub attempt: AttemptId,
+    /// The worker that it is given to.
+    pub worker: WorkerId,
+    /// The instance.
+    pub key: TiKey,
+    /// The definition that the run is pinned to.
+    pub dag: Arc<Dag>,
+    /// Which of its tasks.
+    pub task: TaskPos,
+    /// The numbers of the DAG's tasks.
+    pub task_numbers: BTreeMap<TaskId, TaskIdx>,
+    /// The run.
+    pub run: RunRow,
+    /// Which try.
+    pub try_number: TryNumber,
+    /// The last try that a failure may lead to.
+    pub max_tries: i16,
+    /// The DAG's params with the run's conf over them.
+    pub params: Map<String, Value>,
+}
+
+/// The defaults of a DAG's params with a run's conf over them.
+#[must_use]
+pub fn params_of(dag: &Dag, conf: &Map<String, Value>) -> Map<String, Value> {
+    let mut params: Map<String, Value> =
+        dag.params.iter().map(|(name, param)| (name.clone(), param.default.clone())).collect();
+    params.extend(conf.iter().map(|(name, value)| (name.clone(), value.clone())));
+    params
+}
+
+impl Engine {
+    /// What the worker of an instance's live attempt is told; none when the instance has no live attempt.
+    #[must_use]
+    pub fn assignment(&self, key: TiKey) -> Option<Assignment> {
+        let run = self.run(key.run)?;
+        let task = run.def.position(key.task)?;
+        let instance = run.instance(task);
+        let core = instance.core;
+        let (true, Some(attempt), Some(worker)) = (core.live, core.attempt, core.worker) else { return None };
+        Some(Assignment {
+            attempt,
+            worker,
+            key,
+            dag: Arc::clone(&run.def.dag),
+            task,
+            task_numbers: run.def.task_numbers(),
+            run: run.row.clone(),
+            try_number: core.try_number,
+            max_tries: run.max_tries(task),
+            params: params_of(&run.def.dag, &run.row.conf),
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Limits in words: why an instance that may run has no slot.
+
+use model::DagId;
+
+use super::NAMES_MAX;
+use crate::{
+    Engine,
+    memory::{
+        instance::Place,
+        pools::Room,
+        ready::{Demand, OnWorker},
+        run::Run,
+        workers::NoWorker,
+    },
+    turn::Blocked,
+};
+
+impl Engine {
+    /// Why a scheduled instance is not queued.
+    pub(super) fn why_no_slot(&self, run: &Run, place: Place) -> String {
+        let core = run.instance(place.task).core;
+        if core.live {
+            let worker = core.worker.map_or_else(String::new, |worker| format!(" on {}", self.workers.name(worker)));
+            return format!("it waits for its old attempt{worker} to end");
+        }
+        let ticket = self.ticket(place);
+        let task = run.def.task(place.task);
+        match self.blocked(&ticket) {
+            Ok(_) => "it has what it needs, and gets its slot with the next turn".to_owned(),
+            Err(Blocked::Pool(room)) => {
+                let ahead = self.ready.ahead(&ticket, &task.pool);
+                pool_sentence(&task.pool, task.pool_slots, room, ahead)
+            }
+            Err(Blocked::Run { active }) => {
+                format!("its run has {active} of {} active tasks (max_active_tasks)", run.def.dag.max_active_tasks)
+            }
+            Err(Blocked::Task { active }) => {
+                format!("{active} instances of it are active in all runs, as many as max_active_tis_per_dag allows")
+            }
+            Err(Blocked::Paused) => "DAG is paused".to_owned(),
+            Err(Blocked::Worker(reason)) => worker_sentence(self.ready.demand(ticket.class), &reason),
+        }
+    }
+
+    /// Which runs use up a DAG's max_active_runs.
+    pub(super) fn runs_in_the_way(&self, dag: &DagId) -> String {
+        let Some(state) = self.dags.get(dag) else { return "its DAG is not known".to_owned() };
+        let most = self.versions.get(&state.row.current).map_or(0, |def| def.dag.max_active_runs);
+        let names: Vec<&str> =
+            state.running.iter().take(NAMES_MAX).map(|key| self.known_run(*key).row.run_id.as_str()).collect();
+        if names.is_empty() {
+            return "it is next to start".to_owned();
+        }
+        let more = if state.running.len() > NAMES_MAX { " and others" } else { "" };
+        format!("max_active_runs ({most}) is reached by {}{more}", names.join(", "))
+    }
+}
+
+fn pool_sentence(pool: &str, slots: u32, room: Room, ahead: usize) -> String {
+    match room {
+        Room::Full { used, total } => {
+            let wants = if slots > 1 { format!(", it takes {slots}") } else { String::new() };
+            format!("pool {pool} is full: {used} of {total} slots{wants}, {ahead} ahead of it")
+        }
+        Room::TooSmall { total } => format!("it takes {slots} slots, and pool {pool} has only {total}"),
+        Room::NoSuchPool => format!("pool {pool} does not exist"),
+        Room::Free => format!("pool {pool} has room, and gives it with the next turn"),
+    }
+}
+
+fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
+    match reason {
+        NoWorker::NoneConnected | NoWorker::Queue => {
+            format!("no worker is connected that serves queue {}", demand.queue)
+        }
+        NoWorker::Capability => {
+            format!("no worker that serves queue {} can do it: it takes {:?}", demand.queue, demand.capability)
+        }
+        NoWorker::Busy { used, slots } => match demand.on_worker {
+            OnWorker::TakesSlot => {
+                format!("all workers that serve queue {} are busy: {used} of {slots} slots", demand.queue)
+            }
+            OnWorker::TakesNone => format!("no worker that serves queue {} takes it now", demand.queue),
+        },
+    }
+}

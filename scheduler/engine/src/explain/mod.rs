@@ -1,0 +1,186 @@
+//! Why something waits: one sentence, from the data and the functions that decide.
+//!
+//! Nothing here changes anything, and nothing here decides: each sentence asks the same function as a turn does.
+
+mod limits;
+mod time;
+mod upstream;
+
+use model::{DagId, DagRunState, MapIndex, RunId, TaskId, TaskState, Timestamp};
+
+use crate::{
+    Engine,
+    memory::{instance::Place, run::Run},
+    turn::Past,
+};
+use time::span;
+
+/// How many tasks of a run are explained at most: more do not fit a page.
+const TASKS_MAX: usize = 1_000;
+
+/// How many names a sentence has at most, before it says how many more there are.
+pub(crate) const NAMES_MAX: usize = 3;
+
+impl Engine {
+    /// Why a task instance does not run, or how it stands; none when its run is not in memory because it has ended.
+    #[must_use]
+    pub fn why_task(&self, dag: &DagId, run: &RunId, task: &TaskId, map: MapIndex, now: Timestamp) -> Option<String> {
+        let run = self.run_by_id(dag, run)?;
+        let pos = run.def.position_of(task).filter(|_| map == MapIndex::UNMAPPED)?;
+        Some(self.why(run, run.place(pos), now))
+    }
+
+    /// How a run stands, and why each of its unfinished tasks waits; none when it has ended.
+    #[must_use]
+    pub fn why_run(
+        &self,
+        dag: &DagId,
+        run: &RunId,
+        now: Timestamp,
+    ) -> Option<(String, Vec<(TaskId, MapIndex, String)>)> {
+        let run = self.run_by_id(dag, run)?;
+        let unfinished = run.def.dag.positions().filter(|pos| !run.state(*pos).is_finished());
+        let tasks = unfinished
+            .take(TASKS_MAX)
+            .map(|pos| (run.def.task(pos).task_id.clone(), MapIndex::UNMAPPED, self.why(run, run.place(pos), now)));
+        Some((self.why_of_run(run, now), tasks.collect()))
+    }
+
+    /// How a DAG stands: paused, when its next run comes, what holds it; none when it is not known.
+    #[must_use]
+    pub fn why_dag(&self, dag: &DagId, now: Timestamp) -> Option<String> {
+        let state = self.dags.get(dag)?;
+        let row = &state.row;
+        if row.is_stale {
+            return Some("no file defines this DAG any more: its runs go on, nothing new starts".to_owned());
+        }
+        if row.is_paused {
+            return Some(self.why_paused(dag));
+        }
+        let def = self.versions.get(&row.current)?;
+        let most = crate::turn::active_runs_max(def);
+        let sentence = match row.next {
+            None if def.dag.schedule == dag::Schedule::Never => {
+                "it has no schedule: it runs when it is triggered".to_owned()
+            }
+            None => "its schedule has no further run".to_owned(),
+            Some(due) if due.run_after <= now && state.unfinished_runs() >= most => {
+                format!("a run is due, and waits because {}", self.runs_in_the_way(dag))
+            }
+            Some(due) if due.run_after <= now => "a run is due, and is being made".to_owned(),
+            Some(due) => {
+                format!("the next run is due in {}, at {}", span(due.run_after - now), time::at(due.run_after))
+            }
+        };
+        Some(sentence)
+    }
+
+    fn why(&self, run: &Run, place: Place, now: Timestamp) -> String {
+        let instance = run.instance(place.task);
+        let core = instance.core;
+        let extra = instance.extra();
+        let tries = format!("attempt {} of {}", core.try_number, run.max_tries(place.task));
+        let worker = core.worker.map_or_else(|| "no worker".to_owned(), |worker| self.workers.name(worker));
+        match core.state {
+            TaskState::NoStatus => self.why_undecided(run, place, now),
+            TaskState::Scheduled => self.why_no_slot(run, place),
+            TaskState::Queued => {
+                format!("it was given to {worker} ({tries}), which has not said yet that it has started")
+            }
+            TaskState::Running => {
+                let since = core.started_at.map_or_else(String::new, |at| format!(" for {}", span(now - at)));
+                format!("it has been running on {worker}{since} ({tries})")
+            }
+            TaskState::Restarting => {
+                format!("it was cleared while it ran: it waits for the old attempt on {worker} to end")
+            }
+            TaskState::UpForRetry => {
+                let next = format!("attempt {} of {}", core.try_number.next(), run.max_tries(place.task));
+                match extra.wake_at {
+                    Some(at) if at > now => format!("retry in {} ({next})", span(at - now)),
+                    Some(_) | None => format!("{} ({next})", self.why_undecided(run, place, now)),
+                }
+            }
+            TaskState::UpForReschedule | TaskState::Deferred | TaskState::AwaitingInput => match extra.wake_at {
+                Some(at) if at > now => format!("it is {} and goes on in {}", core.state, span(at - now)),
+                Some(_) | None => format!("it is {}", core.state),
+            },
+            TaskState::UpstreamFailed => format!("it can not run: {}", run.culprits(place.task)),
+            TaskState::Success | TaskState::Failed | TaskState::Skipped | TaskState::Removed => match extra.reason {
+                Some(reason) => format!("it has ended in {}: {reason}", core.state),
+                None => format!("it has ended in {}", core.state),
+            },
+        }
+    }
+
+    /// Why a task in no state, or whose pause is over, is not scheduled.
+    fn why_undecided(&self, run: &Run, place: Place, now: Timestamp) -> String {
+        if run.row.state != DagRunState::Running {
+            return self.why_of_run(run, now);
+        }
+        if run.parked.contains(&place.task) {
+            return self.why_paused(&run.row.dag_id);
+        }
+        match self.past_of(run, place.task) {
+            Past::Met => run.upstream_in_the_way(place.task),
+            _ if run.instance(place.task).upstream.unfinished() > 0 => run.upstream_in_the_way(place.task),
+            Past::OwnNotMet => {
+                "it depends on its past, and its instance in the previous run has not succeeded".to_owned()
+            }
+            Past::DownstreamNotMet => {
+                "it waits for the tasks directly after it in the previous run, which have not all succeeded".to_owned()
+            }
+            Past::Unknown => "it depends on its past, and the previous run is being looked up".to_owned(),
+        }
+    }
+
+    fn why_of_run(&self, run: &Run, now: Timestamp) -> String {
+        let row = &run.row;
+        match row.state {
+            DagRunState::Success | DagRunState::Failed => {
+                format!("the run has ended in {}, and waits for {} to end", row.state, attempts(run.live))
+            }
+            DagRunState::Running => self.why_running(run),
+            DagRunState::Queued if self.is_held_back(run) => self.why_paused(&row.dag_id),
+            DagRunState::Queued if self.dag_of(row.key).row.is_stale => {
+                "no file defines its DAG any more, so the run does not start".to_owned()
+            }
+            DagRunState::Queued if row.run_after > now => {
+                format!("the run starts in {}, at {}", span(row.run_after - now), time::at(row.run_after))
+            }
+            DagRunState::Queued if run.starts_at() > now => {
+                format!("the run starts with its logical date, in {}", span(run.starts_at() - now))
+            }
+            DagRunState::Queued => format!("the run waits because {}", self.runs_in_the_way(&row.dag_id)),
+        }
+    }
+
+    fn why_running(&self, run: &Run) -> String {
+        let done = run.instances.len() - run.unfinished;
+        let count = format!("{done} of {} tasks are finished", run.instances.len());
+        let at_work = |pos: &dag::TaskPos| matches!(run.state(*pos), TaskState::Queued | TaskState::Running);
+        let working: Vec<_> = run.def.dag.positions().filter(at_work).collect();
+        if !working.is_empty() {
+            return format!("the run is running: {count}, {} at work", run.names(&working));
+        }
+        let waiting = run.def.dag.positions().find(|pos| crate::memory::run::is_pending(run.state(*pos)));
+        match waiting {
+            Some(pos) => format!("the run is running: {count}, {} is {}", run.def.task(pos).task_id, run.state(pos)),
+            None if self.is_held_back(run) => format!("{}; {count}", self.why_paused(&run.row.dag_id)),
+            None => format!("the run is running: {count}"),
+        }
+    }
+
+    fn why_paused(&self, dag: &DagId) -> String {
+        let failed = self.dags.get(dag).map_or(0, |dag| dag.row.failed_in_a_row);
+        if failed > 1 {
+            format!("DAG is paused, and its last {failed} runs failed")
+        } else {
+            "DAG is paused".to_owned()
+        }
+    }
+}
+
+fn attempts(number: u32) -> String {
+    if number == 1 { "one attempt".to_owned() } else { format!("{number} attempts") }
+}

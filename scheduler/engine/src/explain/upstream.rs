@@ -1,0 +1,86 @@
+//! What is before a task, in words.
+
+use dag::TaskPos;
+use model::TaskState;
+
+use super::NAMES_MAX;
+use crate::{
+    memory::run::Run,
+    rules::{self, Case, Mode, Verdict},
+};
+
+impl Run {
+    /// Which of the tasks directly before one it still waits for.
+    pub(super) fn upstream_in_the_way(&self, pos: TaskPos) -> String {
+        let task = self.def.task(pos);
+        let open: Vec<TaskPos> =
+            task.upstream.iter().copied().filter(|before| !self.state(*before).is_finished()).collect();
+        match open.as_slice() {
+            [] => self.rule_in_the_way(pos),
+            [one] => format!("upstream {} {}", self.def.task(*one).task_id, standing(self.state(*one))),
+            several => format!(
+                "{} of {} upstream tasks are not finished: {}",
+                several.len(),
+                task.upstream.len(),
+                self.names(several)
+            ),
+        }
+    }
+
+    /// Tasks by name, the first few of them.
+    pub(super) fn names(&self, tasks: &[TaskPos]) -> String {
+        let mut names: Vec<&str> =
+            tasks.iter().take(NAMES_MAX).map(|pos| self.def.task(*pos).task_id.as_str()).collect();
+        let more = tasks.len().saturating_sub(NAMES_MAX);
+        let rest = format!("{more} more");
+        if more > 0 {
+            names.push(&rest);
+        }
+        match names.split_last() {
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, first)) => format!("{} and {last}", first.join(", ")),
+            None => "nothing".to_owned(),
+        }
+    }
+
+    /// Which tasks before one keep it from running for good.
+    pub(super) fn culprits(&self, pos: TaskPos) -> String {
+        let upstream = &self.def.task(pos).upstream;
+        let failed: Vec<TaskPos> =
+            upstream.iter().copied().filter(|before| self.state(*before).is_failed_like()).collect();
+        match failed.as_slice() {
+            [] => format!("its rule {} does not hold", self.def.task(pos).trigger_rule),
+            [one] => format!("upstream {} has ended in {}", self.def.task(*one).task_id, self.state(*one)),
+            several => format!("upstream {} have failed", self.names(several)),
+        }
+    }
+
+    fn rule_in_the_way(&self, pos: TaskPos) -> String {
+        let rule = self.def.task(pos).trigger_rule;
+        match rules::verdict(&Case::plain(rule, self.instance(pos).upstream), Mode::Query) {
+            Verdict::Run => "it is about to be scheduled".to_owned(),
+            Verdict::Wait | Verdict::Becomes(_) => {
+                format!("its rule {rule} does not hold with the states of its upstream")
+            }
+        }
+    }
+}
+
+/// How an unfinished upstream stands.
+fn standing(state: TaskState) -> String {
+    match state {
+        TaskState::NoStatus => "has not been scheduled yet".to_owned(),
+        TaskState::Scheduled => "waits for a slot".to_owned(),
+        TaskState::Queued | TaskState::Running => "is still running".to_owned(),
+        TaskState::UpForRetry => "failed and waits for its next try".to_owned(),
+        TaskState::Success
+        | TaskState::Failed
+        | TaskState::Skipped
+        | TaskState::UpstreamFailed
+        | TaskState::Removed
+        | TaskState::Restarting
+        | TaskState::UpForReschedule
+        | TaskState::Deferred
+        | TaskState::AwaitingInput => format!("is {state}"),
+    }
+}

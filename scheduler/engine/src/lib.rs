@@ -1,0 +1,24 @@
+//! The pure scheduler: events in, plans out.
+//!
+//! No I/O, no clock, no randomness of its own: the same input gives the same plan on every machine. Events come in with
+//! [`Engine::turn`], what it lacks to decide is asked with [`Engine::needs`], and what it knows is explained by
+//! `why_task`, `why_run` and `why_dag`.
+
+mod assignment;
+pub mod event;
+mod explain;
+mod lookup;
+mod memory;
+mod needs;
+pub mod plan;
+pub mod retry;
+pub mod rules;
+pub mod state;
+pub mod timetable;
+mod turn;
+
+pub use assignment::{Assignment, params_of};
+pub use event::{Event, Fact, Input, Need, PreviousCounts, WorkerJoined};
+pub use memory::Engine;
+pub use plan::{DagChange, Effect, FailureRow, Plan, Rest, RunChange, TiChange, TryRow};
+pub use state::{DagVersion, DueRun, RunRow, Snapshot, StoredDag, StoredRun, TiExtra, TiRow};

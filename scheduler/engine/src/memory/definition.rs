@@ -1,0 +1,112 @@
+//! A version of a DAG, with what the engine looks up in it again and again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use dag::{Dag, Task, TaskPos};
+use model::{DagVersionId, TaskId, TaskIdx};
+
+use super::ready::{ClassId, Ready};
+use crate::state::DagVersion;
+
+/// A version of a DAG.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    pub id: DagVersionId,
+    pub dag: Arc<Dag>,
+    numbers: Arc<[TaskIdx]>,
+    positions: BTreeMap<TaskIdx, TaskPos>,
+    names: BTreeMap<TaskId, TaskPos>,
+    classes: Vec<ClassId>,
+    /// Whether a task of it asks for its previous run.
+    pub asks_past: bool,
+}
+
+impl Definition {
+    /// Prepares a version; what its tasks demand becomes known to the queues.
+    pub fn new(version: &DagVersion, ready: &mut Ready) -> Self {
+        let dag = Arc::clone(&version.dag);
+        let numbers = Arc::clone(&version.task_idx);
+        Self {
+            id: version.id,
+            positions: numbers.iter().enumerate().map(|(pos, number)| (*number, TaskPos(pos))).collect(),
+            names: dag.positions().map(|pos| (dag.task(pos).task_id.clone(), pos)).collect(),
+            classes: dag.tasks.iter().map(|task| ready.class_of(task)).collect(),
+            asks_past: dag.tasks.iter().any(asks_past),
+            numbers,
+            dag,
+        }
+    }
+
+    pub fn task(&self, pos: TaskPos) -> &Task {
+        self.dag.task(pos)
+    }
+
+    pub fn number(&self, pos: TaskPos) -> TaskIdx {
+        self.numbers[pos.0]
+    }
+
+    pub fn position(&self, number: TaskIdx) -> Option<TaskPos> {
+        self.positions.get(&number).copied()
+    }
+
+    pub fn position_of(&self, task: &TaskId) -> Option<TaskPos> {
+        self.names.get(task).copied()
+    }
+
+    pub fn class(&self, pos: TaskPos) -> ClassId {
+        self.classes[pos.0]
+    }
+
+    /// The number of each task by its name.
+    pub fn task_numbers(&self) -> BTreeMap<TaskId, TaskIdx> {
+        self.names.iter().map(|(name, pos)| (name.clone(), self.number(*pos))).collect()
+    }
+
+    /// Everything that is reached from these tasks in one direction, they themselves not included unless reached.
+    pub fn reached(&self, from: impl IntoIterator<Item = TaskPos>, direction: Direction) -> BTreeSet<TaskPos> {
+        let mut open: Vec<TaskPos> = from.into_iter().collect();
+        let mut found = BTreeSet::new();
+        while let Some(pos) = open.pop() {
+            let neighbours = match direction {
+                Direction::Upstream => &self.task(pos).upstream,
+                Direction::Downstream => &self.task(pos).downstream,
+            };
+            open.extend(neighbours.iter().copied().filter(|next| found.insert(*next)));
+        }
+        found
+    }
+
+    /// The tasks that a branch's answer names: one task, or those at the head of a group.
+    pub fn named(&self, id: &str) -> Option<Vec<TaskPos>> {
+        if let Some(pos) = TaskId::new(id).ok().and_then(|id| self.position_of(&id)) {
+            return Some(vec![pos]);
+        }
+        self.dag.groups.iter().any(|group| group.group_id == id).then(|| {
+            let members: BTreeSet<TaskPos> =
+                self.dag.positions().filter(|pos| is_in_group(self.task(*pos), id)).collect();
+            let is_head = |pos: &TaskPos| self.task(*pos).upstream.iter().all(|before| !members.contains(before));
+            members.iter().copied().filter(is_head).collect()
+        })
+    }
+}
+
+/// A way along the arrows of a DAG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Upstream,
+    Downstream,
+}
+
+/// Whether a task asks for its previous run.
+pub(crate) fn asks_past(task: &Task) -> bool {
+    task.depends_on_past || task.wait_for_downstream
+}
+
+fn is_in_group(task: &Task, id: &str) -> bool {
+    task.group
+        .as_deref()
+        .is_some_and(|group| group.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}

@@ -1,0 +1,121 @@
+//! What a turn has changed so far.
+//!
+//! The first touch of a row remembers what is stored of it; the plan is made of the difference at the end, so that
+//! however often something changes within a turn, it is written once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
+
+use model::{Answer, AttemptId, CommandId, DagId, RunKey, TaskState, TiKey};
+use uuid::Uuid;
+
+use super::instance::{Core, Instance, Place};
+use crate::{
+    plan::{Effect, Plan, TiChange},
+    state::{RunRow, TiExtra},
+};
+
+/// How many rows one turn changes at most before it leaves the rest to the next: a longer transaction would hold up
+/// every other event.
+pub const ROW_CHANGES_MAX: usize = 20_000;
+
+/// The turn so far.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    /// Instances that were touched, with what was stored of them.
+    pub instances: BTreeMap<Place, Before>,
+    /// Runs that were touched.
+    pub runs: BTreeSet<RunKey>,
+    /// Rows of runs as they are stored, by their key; to tell a touched run from a changed one.
+    pub run_rows: BTreeMap<RunKey, RunRow>,
+    /// Runs that came into memory, or lost their last attempt, in this turn: they may leave memory at its end.
+    pub visitors: BTreeSet<RunKey>,
+    /// DAGs whose row was touched.
+    pub dags: BTreeSet<DagId>,
+    /// Changes of rows whose task is not in the run's version any more.
+    pub strays: Vec<TiChange>,
+    /// What goes into the plan as it comes.
+    pub plan: Plan,
+    run_keys: Range<i64>,
+    ids: Ids,
+}
+
+/// What was stored of an instance before the turn.
+#[derive(Debug, Clone)]
+pub(crate) struct Before {
+    pub core: Core,
+    pub stored: Option<TaskState>,
+    pub extra: Option<Box<TiExtra>>,
+}
+
+impl Draft {
+    /// The draft of a turn whose random ids come from `seed`, and whose new runs get these keys.
+    pub fn new(seed: u64, run_keys: Range<i64>) -> Self {
+        Self { ids: Ids { state: seed }, run_keys, ..Self::default() }
+    }
+
+    /// The key of a new run; none when the leader has reserved no more.
+    pub fn run_key(&mut self) -> Option<RunKey> {
+        self.run_keys.next().map(RunKey)
+    }
+
+    /// Whether the turn has changed as many rows as it may.
+    pub fn is_full(&self) -> bool {
+        self.instances.len() + self.runs.len() >= ROW_CHANGES_MAX
+    }
+
+    /// Remembers what is stored of an instance, at its first touch.
+    pub fn touch(&mut self, place: Place, instance: &Instance) {
+        self.instances.entry(place).or_insert_with(|| Before {
+            core: instance.core,
+            stored: instance.stored,
+            extra: instance.extra.clone(),
+        });
+    }
+
+    /// Remembers what is stored of a run, at its first touch.
+    pub fn touch_run(&mut self, row: &RunRow) {
+        if self.runs.insert(row.key) {
+            self.run_rows.insert(row.key, row.clone());
+        }
+    }
+
+    pub fn effect(&mut self, effect: Effect) {
+        self.plan.effects.push(effect);
+    }
+
+    pub fn answer(&mut self, id: CommandId, answer: Answer) {
+        self.plan.answers.push((id, answer));
+    }
+
+    pub fn drop_xcoms(&mut self, key: TiKey) {
+        self.plan.xcoms_dropped.push(key);
+    }
+
+    /// A new attempt's id.
+    pub fn attempt_id(&mut self) -> AttemptId {
+        AttemptId(self.ids.next_uuid())
+    }
+}
+
+/// Random ids from a seed that the leader draws: splitmix64, whose every step is a different number.
+#[derive(Debug, Default)]
+struct Ids {
+    state: u64,
+}
+
+impl Ids {
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn next_uuid(&mut self) -> Uuid {
+        let (high, low) = (self.next(), self.next());
+        uuid::Builder::from_random_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes()).into_uuid()
+    }
+}

@@ -1,0 +1,72 @@
+//! Facts that are asked of the store, and the answers, until the turn that uses them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{DagRunState, RunId, RunKey};
+
+use crate::{Need, StoredRun};
+
+/// A run that is in the way of a new one.
+pub(crate) type Existing = (RunKey, RunId, DagRunState);
+
+/// What is asked and what is known.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// What timers and waiting tasks lack; commands' needs follow from the commands.
+    pub wanted: BTreeSet<Need>,
+    runs: BTreeMap<Need, Option<Box<StoredRun>>>,
+    existing: BTreeMap<Need, Option<Existing>>,
+    missing_versions: BTreeSet<Need>,
+}
+
+impl Facts {
+    pub fn is_known(&self, need: &Need) -> bool {
+        self.runs.contains_key(need) || self.existing.contains_key(need) || self.missing_versions.contains(need)
+    }
+
+    pub fn want(&mut self, need: Need) {
+        if !self.is_known(&need) {
+            self.wanted.insert(need);
+        }
+    }
+
+    pub fn know_run(&mut self, need: Need, run: Option<Box<StoredRun>>) {
+        self.wanted.remove(&need);
+        self.runs.insert(need, run);
+    }
+
+    pub fn know_existing(&mut self, need: Need, existing: Option<Existing>) {
+        self.wanted.remove(&need);
+        self.existing.insert(need, existing);
+    }
+
+    pub fn know_missing_version(&mut self, need: Need) {
+        self.wanted.remove(&need);
+        self.missing_versions.insert(need);
+    }
+
+    pub fn run(&self, need: &Need) -> Option<&StoredRun> {
+        self.runs.get(need)?.as_deref()
+    }
+
+    /// Every question about a run that was answered.
+    pub fn known_needs(&self) -> impl Iterator<Item = &Need> {
+        self.runs.keys()
+    }
+
+    /// Every run that was given.
+    pub fn known_runs(&self) -> impl Iterator<Item = &StoredRun> {
+        self.runs.values().flatten().map(Box::as_ref)
+    }
+
+    pub fn existing(&self, need: &Need) -> Option<&Option<Existing>> {
+        self.existing.get(need)
+    }
+
+    /// Answers are true only until the turn that follows them.
+    pub fn forget_answers(&mut self) {
+        self.runs.clear();
+        self.existing.clear();
+        self.missing_versions.clear();
+    }
+}

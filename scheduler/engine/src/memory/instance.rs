@@ -1,0 +1,143 @@
+//! A task instance in memory.
+
+use model::{AttemptId, RunKey, TaskEvent, TaskState, TiKey, Timestamp, TryNumber, WorkerId};
+
+use dag::TaskPos;
+
+use crate::{
+    rules::Upstream,
+    state::{TiExtra, TiRow},
+};
+
+/// Where an instance lies in memory: its run, and the position of its task in the run's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// The run.
+    pub run: RunKey,
+    /// The task.
+    pub task: TaskPos,
+}
+
+/// The columns of `task_instance`, with `scheduled` as a state of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Core {
+    pub try_number: TryNumber,
+    pub state: TaskState,
+    pub attempt: Option<AttemptId>,
+    pub live: bool,
+    pub worker: Option<WorkerId>,
+    pub queued_at: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Core {
+    /// An instance to which nothing has happened.
+    pub const BLANK: Self = Self {
+        try_number: TryNumber(0),
+        state: TaskState::NoStatus,
+        attempt: None,
+        live: false,
+        worker: None,
+        queued_at: None,
+        started_at: None,
+        ended_at: None,
+    };
+
+    /// Takes the step of the lifecycle that an event leads to.
+    pub fn step(&mut self, event: TaskEvent) {
+        self.state = self.state.after(event).expect("the engine asks only for steps that the lifecycle has");
+    }
+
+    /// Forgets the last attempt, which has become a row of `task_try`; the count of tries stays.
+    pub fn forget_attempt(&mut self) {
+        *self = Self { try_number: self.try_number, state: self.state, ..Self::BLANK };
+    }
+
+    /// Whether it waits for nothing but a slot.
+    pub fn wants_slot(&self) -> bool {
+        self.state == TaskState::Scheduled && !self.live
+    }
+
+    /// Whether it counts against limits on active instances.
+    pub fn is_active(&self) -> bool {
+        self.live || matches!(self.state, TaskState::Deferred | TaskState::AwaitingInput)
+    }
+}
+
+/// A task instance.
+#[derive(Debug, Clone)]
+pub(crate) struct Instance {
+    /// Its columns.
+    pub core: Core,
+    /// The state that its row has; none while it has no row.
+    pub stored: Option<TaskState>,
+    /// What its side row has; none for the default.
+    pub extra: Option<Box<TiExtra>>,
+    /// Its direct upstream.
+    pub upstream: Upstream,
+    /// How many tasks directly before it have decided that it is skipped.
+    pub skipped_by: u32,
+}
+
+impl Instance {
+    /// An instance without a row.
+    pub fn blank(upstream_total: usize) -> Self {
+        let total = u32::try_from(upstream_total).expect("a DAG has fewer than 2^32 tasks");
+        Self {
+            core: Core::BLANK,
+            stored: None,
+            extra: None,
+            upstream: Upstream { total, ..Upstream::default() },
+            skipped_by: 0,
+        }
+    }
+
+    /// Takes over what its row says.
+    pub fn restore(&mut self, row: &TiRow) {
+        self.core = Core {
+            try_number: row.try_number,
+            state: row.state,
+            attempt: row.attempt,
+            live: row.live,
+            worker: row.worker,
+            queued_at: row.queued_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+        };
+        self.stored = Some(row.state);
+        self.extra = (row.extra != TiExtra::default()).then(|| Box::new(row.extra.clone()));
+    }
+
+    /// Its side row.
+    pub fn extra(&self) -> TiExtra {
+        self.extra.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// The state that its row has once it is written. `scheduled` is never stored: one that has a try behind it waits
+    /// for the next, and any other is in no state.
+    pub fn state_to_store(&self) -> TaskState {
+        match self.core.state {
+            TaskState::Scheduled if self.core.attempt.is_some() && !self.core.live => TaskState::UpForRetry,
+            TaskState::Scheduled => TaskState::NoStatus,
+            state => state,
+        }
+    }
+
+    /// Its row.
+    pub fn row(&self, key: TiKey) -> TiRow {
+        let Core { try_number, attempt, live, worker, queued_at, started_at, ended_at, .. } = self.core;
+        TiRow {
+            key,
+            try_number,
+            state: self.state_to_store(),
+            attempt,
+            live,
+            worker,
+            queued_at,
+            started_at,
+            ended_at,
+            extra: self.extra(),
+        }
+    }
+}

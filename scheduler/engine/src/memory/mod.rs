@@ -1,0 +1,149 @@
+//! What the engine holds in memory: unfinished runs, and counters and queues that follow from their instances.
+//!
+//! Always: every counter and queue equals what a count over all instances would give; [`Engine::write`] is the only way
+//! to change an instance, and it moves them by the difference, so that a change costs its task's out-degree.
+
+mod account;
+pub(crate) mod dags;
+pub(crate) mod definition;
+pub(crate) mod draft;
+pub(crate) mod facts;
+pub(crate) mod instance;
+mod load;
+pub(crate) mod pools;
+pub(crate) mod ready;
+pub(crate) mod run;
+pub(crate) mod timers;
+pub(crate) mod workers;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use dag::TaskPos;
+use model::{AttemptId, DagId, DagVersionId, RunId, RunKey, TaskEvent, Timestamp};
+
+use crate::state::{DagVersion, TiExtra};
+use dags::DagState;
+use definition::Definition;
+use draft::Draft;
+use facts::Facts;
+use instance::{Core, Place};
+use pools::Pools;
+use ready::Ready;
+use run::Run;
+use timers::Timers;
+use workers::Workers;
+
+/// The scheduler: what it knows, and how it decides.
+#[derive(Debug)]
+pub struct Engine {
+    /// The instant of the last turn.
+    pub(crate) now: Timestamp,
+    pub(crate) versions: BTreeMap<DagVersionId, Arc<Definition>>,
+    pub(crate) dags: BTreeMap<DagId, DagState>,
+    pub(crate) pools: Pools,
+    pub(crate) runs: BTreeMap<RunKey, Run>,
+    /// Live attempts.
+    pub(crate) attempts: BTreeMap<AttemptId, Place>,
+    /// Runs with tasks that ask for this one as their previous run.
+    pub(crate) followers: BTreeMap<RunKey, BTreeSet<RunKey>>,
+    pub(crate) workers: Workers,
+    pub(crate) ready: Ready,
+    pub(crate) timers: Timers,
+    pub(crate) facts: Facts,
+    /// Runs with tasks to decide.
+    pub(crate) unsettled: BTreeSet<RunKey>,
+    /// DAGs that may have a run to make or to start.
+    pub(crate) unserved: BTreeSet<DagId>,
+    pub(crate) draft: Draft,
+}
+
+impl Engine {
+    pub(crate) fn run(&self, key: RunKey) -> Option<&Run> {
+        self.runs.get(&key)
+    }
+
+    /// A run that the caller knows to be in memory.
+    pub(crate) fn known_run(&self, key: RunKey) -> &Run {
+        self.runs.get(&key).expect("only runs in memory are decided")
+    }
+
+    pub(crate) fn known_run_mut(&mut self, key: RunKey) -> &mut Run {
+        self.runs.get_mut(&key).expect("only runs in memory are decided")
+    }
+
+    pub(crate) fn run_by_id(&self, dag: &DagId, run: &RunId) -> Option<&Run> {
+        let key = self.dags.get(dag)?.runs.get(run)?;
+        self.runs.get(key)
+    }
+
+    pub(crate) fn dag_of(&self, run: RunKey) -> &DagState {
+        self.dags.get(&self.known_run(run).row.dag_id).expect("every run's DAG is known")
+    }
+
+    pub(crate) fn dag_mut(&mut self, dag: &DagId) -> &mut DagState {
+        self.dags.get_mut(dag).expect("every run's DAG is known")
+    }
+
+    pub(crate) fn core(&self, place: Place) -> Core {
+        self.known_run(place.run).instance(place.task).core
+    }
+
+    /// Takes a step in the lifecycle of an instance.
+    pub(crate) fn step(&mut self, place: Place, event: TaskEvent) {
+        self.write(place, |core| core.step(event));
+    }
+
+    /// Changes an instance; every counter and queue moves along.
+    pub(crate) fn write(&mut self, place: Place, change: impl FnOnce(&mut Core)) {
+        let run = self.runs.get_mut(&place.run).expect("only runs in memory are decided");
+        let instance = &mut run.instances[place.task.0];
+        let before = instance.core;
+        let mut after = before;
+        change(&mut after);
+        if after != before {
+            self.draft.touch(place, instance);
+            instance.core = after;
+            self.account(place, before, after);
+        }
+    }
+
+    /// Changes what an instance's side row has.
+    pub(crate) fn write_extra(&mut self, place: Place, change: impl FnOnce(&mut TiExtra)) {
+        let run = self.runs.get_mut(&place.run).expect("only runs in memory are decided");
+        let instance = &mut run.instances[place.task.0];
+        self.draft.touch(place, instance);
+        let mut extra = instance.extra();
+        change(&mut extra);
+        instance.extra = (extra != TiExtra::default()).then(|| Box::new(extra));
+    }
+
+    /// Something that a task depends on has changed: it is decided again.
+    pub(crate) fn mark_dirty(&mut self, run: RunKey, task: TaskPos) {
+        if let Some(memory) = self.runs.get_mut(&run) {
+            memory.dirty.insert(task);
+            self.unsettled.insert(run);
+        }
+    }
+
+    /// Every unfinished task of a run is decided again: at its start, after a takeover, after a pause.
+    pub(crate) fn mark_all_dirty(&mut self, run: RunKey) {
+        let memory = self.known_run_mut(run);
+        let undecided: Vec<TaskPos> =
+            memory.def.dag.positions().filter(|pos| !memory.state(*pos).is_finished()).collect();
+        memory.dirty.extend(undecided);
+        self.unsettled.insert(run);
+    }
+
+    /// A version becomes known.
+    pub(crate) fn learn_version(&mut self, version: &DagVersion) -> Arc<Definition> {
+        if let Some(known) = self.versions.get(&version.id) {
+            return Arc::clone(known);
+        }
+        let def = Arc::new(Definition::new(version, &mut self.ready));
+        self.versions.insert(version.id, Arc::clone(&def));
+        def
+    }
+}

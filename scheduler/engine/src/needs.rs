@@ -1,0 +1,121 @@
+//! What the engine lacks to decide, and the answers.
+//!
+//! The leader asks [`Engine::needs`] before a turn, loads, gives each answer to [`Engine::provide`], and asks again until
+//! nothing is needed: an answer may lead to a further question (a run's version). Answers count for the next turn only,
+//! because nothing else changes the store in between.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use model::{
+    Command, DagId, RunId, RunKey, RunType, Timestamp,
+    command::{ClearTaskInstances, MarkTaskInstances, TriggerDagRun},
+};
+
+use crate::{Engine, Event, Fact, Need, StoredRun, memory::run::Previous};
+
+impl Engine {
+    /// Facts that these events, timers that were due, and waiting tasks lack.
+    #[must_use]
+    pub fn needs(&self, events: &[Event]) -> Vec<Need> {
+        let mut needs: BTreeSet<Need> = self.facts.wanted.clone();
+        needs.extend(events.iter().filter_map(|event| self.need_of(event)));
+        let versions = self.facts.known_runs().map(|run| run.run.version);
+        needs.extend(versions.filter(|version| !self.versions.contains_key(version)).map(Need::Version));
+        needs.retain(|need| !self.facts.is_known(need));
+        needs.into_iter().collect()
+    }
+
+    /// Takes a fact that was asked for.
+    pub fn provide(&mut self, fact: Fact) {
+        match fact {
+            Fact::Exists { need, existing } => self.facts.know_existing(need, existing),
+            Fact::Version { need, version } => match version {
+                Some(version) => {
+                    self.learn_version(&version);
+                    self.facts.wanted.remove(&need);
+                }
+                None => self.facts.know_missing_version(need),
+            },
+            Fact::Run { need, run } => self.facts.know_run(need, run),
+        }
+    }
+
+    fn need_of(&self, event: &Event) -> Option<Need> {
+        let Event::Command { command, .. } = event else { return None };
+        match command {
+            Command::TriggerDagRun(trigger) => exists_need(trigger),
+            Command::ClearTaskInstances(ClearTaskInstances { dag_id, run_id, .. })
+            | Command::MarkTaskInstances(MarkTaskInstances { dag_id, run_id, .. })
+            | Command::MarkDagRun { dag_id, run_id, .. } => {
+                let known = self.run_by_id(dag_id, run_id).is_some();
+                (!known).then(|| run_need(dag_id, run_id))
+            }
+            Command::PauseDag { .. }
+            | Command::SetPool(_)
+            | Command::DeletePool { .. }
+            | Command::ControlService { .. } => None,
+        }
+    }
+
+    /// The run of this id, brought into memory when it is not there.
+    pub(crate) fn find_run(&mut self, dag: &DagId, run: &RunId) -> Option<RunKey> {
+        if let Some(run) = self.run_by_id(dag, run) {
+            return Some(run.row.key);
+        }
+        let stored = self.facts.run(&run_need(dag, run)).cloned()?;
+        let key = self.bring_in(&stored)?;
+        self.draft.visitors.insert(key);
+        Some(key)
+    }
+
+    /// Gives waiting runs what was learnt of the runs before them. A turn begins with it.
+    pub(crate) fn use_previous_runs(&mut self) {
+        let waiting: Vec<(RunKey, Need)> = self
+            .facts
+            .known_needs()
+            .filter_map(|need| match need {
+                Need::PreviousRun { dag, before, .. } => Some((*self.dags.get(dag)?.dates.get(before)?, need.clone())),
+                Need::Run { .. } | Need::RunExists { .. } | Need::Version(_) => None,
+            })
+            .collect();
+        for (key, need) in waiting {
+            let previous = match self.facts.run(&need).cloned() {
+                Some(stored) => self.previous_of(key, &stored),
+                None => Previous::None,
+            };
+            self.known_run_mut(key).previous = previous;
+            self.mark_all_dirty(key);
+        }
+    }
+
+    fn previous_of(&mut self, follower: RunKey, stored: &StoredRun) -> Previous {
+        let key = stored.run.key;
+        self.followers.entry(key).or_default().insert(follower);
+        let states = match self.versions.get(&stored.run.version) {
+            Some(def) => crate::memory::run::Run::stored(stored, Arc::clone(def)).past_states(),
+            None => stored.instances.iter().map(|row| (row.key.task, row.state)).collect(),
+        };
+        Previous::Run { key, date: stored.run.logical_date, states: Arc::new(states) }
+    }
+}
+
+/// The question whether a triggered run's id or date is taken; none when both are new with this turn.
+pub(crate) fn exists_need(trigger: &TriggerDagRun) -> Option<Need> {
+    let run = match (&trigger.run_id, trigger.run_after.or(trigger.logical_date)) {
+        (Some(run), _) => run.clone(),
+        (None, Some(at)) => run_id_at(trigger.run_type, at),
+        (None, None) => return None,
+    };
+    Some(Need::RunExists { dag: trigger.dag_id.clone(), run, logical_date: trigger.logical_date })
+}
+
+/// The id of a run that nobody has named: its type and an instant, as Airflow writes them.
+pub(crate) fn run_id_at(run_type: RunType, at: Timestamp) -> RunId {
+    let format =
+        if at.timestamp_subsec_micros() == 0 { "%Y-%m-%dT%H:%M:%S+00:00" } else { "%Y-%m-%dT%H:%M:%S%.6f+00:00" };
+    RunId::new(format!("{}__{}", run_type.name(), at.format(format))).expect("a type and a date are a valid run id")
+}
+
+fn run_need(dag: &DagId, run: &RunId) -> Need {
+    Need::Run { dag: dag.clone(), run: run.clone() }
+}

@@ -1,0 +1,156 @@
+//! What a turn changes, and what is done once it is stored.
+//!
+//! A plan is the **net** change of a turn, one write a row; `expected` is the state that is stored before it.
+
+use std::collections::BTreeSet;
+
+use model::{
+    Answer, AttemptId, CommandId, DagId, DagRunState, RunKey, TaskState, TiKey, Timestamp, TryNumber, WorkerId,
+    XComValue, command::Pool,
+};
+
+use crate::state::{DueRun, RunRow, TiExtra, TiRow};
+
+/// Everything that a turn stores, and everything that follows from it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// Runs that are made, `ON CONFLICT DO NOTHING`.
+    pub new_runs: Vec<RunRow>,
+    /// Runs that change.
+    pub runs: Vec<RunChange>,
+    /// Instances that get their row.
+    pub new_instances: Vec<TiRow>,
+    /// Instances that change.
+    pub instances: Vec<TiChange>,
+    /// Side rows that are not the default any more, or again.
+    pub extras: Vec<(TiKey, TiExtra)>,
+    /// Tries that were superseded: rows of `task_try`.
+    pub tries: Vec<TryRow>,
+    /// Instances whose XComs go, because a new try begins.
+    pub xcoms_dropped: Vec<TiKey>,
+    /// XComs that were left.
+    pub xcoms: Vec<(TiKey, XComValue)>,
+    /// Failures, for the insert-only table that searches across runs use.
+    pub failures: Vec<FailureRow>,
+    /// DAGs whose schedule or pause changes.
+    pub dags: Vec<DagChange>,
+    /// Pools that are made or changed.
+    pub pools: Vec<Pool>,
+    /// Pools that go.
+    pub pools_dropped: Vec<String>,
+    /// Inbox rows that are done, deleted, each with its answer.
+    pub answers: Vec<(CommandId, Answer)>,
+    /// What is done after the commit, in this order.
+    pub effects: Vec<Effect>,
+    /// Runs whose pages are stale.
+    pub changed_runs: BTreeSet<RunKey>,
+    /// Whether the turn was cut by its limits and has to go on at once.
+    pub rest: Rest,
+}
+
+/// Whether a turn has something left to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Rest {
+    /// It reached its fixpoint.
+    #[default]
+    Nothing,
+    /// Give it [`crate::Event::Continue`] next.
+    Continue,
+}
+
+/// A run's next state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunChange {
+    /// What is stored now.
+    pub expected: DagRunState,
+    /// What will be.
+    pub row: RunRow,
+}
+
+/// An instance's next state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TiChange {
+    /// What is stored now.
+    pub expected: TaskState,
+    /// What will be.
+    pub row: TiRow,
+}
+
+/// A try that was superseded by the next.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TryRow {
+    /// The instance.
+    pub key: TiKey,
+    /// The try.
+    pub try_number: TryNumber,
+    /// How it ended.
+    pub state: TaskState,
+    /// Its attempt, by whose id its log is found.
+    pub attempt: Option<AttemptId>,
+    /// Its worker.
+    pub worker: Option<WorkerId>,
+    /// When it was given a slot.
+    pub queued_at: Option<Timestamp>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// The exit code of its process.
+    pub exit_code: Option<i32>,
+}
+
+/// A failed try.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FailureRow {
+    /// The instance.
+    pub key: TiKey,
+    /// The try.
+    pub try_number: TryNumber,
+    /// When.
+    pub failed_at: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// A DAG's row after the turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DagChange {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// Whether it is held back.
+    pub is_paused: bool,
+    /// Whether no file defines it any more.
+    pub is_stale: bool,
+    /// The next run of its schedule.
+    pub next: Option<DueRun>,
+    /// The newest data interval that its schedule has made a run for.
+    pub last_interval: Option<(Timestamp, Timestamp)>,
+    /// How many of its runs have failed in a row.
+    pub failed_in_a_row: u32,
+}
+
+/// What is done once the turn is stored. Each can be derived again from the store.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Hand an attempt to its worker. The leader adds the operator and the context from the engine's memory
+    /// with [`crate::Engine::assignment`].
+    Assign {
+        /// The worker.
+        worker: WorkerId,
+        /// The instance.
+        key: TiKey,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// End an attempt.
+    Kill {
+        /// The worker that runs it.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+        /// Why, for its log.
+        reason: String,
+    },
+}

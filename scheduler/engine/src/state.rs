@@ -1,0 +1,159 @@
+//! What the engine is loaded from: the rows of the store, as plain values.
+
+use std::sync::Arc;
+
+use dag::Dag;
+use model::{
+    AttemptId, DagId, DagRunState, DagVersionId, Pool, RunId, RunKey, RunType, TaskIdx, TaskState, TiKey, Timestamp,
+    TriggeredBy, TryNumber, WorkerId,
+};
+
+use crate::event::WorkerJoined;
+
+/// A stored version of a DAG.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DagVersion {
+    /// Its number.
+    pub id: DagVersionId,
+    /// The definition.
+    pub dag: Arc<Dag>,
+    /// The number of each task, by its position: the same in every version of the DAG.
+    pub task_idx: Arc<[TaskIdx]>,
+}
+
+/// Everything that a new leader needs to go on: runs that have not ended, and what they refer to.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Current versions, and older ones that unfinished runs are pinned to.
+    pub versions: Vec<DagVersion>,
+    /// Every DAG.
+    pub dags: Vec<StoredDag>,
+    /// Every pool.
+    pub pools: Vec<Pool>,
+    /// Every run that is queued or running, or has a live attempt.
+    pub runs: Vec<StoredRun>,
+    /// Every worker that may hold an attempt; silent until it says Hello.
+    pub workers: Vec<WorkerJoined>,
+}
+
+/// A row of `dag`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredDag {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The version that new runs are made with.
+    pub current: DagVersionId,
+    /// Whether it is held back.
+    pub is_paused: bool,
+    /// Whether no file defines it any more.
+    pub is_stale: bool,
+    /// The next run that its schedule makes.
+    pub next: Option<DueRun>,
+    /// The newest data interval that its schedule has made a run for.
+    pub last_interval: Option<(Timestamp, Timestamp)>,
+    /// How many of its runs have failed in a row.
+    pub failed_in_a_row: u32,
+}
+
+/// A run that a timetable asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueRun {
+    /// The date that it stands for.
+    pub logical_date: Timestamp,
+    /// The start of the data that it covers.
+    pub start: Timestamp,
+    /// The end of the data that it covers, not included.
+    pub end: Timestamp,
+    /// When it is due.
+    pub run_after: Timestamp,
+}
+
+/// A row of `dag_run`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRow {
+    /// Its number.
+    pub key: RunKey,
+    /// Its DAG.
+    pub dag_id: DagId,
+    /// Its id.
+    pub run_id: RunId,
+    /// What made it.
+    pub run_type: RunType,
+    /// Through which door it came.
+    pub triggered_by: TriggeredBy,
+    /// The version that it is pinned to.
+    pub version: DagVersionId,
+    /// Its state.
+    pub state: DagRunState,
+    /// The date that it stands for.
+    pub logical_date: Option<Timestamp>,
+    /// The data that it covers.
+    pub data_interval: Option<(Timestamp, Timestamp)>,
+    /// The earliest start.
+    pub run_after: Timestamp,
+    /// When it was made, or cleared.
+    pub queued_at: Timestamp,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Values for its params.
+    pub conf: serde_json::Map<String, serde_json::Value>,
+    /// A remark.
+    pub note: Option<String>,
+    /// How often it was cleared.
+    pub clear_number: i32,
+}
+
+/// A row of `task_instance`, with what its side table has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TiRow {
+    /// Which instance.
+    pub key: TiKey,
+    /// Its try: 0 before the first.
+    pub try_number: TryNumber,
+    /// Its state; never `scheduled`.
+    pub state: TaskState,
+    /// The attempt of its current or last try.
+    pub attempt: Option<AttemptId>,
+    /// From assignment until the attempt's end is reported or its worker is proven dead.
+    pub live: bool,
+    /// The worker of the attempt.
+    pub worker: Option<WorkerId>,
+    /// When it was given a slot.
+    pub queued_at: Option<Timestamp>,
+    /// When its attempt started.
+    pub started_at: Option<Timestamp>,
+    /// When its attempt ended.
+    pub ended_at: Option<Timestamp>,
+    /// What `task_instance_extra` has.
+    pub extra: TiExtra,
+}
+
+/// What is stored of an instance only when it is not the default.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TiExtra {
+    /// The last try that a failure may lead to; the task's retries + 1 unless a clear has raised it.
+    pub max_tries: Option<i16>,
+    /// How often its worker was lost.
+    pub infrastructure_losses: i16,
+    /// When it goes on: retry, reschedule.
+    pub wake_at: Option<Timestamp>,
+    /// The exit code of its last attempt.
+    pub exit_code: Option<i32>,
+    /// Why its last attempt failed, in one sentence.
+    pub reason: Option<String>,
+    /// A remark.
+    pub note: Option<String>,
+    /// What its branch or short circuit decided: the ids of the tasks directly after it that are skipped.
+    pub skips: Option<Vec<TaskIdx>>,
+}
+
+/// A run with the instances that have rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRun {
+    /// The run.
+    pub run: RunRow,
+    /// Its instances; one without a row is in no state yet.
+    pub instances: Vec<TiRow>,
+}

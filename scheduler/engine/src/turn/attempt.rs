@@ -1,0 +1,194 @@
+//! What workers report of attempts. A report of an attempt that is not live changes nothing.
+
+use chrono::TimeDelta;
+use model::{AttemptEnd, AttemptId, EndKind, Operator, TaskEvent, TaskState, Timestamp, WorkerId, task::Retry};
+
+use crate::{
+    Engine, FailureRow,
+    memory::{instance::Place, timers::Timer},
+    retry::{INFRASTRUCTURE_LOSSES_MAX, Pause},
+};
+
+impl Engine {
+    pub(super) fn attempt_started(&mut self, worker: WorkerId, attempt: AttemptId, at: Timestamp) {
+        let Some(place) = self.live_place(worker, attempt) else { return };
+        self.write(place, |core| {
+            if core.state == TaskState::Queued {
+                core.step(TaskEvent::Started);
+            }
+            core.started_at = core.started_at.or(Some(at));
+        });
+    }
+
+    pub(super) fn attempt_ended(&mut self, worker: WorkerId, attempt: AttemptId, end: &AttemptEnd) {
+        if let Some(place) = self.live_place(worker, attempt) {
+            self.end_attempt(place, end);
+        }
+    }
+
+    /// An attempt is over: its slots are free, and its instance goes on as the end says.
+    pub(super) fn end_attempt(&mut self, place: Place, end: &AttemptEnd) {
+        match self.core(place).state {
+            TaskState::Queued | TaskState::Running => self.end_as_reported(place, end),
+            TaskState::Restarting => self.begin_anew(place),
+            // Cleared after it was set to a final state: it waited for this attempt to end.
+            TaskState::NoStatus | TaskState::Scheduled => self.free_for_next_try(place),
+            // Its state was decided before its process ended.
+            TaskState::Success
+            | TaskState::Failed
+            | TaskState::Skipped
+            | TaskState::UpstreamFailed
+            | TaskState::Removed
+            | TaskState::UpForRetry
+            | TaskState::UpForReschedule
+            | TaskState::Deferred
+            | TaskState::AwaitingInput => self.write(place, |core| core.live = false),
+        }
+        // The run may have waited for nothing else to leave memory.
+        self.draft.visitors.insert(place.run);
+    }
+
+    fn live_place(&self, worker: WorkerId, attempt: AttemptId) -> Option<Place> {
+        let place = *self.attempts.get(&attempt)?;
+        (self.core(place).worker == Some(worker)).then_some(place)
+    }
+
+    fn end_as_reported(&mut self, place: Place, end: &AttemptEnd) {
+        let now = self.now;
+        let ran = TimeDelta::microseconds(end.ran_micros.max(0));
+        self.write(place, |core| {
+            core.started_at = core.started_at.or(Some(now - ran));
+            core.ended_at = Some(now);
+        });
+        match end.kind {
+            EndKind::Success => self.succeeded(place, end),
+            EndKind::Skipped => self.finish_attempt(place, TaskEvent::Skipped),
+            EndKind::Failed | EndKind::TimedOut | EndKind::Killed => {
+                let retry = self.retry_of(place);
+                self.failed(place, end, retry);
+            }
+            EndKind::FailedForGood => self.failed(place, end, Retry::Exhausted),
+            EndKind::Lost => self.lost(place, &end.reason),
+        }
+    }
+
+    fn succeeded(&mut self, place: Place, end: &AttemptEnd) {
+        let run = self.known_run(place.run);
+        let key = run.key_of(place.task);
+        let skips = match &run.def.task(place.task).operator {
+            Operator::Branch(_) => run.skipped_by_branch(place.task, end.follow.as_deref().unwrap_or_default()),
+            Operator::ShortCircuit(keys) if end.proceed == Some(false) => {
+                Ok(run.skipped_by_short_circuit(place.task, keys.reach))
+            }
+            Operator::ShortCircuit(_)
+            | Operator::Empty
+            | Operator::Bash(_)
+            | Operator::Python(_)
+            | Operator::Sql(_)
+            | Operator::SqlCheck(_)
+            | Operator::Service(_) => Ok(crate::turn::skip::Skips::default()),
+        };
+        match skips {
+            Ok(skips) => {
+                self.draft.plan.xcoms.extend(end.xcoms.iter().cloned().map(|xcom| (key, xcom)));
+                self.finish_attempt(place, TaskEvent::Succeeded);
+                self.skip(place, &skips);
+            }
+            Err(unknown) => {
+                let retry = self.retry_of(place);
+                self.failed(place, &AttemptEnd::new(EndKind::Failed, unknown.to_string()), retry);
+            }
+        }
+    }
+
+    fn failed(&mut self, place: Place, end: &AttemptEnd, retry: Retry) {
+        let run = self.known_run(place.run);
+        let (key, task) = (run.key_of(place.task), run.def.task(place.task));
+        let (try_number, state) = (run.instance(place.task).core.try_number, run.state(place.task));
+        let pause = Pause::of(task).after(&run.row.dag_id, &task.task_id, run.row.logical_date, try_number);
+        // A pause beyond the calendar's end is as good as none: the next try never comes by itself.
+        let wakes = TimeDelta::from_std(pause).ok().and_then(|pause| self.now.checked_add_signed(pause));
+        let wakes = wakes.filter(|_| retry == Retry::Again);
+        debug_assert!(matches!(state, TaskState::Queued | TaskState::Running), "only what runs can fail");
+        let now = self.now;
+        self.draft.plan.failures.push(FailureRow { key, try_number, failed_at: now, reason: end.reason.clone() });
+        let (reason, exit_code) = (non_empty(&end.reason), end.exit_code);
+        self.write_extra(place, |extra| {
+            extra.reason = reason;
+            extra.exit_code = exit_code;
+            extra.wake_at = wakes;
+        });
+        self.finish_attempt(place, TaskEvent::Failed(retry));
+        match retry {
+            Retry::Again => self.wake_later(place, wakes),
+            Retry::Exhausted => self.fail_fast(place.run),
+        }
+    }
+
+    /// A worker was lost with the attempt: tried again at once, at the cost of the infrastructure budget only.
+    fn lost(&mut self, place: Place, reason: &str) {
+        let run = self.known_run(place.run);
+        let losses = run.instance(place.task).extra().infrastructure_losses + 1;
+        if losses > INFRASTRUCTURE_LOSSES_MAX {
+            let reason = format!(
+                "{reason}; its worker was lost {losses} times, more than the {INFRASTRUCTURE_LOSSES_MAX} that are forgiven"
+            );
+            self.write_extra(place, |extra| extra.infrastructure_losses = losses);
+            self.failed(place, &AttemptEnd::new(EndKind::Lost, reason), Retry::Exhausted);
+            return;
+        }
+        let (key, max_tries) = (run.key_of(place.task), run.max_tries(place.task));
+        let (try_number, now) = (run.instance(place.task).core.try_number, self.now);
+        self.draft.plan.failures.push(FailureRow { key, try_number, failed_at: now, reason: reason.to_owned() });
+        let reason = reason.to_owned();
+        self.write_extra(place, |extra| {
+            extra.infrastructure_losses = losses;
+            extra.max_tries = Some(max_tries.saturating_add(1));
+            extra.reason = Some(reason);
+            extra.wake_at = None;
+        });
+        self.finish_attempt(place, TaskEvent::Lost);
+        self.mark_dirty(place.run, place.task);
+    }
+
+    fn finish_attempt(&mut self, place: Place, event: TaskEvent) {
+        self.write(place, |core| {
+            core.step(event);
+            core.live = false;
+        });
+    }
+
+    fn wake_later(&mut self, place: Place, at: Option<Timestamp>) {
+        match at {
+            Some(at) if at > self.now => self.timers.set(at, Timer::Wake(place)),
+            Some(_) => self.mark_dirty(place.run, place.task),
+            None => {}
+        }
+    }
+
+    fn retry_of(&self, place: Place) -> Retry {
+        let run = self.known_run(place.run);
+        let more = run.instance(place.task).core.try_number.get() < run.max_tries(place.task);
+        if more { Retry::Again } else { Retry::Exhausted }
+    }
+
+    /// Cleared while it ran: however it ended, the task begins anew.
+    fn begin_anew(&mut self, place: Place) {
+        let now = self.now;
+        self.write(place, |core| core.ended_at = Some(now));
+        self.keep_try(place);
+        self.write(place, |core| {
+            core.step(TaskEvent::Cleared);
+            core.forget_attempt();
+        });
+    }
+
+    fn free_for_next_try(&mut self, place: Place) {
+        self.keep_try(place);
+        self.write(place, crate::memory::instance::Core::forget_attempt);
+    }
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}

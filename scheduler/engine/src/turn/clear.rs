@@ -1,0 +1,178 @@
+//! Clear: task instances run again.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use dag::TaskPos;
+use model::{
+    DagRunEvent, RunKey, TaskEvent, TaskState,
+    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion},
+};
+use serde_json::{Value, json};
+
+use super::command::Refusal;
+use crate::{
+    Engine, TiChange,
+    memory::{
+        definition::Definition,
+        instance::{Instance, Place},
+        run::{Run, tries_after},
+    },
+};
+
+impl Engine {
+    pub(super) fn clear(&mut self, clear: &ClearTaskInstances) -> Result<Value, Refusal> {
+        let key =
+            self.find_run(&clear.dag_id, &clear.run_id).ok_or_else(|| Refusal::no_run(&clear.dag_id, &clear.run_id))?;
+        if clear.effect == ClearEffect::Apply && clear.version == ClearVersion::Latest {
+            // Refusals come before anything changes.
+            self.known_run(key).select(&clear.tasks, clear.relatives)?;
+            self.move_to_latest(key)?;
+        }
+        let run = self.known_run(key);
+        let mut chosen = run.select(&clear.tasks, clear.relatives)?;
+        chosen.retain(|pos| is_meant(run.state(*pos), clear.only));
+        let listed: Vec<Value> = chosen
+            .iter()
+            .map(|pos| json!({ "task_id": run.def.task(*pos).task_id, "map_index": run.key_of(*pos).map }))
+            .collect();
+        if clear.effect == ClearEffect::Apply && !chosen.is_empty() {
+            self.clear_tasks(key, &chosen);
+        }
+        Ok(json!({ "task_instances": listed }))
+    }
+
+    /// Clears tasks of a run, which goes on, or begins again.
+    pub(super) fn clear_tasks(&mut self, key: RunKey, chosen: &BTreeSet<TaskPos>) {
+        for pos in chosen {
+            self.clear_one(Place { run: key, task: *pos });
+        }
+        self.reopen(key);
+    }
+
+    /// A cleared run that had ended waits for its start again.
+    fn reopen(&mut self, key: RunKey) {
+        let was_finished = self.known_run(key).row.state.is_finished();
+        if was_finished {
+            self.change_run(key, DagRunEvent::Cleared);
+        } else {
+            self.draft.touch_run(&self.runs[&key].row);
+        }
+        let now = self.now;
+        let run = self.known_run_mut(key);
+        run.row.clear_number += 1;
+        run.row.queued_at = now;
+        let (dag_id, starts_at) = (run.row.dag_id.clone(), run.starts_at());
+        if was_finished {
+            (run.row.started_at, run.row.ended_at) = (None, None);
+            self.dag_mut(&dag_id).queued.insert((starts_at, key));
+            self.unserved.insert(dag_id);
+        }
+    }
+
+    fn clear_one(&mut self, place: Place) {
+        let run = self.known_run(place.run);
+        let core = run.instance(place.task).core;
+        if core == crate::memory::instance::Core::BLANK || core.state == TaskState::Restarting {
+            return;
+        }
+        let max_tries = tries_after(core.try_number.get(), run.def.task(place.task).retries);
+        self.forget_skips(place);
+        match core.state {
+            TaskState::Queued | TaskState::Running => {
+                self.step(place, TaskEvent::Cleared);
+                self.kill(place, "it was cleared while it ran");
+            }
+            TaskState::NoStatus
+            | TaskState::Scheduled
+            | TaskState::Success
+            | TaskState::Failed
+            | TaskState::Skipped
+            | TaskState::UpstreamFailed
+            | TaskState::Removed
+            | TaskState::Restarting
+            | TaskState::UpForRetry
+            | TaskState::UpForReschedule
+            | TaskState::Deferred
+            | TaskState::AwaitingInput => self.clear_idle(place),
+        }
+        self.write_extra(place, |extra| {
+            extra.max_tries = Some(max_tries);
+            extra.infrastructure_losses = 0;
+            extra.wake_at = None;
+            extra.reason = None;
+            extra.exit_code = None;
+        });
+    }
+
+    /// Clears an instance that is not running; one whose old attempt still lives keeps it until that has ended.
+    fn clear_idle(&mut self, place: Place) {
+        if self.core(place).live {
+            self.step(place, TaskEvent::Cleared);
+            return;
+        }
+        self.keep_try(place);
+        self.write(place, |core| {
+            core.step(TaskEvent::Cleared);
+            core.forget_attempt();
+        });
+    }
+
+    /// Pins a run to the newest version of its DAG. Rows of tasks that have left the DAG become `removed`.
+    fn move_to_latest(&mut self, key: RunKey) -> Result<(), Refusal> {
+        let run = self.known_run(key);
+        let current = self.dag_of(key).row.current;
+        let latest = self.versions.get(&current).cloned().ok_or_else(|| Refusal::no_dag(&run.row.dag_id))?;
+        if latest.id == run.def.id {
+            return Ok(());
+        }
+        if let Some(pos) = run.def.dag.positions().find(|pos| run.instance(*pos).core.live) {
+            return Err(Refusal::Conflict(format!(
+                "the run can not go on with the newest version while its task {} is running",
+                run.def.task(pos).task_id
+            )));
+        }
+        let moved = moved_run(run, &latest);
+        let strays = strays_of(run, &latest);
+        self.draft.touch_run(&self.runs[&key].row);
+        self.replace_run(key, moved);
+        self.draft.strays.extend(strays);
+        Ok(())
+    }
+}
+
+/// The same run on another version: instances go where their task is now.
+fn moved_run(run: &Run, latest: &Arc<Definition>) -> Run {
+    let mut moved = Run::new(run.row.clone(), Arc::clone(latest));
+    moved.row.version = latest.id;
+    moved.stored = run.stored;
+    moved.previous = run.previous.clone();
+    for pos in run.def.dag.positions() {
+        if let Some(there) = latest.position(run.def.number(pos)) {
+            let upstream = moved.instances[there.0].upstream;
+            moved.instances[there.0] = Instance { upstream, ..run.instance(pos).clone() };
+        }
+    }
+    moved.recount();
+    moved
+}
+
+/// Rows of tasks that the other version does not have.
+fn strays_of(run: &Run, latest: &Definition) -> Vec<TiChange> {
+    let gone = run.def.dag.positions().filter(|pos| latest.position(run.def.number(*pos)).is_none());
+    gone.filter_map(|pos| {
+        let instance = run.instance(pos);
+        let expected = instance.stored.filter(|state| *state != TaskState::Removed)?;
+        let mut row = instance.row(run.key_of(pos));
+        row.state = TaskState::Removed;
+        Some(TiChange { expected, row })
+    })
+    .collect()
+}
+
+fn is_meant(state: TaskState, only: ClearOnly) -> bool {
+    match only {
+        ClearOnly::All => true,
+        ClearOnly::Failed => state.is_failed_like(),
+        ClearOnly::Running => state == TaskState::Running,
+    }
+}

@@ -1,0 +1,96 @@
+//! Commands: each is applied and answered, and changes nothing when its answer is not `Done`.
+
+use model::{Answer, AnswerStatus, Command, DagId, Pool, RunId, command::Paused};
+use serde_json::{Value, json};
+
+use crate::Engine;
+
+/// A command that is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// What it names does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// It contradicts what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// It makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Refusal {
+    pub fn no_dag(dag: &DagId) -> Self {
+        Self::NotFound(format!("The Dag with ID: `{dag}` was not found"))
+    }
+
+    pub fn no_run(dag: &DagId, run: &RunId) -> Self {
+        Self::NotFound(format!("The DagRun with dag_id: `{dag}` and run_id: `{run}` was not found"))
+    }
+
+    fn status(&self) -> AnswerStatus {
+        match self {
+            Self::NotFound(_) => AnswerStatus::NotFound,
+            Self::Conflict(_) => AnswerStatus::Conflict,
+            Self::Invalid(_) => AnswerStatus::Invalid,
+        }
+    }
+}
+
+impl Engine {
+    /// Carries a command out.
+    pub(super) fn obey(&mut self, command: Command) -> Answer {
+        let done = match command {
+            Command::TriggerDagRun(trigger) => self.trigger(trigger),
+            Command::PauseDag { dag_id, to } => self.pause(&dag_id, to),
+            Command::ClearTaskInstances(clear) => self.clear(&clear),
+            Command::MarkTaskInstances(mark) => self.mark_tasks(&mark),
+            Command::MarkDagRun { dag_id, run_id, state } => self.mark_run(&dag_id, &run_id, state),
+            Command::SetPool(pool) => self.set_pool(pool),
+            Command::DeletePool { name } => self.delete_pool(name),
+            Command::ControlService { .. } => {
+                Err(Refusal::Invalid("services are handled by the supervisor, not by the scheduler".to_owned()))
+            }
+        };
+        match done {
+            Ok(body) => Answer { status: AnswerStatus::Done, body },
+            Err(refusal) => Answer { status: refusal.status(), body: json!({ "detail": refusal.to_string() }) },
+        }
+    }
+
+    fn pause(&mut self, dag_id: &DagId, to: Paused) -> Result<Value, Refusal> {
+        let row = &mut self.dags.get_mut(dag_id).ok_or_else(|| Refusal::no_dag(dag_id))?.row;
+        let pauses = to == Paused::Paused;
+        if row.is_paused != pauses {
+            row.is_paused = pauses;
+            self.draft.dags.insert(dag_id.clone());
+            if !pauses {
+                self.unpause(dag_id);
+            }
+        }
+        Ok(json!({}))
+    }
+
+    fn set_pool(&mut self, pool: Pool) -> Result<Value, Refusal> {
+        if pool.name.is_empty() {
+            return Err(Refusal::Invalid("a pool needs a name".to_owned()));
+        }
+        self.draft.plan.pools.retain(|other| other.name != pool.name);
+        self.draft.plan.pools_dropped.retain(|name| *name != pool.name);
+        self.draft.plan.pools.push(pool.clone());
+        self.pools.set(pool);
+        Ok(json!({}))
+    }
+
+    fn delete_pool(&mut self, name: String) -> Result<Value, Refusal> {
+        if name == Pool::DEFAULT {
+            return Err(Refusal::Invalid(format!("{name} can not be deleted: every task that names no pool uses it")));
+        }
+        if self.pools.remove(&name).is_none() {
+            return Err(Refusal::NotFound(format!("The Pool with name: `{name}` was not found")));
+        }
+        self.draft.plan.pools.retain(|pool| pool.name != name);
+        self.draft.plan.pools_dropped.push(name);
+        Ok(json!({}))
+    }
+}

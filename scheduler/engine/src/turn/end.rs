@@ -1,0 +1,142 @@
+//! How a run starts and ends: its leaves, the dead-lock, its timeout, fail_fast.
+
+use chrono::TimeDelta;
+use dag::TaskPos;
+use model::{DagRunEvent, DagRunState, RunKey, TaskEvent, TaskState};
+
+use crate::{
+    Effect, Engine,
+    memory::{definition::asks_past, instance::Place},
+};
+
+impl Engine {
+    /// A run's limits allow it to begin.
+    pub(super) fn start_run(&mut self, key: RunKey) {
+        let now = self.now;
+        let starts_at = self.known_run(key).starts_at();
+        self.change_run(key, DagRunEvent::Started);
+        let run = self.known_run_mut(key);
+        run.row.started_at = Some(now);
+        let dag_id = run.row.dag_id.clone();
+        let dag = self.dag_mut(&dag_id);
+        dag.queued.remove(&(starts_at, key));
+        dag.running.insert(key);
+        self.watch(key);
+    }
+
+    /// Ends a run when nothing in it is unfinished, or when what is unfinished can never run.
+    pub(super) fn check_end(&mut self, key: RunKey) {
+        let run = self.known_run(key);
+        if run.unfinished == 0 {
+            let event = if run.leaves_failed > 0 { DagRunEvent::Failed } else { DagRunEvent::Succeeded };
+            self.end_run(key, event);
+        } else if run.pending == 0 && run.parked.is_empty() && !self.may_be_freed_from_outside(key) {
+            self.end_run(key, DagRunEvent::Failed);
+        }
+    }
+
+    /// Whether a task that waits may be let go by another run.
+    fn may_be_freed_from_outside(&self, key: RunKey) -> bool {
+        let run = self.known_run(key);
+        let unfinished = run.def.dag.positions().filter(|pos| !run.state(*pos).is_finished());
+        unfinished.map(|pos| run.def.task(pos)).any(|task| {
+            asks_past(task) || task.max_active_tis_per_dag.is_some() || task.max_active_tis_per_dagrun.is_some()
+        })
+    }
+
+    /// Ends a run and tells its DAG, which may be paused for it and may have another run to start.
+    pub(super) fn end_run(&mut self, key: RunKey, event: DagRunEvent) {
+        let was_finished = self.known_run(key).row.state.is_finished();
+        let starts_at = self.known_run(key).starts_at();
+        self.change_run(key, event);
+        let now = self.now;
+        let run = self.known_run_mut(key);
+        run.row.ended_at = Some(now);
+        run.dirty.clear();
+        run.parked.clear();
+        let (dag_id, state, limit) =
+            (run.row.dag_id.clone(), run.row.state, run.def.dag.max_consecutive_failed_dag_runs);
+        let dag = self.dag_mut(&dag_id);
+        dag.running.remove(&key);
+        dag.queued.remove(&(starts_at, key));
+        self.unserved.insert(dag_id.clone());
+        if !was_finished {
+            self.count_failures(&dag_id, state, limit);
+        }
+    }
+
+    fn count_failures(&mut self, dag_id: &model::DagId, state: DagRunState, limit: u32) {
+        let row = &mut self.dag_mut(dag_id).row;
+        let failed_in_a_row = if state == DagRunState::Failed { row.failed_in_a_row.saturating_add(1) } else { 0 };
+        let pauses = limit > 0 && failed_in_a_row >= limit && !row.is_paused;
+        if failed_in_a_row != row.failed_in_a_row || pauses {
+            row.failed_in_a_row = failed_in_a_row;
+            row.is_paused |= pauses;
+            self.draft.dags.insert(dag_id.clone());
+        }
+    }
+
+    /// Takes a step in the lifecycle of a run.
+    pub(super) fn change_run(&mut self, key: RunKey, event: DagRunEvent) {
+        let run = self.runs.get_mut(&key).expect("only runs in memory are decided");
+        self.draft.touch_run(&run.row);
+        run.row.state = run.row.state.after(event).expect("the engine asks only for steps that the lifecycle has");
+    }
+
+    /// Fails a run that has taken longer than its dagrun_timeout; what it still does is stopped and skipped.
+    pub(super) fn check_timeout(&mut self, key: RunKey) {
+        let Some(run) = self.run(key) else { return };
+        let timeout = run.def.dag.dagrun_timeout.and_then(|after| TimeDelta::from_std(after).ok());
+        let over = run.row.started_at.zip(timeout).is_some_and(|(start, after)| start + after <= self.now);
+        if run.row.state != DagRunState::Running || !over {
+            return;
+        }
+        for pos in self.unfinished_tasks(key) {
+            self.set_final(
+                Place { run: key, task: pos },
+                model::task::Mark::Skipped,
+                "the run exceeded its dagrun_timeout",
+            );
+        }
+        self.end_run(key, DagRunEvent::Failed);
+    }
+
+    /// The first failure of a DAG with fail_fast ends everything else of the run.
+    pub(super) fn fail_fast(&mut self, key: RunKey) {
+        if !self.known_run(key).def.dag.fail_fast {
+            return;
+        }
+        for pos in self.unfinished_tasks(key) {
+            let place = Place { run: key, task: pos };
+            let mark = if self.core(place).live { model::task::Mark::Failed } else { model::task::Mark::Skipped };
+            self.set_final(place, mark, "another task of the run failed, and its DAG has fail_fast");
+        }
+    }
+
+    pub(super) fn unfinished_tasks(&self, key: RunKey) -> Vec<TaskPos> {
+        let run = self.known_run(key);
+        run.def.dag.positions().filter(|pos| !run.state(*pos).is_finished()).collect()
+    }
+
+    /// Sets an instance to a final state from outside; a live attempt is stopped.
+    pub(super) fn set_final(&mut self, place: Place, mark: model::task::Mark, reason: &str) {
+        let now = self.now;
+        self.step(place, TaskEvent::Marked(mark));
+        self.write(place, |core| core.ended_at = Some(now));
+        if self.known_run(place.run).instance(place.task).extra.is_some() {
+            self.write_extra(place, |extra| extra.wake_at = None);
+        }
+        if self.core(place).state == TaskState::Failed {
+            self.write_extra(place, |extra| extra.reason = Some(reason.to_owned()));
+        }
+        self.kill(place, reason);
+    }
+
+    /// Asks the worker of a live attempt to end it.
+    pub(super) fn kill(&mut self, place: Place, reason: &str) {
+        let core = self.core(place);
+        if let (true, Some(worker), Some(attempt)) = (core.live, core.worker, core.attempt) {
+            self.draft.effect(Effect::Kill { worker, attempt, reason: reason.to_owned() });
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The end of a turn: the difference between memory and store becomes the plan.
+
+use std::collections::BTreeSet;
+
+use model::{RunKey, TaskState};
+
+use crate::{
+    DagChange, Engine, Plan, RunChange, TiChange,
+    memory::{
+        draft::{Before, Draft},
+        instance::{Core, Place},
+    },
+};
+
+impl Engine {
+    pub(super) fn finish(&mut self) -> Plan {
+        self.facts.forget_answers();
+        let mut draft = std::mem::take(&mut self.draft);
+        let mut plan = std::mem::take(&mut draft.plan);
+        self.plan_runs(&draft, &mut plan);
+        for (place, before) in &draft.instances {
+            self.plan_instance(*place, before, &mut plan);
+        }
+        plan.instances.append(&mut draft.strays);
+        plan.dags.extend(draft.dags.iter().filter_map(|dag| self.dags.get(dag)).map(|dag| DagChange {
+            dag_id: dag.row.dag_id.clone(),
+            is_paused: dag.row.is_paused,
+            is_stale: dag.row.is_stale,
+            next: dag.row.next,
+            last_interval: dag.row.last_interval,
+            failed_in_a_row: dag.row.failed_in_a_row,
+        }));
+        self.forget_finished(&draft);
+        plan
+    }
+
+    fn plan_runs(&mut self, draft: &Draft, plan: &mut Plan) {
+        for key in &draft.runs {
+            let run = self.known_run_mut(*key);
+            match run.stored {
+                None => plan.new_runs.push(run.row.clone()),
+                Some(expected) if draft.run_rows.get(key) != Some(&run.row) => {
+                    plan.runs.push(RunChange { expected, row: run.row.clone() });
+                }
+                Some(_) => continue,
+            }
+            run.stored = Some(run.row.state);
+            plan.changed_runs.insert(*key);
+        }
+    }
+
+    fn plan_instance(&mut self, place: Place, before: &Before, plan: &mut Plan) {
+        let run = self.known_run_mut(place.run);
+        let key = run.key_of(place.task);
+        let instance = &mut run.instances[place.task.0];
+        let state = instance.state_to_store();
+        let was = Core { state: before.stored.unwrap_or(TaskState::NoStatus), ..before.core };
+        let is = Core { state, ..instance.core };
+        let extra_changed = instance.extra != before.extra;
+        plan.changed_runs.insert(place.run);
+        if was == is && !extra_changed {
+            return;
+        }
+        let row = instance.row(key);
+        match before.stored {
+            Some(expected) => plan.instances.push(TiChange { expected, row }),
+            None => plan.new_instances.push(row),
+        }
+        if extra_changed {
+            plan.extras.push((key, instance.extra()));
+        }
+        instance.stored = Some(state);
+    }
+
+    /// Runs that have ended, and of which nothing lives any more, leave memory.
+    fn forget_finished(&mut self, draft: &Draft) {
+        let touched: BTreeSet<RunKey> = draft.runs.union(&draft.visitors).copied().collect();
+        for key in touched {
+            if self.run(key).is_some_and(|run| run.row.state.is_finished() && run.live == 0) {
+                self.let_go(key);
+            }
+        }
+    }
+}

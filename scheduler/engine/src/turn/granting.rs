@@ -1,0 +1,167 @@
+//! Slots: who of those that wait gets one.
+//!
+//! Airflow's critical section takes candidates by weight, date and index, and checks each one's pool, run, task and
+//! executor; a turn goes on until nothing more fits, so that no instance waits while its slot is free. Here that is one
+//! walk over the queues: what does not fit now does not fit later in the same turn either, since a grant only takes.
+
+use std::collections::BTreeSet;
+
+use model::{Operator, TaskEvent, TaskState, WorkerId};
+
+use crate::{
+    Effect, Engine, TryRow,
+    memory::{
+        instance::Place,
+        pools::Room,
+        ready::{HeldBy, Ticket},
+        run::Run,
+        workers::NoWorker,
+    },
+};
+
+/// Why an instance that waits for a slot does not get one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    Pool(Room),
+    /// Its run has so many active instances as it may.
+    Run {
+        active: u32,
+    },
+    /// Its task has so many active instances in all runs as it may.
+    Task {
+        active: u32,
+    },
+    Paused,
+    Worker(NoWorker),
+}
+
+impl Engine {
+    /// Grants slots until nothing more fits.
+    pub(super) fn grant(&mut self) {
+        let mut heads: BTreeSet<Ticket> = self.ready.heads().collect();
+        while let Some(ticket) = heads.pop_first() {
+            if self.draft.is_full() {
+                self.leave_rest();
+                return;
+            }
+            match self.blocked(&ticket) {
+                Ok(worker) => self.grant_one(ticket.place, worker),
+                Err(Blocked::Pool(_) | Blocked::Worker(_)) => continue,
+                Err(Blocked::Run { .. } | Blocked::Paused) => self.hold(ticket, HeldBy::Run),
+                Err(Blocked::Task { .. }) => self.hold(ticket, HeldBy::Task),
+            }
+            heads.extend(self.ready.first(ticket.class));
+        }
+    }
+
+    /// The worker that can take it now, or what is in the way.
+    pub(crate) fn blocked(&self, ticket: &Ticket) -> Result<WorkerId, Blocked> {
+        let run = self.known_run(ticket.place.run);
+        self.limits(run, ticket.place)?;
+        self.workers.pick(self.ready.demand(ticket.class)).map_err(Blocked::Worker)
+    }
+
+    /// Airflow's checks of the critical section, in its order.
+    pub(crate) fn limits(&self, run: &Run, place: Place) -> Result<(), Blocked> {
+        let task = run.def.task(place.task);
+        match self.pools.room(&task.pool, task.pool_slots) {
+            Room::Free => {}
+            room @ (Room::Full { .. } | Room::TooSmall { .. } | Room::NoSuchPool) => return Err(Blocked::Pool(room)),
+        }
+        if self.is_held_back(run) {
+            return Err(Blocked::Paused);
+        }
+        if run.live >= run.def.dag.max_active_tasks {
+            return Err(Blocked::Run { active: run.live });
+        }
+        let active = self.dag_of(place.run).active(run.def.number(place.task));
+        if task.max_active_tis_per_dag.is_some_and(|limit| active >= limit) {
+            return Err(Blocked::Task { active });
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, ticket: Ticket, by: HeldBy) {
+        let run = self.known_run(ticket.place.run);
+        let (dag, number) = (run.row.dag_id.clone(), run.def.number(ticket.place.task));
+        self.ready.hold(ticket, by, (&dag, number));
+    }
+
+    fn grant_one(&mut self, place: Place, worker: WorkerId) {
+        let run = self.known_run(place.run);
+        if matches!(run.def.task(place.task).operator, Operator::Empty) {
+            self.succeed_without_work(place);
+            return;
+        }
+        let key = run.key_of(place.task);
+        self.begin_try(place);
+        let attempt = self.draft.attempt_id();
+        let now = self.now;
+        self.write(place, |core| {
+            core.step(TaskEvent::SlotGranted);
+            core.attempt = Some(attempt);
+            core.worker = Some(worker);
+            core.live = true;
+            core.queued_at = Some(now);
+        });
+        self.draft.effect(Effect::Assign { worker, key, attempt });
+    }
+
+    /// A task that does nothing is over as soon as it may run: no slot, no worker.
+    pub(super) fn succeed_without_work(&mut self, place: Place) {
+        self.begin_try(place);
+        let now = self.now;
+        self.write(place, |core| {
+            core.step(TaskEvent::SlotGranted);
+            core.step(TaskEvent::Succeeded);
+            (core.queued_at, core.started_at, core.ended_at) = (Some(now), Some(now), Some(now));
+        });
+    }
+
+    /// The next try: what the last one left becomes history.
+    fn begin_try(&mut self, place: Place) {
+        self.keep_try(place);
+        self.write(place, |core| {
+            core.forget_attempt();
+            core.try_number = core.try_number.next();
+        });
+        let run = self.known_run(place.run);
+        let instance = run.instance(place.task);
+        if instance.core.try_number.get() > 1 {
+            let key = run.key_of(place.task);
+            self.draft.drop_xcoms(key);
+        }
+        if self.known_run(place.run).instance(place.task).extra.is_some() {
+            self.write_extra(place, |extra| {
+                extra.wake_at = None;
+                extra.reason = None;
+                extra.exit_code = None;
+            });
+        }
+    }
+
+    /// Writes the last try, when there was an attempt, into the history.
+    pub(super) fn keep_try(&mut self, place: Place) {
+        let run = self.known_run(place.run);
+        let instance = run.instance(place.task);
+        let core = instance.core;
+        if core.attempt.is_none() {
+            return;
+        }
+        let state = if core.state.is_finished() { core.state } else { TaskState::Failed };
+        let extra = instance.extra();
+        let row = TryRow {
+            key: run.key_of(place.task),
+            try_number: core.try_number,
+            state,
+            attempt: core.attempt,
+            worker: core.worker,
+            queued_at: core.queued_at,
+            started_at: core.started_at,
+            ended_at: core.ended_at,
+            reason: extra.reason,
+            exit_code: extra.exit_code,
+        };
+        self.draft.plan.tries.push(row);
+    }
+}

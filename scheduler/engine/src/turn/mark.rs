@@ -1,0 +1,139 @@
+//! Marks: somebody sets task instances, or a run, to a state.
+
+use std::collections::BTreeSet;
+
+use dag::TaskPos;
+use model::{DagId, DagRunEvent, DagRunState, RunId, RunKey, TaskState, command::MarkTaskInstances, task::Mark};
+use serde_json::{Value, json};
+
+use super::command::Refusal;
+use crate::{
+    Engine,
+    memory::{definition::Direction, instance::Place},
+};
+
+/// What the log of a stopped attempt says.
+const MARKED: &str = "it was set to a final state by hand";
+
+impl Engine {
+    /// Sets tasks to a final state. What failed behind them is cleared, so that the run goes on, as in Airflow.
+    pub(super) fn mark_tasks(&mut self, command: &MarkTaskInstances) -> Result<Value, Refusal> {
+        let mark = mark_of(command.state)?;
+        let key = self
+            .find_run(&command.dag_id, &command.run_id)
+            .ok_or_else(|| Refusal::no_run(&command.dag_id, &command.run_id))?;
+        if command.tasks.is_empty() {
+            return Err(Refusal::Invalid("name the tasks to set, or set the whole run".to_owned()));
+        }
+        let chosen = self.known_run(key).select(&command.tasks, command.relatives)?;
+        for pos in &chosen {
+            self.mark_one(Place { run: key, task: *pos }, mark);
+        }
+        let stuck = self.failed_behind(key, &chosen);
+        if !stuck.is_empty() {
+            self.clear_tasks(key, &stuck);
+        }
+        Ok(json!({}))
+    }
+
+    fn mark_one(&mut self, place: Place, mark: Mark) {
+        if self.core(place).state != state_of(mark) {
+            self.set_final(place, mark, MARKED);
+        }
+    }
+
+    fn failed_behind(&self, key: RunKey, chosen: &BTreeSet<TaskPos>) -> BTreeSet<TaskPos> {
+        let run = self.known_run(key);
+        let mut behind = run.def.reached(chosen.iter().copied(), Direction::Downstream);
+        behind.retain(|pos| !chosen.contains(pos) && run.state(*pos).is_failed_like());
+        behind
+    }
+
+    /// Sets a run to a state: success and failed end it, queued lets it be looked at again.
+    pub(super) fn mark_run(&mut self, dag: &DagId, run: &RunId, state: DagRunState) -> Result<Value, Refusal> {
+        if state == DagRunState::Running {
+            return Err(Refusal::Invalid("a run can be set to queued, success or failed, not to running".to_owned()));
+        }
+        let key = self.find_run(dag, run).ok_or_else(|| Refusal::no_run(dag, run))?;
+        match state {
+            DagRunState::Success => self.end_by_hand(key, Mark::Success, DagRunEvent::MarkedSuccess),
+            DagRunState::Failed => self.end_by_hand(key, Mark::Failed, DagRunEvent::MarkedFailed),
+            DagRunState::Queued | DagRunState::Running => self.queue_again(key),
+        }
+        Ok(json!({}))
+    }
+
+    /// What runs takes the run's state, what has not begun is skipped, what is finished stays.
+    fn end_by_hand(&mut self, key: RunKey, mark: Mark, event: DagRunEvent) {
+        for pos in self.unfinished_tasks(key) {
+            let place = Place { run: key, task: pos };
+            self.set_final(place, mark_by_run(self.core(place).state, mark), MARKED);
+        }
+        self.end_run(key, event);
+    }
+
+    fn queue_again(&mut self, key: RunKey) {
+        if self.known_run(key).row.state == DagRunState::Queued {
+            return;
+        }
+        self.change_run(key, DagRunEvent::Cleared);
+        let now = self.now;
+        let run = self.known_run_mut(key);
+        run.row.queued_at = now;
+        (run.row.started_at, run.row.ended_at) = (None, None);
+        let (dag_id, starts_at) = (run.row.dag_id.clone(), run.starts_at());
+        let dag = self.dag_mut(&dag_id);
+        dag.running.remove(&key);
+        dag.queued.insert((starts_at, key));
+        self.unserved.insert(dag_id);
+    }
+}
+
+fn mark_of(state: TaskState) -> Result<Mark, Refusal> {
+    match state {
+        TaskState::Success => Ok(Mark::Success),
+        TaskState::Failed => Ok(Mark::Failed),
+        TaskState::Skipped => Ok(Mark::Skipped),
+        TaskState::NoStatus
+        | TaskState::Scheduled
+        | TaskState::Queued
+        | TaskState::Running
+        | TaskState::UpstreamFailed
+        | TaskState::Removed
+        | TaskState::Restarting
+        | TaskState::UpForRetry
+        | TaskState::UpForReschedule
+        | TaskState::Deferred
+        | TaskState::AwaitingInput => {
+            Err(Refusal::Invalid(format!("a task can be set to success, failed or skipped, not to {state}")))
+        }
+    }
+}
+
+fn state_of(mark: Mark) -> TaskState {
+    match mark {
+        Mark::Success => TaskState::Success,
+        Mark::Failed => TaskState::Failed,
+        Mark::Skipped => TaskState::Skipped,
+    }
+}
+
+/// What the end of a run makes of a task.
+fn mark_by_run(state: TaskState, mark: Mark) -> Mark {
+    match state {
+        TaskState::Running
+        | TaskState::Restarting
+        | TaskState::Deferred
+        | TaskState::UpForReschedule
+        | TaskState::AwaitingInput => mark,
+        TaskState::NoStatus
+        | TaskState::Scheduled
+        | TaskState::Queued
+        | TaskState::UpForRetry
+        | TaskState::Success
+        | TaskState::Failed
+        | TaskState::Skipped
+        | TaskState::UpstreamFailed
+        | TaskState::Removed => Mark::Skipped,
+    }
+}

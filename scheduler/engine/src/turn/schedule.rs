@@ -1,0 +1,245 @@
+//! A DAG's schedule and its limits: which runs are made, and which may start.
+
+use std::sync::Arc;
+
+use model::{DagId, DagRunState, RunId, RunKey, RunType, Timestamp, TriggeredBy};
+
+use crate::{
+    DagVersion, DueRun, Engine, Need, RunRow, StoredDag,
+    memory::{dags::DagState, definition::Definition, run::Run, timers::Timer},
+    needs::run_id_at,
+    timetable::{self, Restriction},
+};
+
+/// Whether a DAG has been served for this turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    Wholly,
+    /// It lacks a fact, a run key, or room in this turn.
+    NotYet,
+}
+
+/// Whether a schedule's next run could be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Run,
+    /// There is one for its date already.
+    Exists,
+    NotYet,
+}
+
+impl Engine {
+    /// Makes the runs that are due, and starts those that may, until nothing more does.
+    pub(super) fn serve_dags(&mut self) {
+        let mut waiting = Vec::new();
+        while let Some(dag) = self.unserved.pop_first() {
+            if self.serve(&dag) == Served::NotYet {
+                waiting.push(dag);
+            }
+            self.settle();
+        }
+        self.unserved.extend(waiting);
+    }
+
+    fn serve(&mut self, dag_id: &DagId) -> Served {
+        let Some(def) = self.serving(dag_id) else { return Served::Wholly };
+        let served = self.make_due_runs(dag_id, &def);
+        while let Some((starts_at, key)) = self.next_to_start(dag_id, &def) {
+            if starts_at > self.now {
+                self.timers.set(starts_at, Timer::Dag(dag_id.clone()));
+                break;
+            }
+            if self.draft.is_full() {
+                self.leave_rest();
+                return Served::NotYet;
+            }
+            self.start_run(key);
+        }
+        served
+    }
+
+    /// The version that new runs of a DAG are made with; none when nothing new may start.
+    fn serving(&self, dag_id: &DagId) -> Option<Arc<Definition>> {
+        let row = &self.dags.get(dag_id)?.row;
+        if row.is_paused || row.is_stale { None } else { self.versions.get(&row.current).map(Arc::clone) }
+    }
+
+    fn next_to_start(&self, dag_id: &DagId, def: &Definition) -> Option<(Timestamp, RunKey)> {
+        let dag = self.dags.get(dag_id)?;
+        let is_full = dag.running.len() >= limit(def.dag.max_active_runs);
+        dag.queued.first().copied().filter(|_| !is_full)
+    }
+
+    fn make_due_runs(&mut self, dag_id: &DagId, def: &Arc<Definition>) -> Served {
+        loop {
+            let dag = self.dag_mut(dag_id);
+            let Some(due) = dag.row.next else { return Served::Wholly };
+            if dag.unfinished_runs() >= active_runs_max(def) {
+                // Served again when one of them ends.
+                return Served::Wholly;
+            }
+            if due.run_after > self.now {
+                self.timers.set(due.run_after, Timer::Dag(dag_id.clone()));
+                return Served::Wholly;
+            }
+            if self.draft.is_full() {
+                self.leave_rest();
+                return Served::NotYet;
+            }
+            if self.make_scheduled_run(dag_id, def, due) == Made::NotYet {
+                return Served::NotYet;
+            }
+            let now = self.now;
+            let row = &mut self.dag_mut(dag_id).row;
+            row.last_interval = Some((due.start, due.end));
+            row.next = timetable::next(&def.dag.schedule, &restriction(def), row.last_interval, now);
+            self.draft.dags.insert(dag_id.clone());
+        }
+    }
+
+    fn make_scheduled_run(&mut self, dag_id: &DagId, def: &Arc<Definition>, due: DueRun) -> Made {
+        let run_id = run_id_at(RunType::Scheduled, due.run_after);
+        let need = Need::RunExists { dag: dag_id.clone(), run: run_id.clone(), logical_date: Some(due.logical_date) };
+        let dag = self.dag_mut(dag_id);
+        if dag.runs.contains_key(&run_id) || dag.dates.contains_key(&due.logical_date) {
+            return Made::Exists;
+        }
+        match self.facts.existing(&need) {
+            Some(Some(_)) => return Made::Exists,
+            Some(None) => {}
+            None => {
+                self.facts.want(need);
+                return Made::NotYet;
+            }
+        }
+        let Some(key) = self.draft.run_key() else { return Made::NotYet };
+        let row = RunRow {
+            run_type: RunType::Scheduled,
+            triggered_by: TriggeredBy::Timetable,
+            logical_date: Some(due.logical_date),
+            data_interval: Some((due.start, due.end)),
+            run_after: due.run_after,
+            ..self.blank_run(key, dag_id, run_id, def)
+        };
+        self.make_run(row, def);
+        Made::Run
+    }
+
+    /// A run's row before anything is known of it.
+    pub(super) fn blank_run(&self, key: RunKey, dag_id: &DagId, run_id: RunId, def: &Definition) -> RunRow {
+        RunRow {
+            key,
+            dag_id: dag_id.clone(),
+            run_id,
+            run_type: RunType::Manual,
+            triggered_by: TriggeredBy::RestApi,
+            version: def.id,
+            state: DagRunState::Queued,
+            logical_date: None,
+            data_interval: None,
+            run_after: self.now,
+            queued_at: self.now,
+            started_at: None,
+            ended_at: None,
+            conf: serde_json::Map::new(),
+            note: None,
+            clear_number: 0,
+        }
+    }
+
+    /// A new run waits for its start. The run that follows its date asks anew for the one before it.
+    pub(super) fn make_run(&mut self, row: RunRow, def: &Arc<Definition>) {
+        let (key, dag_id, date) = (row.key, row.dag_id.clone(), row.logical_date);
+        self.draft.runs.insert(key);
+        self.insert_run(Run::new(row, Arc::clone(def)));
+        self.unserved.insert(dag_id.clone());
+        let Some(date) = date else { return };
+        let later = (std::ops::Bound::Excluded(date), std::ops::Bound::Unbounded);
+        if let Some(next) = self.dag_mut(&dag_id).dates.range(later).next().map(|(_, next)| *next)
+            && self.known_run(next).row.state == DagRunState::Running
+        {
+            self.ask_previous(next);
+        }
+    }
+
+    /// A version is current from now on; its schedule is computed anew, as at each parse.
+    pub(super) fn version_stored(&mut self, version: &DagVersion) {
+        let def = self.learn_version(version);
+        let dag_id = def.dag.dag_id.clone();
+        let now = self.now;
+        let is_new = !self.dags.contains_key(&dag_id);
+        let dag = self.dags.entry(dag_id.clone()).or_insert_with(|| DagState::new(first_sight(&def)));
+        let before = (is_new, dag.row.clone());
+        let old = std::mem::replace(&mut dag.row.current, def.id);
+        dag.row.is_stale = false;
+        dag.row.next = timetable::next(&def.dag.schedule, &restriction(&def), dag.row.last_interval, now);
+        if before != (false, dag.row.clone()) {
+            self.draft.dags.insert(dag_id.clone());
+        }
+        if old != def.id && !self.dags[&dag_id].runs.values().any(|run| self.runs[run].def.id == old) {
+            self.versions.remove(&old);
+        }
+        self.ready.release_tasks(&dag_id);
+        self.unserved.insert(dag_id);
+    }
+
+    pub(super) fn dag_gone(&mut self, dag_id: &DagId) {
+        if let Some(dag) = self.dags.get_mut(dag_id)
+            && !dag.row.is_stale
+        {
+            dag.row.is_stale = true;
+            self.draft.dags.insert(dag_id.clone());
+        }
+    }
+
+    /// Lets a DAG's schedule and runs go on. Its next run is computed anew: what came due in the pause does not
+    /// count unless the DAG has catchup.
+    pub(super) fn unpause(&mut self, dag_id: &DagId) {
+        let now = self.now;
+        let Some(def) = self.dags.get(dag_id).and_then(|dag| self.versions.get(&dag.row.current)).cloned() else {
+            return;
+        };
+        let row = &mut self.dag_mut(dag_id).row;
+        row.next = timetable::next(&def.dag.schedule, &restriction(&def), row.last_interval, now);
+        row.failed_in_a_row = 0;
+        for run in self.dag_mut(dag_id).running.clone() {
+            self.ready.release_run(run);
+            let memory = self.known_run_mut(run);
+            let parked = std::mem::take(&mut memory.parked);
+            memory.dirty.extend(parked);
+            self.unsettled.insert(run);
+        }
+        self.unserved.insert(dag_id.clone());
+    }
+}
+
+/// How many runs of a schedule may be unfinished before it makes no more.
+pub(crate) fn active_runs_max(def: &Definition) -> usize {
+    match def.dag.schedule {
+        dag::Schedule::Continuous => 1,
+        dag::Schedule::Never | dag::Schedule::Once | dag::Schedule::Cron { .. } | dag::Schedule::Delta { .. } => {
+            limit(def.dag.max_active_runs)
+        }
+    }
+}
+
+/// A DAG's bounds.
+pub(crate) fn restriction(def: &Definition) -> Restriction {
+    Restriction { earliest: def.dag.start_date, latest: def.dag.end_date, catchup: def.dag.catchup }
+}
+
+pub(crate) fn limit(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn first_sight(def: &Definition) -> StoredDag {
+    StoredDag {
+        dag_id: def.dag.dag_id.clone(),
+        current: def.id,
+        is_paused: def.dag.is_paused_upon_creation,
+        is_stale: false,
+        next: None,
+        last_interval: None,
+        failed_in_a_row: 0,
+    }
+}

@@ -1,0 +1,87 @@
+//! What a branch or a short circuit passes over.
+
+use dag::TaskPos;
+use model::{TaskEvent, TaskIdx, TaskState, operator::SkipReach};
+
+use crate::{
+    Engine,
+    memory::{definition::Direction, instance::Place, run::Run},
+};
+
+/// What a decision passes over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Skips {
+    /// Skipped now, unless something has happened to them already.
+    now: Vec<TaskPos>,
+    /// Those directly after the task: remembered, so that a clear of one of them skips it again.
+    remembered: Vec<TaskPos>,
+}
+
+/// A branch named something that its DAG does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the branch follows {0:?}, and its DAG has no task or group of that name")]
+pub(super) struct UnknownTask(String);
+
+impl Run {
+    /// What a branch passes over: the tasks directly after it that are neither followed nor reached from those.
+    pub(super) fn skipped_by_branch(&self, branch: TaskPos, follow: &[String]) -> Result<Skips, UnknownTask> {
+        let mut followed = Vec::new();
+        for id in follow {
+            followed.extend(self.def.named(id).ok_or_else(|| UnknownTask(id.clone()))?);
+        }
+        let mut spared = self.def.reached(followed.iter().copied(), Direction::Downstream);
+        spared.extend(followed);
+        let direct = &self.def.task(branch).downstream;
+        let skipped: Vec<TaskPos> = direct.iter().copied().filter(|next| !spared.contains(next)).collect();
+        Ok(Skips { now: skipped.clone(), remembered: skipped })
+    }
+
+    /// What a short circuit passes over whose condition does not hold.
+    pub(super) fn skipped_by_short_circuit(&self, pos: TaskPos, reach: SkipReach) -> Skips {
+        let direct = self.def.task(pos).downstream.clone();
+        let now = match reach {
+            SkipReach::AllDownstream => self.def.reached([pos], Direction::Downstream).into_iter().collect(),
+            SkipReach::DirectDownstream => direct.clone(),
+        };
+        Skips { now, remembered: direct }
+    }
+}
+
+impl Engine {
+    /// Carries a decision out.
+    pub(super) fn skip(&mut self, by: Place, skips: &Skips) {
+        if skips.now.is_empty() {
+            return;
+        }
+        let run = self.known_run_mut(by.run);
+        for pos in &skips.remembered {
+            run.instances[pos.0].skipped_by += 1;
+        }
+        let numbers: Vec<TaskIdx> = skips.remembered.iter().map(|pos| run.def.number(*pos)).collect();
+        self.write_extra(by, |extra| extra.skips = Some(numbers));
+        for pos in &skips.now {
+            let place = Place { run: by.run, task: *pos };
+            if self.core(place).state == TaskState::NoStatus {
+                let now = self.now;
+                self.step(place, TaskEvent::Skipped);
+                self.write(place, |core| core.ended_at = Some(now));
+            }
+        }
+    }
+
+    /// Forgets what a task has decided: it runs again.
+    pub(super) fn forget_skips(&mut self, by: Place) {
+        let skipped = self.known_run(by.run).skips_of(by.task);
+        if skipped.is_empty() {
+            return;
+        }
+        let run = self.known_run_mut(by.run);
+        for pos in &skipped {
+            run.instances[pos.0].skipped_by -= 1;
+        }
+        self.write_extra(by, |extra| extra.skips = None);
+        for pos in skipped {
+            self.mark_dirty(by.run, pos);
+        }
+    }
+}

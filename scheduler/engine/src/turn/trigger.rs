@@ -1,0 +1,103 @@
+//! Runs that somebody asks for.
+
+use std::sync::Arc;
+
+use chrono::{SubsecRound, TimeDelta};
+use model::{DagId, RunId, RunKey, Timestamp, command::TriggerDagRun};
+use serde_json::{Value, json};
+
+use super::command::Refusal;
+use crate::{
+    Engine, RunRow,
+    assignment::params_of,
+    memory::definition::Definition,
+    needs::{exists_need, run_id_at},
+    timetable,
+};
+
+impl Engine {
+    pub(super) fn trigger(&mut self, trigger: TriggerDagRun) -> Result<Value, Refusal> {
+        let dag_id = trigger.dag_id.clone();
+        let def = self.triggered_version(&dag_id)?;
+        check_conf(&def, &trigger)?;
+        let existing = exists_need(&trigger).and_then(|need| self.facts.existing(&need).cloned().flatten());
+        if let Some((_, run, _)) = existing {
+            return Err(already(&dag_id, &run));
+        }
+        let run_after = trigger.run_after.unwrap_or(self.now).trunc_subsecs(6);
+        let run_id = self.free_run_id(&trigger, run_after)?;
+        let logical_date = trigger.logical_date.map(|date| date.trunc_subsecs(6));
+        let data_interval = trigger.data_interval.or_else(|| {
+            logical_date.map(|_| timetable::manual_interval(&def.dag.schedule, logical_date.unwrap_or(run_after)))
+        });
+        let key = self.draft.run_key().ok_or_else(|| {
+            Refusal::Conflict("no number is left for a new run in this turn; trigger it again".to_owned())
+        })?;
+        let row = RunRow {
+            run_type: trigger.run_type,
+            triggered_by: trigger.triggered_by,
+            logical_date,
+            data_interval,
+            run_after,
+            conf: trigger.conf,
+            note: trigger.note,
+            ..self.blank_run(key, &dag_id, run_id, &def)
+        };
+        let answer = answer_of(key, &row.run_id);
+        self.make_run(row, &def);
+        Ok(answer)
+    }
+
+    fn triggered_version(&self, dag_id: &DagId) -> Result<Arc<Definition>, Refusal> {
+        let row = &self.dags.get(dag_id).ok_or_else(|| Refusal::no_dag(dag_id))?.row;
+        if row.is_stale {
+            return Err(Refusal::Conflict(format!(
+                "no file defines the DAG {dag_id} any more, so it can not be triggered"
+            )));
+        }
+        self.versions.get(&row.current).cloned().ok_or_else(|| Refusal::no_dag(dag_id))
+    }
+
+    /// The id that was asked for, or one made of the run's type and date: of two in one instant the second is named
+    /// after the next microsecond.
+    fn free_run_id(&self, trigger: &TriggerDagRun, run_after: Timestamp) -> Result<RunId, Refusal> {
+        let dag = self.dags.get(&trigger.dag_id).ok_or_else(|| Refusal::no_dag(&trigger.dag_id))?;
+        let same_date = trigger.logical_date.and_then(|date| dag.dates.get(&date.trunc_subsecs(6)));
+        if let Some(same) = same_date {
+            return Err(already(&trigger.dag_id, &self.known_run(*same).row.run_id));
+        }
+        let fixed = trigger.run_after.or(trigger.logical_date);
+        let wanted = trigger.run_id.clone().or_else(|| fixed.map(|at| run_id_at(trigger.run_type, at)));
+        match wanted {
+            Some(run_id) if dag.runs.contains_key(&run_id) => Err(already(&trigger.dag_id, &run_id)),
+            Some(run_id) => Ok(run_id),
+            None => {
+                let mut at = run_after;
+                while dag.runs.contains_key(&run_id_at(trigger.run_type, at)) {
+                    at += TimeDelta::microseconds(1);
+                }
+                Ok(run_id_at(trigger.run_type, at))
+            }
+        }
+    }
+}
+
+/// Checks a run's params against their schemas: the DAG may have changed since the command was accepted.
+fn check_conf(def: &Definition, trigger: &TriggerDagRun) -> Result<(), Refusal> {
+    let params = params_of(&def.dag, &trigger.conf);
+    for (name, param) in &def.dag.params {
+        let value = params.get(name).unwrap_or(&Value::Null);
+        if let Err(error) = jsonschema::validate(&param.schema, value) {
+            return Err(Refusal::Invalid(format!("the value {value} does not fit the param {name}: {error}")));
+        }
+    }
+    Ok(())
+}
+
+fn already(dag_id: &DagId, run: &RunId) -> Refusal {
+    Refusal::Conflict(format!("DAGRun with dag_id: '{dag_id}' and run_id: '{run}' or its logical date already exists"))
+}
+
+fn answer_of(key: RunKey, run_id: &RunId) -> Value {
+    json!({ "run_key": key, "run_id": run_id })
+}

@@ -1,0 +1,46 @@
+//! Workers come, fall silent and are lost.
+
+use model::{AttemptEnd, AttemptId, EndKind, TaskState, WorkerId};
+
+use crate::{Engine, WorkerJoined, memory::workers::Presence};
+
+impl Engine {
+    pub(super) fn worker_joined(&mut self, joined: WorkerJoined) {
+        let (worker, held) = (joined.worker, joined.attempts.clone());
+        self.workers.join(joined, Presence::Connected);
+        for attempt in self.live_attempts(worker) {
+            if held.contains(&attempt) {
+                self.kill_unless_wanted(attempt);
+            } else {
+                self.lose(attempt, "its worker does not run it any more");
+            }
+        }
+    }
+
+    pub(super) fn worker_lost(&mut self, worker: WorkerId) {
+        let reason = format!("its worker {} was lost", self.workers.name(worker));
+        for attempt in self.live_attempts(worker) {
+            self.lose(attempt, &reason);
+        }
+        self.workers.forget(worker);
+    }
+
+    fn live_attempts(&self, worker: WorkerId) -> Vec<AttemptId> {
+        self.workers.get(worker).map(|known| known.live.iter().copied().collect()).unwrap_or_default()
+    }
+
+    fn lose(&mut self, attempt: AttemptId, reason: &str) {
+        if let Some(place) = self.attempts.get(&attempt).copied() {
+            self.end_attempt(place, &AttemptEnd::new(EndKind::Lost, reason));
+        }
+    }
+
+    /// An order to end an attempt may have been lost with a connection or a leader: it is given again.
+    fn kill_unless_wanted(&mut self, attempt: AttemptId) {
+        if let Some(place) = self.attempts.get(&attempt).copied()
+            && !matches!(self.core(place).state, TaskState::Queued | TaskState::Running)
+        {
+            self.kill(place, "it was cleared or set to a final state while it ran");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! DAGs from a line of text: `a >> [b, c] >> d; a >> d`.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use dag::{Catchup, Dag, Schedule, Task, TaskPos};
+use engine::DagVersion;
+use model::{
+    DagId, DagVersionId, Operator, Pool, TaskId, TaskIdx, TriggerRule, WeightRule,
+    operator::{Bash, Branch, ShortCircuit, SkipReach},
+};
+
+/// An operator that has work to do.
+pub fn bash() -> Operator {
+    Operator::Bash(Bash {
+        bash_command: "true".to_owned(),
+        env: BTreeMap::new(),
+        pass_env: Vec::new(),
+        append_env: false,
+        cwd: None,
+        skip_on_exit_code: Vec::new(),
+    })
+}
+
+pub fn branch() -> Operator {
+    Operator::Branch(Branch { follow: String::new() })
+}
+
+pub fn short_circuit(reach: SkipReach) -> Operator {
+    Operator::ShortCircuit(ShortCircuit { condition: String::new(), reach })
+}
+
+/// A task with Airflow's defaults.
+pub fn task(id: &str) -> Task {
+    Task {
+        task_id: TaskId::new(id).unwrap(),
+        operator: bash(),
+        upstream: Vec::new(),
+        downstream: Vec::new(),
+        trigger_rule: TriggerRule::AllSuccess,
+        retries: 0,
+        retry_delay: Duration::from_secs(300),
+        retry_exponential_backoff: None,
+        max_retry_delay: None,
+        execution_timeout: None,
+        pool: Pool::DEFAULT.to_owned(),
+        pool_slots: 1,
+        priority_weight: 1,
+        weight_rule: WeightRule::Downstream,
+        effective_weight: 1,
+        max_active_tis_per_dag: None,
+        max_active_tis_per_dagrun: None,
+        depends_on_past: false,
+        wait_for_downstream: false,
+        do_xcom_push: true,
+        queue: Dag::DEFAULT_QUEUE.to_owned(),
+        owner: "airflow".to_owned(),
+        doc_md: None,
+        outlets: Vec::new(),
+        group: None,
+    }
+}
+
+/// A DAG of these tasks, which name their upstream by position.
+pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
+    let mut tasks = tasks;
+    for pos in 0..tasks.len() {
+        for before in tasks[pos].upstream.clone() {
+            tasks[before.0].downstream.push(TaskPos(pos));
+        }
+    }
+    Dag {
+        dag_id: DagId::new(id).unwrap(),
+        description: None,
+        doc_md: None,
+        tags: Vec::new(),
+        owners: Vec::new(),
+        schedule: Schedule::Never,
+        start_date: None,
+        end_date: None,
+        catchup: Catchup::Latest,
+        is_paused_upon_creation: false,
+        max_active_runs: 16,
+        max_active_tasks: 16,
+        max_consecutive_failed_dag_runs: 0,
+        dagrun_timeout: None,
+        fail_fast: false,
+        params: BTreeMap::new(),
+        tasks,
+        groups: Vec::new(),
+        files: BTreeMap::new(),
+    }
+}
+
+/// A DAG from a line of text; a name's first mention gives its position.
+pub fn dag(id: &str, text: &str) -> Dag {
+    let mut tasks: Vec<Task> = Vec::new();
+    for chain in text.split(';') {
+        let mut before: Vec<TaskPos> = Vec::new();
+        for step in chain.split(">>") {
+            let names = step.trim().trim_start_matches('[').trim_end_matches(']').split(',');
+            let here: Vec<TaskPos> = names.map(|name| position(&mut tasks, name.trim())).collect();
+            for pos in &here {
+                tasks[pos.0].upstream.extend(before.iter().copied());
+            }
+            before = here;
+        }
+    }
+    dag_of(id, tasks)
+}
+
+fn position(tasks: &mut Vec<Task>, name: &str) -> TaskPos {
+    if let Some(pos) = tasks.iter().position(|task| task.task_id.as_str() == name) {
+        return TaskPos(pos);
+    }
+    tasks.push(task(name));
+    TaskPos(tasks.len() - 1)
+}
+
+/// Changes one task.
+pub fn with(mut dag: Dag, name: &str, change: impl FnOnce(&mut Task)) -> Dag {
+    let task = dag.tasks.iter_mut().find(|task| task.task_id.as_str() == name).unwrap();
+    change(task);
+    dag
+}
+
+/// A stored version whose tasks are numbered by position.
+pub fn version(id: i64, dag: Dag) -> DagVersion {
+    let task_idx: Arc<[TaskIdx]> = (0..dag.tasks.len()).map(|pos| TaskIdx(i32::try_from(pos).unwrap())).collect();
+    DagVersion { id: DagVersionId(id), dag: Arc::new(dag), task_idx }
+}

@@ -1,0 +1,144 @@
+//! A store in memory: it applies plans as PostgreSQL would, and refuses what it would refuse.
+
+use std::collections::BTreeMap;
+
+use engine::{
+    DagVersion, Fact, Need, Plan, PreviousCounts, RunRow, Snapshot, StoredDag, StoredRun, TiRow, WorkerJoined,
+};
+use model::{DagId, Pool, RunId, RunKey, RunType, TaskState, TiKey, command::AnswerStatus};
+
+#[derive(Debug, Default, Clone)]
+pub struct Mirror {
+    pub versions: Vec<DagVersion>,
+    pub dags: BTreeMap<DagId, StoredDag>,
+    pub pools: BTreeMap<String, Pool>,
+    pub runs: BTreeMap<RunKey, RunRow>,
+    pub instances: BTreeMap<TiKey, TiRow>,
+    pub workers: Vec<WorkerJoined>,
+    pub tries: BTreeMap<(TiKey, i16), TaskState>,
+    pub answers: Vec<(AnswerStatus, serde_json::Value)>,
+}
+
+impl Mirror {
+    /// Applies a plan; every expected state has to be there.
+    pub fn apply(&mut self, plan: &Plan) {
+        for row in &plan.new_runs {
+            let same_date = |other: &RunRow| {
+                other.dag_id == row.dag_id
+                    && (other.run_id == row.run_id
+                        || other.logical_date.is_some() && other.logical_date == row.logical_date)
+            };
+            assert!(!self.runs.values().any(same_date), "{} exists", row.run_id);
+            assert!(self.runs.insert(row.key, row.clone()).is_none(), "the key of {} is taken", row.run_id);
+        }
+        for change in &plan.runs {
+            let row = self.runs.get_mut(&change.row.key).expect("a changed run exists");
+            assert_eq!(row.state, change.expected, "{}", row.run_id);
+            *row = change.row.clone();
+        }
+        for row in &plan.new_instances {
+            assert_ne!(row.state, TaskState::Scheduled);
+            assert!(self.runs.contains_key(&row.key.run));
+            assert!(self.instances.insert(row.key, row.clone()).is_none(), "{:?} exists", row.key);
+        }
+        for change in &plan.instances {
+            let row = self.instances.get_mut(&change.row.key).expect("a changed instance exists");
+            assert_eq!(row.state, change.expected, "{:?}", row.key);
+            assert_ne!(change.row.state, TaskState::Scheduled);
+            *row = change.row.clone();
+        }
+        for (key, extra) in &plan.extras {
+            assert_eq!(self.instances[key].extra, *extra, "side rows say what the instance says");
+        }
+        for row in &plan.tries {
+            let before = self.tries.insert((row.key, row.try_number.get()), row.state);
+            assert!(before.is_none(), "try {} of {:?} is history already", row.try_number, row.key);
+        }
+        self.apply_rest(plan);
+    }
+
+    fn apply_rest(&mut self, plan: &Plan) {
+        for change in &plan.dags {
+            let current = self.dags.get(&change.dag_id).map(|dag| dag.current);
+            let newest = self.versions.iter().filter(|v| v.dag.dag_id == change.dag_id).map(|v| v.id).max();
+            self.dags.insert(
+                change.dag_id.clone(),
+                StoredDag {
+                    dag_id: change.dag_id.clone(),
+                    current: newest.or(current).unwrap(),
+                    is_paused: change.is_paused,
+                    is_stale: change.is_stale,
+                    next: change.next,
+                    last_interval: change.last_interval,
+                    failed_in_a_row: change.failed_in_a_row,
+                },
+            );
+        }
+        for pool in &plan.pools {
+            self.pools.insert(pool.name.clone(), pool.clone());
+        }
+        for name in &plan.pools_dropped {
+            self.pools.remove(name);
+        }
+        self.answers.extend(plan.answers.iter().map(|(_, answer)| (answer.status, answer.body.clone())));
+    }
+
+    /// What a new leader loads.
+    pub fn snapshot(&self) -> Snapshot {
+        let unfinished = self
+            .runs
+            .values()
+            .filter(|run| !run.state.is_finished() || self.instances_of(run.key).iter().any(|instance| instance.live));
+        Snapshot {
+            versions: self.versions.clone(),
+            dags: self.dags.values().cloned().collect(),
+            pools: self.pools.values().cloned().collect(),
+            runs: unfinished.map(|run| self.stored(run)).collect(),
+            workers: self.workers.clone(),
+        }
+    }
+
+    /// Answers a question.
+    pub fn fact(&self, need: Need) -> Fact {
+        match &need {
+            Need::Run { dag, run } => {
+                let found = self.runs.values().find(|row| row.dag_id == *dag && row.run_id == *run);
+                Fact::Run { run: found.map(|row| Box::new(self.stored(row))), need }
+            }
+            Need::PreviousRun { dag, before, counts } => {
+                let counted = |row: &&RunRow| {
+                    row.dag_id == *dag
+                        && row.logical_date.is_some_and(|date| date < *before)
+                        && (*counts == PreviousCounts::EveryRun || row.run_type != RunType::Manual)
+                };
+                let found = self.runs.values().filter(counted).max_by_key(|row| row.logical_date);
+                Fact::Run { run: found.map(|row| Box::new(self.stored(row))), need }
+            }
+            Need::RunExists { dag, run, logical_date } => {
+                let same = |row: &&RunRow| {
+                    row.dag_id == *dag
+                        && (row.run_id == *run || logical_date.is_some() && row.logical_date == *logical_date)
+                };
+                let found = self.runs.values().find(same);
+                Fact::Exists { existing: found.map(|row| (row.key, row.run_id.clone(), row.state)), need }
+            }
+            Need::Version(id) => {
+                let version = self.versions.iter().find(|version| version.id == *id).cloned().map(Box::new);
+                Fact::Version { need, version }
+            }
+        }
+    }
+
+    pub fn instances_of(&self, run: RunKey) -> Vec<TiRow> {
+        self.instances.values().filter(|row| row.key.run == run).cloned().collect()
+    }
+
+    pub fn run(&self, run: &str) -> &RunRow {
+        let run = RunId::new(run).unwrap();
+        self.runs.values().find(|row| row.run_id == run).expect("the run is stored")
+    }
+
+    fn stored(&self, row: &RunRow) -> StoredRun {
+        StoredRun { run: row.clone(), instances: self.instances_of(row.key) }
+    }
+}

@@ -1,0 +1,307 @@
+//! Random DAGs, outcomes, losses, clears and takeovers from a seed; what must hold is looked at after every turn.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use dag::{Dag, Task, TaskPos};
+use engine::{Event, Plan};
+use model::{
+    AttemptEnd, Command, DagId, DagRunState, EndKind, Operator, RunId, RunKey, TaskState, TriggerRule, WorkerId,
+    command::{MarkTaskInstances, Paused, Relatives, TaskSelector},
+};
+
+use crate::{
+    dags::{dag_of, task},
+    reference::Reference,
+    world::World,
+};
+
+/// How many histories each test plays.
+const HISTORIES: u64 = 300;
+
+/// Random numbers from a seed (an LCG's high bits), so that a failure names the history to play again.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678))
+    }
+
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % limit.max(1)
+    }
+
+    fn one_in(&mut self, chance: usize) -> bool {
+        self.below(chance) == 0
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// A DAG of up to nine tasks with random arrows, rules and retries.
+fn random_dag(dice: &mut Dice, retries_max: usize) -> Dag {
+    let size = 1 + dice.below(9);
+    let tasks: Vec<Task> = (0..size)
+        .map(|pos| Task {
+            upstream: (0..pos).filter(|_| dice.one_in(3)).map(TaskPos).collect(),
+            trigger_rule: if dice.one_in(2) { TriggerRule::AllSuccess } else { *dice.pick(TriggerRule::ALL) },
+            operator: if dice.one_in(6) { Operator::Empty } else { crate::dags::bash() },
+            retries: u16::try_from(dice.below(retries_max + 1)).unwrap(),
+            retry_delay: Duration::from_secs(dice.below(40) as u64),
+            retry_exponential_backoff: dice.one_in(3).then_some(2.0),
+            pool: if dice.one_in(3) { "small".to_owned() } else { "default_pool".to_owned() },
+            pool_slots: 1 + u32::try_from(dice.below(2)).unwrap(),
+            effective_weight: i32::try_from(dice.below(5)).unwrap(),
+            max_active_tis_per_dag: dice.one_in(8).then_some(1),
+            depends_on_past: retries_max > 0 && dice.one_in(10),
+            ..task(&format!("t{pos}"))
+        })
+        .collect();
+    Dag { max_active_tasks: 1 + u32::try_from(dice.below(4)).unwrap(), max_active_runs: 2, ..dag_of("d", tasks) }
+}
+
+fn random_world(dice: &mut Dice, dag: Dag) -> World {
+    let mut world = World::new(vec![dag]);
+    world.command(Command::SetPool(model::Pool {
+        name: "small".to_owned(),
+        slots: Some(2),
+        description: String::new(),
+        include_deferred: dice.one_in(2),
+    }));
+    world.join(1, 3);
+    world.join(2, 2);
+    world
+}
+
+/// What must hold of the rows after every turn.
+fn check_invariants(world: &World) {
+    let mut pools: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut workers: BTreeMap<WorkerId, u32> = BTreeMap::new();
+    let mut runs: BTreeMap<RunKey, u32> = BTreeMap::new();
+    let mut attempts = std::collections::BTreeSet::new();
+    let dag = &world.mirror.versions[0].dag;
+    for row in world.mirror.instances.values().filter(|row| row.live) {
+        let task = &dag.tasks[usize::try_from(row.key.task.get()).unwrap()];
+        *pools.entry(&task.pool).or_default() += task.pool_slots;
+        *workers.entry(row.worker.unwrap()).or_default() += 1;
+        *runs.entry(row.key.run).or_default() += 1;
+        assert!(attempts.insert(row.attempt.unwrap()), "one live attempt, one instance");
+    }
+    assert!(pools.get("small").is_none_or(|used| *used <= 2), "{pools:?}");
+    assert!(runs.values().all(|live| *live <= dag.max_active_tasks), "{runs:?}");
+    for (worker, used) in workers {
+        let slots = world.mirror.workers.iter().find(|known| known.worker == worker).map_or(u32::MAX, |w| w.slots);
+        assert!(used <= slots, "{worker}: {used} of {slots}");
+    }
+    let running = world.mirror.runs.values().filter(|run| run.state == DagRunState::Running).count();
+    assert!(running <= 2);
+    for row in world.mirror.instances.values() {
+        assert!(!matches!(row.state, TaskState::Queued | TaskState::Running | TaskState::Restarting) || row.live);
+    }
+}
+
+/// Everything that may happen from outside, at random.
+fn disturb(world: &mut World, dice: &mut Dice) {
+    let dag_id = DagId::new("d").unwrap();
+    let size = world.mirror.versions[0].dag.tasks.len();
+    let name = format!("t{}", dice.below(size));
+    let runs: Vec<RunId> = world.mirror.runs.values().map(|run| run.run_id.clone()).collect();
+    let run = dice.pick(&runs).clone();
+    let relatives = Relatives { upstream: dice.one_in(4), downstream: dice.one_in(2) };
+    match dice.below(12) {
+        0 => drop(world.clear("d", run.as_str(), &name, relatives)),
+        1 => drop(world.command(Command::MarkTaskInstances(MarkTaskInstances {
+            dag_id,
+            run_id: run,
+            tasks: vec![TaskSelector { task_id: model::TaskId::new(&name).unwrap(), map_index: None }],
+            relatives,
+            state: *dice.pick(&[TaskState::Success, TaskState::Failed, TaskState::Skipped]),
+        }))),
+        2 => {
+            let state = *dice.pick(&[DagRunState::Success, DagRunState::Failed, DagRunState::Queued]);
+            drop(world.command(Command::MarkDagRun { dag_id, run_id: run, state }));
+        }
+        3 => {
+            let lost = WorkerId(1 + i32::try_from(dice.below(2)).unwrap());
+            world.attempts.retain(|(worker, ..)| *worker != lost);
+            world.turn(vec![Event::WorkerLost(lost)]);
+            world.join(lost.get(), 2);
+        }
+        4 => {
+            let to = if dice.one_in(2) { Paused::Paused } else { Paused::Active };
+            drop(world.command(Command::PauseDag { dag_id, to }));
+        }
+        5 => take_over(world),
+        _ => {
+            let seconds = i64::try_from(dice.below(60)).unwrap();
+            world.pass(seconds);
+        }
+    }
+}
+
+/// A new leader: it knows what is stored, and hears from the workers.
+fn take_over(world: &mut World) {
+    world.reload();
+    for worker in [1, 2] {
+        let slots = world.mirror.workers.iter().find(|known| known.worker == WorkerId(worker)).map_or(2, |w| w.slots);
+        world.join(worker, slots);
+    }
+    world.quiesce();
+}
+
+fn random_end(dice: &mut Dice) -> AttemptEnd {
+    let kinds =
+        [EndKind::Success, EndKind::Success, EndKind::Success, EndKind::Failed, EndKind::Skipped, EndKind::TimedOut];
+    let kind = *dice.pick(&kinds);
+    AttemptEnd::new(kind, if kind == EndKind::Failed { "exit code 1" } else { "" })
+}
+
+fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> {
+    if world.attempts.is_empty() {
+        return None;
+    }
+    let number = dice.below(world.attempts.len());
+    let (worker, _, attempt) = world.attempts.remove(number);
+    let mut events = vec![Event::AttemptEnded { worker, attempt, end }];
+    if dice.one_in(3) {
+        events.insert(0, Event::AttemptStarted { worker, attempt, at: world.now });
+    }
+    Some(world.turn(events))
+}
+
+#[test]
+fn whatever_happens_limits_hold_and_every_run_ends() {
+    for history in 0..HISTORIES {
+        let mut dice = Dice::new(history);
+        let graph = random_dag(&mut dice, 2);
+        let mut world = random_world(&mut dice, graph);
+        for run in ["a", "b", "c"] {
+            world.trigger("d", run);
+        }
+        for _ in 0..40 {
+            if dice.one_in(3) {
+                disturb(&mut world, &mut dice);
+            } else {
+                let end = random_end(&mut dice);
+                end_one(&mut world, &mut dice, end);
+            }
+            check_invariants(&world);
+        }
+        drain(&mut world, &mut dice);
+        for run in world.mirror.runs.values() {
+            let why = world.engine.why_run(&run.dag_id, &run.run_id, world.now);
+            assert!(run.state.is_finished(), "history {history}: {} is {}: {why:?}", run.run_id, run.state);
+        }
+        assert!(world.mirror.instances.values().all(|row| !row.live), "history {history}");
+        assert_eq!(world.engine.next_wakeup().filter(|at| *at <= world.now), None, "history {history}: it is idle");
+    }
+}
+
+/// Everything succeeds from now on.
+fn drain(world: &mut World, dice: &mut Dice) {
+    world.command(Command::PauseDag { dag_id: DagId::new("d").unwrap(), to: Paused::Active });
+    for _ in 0..400 {
+        world.pass(90_000);
+        while end_one(world, dice, AttemptEnd::new(EndKind::Success, "")).is_some() {
+            check_invariants(world);
+        }
+        if world.mirror.runs.values().all(|run| run.state.is_finished()) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_engine_and_the_text_agree_after_every_event() {
+    for history in 0..HISTORIES {
+        let mut dice = Dice::new(history + 1_000_000);
+        let mut graph = random_dag(&mut dice, 0);
+        for task in &mut graph.tasks {
+            task.max_active_tis_per_dag = None;
+        }
+        let mut reference = Reference::new(&graph);
+        let mut world = random_world(&mut dice, graph);
+        let run = world.trigger("d", "r");
+        let mut steps = 0;
+        loop {
+            let ours = collapsed(&world, run, &reference);
+            assert_eq!(ours, reference.named(), "history {history}");
+            assert_eq!(world.run_state(run), reference.run, "history {history}");
+            if world.attempts.is_empty() {
+                break;
+            }
+            let number = dice.below(world.attempts.len());
+            let name = world.name(world.attempts[number].1);
+            let (kind, state) = *dice.pick(&[
+                (EndKind::Success, TaskState::Success),
+                (EndKind::Failed, TaskState::Failed),
+                (EndKind::Skipped, TaskState::Skipped),
+            ]);
+            world.end(&name, kind);
+            reference.ended(&name, state);
+            if dice.one_in(4) {
+                take_over(&mut world);
+            }
+            steps += 1;
+            assert!(steps <= 9, "history {history}: a task runs once");
+        }
+        assert!(
+            reference.run.is_finished(),
+            "history {history}: {:?} {:?}",
+            reference.named(),
+            world.engine.why_run(&DagId::new("d").unwrap(), &RunId::new("r").unwrap(), world.now)
+        );
+    }
+}
+
+/// The engine's states with everything that is on its way as `running`; a task that waits for a slot is not stored.
+fn collapsed(world: &World, run: RunKey, reference: &Reference) -> BTreeMap<String, TaskState> {
+    let mut states: BTreeMap<String, TaskState> = reference.named();
+    for (name, state) in &mut states {
+        let stored = world.state(run, name);
+        let waits = world.why("d", "r", name);
+        let on_its_way = stored == TaskState::NoStatus
+            && ["pool ", "its run has", "all workers"].iter().any(|start| waits.starts_with(start));
+        *state = if on_its_way || matches!(stored, TaskState::Queued) { TaskState::Running } else { stored };
+    }
+    states
+}
+
+#[test]
+fn the_size_of_a_batch_changes_no_outcome() {
+    for history in 0..HISTORIES {
+        let outcome = |batch: usize| {
+            let mut dice = Dice::new(history + 2_000_000);
+            let mut graph = random_dag(&mut dice, 2);
+            graph.max_active_tasks = 100;
+            for task in &mut graph.tasks {
+                task.pool = "default_pool".to_owned();
+                task.retry_delay = Duration::ZERO;
+                task.retry_exponential_backoff = None;
+                task.max_active_tis_per_dag = None;
+            }
+            let mut world = World::new(vec![graph]);
+            let run = world.trigger("d", "r");
+            while !world.attempts.is_empty() {
+                let mut round = world.at_work();
+                round.dedup();
+                for names in round.chunks(batch) {
+                    let events = names.iter().map(|name| {
+                        let tries = world.mirror.tries.keys().filter(|(key, _)| world.name(*key) == *name).count();
+                        let kinds = [EndKind::Success, EndKind::Failed, EndKind::Skipped];
+                        let kind = kinds[(history as usize + name.len() + name.as_bytes()[1] as usize + tries * 7) % 3];
+                        (name.clone(), AttemptEnd::new(kind, "as told"))
+                    });
+                    let events: Vec<_> = events.collect();
+                    let events = events.into_iter().map(|(name, end)| world.ended(&name, end)).collect();
+                    world.turn(events);
+                }
+                world.quiesce();
+            }
+            (world.states(run), world.run_state(run))
+        };
+        assert_eq!(outcome(1), outcome(100), "history {history}");
+    }
+}

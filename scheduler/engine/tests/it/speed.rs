@@ -1,0 +1,70 @@
+//! Cost follows events: a wide fan-out is decided in time that grows with its width, not with its square.
+
+use std::time::Instant;
+
+use dag::{Dag, Task, TaskPos};
+use engine::Event;
+use model::{AttemptEnd, DagRunState, EndKind, Pool, command::Command};
+
+use crate::{
+    dags::{dag_of, task},
+    world::World,
+};
+
+/// 1 → `width` → 1.
+fn fan(width: usize) -> Dag {
+    let mut tasks: Vec<Task> = vec![task("start")];
+    for number in 0..width {
+        tasks.push(Task { upstream: vec![TaskPos(0)], ..task(&format!("t{number}")) });
+    }
+    tasks.push(Task { upstream: (1..=width).map(TaskPos).collect(), ..task("end") });
+    Dag { max_active_tasks: 1_000, ..dag_of("fan", tasks) }
+}
+
+fn run_fan(width: usize) -> (usize, std::time::Duration) {
+    let mut world = World::new(vec![fan(width)]);
+    world.command(Command::SetPool(Pool {
+        name: Pool::DEFAULT.to_owned(),
+        slots: None,
+        description: String::new(),
+        include_deferred: false,
+    }));
+    let run = world.trigger("fan", "r");
+    let mut spent = std::time::Duration::ZERO;
+    let mut done = 0;
+    while world.run_state(run) == DagRunState::Running {
+        let ended = std::mem::take(&mut world.attempts);
+        done += ended.len();
+        let end =
+            |(worker, _, attempt)| Event::AttemptEnded { worker, attempt, end: AttemptEnd::new(EndKind::Success, "") };
+        let events: Vec<Event> = ended.into_iter().map(end).collect();
+        assert!(!events.is_empty(), "something is always at work");
+        let start = Instant::now();
+        let plan = world.engine.turn(engine::Input { now: world.now, seed: done as u64, run_keys: 0..0, events });
+        spent += start.elapsed();
+        world.mirror.apply(&plan);
+        for effect in plan.effects {
+            if let engine::Effect::Assign { worker, key, attempt } = effect {
+                world.attempts.push((worker, key, attempt));
+            }
+        }
+    }
+    assert_eq!(world.run_state(run), DagRunState::Success);
+    (done, spent)
+}
+
+#[test]
+fn a_fan_of_ten_thousand_costs_as_much_a_task_as_one_of_a_thousand() {
+    let (few, spent_on_few) = run_fan(1_000);
+    let (many, spent_on_many) = run_fan(10_000);
+    assert_eq!((few, many), (1_002, 10_002));
+    let each = |spent: std::time::Duration, tasks: usize| spent.as_secs_f64() / tasks as f64;
+    let (small, large) = (each(spent_on_few, few), each(spent_on_many, many));
+    // A quadratic cost would be a factor of ten; a busy machine alone does not reach four.
+    assert!(large < small * 4.0, "{large} s a task beside {small} s");
+    assert!(large < 0.001, "{large} s a task");
+    #[expect(clippy::print_stderr, reason = "a figure to compare by hand")]
+    {
+        eprintln!("{:.0} tasks/s at a width of 10,000", 1.0 / large);
+    }
+}

@@ -1,0 +1,253 @@
+//! An engine with its store, a clock and workers that do as they are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+use dag::Dag;
+use engine::{Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
+use model::{
+    AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, DagVersionId, EndKind, MapIndex, Pool,
+    RunId, RunKey, RunType, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
+    command::{
+        AnswerStatus, ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Relatives, TaskSelector, TriggerDagRun,
+    },
+};
+
+use crate::{dags::version, mirror::Mirror};
+
+pub const NOON: &str = "2026-11-21T12:00:00Z";
+
+pub struct World {
+    pub engine: Engine,
+    pub mirror: Mirror,
+    pub now: Timestamp,
+    /// Attempts that were handed out and have not ended, in the order of their assignment.
+    pub attempts: Vec<(WorkerId, TiKey, AttemptId)>,
+    pub kills: Vec<AttemptId>,
+    pub assigned: BTreeSet<AttemptId>,
+    seed: u64,
+    keys: i64,
+    commands: i64,
+}
+
+impl World {
+    /// A world with one worker of 1,000 slots and Airflow's default pool.
+    pub fn new(dags: Vec<Dag>) -> Self {
+        let mut mirror = Mirror::default();
+        mirror.pools.insert(
+            Pool::DEFAULT.to_owned(),
+            Pool {
+                name: Pool::DEFAULT.to_owned(),
+                slots: Some(128),
+                description: String::new(),
+                include_deferred: false,
+            },
+        );
+        let now = NOON.parse().unwrap();
+        let engine = Engine::load(mirror.snapshot(), now);
+        let mut world = Self {
+            engine,
+            mirror,
+            now,
+            attempts: Vec::new(),
+            kills: Vec::new(),
+            assigned: BTreeSet::new(),
+            seed: 0,
+            keys: 1,
+            commands: 0,
+        };
+        for (number, dag) in dags.into_iter().enumerate() {
+            world.store_version(i64::try_from(number).unwrap() + 1, dag);
+        }
+        world.join(1, 1_000);
+        world
+    }
+
+    pub fn store_version(&mut self, id: i64, dag: Dag) {
+        let version = version(id, dag);
+        self.mirror.versions.push(version.clone());
+        if let Some(dag) = self.mirror.dags.get_mut(&version.dag.dag_id) {
+            dag.current = DagVersionId(id);
+        }
+        self.turn(vec![Event::DagVersionStored { version }]);
+    }
+
+    pub fn join(&mut self, worker: i32, slots: u32) -> Plan {
+        let event = self.hello(worker, slots);
+        self.turn(vec![event])
+    }
+
+    /// What a worker says that holds everything that it was given.
+    pub fn hello(&mut self, worker: i32, slots: u32) -> Event {
+        let held = self.attempts.iter().filter(|(of, ..)| *of == WorkerId(worker)).map(|(_, _, attempt)| *attempt);
+        let joined = WorkerJoined {
+            worker: WorkerId(worker),
+            name: format!("worker-{worker}"),
+            slots,
+            queues: BTreeSet::from(["default".to_owned()]),
+            capabilities: BTreeSet::from([Capability::Light, Capability::Process]),
+            attempts: held.collect(),
+        };
+        self.mirror.workers.retain(|known| known.worker != joined.worker);
+        self.mirror.workers.push(joined.clone());
+        Event::WorkerJoined(joined)
+    }
+
+    /// One turn with everything around it: needs, the store, the workers' ears.
+    pub fn turn(&mut self, events: Vec<Event>) -> Plan {
+        loop {
+            let needs = self.engine.needs(&events);
+            if needs.is_empty() {
+                break;
+            }
+            for need in needs {
+                let fact = self.mirror.fact(need);
+                self.engine.provide(fact);
+            }
+        }
+        self.seed += 1;
+        let run_keys = self.keys..self.keys + 1_000;
+        let plan = self.engine.turn(Input { now: self.now, seed: self.seed << 20, run_keys, events });
+        self.keys += i64::try_from(plan.new_runs.len()).unwrap();
+        self.mirror.apply(&plan);
+        for effect in &plan.effects {
+            match effect {
+                Effect::Assign { worker, key, attempt } => {
+                    assert!(self.assigned.insert(*attempt), "an attempt id is issued once");
+                    let parts = self.engine.assignment(*key).expect("a live attempt has an assignment");
+                    assert_eq!((parts.attempt, parts.worker), (*attempt, *worker));
+                    self.attempts.push((*worker, *key, *attempt));
+                }
+                Effect::Kill { attempt, .. } => self.kills.push(*attempt),
+            }
+        }
+        plan
+    }
+
+    /// Turns until nothing more happens at this instant.
+    pub fn quiesce(&mut self) {
+        for _ in 0..1_000 {
+            let plan = self.turn(vec![Event::Continue]);
+            let again = self.engine.next_wakeup().is_some_and(|at| at <= self.now);
+            if plan.rest == Rest::Nothing && !again {
+                return;
+            }
+        }
+        panic!("the engine never comes to rest");
+    }
+
+    pub fn pass(&mut self, seconds: i64) {
+        self.now += TimeDelta::seconds(seconds);
+        self.quiesce();
+    }
+
+    pub fn command(&mut self, command: Command) -> (AnswerStatus, serde_json::Value) {
+        self.commands += 1;
+        self.turn(vec![Event::Command { id: CommandId(self.commands), command }]);
+        let answer = self.mirror.answers.last().cloned().unwrap();
+        self.quiesce();
+        answer
+    }
+
+    pub fn trigger(&mut self, dag: &str, run: &str) -> RunKey {
+        let (status, body) = self.command(Command::TriggerDagRun(trigger(dag, Some(run))));
+        assert_eq!(status, AnswerStatus::Done, "{body}");
+        self.mirror.run(run).key
+    }
+
+    /// The oldest unfinished attempt of a task.
+    pub fn attempt_of(&self, task: &str) -> (WorkerId, TiKey, AttemptId) {
+        let found = self.attempts.iter().find(|(_, key, _)| self.name(*key) == task);
+        *found.unwrap_or_else(|| panic!("{task} has no attempt"))
+    }
+
+    pub fn name(&self, key: TiKey) -> String {
+        let version = self.mirror.runs[&key.run].version;
+        let version = self.mirror.versions.iter().find(|other| other.id == version).unwrap();
+        let pos = version.task_idx.iter().position(|number| *number == key.task).unwrap();
+        version.dag.tasks[pos].task_id.to_string()
+    }
+
+    /// Ends the oldest attempt of a task.
+    pub fn end(&mut self, task: &str, kind: EndKind) {
+        self.end_with(task, AttemptEnd::new(kind, if kind == EndKind::Success { "" } else { "exit code 1" }));
+    }
+
+    pub fn end_with(&mut self, task: &str, end: AttemptEnd) {
+        let event = self.ended(task, end);
+        self.turn(vec![event]);
+        self.quiesce();
+    }
+
+    pub fn ended(&mut self, task: &str, end: AttemptEnd) -> Event {
+        let (worker, _, attempt) = self.attempt_of(task);
+        self.attempts.retain(|(_, _, other)| *other != attempt);
+        Event::AttemptEnded { worker, attempt, end }
+    }
+
+    /// The engine is thrown away and loaded from the store.
+    pub fn reload(&mut self) {
+        self.engine = Engine::load(self.mirror.snapshot(), self.now);
+    }
+
+    /// Every state of a run that is not `no_status`, by task name.
+    pub fn states(&self, run: RunKey) -> BTreeMap<String, TaskState> {
+        self.mirror.instances_of(run).into_iter().map(|row| (self.name(row.key), row.state)).collect()
+    }
+
+    pub fn state(&self, run: RunKey, task: &str) -> TaskState {
+        self.states(run).get(task).copied().unwrap_or(TaskState::NoStatus)
+    }
+
+    pub fn run_state(&self, run: RunKey) -> DagRunState {
+        self.mirror.runs[&run].state
+    }
+
+    /// The tasks that have an attempt, sorted.
+    pub fn at_work(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.attempts.iter().map(|(_, key, _)| self.name(*key)).collect();
+        names.sort();
+        names
+    }
+
+    pub fn why(&self, dag: &str, run: &str, task: &str) -> String {
+        let (dag, run, task) = (DagId::new(dag).unwrap(), RunId::new(run).unwrap(), TaskId::new(task).unwrap());
+        self.engine.why_task(&dag, &run, &task, MapIndex::UNMAPPED, self.now).unwrap_or_else(|| "nothing".to_owned())
+    }
+
+    pub fn clear(
+        &mut self,
+        dag: &str,
+        run: &str,
+        task: &str,
+        relatives: Relatives,
+    ) -> (AnswerStatus, serde_json::Value) {
+        self.command(Command::ClearTaskInstances(clear_of(dag, run, task, relatives)))
+    }
+}
+
+pub fn clear_of(dag: &str, run: &str, task: &str, relatives: Relatives) -> ClearTaskInstances {
+    ClearTaskInstances {
+        dag_id: DagId::new(dag).unwrap(),
+        run_id: RunId::new(run).unwrap(),
+        tasks: vec![TaskSelector { task_id: TaskId::new(task).unwrap(), map_index: None }],
+        relatives,
+        only: ClearOnly::All,
+        effect: ClearEffect::Apply,
+        version: ClearVersion::Own,
+    }
+}
+
+pub fn trigger(dag: &str, run: Option<&str>) -> TriggerDagRun {
+    TriggerDagRun {
+        dag_id: DagId::new(dag).unwrap(),
+        run_id: run.map(|run| RunId::new(run).unwrap()),
+        logical_date: None,
+        data_interval: None,
+        run_after: None,
+        conf: serde_json::Map::new(),
+        note: None,
+        run_type: RunType::Manual,
+        triggered_by: TriggeredBy::RestApi,
+    }
+}

@@ -1,0 +1,167 @@
+"""What a Python task of Windlass can use.
+
+    from windlass import context, xcom_push, xcom_pull, skip, fail
+
+    rows = xcom_pull(task_ids="extract")
+    result = {"rows": len(rows)}        # a JSON value assigned to `result` is what the task returns
+
+The module needs nothing but Python's standard library. It talks to the worker over a descriptor that the worker opened.
+"""
+
+import json as _json
+import os as _os
+import socket as _socket
+import sys as _sys
+import threading as _threading
+import types as _types
+
+__all__ = ["context", "xcom_push", "xcom_pull", "skip", "fail", "WindlassError"]
+
+RETURN_VALUE = "return_value"
+
+
+class WindlassError(Exception):
+    """The worker refused a request; the text says why."""
+
+
+class _Ended(SystemExit):
+    """The task has said how it ends; it passes `except Exception`."""
+
+
+class _Channel:
+    """One request at a time, one line each way."""
+
+    def __init__(self):
+        self._lock = _threading.Lock()
+        self._stream = None
+
+    def ask(self, **request):
+        line = _json.dumps(request, allow_nan=False).encode() + b"\n"
+        with self._lock:
+            if self._stream is None:
+                self._stream = self._open()
+            self._stream.write(line)
+            self._stream.flush()
+            answer = self._stream.readline()
+        if not answer:
+            raise WindlassError("the worker does not answer")
+        answer = _json.loads(answer)
+        if "error" in answer:
+            raise WindlassError(answer["error"])
+        return answer.get("value")
+
+    @staticmethod
+    def _open():
+        number = _os.environ.get("WINDLASS_TASK_FD")
+        if number is None:
+            raise WindlassError("this works only inside a task that Windlass runs")
+        return _socket.socket(fileno=int(number)).makefile("rwb")
+
+
+_channel = _Channel()
+
+
+class _Context(dict):
+    """The task instance's facts, asked for when they are first needed: context["ds"], context["params"] …"""
+
+    _known = False
+
+    def _load(self):
+        if not self._known:
+            self._known = True
+            self.update(_channel.ask(op="context"))
+        return self
+
+    def __getitem__(self, key):
+        return dict.__getitem__(self._load(), key)
+
+    def __contains__(self, key):
+        return dict.__contains__(self._load(), key)
+
+    def __iter__(self):
+        return dict.__iter__(self._load())
+
+    def __len__(self):
+        return dict.__len__(self._load())
+
+    def __repr__(self):
+        return dict.__repr__(self._load())
+
+    def get(self, key, default=None):
+        return dict.get(self._load(), key, default)
+
+    def keys(self):
+        return dict.keys(self._load())
+
+    def values(self):
+        return dict.values(self._load())
+
+    def items(self):
+        return dict.items(self._load())
+
+
+context = _Context()
+
+
+def xcom_push(key, value):
+    """Leave a JSON value for other tasks of the run."""
+    _channel.ask(op="xcom_push", key=key, value=value)
+
+
+def xcom_pull(task_ids=None, key=RETURN_VALUE, map_indexes=None, default=None):
+    """A value that a task of the run has left; a list of task ids gives a list."""
+    value = _channel.ask(op="xcom_pull", task_ids=task_ids, key=key, map_indexes=map_indexes)
+    return default if value is None else value
+
+
+def skip(reason=""):
+    """End the task as skipped."""
+    _channel.ask(op="skip", reason=str(reason))
+    raise _Ended(0)
+
+
+def fail(reason=""):
+    """End the task as failed, without another try."""
+    _channel.ask(op="fail", reason=str(reason))
+    raise _Ended(1)
+
+
+def _run(script):
+    """Run the script as a program and hand in its `result`."""
+    with open(script, "rb") as file:
+        code = compile(file.read(), script, "exec")
+    # A module of its own, so that the code sees itself as `__main__` and nothing of this file.
+    main = _types.ModuleType("__main__")
+    main.__file__ = script
+    _sys.modules["__main__"] = main
+    exec(code, main.__dict__)
+    result = main.__dict__.get("result")
+    if result is not None:
+        try:
+            _channel.ask(op="result", value=result)
+        except (TypeError, ValueError) as error:
+            raise WindlassError(f"`result` is no JSON value: {error}") from None
+
+
+def _main():
+    script = _sys.argv[1]
+    _sys.argv = _sys.argv[1:]
+    try:
+        _run(script)
+    except Exception as error:
+        import traceback
+
+        # The frames of this file are of no interest to the person who wrote the script.
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        traceback.print_exception(type(error), error, trace)
+        _sys.stderr.flush()
+        _sys.exit(1)
+
+
+if __name__ == "__main__":
+    # The script imports this file as the module `windlass`: there must be one of it.
+    import windlass
+
+    windlass._main()

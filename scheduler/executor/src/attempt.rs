@@ -1,0 +1,140 @@
+//! What an executor is given: the attempt, its log, and its ways to the leader and the machine.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use link::{Assignment, FetchItem, FetchKey, ServiceStatus};
+use model::operator::ServiceSpec;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{
+    Masker,
+    environment::{self, Variables},
+    log::Log,
+    process::GroupRegister,
+    template::{Renderer, TemplateError},
+};
+
+/// The leader, as one attempt sees it: nothing of another run can be reached through it.
+pub trait Host: Send + Sync {
+    /// Asks for a connection, a variable, XComs of the attempt's run, or a file of its DAG version.
+    fn fetch(&self, key: FetchKey) -> BoxFuture<'_, FetchItem>;
+
+    /// Declares the services of an attempt of operator `service`; said again after each reconnect by the host.
+    fn declare(&self, services: Vec<ServiceSpec>, hashes: Vec<String>) -> BoxFuture<'_, ()>;
+
+    /// How the declared services stand; empty until the leader has answered.
+    fn services(&self) -> watch::Receiver<Vec<ServiceStatus>>;
+}
+
+/// Where the embedded lake is: handed to its programs by their environment, shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LakeSettings {
+    /// `WINDLASS_LAKE_DATABASE_URL`.
+    pub database_url: String,
+    /// `WINDLASS_LAKE_WAREHOUSE`.
+    pub warehouse: String,
+}
+
+impl std::fmt::Debug for LakeSettings {
+    /// Shows everything but the database's URL, which has a password in it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LakeSettings").field("warehouse", &self.warehouse).finish_non_exhaustive()
+    }
+}
+
+/// What all attempts of a worker share.
+#[derive(Debug)]
+pub struct WorkerContext {
+    /// The worker's identity, by which its guard finds processes.
+    pub worker: Uuid,
+    /// Windlass's own directory, first in every task's PATH.
+    pub program_dir: PathBuf,
+    /// Each attempt gets a directory of its own below it.
+    pub temp_dir: PathBuf,
+    /// The embedded lake, when this worker can reach one.
+    pub lake: Option<LakeSettings>,
+    /// Where process groups are made known to the guard.
+    pub groups: GroupRegister,
+    /// How long processes may take to end after TERM before they are killed.
+    pub kill_grace: Duration,
+}
+
+/// One execution of a task instance.
+pub struct Attempt {
+    /// What to do.
+    pub assignment: Assignment,
+    /// Its log.
+    pub log: Log,
+    /// What must not show in logs and reasons.
+    pub masker: Masker,
+    /// Its way to the leader.
+    pub host: Arc<dyn Host>,
+    /// What it shares with other attempts.
+    pub worker: Arc<WorkerContext>,
+}
+
+impl Attempt {
+    /// How long it may run; none when there is no limit that a clock can hold.
+    #[must_use]
+    pub fn execution_timeout(&self) -> Option<Duration> {
+        self.assignment.execution_timeout_secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok())
+    }
+
+    /// Runs `work` with a renderer on a thread that may block, since templates fetch what they name.
+    ///
+    /// # Errors
+    /// What `work` answers; [`TemplateError`] when the template engine itself gives up.
+    pub(crate) async fn render<T, F>(&self, work: F) -> Result<T, TemplateError>
+    where
+        F: FnOnce(&Renderer) -> Result<T, TemplateError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (context, ti) = (self.assignment.context.clone(), self.assignment.ti);
+        let (host, masker) = (Arc::clone(&self.host), self.masker.clone());
+        let handle = tokio::runtime::Handle::current();
+        let task = tokio::task::spawn_blocking(move || work(&Renderer::new(context, ti, host, masker, handle)));
+        task.await.unwrap_or_else(|panic| Err(TemplateError::broken(&panic.to_string())))
+    }
+
+    /// Writes the rendered fields: the first line of the log.
+    pub(crate) fn log_rendered(&self, fields: serde_json::Value) {
+        match fields {
+            serde_json::Value::Object(fields) => self.log.rendered(&fields),
+            other => self.log.rendered(&serde_json::Map::from_iter([("value".to_owned(), other)])),
+        }
+    }
+
+    /// The worker's own variables that the operator may see; those with a secret's name are masked from now on.
+    pub(crate) fn passed(&self, patterns: &[String]) -> Variables {
+        let variables = environment::passed(patterns);
+        self.mask_named(&variables);
+        variables
+    }
+
+    /// From now on the values with a secret's name are masked.
+    pub(crate) fn mask_named(&self, variables: &Variables) {
+        variables.iter().for_each(|(name, value)| self.masker.add_named(name, value));
+    }
+
+    /// The text of a file of the DAG version.
+    ///
+    /// # Errors
+    /// One sentence for the attempt's reason.
+    pub(crate) async fn file_text(&self, name: &str) -> Result<String, String> {
+        let known = || self.assignment.files.keys().cloned().collect::<Vec<_>>().join(", ");
+        let Some(sha256) = self.assignment.files.get(name) else {
+            return Err(format!("the DAG version has no file {name:?}; it has: {}", known()));
+        };
+        match self.host.fetch(FetchKey::File(sha256.clone())).await {
+            FetchItem::File(bytes) => {
+                String::from_utf8(bytes).map_err(|error| format!("file {name:?} is not UTF-8 text: {error}"))
+            }
+            FetchItem::Missing(detail) | FetchItem::Unavailable(detail) => Err(format!("file {name:?}: {detail}")),
+            FetchItem::Connection(_) | FetchItem::Variable(_) | FetchItem::XCom(_) => {
+                Err(format!("file {name:?}: the leader answered with something else"))
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Carries out attempts: renders their templates, runs their processes and SQL, and says how they ended.
+//!
+//! However an attempt ends, it is an [`Outcome`], never an error of this crate. No process of an attempt starts before
+//! its process group is known to the guard, and none outlives the attempt. Secrets do not reach logs or reasons.
+
+mod attempt;
+mod bash;
+mod branch;
+pub mod environment;
+pub mod log;
+mod mask;
+mod outcome;
+mod output;
+pub mod process;
+mod python;
+mod service;
+mod sql;
+mod stop;
+mod template;
+mod workspace;
+mod xcom;
+
+use futures::future::BoxFuture;
+use model::{AttemptEnd, EndKind, Operator};
+use tokio::time::Instant;
+
+pub use attempt::{Attempt, Host, LakeSettings, WorkerContext};
+pub use mask::{MASK, Masker, is_secret_name};
+pub use outcome::Outcome;
+pub use stop::{Stop, StopCause};
+pub use template::TemplateError;
+pub use workspace::Workspace;
+
+/// Where an attempt is carried out.
+pub trait Executor: Send + Sync {
+    /// Runs the attempt to its end; a request on `stop` ends it early, with everything that it started.
+    fn run<'a>(&'a self, attempt: &'a Attempt, stop: &'a Stop) -> BoxFuture<'a, Outcome>;
+}
+
+/// Runs an attempt by the executor of its operator, within its execution_timeout.
+pub async fn run(attempt: &Attempt, stop: &Stop) -> AttemptEnd {
+    let began = Instant::now();
+    let executor = executor_of(&attempt.assignment.operator);
+    let outcome = tokio::select! {
+        outcome = executor.run(attempt, stop) => outcome,
+        never = stop_at_limits(attempt, stop) => match never {},
+    };
+    let outcome = outcome.within_limits();
+    attempt.log.system(&outcome.sentence());
+    attempt.log.flush();
+    let mut end = outcome.into_end(&attempt.masker);
+    end.ran_micros = i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX);
+    end
+}
+
+fn executor_of(operator: &Operator) -> Box<dyn Executor> {
+    match operator {
+        Operator::Empty => Box::new(branch::EmptyExecutor),
+        Operator::Bash(keys) => Box::new(bash::BashExecutor::new(keys.clone())),
+        Operator::Python(keys) => Box::new(python::PythonExecutor::new(keys.clone())),
+        Operator::Sql(keys) => Box::new(sql::SqlExecutor::new(keys.clone(), sql::Purpose::Execute)),
+        Operator::SqlCheck(keys) => Box::new(sql::SqlExecutor::new(keys.clone(), sql::Purpose::Check)),
+        Operator::Service(keys) => Box::new(service::ServiceExecutor::new(keys.clone())),
+        Operator::Branch(keys) => Box::new(branch::BranchExecutor::new(keys.clone())),
+        Operator::ShortCircuit(keys) => Box::new(branch::ShortCircuitExecutor::new(keys.clone())),
+    }
+}
+
+/// Asks for a stop when the attempt runs too long or its log can not be written; never ends by itself.
+async fn stop_at_limits(attempt: &Attempt, stop: &Stop) -> std::convert::Infallible {
+    let timeout = async {
+        match attempt.execution_timeout() {
+            Some(timeout) => {
+                tokio::time::sleep(timeout).await;
+                let reason = format!("it ran longer than its execution_timeout of {} s", timeout.as_secs_f64());
+                StopCause { kind: EndKind::TimedOut, reason }
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let cause = tokio::select! {
+        cause = timeout => cause,
+        reason = attempt.log.fault() => StopCause { kind: EndKind::Failed, reason },
+    };
+    stop.request(cause);
+    std::future::pending().await
+}

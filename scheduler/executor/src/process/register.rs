@@ -1,0 +1,98 @@
+//! Makes process groups known to the guard.
+//!
+//! A child writes its own group to the guard's pipe between fork and exec. A write to a pipe outlives its writer, and the
+//! guard sees the pipe's end only after every copy of it is closed, so there is no instant at which a program runs that the
+//! guard will not hear of: that is the gate, and it costs one system call.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write as _},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// What a group belongs to: a silent leader costs attempts their lives, services only a dead worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupKind {
+    /// An attempt of a task.
+    Attempt,
+    /// An instance of a service.
+    Service,
+}
+
+impl GroupKind {
+    /// The letter that stands for it on the guard's pipe.
+    #[must_use]
+    pub const fn letter(self) -> u8 {
+        match self {
+            Self::Attempt => b'a',
+            Self::Service => b's',
+        }
+    }
+}
+
+/// The worker's list of living groups and its pipe to the guard.
+///
+/// A line on the pipe is `+a123` or `+s123` for a new group, `-123` for one that is gone, `ok` for a word from the leader.
+#[derive(Debug)]
+pub struct GroupRegister(RwLock<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pipe: Arc<File>,
+    groups: BTreeMap<i32, GroupKind>,
+}
+
+impl GroupRegister {
+    /// A register that writes to a guard's pipe.
+    #[must_use]
+    pub fn new(pipe: OwnedFd) -> Self {
+        Self(RwLock::new(Inner { pipe: Arc::new(File::from(pipe)), groups: BTreeMap::new() }))
+    }
+
+    /// Goes over to a new guard and tells it of every living group. No process starts meanwhile.
+    ///
+    /// # Errors
+    /// When the new guard does not take the list.
+    pub fn change_guard(&self, pipe: OwnedFd) -> io::Result<()> {
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        inner.pipe = Arc::new(File::from(pipe));
+        inner.groups.iter().try_for_each(|(group, kind)| {
+            let letter = char::from(kind.letter());
+            (&*inner.pipe).write_all(format!("+{letter}{group}\n").as_bytes())
+        })
+    }
+
+    /// Starts a process while the guard stays the same. `start` is given the pipe's descriptor, writes its group to it
+    /// before its program runs, and answers with the group.
+    ///
+    /// # Errors
+    /// What `start` answers.
+    pub(super) fn start<T>(
+        &self,
+        kind: GroupKind,
+        start: impl FnOnce(RawFd) -> io::Result<(T, i32)>,
+    ) -> io::Result<T> {
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let (started, group) = start(inner.pipe.as_raw_fd())?;
+        inner.groups.insert(group, kind);
+        Ok(started)
+    }
+
+    /// The group is gone; its number may come to mean something else.
+    pub fn forget(&self, group: i32) {
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.groups.remove(&group).is_some() {
+            // A guard that is gone needs no news: its successor is told of living groups only.
+            let _ = (&*inner.pipe).write_all(format!("-{group}\n").as_bytes());
+        }
+    }
+
+    /// Passes a word of the leader on to the guard.
+    pub fn heard_leader(&self) {
+        let pipe = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).pipe);
+        // A guard that is gone is noticed by its exit, and replaced.
+        let _ = (&*pipe).write_all(b"ok\n");
+    }
+}

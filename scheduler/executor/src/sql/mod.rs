@@ -1,0 +1,198 @@
+//! The operators `sql` and `sql_check`: statements on a connection, what they did in the log.
+//!
+//! `postgres` connections are served here; `lake` connections by the program `windlass-tasks`, which has the embedded
+//! engine. A check succeeds when none of its queries returns a row; the rows are the evidence in the log.
+
+mod lake;
+mod postgres;
+mod script;
+
+use futures::{FutureExt as _, future::BoxFuture};
+use link::{ConnectionFields, FetchItem, FetchKey};
+use model::operator::{Sql, SqlOutput, SqlSource};
+use serde_json::{Value, json};
+
+use crate::{Attempt, Executor, LakeSettings, Outcome, Stop, log::Stream};
+
+/// The connection that is the embedded lake unless it is configured otherwise.
+const LAKE: &str = "lake";
+/// So many offending rows of a check are shown: enough to see what is wrong.
+const ROWS_SHOWN_MAX: usize = 100;
+/// So much of a statement is shown.
+const STATEMENT_CHARS_SHOWN: usize = 200;
+
+/// What the statements are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Their effect.
+    Execute,
+    /// To show that no row comes back.
+    Check,
+}
+
+/// Runs SQL.
+pub(crate) struct SqlExecutor {
+    keys: Sql,
+    purpose: Purpose,
+}
+
+/// A piece of SQL, rendered, with its parameters in place.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+struct Script {
+    /// Its file, or its place in the task.
+    name: String,
+    /// Its text.
+    sql: String,
+}
+
+/// What an engine is to do.
+struct Work<'a> {
+    attempt: &'a Attempt,
+    stop: &'a Stop,
+    scripts: Vec<Script>,
+    purpose: Purpose,
+    output: SqlOutput,
+}
+
+/// Where to run.
+enum Engine {
+    Postgres(Box<ConnectionFields>),
+    Lake(LakeSettings),
+}
+
+impl SqlExecutor {
+    /// An executor for one task.
+    pub(crate) fn new(keys: Sql, purpose: Purpose) -> Self {
+        Self { keys, purpose }
+    }
+
+    async fn outcome(&self, attempt: &Attempt, stop: &Stop) -> Result<Outcome, Outcome> {
+        let (conn_id, scripts) = self.render(attempt).await?;
+        let engine = engine(attempt, &conn_id).await.map_err(Outcome::failed)?;
+        let work = Work { attempt, stop, scripts, purpose: self.purpose, output: self.keys.output };
+        match engine {
+            Engine::Postgres(fields) => postgres::run(&work, &fields).await,
+            Engine::Lake(settings) => lake::run(&work, &settings).await,
+        }
+    }
+
+    async fn render(&self, attempt: &Attempt) -> Result<(String, Vec<Script>), Outcome> {
+        let sources = self.sources(attempt).await.map_err(Outcome::failed)?;
+        let keys = self.keys.clone();
+        let rendered = attempt.render(move |renderer| {
+            let conn_id = renderer.text("conn_id", &keys.conn_id)?;
+            let parameters = renderer.json("parameters", &json!(keys.parameters))?;
+            let render = |(name, text): &(String, String)| Ok((name.clone(), renderer.text(name, text)?));
+            Ok((conn_id, parameters, sources.iter().map(render).collect::<Result<Vec<_>, _>>()?))
+        });
+        let (conn_id, parameters, texts) = rendered.await?;
+        let shown: Vec<&String> = texts.iter().map(|(_, text)| text).collect();
+        attempt.log_rendered(json!({"conn_id": conn_id, "sql": shown, "parameters": parameters}));
+        let bind = |(name, text): (String, String)| Script { name, sql: script::bind(&text, &parameters) };
+        Ok((conn_id, texts.into_iter().map(bind).collect()))
+    }
+
+    async fn sources(&self, attempt: &Attempt) -> Result<Vec<(String, String)>, String> {
+        let mut texts = Vec::with_capacity(self.keys.sql.len());
+        for (at, source) in self.keys.sql.iter().enumerate() {
+            texts.push(match source {
+                SqlSource::File(name) => (name.clone(), attempt.file_text(name).await?),
+                SqlSource::Text(text) => (format!("sql[{at}]"), text.clone()),
+            });
+        }
+        Ok(texts)
+    }
+}
+
+impl Executor for SqlExecutor {
+    fn run<'a>(&'a self, attempt: &'a Attempt, stop: &'a Stop) -> BoxFuture<'a, Outcome> {
+        self.outcome(attempt, stop).map(|outcome| outcome.unwrap_or_else(|outcome| outcome)).boxed()
+    }
+}
+
+async fn engine(attempt: &Attempt, conn_id: &str) -> Result<Engine, String> {
+    let fields = match attempt.host.fetch(FetchKey::Connection(conn_id.to_owned())).await {
+        FetchItem::Connection(fields) => fields,
+        FetchItem::Missing(_) if conn_id == LAKE => return embedded_lake(attempt).map(Engine::Lake),
+        FetchItem::Missing(detail) => return Err(format!("there is no connection {conn_id:?}: {detail}")),
+        FetchItem::Unavailable(detail) => return Err(format!("connection {conn_id:?}: {detail}")),
+        FetchItem::Variable(_) | FetchItem::XCom(_) | FetchItem::File(_) => {
+            return Err(format!("connection {conn_id:?}: the leader answered with something else"));
+        }
+    };
+    attempt.masker.add_connection(&fields);
+    match fields.conn_type.as_str() {
+        "postgres" | "postgresql" => Ok(Engine::Postgres(fields)),
+        "lake" => configured_lake(attempt, &fields).map(Engine::Lake),
+        other => Err(format!("connection {conn_id:?} has the type {other:?}; sql runs on postgres and lake")),
+    }
+}
+
+fn embedded_lake(attempt: &Attempt) -> Result<LakeSettings, String> {
+    let missing = "this worker has no embedded lake: set WINDLASS_LAKE_DATABASE_URL and WINDLASS_LAKE_WAREHOUSE for it, \
+                   or configure the connection";
+    attempt.worker.lake.clone().ok_or_else(|| missing.to_owned())
+}
+
+/// A `lake` connection may name another catalogue or warehouse in its extra settings.
+fn configured_lake(attempt: &Attempt, fields: &ConnectionFields) -> Result<LakeSettings, String> {
+    let extra: Value = serde_json::from_str(fields.extra.as_deref().unwrap_or("{}")).unwrap_or_default();
+    let text = |name: &str| extra.get(name).and_then(Value::as_str).map(str::to_owned);
+    match (text("database_url"), text("warehouse")) {
+        (Some(database_url), Some(warehouse)) => Ok(LakeSettings { database_url, warehouse }),
+        (database_url, warehouse) => {
+            let embedded = embedded_lake(attempt)?;
+            Ok(LakeSettings {
+                database_url: database_url.unwrap_or(embedded.database_url),
+                warehouse: warehouse.unwrap_or(embedded.warehouse),
+            })
+        }
+    }
+}
+
+impl Work<'_> {
+    fn say(&self, text: &str) {
+        self.attempt.log.system(text);
+    }
+
+    /// Shows the rows of a check, or of a last statement, one line each.
+    fn show_rows(&self, columns: &[String], rows: &[Vec<Value>]) {
+        self.attempt.log.line(Stream::Out, &columns.join(" | "));
+        for row in rows.iter().take(ROWS_SHOWN_MAX) {
+            let cells: Vec<String> = row.iter().map(cell).collect();
+            self.attempt.log.line(Stream::Out, &cells.join(" | "));
+        }
+    }
+
+    fn offended(&self, script: &str, rows: u64) -> Outcome {
+        Outcome::failed(format!("the check {script} returned {rows} rows; no row may come back"))
+    }
+
+    fn done(&self, columns: &[String], rows: Vec<Vec<Value>>) -> Outcome {
+        match (self.output, self.purpose) {
+            (SqlOutput::Rows, Purpose::Execute) => Outcome::success().returned(objects(columns, rows)),
+            (SqlOutput::None | SqlOutput::Rows, _) => Outcome::success(),
+        }
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "NULL".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn objects(columns: &[String], rows: Vec<Vec<Value>>) -> Value {
+    rows.into_iter().map(|row| Value::Object(columns.iter().cloned().zip(row).collect())).collect()
+}
+
+/// The beginning of a statement on one line.
+fn shown(statement: &str) -> String {
+    let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(STATEMENT_CHARS_SHOWN) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}

@@ -1,0 +1,88 @@
+//! The names that templates may use: Airflow's. Those that need a logical date are absent when a run has none.
+
+use std::collections::BTreeMap;
+
+use minijinja::Value;
+use model::{TiKey, Timestamp};
+use serde_json::json;
+
+use super::{Access, datetime::DateTime, fetching, macros, task_instance::TaskInstance};
+
+/// All names of one attempt.
+pub(super) fn names(access: &Access, ti: TiKey) -> BTreeMap<&'static str, Value> {
+    let context = &access.context;
+    let instance = Value::from_object(TaskInstance { access: access.clone(), ti });
+    let mut names = BTreeMap::from([
+        ("dag", dag(access)),
+        ("dag_run", dag_run(access)),
+        ("task", Value::from_serialize(json!({"task_id": context.task_id, "dag_id": context.dag_id}))),
+        ("ti", instance.clone()),
+        ("task_instance", instance),
+        ("run_id", context.run_id.as_str().into()),
+        ("try_number", context.try_number.get().into()),
+        ("map_index", context.map_index.get().into()),
+        ("params", Value::from_serialize(&context.params)),
+        ("conf", Value::from_serialize(&context.conf)),
+        ("var", fetching::variables(access)),
+        ("conn", fetching::connections(access)),
+        ("macros", macros::macros()),
+        ("test_mode", false.into()),
+        ("task_instance_key_str", key_text(access).into()),
+    ]);
+    names.extend(interval(("data_interval_start", "data_interval_end"), context.data_interval));
+    let previous = ("prev_data_interval_start_success", "prev_data_interval_end_success");
+    names.extend(interval(previous, context.prev_success_interval));
+    names.extend(context.logical_date.map(of_logical_date).into_iter().flatten());
+    names
+}
+
+fn of_logical_date(date: Timestamp) -> [(&'static str, Value); 6] {
+    [
+        ("logical_date", instant(date)),
+        ("ds", date.format("%Y-%m-%d").to_string().into()),
+        ("ds_nodash", date.format("%Y%m%d").to_string().into()),
+        ("ts", DateTime::from(date).isoformat().into()),
+        ("ts_nodash", date.format("%Y%m%dT%H%M%S").to_string().into()),
+        ("ts_nodash_with_tz", date.format("%Y%m%dT%H%M%S+0000").to_string().into()),
+    ]
+}
+
+fn interval(
+    (start, end): (&'static str, &'static str),
+    interval: Option<(Timestamp, Timestamp)>,
+) -> impl Iterator<Item = (&'static str, Value)> {
+    interval.into_iter().flat_map(move |(from, to)| [(start, instant(from)), (end, instant(to))])
+}
+
+fn instant(at: Timestamp) -> Value {
+    Value::from_object(DateTime::from(at))
+}
+
+fn dag(access: &Access) -> Value {
+    let mut fields = access.context.dag_fields.clone();
+    fields.insert("dag_id".to_owned(), access.context.dag_id.as_str().into());
+    Value::from_serialize(fields)
+}
+
+fn dag_run(access: &Access) -> Value {
+    let context = &access.context;
+    let (start, end) = context.data_interval.map_or((None, None), |(start, end)| (Some(start), Some(end)));
+    let optional = |at: Option<Timestamp>| at.map_or(Value::from(()), instant);
+    Value::from_iter([
+        ("dag_id", context.dag_id.as_str().into()),
+        ("run_id", context.run_id.as_str().into()),
+        ("run_type", context.run_type.name().into()),
+        ("logical_date", optional(context.logical_date)),
+        ("data_interval_start", optional(start)),
+        ("data_interval_end", optional(end)),
+        ("run_after", instant(context.run_after)),
+        ("start_date", instant(context.run_started_at)),
+        ("conf", Value::from_serialize(&context.conf)),
+    ])
+}
+
+fn key_text(access: &Access) -> String {
+    let context = &access.context;
+    let last = context.logical_date.map_or_else(|| context.run_id.to_string(), |date| date.format("%Y%m%d").to_string());
+    format!("{}__{}__{last}", context.dag_id, context.task_id)
+}

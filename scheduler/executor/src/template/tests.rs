@@ -1,0 +1,203 @@
+//! Templates as people write them.
+
+use std::collections::BTreeMap;
+
+use futures::{FutureExt as _, future::BoxFuture};
+use link::{ConnectionFields, FetchItem, FetchKey, ServiceStatus};
+use model::{DagId, EndKind, MapIndex, RunId, RunKey, RunType, TaskId, TaskIdx, TryNumber, operator::ServiceSpec};
+use serde_json::json;
+use tokio::{runtime::Runtime, sync::watch};
+
+use super::*;
+use crate::Outcome;
+
+/// A leader that has a connection, two variables and one XCom.
+struct Leader;
+
+impl Host for Leader {
+    fn fetch(&self, key: FetchKey) -> BoxFuture<'_, FetchItem> {
+        let item = match key {
+            FetchKey::Variable(key) if key == "region" => FetchItem::Variable("eu".into()),
+            FetchKey::Variable(key) if key == "api_token" => FetchItem::Variable("t0ps3cret".into()),
+            FetchKey::Variable(key) if key == "shape" => FetchItem::Variable(r#"{"sides": [3, 4]}"#.into()),
+            FetchKey::Connection(id) if id == "db" => FetchItem::Connection(Box::new(ConnectionFields {
+                conn_id: id,
+                conn_type: "postgres".into(),
+                host: Some("h".into()),
+                schema: None,
+                login: Some("me".into()),
+                password: Some("hunter22".into()),
+                port: Some(5432),
+                extra: Some(r#"{"apikey": "extra-value"}"#.into()),
+            })),
+            FetchKey::XCom { task: TaskIdx(1), map_index: Some(MapIndex::UNMAPPED), key } if key == "return_value" => {
+                FetchItem::XCom(vec![json!(["a b", "c"])])
+            }
+            FetchKey::XCom { task: TaskIdx(2), map_index: None, .. } => FetchItem::XCom(vec![json!(1), json!(2)]),
+            FetchKey::XCom { .. } => FetchItem::XCom(Vec::new()),
+            FetchKey::Variable(_) | FetchKey::Connection(_) | FetchKey::File(_) => FetchItem::Missing("not there".into()),
+        };
+        std::future::ready(item).boxed()
+    }
+
+    fn declare(&self, _: Vec<ServiceSpec>, _: Vec<String>) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+
+    fn services(&self) -> watch::Receiver<Vec<ServiceStatus>> {
+        watch::channel(Vec::new()).1
+    }
+}
+
+fn context(logical_date: Option<&str>) -> TaskContext {
+    let instant = |text: &str| text.parse().unwrap();
+    let params = json!({"region": "eu west", "safe": "a-1", "n": 3, "evil": "x; rm -rf /"});
+    TaskContext {
+        dag_id: DagId::new("tour").unwrap(),
+        run_id: RunId::new("manual__1").unwrap(),
+        run_key: RunKey(7),
+        run_type: RunType::Manual,
+        task_id: TaskId::new("own").unwrap(),
+        task_numbers: BTreeMap::from([
+            (TaskId::new("own").unwrap(), TaskIdx(0)),
+            (TaskId::new("list").unwrap(), TaskIdx(1)),
+            (TaskId::new("mapped").unwrap(), TaskIdx(2)),
+        ]),
+        map_index: MapIndex::UNMAPPED,
+        try_number: TryNumber(2),
+        max_tries: 3,
+        logical_date: logical_date.map(instant),
+        data_interval: logical_date.map(|date| (instant(date), instant("2026-01-31T00:00:00Z"))),
+        run_after: instant("2026-01-31T00:00:00Z"),
+        run_started_at: instant("2026-01-31T00:00:01Z"),
+        conf: json!({"who": "$(id)"}).as_object().unwrap().clone(),
+        params: params.as_object().unwrap().clone(),
+        dag_fields: json!({"owner": "data"}).as_object().unwrap().clone(),
+        prev_success_interval: None,
+    }
+}
+
+fn with_renderer<T>(logical_date: Option<&str>, work: impl FnOnce(&Renderer, &Masker) -> T) -> T {
+    let runtime = Runtime::new().unwrap();
+    let masker = Masker::default();
+    let ti = TiKey::unmapped(RunKey(7), TaskIdx(0));
+    let handle = runtime.handle().clone();
+    work(&Renderer::new(context(logical_date), ti, Arc::new(Leader), masker.clone(), handle), &masker)
+}
+
+const DATE: Option<&str> = Some("2026-01-30T13:45:10.25Z");
+
+fn text(source: &str) -> String {
+    with_renderer(DATE, |renderer, _| renderer.text("field", source)).unwrap_or_else(|error| error.to_string())
+}
+
+#[test]
+fn airflows_names_have_airflows_values() {
+    for (source, expected) in [
+        ("{{ ds }} {{ ds_nodash }}", "2026-01-30 20260130"),
+        ("{{ ts }}", "2026-01-30T13:45:10.250000+00:00"),
+        ("{{ ts_nodash }} {{ ts_nodash_with_tz }}", "20260130T134510 20260130T134510+0000"),
+        ("{{ logical_date }}", "2026-01-30 13:45:10.250000+00:00"),
+        ("{{ logical_date.strftime('%d/%m %f') }}", "30/01 250000"),
+        ("{{ logical_date.add(days=2).isoformat() }}", "2026-02-01T13:45:10.250000+00:00"),
+        ("{{ (logical_date.subtract(months=1) | ds) }}", "2025-12-30"),
+        ("{{ data_interval_end | ts }}", "2026-01-31T00:00:00+00:00"),
+        ("{{ logical_date.in_timezone('Europe/Zurich').hour }}", "14"),
+        ("{{ data_interval_start < data_interval_end }}", "true"),
+        ("{{ macros.ds_add(ds, -30) }}", "2025-12-31"),
+        ("{{ macros.ds_format(ds, '%Y-%m-%d', '%d.%m.%y') }}", "30.01.26"),
+        ("{{ macros.datetime(2026, 3, 1).add(macros.timedelta(hours=5)) }}", "2026-03-01 05:00:00+00:00"),
+        ("{{ dag.dag_id }} {{ dag.owner }} {{ dag_run.run_type }} {{ run_id }}", "tour data manual manual__1"),
+        ("{{ ti.task_id }} {{ task_instance.try_number }} {{ task_instance_key_str }}", "own 2 tour__own__20260130"),
+        ("{{ params.n + 1 }} {{ conf.get('x', 'none') }}", "4 none"),
+        ("{{ dag_run.conf.get('x') or 'd' }} {{ ds.replace('-', '/') }}", "d 2026/01/30"),
+        ("{{ var.value.region }} {{ var.json.shape.sides[1] }} {{ var.value.get('nope', 'd') }}", "eu 4 d"),
+        ("{{ conn.db.host }}:{{ conn.db.port }} {{ conn.db.extra_dejson.apikey }}", "h:5432 extra-value"),
+        ("{{ ti.xcom_pull(task_ids='list')[0] }} {{ ti.xcom_pull('mapped') }}", "a b [1, 2]"),
+        ("{{ ti.xcom_pull(task_ids=['list', 'own'])[1] is none }}", "true"),
+        ("{{ ti.xcom_pull(task_ids='list', key='x', default=5) }}", "5"),
+        ("a\n", "a\n"),
+    ] {
+        assert_eq!(text(source), expected, "{source}");
+    }
+}
+
+#[test]
+fn a_name_without_a_value_is_named() {
+    for (source, says) in [
+        ("{{ nothing }}", "could not render field: nothing is not defined"),
+        ("{{ params.nope }}", "params.nope is not defined"),
+        ("{{ var.value.nope }}", "there is no variable \"nope\""),
+        ("{{ conn.nope.host }}", "there is no connection \"nope\""),
+        ("{{ ti.xcom_pull(task_ids='nope') }}", "names the task \"nope\", which this DAG does not have"),
+        ("{{ macros.ds_add('x', 1) }}", "\"x\" has not the form"),
+        ("x\n{{ 1 + }}", "line 2"),
+    ] {
+        let found = text(source);
+        assert!(found.contains(says), "{source}: {found}");
+    }
+}
+
+#[test]
+fn names_that_need_a_logical_date_are_absent_without_one() {
+    let error = with_renderer(None, |renderer, _| renderer.text("sql", "{{ ds }}")).unwrap_err();
+    assert_eq!(error.to_string(), "could not render sql: ds needs a logical date, and this run has none");
+    let absent = with_renderer(None, |renderer, _| renderer.text("sql", "{{ ds is defined }} {{ dag_run.logical_date }}"));
+    assert_eq!(absent.unwrap(), "false none");
+}
+
+#[test]
+fn secrets_are_masked_from_the_moment_they_are_fetched() {
+    with_renderer(DATE, |renderer, masker| {
+        let rendered = renderer.text("f", "{{ conn.db.password }} {{ var.value.api_token }} {{ conn.db.extra }}").unwrap();
+        assert!(rendered.contains("hunter22"));
+        let masked = masker.mask(&rendered).into_owned();
+        assert!(["hunter22", "t0ps3cret", "extra-value"].iter().all(|secret| !masked.contains(secret)), "{masked}");
+    });
+}
+
+#[test]
+fn a_single_expression_keeps_its_type() {
+    with_renderer(DATE, |renderer, _| {
+        let value = renderer.value("follow", "{{ ['a', 'b'] if params.n > 2 else 'c' }}").unwrap();
+        assert_eq!(to_json("follow", &value).unwrap(), json!(["a", "b"]));
+        let value = renderer.value("follow", "x{{ params.n }}").unwrap();
+        assert_eq!(to_json("follow", &value).unwrap(), json!("x3"));
+        assert!(renderer.value("follow", "{{ nope }}").unwrap_err().to_string().contains("nope is not defined"));
+    });
+}
+
+#[test]
+fn a_value_from_outside_is_no_shell_code_unless_somebody_says_so() {
+    let shell = |source: &str| with_renderer(DATE, |renderer, _| renderer.shell("bash_command", source));
+    for (source, expected) in [
+        ("echo {{ params.safe }} {{ params.n }}", "echo a-1 3"),
+        ("echo {{ params.evil | quote }}", "echo 'x; rm -rf /'"),
+        ("echo {{- params.region | unquoted }}", "echoeu west"),
+        ("echo {{ macros.ds_format(ds, '%Y-%m-%d', '%d %m') }}", "echo 30 01"),
+        ("{% if params.evil %}echo {{ ds }}; ls | wc{% endif %}", "echo 2026-01-30; ls | wc"),
+        ("{% raw %}{{ params.evil }}{% endraw %}", "{{ params.evil }}"),
+    ] {
+        assert_eq!(shell(source).unwrap(), expected, "{source}");
+    }
+    for source in [
+        "echo {{ params.evil }}",
+        "echo {{ params.evil | upper }}",
+        "echo {{ params.evil | safe }}",
+        "echo {{ params.evil | e }}",
+        "echo {{ params | tojson }}",
+        "echo {{ 'x' ~ (params.evil | quote) ~ params.evil }}",
+        "echo {{ conf.who }}",
+        "echo {{ dag_run.conf['who'] }}",
+        "echo {{ ti.xcom_pull(task_ids='list')[0] }}",
+        "{% set ds = params.evil %}echo {{ ds }}",
+        "{% for p in params.values() %}{{ p }}{% endfor %}",
+        "{% with x = conf.who %}{{ x }}{% endwith %}",
+        "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(params.evil) }}",
+    ] {
+        let error = shell(source).unwrap_err();
+        assert!(matches!(error, TemplateError::Unsafe { .. }), "{source}: {error}");
+        assert!(error.to_string().contains("| quote"), "{error}");
+        assert_eq!(Outcome::from(error).into_end(&Masker::default()).kind, EndKind::FailedForGood);
+    }
+}

@@ -1,0 +1,347 @@
+//! The messages between a leader and a worker.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{
+    AttemptEnd, AttemptId, Capability, DagId, Epoch, MapIndex, Operator, RunId, RunKey, RunType, ServiceKey,
+    ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// From the leader to a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToWorker {
+    /// Answer to Hello: this leader knows the worker. A worker heeds only the highest epoch that it has seen.
+    Welcome {
+        /// The leadership that speaks.
+        epoch: Epoch,
+        /// The attempts of this worker that the leader counts as live; the worker kills every other one it holds.
+        live: BTreeSet<AttemptId>,
+        /// The same for instances of services.
+        services: BTreeSet<Uuid>,
+    },
+    /// Run this attempt.
+    Assign(Box<Assignment>),
+    /// End this attempt; its end is reported as always.
+    Kill {
+        /// Which one.
+        attempt: AttemptId,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// The reports up to this number are durable and can be forgotten. Sent at each beat at the latest.
+    Ack {
+        /// The highest number that is stored.
+        seq: u64,
+    },
+    /// Run this instance of a service.
+    StartService(Box<ServiceStart>),
+    /// End this instance: TERM, then KILL after its stop_timeout.
+    StopService {
+        /// Which instance.
+        instance: Uuid,
+    },
+    /// How the services that an attempt declared stand: at each change, and each second.
+    Services {
+        /// The attempt that declared them.
+        attempt: AttemptId,
+        /// A line each replica.
+        status: Vec<ServiceStatus>,
+    },
+    /// What a Fetch asked for.
+    Fetched(Fetched),
+    /// Read this log for an api process.
+    ReadLog {
+        /// The number of the question, repeated in the answer.
+        id: u64,
+        /// Whose log.
+        log: LogName,
+        /// From this byte.
+        offset: u64,
+        /// At most so many bytes.
+        bytes_max: u32,
+    },
+}
+
+/// Which log is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogName {
+    /// An attempt's.
+    Attempt(AttemptId),
+    /// A service's: one file a replica, over all its instances.
+    Service(ServiceKey),
+}
+
+/// From a worker to the leader.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromWorker {
+    /// The first message on a connection.
+    Hello(Hello),
+    /// An attempt's process has started. Sent only when it outlives 200 ms: the end carries the start otherwise.
+    Started {
+        /// The report's number on this worker, from 1, rising.
+        seq: u64,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// How long ago it started, in microseconds.
+        ago_micros: i64,
+    },
+    /// An attempt has ended. Sent again after each reconnect until acknowledged.
+    Ended {
+        /// The report's number on this worker.
+        seq: u64,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// How.
+        end: Box<AttemptEnd>,
+    },
+    /// The worker lives: once a second.
+    Beat {
+        /// What its services wrote since the last beat: the newest line of each kind.
+        services: Vec<ServiceReport>,
+        /// Instances that have started since.
+        started: Vec<Uuid>,
+    },
+    /// An instance of a service has ended.
+    ServiceExited(ServiceExit),
+    /// An attempt of operator `service` wants these, rendered. Declaring the same again changes nothing.
+    DeclareServices {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What it wants.
+        services: Vec<ServiceSpec>,
+        /// SHA-256 in hex of each service's spec with the values of its passed environment, in the same order:
+        /// a changed value is a changed service.
+        hashes: Vec<String>,
+    },
+    /// An attempt needs something to render or run.
+    Fetch {
+        /// The question's number, repeated in the answer.
+        id: u64,
+        /// The attempt that asks; the leader answers only what that attempt may see.
+        attempt: Option<AttemptId>,
+        /// What it needs.
+        key: FetchKey,
+    },
+    /// An answer to ReadLog.
+    Log {
+        /// The question's number.
+        id: u64,
+        /// The bytes from the offset asked for; empty at the end.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+        /// The log's length now.
+        length: u64,
+        /// Whether nothing more will come.
+        ended: bool,
+    },
+}
+
+/// Who a worker is and what it still holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`crate::PROTOCOL_VERSION`] of the worker.
+    pub protocol: u16,
+    /// Its identity: a file in its log directory, not its process.
+    pub worker: Uuid,
+    /// The process: a new number each start, so that a restarted worker is told from a reconnected one.
+    pub incarnation: Uuid,
+    /// A name for people, such as `host:pid`.
+    pub name: String,
+    /// How many attempts it runs at once.
+    pub slots: u32,
+    /// The queues that it serves.
+    pub queues: BTreeSet<String>,
+    /// What it can do.
+    pub capabilities: BTreeSet<Capability>,
+    /// The attempts that it runs or whose end is not acknowledged.
+    pub attempts: BTreeSet<AttemptId>,
+    /// The instances of services that it runs.
+    pub services: BTreeSet<Uuid>,
+}
+
+/// Everything that a worker needs to run an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The execution's id, the fence of everything it does.
+    pub attempt: AttemptId,
+    /// The instance that it belongs to.
+    pub ti: TiKey,
+    /// The facts that its templates and its environment show.
+    pub context: TaskContext,
+    /// What to do.
+    pub operator: Operator,
+    /// The files of the DAG version that the operator may name: name to SHA-256 in hex.
+    pub files: BTreeMap<String, String>,
+    /// How long it may run, in seconds.
+    pub execution_timeout_secs: Option<f64>,
+    /// Whether what it returns becomes an XCom (Airflow's `do_xcom_push`, true unless said otherwise).
+    pub do_xcom_push: bool,
+}
+
+/// The facts of a task instance, with Airflow's names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskContext {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run_id: RunId,
+    /// The run's number.
+    pub run_key: RunKey,
+    /// The run's type.
+    pub run_type: RunType,
+    /// The task.
+    pub task_id: TaskId,
+    /// Task ids of the DAG and their numbers, for `xcom_pull(task_ids=…)`.
+    pub task_numbers: BTreeMap<TaskId, TaskIdx>,
+    /// Which instance of an expanded task.
+    pub map_index: MapIndex,
+    /// Which try.
+    pub try_number: TryNumber,
+    /// The last try that a failure may lead to.
+    pub max_tries: i16,
+    /// The date that the run stands for.
+    pub logical_date: Option<Timestamp>,
+    /// The data that the run covers.
+    pub data_interval: Option<(Timestamp, Timestamp)>,
+    /// The earliest start of the run.
+    pub run_after: Timestamp,
+    /// When the run started.
+    pub run_started_at: Timestamp,
+    /// The run's conf.
+    pub conf: serde_json::Map<String, serde_json::Value>,
+    /// The DAG's params with the conf over them.
+    pub params: serde_json::Map<String, serde_json::Value>,
+    /// The DAG's owner, tags and the like, for `dag.…` in templates.
+    pub dag_fields: serde_json::Map<String, serde_json::Value>,
+    /// The end of the previous successful run's data interval, and its start.
+    pub prev_success_interval: Option<(Timestamp, Timestamp)>,
+}
+
+/// What an attempt may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FetchKey {
+    /// A connection by its id.
+    Connection(String),
+    /// A variable by its key.
+    Variable(String),
+    /// XComs of the attempt's own run.
+    XCom {
+        /// Whose.
+        task: TaskIdx,
+        /// One instance; all of an expanded task, in order, when absent.
+        map_index: Option<MapIndex>,
+        /// Which key.
+        key: String,
+    },
+    /// A file of the DAG version by its SHA-256 in hex.
+    File(String),
+}
+
+/// The answer to a Fetch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// The question's number.
+    pub id: u64,
+    /// What was found.
+    pub item: FetchItem,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FetchItem {
+    /// Nothing of that name; the text says what was looked for and where.
+    Missing(String),
+    /// It could not be read now; the text says why. The attempt fails with it.
+    Unavailable(String),
+    /// A connection.
+    Connection(Box<ConnectionFields>),
+    /// A variable's text.
+    Variable(String),
+    /// Values in the order of their map index.
+    XCom(Vec<serde_json::Value>),
+    /// A file's bytes.
+    File(#[serde(with = "serde_bytes")] Vec<u8>),
+}
+
+/// A connection with Airflow's fields. Its password, and every value of `extra`, is masked wherever it shows.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionFields {
+    /// Its id.
+    pub conn_id: String,
+    /// Its type: `postgres`, `lake`, `http` …
+    pub conn_type: String,
+    /// Host name or address.
+    pub host: Option<String>,
+    /// Schema or database.
+    pub schema: Option<String>,
+    /// User.
+    pub login: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+    /// Port.
+    pub port: Option<i32>,
+    /// Further settings, JSON text.
+    pub extra: Option<String>,
+}
+
+impl std::fmt::Debug for ConnectionFields {
+    /// Shows everything but the secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConnectionFields")
+            .field("conn_id", &self.conn_id)
+            .field("conn_type", &self.conn_type)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything that a worker needs to run a service's instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStart {
+    /// The instance's id, its fence.
+    pub instance: Uuid,
+    /// The replica that it is.
+    pub key: ServiceKey,
+    /// What to run. `pass_env` is resolved on the worker at each start.
+    pub spec: ServiceSpec,
+}
+
+/// What an instance of a service wrote to its report descriptor, passed on as it is (see `model::service`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceReport {
+    /// Which instance.
+    pub instance: Uuid,
+    /// A JSON object with the tag `type`: progress, ready, completed or error.
+    pub line: serde_json::Value,
+}
+
+/// The end of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceExit {
+    /// Which instance.
+    pub instance: Uuid,
+    /// Its exit code, none when a signal ended it.
+    pub exit_code: Option<i32>,
+    /// One sentence: how it ended, with the last line of its error output.
+    pub reason: String,
+}
+
+/// How a replica stands, for the attempt that declared it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Which replica.
+    pub key: ServiceKey,
+    /// Its state.
+    pub state: ServiceState,
+    /// Rises whenever the service reports progress; the declaring attempt's patience starts again then.
+    pub progress: u64,
+    /// One sentence: `41,000 records, 1,200 behind`.
+    pub sentence: String,
+}

@@ -1,0 +1,137 @@
+//! What api processes ask the leader, beside the commands that go through the inbox: nothing here changes anything.
+
+use futures::future::BoxFuture;
+use model::{AttemptId, DagId, MapIndex, RunId, ServiceKey, TaskId};
+use serde::{Deserialize, Serialize};
+
+pub use crate::message::LogName;
+
+/// A question that only the leader can answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "query", rename_all = "snake_case")]
+pub enum Query {
+    /// Why a task instance does not run, or how it stands.
+    WhyTask {
+        /// The DAG.
+        dag_id: DagId,
+        /// The run.
+        run_id: RunId,
+        /// The task.
+        task_id: TaskId,
+        /// The instance.
+        map_index: MapIndex,
+    },
+    /// How a run stands, in one sentence, and why each of its unfinished tasks waits.
+    WhyRun {
+        /// The DAG.
+        dag_id: DagId,
+        /// The run.
+        run_id: RunId,
+    },
+    /// How a DAG stands: paused, when its next run comes, what holds it.
+    WhyDag {
+        /// The DAG.
+        dag_id: DagId,
+    },
+    /// A piece of a log.
+    ReadLog {
+        /// Whose.
+        log: LogName,
+        /// From this byte.
+        offset: u64,
+        /// At most so many bytes.
+        bytes_max: u32,
+    },
+    /// Leader, workers and slots, for the foot of every page.
+    Cluster,
+}
+
+/// The leader's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// One sentence.
+    Why {
+        /// The sentence.
+        sentence: String,
+        /// A sentence for each unfinished task instance, for WhyRun.
+        tasks: Vec<TaskWhy>,
+    },
+    /// A piece of a log.
+    Log(LogChunk),
+    /// How the cluster stands.
+    Cluster(ClusterView),
+    /// What was named does not exist, or its worker is gone: the text says which.
+    NotFound {
+        /// One sentence.
+        detail: String,
+    },
+}
+
+/// Why one task instance waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskWhy {
+    /// The task.
+    pub task_id: TaskId,
+    /// The instance.
+    pub map_index: MapIndex,
+    /// The sentence.
+    pub sentence: String,
+}
+
+/// A piece of a log, as stored: JSON lines `{"ts": …, "stream": "out|err|sys", "text": …}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogChunk {
+    /// The bytes from the offset asked for.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+    /// The log's length now.
+    pub length: u64,
+    /// Whether nothing more will come.
+    pub ended: bool,
+}
+
+/// How the cluster stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// The leader's name.
+    pub leader: String,
+    /// Its epoch.
+    pub epoch: i64,
+    /// Every known worker.
+    pub workers: Vec<WorkerView>,
+}
+
+/// A worker as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerView {
+    /// Its name.
+    pub name: String,
+    /// How many attempts it can run.
+    pub slots: u32,
+    /// How many it runs.
+    pub used: u32,
+    /// Whether it is connected and beats.
+    pub alive: bool,
+    /// The services that run on it.
+    pub services: Vec<ServiceKey>,
+    /// The attempts that run on it.
+    pub attempts: Vec<AttemptId>,
+}
+
+/// There is no leader to ask right now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no leader answers: {reason}")]
+pub struct NoLeader {
+    /// Why, in words for people.
+    pub reason: String,
+}
+
+/// The way to the leader: a channel in its own process, a connection from another.
+pub trait LeaderPort: Send + Sync {
+    /// Asks and waits for the answer, within the port's own time limit.
+    fn ask(&self, query: Query) -> BoxFuture<'_, Result<Reply, NoLeader>>;
+
+    /// Tells the leader that the inbox has something: a hint, never needed for correctness.
+    fn hint(&self);
+}

@@ -1,0 +1,162 @@
+//! A frame: the length of its body as a big-endian u32, then the body, a message in MessagePack with named fields.
+//!
+//! Fields that the reader does not know are ignored, so that one side may be newer. Ids and instants are text.
+
+use std::{io, sync::Arc};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// The longest body. The largest messages are all XComs of an expanded task and files of 1 MiB; a length beyond this
+/// is not one of ours.
+pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How much of an announced length is set aside before bytes have come: a lie costs no more than this.
+const BYTES_TRUSTED: usize = 64 * 1024;
+
+/// A frame could not be written or read. The connection is of no further use.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FrameError {
+    /// The stream failed.
+    #[error("the connection failed: {0}")]
+    Io(Arc<io::Error>),
+    /// The body is longer than [`FRAME_BYTES_MAX`].
+    #[error("a message of {bytes} bytes is over the limit of {FRAME_BYTES_MAX}")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The message has no form in MessagePack.
+    #[error("a message could not be written: {0}")]
+    Encode(String),
+    /// The body is no message of the expected kind.
+    #[error("a message could not be understood: {0}; leader and worker may be of versions that do not fit")]
+    Decode(String),
+}
+
+impl From<io::Error> for FrameError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
+/// Writes one frame; the caller flushes.
+///
+/// # Errors
+/// [`FrameError`] when the message is too large or the stream fails.
+pub async fn write_frame<W, M>(stream: &mut W, message: &M) -> Result<(), FrameError>
+where
+    W: AsyncWrite + Unpin,
+    M: Serialize,
+{
+    let body = encode(message)?;
+    let length = u32::try_from(body.len()).map_err(|_| FrameError::TooLarge { bytes: body.len() })?;
+    stream.write_all(&length.to_be_bytes()).await?;
+    stream.write_all(&body).await?;
+    Ok(())
+}
+
+/// Reads one frame; `None` when the stream ends before it begins.
+///
+/// # Errors
+/// [`FrameError`] when the length is over the limit, the stream ends inside, or the body is no such message.
+pub async fn read_frame<R, M>(stream: &mut R) -> Result<Option<M>, FrameError>
+where
+    R: AsyncRead + Unpin,
+    M: DeserializeOwned,
+{
+    let Some(length) = read_length(stream).await? else { return Ok(None) };
+    if length > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLarge { bytes: length });
+    }
+    let mut body = Vec::with_capacity(length.min(BYTES_TRUSTED));
+    let read = stream.take(length as u64).read_to_end(&mut body).await?;
+    if read < length {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    decode(&body).map(Some)
+}
+
+async fn read_length<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Option<usize>, FrameError> {
+    let mut bytes = [0; 4];
+    if stream.read(&mut bytes[..1]).await? == 0 {
+        return Ok(None);
+    }
+    stream.read_exact(&mut bytes[1..]).await?;
+    Ok(Some(u32::from_be_bytes(bytes) as usize))
+}
+
+fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, FrameError> {
+    let mut body = Vec::new();
+    let mut serializer = rmp_serde::Serializer::new(&mut body).with_struct_map().with_human_readable();
+    message.serialize(&mut serializer).map_err(|error| FrameError::Encode(error.to_string()))?;
+    if body.len() > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLarge { bytes: body.len() });
+    }
+    Ok(body)
+}
+
+fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, FrameError> {
+    let mut deserializer = rmp_serde::Deserializer::new(body).with_human_readable();
+    M::deserialize(&mut deserializer).map_err(|error| FrameError::Decode(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{AttemptEnd, AttemptId, EndKind, MapIndex, TaskIdx, XComValue};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{FetchItem, FetchKey, Fetched, FromWorker, ToWorker};
+
+    async fn through<M: Serialize + DeserializeOwned>(message: &M) -> M {
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, message).await.unwrap();
+        read_frame(&mut bytes.as_slice()).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_message_arrives_as_it_was_sent() {
+        let mut end = AttemptEnd::new(EndKind::Success, "");
+        end.xcoms.push(XComValue { key: "k".into(), value: serde_json::json!({"a": [1, -2.5, null, "x"], "big": i64::MAX}) });
+        let ended = FromWorker::Ended { seq: 7, attempt: AttemptId(Uuid::new_v4()), end: Box::new(end) };
+        assert_eq!(through(&ended).await, ended);
+        let key = FetchKey::XCom { task: TaskIdx(3), map_index: Some(MapIndex::UNMAPPED), key: "return_value".into() };
+        let fetch = FromWorker::Fetch { id: 1, attempt: Some(AttemptId(Uuid::new_v4())), key };
+        assert_eq!(through(&fetch).await, fetch);
+    }
+
+    #[tokio::test]
+    async fn bytes_are_carried_as_bytes() {
+        let fetched = ToWorker::Fetched(Fetched { id: 1, item: FetchItem::File(vec![0xff; 1000]) });
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &fetched).await.unwrap();
+        assert!(bytes.len() < 1100, "{} bytes for 1000", bytes.len());
+        assert_eq!(read_frame::<_, ToWorker>(&mut bytes.as_slice()).await.unwrap().unwrap(), fetched);
+    }
+
+    #[tokio::test]
+    async fn a_length_over_the_limit_is_refused_before_anything_is_read() {
+        let lie = u32::MAX.to_be_bytes();
+        let error = read_frame::<_, ToWorker>(&mut lie.as_slice()).await.unwrap_err();
+        assert!(matches!(error, FrameError::TooLarge { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_breaks_off_is_an_error_and_an_end_between_frames_is_not() {
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &ToWorker::Ack { seq: 1 }).await.unwrap();
+        let cut = &bytes[..bytes.len() - 1];
+        assert!(matches!(read_frame::<_, ToWorker>(&mut &*cut).await, Err(FrameError::Io(_))));
+        assert!(read_frame::<_, ToWorker>(&mut [].as_slice()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_field_of_a_newer_version_is_ignored() {
+        let newer = serde_json::json!({"type": "ack", "seq": 4, "weather": "fine"});
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &newer).await.unwrap();
+        let read: ToWorker = read_frame(&mut bytes.as_slice()).await.unwrap().unwrap();
+        assert_eq!(read, ToWorker::Ack { seq: 4 });
+    }
+}

@@ -1,0 +1,233 @@
+//! What people and clients ask of the leader. A command waits in the inbox as JSON until a turn has applied it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DagId, DagRunState, MapIndex, RunId, RunType, TaskId, TaskState, Timestamp, TriggeredBy};
+
+/// A request to change something, decided by the leader.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Start a run.
+    TriggerDagRun(TriggerDagRun),
+    /// Let a DAG's runs begin, or hold them back.
+    PauseDag {
+        /// The DAG.
+        dag_id: DagId,
+        /// The wish.
+        to: Paused,
+    },
+    /// Run task instances again.
+    ClearTaskInstances(ClearTaskInstances),
+    /// Set task instances to a final state.
+    MarkTaskInstances(MarkTaskInstances),
+    /// Set a run to a state: success and failed end it, queued lets it be scheduled again.
+    MarkDagRun {
+        /// The DAG.
+        dag_id: DagId,
+        /// The run.
+        run_id: RunId,
+        /// The wish; `running` is refused.
+        state: DagRunState,
+    },
+    /// Create a pool or change its slots.
+    SetPool(Pool),
+    /// Remove a pool.
+    DeletePool {
+        /// Its name.
+        name: String,
+    },
+    /// Start, restart or stop services.
+    ControlService {
+        /// The DAG that declares it.
+        dag_id: DagId,
+        /// The service's name.
+        name: String,
+        /// The wish.
+        action: ServiceAction,
+    },
+}
+
+/// Whether a DAG is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Paused {
+    /// Nothing new starts.
+    Paused,
+    /// Its schedule and its runs go on.
+    Active,
+}
+
+/// A request for a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TriggerDagRun {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run's id; made from its type and `run_after` when absent.
+    pub run_id: Option<RunId>,
+    /// The date that it stands for; none is allowed.
+    pub logical_date: Option<Timestamp>,
+    /// The data that it covers, start and end; from the timetable when absent.
+    pub data_interval: Option<(Timestamp, Timestamp)>,
+    /// The earliest start; now when absent.
+    pub run_after: Option<Timestamp>,
+    /// Values for the DAG's params, already checked against their schema.
+    pub conf: serde_json::Map<String, serde_json::Value>,
+    /// A remark of the person who asked.
+    pub note: Option<String>,
+    /// What kind of run it becomes.
+    pub run_type: RunType,
+    /// Through which door it came.
+    pub triggered_by: TriggeredBy,
+}
+
+/// Which of a task's instances are meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSelector {
+    /// The task.
+    pub task_id: TaskId,
+    /// One instance of an expanded task; all when absent.
+    pub map_index: Option<MapIndex>,
+}
+
+/// Which relatives of the chosen tasks are meant, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relatives {
+    /// Everything before them.
+    #[serde(default)]
+    pub upstream: bool,
+    /// Everything after them.
+    #[serde(default)]
+    pub downstream: bool,
+}
+
+/// Which states a clear is limited to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClearOnly {
+    /// Any state.
+    #[default]
+    All,
+    /// Failed and upstream_failed.
+    Failed,
+    /// Running ones.
+    Running,
+}
+
+/// A request to run task instances again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClearTaskInstances {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run_id: RunId,
+    /// The tasks; all of the run when empty.
+    pub tasks: Vec<TaskSelector>,
+    /// Their relatives.
+    #[serde(default)]
+    pub relatives: Relatives,
+    /// The states it is limited to.
+    #[serde(default)]
+    pub only: ClearOnly,
+    /// Whether it is only to be told what would be cleared.
+    #[serde(default)]
+    pub effect: ClearEffect,
+    /// Which version of the DAG the run goes on with.
+    #[serde(default)]
+    pub version: ClearVersion,
+}
+
+/// Whether a clear is carried out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClearEffect {
+    /// Do it.
+    #[default]
+    Apply,
+    /// Say what would be done.
+    DryRun,
+}
+
+/// Which version of the DAG a cleared run goes on with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClearVersion {
+    /// The one it was made with.
+    #[default]
+    Own,
+    /// The newest.
+    Latest,
+}
+
+/// A request to set task instances to a final state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MarkTaskInstances {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run_id: RunId,
+    /// The tasks.
+    pub tasks: Vec<TaskSelector>,
+    /// Their relatives.
+    #[serde(default)]
+    pub relatives: Relatives,
+    /// The state: success, failed or skipped.
+    pub state: TaskState,
+}
+
+/// A pool: a limit that tasks of many DAGs share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// How many slots it has; none for no limit (Airflow writes -1).
+    pub slots: Option<u32>,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// Whether deferred tasks hold their slots.
+    #[serde(default)]
+    pub include_deferred: bool,
+}
+
+impl Pool {
+    /// The pool of every task that names none.
+    pub const DEFAULT: &'static str = "default_pool";
+    /// Airflow's size of it.
+    pub const DEFAULT_SLOTS: u32 = 128;
+}
+
+/// What is wanted of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceAction {
+    /// Run it again after a stop.
+    Start,
+    /// Stop it and start it.
+    Restart,
+    /// Stop it and keep it stopped until it is started.
+    Stop,
+}
+
+/// How the leader answered a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerStatus {
+    /// Done.
+    Done,
+    /// What it names does not exist.
+    NotFound,
+    /// It contradicts what is there.
+    Conflict,
+    /// It makes no sense; the body says why.
+    Invalid,
+}
+
+/// The leader's answer to a command: `{"detail": "…"}` unless [`AnswerStatus::Done`], whose body each command documents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// How it went.
+    pub status: AnswerStatus,
+    /// For a triggered run `{"run_key": …, "run_id": …}`; for a clear `{"task_instances": [{"task_id", "map_index"}]}`; else `{}`.
+    pub body: serde_json::Value,
+}

@@ -1,0 +1,39 @@
+//! The words of Windlass as types: ids, states, events and the transitions between states.
+//!
+//! Plain values only: nothing here does I/O, reads a clock or draws a random number. The names are Airflow's.
+
+mod codes;
+pub mod command;
+pub mod ids;
+pub mod operator;
+pub mod outcome;
+pub mod rule;
+pub mod run;
+pub mod service;
+pub mod task;
+
+pub use codes::UnknownCode;
+pub use command::{Answer, AnswerStatus, Command, Pool};
+pub use ids::{
+    AttemptId, CommandId, DagId, DagVersionId, Epoch, InvalidId, MapIndex, RunId, RunKey, TaskId, TaskIdx, TiKey,
+    TryNumber, TurnNumber, WorkerId,
+};
+pub use operator::{Capability, Operator};
+pub use outcome::{AttemptEnd, EndKind, XComValue};
+pub use rule::{TriggerRule, WeightRule};
+pub use run::{DagRunEvent, DagRunState, RunType, TriggeredBy};
+pub use service::{ServiceEvent, ServiceKey, ServiceState};
+pub use task::{TaskEvent, TaskState};
+
+/// An instant, always UTC. PostgreSQL keeps microseconds, so everything that is stored is cut to them.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;
+
+/// A state was asked to change in a way that its lifecycle does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no transition from {from} by {event}")]
+pub struct IllegalTransition {
+    /// The state that was left alone.
+    pub from: &'static str,
+    /// The event that does not fit it.
+    pub event: &'static str,
+}

@@ -1,0 +1,257 @@
+//! What a task does: the operators' own keys, shared by the DAG format and the executors.
+//!
+//! Texts are Jinja templates unless said otherwise; they are rendered in the worker and nowhere else.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// An operator with its keys. The tag is the operator's short name, as in YAML.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "operator", rename_all = "snake_case")]
+pub enum Operator {
+    /// Does nothing; the engine ends it without a worker, as Airflow does with EmptyOperator.
+    Empty,
+    /// Runs a bash command.
+    Bash(Bash),
+    /// Runs Python code as a process.
+    Python(Python),
+    /// Runs SQL statements.
+    Sql(Sql),
+    /// Runs SQL queries that must return no row.
+    SqlCheck(Sql),
+    /// Declares services and waits until they are ready.
+    Service(ServiceTask),
+    /// Chooses which of the tasks after it run.
+    Branch(Branch),
+    /// Skips what is after it unless a condition holds.
+    ShortCircuit(ShortCircuit),
+}
+
+impl Operator {
+    /// The operator's short name, as in YAML.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Bash(_) => "bash",
+            Self::Python(_) => "python",
+            Self::Sql(_) => "sql",
+            Self::SqlCheck(_) => "sql_check",
+            Self::Service(_) => "service",
+            Self::Branch(_) => "branch",
+            Self::ShortCircuit(_) => "short_circuit",
+        }
+    }
+
+    /// What a worker must be able to do to run it.
+    #[must_use]
+    pub const fn capability(&self) -> Capability {
+        match self {
+            Self::Bash(_) | Self::Python(_) => Capability::Process,
+            Self::Empty
+            | Self::Sql(_)
+            | Self::SqlCheck(_)
+            | Self::Service(_)
+            | Self::Branch(_)
+            | Self::ShortCircuit(_) => Capability::Light,
+        }
+    }
+}
+
+/// What a worker can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// Templates, network clients, waits.
+    Light,
+    /// Child processes.
+    Process,
+    /// Containers.
+    Docker,
+    /// The directory of a `file://` warehouse.
+    LakeLocal,
+}
+
+/// Keys of `bash`, as Airflow's BashOperator has them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bash {
+    /// The command, run by `bash -c`.
+    pub bash_command: String,
+    /// Variables of its environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Patterns (`STOCK_*`) of the worker's own variables that it may see.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+    /// Whether `env` adds to the standard environment; otherwise it replaces it.
+    #[serde(default)]
+    pub append_env: bool,
+    /// Its working directory; a fresh one for each attempt when absent.
+    #[serde(default)]
+    pub cwd: Option<String>,
+    /// Exit codes that mean: skipped.
+    #[serde(default = "skip_on_99")]
+    pub skip_on_exit_code: Vec<i32>,
+}
+
+fn skip_on_99() -> Vec<i32> {
+    vec![99]
+}
+
+/// Keys of `python`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Python {
+    /// The code: a file of the DAG version, or the text itself.
+    pub source: PythonSource,
+    /// Its arguments, `sys.argv[1:]`.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Variables of its environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Patterns of the worker's own variables that it may see.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+    /// The interpreter; `python3` of the worker when absent.
+    #[serde(default)]
+    pub python_bin: Option<String>,
+}
+
+/// Where Python code comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PythonSource {
+    /// A file below the DAG folder, not a template.
+    Script(String),
+    /// Code in the DAG file, not a template either.
+    Inline(String),
+}
+
+/// Keys of `sql` and `sql_check`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sql {
+    /// The connection to run on.
+    pub conn_id: String,
+    /// What to run, in order.
+    pub sql: Vec<SqlSource>,
+    /// Bound parameters (`:name` in the text).
+    #[serde(default)]
+    pub parameters: BTreeMap<String, serde_json::Value>,
+    /// Whether the rows of the last statement become the task's XCom.
+    #[serde(default)]
+    pub output: SqlOutput,
+}
+
+/// One piece of SQL.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SqlSource {
+    /// A file of the DAG version; its text is a template.
+    File(String),
+    /// Text in the DAG file; a template.
+    Text(String),
+}
+
+/// What becomes of the last statement's rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SqlOutput {
+    /// Nothing; they are counted in the log.
+    #[default]
+    None,
+    /// They are pushed as a list of objects.
+    Rows,
+}
+
+/// Keys of `service`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceTask {
+    /// The services that must be there.
+    pub services: Vec<ServiceSpec>,
+    /// How long they may make no progress before the task gives up, in seconds.
+    #[serde(default = "two_minutes")]
+    pub ready_timeout_secs: f64,
+}
+
+fn two_minutes() -> f64 {
+    120.0
+}
+
+/// One declared service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// Its name, unique in the DAG.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// How many of it run.
+    #[serde(default = "one")]
+    pub replicas: i32,
+    /// Variables of its environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Patterns of the worker's own variables that it may see.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+    /// When it counts as ready.
+    #[serde(default)]
+    pub ready_when: ReadyWhen,
+    /// How long it may take to stop before it is killed, in seconds.
+    #[serde(default = "ten")]
+    pub stop_timeout_secs: f64,
+}
+
+fn one() -> i32 {
+    1
+}
+
+fn ten() -> f64 {
+    10.0
+}
+
+/// When a service counts as ready.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadyWhen {
+    /// Its process has started and says so, or has completed.
+    #[default]
+    Started,
+    /// It says that it has caught up: a finite source up to its end, an endless one at its first commit.
+    CaughtUp,
+    /// A number that it reports has reached a value.
+    Metric {
+        /// The number's name in its reports.
+        name: String,
+        /// The least value that counts.
+        at_least: f64,
+    },
+}
+
+/// Keys of `branch`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Branch {
+    /// A template that gives a task or group id, or a list of them.
+    pub follow: String,
+}
+
+/// Keys of `short_circuit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShortCircuit {
+    /// A template that is true or not.
+    pub condition: String,
+    /// Whether everything after it is skipped, or only what is directly after it.
+    #[serde(default)]
+    pub reach: SkipReach,
+}
+
+/// How far a short circuit skips (Airflow's `ignore_downstream_trigger_rules`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipReach {
+    /// All tasks after it, whatever their rules say.
+    #[default]
+    AllDownstream,
+    /// The tasks directly after it; rules decide about the rest.
+    DirectDownstream,
+}

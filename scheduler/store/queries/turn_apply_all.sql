@@ -1,0 +1,138 @@
+-- Stores a turn with everything that a turn can have, or nothing: still one statement and one round trip.
+-- $1..$25 are those of turn_apply.sql. The others are JSON arrays of objects named like the columns, except
+-- $27, $36 and $38, which are arrays.
+-- Runs are made unless they exist. A timer's run that is there already is left out, with its instances; beside a command,
+-- whose answer would be wrong, that is refused.
+WITH fence AS (
+    UPDATE leader SET turn = turn + 1, turn_at = $2 WHERE epoch = $1 RETURNING turn
+), new_run AS (
+    INSERT INTO dag_run
+        (id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, interval_end,
+         run_after, queued_at, started_at, ended_at, conf, note, clear_number)
+    SELECT r.id, r.dag_id, r.run_id, r.run_type, r.triggered_by, r.version_id, r.state, r.logical_date, r.interval_start,
+           r.interval_end, r.run_after, r.queued_at, r.started_at, r.ended_at, r.conf::json, r.note, r.clear_number
+    FROM json_to_recordset($26::text::json)
+         AS r (id bigint, dag_id text, run_id text, run_type smallint, triggered_by smallint, version_id bigint,
+               state smallint, logical_date timestamptz, interval_start timestamptz, interval_end timestamptz,
+               run_after timestamptz, queued_at timestamptz, started_at timestamptz, ended_at timestamptz, conf text,
+               note text, clear_number int), fence
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), existing AS ( -- $27: the keys of the new runs
+    SELECT k.id FROM unnest($27::bigint[]) AS k (id) WHERE k.id NOT IN (SELECT id FROM new_run)
+), run AS (
+    UPDATE dag_run AS d
+    SET version_id = r.version_id, state = r.state, queued_at = r.queued_at, started_at = r.started_at,
+        ended_at = r.ended_at, note = r.note, clear_number = r.clear_number,
+        has_leftovers = d.has_leftovers OR d.id = ANY ($38::bigint[])
+    FROM json_to_recordset($28::text::json)
+         AS r (id bigint, expected smallint, version_id bigint, state smallint, queued_at timestamptz,
+               started_at timestamptz, ended_at timestamptz, note text, clear_number int), fence
+    WHERE d.id = r.id AND d.state = r.expected
+    RETURNING 1
+), leftover AS ( -- $38: runs with an attempt that outlives its state; one that changes anyway is flagged above
+    UPDATE dag_run AS d SET has_leftovers = true
+    FROM unnest($38::bigint[]) AS l (id), fence
+    WHERE d.id = l.id AND NOT d.has_leftovers
+      AND d.id NOT IN (SELECT r.id FROM json_to_recordset($28::text::json) AS r (id bigint))
+), made AS (
+    INSERT INTO task_instance
+        (run_id, task_idx, map_index, try_number, state, attempt, live, worker_id, queued_at, started_at, ended_at)
+    SELECT n.*
+    FROM unnest($3::bigint[], $4::int[], $5::int[], $6::smallint[], $7::smallint[], $8::uuid[], $9::boolean[], $10::int[],
+                $11::timestamptz[], $12::timestamptz[], $13::timestamptz[])
+         AS n (run_id, task_idx, map_index, try_number, state, attempt, live, worker_id, queued_at, started_at, ended_at),
+         fence
+    WHERE n.run_id NOT IN (SELECT id FROM existing)
+    RETURNING 1
+), changed AS (
+    UPDATE task_instance AS ti
+    SET try_number = c.try_number, state = c.next, attempt = c.attempt, live = c.live, worker_id = c.worker_id,
+        queued_at = c.queued_at, started_at = c.started_at, ended_at = c.ended_at
+    FROM unnest($14::bigint[], $15::int[], $16::int[], $17::smallint[], $18::smallint[], $19::smallint[], $20::uuid[],
+                $21::boolean[], $22::int[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[])
+         AS c (run_id, task_idx, map_index, expected, try_number, next, attempt, live, worker_id, queued_at, started_at, ended_at),
+         fence
+    WHERE (ti.run_id, ti.task_idx, ti.map_index) = (c.run_id, c.task_idx, c.map_index) AND ti.state = c.expected
+    RETURNING 1
+), extra AS (
+    INSERT INTO task_instance_extra AS x
+        (run_id, task_idx, map_index, max_tries, infrastructure_losses, wake_at, exit_code, reason, note, skips)
+    SELECT e.run_id, e.task_idx, e.map_index, e.max_tries, e.infrastructure_losses, e.wake_at, e.exit_code, e.reason, e.note,
+           e.skips
+    FROM json_to_recordset($29::text::json)
+         AS e (run_id bigint, task_idx int, map_index int, max_tries smallint, infrastructure_losses smallint,
+               wake_at timestamptz, exit_code int, reason text, note text, skips int[]), fence
+    WHERE e.run_id NOT IN (SELECT id FROM existing)
+    ON CONFLICT (run_id, task_idx, map_index) DO UPDATE
+    SET max_tries = excluded.max_tries, infrastructure_losses = excluded.infrastructure_losses,
+        wake_at = excluded.wake_at, exit_code = excluded.exit_code, reason = excluded.reason, note = excluded.note,
+        skips = excluded.skips
+), try AS (
+    INSERT INTO task_try
+        (run_id, task_idx, map_index, try_number, state, attempt, worker_id, queued_at, started_at, ended_at, reason, exit_code)
+    SELECT t.*
+    FROM json_to_recordset($30::text::json)
+         AS t (run_id bigint, task_idx int, map_index int, try_number smallint, state smallint, attempt uuid, worker_id int,
+               queued_at timestamptz, started_at timestamptz, ended_at timestamptz, reason text, exit_code int), fence
+), new_xcom AS (
+    SELECT v.run_id, v.task_idx, v.map_index, v.key, v.value::json AS value
+    FROM json_to_recordset($31::text::json)
+         AS v (run_id bigint, task_idx int, map_index int, key text, value text), fence
+), xcom_gone AS (
+    DELETE FROM xcom AS x
+    USING json_to_recordset($32::text::json) AS g (run_id bigint, task_idx int, map_index int), fence
+    WHERE (x.run_id, x.task_idx, x.map_index) = (g.run_id, g.task_idx, g.map_index)
+      AND NOT EXISTS (SELECT FROM new_xcom AS v
+                      WHERE (v.run_id, v.task_idx, v.map_index, v.key) = (x.run_id, x.task_idx, x.map_index, x.key))
+), xcom_left AS (
+    INSERT INTO xcom (run_id, task_idx, map_index, key, value)
+    SELECT v.run_id, v.task_idx, v.map_index, v.key, v.value FROM new_xcom AS v
+    ON CONFLICT (run_id, task_idx, map_index, key) DO UPDATE SET value = excluded.value
+), failure AS (
+    INSERT INTO task_failure (run_id, task_idx, map_index, try_number, failed_at, reason)
+    SELECT f.*
+    FROM json_to_recordset($33::text::json)
+         AS f (run_id bigint, task_idx int, map_index int, try_number smallint, failed_at timestamptz, reason text), fence
+), changed_dag AS (
+    UPDATE dag AS d
+    SET is_paused = c.is_paused, is_stale = c.is_stale, next_logical_date = c.next_logical_date,
+        next_interval_start = c.next_interval_start, next_interval_end = c.next_interval_end,
+        next_run_after = c.next_run_after, last_interval_start = c.last_interval_start,
+        last_interval_end = c.last_interval_end, failed_in_a_row = c.failed_in_a_row
+    FROM json_to_recordset($34::text::json)
+         AS c (dag_id text, is_paused boolean, is_stale boolean, next_logical_date timestamptz,
+               next_interval_start timestamptz, next_interval_end timestamptz, next_run_after timestamptz,
+               last_interval_start timestamptz, last_interval_end timestamptz, failed_in_a_row int), fence
+    WHERE d.dag_id = c.dag_id
+), pool_set AS (
+    INSERT INTO pool (name, slots, description, include_deferred)
+    SELECT p.*
+    FROM json_to_recordset($35::text::json) AS p (name text, slots int, description text, include_deferred boolean), fence
+    ON CONFLICT (name) DO UPDATE
+    SET slots = excluded.slots, description = excluded.description, include_deferred = excluded.include_deferred
+), pool_gone AS ( -- $36: names
+    DELETE FROM pool AS p USING unnest($36::text[]) AS g (name), fence WHERE p.name = g.name
+), answer AS (
+    SELECT a.command_id, a.status, a.body::json AS body
+    FROM json_to_recordset($37::text::json) AS a (command_id bigint, status text, body text), fence
+), taken AS (
+    DELETE FROM inbox AS i USING answer AS a WHERE i.id = a.command_id RETURNING 1
+), answered AS (
+    INSERT INTO inbox_answer (command_id, status, body) SELECT a.command_id, a.status, a.body FROM answer AS a
+)
+SELECT CASE
+    WHEN NOT EXISTS (SELECT FROM fence) THEN refuse('deposed')
+    WHEN EXISTS (SELECT FROM existing) AND EXISTS (SELECT FROM answer) THEN refuse('diverged: a run exists already')
+    WHEN (SELECT count(*) FROM run) <> json_array_length($28::text::json)
+        THEN refuse('diverged: a run is not in the state that it was believed to be in')
+    WHEN (SELECT count(*) FROM made)
+         <> (SELECT count(*) FROM unnest($3::bigint[]) AS n (run_id) WHERE n.run_id NOT IN (SELECT id FROM existing))
+        THEN refuse('diverged: an instance exists already')
+    WHEN (SELECT count(*) FROM changed) <> cardinality($14::bigint[])
+        THEN refuse('diverged: an instance is not in the state that it was believed to be in')
+    WHEN (SELECT count(*) FROM taken) <> (SELECT count(*) FROM answer)
+        THEN refuse('diverged: a command was withdrawn by its sender')
+    ELSE (SELECT turn FROM fence)
+END AS "turn!",
+ARRAY(SELECT id FROM existing) AS "existing!"

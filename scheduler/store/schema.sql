@@ -1,0 +1,340 @@
+-- What the migrations make, for reading. A test holds the two against each other.
+-- Everything that Windlass keeps. Run keys, task numbers and states mean the same for ever: they are never reused.
+
+-- Raises inside a query: the last SELECT of a turn refuses with it, and nothing of the turn stays.
+CREATE FUNCTION refuse(why text) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%', why USING ERRCODE = 'WL001';
+END
+$$;
+
+-- Who leads. Its one row is the only authority. The epoch is the key, so that a fence of a rare write (FOR KEY SHARE)
+-- holds back a takeover and nothing else. The backend is stored for the next leader, who terminates it.
+CREATE TABLE leader (
+    epoch bigint PRIMARY KEY,
+    turn bigint NOT NULL,
+    turn_at timestamptz NOT NULL,
+    holder text NOT NULL,
+    endpoint text NOT NULL,
+    backend_pid int,
+    backend_start timestamptz,
+    took_over_at timestamptz NOT NULL,
+    format int NOT NULL,
+    only_one boolean NOT NULL DEFAULT true UNIQUE CHECK (only_one)
+) WITH (fillfactor = 10);
+INSERT INTO leader (epoch, turn, turn_at, holder, endpoint, took_over_at, format)
+VALUES (0, 0, '-infinity', '', '', now(), 1);
+
+-- Raised each second by the leader. Apart from `leader`, so that it never waits for a turn.
+CREATE TABLE leader_lease (
+    seq bigint NOT NULL,
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one)
+) WITH (fillfactor = 10);
+INSERT INTO leader_lease (seq) VALUES (0);
+
+-- Commands on their way to the leader. A row is deleted by the turn that applies it.
+CREATE TABLE inbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    command json NOT NULL,
+    sent_by text NOT NULL,
+    sent_at timestamptz NOT NULL DEFAULT now(),
+    deliveries smallint NOT NULL DEFAULT 0,
+    dead_because text
+);
+
+-- Answers to commands, kept for a minute.
+CREATE TABLE inbox_answer (
+    command_id bigint PRIMARY KEY,
+    status text NOT NULL,
+    body json NOT NULL,
+    answered_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE audit_log (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT now(),
+    who text NOT NULL,
+    action text NOT NULL,
+    dag_id text,
+    run_id text,
+    details json NOT NULL
+);
+CREATE INDEX audit_log_by_dag ON audit_log (dag_id, at);
+
+CREATE TABLE dag (
+    dag_id text PRIMARY KEY,
+    current_version bigint NOT NULL,
+    fileloc text NOT NULL,
+    description text,
+    tags text[] NOT NULL DEFAULT '{}',
+    owners text[] NOT NULL DEFAULT '{}',
+    is_paused boolean NOT NULL,
+    is_stale boolean NOT NULL DEFAULT false,
+    next_logical_date timestamptz,
+    next_interval_start timestamptz,
+    next_interval_end timestamptz,
+    next_run_after timestamptz,
+    last_interval_start timestamptz,
+    last_interval_end timestamptz,
+    failed_in_a_row int NOT NULL DEFAULT 0,
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    last_parsed_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- One parsed form of a DAG. `compiled` is json, not jsonb: it keeps the order of keys and takes any text.
+CREATE TABLE dag_version (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    dag_id text NOT NULL,
+    number int NOT NULL,
+    content_hash text NOT NULL,
+    canonical_yaml text NOT NULL,
+    compiled json NOT NULL,
+    fileloc text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (dag_id, content_hash),
+    UNIQUE (dag_id, number)
+);
+
+-- The number of each task that a DAG has, or once had.
+CREATE TABLE dag_task (
+    dag_id text NOT NULL,
+    task_id text NOT NULL,
+    task_idx int NOT NULL,
+    PRIMARY KEY (dag_id, task_id),
+    UNIQUE (dag_id, task_idx)
+);
+
+-- Files of DAG versions by the SHA-256 of their bytes.
+CREATE TABLE blob (
+    sha256 bytea PRIMARY KEY,
+    bytes bytea NOT NULL
+);
+
+-- The leader takes keys in batches, so that a turn needs no answer before it names its runs.
+CREATE SEQUENCE run_key AS bigint INCREMENT BY 1000;
+
+-- No foreign keys here or below: one writer keeps them consistent, and each would cost a row lock an insert.
+CREATE TABLE dag_run (
+    id bigint PRIMARY KEY,
+    dag_id text NOT NULL,
+    run_id text NOT NULL,
+    run_type smallint NOT NULL,
+    triggered_by smallint NOT NULL,
+    version_id bigint NOT NULL,
+    state smallint NOT NULL,
+    logical_date timestamptz,
+    interval_start timestamptz,
+    interval_end timestamptz,
+    run_after timestamptz NOT NULL,
+    queued_at timestamptz NOT NULL,
+    started_at timestamptz,
+    ended_at timestamptz,
+    conf json NOT NULL,
+    note text,
+    clear_number int NOT NULL DEFAULT 0,
+    has_leftovers boolean NOT NULL DEFAULT false,
+    UNIQUE (dag_id, run_id),
+    UNIQUE (dag_id, logical_date)
+);
+-- What a new leader loads: runs that have not ended (states 0 and 1), and those with an attempt that outlived its state.
+CREATE INDEX dag_run_to_load ON dag_run (id) WHERE state IN (0, 1) OR has_leftovers;
+CREATE INDEX dag_run_by_date ON dag_run (dag_id, run_after);
+
+-- The hot table: one INSERT and one HOT UPDATE an instance. No other index, ever, and none on a column that a turn updates.
+CREATE TABLE task_instance (
+    run_id bigint NOT NULL,
+    task_idx int NOT NULL,
+    map_index int NOT NULL,
+    try_number smallint NOT NULL,
+    state smallint NOT NULL,
+    attempt uuid,
+    live boolean NOT NULL,
+    worker_id int,
+    queued_at timestamptz,
+    started_at timestamptz,
+    ended_at timestamptz,
+    PRIMARY KEY (run_id, task_idx, map_index)
+) WITH (fillfactor = 50);
+
+-- What is seldom not the default.
+CREATE TABLE task_instance_extra (
+    run_id bigint NOT NULL,
+    task_idx int NOT NULL,
+    map_index int NOT NULL,
+    max_tries smallint,
+    infrastructure_losses smallint NOT NULL DEFAULT 0,
+    wake_at timestamptz,
+    exit_code int,
+    reason text,
+    note text,
+    skips int[],
+    map_length int,
+    PRIMARY KEY (run_id, task_idx, map_index)
+);
+
+-- Tries that were superseded. Not unique by number: a try whose worker was lost is repeated under its number.
+CREATE TABLE task_try (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id bigint NOT NULL,
+    task_idx int NOT NULL,
+    map_index int NOT NULL,
+    try_number smallint NOT NULL,
+    state smallint NOT NULL,
+    attempt uuid,
+    worker_id int,
+    queued_at timestamptz,
+    started_at timestamptz,
+    ended_at timestamptz,
+    reason text,
+    exit_code int
+);
+CREATE INDEX task_try_by_instance ON task_try (run_id, task_idx, map_index, try_number);
+
+-- Insert-only, for searches across runs.
+CREATE TABLE task_failure (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id bigint NOT NULL,
+    task_idx int NOT NULL,
+    map_index int NOT NULL,
+    try_number smallint NOT NULL,
+    failed_at timestamptz NOT NULL,
+    reason text NOT NULL
+);
+CREATE INDEX task_failure_by_date ON task_failure (failed_at);
+
+CREATE TABLE xcom (
+    run_id bigint NOT NULL,
+    task_idx int NOT NULL,
+    map_index int NOT NULL,
+    key text NOT NULL,
+    value json NOT NULL,
+    PRIMARY KEY (run_id, task_idx, map_index, key)
+);
+
+-- No slots means no limit.
+CREATE TABLE pool (
+    name text PRIMARY KEY,
+    slots int,
+    description text NOT NULL DEFAULT '',
+    include_deferred boolean NOT NULL DEFAULT false
+);
+INSERT INTO pool (name, slots, description) VALUES ('default_pool', 128, 'Default pool');
+
+-- Values are sealed with a key that is not in the database.
+CREATE TABLE variable (
+    key text PRIMARY KEY,
+    value_sealed bytea NOT NULL,
+    description text
+);
+
+CREATE TABLE connection (
+    conn_id text PRIMARY KEY,
+    conn_type text NOT NULL,
+    host text,
+    schema text,
+    login text,
+    port int,
+    password_sealed bytea,
+    extra_sealed bytea,
+    description text
+);
+
+CREATE TABLE asset (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    uri text
+);
+
+CREATE TABLE asset_event (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    asset_id bigint NOT NULL,
+    at timestamptz NOT NULL,
+    run_id bigint,
+    task_idx int,
+    map_index int,
+    extra json
+);
+CREATE INDEX asset_event_by_asset ON asset_event (asset_id, at);
+
+CREATE TABLE backfill (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    dag_id text NOT NULL,
+    from_date timestamptz NOT NULL,
+    to_date timestamptz NOT NULL,
+    max_active_runs int NOT NULL,
+    conf json NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    completed_at timestamptz
+);
+
+-- Desired state and news of each replica of each service.
+CREATE TABLE service (
+    dag_id text NOT NULL,
+    name text NOT NULL,
+    replica int NOT NULL,
+    spec json NOT NULL,
+    spec_hash text NOT NULL,
+    is_wanted boolean NOT NULL,
+    state smallint NOT NULL,
+    instance uuid,
+    worker_id int,
+    deaths int NOT NULL,
+    restarts int NOT NULL,
+    not_before timestamptz,
+    started_at timestamptz,
+    changed_at timestamptz NOT NULL,
+    progress json NOT NULL,
+    progress_seq bigint NOT NULL,
+    progress_stored_at timestamptz,
+    last_error text,
+    PRIMARY KEY (dag_id, name, replica)
+);
+
+CREATE TABLE worker (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    identity uuid NOT NULL UNIQUE,
+    name text NOT NULL,
+    slots int NOT NULL,
+    queues text[] NOT NULL,
+    capabilities text[] NOT NULL,
+    joined_at timestamptz NOT NULL DEFAULT now(),
+    lost_at timestamptz
+);
+
+-- What is still to be told to the world: callbacks, lineage.
+CREATE TABLE outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text NOT NULL,
+    body json NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE user_account (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    username text NOT NULL UNIQUE,
+    password_hash text NOT NULL,
+    role smallint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Issued tokens by their `jti`; a row that is gone or revoked makes its token void.
+CREATE TABLE token (
+    jti uuid PRIMARY KEY,
+    user_id bigint NOT NULL REFERENCES user_account ON DELETE CASCADE,
+    issued_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    revoked_at timestamptz
+);
+CREATE INDEX token_by_expiry ON token (expires_at);
+
+CREATE TABLE import_error (
+    file text NOT NULL,
+    position int NOT NULL,
+    message text NOT NULL,
+    line int,
+    col int,
+    field text,
+    suggestion text,
+    found_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (file, position)
+);

@@ -1,0 +1,138 @@
+//! Ways to PostgreSQL: the pool for everyone, and the leader's own pinned connection.
+//!
+//! A server older than 14 and a transaction pooler are refused at the start, not found out by a lost lock later.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::error::{Doing, StoreError};
+
+/// Enough for pages and commands of one process; PostgreSQL allows 100 in all.
+const POOL_CONNECTIONS_MAX: u32 = 12;
+/// How long a caller waits for a free connection before it hears that there is none.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The oldest server that has what the queries use, as `server_version_num`.
+const SERVER_VERSION_MIN: i32 = 140_000;
+
+/// Settings of every connection. A server that lost its client, or a client that sleeps in a transaction, must not
+/// hold a lock for longer than a takeover may take.
+const SESSION: [(&str, &str); 4] = [
+    ("timezone", "UTC"),
+    ("tcp_user_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("lock_timeout", "10s"),
+];
+
+/// Further settings of the leader's connection. A plan made while the tables were empty would scan them for ever;
+/// without the other methods it can only be the index lookup that is right at every size.
+const PINNED: [(&str, &str); 7] = [
+    ("jit", "off"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("synchronous_commit", "on"),
+    ("statement_timeout", "30s"),
+];
+
+/// The connection that a leader stores its turns on. There is one, and nothing else uses it while a turn is stored.
+#[derive(Debug)]
+pub struct Writer {
+    connection: PgConnection,
+}
+
+impl Writer {
+    /// Opens it, with the settings that pin its plans.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] and [`StoreError::Database`] when there is no connection to be had.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let options = options(url, "windlass leader")?.options(PINNED);
+        let connection = options.connect().await.doing("connecting the leader to PostgreSQL")?;
+        Ok(Self { connection })
+    }
+
+    /// The connection itself, for reads of the leader.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Says goodbye to the server.
+    pub async fn close(self) {
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "the leader's connection was not closed in order");
+        }
+    }
+}
+
+/// Opens a pool, and refuses a server or a way to it that can not carry Windlass.
+///
+/// # Errors
+/// [`StoreError::Unsuitable`] for a server before 14 or behind a transaction pooler; [`StoreError::Unreachable`].
+pub async fn open(url: &str) -> Result<PgPool, StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(POOL_CONNECTIONS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options(url, "windlass")?)
+        .await
+        .doing("connecting to PostgreSQL")?;
+    refuse_old_server(&pool).await?;
+    refuse_pooler(&pool).await?;
+    Ok(pool)
+}
+
+/// Brings the schema to this binary's version. Any number of processes may do it at once: they take turns.
+///
+/// # Errors
+/// [`StoreError::Database`] with the migration that failed.
+pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    sqlx::migrate!().run(pool).await.map_err(sqlx::Error::from).doing("migrating the state database")
+}
+
+/// How to connect, with the settings of every connection.
+pub(crate) fn options(url: &str, name: &str) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::Refused {
+        reason: format!("the database URL can not be used ({error}); write postgres://user:password@host:port/database"),
+    })?;
+    Ok(options.application_name(name).options(SESSION).disable_statement_logging())
+}
+
+async fn refuse_old_server(pool: &PgPool) -> Result<(), StoreError> {
+    let version = sqlx::query_scalar!(r#"SELECT current_setting('server_version_num')::int AS "version!""#)
+        .fetch_one(pool)
+        .await
+        .doing("asking PostgreSQL for its version")?;
+    if version >= SERVER_VERSION_MIN {
+        return Ok(());
+    }
+    Err(StoreError::Unsuitable { reason: format!("its version is {}, and 14 is the oldest that will do", version / 10_000) })
+}
+
+/// Two connections that are open at the same time have two backends, and keep them, unless a pooler deals them out.
+async fn refuse_pooler(pool: &PgPool) -> Result<(), StoreError> {
+    const DOING: &str = "looking for a connection pooler";
+    let mut first = pool.acquire().await.doing(DOING)?;
+    let mut second = pool.acquire().await.doing(DOING)?;
+    let before = backend(&mut first).await?;
+    let mut transaction = second.begin().await.doing(DOING)?;
+    let other = backend(&mut transaction).await?;
+    let after = backend(&mut first).await?;
+    transaction.rollback().await.doing(DOING)?;
+    if before == after && before != other {
+        return Ok(());
+    }
+    let reason = "a transaction pooler stands before it, and Windlass needs sessions of its own (locks, LISTEN): \
+                  give the address of PostgreSQL itself";
+    Err(StoreError::Unsuitable { reason: reason.to_owned() })
+}
+
+async fn backend(connection: &mut PgConnection) -> Result<i32, StoreError> {
+    sqlx::query_scalar!(r#"SELECT pg_backend_pid() AS "pid!""#)
+        .fetch_one(connection)
+        .await
+        .doing("looking for a connection pooler")
+}

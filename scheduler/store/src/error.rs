@@ -1,0 +1,131 @@
+//! What can go wrong with the store, by what a caller can do about it.
+
+use model::UnknownCode;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+/// Raised by the function `refuse` in a statement that must leave nothing behind.
+const REFUSED: &str = "WL001";
+
+/// A store operation that did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another leader's epoch is in force: stop deciding. Nothing was written.
+    #[error("this process does not lead any more: another leader has taken over")]
+    Deposed,
+    /// Memory and database differ: discard memory and load again. Nothing was written.
+    #[error("memory and database differ ({what}); the turn left nothing behind")]
+    Diverged {
+        /// What was found to differ.
+        what: String,
+    },
+    /// The connection broke before the answer: the turn is stored or it is not. Ask with [`crate::resume`].
+    #[error("the connection to PostgreSQL broke while a turn was being stored; it may be stored or not: {reason}")]
+    Unknown {
+        /// How it broke.
+        reason: String,
+    },
+    /// PostgreSQL can not be reached or has ended the connection: try again later on a new connection.
+    #[error("{doing}: PostgreSQL can not be reached: {source}")]
+    Unreachable {
+        /// What was being done.
+        doing: &'static str,
+        /// The driver's error.
+        source: sqlx::Error,
+    },
+    /// PostgreSQL refused: repeating it will not help.
+    #[error("{doing}: {source}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// The driver's error.
+        source: sqlx::Error,
+    },
+    /// A newer Windlass has raised the format of the state: this binary must not lead.
+    #[error("the state has format {found}, this binary knows up to {known}: use a newer windlass")]
+    NewerFormat {
+        /// The format of the database.
+        found: i32,
+        /// The newest format that this binary writes.
+        known: i32,
+    },
+    /// The server or the way to it can not carry Windlass.
+    #[error("this PostgreSQL can not be used: {reason}")]
+    Unsuitable {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A stored value makes no sense to this binary.
+    #[error("stored state can not be read: {what}")]
+    Corrupt {
+        /// Which value.
+        what: String,
+    },
+    /// What was given breaks a limit or a rule of the store.
+    #[error("{reason}")]
+    Refused {
+        /// Which one, and what to do.
+        reason: String,
+    },
+}
+
+impl From<UnknownCode> for StoreError {
+    fn from(error: UnknownCode) -> Self {
+        Self::Corrupt { what: error.to_string() }
+    }
+}
+
+/// Says what was being done when the driver failed.
+pub(crate) trait Doing<T> {
+    /// Turns a driver's error into one that a caller can act on.
+    fn doing(self, what: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, what: &'static str) -> Result<T, StoreError> {
+        self.map_err(|error| classify(error, what))
+    }
+}
+
+/// A driver's error as one that a caller can act on.
+pub(crate) fn classify(source: sqlx::Error, doing: &'static str) -> StoreError {
+    if let Some(refusal) = refusal(&source) {
+        return refusal;
+    }
+    if is_connection_lost(&source) {
+        StoreError::Unreachable { doing, source }
+    } else {
+        StoreError::Database { doing, source }
+    }
+}
+
+/// The same for a statement that stores a turn: a lost connection leaves its outcome open.
+pub(crate) fn classify_turn(source: sqlx::Error) -> StoreError {
+    match classify(source, "storing a turn") {
+        StoreError::Unreachable { source, .. } => StoreError::Unknown { reason: source.to_string() },
+        other => other,
+    }
+}
+
+fn refusal(error: &sqlx::Error) -> Option<StoreError> {
+    let error = error.as_database_error().filter(|error| error.code().as_deref() == Some(REFUSED))?;
+    Some(match error.message() {
+        "deposed" => StoreError::Deposed,
+        other => StoreError::Diverged { what: other.trim_start_matches("diverged: ").to_owned() },
+    })
+}
+
+/// An ERROR rolls back and leaves the connection; FATAL and PANIC end it, as every failure of the transport does.
+fn is_connection_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error
+            .try_downcast_ref::<PgDatabaseError>()
+            .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,202 @@
+//! Commands on their way to the leader, and its answers.
+//!
+//! A command is applied exactly once or withdrawn: the turn that applies it deletes its row, and a turn whose row is gone
+//! is refused as a whole. An answer is kept for a minute.
+
+use std::time::Duration;
+
+use model::{Answer, AnswerStatus, Command, CommandId, Epoch};
+use sqlx::PgPool;
+use tokio::{sync::broadcast, time::Instant};
+
+use crate::{
+    connect::Writer,
+    error::{Doing, StoreError},
+    hints::{Hint, Hints, notify_inbox},
+    rows::word,
+};
+
+/// After so many deliveries without a result a command is put aside: it may be what makes the leader fail.
+pub const DELIVERIES_MAX: i16 = 3;
+/// So many commands may wait; more means that no leader is there, and the sender had better hear it.
+const WAITING_MAX: i64 = 10_000;
+/// A lost hint costs at most so long.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A command that waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// Its row.
+    pub id: CommandId,
+    /// What is asked; or why the row can not be read, when another version wrote it.
+    pub command: Result<Command, String>,
+    /// Who asks.
+    pub sent_by: String,
+    /// How often it was delivered, this time included.
+    pub deliveries: i16,
+}
+
+/// What became of a withdrawal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// The command will not be applied.
+    Withdrawn,
+    /// A turn has taken it: its answer is there.
+    AlreadyTaken,
+}
+
+/// Leaves a command for the leader, with a line in the audit log, and hints at it.
+///
+/// # Errors
+/// [`StoreError::Refused`] when too many wait; [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn submit(pool: &PgPool, command: &Command, by: &str) -> Result<CommandId, StoreError> {
+    let subject = Subject::of(command);
+    let body = serde_json::to_value(command)
+        .map_err(|error| StoreError::Refused { reason: format!("the command can not be stored: {error}") })?;
+    let id = sqlx::query_file_scalar!(
+        "queries/inbox_submit.sql",
+        body,
+        by,
+        subject.action,
+        subject.dag_id,
+        subject.run_id,
+        WAITING_MAX,
+    )
+    .fetch_optional(pool)
+    .await
+    .doing("leaving a command for the leader")?
+    .ok_or_else(|| StoreError::Refused { reason: format!("{WAITING_MAX} commands wait already: no leader takes them") })?;
+    if let Err(error) = notify_inbox(pool).await {
+        tracing::debug!(%error, "the leader will find the command by itself");
+    }
+    Ok(CommandId(id))
+}
+
+/// Takes the oldest commands to apply them, and counts the delivery before it is tried. They stay until a turn answers
+/// them, and are delivered again until then. A leader that is deposed reads nothing.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn read_inbox(writer: &mut Writer, epoch: Epoch, limit: u32) -> Result<Vec<Waiting>, StoreError> {
+    let rows = sqlx::query_file!("queries/inbox_deliver.sql", epoch.get(), i64::from(limit))
+        .fetch_all(writer.connection())
+        .await
+        .doing("reading the inbox")?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Waiting {
+            id: CommandId(row.id),
+            command: serde_json::from_value(row.command).map_err(|error| error.to_string()),
+            sent_by: row.sent_by,
+            deliveries: row.deliveries,
+        })
+        .collect())
+}
+
+/// Puts a command aside that can not be applied, with an answer that says why.
+///
+/// # Errors
+/// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn mark_dead(writer: &mut Writer, epoch: Epoch, id: CommandId, why: &str) -> Result<(), StoreError> {
+    let body = serde_json::json!({ "detail": why });
+    sqlx::query_file_scalar!(
+        "queries/inbox_mark_dead.sql",
+        epoch.get(),
+        id.get(),
+        why,
+        word(&AnswerStatus::Invalid),
+        body
+    )
+    .fetch_one(writer.connection())
+    .await
+    .doing("putting a command aside")?;
+    Ok(())
+}
+
+/// Withdraws a command, before its sender is told that nobody answers. Waits for a turn that is being stored.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn cancel_command(pool: &PgPool, id: CommandId) -> Result<Withdrawal, StoreError> {
+    let gone = sqlx::query!("DELETE FROM inbox WHERE id = $1 AND dead_because IS NULL", id.get())
+        .execute(pool)
+        .await
+        .doing("withdrawing a command")?;
+    Ok(if gone.rows_affected() == 1 { Withdrawal::Withdrawn } else { Withdrawal::AlreadyTaken })
+}
+
+/// The answer to a command, when it is there.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn find_answer(pool: &PgPool, id: CommandId) -> Result<Option<Answer>, StoreError> {
+    let row = sqlx::query!("SELECT status, body FROM inbox_answer WHERE command_id = $1", id.get())
+        .fetch_optional(pool)
+        .await
+        .doing("looking for an answer")?;
+    row.map(|row| {
+        let status = serde_json::from_value(serde_json::Value::String(row.status));
+        let status = status.map_err(|error| crate::rows::corrupt(&error))?;
+        Ok(Answer { status, body: row.body })
+    })
+    .transpose()
+}
+
+/// Waits for the answer to a command; none when there is none within `patience`.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn await_answer(
+    pool: &PgPool,
+    hints: &Hints,
+    id: CommandId,
+    patience: Duration,
+) -> Result<Option<Answer>, StoreError> {
+    let deadline = Instant::now() + patience;
+    let mut news = hints.subscribe();
+    loop {
+        if let Some(answer) = find_answer(pool, id).await? {
+            return Ok(Some(answer));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        let next_look = deadline.min(Instant::now() + LOOK_EVERY);
+        // The time is up: look again without a hint.
+        drop(tokio::time::timeout_at(next_look, hint_at(&mut news, id)).await);
+    }
+}
+
+async fn hint_at(news: &mut broadcast::Receiver<Hint>, id: CommandId) {
+    loop {
+        match news.recv().await {
+            Ok(Hint::Answers(ids)) if ids.is_empty() || ids.contains(&id) => return,
+            Ok(Hint::Everything) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            Ok(Hint::Answers(_) | Hint::Inbox | Hint::Changes(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// What the audit log says of a command beside its body.
+struct Subject<'a> {
+    action: &'static str,
+    dag_id: Option<&'a str>,
+    run_id: Option<&'a str>,
+}
+
+impl<'a> Subject<'a> {
+    fn of(command: &'a Command) -> Self {
+        let (action, dag, run) = match command {
+            Command::TriggerDagRun(wish) => ("trigger_dag_run", Some(&wish.dag_id), wish.run_id.as_ref()),
+            Command::PauseDag { dag_id, .. } => ("pause_dag", Some(dag_id), None),
+            Command::ClearTaskInstances(wish) => ("clear_task_instances", Some(&wish.dag_id), Some(&wish.run_id)),
+            Command::MarkTaskInstances(wish) => ("mark_task_instances", Some(&wish.dag_id), Some(&wish.run_id)),
+            Command::MarkDagRun { dag_id, run_id, .. } => ("mark_dag_run", Some(dag_id), Some(run_id)),
+            Command::SetPool(_) => ("set_pool", None, None),
+            Command::DeletePool { .. } => ("delete_pool", None, None),
+            Command::ControlService { dag_id, .. } => ("control_service", Some(dag_id), None),
+        };
+        Self { action, dag_id: dag.map(|dag| dag.as_str()), run_id: run.map(|run| run.as_str()) }
+    }
+}

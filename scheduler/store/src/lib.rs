@@ -1,0 +1,36 @@
+//! All state SQL: what a leader loads and writes, the inbox, DAG versions, services, secrets, users.
+//!
+//! What always holds here: states are written only by a turn ([`turn::apply`]) and only under its epoch's fence; every
+//! other write of a leader is fenced by the same row; no SQL decides a state. Functions take the connection they are
+//! given. A notification is a hint and never stands in a writing transaction.
+
+pub mod connect;
+pub mod error;
+pub mod facts;
+pub mod hints;
+pub mod inbox;
+pub mod leader;
+pub mod lease;
+pub mod load;
+pub mod maintenance;
+pub mod read;
+mod rows;
+pub mod secrets;
+pub mod services;
+pub mod turn;
+pub mod users;
+pub mod versions;
+pub mod workers;
+pub mod xcoms;
+
+pub use connect::{Writer, migrate, open};
+pub use error::StoreError;
+pub use leader::{Candidate, Leadership, lead, resume};
+pub use lease::{Lease, LeaseView, Sight};
+pub use load::{load, load_version, reserve_run_keys};
+pub use turn::{Applied, apply};
+pub use hints::{Hint, Hints};
+pub use secrets::SecretKey;
+pub use services::{ServiceRow, Wanted, load_services, save_services};
+pub use versions::{blob, dag_gone, files_with_import_errors, set_import_errors, store_version};
+pub use workers::{WorkerRecord, register_worker, worker_lost};

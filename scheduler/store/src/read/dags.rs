@@ -1,0 +1,191 @@
+//! DAGs, their versions, and the files that could not be read.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use dag::Dag;
+use engine::DueRun;
+use model::{DagId, DagVersionId, TaskIdx, Timestamp};
+use sqlx::{PgExecutor, types::Json};
+
+use super::DOING;
+use crate::{
+    error::{Doing, StoreError},
+    rows::dag_id as stored_dag_id,
+};
+
+/// A row of `dag`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DagView {
+    /// Its id.
+    pub dag_id: DagId,
+    /// The version that new runs are made with.
+    pub current: DagVersionId,
+    /// The file that defines it, below the DAG folder.
+    pub fileloc: String,
+    /// Whether it is held back.
+    pub is_paused: bool,
+    /// Whether no file defines it any more.
+    pub is_stale: bool,
+    /// Whether its file has errors, so that an older version is in force.
+    pub has_import_errors: bool,
+    /// The next run that its schedule makes.
+    pub next: Option<DueRun>,
+    /// When its file was last read.
+    pub last_parsed_at: Timestamp,
+}
+
+/// A stored version of a DAG.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    /// Its key.
+    pub id: DagVersionId,
+    /// Which of its DAG's versions it is, from 1.
+    pub number: i32,
+    /// SHA-256 of its content, in hex.
+    pub content_hash: String,
+    /// When it was seen first.
+    pub created_at: Timestamp,
+    /// The definition.
+    pub dag: Arc<Dag>,
+    /// The number of each task, by its position.
+    pub task_idx: Vec<TaskIdx>,
+}
+
+/// A mistake in a DAG file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportError {
+    /// The file, below the DAG folder.
+    pub file: String,
+    /// Which of the file's mistakes, from 0.
+    pub position: i32,
+    /// What is wrong.
+    pub message: String,
+    /// The line.
+    pub line: Option<i32>,
+    /// The field.
+    pub field: Option<String>,
+    /// What to write instead.
+    pub suggestion: Option<String>,
+    /// When it was found.
+    pub found_at: Timestamp,
+}
+
+struct DagRecord {
+    dag_id: String,
+    current_version: i64,
+    fileloc: String,
+    is_paused: bool,
+    is_stale: bool,
+    has_import_errors: bool,
+    next_logical_date: Option<Timestamp>,
+    next_interval_start: Option<Timestamp>,
+    next_interval_end: Option<Timestamp>,
+    next_run_after: Option<Timestamp>,
+    last_parsed_at: Timestamp,
+}
+
+impl TryFrom<DagRecord> for DagView {
+    type Error = StoreError;
+
+    fn try_from(row: DagRecord) -> Result<Self, StoreError> {
+        let next = match (row.next_logical_date, row.next_interval_start, row.next_interval_end, row.next_run_after) {
+            (Some(logical_date), Some(start), Some(end), Some(run_after)) => {
+                Some(DueRun { logical_date, start, end, run_after })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            dag_id: stored_dag_id(&row.dag_id)?,
+            current: DagVersionId(row.current_version),
+            fileloc: row.fileloc,
+            is_paused: row.is_paused,
+            is_stale: row.is_stale,
+            has_import_errors: row.has_import_errors,
+            next,
+            last_parsed_at: row.last_parsed_at,
+        })
+    }
+}
+
+/// Every DAG, by its id: an installation has thousands at most, and a row is small.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
+pub async fn dags(db: impl PgExecutor<'_>) -> Result<Vec<DagView>, StoreError> {
+    let rows = sqlx::query_file_as!(DagRecord, "queries/read_dags.sql", Option::<&str>::None).fetch_all(db).await.doing(DOING)?;
+    rows.into_iter().map(DagView::try_from).collect()
+}
+
+/// One DAG.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer or the row makes no sense.
+pub async fn dag(db: impl PgExecutor<'_>, dag_id: &DagId) -> Result<Option<DagView>, StoreError> {
+    let row =
+        sqlx::query_file_as!(DagRecord, "queries/read_dags.sql", Some(dag_id.as_str())).fetch_optional(db).await.doing(DOING)?;
+    row.map(DagView::try_from).transpose()
+}
+
+/// Those of these versions that exist.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer or a definition makes no sense.
+pub async fn versions(db: impl PgExecutor<'_>, ids: &[DagVersionId]) -> Result<Vec<Version>, StoreError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT v.id, v.number, v.content_hash, v.created_at, v.compiled AS "dag: Json<Dag>",
+                  (SELECT json_object_agg(t.task_id, t.task_idx) FROM dag_task t WHERE t.dag_id = v.dag_id)
+                      AS "numbers: Json<BTreeMap<String, i32>>"
+           FROM dag_version v WHERE v.id = ANY($1)"#,
+        &ids
+    )
+    .fetch_all(db).await.doing(DOING)?;
+    rows.into_iter()
+        .map(|row| {
+            let dag = row.dag.0;
+            let numbers = row.numbers.map(|numbers| numbers.0).unwrap_or_default();
+            let number = |task: &dag::Task| {
+                numbers.get(task.task_id.as_str()).copied().map(TaskIdx).ok_or_else(|| StoreError::Corrupt {
+                    what: format!("task {} of DAG {} has no number", task.task_id, dag.dag_id),
+                })
+            };
+            Ok(Version {
+                id: DagVersionId(row.id),
+                number: row.number,
+                content_hash: row.content_hash,
+                created_at: row.created_at,
+                task_idx: dag.tasks.iter().map(number).collect::<Result<_, _>>()?,
+                dag: Arc::new(dag),
+            })
+        })
+        .collect()
+}
+
+/// One version.
+///
+/// # Errors
+/// As [`versions`].
+pub async fn version(db: impl PgExecutor<'_>, id: DagVersionId) -> Result<Option<Version>, StoreError> {
+    Ok(versions(db, &[id]).await?.pop())
+}
+
+/// The canonical definition of a version, for people.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn canonical_yaml(db: impl PgExecutor<'_>, id: DagVersionId) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query_scalar!("SELECT canonical_yaml FROM dag_version WHERE id = $1", id.get());
+    Ok(row.fetch_optional(db).await.doing(DOING)?)
+}
+
+/// Every mistake in DAG files, by file and place.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn import_errors(db: impl PgExecutor<'_>) -> Result<Vec<ImportError>, StoreError> {
+    let rows = sqlx::query_as!(
+        ImportError,
+        "SELECT file, position, message, line, field, suggestion, found_at FROM import_error ORDER BY file, position"
+    );
+    Ok(rows.fetch_all(db).await.doing(DOING)?)
+}

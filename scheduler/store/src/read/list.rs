@@ -1,0 +1,221 @@
+//! The list of runs: filtered, ordered and paged by PostgreSQL.
+//!
+//! The one statement here that is not checked when the program is built: its filters and its order vary with the
+//! question, and a statement that covers them all could use no index. Names of columns come from the enums below, values
+//! are always bound.
+
+use engine::RunRow;
+use model::{DagId, DagRunState, RunType, Timestamp};
+use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
+
+use super::DOING;
+use crate::{
+    error::{Doing, StoreError},
+    rows::RunRecord,
+};
+
+/// How a list of runs is ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunOrder {
+    /// By number.
+    Id,
+    /// By the state's name.
+    State,
+    /// By DAG.
+    DagId,
+    /// By id.
+    RunId,
+    /// By the date that it stands for.
+    LogicalDate,
+    /// By the earliest start.
+    RunAfter,
+    /// By start.
+    StartDate,
+    /// By end.
+    EndDate,
+    /// By its last change.
+    UpdatedAt,
+    /// By its conf as text.
+    Conf,
+    /// By how long it took.
+    Duration,
+}
+
+impl RunOrder {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::State => "(ARRAY['queued', 'running', 'success', 'failed'])[state + 1]",
+            Self::DagId => "dag_id",
+            Self::RunId => "run_id",
+            Self::LogicalDate => "logical_date",
+            Self::RunAfter => "run_after",
+            Self::StartDate => "started_at",
+            Self::EndDate => "ended_at",
+            Self::UpdatedAt => UPDATED_AT,
+            Self::Conf => "conf::text",
+            Self::Duration => "(ended_at - started_at)",
+        }
+    }
+}
+
+const UPDATED_AT: &str = "coalesce(ended_at, started_at, queued_at)";
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Smallest first.
+    Ascending,
+    /// Largest first.
+    Descending,
+}
+
+/// A range of instants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Range {
+    /// Not before.
+    pub gte: Option<Timestamp>,
+    /// After.
+    pub gt: Option<Timestamp>,
+    /// Not after.
+    pub lte: Option<Timestamp>,
+    /// Before.
+    pub lt: Option<Timestamp>,
+}
+
+/// A pattern of text: any of these, anywhere in it, `%` and `_` as in SQL, case aside. Empty for everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pattern(pub Vec<String>);
+
+/// Which runs, in which order, and which page of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Of this DAG.
+    pub dag_id: Option<DagId>,
+    /// In one of these states; any when empty.
+    pub states: Vec<DagRunState>,
+    /// Of one of these types; any when empty.
+    pub run_types: Vec<RunType>,
+    /// Whose id matches.
+    pub run_id_pattern: Pattern,
+    /// Whose DAG's id matches.
+    pub dag_id_pattern: Pattern,
+    /// Whose id begins so.
+    pub run_id_prefix: Option<String>,
+    /// By the date that they stand for.
+    pub logical_date: Range,
+    /// By the earliest start.
+    pub run_after: Range,
+    /// By start.
+    pub start_date: Range,
+    /// By end.
+    pub end_date: Range,
+    /// By their last change.
+    pub updated_at: Range,
+    /// The order; by number when empty.
+    pub order: Vec<(RunOrder, Direction)>,
+    /// At most so many.
+    pub limit: i64,
+    /// After so many.
+    pub offset: i64,
+}
+
+/// A page of runs and how many there are in all.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
+pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, i64), StoreError> {
+    let mut count = QueryBuilder::new("SELECT count(*) FROM dag_run WHERE true");
+    conditions(&mut count, filter);
+    let total: i64 = count.build_query_scalar().fetch_one(pool).await.doing(DOING)?;
+    if filter.limit == 0 || total <= filter.offset {
+        return Ok((Vec::new(), total));
+    }
+    let mut page = QueryBuilder::new(
+        "SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, \
+         interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number FROM dag_run WHERE true",
+    );
+    conditions(&mut page, filter);
+    order(&mut page, &filter.order);
+    page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
+    let rows: Vec<RunRecord> = page.build_query_as().fetch_all(pool).await.doing(DOING)?;
+    Ok((rows.into_iter().map(RunRow::try_from).collect::<Result<_, _>>()?, total))
+}
+
+fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
+    if let Some(dag_id) = &filter.dag_id {
+        query.push(" AND dag_id = ").push_bind(dag_id.to_string());
+    }
+    if !filter.states.is_empty() {
+        let codes: Vec<i16> = filter.states.iter().map(|state| state.code()).collect();
+        query.push(" AND state = ANY(").push_bind(codes).push(")");
+    }
+    if !filter.run_types.is_empty() {
+        let codes: Vec<i16> = filter.run_types.iter().map(|kind| kind.code()).collect();
+        query.push(" AND run_type = ANY(").push_bind(codes).push(")");
+    }
+    if let Some(prefix) = &filter.run_id_prefix {
+        query.push(" AND starts_with(run_id, ").push_bind(prefix.clone()).push(")");
+    }
+    for (column, pattern) in [("run_id", &filter.run_id_pattern), ("dag_id", &filter.dag_id_pattern)] {
+        if !pattern.0.is_empty() {
+            let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
+            query.push(format_args!(" AND {column} ILIKE ANY(")).push_bind(anywhere).push(")");
+        }
+    }
+    let ranges = [
+        ("logical_date", filter.logical_date),
+        ("run_after", filter.run_after),
+        ("started_at", filter.start_date),
+        ("ended_at", filter.end_date),
+        (UPDATED_AT, filter.updated_at),
+    ];
+    for (column, range) in ranges {
+        for (sign, bound) in [(">=", range.gte), (">", range.gt), ("<=", range.lte), ("<", range.lt)] {
+            if let Some(instant) = bound {
+                query.push(format_args!(" AND {column} {sign} ")).push_bind(instant);
+            }
+        }
+    }
+}
+
+/// The number is the tie breaker, in the direction of the first key.
+fn order(query: &mut QueryBuilder<'_, Postgres>, keys: &[(RunOrder, Direction)]) {
+    let first = keys.first().map_or(Direction::Ascending, |(_, direction)| *direction);
+    query.push(" ORDER BY ");
+    for (key, direction) in keys {
+        query.push(key.sql()).push(word(*direction)).push(", ");
+    }
+    query.push("id").push(word(first));
+}
+
+const fn word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ascending => " ASC",
+        Direction::Descending => " DESC",
+    }
+}
+
+impl FromRow<'_, PgRow> for RunRecord {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            dag_id: row.try_get("dag_id")?,
+            run_id: row.try_get("run_id")?,
+            run_type: row.try_get("run_type")?,
+            triggered_by: row.try_get("triggered_by")?,
+            version_id: row.try_get("version_id")?,
+            state: row.try_get("state")?,
+            logical_date: row.try_get("logical_date")?,
+            interval_start: row.try_get("interval_start")?,
+            interval_end: row.try_get("interval_end")?,
+            run_after: row.try_get("run_after")?,
+            queued_at: row.try_get("queued_at")?,
+            started_at: row.try_get("started_at")?,
+            ended_at: row.try_get("ended_at")?,
+            conf: row.try_get("conf")?,
+            note: row.try_get("note")?,
+            clear_number: row.try_get("clear_number")?,
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! Rows as the database has them, and their way to the engine's values. A code that this binary does not know is an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::{DueRun, RunRow, StoredDag, StoredRun, TiExtra, TiRow};
+use model::{
+    AttemptId, DagId, DagVersionId, MapIndex, RunId, RunKey, TaskIdx, TiKey, Timestamp, TryNumber, UnknownCode, WorkerId,
+};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::{Doing, StoreError};
+
+/// A row of `dag_run`.
+#[derive(Debug)]
+pub(crate) struct RunRecord {
+    pub id: i64,
+    pub dag_id: String,
+    pub run_id: String,
+    pub run_type: i16,
+    pub triggered_by: i16,
+    pub version_id: i64,
+    pub state: i16,
+    pub logical_date: Option<Timestamp>,
+    pub interval_start: Option<Timestamp>,
+    pub interval_end: Option<Timestamp>,
+    pub run_after: Timestamp,
+    pub queued_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub conf: serde_json::Value,
+    pub note: Option<String>,
+    pub clear_number: i32,
+}
+
+impl TryFrom<RunRecord> for RunRow {
+    type Error = StoreError;
+
+    fn try_from(row: RunRecord) -> Result<Self, StoreError> {
+        Ok(Self {
+            key: RunKey(row.id),
+            dag_id: dag_id(&row.dag_id)?,
+            run_id: RunId::new(&row.run_id).map_err(|error| corrupt(&error))?,
+            run_type: code(row.run_type)?,
+            triggered_by: code(row.triggered_by)?,
+            version: DagVersionId(row.version_id),
+            state: code(row.state)?,
+            logical_date: row.logical_date,
+            data_interval: row.interval_start.zip(row.interval_end),
+            run_after: row.run_after,
+            queued_at: row.queued_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            conf: match row.conf {
+                serde_json::Value::Object(conf) => conf,
+                other => return Err(StoreError::Corrupt { what: format!("conf of run {} is {other}", row.id) }),
+            },
+            note: row.note,
+            clear_number: row.clear_number,
+        })
+    }
+}
+
+/// A row of `task_instance` with its side row.
+#[derive(Debug)]
+pub(crate) struct TiRecord {
+    pub run_id: i64,
+    pub task_idx: i32,
+    pub map_index: i32,
+    pub try_number: i16,
+    pub state: i16,
+    pub attempt: Option<Uuid>,
+    pub live: bool,
+    pub worker_id: Option<i32>,
+    pub queued_at: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub max_tries: Option<i16>,
+    pub infrastructure_losses: Option<i16>,
+    pub wake_at: Option<Timestamp>,
+    pub exit_code: Option<i32>,
+    pub reason: Option<String>,
+    pub note: Option<String>,
+    pub skips: Option<Vec<i32>>,
+}
+
+impl TryFrom<TiRecord> for TiRow {
+    type Error = StoreError;
+
+    fn try_from(row: TiRecord) -> Result<Self, StoreError> {
+        Ok(Self {
+            key: TiKey { run: RunKey(row.run_id), task: TaskIdx(row.task_idx), map: MapIndex(row.map_index) },
+            try_number: TryNumber(row.try_number),
+            state: code(row.state)?,
+            attempt: row.attempt.map(AttemptId),
+            live: row.live,
+            worker: row.worker_id.map(WorkerId),
+            queued_at: row.queued_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            extra: TiExtra {
+                max_tries: row.max_tries,
+                infrastructure_losses: row.infrastructure_losses.unwrap_or(0),
+                wake_at: row.wake_at,
+                exit_code: row.exit_code,
+                reason: row.reason,
+                note: row.note,
+                skips: row.skips.map(|skips| skips.into_iter().map(TaskIdx).collect()),
+            },
+        })
+    }
+}
+
+/// A row of `dag`, as far as the engine needs it.
+#[derive(Debug)]
+pub(crate) struct DagRecord {
+    pub dag_id: String,
+    pub current_version: i64,
+    pub is_paused: bool,
+    pub is_stale: bool,
+    pub next_logical_date: Option<Timestamp>,
+    pub next_interval_start: Option<Timestamp>,
+    pub next_interval_end: Option<Timestamp>,
+    pub next_run_after: Option<Timestamp>,
+    pub last_interval_start: Option<Timestamp>,
+    pub last_interval_end: Option<Timestamp>,
+    pub failed_in_a_row: i32,
+}
+
+impl TryFrom<DagRecord> for StoredDag {
+    type Error = StoreError;
+
+    fn try_from(row: DagRecord) -> Result<Self, StoreError> {
+        let next =
+            (row.next_logical_date, row.next_interval_start, row.next_interval_end, row.next_run_after);
+        let next = match next {
+            (Some(logical_date), Some(start), Some(end), Some(run_after)) => {
+                Some(DueRun { logical_date, start, end, run_after })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            dag_id: dag_id(&row.dag_id)?,
+            current: DagVersionId(row.current_version),
+            is_paused: row.is_paused,
+            is_stale: row.is_stale,
+            next,
+            last_interval: row.last_interval_start.zip(row.last_interval_end),
+            failed_in_a_row: u32::try_from(row.failed_in_a_row).unwrap_or(0),
+        })
+    }
+}
+
+/// Runs with their instances, in the order of the runs.
+pub(crate) async fn with_instances(
+    connection: &mut PgConnection,
+    runs: Vec<RunRecord>,
+) -> Result<Vec<StoredRun>, StoreError> {
+    let keys: Vec<i64> = runs.iter().map(|run| run.id).collect();
+    let records = sqlx::query_file_as!(TiRecord, "queries/task_instance_of_runs.sql", &keys)
+        .fetch_all(connection)
+        .await
+        .doing("loading task instances")?;
+    let mut instances: BTreeMap<i64, Vec<TiRow>> = BTreeMap::new();
+    for record in records {
+        instances.entry(record.run_id).or_default().push(record.try_into()?);
+    }
+    runs.into_iter()
+        .map(|run| {
+            let instances = instances.remove(&run.id).unwrap_or_default();
+            Ok(StoredRun { run: run.try_into()?, instances })
+        })
+        .collect()
+}
+
+/// The variant that a code stands for.
+pub(crate) fn code<T: TryFrom<i16, Error = UnknownCode>>(code: i16) -> Result<T, StoreError> {
+    Ok(T::try_from(code)?)
+}
+
+/// A stored DAG id.
+pub(crate) fn dag_id(text: &str) -> Result<DagId, StoreError> {
+    DagId::new(text).map_err(|error| corrupt(&error))
+}
+
+/// A stored value that makes no sense.
+pub(crate) fn corrupt(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt { what: error.to_string() }
+}
+
+/// A set of words that are stored as a text array; a word of a newer version is left out.
+pub(crate) fn known_words<T: serde::de::DeserializeOwned + Ord>(words: Vec<String>) -> BTreeSet<T> {
+    words.into_iter().filter_map(|word| serde_json::from_value(serde_json::Value::String(word)).ok()).collect()
+}
+
+/// A word as it is stored in a text array.
+pub(crate) fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(error) => unreachable!("a unit variant always has a name: {error}"),
+    }
+}

@@ -1,0 +1,333 @@
+//! What a turn seldom has, as one JSON array a table.
+//!
+//! A value that is JSON itself travels as text inside: PostgreSQL would otherwise read escapes that it can not keep, and
+//! turn a JSON null into no value. Text of tasks and people may hold a NUL, which PostgreSQL has no place for: it is
+//! replaced, so that nobody's text can make a turn fail.
+
+use std::collections::BTreeSet;
+
+use engine::{DagChange, FailureRow, Plan, RunChange, RunRow, TiExtra, TryRow};
+use model::{Answer, CommandId, Pool, TaskState, TiKey, Timestamp, XComValue};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// The parameters of a turn's rare parts.
+#[derive(Debug)]
+pub(super) struct RareParts {
+    pub new_runs: String,
+    pub new_run_keys: Vec<i64>,
+    pub runs: String,
+    pub extras: String,
+    pub tries: String,
+    pub xcoms: String,
+    pub xcoms_dropped: String,
+    pub failures: String,
+    pub dags: String,
+    pub pools: String,
+    pub pools_dropped: Vec<String>,
+    pub answers: String,
+    pub leftovers: Vec<i64>,
+}
+
+impl RareParts {
+    /// None when the plan changes task instances only.
+    pub(super) fn of(plan: &Plan) -> Option<Self> {
+        let leftovers = leftovers(plan);
+        let has_none = plan.new_runs.is_empty()
+            && plan.runs.is_empty()
+            && plan.extras.is_empty()
+            && plan.tries.is_empty()
+            && plan.xcoms.is_empty()
+            && plan.xcoms_dropped.is_empty()
+            && plan.failures.is_empty()
+            && plan.dags.is_empty()
+            && plan.pools.is_empty()
+            && plan.pools_dropped.is_empty()
+            && plan.answers.is_empty()
+            && leftovers.is_empty();
+        if has_none {
+            return None;
+        }
+        Some(Self {
+            new_runs: array(&plan.new_runs, NewRun::of),
+            new_run_keys: plan.new_runs.iter().map(|run| run.key.get()).collect(),
+            runs: array(&plan.runs, ChangedRun::of),
+            extras: array(&plan.extras, |(key, extra)| Extra::of(*key, extra)),
+            tries: array(&plan.tries, Try::of),
+            xcoms: array(&plan.xcoms, |(key, value)| XCom::of(*key, value)),
+            xcoms_dropped: array(&plan.xcoms_dropped, |key| Key::of(*key)),
+            failures: array(&plan.failures, Failure::of),
+            dags: array(&plan.dags, ChangedDag::of),
+            pools: array(&plan.pools, PoolRow::of),
+            pools_dropped: plan.pools_dropped.clone(),
+            answers: array(&plan.answers, |(id, answer)| AnswerRow::of(*id, answer)),
+            leftovers,
+        })
+    }
+}
+
+/// Runs of attempts that live on although their instance is not at work any more.
+fn leftovers(plan: &Plan) -> Vec<i64> {
+    let at_work = |state| matches!(state, TaskState::Queued | TaskState::Running | TaskState::Restarting);
+    let outlived = plan.instances.iter().map(|change| &change.row).filter(|row| row.live && !at_work(row.state));
+    outlived.map(|row| row.key.run.get()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn array<'a, T, R: Serialize>(rows: &'a [T], row: impl Fn(&'a T) -> R) -> String {
+    let rows: Vec<R> = rows.iter().map(row).collect();
+    serde_json::to_string(&rows).expect("rows have text keys and no value that JSON lacks")
+}
+
+/// Text without NUL.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+fn clean_option(text: Option<&String>) -> Option<String> {
+    text.map(|text| clean(text))
+}
+
+#[derive(Serialize)]
+struct Key {
+    run_id: i64,
+    task_idx: i32,
+    map_index: i32,
+}
+
+impl Key {
+    fn of(key: TiKey) -> Self {
+        Self { run_id: key.run.get(), task_idx: key.task.get(), map_index: key.map.get() }
+    }
+}
+
+#[derive(Serialize)]
+struct NewRun<'a> {
+    id: i64,
+    dag_id: &'a str,
+    run_id: &'a str,
+    run_type: i16,
+    triggered_by: i16,
+    version_id: i64,
+    state: i16,
+    logical_date: Option<Timestamp>,
+    interval_start: Option<Timestamp>,
+    interval_end: Option<Timestamp>,
+    run_after: Timestamp,
+    queued_at: Timestamp,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    conf: String,
+    note: Option<String>,
+    clear_number: i32,
+}
+
+impl<'a> NewRun<'a> {
+    fn of(run: &'a RunRow) -> Self {
+        Self {
+            id: run.key.get(),
+            dag_id: run.dag_id.as_str(),
+            run_id: run.run_id.as_str(),
+            run_type: run.run_type.code(),
+            triggered_by: run.triggered_by.code(),
+            version_id: run.version.get(),
+            state: run.state.code(),
+            logical_date: run.logical_date,
+            interval_start: run.data_interval.map(|(start, _)| start),
+            interval_end: run.data_interval.map(|(_, end)| end),
+            run_after: run.run_after,
+            queued_at: run.queued_at,
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+            conf: serde_json::to_string(&run.conf).expect("a JSON object is JSON"),
+            note: clean_option(run.note.as_ref()),
+            clear_number: run.clear_number,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ChangedRun {
+    id: i64,
+    expected: i16,
+    version_id: i64,
+    state: i16,
+    queued_at: Timestamp,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    note: Option<String>,
+    clear_number: i32,
+}
+
+impl ChangedRun {
+    fn of(change: &RunChange) -> Self {
+        let run = &change.row;
+        Self {
+            id: run.key.get(),
+            expected: change.expected.code(),
+            version_id: run.version.get(),
+            state: run.state.code(),
+            queued_at: run.queued_at,
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+            note: clean_option(run.note.as_ref()),
+            clear_number: run.clear_number,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Extra {
+    #[serde(flatten)]
+    key: Key,
+    max_tries: Option<i16>,
+    infrastructure_losses: i16,
+    wake_at: Option<Timestamp>,
+    exit_code: Option<i32>,
+    reason: Option<String>,
+    note: Option<String>,
+    skips: Option<Vec<i32>>,
+}
+
+impl Extra {
+    fn of(key: TiKey, extra: &TiExtra) -> Self {
+        Self {
+            key: Key::of(key),
+            max_tries: extra.max_tries,
+            infrastructure_losses: extra.infrastructure_losses,
+            wake_at: extra.wake_at,
+            exit_code: extra.exit_code,
+            reason: clean_option(extra.reason.as_ref()),
+            note: clean_option(extra.note.as_ref()),
+            skips: extra.skips.as_ref().map(|skips| skips.iter().map(|task| task.get()).collect()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Try {
+    #[serde(flatten)]
+    key: Key,
+    try_number: i16,
+    state: i16,
+    attempt: Option<Uuid>,
+    worker_id: Option<i32>,
+    queued_at: Option<Timestamp>,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    reason: Option<String>,
+    exit_code: Option<i32>,
+}
+
+impl Try {
+    fn of(row: &TryRow) -> Self {
+        Self {
+            key: Key::of(row.key),
+            try_number: row.try_number.get(),
+            state: row.state.code(),
+            attempt: row.attempt.map(|attempt| attempt.0),
+            worker_id: row.worker.map(|worker| worker.get()),
+            queued_at: row.queued_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            reason: clean_option(row.reason.as_ref()),
+            exit_code: row.exit_code,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct XCom {
+    #[serde(flatten)]
+    instance: Key,
+    key: String,
+    value: String,
+}
+
+impl XCom {
+    fn of(instance: TiKey, xcom: &XComValue) -> Self {
+        Self { instance: Key::of(instance), key: clean(&xcom.key), value: xcom.value.to_string() }
+    }
+}
+
+#[derive(Serialize)]
+struct Failure {
+    #[serde(flatten)]
+    key: Key,
+    try_number: i16,
+    failed_at: Timestamp,
+    reason: String,
+}
+
+impl Failure {
+    fn of(row: &FailureRow) -> Self {
+        Self {
+            key: Key::of(row.key),
+            try_number: row.try_number.get(),
+            failed_at: row.failed_at,
+            reason: clean(&row.reason),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ChangedDag<'a> {
+    dag_id: &'a str,
+    is_paused: bool,
+    is_stale: bool,
+    next_logical_date: Option<Timestamp>,
+    next_interval_start: Option<Timestamp>,
+    next_interval_end: Option<Timestamp>,
+    next_run_after: Option<Timestamp>,
+    last_interval_start: Option<Timestamp>,
+    last_interval_end: Option<Timestamp>,
+    failed_in_a_row: u32,
+}
+
+impl<'a> ChangedDag<'a> {
+    fn of(dag: &'a DagChange) -> Self {
+        Self {
+            dag_id: dag.dag_id.as_str(),
+            is_paused: dag.is_paused,
+            is_stale: dag.is_stale,
+            next_logical_date: dag.next.map(|next| next.logical_date),
+            next_interval_start: dag.next.map(|next| next.start),
+            next_interval_end: dag.next.map(|next| next.end),
+            next_run_after: dag.next.map(|next| next.run_after),
+            last_interval_start: dag.last_interval.map(|(start, _)| start),
+            last_interval_end: dag.last_interval.map(|(_, end)| end),
+            failed_in_a_row: dag.failed_in_a_row,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PoolRow {
+    name: String,
+    slots: Option<u32>,
+    description: String,
+    include_deferred: bool,
+}
+
+impl PoolRow {
+    fn of(pool: &Pool) -> Self {
+        Self {
+            name: clean(&pool.name),
+            slots: pool.slots,
+            description: clean(&pool.description),
+            include_deferred: pool.include_deferred,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AnswerRow {
+    command_id: i64,
+    status: String,
+    body: String,
+}
+
+impl AnswerRow {
+    fn of(id: CommandId, answer: &Answer) -> Self {
+        Self { command_id: id.get(), status: crate::rows::word(&answer.status), body: answer.body.to_string() }
+    }
+}

@@ -1,0 +1,75 @@
+//! The plans of the hot statements, pinned from an empty database on.
+
+use sqlx::{Connection, Executor, PgConnection};
+use store::Writer;
+
+use crate::support::{Database, Leader};
+
+/// The statement's text with a number for each parameter's type left to PostgreSQL.
+const TURN: &str = include_str!("../../queries/turn_apply.sql");
+const TURN_WITH_ALL: &str = include_str!("../../queries/turn_apply_all.sql");
+
+/// The plan that a leader's connection makes for a statement it has not run yet.
+async fn generic_plan(writer: &mut Writer, statement: &str, parameters: usize) -> String {
+    let connection = writer.connection();
+    connection.execute(format!("PREPARE hot AS {statement}").as_str()).await.unwrap();
+    let nulls = vec!["NULL"; parameters].join(", ");
+    let explain = format!("EXPLAIN EXECUTE hot ({nulls})");
+    let lines: Vec<String> = sqlx::query_scalar(&explain).fetch_all(&mut *connection).await.unwrap();
+    connection.execute("DEALLOCATE hot").await.unwrap();
+    lines.join("\n")
+}
+
+fn assert_pinned(plan: &str) {
+    assert!(plan.contains("Index Scan using task_instance_pkey"), "{plan}");
+    assert!(!plan.contains("Seq Scan on task_instance"), "{plan}");
+    assert!(!plan.contains("Hash Join") && !plan.contains("Merge Join") && !plan.contains("JIT"), "{plan}");
+    assert!(plan.contains("$14"), "the plan is made for any parameters: {plan}");
+}
+
+#[tokio::test]
+async fn a_turn_finds_its_rows_by_their_key_in_an_empty_database() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    assert_pinned(&generic_plan(&mut leader.writer, TURN, 25).await);
+    let plan = generic_plan(&mut leader.writer, TURN_WITH_ALL, 38).await;
+    assert_pinned(&plan);
+    for key in ["dag_run_pkey", "inbox_pkey", "xcom_pkey", "dag_pkey"] {
+        assert!(plan.contains(&format!("using {key}")), "{key} is not used: {plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_finds_its_rows_by_their_key_in_a_full_database() {
+    let database = Database::create().await;
+    database
+        .pool
+        .execute(
+            "INSERT INTO task_instance (run_id, task_idx, map_index, try_number, state, live)
+             SELECT run, task, -1, 1, 4, false FROM generate_series(1, 500) run, generate_series(0, 99) task;
+             ANALYZE",
+        )
+        .await
+        .unwrap();
+    let mut leader = Leader::take_over(&database.url, "second").await;
+    assert_pinned(&generic_plan(&mut leader.writer, TURN, 25).await);
+}
+
+#[tokio::test]
+async fn a_takeover_looks_only_at_runs_that_have_not_ended() {
+    let database = Database::create().await;
+    database
+        .pool
+        .execute(
+            "INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, run_after, queued_at, conf)
+             SELECT n, 'etl', 'r' || n, 0, 5, 1, CASE WHEN n % 1000 = 0 THEN 1 ELSE 2 END, now(), now(), '{}'
+             FROM generate_series(1, 20000) n;
+             ANALYZE",
+        )
+        .await
+        .unwrap();
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let explain = format!("EXPLAIN {}", include_str!("../../queries/dag_run_to_load.sql"));
+    let lines: Vec<String> = sqlx::query_scalar(&explain).fetch_all(&mut connection).await.unwrap();
+    assert!(lines.join("\n").contains("dag_run_to_load"), "{lines:?}");
+}

@@ -1,0 +1,213 @@
+//! A turn is stored whole or not at all.
+
+use std::collections::BTreeMap;
+
+use engine::{DagChange, DueRun, FailureRow, Fact, Need, Plan, PreviousCounts, RunChange, TiExtra, TryRow};
+use model::{
+    AnswerStatus, Command, DagRunState, Pool, RunKey, TaskIdx, TaskState, TryNumber, XComValue, command::Paused,
+};
+use serde_json::json;
+use store::{StoreError, facts, inbox, xcoms};
+
+use crate::support::{Database, day, dag_id, ended, ending, noon, queued, run, run_id, starting};
+
+#[tokio::test]
+async fn a_turn_of_a_thousand_instances_is_stored_and_counted() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let rows: Vec<_> = (0..1000).map(|task| queued(1, task)).collect();
+    let first = leader.apply(&starting(&rows)).await.unwrap();
+    let second = leader.apply(&ending(&rows)).await.unwrap();
+    assert_eq!((first.turn.get(), second.turn.get()), (1, 2));
+    assert_eq!(database.count("task_instance WHERE state = 4 AND NOT live").await, 1000);
+}
+
+#[tokio::test]
+async fn a_diverged_turn_leaves_nothing_and_the_next_one_goes_on() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let rows = [queued(1, 0), queued(1, 1)];
+    leader.apply(&starting(&rows)).await.unwrap();
+    leader.apply(&ending(&rows[..1])).await.unwrap();
+
+    let plan = Plan { new_instances: vec![queued(1, 2)], ..ending(&rows) };
+    let refused = leader.apply(&plan).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Diverged { what } if what.contains("state")), "{refused:?}");
+    let again = leader.apply(&starting(&rows[..1])).await.unwrap_err();
+    assert!(matches!(again, StoreError::Database { .. } | StoreError::Diverged { .. }), "{again:?}");
+    assert_eq!(database.count("task_instance").await, 2);
+    assert_eq!(leader.apply(&ending(&rows[1..])).await.unwrap().turn.get(), 3);
+}
+
+#[tokio::test]
+async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let version = leader.store_dag("etl", &["a", "b"]).await;
+    let command = Command::PauseDag { dag_id: dag_id("etl"), to: Paused::Active };
+    let id = inbox::submit(&database.pool, &command, "me").await.unwrap();
+    let due = DueRun { logical_date: day(20), start: day(20), end: day(21), run_after: day(21) };
+    let extra = TiExtra {
+        max_tries: Some(3),
+        wake_at: Some(noon()),
+        reason: Some("a NUL \0 in it".to_owned()),
+        skips: Some(vec![TaskIdx(1)]),
+        ..TiExtra::default()
+    };
+    let (mut first, second) = (queued(1, 0), queued(1, 1));
+    first.extra = extra.clone();
+    let mut new_run = run(&version, 1);
+    new_run.conf.insert("text".to_owned(), json!("\0 and ü"));
+    let plan = Plan {
+        new_runs: vec![new_run.clone()],
+        new_instances: vec![first.clone(), second],
+        extras: vec![(first.key, extra)],
+        tries: vec![TryRow {
+            key: first.key,
+            try_number: TryNumber::FIRST,
+            state: TaskState::Failed,
+            attempt: first.attempt,
+            worker: None,
+            queued_at: None,
+            started_at: None,
+            ended_at: Some(noon()),
+            reason: Some("it broke".to_owned()),
+            exit_code: Some(1),
+        }],
+        xcoms: vec![(first.key, XComValue { key: "return_value".to_owned(), value: json!({"b": null, "a": "\0"}) })],
+        failures: vec![FailureRow {
+            key: first.key,
+            try_number: TryNumber::FIRST,
+            failed_at: noon(),
+            reason: "it broke".to_owned(),
+        }],
+        dags: vec![DagChange {
+            dag_id: dag_id("etl"),
+            is_paused: false,
+            is_stale: false,
+            next: Some(due),
+            last_interval: Some((day(19), day(20))),
+            failed_in_a_row: 2,
+        }],
+        pools: vec![Pool { name: "etl".to_owned(), slots: None, description: String::new(), include_deferred: true }],
+        answers: vec![(id, model::Answer { status: AnswerStatus::Done, body: json!({}) })],
+        ..Plan::default()
+    };
+    let applied = leader.apply(&plan).await.unwrap();
+    assert!(applied.existing_runs.is_empty());
+
+    let snapshot = store::load(leader.writer.connection()).await.unwrap();
+    assert_eq!(snapshot.versions, [version]);
+    assert_eq!(snapshot.runs.len(), 1);
+    assert_eq!(snapshot.runs[0].run, new_run);
+    let loaded = &snapshot.runs[0].instances[0];
+    assert_eq!(loaded.extra.reason.as_deref(), Some("a NUL \u{fffd} in it"));
+    assert_eq!((loaded.attempt, loaded.live, loaded.extra.max_tries), (first.attempt, true, Some(3)));
+    assert_eq!(loaded.extra.skips, Some(vec![TaskIdx(1)]));
+    assert_eq!((snapshot.dags[0].next, snapshot.dags[0].failed_in_a_row), (Some(due), 2));
+    let pools: Vec<_> = snapshot.pools.iter().map(|pool| (pool.name.as_str(), pool.slots)).collect();
+    assert_eq!(pools, [("default_pool", Some(128)), ("etl", None)]);
+    assert_eq!(database.count("task_try").await + database.count("task_failure").await, 2);
+    assert_eq!(database.count("inbox").await, 0);
+    let answer = inbox::find_answer(&database.pool, id).await.unwrap().unwrap();
+    assert_eq!(answer.status, AnswerStatus::Done);
+    let values = xcoms::values(&database.pool, RunKey(1), TaskIdx(0), None, "return_value").await.unwrap();
+    assert_eq!(values, [json!({"b": null, "a": "\0"})]);
+}
+
+#[tokio::test]
+async fn a_new_try_drops_the_xcoms_of_the_last_one() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let row = queued(1, 0);
+    let xcom = |key: &str, value: i32| (row.key, XComValue { key: key.to_owned(), value: json!(value) });
+    let plan = Plan { xcoms: vec![xcom("kept", 1), xcom("gone", 1)], ..starting(std::slice::from_ref(&row)) };
+    leader.apply(&plan).await.unwrap();
+    let plan = Plan { xcoms_dropped: vec![row.key], xcoms: vec![xcom("kept", 2)], ..Plan::default() };
+    leader.apply(&plan).await.unwrap();
+    let kept = xcoms::values(&database.pool, RunKey(1), TaskIdx(0), None, "kept").await.unwrap();
+    assert_eq!((kept, database.count("xcom").await), (vec![json!(2)], 1));
+}
+
+#[tokio::test]
+async fn a_timers_run_that_exists_is_left_out_with_its_instances() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let version = leader.store_dag("etl", &["a"]).await;
+    leader.apply(&Plan { new_runs: vec![run(&version, 1)], ..Plan::default() }).await.unwrap();
+    let mut twin = run(&version, 2);
+    twin.run_id = run_id(1);
+    let plan = Plan { new_runs: vec![twin, run(&version, 3)], ..starting(&[queued(2, 0), queued(3, 0)]) };
+    let applied = leader.apply(&plan).await.unwrap();
+    assert_eq!(applied.existing_runs, [RunKey(2)]);
+    assert_eq!(database.count("task_instance WHERE run_id = 3").await, 1);
+    assert_eq!(database.count("task_instance").await, 1);
+}
+
+#[tokio::test]
+async fn an_ended_run_is_loaded_while_an_attempt_of_it_lives() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let version = leader.store_dag("etl", &["a"]).await;
+    let row = queued(1, 0);
+    let made = run(&version, 1);
+    let plan = Plan { new_runs: vec![made.clone()], ..starting(std::slice::from_ref(&row)) };
+    leader.apply(&plan).await.unwrap();
+
+    // The task is marked while its attempt runs, and the run ends.
+    let mut marked = ended(&row);
+    marked.row.live = true;
+    let mut over = made.clone();
+    over.state = DagRunState::Success;
+    over.ended_at = Some(noon());
+    let change = RunChange { expected: DagRunState::Running, row: over };
+    leader.apply(&Plan { instances: vec![marked.clone()], runs: vec![change], ..Plan::default() }).await.unwrap();
+    let runs = store::load(leader.writer.connection()).await.unwrap().runs;
+    assert_eq!(runs.len(), 1, "its slot is still taken");
+
+    let mut dead = marked.clone();
+    dead.expected = TaskState::Success;
+    dead.row.live = false;
+    leader.apply(&Plan { instances: vec![dead], ..Plan::default() }).await.unwrap();
+    assert!(store::load(leader.writer.connection()).await.unwrap().runs.is_empty());
+    let epoch = leader.epoch();
+    store::maintenance::sweep(&mut leader.writer, epoch).await.unwrap();
+    assert_eq!(database.count("dag_run WHERE has_leftovers").await, 0);
+}
+
+#[tokio::test]
+async fn facts_are_found_by_id_by_date_and_by_what_came_before() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let version = leader.store_dag("etl", &["a"]).await;
+    let dated = |key: i64, date: u32, run_type| {
+        let mut row = run(&version, key);
+        row.logical_date = Some(day(date));
+        row.run_type = run_type;
+        row
+    };
+    let scheduled = dated(1, 10, model::RunType::Scheduled);
+    let manual = dated(2, 12, model::RunType::Manual);
+    let plan = Plan { new_runs: vec![scheduled.clone(), manual.clone()], ..starting(&[queued(1, 0)]) };
+    leader.apply(&plan).await.unwrap();
+
+    let dag = dag_id("etl");
+    let mut found = BTreeMap::new();
+    for counts in [PreviousCounts::EveryRun, PreviousCounts::AllButManual] {
+        let need = Need::PreviousRun { dag: dag.clone(), before: day(15), counts };
+        let Fact::Run { run: Some(run), .. } = facts::fact(leader.writer.connection(), need).await.unwrap() else {
+            panic!("there is a run before");
+        };
+        found.insert(counts, run.run.key.get());
+    }
+    assert_eq!(found.into_values().collect::<Vec<_>>(), [2, 1]);
+
+    let need = Need::RunExists { dag: dag.clone(), run: run_id(99), logical_date: Some(day(10)) };
+    let fact = facts::fact(leader.writer.connection(), need).await.unwrap();
+    assert!(matches!(fact, Fact::Exists { existing: Some((RunKey(1), _, DagRunState::Running)), .. }), "{fact:?}");
+    let need = Need::Run { dag, run: run_id(1) };
+    let Fact::Run { run: Some(found), .. } = facts::fact(leader.writer.connection(), need).await.unwrap() else {
+        panic!("the run is there");
+    };
+    assert_eq!((found.run, found.instances.len()), (scheduled, 1));
+}

@@ -1,0 +1,104 @@
+//! Versions are stored once by their content, and a task keeps its number.
+
+use std::sync::Arc;
+
+use dag::{DagFile, DagFileError};
+use model::TaskIdx;
+use store::{StoreError, versions};
+
+use crate::support::{Database, compile, dag_id};
+
+#[tokio::test]
+async fn the_same_content_is_the_same_version() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let first = leader.store_dag("etl", &["a", "b"]).await;
+    let again = leader.store_dag("etl", &["a", "b"]).await;
+    assert_eq!(first, again);
+    assert_eq!(database.count("dag_version").await, 1);
+    let second = leader.store_dag("etl", &["a", "c"]).await;
+    assert_ne!(first.id, second.id);
+    // Back to the older content: the older version is current again.
+    leader.store_dag("etl", &["a", "b"]).await;
+    let dags = store::load(leader.writer.connection()).await.unwrap().dags;
+    assert_eq!(dags[0].current, first.id);
+}
+
+#[tokio::test]
+async fn a_task_keeps_its_number_and_a_number_is_never_used_again() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let number = |version: &engine::DagVersion, task: &str| {
+        let position = version.dag.tasks.iter().position(|known| known.task_id.as_str() == task).unwrap();
+        version.task_idx[position]
+    };
+    let first = leader.store_dag("etl", &["a", "b", "c"]).await;
+    let (b, c) = (number(&first, "b"), number(&first, "c"));
+    let second = leader.store_dag("etl", &["c", "x"]).await;
+    assert_eq!(number(&second, "c"), c);
+    assert_eq!(number(&second, "x"), TaskIdx(3));
+    let third = leader.store_dag("etl", &["b", "y"]).await;
+    assert_eq!((number(&third, "b"), number(&third, "y")), (b, TaskIdx(4)));
+    let other = leader.store_dag("other", &["a"]).await;
+    assert_eq!(number(&other, "a"), TaskIdx(0));
+}
+
+#[tokio::test]
+async fn the_pause_switch_is_set_at_first_sight_only() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let mut compiled = compile("etl", &["a"]);
+    compiled.dag.is_paused_upon_creation = true;
+    store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
+    compiled.dag.is_paused_upon_creation = false;
+    "changed".clone_into(&mut compiled.content_hash);
+    store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
+    versions::dag_gone(&mut leader.writer, epoch, &dag_id("etl")).await.unwrap();
+    let dag = &store::load(leader.writer.connection()).await.unwrap().dags[0];
+    assert!(dag.is_paused && dag.is_stale);
+    assert!(versions::filelocs(leader.writer.connection()).await.unwrap().is_empty());
+    store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
+    let filelocs = versions::filelocs(leader.writer.connection()).await.unwrap();
+    assert_eq!(filelocs, [(dag_id("etl"), "test.yaml".to_owned())]);
+}
+
+#[tokio::test]
+async fn files_are_kept_by_their_hash_and_may_not_be_large() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let sha256 = "ab".repeat(32);
+    let file = |bytes: Vec<u8>| DagFile { name: "q.sql".to_owned(), sha256: sha256.clone(), bytes: Arc::from(bytes) };
+    let mut compiled = compile("etl", &["a"]);
+    compiled.files = vec![file(b"SELECT 1".to_vec()), file(b"SELECT 1".to_vec())];
+    store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
+    let stored = store::blob(&database.pool, &sha256).await.unwrap();
+    assert_eq!(stored.as_deref(), Some(&b"SELECT 1"[..]));
+    assert_eq!(store::blob(&database.pool, "not a hash").await.unwrap(), None);
+
+    compiled.files = vec![file(vec![0; dag::FILE_BYTES_MAX + 1])];
+    let refused = store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Refused { reason } if reason.contains("q.sql")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn import_errors_of_a_file_are_replaced_together() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let error = |line: usize| DagFileError {
+        file: "bad.yaml".to_owned(),
+        line,
+        column: line,
+        field: "tasks.a.retries".to_owned(),
+        message: "expected a number".to_owned(),
+        suggestion: None,
+    };
+    versions::set_import_errors(&mut leader.writer, epoch, "bad.yaml", &[error(3), error(0)]).await.unwrap();
+    assert_eq!(database.count("import_error WHERE line IS NULL OR (line = 3 AND col = 3)").await, 2);
+    let files = versions::files_with_import_errors(leader.writer.connection()).await.unwrap();
+    assert!(files.contains("bad.yaml"));
+    versions::set_import_errors(&mut leader.writer, epoch, "bad.yaml", &[]).await.unwrap();
+    assert_eq!(database.count("import_error").await, 0);
+}

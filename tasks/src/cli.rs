@@ -1,0 +1,144 @@
+//! The command line: which subcommand does what, with what it needs.
+
+use crate::lake::{Lake, LakeSettings};
+use crate::registry::{self, RegistryClient};
+use crate::runtime::embedded::EmbeddedLog;
+use crate::runtime::kafka::KafkaLog;
+use crate::runtime::service::{Worker, stop_on_signals};
+use crate::runtime::{EventLog, open_log};
+use crate::settings::{self, LogChoice, SinkLimits, StockSettings, process_environment};
+use crate::sql::cli::LakeCommand;
+use crate::stock::producer::Producer;
+use crate::stock::sink::Sink;
+use crate::topics::{self, TopicsCommand};
+use crate::{pg, sql};
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Streaming workers and the lake of Windlass.
+#[derive(Debug, Parser)]
+#[command(name = "windlass-tasks", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask and change the lake's tables.
+    #[command(subcommand)]
+    Lake(LakeCommand),
+    /// Look at topics and put records into them.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Serve the schema registry.
+    SchemaRegistry {
+        /// Port on the loopback interface.
+        #[arg(long, default_value_t = 8081)]
+        port: u16,
+    },
+    /// Produce trades from STOCK_SOURCE to the topic.
+    StockProducer {
+        /// Only check the settings and the source.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Write the topic's trades into the bronze tables.
+    BronzeSink,
+}
+
+/// Runs a command. Its failure is printed, once, with its causes.
+pub fn main(cli: Cli) -> ExitCode {
+    log_to_stderr();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::from(error).context("cannot start the runtime")),
+    };
+    let outcome = runtime.block_on(run(cli.command));
+    // Threads that still read a file or hash one are not waited for.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => failed(&error),
+    }
+}
+
+fn log_to_stderr() {
+    let filter =
+        EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,librdkafka=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("windlass-tasks: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Lake(command) => return sql::cli::run(command).await,
+        Command::Topics(command) => run_topics(command).await?,
+        Command::SchemaRegistry { port } => serve_registry(port).await?,
+        Command::StockProducer { check: true } => drop(StockSettings::from_env(&process_environment)?),
+        Command::StockProducer { check: false } => produce_stocks().await?,
+        Command::BronzeSink => sink_stocks().await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_topics(command: TopicsCommand) -> anyhow::Result<()> {
+    let log: Arc<dyn EventLog> = match LogChoice::from_env(&process_environment) {
+        LogChoice::Kafka(settings) => Arc::new(KafkaLog::new(&settings)?),
+        LogChoice::Embedded => {
+            Arc::new(EmbeddedLog::new(pg::connect(&settings::database_url(&process_environment)?).await?))
+        }
+    };
+    topics::run(&*log, command, &mut std::io::stdout()).await
+}
+
+async fn serve_registry(port: u16) -> anyhow::Result<()> {
+    let pool = pg::connect(&settings::database_url(&process_environment)?).await?;
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    registry::server::serve(pool, port, stop)
+        .await
+        .with_context(|| format!("cannot serve the schema registry on 127.0.0.1:{port}"))
+}
+
+async fn produce_stocks() -> anyhow::Result<()> {
+    let env = &process_environment;
+    let settings = StockSettings::from_env(env)?;
+    let registry = RegistryClient::new(settings::registry_url(env)?);
+    let database_url = settings::database_url(env)?;
+    let worker = Worker::start(&settings::service_context(env, "stock-producer")?).await?;
+    let outcome = async {
+        let pool = pg::connect(&database_url).await?;
+        let log = open_log(&LogChoice::from_env(env), &pool)?;
+        Producer { worker: worker.clone(), log, pool, registry, settings }.run().await
+    }
+    .await;
+    worker.finish(&outcome);
+    outcome
+}
+
+async fn sink_stocks() -> anyhow::Result<()> {
+    let env = &process_environment;
+    let StockSettings { source, topic, .. } = StockSettings::from_env(env)?;
+    let limits = SinkLimits::from_env(env)?;
+    let registry = RegistryClient::new(settings::registry_url(env)?);
+    let lake_settings = LakeSettings::from_env()?;
+    let worker = Worker::start(&settings::service_context(env, "bronze-sink")?).await?;
+    let outcome = async {
+        let lake = Lake::connect(&lake_settings).await?;
+        let log = open_log(&LogChoice::from_env(env), lake.pool())?;
+        Sink { worker: worker.clone(), log, lake, registry, limits, topic, source }.run().await
+    }
+    .await;
+    worker.finish(&outcome);
+    outcome
+}

@@ -1,0 +1,310 @@
+//! Confluent's REST interface, as far as producers and consumers use it.
+//!
+//! Registration is idempotent. Compatibility levels are stored and answered, not enforced. Only Avro is served; another
+//! type is refused as an invalid schema.
+
+use super::error::ApiError;
+use super::schema::fingerprint;
+use crate::pg::registry::{self as store, Deletion, NewSchema, VersionRow, Versions};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use std::net::{Ipv4Addr, SocketAddr};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What every answer is.
+pub(super) const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+/// The only type of schema served.
+const AVRO: &str = "AVRO";
+/// The largest body; a schema of a thousand fields has a tenth of it.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// The levels that can be set.
+const LEVELS: [&str; 7] =
+    ["NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"];
+/// The subject whose level is that of all.
+const ALL_SUBJECTS: &str = "";
+
+/// Serves the registry on the loopback interface until `stop`.
+///
+/// # Errors
+/// When the port is taken.
+pub async fn serve(pool: PgPool, port: u16, stop: CancellationToken) -> std::io::Result<()> {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+    tracing::info!(address = %listener.local_addr()?, "schema registry serves");
+    serve_on(listener, pool, stop).await
+}
+
+/// Serves the registry on a socket until `stop`.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve_on(listener: TcpListener, pool: PgPool, stop: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router(pool)).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn router(pool: PgPool) -> Router {
+    Router::new()
+        .route("/", get(|| async { Json(json!({})) }))
+        .route("/subjects", get(subjects))
+        .route("/subjects/{subject}", post(lookup).delete(delete_subject))
+        .route("/subjects/{subject}/versions", get(versions).post(register))
+        .route("/subjects/{subject}/versions/{version}", get(version).delete(delete_version))
+        .route("/subjects/{subject}/versions/{version}/schema", get(version_schema))
+        .route("/schemas/types", get(|| async { Json(json!([AVRO])) }))
+        .route("/schemas/ids/{id}", get(schema))
+        .route("/schemas/ids/{id}/schema", get(schema_text))
+        .route("/schemas/ids/{id}/subjects", get(schema_subjects))
+        .route("/schemas/ids/{id}/versions", get(schema_versions))
+        .route("/config", get(config).put(set_config))
+        .route("/config/{subject}", get(subject_config).put(set_subject_config))
+        .route("/mode", get(|| async { Json(json!({"mode": "READWRITE"})) }))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(pool)
+}
+
+/// A JSON answer with the registry's content type.
+struct Json(Value);
+
+impl IntoResponse for Json {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, CONTENT_TYPE)], self.0.to_string()).into_response()
+    }
+}
+
+type Answer = Result<Json, ApiError>;
+
+#[derive(Deserialize)]
+struct SchemaBody {
+    schema: String,
+    #[serde(rename = "schemaType")]
+    schema_type: Option<String>,
+    #[serde(default)]
+    references: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+struct ConfigBody {
+    compatibility: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Options {
+    #[serde(deserialize_with = "flag")]
+    deleted: bool,
+    #[serde(deserialize_with = "flag")]
+    permanent: bool,
+    #[serde(deserialize_with = "flag")]
+    default_to_global: bool,
+    subject_prefix: Option<String>,
+}
+
+/// Python's clients write `True`, all others `true`.
+fn flag<'de, D: Deserializer<'de>>(input: D) -> Result<bool, D::Error> {
+    Ok(String::deserialize(input)?.eq_ignore_ascii_case("true"))
+}
+
+impl Options {
+    fn versions(&self) -> Versions {
+        if self.deleted { Versions::All } else { Versions::Live }
+    }
+
+    fn deletion(&self) -> Deletion {
+        if self.permanent { Deletion::Permanent } else { Deletion::Soft }
+    }
+}
+
+/// Clients send several content types; what counts is that the body is JSON of the right form.
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| ApiError::InvalidBody(error.to_string()))
+}
+
+fn checked(body: &SchemaBody) -> Result<[u8; 32], ApiError> {
+    if let Some(other) = body.schema_type.as_deref().filter(|kind| *kind != AVRO) {
+        return Err(ApiError::InvalidSchema(format!("schemas of type {other} are not served, only {AVRO}")));
+    }
+    if body.references.as_ref().is_some_and(|references| !references.is_empty()) {
+        return Err(ApiError::InvalidSchema("references to other schemas are not served".to_owned()));
+    }
+    fingerprint(&body.schema).map_err(ApiError::InvalidSchema)
+}
+
+/// A version's number, or nothing for the newest.
+fn version_number(text: &str) -> Result<Option<i32>, ApiError> {
+    match text {
+        "latest" | "-1" => Ok(None),
+        _ => match text.parse() {
+            Ok(number) if number > 0 => Ok(Some(number)),
+            _ => Err(ApiError::InvalidVersion(text.to_owned())),
+        },
+    }
+}
+
+async fn register(State(pool): State<PgPool>, Path(subject): Path<String>, bytes: Bytes) -> Answer {
+    let body: SchemaBody = body(&bytes)?;
+    let fingerprint = checked(&body)?;
+    let schema = NewSchema { schema_type: AVRO, fingerprint: &fingerprint, schema: &body.schema };
+    let id = store::register(&pool, &subject, schema).await?;
+    Ok(Json(json!({"id": id})))
+}
+
+async fn lookup(
+    State(pool): State<PgPool>,
+    Path(subject): Path<String>,
+    Query(options): Query<Options>,
+    bytes: Bytes,
+) -> Answer {
+    let body: SchemaBody = body(&bytes)?;
+    let fingerprint = checked(&body)?;
+    known_subject(&pool, &subject, &options).await?;
+    let found = store::lookup(&pool, &subject, &fingerprint, options.versions()).await?;
+    found.map(version_body).ok_or(ApiError::SchemaNotFound(format!("of this text under '{subject}'")))
+}
+
+async fn subjects(State(pool): State<PgPool>, Query(options): Query<Options>) -> Answer {
+    let prefix = options.subject_prefix.as_deref().unwrap_or_default();
+    Ok(Json(json!(store::subjects(&pool, prefix, options.versions()).await?)))
+}
+
+async fn known_subject(pool: &PgPool, subject: &str, options: &Options) -> Result<Vec<i32>, ApiError> {
+    let versions = store::versions(pool, subject, options.versions()).await?;
+    if versions.is_empty() { Err(ApiError::SubjectNotFound(subject.to_owned())) } else { Ok(versions) }
+}
+
+async fn versions(State(pool): State<PgPool>, Path(subject): Path<String>, Query(options): Query<Options>) -> Answer {
+    Ok(Json(json!(known_subject(&pool, &subject, &options).await?)))
+}
+
+async fn find_version(
+    pool: &PgPool,
+    (subject, number): (String, String),
+    options: &Options,
+) -> Result<VersionRow, ApiError> {
+    let wanted = version_number(&number)?;
+    known_subject(pool, &subject, options).await?;
+    let found = store::version(pool, &subject, wanted, options.versions()).await?;
+    found.ok_or(ApiError::VersionNotFound(number))
+}
+
+async fn version(
+    State(pool): State<PgPool>,
+    Path(path): Path<(String, String)>,
+    Query(options): Query<Options>,
+) -> Answer {
+    find_version(&pool, path, &options).await.map(version_body)
+}
+
+async fn version_schema(
+    State(pool): State<PgPool>,
+    Path(path): Path<(String, String)>,
+    Query(options): Query<Options>,
+) -> Result<Response, ApiError> {
+    let found = find_version(&pool, path, &options).await?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], found.schema).into_response())
+}
+
+fn version_body(row: VersionRow) -> Json {
+    Json(json!({"subject": row.subject, "version": row.version, "id": row.schema_id, "schema": row.schema}))
+}
+
+async fn delete_subject(
+    State(pool): State<PgPool>,
+    Path(subject): Path<String>,
+    Query(options): Query<Options>,
+) -> Answer {
+    let gone = store::delete(&pool, &subject, None, options.deletion()).await?;
+    if !gone.is_empty() {
+        return Ok(Json(json!(gone)));
+    }
+    let live = store::versions(&pool, &subject, Versions::Live).await?;
+    Err(if live.is_empty() { ApiError::SubjectNotFound(subject) } else { ApiError::SubjectNotSoftDeleted(subject) })
+}
+
+async fn delete_version(
+    State(pool): State<PgPool>,
+    Path((subject, number)): Path<(String, String)>,
+    Query(options): Query<Options>,
+) -> Answer {
+    let which = if options.permanent { Versions::All } else { Versions::Live };
+    let all = Options { deleted: which == Versions::All, ..Options::default() };
+    let found = find_version(&pool, (subject.clone(), number), &all).await?;
+    let gone = store::delete(&pool, &subject, Some(found.version), options.deletion()).await?;
+    match gone.first() {
+        Some(version) => Ok(Json(json!(version))),
+        None => Err(ApiError::VersionNotSoftDeleted { subject, version: found.version }),
+    }
+}
+
+async fn schema_by_id(pool: &PgPool, id: &str) -> Result<(i32, String), ApiError> {
+    let missing = || ApiError::SchemaNotFound(id.to_owned());
+    let number: i32 = id.parse().map_err(|_| missing())?;
+    Ok((number, store::schema(pool, number).await?.ok_or_else(missing)?))
+}
+
+async fn schema(State(pool): State<PgPool>, Path(id): Path<String>) -> Answer {
+    let (_, text) = schema_by_id(&pool, &id).await?;
+    Ok(Json(json!({"schema": text})))
+}
+
+async fn schema_text(State(pool): State<PgPool>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let (_, text) = schema_by_id(&pool, &id).await?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}
+
+async fn schema_subjects(State(pool): State<PgPool>, Path(id): Path<String>) -> Answer {
+    let (number, _) = schema_by_id(&pool, &id).await?;
+    let mut subjects: Vec<String> =
+        store::schema_uses(&pool, number).await?.into_iter().map(|row| row.subject).collect();
+    subjects.dedup();
+    Ok(Json(json!(subjects)))
+}
+
+async fn schema_versions(State(pool): State<PgPool>, Path(id): Path<String>) -> Answer {
+    let (number, _) = schema_by_id(&pool, &id).await?;
+    let uses = store::schema_uses(&pool, number).await?;
+    let uses: Vec<Value> =
+        uses.into_iter().map(|row| json!({"subject": row.subject, "version": row.version})).collect();
+    Ok(Json(json!(uses)))
+}
+
+async fn config(State(pool): State<PgPool>) -> Answer {
+    let level = store::compatibility(&pool, ALL_SUBJECTS).await?.unwrap_or_else(|| "BACKWARD".to_owned());
+    Ok(Json(json!({"compatibilityLevel": level})))
+}
+
+async fn subject_config(
+    State(pool): State<PgPool>,
+    Path(subject): Path<String>,
+    Query(options): Query<Options>,
+) -> Answer {
+    match store::compatibility(&pool, &subject).await? {
+        Some(level) => Ok(Json(json!({"compatibilityLevel": level}))),
+        None if options.default_to_global => config(State(pool)).await,
+        None => Err(ApiError::ConfigNotFound(subject)),
+    }
+}
+
+async fn set_config(State(pool): State<PgPool>, bytes: Bytes) -> Answer {
+    set_level(&pool, ALL_SUBJECTS, &bytes).await
+}
+
+async fn set_subject_config(State(pool): State<PgPool>, Path(subject): Path<String>, bytes: Bytes) -> Answer {
+    set_level(&pool, &subject, &bytes).await
+}
+
+async fn set_level(pool: &PgPool, subject: &str, bytes: &Bytes) -> Answer {
+    let ConfigBody { compatibility } = body(bytes)?;
+    if !LEVELS.contains(&compatibility.as_str()) {
+        return Err(ApiError::InvalidCompatibility(compatibility));
+    }
+    store::set_compatibility(pool, subject, &compatibility).await?;
+    Ok(Json(json!({"compatibility": compatibility})))
+}

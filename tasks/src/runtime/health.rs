@@ -1,0 +1,179 @@
+//! What a worker counts, and where it can be seen: `/health` for supervisors, `/metrics` for Prometheus.
+//!
+//! A worker is healthy while its loop turns; one that hangs answers 503.
+
+use super::Offsets;
+use super::service::Progress;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use chrono::Utc;
+use serde_json::json;
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// A loop that has not turned for so long hangs: a commit of the largest batch takes seconds.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
+/// Counts of a worker, shared with whoever shows them.
+pub struct Meter {
+    service: String,
+    ready: AtomicBool,
+    state: Mutex<MeterState>,
+}
+
+struct MeterState {
+    progress: Progress,
+    commits: u64,
+    last_turn: Instant,
+    last_tick: (Instant, u64),
+}
+
+impl Meter {
+    /// Starts at zero.
+    pub fn new(service: &str) -> Self {
+        let now = Instant::now();
+        let state = MeterState { progress: Progress::default(), commits: 0, last_turn: now, last_tick: (now, 0) };
+        Self { service: service.to_owned(), ready: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, MeterState> {
+        // Numbers are whole after every statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the worker's loop turns.
+    pub fn turn(&self) {
+        self.state().last_turn = Instant::now();
+    }
+
+    /// Counts records handled.
+    pub fn add_records(&self, records: u64) {
+        self.state().progress.records += records;
+    }
+
+    /// Counts records put aside.
+    pub fn add_dead_letters(&self, records: u64) {
+        self.state().progress.dead_letters += records;
+    }
+
+    /// Counts a failure.
+    pub fn add_error(&self) {
+        self.state().progress.errors += 1;
+    }
+
+    /// Says how many records wait.
+    pub fn set_lag(&self, records: u64) {
+        self.state().progress.lag = records;
+    }
+
+    /// Says what is durable now.
+    pub fn committed(&self, offsets: &Offsets) {
+        let mut state = self.state();
+        state.progress.committed.extend(offsets);
+        state.progress.last_commit = Some(Utc::now());
+        state.commits += 1;
+    }
+
+    pub(super) fn set_health_port(&self, port: u16) {
+        self.state().progress.health_port = port;
+    }
+
+    /// Sets ready; true when it was not before.
+    pub(super) fn set_ready(&self) -> bool {
+        !self.ready.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the worker does what it is for.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// The counts as they are.
+    pub fn progress(&self) -> Progress {
+        self.state().progress.clone()
+    }
+
+    /// The counts, with the rate since the last tick.
+    pub(super) fn tick(&self) -> Progress {
+        let mut state = self.state();
+        let (then, records_then) = state.last_tick;
+        let now = Instant::now();
+        let secs = now.duration_since(then).as_secs_f64();
+        let records = state.progress.records;
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = if secs > 0.0 { (records - records_then) as f64 / secs } else { 0.0 };
+        state.progress.rate_per_s = (rate * 10.0).round() / 10.0;
+        state.last_tick = (now, records);
+        state.progress.clone()
+    }
+
+    fn hangs(&self) -> bool {
+        self.state().last_turn.elapsed() > HANGS_AFTER
+    }
+
+    fn prometheus(&self) -> String {
+        let state = self.state();
+        let progress = &state.progress;
+        let mut text = String::new();
+        let mut metric = |name: &str, kind: &str, help: &str, value: &dyn std::fmt::Display| {
+            let service = &self.service;
+            // Writing into a string does not fail.
+            let _ = write!(
+                text,
+                "# HELP windlass_{name} {help}\n# TYPE windlass_{name} {kind}\nwindlass_{name}{{service=\"{service}\"}} {value}\n"
+            );
+        };
+        metric("records_total", "counter", "Records handled.", &progress.records);
+        metric("dead_letters_total", "counter", "Records put aside with a reason.", &progress.dead_letters);
+        metric("errors_total", "counter", "Failures the worker went on after.", &progress.errors);
+        metric("commits_total", "counter", "Commits.", &state.commits);
+        metric("lag_records", "gauge", "Records that wait in the log.", &progress.lag);
+        metric("records_per_second", "gauge", "Records handled in the last second.", &progress.rate_per_s);
+        metric("ready", "gauge", "Whether the worker does what it is for.", &u8::from(self.is_ready()));
+        let last_commit = progress.last_commit.map_or(0, |at| at.timestamp());
+        metric("last_commit_timestamp_seconds", "gauge", "Time of the last commit.", &last_commit);
+        for (partition, offset) in &progress.committed {
+            let _ = writeln!(
+                text,
+                "windlass_committed_offset{{service=\"{}\",partition=\"{partition}\"}} {offset}",
+                self.service
+            );
+        }
+        text
+    }
+}
+
+/// Serves a meter on a port of the loopback interface until `stop`, and gives the port.
+///
+/// # Errors
+/// When the port is taken.
+pub async fn serve(port: u16, meter: Arc<Meter>, stop: CancellationToken) -> std::io::Result<u16> {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+    let port = listener.local_addr()?.port();
+    let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics)).with_state(meter);
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::warn!(%error, "health and metrics are served no more");
+        }
+    });
+    Ok(port)
+}
+
+async fn health(State(meter): State<Arc<Meter>>) -> impl IntoResponse {
+    let (status, word) =
+        if meter.hangs() { (StatusCode::SERVICE_UNAVAILABLE, "hangs") } else { (StatusCode::OK, "healthy") };
+    (status, Json(json!({"status": word, "ready": meter.is_ready(), "service": meter.service})))
+}
+
+async fn metrics(State(meter): State<Arc<Meter>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], meter.prometheus())
+}

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Builds and tests Windlass: installs what is missing, checks format and lints, runs every test.
+#   ./test.sh          everything that needs no other system than PostgreSQL and Chromium
+#   ./test.sh --full   that, then what needs Kafka and long runs
+#   ./test.sh --ci     that, and as much of the full set as fits into 75 minutes in all
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+# shellcheck source=scripts/test-postgres.sh
+. scripts/test-postgres.sh
+
+readonly ci_seconds_max=$((75 * 60))
+mode=${1:-}
+case "$mode" in
+    '' | --full | --ci) ;;
+    *) echo "usage: ./test.sh [--full | --ci]" >&2; exit 2 ;;
+esac
+
+step() { printf '==> [%3d s] %s\n' "$SECONDS" "$*"; }
+
+install_packages "${BUILD_PACKAGES[@]}" chromium:chromium chromedriver:chromium-driver
+python3 -c 'import ensurepip' 2>/dev/null || { as_root apt-get update -qq && as_root apt-get install -y -qq python3-venv >/dev/null; }
+require_rust
+
+step "formatting"
+cargo fmt --all --check
+step "building the programs and the tests, release profile (the long part of a cold start)"
+cargo test --workspace --release --locked --no-run
+step "lints"
+cargo clippy --workspace --all-targets --release --locked --quiet -- --deny warnings
+
+start_test_postgres
+trap stop_test_postgres EXIT
+step "tests"
+cargo test --workspace --release --locked --no-fail-fast
+
+full_tests() {
+    step "the full set: real Kafka, long runs"
+    e2e/stack/kafka.sh start
+    trap 'e2e/stack/kafka.sh stop; stop_test_postgres' EXIT
+    export KAFKA_BOOTSTRAP_SERVERS_TEST=127.0.0.1:${KAFKA_PORT:-19092}
+    local seconds=$1
+    timeout "$seconds" cargo test --workspace --release --locked --no-fail-fast -- --ignored
+}
+
+case "$mode" in
+    '') ;;
+    --full) full_tests 7200 ;;
+    --ci)
+        left=$((ci_seconds_max - SECONDS))
+        if [ "$left" -lt 300 ]; then
+            step "no time left for the full set"
+        else
+            status=0
+            full_tests "$left" || status=$?
+            # 124 is the time limit: what did not fit is not a failure.
+            [ "$status" = 0 ] || [ "$status" = 124 ] || exit "$status"
+        fi
+        ;;
+esac
+step "done"

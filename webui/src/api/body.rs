@@ -1,0 +1,159 @@
+//! JSON bodies, read member by member, so that every mistake is named with its place, as Airflow does.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request},
+};
+use chrono::{DateTime, Utc};
+use model::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::error::{ApiError, ApiResult, FieldError};
+
+/// The members of a JSON object that have not been read yet, and what was wrong with those that have.
+pub struct Body {
+    members: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|error| ApiError::BadRequest(format!("the body could not be read: {error}")))?;
+        Self::parse(&bytes)
+    }
+}
+
+impl Body {
+    /// Takes a JSON object.
+    ///
+    /// # Errors
+    /// [`ApiError::Malformed`] when it is none.
+    pub fn parse(bytes: &[u8]) -> ApiResult<Self> {
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(members)) => Ok(Self { members, errors: Vec::new() }),
+            Ok(other) => Err(malformed("model_attributes_type", "Input should be a valid JSON object", other)),
+            Err(error) => Err(malformed("json_invalid", &format!("JSON decode error: {error}"), Value::Null)),
+        }
+    }
+
+    /// Refuses what was wrong, and members that nothing has asked for.
+    ///
+    /// # Errors
+    /// [`ApiError::Malformed`].
+    pub fn finish(mut self) -> ApiResult<()> {
+        for (name, value) in self.members {
+            self.errors.push(FieldError::body(&name, "extra_forbidden", "Extra inputs are not permitted", value));
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(self.errors)) }
+    }
+
+    /// Takes a member out; null counts as absent.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.members.shift_remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether a member was sent, null or not.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
+    /// Notes a mistake.
+    pub fn wrong(&mut self, name: &str, kind: &'static str, message: impl Into<String>, input: Value) {
+        self.errors.push(FieldError::body(name, kind, message, input));
+    }
+
+    /// Notes that a member is missing.
+    pub fn missing(&mut self, name: &str) {
+        self.wrong(name, "missing", "Field required", Value::Null);
+    }
+
+    /// A text.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        match self.take(name)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.wrong(name, "string_type", "Input should be a valid string", other);
+                None
+            }
+        }
+    }
+
+    /// A boolean, or its default.
+    pub fn flag(&mut self, name: &str, default: bool) -> bool {
+        match self.take(name) {
+            None => default,
+            Some(Value::Bool(flag)) => flag,
+            Some(other) => {
+                self.wrong(name, "bool_parsing", "Input should be a valid boolean", other);
+                default
+            }
+        }
+    }
+
+    /// A list, empty when absent.
+    pub fn list(&mut self, name: &str) -> Vec<Value> {
+        match self.take(name) {
+            None => Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.wrong(name, "list_type", "Input should be a valid list", other);
+                Vec::new()
+            }
+        }
+    }
+
+    /// An object, empty when absent.
+    pub fn object(&mut self, name: &str) -> Map<String, Value> {
+        match self.take(name) {
+            None => Map::new(),
+            Some(Value::Object(members)) => members,
+            Some(other) => {
+                self.wrong(name, "dict_type", "Input should be a valid dictionary", other);
+                Map::new()
+            }
+        }
+    }
+
+    /// An instant with its zone: Airflow takes no other.
+    pub fn instant(&mut self, name: &str) -> Option<Timestamp> {
+        let text = self.text(name)?;
+        match DateTime::parse_from_rfc3339(&text) {
+            Ok(instant) => Some(instant.with_timezone(&Utc)),
+            Err(_) => {
+                self.wrong(name, "timezone_aware", "Input should have timezone info", Value::from(text));
+                None
+            }
+        }
+    }
+}
+
+fn malformed(kind: &'static str, message: &str, input: Value) -> ApiError {
+    ApiError::Malformed(vec![FieldError { kind, loc: vec!["body".to_owned()], msg: message.to_owned(), input }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_named_with_its_place() {
+        let mut body = Body::parse(br#"{"note": 1, "conf": {"a": 1}, "foo": true, "run_after": "2026-01-01"}"#).unwrap();
+        assert_eq!(body.text("note"), None);
+        assert_eq!(body.object("conf").len(), 1);
+        assert_eq!(body.instant("run_after"), None);
+        let Err(ApiError::Malformed(errors)) = body.finish() else { panic!("refused") };
+        let kinds: Vec<_> = errors.iter().map(|error| (error.kind, error.loc[1].as_str())).collect();
+        assert_eq!(kinds, [("string_type", "note"), ("timezone_aware", "run_after"), ("extra_forbidden", "foo")]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        assert!(Body::parse(b"[]").is_err());
+        assert!(Body::parse(b"{").is_err());
+    }
+}

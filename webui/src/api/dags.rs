@@ -1,0 +1,197 @@
+//! DAGs. An installation has thousands at most, so lists are filtered and ordered here, on rows and cached versions.
+
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+};
+use model::{Command, DagRunState, DagId, Timestamp, command::Paused};
+use serde_json::{Value, json};
+use store::read::{self, DagView, Direction, RunBrief, Version};
+
+use super::{
+    body::Body,
+    lookup_dag,
+    query::{Query, matches},
+    shapes,
+};
+use crate::{
+    app::App,
+    auth::Principal,
+    commands,
+    error::{ApiError, ApiResult},
+};
+
+/// A DAG with what lists filter and order by.
+struct Entry {
+    view: DagView,
+    version: Arc<Version>,
+    last_run: Option<RunBrief>,
+}
+
+/// What lists can be ordered by.
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    DagId,
+    NextRun,
+    LastState,
+    LastStart,
+}
+
+fn key(name: &str) -> Option<Key> {
+    match name {
+        "dag_id" | "dag_display_name" => Some(Key::DagId),
+        "next_dagrun" => Some(Key::NextRun),
+        "state" | "last_run_state" => Some(Key::LastState),
+        "start_date" | "last_run_start_date" => Some(Key::LastStart),
+        _ => None,
+    }
+}
+
+/// `GET /api/v2/dags`.
+pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
+    let page = query.page();
+    let order = query.order(key)?;
+    let keep = Keep::of(&mut query)?;
+    query.finish()?;
+    let mut found: Vec<Entry> = entries(&app).await?.into_iter().filter(|entry| keep.keeps(entry)).collect();
+    found.sort_by(|a, b| compare(a, b, &order));
+    let total = found.len();
+    let dags: Vec<Value> = page.of(found).iter().map(|entry| shapes::dag(&entry.view, &entry.version)).collect();
+    Ok(Json(json!({ "dags": dags, "total_entries": total })))
+}
+
+async fn entries(app: &App) -> ApiResult<Vec<Entry>> {
+    let views = read::dags(&app.pool).await?;
+    let versions = app.versions.all(&app.pool, views.iter().map(|view| view.current)).await?;
+    let ids: Vec<DagId> = views.iter().map(|view| view.dag_id.clone()).collect();
+    let mut last: BTreeMap<DagId, RunBrief> =
+        read::latest_runs(&app.pool, &ids).await?.into_iter().map(|run| (run.dag_id.clone(), run)).collect();
+    let entry = |view: DagView| {
+        let version = Arc::clone(versions.get(&view.current)?);
+        let last_run = last.remove(&view.dag_id);
+        Some(Entry { view, version, last_run })
+    };
+    Ok(views.into_iter().filter_map(entry).collect())
+}
+
+/// Which DAGs a list is limited to.
+struct Keep {
+    id_pattern: read::Pattern,
+    prefix: Option<String>,
+    tags: Vec<String>,
+    all_tags: bool,
+    owners: Vec<String>,
+    paused: Option<bool>,
+    without_stale: bool,
+    with_import_errors: Option<bool>,
+    last_states: Vec<DagRunState>,
+}
+
+impl Keep {
+    fn of(query: &mut Query) -> ApiResult<Self> {
+        let own = |name: &str, query: &Query| query.all(name).map(str::to_owned).collect();
+        Ok(Self {
+            paused: query.flag("paused"),
+            without_stale: query.flag("exclude_stale").unwrap_or(true),
+            with_import_errors: query.flag("has_import_errors"),
+            id_pattern: match query.text("dag_id_pattern") {
+                Some(_) => query.pattern("dag_id_pattern"),
+                None => query.pattern("dag_display_name_pattern"),
+            },
+            prefix: query.prefix("dag_id_prefix_pattern"),
+            tags: own("tags", query),
+            all_tags: query.text("tags_match_mode") == Some("all"),
+            owners: own("owners", query),
+            last_states: query.words("last_dag_run_state")?,
+        })
+    }
+
+    fn keeps(&self, entry: &Entry) -> bool {
+        let Entry { view, version, last_run } = entry;
+        let has_tag = |tag: &String| version.dag.tags.contains(tag);
+        let last_state = last_run.as_ref().map(|run| run.state);
+        matches(&self.id_pattern, view.dag_id.as_str())
+            && self.prefix.as_ref().is_none_or(|prefix| view.dag_id.as_str().starts_with(prefix))
+            && (self.tags.is_empty()
+                || if self.all_tags { self.tags.iter().all(has_tag) } else { self.tags.iter().any(has_tag) })
+            && (self.owners.is_empty() || self.owners.iter().any(|owner| version.dag.owners.contains(owner)))
+            && self.paused.is_none_or(|paused| paused == view.is_paused)
+            && !(self.without_stale && view.is_stale)
+            && self.with_import_errors.is_none_or(|errors| errors == view.has_import_errors)
+            && (self.last_states.is_empty() || last_state.is_some_and(|state| self.last_states.contains(&state)))
+    }
+}
+
+fn compare(a: &Entry, b: &Entry, order: &[(Key, Direction)]) -> Ordering {
+    let by_id = a.view.dag_id.cmp(&b.view.dag_id);
+    let start = |entry: &Entry| -> Option<Timestamp> { entry.last_run.as_ref().and_then(|run| run.started_at) };
+    let state = |entry: &Entry| entry.last_run.as_ref().map(|run| run.state.name());
+    let turned = |ordering: Ordering, direction| match direction {
+        Direction::Ascending => ordering,
+        Direction::Descending => ordering.reverse(),
+    };
+    let last = turned(by_id, order.first().map_or(Direction::Ascending, |(_, direction)| *direction));
+    let keys = order.iter().map(|(key, direction)| {
+        let ordering = match key {
+            Key::DagId => by_id,
+            Key::NextRun => a.view.next.map(|next| next.run_after).cmp(&b.view.next.map(|next| next.run_after)),
+            Key::LastState => state(a).cmp(&state(b)),
+            Key::LastStart => start(a).cmp(&start(b)),
+        };
+        turned(ordering, *direction)
+    });
+    keys.fold(Ordering::Equal, Ordering::then).then(last)
+}
+
+/// `GET /api/v2/dags/{dag_id}`.
+pub async fn one(State(app): State<App>, Path(dag_id): Path<String>) -> ApiResult<Json<Value>> {
+    let (view, version) = lookup_dag(&app, &dag_id).await?;
+    Ok(Json(shapes::dag(&view, &version)))
+}
+
+/// `GET /api/v2/dags/{dag_id}/details`.
+pub async fn details(State(app): State<App>, Path(dag_id): Path<String>) -> ApiResult<Json<Value>> {
+    let (view, version) = lookup_dag(&app, &dag_id).await?;
+    let states = read::run_states(&app.pool).await?;
+    let active = states.iter().filter(|(id, ..)| *id == view.dag_id).map(|(.., count)| count).sum();
+    Ok(Json(shapes::dag_details(&view, &version, active)))
+}
+
+/// `PATCH /api/v2/dags/{dag_id}`: pause and unpause.
+pub async fn patch(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path(dag_id): Path<String>,
+    query: Query,
+    mut body: Body,
+) -> ApiResult<Json<Value>> {
+    if let Some(other) = query.all("update_mask").find(|field| *field != "is_paused") {
+        return Err(ApiError::BadRequest(format!("Only `is_paused` field can be updated through the REST API, not `{other}`")));
+    }
+    let sent = body.has("is_paused");
+    let is_paused = body.flag("is_paused", false);
+    if !sent {
+        body.missing("is_paused");
+    }
+    body.finish()?;
+    let (view, _) = lookup_dag(&app, &dag_id).await?;
+    let to = if is_paused { Paused::Paused } else { Paused::Active };
+    commands::send(&app, &Command::PauseDag { dag_id: view.dag_id, to }, &who).await?;
+    let (view, version) = lookup_dag(&app, &dag_id).await?;
+    Ok(Json(shapes::dag(&view, &version)))
+}
+
+/// `GET /api/v2/dagTags`: plain texts.
+pub async fn tags(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
+    let page = query.page();
+    let pattern = query.pattern("tag_name_pattern");
+    query.finish()?;
+    let mut tags: Vec<String> = entries(&app).await?.iter().flat_map(|entry| entry.version.dag.tags.clone()).collect();
+    tags.retain(|tag| matches(&pattern, tag));
+    tags.sort();
+    tags.dedup();
+    let total = tags.len();
+    Ok(Json(json!({ "tags": page.of(tags), "total_entries": total })))
+}

@@ -1,0 +1,141 @@
+//! Logs of tries, as JSON or as JSON lines, with a signed place to read on from.
+
+use axum::{
+    extract::{Path, State},
+    http::{HeaderMap, HeaderName, header},
+    response::{IntoResponse, Json, Response},
+};
+use link::query::LogName;
+use model::{AttemptId, MapIndex};
+use serde_json::{Value, json};
+use store::read;
+
+use super::{instances::lookup, query::Query};
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult, FieldError},
+    instances::TaskOfRun,
+    logs::{self, LogLine, LogPage},
+};
+
+/// `full_content` reads so many pieces at most, 4 MiB; the rest follows by its token.
+const PIECES_MAX: usize = 16;
+/// Where JSON lines carry the next place.
+const NEXT: HeaderName = HeaderName::from_static("airflow-continuation-token");
+
+/// In which form the client wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Lines,
+}
+
+/// `GET …/taskInstances/{task_id}/logs/{try_number}`.
+pub async fn one(
+    State(app): State<App>,
+    Path((dag_id, run_id, task_id, try_number)): Path<(String, String, String, String)>,
+    headers: HeaderMap,
+    mut query: Query,
+) -> ApiResult<Response> {
+    let form = form_of(&headers)?;
+    let try_number = parse_try(&try_number)?;
+    let full = query.flag("full_content").unwrap_or(false);
+    query.finish()?;
+    let map = query.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex);
+    let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
+    let attempt = attempt_of(&app, &of, try_number).await?.ok_or_else(|| {
+        ApiError::NotFound(format!("TaskInstance not found: try {try_number} of {task_id} has not been started"))
+    })?;
+    let name = attempt.to_string();
+    let offset = match query.text("token") {
+        Some(place) => {
+            app.tokens.offset_of(&name, place).map_err(|_| ApiError::BadRequest("Invalid continuation token".to_owned()))?
+        }
+        None => 0,
+    };
+    let mut page = logs::read(&app, LogName::Attempt(attempt), offset).await?;
+    for _ in 1..if full { PIECES_MAX } else { 1 } {
+        if page.next >= page.length {
+            break;
+        }
+        let more = logs::read(&app, LogName::Attempt(attempt), page.next).await?;
+        page.lines.extend(more.lines);
+        (page.next, page.length, page.ended) = (more.next, more.length, more.ended);
+    }
+    let next = (!page.ended).then(|| app.tokens.place(&name, page.next));
+    let source = (offset == 0).then(|| source_line(&of, try_number));
+    Ok(answer(form, source, &page, next))
+}
+
+fn form_of(headers: &HeaderMap) -> ApiResult<Form> {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    let mut kinds = accepted.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    kinds
+        .find_map(|kind| match kind {
+            "application/json" | "*/*" | "application/*" => Some(Form::Json),
+            "application/x-ndjson" => Some(Form::Lines),
+            _ => None,
+        })
+        .ok_or_else(|| ApiError::NotAcceptable("Only application/json or application/x-ndjson is supported".to_owned()))
+}
+
+fn parse_try(text: &str) -> ApiResult<i16> {
+    text.parse::<i16>().ok().filter(|number| *number >= 0).ok_or_else(|| {
+        ApiError::Malformed(vec![FieldError {
+            kind: "int_parsing",
+            loc: vec!["path".to_owned(), "try_number".to_owned()],
+            msg: "Input should be a valid integer, unable to parse string as an integer".to_owned(),
+            input: Value::from(text),
+        }])
+    })
+}
+
+/// The attempt of a try: the current one's, or that of a superseded one.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn attempt_of(app: &App, of: &TaskOfRun, try_number: i16) -> ApiResult<Option<AttemptId>> {
+    if try_number == of.try_number() {
+        return Ok(of.stored.as_ref().and_then(|stored| stored.row.attempt).filter(|_| try_number > 0));
+    }
+    let past = read::tries(&app.pool, of.key).await?;
+    Ok(past.iter().find(|past| past.try_number.get() == try_number).and_then(|past| past.attempt))
+}
+
+/// Airflow's log begins with where it comes from.
+fn source_line(of: &TaskOfRun, try_number: i16) -> Value {
+    let worker = of.stored.as_ref().and_then(|stored| stored.worker.as_deref()).unwrap_or("the leader");
+    json!({ "event": format!("Log of try {try_number}, kept by {worker}") })
+}
+
+fn answer(form: Form, source: Option<Value>, page: &LogPage, next: Option<String>) -> Response {
+    let lines = source.into_iter().chain(page.lines.iter().map(shape));
+    match form {
+        Form::Json => Json(json!({ "content": lines.collect::<Vec<_>>(), "continuation_token": next })).into_response(),
+        Form::Lines => {
+            let text: String = lines.map(|line| format!("{line}\n")).collect();
+            let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+            match next {
+                Some(next) => (kind, [(NEXT, next)], text).into_response(),
+                None => (kind, text).into_response(),
+            }
+        }
+    }
+}
+
+/// A line as Airflow's structured log.
+fn shape(line: &LogLine) -> Value {
+    let level = match line.stream.as_str() {
+        "err" => "error",
+        _ => "info",
+    };
+    let logger = match line.stream.as_str() {
+        "sys" => "windlass",
+        "err" => "task.stderr",
+        _ => "task.stdout",
+    };
+    if line.ts.is_empty() {
+        return json!({ "event": line.text, "level": level, "logger": logger });
+    }
+    json!({ "timestamp": line.ts, "level": level, "logger": logger, "event": line.text })
+}

@@ -1,0 +1,64 @@
+//! The REST API: one file per resource, in Airflow 3's shapes.
+//!
+//! Members that are null are written as null; instants are ISO 8601 in UTC with `Z`. The `lookup` functions are the only
+//! way from a text of the client to a row, so that a text that can not be an id is simply not found.
+
+pub mod admin;
+pub mod body;
+pub mod clear;
+pub mod dags;
+pub mod import_errors;
+pub mod instances;
+pub mod logs;
+pub mod monitor;
+pub mod openapi;
+pub mod query;
+pub mod runs;
+pub mod shapes;
+pub mod tasks;
+
+use std::sync::Arc;
+
+use engine::RunRow;
+use model::{DagId, RunId, TaskId};
+use store::read::{self, DagView, Version};
+
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult},
+};
+
+/// The id that stands for all in paths of lists.
+pub const ALL: &str = "~";
+
+/// A DAG with its current version.
+///
+/// # Errors
+/// [`ApiError::NotFound`].
+pub async fn lookup_dag(app: &App, dag_id: &str) -> ApiResult<(DagView, Arc<Version>)> {
+    let missing = || ApiError::NotFound(format!("The Dag with ID: `{dag_id}` was not found"));
+    let id = DagId::new(dag_id).map_err(|_| missing())?;
+    let dag = read::dag(&app.pool, &id).await?.ok_or_else(missing)?;
+    let version = app.versions.one(&app.pool, dag.current).await?;
+    Ok((dag, version))
+}
+
+/// A run.
+///
+/// # Errors
+/// [`ApiError::NotFound`].
+pub async fn lookup_run(app: &App, dag_id: &str, run_id: &str) -> ApiResult<RunRow> {
+    let missing =
+        || ApiError::NotFound(format!("The DagRun with dag_id: `{dag_id}` and run_id: `{run_id}` was not found"));
+    let dag = DagId::new(dag_id).map_err(|_| missing())?;
+    let run = RunId::new(run_id).map_err(|_| missing())?;
+    read::run(&app.pool, &dag, &run).await?.ok_or_else(missing)
+}
+
+/// A task id of the client.
+///
+/// # Errors
+/// [`ApiError::NotFound`] when it can not be one.
+pub fn parse_task(task_id: &str) -> ApiResult<TaskId> {
+    TaskId::new(task_id).map_err(|_| ApiError::NotFound(format!("Task with ID {task_id} not found")))
+}

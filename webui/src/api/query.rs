@@ -1,0 +1,250 @@
+//! Query parameters: limits, order, ranges, patterns. Mistakes are gathered and answered together; unknown parameters
+//! are ignored, as in Airflow.
+
+use std::{fmt::Display, str::FromStr};
+
+use axum::{
+    extract::{FromRequestParts, RawQuery},
+    http::request::Parts,
+};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use model::Timestamp;
+use store::read::{Direction, Pattern, Range};
+
+use crate::error::{ApiError, ApiResult, FieldError};
+
+/// Airflow's default size of a page.
+const LIMIT_DEFAULT: i64 = 50;
+/// Larger pages are cut to this.
+const LIMIT_MAX: i64 = 100;
+/// Airflow's limit of sort keys.
+const ORDER_KEYS_MAX: usize = 10;
+
+/// The parameters of a request.
+pub struct Query {
+    pairs: Vec<(String, String)>,
+    errors: Vec<FieldError>,
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// At most so many.
+    pub limit: i64,
+    /// After so many.
+    pub offset: i64,
+}
+
+impl Page {
+    /// That part of a list in memory.
+    #[must_use]
+    pub fn of<T>(self, items: impl IntoIterator<Item = T>) -> Vec<T> {
+        let count = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+        items.into_iter().skip(count(self.offset)).take(count(self.limit)).collect()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let RawQuery(text) = RawQuery::from_request_parts(parts, state).await?;
+        Ok(Self::parse(text.as_deref().unwrap_or_default()))
+    }
+}
+
+impl Query {
+    /// Takes the text after `?`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        Self { pairs: url::form_urlencoded::parse(text.as_bytes()).into_owned().collect(), errors: Vec::new() }
+    }
+
+    /// The first value of a parameter that is not empty.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let mut values = self.pairs.iter().filter(|(key, value)| key == name && !value.is_empty());
+        values.next().map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a parameter.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Answers with everything that was wrong, if anything was.
+    ///
+    /// # Errors
+    /// [`ApiError::Malformed`].
+    pub fn finish(&mut self) -> ApiResult<()> {
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(std::mem::take(&mut self.errors))) }
+    }
+
+    /// `limit` and `offset`.
+    pub fn page(&mut self) -> Page {
+        let limit = self.number("limit", LIMIT_DEFAULT).min(LIMIT_MAX);
+        Page { limit, offset: self.number("offset", 0) }
+    }
+
+    fn number(&mut self, name: &str, default: i64) -> i64 {
+        let Some(text) = self.text(name).map(str::to_owned) else { return default };
+        let (kind, message) = match text.parse::<i64>() {
+            Ok(number) if number >= 0 => return number,
+            Ok(_) => ("greater_than_equal", "Input should be greater than or equal to 0"),
+            Err(_) => ("int_parsing", "Input should be a valid integer"),
+        };
+        self.errors.push(FieldError::query(name, kind, message, &text));
+        default
+    }
+
+    /// A parameter that is true or false.
+    pub fn flag(&mut self, name: &str) -> Option<bool> {
+        let text = self.text(name)?.to_owned();
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => {
+                let message = "Input should be a valid boolean, unable to interpret input";
+                self.errors.push(FieldError::query(name, "bool_parsing", message, &text));
+                None
+            }
+        }
+    }
+
+    /// Every value of a parameter, as a word of an enum. Airflow answers a bad one with a text.
+    ///
+    /// # Errors
+    /// [`ApiError::MalformedText`].
+    pub fn words<T: FromStr<Err: Display>>(&self, name: &str) -> ApiResult<Vec<T>> {
+        self.all(name).map(|text| text.parse().map_err(|error: T::Err| ApiError::MalformedText(error.to_string()))).collect()
+    }
+
+    /// `<name>_gte`, `_gt`, `_lte`, `_lt`.
+    pub fn range(&mut self, name: &str) -> Range {
+        Range {
+            gte: self.instant(&format!("{name}_gte")),
+            gt: self.instant(&format!("{name}_gt")),
+            lte: self.instant(&format!("{name}_lte")),
+            lt: self.instant(&format!("{name}_lt")),
+        }
+    }
+
+    fn instant(&mut self, name: &str) -> Option<Timestamp> {
+        let text = self.text(name)?.to_owned();
+        let found = parse_instant(&text);
+        if found.is_none() {
+            let message = "Input should be a valid datetime or date, such as 2026-11-21T10:00:00Z";
+            self.errors.push(FieldError::query(name, "datetime_from_date_parsing", message, &text));
+        }
+        found
+    }
+
+    /// A `…_pattern` parameter: `|` separates alternatives, `~` alone stands for everything.
+    #[must_use]
+    pub fn pattern(&self, name: &str) -> Pattern {
+        let text = self.text(name).filter(|text| *text != "~").unwrap_or_default();
+        Pattern(text.split('|').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// A `…_prefix_pattern` parameter: Airflow ignores what is not a letter or a digit at its end.
+    #[must_use]
+    pub fn prefix(&self, name: &str) -> Option<String> {
+        let text = self.text(name)?.trim_end_matches(|c: char| !c.is_alphanumeric());
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// `order_by`, as far as `key` knows the attributes.
+    ///
+    /// # Errors
+    /// [`ApiError::BadRequest`] for an attribute that nothing can be ordered by.
+    pub fn order<T>(&self, key: impl Fn(&str) -> Option<T>) -> ApiResult<Vec<(T, Direction)>> {
+        let texts: Vec<&str> = self.all("order_by").filter(|text| !text.is_empty()).collect();
+        if texts.len() > ORDER_KEYS_MAX {
+            return Err(ApiError::BadRequest(format!("Ordering takes at most {ORDER_KEYS_MAX} attributes")));
+        }
+        let parse = |text: &str| {
+            let (name, direction) = match text.strip_prefix('-') {
+                Some(name) => (name, Direction::Descending),
+                None => (text, Direction::Ascending),
+            };
+            let unknown = || ApiError::BadRequest(format!("Ordering with '{name}' is disallowed or the attribute does not exist"));
+            Ok((key(name).ok_or_else(unknown)?, direction))
+        };
+        texts.into_iter().map(parse).collect()
+    }
+}
+
+/// An instant as clients write it; a date or a time without a zone is UTC.
+#[must_use]
+pub fn parse_instant(text: &str) -> Option<Timestamp> {
+    let aware = DateTime::parse_from_rfc3339(text).map(|instant| instant.with_timezone(&Utc));
+    let naive = || NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").map(|instant| instant.and_utc());
+    let date = || NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|date| date.and_time(chrono::NaiveTime::MIN).and_utc());
+    aware.or_else(|_| naive()).or_else(|_| date()).ok()
+}
+
+/// Whether a text matches a pattern: anywhere in it, `%` for any text and `_` for any character, case aside.
+#[must_use]
+pub fn matches(pattern: &Pattern, text: &str) -> bool {
+    let text: Vec<char> = text.to_lowercase().chars().collect();
+    let fits = |part: &String| {
+        let part: Vec<char> = format!("%{}%", part.to_lowercase()).chars().collect();
+        like(&part, &text)
+    };
+    pattern.0.is_empty() || pattern.0.iter().any(fits)
+}
+
+/// SQL's LIKE, in time proportional to the product of both lengths.
+fn like(pattern: &[char], text: &[char]) -> bool {
+    let mut reachable = vec![false; text.len() + 1];
+    reachable[0] = true;
+    for part in pattern {
+        match part {
+            '%' => {
+                let first = reachable.iter().position(|here| *here).unwrap_or(reachable.len());
+                reachable.iter_mut().skip(first).for_each(|here| *here = true);
+            }
+            part => {
+                for at in (0..text.len()).rev() {
+                    reachable[at + 1] = reachable[at] && (*part == '_' || *part == text[at]);
+                }
+                reachable[0] = false;
+            }
+        }
+    }
+    reachable[text.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_cut_to_a_hundred_and_never_negative() {
+        assert_eq!(Query::parse("limit=1000&offset=5").page(), Page { limit: 100, offset: 5 });
+        assert_eq!(Query::parse("").page(), Page { limit: 50, offset: 0 });
+        let mut query = Query::parse("limit=-1&offset=x");
+        query.page();
+        let Err(ApiError::Malformed(errors)) = query.finish() else { panic!("refused") };
+        assert_eq!(errors.iter().map(|error| error.kind).collect::<Vec<_>>(), ["greater_than_equal", "int_parsing"]);
+    }
+
+    #[test]
+    fn a_pattern_is_a_substring_with_wildcards_and_alternatives() {
+        let pattern = |text: &str| Query::parse(&format!("p={text}")).pattern("p");
+        assert!(matches(&pattern("STOCK"), "stock_data_pipeline"));
+        assert!(matches(&pattern("st%25pipe"), "stock_data_pipeline"));
+        assert!(matches(&pattern("weather|data_p"), "stock_data_pipeline"));
+        assert!(!matches(&pattern("weather"), "stock_data_pipeline"));
+        assert!(matches(&pattern("~"), "anything"));
+        assert!(!matches(&pattern("a_c"), "ac"));
+    }
+
+    #[test]
+    fn an_instant_without_a_zone_is_utc() {
+        for text in ["2026-11-21", "2026-11-21T00:00:00", "2026-11-21T01:00:00+01:00", "2026-11-21T00:00:00Z"] {
+            assert_eq!(parse_instant(text).unwrap().to_rfc3339(), "2026-11-21T00:00:00+00:00", "{text}");
+        }
+        assert_eq!(parse_instant("yesterday"), None);
+    }
+}

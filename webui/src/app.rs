@@ -1,0 +1,63 @@
+//! What every handler shares: cheap to clone, and without any state of its own that could go stale unnoticed.
+
+use std::{ops::Deref, sync::Arc};
+
+use link::LeaderPort;
+use sqlx::PgPool;
+use store::Hints;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    AppSettings,
+    auth::{limiter::LoginLimiter, token::Tokens},
+    live::Hub,
+    versions::VersionCache,
+};
+
+/// The parts of the web server.
+pub struct Parts {
+    pub(crate) settings: AppSettings,
+    pub(crate) pool: PgPool,
+    pub(crate) leader: Arc<dyn LeaderPort>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) tokens: Tokens,
+    pub(crate) logins: LoginLimiter,
+    pub(crate) versions: VersionCache,
+    pub(crate) hub: Hub,
+    pub(crate) hints: Hints,
+}
+
+/// A handle to the parts.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(
+        settings: AppSettings,
+        pool: PgPool,
+        hints: Hints,
+        leader: Arc<dyn LeaderPort>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let tokens = Tokens::new(&settings.secret);
+        Self(Arc::new(Parts {
+            settings,
+            pool,
+            leader,
+            shutdown,
+            tokens,
+            logins: LoginLimiter::default(),
+            versions: VersionCache::default(),
+            hub: Hub::default(),
+            hints,
+        }))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

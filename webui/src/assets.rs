@@ -1,0 +1,75 @@
+//! Templates, the stylesheet and the script: part of the binary, so that a page never meets another version's files.
+
+use std::sync::LazyLock;
+
+use axum::{
+    extract::Path,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use include_dir::{Dir, include_dir};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tera::{Context, Tera};
+
+static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
+static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/static");
+
+static ENGINE: LazyLock<Tera> = LazyLock::new(|| {
+    let mut tera = Tera::default();
+    let files = TEMPLATES.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
+    tera.add_raw_templates(files).expect("templates are part of the program, and a test parses them");
+    tera
+});
+
+/// Prints a template. Names end in `.html`, so that everything printed is escaped.
+///
+/// # Errors
+/// When the template asks for something that the view does not have.
+pub fn render(template: &str, view: &impl Serialize) -> Result<String, tera::Error> {
+    ENGINE.render(template, &Context::from_serialize(view)?)
+}
+
+/// `/static/{file}`: revalidated by its hash, so that a new version is seen at once and an old one costs no bytes.
+pub async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let Some(file) = FILES.get_file(&name) else {
+        return (StatusCode::NOT_FOUND, "no such file").into_response();
+    };
+    let tag = format!("\"{}\"", hex::encode(&Sha256::digest(file.contents())[..12]));
+    let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes()) {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
+    }
+    (caching, [(header::CONTENT_TYPE, content_type(&name))], file.contents()).into_response()
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_parses_and_escapes() {
+        let names: Vec<_> = ENGINE.get_template_names().collect();
+        assert!(!names.is_empty());
+        assert!(names.iter().all(|name| name.ends_with(".html")), "{names:?}");
+    }
+
+    #[test]
+    fn no_template_has_an_inline_handler_or_style() {
+        for file in TEMPLATES.files() {
+            let text = file.contents_utf8().unwrap();
+            for forbidden in ["onclick=", "onchange=", "onsubmit=", "style=", "javascript:", "| safe"] {
+                assert!(!text.contains(forbidden), "{}: {forbidden}", file.path().display());
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Forms of our pages. Each carries a token of its session, so that no other site can send one; a handler can not read a
+//! form in any other way.
+
+use axum::{
+    extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
+};
+
+use super::{Principal, token::equal_in_constant_time};
+use crate::{app::App, error::ApiError, pages::error::PageError};
+
+/// The hidden field that holds the token.
+pub const FIELD: &str = "csrf";
+
+/// The fields of a form, in their order.
+pub struct PageForm(Vec<(String, String)>);
+
+impl PageForm {
+    /// The text of a field; empty when it was not sent.
+    #[must_use]
+    pub fn text(&self, name: &str) -> &str {
+        self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
+    }
+
+    /// Whether a box is ticked.
+    #[must_use]
+    pub fn ticked(&self, name: &str) -> bool {
+        !self.text(name).is_empty()
+    }
+}
+
+impl FromRequest<App> for PageForm {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        let refused = |error| PageError(error).into_response();
+        let session = request.extensions().get::<Principal>().map(|principal| principal.token_id);
+        let session = session.ok_or_else(|| refused(ApiError::Unauthenticated))?;
+        let fields = axum::Form::<Vec<(String, String)>>::from_request(request, app)
+            .await
+            .map_err(|error| refused(ApiError::BadRequest(format!("the form could not be read: {error}"))))?;
+        let form = Self(fields.0);
+        if equal_in_constant_time(form.text(FIELD), &app.tokens.form_token(session)) {
+            Ok(form)
+        } else {
+            Err(refused(ApiError::Forbidden))
+        }
+    }
+}

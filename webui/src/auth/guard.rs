@@ -1,0 +1,149 @@
+//! The one place before any handler: who asks, from where, and whether the role suffices.
+//!
+//! A request reaches its handler only through [`check`]; a route without a line in [`rights::ROUTES`] is refused.
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, Method, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    Principal,
+    rights::{self, Access, Face, Role},
+    token::Claims,
+};
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult},
+    pages::error::{PageError, login_redirect},
+};
+
+/// The cookie that holds the session of a browser, named as Airflow names it.
+pub const COOKIE: &str = "_token";
+
+/// Lets a request through or refuses it.
+pub async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let Some(route) = rights::route(request.method().as_str(), path) else {
+        return method_or_right_is_missing(path);
+    };
+    let Access::Needs(right) = route.access else {
+        return next.run(request).await;
+    };
+    match admit(&app, request.method(), request.headers(), right.least_role()).await {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(error) => refuse(route.face, &request, error),
+    }
+}
+
+/// The router knows the path: either not with this method, or nobody said who may use it.
+fn method_or_right_is_missing(path: &str) -> Response {
+    if rights::ROUTES.iter().any(|route| route.path == path) {
+        return crate::router::wrong_method();
+    }
+    tracing::error!(path, "a route has no line in the table of rights and is refused");
+    ApiError::Forbidden.into_response()
+}
+
+fn refuse(face: Face, request: &Request, error: ApiError) -> Response {
+    match (face, &error) {
+        (Face::Page, ApiError::Unauthenticated | ApiError::InvalidToken) if request.method() == Method::GET => {
+            login_redirect(request.uri())
+        }
+        (Face::Page, _) => PageError(error).into_response(),
+        (Face::Api, _) => error.into_response(),
+    }
+}
+
+async fn admit(app: &App, method: &Method, headers: &HeaderMap, least: Role) -> ApiResult<Principal> {
+    let (token, source) = token_of(headers).ok_or(ApiError::Unauthenticated)?;
+    let principal = identify(app, &token).await?;
+    if source == Source::Cookie && changes(method) && !comes_from_here(headers) {
+        return Err(ApiError::Forbidden);
+    }
+    if principal.role < least { Err(ApiError::Forbidden) } else { Ok(principal) }
+}
+
+/// Whom a token stands for today: it is ours, not over, not revoked, and its user still exists.
+///
+/// # Errors
+/// [`ApiError::InvalidToken`], and when PostgreSQL does not answer.
+pub async fn identify(app: &App, token: &str) -> ApiResult<Principal> {
+    let claims: Claims = app.tokens.read(token).map_err(|_| ApiError::InvalidToken)?;
+    let role = super::login::role_of_session(app, &claims).await?.ok_or(ApiError::InvalidToken)?;
+    Ok(Principal { name: claims.sub.clone(), role, token_id: claims.jti })
+}
+
+/// How a token came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// In the Authorization header: a program chose to send it.
+    Header,
+    /// As a cookie: a browser sends it whoever made it ask.
+    Cookie,
+}
+
+/// The token of a request.
+#[must_use]
+pub fn token_of(headers: &HeaderMap) -> Option<(String, Source)> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(value) = text(header::AUTHORIZATION) {
+        let (scheme, token) = value.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| (token.trim().to_owned(), Source::Header));
+    }
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+        .filter(|token| !token.is_empty())
+        .map(|token| (token.to_owned(), Source::Cookie))
+}
+
+fn changes(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether a browser says that one of our own pages made the request. Without any sign it did not.
+#[must_use]
+pub fn comes_from_here(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text("origin"), text("host")) {
+        (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host)),
+        (None, _) => text("sec-fetch-site") == Some("same-origin"),
+        (Some(_), None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_request_of_another_site_is_told_from_our_own() {
+        let ours = [("origin", "http://127.0.0.1:8083"), ("host", "127.0.0.1:8083")];
+        assert!(comes_from_here(&headers(&ours)));
+        assert!(!comes_from_here(&headers(&[("origin", "http://evil.example"), ours[1]])));
+        assert!(!comes_from_here(&headers(&[("origin", "null"), ours[1]])));
+        assert!(!comes_from_here(&headers(&[ours[1]])));
+        assert!(comes_from_here(&headers(&[("sec-fetch-site", "same-origin"), ours[1]])));
+    }
+
+    #[test]
+    fn a_token_comes_in_the_header_or_in_the_cookie() {
+        assert_eq!(token_of(&headers(&[("authorization", "Bearer a.b.c")])), Some(("a.b.c".to_owned(), Source::Header)));
+        assert_eq!(token_of(&headers(&[("cookie", "x=1; _token=t; y=2")])), Some(("t".to_owned(), Source::Cookie)));
+        assert_eq!(token_of(&headers(&[("cookie", "_tokens=t")])), None);
+        assert_eq!(token_of(&headers(&[("authorization", "Basic eHg=")])), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! Every way in which a request can fail, its status and its shape: the one place that knows them.
+//!
+//! Shapes are Airflow's: `{"detail": "…"}`, and for a 422 a list with a place for each mistake.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use link::NoLeader;
+use model::{Answer, AnswerStatus};
+use serde::Serialize;
+use serde_json::{Value, json};
+use store::StoreError;
+
+/// The result of a handler.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+/// A request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Nobody is logged in.
+    #[error("Not authenticated")]
+    Unauthenticated,
+    /// Name or password do not match.
+    #[error("Invalid credentials")]
+    BadLogin,
+    /// The token is forged, expired or revoked.
+    #[error("Invalid JWT token")]
+    InvalidToken,
+    /// The role does not allow it, or the request came from another site.
+    #[error("Forbidden")]
+    Forbidden,
+    /// What was named does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// It contradicts what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// It makes no sense.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The answer exists, but not in a form that the client takes.
+    #[error("{0}")]
+    NotAcceptable(String),
+    /// Parts of the request are malformed.
+    #[error("the request is malformed: {}", summary(.0))]
+    Malformed(Vec<FieldError>),
+    /// The same, where Airflow answers with a text.
+    #[error("{0}")]
+    MalformedText(String),
+    /// Too many failed logins.
+    #[error("too many failed logins; try again in {retry_after_secs} seconds")]
+    TooManyLogins {
+        /// When to try again.
+        retry_after_secs: u64,
+    },
+    /// No leader took the command or answered the question; nothing was changed.
+    #[error("the scheduler does not answer: {0}. Nothing was changed; try again in a few seconds")]
+    NoLeader(String),
+    /// PostgreSQL does not answer.
+    #[error("the database does not answer; try again in a few seconds")]
+    Database(#[source] StoreError),
+    /// A mistake of the program.
+    #[error("an unexpected error; the server's log has it under the request's id")]
+    Internal(String),
+}
+
+/// One malformed part of a request.
+#[derive(Debug, Clone, Serialize)]
+pub struct FieldError {
+    /// The kind of mistake, in pydantic's words.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Where it is: `["body", "conf"]`, `["query", "limit"]`.
+    pub loc: Vec<String>,
+    /// What is wrong, for people.
+    pub msg: String,
+    /// What was given.
+    pub input: Value,
+}
+
+impl FieldError {
+    /// A mistake in a member of the body.
+    pub fn body(member: &str, kind: &'static str, msg: impl Into<String>, input: Value) -> Self {
+        Self { kind, loc: vec!["body".to_owned(), member.to_owned()], msg: msg.into(), input }
+    }
+
+    /// A mistake in a query parameter.
+    pub fn query(name: &str, kind: &'static str, msg: impl Into<String>, input: &str) -> Self {
+        Self { kind, loc: vec!["query".to_owned(), name.to_owned()], msg: msg.into(), input: Value::from(input) }
+    }
+}
+
+fn summary(errors: &[FieldError]) -> String {
+    let texts: Vec<_> =
+        errors.iter().map(|error| format!("{}: {}", error.loc.last().map_or("", String::as_str), error.msg)).collect();
+    texts.join("; ")
+}
+
+impl ApiError {
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthenticated | Self::BadLogin => StatusCode::UNAUTHORIZED,
+            Self::InvalidToken | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
+            Self::Malformed(_) | Self::MalformedText(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyLogins { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoLeader(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// When the client may try again, if waiting helps.
+    #[must_use]
+    pub const fn retry_after_secs(&self) -> Option<u64> {
+        match self {
+            Self::TooManyLogins { retry_after_secs } => Some(*retry_after_secs),
+            Self::NoLeader(_) | Self::Database(_) => Some(5),
+            _ => None,
+        }
+    }
+
+    /// Writes what only the operator should see to the log; done once, where the error becomes an answer.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Database(error) => tracing::error!(%error, "a request failed: PostgreSQL did not answer it"),
+            Self::Internal(text) => tracing::error!(error = %text, "a request failed unexpectedly"),
+            _ => {}
+        }
+    }
+
+    /// An answer of the leader: what was done, or why not.
+    ///
+    /// # Errors
+    /// Every status but [`AnswerStatus::Done`].
+    pub(crate) fn of_answer(answer: Answer) -> ApiResult<Value> {
+        let detail = || answer.body.get("detail").and_then(Value::as_str).unwrap_or("refused").to_owned();
+        match answer.status {
+            AnswerStatus::Done => Ok(answer.body),
+            AnswerStatus::NotFound => Err(Self::NotFound(detail())),
+            AnswerStatus::Conflict => Err(Self::Conflict(detail())),
+            AnswerStatus::Invalid => Err(Self::BadRequest(detail())),
+        }
+    }
+}
+
+impl From<NoLeader> for ApiError {
+    fn from(error: NoLeader) -> Self {
+        Self::NoLeader(error.reason)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unreachable { .. } => Self::Database(error),
+            StoreError::Refused { reason } => Self::BadRequest(reason),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        let body = match &self {
+            Self::Malformed(errors) => json!({ "detail": errors }),
+            other => json!({ "detail": other.to_string() }),
+        };
+        with_retry(&self, (self.status(), Json(body)).into_response())
+    }
+}
+
+/// Adds `Retry-After` where waiting helps.
+pub(crate) fn with_retry(error: &ApiError, mut response: Response) -> Response {
+    if let Some(secs) = error.retry_after_secs() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
+    response
+}

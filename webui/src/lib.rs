@@ -1,0 +1,68 @@
+//! The REST API and the pages, served by one axum application.
+//!
+//! What always holds here: nothing is decided. Reads come from [`store::read`], changes are commands in the inbox that
+//! the leader answers, and reasons ("why does it wait?") are asked of the leader. Every request passes one guard
+//! ([`auth::guard`]) that knows who may do what before any handler runs; every error leaves through
+//! [`error::ApiError`]; text of users is printed by templates that escape, under a content policy without exceptions.
+
+mod api;
+mod app;
+mod assets;
+mod auth;
+mod commands;
+mod error;
+mod instances;
+mod live;
+mod logs;
+mod pages;
+mod router;
+mod settings;
+mod versions;
+
+use std::sync::Arc;
+
+use link::LeaderPort;
+use sqlx::PgPool;
+use store::{Hints, StoreError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use auth::{
+    rights::{Access, Face, ROUTES, Right, Role, Route},
+    token::{InvalidSecret, Secret},
+};
+pub use settings::{AppSettings, CookieScope};
+
+/// The web server could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// PostgreSQL can not be reached at the start; later the server waits for it.
+    #[error("the web server could not start: {0}")]
+    Store(#[from] StoreError),
+    /// The socket failed.
+    #[error("the web server stopped: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// Serves until `shutdown` is cancelled; open event streams end then, too.
+///
+/// # Errors
+/// [`ServeError`] when PostgreSQL can not be reached at the start, or the socket fails.
+pub async fn serve(
+    settings: AppSettings,
+    listener: TcpListener,
+    pool: PgPool,
+    leader: Arc<dyn LeaderPort>,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let hints = Hints::listen(&pool).await?;
+    let app = app::App::new(settings, pool, hints, leader, shutdown.clone());
+    let listening = tokio::spawn(live::pass_on(app.clone()));
+    let service = router::router(app).into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
+    shutdown.cancel();
+    if let Err(error) = listening.await {
+        tracing::error!(%error, "the task that listens for changes ended badly");
+    }
+    Ok(served?)
+}

@@ -1,0 +1,126 @@
+//! Logs of attempts and services, read through the leader, which asks the worker that has them.
+//!
+//! A log is named by ids that the database knows, never by a text of the client: no path is built from input.
+
+use link::{LogChunk, Query, Reply, query::LogName};
+use serde::Deserialize;
+
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult},
+};
+
+/// What one answer carries at most: a screen shows some 20 KiB, and the link must not be held up.
+pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
+
+/// A line of a log as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LogLine {
+    /// When it was written, RFC 3339.
+    #[serde(default)]
+    pub ts: String,
+    /// `out`, `err` or `sys`.
+    #[serde(default)]
+    pub stream: String,
+    /// The text.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// Lines of a log, and where to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// Whole lines.
+    pub lines: Vec<LogLine>,
+    /// The offset after them.
+    pub next: u64,
+    /// The log's length now.
+    pub length: u64,
+    /// Whether nothing more will come and all has been read.
+    pub ended: bool,
+}
+
+/// Whole lines from an offset on.
+///
+/// # Errors
+/// [`ApiError::NotFound`] when the log is gone with its worker, [`ApiError::NoLeader`] when nobody can fetch it.
+pub async fn read(app: &App, log: LogName, offset: u64) -> ApiResult<LogPage> {
+    match app.leader.ask(Query::ReadLog { log, offset, bytes_max: CHUNK_BYTES_MAX }).await? {
+        Reply::Log(chunk) => Ok(page_of(&chunk, offset)),
+        Reply::NotFound { detail } => Err(ApiError::NotFound(detail)),
+        other => Err(ApiError::Internal(format!("the leader answered a question for a log with {other:?}"))),
+    }
+}
+
+/// The last lines of a log, for a page that opens it.
+///
+/// # Errors
+/// As [`read`].
+pub async fn tail(app: &App, log: LogName) -> ApiResult<LogPage> {
+    let first = read(app, log.clone(), 0).await?;
+    if first.next >= first.length {
+        return Ok(first);
+    }
+    let start = first.length.saturating_sub(u64::from(CHUNK_BYTES_MAX));
+    let mut page = read(app, log, start).await?;
+    // The first line was cut by the jump.
+    if start > 0 && !page.lines.is_empty() {
+        page.lines.remove(0);
+    }
+    Ok(page)
+}
+
+/// Cuts a chunk into whole lines. A line longer than a chunk comes in pieces, so that reading never stands still.
+fn page_of(chunk: &LogChunk, offset: u64) -> LogPage {
+    let bytes = &chunk.bytes;
+    let reaches_end = offset + bytes.len() as u64 >= chunk.length;
+    let whole = match bytes.iter().rposition(|byte| *byte == b'\n') {
+        _ if chunk.ended && reaches_end => bytes.len(),
+        Some(last) => last + 1,
+        None if bytes.len() as u64 >= u64::from(CHUNK_BYTES_MAX) => bytes.len(),
+        None => 0,
+    };
+    let lines = bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line_of).collect();
+    let next = offset + whole as u64;
+    LogPage { lines, next, length: chunk.length, ended: chunk.ended && next >= chunk.length }
+}
+
+fn line_of(bytes: &[u8]) -> LogLine {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| LogLine {
+        ts: String::new(),
+        stream: "out".to_owned(),
+        text: String::from_utf8_lossy(bytes).into_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(text: &str, length: u64, ended: bool) -> LogChunk {
+        LogChunk { bytes: text.as_bytes().to_vec(), length, ended }
+    }
+
+    #[test]
+    fn a_line_that_is_still_being_written_waits_for_its_end() {
+        let text = "{\"ts\":\"t\",\"stream\":\"out\",\"text\":\"a\"}\n{\"ts";
+        let page = page_of(&chunk(text, text.len() as u64, false), 10);
+        assert_eq!(page.lines.len(), 1);
+        assert_eq!(page.next, 10 + text.find("\n").unwrap() as u64 + 1);
+        assert!(!page.ended);
+    }
+
+    #[test]
+    fn an_ended_log_is_read_to_its_last_byte() {
+        let page = page_of(&chunk("no json", 7, true), 0);
+        assert_eq!(page.lines[0].text, "no json");
+        assert!(page.ended);
+    }
+
+    #[test]
+    fn a_line_longer_than_a_chunk_comes_in_pieces() {
+        let text = "x".repeat(CHUNK_BYTES_MAX as usize);
+        let page = page_of(&chunk(&text, text.len() as u64 * 2, false), 0);
+        assert_eq!(page.next, text.len() as u64);
+    }
+}

@@ -1,0 +1,143 @@
+//! Clearing from the page: first what will run again, then the button that does it.
+
+use axum::{
+    Extension,
+    extract::{Path, State},
+    http::HeaderMap,
+    response::{IntoResponse, Redirect, Response},
+};
+use engine::RunRow;
+use model::{
+    Command, DagRunState, TaskId,
+    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Relatives, TaskSelector},
+};
+use serde::Serialize;
+
+use super::{Frame, Place, error::PageResult, run_url, show as print, state::Badge, words};
+use crate::{
+    api::{clear::cleared, lookup_run, parse_task, query::Query},
+    app::App,
+    auth::{Principal, form::PageForm},
+    commands,
+    error::{ApiError, ApiResult},
+};
+
+#[derive(Serialize)]
+struct View {
+    frame: Frame,
+    dag_id: String,
+    run_id: String,
+    url: String,
+    task: Option<String>,
+    choice: Choice,
+    affected: Vec<Affected>,
+    count: String,
+}
+
+/// What is to be cleared.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Choice {
+    upstream: bool,
+    downstream: bool,
+    only_failed: bool,
+    latest: bool,
+}
+
+#[derive(Serialize)]
+struct Affected {
+    badge: Badge,
+    label: String,
+}
+
+fn wish(run: &RunRow, task: Option<TaskId>, choice: Choice, effect: ClearEffect) -> ClearTaskInstances {
+    ClearTaskInstances {
+        dag_id: run.dag_id.clone(),
+        run_id: run.run_id.clone(),
+        tasks: task.map(|task_id| TaskSelector { task_id, map_index: None }).into_iter().collect(),
+        relatives: Relatives { upstream: choice.upstream, downstream: choice.downstream },
+        only: if choice.only_failed { ClearOnly::Failed } else { ClearOnly::All },
+        effect,
+        version: if choice.latest { ClearVersion::Latest } else { ClearVersion::Own },
+    }
+}
+
+fn task_of(text: &str) -> ApiResult<Option<TaskId>> {
+    if text.is_empty() { Ok(None) } else { parse_task(text).map(Some) }
+}
+
+/// `GET …/clear?task=…&downstream=1`: what will run again.
+pub async fn show(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    headers: HeaderMap,
+    query: Query,
+) -> PageResult<Response> {
+    let run = lookup_run(&app, &dag_id, &run_id).await?;
+    let task = task_of(query.text("task").unwrap_or_default())?;
+    let ticked = |name: &str| query.text(name).is_some();
+    let choice = Choice {
+        upstream: ticked("upstream"),
+        downstream: ticked("downstream"),
+        only_failed: ticked("only_failed"),
+        latest: ticked("latest"),
+    };
+    let url = run_url(&run.dag_id, &run.run_id);
+    let asked = wish(&run, task.clone(), choice, ClearEffect::DryRun);
+    let found = cleared(&app, run.clone(), asked, &who).await?;
+    let affected: Vec<Affected> = found
+        .iter()
+        .map(|of| Affected { badge: Badge::from(of.state()), label: of.task().task_id.to_string() })
+        .collect();
+    let view = View {
+        frame: Frame::new(&app, &who, Place::Dags, "Clear").await?,
+        dag_id: run.dag_id.to_string(),
+        run_id: run.run_id.to_string(),
+        url,
+        task: task.map(|task| task.to_string()),
+        choice,
+        count: words::count(affected.len(), "task instance"),
+        affected,
+    };
+    Ok(print(&headers, "clear", &view)?)
+}
+
+/// `POST …/clear`: does it.
+pub async fn submit(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    form: PageForm,
+) -> PageResult<Response> {
+    let run = lookup_run(&app, &dag_id, &run_id).await?;
+    let task = task_of(form.text("task"))?;
+    let choice = Choice {
+        upstream: form.ticked("upstream"),
+        downstream: form.ticked("downstream"),
+        only_failed: form.ticked("only_failed"),
+        latest: form.ticked("latest"),
+    };
+    let url = run_url(&run.dag_id, &run.run_id);
+    let asked = wish(&run, task, choice, ClearEffect::Apply);
+    cleared(&app, run, asked, &who).await?;
+    Ok(Redirect::to(&url).into_response())
+}
+
+/// `POST …/mark`: sets the run to success or failed.
+pub async fn mark(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    form: PageForm,
+) -> PageResult<Response> {
+    let run = lookup_run(&app, &dag_id, &run_id).await?;
+    let state = match form.text("state") {
+        "success" => DagRunState::Success,
+        "failed" => DagRunState::Failed,
+        other => return Err(ApiError::BadRequest(format!("a run can not be marked {other:?}")).into()),
+    };
+    let url = run_url(&run.dag_id, &run.run_id);
+    let command = Command::MarkDagRun { dag_id: run.dag_id, run_id: run.run_id, state };
+    commands::send(&app, &command, &who).await?;
+    Ok(Redirect::to(&url).into_response())
+}

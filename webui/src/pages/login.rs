@@ -1,0 +1,85 @@
+//! The login page.
+
+use std::net::SocketAddr;
+
+use axum::{
+    Form,
+    extract::{ConnectInfo, State},
+    http::HeaderMap,
+    response::{Html, IntoResponse, Redirect, Response},
+};
+use serde::{Deserialize, Serialize};
+
+use super::error::{PageError, PageResult, safe_next};
+use crate::{
+    api::query::Query,
+    app::App,
+    assets,
+    auth::{
+        guard,
+        login::{Login, cookie, log_in, with_cookie},
+    },
+    error::ApiError,
+};
+
+#[derive(Serialize)]
+struct View<'a> {
+    title: &'static str,
+    username: &'a str,
+    next: &'a str,
+    mistake: Option<String>,
+    hint: Option<&'a str>,
+}
+
+/// `GET /login`.
+pub async fn show(State(app): State<App>, query: Query) -> PageResult<Response> {
+    let next = safe_next(query.text("next").unwrap_or("/"));
+    page(&app, "", next, None)
+}
+
+fn page(app: &App, username: &str, next: &str, mistake: Option<&ApiError>) -> PageResult<Response> {
+    let status = mistake.map_or(axum::http::StatusCode::OK, ApiError::status);
+    let mistake = mistake.map(|error| match error {
+        ApiError::BadLogin => "Name or password is wrong.".to_owned(),
+        other => other.to_string(),
+    });
+    let view = View { title: "Log in", username, next, mistake, hint: app.settings.login_hint.as_deref() };
+    let html = assets::render("login.html", &view).map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok((status, Html(html)).into_response())
+}
+
+/// What the form sends.
+#[derive(Deserialize)]
+pub struct Fields {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// `POST /login`: a cookie and the way back, or the form again with what was wrong.
+pub async fn submit(
+    State(app): State<App>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> PageResult<Response> {
+    // There is no session yet to bind a form token to; that the form is ours is told by the browser.
+    if !guard::comes_from_here(&headers) {
+        return Err(PageError(ApiError::Forbidden));
+    }
+    let next = safe_next(&fields.next);
+    let login = Login { username: fields.username, password: fields.password };
+    match log_in(&app, &login, from, app.settings.token_lifetime).await {
+        Ok(token) => {
+            let cookie = cookie(&app, &token, app.settings.token_lifetime);
+            Ok(with_cookie(Redirect::to(next).into_response(), &cookie))
+        }
+        Err(error @ (ApiError::BadLogin | ApiError::TooManyLogins { .. })) => {
+            page(&app, &login.username, next, Some(&error))
+        }
+        Err(error) => Err(PageError(error)),
+    }
+}

@@ -1,0 +1,163 @@
+//! The routes and the layers around them. Who may use a route is said in [`crate::auth::rights`].
+
+use std::{any::Any, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::json;
+use tower::ServiceBuilder;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType,
+    },
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    set_header::SetResponseHeaderLayer,
+    timeout::TimeoutLayer,
+    trace::TraceLayer,
+};
+
+use crate::{
+    api, app::App, assets,
+    auth::{guard, login},
+    error::ApiError,
+    live,
+    pages::{self, error::PageError},
+};
+
+/// The largest body: a conf is a few KiB, Airflow's notes end at 1,000 characters.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// The longest that an answer may take: longer than a command waits for its leader. Event streams answer at once.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Scripts, styles and data come from here alone, nothing is inline, and nobody may frame a page.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The whole application.
+pub fn router(app: App) -> Router {
+    let routes = Router::new()
+        .merge(auth_routes())
+        .merge(rest_routes())
+        .merge(page_routes())
+        .route("/static/{file}", get(assets::file))
+        .route("/events", get(live::events))
+        .method_not_allowed_fallback(async || wrong_method())
+        .route_layer(middleware::from_fn_with_state(app.clone(), guard::check))
+        .fallback(unknown_path)
+        .with_state(app);
+    routes.layer(
+        ServiceBuilder::new()
+            .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+            .layer(TraceLayer::new_for_http().make_span_with(span))
+            .layer(PropagateRequestIdLayer::x_request_id())
+            .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
+            .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .layer(header(header::X_FRAME_OPTIONS, "DENY"))
+            .layer(header(header::REFERRER_POLICY, "same-origin"))
+            .layer(header(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+            .layer(header(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+            .layer(header(header::CACHE_CONTROL, "no-store"))
+            .layer(
+                CompressionLayer::new()
+                    .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"))),
+            )
+            .layer(CatchPanicLayer::custom(after_panic))
+            .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, ANSWER_TIME_MAX))
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
+    )
+}
+
+fn auth_routes() -> Router<App> {
+    Router::new()
+        .route("/auth/token", post(login::token))
+        .route("/auth/token/cli", post(login::token_for_cli))
+        .route("/auth/logout", get(login::logout_question).post(login::logout))
+        .route("/api/v2/auth/logout", get(login::to_logout))
+        .route("/api/v2/auth/login", get(login::to_login))
+        .route("/login", get(pages::login::show).post(pages::login::submit))
+}
+
+fn rest_routes() -> Router<App> {
+    const DAG: &str = "/api/v2/dags/{dag_id}";
+    const RUN: &str = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}";
+    let of_dag = |rest: &str| format!("{DAG}{rest}");
+    let of_run = |rest: &str| format!("{RUN}{rest}");
+    Router::new()
+        .route("/openapi.json", get(api::openapi::document))
+        .route("/api/v2/version", get(api::monitor::version))
+        .route("/api/v2/monitor/health", get(api::monitor::health))
+        .route("/api/v2/dags", get(api::dags::list))
+        .route("/api/v2/dagTags", get(api::dags::tags))
+        .route(DAG, get(api::dags::one).patch(api::dags::patch))
+        .route(&of_dag("/details"), get(api::dags::details))
+        .route(&of_dag("/tasks"), get(api::tasks::list))
+        .route(&of_dag("/tasks/{task_id}"), get(api::tasks::one))
+        .route(&of_dag("/dagRuns"), get(api::runs::list).post(api::runs::trigger))
+        .route(&of_dag("/clearTaskInstances"), post(api::clear::task_instances))
+        .route(RUN, get(api::runs::one).patch(api::runs::patch))
+        .route(&of_run("/clear"), post(api::clear::run))
+        .route(&of_run("/taskInstances"), get(api::instances::list))
+        .route(&of_run("/taskInstances/{task_id}"), get(api::instances::one))
+        .route(&of_run("/taskInstances/{task_id}/{map_index}"), get(api::instances::mapped))
+        .route(&of_run("/taskInstances/{task_id}/tries"), get(api::instances::tries))
+        .route(&of_run("/taskInstances/{task_id}/logs/{try_number}"), get(api::logs::one))
+        .route("/api/v2/importErrors", get(api::import_errors::list))
+        .route("/api/v2/importErrors/{import_error_id}", get(api::import_errors::one))
+        .route("/api/v2/pools", get(api::admin::pools))
+        .route("/api/v2/variables", get(api::admin::variables))
+        .route("/api/v2/connections", get(api::admin::connections))
+}
+
+fn page_routes() -> Router<App> {
+    Router::new()
+        .route("/", get(pages::home))
+        .route("/dags", get(pages::dags::show))
+        .route("/dags/{dag_id}", get(pages::dag::show))
+        .route("/dags/{dag_id}/trigger", get(pages::trigger::show).post(pages::trigger::submit))
+        .route("/dags/{dag_id}/pause", post(pages::dags::pause))
+        .route("/dags/{dag_id}/runs/{run_id}", get(pages::run::show))
+        .route("/dags/{dag_id}/runs/{run_id}/log", get(pages::run_log::read))
+        .route("/dags/{dag_id}/runs/{run_id}/clear", get(pages::clear::show).post(pages::clear::submit))
+        .route("/dags/{dag_id}/runs/{run_id}/mark", post(pages::clear::mark))
+        .route("/runs", get(pages::runs::show))
+        .route("/services", get(pages::services::show))
+        .route("/services/{dag_id}/{name}/{replica}/log", get(pages::services::log))
+        .route("/services/{dag_id}/{name}/{action}", post(pages::services::control))
+        .route("/import-errors", get(pages::import_errors::show))
+}
+
+/// Sets a header unless the handler has set it.
+fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// The span of a request; its query is left out, because a client may put a secret there.
+fn span(request: &axum::http::Request<Body>) -> tracing::Span {
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    tracing::debug_span!("request", method = %request.method(), path = request.uri().path(), request.id = id)
+}
+
+async fn unknown_path(request: Request) -> Response {
+    let path = request.uri().path();
+    if path.starts_with("/api/") {
+        return (StatusCode::NOT_FOUND, Json(json!({ "error": "API route not found" }))).into_response();
+    }
+    PageError(ApiError::NotFound("There is no such page".to_owned())).into_response()
+}
+
+/// The path exists, the method does not.
+pub fn wrong_method() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, Json(json!({ "detail": "Method Not Allowed" }))).into_response()
+}
+
+fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    ApiError::Internal(format!("a handler panicked: {}", text.unwrap_or("without a text"))).into_response()
+}

@@ -1,0 +1,53 @@
+//! What the web server is told by its caller. Nothing here is read from the environment: the binary does that.
+
+use std::time::Duration;
+
+use crate::auth::token::Secret;
+
+/// Airflow's lifetime of a token from `/auth/token`.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// A token for the command line lives shorter: it tends to be kept in files.
+const CLI_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// How long a command waits for the leader; a take-over of the lead takes at most about 5 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Settings of the web server.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// What tokens are signed with.
+    pub secret: Secret,
+    /// How long a token and a session live.
+    pub token_lifetime: Duration,
+    /// How long a token of `/auth/token/cli` lives.
+    pub cli_token_lifetime: Duration,
+    /// Whether browsers may send the session over plain http.
+    pub cookie: CookieScope,
+    /// How long a command waits for the leader's answer before the client gets a 503.
+    pub answer_timeout: Duration,
+    /// A sentence for the login page, such as the login that a fresh installation has.
+    pub login_hint: Option<String>,
+}
+
+/// Over what the session cookie travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CookieScope {
+    /// Also over http, as on loopback.
+    Plain,
+    /// Only over https.
+    Secure,
+}
+
+impl AppSettings {
+    /// Settings with every default.
+    #[must_use]
+    pub const fn new(secret: Secret) -> Self {
+        Self {
+            secret,
+            token_lifetime: TOKEN_LIFETIME,
+            cli_token_lifetime: CLI_TOKEN_LIFETIME,
+            cookie: CookieScope::Plain,
+            answer_timeout: ANSWER_TIMEOUT,
+            login_hint: None,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Who may do what, and what tries to get around it.
+
+use serde_json::{Value, json};
+use windlass_webui::{Access, Face, ROUTES, Role, Route};
+
+use crate::support::{RUN, Server, client};
+
+/// A concrete path of a route, on ids that exist.
+fn path_of(route: &Route) -> String {
+    let values = [
+        ("{dag_id}", "stock_data_pipeline"),
+        ("{dag_run_id}", RUN),
+        ("{run_id}", RUN),
+        ("{task_id}", "silver"),
+        ("{map_index}", "-1"),
+        ("{try_number}", "2"),
+        ("{import_error_id}", "1"),
+        ("{file}", "windlass.css"),
+        ("{name}", "none"),
+        ("{replica}", "0"),
+        ("{action}", "stop"),
+    ];
+    values.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, &value.replace('+', "%2B")))
+}
+
+async fn status(server: &Server, route: &Route, token: Option<&str>) -> u16 {
+    let request = client().request(route.method.parse().unwrap(), server.url(&path_of(route)));
+    let request = match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    };
+    request.header("content-type", "application/json").body("{}").send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn every_route_asks_for_a_login_and_for_its_role() {
+    let server = Server::start().await;
+    let tokens = [
+        (Role::Viewer, server.token("viewer").await),
+        (Role::User, server.token("user").await),
+        (Role::Op, server.token("op").await),
+    ];
+    for route in ROUTES.iter().filter(|route| route.path != "/events") {
+        let name = format!("{} {}", route.method, route.path);
+        let bare = status(&server, route, None).await;
+        let Access::Needs(right) = route.access else {
+            assert!(![401, 403].contains(&bare) || route.path.contains("login"), "{name}: {bare}");
+            continue;
+        };
+        let refused = if route.face == Face::Page && route.method == "GET" { 303 } else { 401 };
+        assert_eq!(bare, refused, "{name} without a login");
+        for (role, token) in &tokens {
+            let answer = status(&server, route, Some(token)).await;
+            if *role < right.least_role() {
+                assert_eq!(answer, 403, "{name} as {}", role.name());
+            } else if route.face == Face::Api || route.method == "GET" {
+                assert!(![401, 403, 405, 500].contains(&answer), "{name} as {}: {answer}", role.name());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_refused_when_it_is_forged_or_after_the_logout() {
+    let server = Server::start().await;
+    let get = |token: String| client().get(server.url("/api/v2/dags")).bearer_auth(token).send();
+    let bare = client().get(server.url("/api/v2/dags")).send().await.unwrap();
+    assert_eq!(bare.status(), 401);
+    assert_eq!(bare.json::<Value>().await.unwrap(), json!({"detail": "Not authenticated"}));
+    let forged = get("a.b.c".to_owned()).await.unwrap();
+    assert_eq!(forged.status(), 403);
+    assert_eq!(forged.json::<Value>().await.unwrap(), json!({"detail": "Invalid JWT token"}));
+    let token = server.token("viewer").await;
+    assert_eq!(get(token.clone()).await.unwrap().status(), 200);
+    client().get(server.url("/auth/logout")).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(get(token).await.unwrap().status(), 403);
+}
+
+#[tokio::test]
+async fn another_site_can_not_act_through_a_browser() {
+    let server = Server::start().await;
+    let token = server.token("user").await;
+    let pause = |origin: &'static str| {
+        let request = client().patch(server.url("/api/v2/dags/weather_pipeline"));
+        let request = request.header("cookie", format!("_token={token}")).json(&json!({"is_paused": false}));
+        if origin.is_empty() { request } else { request.header("origin", origin) }.send()
+    };
+    assert_eq!(pause("http://evil.example").await.unwrap().status(), 403);
+    assert_eq!(pause("").await.unwrap().status(), 403);
+    let form = client().post(server.url("/dags/weather_pipeline/pause")).header("cookie", format!("_token={token}"));
+    let form = form.header("origin", &server.base).form(&[("to", "active"), ("csrf", "guessed")]);
+    assert_eq!(form.send().await.unwrap().status(), 403);
+    let logout = client().get(server.url("/auth/logout")).header("cookie", format!("_token={token}")).send().await.unwrap();
+    assert_eq!(logout.status(), 303);
+    let (status, _) = server.page(&token, "/dags").await;
+    assert_eq!(status, 200, "a link of another site must not log anybody out");
+}
+
+#[tokio::test]
+async fn logins_say_little_and_wait_after_many_failures() {
+    let server = Server::start().await;
+    let login = |body: Value| client().post(server.url("/auth/token")).json(&body).send();
+    assert_eq!(login(json!({"username": "", "password": ""})).await.unwrap().status(), 400);
+    let missing = login(json!({"username": "viewer"})).await.unwrap();
+    assert_eq!(missing.status(), 422);
+    assert!(missing.json::<Value>().await.unwrap()["detail"].is_string());
+    let form = [("username", "viewer"), ("password", "viewer")];
+    assert_eq!(client().post(server.url("/auth/token")).form(&form).send().await.unwrap().status(), 201);
+    let mut statuses = Vec::new();
+    for _ in 0..11 {
+        let answer = login(json!({"username": "nobody", "password": "wrong"})).await.unwrap();
+        statuses.push(answer.status().as_u16());
+    }
+    assert_eq!(statuses, [[401; 10].as_slice(), &[429]].concat());
+}
+
+#[tokio::test]
+async fn ids_that_lead_elsewhere_are_simply_not_found() {
+    let server = Server::start().await;
+    let token = server.token("op").await;
+    let hostile = ["..", "..%2f..%2fetc%2fpasswd", "%00", "a%2fb", "%2e%2e", "%3Cscript%3E"];
+    for id in hostile {
+        for path in [
+            format!("/api/v2/dags/{id}"),
+            format!("/api/v2/dags/stock_data_pipeline/dagRuns/{id}"),
+            format!("/api/v2/dags/stock_data_pipeline/dagRuns/{RUN}/taskInstances/{id}/logs/1"),
+            format!("/dags/{id}"),
+            format!("/dags/stock_data_pipeline/runs/{id}/log?task=silver"),
+            format!("/static/{id}"),
+        ] {
+            let answer = client().get(server.url(&path)).bearer_auth(&token).send().await.unwrap();
+            let status = answer.status().as_u16();
+            let text = answer.text().await.unwrap();
+            // A client takes `..` out of a path by itself: then another page answers, which is fine.
+            assert!([404, 405].contains(&status) || (status == 200 && id.contains('.')), "{path}: {status}");
+            assert!(!text.contains("<script>alert") && !text.contains("root:"), "{path}");
+        }
+    }
+}

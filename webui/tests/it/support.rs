@@ -1,0 +1,439 @@
+//! A server of its own for each test: database, sample rows, a leader made for the test, and clients.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{TimeDelta, Utc};
+use dag::{FileProblem, ReadFile};
+use engine::{DagChange, DagVersion, Plan, RunRow, TiExtra, TiRow};
+use futures::{FutureExt, future::BoxFuture};
+use link::{
+    LeaderPort, LogChunk, NoLeader, Query, Reply,
+    query::{ClusterView, LogName, TaskWhy, WorkerView},
+};
+use model::{
+    Answer, AnswerStatus, AttemptId, Command, DagId, DagRunState, Epoch, MapIndex, RunId, RunKey, RunType, TaskId,
+    TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, command::Paused,
+};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use store::{
+    Candidate, Writer,
+    hints::{notify_answers, notify_changes},
+    inbox,
+    users::{NewUser, Role, put_user},
+};
+use tokio::{net::TcpListener, sync::Notify};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use windlass_webui::{AppSettings, Secret};
+
+/// The sample DAG; its texts are hostile where users may write any.
+pub const STOCK: &str = r##"
+dag_id: stock_data_pipeline
+description: Live trades to bronze; silver and gold by SQL
+doc_md: "# Stock <script>alert('doc')</script>"
+schedule: "@daily"
+start_date: 2026-01-01
+is_paused_upon_creation: false
+max_active_runs: 1
+tags: [stock, medallion]
+default_args: {owner: data, retries: 2, retry_delay: 30s}
+params:
+  full_refresh: {type: boolean, default: false, description: Rebuild silver and gold from all of bronze}
+  rows: {type: integer, default: 10, minimum: 1}
+tasks:
+  - {task_id: submit_stream_job, operator: bash, bash_command: "true"}
+  - {task_id: bronze, operator: bash, bash_command: "true", dependencies: [submit_stream_job]}
+  - {task_id: bronze_checks, operator: bash, bash_command: "true", dependencies: [bronze]}
+  - {task_id: silver, operator: bash, bash_command: "true", dependencies: [bronze_checks]}
+  - {task_id: gold, operator: bash, bash_command: "true", dependencies: [silver]}
+  - {task_id: publish_quality_report, operator: bash, bash_command: "true", trigger_rule: all_done, dependencies: [gold, bronze]}
+"##;
+
+/// A second one, paused, without a schedule.
+pub const OTHER: &str = "
+dag_id: weather_pipeline
+description: hourly weather
+schedule: null
+is_paused_upon_creation: true
+tags: [weather]
+tasks:
+  - {task_id: fetch, operator: bash, bash_command: 'true'}
+";
+
+/// A log line that would be dangerous in a page that does not escape.
+pub const HOSTILE_LINE: &str = "</p><script>alert(1)</script>";
+
+struct NoFiles;
+
+impl ReadFile for NoFiles {
+    fn read(&self, _: &str) -> Result<Vec<u8>, FileProblem> {
+        Err(FileProblem::Missing)
+    }
+}
+
+/// A leader for tests: it stores what commands ask for by real turns of its own making, and tells prepared sentences.
+pub struct TestLeader {
+    pool: PgPool,
+    logs: Mutex<BTreeMap<LogName, String>>,
+    wake: Notify,
+    next_run: AtomicI64,
+    present: Mutex<bool>,
+}
+
+impl TestLeader {
+    /// Lets nobody answer any more.
+    pub fn leave(&self) {
+        *self.present.lock().unwrap() = false;
+    }
+
+    /// Gives a log its text.
+    pub fn log(&self, attempt: AttemptId, lines: &[&str]) {
+        let line = |text: &&str| json!({"ts": "2026-11-21T00:01:12.031Z", "stream": "out", "text": text}).to_string();
+        let text: Vec<String> = lines.iter().map(line).collect();
+        self.logs.lock().unwrap().insert(LogName::Attempt(attempt), text.join("\n") + "\n");
+    }
+
+    fn is_present(&self) -> bool {
+        *self.present.lock().unwrap()
+    }
+
+    fn reply(&self, query: Query) -> Result<Reply, NoLeader> {
+        if !self.is_present() {
+            return Err(NoLeader { reason: "it was told to leave".to_owned() });
+        }
+        Ok(match query {
+            Query::WhyRun { .. } | Query::WhyDag { .. } | Query::WhyTask { .. } => Reply::Why {
+                sentence: "silver is running: 41 % of its query".to_owned(),
+                tasks: vec![TaskWhy {
+                    task_id: TaskId::new("gold").unwrap(),
+                    map_index: MapIndex::UNMAPPED,
+                    sentence: "waits for silver".to_owned(),
+                }],
+            },
+            Query::Cluster => Reply::Cluster(ClusterView {
+                leader: "host-a".to_owned(),
+                epoch: 1,
+                workers: vec![WorkerView {
+                    name: "host-a:1".to_owned(),
+                    slots: 16,
+                    used: 1,
+                    alive: true,
+                    services: Vec::new(),
+                    attempts: Vec::new(),
+                }],
+            }),
+            Query::ReadLog { log, offset, bytes_max } => match self.logs.lock().unwrap().get(&log) {
+                Some(text) => {
+                    let from = usize::try_from(offset).unwrap().min(text.len());
+                    let to = text.len().min(from + bytes_max as usize);
+                    let bytes = text.as_bytes()[from..to].to_vec();
+                    Reply::Log(LogChunk { bytes, length: text.len() as u64, ended: true })
+                }
+                None => Reply::NotFound { detail: "the log went with its worker".to_owned() },
+            },
+        })
+    }
+
+    async fn lead(self: Arc<Self>, mut writer: Writer, epoch: Epoch) {
+        loop {
+            let _ = tokio::time::timeout(Duration::from_millis(50), self.wake.notified()).await;
+            if !self.is_present() {
+                continue;
+            }
+            for waiting in inbox::read_inbox(&mut writer, epoch, 10).await.unwrap() {
+                let (mut plan, answer) = self.decide(waiting.command.unwrap()).await;
+                let changed: Vec<RunKey> = plan.changed_runs.iter().copied().collect();
+                plan.answers.push((waiting.id, answer));
+                store::apply(&mut writer, epoch, now(), &plan).await.unwrap();
+                notify_answers(&self.pool, [waiting.id]).await.unwrap();
+                notify_changes(&self.pool, changed).await.unwrap();
+            }
+        }
+    }
+
+    async fn decide(&self, command: Command) -> (Plan, Answer) {
+        let mut plan = Plan::default();
+        let done = |body| Answer { status: AnswerStatus::Done, body };
+        match command {
+            Command::TriggerDagRun(wish) => {
+                let dag = store::read::dag(&self.pool, &wish.dag_id).await.unwrap().unwrap();
+                let at = now();
+                let id = wish.run_id.unwrap_or_else(|| RunId::new(format!("manual__{}", at.format("%Y-%m-%dT%H:%M:%S%.6f+00:00"))).unwrap());
+                if store::read::run(&self.pool, &wish.dag_id, &id).await.unwrap().is_some() {
+                    let body = json!({"detail": format!("a run {id} exists already")});
+                    return (plan, Answer { status: AnswerStatus::Conflict, body });
+                }
+                let key = RunKey(self.next_run.fetch_add(1, Ordering::SeqCst));
+                let mut run = run_row(key, &wish.dag_id, id.as_str(), dag.current, DagRunState::Queued);
+                (run.conf, run.note, run.triggered_by) = (wish.conf, wish.note, wish.triggered_by);
+                plan.new_runs.push(run);
+                plan.changed_runs.insert(key);
+                (plan, done(json!({"run_key": key, "run_id": id})))
+            }
+            Command::PauseDag { dag_id, to } => {
+                plan.dags.push(DagChange {
+                    dag_id,
+                    is_paused: to == Paused::Paused,
+                    is_stale: false,
+                    next: None,
+                    last_interval: None,
+                    failed_in_a_row: 0,
+                });
+                (plan, done(json!({})))
+            }
+            Command::ClearTaskInstances(wish) => {
+                let named: Vec<Value> =
+                    wish.tasks.iter().map(|task| json!({"task_id": task.task_id, "map_index": -1})).collect();
+                (plan, done(json!({"task_instances": named})))
+            }
+            Command::MarkTaskInstances(_)
+            | Command::MarkDagRun { .. }
+            | Command::SetPool(_)
+            | Command::DeletePool { .. }
+            | Command::ControlService { .. } => (plan, done(json!({}))),
+        }
+    }
+}
+
+/// The port to a [`TestLeader`].
+struct Port(Arc<TestLeader>);
+
+impl LeaderPort for Port {
+    fn ask(&self, query: Query) -> BoxFuture<'_, Result<Reply, NoLeader>> {
+        std::future::ready(self.0.reply(query)).boxed()
+    }
+
+    fn hint(&self) {
+        self.0.wake.notify_one();
+    }
+}
+
+/// PostgreSQL keeps microseconds.
+pub fn now() -> Timestamp {
+    chrono::DurationRound::duration_trunc(Utc::now(), TimeDelta::microseconds(1)).unwrap()
+}
+
+/// A server with sample rows.
+pub struct Server {
+    pub base: String,
+    pub pool: PgPool,
+    pub leader: Arc<TestLeader>,
+    pub attempt: AttemptId,
+    shutdown: CancellationToken,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// The name of the running sample run.
+pub const RUN: &str = "scheduled__2026-11-21T00:00:00+00:00";
+
+impl Server {
+    /// Starts one on a database of its own, with a user `viewer` and a user `user` whose passwords are their names.
+    pub async fn start() -> Self {
+        let (url, pool) = database().await;
+        for (username, role) in [("viewer", Role::Viewer), ("user", Role::User), ("op", Role::Op)] {
+            put_user(&pool, NewUser { username, password: username, role }).await.unwrap();
+        }
+        let mut writer = Writer::connect(&url).await.unwrap();
+        let candidate = Candidate { holder: "host-a".to_owned(), endpoint: "test".to_owned() };
+        let epoch = store::lead(&mut writer, &candidate).await.unwrap().epoch;
+        let stock = stored(&mut writer, epoch, STOCK).await;
+        stored(&mut writer, epoch, OTHER).await;
+        let attempt = AttemptId(Uuid::new_v4());
+        store::apply(&mut writer, epoch, now(), &sample(&stock, attempt)).await.unwrap();
+        let leader = Arc::new(TestLeader {
+            pool: pool.clone(),
+            logs: Mutex::default(),
+            wake: Notify::new(),
+            next_run: AtomicI64::new(100),
+            present: Mutex::new(true),
+        });
+        leader.log(attempt, &["query 1 of 2", HOSTILE_LINE]);
+        tokio::spawn(Arc::clone(&leader).lead(writer, epoch));
+        let shutdown = CancellationToken::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap());
+        settings.answer_timeout = Duration::from_secs(2);
+        let port = Arc::new(Port(Arc::clone(&leader)));
+        tokio::spawn(windlass_webui::serve(settings, listener, pool.clone(), port, shutdown.clone()));
+        Self { base, pool, leader, attempt, shutdown }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// A token of a user whose password is the name.
+    pub async fn token(&self, user: &str) -> String {
+        let login = json!({"username": user, "password": user});
+        let answer = client().post(self.url("/auth/token")).json(&login).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A client of a user.
+    pub async fn user(&self, user: &str) -> Client {
+        Client { base: self.base.clone(), token: self.token(user).await }
+    }
+
+    /// A page as the user's browser sees it.
+    pub async fn page(&self, token: &str, path: &str) -> (u16, String) {
+        let answer = client().get(self.url(path)).header("cookie", format!("_token={token}")).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// Sends a form as the user's browser does: with cookie, origin and the page's form token.
+    pub async fn submit(&self, token: &str, page: &str, path: &str, fields: &[(&str, &str)]) -> reqwest::Response {
+        let (_, html) = self.page(token, page).await;
+        let csrf = regex::Regex::new(r#"name="csrf" value="([^"]+)""#).unwrap();
+        let csrf = csrf.captures(&html).map(|found| found[1].replace("&#x2F;", "/")).unwrap_or_default();
+        let fields: Vec<_> = fields.iter().copied().chain([("csrf", csrf.as_str())]).collect();
+        let request = client().post(self.url(path)).header("cookie", format!("_token={token}"));
+        request.header("origin", &self.base).form(&fields).send().await.unwrap()
+    }
+}
+
+/// A client that does not follow redirects.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// A REST client of a user.
+pub struct Client {
+    base: String,
+    token: String,
+}
+
+impl Client {
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        self.send(reqwest::Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        self.send(reqwest::Method::POST, path, Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> (u16, Value) {
+        self.send(reqwest::Method::PATCH, path, Some(body)).await
+    }
+
+    async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let request = client().request(method, format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+}
+
+/// A migrated database of its own on the server of `WINDLASS_TEST_DATABASE_URL`.
+async fn database() -> (String, PgPool) {
+    let server = std::env::var("WINDLASS_TEST_DATABASE_URL").expect("WINDLASS_TEST_DATABASE_URL names a PostgreSQL server");
+    let name = format!("webui_{}", Uuid::new_v4().simple());
+    let admin = PgPool::connect(&server).await.unwrap();
+    sqlx::raw_sql(&format!("CREATE DATABASE {name}")).execute(&admin).await.unwrap();
+    let (base, _) = server.rsplit_once('/').unwrap();
+    let url = format!("{base}/{name}");
+    let pool = store::open(&url).await.unwrap();
+    store::migrate(&pool).await.unwrap();
+    (url, pool)
+}
+
+async fn stored(writer: &mut Writer, epoch: Epoch, yaml: &str) -> DagVersion {
+    let loaded = dag::load("sample.yaml", yaml, &NoFiles);
+    assert!(loaded.errors.is_empty(), "{:?}", loaded.errors);
+    store::store_version(writer, epoch, &loaded.dags[0]).await.unwrap()
+}
+
+fn run_row(key: RunKey, dag: &DagId, run_id: &str, version: model::DagVersionId, state: DagRunState) -> RunRow {
+    RunRow {
+        key,
+        dag_id: dag.clone(),
+        run_id: RunId::new(run_id).unwrap(),
+        run_type: if run_id.starts_with("scheduled") { RunType::Scheduled } else { RunType::Manual },
+        triggered_by: TriggeredBy::Timetable,
+        version,
+        state,
+        logical_date: None,
+        data_interval: None,
+        run_after: now(),
+        queued_at: now(),
+        started_at: None,
+        ended_at: None,
+        conf: serde_json::Map::new(),
+        note: None,
+        clear_number: 0,
+    }
+}
+
+/// Twelve ended runs, and one that runs: three tasks done, `silver` running in its second try.
+fn sample(stock: &DagVersion, attempt: AttemptId) -> Plan {
+    let mut plan = Plan::default();
+    let dag = &stock.dag.dag_id;
+    let start = now() - TimeDelta::minutes(2);
+    for number in 1..=12_i64 {
+        let failed = number == 5;
+        let state = if failed { DagRunState::Failed } else { DagRunState::Success };
+        let mut run = run_row(RunKey(number), dag, &format!("manual__{number}"), stock.id, state);
+        let began = start - TimeDelta::days(13 - number);
+        (run.run_after, run.queued_at, run.started_at) = (began, began, Some(began));
+        run.ended_at = Some(began + TimeDelta::seconds(60 + 17 * (number * 7 % 11)));
+        plan.new_runs.push(run);
+        for (at, task) in stock.task_idx.iter().enumerate() {
+            let state = match (failed, at) {
+                (true, 3) => TaskState::Failed,
+                (true, 4..) => TaskState::UpstreamFailed,
+                (true | false, _) => TaskState::Success,
+            };
+            let mut row = ti(TiKey::unmapped(RunKey(number), *task), state, began + TimeDelta::seconds(10 * at as i64));
+            row.ended_at = Some(began + TimeDelta::seconds(10 * at as i64 + 9));
+            plan.new_instances.push(row);
+        }
+    }
+    let mut run = run_row(RunKey(13), dag, RUN, stock.id, DagRunState::Running);
+    (run.run_after, run.started_at, run.logical_date) = (start, Some(start), Some(start));
+    plan.new_runs.push(run);
+    for (at, task) in stock.task_idx.iter().take(4).enumerate() {
+        let began = start + TimeDelta::seconds(20 * at as i64);
+        let state = if at == 3 { TaskState::Running } else { TaskState::Success };
+        let mut row = ti(TiKey::unmapped(RunKey(13), *task), state, began);
+        row.ended_at = (at < 3).then(|| began + TimeDelta::seconds(18));
+        if at == 3 {
+            (row.live, row.attempt, row.try_number) = (true, Some(attempt), TryNumber(2));
+        }
+        plan.new_instances.push(row);
+    }
+    plan.changed_runs = BTreeSet::from([RunKey(13)]);
+    plan
+}
+
+fn ti(key: TiKey, state: TaskState, started: Timestamp) -> TiRow {
+    TiRow {
+        key,
+        try_number: TryNumber::FIRST,
+        state,
+        attempt: Some(AttemptId(Uuid::new_v4())),
+        live: false,
+        worker: None,
+        queued_at: Some(started),
+        started_at: Some(started),
+        ended_at: None,
+        extra: TiExtra::default(),
+    }
+}
