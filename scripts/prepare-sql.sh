@@ -34,12 +34,18 @@ for migration in scheduler/store/migrations/*.sql; do
 done
 
 status=0
-mkdir -p .sqlx
+mkdir -p "$work/sqlx"
 for package in "${packages[@]}"; do
     # The macros write as they are compiled, so the package itself has to be compiled anew.
     touch scheduler/store/src/lib.rs
-    DATABASE_URL=$url SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$PWD/.sqlx \
+    DATABASE_URL=$url SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$work/sqlx \
         cargo ${CARGO_FLAGS:-} check -p "$package" || status=$?
 done
 psql -qX "$server" -c "DROP DATABASE $scratch"
+if [[ $status == 0 ]]; then
+    # Replaced as a whole and only when complete: other builds read it meanwhile.
+    mkdir -p .sqlx
+    cp "$work"/sqlx/query-*.json .sqlx/
+    for old in .sqlx/query-*.json; do [[ -e $work/sqlx/${old##*/} ]] || rm "$old"; done
+fi
 exit $status

@@ -60,7 +60,7 @@ CHECKS = [
            FROM (SELECT symbol, CAST(ts AS date) AS trade_date, count(*) AS trades, sum(size) AS volume
                  FROM lake.silver.stock_trades GROUP BY symbol, CAST(ts AS date)) AS s
            FULL JOIN lake.gold.stock_daily AS g ON g.symbol = s.symbol AND g.trade_date = s.trade_date
-           WHERE s.trades IS DISTINCT FROM g.trade_count OR s.volume IS DISTINCT FROM g.volume""",
+           WHERE (s.trades IS DISTINCT FROM g.trade_count) OR (s.volume IS DISTINCT FROM g.volume)""",
     ),
     (
         "gold: metrics for every day, from its close",

@@ -11,13 +11,17 @@ use crate::sql::cli::LakeCommand;
 use crate::stock::producer::Producer;
 use crate::stock::sink::Sink;
 use crate::topics::{self, TopicsCommand};
-use crate::{pg, sql};
+use crate::{errors, pg, sql};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// What is logged unless `WINDLASS_LOG` says otherwise. Delta's own word on a commit that another writer came before is
+/// left out: it is an everyday event, and who commits deals with it.
+const LOG_DEFAULT: &str = "warn,windlass_tasks=info,deltalake_core::kernel::transaction=off";
 
 /// Streaming workers and the lake of Windlass.
 #[derive(Debug, Parser)]
@@ -68,14 +72,12 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 fn log_to_stderr() {
-    let filter =
-        EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,librdkafka=warn"));
+    let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("windlass-tasks: {error:#}");
+    eprintln!("windlass-tasks: {}", errors::sentence(error));
     ExitCode::FAILURE
 }
 

@@ -4,6 +4,7 @@
 //! tables together with the offsets it has read, so that a kill at any instruction loses and doubles nothing.
 
 pub mod cli;
+pub mod errors;
 pub mod lake;
 pub mod pg;
 pub mod registry;

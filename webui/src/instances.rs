@@ -65,11 +65,7 @@ pub async fn of_runs(app: &App, runs: Vec<RunRow>) -> ApiResult<Vec<TaskOfRun>> 
     Ok(runs.into_iter().flat_map(|run| of_run(run, &versions, &mut stored)).collect())
 }
 
-fn of_run(
-    run: RunRow,
-    versions: &Versions,
-    stored: &mut BTreeMap<(RunKey, TaskIdx), Vec<Instance>>,
-) -> Vec<TaskOfRun> {
+fn of_run(run: RunRow, versions: &Versions, stored: &mut BTreeMap<(RunKey, TaskIdx), Vec<Instance>>) -> Vec<TaskOfRun> {
     let Some(version) = versions.get(&run.version) else {
         return Vec::new();
     };

@@ -15,9 +15,7 @@ use serde_json::json;
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    compression::{
-        CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType,
-    },
+    compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
     timeout::TimeoutLayer,
@@ -25,7 +23,9 @@ use tower_http::{
 };
 
 use crate::{
-    api, app::App, assets,
+    api,
+    app::App,
+    assets,
     auth::{guard, login},
     error::ApiError,
     live,

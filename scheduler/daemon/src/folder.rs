@@ -6,13 +6,14 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::fd::AsFd,
     path::{Path, PathBuf},
-    sync::mpsc as std_mpsc,
     time::{Duration, SystemTime},
 };
 
 use dag::{CompiledDag, DagFileError, FileProblem, ReadFile};
-use notify::{RecursiveMode, Watcher};
+use inotify::{Inotify, WatchMask};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc;
 
 /// An editor writes a file in several steps; this long after the last one it is taken as whole.
@@ -179,23 +180,57 @@ pub fn watch(root: PathBuf, news: mpsc::Sender<FolderNews>) -> std::io::Result<(
 }
 
 fn watch_until_unheard(root: &Path, news: &mpsc::Sender<FolderNews>) {
-    let (hint, hints) = std_mpsc::channel();
-    let watcher = notify::recommended_watcher(move |_| {
-        let _nobody_waits = hint.send(());
-    })
-    .and_then(|mut watcher| watcher.watch(root, RecursiveMode::Recursive).map(|()| watcher));
-    if let Err(error) = &watcher {
-        tracing::warn!(folder = %root.display(), %error, "the DAG folder is looked at every 30 s only: it can not be watched");
-    }
+    let mut ear = Ear::open();
     let mut folder = Folder::new(root);
     loop {
+        ear.listen_to(root, 0);
         let found = folder.look();
         let is_news = !(found.changed.is_empty() && found.gone.is_empty());
         if (is_news && news.blocking_send(found).is_err()) || news.is_closed() {
             return;
         }
-        if hints.recv_timeout(LOOK_AGAIN_AFTER).is_ok() {
-            while hints.recv_timeout(SETTLED_AFTER).is_ok() {}
+        if ear.hears_within(LOOK_AGAIN_AFTER) {
+            while ear.hears_within(SETTLED_AFTER) {}
         }
+    }
+}
+
+/// The system's news of a folder and those below it (inotify(7)).
+struct Ear(Option<Inotify>);
+
+impl Ear {
+    fn open() -> Self {
+        let inotify = Inotify::init().inspect_err(|error| {
+            tracing::warn!(%error, "the DAG folder is looked at every 30 s only: the system tells nothing of it");
+        });
+        Self(inotify.ok())
+    }
+
+    /// Listens to a folder and those below it; one that it listens to already is not added again by the system.
+    fn listen_to(&mut self, folder: &Path, depth: usize) {
+        let Some(inotify) = &self.0 else { return };
+        let mask =
+            WatchMask::CLOSE_WRITE | WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::DELETE_SELF;
+        if let Err(error) = inotify.watches().add(folder, mask) {
+            tracing::debug!(folder = %folder.display(), %error, "the system tells nothing of this folder");
+        }
+        let below = fs::read_dir(folder).into_iter().flatten().flatten();
+        for entry in below.filter(|entry| depth < DEPTH_MAX && entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            self.listen_to(&entry.path(), depth + 1);
+        }
+    }
+
+    /// Waits for news, at most so long.
+    fn hears_within(&mut self, time: Duration) -> bool {
+        /// Room for a few hundred names; what is left over is read the next time.
+        const BYTES: usize = 16 * 1024;
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        let Some(inotify) = &mut self.0 else {
+            std::thread::park_timeout(time);
+            return false;
+        };
+        let ready = poll(&mut [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)], timeout);
+        // What happened does not matter, only that something did: the folder is looked at as a whole.
+        matches!(ready, Ok(1..)) && inotify.read_events(&mut [0; BYTES]).is_ok()
     }
 }

@@ -26,13 +26,16 @@ use uuid::Uuid;
 
 /// Says that the guard lives. The worker replaces one that is silent.
 pub(crate) const ALIVE: &str = "alive";
-/// Says that the attempts were killed because nothing came from the leader.
+/// Says that nothing comes from the leader, and that the attempts are killed in a moment: time for the worker to end them
+/// in its own way, and to know why they ended.
 pub(crate) const EXPIRED: &str = "expired";
 /// How often the guard says that it lives.
 pub(crate) const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// After so long without a word from the leader the attempts are killed: a new leader reassigns them after 75 s.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// The part of the silence after which the worker is warned.
+const WARN_AT: f64 = 0.9;
 /// How long the guard waits for news at a time.
 const POLL_MILLIS: u16 = 500;
 /// How often the guard looks for what is left, at most: processes that start others while they are being killed.
@@ -87,6 +90,8 @@ struct Guard {
     mark: String,
     silence_max: Duration,
     heard_at: Instant,
+    /// Whether the worker was told that the leader is silent.
+    warned: bool,
     said_alive_at: Option<Instant>,
     /// Bytes of a line that has not ended yet.
     line: Vec<u8>,
@@ -106,6 +111,7 @@ impl Guard {
             mark: format!("{}={}", environment::WORKER, options.worker),
             silence_max: options.silence_max,
             heard_at: Instant::now(),
+            warned: false,
             said_alive_at: None,
             line: Vec::new(),
         }
@@ -156,20 +162,25 @@ impl Guard {
             self.groups.remove(&group);
         } else if line == "ok" {
             self.heard_at = Instant::now();
+            self.warned = false;
         }
     }
 
     fn end_attempts_in_silence(&mut self) {
-        let attempts: Vec<i32> = self.of_attempts().collect();
-        if attempts.is_empty() || self.heard_at.elapsed() < self.silence_max {
+        let silence = self.heard_at.elapsed();
+        if self.of_attempts().next().is_none() || silence < self.silence_max.mul_f64(WARN_AT) {
             return;
         }
-        for group in attempts {
-            kill_group(group);
-            self.groups.remove(&group);
+        if !self.warned {
+            say(EXPIRED);
+            self.warned = true;
+        } else if silence >= self.silence_max {
+            for group in self.of_attempts().collect::<Vec<_>>() {
+                kill_group(group);
+                self.groups.remove(&group);
+            }
+            self.sweep(&[&self.mark, &format!("{}=", environment::ATTEMPT)]);
         }
-        self.sweep(&[&self.mark, &format!("{}=", environment::ATTEMPT)]);
-        say(EXPIRED);
     }
 
     fn of_attempts(&self) -> impl Iterator<Item = i32> {
@@ -184,6 +195,7 @@ impl Guard {
     }
 
     /// Kills every process that carries all the marks, until none is found.
+    #[allow(clippy::disallowed_methods, reason = "nothing tells of the end of processes that are not our children")]
     fn sweep(&self, marks: &[&str]) {
         for _ in 0..SWEEPS_MAX {
             let found = carriers(marks);

@@ -19,6 +19,7 @@ mod turn;
 
 pub use assignment::{Assignment, params_of};
 pub use event::{Event, Fact, Input, Need, PreviousCounts, WorkerJoined};
+pub use explain::TaskWhy;
 pub use memory::Engine;
 pub use plan::{DagChange, Effect, FailureRow, Plan, Rest, RunChange, TiChange, TryRow};
 pub use state::{DagVersion, DueRun, RunRow, Snapshot, StoredDag, StoredRun, TiExtra, TiRow};

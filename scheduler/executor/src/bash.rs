@@ -36,7 +36,8 @@ impl BashExecutor {
 
     async fn outcome(&self, attempt: &Attempt, stop: &Stop) -> Result<Outcome, Outcome> {
         let rendered = self.render(attempt).await?;
-        let workspace = Workspace::create(&attempt.worker.temp_dir).map_err(|error| Outcome::failed(error.to_string()))?;
+        let workspace =
+            Workspace::create(&attempt.worker.temp_dir).map_err(|error| Outcome::failed(error.to_string()))?;
         let launch = self.launch(attempt, rendered, &workspace).map_err(could_not_run)?;
         let mut running = launch.start(&attempt.worker.groups).map_err(could_not_run)?;
         let output = Output::follow(attempt, &mut running);

@@ -41,7 +41,9 @@ impl BranchExecutor {
                 attempt.log.system(&format!("Follows: {}", ids.join(", ")));
                 Outcome::success().follow(ids)
             }
-            None => Outcome::failed(format!("follow gives {value}; a task or group id, or a list of them, is expected")),
+            None => {
+                Outcome::failed(format!("follow gives {value}; a task or group id, or a list of them, is expected"))
+            }
         })
     }
 }
@@ -119,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_text_is_yes_unless_it_says_no() {
-        for (text, yes) in [("true", true), ("False", false), (" no\n", false), ("", false), ("0", false), ("eu", true)] {
+        for (text, yes) in [("true", true), ("False", false), (" no\n", false), ("", false), ("0", false), ("eu", true)]
+        {
             assert_eq!(is_yes(&Value::from(text)), yes, "{text:?}");
         }
         assert!(is_yes(&Value::from(vec![0])) && !is_yes(&Value::from(Vec::<i32>::new())) && !is_yes(&Value::from(())));

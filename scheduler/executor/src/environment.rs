@@ -19,6 +19,8 @@ pub const ATTEMPT: &str = "WINDLASS_ATTEMPT";
 /// The number of the descriptor on which a service writes its reports.
 pub const SERVICE_FD: &str = "WINDLASS_SERVICE_FD";
 
+/// How the variables start by which programs reach the lake.
+const LAKE_PREFIX: &str = "WINDLASS_LAKE_";
 /// PATH when the worker has none.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -88,16 +90,23 @@ pub fn of_lake(lake: &LakeSettings) -> Variables {
     variables
 }
 
-/// The worker's own variables that match one of the patterns. Windlass's own settings hold its secrets and are never
-/// passed; an attempt's are set for it.
+/// The worker's own variables that match one of the patterns. Windlass's own settings hold its secrets and are not passed,
+/// but for those of the lake, to a DAG that names them.
 #[must_use]
 pub fn passed(patterns: &[String]) -> Variables {
-    let own = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    own.filter(|(name, _)| may_pass(name) && patterns.iter().any(|pattern| matches(pattern, name))).collect()
+    let own =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    own.filter(|(name, _)| patterns.iter().any(|pattern| passes(pattern, name))).collect()
 }
 
-fn may_pass(name: &str) -> bool {
-    !name.starts_with("WINDLASS_") && name != "DATABASE_URL"
+/// Whether a pattern lets a variable through. One such as `*` means the user's variables, not Windlass's.
+fn passes(pattern: &str, name: &str) -> bool {
+    let may_pass = if name.starts_with("WINDLASS_") {
+        name.starts_with(LAKE_PREFIX) && pattern.starts_with(LAKE_PREFIX)
+    } else {
+        name != "DATABASE_URL"
+    };
+    may_pass && matches(pattern, name)
 }
 
 /// Whether a name fits a pattern in which `*` stands for any text.
@@ -134,7 +143,14 @@ mod tests {
 
     #[test]
     fn windlass_keeps_its_own_settings_to_itself() {
-        assert!(!may_pass("WINDLASS_LAKE_DATABASE_URL") && !may_pass("DATABASE_URL") && may_pass("STOCK_SOURCE"));
-        assert!(passed(&["*".into()]).keys().all(|name| may_pass(name)));
+        for (pattern, name, fits) in [
+            ("*", "STOCK_SOURCE", true),
+            ("*", "DATABASE_URL", false),
+            ("WINDLASS_*", "WINDLASS_SECRET_KEY", false),
+            ("*", "WINDLASS_LAKE_DATABASE_URL", false),
+            ("WINDLASS_LAKE_*", "WINDLASS_LAKE_DATABASE_URL", true),
+        ] {
+            assert_eq!(passes(pattern, name), fits, "{pattern} {name}");
+        }
     }
 }

@@ -42,6 +42,8 @@ pub async fn run(attempt: &Attempt, stop: &Stop) -> AttemptEnd {
     let began = Instant::now();
     let executor = executor_of(&attempt.assignment.operator);
     let outcome = tokio::select! {
+        biased;
+        cause = stop.requested(), if stop.is_requested() => cause.into(),
         outcome = executor.run(attempt, stop) => outcome,
         never = stop_at_limits(attempt, stop) => match never {},
     };

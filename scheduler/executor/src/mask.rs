@@ -20,8 +20,20 @@ const SECRET_BYTES_MIN: usize = 3;
 
 /// Parts of names whose values are secrets, in Airflow's spirit.
 const SECRET_NAMES: &[&str] = &[
-    "access_key", "access_token", "api_key", "apikey", "authorization", "credential", "keyfile", "passphrase", "passwd",
-    "password", "private_key", "pwd", "secret", "token",
+    "access_key",
+    "access_token",
+    "api_key",
+    "apikey",
+    "authorization",
+    "credential",
+    "keyfile",
+    "passphrase",
+    "passwd",
+    "password",
+    "private_key",
+    "pwd",
+    "secret",
+    "token",
 ];
 
 /// Whether the value of something with this name is a secret.
@@ -120,10 +132,10 @@ impl Masker {
         (name.to_owned(), if hidden { MASK.into() } else { self.mask_json(value) })
     }
 
-    /// Where a text that goes on can be cut so that no secret, whole or begun, is cut in two: everything before is safe
-    /// to mask by itself. At least one character when the text is longer than the longest secret.
+    /// Where a text that goes on can be cut so that no secret, whole or begun, is cut in two: what is before is safe to
+    /// mask by itself. None when there is no such place yet.
     #[must_use]
-    pub fn safe_cut(&self, text: &str) -> usize {
+    pub fn safe_cut(&self, text: &str) -> Option<usize> {
         self.with(|secrets| {
             let longest = secrets.forms.first().map_or(0, String::len);
             let mut cut = floor_char_boundary(text, text.len().saturating_sub(longest.saturating_sub(1)));
@@ -131,7 +143,7 @@ impl Masker {
             while let Some(start) = secrets.spanning(text, cut) {
                 cut = start;
             }
-            if cut == 0 { text.len() } else { cut }
+            (cut > 0).then_some(cut)
         })
     }
 
@@ -248,9 +260,9 @@ mod tests {
             let text = format!("{}SECRETVALUE{}", "x".repeat(before), "é".repeat(20));
             for end in (1..=text.len()).filter(|end| text.is_char_boundary(*end)) {
                 let so_far = &text[..end];
-                let cut = masker.safe_cut(so_far);
+                let Some(cut) = masker.safe_cut(so_far) else { continue };
                 let pieces = format!("{}{}", masker.mask(&text[..cut]), masker.mask(&text[cut..]));
-                assert!(end < 11 || pieces.contains(MASK), "{before} {end} {cut} {pieces}");
+                assert!(pieces.contains(MASK), "{before} {end} {cut} {pieces}");
             }
         }
     }
@@ -258,7 +270,8 @@ mod tests {
     #[test]
     fn a_value_with_a_secrets_name_is_hidden_wherever_it_is_nested() {
         let value = serde_json::json!({"env": {"API_TOKEN": "t", "REGION": "eu"}, "list": [{"db-password": 5}]});
-        let expected = serde_json::json!({"env": {"API_TOKEN": "***", "REGION": "eu"}, "list": [{"db-password": "***"}]});
+        let expected =
+            serde_json::json!({"env": {"API_TOKEN": "***", "REGION": "eu"}, "list": [{"db-password": "***"}]});
         assert_eq!(Masker::default().mask_json(&value), expected);
     }
 }

@@ -133,7 +133,10 @@ mod tests {
     #[test]
     fn the_last_value_of_a_key_counts() {
         let outcome = Outcome::success().returned(1.into()).returned(2.into());
-        assert_eq!(outcome.into_end(&Masker::default()).xcoms, [XComValue { key: "return_value".into(), value: 2.into() }]);
+        assert_eq!(
+            outcome.into_end(&Masker::default()).xcoms,
+            [XComValue { key: "return_value".into(), value: 2.into() }]
+        );
     }
 
     #[test]

@@ -128,16 +128,20 @@ impl Watch {
         if waiting.is_empty() {
             return Some(Outcome::success());
         }
-        let stopped = waiting.iter().find(|(_, status)| status.is_some_and(|status| status.state == ServiceState::Stopped));
+        let stopped =
+            waiting.iter().find(|(_, status)| status.is_some_and(|status| status.state == ServiceState::Stopped));
         if let Some((name, _)) = stopped {
-            return Some(Outcome::failed(format!("service {name} was stopped by command; start it, then run this task again")));
+            return Some(Outcome::failed(format!(
+                "service {name} was stopped by command; start it, then run this task again"
+            )));
         }
         (self.waited >= self.patience).then(|| Outcome::failed(self.complaint(&waiting)))
     }
 
     /// The replicas that are neither ready nor completed.
     fn waiting(&self) -> Vec<(String, Option<&ServiceStatus>)> {
-        let replicas = self.specs.iter().flat_map(|spec| (0..spec.replicas).map(move |replica| (spec.name.clone(), replica)));
+        let replicas =
+            self.specs.iter().flat_map(|spec| (0..spec.replicas).map(move |replica| (spec.name.clone(), replica)));
         let stands = replicas.map(|place| (format!("{} {}", place.0, place.1), self.states.get(&place)));
         let done = |state| matches!(state, ServiceState::Ready | ServiceState::Completed);
         stands.filter(|(_, status)| !status.is_some_and(|status| done(status.state))).collect()

@@ -88,14 +88,14 @@ pub enum SourceError {
     #[error("the replay file {} must end in .csv or .csv.gz", .0.display())]
     Extension(PathBuf),
     /// The file cannot be opened or read.
-    #[error("cannot read the replay file {}, at line {line}: {source}", .path.display())]
+    #[error("cannot read the replay file {}, at line {line}: {cause}", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The line that could not be read, counted from 1.
         line: u64,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The first line is not the header.
     #[error("{}, line 1: the header is `{found}`, but it must be `{HEADER}`", .path.display())]

@@ -88,8 +88,8 @@ impl TradeReader {
             Err(error) => Some(error),
         };
         self.line += 1;
-        if let Some(source) = failed {
-            return Err(SourceError::Read { path: self.path.clone(), line: self.line, source });
+        if let Some(cause) = failed {
+            return Err(SourceError::Read { path: self.path.clone(), line: self.line, cause });
         }
         while matches!(self.text.last(), Some(b'\n' | b'\r')) {
             self.text.pop();
@@ -104,7 +104,7 @@ fn open_input(path: &Path) -> Result<Box<dyn BufRead + Send>, SourceError> {
     if !compressed && !name.ends_with(".csv") {
         return Err(SourceError::Extension(path.to_owned()));
     }
-    let file = File::open(path).map_err(|source| SourceError::Read { path: path.to_owned(), line: 1, source })?;
+    let file = File::open(path).map_err(|cause| SourceError::Read { path: path.to_owned(), line: 1, cause })?;
     let buffered = BufReader::with_capacity(BUFFER_BYTES, file);
     Ok(if compressed {
         Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(buffered)))

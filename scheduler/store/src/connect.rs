@@ -96,7 +96,9 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
 /// How to connect, with the settings of every connection.
 pub(crate) fn options(url: &str, name: &str) -> Result<PgConnectOptions, StoreError> {
     let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::Refused {
-        reason: format!("the database URL can not be used ({error}); write postgres://user:password@host:port/database"),
+        reason: format!(
+            "the database URL can not be used ({error}); write postgres://user:password@host:port/database"
+        ),
     })?;
     Ok(options.application_name(name).options(SESSION).disable_statement_logging())
 }
@@ -109,7 +111,9 @@ async fn refuse_old_server(pool: &PgPool) -> Result<(), StoreError> {
     if version >= SERVER_VERSION_MIN {
         return Ok(());
     }
-    Err(StoreError::Unsuitable { reason: format!("its version is {}, and 14 is the oldest that will do", version / 10_000) })
+    Err(StoreError::Unsuitable {
+        reason: format!("its version is {}, and 14 is the oldest that will do", version / 10_000),
+    })
 }
 
 /// Two connections that are open at the same time have two backends, and keep them, unless a pooler deals them out.

@@ -33,11 +33,7 @@ pub async fn fact(connection: &mut PgConnection, need: Need) -> Result<Fact, Sto
     Ok(Fact::Run { need, run })
 }
 
-async fn run_by_id(
-    connection: &mut PgConnection,
-    dag: &DagId,
-    run: &RunId,
-) -> Result<Option<RunRecord>, StoreError> {
+async fn run_by_id(connection: &mut PgConnection, dag: &DagId, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
     sqlx::query_file_as!(RunRecord, "queries/dag_run_by_id.sql", dag.as_str(), run.as_str())
         .fetch_optional(connection)
         .await

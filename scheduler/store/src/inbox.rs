@@ -65,7 +65,9 @@ pub async fn submit(pool: &PgPool, command: &Command, by: &str) -> Result<Comman
     .fetch_optional(pool)
     .await
     .doing("leaving a command for the leader")?
-    .ok_or_else(|| StoreError::Refused { reason: format!("{WAITING_MAX} commands wait already: no leader takes them") })?;
+    .ok_or_else(|| StoreError::Refused {
+        reason: format!("{WAITING_MAX} commands wait already: no leader takes them"),
+    })?;
     if let Err(error) = notify_inbox(pool).await {
         tracing::debug!(%error, "the leader will find the command by itself");
     }

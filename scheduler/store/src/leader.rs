@@ -52,12 +52,11 @@ pub async fn lead(writer: &mut Writer, candidate: &Candidate) -> Result<Leadersh
         .fetch_optional(&mut *transaction)
         .await
         .doing(DOING)?;
-    let taken =
-        sqlx::query_file!("queries/leader_take.sql", old.epoch, &candidate.holder, &candidate.endpoint, FORMAT)
-            .fetch_optional(&mut *transaction)
-            .await
-            .doing(DOING)?
-            .ok_or(StoreError::Deposed)?;
+    let taken = sqlx::query_file!("queries/leader_take.sql", old.epoch, &candidate.holder, &candidate.endpoint, FORMAT)
+        .fetch_optional(&mut *transaction)
+        .await
+        .doing(DOING)?
+        .ok_or(StoreError::Deposed)?;
     transaction.commit().await.doing(DOING)?;
     Ok(Leadership { epoch: Epoch(taken.epoch), turn: TurnNumber(taken.turn), now: taken.now })
 }

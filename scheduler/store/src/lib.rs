@@ -25,12 +25,12 @@ pub mod xcoms;
 
 pub use connect::{Writer, migrate, open};
 pub use error::StoreError;
+pub use hints::{Hint, Hints};
 pub use leader::{Candidate, Leadership, lead, resume};
 pub use lease::{Lease, LeaseView, Sight};
 pub use load::{load, load_version, reserve_run_keys};
-pub use turn::{Applied, apply};
-pub use hints::{Hint, Hints};
 pub use secrets::SecretKey;
 pub use services::{ServiceRow, Wanted, load_services, save_services};
+pub use turn::{Applied, apply};
 pub use versions::{blob, dag_gone, files_with_import_errors, set_import_errors, store_version};
 pub use workers::{WorkerRecord, register_worker, worker_lost};

@@ -46,10 +46,7 @@ pub async fn load(connection: &mut PgConnection) -> Result<Snapshot, StoreError>
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn load_version(
-    connection: &mut PgConnection,
-    id: DagVersionId,
-) -> Result<Option<DagVersion>, StoreError> {
+pub async fn load_version(connection: &mut PgConnection, id: DagVersionId) -> Result<Option<DagVersion>, StoreError> {
     Ok(load_versions(connection, BTreeSet::from([id])).await?.pop())
 }
 
@@ -76,8 +73,7 @@ async fn load_runs(connection: &mut PgConnection) -> Result<Vec<StoredRun>, Stor
 }
 
 async fn load_dags(connection: &mut PgConnection) -> Result<Vec<StoredDag>, StoreError> {
-    let records =
-        sqlx::query_file_as!(DagRecord, "queries/dag_all.sql").fetch_all(connection).await.doing(DOING)?;
+    let records = sqlx::query_file_as!(DagRecord, "queries/dag_all.sql").fetch_all(connection).await.doing(DOING)?;
     records.into_iter().map(StoredDag::try_from).collect()
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{DueRun, RunRow, StoredDag, StoredRun, TiExtra, TiRow};
 use model::{
-    AttemptId, DagId, DagVersionId, MapIndex, RunId, RunKey, TaskIdx, TiKey, Timestamp, TryNumber, UnknownCode, WorkerId,
+    AttemptId, DagId, DagVersionId, MapIndex, RunId, RunKey, TaskIdx, TiKey, Timestamp, TryNumber, UnknownCode,
+    WorkerId,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -131,8 +132,7 @@ impl TryFrom<DagRecord> for StoredDag {
     type Error = StoreError;
 
     fn try_from(row: DagRecord) -> Result<Self, StoreError> {
-        let next =
-            (row.next_logical_date, row.next_interval_start, row.next_interval_end, row.next_run_after);
+        let next = (row.next_logical_date, row.next_interval_start, row.next_interval_end, row.next_run_after);
         let next = match next {
             (Some(logical_date), Some(start), Some(end), Some(run_after)) => {
                 Some(DueRun { logical_date, start, end, run_after })

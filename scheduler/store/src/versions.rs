@@ -159,26 +159,18 @@ fn check_sizes(files: &[DagFile]) -> Result<(), StoreError> {
 }
 
 async fn store_files(transaction: &mut PgConnection, files: &[DagFile]) -> Result<(), StoreError> {
-    let by_hash: BTreeMap<&str, &Arc<[u8]>> =
-        files.iter().map(|file| (file.sha256.as_str(), &file.bytes)).collect();
+    let by_hash: BTreeMap<&str, &Arc<[u8]>> = files.iter().map(|file| (file.sha256.as_str(), &file.bytes)).collect();
     for (sha256, bytes) in by_hash {
         let sha256 = hex::decode(sha256).map_err(|error| StoreError::Refused { reason: error.to_string() })?;
-        sqlx::query!(
-            "INSERT INTO blob (sha256, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            sha256,
-            bytes.as_ref()
-        )
-        .execute(&mut *transaction)
-        .await
-        .doing(DOING)?;
+        sqlx::query!("INSERT INTO blob (sha256, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING", sha256, bytes.as_ref())
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
     }
     Ok(())
 }
 
-async fn store_definition(
-    transaction: &mut PgConnection,
-    compiled: &CompiledDag,
-) -> Result<DagVersionId, StoreError> {
+async fn store_definition(transaction: &mut PgConnection, compiled: &CompiledDag) -> Result<DagVersionId, StoreError> {
     let dag_id = compiled.dag.dag_id.as_str();
     let definition = serde_json::to_value(&compiled.dag)
         .map_err(|error| StoreError::Refused { reason: format!("DAG {dag_id} can not be stored: {error}") })?;

@@ -30,11 +30,7 @@ pub struct WorkerRecord {
 ///
 /// # Errors
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn register_worker(
-    writer: &mut Writer,
-    epoch: Epoch,
-    worker: &WorkerRecord,
-) -> Result<WorkerId, StoreError> {
+pub async fn register_worker(writer: &mut Writer, epoch: Epoch, worker: &WorkerRecord) -> Result<WorkerId, StoreError> {
     let queues: Vec<String> = worker.queues.iter().cloned().collect();
     let capabilities: Vec<String> = worker.capabilities.iter().map(word).collect();
     let id = sqlx::query_file_scalar!(

@@ -16,14 +16,8 @@ pub async fn values(
     map_index: Option<MapIndex>,
     key: &str,
 ) -> Result<Vec<serde_json::Value>, StoreError> {
-    sqlx::query_file_scalar!(
-        "queries/xcom_values.sql",
-        run.get(),
-        task.get(),
-        map_index.map(MapIndex::get),
-        key
-    )
-    .fetch_all(db)
-    .await
-    .doing("reading XComs")
+    sqlx::query_file_scalar!("queries/xcom_values.sql", run.get(), task.get(), map_index.map(MapIndex::get), key)
+        .fetch_all(db)
+        .await
+        .doing("reading XComs")
 }

@@ -39,10 +39,7 @@ const MONTHS_AT_ONCE: usize = 32;
 const BUFFER_BYTES_MAX: usize = 96 * 1024 * 1024;
 
 /// Compacts the months that have too many files, then tidies up the log and what nothing names any more.
-pub(crate) async fn compact(
-    table: &mut DeltaTable,
-    order: &'static [&'static str],
-) -> Result<Compacted, LakeError> {
+pub(crate) async fn compact(table: &mut DeltaTable, order: &'static [&'static str]) -> Result<Compacted, LakeError> {
     table.update_state().await.doing(DOING)?;
     let mut done = Compacted::default();
     for months in crowded(table).await?.chunks(MONTHS_AT_ONCE) {
@@ -130,11 +127,7 @@ async fn commit(table: &mut DeltaTable, removed: Vec<Remove>, added: &[Add]) -> 
     let target_size = i64::try_from(LARGE_BYTES).expect("the size of a file fits");
     let committed = CommitBuilder::from(properties)
         .with_actions(actions)
-        .build(
-            Some(table.snapshot()?),
-            table.log_store(),
-            DeltaOperation::Optimize { predicate: None, target_size },
-        )
+        .build(Some(table.snapshot()?), table.log_store(), DeltaOperation::Optimize { predicate: None, target_size })
         .await?;
     table.state = Some(committed.snapshot());
     Ok(())
@@ -168,9 +161,7 @@ async fn copy(
     Ok(rows)
 }
 
-fn batches(
-    file: Bytes,
-) -> Result<impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>, LakeError> {
+fn batches(file: Bytes) -> Result<impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>, LakeError> {
     ParquetRecordBatchReaderBuilder::try_new(file).doing(DOING)?.build().doing(DOING)
 }
 

@@ -7,12 +7,7 @@ use iceberg::{
     table::Table,
 };
 
-use super::{
-    Lake, dotted,
-    error::LakeError,
-    read::data_entries,
-    summary::Totals,
-};
+use super::{Lake, dotted, error::LakeError, read::data_entries, summary::Totals};
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -63,13 +63,7 @@ impl Splitter {
         groups.into_iter().map(|(row, indices)| self.part(batch, &values, row, indices)).collect()
     }
 
-    fn part(
-        &self,
-        batch: &RecordBatch,
-        values: &ArrayRef,
-        row: Row<'_>,
-        indices: Vec<u32>,
-    ) -> Result<Part, LakeError> {
+    fn part(&self, batch: &RecordBatch, values: &ArrayRef, row: Row<'_>, indices: Vec<u32>) -> Result<Part, LakeError> {
         let first = indices[0] as usize;
         let key = PartitionKey::new(self.spec.as_ref().clone(), Arc::clone(&self.schema), self.value(values, first)?);
         let rows = if indices.len() == batch.num_rows() {

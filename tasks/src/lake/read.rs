@@ -114,11 +114,8 @@ pub async fn scan(
         }
         Files::Named(paths) => tasks.retain(|task| paths.contains(&task.data_file_path)),
     }
-    let reader = table
-        .reader_builder()
-        .with_data_file_concurrency_limit(FILES_AT_ONCE)
-        .with_batch_size(BATCH_ROWS)
-        .build();
+    let reader =
+        table.reader_builder().with_data_file_concurrency_limit(FILES_AT_ONCE).with_batch_size(BATCH_ROWS).build();
     let rows = reader.read(stream::iter(tasks.into_iter().map(Ok)).boxed()).doing(doing.as_str())?;
     Ok(rows.stream().map(move |batch| batch.doing(doing.as_str())).boxed())
 }

@@ -79,8 +79,7 @@ pub(crate) async fn stage(table: &Table, change: &Change) -> Result<Staged, Lake
     }
     carried.extend(stager.add(&change.added).await?);
     let list = stager.write_list(carried).await?;
-    let properties =
-        summary::properties(previous.as_ref(), &change.own, stager.collector.build(), stager.totals);
+    let properties = summary::properties(previous.as_ref(), &change.own, stager.collector.build(), stager.totals);
     let summary = Summary { operation: change.operation.clone(), additional_properties: properties };
     stager.finish(list, summary).await
 }
@@ -149,11 +148,7 @@ impl<'a> Stager<'a> {
     }
 
     /// The manifests of the new snapshot without what is removed.
-    async fn carry(
-        &mut self,
-        manifests: Vec<ManifestFile>,
-        removal: &Removal,
-    ) -> Result<Vec<ManifestFile>, LakeError> {
+    async fn carry(&mut self, manifests: Vec<ManifestFile>, removal: &Removal) -> Result<Vec<ManifestFile>, LakeError> {
         if matches!(removal, Removal::Nothing) {
             return Ok(manifests.into_iter().filter(may_hold_files).collect());
         }
@@ -270,11 +265,7 @@ impl<'a> Stager<'a> {
         writer.write_manifest_file().await.doing(self.doing()).map(Some)
     }
 
-    fn manifest(
-        &mut self,
-        spec: &PartitionSpecRef,
-        content: ManifestContentType,
-    ) -> Result<ManifestWriter, LakeError> {
+    fn manifest(&mut self, spec: &PartitionSpecRef, content: ManifestContentType) -> Result<ManifestWriter, LakeError> {
         let path = format!("{}/metadata/{}-m{}.avro", self.metadata.location(), self.id, self.written.len());
         let output = self.table.file_io().new_output(&path).doing(self.doing())?;
         self.written.push(path);
@@ -292,8 +283,7 @@ impl<'a> Stager<'a> {
         self.written.push(path.clone());
         let file = output.writer().await.doing(self.doing())?;
         let parent = self.metadata.current_snapshot_id();
-        let mut list =
-            ManifestListWriter::v2(file, self.snapshot_id, parent, self.metadata.next_sequence_number());
+        let mut list = ManifestListWriter::v2(file, self.snapshot_id, parent, self.metadata.next_sequence_number());
         list.add_manifests(manifests.into_iter()).doing(self.doing())?;
         list.close().await.doing(self.doing())?;
         Ok(path)
@@ -322,10 +312,8 @@ impl<'a> Stager<'a> {
             .build()
             .doing(self.doing())?
             .metadata;
-        let location = MetadataLocation::from_str(&old)
-            .doing(self.doing())?
-            .with_next_version()
-            .with_new_metadata(&metadata);
+        let location =
+            MetadataLocation::from_str(&old).doing(self.doing())?.with_next_version().with_new_metadata(&metadata);
         self.written.push(location.to_string());
         metadata.write_to(self.table.file_io(), &location).await.doing(self.doing())?;
         Ok(Staged {
@@ -343,7 +331,8 @@ fn may_hold_files(manifest: &ManifestFile) -> bool {
 }
 
 fn keep(writer: &mut ManifestWriter, entry: &ManifestEntryRef) -> Result<(), iceberg::Error> {
-    let missing = || iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "a live entry has no snapshot or sequence number");
+    let missing =
+        || iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "a live entry has no snapshot or sequence number");
     writer.add_existing_file(
         entry.data_file().clone(),
         entry.snapshot_id().ok_or_else(missing)?,

@@ -85,10 +85,7 @@ impl TableSpec {
     /// When two columns share a name.
     pub fn schema(&self) -> Result<Schema, LakeError> {
         let fields = (1..).zip(&self.columns).map(|(id, column)| column.field(id));
-        Schema::builder()
-            .with_fields(fields)
-            .build()
-            .doing(format!("making the schema of {}", dotted(&self.name)))
+        Schema::builder().with_fields(fields).build().doing(format!("making the schema of {}", dotted(&self.name)))
     }
 
     fn partition_spec(&self, schema: &Schema) -> Result<Option<UnboundPartitionSpec>, LakeError> {

@@ -34,13 +34,13 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 pub enum PgError {
     /// The URL is none.
     #[error("WINDLASS_LAKE_DATABASE_URL is not a PostgreSQL URL: {0}")]
-    Url(#[source] sqlx::Error),
+    Url(sqlx::Error),
     /// No connection could be made.
     #[error("cannot connect to the lake database: {0}")]
-    Connect(#[source] sqlx::Error),
+    Connect(sqlx::Error),
     /// The schema could not be brought to this version.
     #[error("cannot migrate the lake database: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(sqlx::migrate::MigrateError),
 }
 
 /// Connects, and migrates the database when it is older than this binary. Concurrent starts wait for one another.
@@ -62,6 +62,5 @@ pub async fn connect(url: &str) -> Result<PgPool, PgError> {
 /// Applies the missing migrations under an advisory lock.
 async fn migrate(pool: &PgPool) -> Result<(), PgError> {
     // The migrator takes PostgreSQL's advisory lock itself, and passes over what is applied.
-    MIGRATIONS.run(pool).await?;
-    Ok(())
+    MIGRATIONS.run(pool).await.map_err(PgError::Migrate)
 }

@@ -22,14 +22,14 @@ const SCHEMA_NOT_FOUND: u32 = 40403;
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// It cannot be reached.
-    #[error("the schema registry at {url} does not answer while {doing}: {source}; is SCHEMA_REGISTRY_URL right?")]
+    #[error("the schema registry at {url} does not answer while {doing}: {cause}; is SCHEMA_REGISTRY_URL right?")]
     Unreachable {
         /// Where it should be.
         url: Url,
         /// What was being done.
         doing: String,
         /// What happened.
-        source: reqwest::Error,
+        cause: reqwest::Error,
     },
     /// It refused.
     #[error("the schema registry refused {doing}: {status}: {message}")]
@@ -113,11 +113,11 @@ impl RegistryClient {
     }
 
     async fn read<T: for<'a> Deserialize<'a>>(&self, doing: &str, response: Response) -> Result<T, RegistryError> {
-        response.json().await.map_err(|source| self.unreachable(doing, source))
+        response.json().await.map_err(|cause| self.unreachable(doing, cause))
     }
 
-    fn unreachable(&self, doing: &str, source: reqwest::Error) -> RegistryError {
-        RegistryError::Unreachable { url: self.base.clone(), doing: doing.to_owned(), source }
+    fn unreachable(&self, doing: &str, cause: reqwest::Error) -> RegistryError {
+        RegistryError::Unreachable { url: self.base.clone(), doing: doing.to_owned(), cause }
     }
 
     /// Sends a request, again while the registry is away or broken.
@@ -136,7 +136,7 @@ impl RegistryClient {
                 Ok(response) if !response.status().is_server_error() || tries_left == 0 => {
                     return Ok(Err(Refusal::of(response).await));
                 }
-                Err(source) if tries_left == 0 => return Err(self.unreachable(doing, source)),
+                Err(cause) if tries_left == 0 => return Err(self.unreachable(doing, cause)),
                 Ok(_) | Err(_) => {
                     tracing::debug!(doing, tries_left, "the schema registry does not answer yet");
                     tokio::time::sleep(pause).await;

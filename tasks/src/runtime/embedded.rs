@@ -44,7 +44,7 @@ pub struct EmbeddedLog {
 }
 
 fn database(doing: &'static str) -> impl FnOnce(sqlx::Error) -> LogError {
-    move |source| LogError::Database { doing, source }
+    move |cause| LogError::Database { doing, cause }
 }
 
 impl EmbeddedLog {

@@ -133,20 +133,20 @@ pub enum LogError {
         reason: String,
     },
     /// The lake database failed.
-    #[error("the embedded event log's database failed while {doing}: {source}")]
+    #[error("the embedded event log's database failed while {doing}: {cause}")]
     Database {
         /// What was being done.
         doing: &'static str,
         /// What the database said.
-        source: sqlx::Error,
+        cause: sqlx::Error,
     },
     /// Kafka failed.
-    #[error("Kafka failed while {doing}: {source}")]
+    #[error("Kafka failed while {doing}: {cause}")]
     Kafka {
         /// What was being done.
         doing: &'static str,
         /// What the client said.
-        source: rdkafka::error::KafkaError,
+        cause: rdkafka::error::KafkaError,
     },
 }
 

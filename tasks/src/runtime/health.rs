@@ -108,7 +108,6 @@ impl Meter {
         let now = Instant::now();
         let secs = now.duration_since(then).as_secs_f64();
         let records = state.progress.records;
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = if secs > 0.0 { (records - records_then) as f64 / secs } else { 0.0 };
         state.progress.rate_per_s = (rate * 10.0).round() / 10.0;
         state.last_tick = (now, records);

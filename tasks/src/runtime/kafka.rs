@@ -52,7 +52,7 @@ struct Reading {
 }
 
 fn kafka(doing: &'static str) -> impl FnOnce(KafkaError) -> LogError {
-    move |source| LogError::Kafka { doing, source }
+    move |cause| LogError::Kafka { doing, cause }
 }
 
 impl KafkaLog {

@@ -239,7 +239,7 @@ impl Worker {
     /// Ends the reports: an error as the last word when there was one.
     pub fn finish(&self, outcome: &anyhow::Result<()>) {
         if let Err(error) = outcome {
-            self.reporter.send(Report::Error { message: format!("{error:#}") });
+            self.reporter.send(Report::Error { message: crate::errors::sentence(error) });
         }
         self.reporter.send(Report::Progress(self.meter.progress()));
         self.stop.cancel();

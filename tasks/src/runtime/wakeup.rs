@@ -34,10 +34,32 @@ impl Drop for Owned {
     }
 }
 
+/// Topics that have grown and whose readers have not been told.
+#[derive(Default)]
+struct Grown {
+    topics: Mutex<BTreeSet<i32>>,
+    more: Notify,
+    /// Held while a notification is on its way, so that who finds no topics here knows that all have been told.
+    sending: tokio::sync::Mutex<()>,
+}
+
+impl Grown {
+    async fn send(&self, pool: &PgPool) {
+        let _sending = self.sending.lock().await;
+        let topics: Vec<i32> = std::mem::take(&mut *lock(&self.topics)).into_iter().collect();
+        if topics.is_empty() {
+            return;
+        }
+        if let Err(error) = log::notify(pool, CHANNEL, &topics).await {
+            tracing::debug!(%error, "a notification was not sent; readers look by themselves within a second");
+        }
+    }
+}
+
 /// Sends notifications for topics that have grown.
 pub(super) struct Notifier {
     pool: PgPool,
-    grown: Arc<(Mutex<BTreeSet<i32>>, Notify)>,
+    grown: Arc<Grown>,
     sender: OnceLock<Owned>,
 }
 
@@ -48,32 +70,22 @@ impl Notifier {
 
     /// Says that a commit has added to a topic.
     pub(super) fn grown(&self, topic_id: i32) {
-        lock(&self.grown.0).insert(topic_id);
-        self.grown.1.notify_one();
+        lock(&self.grown.topics).insert(topic_id);
+        self.grown.more.notify_one();
         self.sender.get_or_init(|| Owned(tokio::spawn(send_loop(self.pool.clone(), self.grown.clone()))));
     }
 
-    /// Sends what has not been sent.
+    /// Waits until everything has been sent.
     pub(super) async fn flush(&self) {
-        send(&self.pool, &self.grown.0).await;
+        self.grown.send(&self.pool).await;
     }
 }
 
-async fn send_loop(pool: PgPool, grown: Arc<(Mutex<BTreeSet<i32>>, Notify)>) {
+async fn send_loop(pool: PgPool, grown: Arc<Grown>) {
     loop {
-        grown.1.notified().await;
-        send(&pool, &grown.0).await;
+        grown.more.notified().await;
+        grown.send(&pool).await;
         tokio::time::sleep(COALESCE).await;
-    }
-}
-
-async fn send(pool: &PgPool, grown: &Mutex<BTreeSet<i32>>) {
-    let topics: Vec<i32> = std::mem::take(&mut *lock(grown)).into_iter().collect();
-    if topics.is_empty() {
-        return;
-    }
-    if let Err(error) = log::notify(pool, CHANNEL, &topics).await {
-        tracing::debug!(%error, "a notification was not sent; readers look by themselves within a second");
     }
 }
 

@@ -87,15 +87,23 @@ mod tests {
             ("n", Arc::new(Int64Array::from(vec![1, 2, 3, 4]))),
             ("s", Arc::new(StringArray::from(vec![Some("a"), Some(""), None, Some("b")]))),
             ("day", Arc::new(Date32Array::from(vec![11_017, 0, 0, 0]))),
-            ("ts", Arc::new(TimestampMicrosecondArray::from(vec![951_921_000_000_000, 0, 0, 1]).with_timezone("+00:00"))),
+            (
+                "ts",
+                Arc::new(TimestampMicrosecondArray::from(vec![951_921_000_000_000, 0, 0, 1]).with_timezone("+00:00")),
+            ),
         ])
         .unwrap();
         let cells = Cells::new(&batch).unwrap();
-        let text = |row| cells.text_row(row).into_iter().map(|cell| cell.unwrap_or("null".into())).collect::<Vec<_>>().join(" ");
+        let text = |row| {
+            cells.text_row(row).into_iter().map(|cell| cell.unwrap_or("null".into())).collect::<Vec<_>>().join(" ")
+        };
         assert_eq!(text(0), "127.0 1 a 2000-03-01 2000-03-01T14:30:00Z");
         assert_eq!(text(1), "0.30000000000000004 2  1970-01-01 1970-01-01T00:00:00Z");
         assert_eq!(text(3), "null 4 b 1970-01-01 1970-01-01T00:00:00.000001Z");
-        assert_eq!(cells.json_row(0), [json!(127.0), json!(1), json!("a"), json!("2000-03-01"), json!("2000-03-01T14:30:00Z")]);
+        assert_eq!(
+            cells.json_row(0),
+            [json!(127.0), json!(1), json!("a"), json!("2000-03-01"), json!("2000-03-01T14:30:00Z")]
+        );
         assert_eq!(cells.json_row(2)[..3], [json!("NaN"), json!(3), json!(null)]);
     }
 }

@@ -125,7 +125,8 @@ async fn run_job() -> anyhow::Result<ExitCode> {
         .take(REQUEST_BYTES_MAX)
         .read_to_string(&mut text)
         .context("reading the request from standard input")?;
-    let request: Request = serde_json::from_str(&text).context("the request on standard input is not the expected JSON")?;
+    let request: Request =
+        serde_json::from_str(&text).context("the request on standard input is not the expected JSON")?;
     let engine = SqlEngine::new(open().await?)?;
     Ok(match job::run(&engine, &request, &mut io::stdout()).await? {
         Verdict::Passed => ExitCode::SUCCESS,

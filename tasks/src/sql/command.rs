@@ -3,7 +3,9 @@
 //! What gets through here is known to be one of five forms with nothing left over, so the engine need not look again.
 //! A refusal says what is allowed instead.
 
-use datafusion::sql::sqlparser::ast::{Ident, Insert, ObjectName, Query, SchemaName, SetExpr, Spanned, Statement, TableObject};
+use datafusion::sql::sqlparser::ast::{
+    Ident, Insert, ObjectName, Query, SchemaName, SetExpr, Spanned, Statement, TableObject,
+};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::ddl::NewTable;
@@ -99,7 +101,11 @@ fn read_query(query: Box<Query>, position: Position) -> Result<Box<Query>, SqlEr
 
 fn read_insert(insert: Insert, position: Position) -> Result<Append, SqlError> {
     let plain = insert.into
-        && !(insert.overwrite || insert.ignore || insert.replace_into || insert.or.is_some() || insert.has_table_keyword)
+        && !(insert.overwrite
+            || insert.ignore
+            || insert.replace_into
+            || insert.or.is_some()
+            || insert.has_table_keyword)
         && insert.on.is_none()
         && insert.returning.is_none()
         && insert.partitioned.is_none()

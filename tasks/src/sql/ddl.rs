@@ -1,8 +1,8 @@
 //! `CREATE TABLE IF NOT EXISTS`: Trino's column types and partitioning, as an Iceberg table.
 
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, CreateTable, CreateTableOptions, DataType, ExactNumberInfo, Expr, Ident, ObjectName, Spanned,
-    SqlOption, TimezoneInfo, Value,
+    ColumnDef, ColumnOption, CreateTable, CreateTableOptions, DataType, ExactNumberInfo, Expr, Ident, ObjectName,
+    Spanned, SqlOption, TimezoneInfo, Value,
 };
 use iceberg::spec::{PrimitiveType, Transform};
 
@@ -11,7 +11,8 @@ use super::error::{Position, SqlError};
 use super::names::lower;
 use crate::lake::tables::Column;
 
-const TYPES: &str = "VARCHAR, BIGINT, INTEGER, DOUBLE, DATE, BOOLEAN, DECIMAL(p, s), TIMESTAMP(6) and TIMESTAMP(6) WITH TIME ZONE";
+const TYPES: &str =
+    "VARCHAR, BIGINT, INTEGER, DOUBLE, DATE, BOOLEAN, DECIMAL(p, s), TIMESTAMP(6) and TIMESTAMP(6) WITH TIME ZONE";
 const PARTITIONINGS: &str = "'column', 'year(column)', 'month(column)', 'day(column)', 'hour(column)', 'bucket(column, n)' and 'truncate(column, n)'";
 
 /// The most digits of a decimal in Iceberg and in Trino.
@@ -49,7 +50,10 @@ impl NewTable {
         let partitioning = read_options(&table.table_options, position)?;
         for (column, _) in &partitioning {
             if !table.columns.iter().any(|declared| &lower(&declared.name) == column) {
-                return Err(SqlError::at(position, format!("the table is partitioned by {column}, which is none of its columns")));
+                return Err(SqlError::at(
+                    position,
+                    format!("the table is partitioned by {column}, which is none of its columns"),
+                ));
             }
         }
         Ok(Self { name: table.name, columns, partitioning })
@@ -101,7 +105,10 @@ fn read_options(options: &CreateTableOptions, start: Position) -> Result<Vec<(St
     };
     match options.as_slice() {
         [SqlOption::KeyValue { key, value }] if lower(key) == "partitioning" => read_partitioning(key, value),
-        _ => Err(SqlError::at(start, "the only table option is partitioning, as in WITH (partitioning = ARRAY['month(ts)'])")),
+        _ => Err(SqlError::at(
+            start,
+            "the only table option is partitioning, as in WITH (partitioning = ARRAY['month(ts)'])",
+        )),
     }
 }
 
@@ -129,7 +136,9 @@ fn transform(text: &str) -> Option<(String, Transform)> {
         return is_name.then_some((text, Transform::Identity));
     };
     let (column, number) = match arguments.split_once(',') {
-        Some((column, number)) => (column.trim(), Some(number.trim().parse::<u32>().ok().filter(|number| *number > 0)?)),
+        Some((column, number)) => {
+            (column.trim(), Some(number.trim().parse::<u32>().ok().filter(|number| *number > 0)?))
+        }
         None => (arguments.trim(), None),
     };
     let transform = match (function.trim(), number) {
@@ -168,7 +177,10 @@ mod tests {
         let schema = TableSpec::new(table_name("gold.x").unwrap(), table.columns).schema().unwrap();
         let fields = schema.as_struct().fields();
         let types: Vec<_> = fields.iter().map(|field| field.field_type.to_string()).collect();
-        assert_eq!(types, ["string", "long", "int", "double", "date", "boolean", "decimal(18, 6)", "timestamp", "timestamptz"]);
+        assert_eq!(
+            types,
+            ["string", "long", "int", "double", "date", "boolean", "decimal(18, 6)", "timestamp", "timestamptz"]
+        );
         assert!(fields[0].required && !fields[1].required);
         assert_eq!(
             table.partitioning,
@@ -179,12 +191,23 @@ mod tests {
     #[test]
     fn what_iceberg_or_trino_lacks_is_refused_with_its_place() {
         let refused = |sql: &str| table(sql).expect_err("should be refused");
-        assert!(refused("CREATE TABLE IF NOT EXISTS g.x (\n  a BIGINT,\n  b TIMESTAMP)").starts_with("line 3, column 3: column b has the type TIMESTAMP"));
+        assert!(
+            refused("CREATE TABLE IF NOT EXISTS g.x (\n  a BIGINT,\n  b TIMESTAMP)")
+                .starts_with("line 3, column 3: column b has the type TIMESTAMP")
+        );
         assert!(refused("CREATE TABLE g.x (a BIGINT)").contains("without IF NOT EXISTS"));
         assert!(refused("CREATE TABLE IF NOT EXISTS g.x AS SELECT 1 AS a").contains("CREATE TABLE … AS"));
         assert!(refused("CREATE OR REPLACE TABLE g.x (a BIGINT)").contains("is not available here"));
-        assert!(refused("CREATE TABLE IF NOT EXISTS g.x (a BIGINT) WITH (partitioning = ARRAY['week(a)'])").contains("'week(a)' was found"));
-        assert!(refused("CREATE TABLE IF NOT EXISTS g.x (a BIGINT) WITH (partitioning = ARRAY['month(b)'])").contains("none of its columns"));
-        assert!(refused("CREATE TABLE IF NOT EXISTS g.x (a BIGINT) WITH (format = 'ORC')").contains("only table option"));
+        assert!(
+            refused("CREATE TABLE IF NOT EXISTS g.x (a BIGINT) WITH (partitioning = ARRAY['week(a)'])")
+                .contains("'week(a)' was found")
+        );
+        assert!(
+            refused("CREATE TABLE IF NOT EXISTS g.x (a BIGINT) WITH (partitioning = ARRAY['month(b)'])")
+                .contains("none of its columns")
+        );
+        assert!(
+            refused("CREATE TABLE IF NOT EXISTS g.x (a BIGINT) WITH (format = 'ORC')").contains("only table option")
+        );
     }
 }

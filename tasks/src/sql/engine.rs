@@ -211,10 +211,13 @@ impl SqlEngine {
         let columns = columns_of(table, start)?;
         let target = PinnedTable::new(table.clone(), Rows::Addressed).map_err(running)?;
         let rows = rows_of(table);
-        session.add(query::TARGET, match rows {
-            query::TargetRows::Some => Arc::new(target.clone()),
-            query::TargetRows::None => Arc::new(target.one_row_of_nulls().map_err(running)?),
-        })?;
+        session.add(
+            query::TARGET,
+            match rows {
+                query::TargetRows::Some => Arc::new(target.clone()),
+                query::TargetRows::None => Arc::new(target.one_row_of_nulls().map_err(running)?),
+            },
+        )?;
         let names: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
         let state = query::Target { columns: &names, rows };
         let frame = session.plan(&query::of(merge, state)?).await?;

@@ -51,7 +51,9 @@ pub enum SqlError {
         message: String,
     },
     /// Another writer kept committing to the same table.
-    #[error("{position}: {table} was changed by another writer {attempts} times while this statement ran; run it again when that writer is done")]
+    #[error(
+        "{position}: {table} was changed by another writer {attempts} times while this statement ran; run it again when that writer is done"
+    )]
     Contended {
         /// Where the statement starts.
         position: Position,
@@ -103,7 +105,9 @@ impl SqlError {
     #[must_use]
     pub fn message(&self) -> String {
         match self {
-            Self::Statement { message, .. } | Self::Run { message, .. } | Self::Memory { message, .. } => message.clone(),
+            Self::Statement { message, .. } | Self::Run { message, .. } | Self::Memory { message, .. } => {
+                message.clone()
+            }
             Self::Contended { .. } | Self::Lake(_) => self.to_string(),
         }
     }
@@ -113,9 +117,8 @@ impl SqlError {
         let Some(diagnostic) = error.diagnostic() else {
             return Self::at(start, first_line(error));
         };
-        let position = diagnostic
-            .span
-            .map_or(start, |span| Position { line: span.start.line, column: span.start.column });
+        let position =
+            diagnostic.span.map_or(start, |span| Position { line: span.start.line, column: span.start.column });
         let helps: String = diagnostic.helps.iter().map(|help| format!("; {}", help.message)).collect();
         Self::at(position, format!("{}{helps}", first_line(error)))
     }

@@ -17,7 +17,12 @@ use super::names::lower;
 ///
 /// # Errors
 /// [`SqlError::Statement`] when a column does not exist, is missing, or has a type that would lose something.
-pub(super) fn fill(frame: DataFrame, append: &Append, columns: &SchemaRef, start: Position) -> Result<DataFrame, SqlError> {
+pub(super) fn fill(
+    frame: DataFrame,
+    append: &Append,
+    columns: &SchemaRef,
+    start: Position,
+) -> Result<DataFrame, SqlError> {
     let named: Vec<String> = match append.columns.is_empty() {
         true => columns.fields().iter().map(|field| field.name().clone()).collect(),
         false => append.columns.iter().map(lower).collect(),
@@ -25,12 +30,16 @@ pub(super) fn fill(frame: DataFrame, append: &Append, columns: &SchemaRef, start
     if let Some(unknown) = append.columns.iter().find(|name| columns.field_with_name(&lower(name)).is_err()) {
         let position = Position::of_span(unknown.span).unwrap_or(start);
         let all: Vec<_> = columns.fields().iter().map(|field| field.name().as_str()).collect();
-        return Err(SqlError::at(position, format!("{} has no column {unknown}; its columns are {}", append.table, all.join(", "))));
+        return Err(SqlError::at(
+            position,
+            format!("{} has no column {unknown}; its columns are {}", append.table, all.join(", ")),
+        ));
     }
     let found: Vec<(Option<datafusion::sql::TableReference>, std::sync::Arc<Field>)> =
         frame.schema().iter().map(|(table, field)| (table.cloned(), field.clone())).collect();
     if found.len() != named.len() {
-        let message = format!("{} columns of {} are to be filled, but the query has {}", named.len(), append.table, found.len());
+        let message =
+            format!("{} columns of {} are to be filled, but the query has {}", named.len(), append.table, found.len());
         return Err(SqlError::at(start, message));
     }
     let given: Schema = Schema::new(
@@ -118,15 +127,26 @@ mod tests {
     fn values_may_become_wider_and_never_narrower() {
         use DataType as T;
         for (from, to) in [
-            (T::Int32, T::Int64), (T::Utf8View, T::Utf8), (T::Null, T::Date32), (T::Decimal128(10, 2), T::Float64),
+            (T::Int32, T::Int64),
+            (T::Utf8View, T::Utf8),
+            (T::Null, T::Date32),
+            (T::Decimal128(10, 2), T::Float64),
             (T::Decimal128(10, 2), T::Decimal128(18, 6)),
-            (T::Timestamp(TimeUnit::Nanosecond, Some("+00:00".into())), T::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))),
+            (
+                T::Timestamp(TimeUnit::Nanosecond, Some("+00:00".into())),
+                T::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+            ),
         ] {
             assert!(is_assignable(&from, &to), "{from} to {to}");
         }
         for (from, to) in [
-            (T::Int64, T::Int32), (T::Float64, T::Int64), (T::Int64, T::Utf8), (T::Utf8, T::Int64), (T::Float64, T::Decimal128(18, 6)),
-            (T::Decimal128(18, 6), T::Decimal128(10, 6)), (T::Timestamp(TimeUnit::Microsecond, None), T::Date32),
+            (T::Int64, T::Int32),
+            (T::Float64, T::Int64),
+            (T::Int64, T::Utf8),
+            (T::Utf8, T::Int64),
+            (T::Float64, T::Decimal128(18, 6)),
+            (T::Decimal128(18, 6), T::Decimal128(10, 6)),
+            (T::Timestamp(TimeUnit::Microsecond, None), T::Date32),
             (T::Timestamp(TimeUnit::Microsecond, None), T::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))),
         ] {
             assert!(!is_assignable(&from, &to), "{from} to {to}");

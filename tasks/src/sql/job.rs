@@ -132,7 +132,8 @@ fn read(request: &Request) -> Result<Vec<Step<'_>>, Refused<'_>> {
         let of = statements.len();
         for (index, statement) in (1..).zip(statements) {
             if request.mode == Mode::Check && !matches!(statement.command, Command::Select(_)) {
-                let message = format!("a check consists of SELECT statements, but this is {}", statement.command.name());
+                let message =
+                    format!("a check consists of SELECT statements, but this is {}", statement.command.name());
                 return Err(refused(SqlError::at(statement.position, message)));
             }
             steps.push(Step { script: &script.name, index, of, statement });
@@ -141,7 +142,12 @@ fn read(request: &Request) -> Result<Vec<Step<'_>>, Refused<'_>> {
     Ok(steps)
 }
 
-async fn execute(engine: &SqlEngine, steps: &[Step<'_>], output: Output, events: &mut impl Write) -> anyhow::Result<Verdict> {
+async fn execute(
+    engine: &SqlEngine,
+    steps: &[Step<'_>],
+    output: Output,
+    events: &mut impl Write,
+) -> anyhow::Result<Verdict> {
     for step in steps {
         announce(step, events)?;
         let start = Instant::now();

@@ -132,7 +132,10 @@ mod tests {
             let (schema, table) = name.split_once('.').unwrap();
             missing(&ident(schema, table), &known, Position { line: 2, column: 7 }).to_string()
         };
-        assert_eq!(message("gold.stok_daily"), "line 2, column 7: there is no table gold.stok_daily; did you mean gold.stock_daily?");
+        assert_eq!(
+            message("gold.stok_daily"),
+            "line 2, column 7: there is no table gold.stok_daily; did you mean gold.stock_daily?"
+        );
         assert!(message("silver.stock_trades").ends_with("did you mean bronze.stock_trades?"));
         assert!(message("x.y").ends_with("there are bronze.stock_trades, gold.stock_daily"));
     }

@@ -175,6 +175,9 @@ mod tests {
 
     #[test]
     fn a_table_aligns_numbers_to_the_right() {
-        assert_eq!(printed(Format::Table), "name   | price\n-------+------\nAAPL   | 127.0\na, \"b\" |  1.25\n       |\n");
+        assert_eq!(
+            printed(Format::Table),
+            "name   | price\n-------+------\nAAPL   | 127.0\na, \"b\" |  1.25\n       |\n"
+        );
     }
 }

@@ -85,7 +85,8 @@ impl PinnedTable {
 
     /// A table of one row, with a null in each of this table's columns.
     pub(super) fn one_row_of_nulls(&self) -> EngineResult<MemTable> {
-        let fields: Vec<Field> = self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        let fields: Vec<Field> =
+            self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
         let schema = Arc::new(Schema::new(fields));
         let columns = schema.fields().iter().map(|field| new_null_array(field.data_type(), 1)).collect();
         let batch = RecordBatch::try_new(schema.clone(), columns)?;
@@ -118,10 +119,11 @@ impl TableProvider for PinnedTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> EngineResult<Vec<TableProviderFilterPushDown>> {
-        let support = |expr: &&Expr| match self.rows == Rows::Plain && predicate::of(std::slice::from_ref(*expr)).is_some() {
-            true => TableProviderFilterPushDown::Inexact,
-            false => TableProviderFilterPushDown::Unsupported,
-        };
+        let support =
+            |expr: &&Expr| match self.rows == Rows::Plain && predicate::of(std::slice::from_ref(*expr)).is_some() {
+                true => TableProviderFilterPushDown::Inexact,
+                false => TableProviderFilterPushDown::Unsupported,
+            };
         Ok(filters.iter().map(support).collect())
     }
 
@@ -180,7 +182,8 @@ impl PartitionStream for FilePartition {
 
 /// Gives each stream about the same number of bytes; a file's number is its place in `files`.
 fn share_out(files: Vec<FileScanTask>) -> Vec<Vec<NumberedFile>> {
-    let mut numbered: Vec<_> = files.into_iter().enumerate().map(|(number, task)| NumberedFile { number, task }).collect();
+    let mut numbered: Vec<_> =
+        files.into_iter().enumerate().map(|(number, task)| NumberedFile { number, task }).collect();
     numbered.sort_by_key(|file| std::cmp::Reverse(file.task.file_size_in_bytes));
     let mut shares = vec![(0_u64, Vec::new()); STREAMS];
     for file in numbered {
@@ -225,9 +228,9 @@ fn shape(batch: &RecordBatch, schema: &SchemaRef, at: Address) -> EngineResult<R
             FILE_COLUMN => Ok(Arc::new(Int64Array::from_value(at.file, rows))),
             ROW_COLUMN => Ok(Arc::new(Int64Array::from_iter_values(at.first_row..at.first_row + count(rows)))),
             name => {
-                let column = batch.column_by_name(name).ok_or_else(|| {
-                    DataFusionError::Internal(format!("the reader left out the column {name}"))
-                })?;
+                let column = batch
+                    .column_by_name(name)
+                    .ok_or_else(|| DataFusionError::Internal(format!("the reader left out the column {name}")))?;
                 Ok(arrow::compute::cast(column, field.data_type())?)
             }
         }

@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn statements_know_their_place_and_text() {
-        let statements = parse("-- a note; with a semicolon\nSELECT 1;\n\n  SELECT 'a;b'\n  FROM t -- end\n;;").unwrap();
+        let statements =
+            parse("-- a note; with a semicolon\nSELECT 1;\n\n  SELECT 'a;b'\n  FROM t -- end\n;;").unwrap();
         let found: Vec<_> = statements.iter().map(|s| (s.position.line, s.position.column, s.text.as_str())).collect();
         assert_eq!(found, [(2, 1, "SELECT 1"), (4, 3, "SELECT 'a;b'\n  FROM t")]);
     }
@@ -134,14 +135,25 @@ mod tests {
         let leftover = refused("SELECT 1;\nSELECT a FROM\n  t u v");
         assert_eq!(leftover, "line 3, column 7: did not expect v here; separate statements with a semicolon");
         assert!(refused("SELECT (1;\n").starts_with("line 1, column "), "{}", refused("SELECT (1;\n"));
-        assert!(refused("SELECT 'open").starts_with("line 1, column 8: Unterminated string"), "{}", refused("SELECT 'open"));
+        assert!(
+            refused("SELECT 'open").starts_with("line 1, column 8: Unterminated string"),
+            "{}",
+            refused("SELECT 'open")
+        );
     }
 
     #[test]
     fn other_statements_are_refused_with_what_is_allowed() {
         for sql in [
-            "DROP TABLE gold.x", "DELETE FROM gold.x", "UPDATE gold.x SET a = 1", "COPY gold.x TO '/tmp/x'", "SET a = 1",
-            "CREATE VIEW v AS SELECT 1", "TRUNCATE TABLE gold.x", "ALTER TABLE gold.x ADD COLUMN a BIGINT", "EXPLAIN SELECT 1",
+            "DROP TABLE gold.x",
+            "DELETE FROM gold.x",
+            "UPDATE gold.x SET a = 1",
+            "COPY gold.x TO '/tmp/x'",
+            "SET a = 1",
+            "CREATE VIEW v AS SELECT 1",
+            "TRUNCATE TABLE gold.x",
+            "ALTER TABLE gold.x ADD COLUMN a BIGINT",
+            "EXPLAIN SELECT 1",
         ] {
             let message = refused(sql);
             assert!(message.starts_with("line 1, column 1: "), "{sql}: {message}");

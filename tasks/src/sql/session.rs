@@ -9,9 +9,9 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::sql::TableReference;
 use datafusion::sql::parser::Statement as EngineStatement;
 use datafusion::sql::sqlparser::ast::{Query, Statement as Ast};
-use datafusion::sql::TableReference;
 use iceberg::TableIdent;
 use iceberg::table::Table;
 
@@ -139,9 +139,7 @@ fn settings(joins: Joins) -> SessionConfig {
 
 fn references(context: &SessionContext, query: &Query, start: Position) -> Result<BTreeSet<TableIdent>, SqlError> {
     let statement = EngineStatement::Statement(Box::new(Ast::Query(Box::new(query.clone()))));
-    let found: Vec<TableReference> = context
-        .state()
-        .resolve_table_references(&statement)
-        .map_err(|error| SqlError::planning(&error, start))?;
+    let found: Vec<TableReference> =
+        context.state().resolve_table_references(&statement).map_err(|error| SqlError::planning(&error, start))?;
     found.iter().map(|reference| names::source(reference, query, start)).collect()
 }

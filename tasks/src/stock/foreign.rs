@@ -47,7 +47,6 @@ fn text(field: &'static str, value: Value) -> Result<Cow<'static, str>, MessageF
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "Avro promotes long to double so")]
 fn double(value: Value) -> Result<f64, MessageFault> {
     match value {
         Value::Double(number) => Ok(number),

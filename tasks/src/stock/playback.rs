@@ -143,7 +143,6 @@ impl Clock {
         self.due_after_start(ts_micros)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a wait need not be exact to the microsecond")]
     fn due_after_start(&self, ts_micros: i64) -> Instant {
         let Some((start, first_micros)) = self.origin else { return Instant::now() };
         match self.speed {

@@ -83,7 +83,6 @@ impl Producer {
                 _ = tick.tick() => {}
             }
             self.worker.meter.turn();
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of some seconds")]
             let wanted = (started.elapsed().as_secs_f64() * mock_rate) as u64;
             let missing = wanted.saturating_sub(made);
             made = wanted;

@@ -205,6 +205,7 @@ impl Running {
 
     async fn take_in(&mut self, records: Vec<Record>) -> Result<(), SinkError> {
         let now = Utc::now();
+        self.sink.worker.meter.add_records(records.len() as u64);
         for record in records {
             let position = self.positions.entry(record.partition).or_default();
             if record.offset > *position && *position > 0 {
@@ -261,7 +262,6 @@ impl Running {
         self.commits += 1;
         self.committed.extend(&batch.next_offsets);
         let meter = &self.sink.worker.meter;
-        meter.add_records(rows as u64);
         meter.add_dead_letters(dead_rows as u64);
         meter.committed(&batch.next_offsets);
         let millis = started.elapsed().as_millis();

@@ -5,4 +5,5 @@ mod lake;
 mod producer;
 mod registry;
 mod sink;
+mod sql;
 mod support;

@@ -61,9 +61,7 @@ pub async fn variables(State(app): State<App>, mut query: Query) -> ApiResult<Js
     let mut variables = read::variables(&app.pool).await?;
     variables.retain(|(key, _)| matches(&pattern, key));
     let total = variables.len();
-    let shape = |(key, description): (String, Option<String>)| {
-        json!({ "key": key, "value": MASK, "description": description, "is_encrypted": true, "team_name": null })
-    };
+    let shape = |(key, description): (String, Option<String>)| json!({ "key": key, "value": MASK, "description": description, "is_encrypted": true, "team_name": null });
     let shaped: Vec<Value> = page.of(variables).into_iter().map(shape).collect();
     Ok(Json(json!({ "variables": shaped, "total_entries": total })))
 }

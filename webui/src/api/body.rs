@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_place() {
-        let mut body = Body::parse(br#"{"note": 1, "conf": {"a": 1}, "foo": true, "run_after": "2026-01-01"}"#).unwrap();
+        let mut body =
+            Body::parse(br#"{"note": 1, "conf": {"a": 1}, "foo": true, "run_after": "2026-01-01"}"#).unwrap();
         assert_eq!(body.text("note"), None);
         assert_eq!(body.object("conf").len(), 1);
         assert_eq!(body.instant("run_after"), None);

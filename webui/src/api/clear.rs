@@ -47,7 +47,8 @@ pub async fn task_instances(
     }
     let tasks = selectors(&mut body, tasks);
     body.finish()?;
-    let run_id = run_id.ok_or_else(|| ApiError::BadRequest("dag_run_id is needed: name the run to clear".to_owned()))?;
+    let run_id =
+        run_id.ok_or_else(|| ApiError::BadRequest("dag_run_id is needed: name the run to clear".to_owned()))?;
     let run = lookup_run(&app, &dag_id, &run_id).await?;
     let only = match (only_failed, only_running) {
         (_, true) => ClearOnly::Running,
@@ -158,12 +159,7 @@ async fn refuse_running(app: &App, run: &RunRow, wish: &ClearTaskInstances, who:
 ///
 /// # Errors
 /// What the leader answers.
-pub async fn cleared(
-    app: &App,
-    run: RunRow,
-    wish: ClearTaskInstances,
-    who: &Principal,
-) -> ApiResult<Vec<TaskOfRun>> {
+pub async fn cleared(app: &App, run: RunRow, wish: ClearTaskInstances, who: &Principal) -> ApiResult<Vec<TaskOfRun>> {
     let answer = commands::send(app, &Command::ClearTaskInstances(wish), who).await?;
     let named: Vec<(String, i32)> = answer
         .get("task_instances")
@@ -175,9 +171,8 @@ pub async fn cleared(
             Some((one.get("task_id")?.as_str()?.to_owned(), map.unwrap_or(MapIndex::UNMAPPED.get())))
         })
         .collect();
-    let is_named = |of: &TaskOfRun| {
-        named.iter().any(|(task, map)| task == of.task().task_id.as_str() && *map == of.key.map.get())
-    };
+    let is_named =
+        |of: &TaskOfRun| named.iter().any(|(task, map)| task == of.task().task_id.as_str() && *map == of.key.map.get());
     Ok(instances::of_runs(app, vec![run]).await?.into_iter().filter(is_named).collect())
 }
 

@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     extract::{Path, State},
 };
-use model::{Command, DagRunState, DagId, Timestamp, command::Paused};
+use model::{Command, DagId, DagRunState, Timestamp, command::Paused};
 use serde_json::{Value, json};
 use store::read::{self, DagView, Direction, RunBrief, Version};
 
@@ -168,7 +168,9 @@ pub async fn patch(
     mut body: Body,
 ) -> ApiResult<Json<Value>> {
     if let Some(other) = query.all("update_mask").find(|field| *field != "is_paused") {
-        return Err(ApiError::BadRequest(format!("Only `is_paused` field can be updated through the REST API, not `{other}`")));
+        return Err(ApiError::BadRequest(format!(
+            "Only `is_paused` field can be updated through the REST API, not `{other}`"
+        )));
     }
     let sent = body.has("is_paused");
     let is_paused = body.flag("is_paused", false);

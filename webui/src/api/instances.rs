@@ -185,7 +185,9 @@ fn compare(a: &TaskOfRun, b: &TaskOfRun, order: &[(Key, Direction)]) -> Ordering
             Key::TryNumber => a.try_number().cmp(&b.try_number()),
             Key::LogicalDate => a.run.logical_date.cmp(&b.run.logical_date),
             Key::RunAfter => a.run.run_after.cmp(&b.run.run_after),
-            Key::IntervalStart => a.run.data_interval.map(|(start, _)| start).cmp(&b.run.data_interval.map(|(start, _)| start)),
+            Key::IntervalStart => {
+                a.run.data_interval.map(|(start, _)| start).cmp(&b.run.data_interval.map(|(start, _)| start))
+            }
             Key::IntervalEnd => a.run.data_interval.map(|(_, end)| end).cmp(&b.run.data_interval.map(|(_, end)| end)),
             Key::Operator => a.task().operator.name().cmp(b.task().operator.name()),
         };
@@ -212,9 +214,9 @@ pub async fn lookup(app: &App, dag_id: &str, run_id: &str, task_id: &str, map: M
     let expanded = of_task.iter().any(|of| of.key.map != MapIndex::UNMAPPED);
     match of_task.into_iter().find(|of| of.key.map == map) {
         Some(found) => Ok(found),
-        None if expanded && map == MapIndex::UNMAPPED => Err(ApiError::NotFound(
-            "Task instance is mapped, add the map_index value to the URL".to_owned(),
-        )),
+        None if expanded && map == MapIndex::UNMAPPED => {
+            Err(ApiError::NotFound("Task instance is mapped, add the map_index value to the URL".to_owned()))
+        }
         None => Err(missing()),
     }
 }

@@ -48,9 +48,10 @@ pub async fn one(
     })?;
     let name = attempt.to_string();
     let offset = match query.text("token") {
-        Some(place) => {
-            app.tokens.offset_of(&name, place).map_err(|_| ApiError::BadRequest("Invalid continuation token".to_owned()))?
-        }
+        Some(place) => app
+            .tokens
+            .offset_of(&name, place)
+            .map_err(|_| ApiError::BadRequest("Invalid continuation token".to_owned()))?,
         None => 0,
     };
     let mut page = logs::read(&app, LogName::Attempt(attempt), offset).await?;

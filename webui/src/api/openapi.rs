@@ -28,8 +28,9 @@ pub async fn document() -> Json<Value> {
 
 fn operation(route: &Route) -> Value {
     let names = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let parameters: Vec<Value> =
-        names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })).collect();
+    let parameters: Vec<Value> = names
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .collect();
     let success = if route.operation.starts_with("create_token") { "201" } else { "200" };
     let error = json!({ "$ref": "#/components/schemas/Error" });
     let failed = |text: &str| json!({ "description": text, "content": { "application/json": { "schema": error } } });

@@ -116,7 +116,9 @@ impl Query {
     /// # Errors
     /// [`ApiError::MalformedText`].
     pub fn words<T: FromStr<Err: Display>>(&self, name: &str) -> ApiResult<Vec<T>> {
-        self.all(name).map(|text| text.parse().map_err(|error: T::Err| ApiError::MalformedText(error.to_string()))).collect()
+        self.all(name)
+            .map(|text| text.parse().map_err(|error: T::Err| ApiError::MalformedText(error.to_string())))
+            .collect()
     }
 
     /// `<name>_gte`, `_gt`, `_lte`, `_lt`.
@@ -167,7 +169,9 @@ impl Query {
                 Some(name) => (name, Direction::Descending),
                 None => (text, Direction::Ascending),
             };
-            let unknown = || ApiError::BadRequest(format!("Ordering with '{name}' is disallowed or the attribute does not exist"));
+            let unknown = || {
+                ApiError::BadRequest(format!("Ordering with '{name}' is disallowed or the attribute does not exist"))
+            };
             Ok((key(name).ok_or_else(unknown)?, direction))
         };
         texts.into_iter().map(parse).collect()
@@ -179,7 +183,8 @@ impl Query {
 pub fn parse_instant(text: &str) -> Option<Timestamp> {
     let aware = DateTime::parse_from_rfc3339(text).map(|instant| instant.with_timezone(&Utc));
     let naive = || NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").map(|instant| instant.and_utc());
-    let date = || NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|date| date.and_time(chrono::NaiveTime::MIN).and_utc());
+    let date =
+        || NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|date| date.and_time(chrono::NaiveTime::MIN).and_utc());
     aware.or_else(|_| naive()).or_else(|_| date()).ok()
 }
 

@@ -39,11 +39,7 @@ fn key(name: &str) -> Option<RunOrder> {
 }
 
 /// `GET /api/v2/dags/{dag_id}/dagRuns`; `~` for all DAGs.
-pub async fn list(
-    State(app): State<App>,
-    Path(dag_id): Path<String>,
-    mut query: Query,
-) -> ApiResult<Json<Value>> {
+pub async fn list(State(app): State<App>, Path(dag_id): Path<String>, mut query: Query) -> ApiResult<Json<Value>> {
     let dag_id = if dag_id == ALL { None } else { Some(lookup_dag(&app, &dag_id).await?.0.dag_id) };
     let filter = filter_of(dag_id, &mut query)?;
     let (runs, total) = read::runs(&app.pool, &filter).await?;
@@ -78,10 +74,7 @@ fn filter_of(dag_id: Option<DagId>, query: &mut Query) -> ApiResult<RunFilter> {
 }
 
 /// `GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}`.
-pub async fn one(
-    State(app): State<App>,
-    Path((dag_id, run_id)): Path<(String, String)>,
-) -> ApiResult<Json<Value>> {
+pub async fn one(State(app): State<App>, Path((dag_id, run_id)): Path<(String, String)>) -> ApiResult<Json<Value>> {
     let run = lookup_run(&app, &dag_id, &run_id).await?;
     shaped(&app, &run).await
 }

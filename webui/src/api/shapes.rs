@@ -123,9 +123,7 @@ pub fn dag_details(view: &DagView, version: &Version, active_runs: i64) -> Value
 /// The values that a run can be given.
 #[must_use]
 pub fn params(dag: &Dag) -> Value {
-    let one = |param: &dag::Param| {
-        json!({"value": param.default, "schema": param.schema, "description": param.description, "source": "dag"})
-    };
+    let one = |param: &dag::Param| json!({"value": param.default, "schema": param.schema, "description": param.description, "source": "dag"});
     Value::Object(dag.params.iter().map(|(name, param)| (name.clone(), one(param))).collect())
 }
 
@@ -184,7 +182,10 @@ pub fn instance(of: &TaskOfRun) -> Value {
         "note": row.and_then(|row| row.extra.note.as_deref()),
         "rendered_map_index": null, "rendered_fields": {}, "trigger": null, "triggerer_job": null,
     });
-    extended(try_body(of, of.try_number(), of.state(), times, of.stored.as_ref().and_then(|s| s.worker.as_deref())), own)
+    extended(
+        try_body(of, of.try_number(), of.state(), times, of.stored.as_ref().and_then(|s| s.worker.as_deref())),
+        own,
+    )
 }
 
 /// When a try was queued, began and ended.

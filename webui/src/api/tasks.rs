@@ -27,10 +27,7 @@ pub async fn list(State(app): State<App>, Path(dag_id): Path<String>, query: Que
 }
 
 /// `GET /api/v2/dags/{dag_id}/tasks/{task_id}`.
-pub async fn one(
-    State(app): State<App>,
-    Path((dag_id, task_id)): Path<(String, String)>,
-) -> ApiResult<Json<Value>> {
+pub async fn one(State(app): State<App>, Path((dag_id, task_id)): Path<(String, String)>) -> ApiResult<Json<Value>> {
     let (_, version) = lookup_dag(&app, &dag_id).await?;
     let task = parse_task(&task_id)?;
     let pos = version.dag.position(&task);

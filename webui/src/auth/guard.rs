@@ -141,7 +141,10 @@ mod tests {
 
     #[test]
     fn a_token_comes_in_the_header_or_in_the_cookie() {
-        assert_eq!(token_of(&headers(&[("authorization", "Bearer a.b.c")])), Some(("a.b.c".to_owned(), Source::Header)));
+        assert_eq!(
+            token_of(&headers(&[("authorization", "Bearer a.b.c")])),
+            Some(("a.b.c".to_owned(), Source::Header))
+        );
         assert_eq!(token_of(&headers(&[("cookie", "x=1; _token=t; y=2")])), Some(("t".to_owned(), Source::Cookie)));
         assert_eq!(token_of(&headers(&[("cookie", "_tokens=t")])), None);
         assert_eq!(token_of(&headers(&[("authorization", "Basic eHg=")])), None);

@@ -1,6 +1,9 @@
 //! Logging in and out: `/auth/token` for programs, and what the login page shares with it.
 
-use std::{net::SocketAddr, time::{Duration, Instant}};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,

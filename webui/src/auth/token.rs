@@ -106,7 +106,12 @@ impl Tokens {
     ///
     /// # Errors
     /// When the claims can not be signed.
-    pub fn issue(&self, user: &str, role: Role, lifetime: Duration) -> Result<(String, Claims), jsonwebtoken::errors::Error> {
+    pub fn issue(
+        &self,
+        user: &str,
+        role: Role,
+        lifetime: Duration,
+    ) -> Result<(String, Claims), jsonwebtoken::errors::Error> {
         let now = Utc::now().timestamp();
         let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX / 2);
         let claims = Claims {

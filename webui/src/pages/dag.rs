@@ -132,12 +132,7 @@ pub async fn show(
     Ok(print(&headers, "dag", &shown)?)
 }
 
-fn facts(
-    version: &Version,
-    runs: &[RunBrief],
-    next: Option<&Moment>,
-    now: Timestamp,
-) -> Vec<(&'static str, String)> {
+fn facts(version: &Version, runs: &[RunBrief], next: Option<&Moment>, now: Timestamp) -> Vec<(&'static str, String)> {
     let mut facts = vec![("schedule", words::schedule(&version.dag.schedule))];
     facts.push(("next run", next.map_or_else(|| "none".to_owned(), |next| next.words.clone())));
     let success = runs.iter().find(|run| run.state == DagRunState::Success);

@@ -7,12 +7,12 @@ use dag::{Dag, TaskPos};
 use serde::Serialize;
 
 /// Size of a task's box.
-pub const NODE_WIDTH: i32 = 164;
+pub const NODE_WIDTH: i32 = 158;
 /// Size of a task's box.
 pub const NODE_HEIGHT: i32 = 46;
-const GAP_X: i32 = 28;
+const GAP_X: i32 = 24;
 const GAP_Y: i32 = 18;
-const MARGIN: i32 = 16;
+const MARGIN: i32 = 4;
 /// Height of the place that an edge takes where it crosses a layer.
 const EDGE_HEIGHT: i32 = 10;
 /// Sweeps to and fro; more bring little.
@@ -78,8 +78,7 @@ impl Layout {
             layers_of[pos.0] = before.max().unwrap_or(0);
         }
         let places = layers_of.iter().map(|layer| Place { layer: *layer, height: NODE_HEIGHT }).collect();
-        let mut layout =
-            Self { places, left: Vec::new(), right: Vec::new(), layers: Vec::new(), chains: Vec::new() };
+        let mut layout = Self { places, left: Vec::new(), right: Vec::new(), layers: Vec::new(), chains: Vec::new() };
         for pos in dag.positions() {
             for after in &dag.task(pos).downstream {
                 layout.add_edge(pos, *after);
@@ -132,7 +131,11 @@ impl Layout {
             }
             let mean = |at: usize, index: usize| {
                 let near = &neighbours[index];
-                if near.is_empty() { at as f64 } else { near.iter().map(|near| rank[*near]).sum::<f64>() / near.len() as f64 }
+                if near.is_empty() {
+                    at as f64
+                } else {
+                    near.iter().map(|near| rank[*near]).sum::<f64>() / near.len() as f64
+                }
             };
             let mut keyed: Vec<(f64, usize)> =
                 self.layers[layer].iter().enumerate().map(|(at, index)| (mean(at, *index), *index)).collect();
@@ -142,7 +145,8 @@ impl Layout {
     }
 
     fn draw(&self, tasks: usize) -> Graph {
-        let tall = |layer: &Vec<usize>| layer.iter().map(|index| self.places[*index].height + GAP_Y).sum::<i32>() - GAP_Y;
+        let tall =
+            |layer: &Vec<usize>| layer.iter().map(|index| self.places[*index].height + GAP_Y).sum::<i32>() - GAP_Y;
         let height = self.layers.iter().map(tall).max().unwrap_or(0);
         let mut corners = vec![(0, 0); self.places.len()];
         for (number, layer) in self.layers.iter().enumerate() {

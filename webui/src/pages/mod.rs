@@ -120,9 +120,8 @@ async fn foot(app: &App) -> Foot {
 /// [`ApiError::Internal`] when a template asks for what its view does not have.
 pub fn show(headers: &HeaderMap, name: &str, view: &impl Serialize) -> ApiResult<Response> {
     let template = if headers.contains_key(FRAGMENT) { format!("{name}_live.html") } else { format!("{name}.html") };
-    let html = assets::render(&template, view).map_err(|error| {
-        ApiError::Internal(format!("the template {template} could not be printed: {error:?}"))
-    })?;
+    let html = assets::render(&template, view)
+        .map_err(|error| ApiError::Internal(format!("the template {template} could not be printed: {error:?}")))?;
     Ok(([("vary", FRAGMENT)], Html(html)).into_response())
 }
 

@@ -335,7 +335,7 @@ fn picture(
     now: Timestamp,
 ) -> Option<Picture> {
     /// The longest name that fits a box.
-    const NAME_CHARS: usize = 20;
+    const NAME_CHARS: usize = 19;
     let graph = graph::layout(&version.dag)?;
     let node = |(pos, (x, y)): (usize, &(i32, i32))| {
         let of_task = tasks.iter().filter(|of| of.pos.0 == pos);

@@ -82,7 +82,6 @@ pub async fn read(
 }
 
 /// A piece of a log for the script.
-#[must_use]
 pub fn answer(page: &LogPage) -> Json<Value> {
     Json(json!({ "lines": lines(page), "next": page.next, "ended": page.ended }))
 }

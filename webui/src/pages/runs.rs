@@ -6,7 +6,13 @@ use model::{DagRunState, Timestamp};
 use serde::Serialize;
 use store::read::{self, Direction, RunFilter, RunOrder};
 
-use super::{Frame, Place, dag_url, error::PageResult, run_url, show as print, state::Badge, words::{self, Moment}};
+use super::{
+    Frame, Place, dag_url,
+    error::PageResult,
+    run_url, show as print,
+    state::Badge,
+    words::{self, Moment},
+};
 use crate::{api::query::Query, app::App, auth::Principal};
 
 /// Runs of one page.

@@ -141,8 +141,7 @@ fn stand(service: &ServiceView, now: Timestamp) -> String {
 }
 
 async fn log_of(app: &App, key: &ServiceKey) -> ApiResult<LogView> {
-    let follow =
-        format!("/services/{}/{}/{}/log?", segment(key.dag.as_str()), segment(&key.name), key.replica);
+    let follow = format!("/services/{}/{}/{}/log?", segment(key.dag.as_str()), segment(&key.name), key.replica);
     let mut view =
         LogView { label: key.to_string(), lines: Vec::new(), note: None, follow_url: Some(follow), offset: 0 };
     match logs::tail(app, LogName::Service(key.clone())).await {

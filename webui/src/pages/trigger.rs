@@ -62,30 +62,22 @@ pub async fn show(
     headers: HeaderMap,
 ) -> PageResult<Response> {
     let (view, version) = lookup_dag(&app, &dag_id).await?;
-    page(&app, &who, &headers, &view, fields(&version.dag, None), None, None).await
+    let view = form_view(&app, &who, &view, fields(&version.dag, None)).await?;
+    Ok(print(&headers, "trigger", &view)?)
 }
 
-async fn page(
-    app: &App,
-    who: &Principal,
-    headers: &HeaderMap,
-    view: &DagView,
-    fields: Vec<Field>,
-    typed: Option<&PageForm>,
-    mistake: Option<String>,
-) -> PageResult<Response> {
-    let kept = |name: &str| typed.map(|form| form.text(name).to_owned()).unwrap_or_default();
-    let shown = View {
-        frame: Frame::new(app, who, Place::Dags, format!("Trigger {}", view.dag_id)).await?,
-        dag_id: view.dag_id.to_string(),
-        url: dag_url(&view.dag_id),
-        is_paused: view.is_paused,
+/// The form with nothing typed and nothing wrong.
+async fn form_view(app: &App, who: &Principal, dag: &DagView, fields: Vec<Field>) -> ApiResult<View> {
+    Ok(View {
+        frame: Frame::new(app, who, Place::Dags, format!("Trigger {}", dag.dag_id)).await?,
+        dag_id: dag.dag_id.to_string(),
+        url: dag_url(&dag.dag_id),
+        is_paused: dag.is_paused,
         fields,
-        run_id: kept("run_id"),
-        note: kept("note"),
-        mistake,
-    };
-    Ok(print(headers, "trigger", &shown)?)
+        run_id: String::new(),
+        note: String::new(),
+        mistake: None,
+    })
 }
 
 fn fields(dag: &Dag, typed: Option<&PageForm>) -> Vec<Field> {
@@ -143,7 +135,8 @@ fn conf_of(dag: &Dag, form: &PageForm) -> ApiResult<Map<String, Value>> {
         if text == text_of(&param.default, kind) {
             continue;
         }
-        let is_text = kind == Kind::Text || (kind == Kind::Choice && param.schema.get("type") != Some(&Value::from("boolean")));
+        let is_text =
+            kind == Kind::Text || (kind == Kind::Choice && param.schema.get("type") != Some(&Value::from("boolean")));
         let value = match serde_json::from_str(text) {
             _ if is_text => Value::from(text),
             Ok(value) => value,
@@ -166,21 +159,18 @@ pub async fn submit(
     match start(&app, &who, &view, &version, &form).await {
         Ok(to) => Ok(Redirect::to(&to).into_response()),
         Err(error @ (ApiError::BadRequest(_) | ApiError::Conflict(_) | ApiError::MalformedText(_))) => {
-            let fields = fields(&version.dag, Some(&form).filter(|form| form.ticked("whole")));
-            let page = page(&app, &who, &headers, &view, fields, Some(&form), Some(error.to_string())).await?;
-            Ok((StatusCode::BAD_REQUEST, page).into_response())
+            let typed = Some(&form).filter(|form| form.ticked("whole"));
+            let empty = form_view(&app, &who, &view, fields(&version.dag, typed)).await?;
+            let kept = |name: &str| form.text(name).to_owned();
+            let mistake = Some(error.to_string());
+            let view = View { run_id: kept("run_id"), note: kept("note"), mistake, ..empty };
+            Ok((StatusCode::BAD_REQUEST, print(&headers, "trigger", &view)?).into_response())
         }
         Err(error) => Err(error.into()),
     }
 }
 
-async fn start(
-    app: &App,
-    who: &Principal,
-    view: &DagView,
-    version: &Version,
-    form: &PageForm,
-) -> ApiResult<String> {
+async fn start(app: &App, who: &Principal, view: &DagView, version: &Version, form: &PageForm) -> ApiResult<String> {
     let id = form.text("run_id").trim();
     let run_id = if id.is_empty() { None } else { Some(id) };
     let run_id = run_id.map(RunId::new).transpose().map_err(|error| ApiError::BadRequest(error.to_string()))?;

@@ -85,12 +85,8 @@ pub fn day(at: Timestamp, now: Timestamp) -> String {
 #[must_use]
 pub fn number(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
-        .collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits are ASCII")).collect();
     format!("{}{}", if number < 0 { "−" } else { "" }, groups.join(","))
 }
 

@@ -63,8 +63,14 @@ async fn a_run_is_triggered_once_and_checked_before() {
     let body = json!({"logical_date": null, "dag_run_id": "by_hand", "conf": {"rows": 3}, "note": "why not"});
     let (status, run) = user.post(&runs, body.clone()).await;
     assert_eq!(status, 200, "{run}");
-    assert_eq!((&run["state"], &run["run_type"], &run["triggered_by"]), (&json!("queued"), &json!("manual"), &json!("rest_api")));
-    assert_eq!((&run["conf"], &run["note"], &run["logical_date"]), (&json!({"rows": 3}), &json!("why not"), &Value::Null));
+    assert_eq!(
+        (&run["state"], &run["run_type"], &run["triggered_by"]),
+        (&json!("queued"), &json!("manual"), &json!("rest_api"))
+    );
+    assert_eq!(
+        (&run["conf"], &run["note"], &run["logical_date"]),
+        (&json!({"rows": 3}), &json!("why not"), &Value::Null)
+    );
     assert_eq!(run["dag_versions"][0]["version_number"], 1);
     assert_eq!(user.post(&runs, body).await.0, 409);
     assert_eq!(user.post(&runs, json!({"logical_date": null, "conf": {"rows": "many"}})).await.0, 400);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use windlass_webui::{Access, Face, ROUTES, Role, Route};
 
-use crate::support::{RUN, Server, client};
+use crate::support::{PASSWORD, RUN, Server, client};
 
 /// A concrete path of a route, on ids that exist.
 fn path_of(route: &Route) -> String {
@@ -90,7 +90,8 @@ async fn another_site_can_not_act_through_a_browser() {
     let form = client().post(server.url("/dags/weather_pipeline/pause")).header("cookie", format!("_token={token}"));
     let form = form.header("origin", &server.base).form(&[("to", "active"), ("csrf", "guessed")]);
     assert_eq!(form.send().await.unwrap().status(), 403);
-    let logout = client().get(server.url("/auth/logout")).header("cookie", format!("_token={token}")).send().await.unwrap();
+    let logout =
+        client().get(server.url("/auth/logout")).header("cookie", format!("_token={token}")).send().await.unwrap();
     assert_eq!(logout.status(), 303);
     let (status, _) = server.page(&token, "/dags").await;
     assert_eq!(status, 200, "a link of another site must not log anybody out");
@@ -104,7 +105,7 @@ async fn logins_say_little_and_wait_after_many_failures() {
     let missing = login(json!({"username": "viewer"})).await.unwrap();
     assert_eq!(missing.status(), 422);
     assert!(missing.json::<Value>().await.unwrap()["detail"].is_string());
-    let form = [("username", "viewer"), ("password", "viewer")];
+    let form = [("username", "viewer"), ("password", PASSWORD)];
     assert_eq!(client().post(server.url("/auth/token")).form(&form).send().await.unwrap().status(), 201);
     let mut statuses = Vec::new();
     for _ in 0..11 {
@@ -132,7 +133,8 @@ async fn ids_that_lead_elsewhere_are_simply_not_found() {
             let status = answer.status().as_u16();
             let text = answer.text().await.unwrap();
             // A client takes `..` out of a path by itself: then another page answers, which is fine.
-            assert!([404, 405].contains(&status) || (status == 200 && id.contains('.')), "{path}: {status}");
+            let was_shortened = id.contains("..") || id.contains("%2e");
+            assert!([404, 405].contains(&status) || (was_shortened && status < 400), "{path}: {status}");
             assert!(!text.contains("<script>alert") && !text.contains("root:"), "{path}");
         }
     }

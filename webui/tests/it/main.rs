@@ -1,5 +1,7 @@
 //! The web server as clients meet it: real HTTP, a real PostgreSQL, and a leader made for the test.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
 mod api;
 mod guard;
 mod pages;

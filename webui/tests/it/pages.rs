@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{HOSTILE_LINE, RUN, Server, client};
+use crate::support::{HOSTILE_LINE, PASSWORD, RUN, Server, client};
 
 #[tokio::test]
 async fn every_page_is_whole_and_escapes_what_users_wrote() {
@@ -59,23 +59,24 @@ async fn the_login_page_sets_a_cookie_and_leads_back() {
         client().post(server.url("/login")).header("origin", origin).form(&fields).send()
     };
     let home = server.base.clone();
-    let back = login("viewer", "/dags?q=a", home.clone()).await.unwrap();
+    let back = login(PASSWORD, "/dags?q=a", home.clone()).await.unwrap();
     assert_eq!((back.status().as_u16(), back.headers()["location"].to_str().unwrap()), (303, "/dags?q=a"));
     let cookie = back.headers()["set-cookie"].to_str().unwrap();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
-    let away = login("viewer", "//evil.example", home.clone()).await.unwrap();
+    let away = login(PASSWORD, "//evil.example", home.clone()).await.unwrap();
     assert_eq!(away.headers()["location"], "/");
     let wrong = login("wrong", "/", home).await.unwrap();
     assert_eq!(wrong.status(), 401);
     assert!(wrong.text().await.unwrap().contains("Name or password is wrong"));
-    assert_eq!(login("viewer", "/", "http://evil.example".to_owned()).await.unwrap().status(), 403);
+    assert_eq!(login(PASSWORD, "/", "http://evil.example".to_owned()).await.unwrap().status(), 403);
 }
 
 #[tokio::test]
 async fn a_dag_is_paused_and_triggered_by_plain_forms() {
     let server = Server::start().await;
     let token = server.token("user").await;
-    let switched = server.submit(&token, "/dags", "/dags/stock_data_pipeline/pause", &[("to", "paused"), ("back", "/dags")]).await;
+    let switched =
+        server.submit(&token, "/dags", "/dags/stock_data_pipeline/pause", &[("to", "paused"), ("back", "/dags")]).await;
     assert_eq!((switched.status().as_u16(), switched.headers()["location"].to_str().unwrap()), (303, "/dags"));
     let (_, html) = server.page(&token, "/dags?state=Paused").await;
     assert!(html.contains("stock_data_pipeline is paused"));
@@ -127,7 +128,8 @@ async fn open_pages_are_told_which_runs_changed() {
 #[ignore = "runs until it is interrupted"]
 async fn a_server_to_look_at() {
     let server = Server::start().await;
-    let address = std::env::var("WINDLASS_LOOK_FILE").expect("WINDLASS_LOOK_FILE names the file to write the address to");
+    let address =
+        std::env::var("WINDLASS_LOOK_FILE").expect("WINDLASS_LOOK_FILE names the file to write the address to");
     std::fs::write(address, format!("{} {}", server.base, server.token("op").await)).unwrap();
     std::future::pending::<()>().await;
 }

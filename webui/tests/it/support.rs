@@ -29,7 +29,10 @@ use store::{
     inbox,
     users::{NewUser, Role, put_user},
 };
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, OnceCell},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use windlass_webui::{AppSettings, Secret};
@@ -68,6 +71,9 @@ tasks:
   - {task_id: fetch, operator: bash, bash_command: 'true'}
 ";
 
+/// The password of every user.
+pub const PASSWORD: &str = "correct horse";
+
 /// A log line that would be dangerous in a page that does not escape.
 pub const HOSTILE_LINE: &str = "</p><script>alert(1)</script>";
 
@@ -82,7 +88,7 @@ impl ReadFile for NoFiles {
 /// A leader for tests: it stores what commands ask for by real turns of its own making, and tells prepared sentences.
 pub struct TestLeader {
     pool: PgPool,
-    logs: Mutex<BTreeMap<LogName, String>>,
+    logs: Mutex<BTreeMap<AttemptId, String>>,
     wake: Notify,
     next_run: AtomicI64,
     present: Mutex<bool>,
@@ -98,7 +104,14 @@ impl TestLeader {
     pub fn log(&self, attempt: AttemptId, lines: &[&str]) {
         let line = |text: &&str| json!({"ts": "2026-11-21T00:01:12.031Z", "stream": "out", "text": text}).to_string();
         let text: Vec<String> = lines.iter().map(line).collect();
-        self.logs.lock().unwrap().insert(LogName::Attempt(attempt), text.join("\n") + "\n");
+        self.logs.lock().unwrap().insert(attempt, text.join("\n") + "\n");
+    }
+
+    fn text(&self, log: &LogName) -> Option<String> {
+        match log {
+            LogName::Attempt(attempt) => self.logs.lock().unwrap().get(attempt).cloned(),
+            LogName::Service(_) => None,
+        }
     }
 
     fn is_present(&self) -> bool {
@@ -130,7 +143,7 @@ impl TestLeader {
                     attempts: Vec::new(),
                 }],
             }),
-            Query::ReadLog { log, offset, bytes_max } => match self.logs.lock().unwrap().get(&log) {
+            Query::ReadLog { log, offset, bytes_max } => match self.text(&log) {
                 Some(text) => {
                     let from = usize::try_from(offset).unwrap().min(text.len());
                     let to = text.len().min(from + bytes_max as usize);
@@ -166,7 +179,9 @@ impl TestLeader {
             Command::TriggerDagRun(wish) => {
                 let dag = store::read::dag(&self.pool, &wish.dag_id).await.unwrap().unwrap();
                 let at = now();
-                let id = wish.run_id.unwrap_or_else(|| RunId::new(format!("manual__{}", at.format("%Y-%m-%dT%H:%M:%S%.6f+00:00"))).unwrap());
+                let id = wish.run_id.unwrap_or_else(|| {
+                    RunId::new(format!("manual__{}", at.format("%Y-%m-%dT%H:%M:%S%.6f+00:00"))).unwrap()
+                });
                 if store::read::run(&self.pool, &wish.dag_id, &id).await.unwrap().is_some() {
                     let body = json!({"detail": format!("a run {id} exists already")});
                     return (plan, Answer { status: AnswerStatus::Conflict, body });
@@ -226,7 +241,6 @@ pub struct Server {
     pub base: String,
     pub pool: PgPool,
     pub leader: Arc<TestLeader>,
-    pub attempt: AttemptId,
     shutdown: CancellationToken,
 }
 
@@ -240,12 +254,10 @@ impl Drop for Server {
 pub const RUN: &str = "scheduled__2026-11-21T00:00:00+00:00";
 
 impl Server {
-    /// Starts one on a database of its own, with a user `viewer` and a user `user` whose passwords are their names.
+    /// Starts one on a database of its own, with a user for each role but admin.
     pub async fn start() -> Self {
         let (url, pool) = database().await;
-        for (username, role) in [("viewer", Role::Viewer), ("user", Role::User), ("op", Role::Op)] {
-            put_user(&pool, NewUser { username, password: username, role }).await.unwrap();
-        }
+        make_users(&pool).await;
         let mut writer = Writer::connect(&url).await.unwrap();
         let candidate = Candidate { holder: "host-a".to_owned(), endpoint: "test".to_owned() };
         let epoch = store::lead(&mut writer, &candidate).await.unwrap().epoch;
@@ -269,16 +281,16 @@ impl Server {
         settings.answer_timeout = Duration::from_secs(2);
         let port = Arc::new(Port(Arc::clone(&leader)));
         tokio::spawn(windlass_webui::serve(settings, listener, pool.clone(), port, shutdown.clone()));
-        Self { base, pool, leader, attempt, shutdown }
+        Self { base, pool, leader, shutdown }
     }
 
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    /// A token of a user whose password is the name.
+    /// A token of a user.
     pub async fn token(&self, user: &str) -> String {
-        let login = json!({"username": user, "password": user});
+        let login = json!({"username": user, "password": PASSWORD});
         let answer = client().post(self.url("/auth/token")).json(&login).send().await.unwrap();
         assert_eq!(answer.status(), 201);
         answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned()
@@ -342,9 +354,25 @@ impl Client {
     }
 }
 
+/// Users `viewer`, `user` and `op`. Their one password is hashed once a process: hashing is slow on purpose.
+async fn make_users(pool: &PgPool) {
+    static HASH: OnceCell<String> = OnceCell::const_new();
+    let hash = HASH.get_or_init(async || {
+        put_user(pool, NewUser { username: "viewer", password: PASSWORD, role: Role::Viewer }).await.unwrap();
+        sqlx::query_scalar("SELECT password_hash FROM user_account").fetch_one(pool).await.unwrap()
+    });
+    let hash = hash.await;
+    for (username, role) in [("viewer", 0_i16), ("user", 1), ("op", 2)] {
+        let insert =
+            "INSERT INTO user_account (username, password_hash, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        sqlx::query(insert).bind(username).bind(hash).bind(role).execute(pool).await.unwrap();
+    }
+}
+
 /// A migrated database of its own on the server of `WINDLASS_TEST_DATABASE_URL`.
 async fn database() -> (String, PgPool) {
-    let server = std::env::var("WINDLASS_TEST_DATABASE_URL").expect("WINDLASS_TEST_DATABASE_URL names a PostgreSQL server");
+    let server =
+        std::env::var("WINDLASS_TEST_DATABASE_URL").expect("WINDLASS_TEST_DATABASE_URL names a PostgreSQL server");
     let name = format!("webui_{}", Uuid::new_v4().simple());
     let admin = PgPool::connect(&server).await.unwrap();
     sqlx::raw_sql(&format!("CREATE DATABASE {name}")).execute(&admin).await.unwrap();

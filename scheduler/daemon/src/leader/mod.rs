@@ -106,10 +106,7 @@ impl Ear {
 
     /// An ear that has heard nothing yet.
     #[must_use]
-    pub fn new(
-        (sender, receiver): (mpsc::Sender<News>, mpsc::Receiver<News>),
-        shutdown: CancellationToken,
-    ) -> Self {
+    pub fn new((sender, receiver): (mpsc::Sender<News>, mpsc::Receiver<News>), shutdown: CancellationToken) -> Self {
         Self { sender, receiver, shutdown, careful_turns: 0 }
     }
 

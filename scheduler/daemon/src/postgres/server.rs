@@ -193,10 +193,7 @@ fn open_log(layout: &Layout) -> Result<File, PostgresError> {
 }
 
 /// The process that it wrote down, or why it ended instead.
-async fn wait_for_pid_file(
-    layout: &Layout,
-    child: &mut Child,
-) -> Result<Result<Postmaster, String>, PostgresError> {
+async fn wait_for_pid_file(layout: &Layout, child: &mut Child) -> Result<Result<Postmaster, String>, PostgresError> {
     loop {
         if let Some(status) = child.try_wait().map_err(at(&layout.data))? {
             return Ok(Err(format!("it ended at once ({status})")));

@@ -13,9 +13,9 @@ use executor::{
 };
 use link::{Assignment, FromWorker, ServiceStatus, query::LogName};
 use model::{AttemptEnd, AttemptId, EndKind, Operator, operator::ServiceSpec};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::{core::Event, host::AttemptHost};
+use super::{event::Event, host::AttemptHost};
 
 /// An attempt that ends sooner reports its start with its end.
 const STARTED_AFTER: Duration = Duration::from_millis(200);
@@ -61,12 +61,25 @@ impl Attempts {
             Ok(log) => {
                 let context = Arc::clone(&self.context);
                 let work = Attempt { assignment, log, masker, host: Arc::new(host), worker: context };
-                tokio::spawn(carry_out(work, stop, Arc::clone(&self.slots), events));
+                let slot = self.slot(&work.assignment.operator);
+                tokio::spawn(carry_out(work, stop, slot, events));
             }
             Err(error) => {
                 let end = AttemptEnd::new(EndKind::Failed, format!("its log could not be opened: {error}"));
                 tokio::spawn(async move { events.send(Event::AttemptEnded { attempt, end }).await });
             }
+        }
+    }
+
+    /// A free slot is taken at once, so that attempts start in the order in which they came.
+    fn slot(&self, operator: &Operator) -> Slot {
+        match operator {
+            // A wait for services holds no slot.
+            Operator::Service(_) => Slot::NotNeeded,
+            _ => match Arc::clone(&self.slots).try_acquire_owned() {
+                Ok(slot) => Slot::Taken(slot),
+                Err(_) => Slot::Awaited(Arc::clone(&self.slots)),
+            },
         }
     }
 
@@ -133,6 +146,13 @@ impl Attempts {
     }
 }
 
+/// An attempt's right to run.
+enum Slot {
+    NotNeeded,
+    Taken(OwnedSemaphorePermit),
+    Awaited(Arc<Semaphore>),
+}
+
 /// Whether an attempt is on this worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holding {
@@ -152,12 +172,17 @@ pub(super) fn mask_lake(masker: &Masker, context: &WorkerContext) {
     }
 }
 
-async fn carry_out(work: Attempt, stop: Stop, slots: Arc<Semaphore>, events: mpsc::Sender<Event>) {
+async fn carry_out(work: Attempt, stop: Stop, slot: Slot, events: mpsc::Sender<Event>) {
     let attempt = work.assignment.attempt;
-    // A wait for services holds no slot; nobody closes the semaphore.
-    let _slot = match work.assignment.operator {
-        Operator::Service(_) => None,
-        _ => slots.acquire_owned().await.ok(),
+    let _slot = match slot {
+        Slot::NotNeeded => None,
+        Slot::Taken(slot) => Some(slot),
+        Slot::Awaited(slots) => tokio::select! {
+            // Nobody closes the semaphore.
+            slot = slots.acquire_owned() => slot.ok(),
+            // Without a slot it still runs to its stop, which is at once.
+            _ = stop.requested() => None,
+        },
     };
     let running = tokio::spawn(async move { executor::run(&work, &stop).await });
     let started = announce(attempt, Instant::now(), events.clone());

@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use executor::{StopCause, WorkerContext, log, process::GroupRegister};
+use executor::{StopCause, WorkerContext, process::GroupRegister};
 use link::{
-    Assignment, Connector, FetchItem, FetchKey, Fetched, FromWorker, Hello, LogChunk, PROTOCOL_VERSION, ServiceExit,
-    ToWorker, query::LogName,
+    Assignment, Connector, FetchItem, FetchKey, Fetched, FromWorker, Hello, LogChunk, PROTOCOL_VERSION, ToWorker,
+    query::LogName,
 };
-use model::{AttemptEnd, AttemptId, EndKind, Epoch, operator::ServiceSpec};
+use model::{AttemptEnd, AttemptId, EndKind, Epoch};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::{Interval, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,9 @@ use uuid::Uuid;
 use super::{
     WorkerError, WorkerSettings,
     attempts::{Attempts, Holding},
+    event::Event,
     identity::Identity,
+    log_reads::{Growth, LogReads, Question},
     reports::Reports,
     services::Services,
     session::{News, Session},
@@ -40,32 +42,6 @@ const CLOSE_MAX: Duration = Duration::from_secs(45);
 const LAST_REPORTS_MAX: Duration = Duration::from_secs(5);
 /// Events that may wait; a producer waits when there are more.
 const EVENTS_WAITING_MAX: usize = 1024;
-/// Logs that are read at once: reading is disk work that must not hold back attempts.
-const LOG_READS_MAX: usize = 4;
-/// Questions about logs that may wait; more are refused, and asked again by whoever looks.
-const LOG_READS_WAITING_MAX: usize = 256;
-
-/// What attempts, services and the guard tell the loop.
-pub(super) enum Event {
-    /// An attempt outlived the time within which its start rides with its end.
-    AttemptStarted { attempt: AttemptId, at: Instant },
-    /// An attempt has ended.
-    AttemptEnded { attempt: AttemptId, end: AttemptEnd },
-    /// An attempt asks for something.
-    Fetch { attempt: AttemptId, key: FetchKey, answer: oneshot::Sender<FetchItem> },
-    /// An attempt declares services.
-    Declare { attempt: AttemptId, services: Vec<ServiceSpec>, hashes: Vec<String> },
-    /// A service's process has started.
-    ServiceStarted { instance: Uuid },
-    /// A service has reported.
-    ServiceLine { instance: Uuid, line: serde_json::Value },
-    /// A service has ended.
-    ServiceExited(ServiceExit),
-    /// A log was read.
-    LogRead { id: u64, chunk: LogChunk },
-    /// The guard has killed all attempts, because the leader was silent.
-    LeaderSilent,
-}
 
 /// A question that waits for its answer.
 struct Asked {
@@ -79,7 +55,10 @@ struct Asked {
 enum Closing {
     No,
     /// Everything was asked to end.
-    Ending { since: Instant, idle_since: Option<Instant> },
+    Ending {
+        since: Instant,
+        idle_since: Option<Instant>,
+    },
 }
 
 /// The worker.
@@ -96,8 +75,7 @@ pub(super) struct Core {
     reports: Reports,
     asked: BTreeMap<u64, Asked>,
     next_question: u64,
-    log_reads: Arc<Semaphore>,
-    log_reads_waiting: usize,
+    log_reads: LogReads,
     /// The highest leadership that was heard of; a lower one is not heeded.
     epoch: Option<Epoch>,
     /// Whether the leader of this connection has said Welcome.
@@ -135,8 +113,7 @@ impl Core {
             reports: Reports::open(log_dir).map_err(failed)?,
             asked: BTreeMap::new(),
             next_question: 1,
-            log_reads: Arc::new(Semaphore::new(LOG_READS_MAX)),
-            log_reads_waiting: 0,
+            log_reads: LogReads::new(log_dir.clone(), sender.clone()),
             epoch: None,
             welcome: false,
             heard_at: Instant::now(),
@@ -271,7 +248,13 @@ impl Core {
                     let _ = asked.answer.send(item);
                 }
             }
-            ToWorker::ReadLog { id, log, offset, bytes_max } => self.read_log(id, log, offset, bytes_max).await,
+            ToWorker::ReadLog { id, log, offset, bytes_max } => {
+                let growth = self.growth(&log);
+                let question = Question { id, log, offset, bytes_max, growth };
+                if let Some(refusal) = self.log_reads.read(question) {
+                    self.session.send(refusal).await;
+                }
+            }
         }
     }
 
@@ -316,7 +299,7 @@ impl Core {
                 self.tell_exits().await;
             }
             Event::LogRead { id, chunk } => {
-                self.log_reads_waiting -= 1;
+                self.log_reads.done();
                 let LogChunk { bytes, length, ended } = chunk;
                 self.tell(FromWorker::Log { id, bytes, length, ended }).await;
             }
@@ -372,29 +355,12 @@ impl Core {
         self.context.groups.heard_leader();
     }
 
-    async fn read_log(&mut self, id: u64, name: LogName, offset: u64, bytes_max: u32) {
-        if self.log_reads_waiting >= LOG_READS_WAITING_MAX {
-            self.tell(FromWorker::Log { id, bytes: Vec::new(), length: 0, ended: false }).await;
-            return;
-        }
-        self.log_reads_waiting += 1;
-        let ended = match &name {
-            LogName::Attempt(attempt) => !self.attempts.holds(*attempt),
-            LogName::Service(key) => !self.services.runs(key),
+    fn growth(&self, log: &LogName) -> Growth {
+        let grows = match log {
+            LogName::Attempt(attempt) => self.attempts.holds(*attempt),
+            LogName::Service(key) => self.services.runs(key),
         };
-        let (events, dir, slots) = (self.sender.clone(), self.settings.log_dir.clone(), Arc::clone(&self.log_reads));
-        tokio::spawn(async move {
-            // Nobody closes the semaphore.
-            let _slot = slots.acquire_owned().await;
-            let read = tokio::task::spawn_blocking(move || log::read(&dir, &name, offset, bytes_max)).await;
-            let chunk = read.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-            let chunk = chunk.unwrap_or_else(|error| {
-                tracing::warn!(%error, "a log could not be read");
-                LogChunk { bytes: Vec::new(), length: 0, ended: false }
-            });
-            let whole = offset + chunk.bytes.len() as u64 >= chunk.length;
-            let _ = events.send(Event::LogRead { id, chunk: LogChunk { ended: ended && whole, ..chunk } }).await;
-        });
+        if grows { Growth::Open } else { Growth::Closed }
     }
 
     fn close(&mut self) {

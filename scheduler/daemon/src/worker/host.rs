@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::core::Event;
+use super::event::Event;
 
 /// How long an answer may take: longer than any change of leader.
 const FETCH_WAIT: Duration = Duration::from_secs(45);

@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{WorkerSettings, core::Event, identity::Identity};
+use super::{WorkerSettings, event::Event, identity::Identity};
 use crate::guard::{ALIVE_EVERY, EXPIRED};
 
 /// A guard that says nothing for so long is stopped or stuck.

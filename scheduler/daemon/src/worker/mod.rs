@@ -5,9 +5,11 @@
 
 mod attempts;
 mod core;
+mod event;
 mod host;
 mod identity;
 mod keeper;
+mod log_reads;
 mod reports;
 mod service;
 mod services;

@@ -23,7 +23,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{attempts::mask_lake, core::Event};
+use super::{attempts::mask_lake, event::Event};
 
 /// The longest report line; the largest real one lists the offsets of all partitions.
 const REPORT_BYTES_MAX: usize = 64 * 1024;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{core::Event, service::Instance};
+use super::{event::Event, service::Instance};
 
 /// Exits that wait for a leader. Older ones are dropped: Hello says what runs.
 const EXITS_WAITING_MAX: usize = 1000;
@@ -71,7 +71,8 @@ impl Services {
             return;
         }
         let stop = Stop::default();
-        let held = Held { key: start.key.clone(), stop: stop.clone(), started: News::default(), lines: BTreeMap::new() };
+        let held =
+            Held { key: start.key.clone(), stop: stop.clone(), started: News::default(), lines: BTreeMap::new() };
         self.held.insert(start.instance, held);
         let (log_dir, context, events) = (self.log_dir.clone(), Arc::clone(&self.context), self.events.clone());
         tokio::spawn(Instance { start, log_dir, context, events, stop }.run());

@@ -21,6 +21,9 @@ const TASKS_MAX: usize = 1_000;
 /// How many names a sentence has at most, before it says how many more there are.
 pub(crate) const NAMES_MAX: usize = 3;
 
+/// A task instance and why it waits.
+pub type TaskWhy = (TaskId, MapIndex, String);
+
 impl Engine {
     /// Why a task instance does not run, or how it stands; none when its run is not in memory because it has ended.
     #[must_use]
@@ -32,12 +35,7 @@ impl Engine {
 
     /// How a run stands, and why each of its unfinished tasks waits; none when it has ended.
     #[must_use]
-    pub fn why_run(
-        &self,
-        dag: &DagId,
-        run: &RunId,
-        now: Timestamp,
-    ) -> Option<(String, Vec<(TaskId, MapIndex, String)>)> {
+    pub fn why_run(&self, dag: &DagId, run: &RunId, now: Timestamp) -> Option<(String, Vec<TaskWhy>)> {
         let run = self.run_by_id(dag, run)?;
         let unfinished = run.def.dag.positions().filter(|pos| !run.state(*pos).is_finished());
         let tasks = unfinished

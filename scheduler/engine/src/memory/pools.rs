@@ -51,7 +51,10 @@ impl Pools {
     }
 
     pub fn take(&mut self, name: &str, slots: u32, by: TakenBy) {
-        let used = self.used.entry(name.to_owned()).or_default();
+        if !self.used.contains_key(name) {
+            self.used.insert(name.to_owned(), Used::default());
+        }
+        let used = self.used.get_mut(name).expect("it was inserted above");
         match by {
             TakenBy::LiveAttempt => used.live += slots,
             TakenBy::Deferred => used.deferred += slots,

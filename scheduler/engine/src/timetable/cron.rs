@@ -1,180 +1,180 @@
-//! Cron schedules: plain expressions of five fields, evaluated on the wall clock of their zone.
+//! Cron expressions on the wall clock of a zone, through every change of that clock.
 //!
-//! A wall time that does not exist is moved forward by the gap; one that exists twice is its second occurrence.
+//! A wall time that comes twice is its second occurrence, and one that never comes is shifted forward by the gap. An
+//! expression that fits every hour is stepped in elapsed time instead, so that it fires in both of two equal hours.
+//! Always: [`CronClock::next`] is after, and [`CronClock::prev`] before, the instant that they are asked for. Aligning
+//! asks the wall clock alone, as Airflow does, and within a day of a change it may take a neighbour.
 
-use chrono::{Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
+use chrono::{LocalResult, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
-use dag::{Catchup, CronTimetable};
+use dag::CronExpr;
 use model::Timestamp;
 
-use super::Restriction;
-use crate::state::DueRun;
+use super::wall;
 
-/// How many days are searched for a tick: a leap day comes at the latest after eight years.
-const SEARCH_DAYS_MAX: u64 = 8 * 366 + 2;
+/// How many ticks in a row a change of the clock can move past an instant: the largest change in history is a day
+/// (Samoa, December 2011), and no cron has more than a tick a second.
+const MOVED_TICKS_MAX: usize = 86_401;
 
-/// The expressions of one schedule.
-#[derive(Debug, Clone, Copy)]
-pub struct Crons<'a> {
-    /// The expressions; every one's ticks count.
-    pub expressions: &'a [String],
-    /// The zone whose wall clock decides.
-    pub timezone: Tz,
-    /// What a run stands for.
-    pub timetable: CronTimetable,
+/// Longer than any zone is ahead of UTC, and shorter than the time between two changes of a clock.
+const BEFORE_GAP: TimeDelta = TimeDelta::days(1);
+
+/// The ticks of some cron expressions in a zone; with several of them, a tick of any counts.
+#[derive(Debug, Clone)]
+pub struct CronClock {
+    crons: Vec<CronExpr>,
+    zone: Tz,
 }
 
-/// The run that follows the last one.
-#[must_use]
-pub fn next(
-    crons: &Crons<'_>,
-    restriction: &Restriction,
-    last_interval: Option<(Timestamp, Timestamp)>,
-    now: Timestamp,
-) -> Option<DueRun> {
-    let earliest = restriction.earliest.and_then(|at| crons.at_or_after(at));
-    let after_last = match (crons.timetable, last_interval) {
-        (CronTimetable::CronTrigger, Some((_, end))) => crons.after(end),
-        (CronTimetable::CronDataInterval, Some((_, end))) => crons.at_or_before(end),
-        (_, None) => None,
-    };
-    let newest = match (restriction.catchup, crons.timetable) {
-        (Catchup::All, _) => None,
-        (Catchup::Latest, CronTimetable::CronTrigger) => crons.at_or_before(now),
-        (Catchup::Latest, CronTimetable::CronDataInterval) => crons.at_or_before(now).and_then(|end| crons.before(end)),
-    };
-    let start = [earliest, after_last, newest].into_iter().flatten().max().or_else(|| crons.after(now))?;
-    let end = match crons.timetable {
-        CronTimetable::CronTrigger => start,
-        CronTimetable::CronDataInterval => crons.after(start)?,
-    };
-    Some(DueRun { logical_date: start, start, end, run_after: end })
-}
-
-/// The data that a run by hand covers.
-#[must_use]
-pub fn manual_interval(crons: &Crons<'_>, run_after: Timestamp) -> (Timestamp, Timestamp) {
-    match crons.timetable {
-        CronTimetable::CronTrigger => (run_after, run_after),
-        CronTimetable::CronDataInterval => {
-            let end = crons.at_or_before(run_after).unwrap_or(run_after);
-            (crons.before(end).unwrap_or(end), end)
-        }
+impl CronClock {
+    /// A clock for the expressions of a compiled DAG, which are valid; one that is not would have no ticks.
+    #[must_use]
+    pub fn new(expressions: &[String], zone: Tz) -> Self {
+        Self { crons: expressions.iter().filter_map(|text| CronExpr::parse(text).ok()).collect(), zone }
     }
-}
 
-impl Crons<'_> {
     /// The first tick strictly after an instant.
-    fn after(&self, at: Timestamp) -> Option<Timestamp> {
-        let local = at.with_timezone(&self.timezone).naive_local();
-        let fields = self.fields();
-        (0..SEARCH_DAYS_MAX)
-            .filter_map(|days| local.date().checked_add_days(Days::new(days)))
-            .find_map(|day| self.ticks(&fields, day).into_iter().find(|tick| *tick > at))
+    #[must_use]
+    pub fn next(&self, at: Timestamp) -> Option<Timestamp> {
+        self.crons.iter().filter_map(|cron| self.next_of(cron, at)).min()
     }
 
     /// The last tick strictly before an instant.
-    fn before(&self, at: Timestamp) -> Option<Timestamp> {
-        let local = at.with_timezone(&self.timezone).naive_local();
-        let fields = self.fields();
-        (0..SEARCH_DAYS_MAX)
-            .filter_map(|days| local.date().checked_sub_days(Days::new(days)))
-            .find_map(|day| self.ticks(&fields, day).into_iter().rev().find(|tick| *tick < at))
+    #[must_use]
+    pub fn prev(&self, at: Timestamp) -> Option<Timestamp> {
+        self.crons.iter().filter_map(|cron| self.prev_of(cron, at)).max()
     }
 
-    fn at_or_after(&self, at: Timestamp) -> Option<Timestamp> {
-        self.after(at - TimeDelta::microseconds(1))
+    /// The tick that the wall clock showed last: behind a gap, one that was moved there may lie ahead.
+    #[must_use]
+    pub fn prev_on_wall(&self, at: Timestamp) -> Option<Timestamp> {
+        let now = self.wall(at);
+        let ticks = self.crons.iter().filter_map(|cron| {
+            let tick = wall::before(cron, now)?;
+            if cron.covers_every_hour() { at.checked_sub_signed(now - tick) } else { self.instant(tick) }
+        });
+        ticks.max()
     }
 
-    fn at_or_before(&self, at: Timestamp) -> Option<Timestamp> {
-        self.before(at + TimeDelta::microseconds(1))
+    /// The instant itself when it is a tick, else the first one after it.
+    #[must_use]
+    pub fn align_next(&self, at: Timestamp) -> Option<Timestamp> {
+        match self.next(at) {
+            Some(next) if self.prev_on_wall(next) == Some(at) => Some(at),
+            Some(next) => Some(next),
+            // Nothing follows the last tick of all, which may be now.
+            None => self.prev(at.checked_add_signed(TimeDelta::microseconds(1))?).filter(|tick| *tick == at),
+        }
     }
 
-    fn fields(&self) -> Vec<Fields> {
-        self.expressions.iter().filter_map(|text| Fields::parse(text)).collect()
+    /// The instant itself when it is a tick, else the last one before it.
+    #[must_use]
+    pub fn align_prev(&self, at: Timestamp) -> Option<Timestamp> {
+        let prev = self.prev_on_wall(at)?;
+        Some(if self.next(prev) == Some(at) { at } else { prev })
     }
 
-    /// The ticks of one day of the wall clock, in order.
-    fn ticks(&self, fields: &[Fields], day: NaiveDate) -> Vec<Timestamp> {
-        let mut ticks: Vec<_> =
-            fields.iter().flat_map(|fields| fields.ticks_of(day)).filter_map(|wall| self.instant(wall)).collect();
-        ticks.sort_unstable();
-        ticks.dedup();
-        ticks
+    fn next_of(&self, cron: &CronExpr, at: Timestamp) -> Option<Timestamp> {
+        let now = self.wall(at);
+        if cron.covers_every_hour() {
+            return at.checked_add_signed(wall::after(cron, now)? - now);
+        }
+        std::iter::successors(wall::after(cron, now), |tick| wall::after(cron, *tick))
+            .take(MOVED_TICKS_MAX)
+            .filter_map(|tick| self.instant(tick))
+            .find(|tick| *tick > at)
+    }
+
+    fn prev_of(&self, cron: &CronExpr, at: Timestamp) -> Option<Timestamp> {
+        let now = self.wall(at);
+        if cron.covers_every_hour() {
+            return at.checked_sub_signed(now - wall::before(cron, now)?);
+        }
+        std::iter::successors(wall::before(cron, now), |tick| wall::before(cron, *tick))
+            .take(MOVED_TICKS_MAX)
+            .filter_map(|tick| self.instant(tick))
+            .find(|tick| *tick < at)
+    }
+
+    fn wall(&self, at: Timestamp) -> NaiveDateTime {
+        at.with_timezone(&self.zone).naive_local()
     }
 
     /// The instant of a wall time.
     fn instant(&self, wall: NaiveDateTime) -> Option<Timestamp> {
-        match self.timezone.from_local_datetime(&wall) {
-            chrono::LocalResult::Single(at) => Some(at.to_utc()),
-            chrono::LocalResult::Ambiguous(_, second) => Some(second.to_utc()),
-            chrono::LocalResult::None => {
-                let before = self.timezone.from_local_datetime(&(wall - TimeDelta::hours(3))).latest()?;
-                Some(before.to_utc() + TimeDelta::hours(3))
+        match self.zone.from_local_datetime(&wall) {
+            LocalResult::Single(at) => Some(at.to_utc()),
+            LocalResult::Ambiguous(_, second) => Some(second.to_utc()),
+            LocalResult::None => {
+                // Read with the offset before the gap, a time in it comes out behind it, moved by its length.
+                let offset = self.zone.offset_from_utc_datetime(&wall.checked_sub_signed(BEFORE_GAP)?).fix();
+                Some(wall.checked_sub_offset(offset)?.and_utc())
             }
         }
     }
 }
 
-/// The values that an expression's fields allow.
-struct Fields {
-    minutes: Vec<u32>,
-    hours: Vec<u32>,
-    days: Vec<u32>,
-    months: Vec<u32>,
-    weekdays: Vec<u32>,
-    either_day: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Fields {
-    fn parse(text: &str) -> Option<Self> {
-        let parts: Vec<&str> = text.split_whitespace().collect();
-        let [minutes, hours, days, months, weekdays] = parts.as_slice() else { return None };
-        Some(Self {
-            minutes: values(minutes, 0, 59)?,
-            hours: values(hours, 0, 23)?,
-            days: values(days, 1, 31)?,
-            months: values(months, 1, 12)?,
-            weekdays: values(weekdays, 0, 7)?.into_iter().map(|day| day % 7).collect(),
-            either_day: *days != "*" && *weekdays != "*",
-        })
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
     }
 
-    fn ticks_of(&self, day: NaiveDate) -> Vec<NaiveDateTime> {
-        let by_date = self.days.contains(&day.day());
-        let by_weekday = self.weekdays.contains(&day.weekday().num_days_from_sunday());
-        let fits = if self.either_day { by_date || by_weekday } else { by_date && by_weekday };
-        if !fits || !self.months.contains(&day.month()) {
-            return Vec::new();
-        }
-        let times = self.hours.iter().flat_map(|hour| self.minutes.iter().map(move |minute| (*hour, *minute)));
-        times
-            .filter_map(|(hour, minute)| NaiveTime::from_hms_opt(hour, minute, 0))
-            .map(|time| day.and_time(time))
-            .collect()
+    fn clock(cron: &str, zone: Tz) -> CronClock {
+        CronClock::new(&[cron.to_owned()], zone)
     }
-}
 
-/// The values of one field: `*`, numbers, ranges, lists and steps.
-fn values(field: &str, least: u32, most: u32) -> Option<Vec<u32>> {
-    let mut all = Vec::new();
-    for part in field.split(',') {
-        let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
-        let (from, to) = match (range, range.split_once('-')) {
-            ("*", _) => (least, most),
-            (_, Some((from, to))) => (from.parse().ok()?, to.parse().ok()?),
-            (one, None) => {
-                let from = one.parse().ok()?;
-                (from, if step.is_some() { most } else { from })
+    #[test]
+    fn a_wall_time_that_comes_twice_is_its_second_occurrence() {
+        let clock = clock("30 2 * * *", Tz::Europe__Zurich);
+        assert_eq!(clock.next(at("2023-10-28T22:30:00Z")), Some(at("2023-10-29T01:30:00Z")));
+    }
+
+    #[test]
+    fn a_wall_time_that_never_comes_is_moved_by_the_gap() {
+        let zurich = clock("30 2 * * *", Tz::Europe__Zurich);
+        assert_eq!(zurich.next(at("2023-03-25T12:00:00Z")), Some(at("2023-03-26T01:30:00Z")));
+        let apia = clock("30 1 * * *", Tz::Pacific__Apia);
+        assert_eq!(apia.next(at("2011-12-30T09:00:00Z")), Some(at("2011-12-30T11:30:00Z")));
+    }
+
+    #[test]
+    fn the_tick_before_is_before_even_in_a_gap() {
+        let clock = clock("15 1,2,3 * * *", Tz::America__New_York);
+        assert_eq!(clock.prev(at("2024-03-10T07:01:00Z")), Some(at("2024-03-10T06:15:00Z")));
+    }
+
+    #[test]
+    fn an_hourly_cron_fires_in_both_of_two_equal_hours() {
+        let clock = clock("30 * * * *", Tz::Europe__Zurich);
+        let first = Some(at("2023-10-28T23:30:00Z"));
+        let ticks: Vec<_> = std::iter::successors(first, |tick| clock.next(*tick)).take(4).collect();
+        let expected = ["2023-10-28T23:30:00Z", "2023-10-29T00:30:00Z", "2023-10-29T01:30:00Z", "2023-10-29T02:30:00Z"];
+        assert_eq!(ticks, expected.map(at));
+    }
+
+    #[test]
+    fn time_goes_on_at_every_minute_around_every_change() {
+        let crons = ["0 * * * *", "*/20 * * * *", "30 2 * * *", "*/30 1-3 * * *", "* 1-23 * * *", "0 */2 * * *"];
+        let changes = [
+            (Tz::Europe__Zurich, "2023-03-26T01:00:00Z"),
+            (Tz::Europe__Zurich, "2023-10-29T01:00:00Z"),
+            (Tz::Australia__Lord_Howe, "2024-04-06T15:00:00Z"),
+            (Tz::Australia__Lord_Howe, "2024-10-05T15:30:00Z"),
+            (Tz::Pacific__Apia, "2011-12-30T10:00:00Z"),
+            (Tz::America__Havana, "2024-11-03T05:00:00Z"),
+        ];
+        for (zone, change) in changes {
+            for cron in crons {
+                let clock = clock(cron, zone);
+                for minute in -200..200 {
+                    let now = at(change) + TimeDelta::minutes(minute);
+                    assert!(clock.next(now).is_some_and(|next| next > now), "{cron} {zone} {now}");
+                    assert!(clock.prev(now).is_some_and(|prev| prev < now), "{cron} {zone} {now}");
+                }
             }
-        };
-        let step = step.map_or(Some(1), |step| step.parse().ok())?;
-        if step == 0 || from < least || to > most {
-            return None;
         }
-        all.extend((from..=to).step_by(usize::try_from(step).ok()?));
     }
-    all.sort_unstable();
-    all.dedup();
-    Some(all)
 }

@@ -72,12 +72,11 @@ impl Engine {
 
     fn make_due_runs(&mut self, dag_id: &DagId, def: &Arc<Definition>) -> Served {
         loop {
-            let dag = self.dag_mut(dag_id);
-            let Some(due) = dag.row.next else { return Served::Wholly };
-            if dag.unfinished_runs() >= active_runs_max(def) {
+            if self.dag_mut(dag_id).unfinished_runs() >= active_runs_max(def) {
                 // Served again when one of them ends.
                 return Served::Wholly;
             }
+            let Some(due) = self.due(dag_id, def) else { return Served::Wholly };
             if due.run_after > self.now {
                 self.timers.set(due.run_after, Timer::Dag(dag_id.clone()));
                 return Served::Wholly;
@@ -94,6 +93,19 @@ impl Engine {
             row.last_interval = Some((due.start, due.end));
             row.next = timetable::next(&def.dag.schedule, &restriction(def), row.last_interval, now);
             self.draft.dags.insert(dag_id.clone());
+        }
+    }
+
+    /// The next run of a schedule. A continuous one covers the time until it is made, which nobody knew before.
+    fn due(&self, dag_id: &DagId, def: &Definition) -> Option<DueRun> {
+        let row = &self.dags.get(dag_id)?.row;
+        match def.dag.schedule {
+            dag::Schedule::Continuous => {
+                timetable::next(&def.dag.schedule, &restriction(def), row.last_interval, self.now)
+            }
+            dag::Schedule::Never | dag::Schedule::Once | dag::Schedule::Cron { .. } | dag::Schedule::Delta { .. } => {
+                row.next
+            }
         }
     }
 

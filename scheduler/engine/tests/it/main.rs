@@ -1,10 +1,15 @@
 //! The engine from outside: stories, a seeded simulation against a second implementation, and its speed.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 extern crate windlass_engine as engine;
 
+mod commands;
 mod dags;
+mod limits;
 mod mirror;
 mod reference;
+mod schedules;
 mod simulation;
 mod speed;
 mod stories;

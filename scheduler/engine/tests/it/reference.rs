@@ -119,7 +119,7 @@ impl Reference {
             TriggerRule::NoneSkipped if any(&[Skipped]) => Some(Skipped),
             TriggerRule::NoneSkipped => over.then_some(Running),
             TriggerRule::AllSkipped if any(&[Success, Failed, UpstreamFailed]) => Some(Skipped),
-            TriggerRule::AllSkipped => only(&[Skipped]).then_some(Running),
+            TriggerRule::AllSkipped => only(&[Skipped, Removed]).then_some(Running),
         }
     }
 }

@@ -53,18 +53,21 @@ fn run_fan(width: usize) -> (usize, std::time::Duration) {
     (done, spent)
 }
 
+/// The quickest of three, so that what else the machine does counts less.
+fn best_of_three(width: usize) -> (usize, std::time::Duration) {
+    (0..3).map(|_| run_fan(width)).min_by_key(|(_, spent)| *spent).unwrap()
+}
+
 #[test]
 fn a_fan_of_ten_thousand_costs_as_much_a_task_as_one_of_a_thousand() {
-    let (few, spent_on_few) = run_fan(1_000);
-    let (many, spent_on_many) = run_fan(10_000);
+    let (few, spent_on_few) = best_of_three(1_000);
+    let (many, spent_on_many) = best_of_three(10_000);
     assert_eq!((few, many), (1_002, 10_002));
     let each = |spent: std::time::Duration, tasks: usize| spent.as_secs_f64() / tasks as f64;
     let (small, large) = (each(spent_on_few, few), each(spent_on_many, many));
     // A quadratic cost would be a factor of ten; a busy machine alone does not reach four.
     assert!(large < small * 4.0, "{large} s a task beside {small} s");
     assert!(large < 0.001, "{large} s a task");
-    #[expect(clippy::print_stderr, reason = "a figure to compare by hand")]
-    {
-        eprintln!("{:.0} tasks/s at a width of 10,000", 1.0 / large);
-    }
+    // A figure to compare by hand: `cargo test fan -- --nocapture`.
+    eprintln!("{:.0} tasks/s at a width of 10,000", 1.0 / large);
 }

@@ -5,6 +5,9 @@ use crate::Masker;
 /// A longer line is split: pages show lines, and memory is bounded.
 pub const LINE_BYTES_MAX: usize = 16 * 1024;
 
+/// A long line without a safe place to split it is held back so far: no secret is longer.
+const HELD_BYTES_MAX: usize = 256 * 1024;
+
 /// Collects bytes until a line is whole. A long line is split where no secret is parted, so that each piece can be masked
 /// by itself.
 #[derive(Debug)]
@@ -28,9 +31,7 @@ impl LineSplitter {
             if self.waiting.ends_with(b"\n") {
                 self.end_line(&mut line);
             }
-            while self.waiting.len() > self.bytes_max {
-                self.split(&mut line);
-            }
+            while self.waiting.len() > self.bytes_max && self.split(&mut line) == Split::Done {}
         }
     }
 
@@ -48,14 +49,25 @@ impl LineSplitter {
         line(&String::from_utf8_lossy(bytes));
     }
 
-    fn split(&mut self, line: &mut impl FnMut(&str)) {
+    fn split(&mut self, line: &mut impl FnMut(&str)) -> Split {
         let whole = complete_utf8(&self.waiting);
         let text = String::from_utf8_lossy(&self.waiting[..whole]).into_owned();
-        let cut = self.masker.safe_cut(&text);
+        let cut = match self.masker.safe_cut(&text) {
+            Some(cut) => cut,
+            None if text.len() < self.bytes_max + HELD_BYTES_MAX => return Split::NotYet,
+            None => text.len(),
+        };
         line(&text[..cut]);
-        let rest = [&text.as_bytes()[cut..], &self.waiting[whole..]].concat();
-        self.waiting = rest;
+        self.waiting = [&text.as_bytes()[cut..], &self.waiting[whole..]].concat();
+        Split::Done
     }
+}
+
+/// Whether a long line could be split.
+#[derive(PartialEq, Eq)]
+enum Split {
+    Done,
+    NotYet,
 }
 
 /// How many bytes are before a character that has begun but not ended.

@@ -263,7 +263,8 @@ mod tests {
 
     fn texts(path: &Path) -> Vec<String> {
         let records = fs::read_to_string(path).unwrap();
-        let text = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_owned();
+        let text =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_owned();
         records.lines().map(text).collect()
     }
 

@@ -75,7 +75,8 @@ impl Launch {
             // that is on its stack; it allocates nothing and takes no lock.
             unsafe { command.pre_exec(move || before_exec(guard, letter, &fds)) };
             let child = command.spawn().map_err(|error| self.explain(&program, &error))?;
-            let group = child.id().and_then(|id| i32::try_from(id).ok()).expect("a child that was not awaited has an id");
+            let group =
+                child.id().and_then(|id| i32::try_from(id).ok()).expect("a child that was not awaited has an id");
             Ok((Running { child, group }, group))
         })
     }

@@ -69,11 +69,7 @@ impl GroupRegister {
     ///
     /// # Errors
     /// What `start` answers.
-    pub(super) fn start<T>(
-        &self,
-        kind: GroupKind,
-        start: impl FnOnce(RawFd) -> io::Result<(T, i32)>,
-    ) -> io::Result<T> {
+    pub(super) fn start<T>(&self, kind: GroupKind, start: impl FnOnce(RawFd) -> io::Result<(T, i32)>) -> io::Result<T> {
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let (started, group) = start(inner.pipe.as_raw_fd())?;
         inner.groups.insert(group, kind);

@@ -81,7 +81,8 @@ impl Said {
         if !line.ends_with(b"\n") {
             return Err(format!("a request has more than {REQUEST_BYTES_MAX} bytes"));
         }
-        let request = serde_json::from_slice(line).map_err(|error| format!("the worker does not understand: {error}"))?;
+        let request =
+            serde_json::from_slice(line).map_err(|error| format!("the worker does not understand: {error}"))?;
         match request {
             Request::Context => return Ok(context(&assignment.context)),
             Request::XcomPull { task_ids, key, map_indexes } => {

@@ -123,10 +123,10 @@ impl Told {
                 work.offended(&self.script, self.rows.len() as u64)
             }
             (None, ProcessEnd::Exited(0)) => work.done(&self.columns, self.rows),
-            (None, ProcessEnd::Exited(code)) => {
-                Outcome::failed(format!("{PROGRAM} lake run ended with exit code {code} and no error event; see its last lines"))
-                    .exit_code(code)
-            }
+            (None, ProcessEnd::Exited(code)) => Outcome::failed(format!(
+                "{PROGRAM} lake run ended with exit code {code} and no error event; see its last lines"
+            ))
+            .exit_code(code),
             (None, ProcessEnd::Signalled(_)) => Outcome::failed(format!("{PROGRAM} lake run was ended by {end}")),
         }
     }

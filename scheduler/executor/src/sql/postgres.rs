@@ -6,7 +6,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use link::ConnectionFields;
 use serde_json::Value;
 use sqlx::{
-    Column as _, ConnectOptions as _, Connection as _, Either, Executor as _, PgConnection, Row as _, TypeInfo as _, ValueRef as _,
+    Column as _, ConnectOptions as _, Connection as _, Either, Executor as _, PgConnection, Row as _, TypeInfo as _,
+    ValueRef as _,
     postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition, PgRow, PgSslMode},
 };
 
@@ -36,7 +37,8 @@ struct Given {
 /// Runs the scripts.
 pub(super) async fn run(work: &Work<'_>, fields: &ConnectionFields) -> Result<Outcome, Outcome> {
     let options = options(fields);
-    let refused = |error: &dyn std::fmt::Display| Outcome::failed(format!("connecting to {:?}: {error}", fields.conn_id));
+    let refused =
+        |error: &dyn std::fmt::Display| Outcome::failed(format!("connecting to {:?}: {error}", fields.conn_id));
     let connecting = tokio::time::timeout(CONNECT_WAIT, options.connect());
     let mut connection = match connecting.await {
         Ok(connected) => connected.map_err(|error| refused(&error))?,
@@ -100,8 +102,11 @@ async fn end_backend(options: &PgConnectOptions, backend: i32) {
 }
 
 async fn run_scripts(work: &Work<'_>, connection: &mut PgConnection) -> Result<Outcome, Outcome> {
-    let all: Vec<(&Script, Statement<'_>)> =
-        work.scripts.iter().flat_map(|script| statements(&script.sql).into_iter().map(move |one| (script, one))).collect();
+    let all: Vec<(&Script, Statement<'_>)> = work
+        .scripts
+        .iter()
+        .flat_map(|script| statements(&script.sql).into_iter().map(move |one| (script, one)))
+        .collect();
     // One statement is a transaction by itself, and some, such as VACUUM, refuse to be in another.
     let in_transaction = all.len() > 1;
     if in_transaction {
@@ -185,7 +190,9 @@ fn failure(work: &Work<'_>, script: &Script, statement: &Statement<'_>, error: &
     };
     let place = position(&script.sql, offset);
     let message = database.map_or_else(|| error.to_string(), |error| error.message().to_owned());
-    for more in [database.and_then(PgDatabaseError::detail), database.and_then(PgDatabaseError::hint)].into_iter().flatten() {
+    for more in
+        [database.and_then(PgDatabaseError::detail), database.and_then(PgDatabaseError::hint)].into_iter().flatten()
+    {
         work.say(more);
     }
     Outcome::failed(format!("{} line {} column {}: {message}", script.name, place.line, place.column))

@@ -190,11 +190,8 @@ mod tests {
     #[test]
     fn a_semicolon_in_quotes_or_comments_ends_nothing() {
         let script = "-- a; b\nSELECT ';' AS \"x;y\" /* ; /* ; */ ; */ ;\n; DO $x$ BEGIN; END $x$;SELECT E'\\';', 'it''s;' ; -- end;";
-        let expected = [
-            "-- a; b\nSELECT ';' AS \"x;y\" /* ; /* ; */ ; */",
-            "DO $x$ BEGIN; END $x$",
-            "SELECT E'\\';', 'it''s;'",
-        ];
+        let expected =
+            ["-- a; b\nSELECT ';' AS \"x;y\" /* ; /* ; */ ; */", "DO $x$ BEGIN; END $x$", "SELECT E'\\';', 'it''s;'"];
         assert_eq!(texts(script), expected);
         assert!(texts(" -- nothing\n ; /* x */ ;").is_empty());
     }

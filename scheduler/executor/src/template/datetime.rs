@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use chrono::{DateTime as Instant, Datelike as _, Months, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, Timelike as _, Utc};
+use chrono::{
+    DateTime as Instant, Datelike as _, Months, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, Timelike as _, Utc,
+};
 use chrono_tz::Tz;
 use minijinja::{
     Error, ErrorKind, State, Value,
@@ -101,7 +103,10 @@ pub(super) fn timedelta(kwargs: &Kwargs) -> Result<TimeDelta, Error> {
         micros += kwargs.get::<Option<f64>>(unit)?.unwrap_or(0.0) * length;
     }
     kwargs.assert_all_used()?;
-    #[allow(clippy::cast_possible_truncation, reason = "a cast from f64 saturates, and what is too long is refused later")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a cast from f64 saturates, and what is too long is refused later"
+    )]
     Ok(TimeDelta::microseconds(micros as i64))
 }
 
@@ -133,7 +138,9 @@ impl Object for DateTime {
         match method {
             "strftime" => self.strftime(from_args::<(&str,)>(args)?.0).map(Value::from),
             "isoformat" => from_args::<()>(args).map(|()| self.isoformat().into()),
-            "to_date_string" | "date" => from_args::<()>(args).and_then(|()| self.strftime("%Y-%m-%d")).map(Value::from),
+            "to_date_string" | "date" => {
+                from_args::<()>(args).and_then(|()| self.strftime("%Y-%m-%d")).map(Value::from)
+            }
             "timestamp" => from_args::<()>(args).map(|()| (self.0.timestamp_micros() as f64 / 1e6).into()),
             "weekday" => from_args::<()>(args).map(|()| self.0.weekday().num_days_from_monday().into()),
             "isoweekday" => from_args::<()>(args).map(|()| self.0.weekday().number_from_monday().into()),

@@ -36,7 +36,8 @@ impl TemplateError {
         if let Some(unsafe_value) = error.source().and_then(|source| source.downcast_ref::<NotAWord>()) {
             return Self::Unsafe { field, detail: unsafe_value.to_string() };
         }
-        let what = error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
+        let what =
+            error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
         let place = error.line().and_then(|number| Some((number, source.lines().nth(number.checked_sub(1)?)?)));
         let detail = match place {
             Some((number, line)) => format!("{what} (line {number}: {})", line.trim()),

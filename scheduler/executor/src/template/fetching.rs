@@ -57,13 +57,17 @@ impl Variables {
     }
 
     fn json(&self, key: &str, text: &str) -> Result<Value, Error> {
-        let value: serde_json::Value = serde_json::from_str(text)
-            .map_err(|error| invalid(format!("variable {key:?} is no JSON, line {} column {}", error.line(), error.column())))?;
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+            invalid(format!("variable {key:?} is no JSON, line {} column {}", error.line(), error.column()))
+        })?;
         if is_secret_name(key) {
             self.access.masker.add_texts(&value);
         }
         if let Some(fields) = value.as_object() {
-            fields.iter().filter(|(name, _)| is_secret_name(name)).for_each(|(_, value)| self.access.masker.add_texts(value));
+            fields
+                .iter()
+                .filter(|(name, _)| is_secret_name(name))
+                .for_each(|(_, value)| self.access.masker.add_texts(value));
         }
         Ok(Value::from_serialize(value))
     }
@@ -72,7 +76,9 @@ impl Variables {
 impl Object for Variables {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let key = key.as_str()?;
-        Some(self.fetch(key).and_then(|found| found.ok_or_else(|| missing("variable", key))).unwrap_or_else(Value::from))
+        Some(
+            self.fetch(key).and_then(|found| found.ok_or_else(|| missing("variable", key))).unwrap_or_else(Value::from),
+        )
     }
 
     fn call_method(self: &Arc<Self>, _: &State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
@@ -106,7 +112,9 @@ impl Connections {
 impl Object for Connections {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let id = key.as_str()?;
-        Some(self.fetch(id).and_then(|found| found.ok_or_else(|| missing("connection", id))).unwrap_or_else(Value::from))
+        Some(
+            self.fetch(id).and_then(|found| found.ok_or_else(|| missing("connection", id))).unwrap_or_else(Value::from),
+        )
     }
 
     fn call_method(self: &Arc<Self>, _: &State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {

@@ -16,9 +16,24 @@ pub(super) fn macros() -> Value {
         ("ds_add", Value::from_function(ds_add)),
         ("ds_format", Value::from_function(ds_format)),
         ("datetime", Value::from_object(DateTimeClass)),
-        ("timedelta", Value::from_function(|kwargs: Kwargs| timedelta(&kwargs).map(|delta| Value::from_object(Timedelta(delta))))),
-        ("json", Value::from_object(Functions(BTreeMap::from([("dumps", Value::from_function(dumps)), ("loads", Value::from_function(loads))])))),
-        ("uuid", Value::from_object(Functions(BTreeMap::from([("uuid4", Value::from_function(|| uuid::Uuid::new_v4().to_string()))])))),
+        (
+            "timedelta",
+            Value::from_function(|kwargs: Kwargs| timedelta(&kwargs).map(|delta| Value::from_object(Timedelta(delta)))),
+        ),
+        (
+            "json",
+            Value::from_object(Functions(BTreeMap::from([
+                ("dumps", Value::from_function(dumps)),
+                ("loads", Value::from_function(loads)),
+            ]))),
+        ),
+        (
+            "uuid",
+            Value::from_object(Functions(BTreeMap::from([(
+                "uuid4",
+                Value::from_function(|| uuid::Uuid::new_v4().to_string()),
+            )]))),
+        ),
         ("random", Value::from_function(rand::random::<f64>)),
     ])
 }

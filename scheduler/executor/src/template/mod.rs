@@ -58,13 +58,17 @@ impl Renderer {
 
     /// Renders a field to text.
     pub(crate) fn text(&self, field: &str, source: &str) -> Result<String, TemplateError> {
-        self.environment.render_named_str(field, source, &self.names).map_err(|error| self.explain(field, source, &error))
+        self.environment
+            .render_named_str(field, source, &self.names)
+            .map_err(|error| self.explain(field, source, &error))
     }
 
     /// Renders a field that a shell will read: what comes from params, conf or XComs may not be code.
     pub(crate) fn shell(&self, field: &str, source: &str) -> Result<String, TemplateError> {
         let guarded = shell::guarded(&self.environment, source);
-        self.environment.render_named_str(field, &guarded, &self.names).map_err(|error| self.explain(field, source, &error))
+        self.environment
+            .render_named_str(field, &guarded, &self.names)
+            .map_err(|error| self.explain(field, source, &error))
     }
 
     /// Renders every value of a map; its keys are not templates.
@@ -88,7 +92,8 @@ impl Renderer {
             V::String(source) => V::String(self.text(field, source)?),
             V::Array(items) => V::Array(items.iter().map(|item| self.json(field, item)).collect::<Result<_, _>>()?),
             V::Object(fields) => {
-                let render = |(name, value): (&String, &V)| Ok((name.clone(), self.json(&format!("{field}.{name}"), value)?));
+                let render =
+                    |(name, value): (&String, &V)| Ok((name.clone(), self.json(&format!("{field}.{name}"), value)?));
                 V::Object(fields.iter().map(render).collect::<Result<_, TemplateError>>()?)
             }
             V::Null | V::Bool(_) | V::Number(_) => value.clone(),
@@ -135,8 +140,10 @@ impl Renderer {
             match value.get_attr(part) {
                 Ok(next) if !next.is_undefined() => value = next,
                 // Objects answer methods that are no attributes.
-                Ok(_) | Err(_) => return value.downcast_object_ref::<task_instance::TaskInstance>().is_some()
-                    || value.downcast_object_ref::<datetime::DateTime>().is_some(),
+                Ok(_) | Err(_) => {
+                    return value.downcast_object_ref::<task_instance::TaskInstance>().is_some()
+                        || value.downcast_object_ref::<datetime::DateTime>().is_some();
+                }
             }
         }
         true

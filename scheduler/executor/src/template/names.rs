@@ -83,6 +83,7 @@ fn dag_run(access: &Access) -> Value {
 
 fn key_text(access: &Access) -> String {
     let context = &access.context;
-    let last = context.logical_date.map_or_else(|| context.run_id.to_string(), |date| date.format("%Y%m%d").to_string());
+    let last =
+        context.logical_date.map_or_else(|| context.run_id.to_string(), |date| date.format("%Y%m%d").to_string());
     format!("{}__{}__{last}", context.dag_id, context.task_id)
 }

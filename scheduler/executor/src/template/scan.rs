@@ -78,7 +78,11 @@ fn expression(text: &str) -> Piece<'_> {
     let inner = &text[2..text.len() - 2];
     let open = 2 + usize::from(inner.starts_with(['-', '+']));
     let close = 2 + usize::from(inner.len() > open - 2 && inner.ends_with(['-', '+']));
-    Piece::Expression { open: &text[..open], expression: &text[open..text.len() - close], close: &text[text.len() - close..] }
+    Piece::Expression {
+        open: &text[..open],
+        expression: &text[open..text.len() - close],
+        close: &text[text.len() - close..],
+    }
 }
 
 fn keyword(tag: &str) -> &str {
@@ -127,13 +131,18 @@ mod tests {
 
     fn expressions(source: &str) -> Vec<&str> {
         let pieces = pieces(source).into_iter();
-        pieces.filter_map(|piece| if let Piece::Expression { expression, .. } = piece { Some(expression) } else { None }).collect()
+        pieces
+            .filter_map(|piece| if let Piece::Expression { expression, .. } = piece { Some(expression) } else { None })
+            .collect()
     }
 
     #[test]
     fn expressions_are_found_whatever_is_around_and_in_them() {
         assert_eq!(expressions("a {{ x }} b {{- y -}}"), [" x ", " y "]);
-        assert_eq!(expressions(r#"{{ "}}" ~ '\'}}' }}{{ {"a": {"b": 1}}.a }}"#), [r#" "}}" ~ '\'}}' "#, r#" {"a": {"b": 1}}.a "#]);
+        assert_eq!(
+            expressions(r#"{{ "}}" ~ '\'}}' }}{{ {"a": {"b": 1}}.a }}"#),
+            [r#" "}}" ~ '\'}}' "#, r#" {"a": {"b": 1}}.a "#]
+        );
         assert_eq!(expressions("{# {{ no }} #}{% raw %}{{ no }}{% if %}{% endraw %}{{ yes }}"), [" yes "]);
         assert_eq!(expressions("${x} {y} {{ open"), Vec::<&str>::new());
     }
@@ -141,10 +150,13 @@ mod tests {
     #[test]
     fn pieces_put_together_are_the_source() {
         let source = "a{{ b }}{%- if x -%}c{# d #}{% endif %}{{- e -}} f";
-        let whole: String = pieces(source).into_iter().map(|piece| match piece {
-            Piece::Text(text) | Piece::Tag { text, .. } => text.to_owned(),
-            Piece::Expression { open, expression, close } => format!("{open}{expression}{close}"),
-        }).collect();
+        let whole: String = pieces(source)
+            .into_iter()
+            .map(|piece| match piece {
+                Piece::Text(text) | Piece::Tag { text, .. } => text.to_owned(),
+                Piece::Expression { open, expression, close } => format!("{open}{expression}{close}"),
+            })
+            .collect();
         assert_eq!(whole, source);
     }
 

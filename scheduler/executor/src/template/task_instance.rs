@@ -75,7 +75,9 @@ impl Object for TaskInstance {
 fn texts(value: &Value) -> Result<xcom::Tasks, Error> {
     match value.kind() {
         ValueKind::String => Ok(xcom::Tasks::One(value.to_string())),
-        ValueKind::Seq | ValueKind::Iterable => Ok(xcom::Tasks::Many(value.try_iter()?.map(|item| item.to_string()).collect())),
+        ValueKind::Seq | ValueKind::Iterable => {
+            Ok(xcom::Tasks::Many(value.try_iter()?.map(|item| item.to_string()).collect()))
+        }
         _ => Err(invalid("task_ids is a task id or a list of them".to_owned())),
     }
 }

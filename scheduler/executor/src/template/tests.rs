@@ -35,7 +35,9 @@ impl Host for Leader {
             }
             FetchKey::XCom { task: TaskIdx(2), map_index: None, .. } => FetchItem::XCom(vec![json!(1), json!(2)]),
             FetchKey::XCom { .. } => FetchItem::XCom(Vec::new()),
-            FetchKey::Variable(_) | FetchKey::Connection(_) | FetchKey::File(_) => FetchItem::Missing("not there".into()),
+            FetchKey::Variable(_) | FetchKey::Connection(_) | FetchKey::File(_) => {
+                FetchItem::Missing("not there".into())
+            }
         };
         std::future::ready(item).boxed()
     }
@@ -103,7 +105,7 @@ fn airflows_names_have_airflows_values() {
         ("{{ (logical_date.subtract(months=1) | ds) }}", "2025-12-30"),
         ("{{ data_interval_end | ts }}", "2026-01-31T00:00:00+00:00"),
         ("{{ logical_date.in_timezone('Europe/Zurich').hour }}", "14"),
-        ("{{ data_interval_start < data_interval_end }}", "true"),
+        ("{{ data_interval_start < data_interval_end }}", "True"),
         ("{{ macros.ds_add(ds, -30) }}", "2025-12-31"),
         ("{{ macros.ds_format(ds, '%Y-%m-%d', '%d.%m.%y') }}", "30.01.26"),
         ("{{ macros.datetime(2026, 3, 1).add(macros.timedelta(hours=5)) }}", "2026-03-01 05:00:00+00:00"),
@@ -114,7 +116,7 @@ fn airflows_names_have_airflows_values() {
         ("{{ var.value.region }} {{ var.json.shape.sides[1] }} {{ var.value.get('nope', 'd') }}", "eu 4 d"),
         ("{{ conn.db.host }}:{{ conn.db.port }} {{ conn.db.extra_dejson.apikey }}", "h:5432 extra-value"),
         ("{{ ti.xcom_pull(task_ids='list')[0] }} {{ ti.xcom_pull('mapped') }}", "a b [1, 2]"),
-        ("{{ ti.xcom_pull(task_ids=['list', 'own'])[1] is none }}", "true"),
+        ("{{ ti.xcom_pull(task_ids=['list', 'own'])[1] is none }}", "True"),
         ("{{ ti.xcom_pull(task_ids='list', key='x', default=5) }}", "5"),
         ("a\n", "a\n"),
     ] {
@@ -142,14 +144,16 @@ fn a_name_without_a_value_is_named() {
 fn names_that_need_a_logical_date_are_absent_without_one() {
     let error = with_renderer(None, |renderer, _| renderer.text("sql", "{{ ds }}")).unwrap_err();
     assert_eq!(error.to_string(), "could not render sql: ds needs a logical date, and this run has none");
-    let absent = with_renderer(None, |renderer, _| renderer.text("sql", "{{ ds is defined }} {{ dag_run.logical_date }}"));
-    assert_eq!(absent.unwrap(), "false none");
+    let absent =
+        with_renderer(None, |renderer, _| renderer.text("sql", "{{ ds is defined }} {{ dag_run.logical_date }}"));
+    assert_eq!(absent.unwrap(), "False None");
 }
 
 #[test]
 fn secrets_are_masked_from_the_moment_they_are_fetched() {
     with_renderer(DATE, |renderer, masker| {
-        let rendered = renderer.text("f", "{{ conn.db.password }} {{ var.value.api_token }} {{ conn.db.extra }}").unwrap();
+        let rendered =
+            renderer.text("f", "{{ conn.db.password }} {{ var.value.api_token }} {{ conn.db.extra }}").unwrap();
         assert!(rendered.contains("hunter22"));
         let masked = masker.mask(&rendered).into_owned();
         assert!(["hunter22", "t0ps3cret", "extra-value"].iter().all(|secret| !masked.contains(secret)), "{masked}");

@@ -99,7 +99,8 @@ async fn what_a_finished_command_left_in_the_background_is_ended() {
 async fn a_secret_shows_nowhere_in_the_log() {
     let mut rig = Rig::new();
     rig.leader.variables.insert("api_token".into(), "s3cr3t/value".into());
-    let text = "echo {{ var.value.api_token }}; echo 's3cr3t%2Fvalue' >&2; printf 's3c'; sleep 0.3; echo 'r3t/value'; exit 5";
+    let text =
+        "echo {{ var.value.api_token }}; echo 's3cr3t%2Fvalue' >&2; printf 's3c'; sleep 0.3; echo 'r3t/value'; exit 5";
     let ran = rig.run(command(text)).await;
     assert_eq!(ran.lines("out"), ["***", "***"]);
     assert!(!ran.text().contains("s3cr3t"), "{}", ran.text());

@@ -1,5 +1,7 @@
 //! Attempts with real processes and a real PostgreSQL.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bash;
 mod python;
 mod rig;

@@ -52,7 +52,10 @@ async fn a_script_of_the_dag_version_gets_its_arguments() {
 #[tokio::test]
 async fn code_can_ask_to_be_skipped_or_to_fail_for_good() {
     let rig = Rig::new();
-    let skipped = rig.run(inline("import windlass\ntry:\n    windlass.skip('nothing new')\nexcept Exception:\n    pass")).await.end;
+    let skipped = rig
+        .run(inline("import windlass\ntry:\n    windlass.skip('nothing new')\nexcept Exception:\n    pass"))
+        .await
+        .end;
     assert_eq!((skipped.kind, skipped.reason.as_str()), (EndKind::Skipped, "nothing new"));
     let failed = rig.run(inline("import windlass\nwindlass.fail('bad input')")).await.end;
     assert_eq!((failed.kind, failed.reason.as_str()), (EndKind::FailedForGood, "bad input"));

@@ -8,11 +8,6 @@ use std::{
     time::Duration,
 };
 
-use executor::{
-    Attempt, Host, LakeSettings, Masker, Stop, WorkerContext,
-    log::{Log, Overflow},
-    process::GroupRegister,
-};
 use futures::{FutureExt as _, future::BoxFuture};
 use link::{Assignment, ConnectionFields, FetchItem, FetchKey, ServiceStatus, TaskContext};
 use model::{
@@ -22,6 +17,11 @@ use model::{
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
+use windlass_executor::{
+    Attempt, Host, LakeSettings, Masker, Stop, WorkerContext,
+    log::{Log, Overflow},
+    process::GroupRegister,
+};
 
 /// What the leader has.
 #[derive(Default, Clone)]
@@ -156,7 +156,7 @@ impl Rig {
             host: Arc::new(self.leader.clone()),
             worker: Arc::clone(&self.context),
         };
-        let end = executor::run(&attempt, &self.stop).await;
+        let end = windlass_executor::run(&attempt, &self.stop).await;
         let log = std::fs::read_to_string(path).unwrap();
         Ran { end, log: log.lines().map(|line| serde_json::from_str(line).unwrap()).collect() }
     }

@@ -11,6 +11,7 @@ use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use url::Url;
 use uuid::Uuid;
+use windlass_executor::Stop;
 
 use crate::rig::Rig;
 
@@ -25,7 +26,8 @@ fn sql(conn_id: &str, text: &str) -> Sql {
 
 /// A rig with a connection `pg` to a database of its own.
 async fn with_database() -> Rig {
-    let url = std::env::var("WINDLASS_TEST_DATABASE_URL").expect("WINDLASS_TEST_DATABASE_URL names a PostgreSQL server");
+    let url =
+        std::env::var("WINDLASS_TEST_DATABASE_URL").expect("WINDLASS_TEST_DATABASE_URL names a PostgreSQL server");
     let name = format!("executor_{}", Uuid::new_v4().simple());
     let mut server = PgConnection::connect(&url).await.unwrap();
     server.execute(format!("CREATE DATABASE {name}").as_str()).await.unwrap();
@@ -91,7 +93,7 @@ async fn a_statement_that_runs_too_long_is_ended_on_the_server_too() {
     rig.execution_timeout_secs = Some(0.5);
     let ran = rig.run(Operator::Sql(sql("pg", "SELECT pg_sleep(300)"))).await;
     assert_eq!(ran.end.kind, EndKind::TimedOut);
-    rig = Rig { stop: executor::Stop::default(), execution_timeout_secs: None, ..rig };
+    (rig.stop, rig.execution_timeout_secs) = (Stop::default(), None);
     let running = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(300)%' \
                    AND pid <> pg_backend_pid() AND state = 'active'";
     let check = rig.run(Operator::SqlCheck(sql("pg", running))).await;
@@ -114,11 +116,14 @@ fn lake_program(rig: &Rig, script: &str) {
 #[tokio::test]
 async fn the_lake_is_served_by_its_own_program_whose_events_become_the_log() {
     let rig = Rig::new();
-    lake_program(&rig, r#"cat > /dev/null; echo "$WINDLASS_LAKE_DATABASE_URL" >&2
+    lake_program(
+        &rig,
+        r#"cat > /dev/null; echo "$WINDLASS_LAKE_DATABASE_URL" >&2
 [ "$1 $2" = "lake run" ] || exit 7
 echo '{"event":"statement","script":"sql[0]","index":1,"of":1,"sql":"SELECT 1"}'
 echo '{"event":"rows","columns":["n"],"rows":[[1]]}'
-echo '{"event":"done","rows":1,"millis":5}'"#);
+echo '{"event":"done","rows":1,"millis":5}'"#,
+    );
     let ran = rig.run(Operator::Sql(Sql { output: SqlOutput::Rows, ..sql("lake", "SELECT {{ ds }}") })).await;
     assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.text());
     assert_eq!(ran.xcom("return_value"), Some(&json!([{"n": 1}])));
@@ -131,7 +136,10 @@ echo '{"event":"done","rows":1,"millis":5}'"#);
 #[tokio::test]
 async fn a_mistake_in_lake_sql_is_shown_with_its_place() {
     let rig = Rig::new();
-    lake_program(&rig, r#"echo '{"event":"error","script":"a.sql","line":12,"column":5,"message":"no such table"}'; exit 1"#);
+    lake_program(
+        &rig,
+        r#"echo '{"event":"error","script":"a.sql","line":12,"column":5,"message":"no such table"}'; exit 1"#,
+    );
     let end = rig.run(Operator::Sql(sql("lake", "SELECT 1"))).await.end;
     assert_eq!((end.kind, end.reason.as_str()), (EndKind::Failed, "a.sql line 12 column 5: no such table"));
     lake_program(&rig, "exit 3");

@@ -118,7 +118,10 @@ mod tests {
     #[tokio::test]
     async fn a_message_arrives_as_it_was_sent() {
         let mut end = AttemptEnd::new(EndKind::Success, "");
-        end.xcoms.push(XComValue { key: "k".into(), value: serde_json::json!({"a": [1, -2.5, null, "x"], "big": i64::MAX}) });
+        end.xcoms.push(XComValue {
+            key: "k".into(),
+            value: serde_json::json!({"a": [1, -2.5, null, "x"], "big": i64::MAX}),
+        });
         let ended = FromWorker::Ended { seq: 7, attempt: AttemptId(Uuid::new_v4()), end: Box::new(end) };
         assert_eq!(through(&ended).await, ended);
         let key = FetchKey::XCom { task: TaskIdx(3), map_index: Some(MapIndex::UNMAPPED), key: "return_value".into() };

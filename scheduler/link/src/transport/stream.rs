@@ -60,8 +60,12 @@ where
     Ok(())
 }
 
-async fn read_all<R, In>(reader: R, messages: mpsc::Sender<In>, fault: Arc<OnceLock<FrameError>>, over: CancellationToken)
-where
+async fn read_all<R, In>(
+    reader: R,
+    messages: mpsc::Sender<In>,
+    fault: Arc<OnceLock<FrameError>>,
+    over: CancellationToken,
+) where
     R: AsyncRead + Unpin,
     In: DeserializeOwned,
 {

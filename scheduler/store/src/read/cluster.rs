@@ -136,7 +136,7 @@ pub async fn connections(db: impl PgExecutor<'_>) -> Result<Vec<ConnectionView>,
                   password_sealed IS NOT NULL AS "has_password!", extra_sealed IS NOT NULL AS "has_extra!"
            FROM connection ORDER BY conn_id"#
     );
-    Ok(rows.fetch_all(db).await.doing(DOING)?)
+    rows.fetch_all(db).await.doing(DOING)
 }
 
 /// Who leads, by the database.
@@ -144,9 +144,7 @@ pub async fn connections(db: impl PgExecutor<'_>) -> Result<Vec<ConnectionView>,
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer.
 pub async fn leader(db: impl PgExecutor<'_>) -> Result<LeaderView, StoreError> {
-    let row = sqlx::query_as!(
-        LeaderView,
-        "SELECT l.holder, l.epoch, s.seq AS lease FROM leader l CROSS JOIN leader_lease s"
-    );
-    Ok(row.fetch_one(db).await.doing(DOING)?)
+    let row =
+        sqlx::query_as!(LeaderView, "SELECT l.holder, l.epoch, s.seq AS lease FROM leader l CROSS JOIN leader_lease s");
+    row.fetch_one(db).await.doing(DOING)
 }

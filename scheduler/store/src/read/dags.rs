@@ -112,7 +112,10 @@ impl TryFrom<DagRecord> for DagView {
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
 pub async fn dags(db: impl PgExecutor<'_>) -> Result<Vec<DagView>, StoreError> {
-    let rows = sqlx::query_file_as!(DagRecord, "queries/read_dags.sql", Option::<&str>::None).fetch_all(db).await.doing(DOING)?;
+    let rows = sqlx::query_file_as!(DagRecord, "queries/read_dags.sql", Option::<&str>::None)
+        .fetch_all(db)
+        .await
+        .doing(DOING)?;
     rows.into_iter().map(DagView::try_from).collect()
 }
 
@@ -121,8 +124,10 @@ pub async fn dags(db: impl PgExecutor<'_>) -> Result<Vec<DagView>, StoreError> {
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer or the row makes no sense.
 pub async fn dag(db: impl PgExecutor<'_>, dag_id: &DagId) -> Result<Option<DagView>, StoreError> {
-    let row =
-        sqlx::query_file_as!(DagRecord, "queries/read_dags.sql", Some(dag_id.as_str())).fetch_optional(db).await.doing(DOING)?;
+    let row = sqlx::query_file_as!(DagRecord, "queries/read_dags.sql", Some(dag_id.as_str()))
+        .fetch_optional(db)
+        .await
+        .doing(DOING)?;
     row.map(DagView::try_from).transpose()
 }
 
@@ -139,7 +144,9 @@ pub async fn versions(db: impl PgExecutor<'_>, ids: &[DagVersionId]) -> Result<V
            FROM dag_version v WHERE v.id = ANY($1)"#,
         &ids
     )
-    .fetch_all(db).await.doing(DOING)?;
+    .fetch_all(db)
+    .await
+    .doing(DOING)?;
     rows.into_iter()
         .map(|row| {
             let dag = row.dag.0;
@@ -175,7 +182,7 @@ pub async fn version(db: impl PgExecutor<'_>, id: DagVersionId) -> Result<Option
 /// [`StoreError`] when PostgreSQL does not answer.
 pub async fn canonical_yaml(db: impl PgExecutor<'_>, id: DagVersionId) -> Result<Option<String>, StoreError> {
     let row = sqlx::query_scalar!("SELECT canonical_yaml FROM dag_version WHERE id = $1", id.get());
-    Ok(row.fetch_optional(db).await.doing(DOING)?)
+    row.fetch_optional(db).await.doing(DOING)
 }
 
 /// Every mistake in DAG files, by file and place.
@@ -187,5 +194,5 @@ pub async fn import_errors(db: impl PgExecutor<'_>) -> Result<Vec<ImportError>, 
         ImportError,
         "SELECT file, position, message, line, field, suggestion, found_at FROM import_error ORDER BY file, position"
     );
-    Ok(rows.fetch_all(db).await.doing(DOING)?)
+    rows.fetch_all(db).await.doing(DOING)
 }

@@ -90,11 +90,7 @@ pub async fn task_counts(
         &runs
     )
     .fetch_all(db).await.doing(DOING)?;
-    rows.into_iter()
-        .map(|row| {
-            Ok((RunKey(row.run_id), code(row.state)?, row.count))
-        })
-        .collect()
+    rows.into_iter().map(|row| Ok((RunKey(row.run_id), code(row.state)?, row.count))).collect()
 }
 
 /// The superseded tries of an instance, oldest first.
@@ -102,8 +98,10 @@ pub async fn task_counts(
 /// # Errors
 /// As [`instances`].
 pub async fn tries(db: impl PgExecutor<'_>, key: TiKey) -> Result<Vec<Try>, StoreError> {
-    let rows =
-        sqlx::query_file!("queries/read_tries.sql", key.run.get(), key.task.get(), key.map.get()).fetch_all(db).await.doing(DOING)?;
+    let rows = sqlx::query_file!("queries/read_tries.sql", key.run.get(), key.task.get(), key.map.get())
+        .fetch_all(db)
+        .await
+        .doing(DOING)?;
     rows.into_iter()
         .map(|row| {
             Ok(Try {

@@ -60,8 +60,10 @@ pub async fn recent_runs(
     per_dag_max: u32,
 ) -> Result<Vec<RunBrief>, StoreError> {
     let dag_ids: Vec<String> = dag_ids.iter().map(ToString::to_string).collect();
-    let rows =
-        sqlx::query_file!("queries/read_recent_runs.sql", &dag_ids, i64::from(per_dag_max)).fetch_all(db).await.doing(DOING)?;
+    let rows = sqlx::query_file!("queries/read_recent_runs.sql", &dag_ids, i64::from(per_dag_max))
+        .fetch_all(db)
+        .await
+        .doing(DOING)?;
     rows.into_iter()
         .map(|row| {
             Ok(RunBrief {
@@ -94,7 +96,9 @@ pub async fn run_states(db: impl PgExecutor<'_>) -> Result<Vec<(DagId, DagRunSta
     let rows = sqlx::query!(
         r#"SELECT dag_id, state, count(*) AS "count!" FROM dag_run WHERE state IN (0, 1) GROUP BY dag_id, state"#
     )
-    .fetch_all(db).await.doing(DOING)?;
+    .fetch_all(db)
+    .await
+    .doing(DOING)?;
     rows.into_iter()
         .map(|row| {
             let dag_id = stored_dag_id(&row.dag_id)?;

@@ -85,7 +85,8 @@ impl SecretKey {
         let mut nonce = [0; NONCE_BYTES];
         rand::rng().fill_bytes(&mut nonce);
         let payload = Payload { msg: text.as_bytes(), aad: place.as_bytes() };
-        let sealed = key.encrypt(Nonce::from_slice(&nonce), payload).expect("a text in memory is below AES-GCM's limit");
+        let sealed =
+            key.encrypt(Nonce::from_slice(&nonce), payload).expect("a text in memory is below AES-GCM's limit");
         [&[*number][..], &nonce, &sealed].concat()
     }
 

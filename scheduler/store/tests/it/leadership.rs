@@ -165,7 +165,8 @@ async fn services_come_back_as_they_were_stored() {
     let mut leader = database.leader().await;
     let epoch = leader.epoch();
     let spec: ServiceSpec =
-        serde_json::from_value(serde_json::json!({"name": "sink", "command": ["windlass-tasks", "bronze-sink"]})).unwrap();
+        serde_json::from_value(serde_json::json!({"name": "sink", "command": ["windlass-tasks", "bronze-sink"]}))
+            .unwrap();
     let row = ServiceRow {
         key: ServiceKey { dag: crate::support::dag_id("etl"), name: "sink".to_owned(), replica: 0 },
         spec,

@@ -1,5 +1,10 @@
 //! The store against a real PostgreSQL: the server that `WINDLASS_TEST_DATABASE_URL` names, a database a test.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+// The name that every other crate of the workspace knows it by.
+extern crate windlass_store as store;
+
 mod inbox;
 mod leadership;
 mod plans;

@@ -8,7 +8,7 @@ use crate::support::Database;
 const CATALOGUE: &str = "
     SELECT 'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
            || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
-           || a.attidentity || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
+           || a.attidentity::text || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (c.oid, a.attnum)
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
@@ -66,16 +66,8 @@ async fn the_hot_table_has_one_index_and_room_for_its_updates() {
     let rows: Vec<_> = (0..200).map(|task| crate::support::queued(1, task)).collect();
     leader.apply(&crate::support::starting(&rows)).await.unwrap();
     leader.apply(&crate::support::ending(&rows)).await.unwrap();
-    let in_place: i64 =
-        sqlx::query_scalar("SELECT pg_stat_get_xact_tuples_hot_updated('task_instance'::regclass)")
-            .fetch_one(leader.writer.connection())
-            .await
-            .unwrap();
-    assert!(in_place >= 0);
-    let pages: i64 = sqlx::query_scalar("SELECT pg_relation_size('task_instance') / 8192")
-        .fetch_one(&database.pool)
-        .await
-        .unwrap();
+    let pages: i64 =
+        sqlx::query_scalar("SELECT pg_relation_size('task_instance') / 8192").fetch_one(&database.pool).await.unwrap();
     let index_pages: i64 = sqlx::query_scalar("SELECT pg_relation_size('task_instance_pkey') / 8192")
         .fetch_one(&database.pool)
         .await

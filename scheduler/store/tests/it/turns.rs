@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use engine::{DagChange, DueRun, FailureRow, Fact, Need, Plan, PreviousCounts, RunChange, TiExtra, TryRow};
+use engine::{DagChange, DueRun, Fact, FailureRow, Need, Plan, PreviousCounts, RunChange, TiExtra, TryRow};
 use model::{
     AnswerStatus, Command, DagRunState, Pool, RunKey, TaskIdx, TaskState, TryNumber, XComValue, command::Paused,
 };
 use serde_json::json;
 use store::{StoreError, facts, inbox, xcoms};
 
-use crate::support::{Database, day, dag_id, ended, ending, noon, queued, run, run_id, starting};
+use crate::support::{Database, dag_id, day, ended, ending, noon, queued, run, run_id, starting};
 
 #[tokio::test]
 async fn a_turn_of_a_thousand_instances_is_stored_and_counted() {

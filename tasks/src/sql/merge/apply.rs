@@ -96,7 +96,8 @@ fn take_changes(merge: &Merge, batch: &RecordBatch, marks: &mut Marks) -> Engine
         let address = RowAddress { file: index(files, at)?, row: index(rows, at)? };
         if marks.add(address) == Mark::Repeated {
             return Err(DataFusionError::Execution(
-                "one row of the target matched more than one row of the source; make the source's keys unique".to_owned(),
+                "one row of the target matched more than one row of the source; make the source's keys unique"
+                    .to_owned(),
             ));
         }
     }
@@ -109,7 +110,12 @@ struct FileAt {
 }
 
 /// Copies the rows of a file that nothing replaces.
-async fn keep_unmarked(target: &PinnedTable, file: FileAt, marks: &Marks, writer: &mut TableWriter) -> EngineResult<()> {
+async fn keep_unmarked(
+    target: &PinnedTable,
+    file: FileAt,
+    marks: &Marks,
+    writer: &mut TableWriter,
+) -> EngineResult<()> {
     let FileAt { number, task } = file;
     let mut batches = target.read(number, task);
     let mut row = 0;

@@ -11,8 +11,8 @@ mod marks;
 pub(super) mod query;
 
 use datafusion::sql::sqlparser::ast::{
-    self, Assignment, AssignmentTarget, BinaryOperator, Expr, Ident, MergeAction, MergeClauseKind, MergeInsertKind, ObjectName,
-    Spanned, TableFactor,
+    self, Assignment, AssignmentTarget, BinaryOperator, Expr, Ident, MergeAction, MergeClauseKind, MergeInsertKind,
+    ObjectName, Spanned, TableFactor,
 };
 
 use super::command::refused;
@@ -80,9 +80,13 @@ impl Merge {
         }
         if !has_equality(&merge.on) {
             let position = Position::of_span(merge.on.span()).unwrap_or(start);
-            return Err(SqlError::at(position, "ON must compare a key of the target with = (further conditions may follow with AND)"));
+            return Err(SqlError::at(
+                position,
+                "ON must compare a key of the target with = (further conditions may follow with AND)",
+            ));
         }
-        let clauses = merge.clauses.into_iter().map(|clause| read_clause(clause, start)).collect::<Result<Vec<_>, _>>()?;
+        let clauses =
+            merge.clauses.into_iter().map(|clause| read_clause(clause, start)).collect::<Result<Vec<_>, _>>()?;
         if clauses.is_empty() {
             return Err(SqlError::at(start, "MERGE needs at least one WHEN clause"));
         }
@@ -96,7 +100,9 @@ fn read_clause(clause: ast::MergeClause, start: Position) -> Result<Clause, SqlE
         (MergeClauseKind::Matched, MergeAction::Update(update))
             if update.update_predicate.is_none() && update.delete_predicate.is_none() =>
         {
-            Action::Update(update.assignments.into_iter().map(|one| read_assignment(one, position)).collect::<Result<_, _>>()?)
+            Action::Update(
+                update.assignments.into_iter().map(|one| read_assignment(one, position)).collect::<Result<_, _>>()?,
+            )
         }
         (MergeClauseKind::Matched, MergeAction::Delete { .. }) => Action::Delete,
         (MergeClauseKind::NotMatched, MergeAction::Insert(insert)) if insert.insert_predicate.is_none() => {
@@ -152,7 +158,9 @@ impl Action {
     /// The expression that the action gives to a column, if it names it; `at` is the column's place in the table.
     fn value_of(&self, column: &str, at: usize) -> Option<&Expr> {
         match self {
-            Self::Update(assignments) => assignments.iter().find(|(name, _)| lower(name) == column).map(|(_, value)| value),
+            Self::Update(assignments) => {
+                assignments.iter().find(|(name, _)| lower(name) == column).map(|(_, value)| value)
+            }
             Self::Delete => None,
             Self::Insert { columns, values } if columns.is_empty() => values.get(at),
             Self::Insert { columns, values } => {

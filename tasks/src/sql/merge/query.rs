@@ -4,9 +4,9 @@
 //! Its result has the target's columns, then [`CLAUSE_COLUMN`] and the address of the row that the new one replaces.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
-    Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value, WildcardAdditionalOptions,
-    helpers::attached_token::AttachedToken,
+    BinaryOperator, CaseWhen, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
+    Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
+    WildcardAdditionalOptions, helpers::attached_token::AttachedToken,
 };
 
 use super::super::error::{Position, SqlError};
@@ -46,8 +46,11 @@ pub(in super::super) fn of(merge: &Merge, target: Target<'_>) -> Result<Query, S
     let columns = target.columns;
     merge.clauses.iter().try_for_each(|clause| check_columns(clause, columns))?;
     let names = Names { target: &merge.alias };
-    let mut projection: Vec<SelectItem> =
-        columns.iter().enumerate().map(|(at, column)| named(names.new_value(&merge.clauses, column, at), column)).collect();
+    let mut projection: Vec<SelectItem> = columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| named(names.new_value(&merge.clauses, column, at), column))
+        .collect();
     projection.push(named(names.clause(&merge.clauses), CLAUSE_COLUMN));
     projection.extend([FILE_COLUMN, ROW_COLUMN].map(|column| named(names.old(column), column)));
     let changes = select(projection, joined(merge, target.rows), None);
@@ -80,7 +83,12 @@ fn check_columns(clause: &Clause, columns: &[String]) -> Result<(), SqlError> {
     }
     match &clause.action {
         Action::Insert { columns: named, values } if named.is_empty() && values.len() != columns.len() => {
-            let message = format!("INSERT gives {} values for the {} columns {}", values.len(), columns.len(), columns.join(", "));
+            let message = format!(
+                "INSERT gives {} values for the {} columns {}",
+                values.len(),
+                columns.len(),
+                columns.join(", ")
+            );
             Err(SqlError::at(clause.position, message))
         }
         Action::Insert { .. } | Action::Update(_) | Action::Delete => Ok(()),
@@ -148,16 +156,18 @@ fn joined(merge: &Merge, rows: TargetRows) -> TableWithJoins {
     let target = target(alias(merge.alias.clone()));
     let source = merge.source.clone();
     let (relation, join) = match rows {
-        TargetRows::Some => (source, Join {
-            relation: target,
-            global: false,
-            join_operator: JoinOperator::Left(JoinConstraint::On(merge.on.clone())),
-        }),
-        TargetRows::None => (target, Join {
-            relation: source,
-            global: false,
-            join_operator: JoinOperator::CrossJoin(JoinConstraint::None),
-        }),
+        TargetRows::Some => (
+            source,
+            Join {
+                relation: target,
+                global: false,
+                join_operator: JoinOperator::Left(JoinConstraint::On(merge.on.clone())),
+            },
+        ),
+        TargetRows::None => (
+            target,
+            Join { relation: source, global: false, join_operator: JoinOperator::CrossJoin(JoinConstraint::None) },
+        ),
     };
     TableWithJoins { relation, joins: vec![join] }
 }
@@ -264,7 +274,9 @@ mod tests {
             panic!("not a MERGE");
         };
         let columns = ["k".to_owned(), "v".to_owned()];
-        of(&merge, Target { columns: &columns, rows: TargetRows::Some }).map(|query| query.to_string()).map_err(|error| error.to_string())
+        of(&merge, Target { columns: &columns, rows: TargetRows::Some })
+            .map(|query| query.to_string())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -274,20 +286,32 @@ mod tests {
              WHEN MATCHED THEN UPDATE SET v = s.v WHEN NOT MATCHED THEN INSERT (k, v) VALUES (s.k, s.v)",
         )
         .unwrap();
-        assert!(text.contains("(SELECT 1 AS k, 2 AS v) AS s LEFT JOIN lake._windlass.merge_target AS t ON t.k = s.k"), "{text}");
+        assert!(
+            text.contains("(SELECT 1 AS k, 2 AS v) AS s LEFT JOIN lake._windlass.merge_target AS t ON t.k = s.k"),
+            "{text}"
+        );
         assert!(text.contains("CASE WHEN (s.v) IS DISTINCT FROM t.\"v\" THEN 1 ELSE 0 END"), "{text}");
         assert!(text.ends_with("WHERE \"_windlass_clause\" > 0"), "{text}");
     }
 
     #[test]
     fn mistakes_in_clauses_have_their_place() {
-        let merge = |clauses: &str| query(&format!("MERGE INTO g.t USING (SELECT 1 AS k) AS s ON t.k = s.k\n{clauses}")).unwrap_err();
-        assert!(merge("WHEN MATCHED THEN UPDATE SET w = 1").starts_with("line 2, column 30: the target has no column w; its columns are k, v"));
-        assert!(merge("WHEN NOT MATCHED THEN INSERT (k, v) VALUES (1)").starts_with("line 2, column 1: INSERT names 2 columns and gives 1 values"));
+        let merge = |clauses: &str| {
+            query(&format!("MERGE INTO g.t USING (SELECT 1 AS k) AS s ON t.k = s.k\n{clauses}")).unwrap_err()
+        };
+        assert!(
+            merge("WHEN MATCHED THEN UPDATE SET w = 1")
+                .starts_with("line 2, column 30: the target has no column w; its columns are k, v")
+        );
+        assert!(
+            merge("WHEN NOT MATCHED THEN INSERT (k, v) VALUES (1)")
+                .starts_with("line 2, column 1: INSERT names 2 columns and gives 1 values")
+        );
         assert!(merge("WHEN NOT MATCHED THEN INSERT VALUES (1)").contains("1 values for the 2 columns k, v"));
         assert!(merge("WHEN MATCHED THEN UPDATE SET t.v = 1").contains("write the column's name alone"));
         assert!(merge("WHEN NOT MATCHED BY SOURCE THEN DELETE").contains("a clause is WHEN MATCHED"));
-        let no_key = query("MERGE INTO g.t USING (SELECT 1 AS k) AS s ON t.k > s.k WHEN MATCHED THEN DELETE").unwrap_err();
+        let no_key =
+            query("MERGE INTO g.t USING (SELECT 1 AS k) AS s ON t.k > s.k WHEN MATCHED THEN DELETE").unwrap_err();
         assert!(no_key.contains("compare a key of the target with ="), "{no_key}");
     }
 }

@@ -1,5 +1,7 @@
 //! The lake on a real PostgreSQL and real files.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod bronze;
 mod commits;
 mod deletes;
@@ -57,10 +59,8 @@ impl TestLake {
 
     /// A table of numbers with a day each, partitioned by month.
     async fn numbers(&self, name: &str) -> Table {
-        let columns = vec![
-            Column::required("n", PrimitiveType::Long),
-            Column::required("day", PrimitiveType::Timestamptz),
-        ];
+        let columns =
+            vec![Column::required("n", PrimitiveType::Long), Column::required("day", PrimitiveType::Timestamptz)];
         let spec = TableSpec::new(table_name(name).unwrap(), columns).partitioned_by("day", Transform::Month);
         self.lake.ensure_table(&spec).await.unwrap()
     }

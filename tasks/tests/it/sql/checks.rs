@@ -42,13 +42,16 @@ async fn the_shipped_checks_pass_on_good_data_and_name_what_is_wrong() {
         assert_eq!(check(&sql, layer).await, Vec::<String>::new());
     }
 
-    topic.arrive(0, vec![Arrival::Nothing, trade(61)]).await;
+    topic.arrive(0, vec![Arrival::Nothing, trade(61), trade(62)]).await;
     let text = std::fs::read_to_string(shipped("sql/stock/bronze.sql")).unwrap();
     sql.run(&text.replace("{{ params.full_refresh }}", "false")).await.unwrap();
     assert_eq!(check(&sql, "bronze").await, ["bronze.no_gaps"]);
     assert_eq!(check(&sql, "silver").await, ["silver.reconciles_with_bronze"]);
     sql.run("INSERT INTO silver.stock_trades SELECT trade_id, symbol, ts, -price, size, source, kafka_partition, kafka_offset, ingested_at, batch + 1 FROM silver.stock_trades WHERE trade_id = 'T7'").await.unwrap();
-    assert_eq!(check(&sql, "silver").await, ["silver.unique_trade_id", "silver.accepted_range", "silver.reconciles_with_bronze"]);
+    assert_eq!(
+        check(&sql, "silver").await,
+        ["silver.unique_trade_id", "silver.accepted_range", "silver.reconciles_with_bronze"]
+    );
     sql.run("INSERT INTO gold.stock_daily SELECT symbol, trade_date, open, low, high, close, volume, vwap, trade_count, silver_batch FROM gold.stock_daily LIMIT 1").await.unwrap();
     let found = check(&sql, "gold").await;
     assert_eq!(found, ["gold.unique_day", "gold.accepted_range", "gold.reconciles_with_silver"]);
@@ -58,9 +61,13 @@ async fn the_shipped_checks_pass_on_good_data_and_name_what_is_wrong() {
 async fn a_job_tells_each_statement_its_rows_and_where_it_failed() {
     let sql = TestSql::new().await;
     let script = "CREATE SCHEMA IF NOT EXISTS lake.work;\nCREATE TABLE IF NOT EXISTS work.t (id BIGINT);\nINSERT INTO work.t SELECT 1 UNION ALL SELECT 2;\nSELECT id FROM work.t ORDER BY id;\nSELECT wrong\nFROM work.t";
-    let (verdict, events) = job(&sql, json!({"mode": "execute", "output": "rows", "scripts": [{"name": "a.sql", "sql": script}]})).await;
+    let (verdict, events) =
+        job(&sql, json!({"mode": "execute", "output": "rows", "scripts": [{"name": "a.sql", "sql": script}]})).await;
     assert_eq!(verdict, Verdict::Failed);
-    assert_eq!(events[0], json!({"event": "statement", "script": "a.sql", "index": 1, "of": 5, "sql": "CREATE SCHEMA IF NOT EXISTS lake.work"}));
+    assert_eq!(
+        events[0],
+        json!({"event": "statement", "script": "a.sql", "index": 1, "of": 5, "sql": "CREATE SCHEMA IF NOT EXISTS lake.work"})
+    );
     assert_eq!((&events[5]["event"], &events[5]["rows"]), (&json!("done"), &json!(2)));
     assert_eq!(events[7], json!({"event": "rows", "columns": ["id"], "rows": [[1], [2]]}));
     let error = events.last().unwrap();

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use futures::TryStreamExt;
 use windlass_tasks::lake::bronze::{BronzeTables, SinkBatch};
 use windlass_tasks::lake::{Lake, LakeSettings, S3Settings, Warehouse, table_name};
@@ -151,7 +153,8 @@ impl Topic {
 
 fn trade_batch(partition: i32, trades: &[(i64, &Trade)]) -> RecordBatch {
     let count = trades.len();
-    let zoned = |micros: Vec<i64>| Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("+00:00")) as ArrayRef;
+    let zoned =
+        |micros: Vec<i64>| Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("+00:00")) as ArrayRef;
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(trades.iter().map(|(_, trade)| &trade.symbol))),
         Arc::new(Float64Array::from_iter_values(trades.iter().map(|(_, trade)| trade.price))),
@@ -170,7 +173,8 @@ fn dead_letter_batch(partition: i32, offsets: &[i64]) -> RecordBatch {
     let count = offsets.len();
     let bytes = || Arc::new(BinaryArray::from_iter_values(std::iter::repeat_n(b"junk", count))) as ArrayRef;
     let schema = BronzeTables::dead_letter_schema();
-    let text = |text: &'static str| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, count))) as ArrayRef;
+    let text =
+        |text: &'static str| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, count))) as ArrayRef;
     let columns: Vec<ArrayRef> = vec![
         text("stock_trades"),
         Arc::new(Int32Array::from_value(partition, count)),

@@ -70,7 +70,10 @@ async fn the_shipped_trades_give_exactly_the_expected_days_in_two_runs_as_in_one
     arrive(&mut topic, &before[..100]).await;
     run_models(&sql, Refresh::New).await;
     assert_eq!(sql.rows(DAILY).await, expected_daily());
-    assert_eq!(sql.rows("SELECT sum(rejected) FROM silver.stock_rejects WHERE reason = 'trade_id is repeated'").await, ["100"]);
+    assert_eq!(
+        sql.rows("SELECT sum(rejected) FROM silver.stock_rejects WHERE reason = 'trade_id is repeated'").await,
+        ["100"]
+    );
     assert_eq!(run_models(&sql, Refresh::New).await, [0; 5], "nothing new changes nothing");
     assert_eq!(run_models(&sql, Refresh::Full).await, [0; 5], "neither does computing everything anew");
 }
@@ -94,7 +97,10 @@ async fn metrics_follow_from_the_closes_whatever_the_runs_were() {
         let wanted = metrics(&closes[..=at]);
         for (found, wanted) in line.split(',').zip(wanted) {
             match wanted {
-                Some(wanted) => assert!((found.parse::<f64>().unwrap() - wanted).abs() <= 1e-9 * wanted.abs(), "day {at}: {found} {wanted}"),
+                Some(wanted) => assert!(
+                    (found.parse::<f64>().unwrap() - wanted).abs() <= 1e-9 * wanted.abs(),
+                    "day {at}: {found} {wanted}"
+                ),
                 None => assert_eq!(found, "", "day {at}"),
             }
         }
@@ -130,17 +136,27 @@ async fn bad_records_are_counted_by_reason_and_gaps_are_found() {
     arrivals.push(Arrival::Trade(Trade::new("c", 3, 5.0).sized(0)));
     topic.arrive(1, arrivals).await;
     run_models(&sql, Refresh::New).await;
-    let ledger = sql.rows("SELECT kafka_partition, day, first_offset, last_offset, rows, dead_letters, gaps FROM bronze.stock_ingest").await;
+    let ledger = sql
+        .rows(
+            "SELECT kafka_partition, day, first_offset, last_offset, rows, dead_letters, gaps FROM bronze.stock_ingest",
+        )
+        .await;
     assert_eq!(ledger, ["1,2026-03-02,0,9,8,1,1"]);
     let rejects = sql.rows("SELECT reason, rejected FROM silver.stock_rejects ORDER BY reason").await;
-    assert_eq!(rejects, ["price is not a number above 0,4", "size is not a number above 0,1", "trade_id is repeated,1"]);
+    assert_eq!(
+        rejects,
+        ["price is not a number above 0,4", "size is not a number above 0,1", "trade_id is repeated,1"]
+    );
     assert_eq!(sql.rows("SELECT trade_id FROM silver.stock_trades ORDER BY trade_id").await, ["a", "b"]);
 
     topic.arrive(1, vec![good("b"), Arrival::Nothing, Arrival::DeadLetter]).await;
     run_models(&sql, Refresh::New).await;
     let ledger = sql.rows("SELECT last_offset, rows, dead_letters, gaps FROM bronze.stock_ingest").await;
     assert_eq!(ledger, ["12,9,2,2"]);
-    assert_eq!(sql.rows("SELECT rejected FROM silver.stock_rejects WHERE reason = 'trade_id is repeated'").await, ["2"]);
+    assert_eq!(
+        sql.rows("SELECT rejected FROM silver.stock_rejects WHERE reason = 'trade_id is repeated'").await,
+        ["2"]
+    );
 }
 
 #[tokio::test]

@@ -12,8 +12,14 @@ const ALL: &str = "SELECT id, note, day FROM work.numbers ORDER BY id";
 async fn rows_are_inserted_and_read_with_and_without_the_catalogue() {
     let sql = TestSql::new().await;
     assert_eq!(sql.run(NUMBERS).await.unwrap(), [2]);
-    assert_eq!(sql.rows("SELECT id, note, day FROM lake.work.numbers ORDER BY id").await, ["1,one,2026-01-01", "2,two,2026-02-01"]);
-    assert_eq!(sql.run("INSERT INTO lake.work.numbers (note, id) SELECT upper(note), id + 2 FROM work.numbers").await.unwrap(), [2]);
+    assert_eq!(
+        sql.rows("SELECT id, note, day FROM lake.work.numbers ORDER BY id").await,
+        ["1,one,2026-01-01", "2,two,2026-02-01"]
+    );
+    assert_eq!(
+        sql.run("INSERT INTO lake.work.numbers (note, id) SELECT upper(note), id + 2 FROM work.numbers").await.unwrap(),
+        [2]
+    );
     assert_eq!(sql.rows(ALL).await, ["1,one,2026-01-01", "2,two,2026-02-01", "3,ONE,", "4,TWO,"]);
     assert_eq!(sql.rows("SELECT count(*) FROM work.numbers WHERE day >= DATE '2026-02-01'").await, ["1"]);
 }
@@ -68,7 +74,10 @@ async fn two_source_rows_for_one_target_row_are_an_error() {
     let merge = "\n\nMERGE INTO work.numbers AS t USING (SELECT 1 AS id, 'a' AS note UNION ALL SELECT 1, 'b') AS s ON t.id = s.id
         WHEN MATCHED THEN UPDATE SET note = s.note";
     let message = sql.refusal(merge).await;
-    assert!(message.starts_with("line 3, column 1: one row of the target matched more than one row of the source"), "{message}");
+    assert!(
+        message.starts_with("line 3, column 1: one row of the target matched more than one row of the source"),
+        "{message}"
+    );
     assert_eq!(sql.snapshots("work.numbers").await, 1);
 }
 
@@ -81,7 +90,10 @@ async fn mistakes_are_told_with_their_place_and_what_would_be_right() {
         ("SELECT 1;\nSELECT id,\n  nota FROM work.numbers", "line 3, column 3: "),
         ("SELECT * FROM numbers", "line 1, column 15: numbers is no table of the lake; write schema.table"),
         ("SELECT * FROM '/etc/passwd'", "is no table of the lake"),
-        ("INSERT INTO work.numbers SELECT 'x', 'y', DATE '2026-01-01'", "column id is BIGINT, but its value is VARCHAR"),
+        (
+            "INSERT INTO work.numbers SELECT 'x', 'y', DATE '2026-01-01'",
+            "column id is BIGINT, but its value is VARCHAR",
+        ),
         ("INSERT INTO work.numbers SELECT 1, 'y'", "3 columns of work.numbers are to be filled, but the query has 2"),
         ("INSERT INTO work.numbers (id, nota) SELECT 1, 'y'", "line 1, column 31: work.numbers has no column nota"),
         ("INSERT INTO work.nothing SELECT 1", "there is no table work.nothing"),

@@ -1,0 +1,47 @@
+//! Benchmarks: figures beside a raw limit that is measured in the same run, as JSON lines.
+//!
+//! `windlass-bench scheduler` measures the leader with a worker that does nothing, beside raw commits of the same
+//! PostgreSQL. `windlass-bench stock [rows]` measures the main pipeline, from replay to gold.
+
+mod null_worker;
+mod scheduler;
+mod stock;
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let figures = match arguments.next().as_deref() {
+        Some("scheduler") => scheduler::run()?,
+        Some("stock") => stock::run(arguments.next().map_or(Ok(stock::ROWS), |rows| rows.parse())?)?,
+        _ => anyhow::bail!("usage: windlass-bench scheduler | stock [rows]"),
+    };
+    println!("{}", labelled(figures));
+    Ok(())
+}
+
+/// A result with what it was measured on.
+fn labelled(figures: Value) -> Value {
+    let said = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches([':', '\t', ' ']);
+    json!({
+        "at": chrono::Utc::now(),
+        "commit": said("git", &["rev-parse", "--short", "HEAD"]),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "cpu": model,
+        "figures": figures,
+    })
+}
+
+/// The middle of several measurements.
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
+}

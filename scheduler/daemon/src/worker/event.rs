@@ -1,0 +1,30 @@
+//! What reaches the worker's loop from inside the worker.
+
+use std::time::Instant;
+
+use link::{FetchItem, FetchKey, LogChunk, ServiceExit};
+use model::{AttemptEnd, AttemptId, operator::ServiceSpec};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// What attempts, services and the guard tell the loop.
+pub(super) enum Event {
+    /// An attempt outlived the time within which its start rides with its end.
+    AttemptStarted { attempt: AttemptId, at: Instant },
+    /// An attempt has ended.
+    AttemptEnded { attempt: AttemptId, end: AttemptEnd },
+    /// An attempt asks for something.
+    Fetch { attempt: AttemptId, key: FetchKey, answer: oneshot::Sender<FetchItem> },
+    /// An attempt declares services.
+    Declare { attempt: AttemptId, services: Vec<ServiceSpec>, hashes: Vec<String> },
+    /// A service's process has started.
+    ServiceStarted { instance: Uuid },
+    /// A service has reported.
+    ServiceLine { instance: Uuid, line: serde_json::Value },
+    /// A service has ended.
+    ServiceExited(ServiceExit),
+    /// A log was read.
+    LogRead { id: u64, chunk: LogChunk },
+    /// The guard is about to kill all attempts, because the leader is silent.
+    LeaderSilent,
+}
