@@ -1,8 +1,10 @@
 //! Starts Windlass as a user starts it, and looks at it from outside: commands, HTTP, files, processes.
 
+pub mod browser;
 pub mod processes;
 pub mod standalone;
 
+pub use browser::Browser;
 pub use standalone::{Standalone, StandaloneBuilder};
 
 use std::{

@@ -31,7 +31,8 @@ pub struct Standalone {
     child: Option<Child>,
 }
 
-fn free_port() -> u16 {
+/// A port of 127.0.0.1 that nobody has right now.
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound address").port()
 }

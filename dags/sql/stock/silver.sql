@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS lake.silver.stock_trades (
     kafka_offset BIGINT NOT NULL,
     ingested_at TIMESTAMP(6) WITH TIME ZONE,
     batch BIGINT NOT NULL
-) WITH (partitioning = ARRAY['month(ts)']);
+);
 
 CREATE TABLE IF NOT EXISTS lake.silver.stock_rejects (
     kafka_partition INTEGER NOT NULL,
@@ -49,10 +49,10 @@ USING (
         SELECT
             b.trade_id, b.symbol, b.ts, b.price, b.size, b.source, b.kafka_partition, b.kafka_offset, b.ingested_at,
             row_number() OVER (PARTITION BY b.trade_id ORDER BY b.kafka_partition, b.kafka_offset) AS place
-        -- The small side comes first: the embedded engine keeps it in memory and streams the other one past it.
+        -- The small side comes first, and the large one is streamed past it: so the embedded engine needs little memory.
         FROM due AS d
-        JOIN lake.bronze.stock_trades AS b ON b.kafka_partition = d.kafka_partition
-        WHERE b.kafka_offset > d.after_offset AND b.kafka_offset <= d.last_offset
+        RIGHT JOIN lake.bronze.stock_trades AS b ON b.kafka_partition = d.kafka_partition
+        WHERE b.kafka_offset > coalesce(d.after_offset, b.kafka_offset) AND b.kafka_offset <= coalesce(d.last_offset, -1)
             AND b.trade_id IS NOT NULL AND b.symbol IS NOT NULL AND b.ts IS NOT NULL
             -- The upper bound refuses infinity, and NaN, which the engines order differently.
             AND b.price > 0 AND b.price < 1E9
@@ -68,8 +68,8 @@ USING (
         SELECT coalesce(max(batch), 0) + 1 AS batch FROM lake.silver.stock_trades
     )
     SELECT g.trade_id, g.symbol, g.ts, g.price, g.size, g.source, g.kafka_partition, g.kafka_offset, g.ingested_at, n.batch
-    FROM good AS g
-    CROSS JOIN next AS n
+    FROM next AS n
+    CROSS JOIN good AS g
     WHERE g.place = 1
     UNION ALL
     SELECT
@@ -124,8 +124,8 @@ USING (
                 ELSE 'price is not a number above 0'
             END AS reason
         FROM arrived AS a
-        JOIN lake.bronze.stock_trades AS b ON b.kafka_partition = a.kafka_partition
-        WHERE b.kafka_offset <= a.last_offset
+        RIGHT JOIN lake.bronze.stock_trades AS b ON b.kafka_partition = a.kafka_partition
+        WHERE b.kafka_offset <= coalesce(a.last_offset, -1)
     ),
     counted AS (
         SELECT kafka_partition, reason, count(*) AS records FROM judged GROUP BY kafka_partition, reason

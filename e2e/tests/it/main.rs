@@ -3,6 +3,7 @@
 mod bad_input;
 mod chaos;
 mod layering;
+mod pages;
 mod readers;
 mod stock;
 mod trades;

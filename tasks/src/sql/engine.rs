@@ -32,7 +32,7 @@ use crate::lake::{Lake, LakeError};
 
 /// Memory for sorts, joins and aggregates together; what a statement needs beyond it is written to temporary files. The
 /// rest of a process's 512 MiB is for row groups that are being read and written, and for the program itself.
-const POOL_BYTES: usize = 160 << 20;
+const POOL_BYTES: usize = 256 << 20;
 
 /// How many of the largest users of memory a message names.
 const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
@@ -155,7 +155,10 @@ impl SqlEngine {
         let mut table = String::new();
         for _ in 1..=ATTEMPTS_MAX {
             let computed = match self.compute(change, Joins::Hashed, start).await {
-                Err(SqlError::Memory { .. }) => self.compute(change, Joins::Sorted, start).await?,
+                Err(SqlError::Memory { message, .. }) => {
+                    tracing::info!(reason = message, "starting the statement again with joins that can go to the disk");
+                    self.compute(change, Joins::Sorted, start).await?
+                }
                 other => other?,
             };
             let Some(change) = computed.change else { return Ok(0) };

@@ -32,8 +32,9 @@ pub(super) const ROW_COLUMN: &str = "_windlass_row";
 /// Parallel streams of a scan: the engine's own parallelism, two cores, and each costs a row group of memory.
 pub(super) const STREAMS: usize = 2;
 
-/// Rows of a batch: the engine's own size, so that nothing has to be cut or glued.
-const BATCH_ROWS: usize = 8_192;
+/// Rows of a batch, here and in the engine. Merging sorted runs holds two batches of each run in memory, so batches are
+/// smaller than the engine's default: with these, five million wide rows are sorted twice in one statement's memory.
+pub(super) const BATCH_ROWS: usize = 2_048;
 
 /// Whether rows say where they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

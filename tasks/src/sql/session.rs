@@ -18,8 +18,11 @@ use iceberg::table::Table;
 use super::error::{Position, SqlError};
 use super::names::{self, CATALOG};
 use super::pin;
-use super::scan::{PinnedTable, Rows, STREAMS, external};
+use super::scan::{BATCH_ROWS, PinnedTable, Rows, STREAMS, external};
 use crate::lake::Lake;
+
+/// What a sort keeps free for merging its runs: many sorts of one statement share the memory, and batches are small.
+const SORT_RESERVE_BYTES: usize = 2 << 20;
 
 /// A statement's tables, at one moment.
 pub(super) struct Session {
@@ -130,6 +133,8 @@ fn settings(joins: Joins) -> SessionConfig {
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(false);
     let options = config.options_mut();
+    options.execution.batch_size = BATCH_ROWS;
+    options.execution.sort_spill_reservation_bytes = SORT_RESERVE_BYTES;
     options.optimizer.prefer_hash_join = joins == Joins::Hashed;
     options.sql_parser.collect_spans = true;
     // The zone that the lake's own timestamps carry; TIMESTAMP WITH TIME ZONE in SQL means the same.

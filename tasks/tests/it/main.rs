@@ -1,5 +1,7 @@
 //! Integration tests of the workers: real PostgreSQL, real files, and a real Kafka where one is given.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod event_log;
 mod lake;
 mod producer;

@@ -8,7 +8,7 @@ mod process;
 mod registry;
 pub mod worker;
 
-use std::{net::SocketAddrV4, process::ExitCode, sync::Arc};
+use std::{convert::Infallible, net::SocketAddrV4, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use daemon::{
@@ -42,8 +42,8 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let home = Home::open(&settings.home)?;
     let lock = home.lock()?;
     let listener = listen(settings.address(), "WINDLASS_PORT", "the UI").await?;
-    let databases = Databases::start(settings, &home).await?;
-    let ended = serve(settings, &home, listener, &databases.urls).await;
+    let mut databases = Databases::start(settings, &home).await?;
+    let ended = serve(settings, &home, listener, &mut databases).await;
     databases.stop().await;
     drop::<HomeLock>(lock);
     ended.map(|()| ExitCode::SUCCESS)
@@ -64,6 +64,20 @@ impl Databases {
         Ok(Self { urls: postgres.urls().clone(), own: Some(postgres) })
     }
 
+    /// Starts the private server again whenever it ends, for ever.
+    async fn watch(&mut self) -> Infallible {
+        /// The leader tries to reach it at about the same pace.
+        const LOOK_EVERY: Duration = Duration::from_millis(500);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Some(postgres) = &mut self.own
+                && let Err(error) = postgres.revive().await
+            {
+                tracing::error!(%error, "the private PostgreSQL can not be started again yet");
+            }
+        }
+    }
+
     async fn stop(self) {
         if let Some(postgres) = self.own {
             postgres.stop().await;
@@ -71,7 +85,13 @@ impl Databases {
     }
 }
 
-async fn serve(settings: &Settings, home: &Home, listener: TcpListener, urls: &Urls) -> anyhow::Result<()> {
+async fn serve(
+    settings: &Settings,
+    home: &Home,
+    listener: TcpListener,
+    databases: &mut Databases,
+) -> anyhow::Result<()> {
+    let urls = &databases.urls.clone();
     let pool = store::open(&urls.state).await?;
     store::migrate(&pool).await?;
     store::users::create_default_user(&pool).await?;
@@ -86,7 +106,7 @@ async fn serve(settings: &Settings, home: &Home, listener: TcpListener, urls: &U
     let serving = tokio::spawn(webui::serve(app_settings(home)?, listener, pool.clone(), port, web_shutdown.clone()));
     tracing::info!("the UI is on http://{} (login {DEFAULT_LOGIN} / {DEFAULT_LOGIN})", settings.address());
 
-    let ended = first_end(leading, serving).await;
+    let ended = first_end(leading, serving, databases).await;
     tracing::info!("stopping");
     web_shutdown.cancel();
     // The worker goes before the leader, which still takes its last reports.
@@ -106,11 +126,10 @@ struct Ended {
 impl Ended {
     async fn leader_has_ended(&self) {
         /// A leader ends within a turn.
-        const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+        const WITHIN: Duration = Duration::from_secs(5);
         let ended = async {
             while self.leading.as_ref().is_some_and(|leading| !leading.is_finished()) {
-                tokio::task::yield_now().await;
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         if tokio::time::timeout(WITHIN, ended).await.is_err() {
@@ -122,6 +141,7 @@ impl Ended {
 async fn first_end(
     mut leading: JoinHandle<Result<(), leader::LeaderError>>,
     serving: JoinHandle<Result<(), webui::ServeError>>,
+    databases: &mut Databases,
 ) -> Ended {
     let signals = async {
         match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
@@ -132,6 +152,7 @@ async fn first_end(
         }
     };
     tokio::select! {
+        never = databases.watch() => match never {},
         () = signals => Ended { outcome: Ok(()), leading: Some(leading) },
         ended = &mut leading => {
             let outcome = ended.context("the leader has failed").and_then(|ended| Ok(ended?));

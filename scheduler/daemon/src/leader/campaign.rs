@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use link::transport::Acceptor;
 use store::{Candidate, Lease, Sight, StoreError, Writer};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Ear, LeaderSettings, News, lease,
@@ -30,10 +31,8 @@ pub enum LeaderError {
 /// # Errors
 /// [`LeaderError`] when it can never lead here.
 pub async fn run(settings: LeaderSettings, acceptor: Box<dyn Acceptor>, mut ear: Ear) -> Result<(), LeaderError> {
-    let accepting = tokio::spawn(accept(acceptor, ear.sender.clone()));
-    let ended = campaign(&settings, &mut ear).await;
-    accepting.abort();
-    ended
+    let _accepting = AbortOnDropHandle::new(tokio::spawn(accept(acceptor, ear.sender.clone())));
+    campaign(&settings, &mut ear).await
 }
 
 async fn campaign(settings: &LeaderSettings, ear: &mut Ear) -> Result<(), LeaderError> {
@@ -69,11 +68,9 @@ async fn one_reign(settings: &LeaderSettings, ear: &mut Ear) -> Result<ReignEnd,
     let candidate = Candidate { holder: settings.name.clone(), endpoint: settings.endpoint.clone() };
     let leadership = store::lead(&mut writer, &candidate).await?;
     tracing::info!(epoch = leadership.epoch.get(), leader = %settings.name, "this process leads");
-    let keeper = lease::keep(lease, leadership.epoch, ear.sender.clone());
+    let _keeper = lease::keep(lease, leadership.epoch, ear.sender.clone());
     let reign = Reign::begin(settings, writer, leadership, ear.sender.clone()).await?;
-    let end = reign.run(ear).await;
-    keeper.stop();
-    end
+    reign.run(ear).await
 }
 
 /// Waits, and lets news of the folder and of workers wait with it: they are read by the next reign.

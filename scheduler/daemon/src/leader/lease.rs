@@ -12,15 +12,14 @@ use super::News;
 /// How often the lease is raised.
 const BUMP_EVERY: Duration = Duration::from_secs(1);
 
-/// Keeps the lease until it is stopped.
+/// Keeps the lease until it is dropped, however its reign ends.
 #[derive(Debug)]
 pub struct Keeper {
     stop: CancellationToken,
 }
 
-impl Keeper {
-    /// Lets go of the lease.
-    pub fn stop(self) {
+impl Drop for Keeper {
+    fn drop(&mut self) {
         self.stop.cancel();
     }
 }

@@ -14,7 +14,7 @@ mod server;
 
 use std::{
     fs::{File, TryLockError},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use self::{binaries::Binaries, layout::Layout, owner::Owner, server::Server};
@@ -24,6 +24,7 @@ pub use self::{databases::Urls, error::PostgresError};
 /// A running private PostgreSQL. Dropped without [`EmbeddedPostgres::stop`] it runs on, for the next start to adopt.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
+    home: PathBuf,
     server: Server,
     urls: Urls,
     _claim: File,
@@ -45,7 +46,7 @@ impl EmbeddedPostgres {
         server.wait_until_ready(&urls, &layout).await?;
         databases::prepare(&urls, &passwords).await?;
         server.write_run_file(&layout)?;
-        Ok(Self { server, urls, _claim: claim })
+        Ok(Self { home: home.to_owned(), server, urls, _claim: claim })
     }
 
     /// The databases of a home whose server runs already, for a command beside a standalone.
@@ -76,6 +77,23 @@ impl EmbeddedPostgres {
     #[must_use]
     pub fn lake_url(&self) -> &str {
         &self.urls.lake
+    }
+
+    /// Starts the server again when it has ended, on its port, so that everybody who knew it finds it there.
+    ///
+    /// # Errors
+    /// As [`EmbeddedPostgres::start`]; trying again later may help.
+    pub async fn revive(&mut self) -> Result<(), PostgresError> {
+        if self.server.is_alive() {
+            return Ok(());
+        }
+        tracing::error!("the private PostgreSQL has ended; starting it again");
+        let owner = Owner::find()?;
+        let layout = Layout::prepare(&self.home, &owner)?;
+        let binaries = Binaries::find(&layout)?;
+        self.server = Server::start(&layout, &binaries, &owner).await?;
+        self.server.wait_until_ready(&self.urls, &layout).await?;
+        self.server.write_run_file(&layout)
     }
 
     /// Stops the server in order: connections are ended, everything is written.

@@ -89,7 +89,7 @@ impl Server {
             tracing::info!(pid = found.pid.as_raw(), port = found.port, "the private PostgreSQL still runs: adopted");
             return Ok(Self { pid: found.pid, started_at: found.started_at, port: found.port, child: None });
         }
-        remove_stale_pid_file(layout)?;
+        remove_stale_files(layout)?;
         let mut last = String::new();
         for _ in 0..START_TRIES_MAX {
             let port = free_port(layout)?;
@@ -108,6 +108,13 @@ impl Server {
     #[cfg(test)]
     pub(super) const fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Whether its process is there.
+    pub(super) fn is_alive(&mut self) -> bool {
+        // A child that has ended stays a zombie until it is waited for.
+        let ended = self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)));
+        !ended && is_alive(self.pid)
     }
 
     pub(super) const fn port(&self) -> u16 {
@@ -252,11 +259,18 @@ fn parse_pid_file(text: &str) -> Option<Postmaster> {
     })
 }
 
-/// PostgreSQL itself would believe a number that a process of another kind has got since.
-fn remove_stale_pid_file(layout: &Layout) -> Result<(), PostgresError> {
-    let path = layout.data.join("postmaster.pid");
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&path)(error)),
+/// PostgreSQL itself would believe a number that a process of another kind has got since, or that of a zombie. The
+/// folder of the sockets is the cluster's own, so whatever a dead server left there belongs to nobody.
+fn remove_stale_files(layout: &Layout) -> Result<(), PostgresError> {
+    remove(&layout.data.join("postmaster.pid"))?;
+    let left = fs::read_dir(&layout.sockets).map_err(at(&layout.sockets))?;
+    let of_a_socket = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".s.PGSQL.");
+    left.flatten().filter(of_a_socket).try_for_each(|entry| remove(&entry.path()))
+}
+
+fn remove(path: &Path) -> Result<(), PostgresError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
         Ok(()) | Err(_) => Ok(()),
     }
 }

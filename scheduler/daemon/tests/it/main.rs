@@ -2,4 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+extern crate windlass_daemon as daemon;
+
+mod leader;
 mod worker;

@@ -19,19 +19,16 @@ pub(super) fn next(
     last_interval: Option<(Timestamp, Timestamp)>,
     now: Timestamp,
 ) -> Option<DueRun> {
-    let earliest = restriction.earliest.map(|earliest| clock.align_next(earliest));
-    // At first sight the start is Airflow's, which can leave out an interval behind a gap; afterwards none is lost.
-    let newest = match last_interval {
-        None => newest_complete(clock, now, |at| clock.prev_on_wall(at)),
-        Some(_) => newest_complete(clock, now, |at| clock.prev(at)),
+    let earliest = match restriction.earliest {
+        Some(earliest) => Some(clock.align_next(earliest)?),
+        None => None,
     };
-    let bound = match restriction.catchup {
-        Catchup::All => earliest.flatten(),
-        Catchup::Latest => newest.max(earliest.flatten()),
+    let bound = match (restriction.catchup, last_interval) {
+        (Catchup::All, _) => earliest,
+        // At first sight the start is Airflow's, which can leave out an interval behind a gap; afterwards none is lost.
+        (Catchup::Latest, None) => newest_complete(clock, now, |at| clock.prev_on_wall(at)).max(earliest),
+        (Catchup::Latest, Some(_)) => newest_complete(clock, now, |at| clock.prev(at)).max(earliest),
     };
-    if earliest == Some(None) {
-        return None;
-    }
     let start = match last_interval {
         None => bound?,
         Some(last) => {

@@ -145,10 +145,10 @@ fn stored(case: &Case) -> Mirror {
     mirror
 }
 
-/// An instance in no state waits for one that is deferred; one that is scheduled waits for nothing any more.
+/// What is scheduled waits for nothing any more; everything else, for one that is deferred, so that it stays as it is.
 fn store_instance(mirror: &mut Mirror, dag: &DagCase, state: Option<TaskState>, run: RunKey, index: usize) {
     let waits_for = TiKey::unmapped(run, TaskIdx(i32::try_from(index).unwrap()));
-    let before = if state.is_none() { TaskState::Deferred } else { TaskState::Success };
+    let before = if state == Some(TaskState::Scheduled) { TaskState::Success } else { TaskState::Deferred };
     mirror.instances.insert(waits_for, rows::instance(waits_for, before));
     if let Some(state) = state.filter(|state| *state != TaskState::Scheduled) {
         let key = TiKey::unmapped(run, number(dag, index));

@@ -193,7 +193,7 @@ fn zone_of(name: &str) -> Tz {
 fn run_immediately(value: &Value) -> RunImmediately {
     match value {
         Value::Bool(true) => RunImmediately::Always,
-        Value::Number(seconds) => RunImmediately::Within(TimeDelta::seconds(seconds.as_i64().unwrap())),
+        Value::Number(_) => RunImmediately::Within(TimeDelta::seconds(read::<f64>(value).round() as i64)),
         Value::Object(fields) if fields.contains_key("seconds") || fields.contains_key("minutes") => {
             RunImmediately::Within(read::<Delta>(value).fixed())
         }

@@ -1,0 +1,158 @@
+//! Two leaders on one database: one leads, the other stands by and takes over when the first is gone.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use daemon::leader::{self, Ear, LeaderError, LeaderSettings};
+use link::{
+    FromWorker, Hello, ToWorker,
+    transport::{ChannelConnector, Connector, in_process},
+};
+use model::{
+    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, RunId, RunType, TriggeredBy,
+    command::{Paused, TriggerDagRun},
+};
+use sqlx::{ConnectOptions, Executor, PgPool, postgres::PgConnectOptions};
+use store::{Hints, SecretKey, inbox, read};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// A database of its own on the test server.
+async fn database() -> String {
+    let server = std::env::var("WINDLASS_TEST_DATABASE_URL").expect("test.sh sets WINDLASS_TEST_DATABASE_URL");
+    let options: PgConnectOptions = server.parse().unwrap();
+    let name = format!("leader_{}", Uuid::new_v4().simple());
+    let mut connection = options.connect().await.unwrap();
+    connection.execute(format!("CREATE DATABASE {name}").as_str()).await.unwrap();
+    let (address, _) = server.rsplit_once('/').unwrap();
+    format!("{address}/{name}")
+}
+
+struct Running {
+    task: JoinHandle<Result<(), LeaderError>>,
+    connector: ChannelConnector,
+}
+
+fn lead(url: &str, name: &str, folder: &Path) -> Running {
+    let (connector, acceptor) = in_process();
+    let settings = LeaderSettings {
+        database_url: url.to_owned(),
+        name: name.to_owned(),
+        endpoint: name.to_owned(),
+        dags_folder: folder.to_owned(),
+        secret_key: SecretKey::from_file_or_create(&folder.join(".key")).unwrap(),
+    };
+    let ear = Ear::new(leader::news_channel(), CancellationToken::new());
+    Running { task: tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), connector }
+}
+
+fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {
+    FromWorker::Hello(Hello {
+        protocol: link::PROTOCOL_VERSION,
+        worker: identity,
+        incarnation: Uuid::from_u128(1),
+        name: "hand".to_owned(),
+        slots: 4,
+        queues: BTreeSet::from(["default".to_owned()]),
+        capabilities: BTreeSet::from([Capability::Light, Capability::Process]),
+        attempts,
+        services: BTreeSet::new(),
+    })
+}
+
+async fn done(pool: &PgPool, hints: &Hints, command: Command) -> serde_json::Value {
+    let id = inbox::submit(pool, &command, "test").await.unwrap();
+    inbox::await_answer(pool, hints, id, WITHIN).await.unwrap().expect("a leader answers").body
+}
+
+async fn run_state(pool: &PgPool, dag: &DagId, run: &RunId) -> DagRunState {
+    read::run(pool, dag, run).await.unwrap().unwrap().state
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = "dag_id: two\nschedule: null\ntasks:\n  - {task_id: a, operator: bash, bash_command: 'true'}\n  \
+                - {task_id: b, operator: bash, bash_command: 'true', dependencies: [a]}\n";
+    std::fs::write(folder.path().join("two.yaml"), yaml).unwrap();
+    let url = database().await;
+    let pool = store::open(&url).await.unwrap();
+    store::migrate(&pool).await.unwrap();
+    let hints = Hints::listen(&pool).await.unwrap();
+
+    let first = lead(&url, "first", folder.path());
+    let identity = Uuid::new_v4();
+    let mut worker = first.connector.connect().await.unwrap();
+    worker.send(hello(identity, BTreeSet::new())).await.unwrap();
+    let dag = DagId::new("two").unwrap();
+    tokio::time::timeout(WITHIN, async {
+        while read::dag(&pool, &dag).await.unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let second = lead(&url, "second", folder.path());
+
+    done(&pool, &hints, Command::PauseDag { dag_id: dag.clone(), to: Paused::Active }).await;
+    let answer = done(&pool, &hints, Command::TriggerDagRun(trigger(&dag))).await;
+    let run = RunId::new(answer["run_id"].as_str().unwrap()).unwrap();
+    let attempt = next_assignment(&mut worker).await;
+
+    // The first leader vanishes while the attempt runs. Its connections are ended by the one that takes over.
+    first.task.abort();
+    drop(worker);
+    let mut worker = second.connector.connect().await.unwrap();
+    worker.send(hello(identity, BTreeSet::from([attempt]))).await.unwrap();
+    loop {
+        if let ToWorker::Welcome { live, .. } = receive(&mut worker).await {
+            assert_eq!(live, BTreeSet::from([attempt]), "the attempt goes on under the new leader");
+            break;
+        }
+    }
+    end(&worker, 1, attempt).await;
+    let next = next_assignment(&mut worker).await;
+    end(&worker, 2, next).await;
+    tokio::time::timeout(WITHIN, async {
+        while run_state(&pool, &dag, &run).await != DagRunState::Success {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    second.task.abort();
+}
+
+fn trigger(dag: &DagId) -> TriggerDagRun {
+    TriggerDagRun {
+        dag_id: dag.clone(),
+        run_id: None,
+        logical_date: None,
+        data_interval: None,
+        run_after: None,
+        conf: serde_json::Map::new(),
+        note: None,
+        run_type: RunType::Manual,
+        triggered_by: TriggeredBy::Test,
+    }
+}
+
+async fn receive(worker: &mut link::transport::WorkerLink) -> ToWorker {
+    let message = tokio::time::timeout(WITHIN, worker.recv()).await.expect("the leader says something");
+    message.unwrap().expect("the connection is open")
+}
+
+async fn next_assignment(worker: &mut link::transport::WorkerLink) -> AttemptId {
+    loop {
+        if let ToWorker::Assign(assignment) = receive(worker).await {
+            return assignment.attempt;
+        }
+    }
+}
+
+async fn end(worker: &link::transport::WorkerLink, seq: u64, attempt: AttemptId) {
+    let end = Box::new(AttemptEnd::new(EndKind::Success, ""));
+    worker.send(FromWorker::Ended { seq, attempt, end }).await.unwrap();
+}
