@@ -28,14 +28,21 @@ impl Reign {
         if !batch.is_empty() || timers_due {
             let events = std::mem::take(&mut batch.events);
             let answers = std::mem::take(&mut batch.answers);
-            let plan = self.decide(now, events).await?;
+            let mut plan = self.decide(now, events).await?;
+            plan.answers.extend(answers);
+            self.commit(now, &plan).await?;
+            self.announce(&plan);
+            // A worker is welcomed before it is given anything.
+            self.welcome_all(&batch);
+            self.act_on(plan.effects);
             let mut rest = plan.rest;
-            self.store(now, Plan { answers: plan.answers.iter().cloned().chain(answers).collect(), ..plan }).await?;
             while rest == Rest::Continue {
                 let now = self.clock.now();
                 let plan = self.decide(now, vec![Event::Continue]).await?;
+                self.commit(now, &plan).await?;
+                self.announce(&plan);
+                self.act_on(plan.effects);
                 rest = plan.rest;
-                self.store(now, plan).await?;
             }
         }
         self.store_services().await?;
@@ -70,15 +77,6 @@ impl Reign {
             }
         }
         Err(StoreError::Corrupt { what: "the engine keeps asking for facts".to_owned() })
-    }
-
-    async fn store(&mut self, now: Timestamp, plan: Plan) -> Result<(), StoreError> {
-        self.commit(now, &plan).await?;
-        self.announce(&plan);
-        for effect in plan.effects {
-            self.act(effect);
-        }
-        Ok(())
     }
 
     /// The announcer lives as long as the reign; a hint that is lost costs a page a second.
@@ -123,10 +121,12 @@ impl Reign {
         Err(StoreError::Unknown { reason })
     }
 
-    fn act(&mut self, effect: Effect) {
-        match effect {
-            Effect::Assign { worker, key, attempt } => self.hand_over(worker, key, attempt),
-            Effect::Kill { worker, attempt, reason } => self.peers.send(worker, ToWorker::Kill { attempt, reason }),
+    fn act_on(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Assign { worker, key, attempt } => self.hand_over(worker, key, attempt),
+                Effect::Kill { worker, attempt, reason } => self.peers.send(worker, ToWorker::Kill { attempt, reason }),
+            }
         }
     }
 
@@ -154,11 +154,8 @@ impl Reign {
         Ok(())
     }
 
-    /// Everything of the batch is stored: workers may forget it.
-    fn acknowledge(&mut self, batch: &Batch) {
-        for (worker, attempt) in &batch.ended {
-            self.peers.forget(*worker, *attempt);
-        }
+    /// Tells workers that have joined what is theirs, and hands over what never reached them.
+    fn welcome_all(&mut self, batch: &Batch) {
         for (worker, unsent) in &batch.welcomes {
             let live = self.engine.attempts_on(*worker);
             let services = self.supervisor.instances_on(*worker);
@@ -169,6 +166,13 @@ impl Reign {
                     self.hand_over(*worker, key, attempt);
                 }
             }
+        }
+    }
+
+    /// Everything of the batch is stored: workers may forget it.
+    fn acknowledge(&mut self, batch: &Batch) {
+        for (worker, attempt) in &batch.ended {
+            self.peers.forget(*worker, *attempt);
         }
         for (worker, seq) in &batch.reports {
             self.peers.stored(*worker, *seq);
