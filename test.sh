@@ -26,14 +26,14 @@ require_rust
 step "formatting"
 cargo fmt --all --check
 step "building the programs and the tests, release profile (the long part of a cold start)"
-cargo test --workspace --release --locked --no-run
+cargo test --workspace --all-targets --release --locked --no-run
 step "lints"
 cargo clippy --workspace --all-targets --release --locked --quiet -- --deny warnings
 
 start_test_postgres
 trap stop_test_postgres EXIT
 step "tests"
-cargo test --workspace --release --locked --no-fail-fast
+cargo test --workspace --all-targets --release --locked --no-fail-fast
 
 # Filters choose the tests; the packages stay the same, so that nothing is built anew.
 full_tests() {

@@ -78,8 +78,15 @@ impl Browser {
     /// # Errors
     /// When there is none.
     pub async fn click(&self, css: &str) -> anyhow::Result<()> {
-        let element = self.element(css).await?;
-        self.post(&format!("element/{element}/click"), json!({})).await.map(drop)
+        let start = Instant::now();
+        loop {
+            let element = self.element(css).await?;
+            match self.post(&format!("element/{element}/click"), json!({})).await {
+                // The page is live: what was found may have been replaced by its newer self.
+                Err(error) if error.to_string().contains("stale element") && start.elapsed() < WAIT => {}
+                clicked => return clicked.map(drop),
+            }
+        }
     }
 
     /// Types into the element of a CSS selector.
