@@ -3,6 +3,8 @@
 //! `windlass-bench scheduler` measures the leader with a worker that does nothing, beside raw commits of the same
 //! PostgreSQL. `windlass-bench stock [rows]` measures the main pipeline, from replay to gold.
 
+#![allow(clippy::print_stdout, reason = "the figures go to standard output")]
+
 mod null_worker;
 mod scheduler;
 mod stock;

@@ -9,8 +9,8 @@ use link::{
 use model::{AttemptEnd, Capability, EndKind};
 use uuid::Uuid;
 
-/// Enough that slots never limit the benchmark.
-const SLOTS: u32 = 100_000;
+/// Fewer than the messages that may wait for a worker, and more than a turn hands out.
+const SLOTS: u32 = 2_000;
 
 /// Serves until the leader closes the connection.
 pub async fn serve(connector: ChannelConnector) -> anyhow::Result<()> {

@@ -1,5 +1,7 @@
 //! The project as a whole: its layers, and the product started as a user starts it.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and prints its seed")]
+
 mod bad_input;
 mod chaos;
 mod layering;

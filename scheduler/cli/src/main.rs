@@ -1,5 +1,7 @@
 //! The command `windlass`: everything that a user or a machine starts.
 
+#![allow(clippy::print_stdout, reason = "a command's result goes to standard output")]
+
 mod access;
 mod commands;
 mod settings;

@@ -22,7 +22,7 @@ pub struct Assignment {
     /// Which of its tasks.
     pub task: TaskPos,
     /// The numbers of the DAG's tasks.
-    pub task_numbers: BTreeMap<TaskId, TaskIdx>,
+    pub task_numbers: Arc<BTreeMap<TaskId, TaskIdx>>,
     /// The run.
     pub run: RunRow,
     /// Which try.
@@ -57,7 +57,7 @@ impl Engine {
             key,
             dag: Arc::clone(&run.def.dag),
             task,
-            task_numbers: run.def.task_numbers(),
+            task_numbers: Arc::clone(&run.def.task_numbers),
             run: run.row.clone(),
             try_number: core.try_number,
             max_tries: run.max_tries(task),

@@ -1,6 +1,9 @@
 //! The messages between a leader and a worker.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use model::{
     AttemptEnd, AttemptId, Capability, DagId, Epoch, MapIndex, Operator, RunId, RunKey, RunType, ServiceKey,
@@ -197,7 +200,7 @@ pub struct TaskContext {
     /// The task.
     pub task_id: TaskId,
     /// Task ids of the DAG and their numbers, for `xcom_pull(task_ids=…)`.
-    pub task_numbers: BTreeMap<TaskId, TaskIdx>,
+    pub task_numbers: Arc<BTreeMap<TaskId, TaskIdx>>,
     /// Which instance of an expanded task.
     pub map_index: MapIndex,
     /// Which try.

@@ -88,7 +88,7 @@ async fn with_store(access: &Access, command: Dags) -> anyhow::Result<ExitCode> 
             let run_id = trigger(access, &dag_id, conf.as_deref(), run_id).await?;
             println!("{dag_id}: run {run_id} is queued");
             if wait {
-                let state = Watch::new(access.pool().await?, &dag_id, &run_id).to_the_end().await?;
+                let state = Watch::new(access.pool().await?, &dag_id, &run_id).follow().await?;
                 return Ok(if state == DagRunState::Success { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
         }

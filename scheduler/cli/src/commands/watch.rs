@@ -38,7 +38,7 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// When PostgreSQL does not answer, or the run is gone.
-    pub async fn to_the_end(mut self) -> anyhow::Result<DagRunState> {
+    pub async fn follow(mut self) -> anyhow::Result<DagRunState> {
         let hints = Hints::listen(self.pool).await?;
         let mut changes = hints.subscribe();
         loop {

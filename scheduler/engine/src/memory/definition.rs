@@ -19,6 +19,8 @@ pub(crate) struct Definition {
     numbers: Arc<[TaskIdx]>,
     positions: BTreeMap<TaskIdx, TaskPos>,
     names: BTreeMap<TaskId, TaskPos>,
+    /// The number of each task by its name, shared by all assignments.
+    pub task_numbers: Arc<BTreeMap<TaskId, TaskIdx>>,
     classes: Vec<ClassId>,
     /// Whether a task of it asks for its previous run.
     pub asks_past: bool,
@@ -33,6 +35,9 @@ impl Definition {
             id: version.id,
             positions: numbers.iter().enumerate().map(|(pos, number)| (*number, TaskPos(pos))).collect(),
             names: dag.positions().map(|pos| (dag.task(pos).task_id.clone(), pos)).collect(),
+            task_numbers: Arc::new(
+                dag.positions().map(|pos| (dag.task(pos).task_id.clone(), numbers[pos.0])).collect(),
+            ),
             classes: dag.tasks.iter().map(|task| ready.class_of(task)).collect(),
             asks_past: dag.tasks.iter().any(asks_past),
             numbers,
@@ -58,11 +63,6 @@ impl Definition {
 
     pub fn class(&self, pos: TaskPos) -> ClassId {
         self.classes[pos.0]
-    }
-
-    /// The number of each task by its name.
-    pub fn task_numbers(&self) -> BTreeMap<TaskId, TaskIdx> {
-        self.names.iter().map(|(name, pos)| (name.clone(), self.number(*pos))).collect()
     }
 
     /// Everything that is reached from these tasks in one direction, they themselves not included unless reached.

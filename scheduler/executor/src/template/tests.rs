@@ -60,11 +60,11 @@ fn context(logical_date: Option<&str>) -> TaskContext {
         run_key: RunKey(7),
         run_type: RunType::Manual,
         task_id: TaskId::new("own").unwrap(),
-        task_numbers: BTreeMap::from([
+        task_numbers: std::sync::Arc::new(BTreeMap::from([
             (TaskId::new("own").unwrap(), TaskIdx(0)),
             (TaskId::new("list").unwrap(), TaskIdx(1)),
             (TaskId::new("mapped").unwrap(), TaskIdx(2)),
-        ]),
+        ])),
         map_index: MapIndex::UNMAPPED,
         try_number: TryNumber(2),
         max_tries: 3,

@@ -172,10 +172,10 @@ impl Rig {
                 run_key: RunKey(7),
                 run_type: RunType::Manual,
                 task_id: TaskId::new("own").unwrap(),
-                task_numbers: BTreeMap::from([
+                task_numbers: std::sync::Arc::new(BTreeMap::from([
                     (TaskId::new("before").unwrap(), TaskIdx(0)),
                     (TaskId::new("own").unwrap(), TaskIdx(1)),
-                ]),
+                ])),
                 map_index: MapIndex::UNMAPPED,
                 try_number: TryNumber::FIRST,
                 max_tries: 0,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::{DagChange, DueRun, Fact, FailureRow, Need, Plan, PreviousCounts, RunChange, TiExtra, TryRow};
+use engine::{DagChange, DueRun, Fact, FailureRow, Need, Plan, PreviousCounts, RunChange, TiExtra, TiRow, TryRow};
 use model::{
     AnswerStatus, Command, DagRunState, Pool, RunKey, TaskIdx, TaskState, TryNumber, XComValue, command::Paused,
 };
@@ -37,6 +37,10 @@ async fn a_diverged_turn_leaves_nothing_and_the_next_one_goes_on() {
     assert!(matches!(again, StoreError::Database { .. } | StoreError::Diverged { .. }), "{again:?}");
     assert_eq!(database.count("task_instance").await, 2);
     assert_eq!(leader.apply(&ending(&rows[1..])).await.unwrap().turn.get(), 3);
+}
+
+fn failure_of(instance: &TiRow) -> FailureRow {
+    FailureRow { key: instance.key, try_number: TryNumber::FIRST, failed_at: noon(), reason: "it broke".to_owned() }
 }
 
 #[tokio::test]
@@ -75,12 +79,7 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
             exit_code: Some(1),
         }],
         xcoms: vec![(first.key, XComValue { key: "return_value".to_owned(), value: json!({"b": null, "a": "\0"}) })],
-        failures: vec![FailureRow {
-            key: first.key,
-            try_number: TryNumber::FIRST,
-            failed_at: noon(),
-            reason: "it broke".to_owned(),
-        }],
+        failures: vec![failure_of(&first)],
         dags: vec![DagChange {
             dag_id: dag_id("etl"),
             is_paused: false,

@@ -224,7 +224,7 @@ pub fn bash(command: &str) -> Assignment {
             run_key: RunKey(7),
             run_type: RunType::Manual,
             task_id: TaskId::new("t").unwrap(),
-            task_numbers: BTreeMap::new(),
+            task_numbers: std::sync::Arc::default(),
             map_index: MapIndex::UNMAPPED,
             try_number: TryNumber::FIRST,
             max_tries: 0,
