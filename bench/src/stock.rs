@@ -35,19 +35,23 @@ pub fn run(rows: usize) -> anyhow::Result<Value> {
     let mut bench = Bench { home, source, server: None, peaks: BTreeMap::new() };
     bench.server = Some(bench.windlass(&["standalone"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
     bench.until("the server is up", |bench| Ok(bench.windlass(&["health", "--quiet"]).status()?.success()))?;
-    bench.ask(&["dags", "unpause", "stock_data_pipeline"])?;
+    // The schedule has a run due, which starts the stream as soon as it may.
     let start = Instant::now();
+    bench.ask(&["dags", "unpause", "stock_data_pipeline"])?;
+    bench.until("both bronze tables have every row", |bench| {
+        bench.note_memory();
+        let services = bench.ask(&["services", "list"])?;
+        Ok(services.lines().any(|line| line.contains("bronze-sink") && line.contains(" ready ")))
+    })?;
+    let bronze = start.elapsed().as_secs_f64();
     let mut run =
-        bench.windlass(&["dags", "trigger", "stock_data_pipeline", "--wait"]).stdout(Stdio::piped()).spawn()?;
-    bench.until("the run ends", |bench| {
+        bench.windlass(&["dags", "trigger", "stock_data_pipeline", "--wait"]).stdout(Stdio::null()).spawn()?;
+    bench.until("the runs end", |bench| {
         bench.note_memory();
         Ok(run.try_wait()?.is_some())
     })?;
     let to_gold = start.elapsed().as_secs_f64();
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut run.stdout.take().context("no output")?, &mut said)?;
-    ensure!(run.wait()?.success(), "the run has failed:\n{said}");
-    let bronze = seconds_of(&said, "submit_stream_job").context("submit_stream_job has no duration")?;
+    ensure!(run.wait()?.success(), "the run has failed");
     let counted = bench.ask(&["lake", "query", "SELECT count(*) FROM bronze.stock_trades", "--format", "csv"])?;
     ensure!(counted.lines().nth(1) == Some(rows.to_string().as_str()), "bronze has {counted} rows of {rows}");
     Ok(json!({
@@ -55,7 +59,7 @@ pub fn run(rows: usize) -> anyhow::Result<Value> {
         "rows": rows,
         "bronze_s": bronze,
         "bronze_rows_per_s": rows as f64 / bronze,
-        "trigger_to_gold_s": to_gold,
+        "gold_of_two_runs_s": to_gold,
         "peak_mib": bench.peaks.iter().map(|(name, bytes)| (name.clone(), *bytes as f64 / MIB)).collect::<BTreeMap<_, _>>(),
     }))
 }
@@ -116,17 +120,6 @@ impl Drop for Bench {
             let _gone_already = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
             let _reaped = server.wait();
         }
-    }
-}
-
-/// The duration that the progress line of a task's success ends with, in seconds.
-fn seconds_of(said: &str, task: &str) -> Option<f64> {
-    let line = said.lines().find(|line| line.contains(task) && line.contains("success"))?;
-    let words: Vec<&str> = line.split("success").nth(1)?.split_whitespace().collect();
-    match words.as_slice() {
-        [seconds, "s"] => seconds.parse().ok(),
-        [minutes, "min", seconds, "s"] => Some(minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?),
-        _ => None,
     }
 }
 
