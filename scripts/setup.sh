@@ -16,6 +16,7 @@ missing_packages() {
         command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
     done
     has_postgres || echo postgresql
+    pkg-config --exists openssl 2>/dev/null || echo libssl-dev
 }
 
 install_packages() {
@@ -43,4 +44,4 @@ require_rust() {
     }
 }
 
-BUILD_PACKAGES=(cc:gcc c++:g++ make:make cmake:cmake perl:perl python3:python3)
+BUILD_PACKAGES=(cc:gcc c++:g++ make:make cmake:cmake perl:perl python3:python3 pkg-config:pkg-config)

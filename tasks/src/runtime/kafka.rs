@@ -23,7 +23,7 @@ use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -33,6 +33,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long to wait for room in the client's queue before trying again.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
+/// How long to wait before asking again for a topic that was just created.
+const TOPIC_PAUSE: Duration = Duration::from_millis(20);
 /// What the client reads ahead of us, in KiB: bounded memory, yet enough to keep a sink busy.
 const READ_AHEAD_KIB: &str = "32768";
 
@@ -146,11 +148,14 @@ impl EventLog for KafkaLog {
             NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(-1)).set("retention.ms", &retention);
         let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT)).request_timeout(Some(ANSWER_TIMEOUT));
         let results = self.admin.create_topics([&topic], &options).await.map_err(kafka("creating a topic"))?;
-        match results.into_iter().next() {
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Creation::Existed),
-            Some(Err((_, code))) => Err(kafka("creating a topic")(KafkaError::AdminOp(code))),
-            Some(Ok(_)) | None => Ok(Creation::Created),
-        }
+        let creation = match results.into_iter().next() {
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Creation::Existed,
+            Some(Err((_, code))) => return Err(kafka("creating a topic")(KafkaError::AdminOp(code))),
+            Some(Ok(_)) | None => Creation::Created,
+        };
+        let name = spec.name.clone();
+        self.ask(move |consumer| await_topic(consumer, &name)).await?;
+        Ok(creation)
     }
 
     async fn topics(&self) -> Result<Vec<String>, LogError> {
@@ -212,6 +217,22 @@ impl EventLog for KafkaLog {
         let producer = self.producer.clone();
         let flushed = tokio::task::spawn_blocking(move || producer.flush(ANSWER_TIMEOUT)).await;
         flushed.expect("flushing does not panic, and nobody cancels it").map_err(kafka("flushing the producer"))
+    }
+}
+
+/// Waits until the brokers show a topic: its creation is answered by the controller, and they learn of it a moment later.
+fn await_topic(consumer: &StreamConsumer, name: &str) -> Result<(), LogError> {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    loop {
+        let metadata = consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(kafka("waiting for a new topic"))?;
+        let led = |topic: &MetadataTopic| topic.partitions().iter().all(|partition| partition.leader() >= 0);
+        if metadata.topics().iter().any(|topic| topic.name() == name && led(topic)) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(LogError::UnknownTopic(name.to_owned()));
+        }
+        std::thread::sleep(TOPIC_PAUSE);
     }
 }
 
