@@ -39,9 +39,9 @@ cargo test --workspace --all-targets --release --locked --no-fail-fast
 full_tests() {
     local deadline=$((SECONDS + $1))
     step "the full set: the event log on a real Kafka, then kills again and again"
-    e2e/stack/kafka.sh start || return
-    trap 'e2e/stack/kafka.sh stop; stop_test_postgres' EXIT
-    export KAFKA_BOOTSTRAP_SERVERS_TEST=127.0.0.1:${KAFKA_PORT:-19092}
+    e2e/stack up kafka || return
+    trap 'e2e/stack down --volumes kafka; stop_test_postgres' EXIT
+    export KAFKA_BOOTSTRAP_SERVERS_TEST=127.0.0.1:${STACK_KAFKA_PORT:-19092}
     timeout $((deadline - SECONDS)) cargo test --workspace --release --locked --test it -- event_log || return
     timeout $((deadline - SECONDS)) cargo test --workspace --release --locked --test it -- --ignored again_and_again
 }
