@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod chaos;
+mod first_day;
 mod layering;
 mod pages;
 mod readers;

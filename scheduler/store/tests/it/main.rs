@@ -12,4 +12,5 @@ mod schema;
 mod secrets;
 mod support;
 mod turns;
+mod upgrade;
 mod versions;
