@@ -5,6 +5,9 @@ STACK_DIR=${STACK_DIR:-$PWD/.stack}
 mkdir -p "$STACK_DIR"
 STACK_DIR=$(cd "$STACK_DIR" && pwd)
 
+# Of every component, on loopback. Not a word that occurs elsewhere: Windlass masks passwords in its logs.
+readonly STACK_PASSWORD=stack-password
+
 # Programs are kept apart from data, so that `down --volumes` needs no new fetch.
 program_of() { echo "$STACK_DIR/programs/$1"; }
 data_of() { echo "$STACK_DIR/data/$1"; }

@@ -22,18 +22,18 @@ start_minio() {
     for bucket in "${STACK_MINIO_BUCKETS[@]}"; do
         mkdir -p "$data/buckets/$bucket"
     done
-    launch minio env MINIO_ROOT_USER=admin MINIO_ROOT_PASSWORD=password MINIO_BROWSER=off MINIO_UPDATE=off \
+    launch minio env MINIO_ROOT_USER=admin MINIO_ROOT_PASSWORD="$STACK_PASSWORD" MINIO_BROWSER=off MINIO_UPDATE=off \
         "$(minio_program)" server --quiet --address "127.0.0.1:$STACK_MINIO_PORT" "$data/buckets"
 }
 
 answers_minio() { http_answers "http://127.0.0.1:$STACK_MINIO_PORT/minio/health/ready"; }
 
-where_minio() { echo "http://127.0.0.1:$STACK_MINIO_PORT, user admin, password password"; }
+where_minio() { echo "http://127.0.0.1:$STACK_MINIO_PORT, user admin, password $STACK_PASSWORD"; }
 
 environment_minio() {
     echo "export WINDLASS_LAKE_WAREHOUSE=s3://lake/warehouse"
     echo "export AWS_ENDPOINT_URL=http://127.0.0.1:$STACK_MINIO_PORT"
     echo "export AWS_REGION=us-east-1"
     echo "export AWS_ACCESS_KEY_ID=admin"
-    echo "export AWS_SECRET_ACCESS_KEY=password"
+    echo "export AWS_SECRET_ACCESS_KEY=$STACK_PASSWORD"
 }

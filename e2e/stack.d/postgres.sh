@@ -20,7 +20,7 @@ start_postgres() {
     if [ ! -f "$cluster/PG_VERSION" ]; then
         mkdir -p "$cluster"
         [ "$(id -u)" != 0 ] || chown nobody "$cluster"
-        printf windlass >"$data/password"
+        printf %s "$STACK_PASSWORD" >"$data/password"
         chmod 644 "$data/password"
         as_postgres_owner "$(dirname "$(postgres_program)")/initdb" -D "$cluster" -U windlass --pwfile="$data/password" \
             -A scram-sha-256 -E UTF8 --locale=C.UTF-8 >/dev/null
@@ -35,7 +35,7 @@ start_postgres() {
     fi
 }
 
-postgres_sql() { PGPASSWORD=windlass psql -qAtX -h 127.0.0.1 -p "$STACK_POSTGRES_PORT" -U windlass -d postgres -c "$1"; }
+postgres_sql() { PGPASSWORD=$STACK_PASSWORD psql -qAtX -h 127.0.0.1 -p "$STACK_POSTGRES_PORT" -U windlass -d postgres -c "$1"; }
 
 answers_postgres() {
     postgres_sql 'SELECT 1' >/dev/null 2>&1 || return 1
@@ -46,10 +46,10 @@ answers_postgres() {
     done
 }
 
-where_postgres() { echo "127.0.0.1:$STACK_POSTGRES_PORT, user and password windlass"; }
+where_postgres() { echo "127.0.0.1:$STACK_POSTGRES_PORT, user windlass, password $STACK_PASSWORD"; }
 
 environment_postgres() {
-    local server=postgres://windlass:windlass@127.0.0.1:$STACK_POSTGRES_PORT
+    local server=postgres://windlass:$STACK_PASSWORD@127.0.0.1:$STACK_POSTGRES_PORT
     echo "export DATABASE_URL=$server/windlass"
     echo "export WINDLASS_LAKE_DATABASE_URL=$server/windlass_lake"
 }

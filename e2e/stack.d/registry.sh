@@ -26,7 +26,7 @@ start_registry() {
     if is_up postgres; then
         storage=(-Dapicurio.storage.kind=sql -Dapicurio.storage.sql.kind=postgresql
             "-Dapicurio.datasource.url=jdbc:postgresql://127.0.0.1:$STACK_POSTGRES_PORT/registry"
-            -Dapicurio.datasource.username=windlass -Dapicurio.datasource.password=windlass)
+            -Dapicurio.datasource.username=windlass "-Dapicurio.datasource.password=$STACK_PASSWORD")
         [ -n "$(postgres_sql "SELECT 1 FROM pg_database WHERE datname = 'registry'")" ] || postgres_sql 'CREATE DATABASE registry'
     fi
     launch registry "$(java_of_at_least 21)" "-Xmx$STACK_REGISTRY_HEAP" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \

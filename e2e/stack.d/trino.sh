@@ -37,7 +37,7 @@ s3.endpoint=http://127.0.0.1:$STACK_MINIO_PORT
 s3.region=us-east-1
 s3.path-style-access=true
 s3.aws-access-key=admin
-s3.aws-secret-key=password
+s3.aws-secret-key=$STACK_PASSWORD
 X
 }
 
@@ -48,7 +48,7 @@ iceberg.catalog.type=jdbc
 iceberg.jdbc-catalog.driver-class=org.postgresql.Driver
 iceberg.jdbc-catalog.connection-url=jdbc:postgresql://127.0.0.1:$STACK_POSTGRES_PORT/windlass_lake
 iceberg.jdbc-catalog.connection-user=windlass
-iceberg.jdbc-catalog.connection-password=windlass
+iceberg.jdbc-catalog.connection-password=$STACK_PASSWORD
 iceberg.jdbc-catalog.catalog-name=lake
 iceberg.jdbc-catalog.default-warehouse-dir=s3://lake/warehouse
 iceberg.register-table-procedure.enabled=true
@@ -84,14 +84,14 @@ X
         trino_object_store
     } >"$etc/catalog/delta.properties"
     printf '%s\n' connector.name=postgresql "connection-url=jdbc:postgresql://127.0.0.1:$STACK_POSTGRES_PORT/analytics" \
-        connection-user=windlass connection-password=windlass >"$etc/catalog/analytics.properties"
+        connection-user=windlass "connection-password=$STACK_PASSWORD" >"$etc/catalog/analytics.properties"
     echo connector.name=memory >"$etc/catalog/memory.properties"
     printf '%s\n' connector.name=tpch tpch.splits-per-node=1 >"$etc/catalog/tpch.properties"
 }
 
 # Trino never makes the tables of a JDBC catalogue. This is version 1 of their layout, the one with `iceberg_type`.
 make_catalogue() {
-    PGPASSWORD=windlass psql -qX -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$STACK_POSTGRES_PORT" -U windlass -d windlass_lake <<'X'
+    PGPASSWORD=$STACK_PASSWORD psql -qX -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$STACK_POSTGRES_PORT" -U windlass -d windlass_lake <<'X'
 SET client_min_messages = warning;
 CREATE TABLE IF NOT EXISTS iceberg_tables (
     catalog_name varchar(255) NOT NULL,
