@@ -33,7 +33,8 @@ RUN apt-get update -qq \
     && useradd --uid 10001 --create-home --home-dir /var/lib/windlass --shell /usr/sbin/nologin windlass \
     && install -d -o windlass -g windlass -m 0700 /var/lib/windlass/home /var/lib/windlass/join /var/lib/windlass/keys
 COPY --from=build /src/target/release/windlass /src/target/release/windlass-tasks /usr/local/bin/
-COPY --chown=root:root dags /opt/windlass/dags
+COPY dags /opt/windlass/dags
+COPY scripts/compose-init.sh /opt/windlass/scripts/
 ENV WINDLASS_HOME=/var/lib/windlass/home WINDLASS_DAGS_FOLDER=/opt/windlass/dags
 USER windlass
 WORKDIR /var/lib/windlass

@@ -97,7 +97,13 @@ impl Settings {
     /// Logs go to standard error; `WINDLASS_LOG` chooses what.
     pub fn start_logging(&self) {
         let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr)
+            // Colours are for people at a terminal; a log file is read by programs, too.
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            .init();
     }
 
     /// The folder of this program, where `windlass-tasks` lies, too.
