@@ -8,7 +8,7 @@ use link::{
     transport::{ChannelConnector, Connector, in_process},
 };
 use model::{
-    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, RunId, RunType, TriggeredBy,
+    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, RunId, TriggeredBy,
     command::{Paused, TriggerDagRun},
 };
 use sqlx::{ConnectOptions, Executor, PgPool, postgres::PgConnectOptions};
@@ -97,7 +97,7 @@ async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
     let second = lead(&url, "second", folder.path());
 
     done(&pool, &hints, Command::PauseDag { dag_id: dag.clone(), to: Paused::Active }).await;
-    let answer = done(&pool, &hints, Command::TriggerDagRun(trigger(&dag))).await;
+    let answer = done(&pool, &hints, Command::TriggerDagRun(TriggerDagRun::by_hand(dag.clone(), TriggeredBy::Test))).await;
     let run = RunId::new(answer["run_id"].as_str().unwrap()).unwrap();
     let attempt = next_assignment(&mut worker).await;
 
@@ -125,19 +125,6 @@ async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
     second.task.abort();
 }
 
-fn trigger(dag: &DagId) -> TriggerDagRun {
-    TriggerDagRun {
-        dag_id: dag.clone(),
-        run_id: None,
-        logical_date: None,
-        data_interval: None,
-        run_after: None,
-        conf: serde_json::Map::new(),
-        note: None,
-        run_type: RunType::Manual,
-        triggered_by: TriggeredBy::Test,
-    }
-}
 
 async fn receive(worker: &mut link::transport::WorkerLink) -> ToWorker {
     let message = tokio::time::timeout(WITHIN, worker.recv()).await.expect("the leader says something");
