@@ -8,7 +8,6 @@ use std::{
 use engine::{Engine, Event};
 use link::{FromWorker, ServiceExit, ToWorker};
 use model::{AttemptId, Command, CommandId, Epoch, Timestamp, TurnNumber, WorkerId};
-use sqlx::PgPool;
 use store::{
     Leadership, StoreError, Writer,
     hints::{Hint, Hints},

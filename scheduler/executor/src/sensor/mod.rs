@@ -46,6 +46,9 @@ pub(crate) async fn watch(sight: &mut dyn Sight, poking: &Poking, attempt: &Atte
         if stop.is_requested() {
             return stopped(poking, stop.requested().await);
         }
+        if let Ok(Found::There(seen)) = &looked {
+            attempt.log.system(&format!("Poke {count}: {seen}"));
+        }
         let seen = match judge(poking, looked) {
             ControlFlow::Break(outcome) => return outcome,
             ControlFlow::Continue(seen) => seen,
@@ -56,7 +59,7 @@ pub(crate) async fn watch(sight: &mut dyn Sight, poking: &Poking, attempt: &Atte
             return timed_out(poking, &seen);
         }
         let pause = pause(poking, count, &attempt.assignment.attempt.to_string()).min(left);
-        attempt.log.system(&format!("Poke {count}: {seen}; the next look is in {:.1} s", pause.as_secs_f64()));
+        attempt.log.system(&format!("Poke {count}: {seen}; the next look is in {}", span(pause)));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             cause = stop.requested() => return stopped(poking, cause),
@@ -128,6 +131,15 @@ fn pause(poking: &Poking, count: u32, who: &str) -> Duration {
     let spread = f64::from(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])) / f64::from(u32::MAX);
     let grown = seconds(least + least * spread);
     poking.max_wait_secs.map_or(grown, |longest| grown.min(seconds(longest)))
+}
+
+/// A pause for people.
+fn span(pause: Duration) -> String {
+    if pause < Duration::from_secs(1) {
+        format!("{} ms", pause.as_millis())
+    } else {
+        format!("{:.0} s", pause.as_secs_f64())
+    }
 }
 
 /// A number of seconds as a duration; more than a clock can hold is for ever.
