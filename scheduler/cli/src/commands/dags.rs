@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use daemon::folder::Folder;
 use model::{
-    DagId, DagRunState, RunId, RunType, TriggeredBy,
+    DagId, DagRunState, RunId, TriggeredBy,
     command::{Command, Paused, TriggerDagRun},
 };
 use serde_json::{Map, Value};
@@ -156,17 +156,8 @@ async fn pause(access: &Access, dag_id: DagId, to: Paused) -> anyhow::Result<()>
 
 async fn trigger(access: &Access, dag_id: &DagId, conf: Option<&str>, run_id: Option<RunId>) -> anyhow::Result<RunId> {
     let conf = checked_conf(access, dag_id, conf).await?;
-    let command = Command::TriggerDagRun(TriggerDagRun {
-        dag_id: dag_id.clone(),
-        run_id,
-        logical_date: None,
-        data_interval: None,
-        run_after: None,
-        conf,
-        note: None,
-        run_type: RunType::Manual,
-        triggered_by: TriggeredBy::Cli,
-    });
+    let by_hand = TriggerDagRun::by_hand(dag_id.clone(), TriggeredBy::Cli);
+    let command = Command::TriggerDagRun(TriggerDagRun { run_id, conf, ..by_hand });
     let body = access.command(command).await?;
     let run_id = body["run_id"].as_str().context("the leader's answer names no run")?;
     Ok(RunId::new(run_id)?)

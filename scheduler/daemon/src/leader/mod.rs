@@ -14,6 +14,7 @@ mod peers;
 mod port;
 mod queries;
 mod reign;
+mod runs;
 mod turns;
 
 use std::path::PathBuf;

@@ -5,12 +5,14 @@
 
 mod cluster;
 mod dags;
+mod elsewhere;
 mod instances;
 mod list;
 mod runs;
 
 pub use cluster::{ConnectionView, LeaderView, ServiceView, connections, leader, pools, services, variables};
 pub use dags::{DagView, ImportError, Version, canonical_yaml, dag, dags, import_errors, version, versions};
+pub use elsewhere::{run_on, task_states};
 pub use instances::{Instance, Try, instances, task_counts, tries};
 pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, runs};
 pub use runs::{RunBrief, latest_runs, recent_runs, run, run_states, runs_of};
