@@ -4,6 +4,7 @@
 
 mod access;
 mod commands;
+mod output;
 mod settings;
 mod standalone;
 mod text;
