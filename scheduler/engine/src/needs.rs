@@ -51,6 +51,7 @@ impl Engine {
                 (!known).then(|| run_need(dag_id, run_id))
             }
             Command::PauseDag { .. }
+            | Command::CreatePool(_)
             | Command::SetPool(_)
             | Command::DeletePool { .. }
             | Command::ControlService { .. } => None,

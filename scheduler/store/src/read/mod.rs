@@ -9,7 +9,7 @@ mod instances;
 mod list;
 mod runs;
 
-pub use cluster::{ConnectionView, LeaderView, ServiceView, connections, leader, pools, services, variables};
+pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dags::{DagView, ImportError, Version, canonical_yaml, dag, dags, import_errors, version, versions};
 pub use instances::{Instance, Try, instances, task_counts, tries};
 pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, runs};
