@@ -297,8 +297,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let key = SecretKey::parse("1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap();
-        let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap(), key);
+        let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap(), key());
         settings.answer_timeout = Duration::from_secs(2);
         let port = Arc::new(Port(Arc::clone(&leader)));
         tokio::spawn(windlass_webui::serve(settings, listener, pool.clone(), port, shutdown.clone()));
@@ -307,6 +306,11 @@ impl Server {
 
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// A connection with its secrets, as the store has it.
+    pub async fn connection(&self, id: &str) -> store::secrets::Connection {
+        store::secrets::connections::find(&self.pool, &key(), id).await.unwrap().unwrap().connection
     }
 
     /// A token of a user.
@@ -339,6 +343,11 @@ impl Server {
     }
 }
 
+/// What the server's secrets are sealed with.
+fn key() -> SecretKey {
+    SecretKey::parse("1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap()
+}
+
 /// A client that does not follow redirects.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
@@ -361,6 +370,12 @@ impl Client {
 
     pub async fn patch(&self, path: &str, body: Value) -> (u16, Value) {
         self.send(reqwest::Method::PATCH, path, Some(body)).await
+    }
+
+    /// The status alone: what is deleted leaves no body.
+    pub async fn delete(&self, path: &str) -> u16 {
+        let request = client().delete(format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
+        request.send().await.unwrap().status().as_u16()
     }
 
     async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
