@@ -148,6 +148,30 @@ fn page_routes() -> Router<App> {
         .route("/services/{dag_id}/{name}/{replica}/log", get(pages::services::log))
         .route("/services/{dag_id}/{name}/{action}", post(pages::services::control))
         .route("/import-errors", get(pages::import_errors::show))
+        .merge(admin_page_routes())
+}
+
+fn admin_page_routes() -> Router<App> {
+    use pages::{audit, connections, pools, users, variables};
+    Router::new()
+        .route("/pools", get(pools::show))
+        .route("/pools/new", get(pools::new).post(pools::create))
+        .route("/pools/edit", get(pools::edit).post(pools::update))
+        .route("/pools/delete", get(pools::ask).post(pools::delete))
+        .route("/connections", get(connections::show))
+        .route("/connections/new", get(connections::new).post(connections::create))
+        .route("/connections/edit", get(connections::edit).post(connections::update))
+        .route("/connections/delete", get(connections::ask).post(connections::delete))
+        .route("/variables", get(variables::show))
+        .route("/variables/new", get(variables::new).post(variables::create))
+        .route("/variables/edit", get(variables::edit).post(variables::update))
+        .route("/variables/delete", get(variables::ask).post(variables::delete))
+        .route("/audit", get(audit::show))
+        .route("/users", get(users::show))
+        .route("/users/new", get(users::new).post(users::create))
+        .route("/users/edit", get(users::edit).post(users::update))
+        .route("/users/delete", get(users::ask).post(users::delete))
+        .route("/account", get(users::account).post(users::change_password))
 }
 
 /// Sets a header unless the handler has set it.

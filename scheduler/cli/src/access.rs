@@ -10,7 +10,11 @@ use daemon::{
 };
 use model::{AnswerStatus, Command};
 use sqlx::PgPool;
-use store::{Hints, inbox, inbox::Withdrawal};
+use store::{
+    Hints, SecretKey, Writer, inbox,
+    inbox::Withdrawal,
+    pools::{self, PoolChange},
+};
 use tokio::sync::OnceCell;
 
 use crate::settings::Settings;
@@ -99,6 +103,32 @@ impl Access {
         }
     }
 
+    /// What connections and variables of this installation are sealed with.
+    ///
+    /// # Errors
+    /// When the key file can not be used.
+    pub fn secret_key(settings: &Settings) -> anyhow::Result<SecretKey> {
+        Ok(SecretKey::from_file_or_create(&Home::open(&settings.home)?.secret_key())?)
+    }
+
+    /// Whether this command holds the whole installation, so that nobody can lead it.
+    #[must_use]
+    pub const fn is_alone(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Changes a pool while nobody leads.
+    ///
+    /// # Errors
+    /// When the pool breaks a rule, or PostgreSQL does not answer.
+    pub async fn change_pool(&self, change: PoolChange) -> anyhow::Result<()> {
+        self.pool().await?;
+        let mut writer = Writer::connect(&self.urls.state).await?;
+        let done = pools::change_alone(&mut writer, &caller(), vec![change]).await;
+        writer.close().await;
+        Ok(done?)
+    }
+
     /// Stops what was started for this command.
     pub async fn close(self) {
         if let Some(pool) = self.pool.into_inner() {
@@ -111,6 +141,7 @@ impl Access {
 }
 
 /// The user at the terminal, for the audit log.
-fn caller() -> String {
+#[must_use]
+pub fn caller() -> String {
     std::env::var("USER").unwrap_or_else(|_| "cli".to_owned())
 }

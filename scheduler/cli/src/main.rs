@@ -5,6 +5,7 @@
 mod access;
 mod commands;
 mod output;
+mod secret_input;
 mod settings;
 mod standalone;
 mod text;
@@ -37,6 +38,18 @@ enum Command {
     /// List and control services.
     #[command(subcommand)]
     Services(commands::services::Services),
+    /// Manage connections.
+    #[command(subcommand)]
+    Connections(commands::connections::Connections),
+    /// Manage variables.
+    #[command(subcommand)]
+    Variables(commands::variables::Variables),
+    /// Manage pools.
+    #[command(subcommand)]
+    Pools(commands::pools::Pools),
+    /// Manage users.
+    #[command(subcommand)]
+    Users(commands::users::Users),
     /// Query the lake: `windlass lake query "SELECT …"`, `tables`, `files TABLE`.
     #[command(disable_help_flag = true)]
     Lake(commands::tasks::Arguments),
@@ -74,6 +87,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Health(health) => commands::health::run(&settings, &health).await,
         Command::Dags(dags) => commands::dags::run(&settings, dags).await,
         Command::Services(services) => commands::services::run(&settings, services).await,
+        Command::Connections(connections) => commands::connections::run(&settings, connections).await,
+        Command::Variables(variables) => commands::variables::run(&settings, variables).await,
+        Command::Pools(pools) => commands::pools::run(&settings, pools).await,
+        Command::Users(users) => commands::users::run(&settings, users).await,
         Command::Lake(arguments) => commands::tasks::run(&settings, "lake", &arguments).await,
         Command::Topics(arguments) => commands::tasks::run(&settings, "topics", &arguments).await,
         Command::Worker => standalone::worker::run(&settings).await,

@@ -313,6 +313,11 @@ impl Server {
         store::secrets::connections::find(&self.pool, &key(), id).await.unwrap().unwrap().connection
     }
 
+    /// A variable's value, as the store has it.
+    pub async fn variable(&self, name: &str) -> String {
+        store::secrets::variables::find(&self.pool, &key(), name).await.unwrap().unwrap().variable.value
+    }
+
     /// A token of a user.
     pub async fn token(&self, user: &str) -> String {
         let login = json!({"username": user, "password": PASSWORD});
