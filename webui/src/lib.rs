@@ -15,6 +15,7 @@ mod instances;
 mod live;
 mod logs;
 mod pages;
+mod rendered;
 mod router;
 mod settings;
 mod versions;

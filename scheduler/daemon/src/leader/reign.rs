@@ -296,7 +296,7 @@ impl Reign {
                     let known = self.supervisor.control(now, &dag_id, &name, action);
                     batch.answers.push((waiting.id, service_answer(known, &dag_id, &name)));
                 }
-                Ok(command) => batch.events.push(Event::Command { id: waiting.id, command }),
+                Ok(command) => batch.events.push(Event::Command { id: waiting.id, by: waiting.sent_by, command }),
             }
         }
         Ok(())

@@ -176,6 +176,18 @@ pub async fn version(db: impl PgExecutor<'_>, id: DagVersionId) -> Result<Option
     Ok(versions(db, &[id]).await?.pop())
 }
 
+/// The versions of a DAG, or of all DAGs, oldest first.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn version_ids(db: impl PgExecutor<'_>, dag_id: Option<&DagId>) -> Result<Vec<DagVersionId>, StoreError> {
+    let rows = sqlx::query_scalar!(
+        "SELECT id FROM dag_version WHERE $1::text IS NULL OR dag_id = $1 ORDER BY id",
+        dag_id.map(DagId::as_str)
+    );
+    Ok(rows.fetch_all(db).await.doing(DOING)?.into_iter().map(DagVersionId).collect())
+}
+
 /// The canonical definition of a version, for people.
 ///
 /// # Errors
