@@ -342,5 +342,6 @@ CREATE TABLE import_error (
     field text,
     suggestion text,
     found_at timestamptz NOT NULL DEFAULT now(),
+    excerpt text,
     PRIMARY KEY (file, position)
 );

@@ -12,6 +12,7 @@ mod auth;
 mod commands;
 mod error;
 mod instances;
+mod layout;
 mod live;
 mod logs;
 mod pages;

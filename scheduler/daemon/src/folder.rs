@@ -139,7 +139,8 @@ impl ReadFile for Folder {
 }
 
 fn of_file(name: &str, message: String) -> DagFileError {
-    DagFileError { file: name.to_owned(), line: 0, column: 0, field: String::new(), message, suggestion: None }
+    let (file, field) = (name.to_owned(), String::new());
+    DagFileError { file, line: 0, column: 0, field, message, suggestion: None, excerpt: None }
 }
 
 fn read_text(path: &Path) -> Result<String, String> {

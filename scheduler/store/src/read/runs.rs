@@ -123,3 +123,16 @@ pub async fn run_counts(
     let rows = rows.fetch_all(db).await.doing(DOING)?;
     rows.into_iter().map(|row| Ok((stored_dag_id(&row.dag_id)?, code(row.state)?, row.count))).collect()
 }
+
+/// The runs of the same DAG directly before and after one, by their earliest start.
+///
+/// # Errors
+/// As [`run`].
+pub async fn neighbours(db: impl PgExecutor<'_>, run: &RunRow) -> Result<(Option<RunId>, Option<RunId>), StoreError> {
+    let row = sqlx::query_file!("queries/read_neighbours.sql", run.dag_id.as_str(), run.run_after, run.key.get())
+        .fetch_one(db)
+        .await
+        .doing(DOING)?;
+    let id = |text: Option<String>| text.map(RunId::new).transpose().map_err(|error| corrupt(&error));
+    Ok((id(row.before)?, id(row.after)?))
+}
