@@ -31,6 +31,9 @@ pub enum ApiError {
     /// The role does not allow it, or the request came from another site.
     #[error("Forbidden")]
     Forbidden,
+    /// The role would allow it, but nobody may have it.
+    #[error("{0}")]
+    ForbiddenBecause(String),
     /// What was named does not exist.
     #[error("{0}")]
     NotFound(String),
@@ -104,7 +107,7 @@ impl ApiError {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Unauthenticated | Self::BadLogin => StatusCode::UNAUTHORIZED,
-            Self::InvalidToken | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::InvalidToken | Self::Forbidden | Self::ForbiddenBecause(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,

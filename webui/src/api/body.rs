@@ -59,6 +59,11 @@ impl Body {
         self.members.shift_remove(name).filter(|value| !value.is_null())
     }
 
+    /// Takes a member out as it is.
+    pub fn take_or_null(&mut self, name: &str) -> Value {
+        self.members.shift_remove(name).unwrap_or(Value::Null)
+    }
+
     /// Whether a member was sent, null or not.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {

@@ -223,4 +223,3 @@ pub fn compare(a: &TaskOfRun, b: &TaskOfRun, order: &[(Key, Direction)]) -> Orde
     });
     keys.fold(Ordering::Equal, Ordering::then)
 }
-

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
 };
 use engine::RunRow;
-use model::MapIndex;
+use model::{DagId, MapIndex};
 use serde_json::{Value, json};
 use store::read::{self, Direction, RunFilter, RunOrder};
 
@@ -58,7 +58,7 @@ pub async fn batch(
     let keep = Keep::of_body(&mut body)?;
     body.take("executor");
     body.finish()?;
-    let runs = newest_runs(&app, &keep).await?;
+    let runs = newest_runs(&app, keep.dag_ids.clone(), &keep).await?;
     listed(&app, runs, page, &keep, order.as_slice()).await
 }
 
@@ -99,7 +99,11 @@ fn answer(mut found: Vec<TaskOfRun>, page: Page, keep: &Keep, order: &[(Key, Dir
     Json(page.answer("task_instances", page.of(found).iter().map(shapes::instance).collect(), total))
 }
 
-async fn runs_of(app: &App, dag_id: &str, run_id: &str, keep: &Keep) -> ApiResult<Vec<RunRow>> {
+/// The runs that a path of a list means, `~` for all: the newest of them.
+///
+/// # Errors
+/// [`ApiError::NotFound`], and [`ApiError::BadRequest`] for a run of no DAG.
+pub async fn runs_of(app: &App, dag_id: &str, run_id: &str, keep: &Keep) -> ApiResult<Vec<RunRow>> {
     if run_id != ALL {
         if dag_id == ALL {
             let text = "A run id names a run of one DAG: give the dag_id, or `~` for both";
@@ -108,13 +112,12 @@ async fn runs_of(app: &App, dag_id: &str, run_id: &str, keep: &Keep) -> ApiResul
         return Ok(vec![lookup_run(app, dag_id, run_id).await?]);
     }
     let dag_ids = if dag_id == ALL { Vec::new() } else { vec![lookup_dag(app, dag_id).await?.0.dag_id] };
-    newest_runs(app, &Keep { dag_ids, run_after: keep.run_after, logical_date: keep.logical_date, ..Keep::default() })
-        .await
+    newest_runs(app, dag_ids, keep).await
 }
 
-async fn newest_runs(app: &App, keep: &Keep) -> ApiResult<Vec<RunRow>> {
+async fn newest_runs(app: &App, dag_ids: Vec<DagId>, keep: &Keep) -> ApiResult<Vec<RunRow>> {
     let filter = RunFilter {
-        dag_ids: keep.dag_ids.clone(),
+        dag_ids,
         run_ids: keep.run_ids.clone(),
         run_after: keep.run_after,
         logical_date: keep.logical_date,

@@ -116,7 +116,10 @@ impl Query {
     /// Every value of a parameter, as whole numbers.
     pub fn numbers(&mut self, name: &str) -> Vec<i32> {
         let texts: Vec<String> = self.all(name).filter(|text| !text.is_empty()).map(str::to_owned).collect();
-        texts.iter().filter_map(|text| self.parsed(name, text, "int_parsing", "Input should be a valid integer")).collect()
+        texts
+            .iter()
+            .filter_map(|text| self.parsed(name, text, "int_parsing", "Input should be a valid integer"))
+            .collect()
     }
 
     /// `<name>_gte`, `_gt`, `_lte`, `_lt`, in seconds.

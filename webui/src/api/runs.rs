@@ -8,7 +8,10 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
 };
 use engine::RunRow;
-use model::{Command, DagId, DagRunState, RunId, RunType, TriggeredBy, command::{SetNote, TriggerDagRun}};
+use model::{
+    Command, DagId, DagRunState, RunId, RunType, TriggeredBy,
+    command::{SetNote, TriggerDagRun},
+};
 use serde_json::{Map, Value};
 use store::read::{self, DagView, RunFilter, RunOrder, Version};
 

@@ -5,4 +5,5 @@
 mod api;
 mod guard;
 mod pages;
+mod runs;
 mod support;
