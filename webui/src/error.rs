@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use link::NoLeader;
-use model::{Answer, AnswerStatus};
+use model::{Answer, AnswerStatus, masking};
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::StoreError;
@@ -31,15 +31,18 @@ pub enum ApiError {
     /// The role does not allow it, or the request came from another site.
     #[error("Forbidden")]
     Forbidden,
-    /// The role would allow it, but nobody may have it.
+    /// Nobody may do it, whatever the role.
     #[error("{0}")]
-    ForbiddenBecause(String),
+    Refused(String),
     /// What was named does not exist.
     #[error("{0}")]
     NotFound(String),
     /// It contradicts what is there.
     #[error("{0}")]
     Conflict(String),
+    /// One of its name is there already; Airflow answers with an object.
+    #[error("{0}")]
+    AlreadyExists(String),
     /// It makes no sense.
     #[error("{0}")]
     BadRequest(String),
@@ -86,6 +89,8 @@ pub struct FieldError {
 impl FieldError {
     /// A mistake in a member of the body.
     pub fn body(member: &str, kind: &'static str, msg: impl Into<String>, input: Value) -> Self {
+        // What was given is told back, and a secret is told to nobody.
+        let input = if masking::is_secret_name(member) { masking::MASK.into() } else { masking::masked(&input) };
         Self { kind, loc: vec!["body".to_owned(), member.to_owned()], msg: msg.into(), input }
     }
 
@@ -107,9 +112,9 @@ impl ApiError {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Unauthenticated | Self::BadLogin => StatusCode::UNAUTHORIZED,
-            Self::InvalidToken | Self::Forbidden | Self::ForbiddenBecause(_) => StatusCode::FORBIDDEN,
+            Self::InvalidToken | Self::Forbidden | Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Conflict(_) | Self::AlreadyExists(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Malformed(_) | Self::MalformedText(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -174,6 +179,9 @@ impl IntoResponse for ApiError {
         self.log();
         let body = match &self {
             Self::Malformed(errors) => json!({ "detail": errors }),
+            Self::AlreadyExists(message) => json!({ "detail": {
+                "reason": "Unique constraint violation", "statement": "hidden", "orig_error": "hidden", "message": message,
+            } }),
             other => json!({ "detail": other.to_string() }),
         };
         with_retry(&self, (self.status(), Json(body)).into_response())

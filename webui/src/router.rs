@@ -114,9 +114,26 @@ fn rest_routes() -> Router<App> {
         .merge(instance_routes())
         .route("/api/v2/importErrors", get(api::import_errors::list))
         .route("/api/v2/importErrors/{import_error_id}", get(api::import_errors::one))
-        .route("/api/v2/pools", get(api::admin::pools))
-        .route("/api/v2/variables", get(api::admin::variables))
-        .route("/api/v2/connections", get(api::admin::connections))
+        .merge(admin_rest_routes())
+}
+
+fn admin_rest_routes() -> Router<App> {
+    use api::{connections, event_logs, pools, variables};
+    let connection = || get(connections::one).patch(connections::patch).delete(connections::delete);
+    Router::new()
+        .route("/api/v2/pools", get(pools::list).post(pools::create).patch(pools::bulk))
+        .route("/api/v2/pools/{pool_name}", get(pools::one).patch(pools::patch).delete(pools::delete))
+        .route("/api/v2/variables", get(variables::list).post(variables::create).patch(variables::bulk))
+        .route(
+            "/api/v2/variables/{*variable_key}",
+            get(variables::one).patch(variables::patch).delete(variables::delete),
+        )
+        .route("/api/v2/connections", get(connections::list).post(connections::create).patch(connections::bulk))
+        .route("/api/v2/connections/{connection_id}", connection())
+        // A connection may have this word as its id.
+        .route("/api/v2/connections/test", connection().post(connections::test))
+        .route("/api/v2/eventLogs", get(event_logs::list))
+        .route("/api/v2/eventLogs/{event_log_id}", get(event_logs::one))
 }
 
 /// What there is of one task instance, with and without its map index.

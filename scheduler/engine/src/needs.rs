@@ -53,6 +53,7 @@ impl Engine {
             | Command::DeleteXCom(XComName { dag_id, run_id, .. }) => self.unknown_runs(dag_id, [run_id]),
             Command::PauseDag { .. }
             | Command::DeleteDag { .. }
+            | Command::CreatePool(_)
             | Command::SetPool(_)
             | Command::DeletePool { .. }
             | Command::ControlService { .. } => Vec::new(),

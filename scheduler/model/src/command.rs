@@ -53,6 +53,8 @@ pub enum Command {
     },
     /// Remove an XCom.
     DeleteXCom(XComName),
+    /// Create a pool; one of its name is in the way.
+    CreatePool(Pool),
     /// Create a pool or change its slots.
     SetPool(Pool),
     /// Remove a pool.
@@ -284,6 +286,30 @@ impl Pool {
     pub const DEFAULT: &'static str = "default_pool";
     /// Airflow's size of it.
     pub const DEFAULT_SLOTS: u32 = 128;
+    /// The most slots that a pool with a limit can have: PostgreSQL keeps them as an integer.
+    pub const SLOTS_MAX: u32 = i32::MAX.unsigned_abs();
+    /// The longest name, in characters, as in Airflow.
+    pub const NAME_CHARS_MAX: usize = 256;
+
+    /// What is wrong with it, in words for people.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(&self) -> Result<(), String> {
+        if self.name.trim().is_empty() {
+            return Err("a pool needs a name".to_owned());
+        }
+        if self.name.chars().count() > Self::NAME_CHARS_MAX {
+            return Err(format!("a pool's name has at most {} characters", Self::NAME_CHARS_MAX));
+        }
+        if self.name.chars().chain(self.description.chars()).any(|c| c == '\0') {
+            return Err("a pool's name and description have no NUL characters".to_owned());
+        }
+        if self.slots.is_some_and(|slots| slots > Self::SLOTS_MAX) {
+            return Err(format!("a pool has at most {} slots; -1 stands for no limit", Self::SLOTS_MAX));
+        }
+        Ok(())
+    }
 }
 
 /// What is wanted of a service.

@@ -1,9 +1,10 @@
-//! All state SQL: what a leader loads and writes, the inbox, DAG versions, services, secrets, users.
+//! All state SQL: what a leader loads and writes, the inbox, DAG versions, services, secrets, users, the audit log.
 //!
 //! What always holds here: states are written only by a turn ([`turn::apply`]) and only under its epoch's fence; every
 //! other write of a leader is fenced by the same row; no SQL decides a state. Functions take the connection they are
 //! given. A notification is a hint and never stands in a writing transaction.
 
+pub mod audit;
 pub mod connect;
 pub mod error;
 pub mod facts;

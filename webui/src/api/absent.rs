@@ -36,7 +36,7 @@ pub async fn warnings() -> Json<Value> {
 /// `GET /api/v2/config` and `GET /api/v2/config/section/{section}/option/{option}`: Airflow's default.
 pub async fn config() -> ApiError {
     let text = "Your Airflow administrator chose not to expose the configuration, most likely for security reasons.";
-    ApiError::ForbiddenBecause(text.to_owned())
+    ApiError::Refused(text.to_owned())
 }
 
 /// `GET …/taskInstances/{task_id}/links`: operators have none.

@@ -1,5 +1,7 @@
 //! JSON bodies, read member by member, so that every mistake is named with its place, as Airflow does.
 
+use std::collections::BTreeSet;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
@@ -43,6 +45,18 @@ impl Body {
         }
     }
 
+    /// Takes the members of an object that is a part of a body.
+    #[must_use]
+    pub fn of(members: Map<String, Value>) -> Self {
+        Self { members, errors: Vec::new() }
+    }
+
+    /// The names of all members that were sent and not taken yet.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        self.members.keys().cloned().collect()
+    }
+
     /// Refuses what was wrong, and members that nothing has asked for.
     ///
     /// # Errors
@@ -70,6 +84,11 @@ impl Body {
         self.members.contains_key(name)
     }
 
+    /// Sets a member that was not sent.
+    pub fn fill_in(&mut self, name: &str, text: &str) {
+        self.members.entry(name).or_insert_with(|| Value::from(text));
+    }
+
     /// Notes a mistake.
     pub fn wrong(&mut self, name: &str, kind: &'static str, message: impl Into<String>, input: Value) {
         self.errors.push(FieldError::body(name, kind, message, input));
@@ -89,6 +108,31 @@ impl Body {
                 None
             }
         }
+    }
+
+    /// A text that has to be there.
+    pub fn required_text(&mut self, name: &str) -> String {
+        if !self.members.contains_key(name) {
+            self.missing(name);
+            return String::new();
+        }
+        match self.members.shift_remove(name) {
+            Some(Value::String(text)) => text,
+            other => {
+                self.wrong(name, "string_type", "Input should be a valid string", other.unwrap_or_default());
+                String::new()
+            }
+        }
+    }
+
+    /// A whole number.
+    pub fn integer(&mut self, name: &str) -> Option<i64> {
+        let value = self.take(name)?;
+        let found = value.as_i64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
+        if found.is_none() {
+            self.wrong(name, "int_parsing", "Input should be a valid integer", value);
+        }
+        found
     }
 
     /// A boolean, or its default.

@@ -190,7 +190,8 @@ impl Query {
         }
     }
 
-    fn instant(&mut self, name: &str) -> Option<Timestamp> {
+    /// An instant, a date or a time without a zone.
+    pub fn instant(&mut self, name: &str) -> Option<Timestamp> {
         let text = self.text(name)?.to_owned();
         let found = parse_instant(&text);
         if found.is_none() {

@@ -24,6 +24,10 @@ fn path_of(route: &Route) -> String {
         ("{name}", "none"),
         ("{replica}", "0"),
         ("{action}", "stop"),
+        ("{pool_name}", "none"),
+        ("{*variable_key}", "none"),
+        ("{connection_id}", "none"),
+        ("{event_log_id}", "1"),
     ];
     values.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, &value.replace('+', "%2B")))
 }
@@ -44,6 +48,7 @@ async fn every_route_asks_for_a_login_and_for_its_role() {
         (Role::Viewer, server.token("viewer").await),
         (Role::User, server.token("user").await),
         (Role::Op, server.token("op").await),
+        (Role::Admin, server.token("admin").await),
     ];
     for route in ROUTES.iter().filter(|route| route.path != "/events") {
         let name = format!("{} {}", route.method, route.path);
@@ -60,6 +65,8 @@ async fn every_route_asks_for_a_login_and_for_its_role() {
                 assert_eq!(answer, 403, "{name} as {}", role.name());
             } else if route.operation.starts_with("get_config") {
                 assert_eq!(answer, 403, "{name}: as Airflow, nobody sees the configuration");
+            } else if route.operation == "test_connection" {
+                assert_eq!(answer, 403, "{name}: no server tests connections");
             } else if route.face == Face::Api || route.method == "GET" {
                 assert!(![401, 403, 405, 500].contains(&answer), "{name} as {}: {answer}", role.name());
             }

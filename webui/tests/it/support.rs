@@ -15,7 +15,7 @@ use engine::{DagChange, DagVersion, Plan, RunChange, RunRow, TiExtra, TiRow};
 use futures::{FutureExt, future::BoxFuture};
 use link::{
     LeaderPort, LogChunk, NoLeader, Query, Reply,
-    query::{ClusterView, LogName, TaskWhy, WorkerView},
+    query::{ClusterView, LogName, PoolView, PoolWaiter, TaskWhy, WorkerView},
 };
 use model::{
     Answer, AnswerStatus, AttemptId, Command, DagId, DagRunState, Epoch, MapIndex, RunId, RunKey, RunType, TaskId,
@@ -24,7 +24,7 @@ use model::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use store::{
-    Candidate, Writer,
+    Candidate, SecretKey, Writer,
     hints::{notify_answers, notify_changes},
     inbox,
     users::{NewUser, Role, put_user},
@@ -144,6 +144,20 @@ impl TestLeader {
                     attempts: Vec::new(),
                 }],
             }),
+            Query::Pools => Reply::Pools(vec![PoolView {
+                name: "default_pool".to_owned(),
+                exists: true,
+                running: 3,
+                queued: 1,
+                scheduled: 2,
+                occupied: 4,
+                next: vec![PoolWaiter {
+                    dag_id: DagId::new("stock_data_pipeline").unwrap(),
+                    run_id: RunId::new(RUN).unwrap(),
+                    task_id: TaskId::new("gold").unwrap(),
+                }],
+                ..PoolView::default()
+            }]),
             Query::ReadLog { log, offset, bytes_max } => match self.text(&log) {
                 Some(text) => {
                     let from = usize::try_from(offset).unwrap().min(text.len());
@@ -255,10 +269,15 @@ impl TestLeader {
                 plan.xcoms_deleted.push((key, xcom.key));
                 (plan, done(json!({})))
             }
-            Command::MarkDagRun { .. }
-            | Command::SetPool(_)
-            | Command::DeletePool { .. }
-            | Command::ControlService { .. } => (plan, done(json!({}))),
+            Command::CreatePool(pool) | Command::SetPool(pool) => {
+                plan.pools.push(pool);
+                (plan, done(json!({})))
+            }
+            Command::DeletePool { name } => {
+                plan.pools_dropped.push(name);
+                (plan, done(json!({})))
+            }
+            Command::MarkDagRun { .. } | Command::ControlService { .. } => (plan, done(json!({}))),
         }
     }
 }
@@ -299,7 +318,7 @@ impl Drop for Server {
 pub const RUN: &str = "scheduled__2026-11-21T00:00:00+00:00";
 
 impl Server {
-    /// Starts one on a database of its own, with a user for each role but admin.
+    /// Starts one on a database of its own, with a user for each role.
     pub async fn start() -> Self {
         let (url, pool) = database().await;
         make_users(&pool).await;
@@ -322,7 +341,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap());
+        let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap(), key());
         settings.answer_timeout = Duration::from_secs(2);
         let port = Arc::new(Port(Arc::clone(&leader)));
         tokio::spawn(windlass_webui::serve(settings, listener, pool.clone(), port, shutdown.clone()));
@@ -331,6 +350,11 @@ impl Server {
 
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// A connection with its secrets, as the store has it.
+    pub async fn connection(&self, id: &str) -> store::secrets::Connection {
+        store::secrets::connections::find(&self.pool, &key(), id).await.unwrap().unwrap().connection
     }
 
     /// A token of a user.
@@ -363,6 +387,11 @@ impl Server {
     }
 }
 
+/// What the server's secrets are sealed with.
+fn key() -> SecretKey {
+    SecretKey::parse("1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap()
+}
+
 /// A client that does not follow redirects.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
@@ -387,7 +416,7 @@ impl Client {
         self.send(reqwest::Method::PATCH, path, Some(body)).await
     }
 
-    /// A request whose answer has no body.
+    /// The status alone: what is deleted leaves no body.
     pub async fn delete(&self, path: &str) -> u16 {
         let request = client().delete(format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
         request.send().await.unwrap().status().as_u16()
@@ -405,7 +434,7 @@ impl Client {
     }
 }
 
-/// Users `viewer`, `user` and `op`. Their one password is hashed once a process: hashing is slow on purpose.
+/// Users `viewer`, `user`, `op` and `admin`. Their one password is hashed once a process: hashing is slow on purpose.
 async fn make_users(pool: &PgPool) {
     static HASH: OnceCell<String> = OnceCell::const_new();
     let hash = HASH.get_or_init(async || {
@@ -413,7 +442,7 @@ async fn make_users(pool: &PgPool) {
         sqlx::query_scalar("SELECT password_hash FROM user_account").fetch_one(pool).await.unwrap()
     });
     let hash = hash.await;
-    for (username, role) in [("viewer", 0_i16), ("user", 1), ("op", 2)] {
+    for (username, role) in [("viewer", 0_i16), ("user", 1), ("op", 2), ("admin", 3)] {
         let insert =
             "INSERT INTO user_account (username, password_hash, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         sqlx::query(insert).bind(username).bind(hash).bind(role).execute(pool).await.unwrap();

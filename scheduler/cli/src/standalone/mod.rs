@@ -188,7 +188,8 @@ fn leader_settings(
 }
 
 fn app_settings(home: &Home) -> anyhow::Result<AppSettings> {
-    let mut settings = AppSettings::new(Secret::new(home.signing_key()?)?);
+    let secret_key = SecretKey::from_file_or_create(&home.secret_key())?;
+    let mut settings = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
     settings.login_hint = Some(format!("First login: {DEFAULT_LOGIN} / {DEFAULT_LOGIN}"));
     Ok(settings)
 }

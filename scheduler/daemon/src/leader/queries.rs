@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use link::{
     LogChunk, Query, Reply, ToWorker,
-    query::{ClusterView, TaskWhy, WorkerView},
+    query::{ClusterView, PoolView, PoolWaiter, TaskWhy, WorkerView},
 };
 use tokio::sync::oneshot;
 
@@ -12,6 +12,9 @@ use super::reign::Reign;
 
 /// Reads of logs that may be under way; pages that ask beyond it hear that the leader is busy.
 const LOG_READS_MAX: usize = 256;
+
+/// So many of those that wait for a pool are named: a page shows no more.
+const POOL_WAITERS_MAX: usize = 10;
 
 /// Reads of logs that wait for workers.
 #[derive(Debug, Default)]
@@ -77,6 +80,7 @@ impl Reign {
                 why.map_or_else(not_in_memory, |sentence| Reply::Why { sentence, tasks: Vec::new() })
             }
             Query::Cluster => Reply::Cluster(self.cluster()),
+            Query::Pools => Reply::Pools(self.engine.pool_uses(POOL_WAITERS_MAX).into_iter().map(pool_view).collect()),
             read @ Query::ReadLog { .. } => return self.ask_for_log(read, answer),
         };
         // Whoever asked may have gone away.
@@ -97,6 +101,21 @@ impl Reign {
             }
         });
         ClusterView { leader: self.name.clone(), epoch: self.epoch.get(), workers: workers.collect() }
+    }
+}
+
+fn pool_view(pool: engine::PoolUse) -> PoolView {
+    let engine::PoolUse { name, exists, slots, next } = pool;
+    let waiter = |(dag_id, run_id, task_id)| PoolWaiter { dag_id, run_id, task_id };
+    PoolView {
+        name,
+        exists,
+        running: slots.running,
+        queued: slots.queued,
+        scheduled: slots.scheduled,
+        deferred: slots.deferred,
+        occupied: slots.occupied,
+        next: next.into_iter().map(waiter).collect(),
     }
 }
 

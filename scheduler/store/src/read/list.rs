@@ -4,6 +4,8 @@
 //! question, and a statement that covers them all could use no index. Names of columns come from the enums below, values
 //! are always bound.
 
+use std::cmp::Ordering;
+
 use engine::RunRow;
 use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
@@ -68,6 +70,17 @@ pub enum Direction {
     Ascending,
     /// Largest first.
     Descending,
+}
+
+impl Direction {
+    /// An ordering of two, in this direction.
+    #[must_use]
+    pub const fn turned(self, ordering: Ordering) -> Ordering {
+        match self {
+            Self::Ascending => ordering,
+            Self::Descending => ordering.reverse(),
+        }
+    }
 }
 
 /// A range of instants.

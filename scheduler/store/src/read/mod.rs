@@ -11,7 +11,7 @@ mod runs;
 mod xcom_entries;
 mod xcoms;
 
-pub use cluster::{ConnectionView, LeaderView, ServiceView, connections, leader, pools, services, variables};
+pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dags::{
     DagView, ImportError, Version, VersionBrief, canonical_yaml, dag, dags, import_errors, version, version_ids,
     version_list, versions,
