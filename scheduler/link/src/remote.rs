@@ -27,7 +27,7 @@ use crate::{
 /// A page does not wait longer for a sentence or a piece of a log.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long one connection may take to answer before the leader is looked for anew: it may have been replaced.
-const TRY_WAIT: Duration = Duration::from_secs(2);
+const TRY_WAIT: Duration = Duration::from_secs(3);
 /// The pause between two tries within [`ANSWER_WITHIN`].
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Questions of one connection that are answered at once; more wait.
