@@ -3,13 +3,14 @@
 //! It is made once, by whichever process needs it first, and lies sealed in the database. Who has the database and the
 //! key is of the cluster; who has a join token may work for it, and nothing else.
 
+use std::time::Duration;
+
 use chrono::SecondsFormat;
 use futures::future::BoxFuture;
 use link::transport::tls::{
     Admission, Authority, Caller, Finder, Gatekeeper, IdentityError, JoinToken, Purpose, Secret,
 };
 use model::Timestamp;
-use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use store::{
     SecretKey, StoreError,
@@ -81,7 +82,7 @@ impl Cluster {
             Some(_) => self.rotate(None).await,
             None => {
                 let token = JoinToken::generate(self.authority.fingerprint());
-                let hash = lookup_hash(&token.endpoint_secret());
+                let hash = token.endpoint_secret().digest();
                 cluster::add_first_token(&self.pool, &self.key, new_token(&token, &hash, None)).await?;
                 let stored = cluster::current_token(&self.pool, &self.key).await?;
                 Ok(stored.map_or(token, |stored| self.token(stored.id, stored.secret)))
@@ -93,10 +94,10 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError::Store`].
-    pub async fn rotate(&self, expires_at: Option<Timestamp>) -> Result<JoinToken, ClusterError> {
+    pub async fn rotate(&self, valid_for: Option<Duration>) -> Result<JoinToken, ClusterError> {
         let token = JoinToken::generate(self.authority.fingerprint());
-        let hash = lookup_hash(&token.endpoint_secret());
-        cluster::replace_token(&self.pool, &self.key, new_token(&token, &hash, expires_at)).await?;
+        let hash = token.endpoint_secret().digest();
+        cluster::replace_token(&self.pool, &self.key, new_token(&token, &hash, valid_for)).await?;
         Ok(token)
     }
 
@@ -155,14 +156,8 @@ impl Finder for SeatFinder {
     }
 }
 
-/// What is stored of the secret that a worker shows to api processes.
-#[must_use]
-pub fn lookup_hash(endpoint_secret: &Secret) -> Vec<u8> {
-    Sha256::digest(endpoint_secret.reveal()).to_vec()
-}
-
-fn new_token<'a>(token: &'a JoinToken, lookup_hash: &'a [u8], expires_at: Option<Timestamp>) -> NewToken<'a> {
-    NewToken { id: &token.id, secret: token.secret.reveal(), lookup_hash, expires_at }
+fn new_token<'a>(token: &'a JoinToken, lookup_hash: &'a [u8], valid_for: Option<Duration>) -> NewToken<'a> {
+    NewToken { id: &token.id, secret: token.secret.reveal(), lookup_hash, valid_for }
 }
 
 fn new_secret() -> String {

@@ -3,6 +3,8 @@
 //! Everything secret is sealed with the key that is not in the database; whoever has another key hears so, and never gets
 //! secrets of its own beside the cluster's.
 
+use std::time::Duration;
+
 use model::{Epoch, Timestamp};
 use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
 
@@ -56,8 +58,8 @@ pub struct NewToken<'a> {
     pub secret: &'a str,
     /// SHA-256 of what workers show to api processes.
     pub lookup_hash: &'a [u8],
-    /// When it expires, if it does.
-    pub expires_at: Option<Timestamp>,
+    /// How long it is good for; until it is revoked when absent.
+    pub valid_for: Option<Duration>,
 }
 
 /// Where the leader is, as the last takeover has written it.
@@ -113,7 +115,7 @@ pub async fn secret(
         .doing(DOING)?;
         sealed = stored_secret(pool, which).await?;
     }
-    let sealed = sealed.ok_or(StoreError::Corrupt { what: format!("the cluster's secret {:?} is gone", which) })?;
+    let sealed = sealed.ok_or(StoreError::Corrupt { what: format!("the cluster's secret {which:?} is gone") })?;
     open(key, &which.place(), &sealed)
 }
 
@@ -186,7 +188,8 @@ pub async fn replace_token(pool: &PgPool, key: &SecretKey, token: NewToken<'_>) 
 
 async fn insert(connection: &mut PgConnection, key: &SecretKey, token: NewToken<'_>) -> Result<(), StoreError> {
     let sealed = key.seal(&token_place(token.id), token.secret);
-    sqlx::query_file!("queries/join_token_add.sql", token.id, sealed, token.lookup_hash, token.expires_at)
+    let valid_secs = token.valid_for.map(|time| time.as_secs_f64());
+    sqlx::query_file!("queries/join_token_add.sql", token.id, sealed, token.lookup_hash, valid_secs)
         .execute(connection)
         .await
         .doing(MAKING_TOKEN)?;

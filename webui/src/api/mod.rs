@@ -9,6 +9,7 @@ pub mod clear;
 pub mod dags;
 pub mod import_errors;
 pub mod instances;
+pub mod link;
 pub mod logs;
 pub mod monitor;
 pub mod openapi;
