@@ -49,6 +49,7 @@ pub fn router(app: App) -> Router {
         .merge(page_routes())
         .route("/static/{file}", get(assets::file))
         .route("/events", get(live::events))
+        .route("/link/endpoint", get(api::link::endpoint))
         .method_not_allowed_fallback(async || wrong_method())
         .route_layer(middleware::from_fn_with_state(app.clone(), guard::check))
         .fallback(unknown_path)

@@ -64,6 +64,17 @@ impl Access {
         Ok(self.pool.get_or_try_init(connect).await?)
     }
 
+    /// What this version would change in the schema.
+    ///
+    /// # Errors
+    /// When the database can not be reached.
+    pub async fn pending_migrations(&self) -> anyhow::Result<Vec<String>> {
+        let pool = store::open(&self.urls.state).await?;
+        let pending = store::connect::pending_migrations(&pool).await;
+        pool.close().await;
+        Ok(pending?)
+    }
+
     /// What `windlass-tasks` needs to know of this installation.
     #[must_use]
     pub fn task_environment(&self, settings: &Settings) -> BTreeMap<&'static str, String> {

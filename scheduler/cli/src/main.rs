@@ -4,6 +4,7 @@
 
 mod access;
 mod commands;
+mod fleet;
 mod output;
 mod settings;
 mod standalone;
@@ -43,9 +44,18 @@ enum Command {
     /// Look at the event log: `windlass topics list|describe|produce|consume`.
     #[command(disable_help_flag = true)]
     Topics(commands::tasks::Arguments),
-    /// Run attempts for a leader of this machine; started by `standalone`.
-    #[command(hide = true)]
-    Worker,
+    /// Lead, or stand by until the leader is gone; any number may run on one DATABASE_URL.
+    Scheduler(fleet::scheduler::Scheduler),
+    /// Run attempts for the leader of the moment; needs a join token and no database.
+    Worker(fleet::worker::Worker),
+    /// Serve the UI and the REST API, beside schedulers on the same DATABASE_URL.
+    Api(fleet::api::Api),
+    /// Print the token by which workers join, list workers.
+    #[command(subcommand)]
+    Workers(commands::workers::Workers),
+    /// Migrate or check the state database.
+    #[command(subcommand)]
+    Db(commands::db::Db),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +86,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Services(services) => commands::services::run(&settings, services).await,
         Command::Lake(arguments) => commands::tasks::run(&settings, "lake", &arguments).await,
         Command::Topics(arguments) => commands::tasks::run(&settings, "topics", &arguments).await,
-        Command::Worker => standalone::worker::run(&settings).await,
+        Command::Scheduler(options) => fleet::scheduler::run(&settings, options).await,
+        Command::Worker(options) => fleet::worker::run(&settings, options).await,
+        Command::Api(options) => fleet::api::run(&settings, &options).await,
+        Command::Workers(workers) => commands::workers::run(&settings, workers).await,
+        Command::Db(db) => commands::db::run(&settings, db).await,
     }
 }

@@ -12,6 +12,8 @@ use daemon::postgres::Urls;
 use replay::StockSource;
 use tracing_subscriber::EnvFilter;
 
+use crate::fleet::settings::FleetSettings;
+
 /// What the environment says, with defaults filled in.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -33,6 +35,8 @@ pub struct Settings {
     pub warehouse: String,
     /// `SCHEMA_REGISTRY_URL`, when it is set.
     pub registry_url: Option<String>,
+    /// What an installation over several processes needs.
+    pub fleet: FleetSettings,
 }
 
 impl Settings {
@@ -53,6 +57,7 @@ impl Settings {
             database_url: text("DATABASE_URL"),
             lake_database_url: text("WINDLASS_LAKE_DATABASE_URL"),
             registry_url: text("SCHEMA_REGISTRY_URL"),
+            fleet: FleetSettings::from_environment()?,
             warehouse,
             home,
         })
@@ -69,6 +74,7 @@ impl Settings {
         if self.worker_slots == 0 {
             bail!("WINDLASS_WORKER_SLOTS is 0, so that no task could run; use 1 or more");
         }
+        self.fleet.check()?;
         let source = StockSource::parse(&text("STOCK_SOURCE").unwrap_or_default())?;
         replay::check(&source)?;
         Ok(())
@@ -119,7 +125,7 @@ fn beside(state: &str) -> String {
 }
 
 /// A variable that is set and not empty.
-fn text(name: &str) -> Option<String> {
+pub fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 

@@ -14,6 +14,7 @@ pub mod event_logs;
 pub mod import_errors;
 pub mod instance_filter;
 pub mod instances;
+pub mod link;
 pub mod logs;
 pub mod mark;
 pub mod monitor;

@@ -41,6 +41,8 @@ impl Right {
 pub enum Access {
     /// Anybody, without a login.
     Public,
+    /// A worker that shows what its join token gives it.
+    JoinToken,
     /// Who is logged in and has the right.
     Needs(Right),
 }
@@ -73,6 +75,10 @@ const fn public(method: &'static str, path: &'static str, face: Face, operation:
     Route { method, path, access: Access::Public, face, operation }
 }
 
+const fn worker(method: &'static str, path: &'static str) -> Route {
+    Route { method, path, access: Access::JoinToken, face: Face::Api, operation: "" }
+}
+
 const fn api(method: &'static str, path: &'static str, right: Right, operation: &'static str) -> Route {
     Route { method, path, access: Access::Needs(right), face: Face::Api, operation }
 }
@@ -95,6 +101,7 @@ pub const ROUTES: &[Route] = &[
     public("GET", "/login", Face::Page, ""),
     public("POST", "/login", Face::Page, ""),
     public("GET", "/static/{file}", Face::Page, ""),
+    worker("GET", "/link/endpoint"),
     api("GET", "/api/v2/dags", Right::Read, "get_dags"),
     api("GET", "/api/v2/dags/{dag_id}", Right::Read, "get_dag"),
     api("PATCH", "/api/v2/dags/{dag_id}", Right::ChangeDags, "patch_dag"),

@@ -17,7 +17,6 @@ use daemon::{
     postgres::{EmbeddedPostgres, Urls},
 };
 use link::transport::{Acceptor, UnixAcceptor, write_endpoint};
-use sqlx::PgPool;
 use store::SecretKey;
 use tokio::{
     net::TcpListener,
@@ -112,34 +111,35 @@ async fn serve(
     // The worker goes before the leader, which still takes its last reports.
     children.stop().await;
     shutdown.cancel();
-    ended.leader_has_ended().await;
-    close(pool).await;
+    if let Some(leading) = ended.leading {
+        leader_has_ended(leading).await;
+    }
+    pool.close().await;
     ended.outcome
 }
 
 /// How the wait for an end came out.
 struct Ended {
     outcome: anyhow::Result<()>,
-    leading: Option<JoinHandle<Result<(), leader::LeaderError>>>,
+    /// The leader, unless its end is what ended the wait.
+    leading: Option<Leading>,
 }
 
-impl Ended {
-    async fn leader_has_ended(&self) {
-        /// A leader ends within a turn.
-        const WITHIN: Duration = Duration::from_secs(5);
-        let ended = async {
-            while self.leading.as_ref().is_some_and(|leading| !leading.is_finished()) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if tokio::time::timeout(WITHIN, ended).await.is_err() {
-            tracing::warn!("the leader did not end in time; PostgreSQL has all that it acknowledged");
-        }
+type Leading = JoinHandle<Result<(), leader::LeaderError>>;
+
+async fn leader_has_ended(leading: Leading) {
+    /// A leader ends within a turn.
+    const WITHIN: Duration = Duration::from_secs(5);
+    match tokio::time::timeout(WITHIN, leading).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "the leader did not end in order"),
+        Ok(Err(panic)) => tracing::error!(%panic, "the leader failed while it was ending"),
+        Err(_) => tracing::warn!("the leader did not end in time; PostgreSQL has all that it acknowledged"),
     }
 }
 
 async fn first_end(
-    mut leading: JoinHandle<Result<(), leader::LeaderError>>,
+    mut leading: Leading,
     serving: JoinHandle<Result<(), webui::ServeError>>,
     databases: &mut Databases,
 ) -> Ended {
@@ -163,10 +163,6 @@ async fn first_end(
             Ended { outcome, leading: Some(leading) }
         }
     }
-}
-
-async fn close(pool: PgPool) {
-    pool.close().await;
 }
 
 fn leader_settings(

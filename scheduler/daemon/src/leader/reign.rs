@@ -158,6 +158,7 @@ impl Reign {
         if Instant::now() >= self.next_beat {
             self.next_beat = Instant::now() + BEAT;
             self.peers.acknowledge_all();
+            self.log_reads.give_up();
             for (worker, presence) in self.peers.changed_presence() {
                 self.presence_changed(now, worker, presence, batch);
             }
