@@ -33,7 +33,8 @@ pub async fn run(settings: &Settings, options: &Api) -> anyhow::Result<ExitCode>
     if store::users::all(&shared.pool).await?.is_empty() {
         tracing::warn!("there is no user yet, so nobody can log in: `windlass users create` makes one");
     }
-    let mut app = AppSettings::new(Secret::new(shared.cluster.signing_secret().await?.reveal().as_bytes())?);
+    let secret = Secret::new(shared.cluster.signing_secret().await?.reveal().as_bytes())?;
+    let mut app = AppSettings::new(secret, shared.key.clone());
     app.cookie = if settings.fleet.api_behind_tls { CookieScope::Secure } else { CookieScope::Plain };
     let leader = RemotePort::new(shared.cluster.caller()?, Arc::new(SeatFinder(shared.pool.clone())));
     let shutdown = on_signal()?;
