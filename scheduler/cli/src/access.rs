@@ -51,6 +51,12 @@ impl Access {
         }
     }
 
+    /// The way to databases that somebody else keeps running.
+    #[must_use]
+    pub fn beside(urls: &Urls) -> Self {
+        Self { urls: urls.clone(), own: None, pool: OnceCell::new() }
+    }
+
     /// The state database.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 #![allow(clippy::print_stdout, reason = "a command's result goes to standard output")]
 
 mod access;
+mod ask;
 mod commands;
+mod find;
 mod fleet;
 mod output;
 mod settings;
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use settings::Settings;
+use settings::{Loudness, Settings};
 
 /// A DAG scheduler with Airflow's words: one binary, one PostgreSQL, DAGs in YAML.
 #[derive(Debug, Parser)]
@@ -35,6 +37,12 @@ enum Command {
     /// List, check and control DAGs.
     #[command(subcommand)]
     Dags(commands::dags::Dags),
+    /// List, show, clear and set runs.
+    #[command(subcommand)]
+    Runs(commands::runs::Runs),
+    /// List tasks, print their logs, say why they wait, clear and set them.
+    #[command(subcommand)]
+    Tasks(commands::instances::Tasks),
     /// List and control services.
     #[command(subcommand)]
     Services(commands::services::Services),
@@ -77,12 +85,17 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let settings = Settings::from_environment()?;
-    settings.start_logging();
+    settings.start_logging(match command {
+        Command::Standalone | Command::Scheduler(_) | Command::Worker(_) | Command::Api(_) => Loudness::Server,
+        _ => Loudness::Client,
+    });
     match command {
         Command::Standalone => standalone::run(&settings).await,
         Command::CheckSettings => settings.check().map(|()| ExitCode::SUCCESS),
         Command::Health(health) => commands::health::run(&settings, &health).await,
         Command::Dags(dags) => commands::dags::run(&settings, dags).await,
+        Command::Runs(runs) => commands::runs::run(&settings, runs).await,
+        Command::Tasks(tasks) => commands::instances::run(&settings, tasks).await,
         Command::Services(services) => commands::services::run(&settings, services).await,
         Command::Lake(arguments) => commands::tasks::run(&settings, "lake", &arguments).await,
         Command::Topics(arguments) => commands::tasks::run(&settings, "topics", &arguments).await,

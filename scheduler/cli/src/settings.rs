@@ -39,6 +39,15 @@ pub struct Settings {
     pub fleet: FleetSettings,
 }
 
+/// How much a program tells of itself when `WINDLASS_LOG` does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loudness {
+    /// What it does: its log is read by those who keep it running.
+    Server,
+    /// What goes wrong: its result is read by who typed it.
+    Client,
+}
+
 impl Settings {
     /// Reads them.
     ///
@@ -101,8 +110,12 @@ impl Settings {
     }
 
     /// Logs go to standard error; `WINDLASS_LOG` chooses what.
-    pub fn start_logging(&self) {
-        let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    pub fn start_logging(&self, loudness: Loudness) {
+        let usual = match loudness {
+            Loudness::Server => "info,sqlx=warn",
+            Loudness::Client => "warn",
+        };
+        let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     }
 

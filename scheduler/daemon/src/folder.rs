@@ -26,7 +26,7 @@ const DAG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 const DEPTH_MAX: usize = 8;
 
 /// What a look at the folder found to have changed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct FolderNews {
     /// Files that are new or changed, by their name below the folder.
     pub changed: BTreeMap<String, FileNews>,
@@ -35,7 +35,7 @@ pub struct FolderNews {
 }
 
 /// What a file holds now.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct FileNews {
     /// The DAGs that it defines.
     pub dags: Vec<CompiledDag>,
@@ -88,6 +88,11 @@ impl Folder {
             }
         }
         news
+    }
+
+    /// Compiles one file of the folder, whether it has changed or not.
+    pub fn file(&mut self, name: &str) -> FileNews {
+        self.compile(name)
     }
 
     fn is_unchanged(&self, name: &str) -> bool {

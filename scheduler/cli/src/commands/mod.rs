@@ -1,8 +1,11 @@
 //! One module a group of commands.
 
+pub mod attempt_log;
 pub mod dags;
 pub mod db;
 pub mod health;
+pub mod instances;
+pub mod runs;
 pub mod services;
 pub mod tasks;
 pub mod watch;

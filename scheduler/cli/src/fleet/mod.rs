@@ -53,7 +53,7 @@ impl Shared {
 ///
 /// # Errors
 /// When signals can not be awaited.
-fn on_signal() -> io::Result<CancellationToken> {
+pub fn on_signal() -> io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let stop = token.clone();
     let mut terminate = signal(SignalKind::terminate())?;

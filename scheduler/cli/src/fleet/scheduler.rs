@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
-use daemon::leader::{self, Ear, LeaderSettings, LocalPort, NetworkAcceptor};
+use daemon::leader::{self, DagSource, Ear, LeaderSettings, LocalPort, NetworkAcceptor};
 use link::transport::tls::Door;
 
 use super::{Shared, cannot_listen, on_signal, settings as fleet};
@@ -42,7 +42,7 @@ pub async fn run(settings: &Settings, options: Scheduler) -> anyhow::Result<Exit
         database_url: shared.url,
         name: format!("{}:{}", fleet::host_name(), std::process::id()),
         endpoint,
-        dags_folder: settings.dags_folder.clone(),
+        dags: DagSource::Folder(settings.dags_folder.clone()),
         secret_key: shared.key,
     };
     leader::run(leader, Box::new(acceptor), ear).await?;

@@ -3,7 +3,7 @@
 //! Leader and web server live in this process. PostgreSQL, the schema registry and the worker are processes of their own,
 //! so that a restart of the leader kills no stream; after a kill -9 the next standalone finds and adopts what lives.
 
-mod children;
+pub mod children;
 mod process;
 mod registry;
 pub mod worker;
@@ -13,7 +13,7 @@ use std::{convert::Infallible, net::SocketAddrV4, process::ExitCode, sync::Arc, 
 use anyhow::{Context, bail};
 use daemon::{
     home::{Home, HomeLock},
-    leader::{self, Ear, LeaderSettings, LocalPort},
+    leader::{self, DagSource, Ear, LeaderSettings, LocalPort},
     postgres::{EmbeddedPostgres, Urls},
 };
 use link::transport::{Acceptor, UnixAcceptor, write_endpoint};
@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use webui::{AppSettings, Secret};
 
-use crate::settings::Settings;
+use crate::{ask, settings::Settings};
 use children::Children;
 
 /// The first login of a standalone; the UI warns until its password is changed.
@@ -97,9 +97,10 @@ async fn serve(
     let news = leader::news_channel();
     let port = Arc::new(LocalPort::new(news.0.clone()));
     let shutdown = CancellationToken::new();
-    let (leader_settings, acceptor) = leader_settings(settings, home, urls)?;
+    let (leader_settings, acceptor) = leader_settings(DagSource::Folder(settings.dags_folder.clone()), home, urls)?;
     let ear = Ear::new(news, shutdown.clone());
     let leading = tokio::spawn(leader::run(leader_settings, acceptor, ear));
+    let _questions = ask::answer(home, Arc::clone(&port) as Arc<dyn link::LeaderPort>)?;
     let children = Children::start(settings, home, urls)?;
     let web_shutdown = CancellationToken::new();
     let serving = tokio::spawn(webui::serve(app_settings(home)?, listener, pool.clone(), port, web_shutdown.clone()));
@@ -165,8 +166,12 @@ async fn first_end(
     }
 }
 
-fn leader_settings(
-    settings: &Settings,
+/// What the leader of a home is given, and its door to the worker of this machine.
+///
+/// # Errors
+/// When the socket or the key can not be had.
+pub fn leader_settings(
+    dags: DagSource,
     home: &Home,
     urls: &Urls,
 ) -> anyhow::Result<(LeaderSettings, Box<dyn Acceptor>)> {
@@ -177,7 +182,7 @@ fn leader_settings(
         database_url: urls.state.clone(),
         name: format!("standalone:{}", std::process::id()),
         endpoint: socket.display().to_string(),
-        dags_folder: settings.dags_folder.clone(),
+        dags,
         secret_key: SecretKey::from_file_or_create(&home.secret_key())?,
     };
     Ok((leader, Box::new(acceptor)))

@@ -41,10 +41,19 @@ pub struct LeaderSettings {
     pub name: String,
     /// Where workers find this leader; written to its row.
     pub endpoint: String,
-    /// The folder of DAG files.
-    pub dags_folder: PathBuf,
+    /// Where its DAGs come from.
+    pub dags: DagSource,
     /// The key that decrypts connections and variables.
     pub secret_key: store::SecretKey,
+}
+
+/// Where a leader has its DAGs from.
+#[derive(Debug, Clone)]
+pub enum DagSource {
+    /// A folder of DAG files, watched.
+    Folder(PathBuf),
+    /// Files that have been read, and stay as they are.
+    Fixed(FolderNews),
 }
 
 /// Something that reached the leader.

@@ -81,7 +81,7 @@ impl Reign {
             store::load_services(writer.connection()).await?.into_iter().map(Replica::from_row).collect(),
         );
         listen(&pool, news.clone()).await?;
-        let folders = Folders::watch(settings.dags_folder.clone(), writer.connection(), news).await?;
+        let folders = Folders::watch(settings.dags.clone(), writer.connection(), news).await?;
         Ok(Self {
             name: settings.name.clone(),
             database_url: settings.database_url.clone(),
