@@ -22,6 +22,9 @@ pub enum ApiError {
     /// Nobody is logged in.
     #[error("Not authenticated")]
     Unauthenticated,
+    /// What a worker shows is of no join token in use.
+    #[error("{0}; `windlass workers token` prints the one in use")]
+    JoinToken(&'static str),
     /// Name or password do not match.
     #[error("Invalid credentials")]
     BadLogin,
@@ -111,7 +114,7 @@ impl ApiError {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthenticated | Self::BadLogin => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::BadLogin | Self::JoinToken(_) => StatusCode::UNAUTHORIZED,
             Self::InvalidToken | Self::Forbidden | Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::AlreadyExists(_) => StatusCode::CONFLICT,

@@ -17,7 +17,7 @@ use store::{
 };
 use tokio::sync::OnceCell;
 
-use crate::settings::Settings;
+use crate::{fleet, settings::Settings};
 
 /// A leader answers within milliseconds; one that is taking over within this.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -55,6 +55,12 @@ impl Access {
         }
     }
 
+    /// The way to databases that somebody else keeps running.
+    #[must_use]
+    pub fn beside(urls: &Urls) -> Self {
+        Self { urls: urls.clone(), own: None, pool: OnceCell::new() }
+    }
+
     /// The state database.
     ///
     /// # Errors
@@ -66,6 +72,17 @@ impl Access {
             Ok::<_, store::StoreError>(pool)
         };
         Ok(self.pool.get_or_try_init(connect).await?)
+    }
+
+    /// What this version would change in the schema.
+    ///
+    /// # Errors
+    /// When the database can not be reached.
+    pub async fn pending_migrations(&self) -> anyhow::Result<Vec<String>> {
+        let pool = store::open(&self.urls.state).await?;
+        let pending = store::connect::pending_migrations(&pool).await;
+        pool.close().await;
+        Ok(pending?)
     }
 
     /// What `windlass-tasks` needs to know of this installation.
@@ -106,9 +123,9 @@ impl Access {
     /// What connections and variables of this installation are sealed with.
     ///
     /// # Errors
-    /// When the key file can not be used.
+    /// When it can not be read.
     pub fn secret_key(settings: &Settings) -> anyhow::Result<SecretKey> {
-        Ok(SecretKey::from_file_or_create(&Home::open(&settings.home)?.secret_key())?)
+        fleet::settings::installation_key(&Home::open(&settings.home)?)
     }
 
     /// Whether this command holds the whole installation, so that nobody can lead it.

@@ -4,6 +4,7 @@
 
 pub mod message;
 pub mod query;
+pub mod remote;
 pub mod transport;
 
 pub use message::{
@@ -11,6 +12,7 @@ pub use message::{
     ServiceStart, ServiceStatus, TaskContext, ToWorker,
 };
 pub use query::{LeaderPort, LogChunk, NoLeader, Query, Reply};
+pub use remote::RemotePort;
 pub use transport::{Acceptor, Connector, FrameError, LeaderLink, Link, LinkReceiver, LinkSender, WorkerLink};
 
 /// The version of the messages. A field that is added is ignored by the other side; a changed meaning raises it.

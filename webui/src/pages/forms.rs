@@ -14,7 +14,10 @@ use serde_json::{Map, Value};
 
 use super::{Frame, error::PageResult, show as print};
 use crate::{
-    api::{body::Body, query::Page},
+    api::{
+        body::Body,
+        query::{Page, Paging},
+    },
     auth::form::PageForm,
     error::{ApiError, ApiResult},
 };
@@ -228,7 +231,7 @@ pub struct Pager {
 /// The rows of the page with this number, from 0.
 #[must_use]
 pub fn rows_of(number: i64) -> Page {
-    Page { limit: ROWS, offset: number.max(0).saturating_mul(ROWS) }
+    Page { limit: ROWS, offset: number.max(0).saturating_mul(ROWS), paging: Paging::Offset }
 }
 
 impl Pager {

@@ -9,7 +9,10 @@ async fn a_connection_is_made_changed_and_deleted_by_plain_forms() {
     let (_, html) = server.page(&token, "/connections").await;
     assert!(html.contains("Connections would be here"), "{html}");
     let (_, html) = server.page(&token, "/connections/new?type=http").await;
-    assert!(html.contains("Address, such as https:&#x2F;&#x2F;api.example.org") && html.contains("name=\"extra\""), "{html}");
+    assert!(
+        html.contains("Address, such as https:&#x2F;&#x2F;api.example.org") && html.contains("name=\"extra\""),
+        "{html}"
+    );
     let new = "/connections/new";
     let bad = [
         ("connection_id", "a b"),

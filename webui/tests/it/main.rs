@@ -7,4 +7,5 @@ mod admin_pages;
 mod api;
 mod guard;
 mod pages;
+mod runs;
 mod support;

@@ -11,7 +11,7 @@ use std::{
 
 use chrono::{TimeDelta, Utc};
 use dag::{FileProblem, ReadFile};
-use engine::{DagChange, DagVersion, Plan, RunRow, TiExtra, TiRow};
+use engine::{DagChange, DagVersion, Plan, RunChange, RunRow, TiExtra, TiRow};
 use futures::{FutureExt, future::BoxFuture};
 use link::{
     LeaderPort, LogChunk, NoLeader, Query, Reply,
@@ -19,7 +19,7 @@ use link::{
 };
 use model::{
     Answer, AnswerStatus, AttemptId, Command, DagId, DagRunState, Epoch, MapIndex, RunId, RunKey, RunType, TaskId,
-    TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, command::Paused,
+    TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, XComValue, command::Paused,
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -103,7 +103,8 @@ impl TestLeader {
     /// Gives a log its text.
     pub fn log(&self, attempt: AttemptId, lines: &[&str]) {
         let line = |text: &&str| json!({"ts": "2026-11-21T00:01:12.031Z", "stream": "out", "text": text}).to_string();
-        let text: Vec<String> = lines.iter().map(line).collect();
+        let fields = json!({"stream": "sys", "text": "Rendered fields", "rendered": {"bash_command": "true"}});
+        let text: Vec<String> = std::iter::once(fields.to_string()).chain(lines.iter().map(line)).collect();
         self.logs.lock().unwrap().insert(attempt, text.join("\n") + "\n");
     }
 
@@ -186,6 +187,13 @@ impl TestLeader {
         }
     }
 
+    async fn instance(&self, dag: &DagId, run: &RunId, task: &TaskId) -> TiKey {
+        let run = store::read::run(&self.pool, dag, run).await.unwrap().unwrap();
+        let version = store::read::version(&self.pool, run.version).await.unwrap().unwrap();
+        let pos = version.dag.position(task).unwrap();
+        TiKey::unmapped(run.key, version.task_idx[pos.0])
+    }
+
     async fn decide(&self, command: Command) -> (Plan, Answer) {
         let mut plan = Plan::default();
         let done = |body| Answer { status: AnswerStatus::Done, body };
@@ -223,6 +231,44 @@ impl TestLeader {
                     wish.tasks.iter().map(|task| json!({"task_id": task.task_id, "map_index": -1})).collect();
                 (plan, done(json!({"task_instances": named})))
             }
+            Command::MarkTaskInstances(wish) => {
+                let named: Vec<Value> =
+                    wish.tasks.iter().map(|task| json!({"task_id": task.task_id, "map_index": -1})).collect();
+                (plan, done(json!({"task_instances": named})))
+            }
+            Command::SetNote(wish) => {
+                let run = store::read::run(&self.pool, &wish.dag_id, &wish.run_id).await.unwrap().unwrap();
+                if wish.tasks.is_empty() {
+                    plan.runs.push(RunChange { expected: run.state, row: RunRow { note: wish.note, ..run } });
+                } else {
+                    let key = self.instance(&wish.dag_id, &wish.run_id, &wish.tasks[0].task_id).await;
+                    plan.extras.push((key, TiExtra { note: wish.note, ..TiExtra::default() }));
+                }
+                (plan, done(json!({})))
+            }
+            Command::DeleteDagRun { dag_id, run_id } => {
+                let run = store::read::run(&self.pool, &dag_id, &run_id).await.unwrap().unwrap();
+                if !run.state.is_finished() {
+                    let body = json!({"detail": "cannot be deleted in running state"});
+                    return (plan, Answer { status: AnswerStatus::Conflict, body });
+                }
+                plan.runs_dropped.push(run.key);
+                (plan, done(json!({})))
+            }
+            Command::DeleteDag { .. } => {
+                let body = json!({"detail": "Task instances of dag are still running"});
+                (plan, Answer { status: AnswerStatus::Conflict, body })
+            }
+            Command::SetXCom { xcom, value } => {
+                let key = self.instance(&xcom.dag_id, &xcom.run_id, &xcom.task_id).await;
+                plan.xcoms.push((key, XComValue { key: xcom.key, value }));
+                (plan, done(json!({})))
+            }
+            Command::DeleteXCom(xcom) => {
+                let key = self.instance(&xcom.dag_id, &xcom.run_id, &xcom.task_id).await;
+                plan.xcoms_deleted.push((key, xcom.key));
+                (plan, done(json!({})))
+            }
             Command::CreatePool(pool) | Command::SetPool(pool) => {
                 plan.pools.push(pool);
                 (plan, done(json!({})))
@@ -231,9 +277,7 @@ impl TestLeader {
                 plan.pools_dropped.push(name);
                 (plan, done(json!({})))
             }
-            Command::MarkTaskInstances(_) | Command::MarkDagRun { .. } | Command::ControlService { .. } => {
-                (plan, done(json!({})))
-            }
+            Command::MarkDagRun { .. } | Command::ControlService { .. } => (plan, done(json!({}))),
         }
     }
 }
@@ -437,6 +481,7 @@ fn run_row(key: RunKey, dag: &DagId, run_id: &str, version: model::DagVersionId,
         run_id: RunId::new(run_id).unwrap(),
         run_type: if run_id.starts_with("scheduled") { RunType::Scheduled } else { RunType::Manual },
         triggered_by: TriggeredBy::Timetable,
+        triggering_user: None,
         version,
         state,
         logical_date: None,

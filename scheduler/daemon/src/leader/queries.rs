@@ -1,6 +1,9 @@
 //! Answers questions of pages from memory, and carries reads of logs to the workers that have them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use link::{
     LogChunk, Query, Reply, ToWorker,
@@ -12,6 +15,8 @@ use super::reign::Reign;
 
 /// Reads of logs that may be under way; pages that ask beyond it hear that the leader is busy.
 const LOG_READS_MAX: usize = 256;
+/// How long the workers that are asked may take; one that is stopped must not keep a page waiting.
+const LOG_READ_WAIT: Duration = Duration::from_secs(1);
 
 /// So many of those that wait for a pool are named: a page shows no more.
 const POOL_WAITERS_MAX: usize = 10;
@@ -27,6 +32,7 @@ pub struct LogReads {
 struct LogRead {
     answer: oneshot::Sender<Reply>,
     open: usize,
+    asked_at: Instant,
 }
 
 impl LogReads {
@@ -40,8 +46,16 @@ impl LogReads {
             return None;
         }
         self.next_id += 1;
-        self.waiting.insert(self.next_id, LogRead { answer, open: workers });
+        self.waiting.insert(self.next_id, LogRead { answer, open: workers, asked_at: Instant::now() });
         Some(ToWorker::ReadLog { id: self.next_id, log, offset, bytes_max })
+    }
+
+    /// Answers those who have waited for too long, once a beat.
+    pub fn give_up(&mut self) {
+        let late = self.waiting.extract_if(.., |_, read| read.asked_at.elapsed() >= LOG_READ_WAIT);
+        for (_, read) in late {
+            drop(read.answer.send(not_found("a worker that may have the log does not answer right now")));
+        }
     }
 
     /// A worker has answered. The first one that has something of the log decides.

@@ -8,9 +8,7 @@ use engine::{Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
 use model::{
     AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, DagVersionId, EndKind, MapIndex, Pool,
     RunId, RunKey, RunType, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
-    command::{
-        AnswerStatus, ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Relatives, TaskSelector, TriggerDagRun,
-    },
+    command::{AnswerStatus, ClearTaskInstances, Relatives, TaskSelector, TriggerDagRun},
 };
 
 use crate::{dags::version, mirror::Mirror};
@@ -143,7 +141,7 @@ impl World {
 
     pub fn command(&mut self, command: Command) -> (AnswerStatus, serde_json::Value) {
         self.commands += 1;
-        self.turn(vec![Event::Command { id: CommandId(self.commands), command }]);
+        self.turn(vec![Event::Command { id: CommandId(self.commands), by: "ada".to_owned(), command }]);
         let answer = self.mirror.answers.last().cloned().unwrap();
         self.quiesce();
         answer
@@ -228,13 +226,9 @@ impl World {
 
 pub fn clear_of(dag: &str, run: &str, task: &str, relatives: Relatives) -> ClearTaskInstances {
     ClearTaskInstances {
-        dag_id: DagId::new(dag).unwrap(),
-        run_id: RunId::new(run).unwrap(),
         tasks: vec![TaskSelector { task_id: TaskId::new(task).unwrap(), map_index: None }],
         relatives,
-        only: ClearOnly::All,
-        effect: ClearEffect::Apply,
-        version: ClearVersion::Own,
+        ..ClearTaskInstances::of_run(DagId::new(dag).unwrap(), RunId::new(run).unwrap())
     }
 }
 
