@@ -28,7 +28,8 @@ use model::{AttemptEnd, EndKind, Operator};
 use tokio::time::Instant;
 
 pub use attempt::{Attempt, Host, LakeSettings, WorkerContext};
-pub use mask::{MASK, Masker, is_secret_name};
+pub use mask::Masker;
+pub use model::masking::{MASK, is_secret_name};
 pub use outcome::Outcome;
 pub use stop::{Stop, StopCause};
 pub use template::TemplateError;

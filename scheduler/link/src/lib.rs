@@ -4,6 +4,7 @@
 
 pub mod message;
 pub mod query;
+pub mod remote;
 pub mod runs;
 pub mod transport;
 
@@ -12,6 +13,7 @@ pub use message::{
     ServiceStart, ServiceStatus, TaskContext, ToWorker,
 };
 pub use query::{LeaderPort, LogChunk, NoLeader, Query, Reply};
+pub use remote::RemotePort;
 pub use runs::{IfExists, IfPaused, RunView, RunWish, Triggered, WhichRun};
 pub use transport::{Acceptor, Connector, FrameError, LeaderLink, Link, LinkReceiver, LinkSender, WorkerLink};
 

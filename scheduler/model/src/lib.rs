@@ -5,6 +5,7 @@
 mod codes;
 pub mod command;
 pub mod ids;
+pub mod masking;
 pub mod operator;
 pub mod outcome;
 pub mod rule;

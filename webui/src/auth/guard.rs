@@ -29,8 +29,15 @@ pub async fn check(State(app): State<App>, mut request: Request, next: Next) -> 
     let Some(route) = rights::route(request.method().as_str(), path) else {
         return method_or_right_is_missing(path);
     };
-    let Access::Needs(right) = route.access else {
-        return next.run(request).await;
+    let right = match route.access {
+        Access::Public => return next.run(request).await,
+        Access::JoinToken => {
+            return match super::join::admit(&app, request.headers()).await {
+                Ok(()) => next.run(request).await,
+                Err(error) => refuse(route.face, &request, error),
+            };
+        }
+        Access::Needs(right) => right,
     };
     match admit(&app, request.method(), request.headers(), right.least_role()).await {
         Ok(principal) => {

@@ -2,6 +2,7 @@
 
 pub mod form;
 pub mod guard;
+pub mod join;
 pub mod limiter;
 pub mod login;
 pub mod rights;

@@ -3,19 +3,25 @@
 //! A page is served whole. Asked with the header `windlass-fragment`, it answers with its live part alone, which the
 //! script swaps in when something has changed.
 
+pub mod audit;
 pub mod clear;
+pub mod connections;
 pub mod dag;
 pub mod dags;
 pub mod error;
+pub mod forms;
 pub mod graph;
 pub mod import_errors;
 pub mod login;
+pub mod pools;
 pub mod run;
 pub mod run_log;
 pub mod runs;
 pub mod services;
 pub mod state;
 pub mod trigger;
+pub mod users;
+pub mod variables;
 pub mod words;
 
 use axum::{
@@ -48,6 +54,18 @@ pub enum Place {
     Services,
     /// Mistakes in DAG files.
     ImportErrors,
+    /// Pools.
+    Pools,
+    /// Connections.
+    Connections,
+    /// Variables.
+    Variables,
+    /// The audit log.
+    Audit,
+    /// Users.
+    Users,
+    /// One's own password.
+    Account,
 }
 
 /// What stands around every page.
@@ -60,6 +78,8 @@ pub struct Frame {
     csrf: String,
     may_change: bool,
     may_control: bool,
+    may_admin: bool,
+    may_manage_users: bool,
     foot: Foot,
     import_errors: usize,
 }
@@ -90,6 +110,8 @@ impl Frame {
             csrf: app.tokens.form_token(who.token_id),
             may_change: may(Right::ChangeDags),
             may_control: may(Right::ChangeServices),
+            may_admin: may(Right::ChangeAdmin),
+            may_manage_users: may(Right::ManageUsers),
             foot,
             import_errors: files.len(),
         })

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use link::transport::Acceptor;
+use link::transport::{Acceptor, tls::Standing};
 use store::{Candidate, Lease, Sight, StoreError, Writer};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -37,9 +37,12 @@ pub async fn run(settings: LeaderSettings, acceptor: Box<dyn Acceptor>, mut ear:
 
 async fn campaign(settings: &LeaderSettings, ear: &mut Ear) -> Result<(), LeaderError> {
     while !ear.shutdown.is_cancelled() {
-        match one_reign(settings, ear).await {
+        let ended = one_reign(settings, ear).await;
+        ear.stands(Standing::StandsBy { leader: None });
+        match ended {
             Ok(ReignEnd::Asked) => break,
             Ok(ReignEnd::Deposed) | Err(StoreError::Deposed) => {
+                ear.forget_news();
                 tracing::warn!("another process leads now; this one stands by");
             }
             Err(error @ (StoreError::NewerFormat { .. } | StoreError::Unsuitable { .. })) => return Err(error.into()),
@@ -58,6 +61,7 @@ async fn campaign(settings: &LeaderSettings, ear: &mut Ear) -> Result<(), Leader
 async fn one_reign(settings: &LeaderSettings, ear: &mut Ear) -> Result<ReignEnd, StoreError> {
     let mut lease = Lease::connect(&settings.database_url).await?;
     while lease.watch(Instant::now()).await? == Sight::Alive {
+        ear.stands(Standing::StandsBy { leader: lease.seen().map(|seen| seen.endpoint.clone()) });
         pause(ear, WATCH_EVERY).await;
         if ear.shutdown.is_cancelled() {
             lease.close().await;
@@ -68,6 +72,7 @@ async fn one_reign(settings: &LeaderSettings, ear: &mut Ear) -> Result<ReignEnd,
     let candidate = Candidate { holder: settings.name.clone(), endpoint: settings.endpoint.clone() };
     let leadership = store::lead(&mut writer, &candidate).await?;
     tracing::info!(epoch = leadership.epoch.get(), leader = %settings.name, "this process leads");
+    ear.stands(Standing::Leads);
     let _keeper = lease::keep(lease, leadership.epoch, ear.sender.clone());
     let reign = Reign::begin(settings, writer, leadership, ear.sender.clone()).await?;
     reign.run(ear).await

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
 };
 
 use dag::CompiledDag;
@@ -14,7 +13,7 @@ use sqlx::PgConnection;
 use store::{StoreError, Writer, versions};
 use tokio::sync::mpsc;
 
-use super::News;
+use super::{DagSource, News};
 use crate::folder::{self, FileNews, FolderNews};
 
 /// A look at the folder waits until the leader has taken the one before.
@@ -35,15 +34,21 @@ enum FirstLook {
 }
 
 impl Folders {
-    /// Starts to watch the folder. The first look has all of it.
+    /// Starts to watch the source. The first look has all of it.
     pub(super) async fn watch(
-        root: PathBuf,
+        source: DagSource,
         connection: &mut PgConnection,
         news: mpsc::Sender<News>,
     ) -> Result<Self, StoreError> {
         let (sender, mut looks) = mpsc::channel(LOOKS_WAITING_MAX);
-        if let Err(error) = folder::watch(root, sender) {
-            tracing::error!(%error, "no thread for the DAG folder: its changes are not seen");
+        match source {
+            DagSource::Folder(root) => {
+                if let Err(error) = folder::watch(root, sender) {
+                    tracing::error!(%error, "no thread for the DAG folder: its changes are not seen");
+                }
+            }
+            // The channel is empty and has room for one.
+            DagSource::Fixed(look) => drop(sender.try_send(look)),
         }
         tokio::spawn(async move {
             while let Some(look) = looks.recv().await {

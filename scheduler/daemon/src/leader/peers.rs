@@ -19,6 +19,8 @@ use super::News;
 pub const SILENT_AFTER: Duration = Duration::from_secs(10);
 /// A worker that has been silent for so long is dead: its guard has killed what it ran at 60 s at the latest.
 pub const DEAD_AFTER: Duration = Duration::from_secs(75);
+// A leader that has lost PostgreSQL acknowledges for 10 s more, and the next one begins to count when it takes over.
+const _: () = assert!(crate::guard::SILENCE_MAX.as_secs() + 10 < DEAD_AFTER.as_secs());
 /// Messages that may wait for one worker: a thousand assignments and their kills, with room.
 const MESSAGES_WAITING_MAX: usize = 4096;
 
@@ -125,10 +127,16 @@ impl Peers {
         }
     }
 
-    /// The worker of a connection, which has just been heard.
+    /// The worker of a connection, which has just been heard. One that was silent for too long has its connection
+    /// closed: it is heard again when it has said Hello, with what it holds.
     pub fn heard(&mut self, connection: ConnectionId) -> Option<WorkerId> {
         let worker = *self.by_connection.get(&connection)?;
         let peer = self.by_worker.get_mut(&worker)?;
+        if peer.presence != Presence::Alive {
+            peer.connection = None;
+            self.by_connection.remove(&connection);
+            return None;
+        }
         peer.last_heard = Instant::now();
         Some(worker)
     }

@@ -41,7 +41,7 @@ pub fn lead(url: &str, name: &str, folder: &Path) -> Running {
         database_url: url.to_owned(),
         name: name.to_owned(),
         endpoint: name.to_owned(),
-        dags_folder: folder.to_owned(),
+        dags: daemon::leader::DagSource::Folder(folder.to_owned()),
         secret_key: SecretKey::from_file_or_create(&folder.join(".key")).unwrap(),
     };
     let ear = Ear::new(leader::news_channel(), CancellationToken::new());

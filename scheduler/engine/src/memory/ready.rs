@@ -180,6 +180,13 @@ impl Ready {
         }
     }
 
+    /// The first instances that wait for a pool, in the order in which they get its slots.
+    pub fn next_in(&self, pool: &str, most: usize) -> Vec<Place> {
+        let queues = self.classes.iter().filter(|class| class.demand.pool == pool);
+        let first: BTreeSet<Ticket> = queues.flat_map(|class| class.queue.iter().take(most).copied()).collect();
+        first.into_iter().take(most).map(|ticket| ticket.place).collect()
+    }
+
     /// How many wait for the same pool before a ticket.
     pub fn ahead(&self, ticket: &Ticket, pool: &str) -> usize {
         let queues = self.classes.iter().filter(|class| class.demand.pool == pool);
