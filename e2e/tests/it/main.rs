@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod chaos;
+mod fleet;
 mod layering;
 mod pages;
 mod readers;
