@@ -20,7 +20,7 @@ use uuid::Uuid;
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// A database of its own on the test server.
-async fn database() -> String {
+pub async fn database() -> String {
     let server = std::env::var("WINDLASS_TEST_DATABASE_URL").expect("test.sh sets WINDLASS_TEST_DATABASE_URL");
     let options: PgConnectOptions = server.parse().unwrap();
     let name = format!("leader_{}", Uuid::new_v4().simple());
