@@ -5,6 +5,7 @@
 mod bad_input;
 mod chaos;
 mod first_day;
+mod fleet;
 mod layering;
 mod pages;
 mod readers;

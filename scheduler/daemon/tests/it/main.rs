@@ -4,6 +4,7 @@
 
 extern crate windlass_daemon as daemon;
 
+mod cluster;
 mod elsewhere;
 mod leader;
 mod worker;

@@ -21,7 +21,7 @@ use daemon::folder::{FileNews, Folder, FolderNews};
 use dag::CompiledDag;
 use link::query::LogName;
 use model::{
-    AttemptId, DagId, DagRunState, RunId, TaskIdx, TaskState, Timestamp,
+    AttemptId, DagId, DagRunState, RunId, TaskIdx, TaskState, Timestamp, TriggeredBy,
     command::{ClearEffect, Command, MarkTaskInstances, Paused, Relatives, TaskSelector, TriggerDagRun},
 };
 use serde_json::{Map, Value};

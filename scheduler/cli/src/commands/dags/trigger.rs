@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use clap::Args;
 use model::{
-    DagId, RunId, RunType, Timestamp, TriggeredBy,
+    DagId, RunId, Timestamp, TriggeredBy,
     command::{Command, TriggerDagRun},
 };
 use serde_json::{Map, Value};
