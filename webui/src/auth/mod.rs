@@ -9,6 +9,8 @@ pub mod token;
 
 use rights::Role;
 
+use crate::prefs::Prefs;
+
 /// Who asks. Put into the request by the guard; handlers that need it take it as an extension.
 #[derive(Debug, Clone)]
 pub struct Principal {
@@ -18,4 +20,6 @@ pub struct Principal {
     pub role: Role,
     /// The token's id, which form tokens are bound to.
     pub token_id: uuid::Uuid,
+    /// How pages look to the browser that asks.
+    pub prefs: Prefs,
 }

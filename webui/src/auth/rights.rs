@@ -15,6 +15,8 @@ pub enum Right {
     ReadAdmin,
     /// Start, restart and stop services.
     ChangeServices,
+    /// Choose how pages look to one's own browser.
+    ChangeOwnView,
 }
 
 impl Right {
@@ -22,7 +24,7 @@ impl Right {
     #[must_use]
     pub const fn least_role(self) -> Role {
         match self {
-            Self::Read => Role::Viewer,
+            Self::Read | Self::ChangeOwnView => Role::Viewer,
             Self::ChangeDags => Role::User,
             Self::ReadAdmin | Self::ChangeServices => Role::Op,
         }
@@ -133,7 +135,10 @@ pub const ROUTES: &[Route] = &[
     page("POST", "/dags/{dag_id}/trigger", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/pause", Right::ChangeDags),
     page("GET", "/dags/{dag_id}/runs/{run_id}", Right::Read),
-    page("GET", "/dags/{dag_id}/runs/{run_id}/log", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log.txt", Right::Read),
+    page("POST", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", Right::ChangeDags),
     page("GET", "/dags/{dag_id}/runs/{run_id}/clear", Right::Read),
     page("POST", "/dags/{dag_id}/runs/{run_id}/clear", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/runs/{run_id}/mark", Right::ChangeDags),
@@ -142,6 +147,9 @@ pub const ROUTES: &[Route] = &[
     page("GET", "/services/{dag_id}/{name}/{replica}/log", Right::Read),
     page("POST", "/services/{dag_id}/{name}/{action}", Right::ChangeServices),
     page("GET", "/import-errors", Right::Read),
+    page("GET", "/search", Right::Read),
+    page("GET", "/preferences", Right::Read),
+    page("POST", "/preferences", Right::ChangeOwnView),
     page("GET", "/events", Right::Read),
 ];
 
@@ -175,8 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_changes_nothing() {
-        let changes = ROUTES.iter().filter(|route| route.method != "GET");
+    fn a_viewer_changes_nothing_but_its_own_view() {
+        let own_view = Access::Needs(Right::ChangeOwnView);
+        let changes = ROUTES.iter().filter(|route| route.method != "GET" && route.access != own_view);
         for route in changes {
             if let Access::Needs(right) = route.access {
                 assert!(right.least_role() > Role::Viewer, "{} {}", route.method, route.path);

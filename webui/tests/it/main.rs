@@ -6,3 +6,4 @@ mod api;
 mod guard;
 mod pages;
 mod support;
+mod views;
