@@ -120,7 +120,7 @@ impl Told {
             (Some(error), ProcessEnd::Exited(code)) => Outcome::failed(error).exit_code(code),
             (Some(error), ProcessEnd::Signalled(_)) => Outcome::failed(error),
             (None, ProcessEnd::Exited(0)) if work.purpose == Purpose::Check && !self.rows.is_empty() => {
-                work.offended(&self.script, self.rows.len() as u64)
+                work.offended(&self.script, self.rows.len() as u64, &self.columns, &self.rows)
             }
             (None, ProcessEnd::Exited(0)) => work.done(&self.columns, self.rows),
             (None, ProcessEnd::Exited(code)) => Outcome::failed(format!(
