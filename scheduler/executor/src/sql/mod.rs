@@ -18,6 +18,10 @@ use crate::{Attempt, Executor, LakeSettings, Outcome, Stop, attempt::NoConnectio
 const LAKE: &str = "lake";
 /// So many offending rows of a check are shown: enough to see what is wrong.
 const ROWS_SHOWN_MAX: usize = 100;
+/// So many of them stand in the failure's reason, which pages show in a line.
+const ROWS_TOLD_MAX: usize = 3;
+/// So much of them does.
+const ROWS_TOLD_CHARS_MAX: usize = 400;
 /// So much of a statement is shown.
 const STATEMENT_CHARS_SHOWN: usize = 200;
 
@@ -201,8 +205,25 @@ impl Work<'_> {
         }
     }
 
-    fn offended(&self, script: &str, rows: u64) -> Outcome {
-        Outcome::failed(format!("the check {script} returned {rows} rows; no row may come back"))
+    /// The failure of a check, with the first rows that it found.
+    fn offended(&self, script: &str, count: u64, columns: &[String], rows: &[Vec<Value>]) -> Outcome {
+        let found = told(columns, rows);
+        Outcome::failed(format!("the check {script} returned {count} rows; no row may come back: {found}"))
+    }
+}
+
+/// The first rows on one line, for the reason of a failure; the log has more of them.
+fn told(columns: &[String], rows: &[Vec<Value>]) -> String {
+    let row = |row: &Vec<Value>| {
+        let cells: Vec<String> =
+            columns.iter().zip(row).map(|(name, value)| format!("{name}={}", cell(value))).collect();
+        cells.join(", ")
+    };
+    let told = rows.iter().take(ROWS_TOLD_MAX).map(row).collect::<Vec<_>>().join("; ");
+    let more = if rows.len() > ROWS_TOLD_MAX { "; …" } else { "" };
+    match told.char_indices().nth(ROWS_TOLD_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &told[..at]),
+        None => format!("{told}{more}"),
     }
 }
 
