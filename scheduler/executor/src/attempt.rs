@@ -53,6 +53,8 @@ pub struct WorkerContext {
     pub program_dir: PathBuf,
     /// Each attempt gets a directory of its own below it.
     pub temp_dir: PathBuf,
+    /// What attempts write down for the next try lies below it; it survives the worker's process.
+    pub state_dir: PathBuf,
     /// The embedded lake, when this worker can reach one.
     pub lake: Option<LakeSettings>,
     /// Where process groups are made known to the guard.

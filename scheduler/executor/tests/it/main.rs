@@ -6,3 +6,4 @@ mod bash;
 mod python;
 mod rig;
 mod sql;
+mod trino;
