@@ -9,3 +9,4 @@ mod pages;
 mod readers;
 mod stock;
 mod trades;
+mod trino;
