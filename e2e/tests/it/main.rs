@@ -11,3 +11,4 @@ mod pages;
 mod readers;
 mod stock;
 mod trades;
+mod trino;

@@ -97,6 +97,7 @@ impl Core {
             worker: identity.id(),
             program_dir: settings.program_dir.clone(),
             temp_dir,
+            state_dir: settings.log_dir.join("state"),
             lake: settings.lake.clone(),
             groups: GroupRegister::new(guard),
             kill_grace: settings.kill_grace,

@@ -1,11 +1,14 @@
 //! The operators `sql` and `sql_check`: statements on a connection, what they did in the log.
 //!
-//! `postgres` connections are served here; `lake` connections by the program `windlass-tasks`, which has the embedded
-//! engine. A check succeeds when none of its queries returns a row; the rows are the evidence in the log.
+//! `postgres` and `trino` connections are served here; `lake` connections by the program `windlass-tasks`, which has the
+//! embedded engine. `conn_id: lake` may be configured as any of them. A check succeeds when none of its queries returns a row; the rows are the evidence in the log.
 
 mod lake;
 mod postgres;
 mod script;
+mod trino;
+
+pub(crate) use trino::mask as mask_trino;
 
 use futures::{FutureExt as _, future::BoxFuture};
 use link::ConnectionFields;
@@ -61,6 +64,7 @@ struct Work<'a> {
 /// Where to run.
 enum Engine {
     Postgres(Box<ConnectionFields>),
+    Trino(Box<ConnectionFields>),
     Lake(LakeSettings),
 }
 
@@ -118,6 +122,7 @@ impl Query {
         let work = Work { attempt, stop, scripts: &self.scripts, purpose, output: self.output };
         match &self.engine {
             Engine::Postgres(fields) => postgres::run(&work, fields).await,
+            Engine::Trino(fields) => trino::run(&work, fields).await,
             Engine::Lake(settings) => lake::run(&work, settings).await,
         }
     }
@@ -165,7 +170,7 @@ async fn engine(attempt: &Attempt, conn_id: &str) -> Result<Engine, String> {
     match fields.conn_type.as_str() {
         "postgres" | "postgresql" => Ok(Engine::Postgres(fields)),
         "lake" => configured_lake(attempt, &fields).map(Engine::Lake),
-        other => Err(format!("connection {conn_id:?} has the type {other:?}; sql runs on postgres and lake")),
+        other => Err(format!("connection {conn_id:?} has the type {other:?}; sql runs on postgres, trino and lake")),
     }
 }
 

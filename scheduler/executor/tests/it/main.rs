@@ -10,3 +10,4 @@ mod sensor;
 mod server;
 mod sql;
 mod trigger;
+mod trino;
