@@ -91,7 +91,9 @@ fn read(
     let operator_keys = operator::keys_of(&fields, problems);
     // Which keys are right depends on the operator; without a known one that is problem enough.
     if let Some(operator) = operator_keys {
-        fields.check_keys(&[keys::TASK, operator.keys], keys::TASK_NOT_YET, problems);
+        let not_yet =
+            [keys::TASK_NOT_YET, if operator.name == "docker" { keys::docker::NOT_YET } else { &[] }].concat();
+        fields.check_keys(&[keys::TASK, operator.keys], &not_yet, problems);
     }
     let operator = operator_keys.and_then(|keys| operator::read(keys, &fields, files, problems));
     let dependencies = group::dependencies(&alone, problems);
