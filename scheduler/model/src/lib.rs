@@ -4,6 +4,7 @@
 
 mod codes;
 pub mod command;
+pub mod container;
 pub mod ids;
 pub mod masking;
 pub mod operator;

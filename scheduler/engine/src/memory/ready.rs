@@ -43,6 +43,7 @@ impl Demand {
                 Operator::Service(_) => OnWorker::TakesNone,
                 Operator::Empty
                 | Operator::Bash(_)
+                | Operator::Docker(_)
                 | Operator::Python(_)
                 | Operator::Sql(_)
                 | Operator::SqlCheck(_)

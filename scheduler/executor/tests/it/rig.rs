@@ -164,22 +164,36 @@ impl Rig {
     }
 
     pub async fn run(&self, operator: Operator) -> Ran {
-        let assignment = self.assignment(operator);
-        let path = self.dir.path().join(format!("{}.jsonl", assignment.attempt));
-        let masker = Masker::default();
-        let attempt = Attempt {
-            assignment,
-            log: Log::open(&path, masker.clone(), Overflow::Fault).unwrap(),
-            masker,
-            host: Arc::new(self.leader.clone()),
-            worker: Arc::clone(&self.context),
-        };
+        let attempt = self.attempt(self.assignment(operator));
         let end = windlass_executor::run(&attempt, &self.stop).await;
-        let log = std::fs::read_to_string(path).unwrap();
+        self.ran(end, &attempt.assignment)
+    }
+
+    /// An attempt that has not started.
+    pub fn attempt(&self, assignment: Assignment) -> Attempt {
+        let masker = Masker::default();
+        let log = Log::open(&self.log_path(&assignment), masker.clone(), Overflow::Fault).unwrap();
+        let (host, worker) = (Arc::new(self.leader.clone()), Arc::clone(&self.context));
+        Attempt { assignment, log, masker, host, worker }
+    }
+
+    /// Where an attempt's log is.
+    pub fn log_path(&self, assignment: &Assignment) -> PathBuf {
+        self.dir.path().join(format!("{}.jsonl", assignment.attempt))
+    }
+
+    /// What came of an attempt that has ended.
+    pub fn ran(&self, end: AttemptEnd, assignment: &Assignment) -> Ran {
+        let log = std::fs::read_to_string(self.log_path(assignment)).unwrap();
         Ran { end, log: log.lines().map(|line| serde_json::from_str(line).unwrap()).collect() }
     }
 
-    fn assignment(&self, operator: Operator) -> Assignment {
+    /// The worker's identity.
+    pub fn worker(&self) -> Uuid {
+        self.context.worker
+    }
+
+    pub fn assignment(&self, operator: Operator) -> Assignment {
         let instant = |text: &str| text.parse().unwrap();
         Assignment {
             attempt: AttemptId(Uuid::new_v4()),
