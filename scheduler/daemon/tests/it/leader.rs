@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use daemon::leader::{self, Ear, LeaderError, LeaderSettings};
+use daemon::leader::{self, Ear, LeaderError, LeaderSettings, News};
 use link::{
     FromWorker, Hello, ToWorker,
     transport::{ChannelConnector, Connector, in_process},
 };
 use model::{
-    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, RunId, RunType, TriggeredBy,
+    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, Epoch, RunId, RunType, TriggeredBy,
     command::{Paused, TriggerDagRun},
 };
 use sqlx::{ConnectOptions, Executor, PgPool, postgres::PgConnectOptions};
 use store::{Hints, SecretKey, inbox, read};
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,6 +36,12 @@ struct Running {
 }
 
 fn lead(url: &str, name: &str, folder: &Path) -> Running {
+    lead_with(url, name, folder, leader::news_channel())
+}
+
+type NewsChannel = (mpsc::Sender<News>, mpsc::Receiver<News>);
+
+fn lead_with(url: &str, name: &str, folder: &Path, news: NewsChannel) -> Running {
     let (connector, acceptor) = in_process();
     let settings = LeaderSettings {
         database_url: url.to_owned(),
@@ -44,7 +50,7 @@ fn lead(url: &str, name: &str, folder: &Path) -> Running {
         dags_folder: folder.to_owned(),
         secret_key: SecretKey::from_file_or_create(&folder.join(".key")).unwrap(),
     };
-    let ear = Ear::new(leader::news_channel(), CancellationToken::new());
+    let ear = Ear::new(news, CancellationToken::new());
     Running { task: tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), connector }
 }
 
@@ -123,6 +129,22 @@ async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
     .await
     .unwrap();
     second.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_late_news_that_an_earlier_leadership_has_ended_does_not_end_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = database().await;
+    let pool = store::open(&url).await.unwrap();
+    store::migrate(&pool).await.unwrap();
+    let hints = Hints::listen(&pool).await.unwrap();
+    let news = leader::news_channel();
+    news.0.send(News::Deposed(Epoch(0))).await.unwrap();
+    let leader = lead_with(&url, "again", folder.path(), news);
+    let nothing = Command::PauseDag { dag_id: DagId::new("none").unwrap(), to: Paused::Active };
+    done(&pool, &hints, nothing).await;
+    assert_eq!(store::cluster::leader_seat(&pool).await.unwrap().epoch, Epoch(1));
+    leader.task.abort();
 }
 
 fn trigger(dag: &DagId) -> TriggerDagRun {
