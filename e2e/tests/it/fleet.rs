@@ -162,26 +162,25 @@ impl Siege {
         Self { fleet, load, figures }
     }
 
-    async fn victim(&mut self, victim: Victim) -> &mut Member {
+    /// The name of the process that is in this place now.
+    async fn name_of(&self, victim: Victim) -> String {
         let leader = within("somebody leads", NEXT_TASK, async || self.fleet.leader().await).await;
-        match victim {
-            Victim::Leader => &mut self.fleet.schedulers[leader],
-            Victim::Standby => &mut self.fleet.schedulers[1 - leader],
-            Victim::Worker(number) => &mut self.fleet.workers[number],
-            Victim::Api(number) => &mut self.fleet.apis[number].process,
-        }
+        let member = match victim {
+            Victim::Leader => &self.fleet.schedulers[leader],
+            Victim::Standby => &self.fleet.schedulers[1 - leader],
+            Victim::Worker(number) => &self.fleet.workers[number],
+            Victim::Api(number) => &self.fleet.apis[number].process,
+        };
+        member.name.clone()
     }
 
     /// One fault, until a task that was granted after it has started, and the victim is back.
     async fn strike(&mut self, victim: Victim, fault: Fault) {
         let before: i64 = self.one("SELECT epoch FROM leader").await;
-        let name = {
-            let member = self.victim(victim).await;
-            member.name.clone()
-        };
+        let name = self.name_of(victim).await;
         let at: f64 = self.one("SELECT extract(epoch FROM clock_timestamp())::float8").await;
         let start = Instant::now();
-        let member = self.victim(victim).await;
+        let member = self.named(&name);
         match fault {
             Fault::Killed => member.kill(),
             Fault::Stopped(_) => member.freeze(),

@@ -132,6 +132,28 @@ async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_word_to_a_worker_is_welcome_however_long_the_leader_was_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = database().await;
+    let pool = store::open(&url).await.unwrap();
+    store::migrate(&pool).await.unwrap();
+    let leader = lead(&url, "alone", folder.path());
+    // A leader raises its lease each second; after three a beat is due.
+    tokio::time::timeout(WITHIN, async {
+        while read::leader(&pool).await.unwrap().lease < 3 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let mut worker = leader.connector.connect().await.unwrap();
+    worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
+    assert!(matches!(receive(&mut worker).await, ToWorker::Welcome { .. }));
+    assert!(matches!(receive(&mut worker).await, ToWorker::Ack { .. }));
+    leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_late_news_that_an_earlier_leadership_has_ended_does_not_end_this_one() {
     let folder = tempfile::tempdir().unwrap();
     let url = database().await;

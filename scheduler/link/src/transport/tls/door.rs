@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls, server::TlsStream};
 
 use super::{
-    Authority, GREETING_BYTES_MAX, HANDSHAKE_WAIT, IdentityError, Purpose, Secret,
+    Authority, GREETING_BYTES_MAX, HANDSHAKE_WAIT, Purpose, Secret,
     greeting::{Greeting, Verdict},
 };
 use crate::{
@@ -106,14 +106,14 @@ impl Door {
     /// Listens, with a certificate made for this process.
     ///
     /// # Errors
-    /// [`IdentityError`] for the certificate, as an I/O error like those of the address.
+    /// When the certificate can not be made, or the address can not be listened on.
     pub async fn open(
         address: SocketAddr,
         authority: &Authority,
         gatekeeper: Arc<dyn Gatekeeper>,
         standing: watch::Receiver<Standing>,
     ) -> io::Result<Self> {
-        let config = authority.server_config().map_err(|error: IdentityError| io::Error::other(error))?;
+        let config = authority.server_config().map_err(io::Error::other)?;
         let tls = TlsAcceptor::from(Arc::new(config));
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let hall = Arc::new(Hall { tls, gatekeeper, standing, places });
