@@ -89,6 +89,15 @@ impl Member {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The end of it.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        const LINES: usize = 25;
+        let text = self.log();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(child) = &self.child {
             let _gone_already = kill(Pid::from_raw(child.id().cast_signed()), signal);

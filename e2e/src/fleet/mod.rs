@@ -183,6 +183,11 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            for member in self.schedulers.iter().chain(&self.workers) {
+                eprintln!("--- {}\n{}", member.name, member.log_tail());
+            }
+        }
         for member in self.schedulers.iter_mut().chain(&mut self.workers) {
             member.kill();
         }

@@ -30,6 +30,8 @@ const ALL_RUNS: Duration = Duration::from_secs(90);
 /// A worker that is silent for so long is given nothing new; after 75 s it counts as dead.
 const SILENT: Duration = Duration::from_secs(12);
 const DEAD: Duration = Duration::from_secs(85);
+/// A client of a stopped api process goes to another one after this.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// The pause between two runs of the load.
 const PACE: Duration = Duration::from_millis(250);
 
@@ -113,7 +115,7 @@ impl Load {
 }
 
 async fn trigger_runs(urls: Vec<String>, token: String, stop: Arc<AtomicBool>, triggered: Arc<AtomicUsize>) {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(12)).build().unwrap();
+    let client = reqwest::Client::builder().timeout(ASKED_AGAIN_AFTER).build().unwrap();
     let mut pace = tokio::time::interval(PACE);
     while !stop.load(Ordering::Relaxed) {
         pace.tick().await;
@@ -160,27 +162,25 @@ impl Siege {
         Self { fleet, load, figures }
     }
 
-    async fn victim(&mut self, victim: Victim) -> &mut Member {
+    /// The name of the process that is in this place now.
+    async fn name_of(&self, victim: Victim) -> String {
         let leader = within("somebody leads", NEXT_TASK, async || self.fleet.leader().await).await;
-        match victim {
-            Victim::Leader => &mut self.fleet.schedulers[leader],
-            Victim::Standby => &mut self.fleet.schedulers[1 - leader],
-            Victim::Worker(number) => &mut self.fleet.workers[number],
-            Victim::Api(number) => &mut self.fleet.apis[number].process,
-        }
+        let member = match victim {
+            Victim::Leader => &self.fleet.schedulers[leader],
+            Victim::Standby => &self.fleet.schedulers[1 - leader],
+            Victim::Worker(number) => &self.fleet.workers[number],
+            Victim::Api(number) => &self.fleet.apis[number].process,
+        };
+        member.name.clone()
     }
 
     /// One fault, until a task that was granted after it has started, and the victim is back.
     async fn strike(&mut self, victim: Victim, fault: Fault) {
         let before: i64 = self.one("SELECT epoch FROM leader").await;
-        let name = {
-            let member = self.victim(victim).await;
-            member.name.clone()
-        };
+        let name = self.name_of(victim).await;
         let at: f64 = self.one("SELECT extract(epoch FROM clock_timestamp())::float8").await;
         let start = Instant::now();
-        let member = self.victim(victim).await;
-        let pid = member.pid();
+        let member = self.named(&name);
         match fault {
             Fault::Killed => member.kill(),
             Fault::Stopped(_) => member.freeze(),
@@ -189,13 +189,18 @@ impl Siege {
         let takeover = if victim == Victim::Leader { Some(self.takeover(before, at).await) } else { None };
         if let Fault::Stopped(at_least) = fault {
             tokio::time::sleep(at_least.saturating_sub(start.elapsed())).await;
+            if at_least >= DEAD {
+                self.nothing_is_left_on(&name).await;
+            }
         }
         let member = self.named(&name);
         match fault {
             Fault::Killed => member.start(),
             Fault::Stopped(_) => member.thaw(),
         }
-        assert!(fault == Fault::Killed || member.pid() == pid);
+        if let Victim::Worker(_) = victim {
+            self.everybody_works().await;
+        }
         self.figures.write(&json!({
             "victim": name, "role": role(victim), "fault": word(fault),
             "takeover_secs": takeover, "next_task_secs": next_task,
@@ -204,6 +209,22 @@ impl Siege {
             let limit = if fault == Fault::Killed { KILLED_LEADER } else { STOPPED_LEADER };
             assert!(takeover < limit.as_secs_f64(), "{name} was {}: {takeover} s until the takeover", word(fault));
         }
+    }
+
+    /// What a worker had when it fell silent is counted as lost, and may run elsewhere.
+    async fn nothing_is_left_on(&self, worker: &str) {
+        let left = "SELECT count(*) FROM task_instance JOIN worker ON worker.id = worker_id WHERE live AND name = $1";
+        let left: i64 = sqlx::query_scalar(left).bind(worker).fetch_one(&self.fleet.pool).await.unwrap();
+        assert_eq!(left, 0, "{worker} is dead, and what it ran still counts");
+    }
+
+    /// Every worker is connected and counts as living.
+    async fn everybody_works(&self) {
+        within("every worker is back", NEXT_TASK, async || {
+            let listed = self.fleet.cluster().await.ok()?;
+            (listed.matches("alive").count() == SIZE.workers).then_some(())
+        })
+        .await;
     }
 
     fn named(&mut self, name: &str) -> &mut Member {

@@ -13,6 +13,7 @@ use crate::{
     environment::{self, Variables},
     log::Log,
     process::GroupRegister,
+    sql::mask_trino,
     template::{Renderer, TemplateError},
 };
 

@@ -48,7 +48,8 @@ impl ApiFinder {
     }
 
     async fn ask(&self, url: &Url) -> Result<Seat, String> {
-        let about = |problem: &dyn std::fmt::Display| format!("{url}: {problem}");
+        // A URL may hold a password; its origin does not.
+        let about = |problem: &dyn std::fmt::Display| format!("{}: {problem}", url.origin().ascii_serialization());
         let route = url.join("/link/endpoint").map_err(|error| about(&error))?;
         let asked = self.client.get(route).bearer_auth(self.secret.reveal()).send().await;
         let answer = asked.map_err(|error| about(&error.without_url()))?;

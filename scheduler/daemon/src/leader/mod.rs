@@ -21,6 +21,7 @@ mod turns;
 use std::path::PathBuf;
 
 use link::{FromWorker, Hello, Query, Reply, ToWorker, transport::tls::Standing};
+use model::Epoch;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -88,8 +89,8 @@ pub enum News {
         /// Where the answer goes.
         answer: oneshot::Sender<Reply>,
     },
-    /// Another process leads, as the lease has found.
-    Deposed,
+    /// Another process leads, as the lease of this leadership has found. One of an earlier leadership may come late.
+    Deposed(Epoch),
 }
 
 /// The leader's ear: news comes in here, from the first moment on, whether the process leads or not.

@@ -37,6 +37,8 @@ pub struct Peer {
     pub slots: u32,
     /// Where its messages go, while it is connected.
     connection: Option<(ConnectionId, mpsc::Sender<ToWorker>)>,
+    /// Whether Welcome was sent on this connection: a worker heeds nothing before it.
+    welcomed: bool,
     incarnation: Option<Uuid>,
     last_heard: Instant,
     presence: Presence,
@@ -73,6 +75,7 @@ impl Peers {
                 name: name.to_owned(),
                 slots,
                 connection: None,
+                welcomed: false,
                 incarnation: None,
                 last_heard: Instant::now(),
                 presence: Presence::Silent,
@@ -98,6 +101,7 @@ impl Peers {
             self.by_connection.remove(&old);
         }
         self.by_connection.insert(connection, worker);
+        peer.welcomed = false;
         hello.name.clone_into(&mut peer.name);
         peer.slots = hello.slots;
         peer.incarnation = Some(hello.incarnation);
@@ -144,6 +148,7 @@ impl Peers {
     /// Queues a message; a worker that is away or does not read misses it.
     pub fn send(&mut self, worker: WorkerId, message: ToWorker) {
         let Some(peer) = self.by_worker.get_mut(&worker) else { return };
+        peer.welcomed |= matches!(message, ToWorker::Welcome { .. });
         let assigned = if let ToWorker::Assign(assignment) = &message { Some(assignment.attempt) } else { None };
         let arrived = match &peer.connection {
             Some((_, sender)) => sender.try_send(message).is_ok(),
@@ -179,12 +184,12 @@ impl Peers {
         }
     }
 
-    /// Acknowledges what is stored to every connected worker. This is what its guard lives on.
+    /// Acknowledges what is stored to every worker that is connected and welcome. This is what its guard lives on.
     pub fn acknowledge_all(&mut self) {
         let acks: Vec<_> = self
             .by_worker
             .iter()
-            .filter(|(_, peer)| peer.connection.is_some())
+            .filter(|(_, peer)| peer.welcomed && peer.connection.is_some())
             .map(|(worker, peer)| (*worker, peer.stored_seq))
             .collect();
         for (worker, seq) in acks {

@@ -121,7 +121,7 @@ impl Reign {
             };
             let mut next = first;
             while let Some(news) = next.take() {
-                if matches!(news, News::Deposed) {
+                if matches!(news, News::Deposed(epoch) if epoch == self.epoch) {
                     return Ok(ReignEnd::Deposed);
                 }
                 self.take(news, &mut batch).await?;
@@ -200,7 +200,7 @@ impl Reign {
                 batch.events.extend(events);
             }
             News::Query { query, answer } => self.answer(query, answer),
-            News::Deposed => {}
+            News::Deposed(_) => {}
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Sees to it that an engine has an image.
 
 use bollard::auth::DockerCredentials;
-use link::{FetchItem, FetchKey};
 use model::container::{Container, PullPolicy};
 
 use super::{DockerError, engine::Engine};
@@ -37,16 +36,7 @@ pub(super) async fn provide(
 /// The registry's login from the task's connection: host, login and password, as Airflow's Docker connection has them.
 pub(super) async fn login(attempt: &Attempt, container: &Container) -> Result<Option<DockerCredentials>, Outcome> {
     let Some(id) = &container.docker_conn_id else { return Ok(None) };
-    let connection = match attempt.host.fetch(FetchKey::Connection(id.clone())).await {
-        FetchItem::Connection(connection) => connection,
-        FetchItem::Missing(detail) | FetchItem::Unavailable(detail) => {
-            return Err(Outcome::failed(format!("connection {id} (docker_conn_id): {detail}")));
-        }
-        FetchItem::Variable(_) | FetchItem::XCom(_) | FetchItem::File(_) => {
-            return Err(Outcome::failed(format!("connection {id}: the leader answered with something else")));
-        }
-    };
-    attempt.masker.add_connection(&connection);
+    let connection = attempt.connection(id).await.map_err(|error| Outcome::failed(format!("docker_conn_id: {error}")))?;
     let registry = connection.host.clone().map(|host| match connection.port {
         Some(port) => format!("{host}:{port}"),
         None => host,

@@ -1,9 +1,8 @@
 //! Calls a leader over the network: TLS with the pinned authority, a greeting, a verdict.
 
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use std::sync::Arc;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 use tokio_rustls::{
     TlsConnector,

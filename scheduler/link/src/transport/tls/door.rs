@@ -3,7 +3,13 @@
 //! Every visitor is given one time limit for all of that, the number of visitors on the doorstep and in the house is
 //! bounded, and whoever is turned away hears why, as far as it can be told.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use tokio::{
@@ -15,7 +21,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls, server::TlsStream};
 
 use super::{
-    Authority, GREETING_BYTES_MAX, HANDSHAKE_WAIT, IdentityError, Purpose, Secret,
+    Authority, GREETING_BYTES_MAX, HANDSHAKE_WAIT, Purpose, Secret,
     greeting::{Greeting, Verdict},
 };
 use crate::{
@@ -28,6 +34,8 @@ use crate::{
 const HANDSHAKES_MAX: usize = 256;
 /// Connections that are open at once: some hundred workers and api processes, with room. Each has two tasks and buffers.
 const CONNECTIONS_MAX: usize = 2048;
+/// Refusals that are remembered, so that a worker that tries each 2 s with an old token does not fill the log.
+const REFUSALS_KEPT: usize = 64;
 /// The pause when no connection can be accepted, as without free descriptors.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
@@ -79,6 +87,8 @@ struct Hall {
     gatekeeper: Arc<dyn Gatekeeper>,
     standing: watch::Receiver<Standing>,
     places: Arc<Semaphore>,
+    /// Who was turned away and why, the newest last.
+    refusals: Mutex<VecDeque<(IpAddr, String)>>,
 }
 
 /// Why a visitor was turned away.
@@ -106,17 +116,17 @@ impl Door {
     /// Listens, with a certificate made for this process.
     ///
     /// # Errors
-    /// [`IdentityError`] for the certificate, as an I/O error like those of the address.
+    /// When the certificate can not be made, or the address can not be listened on.
     pub async fn open(
         address: SocketAddr,
         authority: &Authority,
         gatekeeper: Arc<dyn Gatekeeper>,
         standing: watch::Receiver<Standing>,
     ) -> io::Result<Self> {
-        let config = authority.server_config().map_err(|error: IdentityError| io::Error::other(error))?;
+        let config = authority.server_config().map_err(io::Error::other)?;
         let tls = TlsAcceptor::from(Arc::new(config));
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let hall = Arc::new(Hall { tls, gatekeeper, standing, places });
+        let hall = Arc::new(Hall { tls, gatekeeper, standing, places, refusals: Mutex::default() });
         Ok(Self { listener: TcpListener::bind(address).await?, hall })
     }
 
@@ -165,7 +175,9 @@ async fn one(
         // Workers look for the leader among all schedulers; that is no news.
         Err(TurnedAway::StandsBy) => return,
         Err(reason) => {
-            tracing::warn!(peer = %from, "a connection is turned away: {reason}");
+            if hall.is_news(from.ip(), &reason.to_string()) {
+                tracing::warn!(peer = %from, "a connection is turned away: {reason}");
+            }
             return;
         }
     };
@@ -176,6 +188,19 @@ async fn one(
 type Admitted = (Purpose, TlsStream<TcpStream>, OwnedSemaphorePermit);
 
 impl Hall {
+    /// Whether this address was not turned away for this reason a short while ago.
+    fn is_news(&self, from: IpAddr, reason: &str) -> bool {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if refusals.iter().any(|(address, said)| *address == from && said == reason) {
+            return false;
+        }
+        if refusals.len() >= REFUSALS_KEPT {
+            refusals.pop_front();
+        }
+        refusals.push_back((from, reason.to_owned()));
+        true
+    }
+
     async fn admit(&self, stream: TcpStream) -> Result<Admitted, TurnedAway> {
         stream.set_nodelay(true).map_err(TurnedAway::Handshake)?;
         let mut stream = self.tls.accept(stream).await.map_err(failed_handshake)?;

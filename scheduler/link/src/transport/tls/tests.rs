@@ -11,7 +11,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
-use super::{greeting::Verdict, verify::client_config, *};
+use super::{
+    Admission, Authority, Caller, Door, Finder, Fingerprint, Gatekeeper, HANDSHAKE_WAIT, JoinToken, ListedEndpoints,
+    Purpose, SERVER_NAME, Secret, Standing, TcpConnector, Visitor, greeting::Verdict, verify::client_config,
+};
 use crate::{
     Connector as _, FromWorker, LeaderPort, NoLeader, Query, Reply, ToWorker, WorkerLink,
     remote::{RemotePort, answer_all},
