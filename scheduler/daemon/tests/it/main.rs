@@ -5,4 +5,5 @@
 extern crate windlass_daemon as daemon;
 
 mod leader;
+mod pools;
 mod worker;
