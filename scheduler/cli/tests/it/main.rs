@@ -1,5 +1,9 @@
 //! The command as people type it, with nothing running.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod admin;
+
 use std::process::{Command, Output};
 
 fn windlass(arguments: &[&str], environment: &[(&str, &str)]) -> Output {

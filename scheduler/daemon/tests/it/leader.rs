@@ -30,6 +30,7 @@ pub async fn database() -> String {
     format!("{address}/{name}")
 }
 
+/// A leader that runs in this process.
 pub struct Running {
     pub task: JoinHandle<Result<(), LeaderError>>,
     pub connector: ChannelConnector,
@@ -170,18 +171,8 @@ async fn the_late_news_that_an_earlier_leadership_has_ended_does_not_end_this_on
     leader.task.abort();
 }
 
-fn trigger(dag: &DagId) -> TriggerDagRun {
-    TriggerDagRun {
-        dag_id: dag.clone(),
-        run_id: None,
-        logical_date: None,
-        data_interval: None,
-        run_after: None,
-        conf: serde_json::Map::new(),
-        note: None,
-        run_type: RunType::Manual,
-        triggered_by: TriggeredBy::Test,
-    }
+pub fn trigger(dag: &DagId) -> TriggerDagRun {
+    TriggerDagRun::by_hand(dag.clone(), TriggeredBy::Test)
 }
 
 pub async fn receive(worker: &mut link::transport::WorkerLink) -> ToWorker {

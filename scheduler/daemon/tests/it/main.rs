@@ -7,4 +7,5 @@ extern crate windlass_daemon as daemon;
 mod cluster;
 mod elsewhere;
 mod leader;
+mod pools;
 mod worker;
