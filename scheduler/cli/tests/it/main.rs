@@ -1,13 +1,31 @@
-//! The command as people type it, with nothing running.
+//! The command as people type it.
 
-use std::process::{Command, Output};
+mod clients;
+mod dag_test;
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 fn windlass(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    windlass_in(Path::new("."), arguments, environment)
+}
+
+fn windlass_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    command.current_dir(folder);
+    for name in ["DATABASE_URL", "WINDLASS_HOME", "WINDLASS_REGISTRY_PORT"] {
+        command.env_remove(name);
+    }
     for name in ["STOCK_SOURCE", "WINDLASS_DAGS_FOLDER", "WINDLASS_PORT", "WINDLASS_WORKER_SLOTS"] {
         command.env_remove(name);
     }
     command.args(arguments).envs(environment.iter().copied()).output().expect("windlass starts")
+}
+
+fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn said(output: &Output) -> String {
