@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use store::read::{self, DagView, Direction, Instance, RunFilter, RunOrder, Version};
 
 /// Below this likeness a name is no near match.
-const LIKENESS_MIN: f64 = 0.7;
+const LIKENESS_MIN: f64 = 0.6;
 /// So many near matches are named.
 const NEAR_MAX: usize = 3;
 /// So many of the newest runs are looked through for near matches.
@@ -120,7 +120,11 @@ fn missing(what: &str, id: &str, known: &[String], list: &str) -> anyhow::Error 
 
 /// Names that are like a word, the likest first.
 fn near<'k>(word: &str, known: &'k [String]) -> Vec<&'k str> {
-    let likeness = |name: &str| strsim::jaro_winkler(&word.to_lowercase(), &name.to_lowercase());
+    // The first sees a long name with a part missing, the second two letters of a short one that are swapped.
+    let likeness = |name: &str| {
+        let (word, name) = (word.to_lowercase(), name.to_lowercase());
+        strsim::jaro_winkler(&word, &name).max(strsim::normalized_damerau_levenshtein(&word, &name))
+    };
     let mut like: Vec<(f64, &str)> = known
         .iter()
         .map(|name| (likeness(name), name.as_str()))
@@ -142,6 +146,8 @@ mod tests {
             text,
             "there is no DAG named stok_data_pipeline; did you mean stock_data_pipeline or stock_report? `windlass dags list` lists them"
         );
+        let text = missing("DAG", "elt", &["etl".to_owned()], "windlass dags list").to_string();
+        assert!(text.contains("did you mean etl?"), "{text}");
         let text = missing("DAG", "zzz", &known, "windlass dags list").to_string();
         assert_eq!(text, "there is no DAG named zzz; `windlass dags list` lists them");
     }

@@ -1,18 +1,32 @@
-//! The command as people type it, with nothing running.
+//! The command as people type it.
 
 #![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod admin;
+mod clients;
+mod dag_test;
 
-use std::process::{Command, Output};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 fn windlass(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    windlass_in(Path::new("."), arguments, environment)
+}
+
+fn windlass_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    command.current_dir(folder);
     let is_setting = |name: &str| name.starts_with("WINDLASS_") || ["STOCK_SOURCE", "DATABASE_URL"].contains(&name);
     for (name, _) in std::env::vars().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
     }
     command.args(arguments).envs(environment.iter().copied()).output().expect("windlass starts")
+}
+
+fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn said(output: &Output) -> String {
