@@ -13,7 +13,7 @@ const WIDTH: i64 = 1000;
 /// The shortest bar that can be seen.
 const BAR_WIDTH_MIN: i64 = 4;
 /// At most so many marks on the axis.
-const TICKS_MAX: i64 = 6;
+const TICKS_MAX: i64 = 4;
 /// Distances of marks that people can read off, in seconds.
 const STEPS_SECS: [i64; 18] =
     [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800];
@@ -139,11 +139,8 @@ mod tests {
     #[test]
     fn marks_are_at_round_times_of_the_reader_s_day() {
         let start = "2026-11-21T10:00:58.5Z";
-        assert_eq!(
-            labels(start, 12, Tz::UTC),
-            ["10:01:00", "10:01:02", "10:01:04", "10:01:06", "10:01:08", "10:01:10"]
-        );
-        assert_eq!(labels(start, 600, Tz::UTC), ["10:02", "10:04", "10:06", "10:08", "10:10"]);
+        assert_eq!(labels(start, 12, Tz::UTC), ["10:01:00", "10:01:05", "10:01:10"]);
+        assert_eq!(labels(start, 600, Tz::UTC), ["10:05", "10:10"]);
         // Half an hour beside UTC.
         assert_eq!(labels(start, 4 * 3600, Tz::Asia__Kolkata), ["16:00", "17:00", "18:00", "19:00"]);
         assert!(labels(start, 0, Tz::UTC).is_empty());

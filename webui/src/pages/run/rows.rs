@@ -22,6 +22,7 @@ pub struct Row {
     label: String,
     badge: Badge,
     stand: String,
+    tries: Option<String>,
     title: String,
     why: Option<String>,
     url: String,
@@ -48,6 +49,7 @@ pub(super) fn row(
         label: name(of),
         badge: Badge::from(of.state()),
         stand: stand(of, clock),
+        tries: (of.try_number() > 1).then(|| format!("try {}", of.try_number())),
         title: title(of, clock),
         why: waits.or(failed),
         url: chosen.url(of),
@@ -72,7 +74,7 @@ pub fn name(of: &TaskOfRun) -> String {
 pub fn stand(of: &TaskOfRun, clock: Clock) -> String {
     let badge = Badge::from(of.state());
     let row = of.stored.as_ref().map(|stored| &stored.row);
-    let words = match (of.state(), row.and_then(|row| row.started_at), row.and_then(|row| row.ended_at)) {
+    match (of.state(), row.and_then(|row| row.started_at), row.and_then(|row| row.ended_at)) {
         (TaskState::Running, Some(start), _) => format!("running · {}", words::between(start, clock.now)),
         (TaskState::UpForRetry, ..) => match row.and_then(|row| row.extra.wake_at) {
             Some(at) => format!("retry {}", clock.moment(at).words),
@@ -82,8 +84,7 @@ pub fn stand(of: &TaskOfRun, clock: Clock) -> String {
             format!("{} · {}", badge.word, words::between(start, end))
         }
         _ => badge.word.to_owned(),
-    };
-    if of.try_number() > 1 { format!("{words} · try {}", of.try_number()) } else { words }
+    }
 }
 
 /// The exact times of a task's bars.
