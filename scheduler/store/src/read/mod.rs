@@ -15,7 +15,7 @@ pub use dags::{
     DagView, ImportError, Version, VersionBrief, canonical_yaml, dag, dags, import_errors, version, version_list,
     versions,
 };
-pub use instances::{Instance, Try, instances, task_counts, tries};
+pub use instances::{Instance, Try, instances, task_counts, tries, tries_of_run};
 pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, runs};
 pub use runs::{RunBrief, latest_runs, neighbours, recent_runs, run, run_states, runs_of};
 pub use xcoms::{XcomView, xcoms};

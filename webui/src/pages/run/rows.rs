@@ -11,7 +11,7 @@ use super::{
         state::Badge,
         words::{self, Clock},
     },
-    Chosen,
+    Chosen, Past,
     gantt::{Bar, Gantt},
 };
 use crate::instances::TaskOfRun;
@@ -37,6 +37,7 @@ pub(super) fn row(
     of: &TaskOfRun,
     chosen: &Chosen<'_>,
     gantt: &Gantt,
+    past: &Past,
     reasons: &BTreeMap<(TaskId, MapIndex), String>,
     clock: Clock,
 ) -> Row {
@@ -55,7 +56,7 @@ pub(super) fn row(
         url: chosen.url(of),
         task_url: super::super::task_url(of),
         chosen: chosen.is(of),
-        bars: gantt.bars(of, clock.now),
+        bars: gantt.bars(of, past.get(&of.key).map_or(&[], Vec::as_slice), clock.now),
         clear_url: format!("{}/clear?task={}&downstream=1", chosen.run_url, segment(of.task().task_id.as_str())),
     }
 }
