@@ -13,9 +13,9 @@ use axum::{
 };
 use engine::RunRow;
 use link::query::Query as Ask;
-use model::{DagRunState, MapIndex, TaskId, TaskState};
+use model::{DagRunState, MapIndex, TaskId, TaskState, TiKey};
 use serde::Serialize;
-use store::read::{self, Version};
+use store::read::{self, Try, Version};
 
 use super::{
     Fact, Frame, Place, dag_url,
@@ -40,6 +40,8 @@ use gantt::Gantt;
 use rows::Row;
 pub use rows::{name, stand as task_stand};
 
+/// Superseded tries that are drawn; a run with more is not read try by try.
+const TRIES_MAX: i64 = 2_000;
 /// Rows of the list of tasks; more are found by the REST API.
 const ROWS_MAX: usize = 500;
 
@@ -78,6 +80,9 @@ struct LogView {
     pane: Pane,
     details: Vec<Fact>,
 }
+
+/// The superseded tries of each task instance.
+type Past = BTreeMap<TiKey, Vec<Try>>;
 
 /// Which task's log is open.
 struct Chosen<'a> {
@@ -118,7 +123,11 @@ pub async fn show(
         reasons.into_iter().map(|why| ((why.task_id, why.map_index), why.sentence)).collect();
     let url = run_url(&run.dag_id, &run.run_id);
     let chosen = Chosen { of: chosen(&tasks, &query), run_url: &url };
-    let gantt = Gantt::of(&run, &tasks, clock);
+    let mut past = Past::new();
+    for (key, one) in read::tries_of_run(&app.pool, run.key, TRIES_MAX).await? {
+        past.entry(key).or_default().push(one);
+    }
+    let gantt = Gantt::of(&run, &tasks, &past, clock);
     let neighbours = read::neighbours(&app.pool, &run).await?;
     let other = |id: Option<model::RunId>| id.map(|id| run_url(&run.dag_id, &id));
     let title = format!("{}, {}", kind(run.run_type), clock.day(run.logical_date.unwrap_or(run.run_after)));
@@ -138,7 +147,7 @@ pub async fn show(
         before: other(neighbours.0),
         after: other(neighbours.1),
         picture: app.pictures.of(&version).map(|picture| picture.shown(|pos| face(&tasks, pos, &chosen, clock))),
-        rows: tasks.iter().take(ROWS_MAX).map(|of| rows::row(of, &chosen, &gantt, &reasons, clock)).collect(),
+        rows: tasks.iter().take(ROWS_MAX).map(|of| rows::row(of, &chosen, &gantt, &past, &reasons, clock)).collect(),
         more: tasks.len().saturating_sub(ROWS_MAX),
         log: match chosen.of {
             Some(of) => Some(log_of(&app, of, clock).await?),
