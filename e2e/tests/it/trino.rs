@@ -3,9 +3,13 @@
 //! Runs where `WINDLASS_E2E_TRINO_URL` names the Trino of a stack that `e2e/stack env` describes. The stack's lake is
 //! emptied first, so it must be one for tests.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use windlass_e2e::{Standalone, StandaloneBuilder, project};
+use windlass_e2e::{Standalone, StandaloneBuilder, processes, program, project};
 
 use crate::trades::{GOLD, run_dag};
 
@@ -21,6 +25,11 @@ const SETTINGS: &[&str] = &[
 ];
 /// Makes `conn_id: lake` Trino; without it, it is the embedded engine.
 const CONNECTION: &str = "AIRFLOW_CONN_LAKE";
+
+/// How long something may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How the first model's statement begins.
+const LEDGER: &str = "MERGE INTO lake.bronze.stock_ingest";
 
 /// What the models make, each with the order of its rows. Bronze itself is written by the stream.
 const MADE: &[(&str, &str)] = &[
@@ -84,6 +93,14 @@ impl Stack {
             .env("STOCK_SOURCE", format!("replay:{}", file.display()))
             .env("STOCK_REPLAY_SPEED", "0");
         self.settings.iter().fold(builder, |builder, (name, value)| builder.env(name, value))
+    }
+
+    /// How many statements that begin so Windlass has started.
+    async fn started(&self, beginning: &str) -> u64 {
+        let count = format!(
+            "SELECT count(*) FROM system.runtime.queries WHERE source = 'windlass' AND query LIKE '{beginning}%'"
+        );
+        self.trino(&count).await[0][0].as_u64().unwrap()
     }
 
     /// A statement's rows, by Trino's own protocol.
@@ -154,6 +171,7 @@ fn restart_on(standalone: &mut Standalone, connection: &str) {
 async fn the_models_give_equal_rows_on_trino_and_on_the_embedded_engine() {
     let Some(stack) = Stack::of_environment() else { return };
     stack.empty();
+    let before = stack.started(LEDGER).await;
     let expected = std::fs::read_to_string(project().join("dags/data/stocks/expected_daily.csv")).unwrap();
     let mut standalone = stack.builder().start();
     run_dag(&standalone);
@@ -173,6 +191,7 @@ async fn the_models_give_equal_rows_on_trino_and_on_the_embedded_engine() {
     restart_on(&mut standalone, &stack.trino);
     run_dag(&standalone);
     assert_eq!(standalone.query(GOLD), expected);
+    assert_eq!(stack.started(LEDGER).await, before + 1, "it did not run on Trino");
     assert_same(&embedded, &made(&standalone));
 
     // With nothing new, neither changes anything, nor does making everything anew.
@@ -198,4 +217,38 @@ async fn rows_gone_and_back(stack: &Stack, standalone: &mut Standalone, before: 
     run_dag(standalone);
     assert_same(before, &made(standalone));
     assert_eq!(stack.trino(days).await, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_is_followed_by_one_that_goes_on_with_its_query() {
+    let Some(stack) = Stack::of_environment() else { return };
+    let dags = tempfile::tempdir().unwrap();
+    let table = format!("memory.default.killed_{}", std::process::id());
+    let dag = format!(
+        "dag_id: long_query\nschedule: null\nstart_date: 2026-01-01\ntasks:\n  - task_id: build\n    operator: sql\n    \
+         conn_id: trino\n    sql: CREATE TABLE {table} AS SELECT count(*) AS n FROM tpch.sf1.lineitem WHERE sqrt(orderkey) > 0\n"
+    );
+    std::fs::write(dags.path().join("long_query.yaml"), dag).unwrap();
+    let mut standalone = StandaloneBuilder::new()
+        .env("WINDLASS_DAGS_FOLDER", dags.path().to_string_lossy())
+        .env("AIRFLOW_CONN_TRINO", &stack.trino)
+        .start();
+    let _said = standalone.windlass(&["dags", "unpause", "long_query"]);
+    let mut trigger = standalone.settings().command(&program("windlass"));
+    let mut run = trigger.args(["dags", "trigger", "long_query", "--wait"]).spawn().unwrap();
+    let beginning = format!("CREATE TABLE {table} ");
+    let running =
+        format!("SELECT count(*) FROM system.runtime.queries WHERE query LIKE '{beginning}%' AND state = 'RUNNING'");
+    let began = Instant::now();
+    while stack.trino(&running).await[0][0] == 0 {
+        assert!(began.elapsed() < PATIENCE, "{}", standalone.log_tail());
+    }
+    for worker in standalone.processes_of("windlass worker") {
+        processes::kill_now(&worker);
+    }
+    assert!(run.wait().unwrap().success(), "{}", standalone.log_tail());
+    assert_eq!(stack.started(&beginning).await, 1, "the statement was started twice");
+    assert_eq!(stack.trino(&format!("SELECT n FROM {table}")).await[0][0], 6_001_215);
+    stack.trino(&format!("DROP TABLE {table}")).await;
+    standalone.stop();
 }

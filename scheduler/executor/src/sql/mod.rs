@@ -244,9 +244,9 @@ fn objects(columns: &[String], rows: Vec<Vec<Value>>) -> Value {
     rows.into_iter().map(|row| Value::Object(columns.iter().cloned().zip(row).collect())).collect()
 }
 
-/// The beginning of a statement on one line.
+/// The beginning of a statement on one line; what is said before it is in its file.
 fn shown(statement: &str) -> String {
-    let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = script::without_lead(statement).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(STATEMENT_CHARS_SHOWN) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,
