@@ -19,8 +19,8 @@ use object_store::{
     path::Path,
 };
 
-/// Folders above a new file whose entries may be new, too: a partition, its table's part, the table, its namespace.
-const FOLDERS_ABOVE: usize = 4;
+/// Folders above a file in a new folder that may be new, too: a partition, its table's part, the table, its namespace.
+const FOLDERS_MADE_MAX: usize = 4;
 /// What the local store is called in errors.
 const STORE: &str = "LocalFileSystem";
 
@@ -140,9 +140,12 @@ enum Exists {
 fn write_whole(path: &FilePath, payload: &PutPayload, exists: Exists) -> io::Result<()> {
     // The local store's lists leave out names that end like this.
     let beside = PathBuf::from(format!("{}#{}", path.display(), rand::random::<u64>()));
-    let written = write_beside(&beside, payload).and_then(|()| match exists {
-        Exists::Refused => fs::hard_link(&beside, path),
-        Exists::Replaced => fs::rename(&beside, path),
+    let written = write_beside(&beside, payload).and_then(|folder| {
+        match exists {
+            Exists::Refused => fs::hard_link(&beside, path),
+            Exists::Replaced => fs::rename(&beside, path),
+        }?;
+        Ok(folder)
     });
     if exists == Exists::Refused || written.is_err() {
         match fs::remove_file(&beside) {
@@ -152,29 +155,39 @@ fn write_whole(path: &FilePath, payload: &PutPayload, exists: Exists) -> io::Res
             Ok(()) | Err(_) => {}
         }
     }
-    written?;
-    sync_folders([path])
+    match written? {
+        Folder::Made => sync_folders([path]),
+        Folder::There => File::open(path.parent().unwrap_or(path))?.sync_all(),
+    }
 }
 
-fn write_beside(path: &FilePath, payload: &PutPayload) -> io::Result<()> {
+/// Whether a file's folder had to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Folder {
+    Made,
+    There,
+}
+
+fn write_beside(path: &FilePath, payload: &PutPayload) -> io::Result<Folder> {
     let create = || File::options().write(true).create_new(true).open(path);
-    let mut file = match create() {
+    let (mut file, folder) = match create() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(path.parent().unwrap_or(path))?;
-            create()?
+            (create()?, Folder::Made)
         }
-        other => other?,
+        other => (other?, Folder::There),
     };
     for piece in payload.iter() {
         file.write_all(piece)?;
     }
-    file.sync_all()
+    file.sync_all()?;
+    Ok(folder)
 }
 
 /// Brings the names of files to the disk, and those of the folders that they are in.
 pub(crate) fn sync_folders<'a>(paths: impl IntoIterator<Item = &'a FilePath>) -> io::Result<()> {
     let folders: BTreeSet<&FilePath> =
-        paths.into_iter().flat_map(|path| path.ancestors().skip(1).take(FOLDERS_ABOVE)).collect();
+        paths.into_iter().flat_map(|path| path.ancestors().skip(1).take(FOLDERS_MADE_MAX)).collect();
     folders.into_iter().try_for_each(|folder| File::open(folder)?.sync_all())
 }
 

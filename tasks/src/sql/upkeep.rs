@@ -99,7 +99,14 @@ fn age(text: &str) -> Result<Duration, String> {
 pub(super) async fn run(lake: &Lake, task: Task, common: &Common) -> anyhow::Result<Vec<Done>> {
     let place = common.table.as_deref().map(Place::parse).transpose()?;
     let pass = if common.dry_run { Pass::Dry } else { Pass::Real };
-    Ok(upkeep::run(lake, task, place.as_ref(), pass).await?)
+    let report = upkeep::run(lake, task, place.as_ref(), pass).await?;
+    if let (Some(table), true) = (&common.table, report.is_empty()) {
+        anyhow::bail!(
+            "{} does nothing to {table}: compact is for all tables, expire and sweep for Iceberg tables, vacuum for the Delta table",
+            task.name()
+        );
+    }
+    Ok(report)
 }
 
 /// What was done, as rows.
