@@ -1,5 +1,5 @@
-# A Docker engine for tests: data, socket and containers of its own, beside whatever engine the machine has. It has no bridge,
-# so that it touches no firewall: its containers reach nothing, and nothing is pulled. Needs root, as every engine does.
+# A Docker engine for tests: data, socket, containers and network of its own, beside whatever engine the machine has. Its network
+# namespace keeps it off that engine's bridge and firewall: its containers reach nothing, and nothing is pulled. Needs root.
 # shellcheck shell=bash
 
 readonly STACK_DOCKER_IMAGE=windlass-test:busybox
@@ -10,7 +10,7 @@ docker_url() { echo "unix://$(docker_socket)"; }
 
 fetch_docker() {
     # iptables is asked for by the package; the engine here does without.
-    install_packages dockerd:docker.io docker:docker.io busybox:busybox-static
+    install_packages dockerd:docker.io docker:docker.io unshare:util-linux busybox:busybox-static
 }
 
 start_docker() {
@@ -18,8 +18,8 @@ start_docker() {
     run=$(dirname "$(docker_socket)")
     data=$(data_of docker)
     mkdir -p "$run"
-    launch docker dockerd --host "$(docker_url)" --data-root "$data/engine" --exec-root "$run/exec" --pidfile "$run/pid" \
-        --bridge none --iptables=false --ip6tables=false --ip-forward=false
+    launch docker unshare --net dockerd --host "$(docker_url)" --data-root "$data/engine" --exec-root "$run/exec" --pidfile "$run/pid" \
+        --iptables=false --ip6tables=false --ip-forward=false
 }
 
 # The engine answers, and has the image that the tests run in.

@@ -24,7 +24,7 @@ pub enum DockerError {
         detail: String,
     },
     /// The engine has no such thing.
-    #[error("{doing}: {message}")]
+    #[error("{doing}: {}", advice(message))]
     Missing {
         /// What was being done.
         doing: &'static str,
@@ -100,7 +100,11 @@ fn away(url: &str, error: &Error) -> String {
 }
 
 fn io_kind(error: &Error) -> Option<io::ErrorKind> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    // This one passes on what is inside of it as if it were that, so that it is in no chain.
+    if let Error::IOError { err } = error {
+        return Some(err.kind());
+    }
+    let mut next = error.source();
     while let Some(current) = next {
         if let Some(found) = current.downcast_ref::<io::Error>() {
             return Some(found.kind());
