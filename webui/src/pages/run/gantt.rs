@@ -19,6 +19,8 @@ const WIDTH: i64 = 1000;
 const BAR_WIDTH_MIN: i64 = 4;
 /// At most so many marks on the axis.
 const TICKS_MAX: i64 = 3;
+/// A mark nearer to the left edge has no room for its label.
+const LABEL_ROOM: i64 = 60;
 /// Distances of marks that people can read off, in seconds.
 const STEPS_SECS: [i64; 18] =
     [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800];
@@ -114,6 +116,7 @@ impl Gantt {
                 label: at.with_timezone(&clock.zone).format(format).to_string(),
                 exact: clock.moment(at).exact,
             })
+            .filter(|tick| tick.x >= LABEL_ROOM)
             .collect()
     }
 
