@@ -80,7 +80,7 @@ pub async fn list(app: &App, dag_id: Option<&DagId>, query: &Query, clock: Clock
     let search = query.text("q").unwrap_or_default().trim().to_owned();
     let page = query.text("page").and_then(|text| text.parse::<i64>().ok()).unwrap_or(0).max(0);
     let filter = RunFilter {
-        dag_id: dag_id.cloned(),
+        dag_ids: dag_id.cloned().into_iter().collect(),
         states: chosen.into_iter().collect(),
         run_id_pattern: Pattern(Some(literal(&search)).filter(|text| !text.is_empty()).into_iter().collect()),
         order: vec![(RunOrder::RunAfter, Direction::Descending)],

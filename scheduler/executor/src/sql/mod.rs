@@ -169,6 +169,7 @@ async fn engine(attempt: &Attempt, conn_id: &str) -> Result<Engine, String> {
     };
     match fields.conn_type.as_str() {
         "postgres" | "postgresql" => Ok(Engine::Postgres(fields)),
+        "trino" => Ok(Engine::Trino(fields)),
         "lake" => configured_lake(attempt, &fields).map(Engine::Lake),
         other => Err(format!("connection {conn_id:?} has the type {other:?}; sql runs on postgres, trino and lake")),
     }

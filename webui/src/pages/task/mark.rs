@@ -7,7 +7,7 @@ use axum::{
 };
 use model::{
     Command, MapIndex, TaskState,
-    command::{MarkTaskInstances, Relatives, TaskSelector},
+    command::{ClearEffect, MarkTaskInstances, Relatives, TaskSelector},
 };
 
 use super::super::{error::PageResult, task_url};
@@ -38,9 +38,11 @@ pub async fn submit(
     let command = Command::MarkTaskInstances(MarkTaskInstances {
         dag_id: of.run.dag_id.clone(),
         run_id: of.run.run_id.clone(),
+        also: Vec::new(),
         tasks: vec![TaskSelector { task_id: of.task().task_id.clone(), map_index }],
         relatives: Relatives::default(),
         state,
+        effect: ClearEffect::Apply,
     });
     commands::send(&app, &command, &who).await?;
     Ok(Redirect::to(&task_url(&of)).into_response())
