@@ -140,12 +140,12 @@ enum Exists {
 fn write_whole(path: &FilePath, payload: &PutPayload, exists: Exists) -> io::Result<()> {
     // The local store's lists leave out names that end like this.
     let beside = PathBuf::from(format!("{}#{}", path.display(), rand::random::<u64>()));
-    let written = write_beside(&beside, payload).and_then(|folder| {
+    let written = write_beside(&beside, payload).and_then(|folders_made| {
         match exists {
             Exists::Refused => fs::hard_link(&beside, path),
             Exists::Replaced => fs::rename(&beside, path),
         }?;
-        Ok(folder)
+        Ok(folders_made)
     });
     if exists == Exists::Refused || written.is_err() {
         match fs::remove_file(&beside) {
@@ -155,33 +155,27 @@ fn write_whole(path: &FilePath, payload: &PutPayload, exists: Exists) -> io::Res
             Ok(()) | Err(_) => {}
         }
     }
-    match written? {
-        Folder::Made => sync_folders([path]),
-        Folder::There => File::open(path.parent().unwrap_or(path))?.sync_all(),
-    }
+    // The file's name is new in its folder, and that of each folder that was made in the one above.
+    let folders_made = written?;
+    path.ancestors().skip(1).take(folders_made + 1).try_for_each(|folder| File::open(folder)?.sync_all())
 }
 
-/// Whether a file's folder had to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Folder {
-    Made,
-    There,
-}
-
-fn write_beside(path: &FilePath, payload: &PutPayload) -> io::Result<Folder> {
+/// Writes a file and makes the folders that it lacks; answers how many.
+fn write_beside(path: &FilePath, payload: &PutPayload) -> io::Result<usize> {
     let create = || File::options().write(true).create_new(true).open(path);
-    let (mut file, folder) = match create() {
+    let (mut file, folders_made) = match create() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let missing = path.ancestors().skip(1).take_while(|folder| !folder.exists()).count();
             fs::create_dir_all(path.parent().unwrap_or(path))?;
-            (create()?, Folder::Made)
+            (create()?, missing)
         }
-        other => (other?, Folder::There),
+        other => (other?, 0),
     };
     for piece in payload.iter() {
         file.write_all(piece)?;
     }
     file.sync_all()?;
-    Ok(folder)
+    Ok(folders_made)
 }
 
 /// Brings the names of files to the disk, and those of the folders that they are in.
