@@ -42,6 +42,8 @@ trino_tests() (
     e2e/stack up postgres minio trino || exit
     eval "$(e2e/stack env)"
     export TRINO_URL_TEST=trino://test@127.0.0.1:${STACK_TRINO_PORT:-18080}/memory/default
+    export TRINO_TLS_URL_TEST=trino://windlass:windlass-trino@127.0.0.1:${STACK_TRINO_TLS_PORT:-18443}/memory
+    export TRINO_TLS_PEM_TEST=${STACK_DIR:-$PWD/.stack}/data/trino/tls.pem
     export WINDLASS_E2E_TRINO_URL=trino://test@127.0.0.1:${STACK_TRINO_PORT:-18080}/lake
     timeout $(($1 - SECONDS)) cargo test --workspace --release --locked --test it -- trino
 )

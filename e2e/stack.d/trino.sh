@@ -1,20 +1,23 @@
 # Trino, one node, from its published archive: catalogues `lake` and `iceberg` (Iceberg, JDBC catalogue in PostgreSQL), `delta`
-# and `analytics` (PostgreSQL). Needs postgres and minio of this stack.
+# and `analytics` (PostgreSQL). Needs postgres and minio of this stack. Beside http it serves https, where a password is asked
+# for: user `windlass`, password `windlass-trino`, and the certificate to trust in `data/trino/tls.pem` below STACK_DIR.
 # shellcheck shell=bash
 
 # The last version whose whole archive is published where Maven finds it.
 readonly STACK_TRINO_VERSION=476
 STACK_TRINO_PORT=${STACK_TRINO_PORT:-18080}
+STACK_TRINO_TLS_PORT=${STACK_TRINO_TLS_PORT:-18443}
 STACK_TRINO_HEAP=${STACK_TRINO_HEAP:-1G}
 # Without geospatial it does not start.
-readonly STACK_TRINO_PLUGINS=(geospatial iceberg delta-lake postgresql memory tpch)
+readonly STACK_TRINO_PLUGINS=(geospatial iceberg delta-lake postgresql memory tpch password-authenticators)
 
 trino_home() { program_of "trino-$STACK_TRINO_VERSION"; }
 
 fetch_trino() {
     local home unpacked plugin
     home=$(trino_home)
-    [ -f "$home/.complete" ] && return 0
+    # An archive that was unpacked by an earlier version may lack a plugin.
+    [ -f "$home/.complete" ] && [ -d "$home/plugin/${STACK_TRINO_PLUGINS[-1]}" ] && return 0
     require_maven
     unpacked=$STACK_DIR/programs/.trino-unpacked
     rm -rf "$unpacked" "$home"
@@ -56,6 +59,26 @@ X
     trino_object_store
 }
 
+# A key of its own, and what tests trust; keytool comes with the Java that runs Trino.
+trino_tls() {
+    local data=$1 keytool
+    keytool=$(dirname "$(java_of_at_least 24)")/keytool
+    [ ! -f "$data/tls.pem" ] || return 0
+    rm -f "$data/tls.p12"
+    "$keytool" -genkeypair -alias stack -keyalg EC -groupname secp256r1 -dname CN=localhost -ext san=ip:127.0.0.1,dns:localhost \
+        -validity 3650 -storetype PKCS12 -keystore "$data/tls.p12" -storepass windlass 2>/dev/null
+    "$keytool" -exportcert -rfc -alias stack -keystore "$data/tls.p12" -storepass windlass >"$data/tls.pem" 2>/dev/null
+}
+
+# The file authenticator takes PBKDF2 with SHA-1 as iterations:salt:hash, or bcrypt, which Python does not have.
+trino_password() {
+    python3 - <<'X'
+import hashlib, os
+salt = os.urandom(16)
+print(f"windlass:1000:{salt.hex()}:{hashlib.pbkdf2_hmac('sha1', b'windlass-trino', salt, 1000).hex()}")
+X
+}
+
 configure_trino() {
     local etc=$1/etc
     mkdir -p "$etc/catalog" "$1/var"
@@ -69,11 +92,20 @@ catalog.config-dir=$etc/catalog
 coordinator=true
 node-scheduler.include-coordinator=true
 http-server.http.port=$STACK_TRINO_PORT
+http-server.https.enabled=true
+http-server.https.port=$STACK_TRINO_TLS_PORT
+http-server.https.keystore.path=$1/tls.p12
+http-server.https.keystore.key=windlass
+http-server.authentication.type=PASSWORD
+http-server.authentication.allow-insecure-over-http=true
+internal-communication.shared-secret=$(head -c 32 /dev/urandom | base64)
 discovery.uri=http://127.0.0.1:$STACK_TRINO_PORT
 query.max-memory=300MB
 query.max-memory-per-node=300MB
 memory.heap-headroom-per-node=150MB
 X
+    printf '%s\n' password-authenticator.name=file "file.password-file=$etc/passwords" >"$etc/password-authenticator.properties"
+    trino_password >"$etc/passwords"
     echo 'io.trino=WARN' >"$etc/log.properties"
     # Both names mean the same catalogue: users of either system keep their queries.
     trino_iceberg >"$etc/catalog/lake.properties"
@@ -119,6 +151,7 @@ start_trino() {
         return 1
     fi
     data=$(data_of trino)
+    trino_tls "$data"
     configure_trino "$data"
     make_catalogue
     (

@@ -1,5 +1,7 @@
 //! Who asks, for Trino's own records: source, client tags and client info, by which lineage and operators find the task.
 
+use std::fmt::Write as _;
+
 use link::Assignment;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -83,7 +85,7 @@ fn tag_text(tag: &str) -> String {
     let mut text = String::with_capacity(tag.len());
     for byte in tag.bytes() {
         match byte {
-            b',' | b'%' | 0..=0x20 | 0x7f.. => text.push_str(&format!("%{byte:02X}")),
+            b',' | b'%' | 0..=0x20 | 0x7f.. => write!(text, "%{byte:02X}").expect("writing to a String does not fail"),
             _ => text.push(char::from(byte)),
         }
     }
@@ -97,7 +99,9 @@ fn ascii(json: &str) -> String {
         if c.is_ascii() {
             text.push(c);
         } else {
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(text, "\\u{unit:04x}").expect("writing to a String does not fail");
+            }
         }
     }
     text

@@ -95,7 +95,7 @@ fn cost(stats: &Stats) -> String {
         bytes(stats.peak_memory_bytes),
     );
     if stats.spilled_bytes > 0 {
-        cost.push_str(&format!(", spilled {}", bytes(stats.spilled_bytes)));
+        cost.extend([", spilled ", &bytes(stats.spilled_bytes)]);
     }
     cost
 }

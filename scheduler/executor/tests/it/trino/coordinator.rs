@@ -107,7 +107,7 @@ async fn serve(mut stream: TcpStream, acts: Arc<Mutex<VecDeque<Act>>>, all: Arc<
     let act = if method == "DELETE" { Act::Answer(204, "", String::new()) } else { next(&acts) };
     all.lock().unwrap().push(Came { method, path, head });
     match act {
-        Act::Reset => stream.set_linger(Some(Duration::ZERO)).unwrap(),
+        Act::Reset => stream.set_zero_linger().unwrap(),
         Act::Silence => {
             // Until the client hangs up.
             let _ = stream.read(&mut buffer).await;

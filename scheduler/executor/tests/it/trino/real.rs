@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use link::ConnectionFields;
 use model::{EndKind, Operator, operator::Sql};
 use serde_json::json;
 use windlass_executor::StopCause;
 
-use super::{logged, rows, sql, with_trino};
+use super::{connection, logged, rig_with, rows, sql, with_trino};
 use crate::rig::Rig;
 
 /// A query that nobody waits for to end.
@@ -163,4 +164,34 @@ async fn a_wrong_catalogue_and_a_changed_row_count_are_told() {
     assert!(ran.end.reason.contains("CATALOG_NOT_FOUND"), "{}", ran.end.reason);
     let ran = rig.run(Operator::Sql(sql(&format!("DROP TABLE {table}")))).await;
     assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.text());
+}
+
+/// `TRINO_TLS_URL_TEST`, `trino://user:password@host:port/catalog`, whose certificate the PEM file `TRINO_TLS_PEM_TEST`
+/// vouches for.
+#[tokio::test]
+async fn a_password_goes_over_tls_to_a_server_that_the_file_vouches_for() {
+    let (Ok(url), Ok(pem)) = (std::env::var("TRINO_TLS_URL_TEST"), std::env::var("TRINO_TLS_PEM_TEST")) else {
+        println!("skipped: TRINO_TLS_URL_TEST and TRINO_TLS_PEM_TEST name no Trino");
+        return;
+    };
+    let fields = connection(&url.parse().unwrap());
+    let password = fields.password.clone().unwrap();
+    let with =
+        |extra: serde_json::Value| rig_with(ConnectionFields { extra: Some(extra.to_string()), ..fields.clone() });
+    let good = with(json!({"protocol": "https", "verify": pem}));
+    let ran = good.run(rows("SELECT current_user AS me")).await;
+    assert_eq!(ran.xcom("return_value"), Some(&json!([{"me": fields.login}])), "{}", ran.text());
+    let unknown = with(json!({"protocol": "https"})).run(rows("SELECT 1")).await;
+    assert!(unknown.end.reason.contains("certificate"), "{}", unknown.end.reason);
+    let unverified = with(json!({"protocol": "https", "verify": "false"})).run(rows("SELECT 1 AS n")).await;
+    assert_eq!(unverified.end.kind, EndKind::Success, "{}", unverified.text());
+    let clear = with(json!({"protocol": "http"})).run(rows("SELECT 1")).await;
+    assert!(clear.end.reason.contains("set protocol to https"), "{}", clear.end.reason);
+    let mut wrong = good;
+    wrong.leader.connections.get_mut("trino").unwrap().password = Some("another".into());
+    let refused = wrong.run(rows("SELECT 1")).await;
+    assert!(refused.end.reason.contains("HTTP 401"), "{}", refused.end.reason);
+    for ran in [ran, unknown, unverified, clear, refused] {
+        assert!(!ran.text().contains(&password) && !ran.end.reason.contains(&password), "{}", ran.text());
+    }
 }
