@@ -168,9 +168,11 @@ fn mark(world: &mut World, run: &str, task: &str, state: TaskState) -> AnswerSta
     let (status, _) = world.command(Command::MarkTaskInstances(MarkTaskInstances {
         dag_id: DagId::new("d").unwrap(),
         run_id: RunId::new(run).unwrap(),
+        also: Vec::new(),
         tasks: vec![TaskSelector { task_id: TaskId::new(task).unwrap(), map_index: None }],
         relatives: Relatives::default(),
         state,
+        effect: ClearEffect::Apply,
     }));
     status
 }

@@ -8,9 +8,7 @@ use engine::{Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
 use model::{
     AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, DagVersionId, EndKind, MapIndex, Pool,
     RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
-    command::{
-        AnswerStatus, ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Relatives, TaskSelector, TriggerDagRun,
-    },
+    command::{AnswerStatus, ClearTaskInstances, Relatives, TaskSelector, TriggerDagRun},
 };
 
 use crate::{dags::version, mirror::Mirror};
