@@ -183,7 +183,10 @@ fn page_routes() -> Router<App> {
         .route("/dags/{dag_id}/trigger", get(pages::trigger::show).post(pages::trigger::submit))
         .route("/dags/{dag_id}/pause", post(pages::dags::pause))
         .route("/dags/{dag_id}/runs/{run_id}", get(pages::run::show))
-        .route("/dags/{dag_id}/runs/{run_id}/log", get(pages::run_log::read))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(pages::task::show))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", get(pages::run_log::read))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log.txt", get(pages::run_log::download))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", post(pages::task::mark))
         .route("/dags/{dag_id}/runs/{run_id}/clear", get(pages::clear::show).post(pages::clear::submit))
         .route("/dags/{dag_id}/runs/{run_id}/mark", post(pages::clear::mark))
         .route("/runs", get(pages::runs::show))
@@ -191,6 +194,8 @@ fn page_routes() -> Router<App> {
         .route("/services/{dag_id}/{name}/{replica}/log", get(pages::services::log))
         .route("/services/{dag_id}/{name}/{action}", post(pages::services::control))
         .route("/import-errors", get(pages::import_errors::show))
+        .route("/search", get(pages::search::show))
+        .route("/preferences", get(pages::preferences::show).post(pages::preferences::submit))
         .merge(admin_page_routes())
 }
 

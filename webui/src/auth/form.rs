@@ -16,6 +16,12 @@ pub const FIELD: &str = "csrf";
 pub struct PageForm(Vec<(String, String)>);
 
 impl PageForm {
+    /// A form with these fields, for tests of those who read one.
+    #[cfg(test)]
+    pub(crate) fn of(fields: Vec<(String, String)>) -> Self {
+        Self(fields)
+    }
+
     /// The text of a field; empty when it was not sent.
     #[must_use]
     pub fn text(&self, name: &str) -> &str {

@@ -21,6 +21,8 @@ pub enum Right {
     OwnAccount,
     /// Start, restart and stop services.
     ChangeServices,
+    /// Choose how pages look to one's own browser.
+    ChangeOwnView,
 }
 
 impl Right {
@@ -28,7 +30,7 @@ impl Right {
     #[must_use]
     pub const fn least_role(self) -> Role {
         match self {
-            Self::Read | Self::OwnAccount => Role::Viewer,
+            Self::Read | Self::OwnAccount | Self::ChangeOwnView => Role::Viewer,
             Self::ChangeDags => Role::User,
             Self::ReadAdmin | Self::ChangeAdmin | Self::ChangeServices => Role::Op,
             Self::ManageUsers => Role::Admin,
@@ -290,7 +292,10 @@ pub const ROUTES: &[Route] = &[
     page("POST", "/dags/{dag_id}/trigger", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/pause", Right::ChangeDags),
     page("GET", "/dags/{dag_id}/runs/{run_id}", Right::Read),
-    page("GET", "/dags/{dag_id}/runs/{run_id}/log", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log.txt", Right::Read),
+    page("POST", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", Right::ChangeDags),
     page("GET", "/dags/{dag_id}/runs/{run_id}/clear", Right::Read),
     page("POST", "/dags/{dag_id}/runs/{run_id}/clear", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/runs/{run_id}/mark", Right::ChangeDags),
@@ -330,6 +335,9 @@ pub const ROUTES: &[Route] = &[
     page("GET", "/audit", Right::ReadAdmin),
     page("GET", "/account", Right::OwnAccount),
     page("POST", "/account", Right::OwnAccount),
+    page("GET", "/search", Right::Read),
+    page("GET", "/preferences", Right::Read),
+    page("POST", "/preferences", Right::ChangeOwnView),
     page("GET", "/events", Right::Read),
 ];
 
@@ -363,12 +371,12 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_changes_nothing() {
+    fn a_viewer_changes_nothing_but_what_is_its_own() {
         let asks = |route: &&Route| route.method != "GET" && !route.path.ends_with("/list");
         let changes = ROUTES.iter().filter(asks);
         for route in changes {
             if let Access::Needs(right) = route.access
-                && right != Right::OwnAccount
+                && ![Right::OwnAccount, Right::ChangeOwnView].contains(&right)
             {
                 assert!(right.least_role() > Role::Viewer, "{} {}", route.method, route.path);
             }

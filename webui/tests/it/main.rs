@@ -9,3 +9,4 @@ mod guard;
 mod pages;
 mod runs;
 mod support;
+mod views;

@@ -108,6 +108,11 @@ impl TestLeader {
         self.logs.lock().unwrap().insert(attempt, text.join("\n") + "\n");
     }
 
+    /// Gives a log its bytes.
+    pub fn raw_log(&self, attempt: AttemptId, text: &str) {
+        self.logs.lock().unwrap().insert(attempt, text.to_owned());
+    }
+
     fn text(&self, log: &LogName) -> Option<String> {
         match log {
             LogName::Attempt(attempt) => self.logs.lock().unwrap().get(attempt).cloned(),
