@@ -1,7 +1,6 @@
 //! Who did what, and when.
 
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
-use chrono::Utc;
 use model::{DagId, RunId};
 use serde::Serialize;
 use store::{
@@ -14,7 +13,7 @@ use super::{
     error::PageResult,
     forms::{self, Pager},
     run_url, segment, show as print,
-    words::Moment,
+    words::{Clock, Moment},
 };
 use crate::{api::query::Query, app::App, auth::Principal};
 
@@ -42,7 +41,7 @@ pub async fn show(
     headers: HeaderMap,
     query: Query,
 ) -> PageResult<Response> {
-    let now = Utc::now();
+    let clock = Clock::of(&who);
     let search = query.text("q").unwrap_or_default().to_owned();
     let number = forms::page_number(&query);
     let page = forms::rows_of(number);
@@ -55,7 +54,7 @@ pub async fn show(
     };
     let (events, total) = audit::events(&app.pool, &filter).await?;
     let row = |event: AuditEvent| Row {
-        at: Moment::new(event.at, now),
+        at: clock.moment(event.at),
         subject: subject(&event),
         who: event.who,
         action: event.action,

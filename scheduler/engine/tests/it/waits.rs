@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use dag::{Catchup, CronTimetable, Dag, Schedule};
 use model::{
     AttemptEnd, Command, DagId, DagRunState, EndKind, Operator, RunId, TaskId, TaskState, TriggerRule, XComValue,
-    command::{AnswerStatus, MarkTaskInstances, Relatives, TaskSelector},
+    command::{AnswerStatus, ClearEffect, MarkTaskInstances, Relatives, TaskSelector},
     operator::{FileSensor, Poking, SkipReach},
 };
 
