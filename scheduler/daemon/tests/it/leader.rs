@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use daemon::leader::{self, Ear, LeaderError, LeaderSettings};
+use daemon::leader::{self, Ear, LeaderError, LeaderSettings, LocalPort};
 use link::{
     FromWorker, Hello, ToWorker,
     transport::{ChannelConnector, Connector, in_process},
@@ -33,6 +33,7 @@ pub async fn database() -> String {
 pub struct Running {
     pub task: JoinHandle<Result<(), LeaderError>>,
     pub connector: ChannelConnector,
+    pub port: LocalPort,
 }
 
 pub fn lead(url: &str, name: &str, folder: &Path) -> Running {
@@ -44,8 +45,10 @@ pub fn lead(url: &str, name: &str, folder: &Path) -> Running {
         dags_folder: folder.to_owned(),
         secret_key: SecretKey::from_file_or_create(&folder.join(".key")).unwrap(),
     };
-    let ear = Ear::new(leader::news_channel(), CancellationToken::new());
-    Running { task: tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), connector }
+    let news = leader::news_channel();
+    let port = LocalPort::new(news.0.clone());
+    let ear = Ear::new(news, CancellationToken::new());
+    Running { task: tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), connector, port }
 }
 
 pub fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {

@@ -4,3 +4,4 @@ mod leader;
 mod lives;
 mod processes;
 mod services;
+mod waits;
