@@ -52,7 +52,7 @@ async fn measure(home: &Path, url: &str) -> anyhow::Result<Value> {
         database_url: url.to_owned(),
         name: "bench".to_owned(),
         endpoint: String::new(),
-        dags_folder: dags,
+        dags: daemon::leader::DagSource::Folder(dags),
         secret_key: SecretKey::from_file_or_create(&home.join("bench.key"))?,
     };
     let ear = Ear::new(leader::news_channel(), shutdown.clone());

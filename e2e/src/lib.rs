@@ -1,6 +1,7 @@
 //! Starts Windlass as a user starts it, and looks at it from outside: commands, HTTP, files, processes.
 
 pub mod browser;
+pub mod fleet;
 pub mod processes;
 pub mod standalone;
 
@@ -24,6 +25,21 @@ pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     let deps = test.parent().expect("the test lies in deps");
     deps.parent().expect("deps lies in the profile's folder").join(name)
+}
+
+/// Waits until `look` gives a value, beside other work.
+///
+/// # Panics
+/// When it gives none for `limit`.
+pub async fn within<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Waits until `what` gives a value.

@@ -111,7 +111,7 @@ impl StandaloneBuilder {
     }
 }
 
-fn is_setting(name: &str) -> bool {
+pub(crate) fn is_setting(name: &str) -> bool {
     let prefixes = ["WINDLASS_", "STOCK_", "KAFKA_", "SCHEMA_", "APCA_", "AWS_"];
     prefixes.iter().any(|prefix| name.starts_with(prefix)) || name == "DATABASE_URL"
 }

@@ -133,12 +133,18 @@ CREATE TABLE dag_run (
     note text,
     clear_number int NOT NULL DEFAULT 0,
     has_leftovers boolean NOT NULL DEFAULT false,
+    triggering_user text,
     UNIQUE (dag_id, run_id),
     UNIQUE (dag_id, logical_date)
 );
 -- What a new leader loads: runs that have not ended (states 0 and 1), and those with an attempt that outlived its state.
 CREATE INDEX dag_run_to_load ON dag_run (id) WHERE state IN (0, 1) OR has_leftovers;
 CREATE INDEX dag_run_by_date ON dag_run (dag_id, run_after);
+
+-- Runs that were deleted, until what belongs to them is gone, too: a turn stays short, however much that is.
+CREATE TABLE dropped_run (
+    run_id bigint PRIMARY KEY
+);
 
 -- The hot table: one INSERT and one HOT UPDATE an instance. No other index, ever, and none on a column that a turn updates.
 CREATE TABLE task_instance (
@@ -336,5 +342,26 @@ CREATE TABLE import_error (
     field text,
     suggestion text,
     found_at timestamptz NOT NULL DEFAULT now(),
+    excerpt text,
     PRIMARY KEY (file, position)
 );
+
+-- What the processes of one cluster share, sealed with the key that is not in the database.
+CREATE TABLE cluster_secret (
+    name text PRIMARY KEY,
+    sealed bytea NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Tokens by which workers join. One that was revoked stays, so that its holder is told what happened to it.
+CREATE TABLE join_token (
+    id text PRIMARY KEY,
+    sealed bytea NOT NULL,
+    -- SHA-256 of what a worker shows to api processes, which have no use for the token itself.
+    lookup_hash bytea NOT NULL UNIQUE,
+    made_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
+-- At most one is in use.
+CREATE UNIQUE INDEX join_token_in_use ON join_token ((true)) WHERE revoked_at IS NULL;

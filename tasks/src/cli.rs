@@ -73,6 +73,8 @@ pub fn main(cli: Cli) -> ExitCode {
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    // Below this it writes what it sends, and that starts with the keys.
+    let filter = filter.add_directive("tungstenite=info".parse().expect("the directive is constant and well-formed"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
@@ -130,7 +132,10 @@ async fn produce_stocks() -> anyhow::Result<()> {
 
 async fn sink_stocks() -> anyhow::Result<()> {
     let env = &process_environment;
-    let StockSettings { source, topic, .. } = StockSettings::from_env(env)?;
+    // Only the producer has a source's keys; the sink asks whether the source ends, and where its trades are.
+    let source = settings::stock_source(env)?;
+    replay::check(&source)?;
+    let topic = settings::stock_topic(env);
     let limits = SinkLimits::from_env(env)?;
     let registry = RegistryClient::new(settings::registry_url(env)?);
     let lake_settings = LakeSettings::from_env()?;

@@ -4,8 +4,10 @@
 //! is expected.
 
 use crate::runtime::service::{Replica, ServiceContext};
+use crate::stock::alpaca::AlpacaSettings;
 use replay::StockSource;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use url::Url;
@@ -44,7 +46,8 @@ pub fn process_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn text(env: Lookup<'_>, name: &str) -> Option<String> {
+/// A variable's value without the blanks around it, unless it is empty.
+pub(crate) fn text(env: Lookup<'_>, name: &str) -> Option<String> {
     env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
@@ -146,18 +149,33 @@ pub enum ReplaySpeed {
     Factor(f64),
 }
 
+/// What the trades are made from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TradeSource {
+    /// Random walks.
+    Mock {
+        /// Records a second.
+        rate: f64,
+        /// Where the walks start from.
+        seed: u64,
+    },
+    /// Alpaca's market data.
+    Alpaca(AlpacaSettings),
+    /// A file.
+    Replay {
+        /// Where it lies.
+        path: PathBuf,
+        /// How fast it goes.
+        speed: ReplaySpeed,
+    },
+}
+
 /// Where the trades come from and where they go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StockSettings {
     /// The source.
-    pub source: StockSource,
-    /// The speed of a replay.
-    pub speed: ReplaySpeed,
-    /// Records a second of the mock source.
-    pub mock_rate: f64,
-    /// Where the mock source's walks start from.
-    pub mock_seed: u64,
-    /// The symbols that the mock source makes up.
+    pub source: TradeSource,
+    /// The symbols that are made up, or asked for.
     pub symbols: Vec<String>,
     /// The topic.
     pub topic: String,
@@ -172,24 +190,52 @@ impl StockSettings {
     /// # Errors
     /// The first variable that cannot be used, or the reason why the source cannot be started.
     pub fn from_env(env: Lookup<'_>) -> Result<Self, SettingsError> {
-        let source = StockSource::parse(&text(env, "STOCK_SOURCE").unwrap_or_default())?;
-        replay::check(&source)?;
-        let expected = "a number from 0 (as fast as possible) on";
-        let speed = match number(env, "STOCK_REPLAY_SPEED", 1.0, 0.0..=f64::MAX, expected)? {
-            0.0 => ReplaySpeed::Unlimited,
-            factor => ReplaySpeed::Factor(factor),
+        let chosen = stock_source(env)?;
+        replay::check(&chosen)?;
+        // All are read, whichever is used: a mistake is told when it is made.
+        let (speed, rate, seed) = (replay_speed(env)?, mock_rate(env)?, mock_seed(env)?);
+        let mut symbols_default = None;
+        let source = match chosen {
+            StockSource::Mock => TradeSource::Mock { rate, seed },
+            StockSource::Alpaca => {
+                symbols_default = AlpacaSettings::symbols_default(env)?;
+                TradeSource::Alpaca(AlpacaSettings::from_env(env)?)
+            }
+            StockSource::Replay(path) => TradeSource::Replay { path, speed },
         };
-        let symbols = text(env, "STOCK_SYMBOLS").unwrap_or_else(|| "AAPL,GOOG,MSFT".to_owned());
-        let expected = "a number of records a second above 0, at most a million";
-        Ok(Self {
-            source,
-            speed,
-            mock_rate: number(env, "STOCK_MOCK_RATE", 50.0, f64::MIN_POSITIVE..=MOCK_RATE_MAX, expected)?,
-            mock_seed: number(env, "STOCK_MOCK_SEED", 42, 0..=u64::MAX, "a whole number from 0 on")?,
-            symbols: symbol_list(symbols)?,
-            topic: stock_topic(env),
-        })
+        let symbols = text(env, "STOCK_SYMBOLS");
+        let symbols = symbols.unwrap_or_else(|| symbols_default.unwrap_or("AAPL,GOOG,MSFT").to_owned());
+        Ok(Self { source, symbols: symbol_list(symbols)?, topic: stock_topic(env) })
     }
+}
+
+/// The source that is chosen: the one named, else Alpaca for who has set its keys, else made-up trades.
+///
+/// # Errors
+/// When `STOCK_SOURCE` names none.
+pub fn stock_source(env: Lookup<'_>) -> Result<StockSource, SettingsError> {
+    match text(env, "STOCK_SOURCE") {
+        Some(named) => Ok(StockSource::parse(&named)?),
+        None if AlpacaSettings::has_keys(env) => Ok(StockSource::Alpaca),
+        None => Ok(StockSource::Mock),
+    }
+}
+
+fn replay_speed(env: Lookup<'_>) -> Result<ReplaySpeed, SettingsError> {
+    let expected = "a number from 0 (as fast as possible) on";
+    Ok(match number(env, "STOCK_REPLAY_SPEED", 1.0, 0.0..=f64::MAX, expected)? {
+        0.0 => ReplaySpeed::Unlimited,
+        factor => ReplaySpeed::Factor(factor),
+    })
+}
+
+fn mock_rate(env: Lookup<'_>) -> Result<f64, SettingsError> {
+    let expected = "a number of records a second above 0, at most a million";
+    number(env, "STOCK_MOCK_RATE", 50.0, f64::MIN_POSITIVE..=MOCK_RATE_MAX, expected)
+}
+
+fn mock_seed(env: Lookup<'_>) -> Result<u64, SettingsError> {
+    number(env, "STOCK_MOCK_SEED", 42, 0..=u64::MAX, "a whole number from 0 on")
 }
 
 /// The topic of the trades.
@@ -267,7 +313,8 @@ mod tests {
     fn nothing_set_gives_the_mock_source_on_the_embedded_log() {
         let none = env(&[("STOCK_SOURCE", "")]);
         let stock = StockSettings::from_env(&none).unwrap();
-        assert_eq!((stock.source, stock.topic.as_str()), (StockSource::Mock, "stock_trades"));
+        assert_eq!(stock.source, TradeSource::Mock { rate: 50.0, seed: 42 });
+        assert_eq!(stock.topic, "stock_trades");
         assert_eq!(LogChoice::from_env(&none), LogChoice::Embedded);
         assert_eq!(SinkLimits::from_env(&none).unwrap().rows_max, 500_000);
         assert_eq!(registry_url(&none).unwrap().as_str(), "http://127.0.0.1:8081/");
@@ -279,9 +326,20 @@ mod tests {
         assert!(message(&[("STOCK_REPLAY_SPEED", "fast")]).starts_with("STOCK_REPLAY_SPEED is `fast`, but it must be"));
         assert!(message(&[("STOCK_MOCK_RATE", "0")]).contains("above 0"));
         assert!(message(&[("STOCK_SYMBOLS", ", ,")]).contains("AAPL,MSFT"));
-        assert!(message(&[("STOCK_SOURCE", "alpaca")]).contains("cannot read yet"));
+        assert!(message(&[("STOCK_SOURCE", "alpaca")]).starts_with("APCA_API_KEY_ID is not set"));
         let replica = env(&[("WINDLASS_SERVICE_REPLICA", "2"), ("WINDLASS_SERVICE_REPLICAS", "2")]);
         assert!(service_context(&replica, "x").is_err());
+    }
+
+    #[test]
+    fn keys_choose_alpaca_unless_another_source_is_named() {
+        let keys = [("APCA_API_KEY_ID", "k"), ("APCA_API_SECRET_KEY", "s"), ("STOCK_ALPACA_FEED", "test")];
+        let stock = StockSettings::from_env(&env(&keys)).unwrap();
+        assert!(matches!(stock.source, TradeSource::Alpaca(_)));
+        assert_eq!(stock.symbols, ["FAKEPACA"]);
+        let named: Vec<_> = keys.into_iter().chain([("STOCK_SOURCE", "mock")]).collect();
+        assert!(matches!(StockSettings::from_env(&env(&named)).unwrap().source, TradeSource::Mock { .. }));
+        assert_eq!(stock_source(&env(&keys[..1])).unwrap(), StockSource::Mock);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use link::NoLeader;
-use model::{Answer, AnswerStatus};
+use model::{Answer, AnswerStatus, masking};
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::StoreError;
@@ -22,6 +22,9 @@ pub enum ApiError {
     /// Nobody is logged in.
     #[error("Not authenticated")]
     Unauthenticated,
+    /// What a worker shows is of no join token in use.
+    #[error("{0}; `windlass workers token` prints the one in use")]
+    JoinToken(&'static str),
     /// Name or password do not match.
     #[error("Invalid credentials")]
     BadLogin,
@@ -31,12 +34,18 @@ pub enum ApiError {
     /// The role does not allow it, or the request came from another site.
     #[error("Forbidden")]
     Forbidden,
+    /// Nobody may do it, whatever the role.
+    #[error("{0}")]
+    Refused(String),
     /// What was named does not exist.
     #[error("{0}")]
     NotFound(String),
     /// It contradicts what is there.
     #[error("{0}")]
     Conflict(String),
+    /// One of its name is there already; Airflow answers with an object.
+    #[error("{0}")]
+    AlreadyExists(String),
     /// It makes no sense.
     #[error("{0}")]
     BadRequest(String),
@@ -83,6 +92,8 @@ pub struct FieldError {
 impl FieldError {
     /// A mistake in a member of the body.
     pub fn body(member: &str, kind: &'static str, msg: impl Into<String>, input: Value) -> Self {
+        // What was given is told back, and a secret is told to nobody.
+        let input = if masking::is_secret_name(member) { masking::MASK.into() } else { masking::masked(&input) };
         Self { kind, loc: vec!["body".to_owned(), member.to_owned()], msg: msg.into(), input }
     }
 
@@ -103,10 +114,10 @@ impl ApiError {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthenticated | Self::BadLogin => StatusCode::UNAUTHORIZED,
-            Self::InvalidToken | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Unauthenticated | Self::BadLogin | Self::JoinToken(_) => StatusCode::UNAUTHORIZED,
+            Self::InvalidToken | Self::Forbidden | Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Conflict(_) | Self::AlreadyExists(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Malformed(_) | Self::MalformedText(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -171,6 +182,9 @@ impl IntoResponse for ApiError {
         self.log();
         let body = match &self {
             Self::Malformed(errors) => json!({ "detail": errors }),
+            Self::AlreadyExists(message) => json!({ "detail": {
+                "reason": "Unique constraint violation", "statement": "hidden", "orig_error": "hidden", "message": message,
+            } }),
             other => json!({ "detail": other.to_string() }),
         };
         with_retry(&self, (self.status(), Json(body)).into_response())

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, patch, post},
 };
 use serde_json::json;
 use tower::ServiceBuilder;
@@ -45,9 +45,11 @@ pub fn router(app: App) -> Router {
     let routes = Router::new()
         .merge(auth_routes())
         .merge(rest_routes())
+        .merge(cluster_routes())
         .merge(page_routes())
         .route("/static/{file}", get(assets::file))
         .route("/events", get(live::events))
+        .route("/link/endpoint", get(api::link::endpoint))
         .method_not_allowed_fallback(async || wrong_method())
         .route_layer(middleware::from_fn_with_state(app.clone(), guard::check))
         .fallback(unknown_path)
@@ -95,24 +97,82 @@ fn rest_routes() -> Router<App> {
         .route("/api/v2/monitor/health", get(api::monitor::health))
         .route("/api/v2/dags", get(api::dags::list))
         .route("/api/v2/dagTags", get(api::dags::tags))
-        .route(DAG, get(api::dags::one).patch(api::dags::patch))
+        .route("/api/v2/dagStats", get(api::dags::stats))
+        .route("/api/v2/dagSources/{dag_id}", get(api::dag_versions::source))
+        .route(DAG, get(api::dags::one).patch(api::dags::patch).delete(api::dags::delete))
+        .route(&of_dag("/dagVersions"), get(api::dag_versions::list))
+        .route(&of_dag("/dagVersions/{version_number}"), get(api::dag_versions::one))
         .route(&of_dag("/details"), get(api::dags::details))
         .route(&of_dag("/tasks"), get(api::tasks::list))
         .route(&of_dag("/tasks/{task_id}"), get(api::tasks::one))
         .route(&of_dag("/dagRuns"), get(api::runs::list).post(api::runs::trigger))
+        .route(&of_dag("/dagRuns/list"), post(api::runs::batch))
         .route(&of_dag("/clearTaskInstances"), post(api::clear::task_instances))
-        .route(RUN, get(api::runs::one).patch(api::runs::patch))
+        .route(RUN, get(api::runs::one).patch(api::runs::patch).delete(api::runs::delete))
         .route(&of_run("/clear"), post(api::clear::run))
         .route(&of_run("/taskInstances"), get(api::instances::list))
-        .route(&of_run("/taskInstances/{task_id}"), get(api::instances::one))
-        .route(&of_run("/taskInstances/{task_id}/{map_index}"), get(api::instances::mapped))
-        .route(&of_run("/taskInstances/{task_id}/tries"), get(api::instances::tries))
-        .route(&of_run("/taskInstances/{task_id}/logs/{try_number}"), get(api::logs::one))
+        .route(&of_run("/taskInstances/list"), post(api::instances::batch))
+        .merge(instance_routes())
         .route("/api/v2/importErrors", get(api::import_errors::list))
         .route("/api/v2/importErrors/{import_error_id}", get(api::import_errors::one))
-        .route("/api/v2/pools", get(api::admin::pools))
-        .route("/api/v2/variables", get(api::admin::variables))
-        .route("/api/v2/connections", get(api::admin::connections))
+        .merge(admin_rest_routes())
+}
+
+fn admin_rest_routes() -> Router<App> {
+    use api::{connections, event_logs, pools, variables};
+    let connection = || get(connections::one).patch(connections::patch).delete(connections::delete);
+    Router::new()
+        .route("/api/v2/pools", get(pools::list).post(pools::create).patch(pools::bulk))
+        .route("/api/v2/pools/{pool_name}", get(pools::one).patch(pools::patch).delete(pools::delete))
+        .route("/api/v2/variables", get(variables::list).post(variables::create).patch(variables::bulk))
+        .route(
+            "/api/v2/variables/{*variable_key}",
+            get(variables::one).patch(variables::patch).delete(variables::delete),
+        )
+        .route("/api/v2/connections", get(connections::list).post(connections::create).patch(connections::bulk))
+        .route("/api/v2/connections/{connection_id}", connection())
+        // A connection may have this word as its id.
+        .route("/api/v2/connections/test", connection().post(connections::test))
+        .route("/api/v2/eventLogs", get(event_logs::list))
+        .route("/api/v2/eventLogs/{event_log_id}", get(event_logs::one))
+}
+
+/// What there is of one task instance, with and without its map index.
+fn instance_routes() -> Router<App> {
+    const TASK: &str = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}";
+    let of_task = |rest: &str| format!("{TASK}{rest}");
+    let of_mapped = |rest: &str| format!("{TASK}/{{map_index}}{rest}");
+    let xcoms = get(api::xcoms::list).post(api::xcoms::create);
+    let xcom = get(api::xcoms::one).patch(api::xcoms::update).delete(api::xcoms::delete);
+    Router::new()
+        .route(TASK, get(api::instances::one).patch(api::mark::one))
+        .route(&of_mapped(""), get(api::instances::mapped).patch(api::mark::mapped))
+        .route(&of_task("/dry_run"), patch(api::mark::dry_run))
+        .route(&of_mapped("/dry_run"), patch(api::mark::mapped_dry_run))
+        .route(&of_task("/listMapped"), get(api::instances::mapped_list))
+        .route(&of_task("/tries"), get(api::tries::list))
+        .route(&of_task("/tries/{task_try_number}"), get(api::tries::one))
+        .route(&of_mapped("/tries"), get(api::tries::mapped_list))
+        .route(&of_mapped("/tries/{task_try_number}"), get(api::tries::mapped_one))
+        .route(&of_task("/dependencies"), get(api::tries::dependencies))
+        .route(&of_mapped("/dependencies"), get(api::tries::mapped_dependencies))
+        .route(&of_task("/links"), get(api::absent::links))
+        .route(&of_task("/logs/{try_number}"), get(api::logs::one))
+        .route(&of_task("/externalLogUrl/{try_number}"), get(api::absent::external_log))
+        .route(&of_task("/xcomEntries"), xcoms)
+        .route(&of_task("/xcomEntries/{xcom_key}"), xcom)
+}
+
+/// What is asked of the whole installation, and seldom there.
+fn cluster_routes() -> Router<App> {
+    Router::new()
+        .route("/api/v2/jobs", get(api::monitor::jobs))
+        .route("/api/v2/plugins", get(api::absent::plugins))
+        .route("/api/v2/plugins/importErrors", get(api::absent::plugin_errors))
+        .route("/api/v2/providers", get(api::absent::providers))
+        .route("/api/v2/dagWarnings", get(api::absent::warnings))
+        .route("/api/v2/config", get(api::absent::config))
+        .route("/api/v2/config/section/{section}/option/{option}", get(api::absent::config))
 }
 
 fn page_routes() -> Router<App> {
@@ -123,7 +183,10 @@ fn page_routes() -> Router<App> {
         .route("/dags/{dag_id}/trigger", get(pages::trigger::show).post(pages::trigger::submit))
         .route("/dags/{dag_id}/pause", post(pages::dags::pause))
         .route("/dags/{dag_id}/runs/{run_id}", get(pages::run::show))
-        .route("/dags/{dag_id}/runs/{run_id}/log", get(pages::run_log::read))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(pages::task::show))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", get(pages::run_log::read))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log.txt", get(pages::run_log::download))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", post(pages::task::mark))
         .route("/dags/{dag_id}/runs/{run_id}/clear", get(pages::clear::show).post(pages::clear::submit))
         .route("/dags/{dag_id}/runs/{run_id}/mark", post(pages::clear::mark))
         .route("/runs", get(pages::runs::show))
@@ -131,6 +194,32 @@ fn page_routes() -> Router<App> {
         .route("/services/{dag_id}/{name}/{replica}/log", get(pages::services::log))
         .route("/services/{dag_id}/{name}/{action}", post(pages::services::control))
         .route("/import-errors", get(pages::import_errors::show))
+        .route("/search", get(pages::search::show))
+        .route("/preferences", get(pages::preferences::show).post(pages::preferences::submit))
+        .merge(admin_page_routes())
+}
+
+fn admin_page_routes() -> Router<App> {
+    use pages::{audit, connections, pools, users, variables};
+    Router::new()
+        .route("/pools", get(pools::show))
+        .route("/pools/new", get(pools::new).post(pools::create))
+        .route("/pools/edit", get(pools::edit).post(pools::update))
+        .route("/pools/delete", get(pools::ask).post(pools::delete))
+        .route("/connections", get(connections::show))
+        .route("/connections/new", get(connections::new).post(connections::create))
+        .route("/connections/edit", get(connections::edit).post(connections::update))
+        .route("/connections/delete", get(connections::ask).post(connections::delete))
+        .route("/variables", get(variables::show))
+        .route("/variables/new", get(variables::new).post(variables::create))
+        .route("/variables/edit", get(variables::edit).post(variables::update))
+        .route("/variables/delete", get(variables::ask).post(variables::delete))
+        .route("/audit", get(audit::show))
+        .route("/users", get(users::show))
+        .route("/users/new", get(users::new).post(users::create))
+        .route("/users/edit", get(users::edit).post(users::update))
+        .route("/users/delete", get(users::ask).post(users::delete))
+        .route("/account", get(users::account).post(users::change_password))
 }
 
 /// Sets a header unless the handler has set it.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use store::SecretKey;
+
 use crate::auth::token::Secret;
 
 /// Airflow's lifetime of a token from `/auth/token`.
@@ -16,6 +18,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct AppSettings {
     /// What tokens are signed with.
     pub secret: Secret,
+    /// What connections and variables are sealed with.
+    pub secret_key: SecretKey,
     /// How long a token and a session live.
     pub token_lifetime: Duration,
     /// How long a token of `/auth/token/cli` lives.
@@ -40,9 +44,10 @@ pub enum CookieScope {
 impl AppSettings {
     /// Settings with every default.
     #[must_use]
-    pub const fn new(secret: Secret) -> Self {
+    pub const fn new(secret: Secret, secret_key: SecretKey) -> Self {
         Self {
             secret,
+            secret_key,
             token_lifetime: TOKEN_LIFETIME,
             cli_token_lifetime: CLI_TOKEN_LIFETIME,
             cookie: CookieScope::Plain,

@@ -21,7 +21,7 @@ USING (
     WITH handled AS (
         SELECT kafka_partition, max(last_offset) AS last_offset
         FROM lake.bronze.stock_ingest
-        WHERE NOT {{ params.full_refresh }}
+        WHERE topic = '{{ params.topic }}' AND NOT {{ params.full_refresh }}
         GROUP BY kafka_partition
     ),
     arrived AS (
@@ -49,7 +49,7 @@ USING (
         WHERE h.last_offset IS NULL OR a.kafka_offset > h.last_offset
     )
     SELECT
-        'stock_trades' AS topic,
+        '{{ params.topic }}' AS topic,
         kafka_partition,
         day,
         min(kafka_offset) AS first_offset,

@@ -4,8 +4,11 @@
 
 mod bad_input;
 mod chaos;
+mod first_day;
+mod fleet;
 mod layering;
 mod pages;
 mod readers;
 mod stock;
 mod trades;
+mod trino;

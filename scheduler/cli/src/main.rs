@@ -3,7 +3,12 @@
 #![allow(clippy::print_stdout, reason = "a command's result goes to standard output")]
 
 mod access;
+mod ask;
 mod commands;
+mod find;
+mod fleet;
+mod output;
+mod secret_input;
 mod settings;
 mod standalone;
 mod text;
@@ -12,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use settings::Settings;
+use settings::{Loudness, Settings};
 
 /// A DAG scheduler with Airflow's words: one binary, one PostgreSQL, DAGs in YAML.
 #[derive(Debug, Parser)]
@@ -33,18 +38,45 @@ enum Command {
     /// List, check and control DAGs.
     #[command(subcommand)]
     Dags(commands::dags::Dags),
+    /// List, show, clear and set runs.
+    #[command(subcommand)]
+    Runs(commands::runs::Runs),
+    /// List tasks, print their logs, say why they wait, clear and set them.
+    #[command(subcommand)]
+    Tasks(commands::instances::Tasks),
     /// List and control services.
     #[command(subcommand)]
     Services(commands::services::Services),
+    /// Manage connections.
+    #[command(subcommand)]
+    Connections(commands::connections::Connections),
+    /// Manage variables.
+    #[command(subcommand)]
+    Variables(commands::variables::Variables),
+    /// Manage pools.
+    #[command(subcommand)]
+    Pools(commands::pools::Pools),
+    /// Manage users.
+    #[command(subcommand)]
+    Users(commands::users::Users),
     /// Query the lake: `windlass lake query "SELECT …"`, `tables`, `files TABLE`.
     #[command(disable_help_flag = true)]
     Lake(commands::tasks::Arguments),
     /// Look at the event log: `windlass topics list|describe|produce|consume`.
     #[command(disable_help_flag = true)]
     Topics(commands::tasks::Arguments),
-    /// Run attempts for a leader of this machine; started by `standalone`.
-    #[command(hide = true)]
-    Worker,
+    /// Lead, or stand by until the leader is gone; any number may run on one DATABASE_URL.
+    Scheduler(fleet::scheduler::Scheduler),
+    /// Run attempts for the leader of the moment; needs a join token and no database.
+    Worker(fleet::worker::Worker),
+    /// Serve the UI and the REST API, beside schedulers on the same DATABASE_URL.
+    Api(fleet::api::Api),
+    /// Print the token by which workers join, list workers.
+    #[command(subcommand)]
+    Workers(commands::workers::Workers),
+    /// Migrate or check the state database.
+    #[command(subcommand)]
+    Db(commands::db::Db),
 }
 
 fn main() -> ExitCode {
@@ -66,15 +98,28 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let settings = Settings::from_environment()?;
-    settings.start_logging();
+    settings.start_logging(match command {
+        Command::Standalone | Command::Scheduler(_) | Command::Worker(_) | Command::Api(_) => Loudness::Server,
+        _ => Loudness::Client,
+    });
     match command {
         Command::Standalone => standalone::run(&settings).await,
         Command::CheckSettings => settings.check().map(|()| ExitCode::SUCCESS),
         Command::Health(health) => commands::health::run(&settings, &health).await,
         Command::Dags(dags) => commands::dags::run(&settings, dags).await,
+        Command::Runs(runs) => commands::runs::run(&settings, runs).await,
+        Command::Tasks(tasks) => commands::instances::run(&settings, tasks).await,
         Command::Services(services) => commands::services::run(&settings, services).await,
+        Command::Connections(connections) => commands::connections::run(&settings, connections).await,
+        Command::Variables(variables) => commands::variables::run(&settings, variables).await,
+        Command::Pools(pools) => commands::pools::run(&settings, pools).await,
+        Command::Users(users) => commands::users::run(&settings, users).await,
         Command::Lake(arguments) => commands::tasks::run(&settings, "lake", &arguments).await,
         Command::Topics(arguments) => commands::tasks::run(&settings, "topics", &arguments).await,
-        Command::Worker => standalone::worker::run(&settings).await,
+        Command::Scheduler(options) => fleet::scheduler::run(&settings, options).await,
+        Command::Worker(options) => fleet::worker::run(&settings, options).await,
+        Command::Api(options) => fleet::api::run(&settings, &options).await,
+        Command::Workers(workers) => commands::workers::run(&settings, workers).await,
+        Command::Db(db) => commands::db::run(&settings, db).await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    io::{self, IsTerminal as _},
     net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
     str::FromStr,
@@ -11,6 +12,8 @@ use anyhow::{Context, bail};
 use daemon::postgres::Urls;
 use replay::StockSource;
 use tracing_subscriber::EnvFilter;
+
+use crate::fleet::settings::FleetSettings;
 
 /// What the environment says, with defaults filled in.
 #[derive(Debug, Clone)]
@@ -33,6 +36,17 @@ pub struct Settings {
     pub warehouse: String,
     /// `SCHEMA_REGISTRY_URL`, when it is set.
     pub registry_url: Option<String>,
+    /// What an installation over several processes needs.
+    pub fleet: FleetSettings,
+}
+
+/// How much a program tells of itself when `WINDLASS_LOG` does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loudness {
+    /// What it does: its log is read by those who keep it running.
+    Server,
+    /// What goes wrong: its result is read by who typed it.
+    Client,
 }
 
 impl Settings {
@@ -53,6 +67,7 @@ impl Settings {
             database_url: text("DATABASE_URL"),
             lake_database_url: text("WINDLASS_LAKE_DATABASE_URL"),
             registry_url: text("SCHEMA_REGISTRY_URL"),
+            fleet: FleetSettings::from_environment()?,
             warehouse,
             home,
         })
@@ -69,6 +84,7 @@ impl Settings {
         if self.worker_slots == 0 {
             bail!("WINDLASS_WORKER_SLOTS is 0, so that no task could run; use 1 or more");
         }
+        self.fleet.check()?;
         let source = StockSource::parse(&text("STOCK_SOURCE").unwrap_or_default())?;
         replay::check(&source)?;
         Ok(())
@@ -95,9 +111,19 @@ impl Settings {
     }
 
     /// Logs go to standard error; `WINDLASS_LOG` chooses what.
-    pub fn start_logging(&self) {
-        let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    pub fn start_logging(&self, loudness: Loudness) {
+        let usual = match loudness {
+            Loudness::Server => "info,sqlx=warn",
+            Loudness::Client => "warn",
+        };
+        let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr)
+            // Colours are for people at a terminal; a log file is read by programs, too.
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            .init();
     }
 
     /// The folder of this program, where `windlass-tasks` lies, too.
@@ -119,7 +145,7 @@ fn beside(state: &str) -> String {
 }
 
 /// A variable that is set and not empty.
-fn text(name: &str) -> Option<String> {
+pub fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 

@@ -26,7 +26,7 @@ const DAG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 const DEPTH_MAX: usize = 8;
 
 /// What a look at the folder found to have changed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct FolderNews {
     /// Files that are new or changed, by their name below the folder.
     pub changed: BTreeMap<String, FileNews>,
@@ -35,7 +35,7 @@ pub struct FolderNews {
 }
 
 /// What a file holds now.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct FileNews {
     /// The DAGs that it defines.
     pub dags: Vec<CompiledDag>,
@@ -90,6 +90,11 @@ impl Folder {
         news
     }
 
+    /// Compiles one file of the folder, whether it has changed or not.
+    pub fn file(&mut self, name: &str) -> FileNews {
+        self.compile(name)
+    }
+
     fn is_unchanged(&self, name: &str) -> bool {
         self.seen.get(name).is_some_and(|seen| {
             self.stamp(name) == Some(seen.stamp)
@@ -139,7 +144,8 @@ impl ReadFile for Folder {
 }
 
 fn of_file(name: &str, message: String) -> DagFileError {
-    DagFileError { file: name.to_owned(), line: 0, column: 0, field: String::new(), message, suggestion: None }
+    let (file, field) = (name.to_owned(), String::new());
+    DagFileError { file, line: 0, column: 0, field, message, suggestion: None, excerpt: None }
 }
 
 fn read_text(path: &Path) -> Result<String, String> {

@@ -4,13 +4,16 @@
 //! kills all groups; when the leader is silent for too long it kills those of attempts, which a new leader will give to
 //! somebody else. What left its group is found by the worker's identity in its environment. It holds the worker's lock
 //! until it is done, so that a new worker on the same directory starts with nothing of the old one alive.
+//! Containers are the exception: a new worker goes on with them, and only when none has come in time the guard ends them.
+
+mod containers;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
     io::{self, Read as _, Write as _},
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, RawFd},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -23,6 +26,8 @@ use nix::{
     unistd::{Pid, getpid},
 };
 use uuid::Uuid;
+
+use self::containers::{Lock, Whose};
 
 /// Says that the guard lives. The worker replaces one that is silent.
 pub(crate) const ALIVE: &str = "alive";
@@ -43,7 +48,7 @@ const SWEEPS_MAX: u32 = 200;
 /// The pause between two looks.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs the guard until its work is done. `args` are `--worker UUID [--silence-secs N]`; standard input is the worker's
+/// Runs the guard until its work is done. `args` are `--worker UUID [--silence-secs N] [--lock-fd N]`; standard input is the worker's
 /// pipe, standard output goes to the worker. It must run before anything else of the program has started.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Options::parse(args).map_err(io::Error::other).and_then(|options| Guard::new(&options).run()) {
@@ -60,12 +65,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 struct Options {
     worker: Uuid,
     silence_max: Duration,
+    lock_fd: Option<RawFd>,
 }
 
 impl Options {
     fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut worker = None;
         let mut silence_max = SILENCE_MAX;
+        let mut lock_fd = None;
         let mut args = args.into_iter().map(|arg| arg.to_string_lossy().into_owned());
         while let Some(name) = args.next() {
             let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -75,17 +82,24 @@ impl Options {
                     let secs = value.parse().map_err(|_| format!("--silence-secs {value} is no number of seconds"))?;
                     silence_max = Duration::from_secs(secs);
                 }
+                "--lock-fd" => {
+                    lock_fd = Some(value.parse().map_err(|_| format!("--lock-fd {value} is no number"))?);
+                }
                 other => return Err(format!("unknown argument {other}; a worker starts its guard by itself")),
             }
         }
         let worker = worker.ok_or("--worker UUID is missing; a worker starts its guard by itself")?;
-        Ok(Self { worker, silence_max })
+        Ok(Self { worker, silence_max, lock_fd })
     }
 }
 
 /// What the guard knows.
 struct Guard {
+    worker: Uuid,
     groups: BTreeMap<i32, GroupKind>,
+    /// Containers with their engines.
+    containers: BTreeMap<Uuid, (GroupKind, String)>,
+    lock: Option<Lock>,
     /// `WINDLASS_WORKER=…`, as it stands in environments.
     mark: String,
     silence_max: Duration,
@@ -107,7 +121,10 @@ enum Worker {
 impl Guard {
     fn new(options: &Options) -> Self {
         Self {
+            worker: options.worker,
             groups: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            lock: options.lock_fd.and_then(|fd| Lock::inherited(fd).ok()),
             mark: format!("{}={}", environment::WORKER, options.worker),
             silence_max: options.silence_max,
             heard_at: Instant::now(),
@@ -126,7 +143,40 @@ impl Guard {
         }
         self.groups.keys().for_each(|group| kill_group(*group));
         self.sweep(&[&self.mark]);
+        self.outwait();
         Ok(())
+    }
+
+    /// Waits until a new worker takes the containers up, or the leader has given up on the old one: they go then.
+    #[allow(clippy::disallowed_methods, reason = "nothing tells of a lock that is taken")]
+    fn outwait(&mut self) {
+        let (Some(mut lock), false) = (self.lock.take(), self.containers.is_empty()) else { return };
+        lock.release();
+        loop {
+            // Held for the moment only, so that a new worker gets it; without the directory none can come.
+            let held = lock.take();
+            if matches!(held, Ok(None)) {
+                return;
+            }
+            if self.heard_at.elapsed() >= self.silence_max {
+                self.end_containers(Whose::All);
+                return;
+            }
+            drop(held);
+            std::thread::sleep(Duration::from_millis(POLL_MILLIS.into()));
+        }
+    }
+
+    fn end_containers(&mut self, whose: Whose) {
+        let meant = |kind: GroupKind| whose == Whose::All || kind == GroupKind::Attempt;
+        let engines: BTreeSet<String> =
+            self.containers.values().filter(|(kind, _)| meant(*kind)).map(|(_, engine)| engine.clone()).collect();
+        for engine in engines {
+            if let Err(error) = containers::end_all(&engine, self.worker, whose) {
+                let _ = writeln!(io::stderr(), "windlass guard: containers on {engine} may still run: {error}");
+            }
+        }
+        self.containers.retain(|_, (kind, _)| !meant(*kind));
     }
 
     /// Waits a moment for news and takes it.
@@ -158,6 +208,10 @@ impl Guard {
             self.groups.insert(group, GroupKind::Attempt);
         } else if let Some(group) = line.strip_prefix("+s").and_then(number) {
             self.groups.insert(group, GroupKind::Service);
+        } else if let Some((id, container)) = container(line) {
+            self.containers.insert(id, container);
+        } else if let Some(id) = line.strip_prefix("-c").and_then(|id| id.parse().ok()) {
+            self.containers.remove(&id);
         } else if let Some(group) = line.strip_prefix('-').and_then(number) {
             self.groups.remove(&group);
         } else if line == "ok" {
@@ -168,7 +222,8 @@ impl Guard {
 
     fn end_attempts_in_silence(&mut self) {
         let silence = self.heard_at.elapsed();
-        if self.of_attempts().next().is_none() || silence < self.silence_max.mul_f64(WARN_AT) {
+        let idle = self.of_attempts().next().is_none() && self.containers.is_empty();
+        if idle || silence < self.silence_max.mul_f64(WARN_AT) {
             return;
         }
         if !self.warned {
@@ -180,6 +235,7 @@ impl Guard {
                 self.groups.remove(&group);
             }
             self.sweep(&[&self.mark, &format!("{}=", environment::ATTEMPT)]);
+            self.end_containers(Whose::Attempts);
         }
     }
 
@@ -209,6 +265,17 @@ impl Guard {
             std::thread::sleep(SWEEP_PAUSE);
         }
     }
+}
+
+/// A container in the register's words: `+ca` or `+cs`, its id, a space, its engine.
+fn container(line: &str) -> Option<(Uuid, (GroupKind, String))> {
+    let (kind, rest) = match (line.strip_prefix("+ca"), line.strip_prefix("+cs")) {
+        (Some(rest), _) => (GroupKind::Attempt, rest),
+        (None, Some(rest)) => (GroupKind::Service, rest),
+        (None, None) => return None,
+    };
+    let (id, engine) = rest.split_once(' ')?;
+    Some((id.parse().ok()?, (kind, engine.to_owned())))
 }
 
 /// Ctrl-C and a stop of the machine reach the worker as well; the guard ends after it.
@@ -249,7 +316,7 @@ mod tests {
     use super::*;
 
     fn guard() -> Guard {
-        Guard::new(&Options { worker: Uuid::nil(), silence_max: SILENCE_MAX })
+        Guard::new(&Options { worker: Uuid::nil(), silence_max: SILENCE_MAX, lock_fd: None })
     }
 
     #[test]
@@ -259,6 +326,18 @@ mod tests {
         assert_eq!(guard.groups, BTreeMap::from([(12, GroupKind::Attempt), (34, GroupKind::Service)]));
         b"6\n-12\n+a0\n+a-1\n+a1\nok\nnoise\n".iter().for_each(|byte| guard.take_byte(*byte));
         assert_eq!(guard.groups, BTreeMap::from([(34, GroupKind::Service), (56, GroupKind::Attempt)]));
+    }
+
+    #[test]
+    fn containers_are_known_by_id_with_their_engine() {
+        let mut guard = guard();
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        guard.take_line(&format!("+ca{one} unix:///run/docker.sock"));
+        guard.take_line(&format!("+cs{two} tcp://10.0.0.1:2375"));
+        guard.take_line("+canonsense");
+        assert_eq!(guard.containers[&one], (GroupKind::Attempt, "unix:///run/docker.sock".to_owned()));
+        guard.take_line(&format!("-c{one}"));
+        assert_eq!(guard.containers.keys().copied().collect::<Vec<_>>(), [two]);
     }
 
     #[test]

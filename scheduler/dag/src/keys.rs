@@ -2,6 +2,7 @@
 //!
 //! Reading (unknown keys, suggestions) and the JSON Schema both go by these tables, so they can not drift apart.
 
+pub(crate) mod docker;
 mod operators;
 mod waiting;
 
@@ -230,16 +231,13 @@ pub(crate) const DEFAULTS: &[Key] = &[
 /// Keys of a declared service.
 pub(crate) const SERVICE: &[Key] = &[
     key("name", Shape::Text, "Its name, unique in the DAG."),
-    key("command", Shape::TextList, "Program and arguments."),
+    key("command", Shape::TextList, "Program and arguments; with an image, what the container runs."),
     key("replicas", Shape::Whole(1, REPLICAS_MAX), "How many of it run."),
     ENV,
     PASS_ENV,
     key("ready_when", Shape::Definition("ready_when"), "When it counts as ready."),
     key("stop_timeout", Shape::Duration, "How long it may take to stop; 10s when absent."),
 ];
-
-/// What a service will have later.
-pub(crate) const SERVICE_NOT_YET: &[NotYet] = &[("image", "services in containers")];
 
 /// Keys of the mapping form of `ready_when`.
 pub(crate) const READY_WHEN: &[Key] = &[

@@ -43,5 +43,5 @@ pub fn load(file_name: &str, text: &str, files: &dyn ReadFile) -> Loaded {
         Some(root) => read::read_file(file_name, &root, files, &mut problems),
         None => Vec::new(),
     };
-    Loaded { dags, errors: problems.into_errors() }
+    Loaded { dags, errors: problems.into_errors(text) }
 }

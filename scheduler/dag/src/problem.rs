@@ -9,6 +9,9 @@ use crate::yaml::Position;
 /// How many problems of one file are kept: enough for a work session, too few to fill a page with the results of one typo.
 pub const ERRORS_PER_FILE_MAX: usize = 20;
 
+/// How much of a line is kept with its problem: more than a terminal is wide, and a minified file can not grow a row.
+const EXCERPT_CHARS_MAX: usize = 240;
+
 /// How alike two words must be before one is suggested for the other, from 0 to 1 (Jaro-Winkler).
 const LIKENESS_MIN: f64 = 0.8;
 
@@ -27,6 +30,8 @@ pub struct DagFileError {
     pub message: String,
     /// What to do, as the end of the sentence: `did you mean "retries"?`
     pub suggestion: Option<String>,
+    /// The line itself, cut to a bearable length; none when the whole file is meant.
+    pub excerpt: Option<String>,
 }
 
 impl fmt::Display for DagFileError {
@@ -102,10 +107,14 @@ impl Problems {
         })
     }
 
-    /// All of them, in the order of the file.
-    pub(crate) fn into_errors(mut self) -> Vec<DagFileError> {
+    /// All of them, in the order of the file, each with its line of `text`.
+    pub(crate) fn into_errors(mut self, text: &str) -> Vec<DagFileError> {
         self.errors.sort_by_key(|error| (error.line, error.column));
         self.errors.truncate(ERRORS_PER_FILE_MAX);
+        for error in &mut self.errors {
+            let line = error.line.checked_sub(1).and_then(|before| text.lines().nth(before));
+            error.excerpt = line.map(|line| line.chars().take(EXCERPT_CHARS_MAX).collect());
+        }
         self.errors
     }
 
@@ -118,6 +127,7 @@ impl Problems {
             field: place.path.0.clone(),
             message,
             suggestion,
+            excerpt: None,
         };
         if !self.errors.contains(&error) {
             self.errors.push(error);

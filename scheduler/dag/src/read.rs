@@ -4,6 +4,7 @@
 //! problem in it, or in the `default` block that it inherits from, is left out; the others of its file are not.
 
 mod dag;
+mod docker;
 mod fields;
 mod group;
 mod http;

@@ -18,7 +18,9 @@ pub fn json_schema() -> Value {
         ("schedule", schedule()),
         ("params", params()),
         ("outlets", outlets()),
-        ("services", json!({ "type": "array", "minItems": 1, "items": object(keys::SERVICE, &["name", "command"]) })),
+        ("services", services()),
+        ("mounts", json!({ "type": "array", "items": object(keys::docker::MOUNT, &["target"]) })),
+        ("bytes", json!({ "anyOf": [{ "type": "string" }, { "type": "integer", "minimum": 1 }] })),
         ("ready_when", ready_when()),
         ("http_options", object(keys::HTTP_OPTIONS, &[])),
         ("backoff", json!({ "anyOf": [{ "type": "boolean" }, { "type": "number", "minimum": 0 }] })),
@@ -117,6 +119,14 @@ fn task() -> Value {
         "additionalProperties": false,
         "allOf": by_operator,
     })
+}
+
+/// A service is a program or an image.
+fn services() -> Value {
+    let keys: Vec<Key> = keys::SERVICE.iter().chain(keys::docker::CONTAINER).copied().collect();
+    let mut service = object(&keys, &["name"]);
+    service["anyOf"] = json!([{ "required": ["command"] }, { "required": ["image"] }]);
+    json!({ "type": "array", "minItems": 1, "items": service })
 }
 
 fn task_defaults() -> Value {

@@ -29,6 +29,8 @@ pub enum Event {
     Command {
         /// The inbox row, deleted in the same turn.
         id: CommandId,
+        /// Who asks.
+        by: String,
         /// What is asked.
         command: Command,
     },

@@ -20,6 +20,7 @@ mod turn;
 pub use assignment::{Assignment, params_of};
 pub use event::{Event, Fact, Input, Need, PreviousCounts, WorkerJoined};
 pub use explain::TaskWhy;
-pub use memory::Engine;
+pub use lookup::PoolUse;
+pub use memory::{Engine, PoolSlots};
 pub use plan::{DagChange, Effect, FailureRow, Plan, Rest, RunChange, TiChange, TryRow};
 pub use state::{DagVersion, DueRun, RunRow, Snapshot, StoredDag, StoredRun, TiExtra, TiRow};

@@ -1,10 +1,23 @@
-//! Finds what a live attempt belongs to: the leader is told attempts, and asks what they are.
+//! What the leader asks of memory: whose a live attempt is, and how pools are used.
 
 use std::collections::BTreeSet;
 
-use model::{AttemptId, DagId, MapIndex, TiKey, WorkerId};
+use model::{AttemptId, DagId, MapIndex, RunId, TaskId, TiKey, WorkerId};
 
-use crate::Engine;
+use crate::{Engine, PoolSlots, memory::instance::Place};
+
+/// How a pool is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Its name.
+    pub name: String,
+    /// Whether it exists: tasks may name one that does not, and wait for it.
+    pub exists: bool,
+    /// Its slots.
+    pub slots: PoolSlots,
+    /// Who gets its next slots.
+    pub next: Vec<(DagId, RunId, TaskId)>,
+}
 
 impl Engine {
     /// The live attempts of a worker.
@@ -19,6 +32,23 @@ impl Engine {
         let place = self.attempts.get(&attempt)?;
         let task = self.run(place.run)?.def.number(place.task);
         Some(TiKey { run: place.run, task, map: MapIndex::UNMAPPED })
+    }
+
+    /// How every pool is used, with the first few that wait for each.
+    #[must_use]
+    pub fn pool_uses(&self, waiting_max: usize) -> Vec<PoolUse> {
+        let one = |name: &str| PoolUse {
+            name: name.to_owned(),
+            exists: self.pools.has(name),
+            slots: self.pools.slots_in_use(name),
+            next: self.ready.next_in(name, waiting_max).into_iter().filter_map(|place| self.ids_of(place)).collect(),
+        };
+        self.pools.names().into_iter().map(one).collect()
+    }
+
+    fn ids_of(&self, place: Place) -> Option<(DagId, RunId, TaskId)> {
+        let run = self.run(place.run)?;
+        Some((run.row.dag_id.clone(), run.row.run_id.clone(), run.def.task(place.task).task_id.clone()))
     }
 
     /// The DAG of a live attempt.

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
     Command, DagId, RunId, RunKey, RunType, Timestamp,
-    command::{ClearTaskInstances, MarkTaskInstances, TriggerDagRun},
+    command::{SetNote, TriggerDagRun, XComName},
 };
 
 use crate::{Engine, Event, Fact, Need, StoredRun, memory::run::Previous};
@@ -18,7 +18,7 @@ impl Engine {
     #[must_use]
     pub fn needs(&self, events: &[Event]) -> Vec<Need> {
         let mut needs: BTreeSet<Need> = self.facts.wanted.clone();
-        needs.extend(events.iter().filter_map(|event| self.need_of(event)));
+        needs.extend(events.iter().flat_map(|event| self.needs_of(event)));
         let versions = self.facts.known_runs().map(|run| run.run.version);
         needs.extend(versions.filter(|version| !self.versions.contains_key(version)).map(Need::Version));
         needs.retain(|need| !self.facts.is_known(need));
@@ -40,21 +40,29 @@ impl Engine {
         }
     }
 
-    fn need_of(&self, event: &Event) -> Option<Need> {
-        let Event::Command { command, .. } = event else { return None };
+    fn needs_of(&self, event: &Event) -> Vec<Need> {
+        let Event::Command { command, .. } = event else { return Vec::new() };
         match command {
-            Command::TriggerDagRun(trigger) => exists_need(trigger),
-            Command::ClearTaskInstances(ClearTaskInstances { dag_id, run_id, .. })
-            | Command::MarkTaskInstances(MarkTaskInstances { dag_id, run_id, .. })
-            | Command::MarkDagRun { dag_id, run_id, .. } => {
-                let known = self.run_by_id(dag_id, run_id).is_some();
-                (!known).then(|| run_need(dag_id, run_id))
-            }
+            Command::TriggerDagRun(trigger) => exists_need(trigger).into_iter().collect(),
+            Command::ClearTaskInstances(clear) => self.unknown_runs(&clear.dag_id, clear.runs()),
+            Command::MarkTaskInstances(mark) => self.unknown_runs(&mark.dag_id, mark.runs()),
+            Command::MarkDagRun { dag_id, run_id, .. }
+            | Command::DeleteDagRun { dag_id, run_id }
+            | Command::SetNote(SetNote { dag_id, run_id, .. })
+            | Command::SetXCom { xcom: XComName { dag_id, run_id, .. }, .. }
+            | Command::DeleteXCom(XComName { dag_id, run_id, .. }) => self.unknown_runs(dag_id, [run_id]),
             Command::PauseDag { .. }
+            | Command::DeleteDag { .. }
+            | Command::CreatePool(_)
             | Command::SetPool(_)
             | Command::DeletePool { .. }
-            | Command::ControlService { .. } => None,
+            | Command::ControlService { .. } => Vec::new(),
         }
+    }
+
+    fn unknown_runs<'r>(&self, dag: &DagId, runs: impl IntoIterator<Item = &'r RunId>) -> Vec<Need> {
+        let unknown = runs.into_iter().filter(|run| self.run_by_id(dag, run).is_none());
+        unknown.map(|run| run_need(dag, run)).collect()
     }
 
     /// The run of this id, brought into memory when it is not there.

@@ -30,6 +30,12 @@ pub struct Plan {
     pub xcoms_dropped: Vec<TiKey>,
     /// XComs that were left.
     pub xcoms: Vec<(TiKey, XComValue)>,
+    /// XComs that are removed one by one.
+    pub xcoms_deleted: Vec<(TiKey, String)>,
+    /// Runs that go with everything that belongs to them.
+    pub runs_dropped: Vec<RunKey>,
+    /// DAGs whose runs all go, and which go themselves when no file defines them.
+    pub dags_dropped: Vec<DagId>,
     /// Failures, for the insert-only table that searches across runs use.
     pub failures: Vec<FailureRow>,
     /// DAGs whose schedule or pause changes.

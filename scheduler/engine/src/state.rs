@@ -81,6 +81,8 @@ pub struct RunRow {
     pub run_type: RunType,
     /// Through which door it came.
     pub triggered_by: TriggeredBy,
+    /// Who asked for it; none when nobody did.
+    pub triggering_user: Option<String>,
     /// The version that it is pinned to.
     pub version: DagVersionId,
     /// Its state.

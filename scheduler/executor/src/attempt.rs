@@ -13,6 +13,7 @@ use crate::{
     environment::{self, Variables},
     log::Log,
     process::GroupRegister,
+    sql::mask_trino,
     template::{Renderer, TemplateError},
 };
 
@@ -58,6 +59,8 @@ pub struct WorkerContext {
     pub program_dir: PathBuf,
     /// Each attempt gets a directory of its own below it.
     pub temp_dir: PathBuf,
+    /// What attempts write down for the next try lies below it; it survives the worker's process.
+    pub state_dir: PathBuf,
     /// The embedded lake, when this worker can reach one.
     pub lake: Option<LakeSettings>,
     /// Where process groups are made known to the guard.
@@ -158,7 +161,10 @@ impl Attempt {
         let conn_id = conn_id.to_owned();
         match self.host.fetch(FetchKey::Connection(conn_id.clone())).await {
             FetchItem::Connection(fields) => {
-                self.masker.add_connection(&fields);
+                match fields.conn_type.as_str() {
+                    "trino" => mask_trino(&self.masker, &fields),
+                    _ => self.masker.add_connection(&fields),
+                }
                 Ok(fields)
             }
             FetchItem::Missing(detail) => Err(NoConnection::Missing { conn_id, detail }),

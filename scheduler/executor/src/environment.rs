@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use link::{Assignment, ServiceStart};
+use model::container::Container;
 
 use crate::{LakeSettings, WorkerContext};
 
@@ -18,6 +19,8 @@ pub const WORKER: &str = "WINDLASS_WORKER";
 pub const ATTEMPT: &str = "WINDLASS_ATTEMPT";
 /// The number of the descriptor on which a service writes its reports.
 pub const SERVICE_FD: &str = "WINDLASS_SERVICE_FD";
+/// How a line of standard output starts by which a service in a container reports.
+pub const SERVICE_REPORT_PREFIX: &str = "WINDLASS_SERVICE_REPORT_PREFIX";
 
 /// How the variables start by which programs reach the lake.
 const LAKE_PREFIX: &str = "WINDLASS_LAKE_";
@@ -66,15 +69,31 @@ pub fn of_service(worker: &WorkerContext, start: &ServiceStart) -> Variables {
     variables.extend(worker.lake.as_ref().map(of_lake).unwrap_or_default());
     variables.extend(passed(&start.spec.pass_env));
     variables.extend(start.spec.env.clone());
-    variables.extend(named([
-        (WORKER, worker.worker.to_string()),
+    variables.extend(of_instance(start));
+    variables.extend(named([(WORKER, worker.worker.to_string())]));
+    variables
+}
+
+/// The variables that tell a container which service it is. Nothing of the worker's machine is among them but what the spec
+/// passes: its paths mean nothing there.
+#[must_use]
+pub fn of_container_service(start: &ServiceStart, container: &Container) -> Variables {
+    let mut variables = passed(&start.spec.pass_env);
+    variables.extend(start.spec.env.clone());
+    variables.extend(container.private_environment.clone());
+    variables.extend(of_instance(start));
+    variables.extend(named([(SERVICE_REPORT_PREFIX, crate::docker::REPORT_PREFIX.to_owned())]));
+    variables
+}
+
+fn of_instance(start: &ServiceStart) -> Variables {
+    named([
         ("WINDLASS_DAG_ID", start.key.dag.to_string()),
         ("WINDLASS_SERVICE_NAME", start.key.name.clone()),
         ("WINDLASS_SERVICE_INSTANCE", start.instance.to_string()),
         ("WINDLASS_SERVICE_REPLICA", start.key.replica.to_string()),
         ("WINDLASS_SERVICE_REPLICAS", start.spec.replicas.to_string()),
-    ]));
-    variables
+    ])
 }
 
 /// The variables by which programs reach the embedded lake, with the object store's own when it is not a directory.

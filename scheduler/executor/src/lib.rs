@@ -6,6 +6,7 @@
 mod attempt;
 mod bash;
 mod branch;
+pub mod docker;
 pub mod environment;
 mod http;
 pub mod log;
@@ -23,12 +24,15 @@ mod trigger;
 mod workspace;
 mod xcom;
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use model::{AttemptEnd, EndKind, Operator};
 use tokio::time::Instant;
 
 pub use attempt::{Attempt, Host, LakeSettings, WorkerContext};
-pub use mask::{MASK, Masker, is_secret_name};
+pub use mask::Masker;
+pub use model::masking::{MASK, is_secret_name};
 pub use outcome::Outcome;
 pub use stop::{Stop, StopCause};
 pub use template::TemplateError;
@@ -42,14 +46,27 @@ pub trait Executor: Send + Sync {
 
 /// Runs an attempt by the executor of its operator, within its execution_timeout.
 pub async fn run(attempt: &Attempt, stop: &Stop) -> AttemptEnd {
-    let began = Instant::now();
+    if stop.is_requested() {
+        return ended(attempt, stop.requested().await.into(), Instant::now());
+    }
+    resume(attempt, stop, Duration::ZERO).await
+}
+
+/// The same for an attempt that an earlier worker began so long ago. A stop that was asked for already is left to the
+/// executor: what it started then has to be ended.
+pub async fn resume(attempt: &Attempt, stop: &Stop, age: Duration) -> AttemptEnd {
+    let now = Instant::now();
+    let began = now.checked_sub(age).unwrap_or(now);
     let executor = executor_of(&attempt.assignment.operator);
     let outcome = tokio::select! {
         biased;
-        cause = stop.requested(), if stop.is_requested() => cause.into(),
         outcome = executor.run(attempt, stop) => outcome,
-        never = stop_at_limits(attempt, stop) => match never {},
+        never = stop_at_limits(attempt, stop, began) => match never {},
     };
+    ended(attempt, outcome, began)
+}
+
+fn ended(attempt: &Attempt, outcome: Outcome, began: Instant) -> AttemptEnd {
     let outcome = outcome.within_limits();
     attempt.log.system(&outcome.sentence());
     attempt.log.flush();
@@ -65,6 +82,7 @@ fn executor_of(operator: &Operator) -> Box<dyn Executor> {
         Operator::Python(keys) => Box::new(python::PythonExecutor::new(keys.clone())),
         Operator::Sql(keys) => Box::new(sql::SqlExecutor::new(keys.clone(), sql::Purpose::Execute)),
         Operator::SqlCheck(keys) => Box::new(sql::SqlExecutor::new(keys.clone(), sql::Purpose::Check)),
+        Operator::Docker(keys) => Box::new(docker::DockerExecutor::new((**keys).clone())),
         Operator::Service(keys) => Box::new(service::ServiceExecutor::new(keys.clone())),
         Operator::Branch(keys) => Box::new(branch::BranchExecutor::new(keys.clone())),
         Operator::ShortCircuit(keys) => Box::new(branch::ShortCircuitExecutor::new(keys.clone())),
@@ -78,11 +96,11 @@ fn executor_of(operator: &Operator) -> Box<dyn Executor> {
 }
 
 /// Asks for a stop when the attempt runs too long or its log can not be written; never ends by itself.
-async fn stop_at_limits(attempt: &Attempt, stop: &Stop) -> std::convert::Infallible {
+async fn stop_at_limits(attempt: &Attempt, stop: &Stop, began: Instant) -> std::convert::Infallible {
     let timeout = async {
         match attempt.execution_timeout() {
             Some(timeout) => {
-                tokio::time::sleep(timeout).await;
+                tokio::time::sleep(timeout.saturating_sub(began.elapsed())).await;
                 let reason = format!("it ran longer than its execution_timeout of {} s", timeout.as_secs_f64());
                 StopCause { kind: EndKind::TimedOut, reason }
             }

@@ -11,37 +11,10 @@ use std::{
 };
 
 use link::ConnectionFields;
-
-/// What stands for a secret.
-pub const MASK: &str = "***";
+use model::masking::{MASK, is_secret_name};
 
 /// Shorter secrets are not masked: their letters stand in ordinary words, and a masked log would be of no use.
 const SECRET_BYTES_MIN: usize = 3;
-
-/// Parts of names whose values are secrets, in Airflow's spirit.
-const SECRET_NAMES: &[&str] = &[
-    "access_key",
-    "access_token",
-    "api_key",
-    "apikey",
-    "authorization",
-    "credential",
-    "keyfile",
-    "passphrase",
-    "passwd",
-    "password",
-    "private_key",
-    "pwd",
-    "secret",
-    "token",
-];
-
-/// Whether the value of something with this name is a secret.
-#[must_use]
-pub fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace(['-', '.'], "_");
-    SECRET_NAMES.iter().any(|part| name.contains(part))
-}
 
 /// The secrets that an attempt has seen. Clones share them.
 #[derive(Clone, Default)]

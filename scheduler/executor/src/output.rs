@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A line of standard output may be an XCom, which is longer than lines for people.
-const OUTPUT_LINE_BYTES_MAX: usize = 128 * 1024;
+pub(crate) const OUTPUT_LINE_BYTES_MAX: usize = 128 * 1024;
 /// A process that left its group may hold a pipe open for ever; what it still writes is nobody's.
 const DRAIN_WAIT: Duration = Duration::from_secs(2);
 

@@ -13,7 +13,7 @@ use model::{
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::{Attempt, Executor, Outcome, Stop, template::TemplateError};
+use crate::{Attempt, Executor, Outcome, Stop, docker, template::TemplateError};
 
 /// The leader tells how services stand each second. A longer silence is the leader's, and does not count against them.
 const SILENCE_COUNTED_MAX: Duration = Duration::from_secs(3);
@@ -56,7 +56,11 @@ impl ServiceExecutor {
         let services = self.keys.services.clone();
         let rendered = attempt.render(move |renderer| {
             let render = |spec: ServiceSpec| {
+                let container = spec.container.as_ref();
+                let prefix = format!("{}.", spec.name);
+                let rendered = container.map(|container| docker::render_container(renderer, &prefix, container));
                 Ok(ServiceSpec {
+                    container: rendered.transpose()?.map(Box::new),
                     command: renderer.list(&format!("{}.command", spec.name), &spec.command)?,
                     env: renderer.map(&format!("{}.env", spec.name), &spec.env)?,
                     ..spec
@@ -65,7 +69,11 @@ impl ServiceExecutor {
             services.into_iter().map(render).collect::<Result<Vec<_>, TemplateError>>()
         });
         let specs = rendered.await?;
-        specs.iter().for_each(|spec| attempt.mask_named(&spec.env));
+        for spec in &specs {
+            attempt.mask_named(&spec.env);
+            let hidden = spec.container.iter().flat_map(|container| container.private_environment.values());
+            hidden.for_each(|value| attempt.masker.add(value));
+        }
         attempt.log_rendered(serde_json::json!({"services": specs}));
         Ok(specs)
     }
@@ -168,6 +176,7 @@ mod tests {
         let spec = ServiceSpec {
             name: "sink".into(),
             command: vec!["sink".into()],
+            container: None,
             replicas: 1,
             env: BTreeMap::new(),
             pass_env: Vec::new(),

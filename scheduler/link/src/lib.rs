@@ -5,6 +5,7 @@
 pub mod fetch;
 pub mod message;
 pub mod query;
+pub mod remote;
 pub mod runs;
 pub mod transport;
 
@@ -13,6 +14,7 @@ pub use message::{
     Assignment, FromWorker, Hello, ServiceExit, ServiceReport, ServiceStart, ServiceStatus, TaskContext, ToWorker,
 };
 pub use query::{LeaderPort, LogChunk, NoLeader, Query, Reply};
+pub use remote::RemotePort;
 pub use runs::{IfExists, IfPaused, RunView, RunWish, Triggered, WhichRun};
 pub use transport::{Acceptor, Connector, FrameError, LeaderLink, Link, LinkReceiver, LinkSender, WorkerLink};
 

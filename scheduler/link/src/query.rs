@@ -44,6 +44,8 @@ pub enum Query {
     },
     /// Leader, workers and slots, for the foot of every page.
     Cluster,
+    /// How pools are used, and who waits for them.
+    Pools,
 }
 
 /// The leader's answer.
@@ -61,6 +63,8 @@ pub enum Reply {
     Log(LogChunk),
     /// How the cluster stands.
     Cluster(ClusterView),
+    /// Every pool.
+    Pools(Vec<PoolView>),
     /// What was named does not exist, or its worker is gone: the text says which.
     NotFound {
         /// One sentence.
@@ -117,6 +121,38 @@ pub struct WorkerView {
     pub services: Vec<ServiceKey>,
     /// The attempts that run on it.
     pub attempts: Vec<AttemptId>,
+}
+
+/// How a pool is used, in slots.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// Its name.
+    pub name: String,
+    /// Whether it exists: tasks may name one that does not, and wait for it.
+    pub exists: bool,
+    /// Taken by attempts that run.
+    pub running: u32,
+    /// Taken by attempts that have not begun.
+    pub queued: u32,
+    /// Asked for by instances that wait.
+    pub scheduled: u32,
+    /// Taken by deferred instances, if the pool counts them.
+    pub deferred: u32,
+    /// What counts against its limit.
+    pub occupied: u32,
+    /// The first few that wait, in their order.
+    pub next: Vec<PoolWaiter>,
+}
+
+/// A task instance that waits for a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolWaiter {
+    /// Its DAG.
+    pub dag_id: DagId,
+    /// Its run.
+    pub run_id: RunId,
+    /// Its task.
+    pub task_id: TaskId,
 }
 
 /// There is no leader to ask right now.

@@ -30,6 +30,31 @@ pub enum Command {
         /// The wish; `running` is refused.
         state: DagRunState,
     },
+    /// Leave a remark on a run or on task instances.
+    SetNote(SetNote),
+    /// Remove a run with everything that belongs to it; refused while it is running.
+    DeleteDagRun {
+        /// The DAG.
+        dag_id: DagId,
+        /// The run.
+        run_id: RunId,
+    },
+    /// Remove a DAG's history, and the DAG itself unless a file still defines it; refused while a run of it is running.
+    DeleteDag {
+        /// The DAG.
+        dag_id: DagId,
+    },
+    /// Leave an XCom, or replace it.
+    SetXCom {
+        /// Which.
+        xcom: XComName,
+        /// Its value.
+        value: serde_json::Value,
+    },
+    /// Remove an XCom.
+    DeleteXCom(XComName),
+    /// Create a pool; one of its name is in the way.
+    CreatePool(Pool),
     /// Create a pool or change its slots.
     SetPool(Pool),
     /// Remove a pool.
@@ -139,6 +164,9 @@ pub struct ClearTaskInstances {
     pub dag_id: DagId,
     /// The run.
     pub run_id: RunId,
+    /// Further runs of the DAG that are meant, as far as they have the tasks.
+    #[serde(default)]
+    pub also: Vec<RunId>,
     /// The tasks; all of the run when empty.
     pub tasks: Vec<TaskSelector>,
     /// Their relatives.
@@ -155,7 +183,29 @@ pub struct ClearTaskInstances {
     pub version: ClearVersion,
 }
 
-/// Whether a clear is carried out.
+impl ClearTaskInstances {
+    /// All tasks of one run, whatever their states.
+    #[must_use]
+    pub fn of_run(dag_id: DagId, run_id: RunId) -> Self {
+        Self {
+            dag_id,
+            run_id,
+            also: Vec::new(),
+            tasks: Vec::new(),
+            relatives: Relatives::default(),
+            only: ClearOnly::default(),
+            effect: ClearEffect::default(),
+            version: ClearVersion::default(),
+        }
+    }
+
+    /// Every run that is meant.
+    pub fn runs(&self) -> impl Iterator<Item = &RunId> {
+        std::iter::once(&self.run_id).chain(&self.also)
+    }
+}
+
+/// Whether a clear or a mark is carried out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClearEffect {
@@ -184,6 +234,9 @@ pub struct MarkTaskInstances {
     pub dag_id: DagId,
     /// The run.
     pub run_id: RunId,
+    /// Further runs of the DAG that are meant, as far as they have the tasks.
+    #[serde(default)]
+    pub also: Vec<RunId>,
     /// The tasks.
     pub tasks: Vec<TaskSelector>,
     /// Their relatives.
@@ -191,6 +244,44 @@ pub struct MarkTaskInstances {
     pub relatives: Relatives,
     /// The state: success, failed or skipped.
     pub state: TaskState,
+    /// Whether it is only to be told what would be set.
+    #[serde(default)]
+    pub effect: ClearEffect,
+}
+
+impl MarkTaskInstances {
+    /// Every run that is meant.
+    pub fn runs(&self) -> impl Iterator<Item = &RunId> {
+        std::iter::once(&self.run_id).chain(&self.also)
+    }
+}
+
+/// A remark, and what it is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetNote {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run_id: RunId,
+    /// Task instances of it; the run itself when empty.
+    pub tasks: Vec<TaskSelector>,
+    /// The remark; none takes an earlier one away.
+    pub note: Option<String>,
+}
+
+/// Which XCom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XComName {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run_id: RunId,
+    /// The task that left it.
+    pub task_id: TaskId,
+    /// Its instance.
+    pub map_index: MapIndex,
+    /// Its key.
+    pub key: String,
 }
 
 /// A pool: a limit that tasks of many DAGs share.
@@ -213,6 +304,30 @@ impl Pool {
     pub const DEFAULT: &'static str = "default_pool";
     /// Airflow's size of it.
     pub const DEFAULT_SLOTS: u32 = 128;
+    /// The most slots that a pool with a limit can have: PostgreSQL keeps them as an integer.
+    pub const SLOTS_MAX: u32 = i32::MAX.unsigned_abs();
+    /// The longest name, in characters, as in Airflow.
+    pub const NAME_CHARS_MAX: usize = 256;
+
+    /// What is wrong with it, in words for people.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(&self) -> Result<(), String> {
+        if self.name.trim().is_empty() {
+            return Err("a pool needs a name".to_owned());
+        }
+        if self.name.chars().count() > Self::NAME_CHARS_MAX {
+            return Err(format!("a pool's name has at most {} characters", Self::NAME_CHARS_MAX));
+        }
+        if self.name.chars().chain(self.description.chars()).any(|c| c == '\0') {
+            return Err("a pool's name and description have no NUL characters".to_owned());
+        }
+        if self.slots.is_some_and(|slots| slots > Self::SLOTS_MAX) {
+            return Err(format!("a pool has at most {} slots; -1 stands for no limit", Self::SLOTS_MAX));
+        }
+        Ok(())
+    }
 }
 
 /// What is wanted of a service.
@@ -246,6 +361,6 @@ pub enum AnswerStatus {
 pub struct Answer {
     /// How it went.
     pub status: AnswerStatus,
-    /// For a triggered run `{"run_key": …, "run_id": …}`; for a clear `{"task_instances": [{"task_id", "map_index"}]}`; else `{}`.
+    /// For a triggered run `{"run_key": …, "run_id": …}`; for a clear and a mark `{"task_instances": [{"run_id", "task_id", "map_index"}]}`; else `{}`.
     pub body: serde_json::Value,
 }

@@ -4,7 +4,9 @@
 
 mod codes;
 pub mod command;
+pub mod container;
 pub mod ids;
+pub mod masking;
 pub mod operator;
 pub mod outcome;
 pub mod rule;

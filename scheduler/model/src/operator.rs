@@ -14,6 +14,8 @@ pub use http::{Http, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpTarg
 pub use sensor::{ExternalTaskSensor, FileSensor, HttpSensor, Poking, SqlSensor};
 pub use trigger::{TriggerDagRunTask, TriggerDate};
 
+use crate::container::{Container, Docker};
+
 /// An operator with its keys. The tag is the operator's short name, as in YAML.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "operator", rename_all = "snake_case")]
@@ -30,6 +32,8 @@ pub enum Operator {
     SqlCheck(Sql),
     /// Declares services and waits until they are ready.
     Service(ServiceTask),
+    /// Runs a command in a container.
+    Docker(Box<Docker>),
     /// Chooses which of the tasks after it run.
     Branch(Branch),
     /// Skips what is after it unless a condition holds.
@@ -59,6 +63,7 @@ impl Operator {
             Self::Sql(_) => "sql",
             Self::SqlCheck(_) => "sql_check",
             Self::Service(_) => "service",
+            Self::Docker(_) => "docker",
             Self::Branch(_) => "branch",
             Self::ShortCircuit(_) => "short_circuit",
             Self::Http(_) => "http",
@@ -75,6 +80,9 @@ impl Operator {
     pub const fn capability(&self) -> Capability {
         match self {
             Self::Bash(_) | Self::Python(_) => Capability::Process,
+            // An engine that the task names is reached over the network, from anywhere.
+            Self::Docker(keys) if keys.container.docker_url.is_some() => Capability::Light,
+            Self::Docker(_) => Capability::Docker,
             Self::Empty
             | Self::Sql(_)
             | Self::SqlCheck(_)
@@ -215,8 +223,11 @@ fn two_minutes() -> f64 {
 pub struct ServiceSpec {
     /// Its name, unique in the DAG.
     pub name: String,
-    /// Program and arguments.
+    /// Program and arguments; of a container: what its image runs, its own when empty.
     pub command: Vec<String>,
+    /// The container that it runs in; a process of the worker's machine when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<Container>>,
     /// How many of it run.
     #[serde(default = "one")]
     pub replicas: i32,
@@ -232,6 +243,17 @@ pub struct ServiceSpec {
     /// How long it may take to stop before it is killed, in seconds.
     #[serde(default = "ten")]
     pub stop_timeout_secs: f64,
+}
+
+impl ServiceSpec {
+    /// What a worker must be able to do to run it.
+    #[must_use]
+    pub const fn capability(&self) -> Capability {
+        match self.container {
+            Some(_) => Capability::Docker,
+            None => Capability::Process,
+        }
+    }
 }
 
 fn one() -> i32 {

@@ -1,6 +1,6 @@
 -- Stores a turn with everything that a turn can have, or nothing: still one statement and one round trip.
 -- $1..$25 are those of turn_apply.sql. The others are JSON arrays of objects named like the columns, except
--- $27, $36 and $38, which are arrays.
+-- $27, $36 and $38 to $40, which are arrays.
 -- Runs are made unless they exist. A timer's run that is there already is left out, with its instances; beside a command,
 -- whose answer would be wrong, that is refused.
 WITH fence AS (
@@ -8,14 +8,15 @@ WITH fence AS (
 ), new_run AS (
     INSERT INTO dag_run
         (id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, interval_end,
-         run_after, queued_at, started_at, ended_at, conf, note, clear_number)
+         run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user)
     SELECT r.id, r.dag_id, r.run_id, r.run_type, r.triggered_by, r.version_id, r.state, r.logical_date, r.interval_start,
-           r.interval_end, r.run_after, r.queued_at, r.started_at, r.ended_at, r.conf::json, r.note, r.clear_number
+           r.interval_end, r.run_after, r.queued_at, r.started_at, r.ended_at, r.conf::json, r.note, r.clear_number,
+           r.triggering_user
     FROM json_to_recordset($26::text::json)
          AS r (id bigint, dag_id text, run_id text, run_type smallint, triggered_by smallint, version_id bigint,
                state smallint, logical_date timestamptz, interval_start timestamptz, interval_end timestamptz,
                run_after timestamptz, queued_at timestamptz, started_at timestamptz, ended_at timestamptz, conf text,
-               note text, clear_number int), fence
+               note text, clear_number int, triggering_user text), fence
     ON CONFLICT DO NOTHING
     RETURNING id
 ), existing AS ( -- $27: the keys of the new runs
@@ -89,6 +90,18 @@ WITH fence AS (
     INSERT INTO xcom (run_id, task_idx, map_index, key, value)
     SELECT v.run_id, v.task_idx, v.map_index, v.key, v.value FROM new_xcom AS v
     ON CONFLICT (run_id, task_idx, map_index, key) DO UPDATE SET value = excluded.value
+), xcom_deleted AS (
+    DELETE FROM xcom AS x
+    USING json_to_recordset($41::text::json) AS g (run_id bigint, task_idx int, map_index int, key text), fence
+    WHERE (x.run_id, x.task_idx, x.map_index, x.key) = (g.run_id, g.task_idx, g.map_index, g.key)
+), dropped AS ( -- $39: runs, $40: DAGs all of whose runs go
+    DELETE FROM dag_run AS d USING fence WHERE d.id = ANY ($39::bigint[]) OR d.dag_id = ANY ($40::text[]) RETURNING d.id
+), to_sweep AS (
+    INSERT INTO dropped_run (run_id) SELECT id FROM dropped ON CONFLICT DO NOTHING
+), dag_gone AS (
+    DELETE FROM dag AS d USING fence WHERE d.dag_id = ANY ($40::text[]) AND d.is_stale RETURNING d.dag_id
+), version_gone AS (
+    DELETE FROM dag_version AS v USING dag_gone AS g WHERE v.dag_id = g.dag_id
 ), failure AS (
     INSERT INTO task_failure (run_id, task_idx, map_index, try_number, failed_at, reason)
     SELECT f.*

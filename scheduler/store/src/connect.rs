@@ -6,6 +6,7 @@ use std::{str::FromStr, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool,
+    migrate::{Migrate as _, MigrateError},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -91,6 +92,29 @@ pub async fn open(url: &str) -> Result<PgPool, StoreError> {
 /// [`StoreError::Database`] with the migration that failed.
 pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     sqlx::migrate!().run(pool).await.map_err(sqlx::Error::from).doing("migrating the state database")
+}
+
+/// The migrations of this binary that the database has not had yet, by name. Changes nothing.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, StoreError> {
+    /// PostgreSQL's code for a table that does not exist: nothing was ever applied.
+    const UNDEFINED_TABLE: &str = "42P01";
+    let mut connection = pool.acquire().await.doing("looking at the schema")?;
+    let applied = match connection.list_applied_migrations().await {
+        Ok(applied) => applied,
+        Err(MigrateError::Execute(sqlx::Error::Database(error)))
+            if error.code().as_deref() == Some(UNDEFINED_TABLE) =>
+        {
+            Vec::new()
+        }
+        Err(error) => return Err(sqlx::Error::from(error)).doing("looking at the schema"),
+    };
+    let is_pending = |version: i64| !applied.iter().any(|applied| applied.version == version);
+    let migrator = sqlx::migrate!();
+    let pending = migrator.iter().filter(|migration| is_pending(migration.version));
+    Ok(pending.map(|migration| format!("{:04} {}", migration.version, migration.description)).collect())
 }
 
 /// How to connect, with the settings of every connection.

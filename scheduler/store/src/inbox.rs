@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use model::{Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp};
+use model::{Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp, masking};
 use sqlx::PgPool;
 use tokio::{sync::broadcast, time::Instant};
 
@@ -66,12 +66,13 @@ pub async fn submit(pool: &PgPool, command: &Command, by: &str) -> Result<Comman
         .map_err(|error| StoreError::Refused { reason: format!("the command can not be stored: {error}") })?;
     let id = sqlx::query_file_scalar!(
         "queries/inbox_submit.sql",
-        body,
+        &body,
         by,
         subject.action,
         subject.dag_id,
         subject.run_id,
         WAITING_MAX,
+        masking::masked(&body),
     )
     .fetch_optional(pool)
     .await
@@ -228,7 +229,13 @@ impl<'a> Subject<'a> {
             Command::ClearTaskInstances(wish) => ("clear_task_instances", Some(&wish.dag_id), Some(&wish.run_id)),
             Command::MarkTaskInstances(wish) => ("mark_task_instances", Some(&wish.dag_id), Some(&wish.run_id)),
             Command::MarkDagRun { dag_id, run_id, .. } => ("mark_dag_run", Some(dag_id), Some(run_id)),
-            Command::SetPool(_) => ("set_pool", None, None),
+            Command::SetNote(wish) => ("patch_dag_run", Some(&wish.dag_id), Some(&wish.run_id)),
+            Command::DeleteDagRun { dag_id, run_id } => ("delete_dag_run", Some(dag_id), Some(run_id)),
+            Command::DeleteDag { dag_id } => ("delete_dag", Some(dag_id), None),
+            Command::SetXCom { xcom, .. } => ("create_xcom_entry", Some(&xcom.dag_id), Some(&xcom.run_id)),
+            Command::DeleteXCom(xcom) => ("delete_xcom_entry", Some(&xcom.dag_id), Some(&xcom.run_id)),
+            Command::CreatePool(_) => ("post_pool", None, None),
+            Command::SetPool(_) => ("patch_pool", None, None),
             Command::DeletePool { .. } => ("delete_pool", None, None),
             Command::ControlService { dag_id, .. } => ("control_service", Some(dag_id), None),
         };

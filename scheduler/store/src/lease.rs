@@ -110,6 +110,12 @@ impl Lease {
         Ok(if silent || self.holds_hint { Sight::Vacant } else { Sight::Alive })
     }
 
+    /// What [`Self::watch`] saw last.
+    #[must_use]
+    pub fn seen(&self) -> Option<&LeaseView> {
+        self.seen.as_ref().map(|(view, _)| view)
+    }
+
     /// Who leads, and where.
     ///
     /// # Errors

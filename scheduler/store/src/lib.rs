@@ -1,9 +1,11 @@
-//! All state SQL: what a leader loads and writes, the inbox, DAG versions, services, secrets, users.
+//! All state SQL: what a leader loads and writes, the inbox, DAG versions, services, secrets, users, the audit log.
 //!
 //! What always holds here: states are written only by a turn ([`turn::apply`]) and only under its epoch's fence; every
 //! other write of a leader is fenced by the same row; no SQL decides a state. Functions take the connection they are
 //! given. A notification is a hint and never stands in a writing transaction.
 
+pub mod audit;
+pub mod cluster;
 pub mod connect;
 pub mod error;
 pub mod facts;
@@ -13,6 +15,7 @@ pub mod leader;
 pub mod lease;
 pub mod load;
 pub mod maintenance;
+pub mod pools;
 pub mod read;
 mod rows;
 pub mod secrets;

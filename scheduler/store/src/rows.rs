@@ -32,6 +32,7 @@ pub(crate) struct RunRecord {
     pub conf: serde_json::Value,
     pub note: Option<String>,
     pub clear_number: i32,
+    pub triggering_user: Option<String>,
 }
 
 impl TryFrom<RunRecord> for RunRow {
@@ -58,6 +59,7 @@ impl TryFrom<RunRecord> for RunRow {
             },
             note: row.note,
             clear_number: row.clear_number,
+            triggering_user: row.triggering_user,
         })
     }
 }

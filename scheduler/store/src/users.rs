@@ -2,6 +2,8 @@
 //!
 //! Passwords are kept as argon2id hashes. Whether a name exists can not be told by how long an answer takes.
 
+mod manage;
+
 use std::sync::LazyLock;
 
 use argon2::{
@@ -13,6 +15,8 @@ use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::error::{Doing, StoreError};
+
+pub use manage::{UserChange, create_user, delete_user, mistakes, set_password, set_role};
 
 /// The user that a standalone starts with, and its password.
 pub const DEFAULT_USER: &str = "airflow";
@@ -138,15 +142,6 @@ pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Account>, StoreError> {
         .await
         .doing("reading users")?;
     rows.into_iter().map(|row| account(row.id, row.username, row.role)).collect()
-}
-
-/// Deletes a user and voids its tokens. False when there is none of this name.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn delete_user(db: impl PgExecutor<'_>, username: &str) -> Result<bool, StoreError> {
-    let gone = sqlx::query!("DELETE FROM user_account WHERE username = $1", username).execute(db).await;
-    Ok(gone.doing("deleting a user")?.rows_affected() == 1)
 }
 
 /// The user of this name and password; none when either is wrong.

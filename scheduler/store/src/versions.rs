@@ -79,6 +79,8 @@ pub async fn set_import_errors(
     let fields: Vec<Option<String>> =
         errors.iter().map(|error| Some(error.field.clone()).filter(|field| !field.is_empty())).collect();
     let suggestions: Vec<Option<String>> = errors.iter().map(|error| error.suggestion.clone()).collect();
+    let excerpts: Vec<Option<String>> =
+        errors.iter().map(|error| error.excerpt.as_ref().map(|line| line.replace('\0', "\u{fffd}"))).collect();
     sqlx::query_file!(
         "queries/import_error_add.sql",
         file,
@@ -86,7 +88,8 @@ pub async fn set_import_errors(
         &lines as &[Option<i32>],
         &columns as &[Option<i32>],
         &fields as &[Option<String>],
-        &suggestions as &[Option<String>]
+        &suggestions as &[Option<String>],
+        &excerpts as &[Option<String>]
     )
     .execute(&mut *transaction)
     .await

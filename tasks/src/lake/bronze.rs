@@ -18,10 +18,10 @@ use super::{
     Lake, LakeError,
     bronze_iceberg::{IcebergStream, Rows},
     compact::compact,
-    delta::DeltaStream,
+    delta::{DeltaStream, FILE_RETENTION},
     delta_compact, now_ms,
     offsets::check_covered,
-    sweep::{ORPHAN_GRACE, sweep},
+    sweep::{ORPHAN_GRACE, Pass, sweep},
     table_name,
     tables::{Column, TableSpec},
 };
@@ -33,7 +33,7 @@ pub const DEAD_LETTERS: &str = "bronze.stock_trades_dlq";
 /// The topic that feeds them unless another one is named.
 pub const TOPIC: &str = "stock_trades";
 /// The order of rows in compacted files: that of reading.
-const READING_ORDER: &[&str] = &["kafka_partition", "kafka_offset"];
+pub(crate) const READING_ORDER: &[&str] = &["kafka_partition", "kafka_offset"];
 
 /// How far each table has got: the next offset to read, per partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -153,10 +153,11 @@ impl BronzeTables {
         for name in [TRADES, DEAD_LETTERS] {
             let name = table_name(name)?;
             report.iceberg += compact(&self.lake, &name, READING_ORDER).await?;
-            report.swept += sweep(&self.lake, &name, now, ORPHAN_GRACE).await?;
+            report.swept += sweep(&self.lake, &name, now, ORPHAN_GRACE, Pass::Real).await?.deleted;
         }
         self.iceberg.refresh().await?;
         report.delta = delta_compact::compact(&mut self.delta.table, READING_ORDER).await?;
+        delta_compact::vacuum(&mut self.delta.table, FILE_RETENTION, Pass::Real).await?;
         Ok(report)
     }
 }

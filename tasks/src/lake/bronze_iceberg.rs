@@ -96,8 +96,18 @@ impl IcebergStream {
         Ok(())
     }
 
+    /// Looks again when others have committed: what a sink that rested saw last may be forgotten and swept by now.
+    async fn follow(&mut self) -> Result<(), LakeError> {
+        let mut moved = false;
+        for table in [&self.trades, &self.dead_letters] {
+            moved |= self.lake.location(table.identifier()).await?.as_deref() != table.metadata_location();
+        }
+        if moved { self.refresh().await } else { Ok(()) }
+    }
+
     /// Adds the rows that the tables do not have yet, and moves the watermark; answers how many trades and dead letters.
     pub(crate) async fn append(&mut self, rows: Rows<'_>, next: &Marks) -> Result<(usize, usize), LakeError> {
+        self.follow().await?;
         for _ in 0..ATTEMPTS_MAX {
             let steps = steps(&self.marks, next);
             if steps.is_empty() {

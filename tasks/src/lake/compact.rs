@@ -48,6 +48,11 @@ impl std::ops::AddAssign for Compacted {
     }
 }
 
+/// How many small files the next compaction of a table would replace.
+pub(crate) async fn waiting(table: &Table) -> Result<usize, LakeError> {
+    Ok(crowded(data_files(table).await?).iter().map(Vec::len).sum())
+}
+
 /// Compacts the partitions of a table that have too many files, sorting rows by these columns.
 pub(crate) async fn compact(
     lake: &Lake,

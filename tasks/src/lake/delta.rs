@@ -4,7 +4,7 @@
 //! the very log entry that adds the rows. Two sinks that move the same partition from the same state cannot both
 //! succeed: the log refuses the second, which then drops the rows that the first one has committed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use deltalake::{
@@ -35,6 +35,8 @@ pub(crate) const DELTA_PATH: &str = "bronze_delta/stock_trades";
 const CHECKPOINT_INTERVAL: &str = "25";
 /// How long log entries older than a checkpoint stay, for readers that look back.
 const LOG_RETENTION: &str = "interval 1 day";
+/// How long files that the table no longer consists of stay: as long as the log leads to them.
+pub(crate) const FILE_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a commit begins anew because other sinks moved the same partitions.
 const ATTEMPTS_MAX: u32 = 50;
 /// How often the log is retried against commits that do not concern ours, such as other partitions' or compactions.
@@ -163,6 +165,16 @@ impl DeltaStream {
 
 fn partition_count(marks: &Marks) -> i32 {
     marks.last_key_value().map_or(0, |(partition, _)| partition + 1)
+}
+
+/// The table, if there is one.
+pub(crate) async fn find(lake: &Lake) -> Result<Option<DeltaTable>, LakeError> {
+    let mut table = DeltaTable::new(log_store(lake)?, DeltaTableConfig::default());
+    if !table.verify_deltatable_existence().await.doing("looking for the Delta table")? {
+        return Ok(None);
+    }
+    table.load().await.doing("opening the Delta table")?;
+    Ok(Some(table))
 }
 
 fn log_store(lake: &Lake) -> Result<LogStoreRef, LakeError> {

@@ -3,7 +3,10 @@
 //! What always holds: the log entry says that no data changed, so running sinks go on undisturbed; rows are streamed,
 //! one file after another.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -19,7 +22,7 @@ use deltalake::{
     writer::{DeltaWriter, RecordBatchWriter},
 };
 use futures::TryStreamExt;
-use object_store::{ObjectStoreExt, path::Path};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{
@@ -28,7 +31,7 @@ use super::{
     error::{Doing, LakeError},
     month::{MONTH, with_month},
     sort::Sorter,
-    sweep::ORPHAN_GRACE,
+    sweep::{Pass, Swept},
     write::parquet_properties,
 };
 
@@ -38,7 +41,7 @@ const MONTHS_AT_ONCE: usize = 32;
 /// Encoded bytes that the writer may hold before it writes files out: they lie in memory.
 const BUFFER_BYTES_MAX: usize = 96 * 1024 * 1024;
 
-/// Compacts the months that have too many files, then tidies up the log and what nothing names any more.
+/// Compacts the months that have too many files.
 pub(crate) async fn compact(table: &mut DeltaTable, order: &'static [&'static str]) -> Result<Compacted, LakeError> {
     table.update_state().await.doing(DOING)?;
     let mut done = Compacted::default();
@@ -48,23 +51,39 @@ pub(crate) async fn compact(table: &mut DeltaTable, order: &'static [&'static st
     if done.files_before > 0 {
         checkpoints::create_checkpoint(table, None).await.doing(DOING)?;
     }
-    tidy(table).await?;
     Ok(done)
 }
 
-async fn tidy(table: &mut DeltaTable) -> Result<(), LakeError> {
-    const DOING: &str = "tidying up the Delta table";
-    let grace = TimeDelta::from_std(ORPHAN_GRACE).doing(DOING)?;
-    let (swept, _) = table
-        .clone()
-        .vacuum()
-        .with_mode(VacuumMode::Full)
-        .with_retention_period(grace)
-        .with_enforce_retention_duration(false)
-        .await
-        .doing(DOING)?;
-    checkpoints::cleanup_metadata(&swept, None).await.doing(DOING)?;
-    table.update_state().await.doing(DOING)
+/// How many small files the next compaction would replace.
+pub(crate) async fn waiting(table: &DeltaTable) -> Result<usize, LakeError> {
+    Ok(crowded(table).await?.iter().map(Vec::len).sum())
+}
+
+/// Deletes the files that the table has not consisted of for so long, writes a checkpoint, and deletes log entries that
+/// are older than the table's own retention and that the checkpoint makes superfluous.
+pub(crate) async fn vacuum(table: &mut DeltaTable, retention: Duration, pass: Pass) -> Result<Swept, LakeError> {
+    const DOING: &str = "vacuuming the Delta table";
+    let grace = TimeDelta::from_std(retention).doing(DOING)?;
+    let store = table.object_store();
+    let found: Vec<ObjectMeta> = store.list(None).try_collect().await.doing(DOING)?;
+    let clean = |pass: Pass| {
+        let builder = table.clone().vacuum().with_mode(VacuumMode::Full).with_retention_period(grace);
+        builder.with_enforce_retention_duration(false).with_dry_run(pass == Pass::Dry)
+    };
+    let (_, planned) = clean(Pass::Dry).await.doing(DOING)?;
+    let going: HashSet<&str> = planned.files_deleted.iter().map(String::as_str).collect();
+    let bytes = found.iter().filter(|file| going.contains(file.location.as_ref())).map(|file| file.size).sum();
+    let swept = Swept { found: found.len(), deleted: going.len(), bytes };
+    if pass == Pass::Real {
+        // Its log entries say what was deleted; without anything to delete there are none.
+        if swept.deleted > 0 {
+            clean(Pass::Real).await.doing(DOING)?;
+            table.update_state().await.doing(DOING)?;
+        }
+        checkpoints::create_checkpoint(table, None).await.doing(DOING)?;
+        checkpoints::cleanup_metadata(table, None).await.doing(DOING)?;
+    }
+    Ok(swept)
 }
 
 /// The small files of each month that has too many of them.

@@ -5,12 +5,14 @@
 //! with whatever has to be true at the same time; and a file that a commit names is never written again.
 
 pub mod bronze;
+pub mod expire;
 pub mod files;
 pub mod read;
 pub mod settings;
 pub mod swap;
 pub mod sweep;
 pub mod tables;
+pub mod upkeep;
 pub mod write;
 
 mod bronze_iceberg;
@@ -18,6 +20,7 @@ mod compact;
 mod conform;
 mod delta;
 mod delta_compact;
+mod durable;
 mod error;
 mod month;
 mod offsets;
@@ -136,16 +139,19 @@ impl Lake {
     /// # Errors
     /// When the catalogue or the metadata file cannot be read.
     pub async fn find_table(&self, name: &TableIdent) -> Result<Option<Table>, LakeError> {
-        let namespace = name.namespace().join(".");
-        let key = CatalogKey { namespace: &namespace, name: name.name() };
-        let location = pg::catalog::metadata_location(self.pool(), key)
-            .await
-            .doing(format!("looking up {} in the catalogue", dotted(name)))?;
-        let Some(location) = location else { return Ok(None) };
+        let Some(location) = self.location(name).await? else { return Ok(None) };
         let metadata = TableMetadata::read_from(self.file_io(), &location)
             .await
             .doing(format!("reading {location}, the metadata of {}", dotted(name)))?;
         self.table_of(name, Arc::new(metadata), location).map(Some)
+    }
+
+    /// The metadata file that the catalogue names for a table now.
+    pub(crate) async fn location(&self, name: &TableIdent) -> Result<Option<String>, LakeError> {
+        let namespace = name.namespace().join(".");
+        let key = CatalogKey { namespace: &namespace, name: name.name() };
+        let location = pg::catalog::metadata_location(self.pool(), key).await;
+        location.doing(format!("looking up {} in the catalogue", dotted(name)))
     }
 
     /// The names of all tables, in order.

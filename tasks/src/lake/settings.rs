@@ -2,14 +2,17 @@
 //!
 //! What always holds: a [`Warehouse`] that exists is absolute, has no trailing slash and one of two schemes.
 
-use std::{collections::HashMap, env, sync::Arc};
+use std::{collections::HashMap, env, path::PathBuf, sync::Arc};
 
 use iceberg::io::StorageFactory;
 use iceberg_storage_opendal::OpenDalStorageFactory;
-use object_store::{ObjectStore, aws::AmazonS3Builder, local::LocalFileSystem};
+use object_store::{ObjectStore, aws::AmazonS3Builder};
 use url::Url;
 
-use super::error::{Doing, LakeError};
+use super::{
+    durable::{DurableFiles, sync_folders},
+    error::{Doing, LakeError},
+};
 
 const DATABASE_URL: &str = "WINDLASS_LAKE_DATABASE_URL";
 const WAREHOUSE: &str = "WINDLASS_LAKE_WAREHOUSE";
@@ -135,7 +138,7 @@ impl Warehouse {
     /// Makes the store that lists, sweeps, and holds the Delta tables; its root is the file system's or the bucket's.
     pub(crate) fn object_store(&self) -> Result<Arc<dyn ObjectStore>, LakeError> {
         match &self.kind {
-            Kind::Local => Ok(Arc::new(LocalFileSystem::new())),
+            Kind::Local => Ok(Arc::new(DurableFiles::new())),
             Kind::S3 { bucket, settings } => {
                 let region = settings.region.as_deref().unwrap_or(DEFAULT_REGION);
                 let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_region(region);
@@ -146,6 +149,22 @@ impl Warehouse {
                     builder = builder.with_access_key_id(key).with_secret_access_key(secret);
                 }
                 Ok(Arc::new(builder.build().doing(format!("opening the bucket {bucket}"))?))
+            }
+        }
+    }
+
+    /// Brings the names of files that were written through Iceberg's storage to the disk; their content is there. Where
+    /// objects last by themselves this does nothing.
+    pub(crate) async fn settle(&self, locations: &[&str]) -> Result<(), LakeError> {
+        const DOING: &str = "bringing the names of new files to the disk";
+        match self.kind {
+            Kind::S3 { .. } => Ok(()),
+            Kind::Local => {
+                let path = |location: &&str| Url::parse(location).ok()?.to_file_path().ok();
+                let paths: Vec<PathBuf> = locations.iter().filter_map(path).collect();
+                let synced =
+                    tokio::task::spawn_blocking(move || sync_folders(paths.iter().map(PathBuf::as_path))).await;
+                synced.doing(DOING)?.doing(DOING)
             }
         }
     }

@@ -21,10 +21,10 @@ use uuid::Uuid;
 use super::{
     dotted,
     error::{Doing, LakeError},
+    expire::expired_by_commit,
     now_ms,
     summary::{self, Totals},
     swap::{Change, Removal},
-    sweep::expired_snapshots,
 };
 
 /// Manifests that a snapshot may carry over before they are merged into one: a reader opens each of them.
@@ -45,6 +45,26 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
+    /// The table as it is, without some of its snapshots.
+    pub(crate) async fn without(table: &Table, snapshots: &[i64]) -> Result<Self, LakeError> {
+        let doing = || format!("forgetting snapshots of {}", dotted(table.identifier()));
+        let old = table.metadata_location_result().doing(doing())?.to_owned();
+        let builder = table.metadata().clone().into_builder(Some(old.clone()));
+        let metadata = builder.remove_snapshots(snapshots).build().doing(doing())?.metadata;
+        let location =
+            MetadataLocation::from_str(&old).doing(doing())?.with_next_version().with_new_metadata(&metadata);
+        metadata.write_to(table.file_io(), &location).await.doing(doing())?;
+        let new_location = location.to_string();
+        let written = vec![new_location.clone()];
+        let name = table.identifier().clone();
+        Ok(Self { name, old_location: old, new_location, metadata: Arc::new(metadata), written })
+    }
+
+    /// The files that staging wrote.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &str> {
+        self.written.iter().map(String::as_str)
+    }
+
     /// Deletes what staging wrote; the data files stay, for another attempt.
     pub(crate) async fn discard(self, file_io: &FileIO) {
         for path in &self.written {
@@ -308,7 +328,7 @@ impl<'a> Stager<'a> {
             .into_builder(Some(old.clone()))
             .set_branch_snapshot(snapshot, "main")
             .doing(self.doing())?
-            .remove_snapshots(&expired_snapshots(self.metadata, now))
+            .remove_snapshots(&expired_by_commit(self.metadata, now))
             .build()
             .doing(self.doing())?
             .metadata;

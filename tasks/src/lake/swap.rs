@@ -21,6 +21,7 @@ use super::{
     error::{Doing, LakeError},
     stage::{Staged, stage},
 };
+pub(crate) use crate::pg::catalog::Swap as Swapped;
 use crate::pg::catalog::{self, CatalogKey, Locations, Swap};
 
 /// How often a commit is staged before it gives up. Against a writer that commits without pause 13 losses in a row have
@@ -180,6 +181,7 @@ impl<'a> Commit<'a> {
         let mut current: Vec<Table> = self.changes.iter().map(|change| change.table.clone()).collect();
         for attempt in 1..=ATTEMPTS_MAX {
             let staged = self.stage_upon(&current).await?;
+            self.settle_files(&staged).await?;
             match self.attempt(&staged, rows).await {
                 Ok(Swap::Done) => return self.published(staged),
                 Ok(Swap::Lost) => self.discard(staged).await,
@@ -225,6 +227,13 @@ impl<'a> Commit<'a> {
             }
         }
         Ok(staged)
+    }
+
+    /// What the catalogue is about to name must not be lost with the power.
+    async fn settle_files(&self, staged: &[Staged]) -> Result<(), LakeError> {
+        let data = self.changes.iter().flat_map(|change| &change.added).map(DataFile::file_path);
+        let files: Vec<&str> = staged.iter().flat_map(Staged::written).chain(data).collect();
+        self.lake.warehouse().settle(&files).await
     }
 
     async fn discard(&self, staged: Vec<Staged>) {
@@ -291,6 +300,21 @@ impl<'a> Commit<'a> {
     }
 }
 
+/// Swaps in what was staged without a new snapshot. Should the answer to COMMIT get lost, a swap that somebody else came
+/// before may be taken for done: whoever repeats it then finds what is left to do.
+pub(crate) async fn publish_staged(lake: &Lake, staged: Staged) -> Result<Swap, LakeError> {
+    let staged = [staged];
+    let commit = Commit::new(lake);
+    commit.settle_files(&staged).await?;
+    let outcome = commit.attempt(&staged, &NoRows).await;
+    if !matches!(outcome, Ok(Swap::Done) | Err(LakeError::Unknown { .. })) {
+        for one in staged {
+            one.discard(lake.file_io()).await;
+        }
+    }
+    outcome
+}
+
 async fn swap(connection: &mut PgConnection, staged: &Staged) -> Result<Swap, sqlx::Error> {
     let namespace = staged.name.namespace().join(".");
     let key = CatalogKey { namespace: &namespace, name: staged.name.name() };
@@ -307,7 +331,7 @@ fn is_race(error: &sqlx::Error) -> bool {
 }
 
 /// A random part of a span that doubles with each attempt.
-fn pause(attempt: u32) -> Duration {
+pub(crate) fn pause(attempt: u32) -> Duration {
     let span = Duration::from_millis(5) * 2_u32.saturating_pow(attempt.min(10));
     span.min(PAUSE_MAX).mul_f64(rand::random::<f64>())
 }

@@ -3,7 +3,7 @@
 //! A schema has one id for ever, found by the fingerprint of its canonical form; a subject's versions are numbered from 1
 //! upwards. Registration runs under one advisory lock, so that it gives the same answer to all who ask at once.
 
-use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use sqlx::{PgConnection, PgExecutor, PgPool, Row, postgres::PgRow};
 
 /// Names the registry's lock among the advisory locks of this database.
 const REGISTRY_LOCK: i64 = 0x0057_4c52;
@@ -62,13 +62,32 @@ fn version_of(row: &PgRow) -> Result<VersionRow, sqlx::Error> {
     })
 }
 
-/// Registers a schema under a subject and gives its id, the same one each time.
+/// What a new schema is judged by.
+#[derive(Debug)]
+pub struct Precedents {
+    /// The level that is set, for the subject or else for all.
+    pub compatibility: Option<String>,
+    /// The subject's live versions, in their order.
+    pub versions: Vec<VersionRow>,
+}
+
+/// Registers a schema under a subject and gives its id, the same one each time. One that the subject does not have yet is
+/// put before the judge, and nobody else registers anything meanwhile.
 ///
 /// # Errors
-/// When the database refuses.
-pub async fn register(pool: &PgPool, subject: &str, schema: NewSchema<'_>) -> Result<i32, sqlx::Error> {
+/// The judge's, and when the database refuses.
+pub async fn register<E: From<sqlx::Error>>(
+    pool: &PgPool,
+    subject: &str,
+    schema: NewSchema<'_>,
+    judge: impl FnOnce(&Precedents) -> Result<(), E>,
+) -> Result<i32, E> {
     let mut tx = pool.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(REGISTRY_LOCK).execute(&mut *tx).await?;
+    if let Some(known) = lookup(&mut *tx, subject, schema.fingerprint, Versions::Live).await? {
+        return Ok(known.schema_id);
+    }
+    judge(&precedents(&mut tx, subject).await?)?;
     let schema_id = find_or_store(&mut tx, schema).await?;
     sqlx::query(include_str!("../../queries/registry_register.sql"))
         .bind(subject)
@@ -77,6 +96,22 @@ pub async fn register(pool: &PgPool, subject: &str, schema: NewSchema<'_>) -> Re
         .await?;
     tx.commit().await?;
     Ok(schema_id)
+}
+
+/// What a new schema of a subject would be judged by.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn precedents(db: &mut PgConnection, subject: &str) -> Result<Precedents, sqlx::Error> {
+    let compatibility: Option<String> = sqlx::query_scalar(
+        "SELECT compatibility FROM registry_config WHERE subject IN ($1, '') ORDER BY subject DESC LIMIT 1",
+    )
+    .bind(subject)
+    .fetch_optional(&mut *db)
+    .await?;
+    let sql = format!("{VERSION_COLUMNS} WHERE v.subject = $1 AND NOT v.deleted ORDER BY v.version");
+    let rows = sqlx::query(&sql).bind(subject).fetch_all(db).await?;
+    Ok(Precedents { compatibility, versions: rows.iter().map(version_of).collect::<Result<_, _>>()? })
 }
 
 async fn find_or_store(tx: &mut PgConnection, schema: NewSchema<'_>) -> Result<i32, sqlx::Error> {
@@ -102,7 +137,7 @@ async fn find_or_store(tx: &mut PgConnection, schema: NewSchema<'_>) -> Result<i
 /// # Errors
 /// When the database refuses.
 pub async fn lookup(
-    pool: &PgPool,
+    db: impl PgExecutor<'_>,
     subject: &str,
     fingerprint: &[u8],
     which: Versions,
@@ -111,8 +146,7 @@ pub async fn lookup(
         "{VERSION_COLUMNS} WHERE v.subject = $1 AND s.fingerprint = $2 AND (NOT v.deleted OR $3)
          ORDER BY v.version DESC LIMIT 1"
     );
-    let row =
-        sqlx::query(&sql).bind(subject).bind(fingerprint).bind(which == Versions::All).fetch_optional(pool).await?;
+    let row = sqlx::query(&sql).bind(subject).bind(fingerprint).bind(which == Versions::All).fetch_optional(db).await?;
     row.as_ref().map(version_of).transpose()
 }
 
@@ -231,4 +265,47 @@ pub async fn set_compatibility(pool: &PgPool, subject: &str, level: &str) -> Res
         .execute(pool)
         .await?;
     Ok(())
+}
+
+/// Forgets the compatibility level of a subject and gives it; the empty subject is the level of all.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn delete_compatibility(pool: &PgPool, subject: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("DELETE FROM registry_config WHERE subject = $1 RETURNING compatibility")
+        .bind(subject)
+        .fetch_optional(pool)
+        .await
+}
+
+/// The mode set for a subject; the empty subject is the mode of all.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn mode(pool: &PgPool, subject: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT mode FROM registry_mode WHERE subject = $1").bind(subject).fetch_optional(pool).await
+}
+
+/// Sets the mode of a subject; the empty subject is the mode of all.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_mode(pool: &PgPool, subject: &str, mode: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO registry_mode VALUES ($1, $2) ON CONFLICT (subject) DO UPDATE SET mode = $2")
+        .bind(subject)
+        .bind(mode)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Forgets the mode of a subject and gives it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn delete_mode(pool: &PgPool, subject: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("DELETE FROM registry_mode WHERE subject = $1 RETURNING mode")
+        .bind(subject)
+        .fetch_optional(pool)
+        .await
 }

@@ -20,8 +20,21 @@ pub(super) enum ApiError {
     VersionNotSoftDeleted { subject: String, version: i32 },
     #[error("Subject '{0}' does not have subject-level compatibility configured")]
     ConfigNotFound(String),
+    #[error("Subject '{0}' does not have subject-level mode configured")]
+    ModeNotFound(String),
+    #[error(
+        "Schema being registered is incompatible with an earlier schema for subject \"{subject}\", details: [{}]",
+        objections.join(", ")
+    )]
+    Incompatible { subject: String, objections: Vec<String> },
     #[error("Invalid schema: {0}")]
     InvalidSchema(String),
+    #[error(
+        "Invalid mode '{0}'. Valid values are READWRITE and READONLY; schemas cannot be imported with ids of their own"
+    )]
+    InvalidMode(String),
+    #[error("Subject {0} is in read-only mode")]
+    ReadOnly(String),
     #[error(
         "The specified version '{0}' is not a valid version id. Allowed values are from 1 on and the string \"latest\""
     )]
@@ -46,9 +59,13 @@ impl ApiError {
             Self::SubjectNotSoftDeleted(_) => 40405,
             Self::VersionNotSoftDeleted { .. } => 40407,
             Self::ConfigNotFound(_) => 40408,
+            Self::ModeNotFound(_) => 40409,
+            Self::Incompatible { .. } => 409,
             Self::InvalidSchema(_) => 42201,
             Self::InvalidVersion(_) => 42202,
             Self::InvalidCompatibility(_) => 42203,
+            Self::InvalidMode(_) => 42204,
+            Self::ReadOnly(_) => 42205,
             Self::InvalidBody(_) => 422,
             Self::Store(_) => 50001,
         }
@@ -61,10 +78,15 @@ impl ApiError {
             | Self::SchemaNotFound(_)
             | Self::SubjectNotSoftDeleted(_)
             | Self::VersionNotSoftDeleted { .. }
-            | Self::ConfigNotFound(_) => StatusCode::NOT_FOUND,
-            Self::InvalidSchema(_) | Self::InvalidVersion(_) | Self::InvalidCompatibility(_) | Self::InvalidBody(_) => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            | Self::ConfigNotFound(_)
+            | Self::ModeNotFound(_) => StatusCode::NOT_FOUND,
+            Self::Incompatible { .. } => StatusCode::CONFLICT,
+            Self::InvalidSchema(_)
+            | Self::InvalidVersion(_)
+            | Self::InvalidCompatibility(_)
+            | Self::InvalidMode(_)
+            | Self::ReadOnly(_)
+            | Self::InvalidBody(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

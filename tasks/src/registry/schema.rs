@@ -4,8 +4,9 @@
 //! parsing canonical form drops those and would give two different schemas one id.
 
 use apache_avro::Schema;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 /// Fingerprint of a schema's canonical form.
 pub type Fingerprint = [u8; 32];
@@ -20,6 +21,66 @@ pub fn fingerprint(text: &str) -> Result<Fingerprint, String> {
     let value: Value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     let canonical = canonical(value).to_string();
     Ok(Sha256::digest(canonical.as_bytes()).into())
+}
+
+/// The same schema in one of the many forms that it can be written in: names in full, attributes in order, no blanks.
+///
+/// # Errors
+/// What is wrong with the schema, as a sentence.
+pub fn normalised(text: &str) -> Result<String, String> {
+    Schema::parse_str(text).map_err(|error| error.to_string())?;
+    let mut value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    qualify(&mut value, "", &mut BTreeSet::new());
+    Ok(canonical(value).to_string())
+}
+
+/// Writes names in full; `known` are the types defined so far.
+fn qualify(schema: &mut Value, namespace: &str, known: &mut BTreeSet<String>) {
+    match schema {
+        Value::String(name) => {
+            let full = full_name(name, namespace);
+            if known.contains(&full) {
+                *name = full;
+            }
+        }
+        Value::Array(branches) => branches.iter_mut().for_each(|branch| qualify(branch, namespace, known)),
+        Value::Object(object) => qualify_object(object, namespace, known),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn qualify_object(object: &mut Map<String, Value>, namespace: &str, known: &mut BTreeSet<String>) {
+    let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
+    let mut inside = namespace.to_owned();
+    if matches!(kind, "record" | "error" | "enum" | "fixed") {
+        let own = object.remove("namespace");
+        let own = own.as_ref().and_then(Value::as_str).unwrap_or(namespace);
+        let full = full_name(object.get("name").and_then(Value::as_str).unwrap_or_default(), own);
+        inside = full.rsplit_once('.').map_or(String::new(), |(namespace, _)| namespace.to_owned());
+        for alias in object.get_mut("aliases").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Value::String(name) = alias {
+                *name = full_name(name, &inside);
+            }
+        }
+        object.insert("name".to_owned(), Value::String(full.clone()));
+        known.insert(full);
+    } else if let Some(inner) = object.get_mut("type") {
+        qualify(inner, namespace, known);
+    }
+    for part in ["items", "values"] {
+        if let Some(part) = object.get_mut(part) {
+            qualify(part, &inside, known);
+        }
+    }
+    for field in object.get_mut("fields").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(kind) = field.get_mut("type") {
+            qualify(kind, &inside, known);
+        }
+    }
+}
+
+fn full_name(name: &str, namespace: &str) -> String {
+    if name.contains('.') || namespace.is_empty() { name.to_owned() } else { format!("{namespace}.{name}") }
 }
 
 fn canonical(value: Value) -> Value {
@@ -58,6 +119,18 @@ mod tests {
         let plain = of(r#""type":"long""#);
         assert_ne!(plain, of(r#""type":{"type":"long","logicalType":"timestamp-micros"}"#));
         assert_ne!(plain, of(r#""type":"long","default":0"#));
+    }
+
+    #[test]
+    fn a_normalised_schema_has_one_form_however_names_are_written() {
+        let short = r#"{"type":"record","name":"R","namespace":"n","aliases":["Q"],"fields":[
+            {"name":"a","type":{"type":"fixed","size":2,"name":"F"}},{"name":"b","type":["null","F"]}]}"#;
+        let long = r#"{"fields":[{"name":"a","type":{"type":"fixed","name":"n.F","size":2}},
+            {"name":"b","type":["null","n.F"]}],"name":"n.R","aliases":["n.Q"],"type":"record"}"#;
+        assert_eq!(normalised(short).unwrap(), normalised(long).unwrap());
+        assert_ne!(fingerprint(short).unwrap(), fingerprint(long).unwrap());
+        assert_eq!(normalised(&normalised(short).unwrap()).unwrap(), normalised(short).unwrap());
+        assert_eq!(normalised("\"int\"").unwrap(), "\"int\"");
     }
 
     #[test]

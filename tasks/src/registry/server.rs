@@ -1,17 +1,19 @@
 //! Confluent's REST interface, as far as producers and consumers use it.
 //!
-//! Registration is idempotent. Compatibility levels are stored and answered, not enforced. Only Avro is served; another
-//! type is refused as an invalid schema.
+//! Registration is idempotent, and held against the subject's compatibility level. Only Avro without references to other
+//! schemas is served; anything else is refused as an invalid schema.
 
+use super::avro::AvroSchema;
 use super::error::ApiError;
-use super::schema::fingerprint;
-use crate::pg::registry::{self as store, Deletion, NewSchema, VersionRow, Versions};
+use super::schema::{Fingerprint, fingerprint, normalised};
+use super::{compatibility, config};
+use crate::pg::registry::{self as store, Deletion, NewSchema, Precedents, VersionRow, Versions};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -26,11 +28,6 @@ pub(super) const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const AVRO: &str = "AVRO";
 /// The largest body; a schema of a thousand fields has a tenth of it.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// The levels that can be set.
-const LEVELS: [&str; 7] =
-    ["NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"];
-/// The subject whose level is that of all.
-const ALL_SUBJECTS: &str = "";
 
 /// Serves the registry on the loopback interface until `stop`.
 ///
@@ -63,15 +60,23 @@ fn router(pool: PgPool) -> Router {
         .route("/schemas/ids/{id}/schema", get(schema_text))
         .route("/schemas/ids/{id}/subjects", get(schema_subjects))
         .route("/schemas/ids/{id}/versions", get(schema_versions))
-        .route("/config", get(config).put(set_config))
-        .route("/config/{subject}", get(subject_config).put(set_subject_config))
-        .route("/mode", get(|| async { Json(json!({"mode": "READWRITE"})) }))
+        .route("/subjects/{subject}/versions/{version}/referencedby", get(referenced_by))
+        .route("/compatibility/subjects/{subject}/versions", post(compatibility::with_subject))
+        .route("/compatibility/subjects/{subject}/versions/{version}", post(compatibility::with_version))
+        .route("/config", get(config::level).put(config::set_level).delete(config::reset_level))
+        .route(
+            "/config/{subject}",
+            get(config::subject_level).put(config::set_subject_level).delete(config::delete_subject_level),
+        )
+        .route("/mode", get(config::mode).put(config::set_mode))
+        .route("/mode/{subject}", put(config::set_subject_mode).get(config::subject_mode).delete(config::delete_mode))
+        .route("/contexts", get(|| async { Json(json!(["."])) }))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(pool)
 }
 
 /// A JSON answer with the registry's content type.
-struct Json(Value);
+pub(super) struct Json(pub(super) Value);
 
 impl IntoResponse for Json {
     fn into_response(self) -> Response {
@@ -79,10 +84,11 @@ impl IntoResponse for Json {
     }
 }
 
-type Answer = Result<Json, ApiError>;
+pub(super) type Answer = Result<Json, ApiError>;
 
 #[derive(Deserialize)]
-struct SchemaBody {
+pub(super) struct SchemaBody {
+    #[serde(default)]
     schema: String,
     #[serde(rename = "schemaType")]
     schema_type: Option<String>,
@@ -90,20 +96,20 @@ struct SchemaBody {
     references: Option<Vec<Value>>,
 }
 
-#[derive(Deserialize)]
-struct ConfigBody {
-    compatibility: String,
-}
-
+/// What may stand behind the question mark.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-struct Options {
+pub(super) struct Options {
     #[serde(deserialize_with = "flag")]
     deleted: bool,
     #[serde(deserialize_with = "flag")]
     permanent: bool,
     #[serde(deserialize_with = "flag")]
-    default_to_global: bool,
+    pub(super) default_to_global: bool,
+    #[serde(deserialize_with = "flag")]
+    pub(super) verbose: bool,
+    #[serde(deserialize_with = "flag")]
+    pub(super) normalize: bool,
     subject_prefix: Option<String>,
 }
 
@@ -123,18 +129,33 @@ impl Options {
 }
 
 /// Clients send several content types; what counts is that the body is JSON of the right form.
-fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, ApiError> {
+pub(super) fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| ApiError::InvalidBody(error.to_string()))
 }
 
-fn checked(body: &SchemaBody) -> Result<[u8; 32], ApiError> {
+/// A schema that can be registered.
+pub(super) struct Checked {
+    text: String,
+    fingerprint: Fingerprint,
+    pub(super) schema: AvroSchema,
+}
+
+/// The schema of a request's body.
+pub(super) fn checked(bytes: &Bytes, options: &Options) -> Result<Checked, ApiError> {
+    let body: SchemaBody = body(bytes)?;
     if let Some(other) = body.schema_type.as_deref().filter(|kind| *kind != AVRO) {
         return Err(ApiError::InvalidSchema(format!("schemas of type {other} are not served, only {AVRO}")));
     }
     if body.references.as_ref().is_some_and(|references| !references.is_empty()) {
         return Err(ApiError::InvalidSchema("references to other schemas are not served".to_owned()));
     }
-    fingerprint(&body.schema).map_err(ApiError::InvalidSchema)
+    let text = match options.normalize {
+        true => normalised(&body.schema).map_err(ApiError::InvalidSchema)?,
+        false => body.schema,
+    };
+    let fingerprint = fingerprint(&text).map_err(ApiError::InvalidSchema)?;
+    let schema = AvroSchema::parse(&text).map_err(ApiError::InvalidSchema)?;
+    Ok(Checked { text, fingerprint, schema })
 }
 
 /// A version's number, or nothing for the newest.
@@ -148,11 +169,20 @@ fn version_number(text: &str) -> Result<Option<i32>, ApiError> {
     }
 }
 
-async fn register(State(pool): State<PgPool>, Path(subject): Path<String>, bytes: Bytes) -> Answer {
-    let body: SchemaBody = body(&bytes)?;
-    let fingerprint = checked(&body)?;
-    let schema = NewSchema { schema_type: AVRO, fingerprint: &fingerprint, schema: &body.schema };
-    let id = store::register(&pool, &subject, schema).await?;
+async fn register(
+    State(pool): State<PgPool>,
+    Path(subject): Path<String>,
+    Query(options): Query<Options>,
+    bytes: Bytes,
+) -> Answer {
+    let Checked { text, fingerprint, schema } = checked(&bytes, &options)?;
+    config::demand_writable(&pool, &subject).await?;
+    let new = NewSchema { schema_type: AVRO, fingerprint: &fingerprint, schema: &text };
+    let judge = |precedents: &Precedents| match compatibility::objections(&schema, precedents) {
+        objections if objections.is_empty() => Ok(()),
+        objections => Err(ApiError::Incompatible { subject: subject.clone(), objections }),
+    };
+    let id = store::register(&pool, &subject, new, judge).await?;
     Ok(Json(json!({"id": id})))
 }
 
@@ -162,8 +192,7 @@ async fn lookup(
     Query(options): Query<Options>,
     bytes: Bytes,
 ) -> Answer {
-    let body: SchemaBody = body(&bytes)?;
-    let fingerprint = checked(&body)?;
+    let Checked { fingerprint, .. } = checked(&bytes, &options)?;
     known_subject(&pool, &subject, &options).await?;
     let found = store::lookup(&pool, &subject, &fingerprint, options.versions()).await?;
     found.map(version_body).ok_or(ApiError::SchemaNotFound(format!("of this text under '{subject}'")))
@@ -174,7 +203,8 @@ async fn subjects(State(pool): State<PgPool>, Query(options): Query<Options>) ->
     Ok(Json(json!(store::subjects(&pool, prefix, options.versions()).await?)))
 }
 
-async fn known_subject(pool: &PgPool, subject: &str, options: &Options) -> Result<Vec<i32>, ApiError> {
+/// The versions of a subject, which has to have some.
+pub(super) async fn known_subject(pool: &PgPool, subject: &str, options: &Options) -> Result<Vec<i32>, ApiError> {
     let versions = store::versions(pool, subject, options.versions()).await?;
     if versions.is_empty() { Err(ApiError::SubjectNotFound(subject.to_owned())) } else { Ok(versions) }
 }
@@ -183,7 +213,8 @@ async fn versions(State(pool): State<PgPool>, Path(subject): Path<String>, Query
     Ok(Json(json!(known_subject(&pool, &subject, &options).await?)))
 }
 
-async fn find_version(
+/// A version of a subject, both of which have to be there.
+pub(super) async fn find_version(
     pool: &PgPool,
     (subject, number): (String, String),
     options: &Options,
@@ -200,6 +231,16 @@ async fn version(
     Query(options): Query<Options>,
 ) -> Answer {
     find_version(&pool, path, &options).await.map(version_body)
+}
+
+/// No schema refers to another one here, but what is asked for has to be there.
+async fn referenced_by(
+    State(pool): State<PgPool>,
+    Path(path): Path<(String, String)>,
+    Query(options): Query<Options>,
+) -> Answer {
+    find_version(&pool, path, &options).await?;
+    Ok(Json(json!([])))
 }
 
 async fn version_schema(
@@ -220,6 +261,7 @@ async fn delete_subject(
     Path(subject): Path<String>,
     Query(options): Query<Options>,
 ) -> Answer {
+    config::demand_writable(&pool, &subject).await?;
     let gone = store::delete(&pool, &subject, None, options.deletion()).await?;
     if !gone.is_empty() {
         return Ok(Json(json!(gone)));
@@ -233,6 +275,7 @@ async fn delete_version(
     Path((subject, number)): Path<(String, String)>,
     Query(options): Query<Options>,
 ) -> Answer {
+    config::demand_writable(&pool, &subject).await?;
     let which = if options.permanent { Versions::All } else { Versions::Live };
     let all = Options { deleted: which == Versions::All, ..Options::default() };
     let found = find_version(&pool, (subject.clone(), number), &all).await?;
@@ -273,38 +316,4 @@ async fn schema_versions(State(pool): State<PgPool>, Path(id): Path<String>) -> 
     let uses: Vec<Value> =
         uses.into_iter().map(|row| json!({"subject": row.subject, "version": row.version})).collect();
     Ok(Json(json!(uses)))
-}
-
-async fn config(State(pool): State<PgPool>) -> Answer {
-    let level = store::compatibility(&pool, ALL_SUBJECTS).await?.unwrap_or_else(|| "BACKWARD".to_owned());
-    Ok(Json(json!({"compatibilityLevel": level})))
-}
-
-async fn subject_config(
-    State(pool): State<PgPool>,
-    Path(subject): Path<String>,
-    Query(options): Query<Options>,
-) -> Answer {
-    match store::compatibility(&pool, &subject).await? {
-        Some(level) => Ok(Json(json!({"compatibilityLevel": level}))),
-        None if options.default_to_global => config(State(pool)).await,
-        None => Err(ApiError::ConfigNotFound(subject)),
-    }
-}
-
-async fn set_config(State(pool): State<PgPool>, bytes: Bytes) -> Answer {
-    set_level(&pool, ALL_SUBJECTS, &bytes).await
-}
-
-async fn set_subject_config(State(pool): State<PgPool>, Path(subject): Path<String>, bytes: Bytes) -> Answer {
-    set_level(&pool, &subject, &bytes).await
-}
-
-async fn set_level(pool: &PgPool, subject: &str, bytes: &Bytes) -> Answer {
-    let ConfigBody { compatibility } = body(bytes)?;
-    if !LEVELS.contains(&compatibility.as_str()) {
-        return Err(ApiError::InvalidCompatibility(compatibility));
-    }
-    store::set_compatibility(pool, subject, &compatibility).await?;
-    Ok(Json(json!({"compatibility": compatibility})))
 }

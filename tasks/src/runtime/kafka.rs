@@ -225,7 +225,10 @@ fn await_topic(consumer: &StreamConsumer, name: &str) -> Result<(), LogError> {
     let deadline = Instant::now() + ANSWER_TIMEOUT;
     loop {
         let metadata = consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(kafka("waiting for a new topic"))?;
-        let led = |topic: &MetadataTopic| topic.partitions().iter().all(|partition| partition.leader() >= 0);
+        // A topic that is known by its name alone has no partitions yet.
+        let led = |topic: &MetadataTopic| {
+            !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0)
+        };
         if metadata.topics().iter().any(|topic| topic.name() == name && led(topic)) {
             return Ok(());
         }

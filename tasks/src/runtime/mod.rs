@@ -9,7 +9,9 @@ pub mod record;
 pub mod service;
 mod wakeup;
 
-pub use event_log::{Creation, EventLog, FetchRequest, LogError, Offsets, TopicDescription, TopicSpec};
+pub use event_log::{
+    Creation, EventLog, FetchRequest, LogError, Offsets, RECORD_BYTES_MAX, TopicDescription, TopicSpec,
+};
 pub use partitioner::partition_of;
 pub use record::{Headers, NewRecord, Record};
 

@@ -14,7 +14,9 @@ use super::error::{Position, SqlError};
 use super::job::{self, Request, Verdict};
 pub use super::print::Format;
 use super::print::Printer;
+use super::upkeep::{self, Common, Expire, Sweep, Vacuum};
 use super::{listing, script};
+use crate::lake::upkeep::Task;
 use crate::lake::{Lake, LakeSettings, files, table_name};
 
 /// A request is some SQL files of at most 16 MiB in all; more than this is not one.
@@ -45,6 +47,14 @@ pub enum LakeCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Make few large files of the many small ones that a stream leaves behind
+    Compact(Common),
+    /// Forget old snapshots of Iceberg tables; their files go with the next sweep
+    Expire(Expire),
+    /// Delete files of Iceberg tables that no snapshot names any more
+    Sweep(Sweep),
+    /// Delete replaced files of the Delta table, write a checkpoint, and shorten its log
+    Vacuum(Vacuum),
     /// Run the scripts of one JSON request from standard input and answer with JSON lines
     Run,
 }
@@ -58,6 +68,10 @@ pub async fn run(command: LakeCommand) -> anyhow::Result<ExitCode> {
         LakeCommand::Query { sql, format } => query(&sql, format).await,
         LakeCommand::Tables { format } => tables(format).await,
         LakeCommand::Files { table, format } => list_files(&table, format).await,
+        LakeCommand::Compact(common) => keep_up(Task::Compact, &common).await,
+        LakeCommand::Expire(asked) => keep_up(asked.task(), &asked.common).await,
+        LakeCommand::Sweep(asked) => keep_up(asked.task(), &asked.common).await,
+        LakeCommand::Vacuum(asked) => keep_up(asked.task(), &asked.common).await,
         LakeCommand::Run => return run_job().await,
     };
     match printed {
@@ -116,6 +130,17 @@ async fn list_files(table: &str, format: Format) -> anyhow::Result<()> {
     let name = table_name(table)?;
     let rows = files::files(&open().await?, &name).await?;
     print_all(&listing::files(&rows)?, format)
+}
+
+/// Prints what was done to every table, then fails if one of them did.
+async fn keep_up(task: Task, common: &Common) -> anyhow::Result<()> {
+    task.check().map_err(anyhow::Error::msg)?;
+    let report = upkeep::run(&open().await?, task, common).await?;
+    print_all(&upkeep::rows(&report)?, common.format)?;
+    match upkeep::failure(&report) {
+        Some(failure) => Err(failure.into()),
+        None => Ok(()),
+    }
 }
 
 async fn run_job() -> anyhow::Result<ExitCode> {

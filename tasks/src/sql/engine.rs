@@ -15,11 +15,13 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::sql::sqlparser::ast::Query;
 use futures::StreamExt;
-use iceberg::{NamespaceIdent, TableIdent};
+use iceberg::NamespaceIdent;
+use iceberg::table::Table;
 
 use super::command::{Append, Command};
 use super::ddl::NewTable;
 use super::error::{Position, SqlError};
+use super::idle::Idle;
 use super::merge::{Merge, apply, query};
 use super::scan::{PinnedTable, Rows, external};
 use super::script::Statement;
@@ -28,7 +30,7 @@ use super::{fit, names};
 use crate::lake::swap::{Change, Commit, Removal};
 use crate::lake::tables::TableSpec;
 use crate::lake::write::TableWriter;
-use crate::lake::{Lake, LakeError};
+use crate::lake::{Lake, LakeError, dotted};
 
 /// Memory for sorts, joins and aggregates together; what a statement needs beyond it is written to temporary files. The
 /// rest of a process's 512 MiB is for row groups that are being read and written, and for the program itself.
@@ -101,8 +103,8 @@ impl SqlEngine {
             Command::Select(query) => self.select(query, start).await.map(Outcome::Rows),
             Command::CreateSchema(name) => self.create_schema(names::schema(name, start)?).await,
             Command::CreateTable(table) => self.create_table(table, start).await,
-            Command::Insert(append) => self.change(TableChange::Insert(append), start).await.map(Outcome::Changed),
-            Command::Merge(merge) => self.change(TableChange::Merge(merge), start).await.map(Outcome::Changed),
+            Command::Insert(append) => self.change(TableChange::Insert(append), statement).await,
+            Command::Merge(merge) => self.change(TableChange::Merge(merge), statement).await,
         }
     }
 
@@ -150,20 +152,21 @@ impl SqlEngine {
     }
 
     /// Computes a change of a table and commits it; computes it anew when another writer was faster.
-    async fn change(&self, change: TableChange<'_>, start: Position) -> Result<u64, SqlError> {
+    async fn change(&self, change: TableChange<'_>, statement: &Statement) -> Result<Outcome, SqlError> {
+        let start = statement.position;
         let mut pause = RETRY_PAUSE;
         let mut table = String::new();
         for _ in 1..=ATTEMPTS_MAX {
-            let computed = match self.compute(change, Joins::Hashed, start).await {
+            let computed = match self.compute(change, Joins::Hashed, statement).await {
                 Err(SqlError::Memory { message, .. }) => {
                     tracing::info!(reason = message, "starting the statement again with joins that can go to the disk");
-                    self.compute(change, Joins::Sorted, start).await?
+                    self.compute(change, Joins::Sorted, statement).await?
                 }
                 other => other?,
             };
-            let Some(change) = computed.change else { return Ok(0) };
+            let Some(change) = computed.change else { return Ok(Outcome::Changed(0)) };
             match Commit::new(&self.lake).change(change).publish().await {
-                Ok(_) => return Ok(computed.rows),
+                Ok(_) => return Ok(Outcome::Changed(computed.rows)),
                 Err(LakeError::Conflict { table: changed }) => table = changed,
                 Err(error) => return Err(error.into()),
             }
@@ -173,17 +176,44 @@ impl SqlEngine {
         Err(SqlError::Contended { position: start, table, attempts: ATTEMPTS_MAX })
     }
 
-    async fn compute(&self, change: TableChange<'_>, joins: Joins, start: Position) -> Result<Computed, SqlError> {
-        match change {
-            TableChange::Insert(append) => self.insert(append, joins, start).await,
-            TableChange::Merge(merge) => self.merge(merge, joins, start).await,
+    /// Computes a change, unless it is known to be none.
+    async fn compute(
+        &self,
+        change: TableChange<'_>,
+        joins: Joins,
+        statement: &Statement,
+    ) -> Result<Computed, SqlError> {
+        let start = statement.position;
+        let (table, source) = match change {
+            TableChange::Insert(append) => (&append.table, append.query.as_ref().clone()),
+            TableChange::Merge(merge) => (&merge.target, query::source(merge)),
+        };
+        let name = names::target(table, start)?;
+        let session = self.session(Purpose { query: &source, target: Some(&name), joins, start }).await?;
+        let idle = Idle::of(&statement.text, &name, session.tables());
+        if let Some(idle) = &idle
+            && idle.is_known(&self.lake).await
+        {
+            tracing::info!(table = dotted(&name), "nothing has changed since this statement found nothing to do");
+            return Ok(Computed { change: None, rows: 0 });
         }
+        let computed = match change {
+            TableChange::Insert(append) => self.insert(append, &session, session.table(&name), start).await?,
+            TableChange::Merge(merge) => self.merge(merge, &session, session.table(&name), start).await?,
+        };
+        if let (Some(idle), None) = (&idle, &computed.change) {
+            idle.note(&self.lake).await;
+        }
+        Ok(computed)
     }
 
-    async fn insert(&self, append: &Append, joins: Joins, start: Position) -> Result<Computed, SqlError> {
-        let name = names::target(&append.table, start)?;
-        let session = self.session(Purpose { query: &append.query, target: Some(&name), joins, start }).await?;
-        let table = session.table(&name);
+    async fn insert(
+        &self,
+        append: &Append,
+        session: &Session,
+        table: &Table,
+        start: Position,
+    ) -> Result<Computed, SqlError> {
         let running = |error: DataFusionError| SqlError::running(&error, start);
         let filled = fit::fill(session.plan(&append.query).await?, append, &columns_of(table, start)?, start)?;
         let rows = fit::cluster(filled, table).map_err(running)?.execute_stream().await.map_err(running)?;
@@ -205,12 +235,14 @@ impl SqlEngine {
         }
     }
 
-    async fn merge(&self, merge: &Merge, joins: Joins, start: Position) -> Result<Computed, SqlError> {
-        let name: TableIdent = names::target(&merge.target, start)?;
+    async fn merge(
+        &self,
+        merge: &Merge,
+        session: &Session,
+        table: &Table,
+        start: Position,
+    ) -> Result<Computed, SqlError> {
         let running = |error: DataFusionError| SqlError::running(&error, start);
-        let sources = query::source(merge);
-        let session = self.session(Purpose { query: &sources, target: Some(&name), joins, start }).await?;
-        let table = session.table(&name);
         let columns = columns_of(table, start)?;
         let target = PinnedTable::new(table.clone(), Rows::Addressed).map_err(running)?;
         let rows = rows_of(table);
@@ -232,7 +264,7 @@ impl SqlEngine {
 }
 
 /// Whether a merge has anything to join with.
-fn rows_of(table: &iceberg::table::Table) -> query::TargetRows {
+fn rows_of(table: &Table) -> query::TargetRows {
     match table.metadata().current_snapshot() {
         Some(_) => query::TargetRows::Some,
         None => query::TargetRows::None,

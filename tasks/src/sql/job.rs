@@ -19,6 +19,10 @@ use super::script::{self, Statement};
 
 /// Rows of one result that are handed on: enough to see what is wrong, and never a log full of data.
 const ROWS_MAX: usize = 100;
+/// Rows of a failed check that stand in the message itself.
+const ROWS_TOLD_MAX: usize = 3;
+/// Characters of them.
+const ROWS_TOLD_CHARACTERS: usize = 400;
 /// Characters of a statement that the log shows.
 const SHOWN_CHARACTERS: usize = 200;
 
@@ -177,9 +181,9 @@ async fn check(engine: &SqlEngine, steps: &[Step<'_>], events: &mut impl Write) 
             Ok(preview) => {
                 let count = preview.count;
                 if count > 0 {
-                    emit(events, &Event::Rows { columns: preview.columns, rows: preview.rows })?;
-                    first_failure.get_or_insert((step, count));
+                    first_failure.get_or_insert_with(|| (step, count, told(&preview)));
                     failures += 1;
+                    emit(events, &Event::Rows { columns: preview.columns, rows: preview.rows })?;
                 }
                 emit(events, &Event::Done { rows: count, millis: start.elapsed().as_millis() })?;
             }
@@ -189,13 +193,28 @@ async fn check(engine: &SqlEngine, steps: &[Step<'_>], events: &mut impl Write) 
             }
         }
     }
-    let Some((step, count)) = first_failure else { return Ok(Verdict::Passed) };
+    let Some((step, count, rows)) = first_failure else { return Ok(Verdict::Passed) };
     let message = format!(
-        "{failures} of {} checks found something; the first one returned {count} row(s), and none may come back",
+        "{failures} of {} checks found something; the first one returned {count} row(s), and none may come back: {rows}",
         steps.len()
     );
     emit(events, &failure(step.script, step.statement.position, message))?;
     Ok(Verdict::Failed)
+}
+
+/// The first rows of a check on one line, for the message of its failure.
+fn told(preview: &Preview) -> String {
+    let cell = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => format!("{name}={text}"),
+        other => format!("{name}={other}"),
+    };
+    let row = |row: &Vec<Value>| preview.columns.iter().zip(row).map(cell).collect::<Vec<_>>().join(", ");
+    let told = preview.rows.iter().take(ROWS_TOLD_MAX).map(row).collect::<Vec<_>>().join("; ");
+    match told.char_indices().nth(ROWS_TOLD_CHARACTERS) {
+        Some((at, _)) => format!("{}…", &told[..at]),
+        None if preview.rows.len() > ROWS_TOLD_MAX => format!("{told}; …"),
+        None => told,
+    }
 }
 
 async fn run_step(engine: &SqlEngine, statement: &Statement) -> Result<Preview, SqlError> {

@@ -14,6 +14,7 @@ pub mod script;
 mod cells;
 mod ddl;
 mod fit;
+mod idle;
 mod listing;
 mod merge;
 mod names;
@@ -22,6 +23,7 @@ mod predicate;
 mod print;
 mod scan;
 mod session;
+mod upkeep;
 
 pub use engine::{Outcome, SqlEngine};
 pub use error::{Position, SqlError};

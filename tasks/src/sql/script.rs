@@ -13,8 +13,11 @@ use super::error::{Position, SqlError};
 /// More statements in one script are a generated dump, which does not belong into a model.
 const STATEMENTS_MAX: usize = 1_000;
 
-/// Deeper nesting than anybody writes by hand, and still far from the end of the stack.
+/// Deeper nesting than anybody writes by hand, and still far from the end of [`PARSER_STACK_BYTES`].
 const NESTING_MAX: usize = 64;
+
+/// The parser takes some 40 KiB of stack a level when it is built without optimization.
+const PARSER_STACK_BYTES: usize = 16 << 20;
 
 /// One statement of a script.
 #[derive(Clone, Debug)]
@@ -32,6 +35,17 @@ pub struct Statement {
 /// # Errors
 /// [`SqlError::Statement`] with the place of the first text that is not SQL or not one of the accepted statements.
 pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
+    std::thread::scope(|scope| {
+        let parser = std::thread::Builder::new().stack_size(PARSER_STACK_BYTES);
+        match parser.spawn_scoped(scope, || parse_here(sql)) {
+            Ok(parsing) => parsing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // Without another thread the stack of this one serves all but the deepest nesting.
+            Err(_) => parse_here(sql),
+        }
+    })
+}
+
+fn parse_here(sql: &str) -> Result<Vec<Statement>, SqlError> {
     let dialect = GenericDialect {};
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()

@@ -81,6 +81,11 @@ impl Session {
         self.tables.get(name).expect("the session was opened for this table")
     }
 
+    /// All pinned tables.
+    pub(super) fn tables(&self) -> impl Iterator<Item = (&TableIdent, &Table)> {
+        self.tables.iter()
+    }
+
     /// Makes a further table known under a name that no table of the lake has.
     pub(super) fn add(&self, name: (&str, &str), table: Arc<dyn TableProvider>) -> Result<(), SqlError> {
         self.register(name, table).map_err(|error| SqlError::running(&error, self.start))

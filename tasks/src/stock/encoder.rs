@@ -56,6 +56,28 @@ impl TradeEncoder {
         NewRecord { partition, key: Some(key), value, headers, time_ms }
     }
 
+    /// The record of a trade of a live source, with what else the source says of it as headers.
+    pub(super) fn live_trade<'h>(
+        &mut self,
+        trade: &Trade<'_>,
+        name: &str,
+        details: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+        time_ms: i64,
+    ) -> NewRecord {
+        let record = self.trade(trade, name, None, time_ms);
+        NewRecord { headers: Headers::new_in(&mut self.buffer, details), ..record }
+    }
+
+    /// The record of something that a live source gave and that is no trade. Such records take turns between the
+    /// partitions by their length: none of them is looked for again.
+    pub(super) fn dead_letter(&mut self, text: &[u8], reason: &str, name: &str, time_ms: i64) -> NewRecord {
+        self.make_room();
+        let headers = [(header::SOURCE, name.as_bytes()), (header::ERROR, reason.as_bytes())];
+        let headers = Headers::new_in(&mut self.buffer, headers);
+        let partition = self.bad_row_partition(text.len() as u64);
+        NewRecord { partition, key: None, value: Some(Bytes::copy_from_slice(text)), headers, time_ms }
+    }
+
     /// The record of a row that is no trade: the row itself, with the reason.
     pub(super) fn bad_row(&mut self, text: &[u8], fault: &RowFault, origin: Origin<'_>, time_ms: i64) -> NewRecord {
         self.make_room();

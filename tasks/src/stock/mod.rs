@@ -1,5 +1,6 @@
 //! The stock pipeline's workers: trades from a source to the topic, and from the topic to the bronze tables.
 
+pub mod alpaca;
 pub mod codec;
 pub mod producer;
 pub mod sink;
@@ -26,7 +27,7 @@ pub mod header {
     pub const SOURCE: &str = "source";
     /// The line in the source.
     pub const LINE: &str = "line";
-    /// Why the source's row is no trade; its value is the row as it stands in the file.
+    /// Why what the source gave is no trade; the record's value is that as it was given.
     pub const ERROR: &str = "error";
 }
 

@@ -3,6 +3,7 @@
 //! A replay is produced exactly once, whenever it is killed: a start finds the source's last line in every partition and
 //! goes on behind it. Its end is noted in the lake database; a source that is noted as completed is not produced again.
 
+use super::alpaca;
 use super::codec::{TRADE_SCHEMA, value_subject};
 use super::encoder::TradeEncoder;
 use super::mock::MockMarket;
@@ -14,10 +15,10 @@ use crate::pg::stream;
 use crate::registry::RegistryClient;
 use crate::runtime::service::{Report, Worker};
 use crate::runtime::{EventLog, NewRecord, Offsets, TopicSpec};
-use crate::settings::StockSettings;
+use crate::settings::{ReplaySpeed, StockSettings, TradeSource};
 use anyhow::Context as _;
 use chrono::Utc;
-use replay::{StockSource, Trade};
+use replay::Trade;
 use sqlx::PgPool;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,10 +60,15 @@ impl Producer {
         let encoder = TradeEncoder::new(schema_id, i32::try_from(partitions).unwrap_or(i32::MAX));
         let outlet = Outlet::new(self.log.clone(), &topic, self.worker.clone());
         let produced = match self.settings.source.clone() {
-            StockSource::Mock => self.mock(encoder, outlet).await,
-            StockSource::Alpaca => Err(replay::SourceError::NotAvailable.into()),
-            StockSource::Replay(path) => {
-                let start = ReplayStart { path, encoder, outlet, ends: description.end_offsets() };
+            TradeSource::Mock { rate, seed } => {
+                let market = MockMarket::new(seed, &self.settings.symbols, Utc::now().timestamp_micros());
+                self.mock(market, rate, encoder, outlet).await
+            }
+            TradeSource::Alpaca(settings) => {
+                alpaca::produce(&settings, &self.settings.symbols, &self.worker, encoder, outlet).await
+            }
+            TradeSource::Replay { path, speed } => {
+                let start = ReplayStart { path, speed, encoder, outlet, ends: description.end_offsets() };
                 self.replay(start).await
             }
         };
@@ -70,9 +76,13 @@ impl Producer {
         produced.and(closed.map_err(anyhow::Error::from))
     }
 
-    async fn mock(&self, mut encoder: TradeEncoder, mut outlet: Outlet) -> anyhow::Result<()> {
-        let StockSettings { mock_seed, mock_rate, symbols, .. } = &self.settings;
-        let mut market = MockMarket::new(*mock_seed, symbols, Utc::now().timestamp_micros());
+    async fn mock(
+        &self,
+        mut market: MockMarket,
+        rate: f64,
+        mut encoder: TradeEncoder,
+        mut outlet: Outlet,
+    ) -> anyhow::Result<()> {
         let started = Instant::now();
         let mut tick = tokio::time::interval(MOCK_TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -83,7 +93,7 @@ impl Producer {
                 _ = tick.tick() => {}
             }
             self.worker.meter.turn();
-            let wanted = (started.elapsed().as_secs_f64() * mock_rate) as u64;
+            let wanted = (started.elapsed().as_secs_f64() * rate) as u64;
             let missing = wanted.saturating_sub(made);
             made = wanted;
             let batch = (0..missing.min(MOCK_BATCH_MAX)).map(|_| mock_record(&mut market, &mut encoder)).collect();
@@ -93,7 +103,7 @@ impl Producer {
     }
 
     async fn replay(&self, start: ReplayStart) -> anyhow::Result<()> {
-        let ReplayStart { path, encoder, mut outlet, ends } = start;
+        let ReplayStart { path, speed, encoder, mut outlet, ends } = start;
         let source_id = hashed(&path).await?;
         let noted = stream::begin(&self.pool, &self.settings.topic, &source_id, &ends)
             .await
@@ -106,7 +116,7 @@ impl Producer {
         let produced = self.produced(&source_id, (&noted.start_offsets, &ends)).await?;
         let partitions = ends.len();
         let playback = Playback { path, source_id: source_id.clone(), produced, partitions, encoder };
-        let mut player = playback.start(self.settings.speed);
+        let mut player = playback.start(speed);
         loop {
             let due = tokio::select! {
                 () = self.worker.stop.cancelled() => return Ok(outlet.settle().await?),
@@ -143,6 +153,7 @@ impl Producer {
 
 struct ReplayStart {
     path: PathBuf,
+    speed: ReplaySpeed,
     encoder: TradeEncoder,
     outlet: Outlet,
     ends: Offsets,

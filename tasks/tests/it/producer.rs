@@ -2,10 +2,10 @@
 
 use crate::support::{Stack, TOPIC, eventually};
 use bytes::Bytes;
-use replay::StockSource;
 use std::collections::BTreeMap;
 use windlass_tasks::pg::stream;
 use windlass_tasks::runtime::{Headers, NewRecord, Record, partition_of};
+use windlass_tasks::settings::TradeSource;
 use windlass_tasks::stock::source_id;
 
 const ROWS: usize = 40_000;
@@ -109,7 +109,7 @@ async fn a_bad_row_goes_raw_with_its_line_and_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mock_source_makes_trades_keyed_by_symbol_until_it_is_stopped() {
     let stack = Stack::start().await;
-    let producer = stack.produce(StockSource::Mock);
+    let producer = stack.produce(TradeSource::Mock { rate: 500.0, seed: 1 });
     eventually("a hundred trades", || async { producer.worker.meter.progress().records >= 100 }).await;
     assert!(producer.worker.meter.is_ready());
     producer.stop().await.unwrap();

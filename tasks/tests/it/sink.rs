@@ -13,6 +13,7 @@ use std::time::Duration;
 use url::Url;
 use windlass_tasks::lake::{Lake, files, table_name};
 use windlass_tasks::runtime::{Headers, NewRecord, TopicSpec};
+use windlass_tasks::settings::TradeSource;
 use windlass_tasks::stock::codec::{TRADE_SCHEMA, encode, value_subject};
 
 const ROWS: usize = 6_000;
@@ -158,7 +159,7 @@ async fn two_sinks_at_once_double_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_sink_commits_what_it_has_and_the_next_goes_on() {
     let stack = Stack::start().await;
-    let producer = stack.produce(StockSource::Mock);
+    let producer = stack.produce(TradeSource::Mock { rate: 500.0, seed: 1 });
     let sink = stack.sink(StockSource::Mock, 500_000).await;
     eventually("the first commit", || async { sink.worker.meter.is_ready() }).await;
     producer.stop().await.unwrap();

@@ -16,7 +16,7 @@ use windlass_tasks::runtime::embedded::EmbeddedLog;
 use windlass_tasks::runtime::health::Meter;
 use windlass_tasks::runtime::service::{Replica, Reporter, Worker};
 use windlass_tasks::runtime::{EventLog, FetchRequest, Offsets, Record};
-use windlass_tasks::settings::{ReplaySpeed, SinkLimits, StockSettings};
+use windlass_tasks::settings::{ReplaySpeed, SinkLimits, StockSettings, TradeSource};
 use windlass_tasks::stock::producer::Producer;
 use windlass_tasks::stock::sink::Sink;
 
@@ -150,16 +150,10 @@ impl Stack {
         path
     }
 
-    pub fn produce(&self, source: StockSource) -> Running {
+    pub fn produce(&self, source: TradeSource) -> Running {
         let worker = worker();
-        let settings = StockSettings {
-            source,
-            speed: ReplaySpeed::Unlimited,
-            mock_rate: 500.0,
-            mock_seed: 1,
-            symbols: vec!["AAPL".to_owned(), "GOOG".to_owned(), "MSFT".to_owned()],
-            topic: TOPIC.to_owned(),
-        };
+        let symbols = vec!["AAPL".to_owned(), "GOOG".to_owned(), "MSFT".to_owned()];
+        let settings = StockSettings { source, symbols, topic: TOPIC.to_owned() };
         let producer = Producer {
             worker: worker.clone(),
             log: self.log.clone(),
@@ -171,7 +165,7 @@ impl Stack {
     }
 
     pub fn replay(&self, path: &Path) -> Running {
-        self.produce(StockSource::Replay(path.to_owned()))
+        self.produce(TradeSource::Replay { path: path.to_owned(), speed: ReplaySpeed::Unlimited })
     }
 
     pub async fn sink(&self, source: StockSource, rows_max: usize) -> Running {

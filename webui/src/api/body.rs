@@ -1,5 +1,7 @@
 //! JSON bodies, read member by member, so that every mistake is named with its place, as Airflow does.
 
+use std::collections::BTreeSet;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
@@ -8,6 +10,9 @@ use chrono::{DateTime, Utc};
 use model::Timestamp;
 use serde_json::{Map, Value};
 
+use store::read::{Range, SecondsRange};
+
+use super::query::{LIMIT_MAX, Page, Paging};
 use crate::error::{ApiError, ApiResult, FieldError};
 
 /// The members of a JSON object that have not been read yet, and what was wrong with those that have.
@@ -40,6 +45,18 @@ impl Body {
         }
     }
 
+    /// Takes the members of an object that is a part of a body.
+    #[must_use]
+    pub fn of(members: Map<String, Value>) -> Self {
+        Self { members, errors: Vec::new() }
+    }
+
+    /// The names of all members that were sent and not taken yet.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        self.members.keys().cloned().collect()
+    }
+
     /// Refuses what was wrong, and members that nothing has asked for.
     ///
     /// # Errors
@@ -56,10 +73,20 @@ impl Body {
         self.members.shift_remove(name).filter(|value| !value.is_null())
     }
 
+    /// Takes a member out as it is.
+    pub fn take_or_null(&mut self, name: &str) -> Value {
+        self.members.shift_remove(name).unwrap_or(Value::Null)
+    }
+
     /// Whether a member was sent, null or not.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.members.contains_key(name)
+    }
+
+    /// Sets a member that was not sent.
+    pub fn fill_in(&mut self, name: &str, text: &str) {
+        self.members.entry(name).or_insert_with(|| Value::from(text));
     }
 
     /// Notes a mistake.
@@ -81,6 +108,31 @@ impl Body {
                 None
             }
         }
+    }
+
+    /// A text that has to be there.
+    pub fn required_text(&mut self, name: &str) -> String {
+        if !self.members.contains_key(name) {
+            self.missing(name);
+            return String::new();
+        }
+        match self.members.shift_remove(name) {
+            Some(Value::String(text)) => text,
+            other => {
+                self.wrong(name, "string_type", "Input should be a valid string", other.unwrap_or_default());
+                String::new()
+            }
+        }
+    }
+
+    /// A whole number.
+    pub fn integer(&mut self, name: &str) -> Option<i64> {
+        let value = self.take(name)?;
+        let found = value.as_i64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
+        if found.is_none() {
+            self.wrong(name, "int_parsing", "Input should be a valid integer", value);
+        }
+        found
     }
 
     /// A boolean, or its default.
@@ -117,6 +169,65 @@ impl Body {
                 Map::new()
             }
         }
+    }
+
+    /// A list of texts, empty when absent.
+    pub fn texts(&mut self, name: &str) -> Vec<String> {
+        let texts = self.list(name).into_iter().map(|item| match item {
+            Value::String(text) => Ok(text),
+            other => Err(other),
+        });
+        let (good, bad): (Vec<_>, Vec<_>) = texts.partition(Result::is_ok);
+        for other in bad.into_iter().filter_map(Result::err) {
+            self.wrong(name, "string_type", "Input should be a valid string", other);
+        }
+        good.into_iter().filter_map(Result::ok).collect()
+    }
+
+    /// A whole number from 0 on, or its default.
+    pub fn count(&mut self, name: &str, default: i64) -> i64 {
+        match self.take(name) {
+            None => default,
+            Some(value) => value.as_i64().filter(|number| *number >= 0).unwrap_or_else(|| {
+                self.wrong(name, "greater_than_equal", "Input should be a whole number that is not negative", value);
+                default
+            }),
+        }
+    }
+
+    /// `<name>_gte`, `_gt`, `_lte`, `_lt`, as instants.
+    pub fn range(&mut self, name: &str) -> Range {
+        Range {
+            gte: self.instant(&format!("{name}_gte")),
+            gt: self.instant(&format!("{name}_gt")),
+            lte: self.instant(&format!("{name}_lte")),
+            lt: self.instant(&format!("{name}_lt")),
+        }
+    }
+
+    /// The same in seconds.
+    pub fn seconds(&mut self, name: &str) -> SecondsRange {
+        SecondsRange {
+            gte: self.decimal(&format!("{name}_gte")),
+            gt: self.decimal(&format!("{name}_gt")),
+            lte: self.decimal(&format!("{name}_lte")),
+            lt: self.decimal(&format!("{name}_lt")),
+        }
+    }
+
+    fn decimal(&mut self, name: &str) -> Option<f64> {
+        let value = self.take(name)?;
+        let number = value.as_f64();
+        if number.is_none() {
+            self.wrong(name, "float_type", "Input should be a valid number", value);
+        }
+        number
+    }
+
+    /// `page_limit` and `page_offset`, as bodies of batch requests have them.
+    pub fn page(&mut self) -> Page {
+        let limit = self.count("page_limit", LIMIT_MAX).min(LIMIT_MAX);
+        Page { limit, offset: self.count("page_offset", 0), paging: Paging::Offset }
     }
 
     /// An instant with its zone: Airflow takes no other.

@@ -1,17 +1,26 @@
 //! Clearing: letting task instances run again. Both doors default to telling only what would happen, as in Airflow.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Extension, Json,
     extract::{Path, State},
 };
 use engine::RunRow;
 use model::{
-    Command, MapIndex, TaskId,
-    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Relatives, TaskSelector},
+    Command, DagId, MapIndex, RunId, TaskId,
+    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Relatives, SetNote, TaskSelector},
 };
 use serde_json::{Value, json};
+use store::read::{self, Direction, Range, RunFilter, RunOrder};
 
-use super::{body::Body, lookup_run, runs::shaped, shapes};
+use super::{
+    body::Body,
+    lookup_dag, lookup_run,
+    runs::{check_note_member, shaped},
+    shapes,
+    span::{self, Span},
+};
 use crate::{
     app::App,
     auth::Principal,
@@ -27,47 +36,107 @@ pub async fn task_instances(
     Path(dag_id): Path<String>,
     mut body: Body,
 ) -> ApiResult<Json<Value>> {
-    let run_id = body.text("dag_run_id");
-    let has_tasks = body.has("task_ids");
-    let tasks = body.list("task_ids");
-    let effect = effect(body.flag("dry_run", true));
-    let only_failed = body.flag("only_failed", true);
-    let only_running = body.flag("only_running", false);
-    let relatives = Relatives {
-        upstream: body.flag("include_upstream", false),
-        downstream: body.flag("include_downstream", false),
-    };
-    let version = version(body.flag("run_on_latest_version", false));
-    let refuses_running = body.flag("prevent_running_task", false);
-    // A clear always lets its run go on; there is no other way here.
-    body.flag("reset_dag_runs", true);
-    refuse_ranges(&mut body);
-    if has_tasks && tasks.is_empty() {
-        body.wrong("task_ids", "value_error", "task_ids list should have at least 1 element.", json!([]));
-    }
-    let tasks = selectors(&mut body, tasks);
+    let asked = Asked::of(&mut body);
     body.finish()?;
-    let run_id =
-        run_id.ok_or_else(|| ApiError::BadRequest("dag_run_id is needed: name the run to clear".to_owned()))?;
-    let run = lookup_run(&app, &dag_id, &run_id).await?;
-    let only = match (only_failed, only_running) {
-        (_, true) => ClearOnly::Running,
-        (true, false) => ClearOnly::Failed,
-        (false, false) => ClearOnly::All,
-    };
-    let wish = ClearTaskInstances {
-        dag_id: run.dag_id.clone(),
-        run_id: run.run_id.clone(),
-        tasks,
-        relatives,
-        only,
-        effect,
-        version,
-    };
-    if refuses_running && effect == ClearEffect::Apply {
+    let (dag, _) = lookup_dag(&app, &dag_id).await?;
+    let mut runs = asked.runs(&app, &dag.dag_id).await?.into_iter();
+    let Some(first) = runs.next() else { return Ok(collection(&[])) };
+    let run = lookup_run(&app, &dag_id, first.as_str()).await?;
+    let wish = ClearTaskInstances { also: runs.collect(), ..asked.wish(dag.dag_id, first) };
+    if asked.refuses_running && asked.effect == ClearEffect::Apply {
         refuse_running(&app, &run, &wish, &who).await?;
     }
-    collection(&cleared(&app, run, wish, &who).await?)
+    let found = cleared(&app, run, wish, &who).await?;
+    if let (Some(_), ClearEffect::Apply) = (&asked.note, asked.effect) {
+        note_all(&app, &found, asked.note.as_deref(), &who).await?;
+    }
+    Ok(collection(&found))
+}
+
+/// What the body asks for.
+struct Asked {
+    run_id: Option<String>,
+    span: Span,
+    dates: Range,
+    tasks: Vec<TaskSelector>,
+    relatives: Relatives,
+    only: ClearOnly,
+    effect: ClearEffect,
+    version: ClearVersion,
+    refuses_running: bool,
+    note: Option<String>,
+}
+
+impl Asked {
+    fn of(body: &mut Body) -> Self {
+        let only = (body.flag("only_failed", true), body.flag("only_running", false));
+        let span = Span::of(body);
+        // A clear always lets its runs go on; there is no other way here.
+        body.flag("reset_dag_runs", true);
+        let has_tasks = body.has("task_ids");
+        let tasks = body.list("task_ids");
+        if has_tasks && tasks.is_empty() {
+            body.wrong("task_ids", "value_error", "task_ids list should have at least 1 element.", json!([]));
+        }
+        let note = body.text("note");
+        check_note_member(body, note.as_deref());
+        Self {
+            run_id: body.text("dag_run_id"),
+            span,
+            dates: span::dates(body, span),
+            tasks: selectors(body, tasks),
+            relatives: Relatives {
+                upstream: body.flag("include_upstream", false),
+                downstream: body.flag("include_downstream", false),
+            },
+            only: match only {
+                (_, true) => ClearOnly::Running,
+                (true, false) => ClearOnly::Failed,
+                (false, false) => ClearOnly::All,
+            },
+            effect: effect(body.flag("dry_run", true)),
+            version: version(body.flag("run_on_latest_version", false)),
+            refuses_running: body.flag("prevent_running_task", false),
+            note,
+        }
+    }
+
+    /// The runs that are meant: the one that is named and its span, or those of the dates.
+    async fn runs(&self, app: &App, dag_id: &DagId) -> ApiResult<Vec<RunId>> {
+        let Some(run_id) = &self.run_id else { return span::dated(app, dag_id, self.dates).await };
+        if self.dates != Range::default() {
+            let text = "Name a run with dag_run_id, or runs with start_date and end_date, not both";
+            return Err(ApiError::BadRequest(text.to_owned()));
+        }
+        let run = lookup_run(app, dag_id.as_str(), run_id).await?;
+        let others = self.span.others(app, &run).await?;
+        Ok(std::iter::once(run.run_id).chain(others).collect())
+    }
+
+    /// The command for one run.
+    fn wish(&self, dag_id: DagId, run_id: RunId) -> ClearTaskInstances {
+        ClearTaskInstances {
+            tasks: self.tasks.clone(),
+            relatives: self.relatives,
+            only: self.only,
+            effect: self.effect,
+            version: self.version,
+            ..ClearTaskInstances::of_run(dag_id, run_id)
+        }
+    }
+}
+
+async fn note_all(app: &App, found: &[TaskOfRun], note: Option<&str>, who: &Principal) -> ApiResult<()> {
+    for of in found {
+        let wish = SetNote {
+            dag_id: of.run.dag_id.clone(),
+            run_id: of.run.run_id.clone(),
+            tasks: vec![TaskSelector { task_id: of.task().task_id.clone(), map_index: Some(of.key.map) }],
+            note: note.map(str::to_owned),
+        };
+        commands::send(app, &Command::SetNote(wish), who).await?;
+    }
+    Ok(())
 }
 
 /// `POST …/dagRuns/{dag_run_id}/clear`.
@@ -80,24 +149,28 @@ pub async fn run(
     let effect = effect(body.flag("dry_run", true));
     let only = if body.flag("only_failed", false) { ClearOnly::Failed } else { ClearOnly::All };
     let version = version(body.flag("run_on_latest_version", false));
+    let note = body.text("note");
+    check_note_member(&mut body, note.as_deref());
     if body.flag("only_new", false) {
         body.wrong("only_new", "value_error", "Tasks that are new in the latest version run with it", json!(true));
     }
     body.finish()?;
     let run = lookup_run(&app, &dag_id, &run_id).await?;
     let wish = ClearTaskInstances {
-        dag_id: run.dag_id.clone(),
-        run_id: run.run_id.clone(),
-        tasks: Vec::new(),
-        relatives: Relatives::default(),
         only,
         effect,
         version,
+        ..ClearTaskInstances::of_run(run.dag_id.clone(), run.run_id.clone())
     };
     let found = cleared(&app, run, wish, &who).await?;
     match effect {
-        ClearEffect::DryRun => collection(&found),
-        ClearEffect::Apply => shaped(&app, &lookup_run(&app, &dag_id, &run_id).await?).await,
+        ClearEffect::DryRun => Ok(collection(&found)),
+        ClearEffect::Apply => {
+            if note.is_some() {
+                note_all(&app, &found, note.as_deref(), &who).await?;
+            }
+            shaped(&app, &lookup_run(&app, &dag_id, &run_id).await?).await
+        }
     }
 }
 
@@ -107,20 +180,6 @@ const fn effect(dry_run: bool) -> ClearEffect {
 
 const fn version(latest: bool) -> ClearVersion {
     if latest { ClearVersion::Latest } else { ClearVersion::Own }
-}
-
-/// Clearing over several runs is one command a run; clients name the run.
-fn refuse_ranges(body: &mut Body) {
-    for name in ["include_past", "include_future"] {
-        if body.flag(name, false) {
-            body.wrong(name, "value_error", "Other runs are cleared by their own dag_run_id", json!(true));
-        }
-    }
-    for name in ["start_date", "end_date"] {
-        if let Some(value) = body.take(name) {
-            body.wrong(name, "value_error", "Runs are cleared by their dag_run_id, not by dates", value);
-        }
-    }
 }
 
 /// Entries are a task id or `[task id, map index]`.
@@ -161,22 +220,47 @@ async fn refuse_running(app: &App, run: &RunRow, wish: &ClearTaskInstances, who:
 /// What the leader answers.
 pub async fn cleared(app: &App, run: RunRow, wish: ClearTaskInstances, who: &Principal) -> ApiResult<Vec<TaskOfRun>> {
     let answer = commands::send(app, &Command::ClearTaskInstances(wish), who).await?;
-    let named: Vec<(String, i32)> = answer
-        .get("task_instances")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|one| {
-            let map = one.get("map_index").and_then(Value::as_i64).and_then(|map| i32::try_from(map).ok());
-            Some((one.get("task_id")?.as_str()?.to_owned(), map.unwrap_or(MapIndex::UNMAPPED.get())))
-        })
-        .collect();
-    let is_named =
-        |of: &TaskOfRun| named.iter().any(|(task, map)| task == of.task().task_id.as_str() && *map == of.key.map.get());
-    Ok(instances::of_runs(app, vec![run]).await?.into_iter().filter(is_named).collect())
+    named(app, run, &answer).await
 }
 
-fn collection(found: &[TaskOfRun]) -> ApiResult<Json<Value>> {
+/// The instances that an answer of the leader names, of this run and of others of its DAG.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn named(app: &App, run: RunRow, answer: &Value) -> ApiResult<Vec<TaskOfRun>> {
+    let entries = answer.get("task_instances").and_then(Value::as_array).into_iter().flatten();
+    let named: Vec<(RunId, &str, i32)> = entries
+        .filter_map(|one| {
+            let of = one.get("run_id").and_then(Value::as_str).and_then(|id| RunId::new(id).ok());
+            let map = one.get("map_index").and_then(Value::as_i64).and_then(|map| i32::try_from(map).ok());
+            let map = map.unwrap_or(MapIndex::UNMAPPED.get());
+            Some((of.unwrap_or_else(|| run.run_id.clone()), one.get("task_id")?.as_str()?, map))
+        })
+        .collect();
+    let others: BTreeSet<&RunId> = named.iter().map(|(of, ..)| of).filter(|of| **of != run.run_id).collect();
+    let filter = RunFilter {
+        dag_ids: vec![run.dag_id.clone()],
+        run_ids: others.iter().copied().cloned().collect(),
+        order: vec![(RunOrder::LogicalDate, Direction::Ascending)],
+        limit: i64::try_from(others.len()).unwrap_or(i64::MAX),
+        ..RunFilter::default()
+    };
+    let mut runs = vec![run];
+    if !others.is_empty() {
+        runs.extend(read::runs(&app.pool, &filter).await?.0);
+    }
+    let is_named = |of: &TaskOfRun| {
+        let is_it = |(run, task, map): &(RunId, &str, i32)| {
+            *run == of.run.run_id && *task == of.task().task_id.as_str() && *map == of.key.map.get()
+        };
+        named.iter().any(is_it)
+    };
+    Ok(instances::of_runs(app, runs).await?.into_iter().filter(is_named).collect())
+}
+
+/// The answer that lists instances.
+#[must_use]
+pub fn collection(found: &[TaskOfRun]) -> Json<Value> {
     let shaped: Vec<Value> = found.iter().map(shapes::instance).collect();
-    Ok(Json(json!({ "task_instances": shaped, "total_entries": found.len() })))
+    Json(json!({ "task_instances": shaped, "total_entries": found.len() }))
 }

@@ -185,6 +185,35 @@ pub async fn patch(
     Ok(Json(shapes::dag(&view, &version)))
 }
 
+/// `DELETE /api/v2/dags/{dag_id}`: its history goes, and so does the DAG unless its file is still there.
+pub async fn delete(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path(dag_id): Path<String>,
+) -> ApiResult<Json<Value>> {
+    let (view, _) = lookup_dag(&app, &dag_id).await?;
+    commands::send(&app, &Command::DeleteDag { dag_id: view.dag_id }, &who).await?;
+    Ok(Json(Value::Null))
+}
+
+/// `GET /api/v2/dagStats`: how many runs each DAG has in each state.
+pub async fn stats(State(app): State<App>, query: Query) -> ApiResult<Json<Value>> {
+    let asked: Vec<&str> = query.all("dag_ids").collect();
+    let mut ids: Vec<DagId> = read::dags(&app.pool).await?.into_iter().map(|view| view.dag_id).collect();
+    ids.retain(|id| asked.is_empty() || asked.contains(&id.as_str()));
+    let counts = read::run_counts(&app.pool, &ids).await?;
+    let count = |id: &DagId, state: DagRunState| {
+        counts.iter().find(|(of, in_state, _)| of == id && *in_state == state).map_or(0, |(.., count)| *count)
+    };
+    let shape = |id: &DagId| {
+        let stats: Vec<Value> =
+            DagRunState::ALL.iter().map(|state| json!({ "state": state.name(), "count": count(id, *state) })).collect();
+        json!({ "dag_id": id, "dag_display_name": id, "stats": stats })
+    };
+    let dags: Vec<Value> = ids.iter().map(shape).collect();
+    Ok(Json(json!({ "total_entries": dags.len(), "dags": dags })))
+}
+
 /// `GET /api/v2/dagTags`: plain texts.
 pub async fn tags(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
     let page = query.page();

@@ -3,19 +3,31 @@
 //! Members that are null are written as null; instants are ISO 8601 in UTC with `Z`. The `lookup` functions are the only
 //! way from a text of the client to a row, so that a text that can not be an id is simply not found.
 
-pub mod admin;
+pub mod absent;
 pub mod body;
+pub mod bulk;
 pub mod clear;
+pub mod connections;
+pub mod dag_versions;
 pub mod dags;
+pub mod event_logs;
 pub mod import_errors;
+pub mod instance_filter;
 pub mod instances;
+pub mod link;
 pub mod logs;
+pub mod mark;
 pub mod monitor;
 pub mod openapi;
+pub mod pools;
 pub mod query;
 pub mod runs;
 pub mod shapes;
+pub mod span;
 pub mod tasks;
+pub mod tries;
+pub mod variables;
+pub mod xcoms;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use crate::auth::rights::{Access, ROUTES, Route};
 pub async fn document() -> Json<Value> {
     let mut paths: Map<String, Value> = Map::new();
     for route in ROUTES.iter().filter(|route| !route.operation.is_empty()) {
-        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        let path = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| json!({}));
         path[route.method.to_ascii_lowercase()] = operation(route);
     }
     Json(json!({
@@ -29,9 +29,14 @@ pub async fn document() -> Json<Value> {
 fn operation(route: &Route) -> Value {
     let names = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let parameters: Vec<Value> = names
+        .map(|name| name.trim_start_matches('*'))
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
-    let success = if route.operation.starts_with("create_token") { "201" } else { "200" };
+    let success = match route.operation {
+        "create_token" | "create_token_cli" | "post_connection" | "post_pool" | "post_variable" => "201",
+        "delete_connection" | "delete_pool" | "delete_variable" => "204",
+        _ => "200",
+    };
     let error = json!({ "$ref": "#/components/schemas/Error" });
     let failed = |text: &str| json!({ "description": text, "content": { "application/json": { "schema": error } } });
     let mut found = json!({

@@ -9,14 +9,15 @@ use axum::{
 };
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use model::Timestamp;
-use store::read::{Direction, Pattern, Range};
+use serde_json::{Value, json};
+use store::read::{Direction, Pattern, Range, SecondsRange};
 
 use crate::error::{ApiError, ApiResult, FieldError};
 
 /// Airflow's default size of a page.
 const LIMIT_DEFAULT: i64 = 50;
 /// Larger pages are cut to this.
-const LIMIT_MAX: i64 = 100;
+pub const LIMIT_MAX: i64 = 100;
 /// Airflow's limit of sort keys.
 const ORDER_KEYS_MAX: usize = 10;
 
@@ -33,6 +34,17 @@ pub struct Page {
     pub limit: i64,
     /// After so many.
     pub offset: i64,
+    /// How the client finds the next part.
+    pub paging: Paging,
+}
+
+/// How a client goes from one part of a list to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paging {
+    /// It counts by itself.
+    Offset,
+    /// It takes the place that the answer names.
+    Cursor,
 }
 
 impl Page {
@@ -41,6 +53,19 @@ impl Page {
     pub fn of<T>(self, items: impl IntoIterator<Item = T>) -> Vec<T> {
         let count = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
         items.into_iter().skip(count(self.offset)).take(count(self.limit)).collect()
+    }
+
+    /// The answer with a part of a list under `name`, and with the places of the parts beside it.
+    #[must_use]
+    pub fn answer(self, name: &str, rows: Vec<Value>, total: i64) -> Value {
+        let end = self.offset.saturating_add(self.limit);
+        let is_cursor = self.paging == Paging::Cursor;
+        let next = (is_cursor && end < total).then(|| end.to_string());
+        let previous = (is_cursor && self.offset > 0).then(|| (self.offset - self.limit).max(0).to_string());
+        json!({
+            name: rows, "total_entries": total,
+            "next_cursor": next, "previous_cursor": previous, "total_entries_limit": null,
+        })
     }
 }
 
@@ -83,7 +108,41 @@ impl Query {
     /// `limit` and `offset`.
     pub fn page(&mut self) -> Page {
         let limit = self.number("limit", LIMIT_DEFAULT).min(LIMIT_MAX);
-        Page { limit, offset: self.number("offset", 0) }
+        let is_cursor = self.pairs.iter().any(|(key, _)| key == "cursor");
+        let (paging, name) = if is_cursor { (Paging::Cursor, "cursor") } else { (Paging::Offset, "offset") };
+        Page { limit, offset: self.number(name, 0), paging }
+    }
+
+    /// Every value of a parameter, as whole numbers.
+    pub fn numbers(&mut self, name: &str) -> Vec<i32> {
+        let texts: Vec<String> = self.all(name).filter(|text| !text.is_empty()).map(str::to_owned).collect();
+        texts
+            .iter()
+            .filter_map(|text| self.parsed(name, text, "int_parsing", "Input should be a valid integer"))
+            .collect()
+    }
+
+    /// `<name>_gte`, `_gt`, `_lte`, `_lt`, in seconds.
+    pub fn seconds(&mut self, name: &str) -> SecondsRange {
+        SecondsRange {
+            gte: self.decimal(&format!("{name}_gte")),
+            gt: self.decimal(&format!("{name}_gt")),
+            lte: self.decimal(&format!("{name}_lte")),
+            lt: self.decimal(&format!("{name}_lt")),
+        }
+    }
+
+    fn decimal(&mut self, name: &str) -> Option<f64> {
+        let text = self.text(name)?.to_owned();
+        self.parsed(name, &text, "float_parsing", "Input should be a valid number")
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, text: &str, kind: &'static str, message: &str) -> Option<T> {
+        let found = text.parse().ok();
+        if found.is_none() {
+            self.errors.push(FieldError::query(name, kind, message, text));
+        }
+        found
     }
 
     fn number(&mut self, name: &str, default: i64) -> i64 {
@@ -131,7 +190,8 @@ impl Query {
         }
     }
 
-    fn instant(&mut self, name: &str) -> Option<Timestamp> {
+    /// An instant, a date or a time without a zone.
+    pub fn instant(&mut self, name: &str) -> Option<Timestamp> {
         let text = self.text(name)?.to_owned();
         let found = parse_instant(&text);
         if found.is_none() {
@@ -164,18 +224,22 @@ impl Query {
         if texts.len() > ORDER_KEYS_MAX {
             return Err(ApiError::BadRequest(format!("Ordering takes at most {ORDER_KEYS_MAX} attributes")));
         }
-        let parse = |text: &str| {
-            let (name, direction) = match text.strip_prefix('-') {
-                Some(name) => (name, Direction::Descending),
-                None => (text, Direction::Ascending),
-            };
-            let unknown = || {
-                ApiError::BadRequest(format!("Ordering with '{name}' is disallowed or the attribute does not exist"))
-            };
-            Ok((key(name).ok_or_else(unknown)?, direction))
-        };
-        texts.into_iter().map(parse).collect()
+        texts.into_iter().map(|text| sort_key(text, &key)).collect()
     }
+}
+
+/// An attribute to order by, descending after a `-`.
+///
+/// # Errors
+/// [`ApiError::BadRequest`] for an attribute that nothing can be ordered by.
+pub fn sort_key<T>(text: &str, key: impl Fn(&str) -> Option<T>) -> ApiResult<(T, Direction)> {
+    let (name, direction) = match text.strip_prefix('-') {
+        Some(name) => (name, Direction::Descending),
+        None => (text, Direction::Ascending),
+    };
+    let unknown =
+        || ApiError::BadRequest(format!("Ordering with '{name}' is disallowed or the attribute does not exist"));
+    Ok((key(name).ok_or_else(unknown)?, direction))
 }
 
 /// An instant as clients write it; a date or a time without a zone is UTC.
@@ -226,12 +290,22 @@ mod tests {
 
     #[test]
     fn a_page_is_cut_to_a_hundred_and_never_negative() {
-        assert_eq!(Query::parse("limit=1000&offset=5").page(), Page { limit: 100, offset: 5 });
-        assert_eq!(Query::parse("").page(), Page { limit: 50, offset: 0 });
+        assert_eq!(Query::parse("limit=1000&offset=5").page(), Page { limit: 100, offset: 5, paging: Paging::Offset });
+        assert_eq!(Query::parse("").page(), Page { limit: 50, offset: 0, paging: Paging::Offset });
         let mut query = Query::parse("limit=-1&offset=x");
         query.page();
         let Err(ApiError::Malformed(errors)) = query.finish() else { panic!("refused") };
         assert_eq!(errors.iter().map(|error| error.kind).collect::<Vec<_>>(), ["greater_than_equal", "int_parsing"]);
+    }
+
+    #[test]
+    fn a_cursor_leads_through_a_list_and_back() {
+        let page = Query::parse("cursor=&limit=2").page();
+        let answer = page.answer("dags", Vec::new(), 5);
+        assert_eq!((&answer["next_cursor"], &answer["previous_cursor"]), (&json!("2"), &Value::Null));
+        let answer = Query::parse("cursor=4&limit=2").page().answer("dags", Vec::new(), 5);
+        assert_eq!((&answer["next_cursor"], &answer["previous_cursor"]), (&Value::Null, &json!("2")));
+        assert_eq!(Query::parse("offset=0&limit=2").page().answer("dags", Vec::new(), 5)["next_cursor"], Value::Null);
     }
 
     #[test]

@@ -1,16 +1,27 @@
 //! Runs: list, one, trigger, and the states that people set.
 
+use std::{fmt::Display, str::FromStr};
+
 use axum::{
     Extension, Json,
     extract::{Path, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
 };
 use engine::RunRow;
-use model::{Command, DagId, DagRunState, RunId, RunType, TriggeredBy, command::TriggerDagRun};
-use serde_json::{Map, Value, json};
+use model::{
+    Command, DagId, DagRunState, RunId, RunType, TriggeredBy,
+    command::{SetNote, TriggerDagRun},
+};
+use serde_json::{Map, Value};
 use store::read::{self, DagView, RunFilter, RunOrder, Version};
 
-use super::{ALL, body::Body, lookup_dag, lookup_run, query::Query, shapes};
+use super::{
+    ALL,
+    body::Body,
+    lookup_dag, lookup_run,
+    query::{Page, Query, sort_key},
+    shapes,
+};
 use crate::{
     app::App,
     auth::Principal,
@@ -40,26 +51,78 @@ fn key(name: &str) -> Option<RunOrder> {
 
 /// `GET /api/v2/dags/{dag_id}/dagRuns`; `~` for all DAGs.
 pub async fn list(State(app): State<App>, Path(dag_id): Path<String>, mut query: Query) -> ApiResult<Json<Value>> {
-    let dag_id = if dag_id == ALL { None } else { Some(lookup_dag(&app, &dag_id).await?.0.dag_id) };
-    let filter = filter_of(dag_id, &mut query)?;
-    let (runs, total) = read::runs(&app.pool, &filter).await?;
-    let versions = app.versions.all(&app.pool, runs.iter().map(|run| run.version)).await?;
-    let shape = |run: &RunRow| shapes::run(run, versions.get(&run.version).map(|version| &**version));
-    Ok(Json(json!({
-        "dag_runs": runs.iter().map(shape).collect::<Vec<_>>(),
-        "total_entries": total, "next_cursor": null, "previous_cursor": null, "total_entries_limit": null,
-    })))
+    let dag_ids = if dag_id == ALL { Vec::new() } else { vec![lookup_dag(&app, &dag_id).await?.0.dag_id] };
+    let page = query.page();
+    let filter = filter_of(dag_ids, page, &mut query)?;
+    listed(&app, page, &filter).await
 }
 
-fn filter_of(dag_id: Option<DagId>, query: &mut Query) -> ApiResult<RunFilter> {
-    let page = query.page();
+/// `POST /api/v2/dags/~/dagRuns/list`: the same with its filters in the body.
+pub async fn batch(State(app): State<App>, Path(dag_id): Path<String>, mut body: Body) -> ApiResult<Json<Value>> {
+    only_all(&dag_id, "dag_id")?;
+    let page = body.page();
+    let order = body.text("order_by").map(|text| sort_key(&text, key)).transpose()?;
+    let asked = body.texts("dag_ids");
     let filter = RunFilter {
-        dag_id,
+        dag_ids: asked.iter().filter_map(|id| DagId::new(id.as_str()).ok()).collect(),
+        states: words(&body.texts("states"))?,
+        conf_contains: body.text("conf_contains"),
+        logical_date: body.range("logical_date"),
+        run_after: body.range("run_after"),
+        start_date: body.range("start_date"),
+        end_date: body.range("end_date"),
+        duration: body.seconds("duration"),
+        order: order.into_iter().collect(),
+        limit: page.limit,
+        offset: page.offset,
+        ..RunFilter::default()
+    };
+    body.finish()?;
+    if !asked.is_empty() && filter.dag_ids.is_empty() {
+        return Ok(Json(page.answer("dag_runs", Vec::new(), 0)));
+    }
+    listed(&app, page, &filter).await
+}
+
+async fn listed(app: &App, page: Page, filter: &RunFilter) -> ApiResult<Json<Value>> {
+    let (runs, total) = read::runs(&app.pool, filter).await?;
+    let versions = app.versions.all(&app.pool, runs.iter().map(|run| run.version)).await?;
+    let shape = |run: &RunRow| shapes::run(run, versions.get(&run.version).map(|version| &**version));
+    Ok(Json(page.answer("dag_runs", runs.iter().map(shape).collect(), total)))
+}
+
+/// Batch requests are about everything; what they are limited to stands in their bodies.
+///
+/// # Errors
+/// [`ApiError::BadRequest`] when the path names something.
+pub fn only_all(id: &str, name: &str) -> ApiResult<()> {
+    if id == ALL {
+        return Ok(());
+    }
+    Err(ApiError::BadRequest(format!("Only `~` is supported as {name} here; the body says what is asked for")))
+}
+
+/// Words of an enum in a body's list.
+///
+/// # Errors
+/// [`ApiError::MalformedText`].
+pub fn words<T: FromStr<Err: Display>>(texts: &[String]) -> ApiResult<Vec<T>> {
+    texts.iter().map(|text| text.parse().map_err(|error: T::Err| ApiError::MalformedText(error.to_string()))).collect()
+}
+
+fn filter_of(dag_ids: Vec<DagId>, page: Page, query: &mut Query) -> ApiResult<RunFilter> {
+    let filter = RunFilter {
+        dag_ids,
+        run_ids: Vec::new(),
         states: query.words("state")?,
         run_types: query.words("run_type")?,
         run_id_pattern: query.pattern("run_id_pattern"),
         run_id_prefix: query.prefix("run_id_prefix_pattern"),
         dag_id_pattern: query.pattern("dag_id_pattern"),
+        user_pattern: query.pattern("triggering_user_name_pattern"),
+        conf_contains: query.text("conf_contains").map(str::to_owned),
+        versions: query.numbers("dag_version"),
+        duration: query.seconds("duration"),
         logical_date: query.range("logical_date"),
         run_after: query.range("run_after"),
         start_date: query.range("start_date"),
@@ -170,33 +233,64 @@ pub fn check_conf(version: &Version, conf: &Map<String, Value>) -> ApiResult<()>
     version.dag.validate_conf(conf).map(drop).map_err(|mismatches| ApiError::BadRequest(mismatches.join("; ")))
 }
 
-/// `PATCH /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}`: set a run to a state.
+/// `PATCH /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}`: set a run to a state, and leave a remark on it.
 pub async fn patch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     Path((dag_id, run_id)): Path<(String, String)>,
+    query: Query,
     mut body: Body,
 ) -> ApiResult<Json<Value>> {
-    let state = body.text("state");
-    if body.take("note").is_some() {
-        body.wrong("note", "value_error", "A note is given when the run is triggered", Value::Null);
+    let has_note = body.has("note");
+    let note = body.text("note");
+    let state = body.text("state").and_then(|word| wanted_state(&mut body, &word));
+    check_note_member(&mut body, note.as_deref());
+    let mask: Vec<&str> = query.all("update_mask").collect();
+    if let Some(other) = mask.iter().find(|field| !matches!(**field, "state" | "note")) {
+        return Err(ApiError::BadRequest(format!("`{other}` is no field of a run that can be updated")));
     }
-    let wish = match state.as_deref() {
-        Some("queued") => Some(DagRunState::Queued),
-        Some("success") => Some(DagRunState::Success),
-        Some("failed") => Some(DagRunState::Failed),
-        Some(other) => {
-            let message = "Input should be 'queued', 'success' or 'failed'";
-            body.wrong("state", "enum", message, Value::from(other));
-            None
-        }
-        None => None,
-    };
     body.finish()?;
+    let is_masked = |field: &str| !mask.is_empty() && !mask.contains(&field);
     let run = lookup_run(&app, &dag_id, &run_id).await?;
-    if let Some(state) = wish {
+    if let Some(state) = state.filter(|_| !is_masked("state")) {
         let command = Command::MarkDagRun { dag_id: run.dag_id.clone(), run_id: run.run_id.clone(), state };
         commands::send(&app, &command, &who).await?;
     }
+    if has_note && !is_masked("note") {
+        let wish = SetNote { dag_id: run.dag_id.clone(), run_id: run.run_id.clone(), tasks: Vec::new(), note };
+        commands::send(&app, &Command::SetNote(wish), &who).await?;
+    }
     shaped(&app, &lookup_run(&app, &dag_id, &run_id).await?).await
+}
+
+fn wanted_state(body: &mut Body, word: &str) -> Option<DagRunState> {
+    match word {
+        "queued" => Some(DagRunState::Queued),
+        "success" => Some(DagRunState::Success),
+        "failed" => Some(DagRunState::Failed),
+        other => {
+            body.wrong("state", "enum", "Input should be 'queued', 'success' or 'failed'", Value::from(other));
+            None
+        }
+    }
+}
+
+/// Notes a remark that is too long.
+pub fn check_note_member(body: &mut Body, note: Option<&str>) {
+    if let Some(note) = note.filter(|note| note.chars().count() > NOTE_CHARS_MAX) {
+        let message = format!("String should have at most {NOTE_CHARS_MAX} characters");
+        body.wrong("note", "string_too_long", message, Value::from(note));
+    }
+}
+
+/// `DELETE /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}`.
+pub async fn delete(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+) -> ApiResult<StatusCode> {
+    let run = lookup_run(&app, &dag_id, &run_id).await?;
+    let command = Command::DeleteDagRun { dag_id: run.dag_id, run_id: run.run_id };
+    commands::send(&app, &command, &who).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

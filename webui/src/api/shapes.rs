@@ -157,7 +157,7 @@ pub fn run(run: &RunRow, version: Option<&Version>) -> Value {
         "run_after": instant(run.run_after),
         "last_scheduling_decision": instant_or_null(run.ended_at.or(run.started_at)),
         "run_type": run.run_type.name(), "state": run.state.name(), "triggered_by": run.triggered_by.name(),
-        "triggering_user_name": null,
+        "triggering_user_name": run.triggering_user,
         "conf": run.conf, "note": run.note,
         "dag_versions": version.map(dag_version).into_iter().collect::<Vec<_>>(),
         "bundle_version": version.map(|version| version.content_hash.as_str()),

@@ -2,12 +2,15 @@
 
 pub mod form;
 pub mod guard;
+pub mod join;
 pub mod limiter;
 pub mod login;
 pub mod rights;
 pub mod token;
 
 use rights::Role;
+
+use crate::prefs::Prefs;
 
 /// Who asks. Put into the request by the guard; handlers that need it take it as an extension.
 #[derive(Debug, Clone)]
@@ -18,4 +21,6 @@ pub struct Principal {
     pub role: Role,
     /// The token's id, which form tokens are bound to.
     pub token_id: uuid::Uuid,
+    /// How pages look to the browser that asks.
+    pub prefs: Prefs,
 }

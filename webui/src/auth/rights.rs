@@ -11,10 +11,18 @@ pub enum Right {
     Read,
     /// Change DAGs and runs: pause, trigger, clear, mark.
     ChangeDags,
-    /// Read variables and connections.
+    /// Read variables, connections and the audit log.
     ReadAdmin,
+    /// Change variables, connections and pools.
+    ChangeAdmin,
+    /// See, create, change and delete users.
+    ManageUsers,
+    /// Change one's own password.
+    OwnAccount,
     /// Start, restart and stop services.
     ChangeServices,
+    /// Choose how pages look to one's own browser.
+    ChangeOwnView,
 }
 
 impl Right {
@@ -22,9 +30,10 @@ impl Right {
     #[must_use]
     pub const fn least_role(self) -> Role {
         match self {
-            Self::Read => Role::Viewer,
+            Self::Read | Self::OwnAccount | Self::ChangeOwnView => Role::Viewer,
             Self::ChangeDags => Role::User,
-            Self::ReadAdmin | Self::ChangeServices => Role::Op,
+            Self::ReadAdmin | Self::ChangeAdmin | Self::ChangeServices => Role::Op,
+            Self::ManageUsers => Role::Admin,
         }
     }
 }
@@ -34,6 +43,8 @@ impl Right {
 pub enum Access {
     /// Anybody, without a login.
     Public,
+    /// A worker that shows what its join token gives it.
+    JoinToken,
     /// Who is logged in and has the right.
     Needs(Right),
 }
@@ -66,6 +77,10 @@ const fn public(method: &'static str, path: &'static str, face: Face, operation:
     Route { method, path, access: Access::Public, face, operation }
 }
 
+const fn worker(method: &'static str, path: &'static str) -> Route {
+    Route { method, path, access: Access::JoinToken, face: Face::Api, operation: "" }
+}
+
 const fn api(method: &'static str, path: &'static str, right: Right, operation: &'static str) -> Route {
     Route { method, path, access: Access::Needs(right), face: Face::Api, operation }
 }
@@ -88,9 +103,15 @@ pub const ROUTES: &[Route] = &[
     public("GET", "/login", Face::Page, ""),
     public("POST", "/login", Face::Page, ""),
     public("GET", "/static/{file}", Face::Page, ""),
+    worker("GET", "/link/endpoint"),
     api("GET", "/api/v2/dags", Right::Read, "get_dags"),
     api("GET", "/api/v2/dags/{dag_id}", Right::Read, "get_dag"),
     api("PATCH", "/api/v2/dags/{dag_id}", Right::ChangeDags, "patch_dag"),
+    api("DELETE", "/api/v2/dags/{dag_id}", Right::ChangeDags, "delete_dag"),
+    api("GET", "/api/v2/dags/{dag_id}/dagVersions", Right::Read, "get_dag_versions"),
+    api("GET", "/api/v2/dags/{dag_id}/dagVersions/{version_number}", Right::Read, "get_dag_version"),
+    api("GET", "/api/v2/dagSources/{dag_id}", Right::Read, "get_dag_source"),
+    api("GET", "/api/v2/dagStats", Right::Read, "get_dag_stats"),
     api("GET", "/api/v2/dags/{dag_id}/details", Right::Read, "get_dag_details"),
     api("GET", "/api/v2/dags/{dag_id}/tasks", Right::Read, "get_tasks"),
     api("GET", "/api/v2/dags/{dag_id}/tasks/{task_id}", Right::Read, "get_task"),
@@ -99,14 +120,52 @@ pub const ROUTES: &[Route] = &[
     api("POST", "/api/v2/dags/{dag_id}/dagRuns", Right::ChangeDags, "trigger_dag_run"),
     api("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", Right::Read, "get_dag_run"),
     api("PATCH", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", Right::ChangeDags, "patch_dag_run"),
+    api("DELETE", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", Right::ChangeDags, "delete_dag_run"),
+    api("POST", "/api/v2/dags/{dag_id}/dagRuns/list", Right::Read, "get_list_dag_runs_batch"),
     api("POST", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/clear", Right::ChangeDags, "clear_dag_run"),
     api("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances", Right::Read, "get_task_instances"),
+    api(
+        "POST",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list",
+        Right::Read,
+        "get_task_instances_batch",
+    ),
     api("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}", Right::Read, "get_task_instance"),
+    api(
+        "PATCH",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}",
+        Right::ChangeDags,
+        "patch_task_instance",
+    ),
     api(
         "GET",
         "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}",
         Right::Read,
         "get_mapped_task_instance",
+    ),
+    api(
+        "PATCH",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}",
+        Right::ChangeDags,
+        "patch_task_instance_by_map_index",
+    ),
+    api(
+        "PATCH",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/dry_run",
+        Right::ChangeDags,
+        "patch_task_instance_dry_run",
+    ),
+    api(
+        "PATCH",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/dry_run",
+        Right::ChangeDags,
+        "patch_task_instance_dry_run_by_map_index",
+    ),
+    api(
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped",
+        Right::Read,
+        "get_mapped_task_instances",
     ),
     api(
         "GET",
@@ -116,16 +175,116 @@ pub const ROUTES: &[Route] = &[
     ),
     api(
         "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/tries/{task_try_number}",
+        Right::Read,
+        "get_task_instance_try_details",
+    ),
+    api(
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/tries",
+        Right::Read,
+        "get_mapped_task_instance_tries",
+    ),
+    api(
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/tries/{task_try_number}",
+        Right::Read,
+        "get_mapped_task_instance_try_details",
+    ),
+    api(
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/dependencies",
+        Right::Read,
+        "get_task_instance_dependencies",
+    ),
+    api(
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/dependencies",
+        Right::Read,
+        "get_task_instance_dependencies_by_map_index",
+    ),
+    api(
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/links",
+        Right::Read,
+        "get_extra_links",
+    ),
+    api(
+        "GET",
         "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/logs/{try_number}",
         Right::Read,
         "get_log",
     ),
+    api(
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/externalLogUrl/{try_number}",
+        Right::Read,
+        "get_external_log_url",
+    ),
+    api(
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries",
+        Right::Read,
+        "get_xcom_entries",
+    ),
+    api(
+        "POST",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries",
+        Right::ChangeDags,
+        "create_xcom_entry",
+    ),
+    api(
+        "GET",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}",
+        Right::Read,
+        "get_xcom_entry",
+    ),
+    api(
+        "PATCH",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}",
+        Right::ChangeDags,
+        "update_xcom_entry",
+    ),
+    api(
+        "DELETE",
+        "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}",
+        Right::ChangeDags,
+        "delete_xcom_entry",
+    ),
     api("POST", "/api/v2/dags/{dag_id}/clearTaskInstances", Right::ChangeDags, "post_clear_task_instances"),
+    api("GET", "/api/v2/jobs", Right::Read, "get_jobs"),
+    api("GET", "/api/v2/plugins", Right::Read, "get_plugins"),
+    api("GET", "/api/v2/plugins/importErrors", Right::Read, "import_errors"),
+    api("GET", "/api/v2/providers", Right::Read, "get_providers"),
+    api("GET", "/api/v2/dagWarnings", Right::Read, "list_dag_warnings"),
+    api("GET", "/api/v2/config", Right::Read, "get_config"),
+    api("GET", "/api/v2/config/section/{section}/option/{option}", Right::Read, "get_config_value"),
     api("GET", "/api/v2/importErrors", Right::Read, "get_import_errors"),
     api("GET", "/api/v2/importErrors/{import_error_id}", Right::Read, "get_import_error"),
     api("GET", "/api/v2/pools", Right::Read, "get_pools"),
+    api("POST", "/api/v2/pools", Right::ChangeAdmin, "post_pool"),
+    api("PATCH", "/api/v2/pools", Right::ChangeAdmin, "bulk_pools"),
+    api("GET", "/api/v2/pools/{pool_name}", Right::Read, "get_pool"),
+    api("PATCH", "/api/v2/pools/{pool_name}", Right::ChangeAdmin, "patch_pool"),
+    api("DELETE", "/api/v2/pools/{pool_name}", Right::ChangeAdmin, "delete_pool"),
     api("GET", "/api/v2/variables", Right::ReadAdmin, "get_variables"),
+    api("POST", "/api/v2/variables", Right::ChangeAdmin, "post_variable"),
+    api("PATCH", "/api/v2/variables", Right::ChangeAdmin, "bulk_variables"),
+    api("GET", "/api/v2/variables/{*variable_key}", Right::ReadAdmin, "get_variable"),
+    api("PATCH", "/api/v2/variables/{*variable_key}", Right::ChangeAdmin, "patch_variable"),
+    api("DELETE", "/api/v2/variables/{*variable_key}", Right::ChangeAdmin, "delete_variable"),
     api("GET", "/api/v2/connections", Right::ReadAdmin, "get_connections"),
+    api("POST", "/api/v2/connections", Right::ChangeAdmin, "post_connection"),
+    api("PATCH", "/api/v2/connections", Right::ChangeAdmin, "bulk_connections"),
+    api("POST", "/api/v2/connections/test", Right::ChangeAdmin, "test_connection"),
+    api("GET", "/api/v2/connections/test", Right::ReadAdmin, ""),
+    api("PATCH", "/api/v2/connections/test", Right::ChangeAdmin, ""),
+    api("DELETE", "/api/v2/connections/test", Right::ChangeAdmin, ""),
+    api("GET", "/api/v2/connections/{connection_id}", Right::ReadAdmin, "get_connection"),
+    api("PATCH", "/api/v2/connections/{connection_id}", Right::ChangeAdmin, "patch_connection"),
+    api("DELETE", "/api/v2/connections/{connection_id}", Right::ChangeAdmin, "delete_connection"),
+    api("GET", "/api/v2/eventLogs", Right::ReadAdmin, "get_event_logs"),
+    api("GET", "/api/v2/eventLogs/{event_log_id}", Right::ReadAdmin, "get_event_log"),
     page("GET", "/", Right::Read),
     page("GET", "/dags", Right::Read),
     page("GET", "/dags/{dag_id}", Right::Read),
@@ -133,7 +292,10 @@ pub const ROUTES: &[Route] = &[
     page("POST", "/dags/{dag_id}/trigger", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/pause", Right::ChangeDags),
     page("GET", "/dags/{dag_id}/runs/{run_id}", Right::Read),
-    page("GET", "/dags/{dag_id}/runs/{run_id}/log", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log.txt", Right::Read),
+    page("POST", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", Right::ChangeDags),
     page("GET", "/dags/{dag_id}/runs/{run_id}/clear", Right::Read),
     page("POST", "/dags/{dag_id}/runs/{run_id}/clear", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/runs/{run_id}/mark", Right::ChangeDags),
@@ -142,6 +304,40 @@ pub const ROUTES: &[Route] = &[
     page("GET", "/services/{dag_id}/{name}/{replica}/log", Right::Read),
     page("POST", "/services/{dag_id}/{name}/{action}", Right::ChangeServices),
     page("GET", "/import-errors", Right::Read),
+    page("GET", "/pools", Right::Read),
+    page("GET", "/pools/new", Right::ChangeAdmin),
+    page("POST", "/pools/new", Right::ChangeAdmin),
+    page("GET", "/pools/edit", Right::ChangeAdmin),
+    page("POST", "/pools/edit", Right::ChangeAdmin),
+    page("GET", "/pools/delete", Right::ChangeAdmin),
+    page("POST", "/pools/delete", Right::ChangeAdmin),
+    page("GET", "/connections", Right::ReadAdmin),
+    page("GET", "/connections/new", Right::ChangeAdmin),
+    page("POST", "/connections/new", Right::ChangeAdmin),
+    page("GET", "/connections/edit", Right::ChangeAdmin),
+    page("POST", "/connections/edit", Right::ChangeAdmin),
+    page("GET", "/connections/delete", Right::ChangeAdmin),
+    page("POST", "/connections/delete", Right::ChangeAdmin),
+    page("GET", "/variables", Right::ReadAdmin),
+    page("GET", "/variables/new", Right::ChangeAdmin),
+    page("POST", "/variables/new", Right::ChangeAdmin),
+    page("GET", "/variables/edit", Right::ChangeAdmin),
+    page("POST", "/variables/edit", Right::ChangeAdmin),
+    page("GET", "/variables/delete", Right::ChangeAdmin),
+    page("POST", "/variables/delete", Right::ChangeAdmin),
+    page("GET", "/users", Right::ManageUsers),
+    page("GET", "/users/new", Right::ManageUsers),
+    page("POST", "/users/new", Right::ManageUsers),
+    page("GET", "/users/edit", Right::ManageUsers),
+    page("POST", "/users/edit", Right::ManageUsers),
+    page("GET", "/users/delete", Right::ManageUsers),
+    page("POST", "/users/delete", Right::ManageUsers),
+    page("GET", "/audit", Right::ReadAdmin),
+    page("GET", "/account", Right::OwnAccount),
+    page("POST", "/account", Right::OwnAccount),
+    page("GET", "/search", Right::Read),
+    page("GET", "/preferences", Right::Read),
+    page("POST", "/preferences", Right::ChangeOwnView),
     page("GET", "/events", Right::Read),
 ];
 
@@ -175,10 +371,16 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_changes_nothing() {
-        let changes = ROUTES.iter().filter(|route| route.method != "GET");
+    fn a_viewer_changes_nothing_but_its_own_view() {
+        let own_view = Access::Needs(Right::ChangeOwnView);
+        let asks = |route: &&Route| {
+            route.method != "GET" && !route.path.ends_with("/list") && route.access != own_view
+        };
+        let changes = ROUTES.iter().filter(asks);
         for route in changes {
-            if let Access::Needs(right) = route.access {
+            if let Access::Needs(right) = route.access
+                && right != Right::OwnAccount
+            {
                 assert!(right.least_role() > Role::Viewer, "{} {}", route.method, route.path);
             }
         }

@@ -53,6 +53,7 @@ fn wish(run: &RunRow, task: Option<TaskId>, choice: Choice, effect: ClearEffect)
     ClearTaskInstances {
         dag_id: run.dag_id.clone(),
         run_id: run.run_id.clone(),
+        also: Vec::new(),
         tasks: task.map(|task_id| TaskSelector { task_id, map_index: None }).into_iter().collect(),
         relatives: Relatives { upstream: choice.upstream, downstream: choice.downstream },
         only: if choice.only_failed { ClearOnly::Failed } else { ClearOnly::All },

@@ -1,6 +1,11 @@
 //! Who may do what, and what tries to get around it.
 
+use link::transport::tls::{Fingerprint, JoinToken, Secret};
 use serde_json::{Value, json};
+use store::{
+    SecretKey,
+    cluster::{self, NewToken},
+};
 use windlass_webui::{Access, Face, ROUTES, Role, Route};
 
 use crate::support::{PASSWORD, RUN, Server, client};
@@ -14,11 +19,20 @@ fn path_of(route: &Route) -> String {
         ("{task_id}", "silver"),
         ("{map_index}", "-1"),
         ("{try_number}", "2"),
+        ("{version_number}", "1"),
+        ("{task_try_number}", "2"),
+        ("{xcom_key}", "none"),
+        ("{section}", "core"),
+        ("{option}", "none"),
         ("{import_error_id}", "1"),
         ("{file}", "windlass.css"),
         ("{name}", "none"),
         ("{replica}", "0"),
         ("{action}", "stop"),
+        ("{pool_name}", "none"),
+        ("{*variable_key}", "none"),
+        ("{connection_id}", "none"),
+        ("{event_log_id}", "1"),
     ];
     values.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, &value.replace('+', "%2B")))
 }
@@ -39,10 +53,15 @@ async fn every_route_asks_for_a_login_and_for_its_role() {
         (Role::Viewer, server.token("viewer").await),
         (Role::User, server.token("user").await),
         (Role::Op, server.token("op").await),
+        (Role::Admin, server.token("admin").await),
     ];
     for route in ROUTES.iter().filter(|route| route.path != "/events") {
         let name = format!("{} {}", route.method, route.path);
         let bare = status(&server, route, None).await;
+        if route.access == Access::JoinToken {
+            assert_eq!(bare, 401, "{name} without a join token");
+            continue;
+        }
         let Access::Needs(right) = route.access else {
             assert!(![401, 403].contains(&bare) || route.path.contains("login"), "{name}: {bare}");
             continue;
@@ -53,6 +72,10 @@ async fn every_route_asks_for_a_login_and_for_its_role() {
             let answer = status(&server, route, Some(token)).await;
             if *role < right.least_role() {
                 assert_eq!(answer, 403, "{name} as {}", role.name());
+            } else if route.operation.starts_with("get_config") {
+                assert_eq!(answer, 403, "{name}: as Airflow, nobody sees the configuration");
+            } else if route.operation == "test_connection" {
+                assert_eq!(answer, 403, "{name}: no server tests connections");
             } else if route.face == Face::Api || route.method == "GET" {
                 assert!(![401, 403, 405, 500].contains(&answer), "{name} as {}: {answer}", role.name());
             }
@@ -138,4 +161,27 @@ async fn ids_that_lead_elsewhere_are_simply_not_found() {
             assert!(!text.contains("<script>alert") && !text.contains("root:"), "{path}");
         }
     }
+}
+
+#[tokio::test]
+async fn workers_learn_where_the_leader_is_by_their_join_token_alone() {
+    let server = Server::start().await;
+    let token = JoinToken::generate(Fingerprint::of(b"any"));
+    let shown = token.endpoint_secret();
+    let key = SecretKey::parse(&format!("{}Bwc=", "BwcH".repeat(10))).unwrap();
+    let stored = NewToken { id: "a", secret: "sealed", lookup_hash: &shown.digest(), valid_for: None };
+    cluster::replace_token(&server.pool, &key, stored).await.unwrap();
+    let ask = |bearer: String| client().get(server.url("/link/endpoint")).bearer_auth(bearer).send();
+
+    let answer = ask(shown.reveal().to_owned()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let seat: Value = answer.json().await.unwrap();
+    assert!(seat["epoch"].as_i64().unwrap() > 0 && seat["endpoint"].is_string(), "{seat}");
+    for other in [token.secret.reveal().to_owned(), server.token("viewer").await, String::new()] {
+        assert_eq!(ask(other).await.unwrap().status(), 401);
+    }
+    let next = NewToken { id: "b", lookup_hash: &Secret::generate().digest(), ..stored };
+    cluster::replace_token(&server.pool, &key, next).await.unwrap();
+    let refused: Value = ask(shown.reveal().to_owned()).await.unwrap().json().await.unwrap();
+    assert!(refused["detail"].as_str().unwrap().contains("was revoked"), "{refused}");
 }

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
+mod admin;
+mod admin_pages;
 mod api;
 mod guard;
 mod pages;
+mod runs;
 mod support;
+mod views;

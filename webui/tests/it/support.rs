@@ -11,20 +11,20 @@ use std::{
 
 use chrono::{TimeDelta, Utc};
 use dag::{FileProblem, ReadFile};
-use engine::{DagChange, DagVersion, Plan, RunRow, TiExtra, TiRow};
+use engine::{DagChange, DagVersion, Plan, RunChange, RunRow, TiExtra, TiRow};
 use futures::{FutureExt, future::BoxFuture};
 use link::{
     LeaderPort, LogChunk, NoLeader, Query, Reply,
-    query::{ClusterView, LogName, TaskWhy, WorkerView},
+    query::{ClusterView, LogName, PoolView, PoolWaiter, TaskWhy, WorkerView},
 };
 use model::{
     Answer, AnswerStatus, AttemptId, Command, DagId, DagRunState, Epoch, MapIndex, RunId, RunKey, RunType, TaskId,
-    TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, command::Paused,
+    TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, XComValue, command::Paused,
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use store::{
-    Candidate, Writer,
+    Candidate, SecretKey, Writer,
     hints::{notify_answers, notify_changes},
     inbox,
     users::{NewUser, Role, put_user},
@@ -103,8 +103,14 @@ impl TestLeader {
     /// Gives a log its text.
     pub fn log(&self, attempt: AttemptId, lines: &[&str]) {
         let line = |text: &&str| json!({"ts": "2026-11-21T00:01:12.031Z", "stream": "out", "text": text}).to_string();
-        let text: Vec<String> = lines.iter().map(line).collect();
+        let fields = json!({"stream": "sys", "text": "Rendered fields", "rendered": {"bash_command": "true"}});
+        let text: Vec<String> = std::iter::once(fields.to_string()).chain(lines.iter().map(line)).collect();
         self.logs.lock().unwrap().insert(attempt, text.join("\n") + "\n");
+    }
+
+    /// Gives a log its bytes.
+    pub fn raw_log(&self, attempt: AttemptId, text: &str) {
+        self.logs.lock().unwrap().insert(attempt, text.to_owned());
     }
 
     fn text(&self, log: &LogName) -> Option<String> {
@@ -143,6 +149,20 @@ impl TestLeader {
                     attempts: Vec::new(),
                 }],
             }),
+            Query::Pools => Reply::Pools(vec![PoolView {
+                name: "default_pool".to_owned(),
+                exists: true,
+                running: 3,
+                queued: 1,
+                scheduled: 2,
+                occupied: 4,
+                next: vec![PoolWaiter {
+                    dag_id: DagId::new("stock_data_pipeline").unwrap(),
+                    run_id: RunId::new(RUN).unwrap(),
+                    task_id: TaskId::new("gold").unwrap(),
+                }],
+                ..PoolView::default()
+            }]),
             Query::ReadLog { log, offset, bytes_max } => match self.text(&log) {
                 Some(text) => {
                     let from = usize::try_from(offset).unwrap().min(text.len());
@@ -170,6 +190,13 @@ impl TestLeader {
                 notify_changes(&self.pool, changed).await.unwrap();
             }
         }
+    }
+
+    async fn instance(&self, dag: &DagId, run: &RunId, task: &TaskId) -> TiKey {
+        let run = store::read::run(&self.pool, dag, run).await.unwrap().unwrap();
+        let version = store::read::version(&self.pool, run.version).await.unwrap().unwrap();
+        let pos = version.dag.position(task).unwrap();
+        TiKey::unmapped(run.key, version.task_idx[pos.0])
     }
 
     async fn decide(&self, command: Command) -> (Plan, Answer) {
@@ -209,11 +236,53 @@ impl TestLeader {
                     wish.tasks.iter().map(|task| json!({"task_id": task.task_id, "map_index": -1})).collect();
                 (plan, done(json!({"task_instances": named})))
             }
-            Command::MarkTaskInstances(_)
-            | Command::MarkDagRun { .. }
-            | Command::SetPool(_)
-            | Command::DeletePool { .. }
-            | Command::ControlService { .. } => (plan, done(json!({}))),
+            Command::MarkTaskInstances(wish) => {
+                let named: Vec<Value> =
+                    wish.tasks.iter().map(|task| json!({"task_id": task.task_id, "map_index": -1})).collect();
+                (plan, done(json!({"task_instances": named})))
+            }
+            Command::SetNote(wish) => {
+                let run = store::read::run(&self.pool, &wish.dag_id, &wish.run_id).await.unwrap().unwrap();
+                if wish.tasks.is_empty() {
+                    plan.runs.push(RunChange { expected: run.state, row: RunRow { note: wish.note, ..run } });
+                } else {
+                    let key = self.instance(&wish.dag_id, &wish.run_id, &wish.tasks[0].task_id).await;
+                    plan.extras.push((key, TiExtra { note: wish.note, ..TiExtra::default() }));
+                }
+                (plan, done(json!({})))
+            }
+            Command::DeleteDagRun { dag_id, run_id } => {
+                let run = store::read::run(&self.pool, &dag_id, &run_id).await.unwrap().unwrap();
+                if !run.state.is_finished() {
+                    let body = json!({"detail": "cannot be deleted in running state"});
+                    return (plan, Answer { status: AnswerStatus::Conflict, body });
+                }
+                plan.runs_dropped.push(run.key);
+                (plan, done(json!({})))
+            }
+            Command::DeleteDag { .. } => {
+                let body = json!({"detail": "Task instances of dag are still running"});
+                (plan, Answer { status: AnswerStatus::Conflict, body })
+            }
+            Command::SetXCom { xcom, value } => {
+                let key = self.instance(&xcom.dag_id, &xcom.run_id, &xcom.task_id).await;
+                plan.xcoms.push((key, XComValue { key: xcom.key, value }));
+                (plan, done(json!({})))
+            }
+            Command::DeleteXCom(xcom) => {
+                let key = self.instance(&xcom.dag_id, &xcom.run_id, &xcom.task_id).await;
+                plan.xcoms_deleted.push((key, xcom.key));
+                (plan, done(json!({})))
+            }
+            Command::CreatePool(pool) | Command::SetPool(pool) => {
+                plan.pools.push(pool);
+                (plan, done(json!({})))
+            }
+            Command::DeletePool { name } => {
+                plan.pools_dropped.push(name);
+                (plan, done(json!({})))
+            }
+            Command::MarkDagRun { .. } | Command::ControlService { .. } => (plan, done(json!({}))),
         }
     }
 }
@@ -254,7 +323,7 @@ impl Drop for Server {
 pub const RUN: &str = "scheduled__2026-11-21T00:00:00+00:00";
 
 impl Server {
-    /// Starts one on a database of its own, with a user for each role but admin.
+    /// Starts one on a database of its own, with a user for each role.
     pub async fn start() -> Self {
         let (url, pool) = database().await;
         make_users(&pool).await;
@@ -277,7 +346,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap());
+        let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap(), key());
         settings.answer_timeout = Duration::from_secs(2);
         let port = Arc::new(Port(Arc::clone(&leader)));
         tokio::spawn(windlass_webui::serve(settings, listener, pool.clone(), port, shutdown.clone()));
@@ -286,6 +355,16 @@ impl Server {
 
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// A connection with its secrets, as the store has it.
+    pub async fn connection(&self, id: &str) -> store::secrets::Connection {
+        store::secrets::connections::find(&self.pool, &key(), id).await.unwrap().unwrap().connection
+    }
+
+    /// A variable's value, as the store has it.
+    pub async fn variable(&self, name: &str) -> String {
+        store::secrets::variables::find(&self.pool, &key(), name).await.unwrap().unwrap().variable.value
     }
 
     /// A token of a user.
@@ -318,6 +397,11 @@ impl Server {
     }
 }
 
+/// What the server's secrets are sealed with.
+fn key() -> SecretKey {
+    SecretKey::parse("1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap()
+}
+
 /// A client that does not follow redirects.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
@@ -342,6 +426,12 @@ impl Client {
         self.send(reqwest::Method::PATCH, path, Some(body)).await
     }
 
+    /// The status alone: what is deleted leaves no body.
+    pub async fn delete(&self, path: &str) -> u16 {
+        let request = client().delete(format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
+        request.send().await.unwrap().status().as_u16()
+    }
+
     async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let request = client().request(method, format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
         let request = match body {
@@ -354,7 +444,7 @@ impl Client {
     }
 }
 
-/// Users `viewer`, `user` and `op`. Their one password is hashed once a process: hashing is slow on purpose.
+/// Users `viewer`, `user`, `op` and `admin`. Their one password is hashed once a process: hashing is slow on purpose.
 async fn make_users(pool: &PgPool) {
     static HASH: OnceCell<String> = OnceCell::const_new();
     let hash = HASH.get_or_init(async || {
@@ -362,7 +452,7 @@ async fn make_users(pool: &PgPool) {
         sqlx::query_scalar("SELECT password_hash FROM user_account").fetch_one(pool).await.unwrap()
     });
     let hash = hash.await;
-    for (username, role) in [("viewer", 0_i16), ("user", 1), ("op", 2)] {
+    for (username, role) in [("viewer", 0_i16), ("user", 1), ("op", 2), ("admin", 3)] {
         let insert =
             "INSERT INTO user_account (username, password_hash, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         sqlx::query(insert).bind(username).bind(hash).bind(role).execute(pool).await.unwrap();
@@ -396,6 +486,7 @@ fn run_row(key: RunKey, dag: &DagId, run_id: &str, version: model::DagVersionId,
         run_id: RunId::new(run_id).unwrap(),
         run_type: if run_id.starts_with("scheduled") { RunType::Scheduled } else { RunType::Manual },
         triggered_by: TriggeredBy::Timetable,
+        triggering_user: None,
         version,
         state,
         logical_date: None,

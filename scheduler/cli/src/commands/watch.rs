@@ -6,11 +6,12 @@ use std::{
 };
 
 use anyhow::Context;
+use link::{Query, Reply};
 use model::{DagId, DagRunState, RunId, TaskIdx, TaskState};
 use sqlx::PgPool;
 use store::{Hints, read};
 
-use crate::text;
+use crate::{ask::Leader, output::visible, text};
 
 /// Hints tell what changed; without one it is looked at least so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -20,18 +21,29 @@ const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(5);
 /// A run that is followed.
 pub struct Watch<'a> {
     pool: &'a PgPool,
+    leader: &'a Leader,
     dag: &'a DagId,
     run: &'a RunId,
     since: Instant,
     last_line: Instant,
     shown: BTreeMap<TaskIdx, TaskState>,
+    failures: Vec<String>,
 }
 
 impl<'a> Watch<'a> {
     /// Prepares to follow a run.
     #[must_use]
-    pub fn new(pool: &'a PgPool, dag: &'a DagId, run: &'a RunId) -> Self {
-        Self { pool, dag, run, since: Instant::now(), last_line: Instant::now(), shown: BTreeMap::new() }
+    pub fn new(pool: &'a PgPool, leader: &'a Leader, dag: &'a DagId, run: &'a RunId) -> Self {
+        Self {
+            pool,
+            leader,
+            dag,
+            run,
+            since: Instant::now(),
+            last_line: Instant::now(),
+            shown: BTreeMap::new(),
+            failures: Vec::new(),
+        }
     }
 
     /// Follows it to its end.
@@ -44,7 +56,9 @@ impl<'a> Watch<'a> {
         loop {
             let state = self.look().await?;
             if state.is_finished() {
-                self.say(&format!("run {} {state}", self.run));
+                let failed = std::mem::take(&mut self.failures);
+                let why = if failed.is_empty() { String::new() } else { format!(": {}", failed.join("; ")) };
+                self.say(&format!("run {} {state}{why}", self.run));
                 return Ok(state);
             }
             let _look_in_any_case = tokio::time::timeout(LOOK_EVERY, changes.recv()).await;
@@ -66,6 +80,11 @@ impl<'a> Watch<'a> {
             let took = took.map(|(from, to)| text::duration((to - from).as_seconds_f64()));
             let reason =
                 row.extra.reason.clone().filter(|_| row.state.is_failed_like() || row.state == TaskState::UpForRetry);
+            if row.state == TaskState::Failed {
+                let why = reason.as_deref().unwrap_or("no reason was given");
+                self.failures.push(format!("{} failed, {}", task.task_id, visible(why)));
+            }
+            let reason = reason.map(|reason| visible(&reason));
             let detail = [took, reason].into_iter().flatten().collect::<Vec<_>>().join(": ");
             self.say(format!("{:<24} {:<12} {detail}", task.task_id, row.state).trim_end());
         }
@@ -78,8 +97,19 @@ impl<'a> Watch<'a> {
     async fn sign_of_life(&mut self) -> anyhow::Result<()> {
         let services = read::services(self.pool).await?;
         let lines: Vec<_> = services.iter().filter(|service| service.key.dag == *self.dag).map(progress).collect();
-        self.say(&if lines.is_empty() { "still running".to_owned() } else { lines.join("; ") });
+        let line = if lines.is_empty() { self.sentence().await } else { lines.join("; ") };
+        self.say(&line);
         Ok(())
+    }
+
+    /// How the run stands, in the leader's words: that its DAG is paused, or has as many runs as it may.
+    async fn sentence(&self) -> String {
+        let question = Query::WhyRun { dag_id: self.dag.clone(), run_id: self.run.clone() };
+        match self.leader.ask(question).await {
+            Ok(Reply::Why { sentence, .. }) => visible(&sentence),
+            Ok(_) => "still running".to_owned(),
+            Err(error) => format!("still running; {error}"),
+        }
     }
 
     fn say(&mut self, line: &str) {

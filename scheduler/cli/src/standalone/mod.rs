@@ -3,7 +3,7 @@
 //! Leader and web server live in this process. PostgreSQL, the schema registry and the worker are processes of their own,
 //! so that a restart of the leader kills no stream; after a kill -9 the next standalone finds and adopts what lives.
 
-mod children;
+pub mod children;
 mod process;
 mod registry;
 pub mod worker;
@@ -13,12 +13,10 @@ use std::{convert::Infallible, net::SocketAddrV4, process::ExitCode, sync::Arc, 
 use anyhow::{Context, bail};
 use daemon::{
     home::{Home, HomeLock},
-    leader::{self, Ear, LeaderSettings, LocalPort},
+    leader::{self, DagSource, Ear, LeaderSettings, LocalPort},
     postgres::{EmbeddedPostgres, Urls},
 };
 use link::transport::{Acceptor, UnixAcceptor, write_endpoint};
-use sqlx::PgPool;
-use store::SecretKey;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -27,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use webui::{AppSettings, Secret};
 
-use crate::settings::Settings;
+use crate::{ask, fleet::settings::installation_key, settings::Settings};
 use children::Children;
 
 /// The first login of a standalone; the UI warns until its password is changed.
@@ -98,9 +96,10 @@ async fn serve(
     let news = leader::news_channel();
     let port = Arc::new(LocalPort::new(news.0.clone()));
     let shutdown = CancellationToken::new();
-    let (leader_settings, acceptor) = leader_settings(settings, home, urls)?;
+    let (leader_settings, acceptor) = leader_settings(DagSource::Folder(settings.dags_folder.clone()), home, urls)?;
     let ear = Ear::new(news, shutdown.clone());
     let leading = tokio::spawn(leader::run(leader_settings, acceptor, ear));
+    let _questions = ask::answer(home, Arc::clone(&port) as Arc<dyn link::LeaderPort>)?;
     let children = Children::start(settings, home, urls)?;
     let web_shutdown = CancellationToken::new();
     let serving = tokio::spawn(webui::serve(app_settings(home)?, listener, pool.clone(), port, web_shutdown.clone()));
@@ -112,34 +111,35 @@ async fn serve(
     // The worker goes before the leader, which still takes its last reports.
     children.stop().await;
     shutdown.cancel();
-    ended.leader_has_ended().await;
-    close(pool).await;
+    if let Some(leading) = ended.leading {
+        leader_has_ended(leading).await;
+    }
+    pool.close().await;
     ended.outcome
 }
 
 /// How the wait for an end came out.
 struct Ended {
     outcome: anyhow::Result<()>,
-    leading: Option<JoinHandle<Result<(), leader::LeaderError>>>,
+    /// The leader, unless its end is what ended the wait.
+    leading: Option<Leading>,
 }
 
-impl Ended {
-    async fn leader_has_ended(&self) {
-        /// A leader ends within a turn.
-        const WITHIN: Duration = Duration::from_secs(5);
-        let ended = async {
-            while self.leading.as_ref().is_some_and(|leading| !leading.is_finished()) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if tokio::time::timeout(WITHIN, ended).await.is_err() {
-            tracing::warn!("the leader did not end in time; PostgreSQL has all that it acknowledged");
-        }
+type Leading = JoinHandle<Result<(), leader::LeaderError>>;
+
+async fn leader_has_ended(leading: Leading) {
+    /// A leader ends within a turn.
+    const WITHIN: Duration = Duration::from_secs(5);
+    match tokio::time::timeout(WITHIN, leading).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "the leader did not end in order"),
+        Ok(Err(panic)) => tracing::error!(%panic, "the leader failed while it was ending"),
+        Err(_) => tracing::warn!("the leader did not end in time; PostgreSQL has all that it acknowledged"),
     }
 }
 
 async fn first_end(
-    mut leading: JoinHandle<Result<(), leader::LeaderError>>,
+    mut leading: Leading,
     serving: JoinHandle<Result<(), webui::ServeError>>,
     databases: &mut Databases,
 ) -> Ended {
@@ -165,12 +165,12 @@ async fn first_end(
     }
 }
 
-async fn close(pool: PgPool) {
-    pool.close().await;
-}
-
-fn leader_settings(
-    settings: &Settings,
+/// What the leader of a home is given, and its door to the worker of this machine.
+///
+/// # Errors
+/// When the socket or the key can not be had.
+pub fn leader_settings(
+    dags: DagSource,
     home: &Home,
     urls: &Urls,
 ) -> anyhow::Result<(LeaderSettings, Box<dyn Acceptor>)> {
@@ -181,14 +181,15 @@ fn leader_settings(
         database_url: urls.state.clone(),
         name: format!("standalone:{}", std::process::id()),
         endpoint: socket.display().to_string(),
-        dags_folder: settings.dags_folder.clone(),
-        secret_key: SecretKey::from_file_or_create(&home.secret_key())?,
+        dags,
+        secret_key: installation_key(home)?,
     };
     Ok((leader, Box::new(acceptor)))
 }
 
 fn app_settings(home: &Home) -> anyhow::Result<AppSettings> {
-    let mut settings = AppSettings::new(Secret::new(home.signing_key()?)?);
+    let secret_key = installation_key(home)?;
+    let mut settings = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
     settings.login_hint = Some(format!("First login: {DEFAULT_LOGIN} / {DEFAULT_LOGIN}"));
     Ok(settings)
 }

@@ -7,20 +7,15 @@ use std::{
     collections::BTreeMap,
     env,
     path::{Path, PathBuf},
-    process::{ExitCode, Stdio},
-    sync::Arc,
+    process::Stdio,
     time::Duration,
 };
 
 use anyhow::Context;
-use daemon::{home::Home, postgres::Urls, worker as runtime};
-use link::transport::UnixConnector;
+use daemon::{home::Home, postgres::Urls};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::{
-    process::Command,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::{children::RESTART_AFTER, process::ProcessId};
@@ -32,6 +27,14 @@ const RUN_FILE: &str = "worker.json";
 const STOP_PATIENCE: Duration = Duration::from_secs(25);
 /// Variables that change from terminal to terminal and mean nothing to a task.
 const PASSING: &[&str] = &["PWD", "OLDPWD", "SHLVL", "_", "TERM", "COLUMNS", "LINES", "WINDLASS_LOG"];
+/// Variables that are none of a worker's business: it has no access to the state, and this one needs no token.
+const WITHHELD: &[&str] = &[
+    "DATABASE_URL",
+    "WINDLASS_SECRET_KEY",
+    "WINDLASS_SECRET_KEY_FILE",
+    "WINDLASS_JOIN_TOKEN",
+    "WINDLASS_JOIN_TOKEN_FILE",
+];
 
 /// Where a worker finds the leader of the moment.
 #[must_use]
@@ -60,9 +63,7 @@ impl Plan {
     /// When this program's folder can not be told.
     pub fn new(settings: &Settings, home: &Home, urls: &Urls) -> anyhow::Result<Self> {
         let mut environment: BTreeMap<String, String> = env::vars().collect();
-        // Workers have no access to the state.
-        environment.remove("DATABASE_URL");
-        environment.retain(|name, _| !PASSING.contains(&name.as_str()));
+        environment.retain(|name, _| !PASSING.contains(&name.as_str()) && !WITHHELD.contains(&name.as_str()));
         environment.insert("WINDLASS_HOME".to_owned(), home.root().display().to_string());
         environment.insert("WINDLASS_LAKE_DATABASE_URL".to_owned(), urls.lake.clone());
         environment.insert("WINDLASS_LAKE_WAREHOUSE".to_owned(), settings.warehouse.clone());
@@ -92,7 +93,7 @@ impl Plan {
     fn spawn(&self) -> anyhow::Result<tokio::process::Child> {
         let log = std::fs::File::options().create(true).append(true).open(self.home.logs().join("worker.log"))?;
         let child = Command::new(env::current_exe()?)
-            .arg("worker")
+            .args(["worker", "--local"])
             .env_clear()
             .envs(&self.environment)
             .stdin(Stdio::null())
@@ -154,29 +155,4 @@ async fn watch(mut child: tokio::process::Child, stop: &CancellationToken) {
             }
         }
     }
-}
-
-/// `windlass worker`: the process itself.
-///
-/// # Errors
-/// When its folders or its guard can not be had.
-pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let home = Home::open(&settings.home)?;
-    let mut worker = runtime::WorkerSettings::new(home.logs(), home.temporary());
-    worker.program_dir = settings.program_dir()?;
-    worker.slots = settings.worker_slots;
-    worker.lake = settings
-        .lake_database_url
-        .clone()
-        .map(|database_url| executor::LakeSettings { database_url, warehouse: settings.warehouse.clone() });
-    let shutdown = CancellationToken::new();
-    let stop = shutdown.clone();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        stop.cancel();
-    });
-    runtime::run(worker, Arc::new(UnixConnector::new(endpoint_file(&home))), shutdown).await?;
-    Ok(ExitCode::SUCCESS)
 }

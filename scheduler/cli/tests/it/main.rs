@@ -1,13 +1,32 @@
-//! The command as people type it, with nothing running.
+//! The command as people type it.
 
-use std::process::{Command, Output};
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod admin;
+mod clients;
+mod dag_test;
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 fn windlass(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    windlass_in(Path::new("."), arguments, environment)
+}
+
+fn windlass_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
-    for name in ["STOCK_SOURCE", "WINDLASS_DAGS_FOLDER", "WINDLASS_PORT", "WINDLASS_WORKER_SLOTS"] {
+    command.current_dir(folder);
+    let is_setting = |name: &str| name.starts_with("WINDLASS_") || ["STOCK_SOURCE", "DATABASE_URL"].contains(&name);
+    for (name, _) in std::env::vars().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
     }
     command.args(arguments).envs(environment.iter().copied()).output().expect("windlass starts")
+}
+
+fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn said(output: &Output) -> String {
@@ -34,4 +53,47 @@ fn the_schema_of_dag_files_is_json() {
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.trim_start().starts_with('{') && text.contains("tasks"), "{text}");
+}
+
+/// Ends `arguments` with an error and gives what it said; the home is a new one.
+fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let home = std::env::temp_dir().join(format!("windlass-cli-{}-{}", std::process::id(), arguments.join("-")));
+    let home_text = home.display().to_string();
+    let environment = [environment, &[("WINDLASS_HOME", home_text.as_str())]].concat();
+    let output = windlass(arguments, &environment);
+    let _not_made = std::fs::remove_dir_all(home);
+    assert!(!output.status.success());
+    said(&output)
+}
+
+#[test]
+fn an_address_or_token_that_is_none_is_found_before_anything_starts() {
+    let cases = [
+        ("WINDLASS_LINK_LISTEN", "localhost", "0.0.0.0:8084"),
+        ("WINDLASS_LINK_ADVERTISE", "a:1,b:2", "expected one host:port"),
+        ("WINDLASS_LEADER_ENDPOINTS", "10.0.0.5", "host:port"),
+        ("WINDLASS_API_URL", "10.0.0.5:8083", "http://10.0.0.5:8083"),
+        ("WINDLASS_API_BEHIND_TLS", "yes", "true or false"),
+        ("WINDLASS_SECRET_KEY", "hunter2", "32 bytes in base64"),
+        ("WINDLASS_JOIN_TOKEN", "hunter2", "windlass workers token"),
+        ("WINDLASS_JOIN_TOKEN_FILE", "/nowhere/token", "/nowhere/token can not be read"),
+    ];
+    let dags = env!("CARGO_MANIFEST_DIR");
+    for (name, value, says) in cases {
+        let error = refused(&["check-settings"], &[(name, value), ("WINDLASS_DAGS_FOLDER", dags)]);
+        assert!(error.contains(name) && error.contains(says), "{error}");
+        assert!(!error.contains("hunter2"), "a secret is shown: {error}");
+    }
+}
+
+#[test]
+fn what_a_process_of_a_cluster_lacks_is_said_with_what_to_do() {
+    let dags = ("WINDLASS_DAGS_FOLDER", env!("CARGO_MANIFEST_DIR"));
+    let database = ("DATABASE_URL", "postgres://127.0.0.1:1/none");
+    assert!(refused(&["scheduler"], &[dags]).contains("DATABASE_URL is not set"));
+    assert!(refused(&["scheduler"], &[dags, database]).contains("head -c 32 /dev/urandom | base64"));
+    assert!(refused(&["api", "--port", "0"], &[database]).contains("WINDLASS_SECRET_KEY is not set"));
+    assert!(refused(&["worker"], &[]).contains("WINDLASS_JOIN_TOKEN is not set"));
+    let token = format!("windlass1.ab.{0}.{0}", "A".repeat(43));
+    assert!(refused(&["worker"], &[("WINDLASS_JOIN_TOKEN", &token)]).contains("WINDLASS_API_URL"));
 }

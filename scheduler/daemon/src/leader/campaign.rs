@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use link::transport::Acceptor;
-use store::{Candidate, Lease, Sight, StoreError, Writer};
+use link::transport::{Acceptor, tls::Standing};
+use store::{Candidate, Leadership, Lease, Sight, StoreError, Writer};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -37,9 +37,12 @@ pub async fn run(settings: LeaderSettings, acceptor: Box<dyn Acceptor>, mut ear:
 
 async fn campaign(settings: &LeaderSettings, ear: &mut Ear) -> Result<(), LeaderError> {
     while !ear.shutdown.is_cancelled() {
-        match one_reign(settings, ear).await {
+        let ended = one_reign(settings, ear).await;
+        ear.stands(Standing::StandsBy { leader: None });
+        match ended {
             Ok(ReignEnd::Asked) => break,
             Ok(ReignEnd::Deposed) | Err(StoreError::Deposed) => {
+                ear.forget_news();
                 tracing::warn!("another process leads now; this one stands by");
             }
             Err(error @ (StoreError::NewerFormat { .. } | StoreError::Unsuitable { .. })) => return Err(error.into()),
@@ -57,20 +60,39 @@ async fn campaign(settings: &LeaderSettings, ear: &mut Ear) -> Result<(), Leader
 
 async fn one_reign(settings: &LeaderSettings, ear: &mut Ear) -> Result<ReignEnd, StoreError> {
     let mut lease = Lease::connect(&settings.database_url).await?;
-    while lease.watch(Instant::now()).await? == Sight::Alive {
-        pause(ear, WATCH_EVERY).await;
+    let (writer, leadership) = loop {
         if ear.shutdown.is_cancelled() {
             lease.close().await;
             return Ok(ReignEnd::Asked);
         }
-    }
-    let mut writer = Writer::connect(&settings.database_url).await?;
-    let candidate = Candidate { holder: settings.name.clone(), endpoint: settings.endpoint.clone() };
-    let leadership = store::lead(&mut writer, &candidate).await?;
+        if lease.watch(Instant::now()).await? == Sight::Vacant
+            && let Some(taken) = take_over(settings).await?
+        {
+            break taken;
+        }
+        ear.stands(Standing::StandsBy { leader: lease.seen().map(|seen| seen.endpoint.clone()) });
+        pause(ear, WATCH_EVERY).await;
+    };
     tracing::info!(epoch = leadership.epoch.get(), leader = %settings.name, "this process leads");
+    ear.stands(Standing::Leads);
     let _keeper = lease::keep(lease, leadership.epoch, ear.sender.clone());
     let reign = Reign::begin(settings, writer, leadership, ear.sender.clone()).await?;
     reign.run(ear).await
+}
+
+/// Takes the leadership; none when the old leader's locks are still there. The lease is watched on then: how long the
+/// old leader has been silent is not forgotten. Whoever was too slow begins anew, without the lock that hints.
+async fn take_over(settings: &LeaderSettings) -> Result<Option<(Writer, Leadership)>, StoreError> {
+    let mut writer = Writer::connect(&settings.database_url).await?;
+    let candidate = Candidate { holder: settings.name.clone(), endpoint: settings.endpoint.clone() };
+    match store::lead(&mut writer, &candidate).await {
+        Ok(leadership) => Ok(Some((writer, leadership))),
+        Err(error @ StoreError::Database { .. }) => {
+            tracing::warn!(%error, "the leadership can not be had yet");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Waits, and lets news of the folder and of workers wait with it: they are read by the next reign.

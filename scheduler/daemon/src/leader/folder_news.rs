@@ -2,10 +2,7 @@
 //!
 //! A file with errors changes nothing for the DAGs that it defined before: they keep their last version.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use dag::CompiledDag;
 use engine::Event;
@@ -14,7 +11,7 @@ use sqlx::PgConnection;
 use store::{StoreError, Writer, versions};
 use tokio::sync::mpsc;
 
-use super::News;
+use super::{DagSource, News};
 use crate::folder::{self, FileNews, FolderNews};
 
 /// A look at the folder waits until the leader has taken the one before.
@@ -35,15 +32,21 @@ enum FirstLook {
 }
 
 impl Folders {
-    /// Starts to watch the folder. The first look has all of it.
+    /// Starts to watch the source. The first look has all of it.
     pub(super) async fn watch(
-        root: PathBuf,
+        source: DagSource,
         connection: &mut PgConnection,
         news: mpsc::Sender<News>,
     ) -> Result<Self, StoreError> {
         let (sender, mut looks) = mpsc::channel(LOOKS_WAITING_MAX);
-        if let Err(error) = folder::watch(root, sender) {
-            tracing::error!(%error, "no thread for the DAG folder: its changes are not seen");
+        match source {
+            DagSource::Folder(root) => {
+                if let Err(error) = folder::watch(root, sender) {
+                    tracing::error!(%error, "no thread for the DAG folder: its changes are not seen");
+                }
+            }
+            // The channel is empty and has room for one.
+            DagSource::Fixed(look) => drop(sender.try_send(look)),
         }
         tokio::spawn(async move {
             while let Some(look) = looks.recv().await {

@@ -56,7 +56,7 @@ async fn bump_until_stopped(mut lease: Lease, epoch: Epoch, news: &mpsc::Sender<
             Ok(Inbox::Waiting) => drop(news.try_send(News::Inbox)),
             Ok(Inbox::Empty) => {}
             Err(StoreError::Deposed) => {
-                drop(news.send(News::Deposed).await);
+                drop(news.send(News::Deposed(epoch)).await);
                 break;
             }
             // The reign notices by itself; its end stops this keeper.

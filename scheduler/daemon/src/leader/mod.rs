@@ -7,6 +7,7 @@ mod announce;
 mod batch;
 mod campaign;
 mod clock;
+mod door;
 mod fetch;
 mod folder_news;
 mod lease;
@@ -20,13 +21,15 @@ mod turns;
 
 use std::path::PathBuf;
 
-use link::{FromWorker, Hello, Query, Reply, ToWorker};
-use tokio::sync::{mpsc, oneshot};
+use link::{FromWorker, Hello, Query, Reply, ToWorker, transport::tls::Standing};
+use model::Epoch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::folder::FolderNews;
 
 pub use campaign::{LeaderError, run};
+pub use door::NetworkAcceptor;
 pub use peers::ConnectionId;
 pub use port::LocalPort;
 
@@ -41,10 +44,19 @@ pub struct LeaderSettings {
     pub name: String,
     /// Where workers find this leader; written to its row.
     pub endpoint: String,
-    /// The folder of DAG files.
-    pub dags_folder: PathBuf,
+    /// Where its DAGs come from.
+    pub dags: DagSource,
     /// The key that decrypts connections and variables.
     pub secret_key: store::SecretKey,
+}
+
+/// Where a leader has its DAGs from.
+#[derive(Debug, Clone)]
+pub enum DagSource {
+    /// A folder of DAG files, watched.
+    Folder(PathBuf),
+    /// Files that have been read, and stay as they are.
+    Fixed(FolderNews),
 }
 
 /// Something that reached the leader.
@@ -78,8 +90,8 @@ pub enum News {
         /// Where the answer goes.
         answer: oneshot::Sender<Reply>,
     },
-    /// Another process leads, as the lease has found.
-    Deposed,
+    /// Another process leads, as the lease of this leadership has found. One of an earlier leadership may come late.
+    Deposed(Epoch),
 }
 
 /// The leader's ear: news comes in here, from the first moment on, whether the process leads or not.
@@ -98,6 +110,7 @@ pub struct Ear {
     pub shutdown: CancellationToken,
     /// Turns that still take one event each, because the engine gave up on a turn before.
     careful_turns: u32,
+    standing: watch::Sender<Standing>,
 }
 
 impl Ear {
@@ -109,7 +122,28 @@ impl Ear {
     /// An ear that has heard nothing yet.
     #[must_use]
     pub fn new((sender, receiver): (mpsc::Sender<News>, mpsc::Receiver<News>), shutdown: CancellationToken) -> Self {
-        Self { sender, receiver, shutdown, careful_turns: 0 }
+        let (standing, _) = watch::channel(Standing::StandsBy { leader: None });
+        Self { sender, receiver, shutdown, careful_turns: 0, standing }
+    }
+
+    /// Whether this process leads, for those who decide what to do with visitors.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    fn stands(&self, now: Standing) {
+        self.standing.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
+    }
+
+    /// Forgets what was said to a leader that is none any more. Who said it hears that its connection is closed, and
+    /// says it to the next one.
+    fn forget_news(&mut self) {
+        while self.receiver.try_recv().is_ok() {}
     }
 
     fn events_max(&self) -> usize {

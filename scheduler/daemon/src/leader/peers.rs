@@ -19,6 +19,8 @@ use super::News;
 pub const SILENT_AFTER: Duration = Duration::from_secs(10);
 /// A worker that has been silent for so long is dead: its guard has killed what it ran at 60 s at the latest.
 pub const DEAD_AFTER: Duration = Duration::from_secs(75);
+// A leader that has lost PostgreSQL acknowledges for 10 s more, and the next one begins to count when it takes over.
+const _: () = assert!(crate::guard::SILENCE_MAX.as_secs() + 10 < DEAD_AFTER.as_secs());
 /// Messages that may wait for one worker: a thousand assignments and their kills, with room.
 const MESSAGES_WAITING_MAX: usize = 4096;
 
@@ -35,6 +37,8 @@ pub struct Peer {
     pub slots: u32,
     /// Where its messages go, while it is connected.
     connection: Option<(ConnectionId, mpsc::Sender<ToWorker>)>,
+    /// Whether Welcome was sent on this connection: a worker heeds nothing before it.
+    welcomed: bool,
     incarnation: Option<Uuid>,
     last_heard: Instant,
     presence: Presence,
@@ -71,6 +75,7 @@ impl Peers {
                 name: name.to_owned(),
                 slots,
                 connection: None,
+                welcomed: false,
                 incarnation: None,
                 last_heard: Instant::now(),
                 presence: Presence::Silent,
@@ -96,6 +101,7 @@ impl Peers {
             self.by_connection.remove(&old);
         }
         self.by_connection.insert(connection, worker);
+        peer.welcomed = false;
         hello.name.clone_into(&mut peer.name);
         peer.slots = hello.slots;
         peer.incarnation = Some(hello.incarnation);
@@ -125,10 +131,16 @@ impl Peers {
         }
     }
 
-    /// The worker of a connection, which has just been heard.
+    /// The worker of a connection, which has just been heard. One that was silent for too long has its connection
+    /// closed: it is heard again when it has said Hello, with what it holds.
     pub fn heard(&mut self, connection: ConnectionId) -> Option<WorkerId> {
         let worker = *self.by_connection.get(&connection)?;
         let peer = self.by_worker.get_mut(&worker)?;
+        if peer.presence != Presence::Alive {
+            peer.connection = None;
+            self.by_connection.remove(&connection);
+            return None;
+        }
         peer.last_heard = Instant::now();
         Some(worker)
     }
@@ -136,6 +148,7 @@ impl Peers {
     /// Queues a message; a worker that is away or does not read misses it.
     pub fn send(&mut self, worker: WorkerId, message: ToWorker) {
         let Some(peer) = self.by_worker.get_mut(&worker) else { return };
+        peer.welcomed |= matches!(message, ToWorker::Welcome { .. });
         let assigned = if let ToWorker::Assign(assignment) = &message { Some(assignment.attempt) } else { None };
         let arrived = match &peer.connection {
             Some((_, sender)) => sender.try_send(message).is_ok(),
@@ -171,12 +184,12 @@ impl Peers {
         }
     }
 
-    /// Acknowledges what is stored to every connected worker. This is what its guard lives on.
+    /// Acknowledges what is stored to every worker that is connected and welcome. This is what its guard lives on.
     pub fn acknowledge_all(&mut self) {
         let acks: Vec<_> = self
             .by_worker
             .iter()
-            .filter(|(_, peer)| peer.connection.is_some())
+            .filter(|(_, peer)| peer.welcomed && peer.connection.is_some())
             .map(|(worker, peer)| (*worker, peer.stored_seq))
             .collect();
         for (worker, seq) in acks {

@@ -1,10 +1,13 @@
 //! Answers questions of pages from memory, and carries reads of logs to the workers that have them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use link::{
     LogChunk, Query, Reply, ToWorker,
-    query::{ClusterView, TaskWhy, WorkerView},
+    query::{ClusterView, PoolView, PoolWaiter, TaskWhy, WorkerView},
 };
 use tokio::sync::oneshot;
 
@@ -12,6 +15,11 @@ use super::{reign::Reign, said::with_line};
 
 /// Reads of logs that may be under way; pages that ask beyond it hear that the leader is busy.
 const LOG_READS_MAX: usize = 256;
+/// How long the workers that are asked may take; one that is stopped must not keep a page waiting.
+const LOG_READ_WAIT: Duration = Duration::from_secs(1);
+
+/// So many of those that wait for a pool are named: a page shows no more.
+const POOL_WAITERS_MAX: usize = 10;
 
 /// Reads of logs that wait for workers.
 #[derive(Debug, Default)]
@@ -24,6 +32,7 @@ pub struct LogReads {
 struct LogRead {
     answer: oneshot::Sender<Reply>,
     open: usize,
+    asked_at: Instant,
 }
 
 impl LogReads {
@@ -37,8 +46,16 @@ impl LogReads {
             return None;
         }
         self.next_id += 1;
-        self.waiting.insert(self.next_id, LogRead { answer, open: workers });
+        self.waiting.insert(self.next_id, LogRead { answer, open: workers, asked_at: Instant::now() });
         Some(ToWorker::ReadLog { id: self.next_id, log, offset, bytes_max })
+    }
+
+    /// Answers those who have waited for too long, once a beat.
+    pub fn give_up(&mut self) {
+        let late = self.waiting.extract_if(.., |_, read| read.asked_at.elapsed() >= LOG_READ_WAIT);
+        for (_, read) in late {
+            drop(read.answer.send(not_found("a worker that may have the log does not answer right now")));
+        }
     }
 
     /// A worker has answered. The first one that has something of the log decides.
@@ -87,6 +104,7 @@ impl Reign {
                 why.map_or_else(not_in_memory, |sentence| Reply::Why { sentence, tasks: Vec::new() })
             }
             Query::Cluster => Reply::Cluster(self.cluster()),
+            Query::Pools => Reply::Pools(self.engine.pool_uses(POOL_WAITERS_MAX).into_iter().map(pool_view).collect()),
             read @ Query::ReadLog { .. } => return self.ask_for_log(read, answer),
         };
         // Whoever asked may have gone away.
@@ -107,6 +125,21 @@ impl Reign {
             }
         });
         ClusterView { leader: self.name.clone(), epoch: self.epoch.get(), workers: workers.collect() }
+    }
+}
+
+fn pool_view(pool: engine::PoolUse) -> PoolView {
+    let engine::PoolUse { name, exists, slots, next } = pool;
+    let waiter = |(dag_id, run_id, task_id)| PoolWaiter { dag_id, run_id, task_id };
+    PoolView {
+        name,
+        exists,
+        running: slots.running,
+        queued: slots.queued,
+        scheduled: slots.scheduled,
+        deferred: slots.deferred,
+        occupied: slots.occupied,
+        next: next.into_iter().map(waiter).collect(),
     }
 }
 

@@ -83,7 +83,7 @@ impl Reign {
         );
         let hints = Hints::listen(&pool).await?;
         pass_on(hints.clone(), news.clone());
-        let folders = Folders::watch(settings.dags_folder.clone(), writer.connection(), news).await?;
+        let folders = Folders::watch(settings.dags.clone(), writer.connection(), news).await?;
         Ok(Self {
             name: settings.name.clone(),
             database_url: settings.database_url.clone(),
@@ -124,7 +124,7 @@ impl Reign {
             };
             let mut next = first;
             while let Some(news) = next.take() {
-                if matches!(news, News::Deposed) {
+                if matches!(news, News::Deposed(epoch) if epoch == self.epoch) {
                     return Ok(ReignEnd::Deposed);
                 }
                 self.take(news, &mut batch).await?;
@@ -161,6 +161,7 @@ impl Reign {
         if Instant::now() >= self.next_beat {
             self.next_beat = Instant::now() + BEAT;
             self.peers.acknowledge_all();
+            self.log_reads.give_up();
             for (worker, presence) in self.peers.changed_presence() {
                 self.presence_changed(now, worker, presence, batch);
             }
@@ -202,7 +203,7 @@ impl Reign {
                 batch.events.extend(events);
             }
             News::Query { query, answer } => self.answer(query, answer),
-            News::Deposed => {}
+            News::Deposed(_) => {}
         }
         Ok(())
     }
@@ -304,7 +305,7 @@ impl Reign {
                     let known = self.supervisor.control(now, &dag_id, &name, action);
                     batch.answers.push((waiting.id, service_answer(known, &dag_id, &name)));
                 }
-                Ok(command) => batch.events.push(Event::Command { id: waiting.id, command }),
+                Ok(command) => batch.events.push(Event::Command { id: waiting.id, by: waiting.sent_by, command }),
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use link::{FetchItem, IfExists, IfPaused, RunView, RunWish, Triggered, WhichRun};
 use model::{
     Answer, AnswerStatus, AttemptId, Command, DagId, RunType, TaskId, TriggeredBy,
-    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Relatives, TriggerDagRun},
+    command::{ClearTaskInstances, TriggerDagRun},
 };
 use sqlx::PgPool;
 use store::{
@@ -89,7 +89,10 @@ impl Runs {
                 Ok(Round::Again)
             }
             (Trace::None, IfExists::Keep) => Ok(Round::Over(triggered(Triggered::Existed))),
-            (Trace::None, IfExists::Reset) => self.ask(by, &Command::ClearTaskInstances(clear(&run)), deadline).await,
+            (Trace::None, IfExists::Reset) => {
+                let all = ClearTaskInstances::of_run(run.dag_id.clone(), run.run_id.clone());
+                self.ask(by, &Command::ClearTaskInstances(all), deadline).await
+            }
         }
     }
 
@@ -144,19 +147,6 @@ fn trigger(wish: &RunWish) -> TriggerDagRun {
         conf: wish.conf.clone(),
         run_type: RunType::OperatorTriggered,
         ..TriggerDagRun::by_hand(wish.dag_id.clone(), TriggeredBy::Operator)
-    }
-}
-
-/// All of the run, as it was made.
-fn clear(run: &engine::RunRow) -> ClearTaskInstances {
-    ClearTaskInstances {
-        dag_id: run.dag_id.clone(),
-        run_id: run.run_id.clone(),
-        tasks: Vec::new(),
-        relatives: Relatives::default(),
-        only: ClearOnly::All,
-        effect: ClearEffect::Apply,
-        version: ClearVersion::Own,
     }
 }
 

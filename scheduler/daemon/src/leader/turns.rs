@@ -1,6 +1,6 @@
 //! A turn: facts, decision, commit, effects, in that order and no other.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use engine::{Effect, Event, Input, Plan, Rest};
 use link::{Assignment, TaskContext, ToWorker};
@@ -198,7 +198,7 @@ fn assignment(found: engine::Assignment) -> Assignment {
             run_key: run.key,
             run_type: run.run_type,
             task_id: task.task_id.clone(),
-            task_numbers: found.task_numbers,
+            task_numbers: if may_pull(&task.operator, &found.dag) { found.task_numbers } else { Arc::default() },
             map_index: found.key.map,
             try_number: found.try_number,
             max_tries: found.max_tries,
@@ -212,6 +212,16 @@ fn assignment(found: engine::Assignment) -> Assignment {
             prev_success_interval: None,
         },
     }
+}
+
+/// Whether an operator may ask for XComs of other tasks: in its own text, or in a file that it names. All others are not
+/// sent the numbers of every task, which are many in a large DAG.
+fn may_pull(operator: &model::Operator, dag: &dag::Dag) -> bool {
+    const PULL: &str = "xcom_pull";
+    let Ok(text) = serde_json::to_string(operator) else { return true };
+    let named =
+        |file: &String| json!(file).to_string().get(1..).is_some_and(|name| text.contains(name.trim_end_matches('"')));
+    text.contains(PULL) || dag.files.keys().any(named)
 }
 
 fn dag_fields(dag: &dag::Dag, task: &dag::Task) -> serde_json::Map<String, serde_json::Value> {

@@ -78,6 +78,19 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// Deletes what lies elsewhere than in the home, and the cluster.
+    pub(super) fn delete(&self) -> Result<(), PostgresError> {
+        for folder in [&self.sockets, &self.base] {
+            match fs::remove_dir_all(folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(folder)(error)),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 fn make_base(home: &Path, place: &Path, owner: Owner) -> Result<(), PostgresError> {
     if owner.can_reach(home) {
         make_private(place)?;

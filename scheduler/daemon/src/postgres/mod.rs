@@ -96,6 +96,14 @@ impl EmbeddedPostgres {
         self.server.write_run_file(&layout)
     }
 
+    /// Deletes the cluster of a home, with everything in it. Nothing may run on it any more.
+    ///
+    /// # Errors
+    /// [`PostgresError`] when a folder of it can not be deleted.
+    pub fn discard(home: &Path) -> Result<(), PostgresError> {
+        layout::Layout::existing(home)?.delete()
+    }
+
     /// Stops the server in order: connections are ended, everything is written.
     pub async fn stop(self) {
         self.server.stop().await;

@@ -35,6 +35,7 @@ pub enum Action {
 /// A worker that can run services.
 #[derive(Debug, Clone)]
 struct Host {
+    capabilities: BTreeSet<Capability>,
     instances: BTreeSet<Uuid>,
     accepting: bool,
 }
@@ -96,10 +97,11 @@ impl Supervisor {
         capabilities: &BTreeSet<Capability>,
         held: &BTreeSet<Uuid>,
     ) {
-        if !capabilities.contains(&Capability::Process) {
+        if !capabilities.contains(&Capability::Process) && !capabilities.contains(&Capability::Docker) {
             return;
         }
-        self.hosts.insert(worker, Host { instances: held.clone(), accepting: true });
+        let host = Host { capabilities: capabilities.clone(), instances: held.clone(), accepting: true };
+        self.hosts.insert(worker, host);
         self.bury(now, worker, |instance| !held.contains(&instance));
         self.reconcile(now);
     }
@@ -217,7 +219,8 @@ impl Supervisor {
     fn reconcile(&mut self, now: Timestamp) {
         let due: Vec<_> = self.replicas.values().filter(|r| r.is_due(now)).map(|r| r.row.key.clone()).collect();
         for key in due {
-            let Some(worker) = self.least_loaded() else { return };
+            let needs = self.replicas.get(&key).map(|replica| replica.row.spec.capability());
+            let Some(worker) = needs.and_then(|needs| self.least_loaded(needs)) else { continue };
             let instance = Uuid::new_v4();
             if let Some(replica) = self.replicas.get_mut(&key)
                 && let Some(start) = replica.start(now, worker, instance)
@@ -231,8 +234,8 @@ impl Supervisor {
         }
     }
 
-    fn least_loaded(&self) -> Option<WorkerId> {
-        let open = self.hosts.iter().filter(|(_, host)| host.accepting);
+    fn least_loaded(&self, needs: Capability) -> Option<WorkerId> {
+        let open = self.hosts.iter().filter(|(_, host)| host.accepting && host.capabilities.contains(&needs));
         open.min_by_key(|(worker, host)| (host.instances.len(), **worker)).map(|(worker, _)| *worker)
     }
 

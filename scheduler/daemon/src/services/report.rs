@@ -2,8 +2,9 @@
 
 use chrono::TimeDelta;
 use link::ServiceStatus;
-use model::{ServiceEvent, ServiceState, Timestamp, operator::ReadyWhen};
+use model::{Capability, ServiceEvent, ServiceState, Timestamp, operator::ReadyWhen};
 use serde_json::Value;
+use store::Wanted;
 
 use super::replica::{Replica, Touched};
 
@@ -85,7 +86,17 @@ impl Replica {
         }
         match (&self.row.state, &self.row.last_error) {
             (ServiceState::BackOff | ServiceState::Starting, Some(error)) => parts.push(format!("last error: {error}")),
-            (ServiceState::Starting, None) if self.row.worker.is_none() => parts.push("waits for a worker".to_owned()),
+            (ServiceState::Starting | ServiceState::Stopped, None)
+                if self.row.worker.is_none() && self.row.wanted == Wanted::Running =>
+            {
+                parts.push(
+                    match self.row.spec.capability() {
+                        Capability::Docker => "waits for a worker with docker: start one where the Docker engine runs",
+                        Capability::Light | Capability::Process | Capability::LakeLocal => "waits for a worker",
+                    }
+                    .to_owned(),
+                );
+            }
             _ => {}
         }
         if parts.is_empty() { self.row.state.name().to_owned() } else { parts.join(", ") }

@@ -16,6 +16,7 @@ fn spec(name: &str, ready_when: ReadyWhen) -> ServiceSpec {
     ServiceSpec {
         name: name.to_owned(),
         command: vec!["true".to_owned()],
+        container: None,
         replicas: 1,
         env: BTreeMap::new(),
         pass_env: Vec::new(),
@@ -142,4 +143,22 @@ fn a_stopped_service_stays_stopped_until_it_is_wanted_again() {
     assert!(supervisor.control(at(101), &dag, "sink", ServiceAction::Start));
     assert_eq!(started(&supervisor.take_output()).len(), 1);
     assert!(!supervisor.control(at(102), &dag, "nobody", ServiceAction::Stop));
+}
+
+#[test]
+fn a_service_in_a_container_waits_for_a_worker_with_docker() {
+    let mut supervisor = with_worker();
+    let mut contained = declared("h1");
+    for (spec, _) in &mut contained.services {
+        spec.container = Some(Box::default());
+    }
+    supervisor.declare(at(1), contained);
+    assert!(started(&supervisor.take_output()).is_empty());
+    let sentence = supervisor.replicas().next().unwrap().sentence();
+    assert_eq!(sentence, "waits for a worker with docker: start one where the Docker engine runs");
+    let other = WorkerId(2);
+    let both = BTreeSet::from([Capability::Process, Capability::Docker]);
+    supervisor.worker_joined(at(2), other, &both, &BTreeSet::new());
+    let output = supervisor.take_output();
+    assert!(matches!(output.actions.as_slice(), [Action::Start(worker, _), ..] if *worker == other), "{output:?}");
 }

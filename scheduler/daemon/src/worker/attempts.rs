@@ -15,7 +15,7 @@ use link::{Assignment, FromWorker, ServiceStatus, query::LogName};
 use model::{AttemptEnd, AttemptId, EndKind, Operator, operator::ServiceSpec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::{event::Event, host::AttemptHost};
+use super::{containers::TakenUp, event::Event, host::AttemptHost};
 
 /// An attempt that ends sooner reports its start with its end.
 const STARTED_AFTER: Duration = Duration::from_millis(200);
@@ -46,6 +46,15 @@ impl Attempts {
 
     /// Starts an attempt. One that is held already goes on as it is.
     pub(super) fn start(&mut self, assignment: Assignment) {
+        self.begin(assignment, Duration::ZERO);
+    }
+
+    /// Goes on with an attempt that an earlier worker began.
+    pub(super) fn take_up(&mut self, taken_up: TakenUp) {
+        self.begin(taken_up.assignment, taken_up.age);
+    }
+
+    fn begin(&mut self, assignment: Assignment, age: Duration) {
         let attempt = assignment.attempt;
         if self.held.contains_key(&attempt) {
             return;
@@ -63,7 +72,7 @@ impl Attempts {
                 let context = Arc::clone(&self.context);
                 let work = Attempt { assignment, log, masker, host: Arc::new(host), worker: context };
                 let slot = self.slot(&work.assignment.operator);
-                tokio::spawn(carry_out(work, stop, slot, events));
+                tokio::spawn(carry_out(work, stop, slot, (age, events)));
             }
             Err(error) => {
                 let end = AttemptEnd::new(EndKind::Failed, format!("its log could not be opened: {error}"));
@@ -185,7 +194,7 @@ pub(super) fn mask_lake(masker: &Masker, context: &WorkerContext) {
     }
 }
 
-async fn carry_out(work: Attempt, stop: Stop, slot: Slot, events: mpsc::Sender<Event>) {
+async fn carry_out(work: Attempt, stop: Stop, slot: Slot, (age, events): (Duration, mpsc::Sender<Event>)) {
     let attempt = work.assignment.attempt;
     let _slot = match slot {
         Slot::NotNeeded => None,
@@ -197,8 +206,14 @@ async fn carry_out(work: Attempt, stop: Stop, slot: Slot, events: mpsc::Sender<E
             _ = stop.requested() => None,
         },
     };
-    let running = tokio::spawn(async move { executor::run(&work, &stop).await });
-    let started = announce(attempt, Instant::now(), events.clone());
+    let running = tokio::spawn(async move {
+        match age {
+            Duration::ZERO => executor::run(&work, &stop).await,
+            age => executor::resume(&work, &stop, age).await,
+        }
+    });
+    let now = Instant::now();
+    let started = announce(attempt, now.checked_sub(age).unwrap_or(now), events.clone());
     let end = tokio::select! {
         end = running => end,
         never = started => match never {},

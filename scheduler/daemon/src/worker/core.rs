@@ -22,8 +22,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    WorkerError, WorkerSettings,
+    WorkerSettings,
     attempts::{Attempts, Holding},
+    containers::{Containers, TakenUp},
+    engine_watch::Engine,
     event::Event,
     identity::Identity,
     log_reads::{Growth, LogReads, Question},
@@ -61,6 +63,12 @@ enum Closing {
     },
 }
 
+/// Where a worker works, and the pipe to its guard.
+pub(super) struct Places {
+    pub(super) temp_dir: PathBuf,
+    pub(super) guard: OwnedFd,
+}
+
 /// The worker.
 pub(super) struct Core {
     settings: WorkerSettings,
@@ -73,6 +81,7 @@ pub(super) struct Core {
     attempts: Attempts,
     services: Services,
     reports: Reports,
+    containers: Containers,
     asked: BTreeMap<u64, Asked>,
     next_question: u64,
     log_reads: LogReads,
@@ -89,28 +98,29 @@ impl Core {
     pub(super) fn new(
         settings: WorkerSettings,
         identity: &Identity,
-        temp_dir: PathBuf,
-        guard: OwnedFd,
+        places: Places,
+        (reports, containers): (Reports, Containers),
         connector: Arc<dyn Connector>,
-    ) -> Result<Self, WorkerError> {
+    ) -> Self {
         let context = Arc::new(WorkerContext {
             worker: identity.id(),
             program_dir: settings.program_dir.clone(),
-            temp_dir,
+            temp_dir: places.temp_dir,
+            state_dir: settings.log_dir.join("state"),
             lake: settings.lake.clone(),
-            groups: GroupRegister::new(guard),
+            groups: GroupRegister::new(places.guard),
             kill_grace: settings.kill_grace,
         });
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let log_dir = &settings.log_dir;
-        let failed = |error| WorkerError::Directory { dir: settings.log_dir.clone(), error };
-        Ok(Self {
+        Self {
             id: identity.id(),
             incarnation: Uuid::new_v4(),
             session: Session::new(connector),
             attempts: Attempts::new(log_dir.clone(), Arc::clone(&context), sender.clone(), settings.slots),
             services: Services::new(log_dir.clone(), Arc::clone(&context), sender.clone()),
-            reports: Reports::open(log_dir).map_err(failed)?,
+            reports,
+            containers,
             asked: BTreeMap::new(),
             next_question: 1,
             log_reads: LogReads::new(log_dir.clone(), sender.clone()),
@@ -122,7 +132,12 @@ impl Core {
             context,
             sender,
             events,
-        })
+        }
+    }
+
+    /// Goes on with attempts of an earlier worker; Hello names them, and the leader says whether they still count.
+    pub(super) fn take_up(&mut self, attempts: Vec<TakenUp>) {
+        attempts.into_iter().for_each(|taken_up| self.attempts.take_up(taken_up));
     }
 
     /// What attempts share.
@@ -186,7 +201,7 @@ impl Core {
                 return;
             }
             self.epoch = Some(epoch);
-            let cause = stop_cause(EndKind::Killed, "the leader does not count this attempt as live");
+            let cause = stop_cause(EndKind::Lost, "the leader does not count this attempt as live");
             self.attempts.stop_others(&live, &cause);
             self.services.stop_others(&services, "the supervisor does not count this instance as its own");
             self.welcomed().await;
@@ -263,7 +278,12 @@ impl Core {
         let attempt = assignment.attempt;
         match self.closing {
             Closing::No if self.reports.ended_attempts().contains(&attempt) => {}
-            Closing::No => self.attempts.start(assignment),
+            Closing::No => {
+                if !self.attempts.holds(attempt) {
+                    self.containers.remember(&assignment);
+                }
+                self.attempts.start(assignment);
+            }
             Closing::Ending { .. } => {
                 self.report_end(attempt, AttemptEnd::new(EndKind::Lost, "its worker is shutting down")).await;
             }
@@ -309,10 +329,20 @@ impl Core {
                 let LogChunk { bytes, length, ended } = chunk;
                 self.tell(FromWorker::Log { id, bytes, length, ended }).await;
             }
+            Event::Engine(engine) => self.engine_is(engine),
             Event::LeaderSilent => {
                 let reason = "nothing was heard from the leader for too long, and another worker may have the task";
                 self.attempts.stop_others(&Default::default(), &stop_cause(EndKind::Lost, reason));
             }
+        }
+    }
+
+    /// A leader learns by a new Hello what a worker can do.
+    fn engine_is(&mut self, engine: Engine) {
+        if engine.change(&mut self.settings.capabilities) {
+            tracing::info!(?engine, "what this worker can do has changed");
+            self.welcome = false;
+            self.session.reconnect();
         }
     }
 
@@ -338,6 +368,7 @@ impl Core {
 
     async fn report_end(&mut self, attempt: AttemptId, end: AttemptEnd) {
         let message = self.reports.ended(attempt, end);
+        self.containers.forget(attempt);
         self.tell(message).await;
     }
 

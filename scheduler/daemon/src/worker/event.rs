@@ -7,6 +7,8 @@ use model::{AttemptEnd, AttemptId, operator::ServiceSpec};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::engine_watch::Engine;
+
 /// What attempts, services and the guard tell the loop.
 pub(super) enum Event {
     /// An attempt outlived the time within which its start rides with its end.
@@ -27,6 +29,8 @@ pub(super) enum Event {
     ServiceExited(ServiceExit),
     /// A log was read.
     LogRead { id: u64, chunk: LogChunk },
+    /// The worker's Docker engine was asked whether it is there.
+    Engine(Engine),
     /// The guard is about to kill all attempts, because the leader is silent.
     LeaderSilent,
 }

@@ -143,6 +143,7 @@ impl Recipe {
         command.env_remove(environment::WORKER).env_remove(environment::ATTEMPT);
         command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::inherit()).current_dir("/");
         let lock = self.lock.as_raw_fd();
+        command.arg("--lock-fd").arg(lock.to_string());
         // SAFETY: between fork and exec the closure only makes system calls on numbers.
         unsafe { command.pre_exec(move || leave_session_with(lock)) };
         let mut child = Command::from(command).spawn()?;

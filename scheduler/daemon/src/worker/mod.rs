@@ -4,7 +4,9 @@
 //! endpoint names next. Its guard makes sure that nothing outlives it.
 
 mod attempts;
+mod containers;
 mod core;
+mod engine_watch;
 mod event;
 mod host;
 mod identity;
@@ -16,12 +18,25 @@ mod services;
 mod session;
 mod settings;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use executor::docker;
 use link::Connector;
 use tokio_util::sync::CancellationToken;
 
-use self::{core::Core, identity::Identity, keeper::Keeper};
+use self::{
+    containers::{Containers, TakenUp},
+    core::{Core, Places},
+    engine_watch::Engine,
+    identity::Identity,
+    keeper::Keeper,
+    reports::Reports,
+};
 
 pub use settings::WorkerSettings;
 
@@ -58,22 +73,57 @@ pub async fn run(
 ) -> Result<(), WorkerError> {
     let identity = Identity::open(&settings.log_dir).await?;
     let temp_dir = settings.temp_dir.join(format!("worker-{}", identity.id()));
-    clear(&temp_dir).await;
+    let reports = Reports::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
+    let containers = Containers::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
+    let taken_up = containers.take_up(identity.id(), &reports.ended_attempts()).await;
+    clear(&temp_dir, &taken_up).await;
+    let mut settings = settings;
+    Engine::look().await.change(&mut settings.capabilities);
     let (keeper, pipe) = Keeper::start(&settings, &identity).map_err(WorkerError::Guard)?;
-    let core = Core::new(settings, &identity, temp_dir.clone(), pipe, connector)?;
+    let places = Places { temp_dir: temp_dir.clone(), guard: pipe };
+    let mut core = Core::new(settings, &identity, places, (reports, containers), connector);
+    core.take_up(taken_up);
+    let watch = tokio::spawn(engine_watch::watch(core.events()));
     let keeping = keeper.keep(core.context(), core.events());
     core.run(shutdown).await;
+    watch.abort();
     keeping.finish().await;
-    clear(&temp_dir).await;
+    clear(&temp_dir, &[]).await;
     Ok(())
 }
 
-/// Removes what attempts of a killed worker have left: the lock says that none of them lives.
-async fn clear(temp_dir: &std::path::Path) {
-    match tokio::fs::remove_dir_all(temp_dir).await {
+fn unusable(settings: &WorkerSettings, error: io::Error) -> WorkerError {
+    WorkerError::Directory { dir: settings.log_dir.clone(), error }
+}
+
+/// Removes what attempts of a killed worker have left: the lock says that none of them lives, but for those in containers.
+async fn clear(temp_dir: &Path, taken_up: &[TakenUp]) {
+    let living: BTreeSet<String> =
+        taken_up.iter().map(|one| format!("{}{}", docker::TMP_PREFIX, one.assignment.attempt)).collect();
+    let dir = temp_dir.to_owned();
+    let cleared = tokio::task::spawn_blocking(move || clear_but(&dir, &living)).await;
+    match cleared.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(%error, dir = %temp_dir.display(), "old working directories could not be removed");
         }
         Ok(()) | Err(_) => {}
     }
+}
+
+fn clear_but(dir: &Path, living: &BTreeSet<String>) -> io::Result<()> {
+    if living.is_empty() {
+        return fs::remove_dir_all(dir);
+    }
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if living.contains(entry.file_name().to_string_lossy().as_ref()) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }

@@ -9,11 +9,14 @@ use std::{
 };
 
 use executor::{
-    Masker, Stop, WorkerContext, Workspace, environment,
+    Masker, Stop, WorkerContext, Workspace,
+    docker::{self, Mailbox, ServiceNews},
+    environment,
     log::{self, LINE_BYTES_MAX, Log, Overflow, Stream},
     process::{Finished, GroupKind, LastLine, Launch, ProcessEnd, Running, StdinUse, pump, supervise},
 };
 use link::{ServiceExit, ServiceStart, query::LogName};
+use model::container::Container;
 use tokio::{
     io::AsyncRead,
     net::unix::pipe,
@@ -62,9 +65,12 @@ impl Instance {
             Err(error) => return self.ended(None, &format!("its log could not be opened: {error}")),
         };
         log.system(&format!("Service {}: instance {} starts", self.start.key, self.start.instance));
-        let exit = match self.launch() {
-            Ok(live) => self.follow(live, &log, &masker).await,
-            Err(error) => self.ended(None, &format!("could not run its process: {error}")),
+        let exit = match &self.start.spec.container {
+            Some(container) => self.contain(container, &log, &masker).await,
+            None => match self.launch() {
+                Ok(live) => self.follow(live, &log, &masker).await,
+                Err(error) => self.ended(None, &format!("could not run its process: {error}")),
+            },
         };
         log.system(&format!("Instance {} ended: {}", self.start.instance, exit.reason));
         log.flush();
@@ -77,6 +83,34 @@ impl Instance {
         let variables = environment::of_service(&self.context, &self.start);
         variables.iter().for_each(|(name, value)| masker.add_named(name, value));
         masker
+    }
+
+    /// Runs it in a container, and passes on what that tells.
+    async fn contain(&self, container: &Container, log: &Log, masker: &Masker) -> ServiceExit {
+        let mailbox = Mailbox::default();
+        let end = docker::serve(&self.start, container, &self.context, (log, masker), &self.stop, &mailbox);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                end = &mut end => {
+                    self.pass_on(&mailbox).await;
+                    return self.ended(end.exit_code, &end.reason);
+                }
+                () = mailbox.wait() => self.pass_on(&mailbox).await,
+            }
+        }
+    }
+
+    async fn pass_on(&self, mailbox: &Mailbox) {
+        let instance = self.start.instance;
+        for news in mailbox.take() {
+            let event = match news {
+                ServiceNews::Started => Event::ServiceStarted { instance },
+                ServiceNews::Report(line) => Event::ServiceLine { instance, line },
+            };
+            // The worker takes events until every service has ended.
+            let _ = self.events.send(event).await;
+        }
     }
 
     fn launch(&self) -> io::Result<Live> {

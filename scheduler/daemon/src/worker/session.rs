@@ -84,17 +84,26 @@ impl Session {
 fn connect(connector: Arc<dyn Connector>) -> BoxFuture<'static, WorkerLink> {
     async move {
         let mut pause = PAUSE_FIRST;
+        let mut said = String::new();
         loop {
             // The pause comes first: a leader that accepts and closes at once is not asked in a tight loop.
             let jitter = rand::rng().random_range(0.5..1.0);
             sleep(pause.mul_f64(jitter)).await;
             match timeout(CONNECT_WAIT, connector.connect()).await {
                 Ok(Ok(link)) => return link,
-                Ok(Err(error)) => tracing::debug!(%error, "no leader to connect to yet"),
-                Err(_) => tracing::debug!("the leader does not answer yet"),
+                Ok(Err(error)) => say_once(&mut said, error.to_string()),
+                Err(_) => say_once(&mut said, format!("nothing answers within {CONNECT_WAIT:?}")),
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
     .boxed()
+}
+
+/// A reason is logged when it is another one than before: the next tries mostly fail for the same.
+fn say_once(said: &mut String, reason: String) {
+    if *said != reason {
+        tracing::warn!("no leader to work for yet: {reason}");
+        *said = reason;
+    }
 }

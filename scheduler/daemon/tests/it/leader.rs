@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use daemon::leader::{self, Ear, LeaderError, LeaderSettings, LocalPort};
+use daemon::leader::{self, Ear, LeaderError, LeaderSettings, LocalPort, News};
 use link::{
     FromWorker, Hello, ToWorker,
     transport::{ChannelConnector, Connector, in_process},
 };
 use model::{
-    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, RunId, TriggeredBy,
+    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, Epoch, RunId, TriggeredBy,
     command::{Paused, TriggerDagRun},
 };
 use sqlx::{ConnectOptions, Executor, PgPool, postgres::PgConnectOptions};
 use store::{Hints, SecretKey, inbox, read};
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -30,6 +30,7 @@ pub async fn database() -> String {
     format!("{address}/{name}")
 }
 
+/// A leader that runs in this process.
 pub struct Running {
     pub task: JoinHandle<Result<(), LeaderError>>,
     pub connector: ChannelConnector,
@@ -37,15 +38,20 @@ pub struct Running {
 }
 
 pub fn lead(url: &str, name: &str, folder: &Path) -> Running {
+    lead_with(url, name, folder, leader::news_channel())
+}
+
+type NewsChannel = (mpsc::Sender<News>, mpsc::Receiver<News>);
+
+fn lead_with(url: &str, name: &str, folder: &Path, news: NewsChannel) -> Running {
     let (connector, acceptor) = in_process();
     let settings = LeaderSettings {
         database_url: url.to_owned(),
         name: name.to_owned(),
         endpoint: name.to_owned(),
-        dags_folder: folder.to_owned(),
+        dags: daemon::leader::DagSource::Folder(folder.to_owned()),
         secret_key: SecretKey::from_file_or_create(&folder.join(".key")).unwrap(),
     };
-    let news = leader::news_channel();
     let port = LocalPort::new(news.0.clone());
     let ear = Ear::new(news, CancellationToken::new());
     Running { task: tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), connector, port }
@@ -127,6 +133,48 @@ async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
     .await
     .unwrap();
     second.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_word_to_a_worker_is_welcome_however_long_the_leader_was_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = database().await;
+    let pool = store::open(&url).await.unwrap();
+    store::migrate(&pool).await.unwrap();
+    let leader = lead(&url, "alone", folder.path());
+    // A leader raises its lease each second; after three a beat is due.
+    tokio::time::timeout(WITHIN, async {
+        while read::leader(&pool).await.unwrap().lease < 3 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let mut worker = leader.connector.connect().await.unwrap();
+    worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
+    assert!(matches!(receive(&mut worker).await, ToWorker::Welcome { .. }));
+    assert!(matches!(receive(&mut worker).await, ToWorker::Ack { .. }));
+    leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_late_news_that_an_earlier_leadership_has_ended_does_not_end_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = database().await;
+    let pool = store::open(&url).await.unwrap();
+    store::migrate(&pool).await.unwrap();
+    let hints = Hints::listen(&pool).await.unwrap();
+    let news = leader::news_channel();
+    news.0.send(News::Deposed(Epoch(0))).await.unwrap();
+    let leader = lead_with(&url, "again", folder.path(), news);
+    let nothing = Command::PauseDag { dag_id: DagId::new("none").unwrap(), to: Paused::Active };
+    done(&pool, &hints, nothing).await;
+    assert_eq!(store::cluster::leader_seat(&pool).await.unwrap().epoch, Epoch(1));
+    leader.task.abort();
+}
+
+pub fn trigger(dag: &DagId) -> TriggerDagRun {
+    TriggerDagRun::by_hand(dag.clone(), TriggeredBy::Test)
 }
 
 pub async fn receive(worker: &mut link::transport::WorkerLink) -> ToWorker {

@@ -4,6 +4,8 @@
 
 extern crate windlass_daemon as daemon;
 
+mod cluster;
 mod elsewhere;
 mod leader;
+mod pools;
 mod worker;

@@ -8,7 +8,7 @@ use model::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Fields, duration_text, waiting};
+use super::{Fields, docker, duration_text, waiting};
 
 /// Says an operator's own keys.
 pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
@@ -22,6 +22,7 @@ pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
             fields.put("services", services);
             fields.put("ready_timeout", seconds_text(task.ready_timeout_secs));
         }
+        Operator::Docker(keys) => docker::docker_fields(keys, fields),
         Operator::Branch(branch) => fields.put("follow", branch.follow.clone()),
         Operator::ShortCircuit(circuit) => {
             fields.put("condition", circuit.condition.clone());
@@ -73,7 +74,10 @@ fn sql_fields(sql: &Sql, fields: &mut Fields) {
 fn service_value(spec: &ServiceSpec) -> Value {
     let mut fields = Fields::default();
     fields.put("name", spec.name.clone());
-    fields.put("command", spec.command.clone());
+    fields.list("command", &spec.command);
+    if let Some(container) = &spec.container {
+        docker::container_fields(container, &mut fields);
+    }
     fields.put("replicas", spec.replicas);
     environment(&spec.env, &spec.pass_env, &mut fields);
     fields.put(

@@ -1,6 +1,6 @@
 //! Every operator: its names, and its own keys.
 
-use super::{Key, Shape, key, waiting};
+use super::{Key, Shape, docker, key, waiting};
 
 /// An operator: its short name, the other names that mean it, and its own keys.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +100,7 @@ pub(crate) const OPERATORS: &[OperatorKeys] = &[
         ]],
         required: &["services"],
     },
+    docker::OPERATOR,
     OperatorKeys {
         name: "branch",
         synonyms: &[],
@@ -146,7 +147,7 @@ pub(crate) fn python_instead(name: &str) -> Option<&'static str> {
 
 /// Operators that Windlass will have later.
 pub(crate) const OPERATORS_NOT_YET: &[&str] =
-    &["time_sensor", "docker", "kafka", "approval", "latest_only", "kubernetes", "flink", "spark"];
+    &["time_sensor", "kafka", "approval", "latest_only", "kubernetes", "flink", "spark"];
 
 /// The operator that a name or class path means.
 pub(crate) fn operator(name: &str) -> Option<&'static OperatorKeys> {

@@ -8,6 +8,7 @@ use model::{
 };
 
 use super::{
+    docker,
     fields::{Fields, Item},
     http, sensor, service,
     task::positive,
@@ -61,6 +62,7 @@ pub(super) fn read(
         "sql" => sql(fields, files, problems).map(Operator::Sql),
         "sql_check" => sql(fields, files, problems).map(Operator::SqlCheck),
         "service" => service::read(fields, problems).map(Operator::Service),
+        "docker" => docker::read(fields, problems).map(Box::new).map(Operator::Docker),
         "branch" => Some(Operator::Branch(Branch { follow: text(fields, "follow", problems)? })),
         "short_circuit" => short_circuit(fields, problems).map(Operator::ShortCircuit),
         "http" => http::read(fields, problems).map(Operator::Http),
@@ -91,7 +93,8 @@ fn bash(fields: &Fields<'_>, problems: &mut Problems) -> Option<Bash> {
     })
 }
 
-fn exit_codes(item: &Item<'_>, problems: &mut Problems) -> Option<Vec<i32>> {
+/// One exit code or a list of them.
+pub(super) fn exit_codes(item: &Item<'_>, problems: &mut Problems) -> Option<Vec<i32>> {
     match item.node.value {
         Value::List(_) => {
             let items = item.list("a list of exit codes", problems)?;

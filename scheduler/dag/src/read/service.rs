@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use model::operator::{ReadyWhen, ServiceSpec, ServiceTask};
+use model::{
+    container::Container,
+    operator::{ReadyWhen, ServiceSpec, ServiceTask},
+};
 
 use super::{
+    docker,
     fields::{Fields, Item},
     operator::optional,
     task::positive,
@@ -37,11 +41,18 @@ pub(super) fn read(fields: &Fields<'_>, problems: &mut Problems) -> Option<Servi
 
 fn spec(item: &Item<'_>, problems: &mut Problems) -> Option<ServiceSpec> {
     let fields = item.fields("a service, a mapping with name and command", problems)?;
-    fields.check_keys(&[keys::SERVICE], keys::SERVICE_NOT_YET, problems);
+    fields.check_keys(&[keys::SERVICE, keys::docker::CONTAINER], keys::docker::NOT_YET, problems);
     let name_item = fields.required("name", problems);
-    let command_item = fields.required("command", problems);
+    let container = container(&fields, problems);
+    let command_item = match fields.take("image") {
+        Some(_) => fields.take("command"),
+        None => Some(fields.required("command", problems)?),
+    };
     let name = name_item.and_then(|item| name(&item, problems));
-    let command = command_item.and_then(|item| command(&item, problems));
+    let command = match command_item {
+        Some(item) => command(&item, problems),
+        None => Some(Vec::new()),
+    };
     let replicas = match fields.take("replicas") {
         Some(item) => item.whole(1..=REPLICAS_MAX, problems)?,
         None => 1,
@@ -49,12 +60,32 @@ fn spec(item: &Item<'_>, problems: &mut Problems) -> Option<ServiceSpec> {
     Some(ServiceSpec {
         name: name?,
         command: command?,
+        container: container?,
         replicas,
         env: optional(&fields, "env", |item| item.environment(problems))?,
         pass_env: optional(&fields, "pass_env", |item| item.patterns(problems))?,
         ready_when: optional(&fields, "ready_when", |item| ready_when(item, problems))?,
         stop_timeout_secs: seconds(&fields, "stop_timeout", STOP_TIMEOUT_DEFAULT, problems)?,
     })
+}
+
+/// The container that a service with an image runs in; other keys of containers have no meaning without one.
+fn container(fields: &Fields<'_>, problems: &mut Problems) -> Option<Option<Box<Container>>> {
+    if fields.take("image").is_some() {
+        for name in ["docker_conn_id", "docker_url"] {
+            if let Some(item) = fields.take(name) {
+                return item.fail(
+                    "not supported yet: another engine or a registry's login for services; pull the image beforehand",
+                    problems,
+                );
+            }
+        }
+        return docker::container(fields, problems).map(Box::new).map(Some);
+    }
+    match keys::docker::CONTAINER.iter().find_map(|key| fields.take(key.name)) {
+        Some(item) => item.fail("only a service with an image has this; image is missing", problems),
+        None => Some(None),
+    }
 }
 
 fn name(item: &Item<'_>, problems: &mut Problems) -> Option<String> {

@@ -92,7 +92,9 @@ fn read(
     // Which keys are right depends on the operator; without a known one that is problem enough.
     if let Some(operator) = operator_keys {
         let tables: Vec<_> = std::iter::once(keys::TASK).chain(operator.tables.iter().copied()).collect();
-        fields.check_keys(&tables, keys::TASK_NOT_YET, problems);
+        let not_yet =
+            [keys::TASK_NOT_YET, if operator.name == "docker" { keys::docker::NOT_YET } else { &[] }].concat();
+        fields.check_keys(&tables, &not_yet, problems);
     }
     let operator = operator_keys.and_then(|keys| operator::read(keys, &fields, files, problems));
     let dependencies = group::dependencies(&alone, problems);

@@ -4,6 +4,7 @@ extern crate windlass_dag as dag;
 
 mod bad;
 mod conf;
+mod docker;
 mod forms;
 mod groups;
 mod hash;

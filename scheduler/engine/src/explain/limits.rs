@@ -1,6 +1,6 @@
 //! Limits in words: why an instance that may run has no slot.
 
-use model::DagId;
+use model::{Capability, DagId};
 
 use super::NAMES_MAX;
 use crate::{
@@ -73,6 +73,10 @@ fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
         NoWorker::NoneConnected | NoWorker::Queue => {
             format!("no worker is connected that serves queue {}", demand.queue)
         }
+        NoWorker::Capability if demand.capability == Capability::Docker => format!(
+            "no worker with docker that serves queue {}: start one where the Docker engine runs, or name an engine by docker_url",
+            demand.queue
+        ),
         NoWorker::Capability => {
             format!("no worker that serves queue {} can do it: it takes {:?}", demand.queue, demand.capability)
         }

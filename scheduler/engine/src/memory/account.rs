@@ -115,16 +115,16 @@ impl Engine {
         let number = def.number(place.task);
         if before.live && !after.live {
             self.release_attempt(place, before);
-            self.pools.give_back(&task.pool, task.pool_slots, TakenBy::LiveAttempt);
         }
         if !before.live && after.live {
             self.hold_attempt(place, after);
-            self.pools.take(&task.pool, task.pool_slots, TakenBy::LiveAttempt);
         }
-        match (before.state == TaskState::Deferred, after.state == TaskState::Deferred) {
-            (false, true) => self.pools.take(&task.pool, task.pool_slots, TakenBy::Deferred),
-            (true, false) => self.pools.give_back(&task.pool, task.pool_slots, TakenBy::Deferred),
-            (true, true) | (false, false) => {}
+        for by in TakenBy::ALL {
+            match (before.takes(by), after.takes(by)) {
+                (false, true) => self.pools.take(&task.pool, task.pool_slots, by),
+                (true, false) => self.pools.give_back(&task.pool, task.pool_slots, by),
+                (true, true) | (false, false) => {}
+            }
         }
         match (before.is_active(), after.is_active()) {
             (false, true) => *self.dag_mut(&dag_id).active_tasks.entry(number).or_default() += 1,

@@ -4,6 +4,7 @@ use model::{AttemptId, RunKey, TaskEvent, TaskState, TiKey, Timestamp, TryNumber
 
 use dag::TaskPos;
 
+use super::pools::TakenBy;
 use crate::{
     rules::Upstream,
     state::{TiExtra, TiRow},
@@ -57,6 +58,16 @@ impl Core {
     /// Whether it waits for nothing but a slot.
     pub fn wants_slot(&self) -> bool {
         self.state == TaskState::Scheduled && !self.live
+    }
+
+    /// Whether its pool's slots are taken, or asked for, in this way.
+    pub fn takes(&self, by: TakenBy) -> bool {
+        match by {
+            TakenBy::LiveAttempt => self.live,
+            TakenBy::QueuedAttempt => self.live && self.state == TaskState::Queued,
+            TakenBy::Deferred => self.state == TaskState::Deferred,
+            TakenBy::Waiting => self.wants_slot(),
+        }
     }
 
     /// Whether it counts against limits on active instances.

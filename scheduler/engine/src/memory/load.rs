@@ -103,7 +103,7 @@ impl Engine {
     }
 
     /// Nothing of a run waits for a slot any more: what was scheduled is decided again.
-    fn withdraw_all(&mut self, key: RunKey) {
+    pub(crate) fn withdraw_all(&mut self, key: RunKey) {
         for pos in self.known_run(key).def.dag.positions() {
             let place = Place { run: key, task: pos };
             if self.core(place).state == TaskState::Scheduled {

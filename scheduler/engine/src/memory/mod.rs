@@ -30,6 +30,7 @@ use definition::Definition;
 use draft::Draft;
 use facts::Facts;
 use instance::{Core, Place};
+pub use pools::PoolSlots;
 use pools::Pools;
 use ready::Ready;
 use run::Run;

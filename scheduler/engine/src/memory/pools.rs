@@ -1,6 +1,6 @@
 //! Pools and what is taken of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::Pool;
 
@@ -15,14 +15,50 @@ pub(crate) struct Pools {
 #[derive(Debug, Clone, Copy, Default)]
 struct Used {
     live: u32,
+    queued: u32,
     deferred: u32,
+    scheduled: u32,
 }
 
-/// What a slot of a pool is taken by.
+impl Used {
+    fn slots_mut(&mut self, by: TakenBy) -> &mut u32 {
+        match by {
+            TakenBy::LiveAttempt => &mut self.live,
+            TakenBy::QueuedAttempt => &mut self.queued,
+            TakenBy::Deferred => &mut self.deferred,
+            TakenBy::Waiting => &mut self.scheduled,
+        }
+    }
+}
+
+/// What a slot of a pool is taken by, or asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TakenBy {
     LiveAttempt,
+    /// A live attempt that has not begun; it counts as live, too.
+    QueuedAttempt,
     Deferred,
+    /// Takes nothing yet.
+    Waiting,
+}
+
+impl TakenBy {
+    pub const ALL: [Self; 4] = [Self::LiveAttempt, Self::QueuedAttempt, Self::Deferred, Self::Waiting];
+}
+
+/// How the slots of a pool are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolSlots {
+    /// By attempts that run.
+    pub running: u32,
+    /// By attempts that have a slot and have not begun.
+    pub queued: u32,
+    /// Asked for by instances that wait for them.
+    pub scheduled: u32,
+    /// By deferred instances.
+    pub deferred: u32,
+    /// What counts against the pool's limit.
+    pub occupied: u32,
 }
 
 /// Whether a task's slots are free.
@@ -50,23 +86,37 @@ impl Pools {
         self.pools.remove(name)
     }
 
+    pub fn has(&self, name: &str) -> bool {
+        self.pools.contains_key(name)
+    }
+
+    /// Every pool, and every one that tasks name although it does not exist.
+    pub fn names(&self) -> BTreeSet<&str> {
+        let named = self.used.iter().filter(|(_, used)| used.live + used.deferred + used.scheduled > 0);
+        self.pools.keys().chain(named.map(|(name, _)| name)).map(String::as_str).collect()
+    }
+
+    /// How the slots of a pool are used.
+    pub fn slots_in_use(&self, name: &str) -> PoolSlots {
+        let used = self.used.get(name).copied().unwrap_or_default();
+        PoolSlots {
+            running: used.live - used.queued,
+            queued: used.queued,
+            scheduled: used.scheduled,
+            deferred: used.deferred,
+            occupied: self.used(name),
+        }
+    }
+
     pub fn take(&mut self, name: &str, slots: u32, by: TakenBy) {
         if !self.used.contains_key(name) {
             self.used.insert(name.to_owned(), Used::default());
         }
-        let used = self.used.get_mut(name).expect("it was inserted above");
-        match by {
-            TakenBy::LiveAttempt => used.live += slots,
-            TakenBy::Deferred => used.deferred += slots,
-        }
+        *self.used.get_mut(name).expect("it was inserted above").slots_mut(by) += slots;
     }
 
     pub fn give_back(&mut self, name: &str, slots: u32, by: TakenBy) {
-        let used = self.used.get_mut(name).expect("what is given back was taken");
-        match by {
-            TakenBy::LiveAttempt => used.live -= slots,
-            TakenBy::Deferred => used.deferred -= slots,
-        }
+        *self.used.get_mut(name).expect("what is given back was taken").slots_mut(by) -= slots;
     }
 
     /// How many slots are taken.

@@ -43,6 +43,7 @@ impl Demand {
                 Operator::Service(_) => OnWorker::TakesNone,
                 Operator::Empty
                 | Operator::Bash(_)
+                | Operator::Docker(_)
                 | Operator::Python(_)
                 | Operator::Sql(_)
                 | Operator::SqlCheck(_)
@@ -178,6 +179,13 @@ impl Ready {
         for ticket in keys.iter().filter_map(|key| self.by_task.remove(key)).flatten().collect::<Vec<_>>() {
             self.offer(ticket);
         }
+    }
+
+    /// The first instances that wait for a pool, in the order in which they get its slots.
+    pub fn next_in(&self, pool: &str, most: usize) -> Vec<Place> {
+        let queues = self.classes.iter().filter(|class| class.demand.pool == pool);
+        let first: BTreeSet<Ticket> = queues.flat_map(|class| class.queue.iter().take(most).copied()).collect();
+        first.into_iter().take(most).map(|ticket| ticket.place).collect()
     }
 
     /// How many wait for the same pool before a ticket.

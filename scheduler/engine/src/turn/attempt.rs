@@ -89,6 +89,7 @@ impl Engine {
             Operator::ShortCircuit(_)
             | Operator::Empty
             | Operator::Bash(_)
+            | Operator::Docker(_)
             | Operator::Python(_)
             | Operator::Sql(_)
             | Operator::SqlCheck(_)

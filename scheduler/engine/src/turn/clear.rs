@@ -7,9 +7,12 @@ use model::{
     DagRunEvent, RunKey, TaskEvent, TaskState,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::command::Refusal;
+use super::{
+    command::Refusal,
+    selection::{Missing, select},
+};
 use crate::{
     Engine, TiChange,
     memory::{
@@ -21,24 +24,44 @@ use crate::{
 
 impl Engine {
     pub(super) fn clear(&mut self, clear: &ClearTaskInstances) -> Result<Value, Refusal> {
-        let key =
-            self.find_run(&clear.dag_id, &clear.run_id).ok_or_else(|| Refusal::no_run(&clear.dag_id, &clear.run_id))?;
-        if clear.effect == ClearEffect::Apply && clear.version == ClearVersion::Latest {
-            // Refusals come before anything changes.
-            self.known_run(key).select(&clear.tasks, clear.relatives)?;
-            self.move_to_latest(key)?;
+        let keys = self.find_runs(&clear.dag_id, clear.runs())?;
+        // Refusals come before anything changes.
+        let moves = clear.effect == ClearEffect::Apply && clear.version == ClearVersion::Latest;
+        if moves {
+            self.check_latest(&keys, clear)?;
+            for key in &keys {
+                self.move_to_latest(*key);
+            }
         }
-        let run = self.known_run(key);
-        let mut chosen = run.select(&clear.tasks, clear.relatives)?;
-        chosen.retain(|pos| is_meant(run.state(*pos), clear.only));
-        let listed: Vec<Value> = chosen
-            .iter()
-            .map(|pos| json!({ "task_id": run.def.task(*pos).task_id, "map_index": run.key_of(*pos).map }))
-            .collect();
-        if clear.effect == ClearEffect::Apply && !chosen.is_empty() {
-            self.clear_tasks(key, &chosen);
+        let mut chosen = self.select_in(&keys, &clear.tasks, clear.relatives)?;
+        for (key, tasks) in &mut chosen {
+            let run = self.known_run(*key);
+            tasks.retain(|pos| is_meant(run.state(*pos), clear.only));
         }
-        Ok(json!({ "task_instances": listed }))
+        let listed = self.listed(&chosen);
+        if clear.effect == ClearEffect::Apply {
+            for (key, tasks) in chosen.iter().filter(|(_, tasks)| !tasks.is_empty()) {
+                self.clear_tasks(*key, tasks);
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Whether these runs can go on with the newest version, and the tasks to clear are in it.
+    fn check_latest(&self, keys: &[RunKey], clear: &ClearTaskInstances) -> Result<(), Refusal> {
+        let current = self.dags.get(&clear.dag_id).and_then(|dag| self.versions.get(&dag.row.current));
+        let latest = current.ok_or_else(|| Refusal::no_dag(&clear.dag_id))?;
+        select(latest, &clear.tasks, clear.relatives, Missing::Refused)?;
+        for run in keys.iter().map(|key| self.known_run(*key)).filter(|run| run.def.id != latest.id) {
+            if let Some(pos) = run.def.dag.positions().find(|pos| run.instance(*pos).core.live) {
+                return Err(Refusal::Conflict(format!(
+                    "the run {} can not go on with the newest version while its task {} is running",
+                    run.row.run_id,
+                    run.def.task(pos).task_id
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Clears tasks of a run, which goes on, or begins again.
@@ -118,25 +141,18 @@ impl Engine {
     }
 
     /// Pins a run to the newest version of its DAG. Rows of tasks that have left the DAG become `removed`.
-    fn move_to_latest(&mut self, key: RunKey) -> Result<(), Refusal> {
+    fn move_to_latest(&mut self, key: RunKey) {
         let run = self.known_run(key);
         let current = self.dag_of(key).row.current;
-        let latest = self.versions.get(&current).cloned().ok_or_else(|| Refusal::no_dag(&run.row.dag_id))?;
+        let latest = Arc::clone(self.versions.get(&current).expect("the newest version was looked up before"));
         if latest.id == run.def.id {
-            return Ok(());
-        }
-        if let Some(pos) = run.def.dag.positions().find(|pos| run.instance(*pos).core.live) {
-            return Err(Refusal::Conflict(format!(
-                "the run can not go on with the newest version while its task {} is running",
-                run.def.task(pos).task_id
-            )));
+            return;
         }
         let moved = moved_run(run, &latest);
         let strays = strays_of(run, &latest);
         self.draft.touch_run(&self.runs[&key].row);
         self.replace_run(key, moved);
         self.draft.strays.extend(strays);
-        Ok(())
     }
 }
 

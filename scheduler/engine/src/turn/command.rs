@@ -39,13 +39,19 @@ impl Refusal {
 
 impl Engine {
     /// Carries a command out.
-    pub(super) fn obey(&mut self, command: Command) -> Answer {
+    pub(super) fn obey(&mut self, command: Command, by: String) -> Answer {
         let done = match command {
-            Command::TriggerDagRun(trigger) => self.trigger(trigger),
+            Command::TriggerDagRun(trigger) => self.trigger(trigger, Some(by)),
             Command::PauseDag { dag_id, to } => self.pause(&dag_id, to),
             Command::ClearTaskInstances(clear) => self.clear(&clear),
             Command::MarkTaskInstances(mark) => self.mark_tasks(&mark),
             Command::MarkDagRun { dag_id, run_id, state } => self.mark_run(&dag_id, &run_id, state),
+            Command::SetNote(note) => self.set_note(note),
+            Command::DeleteDagRun { dag_id, run_id } => self.delete_run(&dag_id, &run_id),
+            Command::DeleteDag { dag_id } => self.delete_dag(&dag_id),
+            Command::SetXCom { xcom, value } => self.set_xcom(xcom, value),
+            Command::DeleteXCom(xcom) => self.delete_xcom(xcom),
+            Command::CreatePool(pool) => self.create_pool(pool),
             Command::SetPool(pool) => self.set_pool(pool),
             Command::DeletePool { name } => self.delete_pool(name),
             Command::ControlService { .. } => {
@@ -71,10 +77,15 @@ impl Engine {
         Ok(json!({}))
     }
 
-    fn set_pool(&mut self, pool: Pool) -> Result<Value, Refusal> {
-        if pool.name.is_empty() {
-            return Err(Refusal::Invalid("a pool needs a name".to_owned()));
+    fn create_pool(&mut self, pool: Pool) -> Result<Value, Refusal> {
+        if self.pools.has(&pool.name) {
+            return Err(Refusal::Conflict(format!("The Pool with name: `{}` already exists", pool.name)));
         }
+        self.set_pool(pool)
+    }
+
+    fn set_pool(&mut self, pool: Pool) -> Result<Value, Refusal> {
+        pool.check().map_err(Refusal::Invalid)?;
         self.draft.plan.pools.retain(|other| other.name != pool.name);
         self.draft.plan.pools_dropped.retain(|name| *name != pool.name);
         self.draft.plan.pools.push(pool.clone());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{RunKey, TaskState};
+use model::{RunKey, TaskState, TiKey, XComValue};
 
 use crate::{
     DagChange, Engine, Plan, RunChange, TiChange,
@@ -17,6 +17,7 @@ impl Engine {
         self.facts.forget_answers();
         let mut draft = std::mem::take(&mut self.draft);
         let mut plan = std::mem::take(&mut draft.plan);
+        keep_last(&mut plan.xcoms);
         self.plan_runs(&draft, &mut plan);
         for (place, before) in &draft.instances {
             self.plan_instance(*place, before, &mut plan);
@@ -81,4 +82,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// Of XComs that were left under one key in one turn the last one counts: a row is written once.
+fn keep_last(xcoms: &mut Vec<(TiKey, XComValue)>) {
+    let mut seen = BTreeSet::new();
+    xcoms.reverse();
+    xcoms.retain(|(instance, xcom)| seen.insert((*instance, xcom.key.clone())));
+    xcoms.reverse();
 }

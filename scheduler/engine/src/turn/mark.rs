@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use dag::TaskPos;
-use model::{DagId, DagRunEvent, DagRunState, RunId, RunKey, TaskState, command::MarkTaskInstances, task::Mark};
+use model::{
+    DagId, DagRunEvent, DagRunState, RunId, RunKey, TaskState,
+    command::{ClearEffect, MarkTaskInstances},
+    task::Mark,
+};
 use serde_json::{Value, json};
 
 use super::command::Refusal;
@@ -19,26 +23,32 @@ impl Engine {
     /// Sets tasks to a final state. What failed behind them is cleared, so that the run goes on, as in Airflow.
     pub(super) fn mark_tasks(&mut self, command: &MarkTaskInstances) -> Result<Value, Refusal> {
         let mark = mark_of(command.state)?;
-        let key = self
-            .find_run(&command.dag_id, &command.run_id)
-            .ok_or_else(|| Refusal::no_run(&command.dag_id, &command.run_id))?;
+        let keys = self.find_runs(&command.dag_id, command.runs())?;
         if command.tasks.is_empty() {
             return Err(Refusal::Invalid("name the tasks to set, or set the whole run".to_owned()));
         }
-        let chosen = self.known_run(key).select(&command.tasks, command.relatives)?;
-        for pos in &chosen {
-            self.mark_one(Place { run: key, task: *pos }, mark);
+        let chosen = self.select_in(&keys, &command.tasks, command.relatives)?;
+        let mut changing = chosen.clone();
+        for (key, tasks) in &mut changing {
+            tasks.retain(|pos| self.known_run(*key).state(*pos) != state_of(mark));
         }
-        let stuck = self.failed_behind(key, &chosen);
-        if !stuck.is_empty() {
-            self.clear_tasks(key, &stuck);
+        let listed = self.listed(&changing);
+        if command.effect == ClearEffect::Apply {
+            for ((key, all), (_, tasks)) in chosen.iter().zip(&changing) {
+                self.mark_in(*key, all, tasks, mark);
+            }
         }
-        Ok(json!({}))
+        Ok(listed)
     }
 
-    fn mark_one(&mut self, place: Place, mark: Mark) {
-        if self.core(place).state != state_of(mark) {
-            self.set_final(place, mark, MARKED);
+    /// Sets those tasks of a run that are not in the state yet.
+    fn mark_in(&mut self, key: RunKey, chosen: &BTreeSet<TaskPos>, changing: &BTreeSet<TaskPos>, mark: Mark) {
+        for pos in changing {
+            self.set_final(Place { run: key, task: *pos }, mark, MARKED);
+        }
+        let stuck = self.failed_behind(key, chosen);
+        if !stuck.is_empty() {
+            self.clear_tasks(key, &stuck);
         }
     }
 

@@ -5,10 +5,12 @@
 mod attempt;
 mod clear;
 mod command;
+mod delete;
 mod end;
 mod finish;
 mod granting;
 mod mark;
+mod note;
 mod schedule;
 mod selection;
 mod settle;
@@ -63,8 +65,8 @@ impl Engine {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Command { id, command } => {
-                let answer = self.obey(command);
+            Event::Command { id, by, command } => {
+                let answer = self.obey(command, by);
                 self.draft.answer(id, answer);
             }
             Event::AttemptStarted { worker, attempt, at } => self.attempt_started(worker, attempt, at),

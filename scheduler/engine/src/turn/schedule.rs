@@ -161,6 +161,7 @@ impl Engine {
             run_id,
             run_type: RunType::Manual,
             triggered_by: TriggeredBy::RestApi,
+            triggering_user: None,
             version: def.id,
             state: DagRunState::Queued,
             logical_date: None,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Engine {
-    pub(super) fn trigger(&mut self, trigger: TriggerDagRun) -> Result<Value, Refusal> {
+    pub(super) fn trigger(&mut self, trigger: TriggerDagRun, user: Option<String>) -> Result<Value, Refusal> {
         let dag_id = trigger.dag_id.clone();
         let def = self.triggered_version(&dag_id)?;
         check_conf(&def, &trigger)?;
@@ -36,6 +36,7 @@ impl Engine {
         let row = RunRow {
             run_type: trigger.run_type,
             triggered_by: trigger.triggered_by,
+            triggering_user: user,
             logical_date,
             data_interval,
             run_after,

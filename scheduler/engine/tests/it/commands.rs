@@ -4,8 +4,8 @@ use engine::Event;
 use model::{
     AttemptEnd, Command, DagId, DagRunState, EndKind, RunId, TaskId, TaskState,
     command::{
-        AnswerStatus, ClearEffect, ClearOnly, ClearVersion, MarkTaskInstances, Paused, Relatives, ServiceAction,
-        TaskSelector,
+        AnswerStatus, ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, MarkTaskInstances, Paused, Relatives,
+        ServiceAction, SetNote, TaskSelector, XComName,
     },
 };
 
@@ -109,6 +109,8 @@ fn a_task_set_to_success_lets_what_failed_behind_it_go_on() {
     world.command(Command::MarkTaskInstances(MarkTaskInstances {
         dag_id: DagId::new("d").unwrap(),
         run_id: RunId::new("r").unwrap(),
+        also: Vec::new(),
+        effect: ClearEffect::Apply,
         tasks: vec![TaskSelector { task_id: TaskId::new("a").unwrap(), map_index: None }],
         relatives: Relatives::default(),
         state: TaskState::Success,
@@ -192,4 +194,174 @@ fn what_does_not_exist_is_not_found() {
         action: ServiceAction::Stop,
     };
     assert_eq!(world.command(service).0, AnswerStatus::Invalid);
+}
+
+fn d() -> DagId {
+    DagId::new("d").unwrap()
+}
+
+fn run_id(run: &str) -> RunId {
+    RunId::new(run).unwrap()
+}
+
+fn selector(task: &str) -> TaskSelector {
+    TaskSelector { task_id: TaskId::new(task).unwrap(), map_index: None }
+}
+
+#[test]
+fn one_clear_names_tasks_of_several_runs_each_in_its_own_version() {
+    let mut world = World::new(vec![dag("d", "a >> b")]);
+    let old = world.trigger("d", "old");
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Failed);
+    world.store_version(2, dag("d", "a >> b >> c"));
+    let new = world.trigger("d", "new");
+    for task in ["a", "b", "c"] {
+        world.end(task, EndKind::Success);
+    }
+    let clear = ClearTaskInstances {
+        also: vec![run_id("old"), run_id("new")],
+        ..clear_of("d", "new", "c", Relatives::default())
+    };
+    let dry = ClearTaskInstances {
+        effect: ClearEffect::DryRun,
+        relatives: Relatives { upstream: true, downstream: false },
+        ..clear.clone()
+    };
+    let (_, body) = world.command(Command::ClearTaskInstances(dry));
+    let listed = body["task_instances"].as_array().unwrap();
+    assert_eq!(listed.len(), 3, "the old run has no task c, so nothing of it is meant: {body}");
+    assert!(listed.iter().all(|one| one["run_id"] == "new"));
+    let both = ClearTaskInstances { tasks: vec![selector("b")], ..clear };
+    world.command(Command::ClearTaskInstances(both));
+    assert_eq!(world.at_work(), ["b", "b"]);
+    assert_eq!((world.run_state(old), world.run_state(new)), (DagRunState::Running, DagRunState::Running));
+}
+
+#[test]
+fn a_clear_of_several_runs_onto_the_newest_version_changes_all_or_none() {
+    let mut world = World::new(vec![dag("d", "a >> b")]);
+    let done = world.trigger("d", "done");
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Success);
+    world.trigger("d", "busy");
+    world.store_version(2, dag("d", "a >> b >> c"));
+    let clear = ClearTaskInstances {
+        also: vec![run_id("busy")],
+        version: ClearVersion::Latest,
+        ..clear_of("d", "done", "b", Relatives::default())
+    };
+    let (status, body) = world.command(Command::ClearTaskInstances(clear));
+    assert_eq!(status, AnswerStatus::Conflict);
+    assert!(body["detail"].as_str().unwrap().contains("run busy"), "{body}");
+    assert_eq!(world.run_state(done), DagRunState::Success);
+}
+
+#[test]
+fn a_mark_tells_first_what_it_would_set() {
+    let mut world = World::new(vec![dag("d", "a >> b")]);
+    let first = world.trigger("d", "first");
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Failed);
+    let second = world.trigger("d", "second");
+    let mark = |effect| {
+        Command::MarkTaskInstances(MarkTaskInstances {
+            dag_id: d(),
+            run_id: run_id("second"),
+            also: vec![run_id("first")],
+            tasks: vec![selector("a")],
+            relatives: Relatives { upstream: false, downstream: true },
+            state: TaskState::Success,
+            effect,
+        })
+    };
+    let (_, body) = world.command(mark(ClearEffect::DryRun));
+    assert_eq!(body["task_instances"].as_array().unwrap().len(), 3, "a of the first run is a success already");
+    assert_eq!(world.run_state(first), DagRunState::Failed);
+    world.command(mark(ClearEffect::Apply));
+    assert_eq!(world.state(first, "b"), TaskState::Success);
+    assert_eq!(world.run_state(second), DagRunState::Success);
+}
+
+#[test]
+fn a_run_knows_who_asked_for_it_and_keeps_remarks() {
+    let mut world = World::new(vec![dag("d", "a")]);
+    let run = world.trigger("d", "r");
+    let note = |tasks, text: &str| {
+        Command::SetNote(SetNote { dag_id: d(), run_id: run_id("r"), tasks, note: Some(text.to_owned()) })
+    };
+    world.command(note(Vec::new(), "of the run"));
+    world.command(note(vec![selector("a")], "of the task"));
+    assert_eq!(world.mirror.runs[&run].triggering_user.as_deref(), Some("ada"));
+    assert_eq!(world.mirror.runs[&run].note.as_deref(), Some("of the run"));
+    let row = world.mirror.instances_of(run).into_iter().next().unwrap();
+    assert_eq!(row.extra.note.as_deref(), Some("of the task"));
+    assert_eq!(world.at_work(), ["a"], "a remark decides nothing");
+}
+
+#[test]
+fn a_run_at_work_is_not_deleted_and_an_ended_one_leaves_nothing() {
+    let mut world = World::new(vec![dag("d", "a")]);
+    let run = world.trigger("d", "r");
+    let delete = || Command::DeleteDagRun { dag_id: d(), run_id: run_id("r") };
+    assert_eq!(world.command(delete()).0, AnswerStatus::Conflict);
+    world.end("a", EndKind::Success);
+    assert_eq!(world.command(delete()).0, AnswerStatus::Done);
+    assert!(!world.mirror.runs.contains_key(&run));
+    assert_eq!(world.command(delete()).0, AnswerStatus::NotFound);
+    world.trigger("d", "r");
+    assert_eq!(world.at_work(), ["a"], "its name is free again");
+}
+
+#[test]
+fn deleting_a_queued_run_forgets_what_it_waited_for() {
+    let mut world = World::new(vec![dag("d", "a >> b")]);
+    world.trigger("d", "r");
+    world.end("a", EndKind::Success);
+    world.command(Command::PauseDag { dag_id: d(), to: Paused::Paused });
+    world.end("b", EndKind::Success);
+    let queued = world.trigger("d", "queued");
+    assert_eq!(world.command(Command::DeleteDagRun { dag_id: d(), run_id: run_id("queued") }).0, AnswerStatus::Done);
+    world.command(Command::PauseDag { dag_id: d(), to: Paused::Active });
+    assert!(world.attempts.is_empty() && !world.mirror.runs.contains_key(&queued));
+}
+
+#[test]
+fn a_deleted_dag_begins_anew_when_its_file_is_there_and_goes_when_it_is_not() {
+    let mut world = World::new(vec![dag("d", "a")]);
+    world.trigger("d", "r");
+    let delete = || Command::DeleteDag { dag_id: d() };
+    assert_eq!(world.command(delete()).0, AnswerStatus::Conflict);
+    world.end("a", EndKind::Success);
+    assert_eq!(world.command(delete()).0, AnswerStatus::Done);
+    assert!(world.mirror.runs.is_empty() && world.mirror.dags.contains_key(&d()));
+    world.turn(vec![Event::DagGone(d())]);
+    assert_eq!(world.command(delete()).0, AnswerStatus::Done);
+    assert!(world.mirror.dags.is_empty());
+    world.store_version(7, dag("d", "a"));
+    world.trigger("d", "r");
+    assert_eq!(world.at_work(), ["a"]);
+}
+
+#[test]
+fn of_xcoms_that_are_left_under_one_key_in_one_turn_the_last_counts() {
+    let mut world = World::new(vec![dag("d", "a")]);
+    world.trigger("d", "r");
+    let name = |key: &str| XComName {
+        dag_id: d(),
+        run_id: run_id("r"),
+        task_id: TaskId::new("a").unwrap(),
+        map_index: model::MapIndex::UNMAPPED,
+        key: key.to_owned(),
+    };
+    let command = |command| Event::Command { id: model::CommandId(90), by: "ada".to_owned(), command };
+    let set = |value: i64| command(Command::SetXCom { xcom: name("k"), value: value.into() });
+    let plan = world.turn(vec![set(1), set(2), command(Command::DeleteXCom(name("other")))]);
+    assert_eq!(plan.xcoms.iter().map(|(_, xcom)| xcom.value.clone()).collect::<Vec<_>>(), [2]);
+    assert_eq!(plan.xcoms_deleted.len(), 1);
+    let plan = world.turn(vec![set(3), command(Command::DeleteXCom(name("k")))]);
+    assert!(plan.xcoms.is_empty());
+    let missing =
+        Command::SetXCom { xcom: XComName { task_id: TaskId::new("z").unwrap(), ..name("k") }, value: 1.into() };
+    assert_eq!(world.command(missing).0, AnswerStatus::NotFound);
 }

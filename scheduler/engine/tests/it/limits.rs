@@ -130,3 +130,32 @@ fn a_task_that_depends_on_its_past_waits_for_the_run_before() {
     world.end("a", EndKind::Success);
     assert_eq!(world.attempts.len(), 1, "the second run goes on");
 }
+
+#[test]
+fn the_use_of_a_pool_is_told_with_those_who_wait() {
+    let mut graph = dag("d", "[low, mid, high]");
+    for (task, weight) in graph.tasks.iter_mut().zip([1, 5, 9]) {
+        task.effective_weight = weight;
+        (task.pool, task.pool_slots) = ("etl".to_owned(), 2);
+    }
+    let mut world = World::new(vec![graph]);
+    world.trigger("d", "r");
+    let etl = |world: &World| world.engine.pool_uses(1).into_iter().find(|pool| pool.name == "etl").unwrap();
+    assert_eq!((etl(&world).exists, etl(&world).slots.scheduled), (false, 6));
+    let pool =
+        model::Pool { name: "etl".to_owned(), slots: Some(3), description: String::new(), include_deferred: false };
+    world.command(Command::CreatePool(pool.clone()));
+    let used = etl(&world);
+    assert_eq!((used.slots.queued, used.slots.running, used.slots.scheduled, used.slots.occupied), (2, 0, 4, 2));
+    let next: Vec<_> = used.next.iter().map(|(_, _, task)| task.as_str()).collect();
+    assert_eq!(next, ["mid"]);
+    let (refused, _) = world.command(Command::CreatePool(pool.clone()));
+    assert_eq!(refused, model::AnswerStatus::Conflict);
+    let (too_large, _) = world.command(Command::SetPool(model::Pool { slots: Some(u32::MAX), ..pool }));
+    assert_eq!(too_large, model::AnswerStatus::Invalid);
+    for _ in 0..3 {
+        let task = world.at_work()[0].clone();
+        world.end(&task, EndKind::Success);
+    }
+    assert_eq!(etl(&world).slots, engine::PoolSlots::default());
+}

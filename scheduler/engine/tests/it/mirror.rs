@@ -77,6 +77,15 @@ impl Mirror {
         for pool in &plan.pools {
             self.pools.insert(pool.name.clone(), pool.clone());
         }
+        for dag in &plan.dags_dropped {
+            self.runs.retain(|_, run| run.dag_id != *dag);
+            if self.dags.get(dag).is_some_and(|dag| dag.is_stale) {
+                self.dags.remove(dag);
+                self.versions.retain(|version| version.dag.dag_id != *dag);
+            }
+        }
+        self.runs.retain(|key, _| !plan.runs_dropped.contains(key));
+        self.instances.retain(|key, _| self.runs.contains_key(&key.run));
         for name in &plan.pools_dropped {
             self.pools.remove(name);
         }

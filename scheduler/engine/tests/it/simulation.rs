@@ -6,7 +6,7 @@ use dag::{Dag, Task, TaskPos};
 use engine::{Event, Plan};
 use model::{
     AttemptEnd, Command, DagId, DagRunState, EndKind, Operator, RunId, RunKey, TaskState, TriggerRule, WorkerId,
-    command::{MarkTaskInstances, Paused, Relatives, TaskSelector},
+    command::{ClearEffect, MarkTaskInstances, Paused, Relatives, TaskSelector},
 };
 
 use crate::{
@@ -115,6 +115,8 @@ fn disturb(world: &mut World, dice: &mut Dice) {
         1 => drop(world.command(Command::MarkTaskInstances(MarkTaskInstances {
             dag_id,
             run_id: run,
+            also: if dice.one_in(3) { runs.clone() } else { Vec::new() },
+            effect: ClearEffect::Apply,
             tasks: vec![TaskSelector { task_id: model::TaskId::new(&name).unwrap(), map_index: None }],
             relatives,
             state: *dice.pick(&[TaskState::Success, TaskState::Failed, TaskState::Skipped]),

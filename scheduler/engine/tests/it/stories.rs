@@ -162,6 +162,7 @@ fn tasks_without_work_end_in_the_turn_that_starts_the_run() {
     let mut world = World::new(vec![graph]);
     let plan = world.turn(vec![Event::Command {
         id: model::CommandId(1),
+        by: "ada".to_owned(),
         command: Command::TriggerDagRun(trigger("d", Some("r"))),
     }]);
     assert_eq!(plan.new_instances.len(), 3);
@@ -174,6 +175,7 @@ fn an_instance_costs_one_insert_and_one_update() {
     let mut world = World::new(vec![dag("d", "a")]);
     let plan = world.turn(vec![Event::Command {
         id: model::CommandId(1),
+        by: "ada".to_owned(),
         command: Command::TriggerDagRun(trigger("d", Some("r"))),
     }]);
     assert_eq!((plan.new_instances.len(), plan.instances.len()), (1, 0));

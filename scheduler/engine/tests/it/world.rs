@@ -143,7 +143,7 @@ impl World {
 
     pub fn command(&mut self, command: Command) -> (AnswerStatus, serde_json::Value) {
         self.commands += 1;
-        self.turn(vec![Event::Command { id: CommandId(self.commands), command }]);
+        self.turn(vec![Event::Command { id: CommandId(self.commands), by: "ada".to_owned(), command }]);
         let answer = self.mirror.answers.last().cloned().unwrap();
         self.quiesce();
         answer
@@ -228,13 +228,9 @@ impl World {
 
 pub fn clear_of(dag: &str, run: &str, task: &str, relatives: Relatives) -> ClearTaskInstances {
     ClearTaskInstances {
-        dag_id: DagId::new(dag).unwrap(),
-        run_id: RunId::new(run).unwrap(),
         tasks: vec![TaskSelector { task_id: TaskId::new(task).unwrap(), map_index: None }],
         relatives,
-        only: ClearOnly::All,
-        effect: ClearEffect::Apply,
-        version: ClearVersion::Own,
+        ..ClearTaskInstances::of_run(DagId::new(dag).unwrap(), RunId::new(run).unwrap())
     }
 }
 

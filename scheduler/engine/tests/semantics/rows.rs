@@ -19,6 +19,7 @@ pub fn run(key: RunKey, dag: &str, run: &str, version: DagVersionId, state: DagR
         run_id: RunId::new(run).unwrap(),
         run_type: RunType::Scheduled,
         triggered_by: TriggeredBy::Timetable,
+        triggering_user: None,
         version,
         state,
         logical_date: Some(date),

@@ -6,6 +6,7 @@
 mod lines;
 mod read;
 mod writer;
+mod written;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 pub use lines::{LINE_BYTES_MAX, LineSplitter};
 pub use read::read;
 pub use writer::{LOG_BYTES_MAX, Log, Overflow, Stream};
+pub use written::Written;
 
 /// Where a log is below the log directory.
 #[must_use]

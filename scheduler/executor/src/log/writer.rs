@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::written::{self, Written};
 use crate::Masker;
 
 /// How long a line may wait before it can be read.
@@ -95,6 +96,7 @@ impl Log {
         if let Some(parent) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
+        written::mend(path)?;
         let file = open_file(path)?;
         let length = file.metadata()?.len();
         let state = Mutex::new(State { file, buffer: Vec::new(), length, fault: None });
@@ -127,6 +129,14 @@ impl Log {
         let masked = self.0.masker.mask_json(&serde_json::Value::Object(fields.clone()));
         let rendered = cut_to(masked, RENDERED_BYTES_MAX);
         self.add(&json!({"ts": now(), "stream": Stream::Sys.name(), "text": "Rendered fields", "rendered": rendered}));
+    }
+
+    /// How many lines of its process it has; none when it can not be read.
+    pub async fn written(&self) -> Written {
+        self.flush();
+        let path = self.0.path.clone();
+        let counted = tokio::task::spawn_blocking(move || written::written(&path)).await;
+        counted.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// Writes out what waits.

@@ -8,5 +8,5 @@ mod supervise;
 
 pub use launch::{Launch, Running, StdinUse, find_program};
 pub use pump::{LastLine, pump};
-pub use register::{GroupKind, GroupRegister};
+pub use register::{GroupKind, GroupRegister, Watch};
 pub use supervise::{Finished, ProcessEnd, supervise};

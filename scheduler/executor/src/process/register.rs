@@ -12,6 +12,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use uuid::Uuid;
+
 /// What a group belongs to: a silent leader costs attempts their lives, services only a dead worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupKind {
@@ -35,20 +37,49 @@ impl GroupKind {
 /// The worker's list of living groups and its pipe to the guard.
 ///
 /// A line on the pipe is `+a123` or `+s123` for a new group, `-123` for one that is gone, `ok` for a word from the leader.
+/// A container is `+ca` or `+cs` with an id of its own, a space and its engine's address, and `-c` with the id when it is gone.
 #[derive(Debug)]
 pub struct GroupRegister(RwLock<Inner>);
+
+/// A container that the guard watches, until this goes.
+#[derive(Debug)]
+pub struct Watch<'r> {
+    register: &'r GroupRegister,
+    id: Uuid,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.register.0.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.containers.remove(&self.id).is_some() {
+            // A guard that is gone needs no news.
+            let _ = (&*inner.pipe).write_all(format!("-c{}\n", self.id).as_bytes());
+        }
+    }
+}
+
+fn tell_container(mut pipe: &File, kind: GroupKind, id: Uuid, engine: &str) -> io::Result<()> {
+    // One write of less than PIPE_BUF is whole; an address has no line breaks, or it would not be one.
+    let engine = engine.replace(['\n', '\r'], "");
+    pipe.write_all(format!("+c{}{id} {engine}\n", char::from(kind.letter())).as_bytes())
+}
 
 #[derive(Debug)]
 struct Inner {
     pipe: Arc<File>,
     groups: BTreeMap<i32, GroupKind>,
+    containers: BTreeMap<Uuid, (GroupKind, String)>,
 }
 
 impl GroupRegister {
     /// A register that writes to a guard's pipe.
     #[must_use]
     pub fn new(pipe: OwnedFd) -> Self {
-        Self(RwLock::new(Inner { pipe: Arc::new(File::from(pipe)), groups: BTreeMap::new() }))
+        Self(RwLock::new(Inner {
+            pipe: Arc::new(File::from(pipe)),
+            groups: BTreeMap::new(),
+            containers: BTreeMap::new(),
+        }))
     }
 
     /// Goes over to a new guard and tells it of every living group. No process starts meanwhile.
@@ -61,7 +92,20 @@ impl GroupRegister {
         inner.groups.iter().try_for_each(|(group, kind)| {
             let letter = char::from(kind.letter());
             (&*inner.pipe).write_all(format!("+{letter}{group}\n").as_bytes())
-        })
+        })?;
+        let mut containers = inner.containers.iter();
+        containers.try_for_each(|(id, (kind, engine))| tell_container(&inner.pipe, *kind, *id, engine))
+    }
+
+    /// Makes known that a container is about to be made on an engine. It is the attempt's or instance's whose id this is.
+    ///
+    /// # Errors
+    /// When the guard is gone: nothing may be made then.
+    pub fn watch(&self, kind: GroupKind, id: Uuid, engine: &str) -> io::Result<Watch<'_>> {
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        tell_container(&inner.pipe, kind, id, engine)?;
+        inner.containers.insert(id, (kind, engine.to_owned()));
+        Ok(Watch { register: self, id })
     }
 
     /// Starts a process while the guard stays the same. `start` is given the pipe's descriptor, writes its group to it

@@ -120,7 +120,7 @@ impl Told {
             (Some(error), ProcessEnd::Exited(code)) => Err(Outcome::failed(error).exit_code(code)),
             (Some(error), ProcessEnd::Signalled(_)) => Err(Outcome::failed(error)),
             (None, ProcessEnd::Exited(0)) if work.purpose == Purpose::Check && !self.rows.is_empty() => {
-                Err(work.offended(&self.script, self.rows.len() as u64))
+                Err(work.offended(&self.script, self.rows.len() as u64, &self.columns, &self.rows))
             }
             (None, ProcessEnd::Exited(0)) => Ok(Table { columns: self.columns, rows: self.rows }),
             (None, ProcessEnd::Exited(code)) => Err(Outcome::failed(format!(

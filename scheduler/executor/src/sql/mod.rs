@@ -1,11 +1,14 @@
 //! The operators `sql` and `sql_check`: statements on a connection, what they did in the log.
 //!
-//! `postgres` connections are served here; `lake` connections by the program `windlass-tasks`, which has the embedded
-//! engine. A check succeeds when none of its queries returns a row; the rows are the evidence in the log.
+//! `postgres` and `trino` connections are served here; `lake` connections by the program `windlass-tasks`, which has the
+//! embedded engine. `conn_id: lake` may be configured as any of them. A check succeeds when none of its queries returns a row; the rows are the evidence in the log.
 
 mod lake;
 mod postgres;
 mod script;
+mod trino;
+
+pub(crate) use trino::mask as mask_trino;
 
 use futures::{FutureExt as _, future::BoxFuture};
 use link::ConnectionFields;
@@ -18,6 +21,10 @@ use crate::{Attempt, Executor, LakeSettings, Outcome, Stop, attempt::NoConnectio
 const LAKE: &str = "lake";
 /// So many offending rows of a check are shown: enough to see what is wrong.
 const ROWS_SHOWN_MAX: usize = 100;
+/// So many of them stand in the failure's reason, which pages show in a line.
+const ROWS_TOLD_MAX: usize = 3;
+/// So much of them does.
+const ROWS_TOLD_CHARS_MAX: usize = 400;
 /// So much of a statement is shown.
 const STATEMENT_CHARS_SHOWN: usize = 200;
 
@@ -57,6 +64,7 @@ struct Work<'a> {
 /// Where to run.
 enum Engine {
     Postgres(Box<ConnectionFields>),
+    Trino(Box<ConnectionFields>),
     Lake(LakeSettings),
 }
 
@@ -114,6 +122,7 @@ impl Query {
         let work = Work { attempt, stop, scripts: &self.scripts, purpose, output: self.output };
         match &self.engine {
             Engine::Postgres(fields) => postgres::run(&work, fields).await,
+            Engine::Trino(fields) => trino::run(&work, fields).await,
             Engine::Lake(settings) => lake::run(&work, settings).await,
         }
     }
@@ -160,8 +169,9 @@ async fn engine(attempt: &Attempt, conn_id: &str) -> Result<Engine, String> {
     };
     match fields.conn_type.as_str() {
         "postgres" | "postgresql" => Ok(Engine::Postgres(fields)),
+        "trino" => Ok(Engine::Trino(fields)),
         "lake" => configured_lake(attempt, &fields).map(Engine::Lake),
-        other => Err(format!("connection {conn_id:?} has the type {other:?}; sql runs on postgres and lake")),
+        other => Err(format!("connection {conn_id:?} has the type {other:?}; sql runs on postgres, trino and lake")),
     }
 }
 
@@ -201,8 +211,25 @@ impl Work<'_> {
         }
     }
 
-    fn offended(&self, script: &str, rows: u64) -> Outcome {
-        Outcome::failed(format!("the check {script} returned {rows} rows; no row may come back"))
+    /// The failure of a check, with the first rows that it found.
+    fn offended(&self, script: &str, count: u64, columns: &[String], rows: &[Vec<Value>]) -> Outcome {
+        let found = told(columns, rows);
+        Outcome::failed(format!("the check {script} returned {count} rows; no row may come back: {found}"))
+    }
+}
+
+/// The first rows on one line, for the reason of a failure; the log has more of them.
+fn told(columns: &[String], rows: &[Vec<Value>]) -> String {
+    let row = |row: &Vec<Value>| {
+        let cells: Vec<String> =
+            columns.iter().zip(row).map(|(name, value)| format!("{name}={}", cell(value))).collect();
+        cells.join(", ")
+    };
+    let told = rows.iter().take(ROWS_TOLD_MAX).map(row).collect::<Vec<_>>().join("; ");
+    let more = if rows.len() > ROWS_TOLD_MAX { "; …" } else { "" };
+    match told.char_indices().nth(ROWS_TOLD_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &told[..at]),
+        None => format!("{told}{more}"),
     }
 }
 
@@ -218,9 +245,9 @@ fn objects(columns: &[String], rows: Vec<Vec<Value>>) -> Value {
     rows.into_iter().map(|row| Value::Object(columns.iter().cloned().zip(row).collect())).collect()
 }
 
-/// The beginning of a statement on one line.
+/// The beginning of a statement on one line; what is said before it is in its file.
 fn shown(statement: &str) -> String {
-    let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = script::without_lead(statement).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(STATEMENT_CHARS_SHOWN) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,

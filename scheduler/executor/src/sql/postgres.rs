@@ -134,7 +134,7 @@ async fn run_statement(
     work.say(&format!("{} rows in {} ms", given.count, began.elapsed().as_millis()));
     if work.purpose == Purpose::Check && !given.rows.is_empty() {
         work.show_rows(&given.columns, &given.rows);
-        return Err(work.offended(&script.name, given.count));
+        return Err(work.offended(&script.name, given.count, &given.columns, &given.rows));
     }
     Ok(given)
 }

@@ -64,6 +64,18 @@ pub(super) fn bind(script: &str, parameters: &Value) -> String {
     bound
 }
 
+/// A statement without the comments before it.
+pub(super) fn without_lead(statement: &str) -> &str {
+    let mut rest = statement;
+    while let (Token::Space | Token::Comment, length) = token(rest) {
+        if rest.is_empty() {
+            break;
+        }
+        rest = &rest[length..];
+    }
+    rest
+}
+
 /// The place of a byte.
 pub(super) fn position(script: &str, offset: usize) -> Position {
     let before = script.get(..offset).unwrap_or(script);
@@ -194,6 +206,12 @@ mod tests {
             ["-- a; b\nSELECT ';' AS \"x;y\" /* ; /* ; */ ; */", "DO $x$ BEGIN; END $x$", "SELECT E'\\';', 'it''s;'"];
         assert_eq!(texts(script), expected);
         assert!(texts(" -- nothing\n ; /* x */ ;").is_empty());
+    }
+
+    #[test]
+    fn what_is_said_before_a_statement_can_be_left_out() {
+        assert_eq!(without_lead("-- Trades.\n/* all */\n  SELECT 1 -- one"), "SELECT 1 -- one");
+        assert_eq!(["", " ", "-- nothing", "ä"].map(without_lead), ["", "", "", "ä"]);
     }
 
     #[test]

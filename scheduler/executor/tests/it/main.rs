@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bash;
+mod docker;
 mod http;
 mod python;
 mod rig;
@@ -10,3 +11,4 @@ mod sensor;
 mod server;
 mod sql;
 mod trigger;
+mod trino;

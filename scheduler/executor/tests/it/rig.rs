@@ -80,6 +80,8 @@ pub struct Rig {
     pub leader: Leader,
     pub params: Value,
     pub execution_timeout_secs: Option<f64>,
+    pub run_id: String,
+    pub try_number: TryNumber,
     pub program_dir: PathBuf,
     pub stop: Stop,
     guard: Mutex<Option<PipeReader>>,
@@ -120,6 +122,7 @@ impl Rig {
             worker: Uuid::new_v4(),
             program_dir: program_dir.clone(),
             temp_dir: dir.path().join("tmp"),
+            state_dir: dir.path().join("state"),
             lake: Some(LakeSettings {
                 database_url: "postgres://lake:lakesecret@127.0.0.1/windlass_lake".into(),
                 warehouse: "file:///warehouse".into(),
@@ -132,6 +135,8 @@ impl Rig {
             leader: Leader::default(),
             params: json!({}),
             execution_timeout_secs: None,
+            run_id: "manual__1".into(),
+            try_number: TryNumber::FIRST,
             program_dir,
             stop: Stop::default(),
             guard: Mutex::new(Some(reader)),
@@ -159,29 +164,43 @@ impl Rig {
     }
 
     pub async fn run(&self, operator: Operator) -> Ran {
-        let assignment = self.assignment(operator);
-        let path = self.dir.path().join(format!("{}.jsonl", assignment.attempt));
-        let masker = Masker::default();
-        let attempt = Attempt {
-            assignment,
-            log: Log::open(&path, masker.clone(), Overflow::Fault).unwrap(),
-            masker,
-            host: Arc::new(self.leader.clone()),
-            worker: Arc::clone(&self.context),
-        };
+        let attempt = self.attempt(self.assignment(operator));
         let end = windlass_executor::run(&attempt, &self.stop).await;
-        let log = std::fs::read_to_string(path).unwrap();
+        self.ran(end, &attempt.assignment)
+    }
+
+    /// An attempt that has not started.
+    pub fn attempt(&self, assignment: Assignment) -> Attempt {
+        let masker = Masker::default();
+        let log = Log::open(&self.log_path(&assignment), masker.clone(), Overflow::Fault).unwrap();
+        let (host, worker) = (Arc::new(self.leader.clone()), Arc::clone(&self.context));
+        Attempt { assignment, log, masker, host, worker }
+    }
+
+    /// Where an attempt's log is.
+    pub fn log_path(&self, assignment: &Assignment) -> PathBuf {
+        self.dir.path().join(format!("{}.jsonl", assignment.attempt))
+    }
+
+    /// What came of an attempt that has ended.
+    pub fn ran(&self, end: AttemptEnd, assignment: &Assignment) -> Ran {
+        let log = std::fs::read_to_string(self.log_path(assignment)).unwrap();
         Ran { end, log: log.lines().map(|line| serde_json::from_str(line).unwrap()).collect() }
     }
 
-    fn assignment(&self, operator: Operator) -> Assignment {
+    /// The worker's identity.
+    pub fn worker(&self) -> Uuid {
+        self.context.worker
+    }
+
+    pub fn assignment(&self, operator: Operator) -> Assignment {
         let instant = |text: &str| text.parse().unwrap();
         Assignment {
             attempt: AttemptId(Uuid::new_v4()),
             ti: TiKey::unmapped(RunKey(7), TaskIdx(1)),
             context: TaskContext {
                 dag_id: DagId::new("tour").unwrap(),
-                run_id: RunId::new("manual__1").unwrap(),
+                run_id: RunId::new(&self.run_id).unwrap(),
                 run_key: RunKey(7),
                 run_type: RunType::Manual,
                 task_id: TaskId::new("own").unwrap(),
@@ -190,7 +209,7 @@ impl Rig {
                     (TaskId::new("own").unwrap(), TaskIdx(1)),
                 ])),
                 map_index: MapIndex::UNMAPPED,
-                try_number: TryNumber::FIRST,
+                try_number: self.try_number,
                 max_tries: 0,
                 logical_date: Some(instant("2026-01-30T00:00:00Z")),
                 data_interval: None,

@@ -83,8 +83,12 @@ async fn a_check_fails_when_a_row_comes_back_and_shows_it() {
     let good = rig.run(Operator::SqlCheck(sql("pg", "SELECT 1 WHERE false"))).await;
     assert_eq!(good.end.kind, EndKind::Success);
     let bad = rig.run(Operator::SqlCheck(sql("pg", "SELECT 'AAPL' AS symbol, -1 AS price"))).await;
-    assert_eq!(bad.end.reason, "the check sql[0] returned 1 rows; no row may come back");
+    assert_eq!(bad.end.reason, "the check sql[0] returned 1 rows; no row may come back: symbol=AAPL, price=-1");
     assert_eq!(bad.lines("out"), ["symbol | price", "AAPL | -1"]);
+    let many = rig.run(Operator::SqlCheck(sql("pg", "SELECT n FROM generate_series(1, 50) AS n"))).await;
+    assert_eq!(many.end.reason, "the check sql[0] returned 50 rows; no row may come back: n=1; n=2; n=3; …");
+    let long = rig.run(Operator::SqlCheck(sql("pg", "SELECT repeat('ä', 5000) AS t"))).await;
+    assert!(long.end.reason.chars().count() < 600 && long.end.reason.ends_with("ä…"), "{}", long.end.reason);
 }
 
 #[tokio::test]
@@ -130,7 +134,7 @@ echo '{"event":"done","rows":1,"millis":5}'"#,
     assert!(ran.lines("sys").contains(&"Statement 1 of 1 (sql[0]): SELECT 1".to_owned()));
     assert!(!ran.text().contains("lakesecret"), "{}", ran.text());
     let check = rig.run(Operator::SqlCheck(sql("lake", "SELECT 1"))).await;
-    assert_eq!(check.end.reason, "the check sql[0] returned 1 rows; no row may come back");
+    assert_eq!(check.end.reason, "the check sql[0] returned 1 rows; no row may come back: n=1");
 }
 
 #[tokio::test]

@@ -20,11 +20,13 @@ pub enum FrameError {
     /// The stream failed.
     #[error("the connection failed: {0}")]
     Io(Arc<io::Error>),
-    /// The body is longer than [`FRAME_BYTES_MAX`].
-    #[error("a message of {bytes} bytes is over the limit of {FRAME_BYTES_MAX}")]
+    /// The body is longer than it may be.
+    #[error("a message of {bytes} bytes is over the limit of {limit}")]
     TooLarge {
         /// Its length.
         bytes: usize,
+        /// How long it may be here, [`FRAME_BYTES_MAX`] at most.
+        limit: usize,
     },
     /// The message has no form in MessagePack.
     #[error("a message could not be written: {0}")]
@@ -50,7 +52,7 @@ where
     M: Serialize,
 {
     let body = encode(message)?;
-    let length = u32::try_from(body.len()).map_err(|_| FrameError::TooLarge { bytes: body.len() })?;
+    let length = u32::try_from(body.len()).map_err(|_| too_large(body.len()))?;
     stream.write_all(&length.to_be_bytes()).await?;
     stream.write_all(&body).await?;
     Ok(())
@@ -65,9 +67,18 @@ where
     R: AsyncRead + Unpin,
     M: DeserializeOwned,
 {
+    read_frame_within(stream, FRAME_BYTES_MAX).await
+}
+
+/// The same with a lower limit, for those who are not known yet.
+pub(super) async fn read_frame_within<R, M>(stream: &mut R, limit: usize) -> Result<Option<M>, FrameError>
+where
+    R: AsyncRead + Unpin,
+    M: DeserializeOwned,
+{
     let Some(length) = read_length(stream).await? else { return Ok(None) };
-    if length > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLarge { bytes: length });
+    if length > limit {
+        return Err(FrameError::TooLarge { bytes: length, limit });
     }
     let mut body = Vec::with_capacity(length.min(BYTES_TRUSTED));
     let read = stream.take(length as u64).read_to_end(&mut body).await?;
@@ -91,9 +102,13 @@ fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, FrameError> {
     let mut serializer = rmp_serde::Serializer::new(&mut body).with_struct_map().with_human_readable();
     message.serialize(&mut serializer).map_err(|error| FrameError::Encode(error.to_string()))?;
     if body.len() > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLarge { bytes: body.len() });
+        return Err(too_large(body.len()));
     }
     Ok(body)
+}
+
+fn too_large(bytes: usize) -> FrameError {
+    FrameError::TooLarge { bytes, limit: FRAME_BYTES_MAX }
 }
 
 fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, FrameError> {

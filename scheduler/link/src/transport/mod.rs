@@ -6,6 +6,7 @@
 mod channel;
 mod frame;
 mod stream;
+pub mod tls;
 mod unix;
 
 use std::{

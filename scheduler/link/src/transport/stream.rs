@@ -19,13 +19,27 @@ where
     Out: Serialize + Send + Sync + 'static,
     In: DeserializeOwned + Send + 'static,
 {
+    over_stream_with(stream, ())
+}
+
+/// The same; `kept` is dropped when the stream is closed.
+pub(super) fn over_stream_with<S, Out, In, K>(stream: S, kept: K) -> Link<Out, In>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+    Out: Serialize + Send + Sync + 'static,
+    In: DeserializeOwned + Send + 'static,
+    K: Send + 'static,
+{
     let (reader, writer) = tokio::io::split(stream);
     let (out_sender, out_receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
     let (in_sender, in_receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
     let fault = Arc::new(OnceLock::new());
     let over = CancellationToken::new();
-    tokio::spawn(write_all(writer, out_receiver, over.clone()));
-    tokio::spawn(read_all(reader, in_sender, Arc::clone(&fault), over));
+    tokio::spawn(read_all(reader, in_sender, Arc::clone(&fault), over.clone()));
+    tokio::spawn(async move {
+        write_all(writer, out_receiver, over).await;
+        drop(kept);
+    });
     Link { sender: LinkSender(out_sender), receiver: LinkReceiver { messages: in_receiver, fault } }
 }
 

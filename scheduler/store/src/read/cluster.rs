@@ -1,4 +1,4 @@
-//! Services, pools, the leader, and what is kept beside DAGs. Sealed values are never read here.
+//! Services, pools and the leader.
 
 use model::{Pool, ServiceKey, ServiceState, Timestamp};
 use serde_json::Value;
@@ -51,29 +51,6 @@ pub struct LeaderView {
     pub lease: i64,
 }
 
-/// A connection without its secrets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionView {
-    /// Its id.
-    pub conn_id: String,
-    /// Its type.
-    pub conn_type: String,
-    /// Host name or address.
-    pub host: Option<String>,
-    /// Schema or database.
-    pub schema: Option<String>,
-    /// User.
-    pub login: Option<String>,
-    /// Port.
-    pub port: Option<i32>,
-    /// What it is for.
-    pub description: Option<String>,
-    /// Whether it has a password.
-    pub has_password: bool,
-    /// Whether it has further settings.
-    pub has_extra: bool,
-}
-
 /// Every replica of every service.
 ///
 /// # Errors
@@ -114,29 +91,6 @@ pub async fn pools(db: impl PgExecutor<'_>) -> Result<Vec<Pool>, StoreError> {
             Ok(Pool { name: row.name, slots, description: row.description, include_deferred: row.include_deferred })
         })
         .collect()
-}
-
-/// The keys of all variables with their descriptions.
-///
-/// # Errors
-/// [`StoreError`] when PostgreSQL does not answer.
-pub async fn variables(db: impl PgExecutor<'_>) -> Result<Vec<(String, Option<String>)>, StoreError> {
-    let rows = sqlx::query!("SELECT key, description FROM variable ORDER BY key").fetch_all(db).await.doing(DOING)?;
-    Ok(rows.into_iter().map(|row| (row.key, row.description)).collect())
-}
-
-/// Every connection without its secrets.
-///
-/// # Errors
-/// [`StoreError`] when PostgreSQL does not answer.
-pub async fn connections(db: impl PgExecutor<'_>) -> Result<Vec<ConnectionView>, StoreError> {
-    let rows = sqlx::query_as!(
-        ConnectionView,
-        r#"SELECT conn_id, conn_type, host, schema, login, port, description,
-                  password_sealed IS NOT NULL AS "has_password!", extra_sealed IS NOT NULL AS "has_extra!"
-           FROM connection ORDER BY conn_id"#
-    );
-    rows.fetch_all(db).await.doing(DOING)
 }
 
 /// Who leads, by the database.

@@ -62,12 +62,29 @@ pub struct ImportError {
     pub message: String,
     /// The line.
     pub line: Option<i32>,
+    /// The character in it, from 1.
+    pub col: Option<i32>,
     /// The field.
     pub field: Option<String>,
     /// What to write instead.
     pub suggestion: Option<String>,
     /// When it was found.
     pub found_at: Timestamp,
+    /// The line's text.
+    pub excerpt: Option<String>,
+}
+
+/// One of a DAG's versions, without its definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionBrief {
+    /// Its key.
+    pub id: DagVersionId,
+    /// Which of its DAG's versions it is, from 1.
+    pub number: i32,
+    /// SHA-256 of its content, in hex.
+    pub content_hash: String,
+    /// When it was seen first.
+    pub created_at: Timestamp,
 }
 
 struct DagRecord {
@@ -176,6 +193,18 @@ pub async fn version(db: impl PgExecutor<'_>, id: DagVersionId) -> Result<Option
     Ok(versions(db, &[id]).await?.pop())
 }
 
+/// The versions of a DAG, or of all DAGs, oldest first.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn version_ids(db: impl PgExecutor<'_>, dag_id: Option<&DagId>) -> Result<Vec<DagVersionId>, StoreError> {
+    let rows = sqlx::query_scalar!(
+        "SELECT id FROM dag_version WHERE $1::text IS NULL OR dag_id = $1 ORDER BY id",
+        dag_id.map(DagId::as_str)
+    );
+    Ok(rows.fetch_all(db).await.doing(DOING)?.into_iter().map(DagVersionId).collect())
+}
+
 /// The canonical definition of a version, for people.
 ///
 /// # Errors
@@ -185,6 +214,29 @@ pub async fn canonical_yaml(db: impl PgExecutor<'_>, id: DagVersionId) -> Result
     row.fetch_optional(db).await.doing(DOING)
 }
 
+/// The newest versions of a DAG, newest first.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn version_list(
+    db: impl PgExecutor<'_>,
+    dag_id: &DagId,
+    limit: i64,
+) -> Result<Vec<VersionBrief>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT id, number, content_hash, created_at FROM dag_version WHERE dag_id = $1 ORDER BY number DESC LIMIT $2",
+        dag_id.as_str(),
+        limit
+    );
+    let brief = rows.fetch_all(db).await.doing(DOING)?.into_iter().map(|row| VersionBrief {
+        id: DagVersionId(row.id),
+        number: row.number,
+        content_hash: row.content_hash,
+        created_at: row.created_at,
+    });
+    Ok(brief.collect())
+}
+
 /// Every mistake in DAG files, by file and place.
 ///
 /// # Errors
@@ -192,7 +244,8 @@ pub async fn canonical_yaml(db: impl PgExecutor<'_>, id: DagVersionId) -> Result
 pub async fn import_errors(db: impl PgExecutor<'_>) -> Result<Vec<ImportError>, StoreError> {
     let rows = sqlx::query_as!(
         ImportError,
-        "SELECT file, position, message, line, field, suggestion, found_at FROM import_error ORDER BY file, position"
+        "SELECT file, position, message, line, col, field, suggestion, found_at, excerpt
+         FROM import_error ORDER BY file, position"
     );
     rows.fetch_all(db).await.doing(DOING)
 }

@@ -4,8 +4,10 @@
 //! question, and a statement that covers them all could use no index. Names of columns come from the enums below, values
 //! are always bound.
 
+use std::cmp::Ordering;
+
 use engine::RunRow;
-use model::{DagId, DagRunState, RunType, Timestamp};
+use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
 use super::DOING;
@@ -70,6 +72,17 @@ pub enum Direction {
     Descending,
 }
 
+impl Direction {
+    /// An ordering of two, in this direction.
+    #[must_use]
+    pub const fn turned(self, ordering: Ordering) -> Ordering {
+        match self {
+            Self::Ascending => ordering,
+            Self::Descending => ordering.reverse(),
+        }
+    }
+}
+
 /// A range of instants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Range {
@@ -83,15 +96,30 @@ pub struct Range {
     pub lt: Option<Timestamp>,
 }
 
+/// A range of durations in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SecondsRange {
+    /// Not shorter.
+    pub gte: Option<f64>,
+    /// Longer.
+    pub gt: Option<f64>,
+    /// Not longer.
+    pub lte: Option<f64>,
+    /// Shorter.
+    pub lt: Option<f64>,
+}
+
 /// A pattern of text: any of these, anywhere in it, `%` and `_` as in SQL, case aside. Empty for everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pattern(pub Vec<String>);
 
 /// Which runs, in which order, and which page of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunFilter {
-    /// Of this DAG.
-    pub dag_id: Option<DagId>,
+    /// Of one of these DAGs; of any when empty.
+    pub dag_ids: Vec<DagId>,
+    /// With one of these ids; with any when empty.
+    pub run_ids: Vec<RunId>,
     /// In one of these states; any when empty.
     pub states: Vec<DagRunState>,
     /// Of one of these types; any when empty.
@@ -100,6 +128,12 @@ pub struct RunFilter {
     pub run_id_pattern: Pattern,
     /// Whose DAG's id matches.
     pub dag_id_pattern: Pattern,
+    /// Whose triggering user's name matches.
+    pub user_pattern: Pattern,
+    /// Whose conf has this text in it.
+    pub conf_contains: Option<String>,
+    /// Pinned to a version of one of these numbers; to any when empty.
+    pub versions: Vec<i32>,
     /// Whose id begins so.
     pub run_id_prefix: Option<String>,
     /// By the date that they stand for.
@@ -112,6 +146,8 @@ pub struct RunFilter {
     pub end_date: Range,
     /// By their last change.
     pub updated_at: Range,
+    /// By how many seconds they took.
+    pub duration: SecondsRange,
     /// The order; by number when empty.
     pub order: Vec<(RunOrder, Direction)>,
     /// At most so many.
@@ -133,7 +169,8 @@ pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, i64
     }
     let mut page = QueryBuilder::new(
         "SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, \
-         interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number FROM dag_run WHERE true",
+         interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, \
+         triggering_user FROM dag_run WHERE true",
     );
     conditions(&mut page, filter);
     order(&mut page, &filter.order);
@@ -143,8 +180,13 @@ pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, i64
 }
 
 fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
-    if let Some(dag_id) = &filter.dag_id {
-        query.push(" AND dag_id = ").push_bind(dag_id.to_string());
+    if !filter.dag_ids.is_empty() {
+        let ids: Vec<String> = filter.dag_ids.iter().map(ToString::to_string).collect();
+        query.push(" AND dag_id = ANY(").push_bind(ids).push(")");
+    }
+    if !filter.run_ids.is_empty() {
+        let ids: Vec<String> = filter.run_ids.iter().map(ToString::to_string).collect();
+        query.push(" AND run_id = ANY(").push_bind(ids).push(")");
     }
     if !filter.states.is_empty() {
         let codes: Vec<i16> = filter.states.iter().map(|state| state.code()).collect();
@@ -157,12 +199,32 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     if let Some(prefix) = &filter.run_id_prefix {
         query.push(" AND starts_with(run_id, ").push_bind(prefix.clone()).push(")");
     }
-    for (column, pattern) in [("run_id", &filter.run_id_pattern), ("dag_id", &filter.dag_id_pattern)] {
+    if let Some(text) = &filter.conf_contains {
+        query.push(" AND position(").push_bind(text.clone()).push(" in conf::text) > 0");
+    }
+    if !filter.versions.is_empty() {
+        query.push(" AND version_id IN (SELECT id FROM dag_version WHERE number = ANY(");
+        query.push_bind(filter.versions.clone()).push("))");
+    }
+    patterns(query, filter);
+    ranges(query, filter);
+}
+
+fn patterns(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
+    let patterns = [
+        ("run_id", &filter.run_id_pattern),
+        ("dag_id", &filter.dag_id_pattern),
+        ("triggering_user", &filter.user_pattern),
+    ];
+    for (column, pattern) in patterns {
         if !pattern.0.is_empty() {
             let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
             query.push(format_args!(" AND {column} ILIKE ANY(")).push_bind(anywhere).push(")");
         }
     }
+}
+
+fn ranges(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     let ranges = [
         ("logical_date", filter.logical_date),
         ("run_after", filter.run_after),
@@ -175,6 +237,14 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
             if let Some(instant) = bound {
                 query.push(format_args!(" AND {column} {sign} ")).push_bind(instant);
             }
+        }
+    }
+    let took = filter.duration;
+    for (sign, bound) in [(">=", took.gte), (">", took.gt), ("<=", took.lte), ("<", took.lt)] {
+        if let Some(seconds) = bound {
+            query
+                .push(format_args!(" AND extract(epoch FROM ended_at - started_at)::float8 {sign} "))
+                .push_bind(seconds);
         }
     }
 }
@@ -216,6 +286,7 @@ impl FromRow<'_, PgRow> for RunRecord {
             conf: row.try_get("conf")?,
             note: row.try_get("note")?,
             clear_number: row.try_get("clear_number")?,
+            triggering_user: row.try_get("triggering_user")?,
         })
     }
 }

@@ -9,13 +9,20 @@ mod elsewhere;
 mod instances;
 mod list;
 mod runs;
+mod xcom_entries;
+mod xcoms;
 
-pub use cluster::{ConnectionView, LeaderView, ServiceView, connections, leader, pools, services, variables};
-pub use dags::{DagView, ImportError, Version, canonical_yaml, dag, dags, import_errors, version, versions};
+pub use cluster::{LeaderView, ServiceView, leader, pools, services};
+pub use dags::{
+    DagView, ImportError, Version, VersionBrief, canonical_yaml, dag, dags, import_errors, version, version_ids,
+    version_list, versions,
+};
 pub use elsewhere::{run_on, task_states};
-pub use instances::{Instance, Try, instances, task_counts, tries};
-pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, runs};
-pub use runs::{RunBrief, latest_runs, recent_runs, run, run_states, runs_of};
+pub use instances::{Instance, Try, instances, task_counts, tries, tries_of_run};
+pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SecondsRange, runs};
+pub use runs::{RunBrief, latest_runs, neighbours, recent_runs, run, run_counts, run_states, runs_of};
+pub use xcom_entries::{XComEntry, xcom_entries};
+pub use xcoms::{XcomView, xcoms};
 
 /// What was being done, for errors of the driver.
 const DOING: &str = "reading for a page";

@@ -106,3 +106,33 @@ pub async fn run_states(db: impl PgExecutor<'_>) -> Result<Vec<(DagId, DagRunSta
         })
         .collect()
 }
+
+/// How many runs each of these DAGs has in each state, ended ones included; states without a run are left out.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_counts(
+    db: impl PgExecutor<'_>,
+    dag_ids: &[DagId],
+) -> Result<Vec<(DagId, DagRunState, i64)>, StoreError> {
+    let dag_ids: Vec<String> = dag_ids.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query!(
+        r#"SELECT dag_id, state, count(*) AS "count!" FROM dag_run WHERE dag_id = ANY ($1) GROUP BY dag_id, state"#,
+        &dag_ids
+    );
+    let rows = rows.fetch_all(db).await.doing(DOING)?;
+    rows.into_iter().map(|row| Ok((stored_dag_id(&row.dag_id)?, code(row.state)?, row.count))).collect()
+}
+
+/// The runs of the same DAG directly before and after one, by their earliest start.
+///
+/// # Errors
+/// As [`run`].
+pub async fn neighbours(db: impl PgExecutor<'_>, run: &RunRow) -> Result<(Option<RunId>, Option<RunId>), StoreError> {
+    let row = sqlx::query_file!("queries/read_neighbours.sql", run.dag_id.as_str(), run.run_after, run.key.get())
+        .fetch_one(db)
+        .await
+        .doing(DOING)?;
+    let id = |text: Option<String>| text.map(RunId::new).transpose().map_err(|error| corrupt(&error));
+    Ok((id(row.before)?, id(row.after)?))
+}

@@ -1,15 +1,22 @@
 //! Connections and variables: from the environment first, then from the database, where they lie sealed.
 //!
-//! A secret is never in clear in the database, and never in a `Debug` text.
+//! A secret is never in clear in the database, and never in a `Debug` text. Whoever changes one leaves a line in the
+//! audit log, in the same transaction and without the value.
 
+pub mod connections;
 mod environment;
 mod key;
+pub mod uri;
+pub mod variables;
+
+use std::fmt;
 
 use serde_json::Value;
 use sqlx::PgExecutor;
 
 use crate::error::{Doing, StoreError};
 
+pub use environment::{Kind, defined};
 pub use key::SecretKey;
 
 /// How the environment is asked: a name to its value.
@@ -38,9 +45,9 @@ pub struct Connection {
     pub description: Option<String>,
 }
 
-impl std::fmt::Debug for Connection {
+impl fmt::Debug for Connection {
     /// Shows everything but the secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("conn_id", &self.conn_id)
             .field("conn_type", &self.conn_type)
@@ -60,66 +67,17 @@ pub async fn connection(
     environment: &Environment<'_>,
     conn_id: &str,
 ) -> Result<Option<Connection>, StoreError> {
-    if let Some((name, text)) = environment::find(environment, "CONN", conn_id) {
+    if let Some((name, text)) = environment::find(environment, Kind::Connection, conn_id) {
         return environment::connection(conn_id, &text)
             .map(Some)
             .map_err(|why| StoreError::Refused { reason: format!("{name} is not a connection: {why}") });
     }
-    let row = sqlx::query_file!("queries/connection_by_id.sql", conn_id)
+    let row = sqlx::query_file_as!(ConnectionRow, "queries/connection_by_id.sql", conn_id)
         .fetch_optional(db)
         .await
         .doing("reading a connection")?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some(Connection {
-        conn_id: row.conn_id,
-        conn_type: row.conn_type,
-        host: row.host,
-        schema: row.schema,
-        login: row.login,
-        password: open(key, &Place::Password(conn_id), row.password_sealed.as_deref())?,
-        port: row.port,
-        extra: open(key, &Place::Extra(conn_id), row.extra_sealed.as_deref())?,
-        description: row.description,
-    }))
-}
-
-/// Creates a connection or replaces it.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn put_connection(
-    db: impl PgExecutor<'_>,
-    key: &SecretKey,
-    connection: &Connection,
-) -> Result<(), StoreError> {
-    let id = &connection.conn_id;
-    let password = connection.password.as_ref().map(|text| key.seal(&Place::Password(id).name(), text));
-    let extra = connection.extra.as_ref().map(|text| key.seal(&Place::Extra(id).name(), text));
-    sqlx::query_file!(
-        "queries/connection_set.sql",
-        id,
-        connection.conn_type,
-        connection.host,
-        connection.schema,
-        connection.login,
-        connection.port,
-        password,
-        extra,
-        connection.description
-    )
-    .execute(db)
-    .await
-    .doing("storing a connection")?;
-    Ok(())
-}
-
-/// Deletes a connection. False when there is none of this id.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn delete_connection(db: impl PgExecutor<'_>, conn_id: &str) -> Result<bool, StoreError> {
-    let gone = sqlx::query!("DELETE FROM connection WHERE conn_id = $1", conn_id).execute(db).await;
-    Ok(gone.doing("deleting a connection")?.rows_affected() == 1)
+    row.open(key).map(Some)
 }
 
 /// A variable by its key: `WINDLASS_VAR_<KEY>` or `AIRFLOW_VAR_<KEY>` of the environment, else the stored one.
@@ -132,7 +90,7 @@ pub async fn variable(
     environment: &Environment<'_>,
     name: &str,
 ) -> Result<Option<String>, StoreError> {
-    if let Some((_, text)) = environment::find(environment, "VAR", name) {
+    if let Some((_, text)) = environment::find(environment, Kind::Variable, name) {
         return Ok(Some(text));
     }
     let sealed = sqlx::query_scalar!("SELECT value_sealed FROM variable WHERE key = $1", name)
@@ -142,32 +100,70 @@ pub async fn variable(
     open(key, &Place::Variable(name), sealed.as_deref())
 }
 
-/// Creates a variable or replaces it.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn put_variable(
-    db: impl PgExecutor<'_>,
-    key: &SecretKey,
-    name: &str,
-    value: &str,
-    description: Option<&str>,
-) -> Result<(), StoreError> {
-    let sealed = key.seal(&Place::Variable(name).name(), value);
-    sqlx::query_file!("queries/variable_set.sql", name, sealed, description)
-        .execute(db)
-        .await
-        .doing("storing a variable")?;
-    Ok(())
+/// What became of a wish to create something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    /// It is there now.
+    Created,
+    /// One of its name was there, and is unchanged.
+    Exists,
 }
 
-/// Deletes a variable. False when there is none of this key.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn delete_variable(db: impl PgExecutor<'_>, name: &str) -> Result<bool, StoreError> {
-    let gone = sqlx::query!("DELETE FROM variable WHERE key = $1", name).execute(db).await;
-    Ok(gone.doing("deleting a variable")?.rows_affected() == 1)
+/// What became of a wish to delete something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone.
+    Deleted,
+    /// There was none of its name.
+    Missing,
+}
+
+/// A mistake in a field of something that is to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The field, by its name in REST and forms.
+    pub field: &'static str,
+    /// What is wrong with it, for people.
+    pub text: String,
+}
+
+impl Mistake {
+    pub(crate) fn new(field: &'static str, text: impl Into<String>) -> Self {
+        Self { field, text: text.into() }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.text)
+    }
+}
+
+/// A connection as its row has it.
+#[derive(Clone)]
+struct ConnectionRow {
+    conn_id: String,
+    conn_type: String,
+    host: Option<String>,
+    schema: Option<String>,
+    login: Option<String>,
+    port: Option<i32>,
+    password_sealed: Option<Vec<u8>>,
+    extra_sealed: Option<Vec<u8>>,
+    description: Option<String>,
+}
+
+impl ConnectionRow {
+    fn open(self, key: &SecretKey) -> Result<Connection, StoreError> {
+        let password = open(key, &Place::Password(&self.conn_id), self.password_sealed.as_deref())?;
+        let extra = open(key, &Place::Extra(&self.conn_id), self.extra_sealed.as_deref())?;
+        Ok(Connection { password, extra, ..self.without_secrets() })
+    }
+
+    fn without_secrets(self) -> Connection {
+        let Self { conn_id, conn_type, host, schema, login, port, description, .. } = self;
+        Connection { conn_id, conn_type, host, schema, login, port, description, password: None, extra: None }
+    }
 }
 
 /// Where a sealed value lies. It is sealed together with its place, so that it can not be moved to another row.

@@ -27,6 +27,9 @@ pub(super) struct RareParts {
     pub pools_dropped: Vec<String>,
     pub answers: String,
     pub leftovers: Vec<i64>,
+    pub runs_dropped: Vec<i64>,
+    pub dags_dropped: Vec<String>,
+    pub xcoms_deleted: String,
 }
 
 impl RareParts {
@@ -39,6 +42,9 @@ impl RareParts {
             && plan.tries.is_empty()
             && plan.xcoms.is_empty()
             && plan.xcoms_dropped.is_empty()
+            && plan.xcoms_deleted.is_empty()
+            && plan.runs_dropped.is_empty()
+            && plan.dags_dropped.is_empty()
             && plan.failures.is_empty()
             && plan.dags.is_empty()
             && plan.pools.is_empty()
@@ -62,6 +68,9 @@ impl RareParts {
             pools_dropped: plan.pools_dropped.clone(),
             answers: array(&plan.answers, |(id, answer)| AnswerRow::of(*id, answer)),
             leftovers,
+            runs_dropped: plan.runs_dropped.iter().map(|run| run.get()).collect(),
+            dags_dropped: plan.dags_dropped.iter().map(ToString::to_string).collect(),
+            xcoms_deleted: array(&plan.xcoms_deleted, |(instance, key)| DeletedXCom::of(*instance, key)),
         })
     }
 }
@@ -119,6 +128,7 @@ struct NewRun<'a> {
     conf: String,
     note: Option<String>,
     clear_number: i32,
+    triggering_user: Option<String>,
 }
 
 impl<'a> NewRun<'a> {
@@ -141,6 +151,7 @@ impl<'a> NewRun<'a> {
             conf: serde_json::to_string(&run.conf).expect("a JSON object is JSON"),
             note: clean_option(run.note.as_ref()),
             clear_number: run.clear_number,
+            triggering_user: clean_option(run.triggering_user.as_ref()),
         }
     }
 }
@@ -246,6 +257,19 @@ struct XCom {
 impl XCom {
     fn of(instance: TiKey, xcom: &XComValue) -> Self {
         Self { instance: Key::of(instance), key: clean(&xcom.key), value: xcom.value.to_string() }
+    }
+}
+
+#[derive(Serialize)]
+struct DeletedXCom {
+    #[serde(flatten)]
+    instance: Key,
+    key: String,
+}
+
+impl DeletedXCom {
+    fn of(instance: TiKey, key: &str) -> Self {
+        Self { instance: Key::of(instance), key: clean(key) }
     }
 }
 

@@ -140,6 +140,9 @@ async fn apply_all(
         &rare.pools_dropped,
         rare.answers,
         &rare.leftovers,
+        &rare.runs_dropped,
+        &rare.dags_dropped,
+        rare.xcoms_deleted,
     )
     .fetch_one(writer.connection())
     .await?;

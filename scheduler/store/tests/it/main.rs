@@ -5,6 +5,7 @@
 // The name that every other crate of the workspace knows it by.
 extern crate windlass_store as store;
 
+mod admin;
 mod inbox;
 mod leadership;
 mod plans;
@@ -12,4 +13,5 @@ mod schema;
 mod secrets;
 mod support;
 mod turns;
+mod upgrade;
 mod versions;

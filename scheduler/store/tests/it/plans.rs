@@ -31,7 +31,7 @@ async fn a_turn_finds_its_rows_by_their_key_in_an_empty_database() {
     let database = Database::create().await;
     let mut leader = database.leader().await;
     assert_pinned(&generic_plan(&mut leader.writer, TURN, 25).await);
-    let plan = generic_plan(&mut leader.writer, TURN_WITH_ALL, 38).await;
+    let plan = generic_plan(&mut leader.writer, TURN_WITH_ALL, 41).await;
     assert_pinned(&plan);
     for key in ["dag_run_pkey", "inbox_pkey", "xcom_pkey", "dag_pkey"] {
         assert!(plan.contains(&format!("using {key}")), "{key} is not used: {plan}");

@@ -26,7 +26,7 @@ const CATALOGUE: &str = "
     SELECT 'sequence ' || sequencename || ' ' || data_type || ' ' || increment_by FROM pg_sequences
     WHERE schemaname = 'public'";
 
-async fn catalogue(pool: &PgPool) -> Vec<String> {
+pub async fn catalogue(pool: &PgPool) -> Vec<String> {
     let mut lines: Vec<String> = sqlx::query_scalar(CATALOGUE).fetch_all(pool).await.unwrap();
     lines.retain(|line| !line.contains("_sqlx_migrations"));
     lines.sort();

@@ -1,9 +1,11 @@
 //! Secrets: sealed in the tables, open with the key, and the environment before the database.
 
 use chrono::{TimeDelta, Utc};
+use sqlx::PgPool;
 use store::{
-    SecretKey, secrets,
-    users::{self, NewUser, Role},
+    SecretKey,
+    secrets::{self, Deletion, connections, variables, variables::Variable},
+    users::{self, NewUser, Role, UserChange},
 };
 use uuid::Uuid;
 
@@ -11,6 +13,11 @@ use crate::support::Database;
 
 fn key() -> SecretKey {
     SecretKey::from_file_or_create(&tempfile::tempdir().unwrap().path().join("secret.key")).unwrap()
+}
+
+async fn put(pool: &PgPool, key: &SecretKey, name: &str, value: &str) {
+    let variable = Variable { key: name.to_owned(), value: value.to_owned(), description: None };
+    variables::create(pool, key, "me", &variable).await.unwrap();
 }
 
 #[tokio::test]
@@ -27,8 +34,9 @@ async fn secrets_come_back_and_are_never_in_clear_in_a_table() {
         port: Some(5432),
         ..secrets::Connection::default()
     };
-    secrets::put_connection(&database.pool, &key, &connection).await.unwrap();
-    secrets::put_variable(&database.pool, &key, "api", "v4lue", Some("a key")).await.unwrap();
+    connections::create(&database.pool, &key, "me", &connection).await.unwrap();
+    let variable = Variable { key: "api".to_owned(), value: "v4lue".to_owned(), description: Some("a key".to_owned()) };
+    variables::create(&database.pool, &key, "me", &variable).await.unwrap();
     let found = secrets::connection(&database.pool, &key, &nothing, "db").await.unwrap();
     assert!(found.as_ref() == Some(&connection));
     assert!(!format!("{found:?}").contains("pa55word"));
@@ -51,7 +59,7 @@ async fn a_sealed_value_does_not_open_in_another_row_or_with_another_key() {
     let mine = key();
     let nothing = |_: &str| None;
     for (name, value) in [("a", "one"), ("b", "two")] {
-        secrets::put_variable(&database.pool, &mine, name, value, None).await.unwrap();
+        put(&database.pool, &mine, name, value).await;
     }
     let moved =
         "UPDATE variable SET value_sealed = (SELECT value_sealed FROM variable WHERE key = 'b') WHERE key = 'a'";
@@ -65,7 +73,7 @@ async fn a_sealed_value_does_not_open_in_another_row_or_with_another_key() {
 async fn the_environment_comes_before_the_database() {
     let database = Database::create().await;
     let key = key();
-    secrets::put_variable(&database.pool, &key, "api", "stored", None).await.unwrap();
+    put(&database.pool, &key, "api", "stored").await;
     let environment = |name: &str| match name {
         "AIRFLOW_VAR_API" => Some("given".to_owned()),
         "AIRFLOW_CONN_LAKE" => Some("lake://".to_owned()),
@@ -79,8 +87,8 @@ async fn the_environment_comes_before_the_database() {
     let error = secrets::connection(&database.pool, &key, &environment, "bad").await.unwrap_err().to_string();
     assert!(error.contains("AIRFLOW_CONN_BAD") && !error.contains("secret"), "{error}");
     assert!(secrets::connection(&database.pool, &key, &environment, "none").await.unwrap().is_none());
-    assert!(secrets::delete_variable(&database.pool, "api").await.unwrap());
-    assert!(!secrets::delete_variable(&database.pool, "api").await.unwrap());
+    assert_eq!(variables::delete(&database.pool, "me", "api").await.unwrap(), Deletion::Deleted);
+    assert_eq!(variables::delete(&database.pool, "me", "api").await.unwrap(), Deletion::Missing);
 }
 
 #[tokio::test]
@@ -107,6 +115,6 @@ async fn a_user_comes_in_with_its_password_and_its_tokens_end() {
     for void in [revoked, expired, Uuid::new_v4()] {
         assert_eq!(users::of_token(&database.pool, void).await.unwrap(), None);
     }
-    assert!(users::delete_user(&database.pool, "airflow").await.unwrap());
+    assert_eq!(users::delete_user(&database.pool, "me", "airflow").await.unwrap(), UserChange::Done);
     assert_eq!(users::of_token(&database.pool, kept).await.unwrap(), None);
 }

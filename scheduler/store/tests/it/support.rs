@@ -127,6 +127,7 @@ pub fn run(version: &DagVersion, key: i64) -> RunRow {
         run_id: run_id(key),
         run_type: RunType::Manual,
         triggered_by: TriggeredBy::RestApi,
+        triggering_user: None,
         version: version.id,
         state: DagRunState::Running,
         logical_date: None,

@@ -210,3 +210,35 @@ async fn facts_are_found_by_id_by_date_and_by_what_came_before() {
     };
     assert_eq!((found.run, found.instances.len()), (scheduled, 1));
 }
+
+#[tokio::test]
+async fn a_deleted_run_goes_at_once_and_what_belongs_to_it_with_the_next_sweep() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let version = leader.store_dag("etl", &["a", "b"]).await;
+    let rows = [queued(1, 0), queued(2, 0)];
+    let left = |run: usize, key: &str| (rows[run].key, XComValue { key: key.to_owned(), value: json!(1) });
+    let plan = Plan {
+        new_runs: vec![run(&version, 1), run(&version, 2)],
+        xcoms: vec![left(0, "k"), left(1, "k"), left(1, "other")],
+        ..starting(&rows)
+    };
+    leader.apply(&plan).await.unwrap();
+    leader.apply(&Plan { xcoms_deleted: vec![(rows[1].key, "k".to_owned())], ..Plan::default() }).await.unwrap();
+    assert_eq!(database.count("xcom WHERE run_id = 2 AND key = 'other'").await, 1);
+    assert_eq!(database.count("xcom WHERE run_id = 2").await, 1);
+
+    leader.apply(&Plan { runs_dropped: vec![RunKey(1)], ..Plan::default() }).await.unwrap();
+    assert_eq!(database.count("dag_run").await, 1);
+    let epoch = leader.epoch();
+    store::maintenance::sweep(&mut leader.writer, epoch).await.unwrap();
+    assert_eq!(database.count("task_instance WHERE run_id = 1").await, 0);
+    assert_eq!(database.count("xcom").await, 1);
+    assert_eq!(database.count("dropped_run").await, 0);
+
+    sqlx::query("UPDATE dag SET is_stale = true").execute(&database.pool).await.unwrap();
+    leader.apply(&Plan { dags_dropped: vec![dag_id("etl")], ..Plan::default() }).await.unwrap();
+    for table in ["dag", "dag_run", "dag_version"] {
+        assert_eq!(database.count(table).await, 0, "{table}");
+    }
+}

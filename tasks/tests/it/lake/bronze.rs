@@ -48,7 +48,7 @@ async fn delta_files(lake: &TestLake) -> Vec<String> {
     table.get_file_uris().unwrap().collect()
 }
 
-async fn delta_positions(lake: &TestLake) -> Vec<(i32, i64)> {
+pub async fn delta_positions(lake: &TestLake) -> Vec<(i32, i64)> {
     let mut rows = Vec::new();
     for file in delta_files(lake).await {
         let path = file.trim_start_matches("file://");

@@ -13,7 +13,7 @@ use windlass_tasks::lake::{
     LakeError, files,
     read::data_files,
     swap::{Change, Commit, Removal, Rows},
-    sweep::sweep,
+    sweep::{Pass, sweep},
     table_name,
     write::TableWriter,
 };
@@ -92,9 +92,12 @@ async fn a_writer_that_dies_between_staging_and_commit_leaves_only_files_to_swee
     assert_eq!(stored(&lake.table("gold.one").await).await, [0, 1, 2]);
 
     let name = table_name("gold.one").unwrap();
-    assert_eq!(sweep(&lake.lake, &name, Utc::now(), Duration::from_secs(3600)).await.unwrap(), 0);
+    let hour = Duration::from_secs(3600);
+    assert_eq!(sweep(&lake.lake, &name, Utc::now(), hour, Pass::Real).await.unwrap().deleted, 0);
     let later = Utc::now() + chrono::TimeDelta::hours(2);
-    assert!(sweep(&lake.lake, &name, later, Duration::from_secs(3600)).await.unwrap() > 0);
+    let planned = sweep(&lake.lake, &name, later, hour, Pass::Dry).await.unwrap();
+    assert!(planned.deleted > 0 && planned.bytes > 0);
+    assert_eq!(sweep(&lake.lake, &name, later, hour, Pass::Real).await.unwrap(), planned);
     assert_eq!(lake.files(""), live);
     assert_eq!(stored(&lake.table("gold.one").await).await, [0, 1, 2]);
     append(&lake, "gold.one", 3..6).await;

@@ -5,6 +5,7 @@
 mod bronze;
 mod commits;
 mod deletes;
+mod upkeep;
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 

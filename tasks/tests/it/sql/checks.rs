@@ -28,6 +28,10 @@ async fn check(sql: &TestSql, layer: &str) -> Vec<String> {
         .collect();
     let errors: Vec<_> = events.iter().filter(|event| event["event"] == "error").collect();
     assert_eq!(verdict == Verdict::Failed, !found.is_empty(), "{errors:?}");
+    if let Some(first) = found.first() {
+        let message = errors[0]["message"].as_str().unwrap();
+        assert!(message.contains(&format!("none may come back: check_name={first}, detail=")), "{message}");
+    }
     found
 }
 
@@ -44,6 +48,7 @@ async fn the_shipped_checks_pass_on_good_data_and_name_what_is_wrong() {
 
     topic.arrive(0, vec![Arrival::Nothing, trade(61), trade(62)]).await;
     let text = std::fs::read_to_string(shipped("sql/stock/bronze.sql")).unwrap();
+    let text = text.replace("{{ params.topic }}", "stock_trades");
     sql.run(&text.replace("{{ params.full_refresh }}", "false")).await.unwrap();
     assert_eq!(check(&sql, "bronze").await, ["bronze.no_gaps"]);
     assert_eq!(check(&sql, "silver").await, ["silver.reconciles_with_bronze"]);

@@ -57,10 +57,7 @@ impl TestSql {
 
     /// The rows of a query as CSV without its header.
     async fn rows(&self, sql: &str) -> Vec<String> {
-        let statement = parse(sql).unwrap().remove(0);
-        let Outcome::Rows(rows) = self.engine.run(&statement).await.unwrap() else { panic!("not a query: {sql}") };
-        let batches: Vec<RecordBatch> = rows.try_collect().await.unwrap();
-        batches.iter().flat_map(lines).collect()
+        rows(&self.engine, sql).await
     }
 
     /// The message of a script that fails.
@@ -72,6 +69,14 @@ impl TestSql {
         let table = self.lake.table(&table_name(table).unwrap()).await.unwrap();
         table.metadata().snapshots().count()
     }
+}
+
+/// The rows of a query as CSV without its header.
+pub async fn rows(engine: &SqlEngine, sql: &str) -> Vec<String> {
+    let statement = parse(sql).unwrap().remove(0);
+    let Outcome::Rows(rows) = engine.run(&statement).await.unwrap() else { panic!("not a query: {sql}") };
+    let batches: Vec<RecordBatch> = rows.try_collect().await.unwrap();
+    batches.iter().flat_map(lines).collect()
 }
 
 fn lines(batch: &RecordBatch) -> Vec<String> {

@@ -2,6 +2,8 @@
 
 use std::io::Read as _;
 
+use windlass_tasks::lake::{files, table_name};
+
 use super::{Arrival, TestSql, Topic, Trade, shipped};
 
 const MODELS: [&str; 4] = ["bronze", "silver", "gold_daily", "gold_metrics"];
@@ -20,6 +22,7 @@ pub(super) async fn run_models(sql: &TestSql, refresh: Refresh) -> Vec<u64> {
     let mut changed = Vec::new();
     for model in MODELS {
         let text = std::fs::read_to_string(shipped(&format!("sql/stock/{model}.sql"))).unwrap();
+        let text = text.replace("{{ params.topic }}", "stock_trades");
         let text = text.replace("{{ params.full_refresh }}", if refresh == Refresh::Full { "true" } else { "false" });
         changed.extend(sql.run(&text).await.unwrap_or_else(|error| panic!("{model}.sql: {error}")));
     }
@@ -172,4 +175,29 @@ async fn the_first_record_by_partition_and_offset_counts_in_whatever_order_they_
     assert_eq!(sql.rows("SELECT trade_date, close FROM gold.stock_metrics").await, ["2026-03-02,8.0"]);
     assert_eq!(sql.rows("SELECT kafka_partition, rejected FROM silver.stock_rejects").await, ["2,1"]);
     assert_eq!(run_models(&sql, Refresh::Full).await, [0; 5]);
+}
+
+#[tokio::test]
+async fn models_that_found_nothing_new_read_nothing_until_something_arrives() {
+    let sql = TestSql::new().await;
+    let mut topic = Topic::open(&sql.lake).await;
+    let trade = |n: i64| Arrival::Trade(Trade::new(&format!("T{n}"), n * 50_000, 10.0 + n as f64));
+    topic.arrive(0, (0..60).map(trade).collect()).await;
+    run_models(&sql, Refresh::New).await;
+    let nothing = run_models(&sql, Refresh::New).await;
+    assert!(nothing.iter().all(|rows| *rows == 0), "{nothing:?}");
+    // Bronze cannot even be read now, and nobody notices.
+    let bronze = table_name("bronze.stock_trades").unwrap();
+    let files = files::files(&sql.lake, &bronze).await.unwrap();
+    let hidden = |path: &str| path.trim_start_matches("file://").to_owned();
+    for file in &files {
+        std::fs::rename(hidden(&file.path), hidden(&file.path) + ".hidden").unwrap();
+    }
+    assert_eq!(run_models(&sql, Refresh::New).await, nothing);
+    for file in &files {
+        std::fs::rename(hidden(&file.path) + ".hidden", hidden(&file.path)).unwrap();
+    }
+    topic.arrive(0, vec![trade(61)]).await;
+    assert!(run_models(&sql, Refresh::New).await.iter().any(|rows| *rows > 0));
+    assert_eq!(sql.rows("SELECT count(*) FROM silver.stock_trades").await, ["61"]);
 }

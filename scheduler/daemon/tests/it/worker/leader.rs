@@ -258,6 +258,7 @@ fn service(command: &str) -> ServiceStart {
         spec: ServiceSpec {
             name: "stream".into(),
             command: vec!["bash".into(), "-c".into(), command.into()],
+            container: None,
             replicas: 1,
             env: BTreeMap::new(),
             pass_env: Vec::new(),

@@ -22,6 +22,8 @@ use super::{
 
 /// Tells the test program to be a worker in this directory.
 const WORKER_DIR: &str = "WINDLASS_TEST_WORKER_DIR";
+/// How long its guard waits for a leader.
+const SILENCE_SECS: &str = "WINDLASS_TEST_SILENCE_SECS";
 
 /// Not a test: the guard of the workers in these tests, which start this program with its name.
 #[test]
@@ -42,14 +44,33 @@ fn guard_program() {
 async fn worker_program() {
     if let Some(dir) = std::env::var_os(WORKER_DIR) {
         let dir = std::path::PathBuf::from(dir);
-        worker::run(settings(&dir), connector(&dir), CancellationToken::new()).await.unwrap();
+        worker::run(settings_of(&dir), connector(&dir), CancellationToken::new()).await.unwrap();
     }
 }
 
-fn worker_process(place: &Place) -> Child {
+/// The settings of a worker in a process of its own, whose guard may be less patient than usual.
+fn settings_of(dir: &std::path::Path) -> worker::WorkerSettings {
+    let mut settings = settings(dir);
+    let secs = std::env::var(SILENCE_SECS).ok().and_then(|secs| secs.parse().ok());
+    settings.silence_max = secs.map_or(settings.silence_max, Duration::from_secs);
+    settings
+}
+
+/// A worker that can be killed.
+pub fn worker_process(place: &Place) -> Child {
+    worker_command(place).spawn().unwrap()
+}
+
+/// The same with a guard that gives up on a silent leader after so many seconds.
+pub fn impatient_worker_process(place: &Place, silence_secs: u32) -> Child {
+    worker_command(place).env(SILENCE_SECS, silence_secs.to_string()).spawn().unwrap()
+}
+
+fn worker_command(place: &Place) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "worker::lives::worker_program", "--nocapture"]);
-    command.env(WORKER_DIR, place.dir.path()).stdout(Stdio::null()).spawn().unwrap()
+    command.env(WORKER_DIR, place.dir.path()).stdout(Stdio::null());
+    command
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +144,7 @@ async fn a_leader_that_does_not_count_an_attempt_has_it_killed_and_a_deposed_one
     drop(place.accept_with(Epoch(4), |_| BTreeSet::new()).await);
     let mut leader = place.accept_with(Epoch(6), |_| BTreeSet::new()).await;
     assert_eq!(leader.hello.attempts, BTreeSet::from([attempt]), "the deposed leader's Welcome had an effect");
-    assert_eq!(leader.ended(attempt).await.kind, EndKind::Killed);
+    assert_eq!(leader.ended(attempt).await.kind, EndKind::Lost);
     worker.stop().await;
 }
 

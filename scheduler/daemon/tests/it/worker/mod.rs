@@ -1,5 +1,6 @@
 //! A worker with a leader that is the test: real processes, a real guard, a real socket.
 
+mod docker;
 mod leader;
 mod lives;
 mod processes;

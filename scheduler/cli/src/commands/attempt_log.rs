@@ -1,0 +1,127 @@
+//! The log of a try: asked of the leader, who asks the worker that has it, or read where a worker of this home wrote it.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, anyhow, bail};
+use link::{LogChunk, Query, Reply, query::LogName};
+use model::AttemptId;
+use serde_json::{Map, Value};
+use sqlx::PgPool;
+use store::read;
+
+use super::runs::RunName;
+use crate::{ask::Leader, find, output::visible, settings::Settings};
+
+/// One question brings so much.
+const CHUNK_BYTES: u32 = 256 * 1024;
+/// A log that grows is looked at so often: workers write each 200 ms.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Whether a log is read on while it grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// What is there now.
+    No,
+    /// Until nothing more will come.
+    ToTheEnd,
+}
+
+/// A log that can be read.
+pub struct AttemptLog {
+    name: LogName,
+    leader: Leader,
+    folder: PathBuf,
+}
+
+impl AttemptLog {
+    /// The log of a try of a task, of the last one when no number is given.
+    ///
+    /// # Errors
+    /// When the task, the run or the try does not exist.
+    pub async fn find(
+        settings: &Settings,
+        pool: &PgPool,
+        run: &RunName,
+        task_id: &str,
+        try_number: Option<i16>,
+    ) -> anyhow::Result<Self> {
+        let found = find::run(pool, &run.dag_id, &run.run_id).await?;
+        let task = found.task(task_id)?;
+        let instance = found.instance(pool, &task).await?;
+        let not_begun = || {
+            anyhow!("{task} has not begun in this run, so it has no log; `windlass tasks why` says what it waits for")
+        };
+        let row = instance
+            .map(|instance| instance.row)
+            .filter(|row| row.try_number.get() > 0)
+            .with_context(|| not_begun().to_string())?;
+        let current = row.try_number.get();
+        let attempt: Option<AttemptId> = match try_number {
+            None => row.attempt,
+            Some(number) if number == current => row.attempt,
+            Some(number) => {
+                let past = read::tries(pool, row.key).await?;
+                past.iter().find(|past| past.try_number.get() == number).and_then(|past| past.attempt)
+            }
+        };
+        let Some(attempt) = attempt else {
+            bail!("{task} has no log of try {}: its tries are 1 to {current}", try_number.unwrap_or(current));
+        };
+        let folder = settings.home.join("logs");
+        Ok(Self { name: LogName::Attempt(attempt), leader: Leader::find(settings).await?, folder })
+    }
+
+    async fn read(&self, offset: u64) -> anyhow::Result<LogChunk> {
+        let question = Query::ReadLog { log: self.name.clone(), offset, bytes_max: CHUNK_BYTES };
+        if let Ok(Reply::Log(chunk)) = self.leader.ask(question).await {
+            return Ok(chunk);
+        }
+        let chunk = executor::log::read(&self.folder, &self.name, offset, CHUNK_BYTES)?;
+        if chunk.length == 0 {
+            bail!("the log is not on this machine, and no leader can ask for it");
+        }
+        // Without a leader nothing is written any more.
+        Ok(LogChunk { ended: true, ..chunk })
+    }
+
+    /// Prints it, a line a record.
+    ///
+    /// # Errors
+    /// When it can not be read.
+    pub async fn print(&self, follow: Follow) -> anyhow::Result<()> {
+        let mut offset = 0;
+        loop {
+            let chunk = self.read(offset).await?;
+            let text = String::from_utf8_lossy(&chunk.bytes);
+            for line in text.lines() {
+                println!("{}", line_of(line));
+            }
+            offset += chunk.bytes.len() as u64;
+            let has_all = offset >= chunk.length || chunk.bytes.is_empty();
+            match follow {
+                Follow::No if has_all => return Ok(()),
+                Follow::ToTheEnd if has_all && chunk.ended => return Ok(()),
+                Follow::ToTheEnd if has_all => tokio::time::sleep(LOOK_EVERY).await,
+                Follow::No | Follow::ToTheEnd => {}
+            }
+        }
+    }
+
+    /// The rendered fields.
+    ///
+    /// # Errors
+    /// When it can not be read, or the try has not got so far.
+    pub async fn rendered(&self) -> anyhow::Result<Map<String, Value>> {
+        let chunk = self.read(0).await?;
+        let text = String::from_utf8_lossy(&chunk.bytes);
+        let mut records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let fields = records.find_map(|record| record.get("rendered").and_then(Value::as_object).cloned());
+        fields.context("its fields have not been rendered yet")
+    }
+}
+
+fn line_of(line: &str) -> String {
+    let record: Value = serde_json::from_str(line).unwrap_or_default();
+    let text = visible(record["text"].as_str().unwrap_or(line));
+    format!("{} {text}", record["ts"].as_str().unwrap_or_default()).trim_start().to_owned()
+}

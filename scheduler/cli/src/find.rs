@@ -1,0 +1,154 @@
+//! What an id on the command line names; a wrong one gets near matches, and how to list them all.
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use engine::RunRow;
+use model::{DagId, RunId, TaskId};
+use sqlx::PgPool;
+use store::read::{self, DagView, Direction, Instance, RunFilter, RunOrder, Version};
+
+/// Below this likeness a name is no near match.
+const LIKENESS_MIN: f64 = 0.6;
+/// So many near matches are named.
+const NEAR_MAX: usize = 3;
+/// So many of the newest runs are looked through for near matches.
+const RUNS_MAX: i64 = 200;
+/// Stands for the newest run, unless a run has this very name.
+const LATEST: &str = "latest";
+
+/// A run with what its rows mean.
+pub struct Found {
+    /// The run.
+    pub run: RunRow,
+    /// The version that it is pinned to.
+    pub version: Arc<Version>,
+}
+
+/// A DAG.
+///
+/// # Errors
+/// When there is none of this id.
+pub async fn dag(pool: &PgPool, id: &str) -> anyhow::Result<DagView> {
+    if let Ok(id) = DagId::new(id)
+        && let Some(found) = read::dag(pool, &id).await?
+    {
+        return Ok(found);
+    }
+    let known: Vec<String> = read::dags(pool).await?.into_iter().map(|dag| dag.dag_id.to_string()).collect();
+    Err(missing("DAG", id, &known, "windlass dags list"))
+}
+
+/// A run by its id, or the newest for `latest`.
+///
+/// # Errors
+/// When there is none.
+pub async fn run(pool: &PgPool, dag_id: &str, run_id: &str) -> anyhow::Result<Found> {
+    let dag = dag(pool, dag_id).await?.dag_id;
+    let run = match RunId::new(run_id) {
+        Ok(id) => read::run(pool, &dag, &id).await?,
+        Err(_) => None,
+    };
+    let run = match run {
+        Some(run) => run,
+        None => newest_or_near(pool, &dag, run_id).await?,
+    };
+    let version = read::version(pool, run.version).await?.context("the run's DAG version is gone")?;
+    Ok(Found { run, version: Arc::new(version) })
+}
+
+async fn newest_or_near(pool: &PgPool, dag: &DagId, run_id: &str) -> anyhow::Result<RunRow> {
+    let filter = RunFilter {
+        dag_ids: vec![dag.clone()],
+        order: vec![(RunOrder::RunAfter, Direction::Descending)],
+        limit: RUNS_MAX,
+        ..RunFilter::default()
+    };
+    let (runs, _) = read::runs(pool, &filter).await?;
+    if run_id == LATEST {
+        return runs
+            .into_iter()
+            .next()
+            .ok_or_else(|| anyhow!("{dag} has no run yet; `windlass dags trigger {dag}` starts one"));
+    }
+    let known: Vec<String> = runs.iter().map(|run| run.run_id.to_string()).collect();
+    Err(missing(&format!("run of {dag}"), run_id, &known, &format!("windlass runs list {dag}")))
+}
+
+impl Found {
+    /// The id of a task of the run.
+    ///
+    /// # Errors
+    /// When its version has none of this id.
+    pub fn task(&self, id: &str) -> anyhow::Result<TaskId> {
+        task(&self.version, id)
+    }
+
+    /// The stored instance of a task, when it has begun.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn instance(&self, pool: &PgPool, task: &TaskId) -> anyhow::Result<Option<Instance>> {
+        let pos = self.version.dag.position(task).context("the task was looked up before")?;
+        let number = self.version.task_idx[pos.0];
+        let instances = read::instances(pool, &[self.run.key]).await?;
+        Ok(instances.into_iter().find(|instance| instance.row.key.task == number))
+    }
+}
+
+/// A task of a version.
+///
+/// # Errors
+/// When it has none of this id.
+pub fn task(version: &Version, id: &str) -> anyhow::Result<TaskId> {
+    let known: Vec<String> = version.dag.tasks.iter().map(|task| task.task_id.to_string()).collect();
+    if !known.iter().any(|name| name == id) {
+        let dag = &version.dag.dag_id;
+        return Err(missing(&format!("task of {dag}"), id, &known, &format!("windlass tasks list {dag}")));
+    }
+    match TaskId::new(id) {
+        Ok(task) => Ok(task),
+        Err(error) => bail!("{error}"),
+    }
+}
+
+fn missing(what: &str, id: &str, known: &[String], list: &str) -> anyhow::Error {
+    let near = near(id, known);
+    let guess = if near.is_empty() { String::new() } else { format!(" did you mean {}?", near.join(" or ")) };
+    anyhow!("there is no {what} named {id};{guess} `{list}` lists them")
+}
+
+/// Names that are like a word, the likest first.
+fn near<'k>(word: &str, known: &'k [String]) -> Vec<&'k str> {
+    // The first sees a long name with a part missing, the second two letters of a short one that are swapped.
+    let likeness = |name: &str| {
+        let (word, name) = (word.to_lowercase(), name.to_lowercase());
+        strsim::jaro_winkler(&word, &name).max(strsim::normalized_damerau_levenshtein(&word, &name))
+    };
+    let mut like: Vec<(f64, &str)> = known
+        .iter()
+        .map(|name| (likeness(name), name.as_str()))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .collect();
+    like.sort_by(|a, b| b.0.total_cmp(&a.0));
+    like.into_iter().take(NEAR_MAX).map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_id_gets_near_matches_and_the_way_to_all() {
+        let known = ["stock_data_pipeline", "hello", "stock_report"].map(str::to_owned);
+        let text = missing("DAG", "stok_data_pipeline", &known, "windlass dags list").to_string();
+        assert_eq!(
+            text,
+            "there is no DAG named stok_data_pipeline; did you mean stock_data_pipeline or stock_report? `windlass dags list` lists them"
+        );
+        let text = missing("DAG", "elt", &["etl".to_owned()], "windlass dags list").to_string();
+        assert!(text.contains("did you mean etl?"), "{text}");
+        let text = missing("DAG", "zzz", &known, "windlass dags list").to_string();
+        assert_eq!(text, "there is no DAG named zzz; `windlass dags list` lists them");
+    }
+}

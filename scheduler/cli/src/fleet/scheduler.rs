@@ -1,0 +1,50 @@
+//! `windlass scheduler`: leads, or stands by until it is needed.
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::Args;
+use daemon::leader::{self, DagSource, Ear, LeaderSettings, LocalPort, NetworkAcceptor};
+use link::transport::tls::Door;
+
+use super::{Shared, cannot_listen, on_signal, settings as fleet};
+use crate::settings::Settings;
+
+/// Options of `scheduler`; each stands above its variable.
+#[derive(Debug, Args)]
+pub struct Scheduler {
+    /// Where to listen for workers and api processes, always with TLS [env: WINDLASS_LINK_LISTEN] [default: 127.0.0.1:8084]
+    #[arg(long, value_name = "IP:PORT", value_parser = fleet::parse_listen)]
+    listen: Option<std::net::SocketAddr>,
+    /// The address under which they reach this process [env: WINDLASS_LINK_ADVERTISE] [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT", value_parser = fleet::parse_advertise)]
+    advertise: Option<String>,
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When a setting is wrong, or the database can not be used.
+pub async fn run(settings: &Settings, options: Scheduler) -> anyhow::Result<ExitCode> {
+    settings.check()?;
+    let mut fleet = settings.fleet.clone();
+    fleet.link_listen = options.listen.unwrap_or(fleet.link_listen);
+    fleet.link_advertise = options.advertise.or(fleet.link_advertise);
+    let shared = Shared::open(settings).await?;
+    let news = leader::news_channel();
+    let port = Arc::new(LocalPort::new(news.0.clone()));
+    let ear = Ear::new(news, on_signal()?);
+    let door = Door::open(fleet.link_listen, shared.cluster.authority(), shared.cluster.clone(), ear.standing());
+    let door = door.await.map_err(|error| cannot_listen(error, fleet.link_listen, "WINDLASS_LINK_LISTEN"))?;
+    let endpoint = fleet.advertised(door.address()?)?;
+    tracing::info!("workers and api processes find this scheduler at {endpoint}");
+    let acceptor = NetworkAcceptor::new(door, port, ear.standing());
+    let leader = LeaderSettings {
+        database_url: shared.url,
+        name: format!("{}:{}", fleet::host_name(), std::process::id()),
+        endpoint,
+        dags: DagSource::Folder(settings.dags_folder.clone()),
+        secret_key: shared.key,
+    };
+    leader::run(leader, Box::new(acceptor), ear).await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,110 @@
+//! `windlass worker`: runs attempts for the leader of the moment, wherever that is. It has no access to the database.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::bail;
+use clap::Args;
+use daemon::{
+    home::Home,
+    worker::{self, WorkerSettings},
+};
+use link::transport::{
+    Connector, UnixConnector,
+    tls::{Caller, Finder, JoinToken, ListedEndpoints, TcpConnector},
+};
+
+use super::{
+    finder::ApiFinder,
+    on_signal,
+    settings::{self as fleet, FleetSettings},
+};
+use crate::{settings::Settings, standalone};
+
+/// Options of `worker`; each stands above its variable.
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// API processes that tell where the leader is, separated by commas [env: WINDLASS_API_URL]
+    #[arg(long, value_name = "URLS")]
+    api_url: Option<String>,
+    /// Or schedulers, of which one leads, separated by commas [env: WINDLASS_LEADER_ENDPOINTS]
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "api_url")]
+    leader_endpoints: Option<String>,
+    /// A name for people [env: WINDLASS_WORKER_NAME] [default: host:pid]
+    #[arg(long)]
+    name: Option<String>,
+    /// How many attempts run at once [env: WINDLASS_WORKER_SLOTS] [default: 16]
+    #[arg(long)]
+    slots: Option<u32>,
+    /// The queues it serves, separated by commas [env: WINDLASS_WORKER_QUEUES] [default: default]
+    #[arg(long)]
+    queues: Option<String>,
+    /// Where logs and its identity lie, for it alone [env: WINDLASS_WORKER_LOG_DIR] [default: WINDLASS_HOME/logs]
+    #[arg(long, value_name = "FOLDER")]
+    log_dir: Option<PathBuf>,
+    /// Work for the standalone of this home, over its socket.
+    #[arg(long, hide = true, conflicts_with_all = ["api_url", "leader_endpoints"])]
+    local: bool,
+}
+
+impl Worker {
+    /// What the options say stands above what the environment says.
+    fn over(self, settings: &Settings) -> anyhow::Result<(FleetSettings, u32)> {
+        let mut fleet = settings.fleet.clone();
+        if let Some(list) = self.api_url {
+            fleet.api_urls = fleet::parse_api_urls(&list)?;
+            fleet.leader_endpoints.clear();
+        }
+        if let Some(list) = self.leader_endpoints {
+            fleet.leader_endpoints = fleet::parse_leaders(&list)?;
+            fleet.api_urls.clear();
+        }
+        if let Some(list) = self.queues {
+            fleet.worker_queues = Some(fleet::parse_queues(&list)?);
+        }
+        fleet.worker_name = self.name.or(fleet.worker_name);
+        fleet.worker_log_dir = self.log_dir.or(fleet.worker_log_dir);
+        Ok((fleet, self.slots.unwrap_or(settings.worker_slots)))
+    }
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When a setting is wrong, or its folders or its guard can not be had.
+pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCode> {
+    let home = Home::open(&settings.home)?;
+    let local = options.local;
+    let (fleet, slots) = options.over(settings)?;
+    if slots == 0 {
+        bail!("a worker with 0 slots could run nothing; use 1 or more");
+    }
+    let connector: Arc<dyn Connector> = if local {
+        Arc::new(UnixConnector::new(standalone::worker::endpoint_file(&home)))
+    } else {
+        Arc::new(TcpConnector::new(Caller::worker(&fleet::join_token()?)?, finder(&fleet)?))
+    };
+    let mut worker = WorkerSettings::new(fleet.worker_log_dir.unwrap_or_else(|| home.logs()), home.temporary());
+    worker.program_dir = settings.program_dir()?;
+    worker.slots = slots;
+    worker.queues = fleet.worker_queues.unwrap_or(worker.queues);
+    worker.name = fleet.worker_name.unwrap_or(worker.name);
+    worker.lake = settings
+        .lake_database_url
+        .clone()
+        .map(|database_url| executor::LakeSettings { database_url, warehouse: settings.warehouse.clone() });
+    worker::run(worker, connector, on_signal()?).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn finder(fleet: &FleetSettings) -> anyhow::Result<Arc<dyn Finder>> {
+    let token: JoinToken = fleet::join_token()?;
+    match (fleet.api_urls.is_empty(), fleet.leader_endpoints.is_empty()) {
+        (false, true) => Ok(Arc::new(ApiFinder::new(fleet.api_urls.clone(), &token)?)),
+        (true, false) => Ok(Arc::new(ListedEndpoints(fleet.leader_endpoints.clone()))),
+        (true, true) => bail!(
+            "a worker has to know where to ask for the leader: set WINDLASS_API_URL (http://host:port of api processes) or \
+             WINDLASS_LEADER_ENDPOINTS (host:port of schedulers)"
+        ),
+        (false, false) => bail!("WINDLASS_API_URL and WINDLASS_LEADER_ENDPOINTS are both set; use one of them"),
+    }
+}

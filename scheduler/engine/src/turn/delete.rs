@@ -1,0 +1,99 @@
+//! Deletion of history: what goes is neither at work nor changed in the same turn.
+
+use model::{DagId, DagRunState, RunId, RunKey};
+use serde_json::{Value, json};
+
+use super::{command::Refusal, schedule::restriction};
+use crate::{Engine, timetable};
+
+impl Engine {
+    /// Removes a run with everything that belongs to it.
+    pub(super) fn delete_run(&mut self, dag_id: &DagId, run_id: &RunId) -> Result<Value, Refusal> {
+        let key = self.find_run(dag_id, run_id).ok_or_else(|| Refusal::no_run(dag_id, run_id))?;
+        let run = self.known_run(key);
+        if run.row.state == DagRunState::Running {
+            return Err(Refusal::Conflict(format!(
+                "The DagRun with dag_id: `{dag_id}` and run_id: `{run_id}` cannot be deleted in {} state",
+                run.row.state
+            )));
+        }
+        self.check_idle(key)?;
+        self.drop_run(key);
+        self.draft.plan.runs_dropped.push(key);
+        Ok(json!({}))
+    }
+
+    /// Removes a DAG's runs, and the DAG itself when no file defines it; else it begins anew.
+    pub(super) fn delete_dag(&mut self, dag_id: &DagId) -> Result<Value, Refusal> {
+        let dag = self.dags.get(dag_id).ok_or_else(|| Refusal::no_dag(dag_id))?;
+        if !dag.running.is_empty() {
+            return Err(Refusal::Conflict(format!("Task instances of dag with id: '{dag_id}' are still running")));
+        }
+        let keys: Vec<RunKey> = dag.runs.values().copied().collect();
+        for key in &keys {
+            self.check_idle(*key)?;
+        }
+        if self.draft.dags.contains(dag_id) {
+            return Err(changes_now(&format!("the DAG {dag_id}")));
+        }
+        for key in keys {
+            self.drop_run(key);
+        }
+        if self.dag_mut(dag_id).row.is_stale {
+            let gone = self.dags.remove(dag_id);
+            self.unserved.remove(dag_id);
+            if let Some(gone) = gone {
+                self.versions.remove(&gone.row.current);
+            }
+        } else {
+            self.restart_schedule(dag_id);
+        }
+        self.draft.plan.dags_dropped.push(dag_id.clone());
+        Ok(json!({}))
+    }
+
+    /// The schedule of a DAG starts as if the DAG were new.
+    fn restart_schedule(&mut self, dag_id: &DagId) {
+        let now = self.now;
+        let current = self.dag_mut(dag_id).row.current;
+        let def = self.versions.get(&current).cloned();
+        let row = &mut self.dag_mut(dag_id).row;
+        row.last_interval = None;
+        row.failed_in_a_row = 0;
+        row.next = def.and_then(|def| timetable::next(&def.dag.schedule, &restriction(&def), None, now));
+        self.draft.dags.insert(dag_id.clone());
+        self.unserved.insert(dag_id.clone());
+    }
+
+    /// Nothing of the run is at work, and nothing of it changes in this turn: a row is deleted or written, not both.
+    fn check_idle(&self, key: RunKey) -> Result<(), Refusal> {
+        let run = self.known_run(key);
+        if run.live > 0 {
+            return Err(Refusal::Conflict(format!(
+                "an attempt of run {} has not ended yet; try again when it has",
+                run.row.run_id
+            )));
+        }
+        if self.draft.runs.contains(&key) {
+            return Err(changes_now(&format!("the run {}", run.row.run_id)));
+        }
+        Ok(())
+    }
+
+    /// Takes a run out of memory, and what this turn would have stored of its instances.
+    fn drop_run(&mut self, key: RunKey) {
+        let run = self.known_run(key);
+        let (dag_id, starts_at) = (run.row.dag_id.clone(), run.starts_at());
+        self.dag_mut(&dag_id).queued.remove(&(starts_at, key));
+        self.withdraw_all(key);
+        self.let_go(key);
+        self.draft.visitors.remove(&key);
+        self.draft.instances.retain(|place, _| place.run != key);
+        // Another run may start in its place.
+        self.unserved.insert(dag_id);
+    }
+}
+
+fn changes_now(what: &str) -> Refusal {
+    Refusal::Conflict(format!("{what} is changing at this very moment; try again"))
+}

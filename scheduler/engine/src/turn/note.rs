@@ -1,0 +1,55 @@
+//! Remarks and XComs that people leave: nothing is decided anew because of them.
+
+use model::{
+    TiKey, XComValue,
+    command::{Relatives, SetNote, TaskSelector, XComName},
+};
+use serde_json::{Value, json};
+
+use super::{
+    command::Refusal,
+    selection::{Missing, select},
+};
+use crate::{Engine, memory::instance::Place};
+
+impl Engine {
+    /// Leaves a remark on a run or on tasks of it.
+    pub(super) fn set_note(&mut self, wish: SetNote) -> Result<Value, Refusal> {
+        let SetNote { dag_id, run_id, tasks, note } = wish;
+        let key = self.find_run(&dag_id, &run_id).ok_or_else(|| Refusal::no_run(&dag_id, &run_id))?;
+        if tasks.is_empty() {
+            self.draft.touch_run(&self.runs[&key].row);
+            self.known_run_mut(key).row.note = note;
+            return Ok(json!({}));
+        }
+        for task in select(&self.known_run(key).def, &tasks, Relatives::default(), Missing::Refused)? {
+            self.write_extra(Place { run: key, task }, |extra| extra.note.clone_from(&note));
+        }
+        Ok(json!({}))
+    }
+
+    /// Leaves an XCom in place of what the task has left.
+    pub(super) fn set_xcom(&mut self, xcom: XComName, value: Value) -> Result<Value, Refusal> {
+        let instance = self.instance_of(&xcom)?;
+        self.draft.plan.xcoms_deleted.retain(|deleted| *deleted != (instance, xcom.key.clone()));
+        self.draft.plan.xcoms.push((instance, XComValue { key: xcom.key, value }));
+        Ok(json!({}))
+    }
+
+    /// Takes an XCom away.
+    pub(super) fn delete_xcom(&mut self, xcom: XComName) -> Result<Value, Refusal> {
+        let instance = self.instance_of(&xcom)?;
+        self.draft.plan.xcoms.retain(|(of, left)| (*of, &left.key) != (instance, &xcom.key));
+        self.draft.plan.xcoms_deleted.push((instance, xcom.key));
+        Ok(json!({}))
+    }
+
+    fn instance_of(&mut self, xcom: &XComName) -> Result<TiKey, Refusal> {
+        let XComName { dag_id, run_id, task_id, map_index, .. } = xcom;
+        let key = self.find_run(dag_id, run_id).ok_or_else(|| Refusal::no_run(dag_id, run_id))?;
+        let named = TaskSelector { task_id: task_id.clone(), map_index: Some(*map_index) };
+        let run = self.known_run(key);
+        let chosen = select(&run.def, &[named], Relatives::default(), Missing::Refused)?;
+        chosen.first().map(|pos| run.key_of(*pos)).ok_or_else(|| Refusal::no_run(dag_id, run_id))
+    }
+}

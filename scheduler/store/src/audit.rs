@@ -1,0 +1,189 @@
+//! The audit log: who did what, and when. A line is written in the transaction of what it tells of.
+//!
+//! Never in it: a value of a variable, a password, or anything under a secret's name.
+
+use model::{Timestamp, masking};
+use serde_json::Value;
+use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
+
+use crate::{
+    error::{Doing, StoreError},
+    read::{Direction, Pattern},
+};
+
+const DOING: &str = "reading the audit log";
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct AuditEvent {
+    /// Its number.
+    pub id: i64,
+    /// When it was done.
+    pub at: Timestamp,
+    /// Who did it.
+    pub who: String,
+    /// What was done: Airflow's name of the operation, or the command's.
+    pub action: String,
+    /// The DAG that it was done to.
+    pub dag_id: Option<String>,
+    /// The run that it was done to.
+    pub run_id: Option<String>,
+    /// What was asked for, without secrets.
+    pub details: Value,
+}
+
+/// Which lines a list is limited to.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// By number.
+    pub id: Option<i64>,
+    /// Of this DAG.
+    pub dag_id: Option<String>,
+    /// Of this run.
+    pub run_id: Option<String>,
+    /// By this user.
+    pub who: Option<String>,
+    /// Of these actions; all when empty.
+    pub actions: Vec<String>,
+    /// Not of these.
+    pub actions_left_out: Vec<String>,
+    /// Later than this.
+    pub after: Option<Timestamp>,
+    /// Earlier than this.
+    pub before: Option<Timestamp>,
+    /// By parts of the DAG's id.
+    pub dag_id_pattern: Pattern,
+    /// By parts of the run's id.
+    pub run_id_pattern: Pattern,
+    /// By parts of the user's name.
+    pub who_pattern: Pattern,
+    /// By parts of the action.
+    pub action_pattern: Pattern,
+    /// A text somewhere in the line.
+    pub anywhere: Option<String>,
+    /// The order; by number when empty.
+    pub order: Vec<(AuditOrder, Direction)>,
+    /// At most so many.
+    pub limit: i64,
+    /// After so many.
+    pub offset: i64,
+}
+
+/// How a list is ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditOrder {
+    /// By number.
+    Id,
+    /// By time.
+    When,
+    /// By DAG.
+    DagId,
+    /// By run.
+    RunId,
+    /// By action.
+    Action,
+    /// By user.
+    Who,
+    /// By what was asked for.
+    Details,
+}
+
+impl AuditOrder {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::When => "at",
+            Self::DagId => "dag_id",
+            Self::RunId => "run_id",
+            Self::Action => "action",
+            Self::Who => "who",
+            Self::Details => "details::text",
+        }
+    }
+}
+
+/// Adds a line. What has a secret's name is masked before it is stored.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn record(db: &mut PgConnection, who: &str, action: &str, details: &Value) -> Result<(), StoreError> {
+    let details = masking::masked(details);
+    sqlx::query!("INSERT INTO audit_log (who, action, details) VALUES ($1, $2, $3)", who, action, details)
+        .execute(db)
+        .await
+        .doing("writing the audit log")?;
+    Ok(())
+}
+
+/// A page of lines and how many there are in all.
+///
+/// The statement is put together as the question demands: names of columns come from the enum above, values are bound.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn events(pool: &PgPool, filter: &AuditFilter) -> Result<(Vec<AuditEvent>, i64), StoreError> {
+    let mut count = QueryBuilder::new("SELECT count(*) FROM audit_log WHERE true");
+    conditions(&mut count, filter);
+    let total: i64 = count.build_query_scalar().fetch_one(pool).await.doing(DOING)?;
+    if filter.limit == 0 || total <= filter.offset {
+        return Ok((Vec::new(), total));
+    }
+    let mut page = QueryBuilder::new("SELECT id, at, who, action, dag_id, run_id, details FROM audit_log WHERE true");
+    conditions(&mut page, filter);
+    order(&mut page, &filter.order);
+    page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
+    let events: Vec<AuditEvent> = page.build_query_as().fetch_all(pool).await.doing(DOING)?;
+    // Lines of older versions were stored as they came.
+    let shown = |event: AuditEvent| AuditEvent { details: masking::masked(&event.details), ..event };
+    Ok((events.into_iter().map(shown).collect(), total))
+}
+
+fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
+    if let Some(id) = filter.id {
+        query.push(" AND id = ").push_bind(id);
+    }
+    for (column, value) in [("dag_id", &filter.dag_id), ("run_id", &filter.run_id), ("who", &filter.who)] {
+        if let Some(value) = value {
+            query.push(format_args!(" AND {column} = ")).push_bind(value.clone());
+        }
+    }
+    for (sign, actions) in [("= ANY(", &filter.actions), ("<> ALL(", &filter.actions_left_out)] {
+        if !actions.is_empty() {
+            query.push(format_args!(" AND action {sign}")).push_bind(actions.clone()).push(")");
+        }
+    }
+    for (sign, bound) in [(">", filter.after), ("<", filter.before)] {
+        if let Some(instant) = bound {
+            query.push(format_args!(" AND at {sign} ")).push_bind(instant);
+        }
+    }
+    let patterns = [
+        ("dag_id", &filter.dag_id_pattern),
+        ("run_id", &filter.run_id_pattern),
+        ("who", &filter.who_pattern),
+        ("action", &filter.action_pattern),
+    ];
+    for (column, pattern) in patterns {
+        if !pattern.0.is_empty() {
+            let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
+            query.push(format_args!(" AND {column} ILIKE ANY(")).push_bind(anywhere).push(")");
+        }
+    }
+    if let Some(text) = &filter.anywhere {
+        let line = "concat_ws(' ', who, action, dag_id, run_id, details::text)";
+        query.push(format_args!(" AND strpos(lower({line}), lower(")).push_bind(text.clone()).push(")) > 0");
+    }
+}
+
+/// The number is the tie breaker, in the direction of the first key.
+fn order(query: &mut QueryBuilder<'_, Postgres>, keys: &[(AuditOrder, Direction)]) {
+    let word = |direction| match direction {
+        Direction::Ascending => " ASC",
+        Direction::Descending => " DESC",
+    };
+    query.push(" ORDER BY ");
+    for (key, direction) in keys {
+        query.push(key.sql()).push(word(*direction)).push(", ");
+    }
+    query.push("id").push(word(keys.first().map_or(Direction::Ascending, |(_, direction)| *direction)));
+}

@@ -1,0 +1,142 @@
+//! Creating, changing and deleting users, each with its line in the audit log. There is always a user who is Admin.
+
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+
+use super::{NewUser, Role, hash};
+use crate::{
+    audit,
+    error::{Doing, StoreError},
+    secrets::{Creation, Mistake},
+};
+
+/// The longest name of a user, in characters.
+const NAME_CHARS_MAX: usize = 128;
+/// The longest password, in bytes: hashing takes time in proportion.
+const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// What became of a wish to change a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserChange {
+    /// It is done.
+    Done,
+    /// There is no user of this name.
+    Missing,
+    /// Nobody would be left who may manage users; nothing was changed.
+    LastAdmin,
+}
+
+/// What is wrong with a name and a password, field by field.
+#[must_use]
+pub fn mistakes(username: &str, password: &str) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    let is_allowed = |c: char| c.is_alphanumeric() || "_.-@+".contains(c);
+    if username.is_empty() {
+        found.push(Mistake::new("username", "a user needs a name"));
+    } else if !username.chars().all(is_allowed) {
+        found.push(Mistake::new("username", "a name has letters, digits and _ . - @ + only"));
+    } else if username.chars().count() > NAME_CHARS_MAX {
+        found.push(Mistake::new("username", format!("a name has at most {NAME_CHARS_MAX} characters")));
+    }
+    if password.is_empty() {
+        found.push(Mistake::new("password", "a user needs a password"));
+    } else if password.len() > PASSWORD_BYTES_MAX {
+        found.push(Mistake::new("password", format!("a password has at most {PASSWORD_BYTES_MAX} bytes")));
+    }
+    found
+}
+
+/// Creates a user.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn create_user(pool: &PgPool, who: &str, user: NewUser<'_>) -> Result<Creation, StoreError> {
+    const DOING: &str = "creating a user";
+    let hash = hash(user.password.to_owned()).await?;
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    let made = sqlx::query!(
+        "INSERT INTO user_account (username, password_hash, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        user.username,
+        hash,
+        user.role.code()
+    );
+    if made.execute(&mut *transaction).await.doing(DOING)?.rows_affected() == 0 {
+        return Ok(Creation::Exists);
+    }
+    let details = json!({ "username": user.username, "role": user.role.name() });
+    audit::record(&mut transaction, who, "create_user", &details).await?;
+    transaction.commit().await.doing(DOING)?;
+    Ok(Creation::Created)
+}
+
+/// Gives a user another password. Every token of the user is void from then on.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn set_password(pool: &PgPool, who: &str, username: &str, password: &str) -> Result<UserChange, StoreError> {
+    const DOING: &str = "changing a password";
+    let hash = hash(password.to_owned()).await?;
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    let changed = sqlx::query_file!("queries/user_account_password.sql", username, hash)
+        .execute(&mut *transaction)
+        .await
+        .doing(DOING)?;
+    if changed.rows_affected() == 0 {
+        return Ok(UserChange::Missing);
+    }
+    sqlx::query_file!("queries/token_revoke_all.sql", username).execute(&mut *transaction).await.doing(DOING)?;
+    audit::record(&mut transaction, who, "reset_password", &json!({ "username": username })).await?;
+    transaction.commit().await.doing(DOING)?;
+    Ok(UserChange::Done)
+}
+
+/// Gives a user another role, in force with its next request.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn set_role(pool: &PgPool, who: &str, username: &str, role: Role) -> Result<UserChange, StoreError> {
+    const DOING: &str = "changing a role";
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    if role != Role::Admin && is_last_admin(&mut transaction, username).await? {
+        return Ok(UserChange::LastAdmin);
+    }
+    let changed = sqlx::query!("UPDATE user_account SET role = $2 WHERE username = $1", username, role.code())
+        .execute(&mut *transaction)
+        .await
+        .doing(DOING)?;
+    if changed.rows_affected() == 0 {
+        return Ok(UserChange::Missing);
+    }
+    audit::record(&mut transaction, who, "update_user", &json!({ "username": username, "role": role.name() })).await?;
+    transaction.commit().await.doing(DOING)?;
+    Ok(UserChange::Done)
+}
+
+/// Deletes a user, and with it its tokens.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn delete_user(pool: &PgPool, who: &str, username: &str) -> Result<UserChange, StoreError> {
+    const DOING: &str = "deleting a user";
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    if is_last_admin(&mut transaction, username).await? {
+        return Ok(UserChange::LastAdmin);
+    }
+    let gone = sqlx::query!("DELETE FROM user_account WHERE username = $1", username).execute(&mut *transaction).await;
+    if gone.doing(DOING)?.rows_affected() == 0 {
+        return Ok(UserChange::Missing);
+    }
+    audit::record(&mut transaction, who, "delete_user", &json!({ "username": username })).await?;
+    transaction.commit().await.doing(DOING)?;
+    Ok(UserChange::Done)
+}
+
+/// Whether nobody else is Admin. Locks the rows of all, so that two who go at once do not both find the other.
+async fn is_last_admin(db: &mut PgConnection, username: &str) -> Result<bool, StoreError> {
+    let admin = Role::Admin.code();
+    let names = sqlx::query_scalar!("SELECT username FROM user_account WHERE role = $1 ORDER BY id FOR UPDATE", admin)
+        .fetch_all(db)
+        .await
+        .doing("looking for users who are Admin")?;
+    Ok(names.iter().any(|name| name == username) && names.len() == 1)
+}

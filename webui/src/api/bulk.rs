@@ -1,0 +1,298 @@
+//! Many changes in one request, as Airflow's clients import files: actions one after another, each with its own result.
+//!
+//! The answer is 200 even when an action was refused: its errors stand in the answer. An action that is told to fail when
+//! something is in its way changes nothing at all.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::body::Body;
+use crate::{
+    app::App,
+    auth::Principal,
+    error::{ApiError, ApiResult, FieldError},
+};
+
+/// More in one action is refused: each is a transaction of its own, and the client waits.
+const ENTITIES_MAX: usize = 1_000;
+
+/// Something that is managed by name through REST.
+pub trait Managed {
+    /// What a client wants it to be, checked.
+    type Wish: Send + Sync;
+    /// Airflow's words for several of them in errors: `connections with these connection_ids`.
+    const SEVERAL: &'static str;
+    /// The member of an entity that has its name.
+    const NAME: &'static str;
+
+    /// Reads a wish out of a body; what is wrong is noted there.
+    fn read(body: &mut Body) -> Self::Wish;
+    /// The name in a wish.
+    fn name(wish: &Self::Wish) -> &str;
+    /// Every name that there is.
+    async fn names(app: &App) -> ApiResult<BTreeSet<String>>;
+    /// Creates one.
+    async fn create(app: &App, who: &Principal, wish: &Self::Wish) -> ApiResult<()>;
+    /// Changes one: the fields of the mask that were sent, or all that were sent.
+    async fn update(app: &App, who: &Principal, wish: &Self::Wish, mask: &Mask) -> ApiResult<()>;
+    /// Deletes one.
+    async fn delete(app: &App, who: &Principal, name: &str) -> ApiResult<()>;
+}
+
+/// Which fields an update is limited to.
+#[derive(Debug, Clone, Default)]
+pub struct Mask(Option<BTreeSet<String>>);
+
+impl Mask {
+    /// Of `update_mask`; without any, every field that was sent is meant.
+    pub fn of<'a>(fields: impl Iterator<Item = &'a str>) -> Self {
+        let fields: BTreeSet<String> =
+            fields.flat_map(|text| text.split(',')).map(|field| field.trim().to_owned()).collect();
+        Self((!fields.is_empty()).then_some(fields))
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether a field is meant.
+    #[must_use]
+    pub fn has(&self, field: &str) -> bool {
+        self.0.as_ref().is_none_or(|fields| fields.contains(field))
+    }
+
+    /// The fields by name, if it names any.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flatten().map(String::as_str)
+    }
+}
+
+/// What to do when one is there that should not be, or is not there that should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InTheWay {
+    Fail,
+    Skip,
+    Overwrite,
+}
+
+enum Action<W> {
+    Create(Vec<W>, InTheWay),
+    Update(Vec<W>, InTheWay, Mask),
+    Delete(Vec<String>, InTheWay),
+}
+
+/// What became of the actions of a kind.
+#[derive(Default)]
+struct Tally {
+    success: Vec<String>,
+    errors: Vec<Value>,
+}
+
+impl Tally {
+    fn failed(&mut self, error: &ApiError) {
+        self.errors.push(json!({ "error": error.to_string(), "status_code": error.status().as_u16() }));
+    }
+}
+
+/// Carries out a body of actions.
+///
+/// # Errors
+/// [`ApiError::Malformed`] before anything is done.
+pub async fn apply<T: Managed>(app: &App, who: &Principal, mut body: Body) -> ApiResult<Value> {
+    let listed = body.list("actions");
+    body.finish()?;
+    let mut actions = Vec::new();
+    for (at, action) in listed.into_iter().enumerate() {
+        actions.push(read::<T>(action).map_err(|error| placed(error, at))?);
+    }
+    let mut answer = json!({ "create": null, "update": null, "delete": null });
+    for action in actions {
+        let kind = match action {
+            Action::Create(..) => "create",
+            Action::Update(..) => "update",
+            Action::Delete(..) => "delete",
+        };
+        let mut tally = Tally::default();
+        if let Err(error) = carry_out::<T>(app, who, action, &mut tally).await {
+            error.log();
+            tally.failed(&error);
+        }
+        let found = &mut answer[kind];
+        if found.is_null() {
+            *found = json!({ "success": [], "errors": [] });
+        }
+        for (name, more) in
+            [("success", tally.success.into_iter().map(Value::from).collect()), ("errors", tally.errors)]
+        {
+            if let Some(list) = found[name].as_array_mut() {
+                list.extend::<Vec<Value>>(more);
+            }
+        }
+    }
+    Ok(answer)
+}
+
+fn read<T: Managed>(action: Value) -> ApiResult<Action<T::Wish>> {
+    let Value::Object(members) = action else {
+        return Err(ApiError::Malformed(vec![FieldError::body(
+            "action",
+            "dict_type",
+            "Input should be an object",
+            action,
+        )]));
+    };
+    let mut body = Body::of(members);
+    let kind = body.required_text("action");
+    let entities = body.list("entities");
+    let on_existence = in_the_way(&mut body, "action_on_existence", &["fail", "skip", "overwrite"]);
+    let on_absence = in_the_way(&mut body, "action_on_non_existence", &["fail", "skip"]);
+    let mask = body.list("update_mask");
+    if entities.len() > ENTITIES_MAX {
+        let message = format!("List should have at most {ENTITIES_MAX} items");
+        body.wrong("entities", "too_long", message, Value::from(entities.len()));
+    }
+    if !["create", "update", "delete"].contains(&kind.as_str()) {
+        body.wrong("action", "enum", "Input should be 'create', 'update' or 'delete'", Value::from(kind.as_str()));
+    }
+    body.finish()?;
+    Ok(match kind.as_str() {
+        "create" => Action::Create(wishes::<T>(entities)?, on_existence),
+        "update" => Action::Update(wishes::<T>(entities)?, on_absence, Mask::of(mask.iter().filter_map(Value::as_str))),
+        _ => Action::Delete(entities.iter().filter_map(name_of::<T>).collect(), on_absence),
+    })
+}
+
+fn in_the_way(body: &mut Body, name: &str, words: &[&str]) -> InTheWay {
+    let text = body.text(name).unwrap_or_else(|| "fail".to_owned());
+    match text.as_str() {
+        "skip" => InTheWay::Skip,
+        "overwrite" if words.contains(&"overwrite") => InTheWay::Overwrite,
+        "fail" => InTheWay::Fail,
+        other => {
+            body.wrong(name, "enum", format!("Input should be one of {}", words.join(", ")), Value::from(other));
+            InTheWay::Fail
+        }
+    }
+}
+
+fn wishes<T: Managed>(entities: Vec<Value>) -> ApiResult<Vec<T::Wish>> {
+    let one = |entity: Value| {
+        let members: Map<String, Value> = match entity {
+            Value::Object(members) => members,
+            other => {
+                let error = FieldError::body("entities", "dict_type", "Input should be an object", other);
+                return Err(ApiError::Malformed(vec![error]));
+            }
+        };
+        let mut body = Body::of(members);
+        let wish = T::read(&mut body);
+        body.finish()?;
+        Ok(wish)
+    };
+    entities.into_iter().map(one).collect()
+}
+
+/// What is to be deleted: a name, or an object that has it.
+fn name_of<T: Managed>(entity: &Value) -> Option<String> {
+    entity.as_str().or_else(|| entity.get(T::NAME)?.as_str()).map(str::to_owned)
+}
+
+/// The place of a mistake, with the action that it is in.
+fn placed(error: ApiError, at: usize) -> ApiError {
+    let ApiError::Malformed(mut errors) = error else { return error };
+    for error in &mut errors {
+        error.loc.splice(1..1, ["actions".to_owned(), at.to_string()]);
+    }
+    ApiError::Malformed(errors)
+}
+
+async fn carry_out<T: Managed>(
+    app: &App,
+    who: &Principal,
+    action: Action<T::Wish>,
+    tally: &mut Tally,
+) -> ApiResult<()> {
+    let known = T::names(app).await?;
+    match action {
+        Action::Create(wishes, on_existence) => {
+            let there = names(wishes.iter().map(T::name).filter(|name| known.contains(*name)));
+            if on_existence == InTheWay::Fail && !there.is_empty() {
+                return Err(ApiError::Conflict(format!("The {}: {} already exist.", T::SEVERAL, quoted(&there))));
+            }
+            for wish in &wishes {
+                let name = T::name(wish);
+                let done = match (there.contains(name), on_existence) {
+                    (true, InTheWay::Skip) => continue,
+                    (true, InTheWay::Overwrite | InTheWay::Fail) => T::update(app, who, wish, &Mask::default()).await,
+                    (false, _) => T::create(app, who, wish).await,
+                };
+                note(tally, name, done);
+            }
+        }
+        Action::Update(wishes, on_absence, mask) => {
+            refuse_missing::<T>(wishes.iter().map(T::name), &known, on_absence)?;
+            for wish in wishes.iter().filter(|wish| known.contains(T::name(wish))) {
+                note(tally, T::name(wish), T::update(app, who, wish, &mask).await);
+            }
+        }
+        Action::Delete(wanted, on_absence) => {
+            refuse_missing::<T>(wanted.iter().map(String::as_str), &known, on_absence)?;
+            for name in wanted.iter().filter(|name| known.contains(*name)) {
+                note(tally, name, T::delete(app, who, name).await);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse_missing<'a, T: Managed>(
+    wanted: impl Iterator<Item = &'a str>,
+    known: &BTreeSet<String>,
+    on_absence: InTheWay,
+) -> ApiResult<()> {
+    let missing = names(wanted.filter(|name| !known.contains(*name)));
+    if on_absence == InTheWay::Fail && !missing.is_empty() {
+        return Err(ApiError::NotFound(format!("The {}: {} were not found.", T::SEVERAL, quoted(&missing))));
+    }
+    Ok(())
+}
+
+fn note(tally: &mut Tally, name: &str, done: ApiResult<()>) {
+    match done {
+        Ok(()) => tally.success.push(name.to_owned()),
+        Err(error) => {
+            error.log();
+            tally.failed(&error);
+        }
+    }
+}
+
+fn names<'a>(of: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    of.map(str::to_owned).collect()
+}
+
+/// Names as Airflow prints a set of them.
+fn quoted(names: &BTreeSet<String>) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    format!("{{{}}}", quoted.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_may_be_repeated_or_separated_by_commas() {
+        let mask = Mask::of(["slots", "description, include_deferred"].into_iter());
+        assert!(mask.has("slots") && mask.has("include_deferred") && !mask.has("pool"));
+        assert!(Mask::of(std::iter::empty()).has("anything"));
+    }
+
+    #[test]
+    fn names_are_printed_as_a_set() {
+        assert_eq!(quoted(&names(["b", "a"].into_iter())), "{'a', 'b'}");
+    }
+}

@@ -1,0 +1,335 @@
+//! Connections. Passwords never leave, secrets within `extra` and in addresses are masked; a mask that comes back stands
+//! for what is stored.
+
+use std::{cmp::Ordering, collections::BTreeSet};
+
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use model::masking::{self, MASK};
+use serde_json::{Value, json};
+use store::{
+    read::Direction,
+    secrets::{Connection, Creation, Deletion, connections, connections::Stored},
+};
+
+use super::{
+    body::Body,
+    bulk::{self, Managed, Mask},
+    query::{Query, matches},
+};
+use crate::{
+    app::App,
+    auth::Principal,
+    error::{ApiError, ApiResult},
+};
+
+/// What Airflow answers unless its deployment allows it: a test reaches out to any address that a client names.
+const TEST_DISABLED: &str =
+    "Testing connections is disabled in Airflow configuration. Contact your deployment admin to enable it.";
+
+/// The resource, for bulk requests.
+pub struct Connections;
+
+/// A connection as a client wants it, and which members it sent.
+pub struct Wish {
+    connection: Connection,
+    sent: BTreeSet<String>,
+}
+
+impl Managed for Connections {
+    type Wish = Wish;
+    const SEVERAL: &'static str = "connections with these connection_ids";
+    const NAME: &'static str = "connection_id";
+
+    fn read(body: &mut Body) -> Wish {
+        let sent = body.names();
+        body.take("team_name");
+        let port = body.integer("port").map(|port| i32::try_from(port).unwrap_or(-1));
+        let connection = Connection {
+            conn_id: body.required_text("connection_id"),
+            conn_type: body.required_text("conn_type"),
+            host: body.text("host"),
+            schema: body.text("schema"),
+            login: body.text("login"),
+            password: body.text("password"),
+            port,
+            extra: body.text("extra"),
+            description: body.text("description"),
+        };
+        if sent.contains("connection_id") && sent.contains("conn_type") {
+            for mistake in connection.mistakes() {
+                body.wrong(mistake.field, "value_error", format!("Value error, {}", mistake.text), MASK.into());
+            }
+        }
+        Wish { connection, sent }
+    }
+
+    fn name(wish: &Wish) -> &str {
+        &wish.connection.conn_id
+    }
+
+    async fn names(app: &App) -> ApiResult<BTreeSet<String>> {
+        let all = connections::all(&app.pool, &app.settings.secret_key).await?;
+        Ok(all.into_iter().map(|stored| stored.connection.conn_id).collect())
+    }
+
+    async fn create(app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
+        let id = &wish.connection.conn_id;
+        match connections::create(&app.pool, &app.settings.secret_key, &who.name, &wish.connection).await? {
+            Creation::Created => Ok(()),
+            Creation::Exists => {
+                Err(ApiError::AlreadyExists(format!("The Connection with connection_id: `{id}` already exists")))
+            }
+        }
+    }
+
+    async fn update(app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
+        let id = wish.connection.conn_id.clone();
+        let new = wish.connection.clone();
+        let meant: BTreeSet<String> = wish.sent.iter().filter(|field| mask.has(field)).cloned().collect();
+        let change = move |old| merged(old, new, &meant);
+        let done = connections::update(&app.pool, &app.settings.secret_key, &who.name, &id, change).await?;
+        done.map(drop).ok_or_else(|| missing(&id))
+    }
+
+    async fn delete(app: &App, who: &Principal, id: &str) -> ApiResult<()> {
+        match connections::delete(&app.pool, &who.name, id).await? {
+            Deletion::Deleted => Ok(()),
+            Deletion::Missing => Err(missing(id)),
+        }
+    }
+}
+
+fn missing(id: &str) -> ApiError {
+    ApiError::NotFound(format!("The Connection with connection_id: `{id}` was not found"))
+}
+
+/// The stored connection with the fields that are meant replaced. A secret that comes back masked, and a password that is
+/// null, stay what they are.
+pub fn merged(old: Connection, new: Connection, meant: &BTreeSet<String>) -> Connection {
+    let is_meant = |field: &str| meant.contains(field);
+    let pick = |field: &str, new: Option<String>, old: Option<String>| if is_meant(field) { new } else { old };
+    let kept = |new: Option<String>, old: &Option<String>| match (new, old) {
+        (Some(new), Some(old)) if new == masking::masked_text(old) => Some(old.clone()),
+        (new, _) => new,
+    };
+    let password = new.password.filter(|password| password != MASK);
+    Connection {
+        conn_id: old.conn_id,
+        conn_type: if is_meant("conn_type") { new.conn_type } else { old.conn_type },
+        host: pick("host", kept(new.host, &old.host), old.host),
+        schema: pick("schema", new.schema, old.schema),
+        login: pick("login", new.login, old.login),
+        password: pick("password", password.or_else(|| old.password.clone()), old.password),
+        port: if is_meant("port") { new.port } else { old.port },
+        extra: pick("extra", merged_extra(new.extra, old.extra.as_deref()), old.extra),
+        description: pick("description", new.description, old.description),
+    }
+}
+
+fn merged_extra(new: Option<String>, old: Option<&str>) -> Option<String> {
+    let new = new.filter(|text| !text.trim().is_empty())?;
+    let Some(old) = old else { return Some(new) };
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
+    match (parsed(&new), parsed(old)) {
+        (Some(wanted), Some(stored)) => {
+            let meant = masking::unmasked(&wanted, &stored);
+            Some(if meant == wanted { new } else { meant.to_string() })
+        }
+        _ if new == MASK => Some(old.to_owned()),
+        _ => Some(new),
+    }
+}
+
+/// `extra` as it may be shown.
+#[must_use]
+pub fn shown_extra(extra: &str) -> String {
+    match serde_json::from_str::<Value>(extra) {
+        Ok(value) => {
+            let masked = masking::masked(&value);
+            if masked == value { extra.to_owned() } else { masked.to_string() }
+        }
+        Err(_) => MASK.to_owned(),
+    }
+}
+
+fn shape(stored: &Stored) -> Value {
+    let one = &stored.connection;
+    json!({
+        "connection_id": one.conn_id, "conn_type": one.conn_type, "description": one.description,
+        "host": one.host.as_deref().map(masking::masked_text), "login": one.login, "schema": one.schema, "port": one.port,
+        "password": one.password.as_ref().map(|_| MASK), "extra": one.extra.as_deref().map(shown_extra), "team_name": null,
+    })
+}
+
+/// What lists can be ordered by.
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    Id,
+    Type,
+    Description,
+    Host,
+    Port,
+}
+
+fn key(name: &str) -> Option<Key> {
+    match name {
+        "connection_id" | "conn_id" | "id" | "team_name" => Some(Key::Id),
+        "conn_type" => Some(Key::Type),
+        "description" => Some(Key::Description),
+        "host" => Some(Key::Host),
+        "port" => Some(Key::Port),
+        _ => None,
+    }
+}
+
+fn compare(a: &Connection, b: &Connection, order: &[(Key, Direction)]) -> Ordering {
+    let by = |key: Key| match key {
+        Key::Id => a.conn_id.cmp(&b.conn_id),
+        Key::Type => a.conn_type.cmp(&b.conn_type),
+        Key::Description => a.description.cmp(&b.description),
+        Key::Host => a.host.cmp(&b.host),
+        Key::Port => a.port.cmp(&b.port),
+    };
+    let last = (Key::Id, order.first().map_or(Direction::Ascending, |(_, direction)| *direction));
+    let keys = order.iter().chain(std::iter::once(&last));
+    keys.map(|(key, direction)| direction.turned(by(*key))).fold(Ordering::Equal, Ordering::then)
+}
+
+/// `GET /api/v2/connections`.
+pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
+    let page = query.page();
+    let order = query.order(key)?;
+    let pattern = query.pattern("connection_id_pattern");
+    let prefix = query.prefix("connection_id_prefix_pattern");
+    query.finish()?;
+    let mut found = connections::all(&app.pool, &app.settings.secret_key).await?;
+    found.retain(|stored| {
+        let id = &stored.connection.conn_id;
+        matches(&pattern, id) && prefix.as_ref().is_none_or(|prefix| id.starts_with(prefix))
+    });
+    found.sort_by(|a, b| compare(&a.connection, &b.connection, &order));
+    let total = found.len();
+    let shaped: Vec<Value> = page.of(found).iter().map(shape).collect();
+    Ok(Json(json!({ "connections": shaped, "total_entries": total })))
+}
+
+/// `POST /api/v2/connections`.
+pub async fn create(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    mut body: Body,
+) -> ApiResult<(StatusCode, Json<Value>)> {
+    let wish = Connections::read(&mut body);
+    body.finish()?;
+    Connections::create(&app, &who, &wish).await?;
+    Ok((StatusCode::CREATED, Json(shape(&find(&app, Connections::name(&wish)).await?))))
+}
+
+/// `PATCH /api/v2/connections`.
+pub async fn bulk(State(app): State<App>, Extension(who): Extension<Principal>, body: Body) -> ApiResult<Json<Value>> {
+    bulk::apply::<Connections>(&app, &who, body).await.map(Json)
+}
+
+/// `GET /api/v2/connections/{connection_id}`.
+pub async fn one(State(app): State<App>, id: Option<Path<String>>) -> ApiResult<Json<Value>> {
+    Ok(Json(shape(&find(&app, &id_of(id)).await?)))
+}
+
+/// `PATCH /api/v2/connections/{connection_id}?update_mask=…`.
+pub async fn patch(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    id: Option<Path<String>>,
+    query: Query,
+    mut body: Body,
+) -> ApiResult<Json<Value>> {
+    let id = id_of(id);
+    let mask = Mask::of(query.all("update_mask"));
+    let wish = Connections::read(&mut body);
+    body.finish()?;
+    if wish.connection.conn_id != id {
+        return Err(ApiError::BadRequest(
+            "The connection_id in the request body does not match the URL parameter".to_owned(),
+        ));
+    }
+    Connections::update(&app, &who, &wish, &mask).await?;
+    Ok(Json(shape(&find(&app, &id).await?)))
+}
+
+/// `DELETE /api/v2/connections/{connection_id}`.
+pub async fn delete(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    id: Option<Path<String>>,
+) -> ApiResult<StatusCode> {
+    Connections::delete(&app, &who, &id_of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/v2/connections/test`.
+pub async fn test() -> ApiResult<Json<Value>> {
+    Err(ApiError::Refused(TEST_DISABLED.to_owned()))
+}
+
+async fn find(app: &App, id: &str) -> ApiResult<Stored> {
+    connections::find(&app.pool, &app.settings.secret_key, id).await?.ok_or_else(|| missing(id))
+}
+
+/// The id in the path. The route of the connection test has none: there it is that word.
+fn id_of(path: Option<Path<String>>) -> String {
+    path.map_or_else(|| "test".to_owned(), |Path(id)| id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored() -> Connection {
+        Connection {
+            conn_id: "db".to_owned(),
+            conn_type: "http".to_owned(),
+            host: Some("http://me:pw@h".to_owned()),
+            password: Some("secret".to_owned()),
+            extra: Some(r#"{"token": "t", "a": 1}"#.to_owned()),
+            port: Some(1),
+            ..Connection::default()
+        }
+    }
+
+    fn fields(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_was_shown_masked_comes_back_as_it_is_stored() {
+        let old = stored();
+        let shown = Connection {
+            host: Some("http://me:***@h".to_owned()),
+            password: Some(MASK.to_owned()),
+            extra: old.extra.as_deref().map(shown_extra),
+            ..old.clone()
+        };
+        let merged = merged(old.clone(), shown, &fields(&["host", "password", "extra", "port"]));
+        assert_eq!((merged.host, merged.password), (old.host, old.password));
+        let extra: Value = serde_json::from_str(&merged.extra.unwrap()).unwrap();
+        assert_eq!(extra, json!({"token": "t", "a": 1}));
+    }
+
+    #[test]
+    fn null_clears_a_field_but_not_the_password_and_what_was_not_sent_stays() {
+        let nothing = Connection { conn_id: "db".to_owned(), conn_type: "http".to_owned(), ..Connection::default() };
+        let merged = merged(stored(), nothing, &fields(&["host", "password", "extra"]));
+        assert_eq!((merged.host, merged.extra, merged.port), (None, None, Some(1)));
+        assert_eq!(merged.password.as_deref(), Some("secret"));
+    }
+
+    #[test]
+    fn extra_that_is_no_json_is_masked_whole() {
+        assert_eq!(shown_extra("token=abc"), MASK);
+        assert_eq!(shown_extra(r#"{"sslmode": "require"}"#), r#"{"sslmode": "require"}"#);
+    }
+}

@@ -1,0 +1,74 @@
+//! The audit log, as Airflow's event log.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use serde_json::{Value, json};
+use store::audit::{self, AuditEvent, AuditFilter, AuditOrder};
+
+use super::{query::Query, shapes::instant};
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult},
+};
+
+fn key(name: &str) -> Option<AuditOrder> {
+    match name {
+        "id" | "event_log_id" => Some(AuditOrder::Id),
+        "when" | "dttm" | "logical_date" => Some(AuditOrder::When),
+        "dag_id" => Some(AuditOrder::DagId),
+        "run_id" => Some(AuditOrder::RunId),
+        "event" | "task_id" => Some(AuditOrder::Action),
+        "owner" => Some(AuditOrder::Who),
+        "extra" => Some(AuditOrder::Details),
+        _ => None,
+    }
+}
+
+/// `GET /api/v2/eventLogs`.
+pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
+    let page = query.page();
+    let order = query.order(key)?;
+    let text = |name: &str| query.text(name).map(str::to_owned);
+    let actions = query.all("included_events").chain(query.text("event")).map(str::to_owned).collect();
+    let filter = AuditFilter {
+        dag_id: text("dag_id"),
+        run_id: text("run_id"),
+        who: text("owner"),
+        actions,
+        actions_left_out: query.all("excluded_events").map(str::to_owned).collect(),
+        dag_id_pattern: query.pattern("dag_id_pattern"),
+        run_id_pattern: query.pattern("run_id_pattern"),
+        who_pattern: query.pattern("owner_pattern"),
+        action_pattern: query.pattern("event_pattern"),
+        after: query.instant("after"),
+        before: query.instant("before"),
+        order,
+        limit: page.limit,
+        offset: page.offset,
+        ..AuditFilter::default()
+    };
+    query.finish()?;
+    let (events, total) = audit::events(&app.pool, &filter).await?;
+    let shaped: Vec<Value> = events.iter().map(shape).collect();
+    Ok(Json(json!({ "event_logs": shaped, "total_entries": total })))
+}
+
+/// `GET /api/v2/eventLogs/{event_log_id}`.
+pub async fn one(State(app): State<App>, Path(id): Path<i64>) -> ApiResult<Json<Value>> {
+    let filter = AuditFilter { id: Some(id), limit: 1, ..AuditFilter::default() };
+    let (events, _) = audit::events(&app.pool, &filter).await?;
+    let missing = || ApiError::NotFound(format!("The Event Log with id: `{id}` not found"));
+    events.first().map(|event| Json(shape(event))).ok_or_else(missing)
+}
+
+fn shape(event: &AuditEvent) -> Value {
+    let extra = (!event.details.is_null()).then(|| event.details.to_string());
+    json!({
+        "event_log_id": event.id, "when": instant(event.at),
+        "dag_id": event.dag_id, "dag_display_name": event.dag_id, "task_id": null, "task_display_name": null,
+        "run_id": event.run_id, "map_index": null, "try_number": null, "event": event.action,
+        "logical_date": null, "owner": event.who, "extra": extra,
+    })
+}

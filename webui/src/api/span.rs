@@ -1,0 +1,89 @@
+//! Which further runs of a DAG a request means: those before or after a run's date, or those of a range of dates.
+
+use engine::RunRow;
+use model::{DagId, RunId, Timestamp};
+use serde_json::Value;
+use store::read::{self, Direction, Range, RunFilter, RunOrder};
+
+use super::body::Body;
+use crate::{
+    app::App,
+    error::{ApiError, ApiResult},
+};
+
+/// One request is one turn of the leader, which loads every run that it means: more than a year of daily ones.
+const RUNS_MAX: i64 = 400;
+/// Before every run, and still a date that PostgreSQL has.
+const BEGINNING: &str = "0001-01-01T00:00:00Z";
+
+/// `include_past` and `include_future`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Runs of earlier dates are meant, too.
+    pub past: bool,
+    /// Runs of later dates are meant, too.
+    pub future: bool,
+}
+
+impl Span {
+    /// Reads both members.
+    pub fn of(body: &mut Body) -> Self {
+        Self { past: body.flag("include_past", false), future: body.flag("include_future", false) }
+    }
+
+    /// The other runs that are meant beside this one, by their dates.
+    ///
+    /// # Errors
+    /// [`ApiError::BadRequest`] when the run stands for no date, or when they are too many for one request.
+    pub async fn others(self, app: &App, run: &RunRow) -> ApiResult<Vec<RunId>> {
+        if self == Self::default() {
+            return Ok(Vec::new());
+        }
+        let date = run.logical_date.ok_or_else(|| {
+            ApiError::BadRequest("Cannot use include_past or include_future with no logical_date".to_owned())
+        })?;
+        let range = Range {
+            gte: Some(if self.past { beginning() } else { date }),
+            lte: (!self.future).then_some(date),
+            ..Range::default()
+        };
+        Ok(dated(app, &run.dag_id, range).await?.into_iter().filter(|id| *id != run.run_id).collect())
+    }
+}
+
+/// The runs of a DAG whose dates are in a range, oldest first; every dated run when the range is open.
+///
+/// # Errors
+/// [`ApiError::BadRequest`] when they are too many for one request.
+pub async fn dated(app: &App, dag_id: &DagId, range: Range) -> ApiResult<Vec<RunId>> {
+    let filter = RunFilter {
+        dag_ids: vec![dag_id.clone()],
+        logical_date: Range { gte: range.gte.or_else(|| Some(beginning())), ..range },
+        order: vec![(RunOrder::LogicalDate, Direction::Ascending)],
+        limit: RUNS_MAX,
+        ..RunFilter::default()
+    };
+    let (runs, total) = read::runs(&app.pool, &filter).await?;
+    if total > RUNS_MAX {
+        return Err(ApiError::BadRequest(format!(
+            "{total} runs are meant, and one request takes at most {RUNS_MAX}: limit them with start_date and end_date"
+        )));
+    }
+    Ok(runs.into_iter().map(|run| run.run_id).collect())
+}
+
+fn beginning() -> Timestamp {
+    BEGINNING.parse().expect("the constant is an instant")
+}
+
+/// `start_date` and `end_date`, which exclude naming a run.
+pub fn dates(body: &mut Body, span: Span) -> Range {
+    for (name, date, is_set) in [("include_past", "start_date", span.past), ("include_future", "end_date", span.future)]
+    {
+        if is_set && body.has(date) {
+            let message = format!("Either {name} or {date} must be provided, not both");
+            body.wrong(name, "value_error", message, Value::from(true));
+        }
+    }
+    Range { gte: body.instant("start_date"), lte: body.instant("end_date"), ..Range::default() }
+}

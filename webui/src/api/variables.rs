@@ -1,0 +1,279 @@
+//! Variables: any JSON in, text out. The value of one with a secret's name is masked, and so are such members of values
+//! that are JSON objects; a mask that comes back stands for what is stored.
+
+use std::{cmp::Ordering, collections::BTreeSet, io};
+
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use model::masking::{self, MASK};
+use serde::Serialize;
+use serde_json::{Value, json, ser::Formatter};
+use store::{
+    read::Direction,
+    secrets::{Creation, Deletion, variables, variables::Stored, variables::Variable},
+};
+
+use super::{
+    body::Body,
+    bulk::{self, Managed, Mask},
+    query::{Query, matches},
+};
+use crate::{
+    app::App,
+    auth::Principal,
+    error::{ApiError, ApiResult},
+};
+
+/// The resource, for bulk requests.
+pub struct Variables;
+
+/// A variable as a client wants it, and which members it sent.
+pub struct Wish {
+    variable: Variable,
+    sent: BTreeSet<String>,
+}
+
+impl Managed for Variables {
+    type Wish = Wish;
+    const SEVERAL: &'static str = "variables with these keys";
+    const NAME: &'static str = "key";
+
+    fn read(body: &mut Body) -> Wish {
+        let sent = body.names();
+        body.take("team_name");
+        let key = body.required_text("key");
+        if !sent.contains("value") {
+            body.missing("value");
+        }
+        let value = body.take("value").unwrap_or_default();
+        let variable = Variable { key, value: text_of(value), description: body.text("description") };
+        if sent.contains("key") {
+            for mistake in variable.mistakes() {
+                body.wrong(mistake.field, "value_error", format!("Value error, {}", mistake.text), MASK.into());
+            }
+        }
+        Wish { variable, sent }
+    }
+
+    fn name(wish: &Wish) -> &str {
+        &wish.variable.key
+    }
+
+    async fn names(app: &App) -> ApiResult<BTreeSet<String>> {
+        let all = variables::all(&app.pool, &app.settings.secret_key).await?;
+        Ok(all.into_iter().map(|stored| stored.variable.key).collect())
+    }
+
+    async fn create(app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
+        let key = &wish.variable.key;
+        match variables::create(&app.pool, &app.settings.secret_key, &who.name, &wish.variable).await? {
+            Creation::Created => Ok(()),
+            Creation::Exists => Err(ApiError::Conflict(format!("The Variable with key: `{key}` already exists"))),
+        }
+    }
+
+    async fn update(app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
+        let Wish { variable, sent } = wish;
+        let is_meant = |field: &str| sent.contains(field) && mask.has(field);
+        let (with_value, with_description) = (is_meant("value"), is_meant("description"));
+        let new = variable.clone();
+        let change = move |old: Variable| Variable {
+            value: if with_value { kept_value(&old, new.value) } else { old.value },
+            description: if with_description { new.description } else { old.description },
+            key: old.key,
+        };
+        let done = variables::update(&app.pool, &app.settings.secret_key, &who.name, &variable.key, change).await?;
+        done.map(drop).ok_or_else(|| missing(&variable.key))
+    }
+
+    async fn delete(app: &App, who: &Principal, key: &str) -> ApiResult<()> {
+        match variables::delete(&app.pool, &who.name, key).await? {
+            Deletion::Deleted => Ok(()),
+            Deletion::Missing => Err(missing(key)),
+        }
+    }
+}
+
+fn missing(key: &str) -> ApiError {
+    ApiError::NotFound(format!("The Variable with key: `{key}` was not found"))
+}
+
+/// The value that is meant: the stored one when `new` is what was shown of it.
+#[must_use]
+pub fn kept_value(old: &Variable, new: String) -> String {
+    if new == shown_value(old) { old.value.clone() } else { new }
+}
+
+/// The value as it may be shown.
+#[must_use]
+pub fn shown_value(variable: &Variable) -> String {
+    if masking::is_secret_name(&variable.key) {
+        return MASK.to_owned();
+    }
+    match serde_json::from_str::<Value>(&variable.value) {
+        Ok(value) => {
+            let masked = masking::masked(&value);
+            if masked == value { variable.value.clone() } else { text_of(masked) }
+        }
+        Err(_) => masking::masked_text(&variable.value),
+    }
+}
+
+/// A value as it is stored: texts as they are, anything else as JSON in Python's spacing, which Airflow's clients compare.
+fn text_of(value: Value) -> String {
+    let value = match value {
+        Value::String(text) => return text,
+        other => other,
+    };
+    let mut bytes = Vec::new();
+    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, Spaced);
+    value.serialize(&mut writer).expect("a JSON value can be written as JSON");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// `{"a": 1, "b": [2, 3]}`.
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+fn shape(stored: &Stored) -> Value {
+    let one = &stored.variable;
+    let value = if stored.problem.is_some() { Value::Null } else { Value::from(shown_value(one)) };
+    json!({ "key": one.key, "value": value, "description": one.description, "is_encrypted": true, "team_name": null })
+}
+
+/// What lists can be ordered by: all are stored encrypted, so the other attributes leave the order of keys.
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    Key,
+    Description,
+}
+
+fn key(name: &str) -> Option<Key> {
+    match name {
+        "key" | "id" | "_val" | "is_encrypted" | "team_name" => Some(Key::Key),
+        "description" => Some(Key::Description),
+        _ => None,
+    }
+}
+
+fn compare(a: &Variable, b: &Variable, order: &[(Key, Direction)]) -> Ordering {
+    let by = |key: Key| match key {
+        Key::Key => a.key.cmp(&b.key),
+        Key::Description => a.description.cmp(&b.description),
+    };
+    let last = (Key::Key, order.first().map_or(Direction::Ascending, |(_, direction)| *direction));
+    let keys = order.iter().chain(std::iter::once(&last));
+    keys.map(|(key, direction)| direction.turned(by(*key))).fold(Ordering::Equal, Ordering::then)
+}
+
+/// `GET /api/v2/variables`.
+pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
+    let page = query.page();
+    let order = query.order(key)?;
+    let pattern = query.pattern("variable_key_pattern");
+    let prefix = query.prefix("variable_key_prefix_pattern");
+    query.finish()?;
+    let mut found = variables::all(&app.pool, &app.settings.secret_key).await?;
+    found.retain(|stored| {
+        let key = &stored.variable.key;
+        matches(&pattern, key) && prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix))
+    });
+    found.sort_by(|a, b| compare(&a.variable, &b.variable, &order));
+    let total = found.len();
+    let shaped: Vec<Value> = page.of(found).iter().map(shape).collect();
+    Ok(Json(json!({ "variables": shaped, "total_entries": total })))
+}
+
+/// `POST /api/v2/variables`.
+pub async fn create(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    mut body: Body,
+) -> ApiResult<(StatusCode, Json<Value>)> {
+    let wish = Variables::read(&mut body);
+    body.finish()?;
+    Variables::create(&app, &who, &wish).await?;
+    Ok((StatusCode::CREATED, Json(shape(&find(&app, Variables::name(&wish)).await?))))
+}
+
+/// `PATCH /api/v2/variables`.
+pub async fn bulk(State(app): State<App>, Extension(who): Extension<Principal>, body: Body) -> ApiResult<Json<Value>> {
+    bulk::apply::<Variables>(&app, &who, body).await.map(Json)
+}
+
+/// `GET /api/v2/variables/{variable_key}`; a key may have slashes.
+pub async fn one(State(app): State<App>, Path(key): Path<String>) -> ApiResult<Json<Value>> {
+    Ok(Json(shape(&find(&app, &key).await?)))
+}
+
+/// `PATCH /api/v2/variables/{variable_key}?update_mask=…`.
+pub async fn patch(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path(key): Path<String>,
+    query: Query,
+    mut body: Body,
+) -> ApiResult<Json<Value>> {
+    let mask = Mask::of(query.all("update_mask"));
+    let wish = Variables::read(&mut body);
+    body.finish()?;
+    if wish.variable.key != key {
+        return Err(ApiError::BadRequest("Invalid body, key from request body doesn't match uri parameter".to_owned()));
+    }
+    Variables::update(&app, &who, &wish, &mask).await?;
+    Ok(Json(shape(&find(&app, &key).await?)))
+}
+
+/// `DELETE /api/v2/variables/{variable_key}`.
+pub async fn delete(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path(key): Path<String>,
+) -> ApiResult<StatusCode> {
+    Variables::delete(&app, &who, &key).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn find(app: &App, key: &str) -> ApiResult<Stored> {
+    variables::find(&app.pool, &app.settings.secret_key, key).await?.ok_or_else(|| missing(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(key: &str, value: &str) -> String {
+        shown_value(&Variable { key: key.to_owned(), value: value.to_owned(), description: None })
+    }
+
+    #[test]
+    fn a_value_is_masked_by_its_key_and_its_members_by_their_names() {
+        assert_eq!(shown("api_token", r#"{"a": 1}"#), "***");
+        assert_eq!(shown("settings", r#"{"password": "p", "a": 1}"#), r#"{"password": "***", "a": 1}"#);
+        assert_eq!(shown("settings", r#"{"a":1}"#), r#"{"a":1}"#);
+        assert_eq!(shown("url", "http://me:pw@h/x"), "http://me:***@h/x");
+    }
+
+    #[test]
+    fn any_json_becomes_a_text() {
+        assert_eq!(text_of(json!("as it is")), "as it is");
+        assert_eq!(text_of(json!({"a": 1, "b": [true, null]})), r#"{"a": 1, "b": [true, null]}"#);
+        assert_eq!(text_of(json!({})), "{}");
+    }
+}

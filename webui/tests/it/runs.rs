@@ -1,0 +1,190 @@
+//! Runs, task instances and what belongs to them, as clients of Airflow change and read them.
+
+use serde_json::{Value, json};
+
+use crate::support::{RUN, Server};
+
+/// A path below the running sample run.
+fn of_run(rest: &str) -> String {
+    format!("/dags/stock_data_pipeline/dagRuns/{}{rest}", RUN.replace('+', "%2B"))
+}
+
+#[tokio::test]
+async fn a_run_gets_a_remark_and_an_ended_one_is_deleted() {
+    let server = Server::start().await;
+    let user = server.user("user").await;
+    let (status, run) = user.patch(&of_run(""), json!({"note": "looked at by ada"})).await;
+    assert_eq!((status, &run["note"]), (200, &json!("looked at by ada")));
+    let (_, masked) = user.patch(&of_run("?update_mask=state"), json!({"note": "not meant"})).await;
+    assert_eq!(masked["note"], "looked at by ada");
+    let (status, body) = user.patch(&of_run(""), json!({"note": "x".repeat(1001)})).await;
+    assert_eq!((status, &body["detail"][0]["type"]), (422, &json!("string_too_long")));
+    let (status, _) = user.patch(&of_run(""), json!({"state": "running"})).await;
+    assert_eq!(status, 422);
+    assert_eq!(user.delete(&of_run("")).await, 409);
+    assert_eq!(user.delete("/dags/stock_data_pipeline/dagRuns/manual__1").await, 204);
+    assert_eq!(user.get("/dags/stock_data_pipeline/dagRuns/manual__1").await.0, 404);
+    assert_eq!(user.get("/dags/stock_data_pipeline/dagRuns").await.1["total_entries"], 12);
+}
+
+#[tokio::test]
+async fn runs_are_found_by_every_filter_and_by_batch() {
+    let server = Server::start().await;
+    let viewer = server.user("viewer").await;
+    for (query, total) in [
+        ("state=failed", 1),
+        ("state=failed&state=running", 2),
+        ("run_type=scheduled", 1),
+        ("run_id_pattern=manual", 12),
+        ("logical_date_gte=2020-01-01", 1),
+        ("duration_gt=10000", 0),
+        ("duration_gte=1", 12),
+        ("dag_version=1", 13),
+        ("dag_version=2", 0),
+        ("triggering_user_name_pattern=nobody", 0),
+        ("conf_contains=%7B", 13),
+    ] {
+        let (status, body) = viewer.get(&format!("/dags/~/dagRuns?{query}")).await;
+        assert_eq!((status, &body["total_entries"]), (200, &json!(total)), "{query}");
+    }
+    let batch =
+        json!({"dag_ids": ["stock_data_pipeline"], "states": ["failed"], "order_by": "-run_after", "page_limit": 5});
+    let (status, body) = viewer.post("/dags/~/dagRuns/list", batch).await;
+    assert_eq!((status, &body["dag_runs"][0]["dag_run_id"]), (200, &json!("manual__5")));
+    assert_eq!(viewer.post("/dags/other/dagRuns/list", json!({})).await.0, 400);
+    assert_eq!(viewer.post("/dags/~/dagRuns/list", json!({"foo": 1})).await.0, 422);
+    let (_, first) = viewer.get("/dags/~/dagRuns?cursor=&limit=10&order_by=-run_after").await;
+    assert_eq!((&first["next_cursor"], &first["previous_cursor"]), (&json!("10"), &Value::Null));
+    let (_, second) = viewer.get("/dags/~/dagRuns?cursor=10&limit=10&order_by=-run_after").await;
+    assert_eq!(second["dag_runs"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn task_instances_are_found_by_batch_and_by_their_own_filters() {
+    let server = Server::start().await;
+    let viewer = server.user("viewer").await;
+    let batch = json!({"dag_ids": ["stock_data_pipeline"], "dag_run_ids": [RUN], "state": ["running", null]});
+    let (status, body) = viewer.post("/dags/~/dagRuns/~/taskInstances/list", batch).await;
+    let ids: Vec<_> = body["task_instances"].as_array().unwrap().iter().map(|one| one["task_id"].clone()).collect();
+    assert_eq!((status, ids), (200, vec![json!("silver"), json!("gold"), json!("publish_quality_report")]));
+    for (query, total) in [("try_number=2", 1), ("version_number=1", 6), ("duration_lte=18", 3), ("operator=bash", 6)] {
+        let (_, body) = viewer.get(&of_run(&format!("/taskInstances?{query}"))).await;
+        assert_eq!(body["total_entries"], total, "{query}");
+    }
+    assert_eq!(viewer.get(&of_run("/taskInstances/silver/listMapped")).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_task_instance_shows_its_tries_its_fields_and_what_it_waits_for() {
+    let server = Server::start().await;
+    let viewer = server.user("viewer").await;
+    let (_, silver) = viewer.get(&of_run("/taskInstances/silver")).await;
+    let (_, mapped) = viewer.get(&of_run("/taskInstances/silver/-1")).await;
+    assert_eq!(silver, mapped);
+    assert_eq!(silver["rendered_fields"]["bash_command"], "true");
+    let (_, one) = viewer.get(&of_run("/taskInstances/silver/tries/2")).await;
+    assert_eq!((&one["try_number"], &one["state"]), (&json!(2), &json!("running")));
+    assert_eq!(viewer.get(&of_run("/taskInstances/silver/-1/tries/2")).await.1, one);
+    assert_eq!(viewer.get(&of_run("/taskInstances/silver/tries/9")).await.0, 404);
+    let (_, waits) = viewer.get(&of_run("/taskInstances/gold/dependencies")).await;
+    assert_eq!(waits["dependencies"].as_array().unwrap().len(), 1);
+    assert!(waits["dependencies"][0]["reason"].is_string());
+    let (_, waits) = viewer.get(&of_run("/taskInstances/silver/-1/dependencies")).await;
+    assert_eq!(waits["dependencies"], json!([]), "what runs waits for nothing");
+    assert_eq!(viewer.get(&of_run("/taskInstances/silver/externalLogUrl/1")).await.0, 404);
+    assert_eq!(viewer.get(&of_run("/taskInstances/silver/links")).await.1["extra_links"], json!({}));
+}
+
+#[tokio::test]
+async fn a_task_instance_is_set_and_gets_a_remark() {
+    let server = Server::start().await;
+    let user = server.user("user").await;
+    let path = of_run("/taskInstances/silver");
+    let (status, body) = user.patch(&path, json!({"new_state": "success", "note": "by hand"})).await;
+    assert_eq!((status, &body["total_entries"]), (200, &json!(1)), "{body}");
+    assert_eq!(body["task_instances"][0]["note"], "by hand");
+    let (status, body) = user.patch(&format!("{path}/-1/dry_run"), json!({"new_state": "failed"})).await;
+    assert_eq!((status, &body["task_instances"][0]["task_id"]), (200, &json!("silver")));
+    for wrong in [json!({"new_state": null}), json!({"new_state": "running"}), json!({"new_state": "success", "x": 1})]
+    {
+        assert_eq!(user.patch(&path, wrong.clone()).await.0, 422, "{wrong}");
+    }
+    let past = user.patch(
+        "/dags/stock_data_pipeline/dagRuns/manual__1/taskInstances/silver",
+        json!({"new_state": "success", "include_past": true}),
+    );
+    let (status, body) = past.await;
+    assert_eq!(status, 400, "a run without a date has no past: {body}");
+}
+
+#[tokio::test]
+async fn a_clear_takes_a_run_with_its_span_or_a_range_of_dates() {
+    let server = Server::start().await;
+    let user = server.user("user").await;
+    let clear = async |body: Value| user.post("/dags/stock_data_pipeline/clearTaskInstances", body).await;
+    let (status, body) =
+        clear(json!({"dag_run_id": RUN, "task_ids": ["silver"], "include_past": true, "include_future": true})).await;
+    assert_eq!((status, &body["total_entries"]), (200, &json!(1)), "{body}");
+    let (status, body) = clear(json!({"task_ids": [["silver", -1]], "start_date": "2020-01-01T00:00:00Z"})).await;
+    assert_eq!((status, &body["total_entries"]), (200, &json!(1)), "{body}");
+    let (_, none) = clear(json!({"task_ids": ["silver"], "end_date": "2020-01-01T00:00:00Z"})).await;
+    assert_eq!(none["total_entries"], 0);
+    let both = json!({"dag_run_id": RUN, "include_past": true, "start_date": "2020-01-01T00:00:00Z"});
+    assert_eq!(clear(both).await.0, 422);
+    assert_eq!(clear(json!({"dag_run_id": "manual__1", "include_future": true})).await.0, 400);
+    assert_eq!(clear(json!({"dag_run_id": RUN, "task_ids": []})).await.0, 422);
+}
+
+#[tokio::test]
+async fn an_xcom_is_left_read_replaced_and_removed() {
+    let server = Server::start().await;
+    let (user, viewer) = (server.user("user").await, server.user("viewer").await);
+    let path = of_run("/taskInstances/silver/xcomEntries");
+    let (status, made) = user.post(&path, json!({"key": "rows", "value": {"n": 3}})).await;
+    assert_eq!((status, &made["value"], &made["run_id"]), (201, &json!({"n": 3}), &json!(RUN)));
+    assert_eq!(user.post(&path, json!({"key": "rows", "value": 1})).await.0, 409);
+    assert_eq!(user.post(&path, json!({"key": "no value"})).await.0, 422);
+    let (_, list) = viewer.get(&path).await;
+    assert_eq!(list["total_entries"], 1);
+    assert!(list["xcom_entries"][0].get("value").is_none());
+    let (_, all) = viewer.get("/dags/~/dagRuns/~/taskInstances/~/xcomEntries?xcom_key=rows").await;
+    assert_eq!(all["xcom_entries"][0]["task_id"], "silver");
+    let one = format!("{path}/rows");
+    assert_eq!(viewer.get(&one).await.1["value"], json!({"n": 3}));
+    assert_eq!(viewer.get(&format!("{one}?stringify=true")).await.1["value"], "{\"n\":3}");
+    assert_eq!(user.patch(&one, json!({"value": null})).await.1["value"], Value::Null);
+    assert_eq!(viewer.delete(&one).await, 403);
+    assert_eq!(user.delete(&one).await, 204);
+    assert_eq!(viewer.get(&one).await.0, 404);
+    let large = json!({"key": "large", "value": "x".repeat(70_000)});
+    assert_eq!(user.post(&path, large).await.0, 400);
+}
+
+#[tokio::test]
+async fn versions_sources_and_counts_of_dags_are_told() {
+    let server = Server::start().await;
+    let viewer = server.user("viewer").await;
+    let (_, versions) = viewer.get("/dags/~/dagVersions?order_by=-version_number").await;
+    assert_eq!(versions["total_entries"], 2);
+    let (_, one) = viewer.get("/dags/stock_data_pipeline/dagVersions/1").await;
+    assert_eq!((&one["version_number"], &one["dag_id"]), (&json!(1), &json!("stock_data_pipeline")));
+    assert_eq!(viewer.get("/dags/stock_data_pipeline/dagVersions/7").await.0, 404);
+    let (_, source) = viewer.get("/dagSources/stock_data_pipeline").await;
+    assert!(source["content"].as_str().unwrap().contains("submit_stream_job"));
+    let text = crate::support::client().get(server.url("/api/v2/dagSources/stock_data_pipeline"));
+    let text = text.bearer_auth(server.token("viewer").await);
+    let answer = text.try_clone().unwrap().header("accept", "text/plain").send().await.unwrap();
+    assert!(answer.text().await.unwrap().contains("submit_stream_job"));
+    assert_eq!(text.header("accept", "image/png").send().await.unwrap().status(), 406);
+    let (_, stats) = viewer.get("/dagStats?dag_ids=stock_data_pipeline").await;
+    let counts: Vec<_> = stats["dags"][0]["stats"].as_array().unwrap().iter().map(|one| one["count"].clone()).collect();
+    assert_eq!(counts, [0, 1, 11, 1]);
+    assert_eq!(viewer.get("/config").await.0, 403);
+    let (_, jobs) = viewer.get("/jobs?job_type=SchedulerJob").await;
+    assert_eq!((&jobs["total_entries"], &jobs["jobs"][0]["state"]), (&json!(1), &json!("running")));
+    for (path, list) in [("/plugins", "plugins"), ("/providers", "providers"), ("/dagWarnings", "dag_warnings")] {
+        assert_eq!(viewer.get(path).await.1[list], json!([]));
+    }
+    let user = server.user("user").await;
+    assert_eq!(user.delete("/dags/stock_data_pipeline").await, 409);
+}
