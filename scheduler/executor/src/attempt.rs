@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use link::{Assignment, ConnectionFields, FetchItem, FetchKey, ServiceStatus};
 use model::operator::ServiceSpec;
 use tokio::sync::watch;
@@ -24,6 +24,11 @@ pub trait Host: Send + Sync {
 
     /// Declares the services of an attempt of operator `service`; said again after each reconnect by the host.
     fn declare(&self, services: Vec<ServiceSpec>, hashes: Vec<String>) -> BoxFuture<'_, ()>;
+
+    /// Tells the leader what an attempt that waits is waiting for. Without a leader nobody is told.
+    fn say(&self, _line: String) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
 
     /// How the declared services stand; empty until the leader has answered.
     fn services(&self) -> watch::Receiver<Vec<ServiceStatus>>;
@@ -120,6 +125,12 @@ impl Attempt {
         let handle = tokio::runtime::Handle::current();
         let task = tokio::task::spawn_blocking(move || work(&Renderer::new(context, ti, host, masker, handle)));
         task.await.unwrap_or_else(|panic| Err(TemplateError::broken(&panic.to_string())))
+    }
+
+    /// Writes what it waits for to the log, and tells the leader, who shows it where people ask why.
+    pub(crate) async fn say(&self, line: &str) {
+        self.log.system(line);
+        self.host.say(self.masker.mask(line).into_owned()).await;
     }
 
     /// Writes the rendered fields: the first line of the log.

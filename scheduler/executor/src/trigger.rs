@@ -137,7 +137,7 @@ impl TriggerExecutor {
                 return Ok(Outcome::success());
             }
             let paused = if run.dag_is_paused { ", and its DAG is paused" } else { "" };
-            attempt.log.system(&format!("Run {} of {dag_id} is {}{paused}", run.run_id, run.state));
+            attempt.say(&format!("Run {} of {dag_id} is {}{paused}", run.run_id, run.state)).await;
             tokio::time::sleep(pause).await;
             let which = WhichRun::Id(run.run_id.clone());
             let key = FetchKey::Run { dag_id: dag_id.clone(), which, tasks: Vec::new() };

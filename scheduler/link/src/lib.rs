@@ -2,15 +2,16 @@
 //!
 //! The link only carries. PostgreSQL is the truth: whatever is lost here can be derived from it again.
 
+pub mod fetch;
 pub mod message;
 pub mod query;
 pub mod remote;
 pub mod runs;
 pub mod transport;
 
+pub use fetch::{ConnectionFields, FetchItem, FetchKey, Fetched};
 pub use message::{
-    Assignment, ConnectionFields, FetchItem, FetchKey, Fetched, FromWorker, Hello, ServiceExit, ServiceReport,
-    ServiceStart, ServiceStatus, TaskContext, ToWorker,
+    Assignment, FromWorker, Hello, ServiceExit, ServiceReport, ServiceStart, ServiceStatus, TaskContext, ToWorker,
 };
 pub use query::{LeaderPort, LogChunk, NoLeader, Query, Reply};
 pub use remote::RemotePort;

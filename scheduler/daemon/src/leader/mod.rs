@@ -16,6 +16,7 @@ mod port;
 mod queries;
 mod reign;
 mod runs;
+mod said;
 mod turns;
 
 use std::path::PathBuf;

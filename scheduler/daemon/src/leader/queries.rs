@@ -11,7 +11,7 @@ use link::{
 };
 use tokio::sync::oneshot;
 
-use super::reign::Reign;
+use super::{reign::Reign, said::with_line};
 
 /// Reads of logs that may be under way; pages that ask beyond it hear that the leader is busy.
 const LOG_READS_MAX: usize = 256;
@@ -78,14 +78,24 @@ impl Reign {
         let reply = match query {
             Query::WhyTask { dag_id, run_id, task_id, map_index } => {
                 let why = self.engine.why_task(&dag_id, &run_id, &task_id, map_index, now);
-                why.map_or_else(not_in_memory, |sentence| Reply::Why { sentence, tasks: Vec::new() })
+                let said = self.said.of_run(&dag_id, &run_id, &self.engine);
+                let line = said.get(&(task_id, map_index));
+                why.map_or_else(not_in_memory, |sentence| Reply::Why {
+                    sentence: with_line(sentence, line),
+                    tasks: Vec::new(),
+                })
             }
             Query::WhyRun { dag_id, run_id } => {
+                let said = self.said.of_run(&dag_id, &run_id, &self.engine);
                 self.engine.why_run(&dag_id, &run_id, now).map_or_else(not_in_memory, |(sentence, tasks)| Reply::Why {
                     sentence,
                     tasks: tasks
                         .into_iter()
-                        .map(|(task_id, map_index, sentence)| TaskWhy { task_id, map_index, sentence })
+                        .map(|(task_id, map_index, sentence)| {
+                            let key = (task_id, map_index);
+                            let sentence = with_line(sentence, said.get(&key));
+                            TaskWhy { task_id: key.0, map_index, sentence }
+                        })
                         .collect(),
                 })
             }

@@ -24,6 +24,7 @@ use super::{
     folder_news::Folders,
     peers::{ConnectionId, Peers, Presence},
     queries::LogReads,
+    said::Said,
 };
 use crate::services::{Declared, Replica, Supervisor};
 
@@ -56,6 +57,7 @@ pub struct Reign {
     pub(super) folders: Folders,
     pub(super) log_reads: LogReads,
     pub(super) fetcher: Fetcher,
+    pub(super) said: Said,
     pub(super) announcer: mpsc::UnboundedSender<Announcement>,
     next_beat: Instant,
     next_sweep: Instant,
@@ -92,6 +94,7 @@ impl Reign {
             announcer: announce::start(pool.clone()),
             fetcher: Fetcher::new(pool, settings.secret_key.clone(), hints),
             log_reads: LogReads::default(),
+            said: Said::default(),
             next_beat: Instant::now(),
             next_sweep: Instant::now() + SWEEP_EVERY,
             writer,
@@ -248,6 +251,7 @@ impl Reign {
                 batch.reported(worker, seq);
                 batch.ended.insert((worker, attempt));
                 self.supervisor.forget(attempt);
+                self.said.forget(attempt);
                 batch.events.push(Event::AttemptEnded { worker, attempt, end: *end });
             }
             FromWorker::Beat { services, started } => {
@@ -258,6 +262,7 @@ impl Reign {
                     self.supervisor.report(now, report);
                 }
             }
+            FromWorker::Said { attempt, line } => self.said.hear(attempt, &line, &self.engine),
             FromWorker::ServiceExited(exit) => self.service_exited(now, &exit),
             FromWorker::DeclareServices { attempt, services, hashes } => {
                 if let Some(dag) = self.engine.dag_of_attempt(attempt) {

@@ -34,6 +34,7 @@ struct Held {
     stop: Stop,
     services: watch::Sender<Vec<ServiceStatus>>,
     declared: Option<(Vec<ServiceSpec>, Vec<String>)>,
+    said: Option<String>,
 }
 
 impl Attempts {
@@ -60,7 +61,7 @@ impl Attempts {
         }
         let stop = Stop::default();
         let (services, news) = watch::channel(Vec::new());
-        self.held.insert(attempt, Held { stop: stop.clone(), services, declared: None });
+        self.held.insert(attempt, Held { stop: stop.clone(), services, declared: None, said: None });
         let host = AttemptHost::new(attempt, self.events.clone(), news);
         let masker = Masker::default();
         mask_lake(&masker, &self.context);
@@ -145,6 +146,18 @@ impl Attempts {
         let declared = self.held.iter().filter_map(|(attempt, held)| Some((*attempt, held.declared.clone()?)));
         let message = |(attempt, (services, hashes))| FromWorker::DeclareServices { attempt, services, hashes };
         declared.map(message).collect()
+    }
+
+    /// Remembers what an attempt waits for, and gives the message that says it.
+    pub(super) fn said(&mut self, attempt: AttemptId, line: String) -> Option<FromWorker> {
+        self.held.get_mut(&attempt)?.said = Some(line.clone());
+        Some(FromWorker::Said { attempt, line })
+    }
+
+    /// All that is waited for, for a new connection.
+    pub(super) fn lines(&self) -> impl Iterator<Item = FromWorker> {
+        let said = self.held.iter().filter_map(|(attempt, held)| Some((*attempt, held.said.clone()?)));
+        said.map(|(attempt, line)| FromWorker::Said { attempt, line })
     }
 
     /// Tells an attempt how the services that it declared stand.

@@ -220,6 +220,7 @@ impl Core {
         self.services.tell_again();
         let mut messages = self.reports.messages();
         messages.extend(self.attempts.declarations());
+        messages.extend(self.attempts.lines());
         let questions = self.asked.iter();
         messages.extend(questions.map(|(id, asked)| FromWorker::Fetch {
             id: *id,
@@ -307,6 +308,11 @@ impl Core {
             }
             Event::Declare { attempt, services, hashes } => {
                 if let Some(message) = self.attempts.declare(attempt, services, hashes) {
+                    self.tell(message).await;
+                }
+            }
+            Event::Said { attempt, line } => {
+                if let Some(message) = self.attempts.said(attempt, line) {
                     self.tell(message).await;
                 }
             }

@@ -19,6 +19,8 @@ pub(super) enum Event {
     Fetch { attempt: AttemptId, key: FetchKey, answer: oneshot::Sender<FetchItem> },
     /// An attempt declares services.
     Declare { attempt: AttemptId, services: Vec<ServiceSpec>, hashes: Vec<String> },
+    /// An attempt says what it waits for.
+    Said { attempt: AttemptId, line: String },
     /// A service's process has started.
     ServiceStarted { instance: Uuid },
     /// A service has reported.

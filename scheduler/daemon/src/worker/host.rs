@@ -57,6 +57,11 @@ impl Host for AttemptHost {
         self.events.send(event).map(drop).boxed()
     }
 
+    fn say(&self, line: String) -> BoxFuture<'_, ()> {
+        let event = Event::Said { attempt: self.attempt, line };
+        self.events.send(event).map(drop).boxed()
+    }
+
     fn services(&self) -> watch::Receiver<Vec<ServiceStatus>> {
         self.services.clone()
     }

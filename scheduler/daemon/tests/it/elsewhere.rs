@@ -3,11 +3,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use link::{
-    FetchItem, FetchKey, Fetched, FromWorker, IfExists, IfPaused, RunView, RunWish, ToWorker, Triggered, WhichRun,
+    FetchItem, FetchKey, Fetched, FromWorker, IfExists, IfPaused, LeaderPort as _, Query, Reply, RunView, RunWish,
+    ToWorker, Triggered, WhichRun,
     transport::{Connector as _, WorkerLink},
 };
 use model::{
-    AttemptId, Command, DagId, DagRunState, RunId, RunType, TaskId, TaskState, TriggeredBy,
+    AttemptId, Command, DagId, DagRunState, MapIndex, RunId, RunType, TaskId, TaskState, TriggeredBy,
     command::{Paused, TriggerDagRun},
 };
 use sqlx::PgPool;
@@ -140,6 +141,28 @@ async fn what_can_not_be_triggered_is_refused_with_the_reason() {
     let item = scene.ask(stranger, FetchKey::TriggerRun(Box::new(wish("r")))).await;
     assert!(matches!(item, FetchItem::Missing(_)), "{item:?}");
     assert_eq!(scene.runs().await, 0);
+    scene.leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_attempt_waits_for_is_part_of_the_reason() {
+    let mut scene = Scene::new().await;
+    let line = "Poke 2: /in.csv is not there".to_owned();
+    scene.worker.send(FromWorker::Said { attempt: scene.attempt, line }).await.unwrap();
+    let asking = DagId::new("asking").unwrap();
+    let run = read::recent_runs(&scene.pool, std::slice::from_ref(&asking), 1).await.unwrap().remove(0);
+    // The answer to a question comes after what was said before it.
+    scene.ask(scene.attempt, FetchKey::Variable("nothing".to_owned())).await;
+    let query = Query::WhyTask {
+        dag_id: asking,
+        run_id: run.run_id,
+        task_id: TaskId::new("a").unwrap(),
+        map_index: MapIndex::UNMAPPED,
+    };
+    match scene.leader.port.ask(query).await.unwrap() {
+        Reply::Why { sentence, .. } => assert!(sentence.ends_with("; Poke 2: /in.csv is not there"), "{sentence}"),
+        other => panic!("{other:?}"),
+    }
     scene.leader.task.abort();
 }
 

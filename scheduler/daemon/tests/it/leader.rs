@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use daemon::leader::{self, Ear, LeaderError, LeaderSettings, News};
+use daemon::leader::{self, Ear, LeaderError, LeaderSettings, LocalPort, News};
 use link::{
     FromWorker, Hello, ToWorker,
     transport::{ChannelConnector, Connector, in_process},
@@ -34,6 +34,7 @@ pub async fn database() -> String {
 pub struct Running {
     pub task: JoinHandle<Result<(), LeaderError>>,
     pub connector: ChannelConnector,
+    pub port: LocalPort,
 }
 
 pub fn lead(url: &str, name: &str, folder: &Path) -> Running {
@@ -51,8 +52,9 @@ fn lead_with(url: &str, name: &str, folder: &Path, news: NewsChannel) -> Running
         dags: daemon::leader::DagSource::Folder(folder.to_owned()),
         secret_key: SecretKey::from_file_or_create(&folder.join(".key")).unwrap(),
     };
+    let port = LocalPort::new(news.0.clone());
     let ear = Ear::new(news, CancellationToken::new());
-    Running { task: tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), connector }
+    Running { task: tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), connector, port }
 }
 
 pub fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {

@@ -59,7 +59,7 @@ pub(crate) async fn watch(sight: &mut dyn Sight, poking: &Poking, attempt: &Atte
             return timed_out(poking, &seen);
         }
         let pause = pause(poking, count, &attempt.assignment.attempt.to_string()).min(left);
-        attempt.log.system(&format!("Poke {count}: {seen}; the next look is in {}", span(pause)));
+        attempt.say(&format!("Poke {count}: {seen}; the next look is in {}", span(pause))).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             cause = stop.requested() => return stopped(poking, cause),

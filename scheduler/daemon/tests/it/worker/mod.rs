@@ -5,3 +5,4 @@ mod leader;
 mod lives;
 mod processes;
 mod services;
+mod waits;
