@@ -13,7 +13,7 @@ use daemon::{
 };
 use link::transport::in_process;
 use model::{
-    AnswerStatus, Command, DagId, RunId, RunType, TriggeredBy,
+    AnswerStatus, Command, DagId, RunId, TriggeredBy,
     command::{Paused, Pool, TriggerDagRun},
 };
 use serde_json::{Value, json};
@@ -110,17 +110,7 @@ async fn rounds(pool: &PgPool, hints: &Hints, dag: &str) -> anyhow::Result<f64> 
 }
 
 async fn one_run(pool: &PgPool, hints: &Hints, dag_id: &DagId) -> anyhow::Result<f64> {
-    let trigger = TriggerDagRun {
-        dag_id: dag_id.clone(),
-        run_id: None,
-        logical_date: None,
-        data_interval: None,
-        run_after: None,
-        conf: serde_json::Map::new(),
-        note: None,
-        run_type: RunType::Manual,
-        triggered_by: TriggeredBy::Test,
-    };
+    let trigger = TriggerDagRun::by_hand(dag_id.clone(), TriggeredBy::Test);
     let answer = ask(pool, hints, Command::TriggerDagRun(trigger)).await?;
     let run_id = RunId::new(answer["run_id"].as_str().context("the answer names no run")?)?;
     let start = Instant::now();

@@ -5,6 +5,7 @@
 
 mod emit;
 mod operator;
+mod waiting;
 
 use std::time::Duration;
 

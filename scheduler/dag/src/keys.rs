@@ -2,6 +2,13 @@
 //!
 //! Reading (unknown keys, suggestions) and the JSON Schema both go by these tables, so they can not drift apart.
 
+mod operators;
+mod waiting;
+
+use operators::{ENV, PASS_ENV};
+pub(crate) use operators::{OPERATORS, OPERATORS_NOT_YET, OperatorKeys, operator, operator_keys, python_instead};
+pub(crate) use waiting::{ERROR_STATUSES, HTTP_OPTIONS, REDIRECTS_MAX, SENSOR_MODES};
+
 /// A key that may stand in a mapping.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
@@ -40,6 +47,8 @@ pub(crate) enum Shape {
     Environment,
     /// A list of whole numbers, one whole number or nothing.
     ExitCodes,
+    /// A list of HTTP statuses, one of them or nothing.
+    ErrorStatuses,
     /// Anything that JSON has.
     Any,
     /// Something that the JSON Schema describes under this name.
@@ -196,6 +205,9 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("deadline", "deadlines"),
     ("sla", "deadlines"),
     ("email", "mail"),
+    ("response_check_lambda", "Python functions; write a template below response_check"),
+    ("response_check_name", "Python functions; write a template below response_check"),
+    ("execution_date_fn", "Python functions; say by execution_delta how much earlier the other run's date is"),
     ("email_on_failure", "mail"),
     ("email_on_retry", "mail"),
     ("on_execute_callback", "callbacks"),
@@ -213,130 +225,6 @@ pub(crate) const DEFAULTS: &[Key] = &[
     key("start_date", Shape::Date, "The DAG's first date that counts."),
     key("end_date", Shape::Date, "The DAG's last date that counts."),
     key("timezone", Shape::Text, "The DAG's zone."),
-];
-
-/// An operator: its short name, the other names that mean it, and its own keys.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OperatorKeys {
-    /// The short name.
-    pub(crate) name: &'static str,
-    /// Class names and paths of Airflow for the same.
-    pub(crate) synonyms: &'static [&'static str],
-    /// Its own keys.
-    pub(crate) keys: &'static [Key],
-    /// The keys that it can not do without.
-    pub(crate) required: &'static [&'static str],
-}
-
-const ENV: Key = key("env", Shape::Environment, "Variables of its environment.");
-const PASS_ENV: Key = key("pass_env", Shape::Texts, "Patterns (STOCK_*) of the worker's variables that it may see.");
-
-const SQL: &[Key] = &[
-    key("conn_id", Shape::Text, "The connection to run on."),
-    key("sql", Shape::Texts, "Statements, or files whose names end with .sql."),
-    key("parameters", Shape::Any, "Bound parameters by name."),
-    key("split_statements", Shape::Bool, "Statements are always split; false is not supported yet."),
-    key("output", Shape::OneOf(&["none", "rows"]), "What becomes of the last statement's rows."),
-];
-
-/// Every operator of this version.
-pub(crate) const OPERATORS: &[OperatorKeys] = &[
-    OperatorKeys {
-        name: "empty",
-        synonyms: &[
-            "EmptyOperator",
-            "airflow.providers.standard.operators.empty.EmptyOperator",
-            "airflow.operators.empty.EmptyOperator",
-            "airflow.operators.dummy.DummyOperator",
-            "airflow.operators.dummy_operator.DummyOperator",
-        ],
-        keys: &[],
-        required: &[],
-    },
-    OperatorKeys {
-        name: "bash",
-        synonyms: &[
-            "BashOperator",
-            "airflow.providers.standard.operators.bash.BashOperator",
-            "airflow.operators.bash.BashOperator",
-            "airflow.operators.bash_operator.BashOperator",
-        ],
-        keys: &[
-            key("bash_command", Shape::Text, "The command, run by bash -c; a template."),
-            ENV,
-            PASS_ENV,
-            key("append_env", Shape::Bool, "Whether env adds to the standard environment or replaces it."),
-            key("cwd", Shape::TextOrNull, "Its working directory; a fresh one when absent."),
-            key("skip_on_exit_code", Shape::ExitCodes, "Exit codes that mean skipped; 99 when absent."),
-        ],
-        required: &["bash_command"],
-    },
-    OperatorKeys {
-        name: "python",
-        synonyms: &[],
-        keys: &[
-            key("script", Shape::Text, "The file that holds the code, below the DAG folder."),
-            key("python", Shape::Text, "The code itself."),
-            key("args", Shape::Texts, "Its arguments."),
-            ENV,
-            PASS_ENV,
-            key("python_bin", Shape::Text, "The interpreter; the worker's python3 when absent."),
-        ],
-        required: &[],
-    },
-    OperatorKeys {
-        name: "sql",
-        synonyms: &["SQLExecuteQueryOperator", "airflow.providers.common.sql.operators.sql.SQLExecuteQueryOperator"],
-        keys: SQL,
-        required: &["conn_id", "sql"],
-    },
-    OperatorKeys { name: "sql_check", synonyms: &[], keys: SQL, required: &["conn_id", "sql"] },
-    OperatorKeys {
-        name: "service",
-        synonyms: &[],
-        keys: &[
-            key("services", Shape::Definition("services"), "The services that must be there."),
-            key("ready_timeout", Shape::Duration, "How long they may make no progress; 2m when absent."),
-        ],
-        required: &["services"],
-    },
-    OperatorKeys {
-        name: "branch",
-        synonyms: &[],
-        keys: &[key("follow", Shape::Text, "A template that gives a task or group id, or a list of them.")],
-        required: &["follow"],
-    },
-    OperatorKeys {
-        name: "short_circuit",
-        synonyms: &[],
-        keys: &[
-            key("condition", Shape::Text, "A template that is true or not."),
-            key(
-                "ignore_downstream_trigger_rules",
-                Shape::Bool,
-                "Whether all tasks after it are skipped, or only the next.",
-            ),
-        ],
-        required: &["condition"],
-    },
-];
-
-/// Operators that Windlass will have later.
-pub(crate) const OPERATORS_NOT_YET: &[&str] = &[
-    "file_sensor",
-    "http",
-    "http_sensor",
-    "sql_sensor",
-    "time_sensor",
-    "trigger_dag_run",
-    "external_task_sensor",
-    "docker",
-    "kafka",
-    "approval",
-    "latest_only",
-    "kubernetes",
-    "flink",
-    "spark",
 ];
 
 /// Keys of a declared service.
@@ -382,17 +270,3 @@ pub(crate) const OUTLET: &[Key] = &[
     key("name", Shape::Text, "The asset's name; its uri when absent."),
     key("uri", Shape::Text, "Where the asset is."),
 ];
-
-/// The operator that a name or class path means.
-pub(crate) fn operator(name: &str) -> Option<&'static OperatorKeys> {
-    OPERATORS.iter().find(|operator| operator.name == name || operator.synonyms.contains(&name))
-}
-
-/// All keys that some operator has, each once.
-pub(crate) fn operator_keys() -> impl Iterator<Item = &'static Key> {
-    OPERATORS.iter().enumerate().flat_map(|(index, operator)| {
-        let seen =
-            move |name: &str| OPERATORS[..index].iter().any(|earlier| earlier.keys.iter().any(|key| key.name == name));
-        operator.keys.iter().filter(move |key| !seen(key.name))
-    })
-}

@@ -6,11 +6,14 @@
 mod dag;
 mod fields;
 mod group;
+mod http;
 mod operator;
 mod params;
 mod schedule;
+mod sensor;
 mod service;
 mod task;
+mod trigger;
 mod value;
 
 use crate::{

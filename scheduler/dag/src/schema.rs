@@ -20,6 +20,7 @@ pub fn json_schema() -> Value {
         ("outlets", outlets()),
         ("services", json!({ "type": "array", "minItems": 1, "items": object(keys::SERVICE, &["name", "command"]) })),
         ("ready_when", ready_when()),
+        ("http_options", object(keys::HTTP_OPTIONS, &[])),
         ("backoff", json!({ "anyOf": [{ "type": "boolean" }, { "type": "number", "minimum": 0 }] })),
         ("duration", json!({ "anyOf": [{ "type": "string" }, { "type": "number", "minimum": 0 }] })),
     ]
@@ -73,6 +74,12 @@ fn shape(shape: Shape) -> Value {
             let code = json!({ "type": "integer", "minimum": 0, "maximum": 255 });
             json!({ "anyOf": [code, { "type": "array", "items": code }, { "type": "null" }] })
         }
+        Shape::ErrorStatuses => {
+            let (low, high) = (keys::ERROR_STATUSES.start(), keys::ERROR_STATUSES.end());
+            let status =
+                json!({ "anyOf": [{ "type": "integer", "minimum": low, "maximum": high }, { "type": "string" }] });
+            json!({ "anyOf": [status, { "type": "array", "items": status }, { "type": "null" }] })
+        }
         Shape::Any => json!({}),
         Shape::Definition(name) => json!({ "anyOf": [{ "$ref": format!("#/$defs/{name}") }, { "type": "null" }] }),
     }
@@ -97,7 +104,7 @@ fn task() -> Value {
         .iter()
         .map(|operator| {
             let names: Vec<&str> = std::iter::once(operator.name).chain(operator.synonyms.iter().copied()).collect();
-            let allowed: Vec<&str> = keys::TASK.iter().chain(operator.keys).map(|key| key.name).collect();
+            let allowed: Vec<&str> = keys::TASK.iter().chain(operator.keys()).map(|key| key.name).collect();
             json!({
                 "if": { "required": ["operator"], "properties": { "operator": { "enum": names } } },
                 "then": { "propertyNames": { "enum": allowed } },

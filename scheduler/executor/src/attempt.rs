@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use link::{Assignment, FetchItem, FetchKey, ServiceStatus};
+use link::{Assignment, ConnectionFields, FetchItem, FetchKey, ServiceStatus};
 use model::operator::ServiceSpec;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -59,6 +59,27 @@ pub struct WorkerContext {
     pub groups: GroupRegister,
     /// How long processes may take to end after TERM before they are killed.
     pub kill_grace: Duration,
+}
+
+/// A connection that an attempt can not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoConnection {
+    /// Nobody has defined it.
+    #[error("there is no connection {conn_id:?}: {detail}")]
+    Missing {
+        /// Its id.
+        conn_id: String,
+        /// Where it was looked for.
+        detail: String,
+    },
+    /// The leader could not say.
+    #[error("connection {conn_id:?}: {detail}")]
+    Unavailable {
+        /// Its id.
+        conn_id: String,
+        /// Why.
+        detail: String,
+    },
 }
 
 /// One execution of a task instance.
@@ -118,6 +139,22 @@ impl Attempt {
         variables.iter().for_each(|(name, value)| self.masker.add_named(name, value));
     }
 
+    /// A connection; its secrets are masked from now on.
+    ///
+    /// # Errors
+    /// [`NoConnection`], whose text says which one.
+    pub(crate) async fn connection(&self, conn_id: &str) -> Result<Box<ConnectionFields>, NoConnection> {
+        let conn_id = conn_id.to_owned();
+        match self.host.fetch(FetchKey::Connection(conn_id.clone())).await {
+            FetchItem::Connection(fields) => {
+                self.masker.add_connection(&fields);
+                Ok(fields)
+            }
+            FetchItem::Missing(detail) => Err(NoConnection::Missing { conn_id, detail }),
+            other => Err(NoConnection::Unavailable { conn_id, detail: other.misfit() }),
+        }
+    }
+
     /// The text of a file of the DAG version.
     ///
     /// # Errors
@@ -131,10 +168,7 @@ impl Attempt {
             FetchItem::File(bytes) => {
                 String::from_utf8(bytes).map_err(|error| format!("file {name:?} is not UTF-8 text: {error}"))
             }
-            FetchItem::Missing(detail) | FetchItem::Unavailable(detail) => Err(format!("file {name:?}: {detail}")),
-            FetchItem::Connection(_) | FetchItem::Variable(_) | FetchItem::XCom(_) => {
-                Err(format!("file {name:?}: the leader answered with something else"))
-            }
+            other => Err(format!("file {name:?}: {}", other.misfit())),
         }
     }
 }

@@ -39,7 +39,7 @@ impl BranchExecutor {
         Ok(match ids(&value) {
             Some(ids) => {
                 attempt.log.system(&format!("Follows: {}", ids.join(", ")));
-                Outcome::success().follow(ids)
+                returned(attempt, value).follow(ids)
             }
             None => {
                 Outcome::failed(format!("follow gives {value}; a task or group id, or a list of them, is expected"))
@@ -63,8 +63,14 @@ impl ShortCircuitExecutor {
         let (value, proceed) = rendered.await?;
         attempt.log_rendered(json!({"condition": value}));
         attempt.log.system(if proceed { "The condition holds." } else { "The condition does not hold." });
-        Ok(Outcome::success().proceed(proceed))
+        Ok(returned(attempt, value).proceed(proceed))
     }
+}
+
+/// A success that leaves what was decided, as in Airflow.
+fn returned(attempt: &Attempt, value: serde_json::Value) -> Outcome {
+    let outcome = Outcome::success();
+    if attempt.assignment.do_xcom_push { outcome.returned(value) } else { outcome }
 }
 
 /// The ids of a branch: a text, a list of texts, a text that is such a list in JSON, or nothing at all for none.
@@ -81,7 +87,7 @@ fn ids(value: &serde_json::Value) -> Option<Vec<String>> {
 }
 
 /// Whether a condition holds: as Jinja sees truth, and texts by what they say.
-fn is_yes(value: &Value) -> bool {
+pub(crate) fn is_yes(value: &Value) -> bool {
     match value.kind() {
         ValueKind::String => !NO.contains(&value.to_string().trim().to_ascii_lowercase().as_str()),
         _ => value.is_true(),

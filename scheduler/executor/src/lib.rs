@@ -1,4 +1,4 @@
-//! Carries out attempts: renders their templates, runs their processes and SQL, and says how they ended.
+//! Carries out attempts: renders their templates, runs their processes, SQL and requests, and says how they ended.
 //!
 //! However an attempt ends, it is an [`Outcome`], never an error of this crate. No process of an attempt starts before
 //! its process group is known to the guard, and none outlives the attempt. Secrets do not reach logs or reasons.
@@ -7,16 +7,19 @@ mod attempt;
 mod bash;
 mod branch;
 pub mod environment;
+mod http;
 pub mod log;
 mod mask;
 mod outcome;
 mod output;
 pub mod process;
 mod python;
+mod sensor;
 mod service;
 mod sql;
 mod stop;
 mod template;
+mod trigger;
 mod workspace;
 mod xcom;
 
@@ -66,6 +69,12 @@ fn executor_of(operator: &Operator) -> Box<dyn Executor> {
         Operator::Service(keys) => Box::new(service::ServiceExecutor::new(keys.clone())),
         Operator::Branch(keys) => Box::new(branch::BranchExecutor::new(keys.clone())),
         Operator::ShortCircuit(keys) => Box::new(branch::ShortCircuitExecutor::new(keys.clone())),
+        Operator::Http(keys) => Box::new(http::HttpExecutor::new(keys.clone())),
+        Operator::TriggerDagRun(keys) => Box::new(trigger::TriggerExecutor::new(keys.clone())),
+        Operator::FileSensor(keys) => Box::new(sensor::FileSensorExecutor::new(keys.clone())),
+        Operator::HttpSensor(keys) => Box::new(sensor::HttpSensorExecutor::new(keys.clone())),
+        Operator::SqlSensor(keys) => Box::new(sensor::SqlSensorExecutor::new(keys.clone())),
+        Operator::ExternalTaskSensor(keys) => Box::new(sensor::ExternalTaskSensorExecutor::new(keys.clone())),
     }
 }
 

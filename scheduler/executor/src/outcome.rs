@@ -36,6 +36,25 @@ impl Outcome {
         Self(AttemptEnd::new(EndKind::Skipped, reason))
     }
 
+    /// In which way it ended.
+    #[must_use]
+    pub fn kind(&self) -> EndKind {
+        self.0.kind
+    }
+
+    /// The sentence that says why.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// The same with a sentence that says why.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        self.0.reason = reason.into();
+        self
+    }
+
     /// The same with the exit code of its process.
     #[must_use]
     pub fn exit_code(mut self, code: i32) -> Self {

@@ -105,10 +105,6 @@ async fn values(
     match host.fetch(FetchKey::XCom { task, map_index, key: key.to_owned() }).await {
         FetchItem::XCom(values) => Ok(values),
         FetchItem::Missing(_) => Ok(Vec::new()),
-        FetchItem::Unavailable(detail) => Err(PullError::Unavailable { task: name.to_owned(), detail }),
-        FetchItem::Connection(_) | FetchItem::Variable(_) | FetchItem::File(_) => {
-            let detail = "the leader answered with something else".to_owned();
-            Err(PullError::Unavailable { task: name.to_owned(), detail })
-        }
+        other => Err(PullError::Unavailable { task: name.to_owned(), detail: other.misfit() }),
     }
 }

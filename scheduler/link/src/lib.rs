@@ -5,6 +5,7 @@
 pub mod message;
 pub mod query;
 pub mod remote;
+pub mod runs;
 pub mod transport;
 
 pub use message::{
@@ -13,6 +14,7 @@ pub use message::{
 };
 pub use query::{LeaderPort, LogChunk, NoLeader, Query, Reply};
 pub use remote::RemotePort;
+pub use runs::{IfExists, IfPaused, RunView, RunWish, Triggered, WhichRun};
 pub use transport::{Acceptor, Connector, FrameError, LeaderLink, Link, LinkReceiver, LinkSender, WorkerLink};
 
 /// The version of the messages. A field that is added is ignored by the other side; a changed meaning raises it.

@@ -12,6 +12,8 @@ use model::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::runs::{RunView, RunWish, Triggered, WhichRun};
+
 /// From the leader to a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -244,6 +246,17 @@ pub enum FetchKey {
     },
     /// A file of the DAG version by its SHA-256 in hex.
     File(String),
+    /// A run of another DAG, to be made.
+    TriggerRun(Box<RunWish>),
+    /// How a run of another DAG stands.
+    Run {
+        /// The DAG.
+        dag_id: DagId,
+        /// Which of its runs.
+        which: WhichRun,
+        /// The tasks whose states are wanted, too.
+        tasks: Vec<TaskId>,
+    },
 }
 
 /// The answer to a Fetch.
@@ -271,6 +284,33 @@ pub enum FetchItem {
     XCom(Vec<serde_json::Value>),
     /// A file's bytes.
     File(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// A run that was asked for.
+    Run(Box<RunView>),
+    /// A run that was wanted.
+    Triggered {
+        /// How it stands.
+        run: Box<RunView>,
+        /// Where it comes from.
+        how: Triggered,
+    },
+    /// What was asked is not done, and would not be if it were asked again; the text says why.
+    Refused(String),
+}
+
+impl FetchItem {
+    /// The sentence for an answer that does not fit its question.
+    #[must_use]
+    pub fn misfit(self) -> String {
+        match self {
+            Self::Missing(detail) | Self::Unavailable(detail) | Self::Refused(detail) => detail,
+            Self::Connection(_)
+            | Self::Variable(_)
+            | Self::XCom(_)
+            | Self::File(_)
+            | Self::Run(_)
+            | Self::Triggered { .. } => "the leader answered with something else".to_owned(),
+        }
+    }
 }
 
 /// A connection with Airflow's fields. Its password, and every value of `extra`, is masked wherever it shows.

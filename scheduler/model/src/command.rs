@@ -106,6 +106,24 @@ pub struct TriggerDagRun {
     pub triggered_by: TriggeredBy,
 }
 
+impl TriggerDagRun {
+    /// A run of the DAG now, by hand, with nothing else said.
+    #[must_use]
+    pub fn by_hand(dag_id: DagId, triggered_by: TriggeredBy) -> Self {
+        Self {
+            dag_id,
+            run_id: None,
+            logical_date: None,
+            data_interval: None,
+            run_after: None,
+            conf: serde_json::Map::new(),
+            note: None,
+            run_type: RunType::Manual,
+            triggered_by,
+        }
+    }
+}
+
 /// Which of a task's instances are meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSelector {

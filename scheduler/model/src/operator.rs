@@ -2,9 +2,17 @@
 //!
 //! Texts are Jinja templates unless said otherwise; they are rendered in the worker and nowhere else.
 
+mod http;
+mod sensor;
+mod trigger;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use http::{Http, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpTarget};
+pub use sensor::{ExternalTaskSensor, FileSensor, HttpSensor, Poking, SqlSensor};
+pub use trigger::{TriggerDagRunTask, TriggerDate};
 
 /// An operator with its keys. The tag is the operator's short name, as in YAML.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +34,18 @@ pub enum Operator {
     Branch(Branch),
     /// Skips what is after it unless a condition holds.
     ShortCircuit(ShortCircuit),
+    /// Makes an HTTP request.
+    Http(Http),
+    /// Starts a run of another DAG.
+    TriggerDagRun(TriggerDagRunTask),
+    /// Waits for a file.
+    FileSensor(FileSensor),
+    /// Waits for an answer to an HTTP request.
+    HttpSensor(HttpSensor),
+    /// Waits for what a query gives.
+    SqlSensor(SqlSensor),
+    /// Waits for a run of another DAG, or for tasks of it.
+    ExternalTaskSensor(ExternalTaskSensor),
 }
 
 impl Operator {
@@ -41,6 +61,12 @@ impl Operator {
             Self::Service(_) => "service",
             Self::Branch(_) => "branch",
             Self::ShortCircuit(_) => "short_circuit",
+            Self::Http(_) => "http",
+            Self::TriggerDagRun(_) => "trigger_dag_run",
+            Self::FileSensor(_) => "file_sensor",
+            Self::HttpSensor(_) => "http_sensor",
+            Self::SqlSensor(_) => "sql_sensor",
+            Self::ExternalTaskSensor(_) => "external_task_sensor",
         }
     }
 
@@ -54,7 +80,13 @@ impl Operator {
             | Self::SqlCheck(_)
             | Self::Service(_)
             | Self::Branch(_)
-            | Self::ShortCircuit(_) => Capability::Light,
+            | Self::ShortCircuit(_)
+            | Self::Http(_)
+            | Self::TriggerDagRun(_)
+            | Self::FileSensor(_)
+            | Self::HttpSensor(_)
+            | Self::SqlSensor(_)
+            | Self::ExternalTaskSensor(_) => Capability::Light,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use model::{Answer, AnswerStatus, Command, CommandId, Epoch, masking};
+use model::{Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp, masking};
 use sqlx::PgPool;
 use tokio::{sync::broadcast, time::Instant};
 
@@ -45,6 +45,17 @@ pub enum Withdrawal {
     AlreadyTaken,
 }
 
+/// What is known of the commands that one sender has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    /// None about this run.
+    None,
+    /// One about this run, and it waits.
+    Waits,
+    /// One about this run, and none waits any more.
+    Done,
+}
+
 /// Leaves a command for the leader, with a line in the audit log, and hints at it.
 ///
 /// # Errors
@@ -73,6 +84,28 @@ pub async fn submit(pool: &PgPool, command: &Command, by: &str) -> Result<Comman
         tracing::debug!(%error, "the leader will find the command by itself");
     }
     Ok(CommandId(id))
+}
+
+/// Whether a sender has left a command about a run that is not older than `since`, by the audit log: whoever is not sure
+/// that its command arrived need not send it twice.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn trace(
+    pool: &PgPool,
+    by: &str,
+    (dag_id, run_id): (&DagId, &RunId),
+    since: Timestamp,
+) -> Result<Trace, StoreError> {
+    let found = sqlx::query_file!("queries/inbox_trace.sql", dag_id.as_str(), run_id.as_str(), by, since)
+        .fetch_one(pool)
+        .await
+        .doing("looking for a command in the audit log")?;
+    Ok(match (found.left_behind, found.waits) {
+        (false, _) => Trace::None,
+        (true, true) => Trace::Waits,
+        (true, false) => Trace::Done,
+    })
 }
 
 /// Takes the oldest commands to apply them, and counts the delivery before it is tried. They stay until a turn answers

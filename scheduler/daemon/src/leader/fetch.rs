@@ -1,40 +1,58 @@
-//! Answers what attempts ask for: connections, variables, XComs of their own run, files of DAG versions.
+//! Answers what attempts ask for: connections, variables, XComs of their own run, files of DAG versions, other runs.
 //!
 //! Each question is answered on a task of its own, outside of turns, and no more than a bounded number at a time.
 
 use std::sync::Arc;
 
 use link::{ConnectionFields, FetchItem, FetchKey, Fetched, ToWorker};
-use model::RunKey;
+use model::{AttemptId, RunKey};
 use sqlx::PgPool;
-use store::{SecretKey, StoreError, secrets};
+use store::{Hints, SecretKey, StoreError, secrets};
 use tokio::sync::{Semaphore, mpsc};
+
+use super::runs::Runs;
 
 /// Questions that are answered at once; more wait. Each holds a connection of the pool for its query.
 const ANSWERED_AT_ONCE: usize = 6;
+/// Runs that are triggered at once. Each waits for a turn most of the time, and must not hold up other questions.
+const TRIGGERED_AT_ONCE: usize = 64;
+
+/// A live attempt that asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Its run.
+    pub run: RunKey,
+}
 
 /// Looks things up for workers, which have no access to the database.
 #[derive(Clone)]
 pub struct Fetcher {
     pool: PgPool,
     key: SecretKey,
+    runs: Runs,
     at_once: Arc<Semaphore>,
+    triggers: Arc<Semaphore>,
 }
 
 impl Fetcher {
     /// Looks up in this database, decrypting with this key.
     #[must_use]
-    pub fn new(pool: PgPool, key: SecretKey) -> Self {
-        Self { pool, key, at_once: Arc::new(Semaphore::new(ANSWERED_AT_ONCE)) }
+    pub fn new(pool: PgPool, key: SecretKey, hints: Hints) -> Self {
+        let (at_once, triggers) = (Semaphore::new(ANSWERED_AT_ONCE), Semaphore::new(TRIGGERED_AT_ONCE));
+        let runs = Runs::new(pool.clone(), hints);
+        Self { pool, key, runs, at_once: Arc::new(at_once), triggers: Arc::new(triggers) }
     }
 
-    /// Answers a question of an attempt of `run` on the worker's connection. Without a live attempt there is nothing
+    /// Answers a question of an attempt on the worker's connection. Without a live attempt there is nothing
     /// that may be seen but files, which are named by their content.
-    pub fn fetch(&self, id: u64, run: Option<RunKey>, key: FetchKey, sender: mpsc::Sender<ToWorker>) {
+    pub fn fetch(&self, id: u64, asker: Option<Asker>, key: FetchKey, sender: mpsc::Sender<ToWorker>) {
         let fetcher = self.clone();
         tokio::spawn(async move {
-            let Ok(_permit) = fetcher.at_once.acquire().await else { return };
-            let item = match fetcher.look_up(run, key).await {
+            let room = if matches!(key, FetchKey::TriggerRun(_)) { &fetcher.triggers } else { &fetcher.at_once };
+            let Ok(_permit) = room.acquire().await else { return };
+            let item = match fetcher.look_up(asker, key).await {
                 Ok(item) => item,
                 Err(error) => FetchItem::Unavailable(error.to_string()),
             };
@@ -43,19 +61,28 @@ impl Fetcher {
         });
     }
 
-    async fn look_up(&self, run: Option<RunKey>, key: FetchKey) -> Result<FetchItem, StoreError> {
+    async fn look_up(&self, asker: Option<Asker>, key: FetchKey) -> Result<FetchItem, StoreError> {
         let no_attempt = || FetchItem::Missing("the attempt that asks is not live any more".to_owned());
-        match (key, run) {
+        match (key, asker) {
             (FetchKey::File(sha256), _) => {
                 let missing = || FetchItem::Missing(format!("no stored file has the SHA-256 {sha256}"));
                 Ok(store::blob(&self.pool, &sha256).await?.map_or_else(missing, FetchItem::File))
             }
             (FetchKey::Connection(id), Some(_)) => self.connection(&id).await,
             (FetchKey::Variable(name), Some(_)) => self.variable(&name).await,
-            (FetchKey::XCom { task, map_index, key }, Some(run)) => {
-                Ok(FetchItem::XCom(store::xcoms::values(&self.pool, run, task, map_index, &key).await?))
+            (FetchKey::XCom { task, map_index, key }, Some(asker)) => {
+                Ok(FetchItem::XCom(store::xcoms::values(&self.pool, asker.run, task, map_index, &key).await?))
             }
-            (FetchKey::Connection(_) | FetchKey::Variable(_) | FetchKey::XCom { .. }, None) => Ok(no_attempt()),
+            (FetchKey::TriggerRun(wish), Some(asker)) => self.runs.trigger(asker.attempt, &wish).await,
+            (FetchKey::Run { dag_id, which, tasks }, Some(_)) => self.runs.look(&dag_id, &which, &tasks).await,
+            (
+                FetchKey::Connection(_)
+                | FetchKey::Variable(_)
+                | FetchKey::XCom { .. }
+                | FetchKey::TriggerRun(_)
+                | FetchKey::Run { .. },
+                None,
+            ) => Ok(no_attempt()),
         }
     }
 

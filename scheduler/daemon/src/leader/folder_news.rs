@@ -2,9 +2,7 @@
 //!
 //! A file with errors changes nothing for the DAGs that it defined before: they keep their last version.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use dag::CompiledDag;
 use engine::Event;

@@ -15,6 +15,7 @@ mod peers;
 mod port;
 mod queries;
 mod reign;
+mod runs;
 mod turns;
 
 use std::path::PathBuf;

@@ -8,7 +8,6 @@ use std::{
 use engine::{Engine, Event};
 use link::{FromWorker, ServiceExit, ToWorker};
 use model::{AttemptId, Command, CommandId, Epoch, Timestamp, TurnNumber, WorkerId};
-use sqlx::PgPool;
 use store::{
     Leadership, StoreError, Writer,
     hints::{Hint, Hints},
@@ -21,7 +20,7 @@ use super::{
     announce::{self, Announcement},
     batch::Batch,
     clock::Clock,
-    fetch::Fetcher,
+    fetch::{Asker, Fetcher},
     folder_news::Folders,
     peers::{ConnectionId, Peers, Presence},
     queries::LogReads,
@@ -80,7 +79,8 @@ impl Reign {
         let supervisor = Supervisor::load(
             store::load_services(writer.connection()).await?.into_iter().map(Replica::from_row).collect(),
         );
-        listen(&pool, news.clone()).await?;
+        let hints = Hints::listen(&pool).await?;
+        pass_on(hints.clone(), news.clone());
         let folders = Folders::watch(settings.dags.clone(), writer.connection(), news).await?;
         Ok(Self {
             name: settings.name.clone(),
@@ -90,7 +90,7 @@ impl Reign {
             run_keys: store::reserve_run_keys(writer.connection()).await?,
             engine: Engine::load(snapshot, clock.now()),
             announcer: announce::start(pool.clone()),
-            fetcher: Fetcher::new(pool, settings.secret_key.clone()),
+            fetcher: Fetcher::new(pool, settings.secret_key.clone(), hints),
             log_reads: LogReads::default(),
             next_beat: Instant::now(),
             next_sweep: Instant::now() + SWEEP_EVERY,
@@ -276,9 +276,12 @@ impl Reign {
     }
 
     fn fetch(&mut self, worker: WorkerId, id: u64, attempt: Option<AttemptId>, key: link::FetchKey) {
-        let run = attempt.and_then(|attempt| self.engine.instance_of_attempt(attempt)).map(|instance| instance.run);
+        let asker = attempt.and_then(|attempt| {
+            let instance = self.engine.instance_of_attempt(attempt)?;
+            Some(Asker { attempt, run: instance.run })
+        });
         if let Some(sender) = self.peers.sender(worker) {
-            self.fetcher.fetch(id, run, key, sender);
+            self.fetcher.fetch(id, asker, key, sender);
         }
     }
 
@@ -333,8 +336,7 @@ fn record(hello: &link::Hello) -> store::WorkerRecord {
 }
 
 /// Passes the store's hints of the inbox on, until the news has no reader.
-async fn listen(pool: &PgPool, news: mpsc::Sender<News>) -> Result<(), StoreError> {
-    let hints = Hints::listen(pool).await?;
+fn pass_on(hints: Hints, news: mpsc::Sender<News>) {
     tokio::spawn(async move {
         let mut heard = hints.subscribe();
         loop {
@@ -352,7 +354,6 @@ async fn listen(pool: &PgPool, news: mpsc::Sender<News>) -> Result<(), StoreErro
             }
         }
     });
-    Ok(())
 }
 
 fn service_answer(known: bool, dag: &model::DagId, name: &str) -> model::Answer {

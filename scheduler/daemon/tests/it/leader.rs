@@ -8,7 +8,7 @@ use link::{
     transport::{ChannelConnector, Connector, in_process},
 };
 use model::{
-    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, RunId, RunType, TriggeredBy,
+    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, RunId, TriggeredBy,
     command::{Paused, TriggerDagRun},
 };
 use sqlx::{ConnectOptions, Executor, PgPool, postgres::PgConnectOptions};
@@ -17,10 +17,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const WITHIN: Duration = Duration::from_secs(30);
+pub const WITHIN: Duration = Duration::from_secs(30);
 
 /// A database of its own on the test server.
-async fn database() -> String {
+pub async fn database() -> String {
     let server = std::env::var("WINDLASS_TEST_DATABASE_URL").expect("test.sh sets WINDLASS_TEST_DATABASE_URL");
     let options: PgConnectOptions = server.parse().unwrap();
     let name = format!("leader_{}", Uuid::new_v4().simple());
@@ -30,12 +30,12 @@ async fn database() -> String {
     format!("{address}/{name}")
 }
 
-struct Running {
-    task: JoinHandle<Result<(), LeaderError>>,
-    connector: ChannelConnector,
+pub struct Running {
+    pub task: JoinHandle<Result<(), LeaderError>>,
+    pub connector: ChannelConnector,
 }
 
-fn lead(url: &str, name: &str, folder: &Path) -> Running {
+pub fn lead(url: &str, name: &str, folder: &Path) -> Running {
     let (connector, acceptor) = in_process();
     let settings = LeaderSettings {
         database_url: url.to_owned(),
@@ -48,7 +48,7 @@ fn lead(url: &str, name: &str, folder: &Path) -> Running {
     Running { task: tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), connector }
 }
 
-fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {
+pub fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {
     FromWorker::Hello(Hello {
         protocol: link::PROTOCOL_VERSION,
         worker: identity,
@@ -62,7 +62,7 @@ fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {
     })
 }
 
-async fn done(pool: &PgPool, hints: &Hints, command: Command) -> serde_json::Value {
+pub async fn done(pool: &PgPool, hints: &Hints, command: Command) -> serde_json::Value {
     let id = inbox::submit(pool, &command, "test").await.unwrap();
     inbox::await_answer(pool, hints, id, WITHIN).await.unwrap().expect("a leader answers").body
 }
@@ -97,7 +97,8 @@ async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
     let second = lead(&url, "second", folder.path());
 
     done(&pool, &hints, Command::PauseDag { dag_id: dag.clone(), to: Paused::Active }).await;
-    let answer = done(&pool, &hints, Command::TriggerDagRun(trigger(&dag))).await;
+    let answer =
+        done(&pool, &hints, Command::TriggerDagRun(TriggerDagRun::by_hand(dag.clone(), TriggeredBy::Test))).await;
     let run = RunId::new(answer["run_id"].as_str().unwrap()).unwrap();
     let attempt = next_assignment(&mut worker).await;
 
@@ -125,26 +126,12 @@ async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
     second.task.abort();
 }
 
-fn trigger(dag: &DagId) -> TriggerDagRun {
-    TriggerDagRun {
-        dag_id: dag.clone(),
-        run_id: None,
-        logical_date: None,
-        data_interval: None,
-        run_after: None,
-        conf: serde_json::Map::new(),
-        note: None,
-        run_type: RunType::Manual,
-        triggered_by: TriggeredBy::Test,
-    }
-}
-
-async fn receive(worker: &mut link::transport::WorkerLink) -> ToWorker {
+pub async fn receive(worker: &mut link::transport::WorkerLink) -> ToWorker {
     let message = tokio::time::timeout(WITHIN, worker.recv()).await.expect("the leader says something");
     message.unwrap().expect("the connection is open")
 }
 
-async fn next_assignment(worker: &mut link::transport::WorkerLink) -> AttemptId {
+pub async fn next_assignment(worker: &mut link::transport::WorkerLink) -> AttemptId {
     loop {
         if let ToWorker::Assign(assignment) = receive(worker).await {
             return assignment.attempt;

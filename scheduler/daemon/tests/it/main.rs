@@ -4,5 +4,6 @@
 
 extern crate windlass_daemon as daemon;
 
+mod elsewhere;
 mod leader;
 mod worker;

@@ -8,7 +8,7 @@ use model::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Fields, duration_text};
+use super::{Fields, duration_text, waiting};
 
 /// Says an operator's own keys.
 pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
@@ -28,6 +28,12 @@ pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
             let all = circuit.reach == SkipReach::AllDownstream;
             fields.unless("ignore_downstream_trigger_rules", all, &true);
         }
+        Operator::Http(task) => waiting::http(task, fields),
+        Operator::TriggerDagRun(task) => waiting::trigger_dag_run(task, fields),
+        Operator::FileSensor(sensor) => waiting::file_sensor(sensor, fields),
+        Operator::HttpSensor(sensor) => waiting::http_sensor(sensor, fields),
+        Operator::SqlSensor(sensor) => waiting::sql_sensor(sensor, fields),
+        Operator::ExternalTaskSensor(sensor) => waiting::external_task_sensor(sensor, fields),
     }
 }
 
@@ -92,6 +98,7 @@ fn environment(env: &BTreeMap<String, String>, pass_env: &[String], fields: &mut
     fields.list("pass_env", pass_env);
 }
 
-fn seconds_text(seconds: f64) -> String {
+/// A number of seconds as a duration that reads well.
+pub(super) fn seconds_text(seconds: f64) -> String {
     duration_text(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }

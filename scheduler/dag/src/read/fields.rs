@@ -59,6 +59,11 @@ impl<'n> Fields<'n> {
         self.layers.iter().find_map(|layer| layer.get(name)).filter(|item| item.node.value != Value::Null)
     }
 
+    /// Whether the nearest layer that has the key gives it null, where that means something else than its absence.
+    pub(super) fn is_null(&self, name: &str) -> bool {
+        self.layers.iter().find_map(|layer| layer.get(name)).is_some_and(|item| item.node.value == Value::Null)
+    }
+
     /// The value of a key in the mapping itself.
     pub(super) fn own(&self, name: &str) -> Option<Item<'n>> {
         self.layers.first().and_then(|layer| layer.get(name)).filter(|item| item.node.value != Value::Null)

@@ -1,5 +1,7 @@
 //! Operators and their own keys. Texts that are templates are stored as they are; nothing here renders one.
 
+use std::collections::BTreeMap;
+
 use model::{
     Operator,
     operator::{Bash, Branch, Python, PythonSource, ShortCircuit, SkipReach, Sql, SqlOutput, SqlSource},
@@ -7,7 +9,9 @@ use model::{
 
 use super::{
     fields::{Fields, Item},
-    service,
+    http, sensor, service,
+    task::positive,
+    trigger,
 };
 use crate::{
     files::FileSet,
@@ -27,6 +31,10 @@ pub(super) fn keys_of(fields: &Fields<'_>, problems: &mut Problems) -> Option<&'
         return Some(operator);
     }
     let known = OPERATORS.iter().map(|operator| operator.name).collect::<Vec<_>>().join(", ");
+    if let Some(instead) = keys::python_instead(&name) {
+        return item
+            .fail(format!("operator {name} calls a Python function, which YAML does not have: {instead}"), problems);
+    }
     if OPERATORS_NOT_YET.contains(&name.as_str()) || name.contains('.') || name.ends_with("Operator") {
         return item.fail(format!("operator {name} is not supported yet; there are {known}"), problems);
     }
@@ -55,6 +63,12 @@ pub(super) fn read(
         "service" => service::read(fields, problems).map(Operator::Service),
         "branch" => Some(Operator::Branch(Branch { follow: text(fields, "follow", problems)? })),
         "short_circuit" => short_circuit(fields, problems).map(Operator::ShortCircuit),
+        "http" => http::read(fields, problems).map(Operator::Http),
+        "trigger_dag_run" => trigger::read(fields, problems).map(Operator::TriggerDagRun),
+        "file_sensor" => sensor::file(fields, problems).map(Operator::FileSensor),
+        "http_sensor" => sensor::http(fields, problems).map(Operator::HttpSensor),
+        "sql_sensor" => sensor::sql(fields, files, problems).map(Operator::SqlSensor),
+        "external_task_sensor" => sensor::external_task(fields, problems).map(Operator::ExternalTaskSensor),
         other => unreachable!("the table of operators has no {other}"),
     }
 }
@@ -128,14 +142,7 @@ fn sql(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems) ->
     Some(Sql {
         conn_id,
         sql: sources.into_iter().collect::<Option<_>>()?,
-        parameters: match fields.take("parameters") {
-            Some(item) => {
-                let layer = item.layer("a mapping of names to values", problems)?;
-                let entry = |(key, item): (&crate::yaml::Key, Item<'_>)| Some((key.name.clone(), item.json(problems)?));
-                layer.items().map(entry).collect::<Option<_>>()?
-            }
-            None => std::collections::BTreeMap::new(),
-        },
+        parameters: parameters(fields, problems)?,
         output: optional(fields, "output", |item| match item.word::<String>(&["none", "rows"], problems)?.as_str() {
             "rows" => Some(SqlOutput::Rows),
             _ => Some(SqlOutput::None),
@@ -143,8 +150,20 @@ fn sql(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems) ->
     })
 }
 
+/// The bound parameters of SQL.
+pub(super) fn parameters(fields: &Fields<'_>, problems: &mut Problems) -> Option<BTreeMap<String, serde_json::Value>> {
+    let Some(item) = fields.take("parameters") else { return Some(BTreeMap::new()) };
+    let layer = item.layer("a mapping of names to values", problems)?;
+    layer.items().map(|(key, item)| Some((key.name.clone(), item.json(problems)?))).collect()
+}
+
 /// A single line that ends with `.sql` is the name of a file, as in Airflow.
-fn sql_source(text: &str, item: &Item<'_>, files: &mut FileSet<'_>, problems: &mut Problems) -> Option<SqlSource> {
+pub(super) fn sql_source(
+    text: &str,
+    item: &Item<'_>,
+    files: &mut FileSet<'_>,
+    problems: &mut Problems,
+) -> Option<SqlSource> {
     let name = text.trim();
     if name.ends_with(".sql") && !name.contains('\n') {
         return files.add(name, &item.place, problems).map(SqlSource::File);
@@ -164,8 +183,24 @@ fn short_circuit(fields: &Fields<'_>, problems: &mut Problems) -> Option<ShortCi
     Some(ShortCircuit { condition, reach })
 }
 
-fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
+/// The text of a key that must be there.
+pub(super) fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
     fields.take(name)?.text(problems)
+}
+
+/// A text that may be absent; none when it is there and wrong.
+pub(super) fn text_option(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<Option<String>> {
+    optional(fields, name, |item| item.text(problems).map(Some))
+}
+
+/// A truth value, or what holds when it is absent.
+pub(super) fn truth_or(fields: &Fields<'_>, name: &str, absent: bool, problems: &mut Problems) -> Option<bool> {
+    fields.take(name).map_or(Some(absent), |item| item.truth(problems))
+}
+
+/// A duration that is not zero, in seconds, or what holds when it is absent.
+pub(super) fn seconds_or(fields: &Fields<'_>, name: &str, absent: f64, problems: &mut Problems) -> Option<f64> {
+    fields.take(name).map_or(Some(absent), |item| positive(&item, problems).map(|duration| duration.as_secs_f64()))
 }
 
 /// The default when the key is absent; none when it is there and wrong.

@@ -91,7 +91,8 @@ fn read(
     let operator_keys = operator::keys_of(&fields, problems);
     // Which keys are right depends on the operator; without a known one that is problem enough.
     if let Some(operator) = operator_keys {
-        fields.check_keys(&[keys::TASK, operator.keys], keys::TASK_NOT_YET, problems);
+        let tables: Vec<_> = std::iter::once(keys::TASK).chain(operator.tables.iter().copied()).collect();
+        fields.check_keys(&tables, keys::TASK_NOT_YET, problems);
     }
     let operator = operator_keys.and_then(|keys| operator::read(keys, &fields, files, problems));
     let dependencies = group::dependencies(&alone, problems);

@@ -163,8 +163,8 @@ fn an_unknown_name_is_refused_with_the_nearest_one() {
     check(
         "dag_id: x\ntasks: [{task_id: a, operator: bsh, bash_command: x}]",
         expect![[r#"
-        dags/x.yaml:2:32: tasks[0].operator: operator "bsh" is not known; there are empty, bash, python, sql, sql_check, service, branch, short_circuit; did you mean "bash"?
-    "#]],
+            dags/x.yaml:2:32: tasks[0].operator: operator "bsh" is not known; there are empty, bash, python, sql, sql_check, service, branch, short_circuit, http, trigger_dag_run, file_sensor, http_sensor, sql_sensor, external_task_sensor; did you mean "bash"?
+        "#]],
     );
 }
 
@@ -282,9 +282,9 @@ fn what_comes_later_is_called_by_its_name() {
         expect![[r#"
             dags/x.yaml:2:1: overlap: not supported yet: what happens when runs overlap
             dags/x.yaml:3:1: schedule: not supported yet: schedules by assets
-            dags/x.yaml:5:28: tasks[0].operator: operator docker is not supported yet; there are empty, bash, python, sql, sql_check, service, branch, short_circuit
+            dags/x.yaml:5:28: tasks[0].operator: operator docker is not supported yet; there are empty, bash, python, sql, sql_check, service, branch, short_circuit, http, trigger_dag_run, file_sensor, http_sensor, sql_sensor, external_task_sensor
             dags/x.yaml:6:35: tasks[1].expand: not supported yet: expanded tasks
-            dags/x.yaml:7:28: tasks[2].operator: operator airflow.operators.python.PythonOperator is not supported yet; there are empty, bash, python, sql, sql_check, service, branch, short_circuit
+            dags/x.yaml:7:28: tasks[2].operator: operator airflow.operators.python.PythonOperator calls a Python function, which YAML does not have: use python with script, or with the code itself below python
         "#]],
     );
 }

@@ -10,3 +10,4 @@ mod hash;
 mod never_panics;
 mod shipped;
 mod support;
+mod waiting;

@@ -42,7 +42,7 @@ fn the_stock_pipeline_has_its_six_tasks_in_a_row() {
 
 #[test]
 fn every_shipped_dag_comes_back_from_its_canonical_form() {
-    for name in ["hello.yaml", "stock_data_pipeline.yaml"] {
+    for name in ["hello.yaml", "stock_data_pipeline.yaml", "tour.yaml"] {
         let dag = shipped(name);
         let again = dag::load(name, &dag.canonical_yaml, &Folder(folder()));
         assert_eq!(again.errors, [], "{name}");

@@ -91,6 +91,7 @@ impl Draft {
     }
 
     pub fn drop_xcoms(&mut self, key: TiKey) {
+        self.plan.xcoms.retain(|(of, _)| *of != key);
         self.plan.xcoms_dropped.push(key);
     }
 

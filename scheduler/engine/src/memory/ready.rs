@@ -47,7 +47,13 @@ impl Demand {
                 | Operator::Sql(_)
                 | Operator::SqlCheck(_)
                 | Operator::Branch(_)
-                | Operator::ShortCircuit(_) => OnWorker::TakesSlot,
+                | Operator::ShortCircuit(_)
+                | Operator::Http(_)
+                | Operator::TriggerDagRun(_)
+                | Operator::FileSensor(_)
+                | Operator::HttpSensor(_)
+                | Operator::SqlSensor(_)
+                | Operator::ExternalTaskSensor(_) => OnWorker::TakesSlot,
             },
         }
     }

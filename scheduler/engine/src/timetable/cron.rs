@@ -117,14 +117,7 @@ impl CronClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn clock(cron: &str, zone: Tz) -> CronClock {
-        CronClock::new(&[cron.to_owned()], zone)
-    }
+    use crate::timetable::fixtures::{at, clock};
 
     #[test]
     fn a_wall_time_that_comes_twice_is_its_second_occurrence() {

@@ -83,14 +83,7 @@ mod tests {
     use chrono_tz::Tz;
 
     use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn clock(cron: &str, zone: Tz) -> CronClock {
-        CronClock::new(&[cron.to_owned()], zone)
-    }
+    use crate::timetable::fixtures::{at, clock};
 
     const CATCHUP: Restriction = Restriction { earliest: None, latest: None, catchup: Catchup::All };
     const LATEST: Restriction = Restriction { earliest: None, latest: None, catchup: Catchup::Latest };

@@ -6,6 +6,8 @@
 
 pub mod cron;
 mod data_interval;
+#[cfg(test)]
+mod fixtures;
 mod plain;
 pub mod trigger;
 mod wall;

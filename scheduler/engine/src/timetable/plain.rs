@@ -67,10 +67,7 @@ fn floor_to_epoch(at: Timestamp, every: TimeDelta) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
+    use crate::timetable::fixtures::at;
 
     fn since(earliest: &str, catchup: Catchup) -> Restriction {
         Restriction { earliest: Some(at(earliest)), latest: None, catchup }

@@ -126,10 +126,7 @@ impl CronTrigger {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
+    use crate::timetable::fixtures::at;
 
     fn trigger(crons: &[&str]) -> CronTrigger {
         CronTrigger::new(&crons.iter().map(|cron| (*cron).to_owned()).collect::<Vec<_>>(), Tz::UTC)

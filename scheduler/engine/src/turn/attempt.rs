@@ -60,6 +60,7 @@ impl Engine {
             core.started_at = core.started_at.or(Some(now - ran));
             core.ended_at = Some(now);
         });
+        self.keep_xcoms(place, end);
         match end.kind {
             EndKind::Success => self.succeeded(place, end),
             EndKind::Skipped => self.finish_attempt(place, TaskEvent::Skipped),
@@ -72,9 +73,14 @@ impl Engine {
         }
     }
 
+    /// What an attempt left is there however it ended, until its next try begins.
+    fn keep_xcoms(&mut self, place: Place, end: &AttemptEnd) {
+        let key = self.known_run(place.run).key_of(place.task);
+        self.draft.plan.xcoms.extend(end.xcoms.iter().cloned().map(|xcom| (key, xcom)));
+    }
+
     fn succeeded(&mut self, place: Place, end: &AttemptEnd) {
         let run = self.known_run(place.run);
-        let key = run.key_of(place.task);
         let skips = match &run.def.task(place.task).operator {
             Operator::Branch(_) => run.skipped_by_branch(place.task, end.follow.as_deref().unwrap_or_default()),
             Operator::ShortCircuit(keys) if end.proceed == Some(false) => {
@@ -86,11 +92,16 @@ impl Engine {
             | Operator::Python(_)
             | Operator::Sql(_)
             | Operator::SqlCheck(_)
-            | Operator::Service(_) => Ok(crate::turn::skip::Skips::default()),
+            | Operator::Service(_)
+            | Operator::Http(_)
+            | Operator::TriggerDagRun(_)
+            | Operator::FileSensor(_)
+            | Operator::HttpSensor(_)
+            | Operator::SqlSensor(_)
+            | Operator::ExternalTaskSensor(_) => Ok(crate::turn::skip::Skips::default()),
         };
         match skips {
             Ok(skips) => {
-                self.draft.plan.xcoms.extend(end.xcoms.iter().cloned().map(|xcom| (key, xcom)));
                 self.finish_attempt(place, TaskEvent::Succeeded);
                 self.skip(place, &skips);
             }

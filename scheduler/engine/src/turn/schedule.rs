@@ -11,6 +11,9 @@ use crate::{
     timetable::{self, Restriction},
 };
 
+/// Runs that are asked for at once when a schedule catches up: each is a look-up by a unique key before the turn.
+const ASKED_AHEAD_MAX: usize = 64;
+
 /// Whether a DAG has been served for this turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Served {
@@ -120,7 +123,7 @@ impl Engine {
             Some(Some(_)) => return Made::Exists,
             Some(None) => {}
             None => {
-                self.facts.want(need);
+                self.ask_ahead(dag_id, def, due);
                 return Made::NotYet;
             }
         }
@@ -135,6 +138,19 @@ impl Engine {
         };
         self.make_run(row, def);
         Made::Run
+    }
+
+    /// Asks whether a due run exists, and with it whether those exist that are due after it: one question a turn would
+    /// make catching up slow.
+    fn ask_ahead(&mut self, dag_id: &DagId, def: &Definition, due: DueRun) {
+        let room = active_runs_max(def).saturating_sub(self.dag_mut(dag_id).unfinished_runs());
+        let mut next = Some(due);
+        for _ in 0..room.clamp(1, ASKED_AHEAD_MAX) {
+            let Some(due) = next.filter(|due| due.run_after <= self.now) else { return };
+            let run = run_id_at(RunType::Scheduled, due.run_after);
+            self.facts.want(Need::RunExists { dag: dag_id.clone(), run, logical_date: Some(due.logical_date) });
+            next = timetable::next(&def.dag.schedule, &restriction(def), Some((due.start, due.end)), self.now);
+        }
     }
 
     /// A run's row before anything is known of it.

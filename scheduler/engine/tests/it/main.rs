@@ -13,5 +13,6 @@ mod schedules;
 mod simulation;
 mod speed;
 mod stories;
+mod waits;
 mod whys;
 mod world;

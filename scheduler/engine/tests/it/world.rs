@@ -7,7 +7,7 @@ use dag::Dag;
 use engine::{Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
 use model::{
     AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, DagVersionId, EndKind, MapIndex, Pool,
-    RunId, RunKey, RunType, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
+    RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
     command::{AnswerStatus, ClearTaskInstances, Relatives, TaskSelector, TriggerDagRun},
 };
 
@@ -233,15 +233,6 @@ pub fn clear_of(dag: &str, run: &str, task: &str, relatives: Relatives) -> Clear
 }
 
 pub fn trigger(dag: &str, run: Option<&str>) -> TriggerDagRun {
-    TriggerDagRun {
-        dag_id: DagId::new(dag).unwrap(),
-        run_id: run.map(|run| RunId::new(run).unwrap()),
-        logical_date: None,
-        data_interval: None,
-        run_after: None,
-        conf: serde_json::Map::new(),
-        note: None,
-        run_type: RunType::Manual,
-        triggered_by: TriggeredBy::RestApi,
-    }
+    let run_id = run.map(|run| RunId::new(run).unwrap());
+    TriggerDagRun { run_id, ..TriggerDagRun::by_hand(DagId::new(dag).unwrap(), TriggeredBy::RestApi) }
 }

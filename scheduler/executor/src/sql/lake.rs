@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Purpose, Work, shown};
+use super::{Purpose, Table, Work, shown};
 use crate::{
     LakeSettings, Outcome, Workspace, environment,
     output::{alongside, could_not_run, drained, follow_errors},
@@ -38,7 +38,7 @@ struct Told {
 }
 
 /// Runs the scripts.
-pub(super) async fn run(work: &Work<'_>, settings: &LakeSettings) -> Result<Outcome, Outcome> {
+pub(super) async fn run(work: &Work<'_>, settings: &LakeSettings) -> Result<Table, Outcome> {
     let attempt = work.attempt;
     let workspace = Workspace::create(&attempt.worker.temp_dir).map_err(could_not_run)?;
     let mut running = launch(work, settings, &workspace).start(&attempt.worker.groups).map_err(could_not_run)?;
@@ -52,8 +52,8 @@ pub(super) async fn run(work: &Work<'_>, settings: &LakeSettings) -> Result<Outc
     input.abort();
     drained(errors).await;
     match finished.stopped {
-        Some(cause) => Ok(cause.into()),
-        None => Ok(told.judge(work, finished.end)),
+        Some(cause) => Err(cause.into()),
+        None => told.judge(work, finished.end),
     }
 }
 
@@ -115,19 +115,19 @@ impl Told {
         }
     }
 
-    fn judge(self, work: &Work<'_>, end: ProcessEnd) -> Outcome {
+    fn judge(self, work: &Work<'_>, end: ProcessEnd) -> Result<Table, Outcome> {
         match (self.error, end) {
-            (Some(error), ProcessEnd::Exited(code)) => Outcome::failed(error).exit_code(code),
-            (Some(error), ProcessEnd::Signalled(_)) => Outcome::failed(error),
+            (Some(error), ProcessEnd::Exited(code)) => Err(Outcome::failed(error).exit_code(code)),
+            (Some(error), ProcessEnd::Signalled(_)) => Err(Outcome::failed(error)),
             (None, ProcessEnd::Exited(0)) if work.purpose == Purpose::Check && !self.rows.is_empty() => {
-                work.offended(&self.script, self.rows.len() as u64)
+                Err(work.offended(&self.script, self.rows.len() as u64))
             }
-            (None, ProcessEnd::Exited(0)) => work.done(&self.columns, self.rows),
-            (None, ProcessEnd::Exited(code)) => Outcome::failed(format!(
+            (None, ProcessEnd::Exited(0)) => Ok(Table { columns: self.columns, rows: self.rows }),
+            (None, ProcessEnd::Exited(code)) => Err(Outcome::failed(format!(
                 "{PROGRAM} lake run ended with exit code {code} and no error event; see its last lines"
             ))
-            .exit_code(code),
-            (None, ProcessEnd::Signalled(_)) => Outcome::failed(format!("{PROGRAM} lake run was ended by {end}")),
+            .exit_code(code)),
+            (None, ProcessEnd::Signalled(_)) => Err(Outcome::failed(format!("{PROGRAM} lake run was ended by {end}"))),
         }
     }
 }

@@ -8,11 +8,11 @@ mod postgres;
 mod script;
 
 use futures::{FutureExt as _, future::BoxFuture};
-use link::{ConnectionFields, FetchItem, FetchKey};
+use link::ConnectionFields;
 use model::operator::{Sql, SqlOutput, SqlSource};
 use serde_json::{Value, json};
 
-use crate::{Attempt, Executor, LakeSettings, Outcome, Stop, log::Stream};
+use crate::{Attempt, Executor, LakeSettings, Outcome, Stop, attempt::NoConnection, log::Stream};
 
 /// The connection that is the embedded lake unless it is configured otherwise.
 const LAKE: &str = "lake";
@@ -49,7 +49,7 @@ struct Script {
 struct Work<'a> {
     attempt: &'a Attempt,
     stop: &'a Stop,
-    scripts: Vec<Script>,
+    scripts: &'a [Script],
     purpose: Purpose,
     output: SqlOutput,
 }
@@ -67,41 +67,83 @@ impl SqlExecutor {
     }
 
     async fn outcome(&self, attempt: &Attempt, stop: &Stop) -> Result<Outcome, Outcome> {
-        let (conn_id, scripts) = self.render(attempt).await?;
+        let query = Query::prepare(attempt, &self.keys).await?;
+        let table = query.run_for(self.purpose, attempt, stop).await?;
+        Ok(match (self.keys.output, self.purpose) {
+            (SqlOutput::Rows, Purpose::Execute) => Outcome::success().returned(objects(&table.columns, table.rows)),
+            (SqlOutput::None | SqlOutput::Rows, _) => Outcome::success(),
+        })
+    }
+}
+
+/// SQL that is rendered and knows where to run.
+pub(crate) struct Query {
+    engine: Engine,
+    scripts: Vec<Script>,
+    output: SqlOutput,
+}
+
+/// What the last statement gave.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    columns: Vec<String>,
+    /// Its rows, each with a value a column.
+    pub(crate) rows: Vec<Vec<Value>>,
+}
+
+impl Query {
+    /// Renders the SQL, shows it in the log, and looks its connection up.
+    ///
+    /// # Errors
+    /// How the attempt ends when that is not possible.
+    pub(crate) async fn prepare(attempt: &Attempt, keys: &Sql) -> Result<Self, Outcome> {
+        let (conn_id, scripts) = render(attempt, keys).await?;
         let engine = engine(attempt, &conn_id).await.map_err(Outcome::failed)?;
-        let work = Work { attempt, stop, scripts, purpose: self.purpose, output: self.keys.output };
-        match engine {
-            Engine::Postgres(fields) => postgres::run(&work, &fields).await,
-            Engine::Lake(settings) => lake::run(&work, &settings).await,
-        }
+        Ok(Self { engine, scripts, output: keys.output })
     }
 
-    async fn render(&self, attempt: &Attempt) -> Result<(String, Vec<Script>), Outcome> {
-        let sources = self.sources(attempt).await.map_err(Outcome::failed)?;
-        let keys = self.keys.clone();
-        let rendered = attempt.render(move |renderer| {
-            let conn_id = renderer.text("conn_id", &keys.conn_id)?;
-            let parameters = renderer.json("parameters", &json!(keys.parameters))?;
-            let render = |(name, text): &(String, String)| Ok((name.clone(), renderer.text(name, text)?));
-            Ok((conn_id, parameters, sources.iter().map(render).collect::<Result<Vec<_>, _>>()?))
+    /// Runs it, as often as it is wanted.
+    ///
+    /// # Errors
+    /// How the attempt ends: a mistake in the SQL, or a stop, which ends the statement on its server too.
+    pub(crate) async fn run(&self, attempt: &Attempt, stop: &Stop) -> Result<Table, Outcome> {
+        self.run_for(Purpose::Execute, attempt, stop).await
+    }
+
+    async fn run_for(&self, purpose: Purpose, attempt: &Attempt, stop: &Stop) -> Result<Table, Outcome> {
+        let work = Work { attempt, stop, scripts: &self.scripts, purpose, output: self.output };
+        match &self.engine {
+            Engine::Postgres(fields) => postgres::run(&work, fields).await,
+            Engine::Lake(settings) => lake::run(&work, settings).await,
+        }
+    }
+}
+
+async fn render(attempt: &Attempt, keys: &Sql) -> Result<(String, Vec<Script>), Outcome> {
+    let sources = sources(attempt, keys).await.map_err(Outcome::failed)?;
+    let keys = keys.clone();
+    let rendered = attempt.render(move |renderer| {
+        let conn_id = renderer.text("conn_id", &keys.conn_id)?;
+        let parameters = renderer.json("parameters", &json!(keys.parameters))?;
+        let render = |(name, text): &(String, String)| Ok((name.clone(), renderer.text(name, text)?));
+        Ok((conn_id, parameters, sources.iter().map(render).collect::<Result<Vec<_>, _>>()?))
+    });
+    let (conn_id, parameters, texts) = rendered.await?;
+    let shown: Vec<&String> = texts.iter().map(|(_, text)| text).collect();
+    attempt.log_rendered(json!({"conn_id": conn_id, "sql": shown, "parameters": parameters}));
+    let bind = |(name, text): (String, String)| Script { name, sql: script::bind(&text, &parameters) };
+    Ok((conn_id, texts.into_iter().map(bind).collect()))
+}
+
+async fn sources(attempt: &Attempt, keys: &Sql) -> Result<Vec<(String, String)>, String> {
+    let mut texts = Vec::with_capacity(keys.sql.len());
+    for (at, source) in keys.sql.iter().enumerate() {
+        texts.push(match source {
+            SqlSource::File(name) => (name.clone(), attempt.file_text(name).await?),
+            SqlSource::Text(text) => (format!("sql[{at}]"), text.clone()),
         });
-        let (conn_id, parameters, texts) = rendered.await?;
-        let shown: Vec<&String> = texts.iter().map(|(_, text)| text).collect();
-        attempt.log_rendered(json!({"conn_id": conn_id, "sql": shown, "parameters": parameters}));
-        let bind = |(name, text): (String, String)| Script { name, sql: script::bind(&text, &parameters) };
-        Ok((conn_id, texts.into_iter().map(bind).collect()))
     }
-
-    async fn sources(&self, attempt: &Attempt) -> Result<Vec<(String, String)>, String> {
-        let mut texts = Vec::with_capacity(self.keys.sql.len());
-        for (at, source) in self.keys.sql.iter().enumerate() {
-            texts.push(match source {
-                SqlSource::File(name) => (name.clone(), attempt.file_text(name).await?),
-                SqlSource::Text(text) => (format!("sql[{at}]"), text.clone()),
-            });
-        }
-        Ok(texts)
-    }
+    Ok(texts)
 }
 
 impl Executor for SqlExecutor {
@@ -111,16 +153,11 @@ impl Executor for SqlExecutor {
 }
 
 async fn engine(attempt: &Attempt, conn_id: &str) -> Result<Engine, String> {
-    let fields = match attempt.host.fetch(FetchKey::Connection(conn_id.to_owned())).await {
-        FetchItem::Connection(fields) => fields,
-        FetchItem::Missing(_) if conn_id == LAKE => return embedded_lake(attempt).map(Engine::Lake),
-        FetchItem::Missing(detail) => return Err(format!("there is no connection {conn_id:?}: {detail}")),
-        FetchItem::Unavailable(detail) => return Err(format!("connection {conn_id:?}: {detail}")),
-        FetchItem::Variable(_) | FetchItem::XCom(_) | FetchItem::File(_) => {
-            return Err(format!("connection {conn_id:?}: the leader answered with something else"));
-        }
+    let fields = match attempt.connection(conn_id).await {
+        Ok(fields) => fields,
+        Err(NoConnection::Missing { .. }) if conn_id == LAKE => return embedded_lake(attempt).map(Engine::Lake),
+        Err(error) => return Err(error.to_string()),
     };
-    attempt.masker.add_connection(&fields);
     match fields.conn_type.as_str() {
         "postgres" | "postgresql" => Ok(Engine::Postgres(fields)),
         "lake" => configured_lake(attempt, &fields).map(Engine::Lake),
@@ -166,13 +203,6 @@ impl Work<'_> {
 
     fn offended(&self, script: &str, rows: u64) -> Outcome {
         Outcome::failed(format!("the check {script} returned {rows} rows; no row may come back"))
-    }
-
-    fn done(&self, columns: &[String], rows: Vec<Vec<Value>>) -> Outcome {
-        match (self.output, self.purpose) {
-            (SqlOutput::Rows, Purpose::Execute) => Outcome::success().returned(objects(columns, rows)),
-            (SqlOutput::None | SqlOutput::Rows, _) => Outcome::success(),
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use sqlx::{
 };
 
 use super::{
-    Purpose, ROWS_SHOWN_MAX, Script, Work,
+    Purpose, ROWS_SHOWN_MAX, Script, Table, Work,
     script::{Statement, position, statements},
     shown,
 };
@@ -35,7 +35,7 @@ struct Given {
 }
 
 /// Runs the scripts.
-pub(super) async fn run(work: &Work<'_>, fields: &ConnectionFields) -> Result<Outcome, Outcome> {
+pub(super) async fn run(work: &Work<'_>, fields: &ConnectionFields) -> Result<Table, Outcome> {
     let options = options(fields);
     let refused =
         |error: &dyn std::fmt::Display| Outcome::failed(format!("connecting to {:?}: {error}", fields.conn_id));
@@ -53,7 +53,7 @@ pub(super) async fn run(work: &Work<'_>, fields: &ConnectionFields) -> Result<Ou
         }
         cause = work.stop.requested() => {
             end_backend(&options, backend).await;
-            Ok(cause.into())
+            Err(cause.into())
         }
     }
 }
@@ -101,7 +101,7 @@ async fn end_backend(options: &PgConnectOptions, backend: i32) {
     }
 }
 
-async fn run_scripts(work: &Work<'_>, connection: &mut PgConnection) -> Result<Outcome, Outcome> {
+async fn run_scripts(work: &Work<'_>, connection: &mut PgConnection) -> Result<Table, Outcome> {
     let all: Vec<(&Script, Statement<'_>)> = work
         .scripts
         .iter()
@@ -120,7 +120,7 @@ async fn run_scripts(work: &Work<'_>, connection: &mut PgConnection) -> Result<O
     if in_transaction {
         connection.execute("COMMIT").await.map_err(|error| Outcome::failed(format!("COMMIT: {error}")))?;
     }
-    Ok(work.done(&last.columns, last.rows))
+    Ok(Table { columns: last.columns, rows: last.rows })
 }
 
 async fn run_statement(

@@ -47,7 +47,7 @@ impl Variables {
         let text = match item {
             FetchItem::Variable(text) => text,
             FetchItem::Missing(_) => return Ok(None),
-            other => return Err(unexpected("variable", key, &other)),
+            other => return Err(unexpected("variable", key, other)),
         };
         self.access.masker.add_named(key, &text);
         match self.form {
@@ -104,7 +104,7 @@ impl Connections {
                 Ok(Some(Value::from_object(Connection(*fields))))
             }
             FetchItem::Missing(_) => Ok(None),
-            other => Err(unexpected("connection", id, &other)),
+            other => Err(unexpected("connection", id, other)),
         }
     }
 }
@@ -182,11 +182,6 @@ fn missing(what: &str, name: &str) -> Error {
     invalid(format!("there is no {what} {name:?}: add it, or use .get with a default"))
 }
 
-fn unexpected(what: &str, name: &str, item: &FetchItem) -> Error {
-    match item {
-        FetchItem::Unavailable(detail) | FetchItem::Missing(detail) => invalid(format!("{what} {name:?}: {detail}")),
-        FetchItem::Connection(_) | FetchItem::Variable(_) | FetchItem::XCom(_) | FetchItem::File(_) => {
-            invalid(format!("{what} {name:?}: the leader answered with something else"))
-        }
-    }
+fn unexpected(what: &str, name: &str, item: FetchItem) -> Error {
+    invalid(format!("{what} {name:?}: {}", item.misfit()))
 }

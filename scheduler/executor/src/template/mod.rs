@@ -56,6 +56,13 @@ impl Renderer {
         Self { environment: environment(), names: names::names(&access, ti) }
     }
 
+    /// The same with one name more.
+    pub(crate) fn with(&self, name: &'static str, value: Value) -> Self {
+        let mut names = self.names.clone();
+        names.insert(name, value);
+        Self { environment: self.environment.clone(), names }
+    }
+
     /// Renders a field to text.
     pub(crate) fn text(&self, field: &str, source: &str) -> Result<String, TemplateError> {
         self.environment
@@ -142,7 +149,8 @@ impl Renderer {
                 // Objects answer methods that are no attributes.
                 Ok(_) | Err(_) => {
                     return value.downcast_object_ref::<task_instance::TaskInstance>().is_some()
-                        || value.downcast_object_ref::<datetime::DateTime>().is_some();
+                        || value.downcast_object_ref::<datetime::DateTime>().is_some()
+                        || value.downcast_object_ref::<crate::http::Response>().is_some();
                 }
             }
         }

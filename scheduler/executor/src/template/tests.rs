@@ -35,9 +35,11 @@ impl Host for Leader {
             }
             FetchKey::XCom { task: TaskIdx(2), map_index: None, .. } => FetchItem::XCom(vec![json!(1), json!(2)]),
             FetchKey::XCom { .. } => FetchItem::XCom(Vec::new()),
-            FetchKey::Variable(_) | FetchKey::Connection(_) | FetchKey::File(_) => {
-                FetchItem::Missing("not there".into())
-            }
+            FetchKey::Variable(_)
+            | FetchKey::Connection(_)
+            | FetchKey::File(_)
+            | FetchKey::TriggerRun(_)
+            | FetchKey::Run { .. } => FetchItem::Missing("not there".into()),
         };
         std::future::ready(item).boxed()
     }

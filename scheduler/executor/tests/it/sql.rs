@@ -25,7 +25,7 @@ fn sql(conn_id: &str, text: &str) -> Sql {
 }
 
 /// A rig with a connection `pg` to a database of its own.
-async fn with_database() -> Rig {
+pub async fn with_database() -> Rig {
     let url =
         std::env::var("WINDLASS_TEST_DATABASE_URL").expect("WINDLASS_TEST_DATABASE_URL names a PostgreSQL server");
     let name = format!("executor_{}", Uuid::new_v4().simple());

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod dags;
+mod elsewhere;
 mod instances;
 mod list;
 mod runs;
@@ -16,6 +17,7 @@ pub use dags::{
     DagView, ImportError, Version, VersionBrief, canonical_yaml, dag, dags, import_errors, version, version_ids,
     version_list, versions,
 };
+pub use elsewhere::{run_on, task_states};
 pub use instances::{Instance, Try, instances, task_counts, tries};
 pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SecondsRange, runs};
 pub use runs::{RunBrief, latest_runs, neighbours, recent_runs, run, run_counts, run_states, runs_of};

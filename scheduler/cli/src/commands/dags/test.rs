@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     stage::Stage,
-    trigger::{by_hand, parse_conf, parse_date},
+    trigger::{parse_conf, parse_date},
 };
 use crate::{fleet::on_signal, output::visible, settings::Settings, text};
 use anyhow::{Context, bail};
@@ -21,7 +21,7 @@ use daemon::folder::{FileNews, Folder, FolderNews};
 use dag::CompiledDag;
 use link::query::LogName;
 use model::{
-    AttemptId, DagId, DagRunState, RunId, TaskIdx, TaskState, Timestamp,
+    AttemptId, DagId, DagRunState, RunId, TaskIdx, TaskState, Timestamp, TriggeredBy,
     command::{ClearEffect, Command, MarkTaskInstances, Paused, Relatives, TaskSelector, TriggerDagRun},
 };
 use serde_json::{Map, Value};
@@ -69,7 +69,8 @@ pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
     let dag = compiled.dag.clone();
     let wish = TriggerDagRun {
         logical_date: test.logical_date,
-        ..by_hand(dag.dag_id.clone(), parse_conf(&dag, test.conf.as_deref())?)
+        conf: parse_conf(&dag, test.conf.as_deref())?,
+        ..TriggerDagRun::by_hand(dag.dag_id.clone(), TriggeredBy::Cli)
     };
     let alone = match &test.task {
         None => Vec::new(),

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use clap::Args;
 use model::{
-    DagId, RunId, RunType, Timestamp, TriggeredBy,
+    DagId, RunId, Timestamp, TriggeredBy,
     command::{Command, TriggerDagRun},
 };
 use serde_json::{Map, Value};
@@ -46,27 +46,12 @@ pub async fn start(access: &Access, wish: Trigger) -> anyhow::Result<(DagId, Run
         run_id: wish.run_id,
         logical_date: wish.logical_date,
         note: wish.note,
-        ..by_hand(known.dag_id.clone(), conf)
+        conf,
+        ..TriggerDagRun::by_hand(known.dag_id.clone(), TriggeredBy::Cli)
     };
     let body = access.command(Command::TriggerDagRun(command)).await?;
     let run_id = body["run_id"].as_str().context("the leader's answer names no run")?;
     Ok((known.dag_id, RunId::new(run_id)?))
-}
-
-/// A request for a run, as the command line makes it.
-#[must_use]
-pub fn by_hand(dag_id: DagId, conf: Map<String, Value>) -> TriggerDagRun {
-    TriggerDagRun {
-        dag_id,
-        run_id: None,
-        logical_date: None,
-        data_interval: None,
-        run_after: None,
-        conf,
-        note: None,
-        run_type: RunType::Manual,
-        triggered_by: TriggeredBy::Cli,
-    }
 }
 
 /// `--conf`, checked against the DAG's params.

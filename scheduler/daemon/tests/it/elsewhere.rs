@@ -1,0 +1,168 @@
+//! Attempts that ask for runs of other DAGs, with a real leader and a worker that is played by hand.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use link::{
+    FetchItem, FetchKey, Fetched, FromWorker, IfExists, IfPaused, RunView, RunWish, ToWorker, Triggered, WhichRun,
+    transport::{Connector as _, WorkerLink},
+};
+use model::{
+    AttemptId, Command, DagId, DagRunState, RunId, RunType, TaskId, TaskState, TriggeredBy,
+    command::{Paused, TriggerDagRun},
+};
+use sqlx::PgPool;
+use store::{Hints, read};
+use uuid::Uuid;
+
+use crate::leader::{Running, WITHIN, database, done, hello, lead, next_assignment, receive};
+
+const DAGS: &str = "
+asking:
+  schedule: null
+  tasks: [{task_id: a, operator: bash, bash_command: 'true'}]
+other:
+  schedule: null
+  params: {n: {type: integer, default: 1}}
+  tasks: [{task_id: b, operator: empty}]
+";
+
+/// A leader with both DAGs, and an attempt of the first one that may ask.
+struct Scene {
+    _folder: tempfile::TempDir,
+    pool: PgPool,
+    hints: Hints,
+    leader: Running,
+    worker: WorkerLink,
+    attempt: AttemptId,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("dags.yaml"), DAGS).unwrap();
+        let url = database().await;
+        let pool = store::open(&url).await.unwrap();
+        store::migrate(&pool).await.unwrap();
+        let hints = Hints::listen(&pool).await.unwrap();
+        let leader = lead(&url, "first", folder.path());
+        let mut worker = leader.connector.connect().await.unwrap();
+        worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
+        let (asking, other) = (DagId::new("asking").unwrap(), DagId::new("other").unwrap());
+        let both = async {
+            while read::dag(&pool, &asking).await.unwrap().is_none()
+                || read::dag(&pool, &other).await.unwrap().is_none()
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(WITHIN, both).await.unwrap();
+        done(&pool, &hints, Command::PauseDag { dag_id: asking.clone(), to: Paused::Active }).await;
+        let wish = TriggerDagRun::by_hand(asking, TriggeredBy::Test);
+        done(&pool, &hints, Command::TriggerDagRun(wish)).await;
+        let attempt = next_assignment(&mut worker).await;
+        Self { _folder: folder, pool, hints, leader, worker, attempt }
+    }
+
+    async fn ask(&mut self, attempt: AttemptId, key: FetchKey) -> FetchItem {
+        self.worker.send(FromWorker::Fetch { id: 7, attempt: Some(attempt), key }).await.unwrap();
+        loop {
+            if let ToWorker::Fetched(Fetched { id: 7, item }) = receive(&mut self.worker).await {
+                return item;
+            }
+        }
+    }
+
+    async fn trigger(&mut self, wish: RunWish) -> FetchItem {
+        self.ask(self.attempt, FetchKey::TriggerRun(Box::new(wish))).await
+    }
+
+    async fn runs(&self) -> i64 {
+        let count = "SELECT count(*) FROM dag_run WHERE dag_id = 'other'";
+        sqlx::query_scalar(count).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+fn wish(run: &str) -> RunWish {
+    RunWish {
+        dag_id: DagId::new("other").unwrap(),
+        run_id: RunId::new(run).unwrap(),
+        logical_date: None,
+        conf: serde_json::Map::new(),
+        existing: IfExists::Keep,
+        paused: IfPaused::Wait,
+    }
+}
+
+fn triggered(item: FetchItem) -> (RunView, Triggered) {
+    match item {
+        FetchItem::Triggered { run, how } => (*run, how),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_made_once_however_often_its_attempt_asks() {
+    let mut scene = Scene::new().await;
+    let (run, how) = triggered(scene.trigger(wish("r")).await);
+    assert_eq!((run.state, run.dag_is_paused, how), (DagRunState::Queued, true, Triggered::Made));
+    let (_, again) = triggered(scene.trigger(wish("r")).await);
+    assert_eq!((again, scene.runs().await), (Triggered::Made, 1));
+    let stored = read::run(&scene.pool, &DagId::new("other").unwrap(), &run.run_id).await.unwrap().unwrap();
+    assert_eq!((stored.run_type, stored.triggered_by), (RunType::OperatorTriggered, TriggeredBy::Operator));
+
+    let by_hand = TriggerDagRun::by_hand(DagId::new("other").unwrap(), TriggeredBy::Test);
+    let earlier = TriggerDagRun { run_id: Some(RunId::new("earlier").unwrap()), ..by_hand };
+    done(&scene.pool, &scene.hints, Command::TriggerDagRun(earlier)).await;
+    assert_eq!(triggered(scene.trigger(wish("earlier")).await).1, Triggered::Existed);
+    let reset = RunWish { existing: IfExists::Reset, ..wish("earlier") };
+    assert_eq!(triggered(scene.trigger(reset.clone()).await).1, Triggered::Made);
+    let (run, _) = triggered(scene.trigger(reset).await);
+    let stored = read::run(&scene.pool, &DagId::new("other").unwrap(), &run.run_id).await.unwrap().unwrap();
+    assert_eq!(stored.clear_number, 1, "a question that is repeated clears no second time");
+    scene.leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_triggered_is_refused_with_the_reason() {
+    let mut scene = Scene::new().await;
+    let refused = |item| match item {
+        FetchItem::Refused(detail) => detail,
+        other => panic!("{other:?}"),
+    };
+    let unknown = RunWish { dag_id: DagId::new("nobody").unwrap(), ..wish("r") };
+    assert_eq!(refused(scene.trigger(unknown).await), "there is no DAG nobody");
+    let paused = RunWish { paused: IfPaused::Refuse, ..wish("r") };
+    assert_eq!(refused(scene.trigger(paused).await), "DAG other is paused");
+    let conf = serde_json::Map::from_iter([("n".to_owned(), "many".into())]);
+    let detail = refused(scene.trigger(RunWish { conf, ..wish("r") }).await);
+    assert!(detail.contains("does not fit the param n"), "{detail}");
+    let stranger = AttemptId(Uuid::new_v4());
+    let item = scene.ask(stranger, FetchKey::TriggerRun(Box::new(wish("r")))).await;
+    assert!(matches!(item, FetchItem::Missing(_)), "{item:?}");
+    assert_eq!(scene.runs().await, 0);
+    scene.leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_elsewhere_is_found_by_its_date_with_its_tasks() {
+    let mut scene = Scene::new().await;
+    let dag_id = DagId::new("other").unwrap();
+    done(&scene.pool, &scene.hints, Command::PauseDag { dag_id: dag_id.clone(), to: Paused::Active }).await;
+    let date = "2026-01-30T00:00:00Z".parse().unwrap();
+    let look = |date, tasks: &[&str]| FetchKey::Run {
+        dag_id: dag_id.clone(),
+        which: WhichRun::LogicalDate(date),
+        tasks: tasks.iter().map(|task| TaskId::new(task).unwrap()).collect(),
+    };
+    let item = scene.ask(scene.attempt, look(date, &[])).await;
+    assert!(matches!(&item, FetchItem::Missing(detail) if detail.contains("2026-01-30")), "{item:?}");
+    triggered(scene.trigger(RunWish { logical_date: Some(date), ..wish("r") }).await);
+    match scene.ask(scene.attempt, look(date, &["b", "gone"])).await {
+        FetchItem::Run(run) => {
+            assert_eq!((run.run_id.as_str(), run.state), ("r", DagRunState::Success));
+            assert_eq!(run.tasks, [(TaskId::new("b").unwrap(), TaskState::Success)].into());
+        }
+        other => panic!("{other:?}"),
+    }
+    scene.leader.task.abort();
+}
