@@ -11,6 +11,8 @@ use crate::{
     AppSettings,
     auth::{limiter::LoginLimiter, token::Tokens},
     live::Hub,
+    pages::picture::Pictures,
+    samples::Samples,
     versions::VersionCache,
 };
 
@@ -23,6 +25,8 @@ pub struct Parts {
     pub(crate) tokens: Tokens,
     pub(crate) logins: LoginLimiter,
     pub(crate) versions: VersionCache,
+    pub(crate) pictures: Pictures,
+    pub(crate) samples: Samples,
     pub(crate) hub: Hub,
     pub(crate) hints: Hints,
 }
@@ -49,6 +53,8 @@ impl App {
             tokens,
             logins: LoginLimiter::default(),
             versions: VersionCache::default(),
+            pictures: Pictures::default(),
+            samples: Samples::default(),
             hub: Hub::default(),
             hints,
         }))

@@ -16,8 +16,10 @@ mod layout;
 mod live;
 mod logs;
 mod pages;
+mod prefs;
 mod rendered;
 mod router;
+mod samples;
 mod settings;
 mod versions;
 
@@ -60,11 +62,15 @@ pub async fn serve(
     let hints = Hints::listen(&pool).await?;
     let app = app::App::new(settings, pool, hints, leader, shutdown.clone());
     let listening = tokio::spawn(live::pass_on(app.clone()));
+    let sampling = tokio::spawn(samples::keep(app.clone()));
     let service = router::router(app).into_make_service_with_connect_info::<std::net::SocketAddr>();
     let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
     shutdown.cancel();
     if let Err(error) = listening.await {
         tracing::error!(%error, "the task that listens for changes ended badly");
+    }
+    if let Err(error) = sampling.await {
+        tracing::error!(%error, "the task that samples services ended badly");
     }
     Ok(served?)
 }

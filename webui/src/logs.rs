@@ -4,6 +4,7 @@
 
 use link::{LogChunk, Query, Reply, query::LogName};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     app::App,
@@ -25,6 +26,9 @@ pub struct LogLine {
     /// The text.
     #[serde(default)]
     pub text: String,
+    /// The rendered fields, in the line that an attempt begins with.
+    #[serde(default)]
+    pub rendered: Option<Value>,
 }
 
 /// Lines of a log, and where to go on.
@@ -90,6 +94,7 @@ fn line_of(bytes: &[u8]) -> LogLine {
         ts: String::new(),
         stream: "out".to_owned(),
         text: String::from_utf8_lossy(bytes).into_owned(),
+        rendered: None,
     })
 }
 

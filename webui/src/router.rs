@@ -183,7 +183,10 @@ fn page_routes() -> Router<App> {
         .route("/dags/{dag_id}/trigger", get(pages::trigger::show).post(pages::trigger::submit))
         .route("/dags/{dag_id}/pause", post(pages::dags::pause))
         .route("/dags/{dag_id}/runs/{run_id}", get(pages::run::show))
-        .route("/dags/{dag_id}/runs/{run_id}/log", get(pages::run_log::read))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(pages::task::show))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", get(pages::run_log::read))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log.txt", get(pages::run_log::download))
+        .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", post(pages::task::mark))
         .route("/dags/{dag_id}/runs/{run_id}/clear", get(pages::clear::show).post(pages::clear::submit))
         .route("/dags/{dag_id}/runs/{run_id}/mark", post(pages::clear::mark))
         .route("/runs", get(pages::runs::show))
@@ -191,6 +194,32 @@ fn page_routes() -> Router<App> {
         .route("/services/{dag_id}/{name}/{replica}/log", get(pages::services::log))
         .route("/services/{dag_id}/{name}/{action}", post(pages::services::control))
         .route("/import-errors", get(pages::import_errors::show))
+        .route("/search", get(pages::search::show))
+        .route("/preferences", get(pages::preferences::show).post(pages::preferences::submit))
+        .merge(admin_page_routes())
+}
+
+fn admin_page_routes() -> Router<App> {
+    use pages::{audit, connections, pools, users, variables};
+    Router::new()
+        .route("/pools", get(pools::show))
+        .route("/pools/new", get(pools::new).post(pools::create))
+        .route("/pools/edit", get(pools::edit).post(pools::update))
+        .route("/pools/delete", get(pools::ask).post(pools::delete))
+        .route("/connections", get(connections::show))
+        .route("/connections/new", get(connections::new).post(connections::create))
+        .route("/connections/edit", get(connections::edit).post(connections::update))
+        .route("/connections/delete", get(connections::ask).post(connections::delete))
+        .route("/variables", get(variables::show))
+        .route("/variables/new", get(variables::new).post(variables::create))
+        .route("/variables/edit", get(variables::edit).post(variables::update))
+        .route("/variables/delete", get(variables::ask).post(variables::delete))
+        .route("/audit", get(audit::show))
+        .route("/users", get(users::show))
+        .route("/users/new", get(users::new).post(users::create))
+        .route("/users/edit", get(users::edit).post(users::update))
+        .route("/users/delete", get(users::ask).post(users::delete))
+        .route("/account", get(users::account).post(users::change_password))
 }
 
 /// Sets a header unless the handler has set it.

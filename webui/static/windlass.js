@@ -38,12 +38,12 @@ function swap(html) {
   if (html === swap.last) return;
   swap.last = html;
   const focused = live.contains(document.activeElement) ? path(document.activeElement) : null;
-  const scrolled = [...live.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
+  const scrolled = [...live.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
   const opened = [...live.querySelectorAll("details")].map((box) => box.open);
   const log = live.querySelector("[data-log]")?.dataset.log;
   live.innerHTML = html;
-  live.querySelectorAll(".scroll").forEach((box, n) => { box.scrollLeft = scrolled[n] ?? 0; });
-  live.querySelectorAll("details").forEach((box, n) => { box.open = opened[n] ?? false; });
+  live.querySelectorAll(".scroll").forEach((box, n) => { [box.scrollLeft, box.scrollTop] = scrolled[n] ?? [0, 0]; });
+  live.querySelectorAll("details").forEach((box, n) => { box.open = opened[n] ?? box.open; });
   focused?.reduce((at, step) => at?.children[step], live)?.focus({ preventScroll: true });
   showZone();
   if (log !== live.querySelector("[data-log]")?.dataset.log) openLog();
@@ -108,12 +108,18 @@ async function follow() {
 function append(log, lines) {
   if (!lines.length) return;
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  for (const { time, class: kind, text } of lines) {
+  for (const { time, class: kind, pieces } of lines) {
     const line = document.createElement("p");
     line.className = kind;
     const when = document.createElement("time");
     when.textContent = time;
-    line.append(when, ` ${text}`);
+    line.append(when, " ");
+    for (const { class: look, text } of pieces) {
+      const piece = document.createElement("span");
+      piece.className = look;
+      piece.textContent = text;
+      line.append(piece);
+    }
     log.append(line);
   }
   while (log.childElementCount > LOG_LINES_MAX) log.firstElementChild.remove();
@@ -151,25 +157,114 @@ for (const button of document.querySelectorAll("[data-auto]")) {
   button.form.addEventListener("change", () => button.form.requestSubmit());
 }
 
-// ---- time zone -----------------------------------------------------------------------------------------------------
+// ---- pictures ------------------------------------------------------------------------------------------------------
+
+// The newest runs stand on the right: begin there.
+for (const box of document.querySelectorAll("[data-end]")) box.scrollLeft = box.scrollWidth;
+
+/** Brings out the edges of the task under the pointer or the focus. */
+function showEdges(event) {
+  const node = event.target.closest?.("[data-node]");
+  for (const edge of document.querySelectorAll(".edge.near")) edge.classList.remove("near");
+  if (!node) return;
+  const number = node.dataset.node;
+  for (const edge of node.ownerSVGElement.querySelectorAll(`.edge[data-from="${number}"], .edge[data-to="${number}"]`)) edge.classList.add("near");
+}
+document.addEventListener("pointerover", showEdges);
+document.addEventListener("focusin", showEdges);
+
+// An open menu closes when something else is clicked or Esc is pressed.
+document.addEventListener("click", ({ target }) => {
+  for (const menu of document.querySelectorAll("details.choices[open]")) if (!menu.contains(target)) menu.open = false;
+});
+
+// ---- theme and time zone -------------------------------------------------------------------------------------------
 
 const ownZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const zoneLink = document.querySelector("[data-zone]");
+const zone = zoneLink?.dataset.zone ?? "UTC";
 
-function showZone() {
-  const zone = localStorage.getItem("zone") === "own" ? ownZone : "UTC";
-  const format = new Intl.DateTimeFormat("sv-SE", { timeZone: zone, dateStyle: "short", timeStyle: "medium" });
-  for (const time of document.querySelectorAll("time[datetime]")) {
-    time.title = `${format.format(new Date(time.dateTime))} ${zone}`;
-  }
-  const button = document.querySelector("[data-zone]");
-  if (button) { button.textContent = zone; button.hidden = false; }
-  for (const text of document.querySelectorAll("[data-no-script]")) text.hidden = true;
+/** Remembers a choice for a year, where the server reads it. */
+function remember(name, value) {
+  document.cookie = `${name}=${value}; Path=/; SameSite=Lax; Max-Age=31536000`;
 }
-document.querySelector("[data-zone]")?.addEventListener("click", () => {
-  localStorage.setItem("zone", localStorage.getItem("zone") === "own" ? "utc" : "own");
-  showZone();
-});
+
+/** Every time says on hover what it is in the reader's zone and in UTC. */
+function showZone() {
+  const write = (at, timeZone) => new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" }).format(at);
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    const utc = `${write(at, "UTC")} UTC`;
+    time.title = zone === "UTC" ? utc : `${write(at, zone)} ${zone} · ${utc}`;
+  }
+}
 showZone();
+
+// One click changes between UTC and the reader's own zone; the link leads to all others.
+zoneLink?.addEventListener("click", (event) => {
+  const other = zone === "UTC" ? ownZone : "UTC";
+  if (event.key === "Escape") for (const menu of document.querySelectorAll("details.choices[open]")) menu.open = false;
+  if (event.ctrlKey || event.metaKey || event.shiftKey || other === zone) return;
+  event.preventDefault();
+  remember("zone", other);
+  location.reload();
+});
+
+const THEMES = ["system", "light", "dark"];
+document.querySelector("[data-theme-switch]")?.addEventListener("click", (event) => {
+  if (event.key === "Escape") for (const menu of document.querySelectorAll("details.choices[open]")) menu.open = false;
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const root = document.documentElement;
+  const next = THEMES[(THEMES.indexOf(root.dataset.theme) + 1) % THEMES.length];
+  root.dataset.theme = next;
+  event.currentTarget.textContent = next;
+  remember("theme", next);
+});
+
+// ---- finding -------------------------------------------------------------------------------------------------------
+
+const palette = document.getElementById("palette");
+const PALETTE_PAUSE_MS = 80;
+let asked = 0;
+
+/** Asks for hits; an answer that comes after a newer question is dropped. */
+async function find() {
+  const turn = ++asked;
+  const text = palette.querySelector("input").value;
+  await new Promise((done) => setTimeout(done, PALETTE_PAUSE_MS));
+  if (turn !== asked) return;
+  const answer = await fetch(`/search?q=${encodeURIComponent(text)}`, FRAGMENT).catch(() => null);
+  if (turn !== asked || !answer?.ok) return;
+  document.getElementById("hits").innerHTML = await answer.text();
+  choose(0);
+}
+
+function choose(to) {
+  const hits = [...palette.querySelectorAll("[data-hit]")];
+  hits.forEach((hit, n) => hit.classList.toggle("chosen", n === (to + hits.length) % hits.length));
+  palette.querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
+}
+
+function openPalette() {
+  if (!palette || palette.open) return;
+  palette.showModal();
+  palette.querySelector("input").select();
+  find();
+}
+
+palette?.querySelector("input").addEventListener("input", find);
+palette?.addEventListener("keydown", (event) => {
+  const hits = [...palette.querySelectorAll("[data-hit]")];
+  const at = hits.findIndex((hit) => hit.classList.contains("chosen"));
+  if (event.key === "ArrowDown") choose(at + 1);
+  else if (event.key === "ArrowUp") choose(at - 1);
+  else if (event.key === "Enter" && hits[at]) hits[at].click();
+  else return;
+  event.preventDefault();
+});
+palette?.addEventListener("click", (event) => { if (event.target === palette) palette.close(); });
+document.querySelector("[data-palette]")?.addEventListener("focus", (event) => { event.target.blur(); openPalette(); });
 
 // ---- keys ----------------------------------------------------------------------------------------------------------
 
@@ -177,7 +272,7 @@ const legend = document.getElementById("legend");
 const legendButton = document.querySelector("[data-legend]");
 if (legendButton) { legendButton.hidden = false; legendButton.addEventListener("click", () => legend.showModal()); }
 
-const GO = { d: "/dags", r: "/runs", s: "/services" };
+const GO = { d: "/dags", r: "/runs", s: "/services", i: "/import-errors" };
 let goes = false;
 
 function step(by) {
@@ -190,10 +285,10 @@ function step(by) {
 document.addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && event.key === "k") {
     event.preventDefault();
-    const search = document.querySelector("[data-search]");
-    if (search) search.focus(); else location.href = "/dags";
+    openPalette();
     return;
   }
+  if (event.key === "Escape") for (const menu of document.querySelectorAll("details.choices[open]")) menu.open = false;
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
   if (goes && GO[event.key]) { location.href = GO[event.key]; return; }
   goes = event.key === "g";

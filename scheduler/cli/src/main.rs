@@ -8,6 +8,7 @@ mod commands;
 mod find;
 mod fleet;
 mod output;
+mod secret_input;
 mod settings;
 mod standalone;
 mod text;
@@ -46,6 +47,18 @@ enum Command {
     /// List and control services.
     #[command(subcommand)]
     Services(commands::services::Services),
+    /// Manage connections.
+    #[command(subcommand)]
+    Connections(commands::connections::Connections),
+    /// Manage variables.
+    #[command(subcommand)]
+    Variables(commands::variables::Variables),
+    /// Manage pools.
+    #[command(subcommand)]
+    Pools(commands::pools::Pools),
+    /// Manage users.
+    #[command(subcommand)]
+    Users(commands::users::Users),
     /// Query the lake: `windlass lake query "SELECT …"`, `tables`, `files TABLE`.
     #[command(disable_help_flag = true)]
     Lake(commands::tasks::Arguments),
@@ -97,6 +110,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Runs(runs) => commands::runs::run(&settings, runs).await,
         Command::Tasks(tasks) => commands::instances::run(&settings, tasks).await,
         Command::Services(services) => commands::services::run(&settings, services).await,
+        Command::Connections(connections) => commands::connections::run(&settings, connections).await,
+        Command::Variables(variables) => commands::variables::run(&settings, variables).await,
+        Command::Pools(pools) => commands::pools::run(&settings, pools).await,
+        Command::Users(users) => commands::users::run(&settings, users).await,
         Command::Lake(arguments) => commands::tasks::run(&settings, "lake", &arguments).await,
         Command::Topics(arguments) => commands::tasks::run(&settings, "topics", &arguments).await,
         Command::Scheduler(options) => fleet::scheduler::run(&settings, options).await,

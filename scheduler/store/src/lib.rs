@@ -15,6 +15,7 @@ pub mod leader;
 pub mod lease;
 pub mod load;
 pub mod maintenance;
+pub mod pools;
 pub mod read;
 mod rows;
 pub mod secrets;

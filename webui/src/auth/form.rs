@@ -16,10 +16,22 @@ pub const FIELD: &str = "csrf";
 pub struct PageForm(Vec<(String, String)>);
 
 impl PageForm {
+    /// A form with these fields, for tests of those who read one.
+    #[cfg(test)]
+    pub(crate) fn of(fields: Vec<(String, String)>) -> Self {
+        Self(fields)
+    }
+
     /// The text of a field; empty when it was not sent.
     #[must_use]
     pub fn text(&self, name: &str) -> &str {
         self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
+    }
+
+    /// Whether a field was sent.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(field, _)| field == name)
     }
 
     /// Whether a box is ticked.

@@ -18,6 +18,7 @@ use crate::{
     app::App,
     error::{ApiError, ApiResult},
     pages::error::{PageError, login_redirect},
+    prefs::Prefs,
 };
 
 /// The cookie that holds the session of a browser, named as Airflow names it.
@@ -69,7 +70,7 @@ fn refuse(face: Face, request: &Request, error: ApiError) -> Response {
 
 async fn admit(app: &App, method: &Method, headers: &HeaderMap, least: Role) -> ApiResult<Principal> {
     let (token, source) = token_of(headers).ok_or(ApiError::Unauthenticated)?;
-    let principal = identify(app, &token).await?;
+    let principal = Principal { prefs: Prefs::of(headers), ..identify(app, &token).await? };
     if source == Source::Cookie && changes(method) && !comes_from_here(headers) {
         return Err(ApiError::Forbidden);
     }
@@ -83,7 +84,7 @@ async fn admit(app: &App, method: &Method, headers: &HeaderMap, least: Role) -> 
 pub async fn identify(app: &App, token: &str) -> ApiResult<Principal> {
     let claims: Claims = app.tokens.read(token).map_err(|_| ApiError::InvalidToken)?;
     let role = super::login::role_of_session(app, &claims).await?.ok_or(ApiError::InvalidToken)?;
-    Ok(Principal { name: claims.sub.clone(), role, token_id: claims.jti })
+    Ok(Principal { name: claims.sub.clone(), role, token_id: claims.jti, prefs: Prefs::default() })
 }
 
 /// How a token came.

@@ -10,6 +10,8 @@ pub mod token;
 
 use rights::Role;
 
+use crate::prefs::Prefs;
+
 /// Who asks. Put into the request by the guard; handlers that need it take it as an extension.
 #[derive(Debug, Clone)]
 pub struct Principal {
@@ -19,4 +21,6 @@ pub struct Principal {
     pub role: Role,
     /// The token's id, which form tokens are bound to.
     pub token_id: uuid::Uuid,
+    /// How pages look to the browser that asks.
+    pub prefs: Prefs,
 }

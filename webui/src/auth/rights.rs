@@ -21,6 +21,8 @@ pub enum Right {
     OwnAccount,
     /// Start, restart and stop services.
     ChangeServices,
+    /// Choose how pages look to one's own browser.
+    ChangeOwnView,
 }
 
 impl Right {
@@ -28,7 +30,7 @@ impl Right {
     #[must_use]
     pub const fn least_role(self) -> Role {
         match self {
-            Self::Read | Self::OwnAccount => Role::Viewer,
+            Self::Read | Self::OwnAccount | Self::ChangeOwnView => Role::Viewer,
             Self::ChangeDags => Role::User,
             Self::ReadAdmin | Self::ChangeAdmin | Self::ChangeServices => Role::Op,
             Self::ManageUsers => Role::Admin,
@@ -290,7 +292,10 @@ pub const ROUTES: &[Route] = &[
     page("POST", "/dags/{dag_id}/trigger", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/pause", Right::ChangeDags),
     page("GET", "/dags/{dag_id}/runs/{run_id}", Right::Read),
-    page("GET", "/dags/{dag_id}/runs/{run_id}/log", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", Right::Read),
+    page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log.txt", Right::Read),
+    page("POST", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", Right::ChangeDags),
     page("GET", "/dags/{dag_id}/runs/{run_id}/clear", Right::Read),
     page("POST", "/dags/{dag_id}/runs/{run_id}/clear", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/runs/{run_id}/mark", Right::ChangeDags),
@@ -299,6 +304,40 @@ pub const ROUTES: &[Route] = &[
     page("GET", "/services/{dag_id}/{name}/{replica}/log", Right::Read),
     page("POST", "/services/{dag_id}/{name}/{action}", Right::ChangeServices),
     page("GET", "/import-errors", Right::Read),
+    page("GET", "/pools", Right::Read),
+    page("GET", "/pools/new", Right::ChangeAdmin),
+    page("POST", "/pools/new", Right::ChangeAdmin),
+    page("GET", "/pools/edit", Right::ChangeAdmin),
+    page("POST", "/pools/edit", Right::ChangeAdmin),
+    page("GET", "/pools/delete", Right::ChangeAdmin),
+    page("POST", "/pools/delete", Right::ChangeAdmin),
+    page("GET", "/connections", Right::ReadAdmin),
+    page("GET", "/connections/new", Right::ChangeAdmin),
+    page("POST", "/connections/new", Right::ChangeAdmin),
+    page("GET", "/connections/edit", Right::ChangeAdmin),
+    page("POST", "/connections/edit", Right::ChangeAdmin),
+    page("GET", "/connections/delete", Right::ChangeAdmin),
+    page("POST", "/connections/delete", Right::ChangeAdmin),
+    page("GET", "/variables", Right::ReadAdmin),
+    page("GET", "/variables/new", Right::ChangeAdmin),
+    page("POST", "/variables/new", Right::ChangeAdmin),
+    page("GET", "/variables/edit", Right::ChangeAdmin),
+    page("POST", "/variables/edit", Right::ChangeAdmin),
+    page("GET", "/variables/delete", Right::ChangeAdmin),
+    page("POST", "/variables/delete", Right::ChangeAdmin),
+    page("GET", "/users", Right::ManageUsers),
+    page("GET", "/users/new", Right::ManageUsers),
+    page("POST", "/users/new", Right::ManageUsers),
+    page("GET", "/users/edit", Right::ManageUsers),
+    page("POST", "/users/edit", Right::ManageUsers),
+    page("GET", "/users/delete", Right::ManageUsers),
+    page("POST", "/users/delete", Right::ManageUsers),
+    page("GET", "/audit", Right::ReadAdmin),
+    page("GET", "/account", Right::OwnAccount),
+    page("POST", "/account", Right::OwnAccount),
+    page("GET", "/search", Right::Read),
+    page("GET", "/preferences", Right::Read),
+    page("POST", "/preferences", Right::ChangeOwnView),
     page("GET", "/events", Right::Read),
 ];
 
@@ -332,12 +371,12 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_changes_nothing() {
+    fn a_viewer_changes_nothing_but_what_is_its_own() {
         let asks = |route: &&Route| route.method != "GET" && !route.path.ends_with("/list");
         let changes = ROUTES.iter().filter(asks);
         for route in changes {
             if let Access::Needs(right) = route.access
-                && right != Right::OwnAccount
+                && ![Right::OwnAccount, Right::ChangeOwnView].contains(&right)
             {
                 assert!(right.least_role() > Role::Viewer, "{} {}", route.method, route.path);
             }

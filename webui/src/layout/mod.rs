@@ -13,7 +13,7 @@ mod place;
 use std::collections::BTreeMap;
 
 use layered::{Layered, Placed};
-use nest::{Container, Item, Nest};
+use nest::{Container, Item, Nest, Side};
 use serde::Serialize;
 
 /// Room between a group's border and its members.
@@ -171,22 +171,22 @@ impl Level {
                 links.push((Some((at(*from), *from)), Some((at(*to), *to))));
             }
         }
-        for node in nest.crossing(chart, container, nest::Side::Left) {
+        for node in nest.crossing(chart, container, Side::Left) {
             ways.push(Way::Enter(node));
             links.push((None, Some((at(node), node))));
         }
-        for node in nest.crossing(chart, container, nest::Side::Right) {
+        for node in nest.crossing(chart, container, Side::Right) {
             ways.push(Way::Leave(node));
             links.push((Some((at(node), node)), None));
         }
         // An edge touches a box in the middle, a group where its way through the border is.
-        let height_of = |item: usize, node: usize, out: bool| match items[item] {
+        let height_of = |item: usize, node: usize, side: Side| match items[item] {
             Item::Node(_) => sizes[item].1 / 2,
-            Item::Group(group) => inside[&group].border(node, out),
+            Item::Group(group) => inside[&group].border(node, side),
         };
         let ends = links.iter().map(|(from, to)| layered::Ends {
-            from: from.map(|(item, node)| (item, height_of(item, node, true))),
-            to: to.map(|(item, node)| (item, height_of(item, node, false))),
+            from: from.map(|(item, node)| (item, height_of(item, node, Side::Right))),
+            to: to.map(|(item, node)| (item, height_of(item, node, Side::Left))),
         });
         let mut graph = Layered::new(&sizes, &ends.collect::<Vec<_>>());
         order::reduce_crossings(&mut graph);
@@ -242,13 +242,12 @@ impl Level {
     }
 
     /// At which height the way of a node goes through the border.
-    fn border(&self, node: usize, out: bool) -> i32 {
-        let way = if out {
-            self.leaves.get(&node).and_then(|way| way.last())
-        } else {
-            self.enters.get(&node).and_then(|way| way.first())
+    fn border(&self, node: usize, side: Side) -> i32 {
+        let point = match side {
+            Side::Left => self.enters.get(&node).and_then(|way| way.first()),
+            Side::Right => self.leaves.get(&node).and_then(|way| way.last()),
         };
-        way.map_or(self.height / 2, |point| point.y)
+        point.map_or(self.height / 2, |point| point.y)
     }
 
     /// Writes the level into the drawing, with everything inside it.

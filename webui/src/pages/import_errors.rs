@@ -1,16 +1,28 @@
-//! Mistakes in DAG files, each with its place.
+//! Mistakes in DAG files: each with its line, a mark below what is wrong, and what may have been meant.
 
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
-use chrono::Utc;
 use serde::Serialize;
 use store::read;
 
-use super::{Frame, Place, error::PageResult, show as print, words::Moment};
+use super::{
+    Frame, Place,
+    error::PageResult,
+    show as print,
+    words::{Clock, Moment},
+};
 use crate::{app::App, auth::Principal};
 
 #[derive(Serialize)]
 struct View {
     frame: Frame,
+    files: Vec<File>,
+}
+
+/// A file with its mistakes.
+#[derive(Serialize)]
+struct File {
+    name: String,
+    since: Moment,
     rows: Vec<Row>,
 }
 
@@ -20,7 +32,16 @@ struct Row {
     field: Option<String>,
     message: String,
     suggestion: Option<String>,
-    found: Moment,
+    excerpt: Option<Excerpt>,
+}
+
+/// A line of the file, cut where the mistake begins.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Excerpt {
+    line: i32,
+    before: String,
+    wrong: String,
+    after: String,
 }
 
 /// `GET /import-errors`.
@@ -29,15 +50,57 @@ pub async fn show(
     Extension(who): Extension<Principal>,
     headers: HeaderMap,
 ) -> PageResult<Response> {
-    let now = Utc::now();
-    let row = |error: read::ImportError| Row {
-        place: error.line.map_or_else(|| error.file.clone(), |line| format!("{}:{line}", error.file)),
-        field: error.field,
-        message: error.message,
-        suggestion: error.suggestion,
-        found: Moment::new(error.found_at, now),
-    };
-    let rows = read::import_errors(&app.pool).await?.into_iter().map(row).collect();
+    let clock = Clock::of(&who);
+    let mut files: Vec<File> = Vec::new();
+    for error in read::import_errors(&app.pool).await? {
+        if files.last().is_none_or(|file| file.name != error.file) {
+            files.push(File { name: error.file.clone(), since: clock.moment(error.found_at), rows: Vec::new() });
+        }
+        if let Some(file) = files.last_mut() {
+            file.rows.push(row(error));
+        }
+    }
     let frame = Frame::new(&app, &who, Place::ImportErrors, "Import errors").await?;
-    Ok(print(&headers, "import_errors", &View { frame, rows })?)
+    Ok(print(&headers, "import_errors", &View { frame, files })?)
+}
+
+fn row(error: read::ImportError) -> Row {
+    let place = match (error.line, error.col) {
+        (Some(line), Some(col)) => format!("line {line}, column {col}"),
+        (Some(line), None) => format!("line {line}"),
+        (None, _) => "the file".to_owned(),
+    };
+    let excerpt = error.line.zip(error.excerpt).map(|(line, text)| excerpt(line, &text, error.col));
+    Row { place, field: error.field, message: error.message, suggestion: error.suggestion, excerpt }
+}
+
+/// Marks the word at the column; the whole line when there is none.
+fn excerpt(line: i32, text: &str, col: Option<i32>) -> Excerpt {
+    let chars: Vec<char> = text.trim_end().chars().collect();
+    let at = col.and_then(|col| usize::try_from(col - 1).ok()).unwrap_or(0).min(chars.len());
+    let is_word = |c: &char| !c.is_whitespace() && !matches!(c, ':' | ',' | '[' | ']' | '{' | '}');
+    let length = chars[at..].iter().take_while(|c| is_word(c)).count().max(usize::from(at < chars.len()));
+    Excerpt {
+        line,
+        before: chars[..at].iter().collect(),
+        wrong: chars[at..at + length].iter().collect(),
+        after: chars[at + length..].iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_at_the_column_is_marked() {
+        let cut = |text: &str, col| {
+            let Excerpt { before, wrong, after, .. } = excerpt(3, text, col);
+            format!("{before}|{wrong}|{after}")
+        };
+        assert_eq!(cut("  bash_comand: echo", Some(3)), "  |bash_comand|: echo");
+        assert_eq!(cut("a: {b: ü}  ", Some(4)), "a: |{|b: ü}");
+        assert_eq!(cut("short", Some(99)), "short||");
+        assert_eq!(cut("", None), "||");
+    }
 }

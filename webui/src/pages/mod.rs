@@ -3,19 +3,30 @@
 //! A page is served whole. Asked with the header `windlass-fragment`, it answers with its live part alone, which the
 //! script swaps in when something has changed.
 
+mod ansi;
+pub mod audit;
 pub mod clear;
+pub mod connections;
 pub mod dag;
 pub mod dags;
 pub mod error;
-pub mod graph;
+pub mod forms;
 pub mod import_errors;
 pub mod login;
+mod markdown;
+pub mod picture;
+pub mod pools;
+pub mod preferences;
 pub mod run;
 pub mod run_log;
 pub mod runs;
+pub mod search;
 pub mod services;
 pub mod state;
+pub mod task;
 pub mod trigger;
+pub mod users;
+pub mod variables;
 pub mod words;
 
 use axum::{
@@ -31,6 +42,7 @@ use crate::{
     assets,
     auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
+    instances::TaskOfRun,
 };
 
 /// The header by which the script asks for the live part of a page.
@@ -48,6 +60,20 @@ pub enum Place {
     Services,
     /// Mistakes in DAG files.
     ImportErrors,
+    /// Pools.
+    Pools,
+    /// Connections.
+    Connections,
+    /// Variables.
+    Variables,
+    /// The audit log.
+    Audit,
+    /// Users.
+    Users,
+    /// One's own password.
+    Account,
+    /// What belongs to no page of the rail.
+    Elsewhere,
 }
 
 /// What stands around every page.
@@ -60,8 +86,12 @@ pub struct Frame {
     csrf: String,
     may_change: bool,
     may_control: bool,
+    may_admin: bool,
+    may_manage_users: bool,
     foot: Foot,
     import_errors: usize,
+    theme: &'static str,
+    zone: &'static str,
 }
 
 /// How the cluster stands, at the foot of the rail.
@@ -90,8 +120,12 @@ impl Frame {
             csrf: app.tokens.form_token(who.token_id),
             may_change: may(Right::ChangeDags),
             may_control: may(Right::ChangeServices),
+            may_admin: may(Right::ChangeAdmin),
+            may_manage_users: may(Right::ManageUsers),
             foot,
             import_errors: files.len(),
+            theme: who.prefs.theme.name(),
+            zone: who.prefs.zone.name(),
         })
     }
 }
@@ -147,6 +181,78 @@ pub fn dag_url(dag_id: &model::DagId) -> String {
 #[must_use]
 pub fn run_url(dag_id: &model::DagId, run_id: &model::RunId) -> String {
     format!("{}/runs/{}", dag_url(dag_id), segment(run_id.as_str()))
+}
+
+/// The address of a task instance's page.
+#[must_use]
+pub fn task_url(of: &TaskOfRun) -> String {
+    match of.key.map {
+        model::MapIndex::UNMAPPED => task_path(of),
+        map => format!("{}?map_index={map}", task_path(of)),
+    }
+}
+
+/// The same without saying which instance.
+#[must_use]
+pub fn task_path(of: &TaskOfRun) -> String {
+    format!("{}/tasks/{}", run_url(&of.run.dag_id, &of.run.run_id), segment(of.task().task_id.as_str()))
+}
+
+/// An address with one more parameter.
+#[must_use]
+pub fn with_query(url: &str, name: &str, value: &str) -> String {
+    let sign = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{sign}{name}={}", segment(value))
+}
+
+/// A fact of a page's head: its name, its words, the exact form of them, and where they lead.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fact(&'static str, String, Option<String>, Option<String>);
+
+impl Fact {
+    /// A fact in words.
+    #[must_use]
+    pub fn new(name: &'static str, words: impl Into<String>) -> Self {
+        Self(name, words.into(), None, None)
+    }
+
+    /// An instant, with its exact time on hover.
+    #[must_use]
+    pub fn at(name: &'static str, moment: words::Moment) -> Self {
+        Self(name, moment.words, Some(moment.exact), None)
+    }
+
+    /// The same, with the exact form of its words.
+    #[must_use]
+    pub fn exactly(self, exact: impl Into<String>) -> Self {
+        Self(self.0, self.1, Some(exact.into()), self.3)
+    }
+
+    /// The same, as a link.
+    #[must_use]
+    pub fn to(self, url: impl Into<String>) -> Self {
+        Self(self.0, self.1, self.2, Some(url.into()))
+    }
+}
+
+/// A part of a page with its own address.
+#[derive(Debug, Clone, Serialize)]
+pub struct Tab {
+    word: &'static str,
+    url: String,
+    chosen: bool,
+}
+
+/// The tabs of a page: name in the address and word. The first one is shown when the address names none.
+#[must_use]
+pub fn tabs(url: &str, chosen: &str, all: &[(&'static str, &'static str)]) -> Vec<Tab> {
+    let known = all.iter().any(|(name, _)| *name == chosen);
+    let tab = |(number, (name, word)): (usize, &(&'static str, &'static str))| Tab {
+        word,
+        url: if number == 0 { url.to_owned() } else { with_query(url, "tab", name) },
+        chosen: if known { *name == chosen } else { number == 0 },
+    };
+    all.iter().enumerate().map(tab).collect()
 }
 
 /// The sentence of the leader, or why there is none.

@@ -1,99 +1,205 @@
-//! The log beside a run: which task and try it is of, its lines, and the piece-wise reading that the script does.
+//! Logs on pages: lines with their colours, the pane that shows the end of one, and the piece-wise reading behind it.
 
 use axum::{
-    Json,
+    Extension, Json,
+    body::{Body, Bytes},
     extract::{Path, State},
+    http::header,
+    response::{IntoResponse, Response},
 };
+use chrono::DateTime;
+use futures::stream;
 use link::query::LogName;
-use model::MapIndex;
+use model::{AttemptId, MapIndex};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::{
+    ansi::{self, Piece},
+    task_path,
+    words::Clock,
+};
 use crate::{
     api::{instances::lookup, logs::attempt_of, query::Query},
     app::App,
+    auth::Principal,
     error::{ApiError, ApiResult},
+    instances::TaskOfRun,
     logs::{self, LogLine, LogPage},
 };
 
 /// A line as the page prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// `00:01:12.031`, empty when unknown.
+    /// `00:01:12.031` in the reader's zone, empty when unknown.
     pub time: String,
-    /// The class that gives it its colour: `out`, `err`, `sys`.
+    /// Where it comes from: `out`, `err`, `sys`.
     pub class: &'static str,
-    /// The text, without escape sequences of terminals.
-    pub text: String,
+    /// Its text in pieces, each with its colour.
+    pub pieces: Vec<Piece>,
 }
 
-impl From<&LogLine> for Line {
-    fn from(line: &LogLine) -> Self {
-        let time = line.ts.split_once('T').map_or("", |(_, time)| time).trim_end_matches('Z');
+impl Line {
+    fn of(line: &LogLine, clock: Clock) -> Self {
+        let at = DateTime::parse_from_rfc3339(&line.ts).ok();
+        let time = at.map(|at| at.with_timezone(&clock.zone).format("%H:%M:%S%.3f").to_string());
         let class = match line.stream.as_str() {
             "err" => "err",
             "sys" => "sys",
             _ => "out",
         };
-        Self { time: time.chars().take(12).collect(), class, text: without_escapes(&line.text) }
+        Self { time: time.unwrap_or_default(), class, pieces: ansi::pieces(&line.text) }
     }
-}
-
-/// Leaves out what moves cursors and sets colours: it would be noise at best.
-fn without_escapes(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            '\u{1b}' => {
-                if rest.next() == Some('[') {
-                    // A control sequence ends with its first letter.
-                    let _ = rest.find(|c| ('\u{40}'..='\u{7e}').contains(c));
-                }
-            }
-            '\t' => clean.push_str("    "),
-            c if c.is_control() => {}
-            c => clean.push(c),
-        }
-    }
-    clean
 }
 
 /// Lines as the page prints them.
 #[must_use]
-pub fn lines(page: &LogPage) -> Vec<Line> {
-    page.lines.iter().map(Line::from).collect()
+pub fn lines(page: &LogPage, clock: Clock) -> Vec<Line> {
+    page.lines.iter().map(|line| Line::of(line, clock)).collect()
 }
 
-/// `GET /dags/{dag_id}/runs/{run_id}/log?task=…&try=…&offset=…`: what has been written since.
+/// The end of a log, for a page that shows it.
+#[derive(Debug, Default, Serialize)]
+pub struct Pane {
+    /// Its last lines.
+    pub lines: Vec<Line>,
+    /// Why there are none, or not all.
+    pub note: Option<String>,
+    /// Where the script reads on.
+    pub follow_url: Option<String>,
+    /// The offset to read on from.
+    pub offset: u64,
+    /// Where the whole log is.
+    pub download_url: Option<String>,
+    /// The text that the lines were searched for.
+    pub find: String,
+    /// The rendered fields, if the log's beginning has them.
+    pub rendered: Vec<(String, String)>,
+}
+
+/// The log of one try of a task.
+///
+/// # Errors
+/// When PostgreSQL does not answer. A log that can not be read is told in the pane.
+pub async fn pane(app: &App, of: &TaskOfRun, number: i16, find: &str, clock: Clock) -> ApiResult<Pane> {
+    let mut pane = Pane { find: find.to_owned(), ..Pane::default() };
+    let Some(attempt) = attempt_of(app, of, number).await? else {
+        pane.note = Some(if of.state().is_finished() {
+            "It was decided without running: there is no log.".to_owned()
+        } else {
+            "It has not been started: there is no log yet.".to_owned()
+        });
+        return Ok(pane);
+    };
+    let log = LogName::Attempt(attempt);
+    let page = match logs::tail(app, log.clone()).await {
+        Ok(page) => page,
+        Err(error @ (ApiError::NotFound(_) | ApiError::NoLeader(_))) => {
+            pane.note = Some(error.to_string());
+            return Ok(pane);
+        }
+        Err(error) => return Err(error),
+    };
+    let url = task_path(of);
+    let which = format!("map_index={}&try={number}", of.key.map);
+    pane.download_url = Some(format!("{url}/log.txt?{which}"));
+    pane.offset = page.next;
+    pane.rendered = match page.lines.iter().find_map(rendered) {
+        Some(fields) => fields,
+        None if page.next > u64::from(logs::CHUNK_BYTES_MAX) => rendered_at_the_beginning(app, log).await,
+        None => Vec::new(),
+    };
+    pane.lines = lines(&page, clock);
+    if page.lines.is_empty() && page.ended {
+        pane.note = Some("It wrote nothing.".to_owned());
+    } else if page.next > u64::from(logs::CHUNK_BYTES_MAX) {
+        pane.note = Some("This is its end; the download has all of it.".to_owned());
+    }
+    if !find.is_empty() {
+        pane.narrow();
+    } else if !page.ended {
+        pane.follow_url = Some(format!("{url}/log?{which}"));
+    }
+    Ok(pane)
+}
+
+impl Pane {
+    /// Keeps the lines with the text that is looked for.
+    fn narrow(&mut self) {
+        let all = self.lines.len();
+        let needle = self.find.to_lowercase();
+        self.lines.retain(|line| {
+            let text: String = line.pieces.iter().map(|piece| piece.text.as_str()).collect();
+            text.to_lowercase().contains(&needle)
+        });
+        self.note = Some(format!("{} of the last {all} lines have {:?}.", self.lines.len(), self.find));
+    }
+}
+
+/// The rendered fields of a line; values that are not texts are shown as JSON.
+fn rendered(line: &LogLine) -> Option<Vec<(String, String)>> {
+    let fields = line.rendered.as_ref()?.as_object()?;
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+    };
+    Some(fields.iter().map(|(name, value)| (name.clone(), text(value))).collect())
+}
+
+async fn rendered_at_the_beginning(app: &App, log: LogName) -> Vec<(String, String)> {
+    let first = logs::read(app, log, 0).await;
+    first.ok().and_then(|page| page.lines.iter().find_map(rendered)).unwrap_or_default()
+}
+
+/// `GET …/tasks/{task_id}/log?map_index=…&try=…&offset=…`: what has been written since.
 pub async fn read(
     State(app): State<App>,
-    Path((dag_id, run_id)): Path<(String, String)>,
+    Extension(who): Extension<Principal>,
+    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
     query: Query,
 ) -> ApiResult<Json<Value>> {
-    let number = |name: &str| query.text(name).and_then(|text| text.parse::<i64>().ok());
-    let map = number("map_index").and_then(|map| i32::try_from(map).ok()).map_or(MapIndex::UNMAPPED, MapIndex);
-    let of = lookup(&app, &dag_id, &run_id, query.text("task").unwrap_or_default(), map).await?;
-    let try_number = number("try").and_then(|number| i16::try_from(number).ok()).unwrap_or(of.try_number());
+    let attempt = attempt(&app, &dag_id, &run_id, &task_id, &query).await?;
+    let offset = query.text("offset").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let page = logs::read(&app, LogName::Attempt(attempt), offset).await?;
+    Ok(answer(&page, Clock::of(&who)))
+}
+
+/// `GET …/tasks/{task_id}/log.txt?map_index=…&try=…`: the whole log as a file, piece by piece as it is read.
+pub async fn download(
+    State(app): State<App>,
+    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
+    query: Query,
+) -> ApiResult<Response> {
+    let attempt = attempt(&app, &dag_id, &run_id, &task_id, &query).await?;
+    let first = logs::read(&app, LogName::Attempt(attempt), 0).await?;
+    let pieces = stream::try_unfold(Some(first), move |page| {
+        let app = app.clone();
+        async move {
+            let Some(page) = page else { return Ok::<_, ApiError>(None) };
+            let text: String =
+                page.lines.iter().map(|line| format!("{} {} {}\n", line.ts, line.stream, line.text)).collect();
+            let is_last = page.lines.is_empty() || page.next >= page.length;
+            let next = if is_last { None } else { Some(logs::read(&app, LogName::Attempt(attempt), page.next).await?) };
+            Ok(Some((Bytes::from(text), next)))
+        }
+    });
+    // An attempt's id is hexadecimal: nothing of a user's is in the header.
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{attempt}.log\"")),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+async fn attempt(app: &App, dag_id: &str, run_id: &str, task_id: &str, query: &Query) -> ApiResult<AttemptId> {
+    let map = query.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex);
+    let of = lookup(app, dag_id, run_id, task_id, map).await?;
+    let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
     let missing = || ApiError::NotFound("This try has not been started".to_owned());
-    let attempt = attempt_of(&app, &of, try_number).await?.ok_or_else(missing)?;
-    let offset = number("offset").and_then(|offset| u64::try_from(offset).ok()).unwrap_or(0);
-    Ok(answer(&logs::read(&app, LogName::Attempt(attempt), offset).await?))
+    attempt_of(app, &of, number).await?.ok_or_else(missing)
 }
 
 /// A piece of a log for the script.
-pub fn answer(page: &LogPage) -> Json<Value> {
-    Json(json!({ "lines": lines(page), "next": page.next, "ended": page.ended }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn colours_of_a_terminal_are_left_out() {
-        assert_eq!(without_escapes("\u{1b}[31mred\u{1b}[0m\tend\u{7}"), "red    end");
-        assert_eq!(without_escapes("\u{1b}[never ends"), "ever ends");
-        assert_eq!(without_escapes("<script>"), "<script>");
-    }
+pub fn answer(page: &LogPage, clock: Clock) -> Json<Value> {
+    Json(json!({ "lines": lines(page, clock), "next": page.next, "ended": page.ended }))
 }

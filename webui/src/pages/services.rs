@@ -6,7 +6,6 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
-use chrono::Utc;
 use link::query::LogName;
 use model::{Command, DagId, ServiceKey, ServiceState, Timestamp, command::ServiceAction};
 use serde::Serialize;
@@ -19,7 +18,7 @@ use super::{
     run_log::{self, Line},
     segment, show as print,
     state::Badge,
-    words::{self, Moment},
+    words::{self, Clock, Moment},
 };
 use crate::{
     api::query::Query,
@@ -28,6 +27,7 @@ use crate::{
     commands,
     error::{ApiError, ApiResult},
     logs,
+    samples::Sample,
 };
 
 #[derive(Serialize)]
@@ -46,10 +46,13 @@ struct Row {
     url: String,
     badge: Badge,
     stand: String,
+    restarts: Option<String>,
     command: String,
     records: String,
     rate: String,
     lag: String,
+    rate_line: Option<Spark>,
+    lag_line: Option<Spark>,
     dead_letters: String,
     last_commit: Option<Moment>,
     worker: String,
@@ -75,21 +78,23 @@ pub async fn show(
     headers: HeaderMap,
     query: Query,
 ) -> PageResult<Response> {
-    let now = Utc::now();
+    let clock = Clock::of(&who);
     let services = read::services(&app.pool).await?;
+    app.samples.add(&services, clock.now);
     let wanted = query.text("log");
     let chosen = services.iter().find(|service| wanted == Some(service.key.to_string().as_str()));
     let log = match chosen {
-        Some(service) => Some(log_of(&app, &service.key).await?),
+        Some(service) => Some(log_of(&app, &service.key, clock).await?),
         None => None,
     };
-    let rows = services.iter().map(|service| row(service, chosen.map(|chosen| &chosen.key), now)).collect();
+    let rows = services.iter().map(|service| row(&app, service, chosen.map(|chosen| &chosen.key), clock)).collect();
     let frame = Frame::new(&app, &who, Place::Services, "Services").await?;
     Ok(print(&headers, "services", &View { frame, rows, log })?)
 }
 
-fn row(service: &ServiceView, chosen: Option<&ServiceKey>, now: Timestamp) -> Row {
+fn row(app: &App, service: &ServiceView, chosen: Option<&ServiceKey>, clock: Clock) -> Row {
     let key = &service.key;
+    let past = app.samples.of(key);
     let whole = |name: &str| service.progress.get(name).and_then(Value::as_i64).map(words::number);
     let rate = service.progress.get("rate_per_s").and_then(Value::as_f64);
     let commit = service.progress.get("last_commit").and_then(Value::as_str).and_then(|text| text.parse().ok());
@@ -102,13 +107,16 @@ fn row(service: &ServiceView, chosen: Option<&ServiceKey>, now: Timestamp) -> Ro
         dag_url: dag_url(&key.dag),
         url: format!("/services/{}/{}", segment(key.dag.as_str()), segment(&key.name)),
         badge: Badge::from(service.state),
-        stand: stand(service, now),
+        stand: stand(service, clock),
+        restarts: restarts(service),
+        rate_line: spark("rate", &past, |sample| sample.rate),
+        lag_line: spark("lag", &past, |sample| sample.lag),
         command: words.join(" "),
         records: whole("records").unwrap_or_else(|| "–".to_owned()),
         rate: rate.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.0}/s")),
         lag: whole("lag").unwrap_or_else(|| "–".to_owned()),
         dead_letters: whole("dead_letters").unwrap_or_else(|| "–".to_owned()),
-        last_commit: commit.map(|at| Moment::new(at, now)),
+        last_commit: commit.map(|at| clock.moment(at)),
         worker: service.worker.clone().unwrap_or_default(),
         last_error: service.last_error.clone(),
         log_url: format!("/services?log={}", segment(&key.to_string())),
@@ -117,36 +125,76 @@ fn row(service: &ServiceView, chosen: Option<&ServiceKey>, now: Timestamp) -> Ro
     }
 }
 
-fn stand(service: &ServiceView, now: Timestamp) -> String {
+fn stand(service: &ServiceView, clock: Clock) -> String {
     let since = |word: &str, at: Option<Timestamp>| match at {
-        Some(at) => format!("{word} for {}", words::between(at, now)),
+        Some(at) => format!("{word} for {}", words::between(at, clock.now)),
         None => word.to_owned(),
     };
-    let text = match service.state {
+    match service.state {
         ServiceState::BackOff => match service.not_before {
-            Some(at) => format!("starts again {}", Moment::new(at, now).words),
+            Some(at) => format!("starts again {}", clock.moment(at).words),
             None => "starts again soon".to_owned(),
         },
         ServiceState::Running => since("running", service.started_at),
         ServiceState::Ready => since("ready", service.started_at),
-        ServiceState::Completed => format!("completed {}", Moment::new(service.changed_at, now).words),
-        ServiceState::Stopped => format!("stopped {}", Moment::new(service.changed_at, now).words),
+        ServiceState::Completed => format!("completed {}", clock.moment(service.changed_at).words),
+        ServiceState::Stopped => format!("stopped {}", clock.moment(service.changed_at).words),
         ServiceState::Starting => since("starting", Some(service.changed_at)),
         ServiceState::Stopping => since("stopping", Some(service.changed_at)),
-    };
-    match usize::try_from(service.restarts) {
-        Ok(restarts) if restarts > 0 => format!("{text} · {}", words::count(restarts, "restart")),
-        _ => text,
     }
 }
 
-async fn log_of(app: &App, key: &ServiceKey) -> ApiResult<LogView> {
+fn restarts(service: &ServiceView) -> Option<String> {
+    let restarts = usize::try_from(service.restarts).ok().filter(|restarts| *restarts > 0)?;
+    Some(words::count(restarts, "restart"))
+}
+
+/// A number over the last minutes, as a line.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Spark {
+    /// An SVG path in a box of the size below.
+    path: String,
+    width: i64,
+    height: i64,
+    label: String,
+}
+
+/// The line of one number; none while there are not two samples of it.
+fn spark(name: &str, samples: &[Sample], number: fn(&Sample) -> Option<f64>) -> Option<Spark> {
+    const WIDTH: i64 = 96;
+    const HEIGHT: i64 = 22;
+    let known: Vec<(Timestamp, f64)> =
+        samples.iter().filter_map(|sample| Some((sample.at, number(sample)?.max(0.0)))).collect();
+    let ((first, _), (last, now)) = (known.first().copied()?, known.last().copied()?);
+    let span = (last - first).num_milliseconds();
+    if span <= 0 {
+        return None;
+    }
+    let most = known.iter().map(|(_, value)| *value).fold(1.0, f64::max);
+    let mut path = String::new();
+    for (at, value) in &known {
+        let x = (WIDTH * (*at - first).num_milliseconds()) / span;
+        // Whole pixels: a line of this size has no finer ones.
+        let y = HEIGHT - 1 - (value / most * (HEIGHT - 2) as f64).round() as i64;
+        path.push_str(&format!("{}{x} {y}", if path.is_empty() { "M" } else { "L" }));
+    }
+    let whole = |value: f64| words::number(value.round() as i64);
+    let minutes = words::between(first, last);
+    Some(Spark {
+        path,
+        width: WIDTH,
+        height: HEIGHT,
+        label: format!("{name} over the last {minutes}: now {}, at most {}", whole(now), whole(most)),
+    })
+}
+
+async fn log_of(app: &App, key: &ServiceKey, clock: Clock) -> ApiResult<LogView> {
     let follow = format!("/services/{}/{}/{}/log?", segment(key.dag.as_str()), segment(&key.name), key.replica);
     let mut view =
         LogView { label: key.to_string(), lines: Vec::new(), note: None, follow_url: Some(follow), offset: 0 };
     match logs::tail(app, LogName::Service(key.clone())).await {
         Ok(page) => {
-            view.lines = run_log::lines(&page);
+            view.lines = run_log::lines(&page, clock);
             view.offset = page.next;
         }
         Err(error @ (ApiError::NotFound(_) | ApiError::NoLeader(_))) => {
@@ -169,13 +217,14 @@ async fn lookup(app: &App, dag_id: &str, name: &str, replica: i32) -> ApiResult<
 /// `GET /services/{dag_id}/{name}/{replica}/log?offset=…`: what has been written since.
 pub async fn log(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     Path((dag_id, name, replica)): Path<(String, String, i32)>,
     query: Query,
 ) -> ApiResult<Response> {
     let key = lookup(&app, &dag_id, &name, replica).await?;
     let offset = query.text("offset").and_then(|text| text.parse().ok()).unwrap_or(0);
     let page = logs::read(&app, LogName::Service(key), offset).await?;
-    Ok(run_log::answer(&page).into_response())
+    Ok(run_log::answer(&page, Clock::of(&who)).into_response())
 }
 
 /// `POST /services/{dag_id}/{name}/{action}`.
@@ -195,4 +244,23 @@ pub async fn control(
     let dag_id: DagId = key.dag;
     commands::send(&app, &Command::ControlService { dag_id, name: key.name, action }, &who).await?;
     Ok(Redirect::to("/services").into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn a_line_goes_from_edge_to_edge_and_stays_in_its_box() {
+        let start: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        let sample = |secs, lag| Sample { at: start + TimeDelta::seconds(secs), lag, rate: None };
+        let samples = [sample(0, Some(0.0)), sample(30, None), sample(60, Some(40.0)), sample(120, Some(10.0))];
+        let spark = spark("lag", &samples, |sample| sample.lag).unwrap();
+        assert_eq!(spark.path, "M0 21L48 1L96 16");
+        assert_eq!(spark.label, "lag over the last 2 min: now 10, at most 40");
+        assert_eq!(super::spark("rate", &samples, |sample| sample.rate), None);
+        assert_eq!(super::spark("lag", &samples[..1], |sample| sample.lag), None);
+    }
 }

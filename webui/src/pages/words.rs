@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::{Datelike, TimeDelta};
+use chrono::{Datelike, TimeDelta, Utc};
+use chrono_tz::Tz;
 use dag::Schedule;
 use model::Timestamp;
 use serde::Serialize;
+
+use crate::auth::Principal;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -74,11 +77,64 @@ impl Moment {
     }
 }
 
-/// A day as a title has it: `21 November`, with its year when it is not this one.
-#[must_use]
-pub fn day(at: Timestamp, now: Timestamp) -> String {
-    let format = if at.year() == now.year() { "%-d %B %H:%M" } else { "%-d %B %Y %H:%M" };
-    at.format(format).to_string().trim_end_matches(" 00:00").to_owned()
+/// Now, and the zone that the reader has chosen: what it takes to write an instant.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// The instant that the page is made at.
+    pub now: Timestamp,
+    /// The reader's zone.
+    pub zone: Tz,
+}
+
+impl Clock {
+    /// The clock of somebody who asks.
+    #[must_use]
+    pub fn of(who: &Principal) -> Self {
+        Self { now: Utc::now(), zone: who.prefs.zone }
+    }
+
+    /// An instant in words, the exact time in the reader's zone and in UTC beside it.
+    #[must_use]
+    pub fn moment(self, at: Timestamp) -> Moment {
+        let plain = Moment::new(at, self.now);
+        match self.zone {
+            Tz::UTC => plain,
+            _ => Moment { exact: format!("{} · {}", self.exact(at), plain.exact), ..plain },
+        }
+    }
+
+    /// The exact time as its words: `21 Nov 10:00:00`, with the year when it is not this one.
+    #[must_use]
+    pub fn stamp(self, at: Timestamp) -> Moment {
+        let local = at.with_timezone(&self.zone);
+        let format = if local.year() == self.now.with_timezone(&self.zone).year() {
+            "%-d %b %H:%M:%S"
+        } else {
+            "%-d %b %Y %H:%M:%S"
+        };
+        Moment { words: local.format(format).to_string(), ..self.moment(at) }
+    }
+
+    /// `2026-11-21 11:00:00 Europe/Zurich`.
+    #[must_use]
+    pub fn exact(self, at: Timestamp) -> String {
+        format!("{} {}", at.with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S"), self.zone.name())
+    }
+
+    /// `20 Nov 14:05`.
+    #[must_use]
+    pub fn short(self, at: Timestamp) -> String {
+        at.with_timezone(&self.zone).format("%-d %b %H:%M").to_string()
+    }
+
+    /// A day as a title has it: `21 November`, with its year when it is not this one.
+    #[must_use]
+    pub fn day(self, at: Timestamp) -> String {
+        let local = at.with_timezone(&self.zone);
+        let this_year = local.year() == self.now.with_timezone(&self.zone).year();
+        let format = if this_year { "%-d %B %H:%M" } else { "%-d %B %Y %H:%M" };
+        local.format(format).to_string().trim_end_matches(" 00:00").to_owned()
+    }
 }
 
 /// A number with its thousands apart: `41,200`.
@@ -197,6 +253,17 @@ mod tests {
         assert_eq!(moment("2026-11-22T00:00:00Z"), "in 18 h");
         assert_eq!(moment("2026-11-21T05:48:00Z"), "12 min ago");
         assert_eq!(moment("2026-11-21T06:00:00Z"), "now");
+    }
+
+    #[test]
+    fn a_reader_s_zone_comes_first_and_utc_is_beside_it() {
+        let now: Timestamp = "2026-11-21T06:00:00Z".parse().unwrap();
+        let clock = Clock { now, zone: Tz::Europe__Zurich };
+        let moment = clock.moment("2026-11-20T23:30:00Z".parse().unwrap());
+        assert_eq!(moment.exact, "2026-11-21 00:30:00 Europe/Zurich · 2026-11-20 23:30:00 UTC");
+        assert_eq!(clock.day("2026-11-20T23:00:00Z".parse().unwrap()), "21 November");
+        assert_eq!(clock.stamp("2025-12-31T23:00:00Z".parse().unwrap()).words, "1 Jan 00:00:00");
+        assert_eq!(Clock { now, zone: Tz::UTC }.moment(now).exact, "2026-11-21 06:00:00 UTC");
     }
 
     #[test]

@@ -188,5 +188,5 @@ async fn what_is_not_there_answers_as_airflow_does() {
     let openapi: Value = client().get(server.url("/openapi.json")).send().await.unwrap().json().await.unwrap();
     assert_eq!(openapi["paths"]["/api/v2/dags/{dag_id}"]["patch"]["operationId"], "patch_dag");
     assert_eq!(viewer.get("/importErrors").await.1, json!({"import_errors": [], "total_entries": 0}));
-    assert_eq!(viewer.get("/pools").await.1["pools"][0]["running_slots"], 1);
+    assert_eq!(viewer.get("/pools").await.1["pools"][0]["running_slots"], 3);
 }

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod admin;
+mod admin_pages;
 mod api;
 mod guard;
 mod pages;
 mod runs;
 mod support;
+mod views;

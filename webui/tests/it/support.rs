@@ -108,6 +108,11 @@ impl TestLeader {
         self.logs.lock().unwrap().insert(attempt, text.join("\n") + "\n");
     }
 
+    /// Gives a log its bytes.
+    pub fn raw_log(&self, attempt: AttemptId, text: &str) {
+        self.logs.lock().unwrap().insert(attempt, text.to_owned());
+    }
+
     fn text(&self, log: &LogName) -> Option<String> {
         match log {
             LogName::Attempt(attempt) => self.logs.lock().unwrap().get(attempt).cloned(),
@@ -355,6 +360,11 @@ impl Server {
     /// A connection with its secrets, as the store has it.
     pub async fn connection(&self, id: &str) -> store::secrets::Connection {
         store::secrets::connections::find(&self.pool, &key(), id).await.unwrap().unwrap().connection
+    }
+
+    /// A variable's value, as the store has it.
+    pub async fn variable(&self, name: &str) -> String {
+        store::secrets::variables::find(&self.pool, &key(), name).await.unwrap().unwrap().variable.value
     }
 
     /// A token of a user.

@@ -1,12 +1,16 @@
 //! One module a group of commands.
 
 pub mod attempt_log;
+pub mod connections;
 pub mod dags;
 pub mod db;
 pub mod health;
 pub mod instances;
+pub mod pools;
 pub mod runs;
 pub mod services;
 pub mod tasks;
+pub mod users;
+pub mod variables;
 pub mod watch;
 pub mod workers;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use daemon::home::Home;
 use link::transport::tls::{JoinToken, parse_endpoints};
 use store::SecretKey;
 use url::Url;
@@ -105,6 +106,18 @@ pub fn secret_key() -> anyhow::Result<SecretKey> {
          file that WINDLASS_SECRET_KEY_FILE names",
     )?;
     parse_key(&key)
+}
+
+/// The key of one installation: that of the environment, so that all processes of a cluster can share it, else the one
+/// that lies in its home.
+///
+/// # Errors
+/// When it can not be read or made.
+pub fn installation_key(home: &Home) -> anyhow::Result<SecretKey> {
+    match given_secret("WINDLASS_SECRET_KEY")? {
+        Some(text) => parse_key(&text),
+        None => Ok(SecretKey::from_file_or_create(&home.secret_key())?),
+    }
 }
 
 /// The token by which a worker joins.

@@ -17,7 +17,6 @@ use daemon::{
     postgres::{EmbeddedPostgres, Urls},
 };
 use link::transport::{Acceptor, UnixAcceptor, write_endpoint};
-use store::SecretKey;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -26,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use webui::{AppSettings, Secret};
 
-use crate::{ask, settings::Settings};
+use crate::{ask, fleet::settings::installation_key, settings::Settings};
 use children::Children;
 
 /// The first login of a standalone; the UI warns until its password is changed.
@@ -183,13 +182,13 @@ pub fn leader_settings(
         name: format!("standalone:{}", std::process::id()),
         endpoint: socket.display().to_string(),
         dags,
-        secret_key: SecretKey::from_file_or_create(&home.secret_key())?,
+        secret_key: installation_key(home)?,
     };
     Ok((leader, Box::new(acceptor)))
 }
 
 fn app_settings(home: &Home) -> anyhow::Result<AppSettings> {
-    let secret_key = SecretKey::from_file_or_create(&home.secret_key())?;
+    let secret_key = installation_key(home)?;
     let mut settings = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
     settings.login_hint = Some(format!("First login: {DEFAULT_LOGIN} / {DEFAULT_LOGIN}"));
     Ok(settings)

@@ -1,5 +1,8 @@
 //! The command as people type it.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod admin;
 mod clients;
 mod dag_test;
 

@@ -30,6 +30,7 @@ pub async fn database() -> String {
     format!("{address}/{name}")
 }
 
+/// A leader that runs in this process.
 pub struct Running {
     pub task: JoinHandle<Result<(), LeaderError>>,
     pub connector: ChannelConnector,

@@ -6,4 +6,5 @@ extern crate windlass_daemon as daemon;
 
 mod elsewhere;
 mod leader;
+mod pools;
 mod worker;

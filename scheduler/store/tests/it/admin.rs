@@ -7,7 +7,8 @@ use store::{
     SecretKey,
     audit::{self, AuditFilter, AuditOrder},
     inbox,
-    read::{Direction, Pattern},
+    pools::{self, PoolChange},
+    read::{self, Direction, Pattern},
     secrets::{Connection, Creation, Deletion, connections, variables, variables::Variable},
     users::{self, NewUser, Role, UserChange},
 };
@@ -154,4 +155,27 @@ async fn the_audit_log_says_who_did_what_and_no_value() {
     assert_eq!(found(somewhere).await, ["post_pool"]);
     let later = AuditFilter { after: Some(Utc::now() + TimeDelta::minutes(1)), ..AuditFilter::default() };
     assert!(found(later).await.is_empty());
+}
+
+#[tokio::test]
+async fn pools_are_changed_by_a_turn_when_nobody_leads() {
+    let database = Database::create().await;
+    let mut writer = store::Writer::connect(&database.url).await.unwrap();
+    let pool = |slots| Pool {
+        name: "etl".to_owned(),
+        slots: Some(slots),
+        description: String::new(),
+        include_deferred: false,
+    };
+    pools::change_alone(&mut writer, "me", vec![PoolChange::Set(pool(3))]).await.unwrap();
+    let found = read::pools(&database.pool).await.unwrap();
+    assert_eq!(found.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>(), ["default_pool", "etl"]);
+    let too_many = vec![PoolChange::Delete("etl".to_owned()), PoolChange::Set(pool(u32::MAX))];
+    assert!(pools::change_alone(&mut writer, "me", too_many).await.is_err());
+    let default = vec![PoolChange::Delete(Pool::DEFAULT.to_owned())];
+    assert!(pools::change_alone(&mut writer, "me", default).await.is_err());
+    assert_eq!(read::pools(&database.pool).await.unwrap().len(), 2, "a refusal changes nothing");
+    pools::change_alone(&mut writer, "me", vec![PoolChange::Delete("etl".to_owned())]).await.unwrap();
+    assert_eq!(read::pools(&database.pool).await.unwrap().len(), 1);
+    assert_eq!(database.count("audit_log").await, 2);
 }

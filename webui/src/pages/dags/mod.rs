@@ -1,5 +1,7 @@
 //! The list of DAGs: what each does, how it stands and why, its switch and its button.
 
+mod filter;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
@@ -8,10 +10,9 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
-use chrono::Utc;
 use futures::{StreamExt, stream};
 use link::Query as Ask;
-use model::{Command, DagId, DagRunState, TaskState, Timestamp, command::Paused};
+use model::{Command, DagId, DagRunState, TaskState, command::Paused};
 use serde::Serialize;
 use store::read::{self, DagView, RunBrief, Version};
 
@@ -21,7 +22,7 @@ use super::{
     run_url, show as print,
     state::Badge,
     why,
-    words::{self, Moment},
+    words::{self, Clock, Moment},
 };
 use crate::{
     api::{import_errors::sentence, lookup_dag, query::Query},
@@ -31,6 +32,7 @@ use crate::{
     error::ApiResult,
     instances,
 };
+use filter::{Chip, Choice, Wanted};
 
 /// How many runs a DAG's bars show.
 const BARS: u32 = 14;
@@ -48,28 +50,18 @@ const QUESTIONS_AT_ONCE: usize = 16;
 struct View {
     frame: Frame,
     search: String,
-    tag: Option<String>,
+    hidden: Vec<(&'static str, String)>,
     chips: Vec<Chip>,
-    tags: Vec<TagLink>,
+    tags: Vec<Choice>,
+    tag: Option<String>,
+    owners: Vec<Choice>,
+    owner: Option<String>,
     rows: Vec<Row>,
-    more: usize,
+    place: String,
+    newer: Option<String>,
+    older: Option<String>,
     any: bool,
     attention: Vec<Attention>,
-}
-
-#[derive(Serialize)]
-struct Chip {
-    word: &'static str,
-    count: usize,
-    url: String,
-    chosen: bool,
-}
-
-#[derive(Serialize)]
-struct TagLink {
-    name: String,
-    url: String,
-    chosen: bool,
 }
 
 #[derive(Serialize)]
@@ -77,7 +69,7 @@ struct Row {
     dag_id: String,
     url: String,
     description: Option<String>,
-    tags: Vec<TagLink>,
+    tags: Vec<Choice>,
     schedule: String,
     next: Option<Moment>,
     bars: Vec<Bar>,
@@ -121,83 +113,44 @@ struct Entry {
     runs: Vec<RunBrief>,
 }
 
-/// Which DAGs are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Filter {
-    All,
-    Running,
-    Failed,
-    Waiting,
-    Paused,
-}
-
-impl Filter {
-    const ALL: [Self; 5] = [Self::All, Self::Running, Self::Failed, Self::Waiting, Self::Paused];
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::All => "All",
-            Self::Running => "Running",
-            Self::Failed => "Failed",
-            Self::Waiting => "Waiting",
-            Self::Paused => "Paused",
-        }
-    }
-
-    fn keeps(self, entry: &Entry) -> bool {
-        let newest = entry.runs.first().map(|run| run.state);
-        match self {
-            Self::All => true,
-            Self::Running => newest == Some(DagRunState::Running),
-            Self::Failed => newest == Some(DagRunState::Failed),
-            Self::Waiting => newest == Some(DagRunState::Queued),
-            Self::Paused => entry.view.is_paused,
-        }
-    }
-}
-
-/// `GET /dags`.
+/// `GET /dags?q=…&tag=…&owner=…&state=…&page=…`.
 pub async fn show(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     headers: HeaderMap,
     query: Query,
 ) -> PageResult<Response> {
-    let now = Utc::now();
-    let search = query.text("q").unwrap_or_default().trim().to_owned();
-    let tag = query.text("tag").map(str::to_owned);
-    let state = query.text("state").unwrap_or("All");
-    let filter = Filter::ALL.into_iter().find(|filter| filter.word() == state).unwrap_or(Filter::All);
+    let clock = Clock::of(&who);
+    let wanted = Wanted::of(&query);
     let all = entries(&app).await?;
-    let any = !all.is_empty();
-    let address = Address { search: &search, tag: tag.as_deref(), state: filter.word() };
-    let tags = tag_links(&all, &address);
-    let needle = search.to_lowercase();
-    let found = |entry: &&Entry| {
-        let dag = &entry.version.dag;
-        let texts = dag.tags.iter().chain(&dag.description).chain(&dag.owners);
-        (needle.is_empty()
-            || dag.dag_id.as_str().to_lowercase().contains(&needle)
-            || texts.into_iter().any(|text| text.to_lowercase().contains(&needle)))
-            && tag.as_ref().is_none_or(|tag| dag.tags.contains(tag))
+    let matching: Vec<&Entry> = all.iter().filter(|entry| wanted.matches(entry)).collect();
+    let chosen: Vec<&Entry> = matching.iter().copied().filter(|entry| wanted.state.keeps(entry)).collect();
+    let first = wanted.page.saturating_mul(ROWS_MAX).min(chosen.len());
+    let shown = &chosen[first..chosen.len().min(first + ROWS_MAX)];
+    let reasons = reasons(&app, shown, clock).await?;
+    let rows: Vec<Row> = shown.iter().zip(reasons).map(|(entry, why)| row(entry, why, clock, &wanted)).collect();
+    let last = first + rows.len();
+    let view = View {
+        frame: Frame::new(&app, &who, Place::Dags, "DAGs").await?,
+        chips: wanted.chips(&matching),
+        tags: wanted.tags(&all),
+        owners: wanted.owners(&all),
+        hidden: wanted.hidden(),
+        place: if last - first < chosen.len() {
+            format!("{}–{last} of {}", first + 1, chosen.len())
+        } else {
+            String::new()
+        },
+        newer: (wanted.page > 0).then(|| wanted.at_page(wanted.page - 1)),
+        older: (last < chosen.len()).then(|| wanted.at_page(wanted.page + 1)),
+        any: !all.is_empty(),
+        attention: attention(&app).await?,
+        search: wanted.search,
+        tag: wanted.tag,
+        owner: wanted.owner,
+        rows,
     };
-    let matching: Vec<&Entry> = all.iter().filter(found).collect();
-    let chips = Filter::ALL
-        .into_iter()
-        .map(|one| Chip {
-            word: one.word(),
-            count: matching.iter().filter(|entry| one.keeps(entry)).count(),
-            url: Address { state: one.word(), ..address }.url(),
-            chosen: one == filter,
-        })
-        .collect();
-    let chosen: Vec<&Entry> = matching.into_iter().filter(|entry| filter.keeps(entry)).collect();
-    let more = chosen.len().saturating_sub(ROWS_MAX);
-    let reasons = reasons(&app, &chosen[..chosen.len() - more]).await?;
-    let rows = chosen.iter().take(ROWS_MAX).zip(reasons).map(|(entry, why)| row(entry, why, now, &address)).collect();
-    let attention = attention(&app).await?;
-    let frame = Frame::new(&app, &who, Place::Dags, "DAGs").await?;
-    Ok(print(&headers, "dags", &View { frame, search, tag, chips, tags, rows, more, any, attention })?)
+    Ok(print(&headers, "dags", &view)?)
 }
 
 async fn entries(app: &App) -> ApiResult<Vec<Entry>> {
@@ -217,53 +170,12 @@ async fn entries(app: &App) -> ApiResult<Vec<Entry>> {
     Ok(views.into_iter().filter_map(entry).collect())
 }
 
-/// The address of a choice: urls hold the whole view.
-#[derive(Clone, Copy)]
-struct Address<'a> {
-    search: &'a str,
-    tag: Option<&'a str>,
-    state: &'a str,
-}
-
-impl Address<'_> {
-    fn url(self) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        if self.state != Filter::All.word() {
-            query.append_pair("state", self.state);
-        }
-        if let Some(tag) = self.tag {
-            query.append_pair("tag", tag);
-        }
-        if !self.search.is_empty() {
-            query.append_pair("q", self.search);
-        }
-        match query.finish() {
-            query if query.is_empty() => "/dags".to_owned(),
-            query => format!("/dags?{query}"),
-        }
-    }
-}
-
-fn tag_links(entries: &[Entry], address: &Address<'_>) -> Vec<TagLink> {
-    let mut names: Vec<&String> = entries.iter().flat_map(|entry| &entry.version.dag.tags).collect();
-    names.sort();
-    names.dedup();
-    names.into_iter().map(|name| tag_link(name, address)).collect()
-}
-
-/// A chosen tag leads back to all.
-fn tag_link(name: &str, address: &Address<'_>) -> TagLink {
-    let chosen = address.tag == Some(name);
-    let tag = if chosen { None } else { Some(name) };
-    TagLink { name: name.to_owned(), url: Address { tag, ..*address }.url(), chosen }
-}
-
 /// For each DAG one sentence where something waits, runs or failed.
-async fn reasons(app: &App, entries: &[&Entry]) -> ApiResult<Vec<Option<String>>> {
+async fn reasons(app: &App, entries: &[&Entry], clock: Clock) -> ApiResult<Vec<Option<String>>> {
     let mut failures = failures(app, entries).await?;
     let mut reasons = Vec::with_capacity(entries.len());
     for entry in entries {
-        let overdue = entry.view.next.is_some_and(|next| next.run_after < Utc::now()) && !entry.view.is_paused;
+        let overdue = entry.view.next.is_some_and(|next| next.run_after < clock.now) && !entry.view.is_paused;
         reasons.push(match entry.runs.first() {
             Some(run) if !run.state.is_finished() => {
                 Reason::Ask(Ask::WhyRun { dag_id: run.dag_id.clone(), run_id: run.run_id.clone() })
@@ -311,19 +223,19 @@ async fn failures(app: &App, entries: &[&Entry]) -> ApiResult<BTreeMap<model::Ru
     Ok(found)
 }
 
-fn row(entry: &Entry, why: Option<String>, now: Timestamp, address: &Address<'_>) -> Row {
+fn row(entry: &Entry, why: Option<String>, clock: Clock, wanted: &Wanted) -> Row {
     let Entry { view, version, runs } = entry;
     let newest = runs.first();
     Row {
         dag_id: view.dag_id.to_string(),
         url: dag_url(&view.dag_id),
         description: version.dag.description.clone(),
-        tags: version.dag.tags.iter().map(|tag| tag_link(tag, address)).collect(),
+        tags: version.dag.tags.iter().map(|tag| wanted.tag_choice(tag)).collect(),
         schedule: words::schedule(&version.dag.schedule),
-        next: view.next.filter(|_| !view.is_paused).map(|next| Moment::new(next.run_after, now)),
-        bars: bars(runs, now, BAR_HEIGHT),
+        next: view.next.filter(|_| !view.is_paused).map(|next| clock.moment(next.run_after)),
+        bars: bars(runs, clock, BAR_HEIGHT),
         badge: newest.map(|run| Badge::from(run.state)),
-        now: newest.map_or_else(|| "no run yet".to_owned(), |run| stand(run, now)),
+        now: newest.map_or_else(|| "no run yet".to_owned(), |run| stand(run, clock)),
         why,
         is_paused: view.is_paused,
         is_stale: view.is_stale,
@@ -332,11 +244,11 @@ fn row(entry: &Entry, why: Option<String>, now: Timestamp, address: &Address<'_>
 }
 
 /// How a run stands, in few words.
-fn stand(run: &RunBrief, now: Timestamp) -> String {
+fn stand(run: &RunBrief, clock: Clock) -> String {
     match (run.state, run.started_at, run.ended_at) {
-        (DagRunState::Running, Some(start), _) => format!("running for {}", words::between(start, now)),
+        (DagRunState::Running, Some(start), _) => format!("running for {}", words::between(start, clock.now)),
         (DagRunState::Success | DagRunState::Failed, Some(start), Some(end)) => {
-            format!("{} · {}", Moment::new(end, now).words, words::between(start, end))
+            format!("{} · {}", clock.moment(end).words, words::between(start, end))
         }
         (state, ..) => state.name().to_owned(),
     }
@@ -344,11 +256,11 @@ fn stand(run: &RunBrief, now: Timestamp) -> String {
 
 /// Runs as bars, oldest first; the longest is as tall as `height`.
 #[must_use]
-pub fn bars(newest_first: &[RunBrief], now: Timestamp, height: i64) -> Vec<Bar> {
+pub fn bars(newest_first: &[RunBrief], clock: Clock, height: i64) -> Vec<Bar> {
     const STEP: i64 = 7;
     let took = |run: &RunBrief| {
         let start = run.started_at?;
-        Some((run.ended_at.unwrap_or(now) - start).num_milliseconds().max(0))
+        Some((run.ended_at.unwrap_or(clock.now) - start).num_milliseconds().max(0))
     };
     let longest = newest_first.iter().filter_map(took).max().unwrap_or(0).max(1);
     let oldest_first = newest_first.iter().rev().enumerate();
@@ -362,7 +274,7 @@ pub fn bars(newest_first: &[RunBrief], now: Timestamp, height: i64) -> Vec<Bar> 
                 height: tall,
                 class: badge.class,
                 url: run_url(&run.dag_id, &run.run_id),
-                label: format!("{} · {}", words::day(run.run_after, now), stand(run, now)),
+                label: format!("{} · {} · {}", clock.day(run.run_after), badge.word, stand(run, clock)),
             }
         })
         .collect()

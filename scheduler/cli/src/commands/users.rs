@@ -1,0 +1,166 @@
+//! `windlass users …`: Airflow's words for people and programs that log in.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use store::{
+    secrets::Creation,
+    users::{self, NewUser, Role, UserChange},
+};
+
+use crate::{
+    access::{Access, caller},
+    output::{Listing, Output},
+    secret_input::{ask, resolve},
+    settings::Settings,
+};
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Users {
+    /// One line a user.
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Create a user.
+    Create {
+        /// The name.
+        #[arg(long, short)]
+        username: String,
+        /// Viewer, User, Op or Admin.
+        #[arg(long, short)]
+        role: Role,
+        #[command(flatten)]
+        password: Password,
+        #[command(flatten)]
+        person: Person,
+    },
+    /// Delete a user, with every session and token.
+    Delete {
+        /// The name.
+        #[arg(long, short)]
+        username: String,
+    },
+    /// Give a user another password; every session and token ends.
+    ResetPassword {
+        /// The name.
+        #[arg(long, short)]
+        username: String,
+        #[command(flatten)]
+        password: Password,
+    },
+}
+
+/// Where a password comes from; without any of these it is asked for.
+#[derive(Debug, Args)]
+pub struct Password {
+    /// The password; `-`, or nothing, asks for it.
+    #[arg(long, short)]
+    password: Option<String>,
+    /// Make one, and print it.
+    #[arg(long, conflicts_with = "password")]
+    use_random_password: bool,
+}
+
+/// What Airflow also keeps of a person. It is taken, so that commands written for it work, and not kept.
+#[derive(Debug, Args)]
+pub struct Person {
+    #[arg(long, short, hide = true)]
+    firstname: Option<String>,
+    #[arg(long, short, hide = true)]
+    lastname: Option<String>,
+    #[arg(long, short, hide = true)]
+    email: Option<String>,
+}
+
+impl Password {
+    /// The password, and whether it has to be printed because nobody knows it.
+    fn get(self) -> anyhow::Result<(String, bool)> {
+        if self.use_random_password {
+            return Ok((random_password()?, true));
+        }
+        let password = match self.password {
+            Some(text) => resolve(text, "Password")?,
+            None => ask("Password")?,
+        };
+        Ok((password, false))
+    }
+}
+
+/// 128 random bits of the system as text.
+fn random_password() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 16];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Carries one out.
+///
+/// # Errors
+/// What went wrong, in words for people.
+pub async fn run(settings: &Settings, command: Users) -> anyhow::Result<ExitCode> {
+    let access = Access::open(settings).await?;
+    let done = carry_out(&access, command).await;
+    access.close().await;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn carry_out(access: &Access, command: Users) -> anyhow::Result<()> {
+    let pool = access.pool().await?;
+    match command {
+        Users::List { output } => {
+            let mut listing = Listing::new(&["id", "username", "roles"]);
+            for account in users::all(pool).await? {
+                listing.push([json!(account.id), json!(account.username), json!(account.role.name())]);
+            }
+            listing.print(output);
+        }
+        Users::Create { username, role, password, person } => {
+            let (password, is_news) = password.get()?;
+            check(&username, &password)?;
+            let user = NewUser { username: &username, password: &password, role };
+            if users::create_user(pool, &caller(), user).await? == Creation::Exists {
+                bail!("there is a user {username} already");
+            }
+            println!("user {username} is there now, as {}", role.name());
+            if person.firstname.or(person.lastname).or(person.email).is_some() {
+                eprintln!("names and e-mail addresses are not kept");
+            }
+            tell(&password, is_news);
+        }
+        Users::Delete { username } => {
+            done(users::delete_user(pool, &caller(), &username).await?, &username)?;
+            println!("user {username} is deleted");
+        }
+        Users::ResetPassword { username, password } => {
+            let (password, is_news) = password.get()?;
+            check(&username, &password)?;
+            done(users::set_password(pool, &caller(), &username, &password).await?, &username)?;
+            println!("user {username} has another password; every session of the user has ended");
+            tell(&password, is_news);
+        }
+    }
+    Ok(())
+}
+
+fn check(username: &str, password: &str) -> anyhow::Result<()> {
+    let mistakes: Vec<String> = users::mistakes(username, password).iter().map(ToString::to_string).collect();
+    if mistakes.is_empty() { Ok(()) } else { bail!("{}", mistakes.join("; ")) }
+}
+
+fn tell(password: &str, is_news: bool) {
+    if is_news {
+        println!("password: {password}");
+    }
+}
+
+fn done(change: UserChange, username: &str) -> anyhow::Result<()> {
+    match change {
+        UserChange::Done => Ok(()),
+        UserChange::Missing => bail!("there is no user {username}"),
+        UserChange::LastAdmin => bail!("{username} is the only Admin: nobody could manage users any more"),
+    }
+}

@@ -1,0 +1,226 @@
+//! `windlass variables …`: Airflow's words for settings that tasks read.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail};
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+use store::{
+    SecretKey,
+    secrets::{Creation, Deletion, variables, variables::Variable},
+};
+
+use crate::{
+    access::{Access, caller},
+    output::{Listing, Output},
+    secret_input::{read_file, resolve, write_file},
+    settings::Settings,
+};
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Variables {
+    /// One line a variable, without its value.
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print the value of a variable.
+    Get {
+        /// Its key.
+        key: String,
+        /// What to print when there is none.
+        #[arg(long, short)]
+        default: Option<String>,
+        /// Read the value as JSON, and fail when it is not.
+        #[arg(long, short)]
+        json: bool,
+    },
+    /// Create a variable or replace it.
+    Set {
+        /// Its key.
+        key: String,
+        /// Its value; `-` reads it from standard input.
+        value: String,
+        /// What it is for.
+        #[arg(long)]
+        description: Option<String>,
+        /// Refuse a value that is not JSON.
+        #[arg(long, short)]
+        json: bool,
+    },
+    /// Delete a variable.
+    Delete {
+        /// Its key.
+        key: String,
+    },
+    /// Write every variable into a JSON file, in clear; `-` for standard output.
+    Export {
+        /// The file; one that is there is replaced.
+        file: PathBuf,
+    },
+    /// Create the variables of a JSON file; `-` for standard input.
+    Import {
+        /// The file: an object of values, or of `{"value": …, "description": …}`.
+        file: PathBuf,
+        /// What to do with those that are there.
+        #[arg(long, short, value_enum, default_value_t = OnExisting::Overwrite)]
+        action_on_existing_key: OnExisting,
+    },
+}
+
+/// What an import does with a variable that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnExisting {
+    /// Replace it.
+    Overwrite,
+    /// Stop before anything is imported.
+    Fail,
+    /// Leave it.
+    Skip,
+}
+
+/// Carries one out.
+///
+/// # Errors
+/// What went wrong, in words for people.
+pub async fn run(settings: &Settings, command: Variables) -> anyhow::Result<ExitCode> {
+    let access = Access::open(settings).await?;
+    let done = carry_out(settings, &access, command).await;
+    access.close().await;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn carry_out(settings: &Settings, access: &Access, command: Variables) -> anyhow::Result<()> {
+    let (pool, key) = (access.pool().await?, Access::secret_key(settings)?);
+    match command {
+        Variables::List { output } => {
+            let mut listing = Listing::new(&["key", "description"]);
+            for stored in variables::all(pool, &key).await? {
+                listing.push([json!(stored.variable.key), json!(stored.variable.description)]);
+            }
+            listing.print(output);
+        }
+        Variables::Get { key: name, default, json } => {
+            let stored = variables::find(pool, &key, &name).await?;
+            if let Some(problem) = stored.as_ref().and_then(|stored| stored.problem.as_ref()) {
+                bail!("{problem}");
+            }
+            let value = stored.map(|stored| stored.variable.value).or(default);
+            let value = value.with_context(|| format!("there is no variable {name}"))?;
+            println!("{}", if json { pretty(&value)? } else { value });
+        }
+        Variables::Set { key: name, value, description, json } => {
+            let value = resolve(value, "Value")?;
+            if json {
+                pretty(&value)?;
+            }
+            let variable = Variable { key: name, value, description };
+            check(&variable)?;
+            set(access, &key, variable).await?;
+        }
+        Variables::Delete { key: name } => match variables::delete(pool, &caller(), &name).await? {
+            Deletion::Deleted => println!("variable {name} is deleted"),
+            Deletion::Missing => bail!("there is no variable {name}"),
+        },
+        Variables::Export { file } => export(access, &key, &file).await?,
+        Variables::Import { file, action_on_existing_key } => {
+            import(access, &key, imported(&read_file(&file)?)?, action_on_existing_key).await?;
+        }
+    }
+    Ok(())
+}
+
+fn pretty(value: &str) -> anyhow::Result<String> {
+    let value: Value = serde_json::from_str(value).context("the value is not JSON")?;
+    Ok(serde_json::to_string_pretty(&value)?)
+}
+
+fn check(variable: &Variable) -> anyhow::Result<()> {
+    let mistakes: Vec<String> = variable.mistakes().iter().map(ToString::to_string).collect();
+    if mistakes.is_empty() { Ok(()) } else { bail!("variable {}: {}", variable.key, mistakes.join("; ")) }
+}
+
+/// Creates it or replaces it; a description that is not given stays.
+async fn set(access: &Access, key: &SecretKey, new: Variable) -> anyhow::Result<()> {
+    let pool = access.pool().await?;
+    let name = new.key.clone();
+    match variables::create(pool, key, &caller(), &new).await? {
+        Creation::Created => println!("variable {name} is there now"),
+        Creation::Exists => {
+            let change = |old: Variable| Variable { description: new.description.or(old.description), ..new };
+            variables::update(pool, key, &caller(), &name, change).await?;
+            println!("variable {name} is replaced");
+        }
+    }
+    Ok(())
+}
+
+async fn export(access: &Access, key: &SecretKey, file: &std::path::Path) -> anyhow::Result<()> {
+    let found = variables::all(access.pool().await?, key).await?;
+    let mut all: Map<String, Value> = Map::new();
+    for stored in found {
+        if let Some(problem) = stored.problem {
+            bail!("variable {} can not be exported: {problem}", stored.variable.key);
+        }
+        let Variable { key, value, description } = stored.variable;
+        let value = serde_json::from_str(&value).unwrap_or(Value::String(value));
+        let entry = match description {
+            Some(description) => json!({ "value": value, "description": description }),
+            None => value,
+        };
+        all.insert(key, entry);
+    }
+    write_file(file, &(serde_json::to_string_pretty(&all)? + "\n"))?;
+    eprintln!("{} variables are written, in clear", all.len());
+    Ok(())
+}
+
+/// The variables of a file. Texts stay as they are, other values become JSON.
+fn imported(text: &str) -> anyhow::Result<Vec<Variable>> {
+    let all: Map<String, Value> = serde_json::from_str(text).context("the file is not a JSON object")?;
+    let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let one = |(key, entry): (String, Value)| {
+        let described = entry.get("value").filter(|_| {
+            let fields = entry.as_object().map(|fields| fields.keys().map(String::as_str).collect::<Vec<_>>());
+            fields.is_some_and(|names| names.iter().all(|name| ["value", "description"].contains(name)))
+        });
+        let description = described.and(entry.get("description")).and_then(Value::as_str).map(str::to_owned);
+        Variable { key, value: text_of(described.unwrap_or(&entry)), description }
+    };
+    let found: Vec<Variable> = all.into_iter().map(one).collect();
+    found.iter().try_for_each(check)?;
+    Ok(found)
+}
+
+async fn import(access: &Access, key: &SecretKey, wanted: Vec<Variable>, existing: OnExisting) -> anyhow::Result<()> {
+    let known = variables::all(access.pool().await?, key).await?;
+    let exists = |variable: &Variable| known.iter().any(|stored| stored.variable.key == variable.key);
+    if existing == OnExisting::Fail
+        && let Some(variable) = wanted.iter().find(|variable| exists(variable))
+    {
+        bail!("there is a variable {} already; nothing was imported", variable.key);
+    }
+    for variable in wanted {
+        if existing == OnExisting::Skip && exists(&variable) {
+            println!("variable {} is there already and left alone", variable.key);
+        } else {
+            set(access, key, variable).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_values_with_or_without_a_description() {
+        let text = r#"{"a": "text", "b": {"x": 1}, "c": {"value": [1], "description": "d"}}"#;
+        let found = imported(text).unwrap();
+        let told: Vec<_> = found.iter().map(|v| (v.value.as_str(), v.description.as_deref())).collect();
+        assert_eq!(told, [("text", None), (r#"{"x":1}"#, None), ("[1]", Some("d"))]);
+        assert!(imported("[]").is_err() && imported(r#"{"": "x"}"#).is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! Pools while nobody leads: a command line that holds the whole installation changes them by a turn of its own.
+//!
+//! Beside a leader they are changed by commands, so that its counters follow; this takes the lead, as any other write of
+//! pools does, and a leader that was there after all is deposed and loads again.
+
+use engine::Plan;
+use model::Pool;
+use serde_json::json;
+
+use crate::{
+    audit,
+    connect::Writer,
+    error::StoreError,
+    leader::{Candidate, lead},
+    turn,
+};
+
+/// What to do with a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PoolChange {
+    /// Create it or replace it.
+    Set(Pool),
+    /// Remove it; no harm when it is not there.
+    Delete(String),
+}
+
+/// Carries changes out.
+///
+/// # Errors
+/// [`StoreError::Refused`] for a pool that breaks a rule, before anything is changed; [`StoreError::Deposed`] when somebody
+/// began to lead at this moment; [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn change_alone(writer: &mut Writer, who: &str, changes: Vec<PoolChange>) -> Result<(), StoreError> {
+    let mut plan = Plan::default();
+    let mut told = Vec::new();
+    for change in changes {
+        match change {
+            PoolChange::Set(pool) => {
+                pool.check().map_err(|reason| StoreError::Refused { reason })?;
+                told.push(("patch_pool", json!(pool)));
+                plan.pools.push(pool);
+            }
+            PoolChange::Delete(name) if name == Pool::DEFAULT => {
+                let reason = format!("{name} can not be deleted: every task that names no pool uses it");
+                return Err(StoreError::Refused { reason });
+            }
+            PoolChange::Delete(name) => {
+                told.push(("delete_pool", json!({ "name": name })));
+                plan.pools_dropped.push(name);
+            }
+        }
+    }
+    let candidate = Candidate { holder: format!("{who} at the command line"), endpoint: String::new() };
+    let leadership = lead(writer, &candidate).await?;
+    turn::apply(writer, leadership.epoch, leadership.now, &plan).await?;
+    for (action, details) in told {
+        audit::record(writer.connection(), who, action, &details).await?;
+    }
+    Ok(())
+}

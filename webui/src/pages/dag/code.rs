@@ -1,0 +1,103 @@
+//! The code tab: a version as it is stored, its definition and the files that it carries.
+
+use serde::Serialize;
+use store::read::{self, DagView};
+
+use super::super::{
+    dag_url,
+    words::{self, Clock, Moment},
+};
+use crate::{
+    api::query::Query,
+    app::App,
+    error::{ApiError, ApiResult},
+};
+
+/// Versions that can be chosen; older ones are reached from their runs.
+const VERSIONS_MAX: i64 = 30;
+/// Files of one page.
+const FILES_MAX: usize = 50;
+/// Of each file so much is shown.
+const FILE_CHARS_MAX: usize = 64 * 1024;
+
+/// The code of a version.
+#[derive(Debug, Serialize)]
+pub struct Code {
+    versions: Vec<Choice>,
+    number: i32,
+    hash: String,
+    seen: Moment,
+    fileloc: String,
+    yaml: String,
+    files: Vec<File>,
+    more_files: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Choice {
+    number: i32,
+    url: String,
+    chosen: bool,
+    seen: String,
+}
+
+#[derive(Debug, Serialize)]
+struct File {
+    name: String,
+    size: String,
+    text: String,
+    is_cut: bool,
+}
+
+/// The version of the address, else the current one.
+///
+/// # Errors
+/// [`ApiError::NotFound`] when the DAG has no such version.
+pub(super) async fn code(app: &App, view: &DagView, query: &Query, clock: Clock) -> ApiResult<Code> {
+    let all = read::version_list(&app.pool, &view.dag_id, VERSIONS_MAX).await?;
+    let id = match query.text("version") {
+        None => view.current,
+        Some(text) => {
+            let wanted = all.iter().find(|version| text == version.number.to_string());
+            let missing = || ApiError::NotFound(format!("{} has no version {text} among its newest", view.dag_id));
+            wanted.ok_or_else(missing)?.id
+        }
+    };
+    let version = app.versions.one(&app.pool, id).await?;
+    let url = dag_url(&view.dag_id);
+    let mut files = Vec::new();
+    for (name, sha256) in version.dag.files.iter().take(FILES_MAX) {
+        files.push(file(app, name, sha256).await?);
+    }
+    Ok(Code {
+        versions: all
+            .iter()
+            .map(|one| Choice {
+                number: one.number,
+                url: format!("{url}?tab=code&version={}", one.number),
+                chosen: one.id == id,
+                seen: clock.short(one.created_at),
+            })
+            .collect(),
+        number: version.number,
+        hash: version.content_hash.get(..12).unwrap_or_default().to_owned(),
+        seen: clock.moment(version.created_at),
+        fileloc: view.fileloc.clone(),
+        yaml: read::canonical_yaml(&app.pool, id).await?.unwrap_or_default(),
+        files,
+        more_files: version.dag.files.len().saturating_sub(FILES_MAX),
+    })
+}
+
+async fn file(app: &App, name: &str, sha256: &str) -> ApiResult<File> {
+    let bytes = store::blob(&app.pool, sha256).await?.unwrap_or_default();
+    let whole = String::from_utf8_lossy(&bytes);
+    let text: String = whole.chars().take(FILE_CHARS_MAX).collect();
+    let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    Ok(File {
+        name: name.to_owned(),
+        size: format!("{} bytes", words::number(size)),
+        is_cut: text.len() < whole.len(),
+        text,
+    })
+}

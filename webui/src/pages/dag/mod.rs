@@ -1,0 +1,138 @@
+//! A DAG's page: what it is, how it stands, and a tab each for its grid, its graph, its runs, its code and its details.
+
+mod code;
+mod details;
+mod graph;
+mod grid;
+
+use axum::{
+    Extension,
+    extract::{Path, State},
+    http::HeaderMap,
+    response::Response,
+};
+use link::Query as Ask;
+use model::DagRunState;
+use serde::Serialize;
+use store::read::{self, DagView, RunBrief, Version};
+
+use super::{
+    Fact, Frame, Place, Tab, dag_url,
+    error::PageResult,
+    picture::Shown,
+    run_url, runs, show as print, tabs, why,
+    words::{self, Clock},
+};
+use crate::{
+    api::{lookup_dag, query::Query},
+    app::App,
+    auth::Principal,
+    error::ApiResult,
+};
+
+/// How many of the newest runs the facts are taken from, and the grid shows at most.
+const RUNS: u32 = 40;
+/// The tabs: name in the address and word.
+const TABS: [(&str, &str); 5] =
+    [("grid", "Grid"), ("graph", "Graph"), ("runs", "Runs"), ("code", "Code"), ("details", "Details")];
+
+#[derive(Serialize)]
+struct View {
+    frame: Frame,
+    dag_id: String,
+    url: String,
+    description: Option<String>,
+    tags: Vec<String>,
+    is_paused: bool,
+    has_import_errors: bool,
+    facts: Vec<Fact>,
+    why: Option<String>,
+    tabs: Vec<Tab>,
+    content: Content,
+}
+
+/// The open tab.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Content {
+    Grid(grid::Grid),
+    Graph { picture: Option<Box<Shown>>, tasks: usize, of_run: Option<(String, String)> },
+    Runs(runs::List),
+    Code(code::Code),
+    Details(Box<details::Details>),
+}
+
+/// `GET /dags/{dag_id}?tab=…`.
+pub async fn show(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path(dag_id): Path<String>,
+    headers: HeaderMap,
+    query: Query,
+) -> PageResult<Response> {
+    let clock = Clock::of(&who);
+    let (view, version) = lookup_dag(&app, &dag_id).await?;
+    let dag = &version.dag;
+    let recent = read::recent_runs(&app.pool, std::slice::from_ref(&view.dag_id), RUNS).await?;
+    let (why, _) = why(&app, Ask::WhyDag { dag_id: view.dag_id.clone() }).await;
+    let url = dag_url(&dag.dag_id);
+    let tab = query.text("tab").unwrap_or_default();
+    let shown = View {
+        frame: Frame::new(&app, &who, Place::Dags, dag.dag_id.to_string()).await?,
+        dag_id: dag.dag_id.to_string(),
+        description: dag.description.clone(),
+        tags: dag.tags.clone(),
+        is_paused: view.is_paused,
+        has_import_errors: view.has_import_errors,
+        facts: facts(&view, &version, &recent, clock),
+        why,
+        tabs: tabs(&url, tab, &TABS),
+        content: content(&app, tab, &view, &version, &recent, &query, clock).await?,
+        url,
+    };
+    Ok(print(&headers, "dag", &shown)?)
+}
+
+async fn content(
+    app: &App,
+    tab: &str,
+    view: &DagView,
+    version: &Version,
+    recent: &[RunBrief],
+    query: &Query,
+    clock: Clock,
+) -> ApiResult<Content> {
+    Ok(match tab {
+        "graph" => {
+            let of_run = recent.first().map(|run| (clock.day(run.run_after), run_url(&run.dag_id, &run.run_id)));
+            let picture = graph::picture(app, version, recent.first(), clock).await?;
+            Content::Graph { picture: picture.map(Box::new), tasks: version.dag.tasks.len(), of_run }
+        }
+        "runs" => Content::Runs(runs::list(app, Some(&view.dag_id), query, clock).await?),
+        "code" => Content::Code(code::code(app, view, query, clock).await?),
+        "details" => Content::Details(Box::new(details::details(view, version, clock))),
+        _ => Content::Grid(grid::grid(app, version, recent, clock).await?),
+    })
+}
+
+fn facts(view: &DagView, version: &Version, runs: &[RunBrief], clock: Clock) -> Vec<Fact> {
+    let mut facts = vec![Fact::new("schedule", words::schedule(&version.dag.schedule))];
+    facts.push(match view.next.filter(|_| !view.is_paused) {
+        Some(next) => Fact::at("next run", clock.moment(next.run_after)),
+        None if view.is_paused => Fact::new("next run", "none while paused"),
+        None => Fact::new("next run", "none"),
+    });
+    let success = runs.iter().find(|run| run.state == DagRunState::Success);
+    if let Some((run, (start, end))) = success.and_then(|run| Some((run, run.started_at.zip(run.ended_at)?))) {
+        let ended = clock.moment(end);
+        let words = format!("{} · {}", ended.words, words::between(start, end));
+        facts.push(Fact::new("last success", words).exactly(ended.exact).to(run_url(&run.dag_id, &run.run_id)));
+    }
+    let ended = runs.iter().filter(|run| run.state.is_finished()).count();
+    if ended > 0 {
+        let good = runs.iter().filter(|run| run.state == DagRunState::Success).count();
+        facts.push(Fact::new("success", format!("{good} of the last {ended}")));
+    }
+    facts.push(Fact::new("owner", version.dag.owners.join(", ")));
+    facts
+}

@@ -1,0 +1,162 @@
+//! Which DAGs the list shows. Addresses hold the whole choice.
+
+use model::DagRunState;
+use serde::Serialize;
+
+use super::Entry;
+use crate::api::query::Query;
+
+/// A state to show, with how many DAGs are in it.
+#[derive(Serialize)]
+pub(super) struct Chip {
+    word: &'static str,
+    count: usize,
+    url: String,
+    chosen: bool,
+}
+
+/// A tag or an owner to narrow the list to; the chosen one leads back to all.
+#[derive(Serialize)]
+pub(super) struct Choice {
+    name: String,
+    url: String,
+    chosen: bool,
+}
+
+/// By the state of a DAG's newest run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ByState {
+    All,
+    Running,
+    Failed,
+    Waiting,
+    Paused,
+}
+
+impl ByState {
+    const EACH: [Self; 5] = [Self::All, Self::Running, Self::Failed, Self::Waiting, Self::Paused];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::All => "All",
+            Self::Running => "Running",
+            Self::Failed => "Failed",
+            Self::Waiting => "Waiting",
+            Self::Paused => "Paused",
+        }
+    }
+
+    pub(super) fn keeps(self, entry: &Entry) -> bool {
+        let newest = entry.runs.first().map(|run| run.state);
+        match self {
+            Self::All => true,
+            Self::Running => newest == Some(DagRunState::Running),
+            Self::Failed => newest == Some(DagRunState::Failed),
+            Self::Waiting => newest == Some(DagRunState::Queued),
+            Self::Paused => entry.view.is_paused,
+        }
+    }
+}
+
+/// What the address asks for.
+pub(super) struct Wanted {
+    pub(super) search: String,
+    pub(super) tag: Option<String>,
+    pub(super) owner: Option<String>,
+    pub(super) state: ByState,
+    pub(super) page: usize,
+}
+
+impl Wanted {
+    pub(super) fn of(query: &Query) -> Self {
+        let state = query.text("state").unwrap_or_default();
+        Self {
+            search: query.text("q").unwrap_or_default().trim().to_owned(),
+            tag: query.text("tag").map(str::to_owned),
+            owner: query.text("owner").map(str::to_owned),
+            state: ByState::EACH.into_iter().find(|one| one.word() == state).unwrap_or(ByState::All),
+            page: query.text("page").and_then(|text| text.parse().ok()).unwrap_or(0),
+        }
+    }
+
+    /// Whether a DAG fits search, tag and owner; the state is counted apart.
+    pub(super) fn matches(&self, entry: &Entry) -> bool {
+        let dag = &entry.version.dag;
+        let needle = self.search.to_lowercase();
+        let mut texts = dag.tags.iter().chain(&dag.description).chain(&dag.owners);
+        (needle.is_empty()
+            || dag.dag_id.as_str().to_lowercase().contains(&needle)
+            || texts.any(|text| text.to_lowercase().contains(&needle)))
+            && self.tag.as_ref().is_none_or(|tag| dag.tags.contains(tag))
+            && self.owner.as_ref().is_none_or(|owner| dag.owners.contains(owner))
+    }
+
+    pub(super) fn chips(&self, matching: &[&Entry]) -> Vec<Chip> {
+        let chip = |one: ByState| Chip {
+            word: one.word(),
+            count: matching.iter().filter(|entry| one.keeps(entry)).count(),
+            url: self.url(one, self.tag.as_deref(), self.owner.as_deref(), 0),
+            chosen: one == self.state,
+        };
+        ByState::EACH.into_iter().map(chip).collect()
+    }
+
+    pub(super) fn tags(&self, all: &[Entry]) -> Vec<Choice> {
+        let names = distinct(all.iter().flat_map(|entry| &entry.version.dag.tags));
+        names.into_iter().map(|name| self.tag_choice(name)).collect()
+    }
+
+    pub(super) fn tag_choice(&self, name: &str) -> Choice {
+        let chosen = self.tag.as_deref() == Some(name);
+        let tag = if chosen { None } else { Some(name) };
+        Choice { name: name.to_owned(), url: self.url(self.state, tag, self.owner.as_deref(), 0), chosen }
+    }
+
+    pub(super) fn owners(&self, all: &[Entry]) -> Vec<Choice> {
+        let names = distinct(all.iter().flat_map(|entry| &entry.version.dag.owners));
+        let choice = |name: &String| {
+            let chosen = self.owner.as_ref() == Some(name);
+            let owner = if chosen { None } else { Some(name.as_str()) };
+            Choice { name: name.clone(), url: self.url(self.state, self.tag.as_deref(), owner, 0), chosen }
+        };
+        names.into_iter().map(choice).collect()
+    }
+
+    /// The address of another page of the same choice.
+    pub(super) fn at_page(&self, page: usize) -> String {
+        self.url(self.state, self.tag.as_deref(), self.owner.as_deref(), page)
+    }
+
+    /// What the field for searching keeps beside its text.
+    pub(super) fn hidden(&self) -> Vec<(&'static str, String)> {
+        let state = (self.state != ByState::All).then(|| self.state.word().to_owned());
+        let all = [("state", state), ("tag", self.tag.clone()), ("owner", self.owner.clone())];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    fn url(&self, state: ByState, tag: Option<&str>, owner: Option<&str>, page: usize) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if state != ByState::All {
+            query.append_pair("state", state.word());
+        }
+        query.extend_pairs(tag.map(|tag| ("tag", tag)));
+        query.extend_pairs(owner.map(|owner| ("owner", owner)));
+        if !self.search.is_empty() {
+            query.append_pair("q", &self.search);
+        }
+        if page > 0 {
+            query.append_pair("page", &page.to_string());
+        }
+        match query.finish() {
+            query if query.is_empty() => "/dags".to_owned(),
+            query => format!("/dags?{query}"),
+        }
+    }
+}
+
+fn distinct<'a>(names: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
+    let mut names: Vec<&String> = names.collect();
+    names.sort();
+    names.dedup();
+    names
+}

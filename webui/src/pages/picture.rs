@@ -1,0 +1,187 @@
+//! The picture of a DAG version: laid out once, then shown with the states of a run.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use dag::{Dag, TaskPos};
+use model::DagVersionId;
+use serde::Serialize;
+use store::read::Version;
+
+use super::state::Badge;
+use crate::layout::{self, Chart, Group, Node, Rect};
+
+/// Larger DAGs are shown as a list: nobody reads such a picture.
+pub const TASKS_MAX: usize = 400;
+/// More edges than this are a grey surface.
+const EDGES_MAX: usize = 4_000;
+/// Pictures that are kept; each is some 100 KiB at most.
+const KEPT_MAX: usize = 256;
+/// Height of a task's box: its name and how it stands.
+const NODE_HEIGHT: i32 = 44;
+/// Width of a task's box without its name.
+const NODE_FRAME: i32 = 44;
+/// Width of a character of a name; names are cut by characters.
+const CHAR_WIDTH: i32 = 7;
+/// The shortest box has room for how a task stands.
+const NAME_CHARS_MIN: usize = 14;
+/// The longest name that is written out.
+const NAME_CHARS_MAX: usize = 28;
+
+/// A picture without states.
+#[derive(Debug)]
+pub struct Picture {
+    width: i32,
+    height: i32,
+    boxes: Vec<Rect>,
+    names: Vec<String>,
+    groups: Vec<GroupBox>,
+    edges: Vec<EdgeLine>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct GroupBox {
+    #[serde(flatten)]
+    rect: Rect,
+    name: String,
+    tooltip: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct EdgeLine {
+    from: usize,
+    to: usize,
+    path: String,
+}
+
+/// A picture with states.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    width: i32,
+    height: i32,
+    nodes: Vec<ShownNode>,
+    groups: Vec<GroupBox>,
+    edges: Vec<EdgeLine>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownNode {
+    number: usize,
+    #[serde(flatten)]
+    rect: Rect,
+    name: String,
+    #[serde(flatten)]
+    face: Face,
+}
+
+/// What a task's box shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Face {
+    /// Its state.
+    pub badge: Badge,
+    /// The line below its name.
+    pub stand: String,
+    /// Its whole name, for the title.
+    pub full_name: String,
+    /// Where it leads; empty for nowhere.
+    pub url: String,
+    /// Whether its log is open beside the picture.
+    pub chosen: bool,
+}
+
+/// Pictures by version. A version never changes, so what is kept is never stale.
+#[derive(Debug, Default)]
+pub struct Pictures(Mutex<BTreeMap<DagVersionId, Arc<Picture>>>);
+
+impl Pictures {
+    /// The picture of a version; none when it has too much on it.
+    pub fn of(&self, version: &Version) -> Option<Arc<Picture>> {
+        let dag = &version.dag;
+        let edges: usize = dag.tasks.iter().map(|task| task.downstream.len()).sum();
+        if dag.tasks.is_empty() || dag.tasks.len() > TASKS_MAX || edges > EDGES_MAX {
+            return None;
+        }
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(picture) = kept().get(&version.id) {
+            return Some(Arc::clone(picture));
+        }
+        let picture = Arc::new(Picture::of(dag));
+        let mut kept = kept();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(version.id, Arc::clone(&picture));
+        Some(picture)
+    }
+}
+
+/// A task's name without that of its group, which stands on the group's box.
+fn short_name(task: &dag::Task) -> String {
+    let id = task.task_id.as_str();
+    let inner = task.group.as_ref().and_then(|group| id.strip_prefix(group.as_str())?.strip_prefix('.'));
+    let name = inner.unwrap_or(id);
+    match name.chars().count() {
+        ..=NAME_CHARS_MAX => name.to_owned(),
+        _ => name.chars().take(NAME_CHARS_MAX - 1).chain(['…']).collect(),
+    }
+}
+
+impl Picture {
+    fn of(dag: &Dag) -> Self {
+        let names: Vec<String> = dag.tasks.iter().map(short_name).collect();
+        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(NAME_CHARS_MIN);
+        let width = NODE_FRAME + CHAR_WIDTH * i32::try_from(longest).unwrap_or(0);
+        let group_of = |id: &str| dag.groups.iter().position(|group| group.group_id == id);
+        let chart = Chart {
+            nodes: dag
+                .tasks
+                .iter()
+                .map(|task| Node { width, height: NODE_HEIGHT, group: task.group.as_deref().and_then(group_of) })
+                .collect(),
+            groups: dag
+                .groups
+                .iter()
+                .map(|group| Group { parent: group.group_id.rsplit_once('.').and_then(|(outer, _)| group_of(outer)) })
+                .collect(),
+            edges: dag
+                .positions()
+                .flat_map(|from| dag.task(from).downstream.iter().map(move |to| (from.0, to.0)))
+                .collect(),
+        };
+        let drawing = layout::draw(&chart);
+        let groups = dag.groups.iter().zip(drawing.groups).filter_map(|(group, rect)| {
+            let name = group.group_id.rsplit('.').next().unwrap_or_default().to_owned();
+            Some(GroupBox { rect: rect?, name, tooltip: group.tooltip.clone() })
+        });
+        let edges = chart.edges.iter().zip(&drawing.edges);
+        Self {
+            width: drawing.width,
+            height: drawing.height,
+            boxes: drawing.nodes,
+            names,
+            groups: groups.collect(),
+            edges: edges
+                .map(|((from, to), points)| EdgeLine { from: *from, to: *to, path: layout::path(points) })
+                .collect(),
+        }
+    }
+
+    /// The picture with what each task's box shows.
+    pub fn shown(&self, face: impl Fn(TaskPos) -> Face) -> Shown {
+        let nodes = self.boxes.iter().zip(&self.names).enumerate().map(|(number, (rect, name))| ShownNode {
+            number,
+            rect: *rect,
+            name: name.clone(),
+            face: face(TaskPos(number)),
+        });
+        Shown {
+            width: self.width,
+            height: self.height,
+            nodes: nodes.collect(),
+            groups: self.groups.clone(),
+            edges: self.edges.clone(),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The tasks of a run, a row each: state, name, times, and why it waits or failed.
+
+use std::collections::BTreeMap;
+
+use model::{MapIndex, TaskId, TaskState};
+use serde::Serialize;
+
+use super::{
+    super::{
+        segment,
+        state::Badge,
+        words::{self, Clock},
+    },
+    Chosen,
+    gantt::{Bar, Gantt},
+};
+use crate::instances::TaskOfRun;
+
+/// A row.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    label: String,
+    badge: Badge,
+    stand: String,
+    title: String,
+    why: Option<String>,
+    url: String,
+    task_url: String,
+    chosen: bool,
+    bars: Vec<Bar>,
+    clear_url: String,
+}
+
+/// The row of a task.
+pub(super) fn row(
+    of: &TaskOfRun,
+    chosen: &Chosen<'_>,
+    gantt: &Gantt,
+    reasons: &BTreeMap<(TaskId, MapIndex), String>,
+    clock: Clock,
+) -> Row {
+    let stored = of.stored.as_ref().map(|stored| &stored.row);
+    let reason = reasons.get(&(of.task().task_id.clone(), of.key.map)).cloned();
+    let failed = stored.filter(|_| of.state() == TaskState::Failed).and_then(|row| row.extra.reason.clone());
+    // A running task's bar says enough.
+    let waits = reason.filter(|_| of.state() != TaskState::Running);
+    Row {
+        label: name(of),
+        badge: Badge::from(of.state()),
+        stand: stand(of, clock),
+        title: title(of, clock),
+        why: waits.or(failed),
+        url: chosen.url(of),
+        task_url: super::super::task_url(of),
+        chosen: chosen.is(of),
+        bars: gantt.bars(of, clock.now),
+        clear_url: format!("{}/clear?task={}&downstream=1", chosen.run_url, segment(of.task().task_id.as_str())),
+    }
+}
+
+/// A task's name, with its number when it was expanded.
+#[must_use]
+pub fn name(of: &TaskOfRun) -> String {
+    match of.key.map {
+        MapIndex::UNMAPPED => of.task().task_id.to_string(),
+        map => format!("{} [{map}]", of.task().task_id),
+    }
+}
+
+/// How a task stands, in few words.
+#[must_use]
+pub fn stand(of: &TaskOfRun, clock: Clock) -> String {
+    let badge = Badge::from(of.state());
+    let row = of.stored.as_ref().map(|stored| &stored.row);
+    let words = match (of.state(), row.and_then(|row| row.started_at), row.and_then(|row| row.ended_at)) {
+        (TaskState::Running, Some(start), _) => format!("running · {}", words::between(start, clock.now)),
+        (TaskState::UpForRetry, ..) => match row.and_then(|row| row.extra.wake_at) {
+            Some(at) => format!("retry {}", clock.moment(at).words),
+            None => badge.word.to_owned(),
+        },
+        (state, Some(start), Some(end)) if state.is_finished() => {
+            format!("{} · {}", badge.word, words::between(start, end))
+        }
+        _ => badge.word.to_owned(),
+    };
+    if of.try_number() > 1 { format!("{words} · try {}", of.try_number()) } else { words }
+}
+
+/// The exact times of a task's bars.
+fn title(of: &TaskOfRun, clock: Clock) -> String {
+    let Some(row) = of.stored.as_ref().map(|stored| &stored.row) else { return String::new() };
+    let mut parts = Vec::new();
+    if let Some((queued, started)) = row.queued_at.zip(row.started_at) {
+        parts.push(format!("queued for {}", words::between(queued, started)));
+    }
+    if let Some((start, end)) = row.started_at.zip(row.ended_at) {
+        parts.push(format!("ran for {}", words::between(start, end)));
+    }
+    parts.extend(row.started_at.map(|at| format!("started {}", clock.moment(at).exact)));
+    parts.extend(row.ended_at.map(|at| format!("ended {}", clock.moment(at).exact)));
+    parts.join(" · ")
+}

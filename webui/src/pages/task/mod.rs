@@ -1,0 +1,258 @@
+//! A task instance's page: its state and why, the log of every try, and a tab each for its rendered fields, its XComs
+//! and its details.
+
+mod details;
+mod mark;
+
+use axum::{
+    Extension,
+    extract::{Path, State},
+    http::HeaderMap,
+    response::Response,
+};
+use link::query::Query as Ask;
+use model::{MapIndex, TaskState};
+use serde::Serialize;
+use store::read::{self, Try};
+
+use super::{
+    Fact, Frame, Place, Tab, dag_url,
+    error::PageResult,
+    run_log::{self, Pane},
+    run_url,
+    runs::kind,
+    segment, show as print,
+    state::Badge,
+    tabs, task_path, task_url, why, with_query,
+    words::{self, Clock, Moment},
+};
+use crate::{
+    api::{instances::lookup, query::Query},
+    app::App,
+    auth::Principal,
+    error::ApiResult,
+    instances::{self, TaskOfRun},
+};
+pub use mark::submit as mark;
+
+/// The tabs: name in the address and word.
+const TABS: [(&str, &str); 4] =
+    [("log", "Log"), ("rendered", "Rendered fields"), ("xcom", "XCom"), ("details", "Details")];
+/// Of each XCom so much is shown; an attempt may leave 64 KiB under a key.
+const XCOM_CHARS_MAX: i32 = 16 * 1024;
+
+#[derive(Serialize)]
+struct View {
+    frame: Frame,
+    dag_id: String,
+    dag_url: String,
+    run_title: String,
+    run_url: String,
+    run_key: i64,
+    task_id: String,
+    label: String,
+    url: String,
+    path: String,
+    map_index: i32,
+    badge: Badge,
+    stand: String,
+    is_finished: bool,
+    why: Option<String>,
+    why_class: &'static str,
+    facts: Vec<Fact>,
+    upstream: Vec<Neighbour>,
+    downstream: Vec<Neighbour>,
+    before: Option<String>,
+    after: Option<String>,
+    clear_url: String,
+    tries: Vec<TryLink>,
+    tabs: Vec<Tab>,
+    content: Content,
+}
+
+/// A task directly before or after this one.
+#[derive(Serialize)]
+struct Neighbour {
+    badge: Badge,
+    task_id: String,
+    url: String,
+}
+
+/// One of its tries.
+#[derive(Serialize)]
+struct TryLink {
+    number: i16,
+    badge: Badge,
+    url: String,
+    chosen: bool,
+}
+
+/// The open tab.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Content {
+    Log { pane: Box<Pane>, mark: String, address: String },
+    Rendered { fields: Vec<(String, String)>, note: Option<String> },
+    Xcom { values: Vec<Xcom> },
+    Details { settings: Vec<Fact>, tries: Vec<details::TryRow>, doc: Vec<super::markdown::Block> },
+}
+
+#[derive(Serialize)]
+struct Xcom {
+    key: String,
+    text: String,
+    cut: Option<String>,
+}
+
+/// `GET /dags/{dag_id}/runs/{run_id}/tasks/{task_id}?map_index=…&tab=…&try=…&find=…`.
+pub async fn show(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    query: Query,
+) -> PageResult<Response> {
+    let clock = Clock::of(&who);
+    let map = query.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex);
+    let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
+    let past = read::tries(&app.pool, of.key).await?;
+    let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
+    let siblings = instances::of_runs(&app, vec![of.run.as_ref().clone()]).await?;
+    let before_and_after = read::neighbours(&app.pool, &of.run).await?;
+    let other = |id: Option<model::RunId>| {
+        id.map(|id| format!("{}/tasks/{}", run_url(&of.run.dag_id, &id), segment(of.task().task_id.as_str())))
+    };
+    let url = task_url(&of);
+    let tab = query.text("tab").unwrap_or_default();
+    let run = run_url(&of.run.dag_id, &of.run.run_id);
+    let shown = View {
+        frame: Frame::new(&app, &who, Place::Dags, of.task().task_id.to_string()).await?,
+        dag_id: of.run.dag_id.to_string(),
+        dag_url: dag_url(&of.run.dag_id),
+        run_title: format!("{}, {}", kind(of.run.run_type), clock.day(of.run.logical_date.unwrap_or(of.run.run_after))),
+        run_key: of.run.key.get(),
+        task_id: of.task().task_id.to_string(),
+        label: super::run::name(&of),
+        path: task_path(&of),
+        map_index: of.key.map.get(),
+        badge: Badge::from(of.state()),
+        stand: super::run::task_stand(&of, clock),
+        is_finished: of.state().is_finished(),
+        why: reason(&app, &of).await,
+        why_class: Badge::from(of.state()).class,
+        facts: details::facts(&of, clock),
+        upstream: neighbours(&siblings, &of.task().upstream),
+        downstream: neighbours(&siblings, &of.task().downstream),
+        before: other(before_and_after.0),
+        after: other(before_and_after.1),
+        clear_url: format!("{run}/clear?task={}&downstream=1", segment(of.task().task_id.as_str())),
+        tries: try_links(&of, &past, number, &url),
+        tabs: tabs(&url, tab, &TABS),
+        content: content(&app, tab, &of, &past, number, query.text("find").unwrap_or_default(), clock).await?,
+        run_url: run,
+        url,
+    };
+    Ok(print(&headers, "task", &shown)?)
+}
+
+/// Why it waits, by the leader; how it ended, by what is stored.
+async fn reason(app: &App, of: &TaskOfRun) -> Option<String> {
+    let stored = of.stored.as_ref().and_then(|stored| stored.row.extra.reason.clone());
+    if of.state().is_finished() && stored.is_some() {
+        return stored;
+    }
+    if of.run.state.is_finished() {
+        return match of.state() {
+            TaskState::UpstreamFailed => Some("It can not run: something before it failed.".to_owned()),
+            TaskState::Skipped => Some("It was passed over.".to_owned()),
+            TaskState::NoStatus => Some("Its run ended before its turn came.".to_owned()),
+            _ => None,
+        };
+    }
+    let question = Ask::WhyTask {
+        dag_id: of.run.dag_id.clone(),
+        run_id: of.run.run_id.clone(),
+        task_id: of.task().task_id.clone(),
+        map_index: of.key.map,
+    };
+    why(app, question).await.0
+}
+
+fn neighbours(siblings: &[TaskOfRun], positions: &[dag::TaskPos]) -> Vec<Neighbour> {
+    let of_these = siblings.iter().filter(|of| positions.contains(&of.pos));
+    of_these
+        .map(|of| Neighbour { badge: Badge::from(of.state()), task_id: super::run::name(of), url: task_url(of) })
+        .collect()
+}
+
+fn try_links(of: &TaskOfRun, past: &[Try], chosen: i16, url: &str) -> Vec<TryLink> {
+    let past = past.iter().map(|one| (one.try_number.get(), one.state));
+    let current = (of.try_number() > 0).then_some((of.try_number(), of.state()));
+    past.filter(|(number, _)| *number != of.try_number())
+        .chain(current)
+        .map(|(number, state)| TryLink {
+            number,
+            badge: Badge::from(state),
+            url: with_query(url, "try", &number.to_string()),
+            chosen: number == chosen,
+        })
+        .collect()
+}
+
+async fn content(
+    app: &App,
+    tab: &str,
+    of: &TaskOfRun,
+    past: &[Try],
+    number: i16,
+    find: &str,
+    clock: Clock,
+) -> ApiResult<Content> {
+    Ok(match tab {
+        "rendered" => {
+            let pane = run_log::pane(app, of, number, "", clock).await?;
+            let empty = pane.rendered.is_empty();
+            Content::Rendered { note: pane.note.filter(|_| empty && pane.lines.is_empty()), fields: pane.rendered }
+        }
+        "xcom" => Content::Xcom { values: xcoms(app, of).await? },
+        "details" => Content::Details {
+            settings: details::settings(of),
+            tries: details::tries(of, past, clock),
+            doc: super::markdown::blocks(of.task().doc_md.as_deref().unwrap_or_default()),
+        },
+        _ => Content::Log {
+            pane: Box::new(run_log::pane(app, of, number, find, clock).await?),
+            mark: format!("{number}/{}", Badge::from(of.state()).class),
+            address: task_url(of),
+        },
+    })
+}
+
+async fn xcoms(app: &App, of: &TaskOfRun) -> ApiResult<Vec<Xcom>> {
+    let found = read::xcoms(&app.pool, of.key, XCOM_CHARS_MAX).await?;
+    let shown = |one: read::XcomView| {
+        let is_cut = one.chars > XCOM_CHARS_MAX;
+        let value = serde_json::from_str::<serde_json::Value>(&one.text).ok();
+        Xcom {
+            key: one.key,
+            text: value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or(one.text),
+            cut: is_cut.then(|| {
+                format!(
+                    "The first {} of {} characters.",
+                    words::number(i64::from(XCOM_CHARS_MAX)),
+                    words::number(i64::from(one.chars))
+                )
+            }),
+        }
+    };
+    Ok(found.into_iter().map(shown).collect())
+}
+
+/// When something began and ended.
+#[derive(Debug, Serialize)]
+struct Span {
+    queued: Option<Moment>,
+    started: Option<Moment>,
+    ended: Option<Moment>,
+    took: String,
+}

@@ -1,0 +1,307 @@
+//! Users, for those who manage them, and everybody's own password.
+
+use std::{net::SocketAddr, time::Instant};
+
+use axum::{
+    Extension,
+    extract::{ConnectInfo, State},
+    http::HeaderMap,
+    response::{IntoResponse, Redirect, Response},
+};
+use serde::Serialize;
+use store::{
+    secrets::{Creation, Mistake},
+    users::{self, Account, NewUser, Role, UserChange},
+};
+
+use super::{
+    Frame, Place,
+    error::PageResult,
+    forms::{self, DeletePage, Field, FormPage, Kind},
+    segment, show as print,
+};
+use crate::{
+    api::query::Query,
+    app::App,
+    auth::{Principal, form::PageForm},
+    error::{ApiError, ApiResult},
+};
+
+const BACK: (&str, &str) = ("/users", "Users");
+const ROLES_HINT: &str =
+    "Viewer sees; User also runs DAGs; Op also manages connections, variables and pools; Admin also users.";
+
+#[derive(Serialize)]
+struct View {
+    frame: Frame,
+    rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    role: &'static str,
+    is_you: bool,
+    edit_url: String,
+    delete_url: String,
+}
+
+/// `GET /users`.
+pub async fn show(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+) -> PageResult<Response> {
+    let row = |account: Account| Row {
+        edit_url: format!("/users/edit?username={}", segment(&account.username)),
+        delete_url: format!("/users/delete?username={}", segment(&account.username)),
+        is_you: account.username == who.name,
+        role: account.role.name(),
+        name: account.username,
+    };
+    let rows = users::all(&app.pool).await?.into_iter().map(row).collect();
+    let frame = Frame::new(&app, &who, Place::Users, "Users").await?;
+    Ok(print(&headers, "users", &View { frame, rows })?)
+}
+
+/// `GET /users/new`.
+pub async fn new(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+) -> PageResult<Response> {
+    new_form(&app, &who).await?.show(&headers)
+}
+
+async fn new_form(app: &App, who: &Principal) -> ApiResult<FormPage> {
+    Ok(FormPage {
+        frame: Frame::new(app, who, Place::Users, "New user").await?,
+        heading: "New user".to_owned(),
+        back: BACK,
+        lead: String::new(),
+        choose: None,
+        action: "/users/new",
+        fields: vec![
+            Field::new(Kind::Text, "username", "Name"),
+            role_field(Role::Viewer),
+            Field::new(Kind::Password, "password", "Password"),
+        ],
+        button: "Create",
+        mistake: None,
+    })
+}
+
+fn role_field(role: Role) -> Field {
+    Field::new(Kind::Choice, "role", "Role").choices(Role::ALL.map(Role::name)).value(role.name()).hint(ROLES_HINT)
+}
+
+fn role_of(form: &PageForm) -> ApiResult<Role> {
+    form.text("role").parse().map_err(|error: model::UnknownCode| ApiError::BadRequest(error.to_string()))
+}
+
+/// `POST /users/new`.
+pub async fn create(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    form: PageForm,
+) -> PageResult<Response> {
+    match create_user(&app, &who, &form).await {
+        Ok(()) => Ok(Redirect::to("/users").into_response()),
+        Err(error) => new_form(&app, &who).await?.refuse(&headers, &form, error),
+    }
+}
+
+async fn create_user(app: &App, who: &Principal, form: &PageForm) -> ApiResult<()> {
+    let (username, password) = (form.text("username").trim(), form.text("password"));
+    forms::checked(users::mistakes(username, password))?;
+    let user = NewUser { username, password, role: role_of(form)? };
+    match users::create_user(&app.pool, &who.name, user).await? {
+        Creation::Created => Ok(()),
+        Creation::Exists => Err(ApiError::AlreadyExists(format!("There is a user {username} already"))),
+    }
+}
+
+/// `GET /users/edit?username=…`.
+pub async fn edit(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    query: Query,
+) -> PageResult<Response> {
+    edit_form(&app, &who, query.text("username").unwrap_or_default()).await?.show(&headers)
+}
+
+async fn edit_form(app: &App, who: &Principal, username: &str) -> ApiResult<FormPage> {
+    let account = find(app, username).await?;
+    let hint = "Leave it empty to keep it. A new one logs the user out everywhere.";
+    Ok(FormPage {
+        frame: Frame::new(app, who, Place::Users, username).await?,
+        heading: username.to_owned(),
+        back: BACK,
+        lead: String::new(),
+        choose: None,
+        action: "/users/edit",
+        fields: vec![
+            Field::new(Kind::Fixed, "username", "Name").value(username),
+            role_field(account.role),
+            Field::new(Kind::Password, "password", "New password").hint(hint),
+        ],
+        button: "Save",
+        mistake: None,
+    })
+}
+
+async fn find(app: &App, username: &str) -> ApiResult<Account> {
+    let found = users::all(&app.pool).await?.into_iter().find(|account| account.username == username);
+    found.ok_or_else(|| missing(username))
+}
+
+fn missing(username: &str) -> ApiError {
+    ApiError::NotFound(format!("There is no user {username:?}"))
+}
+
+fn done(change: UserChange, username: &str) -> ApiResult<()> {
+    match change {
+        UserChange::Done => Ok(()),
+        UserChange::Missing => Err(missing(username)),
+        UserChange::LastAdmin => Err(ApiError::Conflict(format!(
+            "{username} is the only Admin: nobody could manage users any more. Make somebody else Admin first"
+        ))),
+    }
+}
+
+/// `POST /users/edit`.
+pub async fn update(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    form: PageForm,
+) -> PageResult<Response> {
+    let username = form.text("username");
+    match change_user(&app, &who, username, &form).await {
+        Ok(()) => Ok(Redirect::to("/users").into_response()),
+        Err(error) => edit_form(&app, &who, username).await?.refuse(&headers, &form, error),
+    }
+}
+
+async fn change_user(app: &App, who: &Principal, username: &str, form: &PageForm) -> ApiResult<()> {
+    let account = find(app, username).await?;
+    let (role, password) = (role_of(form)?, form.text("password"));
+    if !password.is_empty() {
+        forms::checked(users::mistakes(username, password))?;
+    }
+    if role != account.role {
+        done(users::set_role(&app.pool, &who.name, username, role).await?, username)?;
+    }
+    if !password.is_empty() {
+        done(users::set_password(&app.pool, &who.name, username, password).await?, username)?;
+    }
+    Ok(())
+}
+
+/// `GET /users/delete?username=…`: asks.
+pub async fn ask(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    query: Query,
+) -> PageResult<Response> {
+    let account = find(&app, query.text("username").unwrap_or_default()).await?;
+    delete_page(&app, &who, account.username, None).await?.show(&headers)
+}
+
+async fn delete_page(app: &App, who: &Principal, username: String, mistake: Option<String>) -> ApiResult<DeletePage> {
+    Ok(DeletePage {
+        frame: Frame::new(app, who, Place::Users, "Delete a user").await?,
+        heading: format!("Delete the user {username}?"),
+        back: BACK,
+        consequence: "Every session and token of the user ends at once. What the user did stays in the audit log."
+            .to_owned(),
+        action: "/users/delete",
+        named: ("username", username),
+        mistake,
+    })
+}
+
+/// `POST /users/delete`.
+pub async fn delete(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    form: PageForm,
+) -> PageResult<Response> {
+    let username = form.text("username");
+    let outcome = done(users::delete_user(&app.pool, &who.name, username).await?, username);
+    match outcome {
+        Ok(()) => Ok(Redirect::to("/users").into_response()),
+        Err(error @ ApiError::Conflict(_)) => {
+            delete_page(&app, &who, username.to_owned(), Some(error.to_string())).await?.show(&headers)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `GET /account`: one's own password.
+pub async fn account(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+) -> PageResult<Response> {
+    account_form(&app, &who).await?.show(&headers)
+}
+
+async fn account_form(app: &App, who: &Principal) -> ApiResult<FormPage> {
+    Ok(FormPage {
+        frame: Frame::new(app, who, Place::Account, "Your password").await?,
+        heading: "Your password".to_owned(),
+        back: ("/dags", "DAGs"),
+        lead: format!(
+            "You are {}, with the role {}. A new password ends all of your sessions and tokens.",
+            who.name,
+            who.role.name()
+        ),
+        choose: None,
+        action: "/account",
+        fields: vec![
+            Field::new(Kind::Password, "current", "Current password"),
+            Field::new(Kind::Password, "password", "New password"),
+            Field::new(Kind::Password, "again", "New password, again"),
+        ],
+        button: "Change",
+        mistake: None,
+    })
+}
+
+/// `POST /account`: to the login page with the new password.
+pub async fn change_password(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    form: PageForm,
+) -> PageResult<Response> {
+    match change_own(&app, &who, from, &form).await {
+        Ok(()) => Ok(Redirect::to("/login").into_response()),
+        Err(error) => account_form(&app, &who).await?.refuse(&headers, &form, error),
+    }
+}
+
+/// Whoever found an open session does not know the password, and may guess no more often than at the login.
+async fn change_own(app: &App, who: &Principal, from: SocketAddr, form: &PageForm) -> ApiResult<()> {
+    if let Some(retry_after_secs) = app.logins.wait_secs(&who.name, from.ip(), Instant::now()) {
+        return Err(ApiError::TooManyLogins { retry_after_secs });
+    }
+    let new = form.text("password");
+    forms::checked(users::mistakes(&who.name, new))?;
+    let wrong = |field, text: &str| forms::checked(vec![Mistake { field, text: text.to_owned() }]);
+    if new != form.text("again") {
+        return wrong("again", "it is not the same as the one above");
+    }
+    if users::authenticate(&app.pool, &who.name, form.text("current")).await?.is_none() {
+        app.logins.failed(&who.name, from.ip(), Instant::now());
+        return wrong("current", "it is wrong");
+    }
+    app.logins.succeeded(&who.name, from.ip());
+    done(users::set_password(&app.pool, &who.name, &who.name, new).await?, &who.name)
+}

@@ -1,0 +1,231 @@
+//! Variables: those of the database, to be changed here, and those of the environment, which are shown as such.
+
+use axum::{
+    Extension,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Redirect, Response},
+};
+use serde::Serialize;
+use store::secrets::{self, variables, variables::Stored};
+
+use super::{
+    Frame, Place,
+    connections::{FromEnvironment, from_environment, hidden_by},
+    error::PageResult,
+    forms::{self, DeletePage, Field, FormPage, Kind, Pager},
+    segment, show as print,
+};
+use crate::{
+    api::{
+        body::Body,
+        bulk::{Managed, Mask},
+        query::Query,
+        variables::{Variables, shown_value},
+    },
+    app::App,
+    auth::{Principal, form::PageForm},
+    error::{ApiError, ApiResult},
+};
+
+const BACK: (&str, &str) = ("/variables", "Variables");
+/// A list shows the beginning of a value.
+const SHOWN_CHARS: usize = 120;
+
+#[derive(Serialize)]
+struct View {
+    frame: Frame,
+    search: String,
+    rows: Vec<Row>,
+    environment: Vec<FromEnvironment>,
+    pager: Pager,
+}
+
+#[derive(Serialize)]
+struct Row {
+    key: String,
+    value: String,
+    description: String,
+    problem: Option<String>,
+    edit_url: String,
+    delete_url: String,
+    hidden_by: Option<String>,
+}
+
+/// `GET /variables?q=…&page=…`.
+pub async fn show(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    query: Query,
+) -> PageResult<Response> {
+    let search = query.text("q").unwrap_or_default().to_owned();
+    let number = forms::page_number(&query);
+    let wanted = search.to_lowercase();
+    let mut found = variables::all(&app.pool, &app.settings.secret_key).await?;
+    found.retain(|Stored { variable, .. }| {
+        let texts = [Some(&variable.key), variable.description.as_ref()];
+        texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&wanted))
+    });
+    let environment = from_environment(secrets::Kind::Variable);
+    let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
+    let rows = forms::rows_of(number).of(found).into_iter().map(|stored| row(stored, &environment)).collect();
+    let frame = Frame::new(&app, &who, Place::Variables, "Variables").await?;
+    let pager = Pager::new(total, number, &format!("/variables?q={}&page=", segment(&search)));
+    Ok(print(&headers, "variables", &View { frame, search, rows, environment, pager })?)
+}
+
+fn row(stored: Stored, environment: &[FromEnvironment]) -> Row {
+    let one = stored.variable;
+    let shown = shown_value(&one);
+    let cut = shown.char_indices().nth(SHOWN_CHARS).map(|(at, _)| format!("{}…", &shown[..at]));
+    Row {
+        edit_url: format!("/variables/edit?key={}", segment(&one.key)),
+        delete_url: format!("/variables/delete?key={}", segment(&one.key)),
+        hidden_by: hidden_by(environment, &one.key),
+        value: if stored.problem.is_some() { String::new() } else { cut.unwrap_or(shown) },
+        description: one.description.unwrap_or_default(),
+        key: one.key,
+        problem: stored.problem,
+    }
+}
+
+/// `GET /variables/new`.
+pub async fn new(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+) -> PageResult<Response> {
+    new_form(&app, &who).await?.show(&headers)
+}
+
+async fn new_form(app: &App, who: &Principal) -> ApiResult<FormPage> {
+    let secret = "It is stored encrypted. The value of a key such as api_token or db_password is never shown again.";
+    Ok(FormPage {
+        frame: Frame::new(app, who, Place::Variables, "New variable").await?,
+        heading: "New variable".to_owned(),
+        back: BACK,
+        lead: String::new(),
+        choose: None,
+        action: "/variables/new",
+        fields: vec![
+            Field::new(Kind::Text, "key", "Key"),
+            Field::new(Kind::Area, "value", "Value").hint(secret),
+            Field::new(Kind::Text, "description", "Description"),
+        ],
+        button: "Create",
+        mistake: None,
+    })
+}
+
+/// A value may be empty, and stands as it was typed.
+fn body_of(form: &PageForm) -> Body {
+    let mut body = forms::body_of(form, &["key", "description"], &[]);
+    body.fill_in("value", &form.text("value").replace("\r\n", "\n"));
+    body
+}
+
+/// `POST /variables/new`.
+pub async fn create(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    form: PageForm,
+) -> PageResult<Response> {
+    let mut body = body_of(&form);
+    let wish = Variables::read(&mut body);
+    let done = match body.finish() {
+        Ok(()) => Variables::create(&app, &who, &wish).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(()) => Ok(Redirect::to("/variables").into_response()),
+        Err(error) => new_form(&app, &who).await?.refuse(&headers, &form, error),
+    }
+}
+
+/// `GET /variables/edit?key=…`.
+pub async fn edit(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    query: Query,
+) -> PageResult<Response> {
+    edit_form(&app, &who, query.text("key").unwrap_or_default()).await?.show(&headers)
+}
+
+async fn edit_form(app: &App, who: &Principal, key: &str) -> ApiResult<FormPage> {
+    let Stored { variable, problem } = find(app, key).await?;
+    let hint = "Secrets show as ***, and stay as they are unless you write something else.";
+    Ok(FormPage {
+        frame: Frame::new(app, who, Place::Variables, key).await?,
+        heading: key.to_owned(),
+        back: BACK,
+        lead: hidden_by(&from_environment(secrets::Kind::Variable), key)
+            .map(|name| format!("{name} of the environment is in force instead of what stands here."))
+            .unwrap_or_default(),
+        choose: None,
+        action: "/variables/edit",
+        fields: vec![
+            Field::new(Kind::Fixed, "key", "Key").value(key),
+            Field::new(Kind::Area, "value", "Value").value(shown_value(&variable)).hint(hint),
+            Field::new(Kind::Text, "description", "Description").value(variable.description.unwrap_or_default()),
+        ],
+        button: "Save",
+        mistake: problem,
+    })
+}
+
+/// `POST /variables/edit`.
+pub async fn update(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    form: PageForm,
+) -> PageResult<Response> {
+    let mut body = body_of(&form);
+    let wish = Variables::read(&mut body);
+    let done = match body.finish() {
+        Ok(()) => Variables::update(&app, &who, &wish, &Mask::default()).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(()) => Ok(Redirect::to("/variables").into_response()),
+        Err(error) => edit_form(&app, &who, form.text("key")).await?.refuse(&headers, &form, error),
+    }
+}
+
+async fn find(app: &App, key: &str) -> ApiResult<Stored> {
+    let missing = || ApiError::NotFound(format!("There is no variable {key:?}"));
+    variables::find(&app.pool, &app.settings.secret_key, key).await?.ok_or_else(missing)
+}
+
+/// `GET /variables/delete?key=…`: asks.
+pub async fn ask(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    query: Query,
+) -> PageResult<Response> {
+    let key = find(&app, query.text("key").unwrap_or_default()).await?.variable.key;
+    let page = DeletePage {
+        frame: Frame::new(&app, &who, Place::Variables, "Delete a variable").await?,
+        heading: format!("Delete the variable {key}?"),
+        back: BACK,
+        consequence: "Tasks that read it fail from then on. Its value can not be brought back.".to_owned(),
+        action: "/variables/delete",
+        named: ("key", key),
+        mistake: None,
+    };
+    page.show(&headers)
+}
+
+/// `POST /variables/delete`.
+pub async fn delete(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    form: PageForm,
+) -> PageResult<Response> {
+    Variables::delete(&app, &who, form.text("key")).await?;
+    Ok(Redirect::to("/variables").into_response())
+}
