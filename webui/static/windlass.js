@@ -218,7 +218,7 @@ document.querySelector("[data-theme-switch]")?.addEventListener("click", (event)
   const root = document.documentElement;
   const next = THEMES[(THEMES.indexOf(root.dataset.theme) + 1) % THEMES.length];
   root.dataset.theme = next;
-  event.currentTarget.textContent = next;
+  event.currentTarget.textContent = `theme: ${next}`;
   remember("theme", next);
 });
 

@@ -359,7 +359,7 @@ mod tests {
     fn tree(text: &str) -> Result<Node, String> {
         let mut problems = Problems::of("x.yaml");
         let node = parse(text, &mut problems);
-        match problems.into_errors().first() {
+        match problems.into_errors(text).first() {
             Some(error) => Err(error.to_string()),
             None => Ok(node.expect("no problem means a tree")),
         }

@@ -55,8 +55,7 @@ fn number(file: &str) -> i64 {
 }
 
 /// One mistake in words: place, field, what is wrong, what to write.
-#[must_use]
-pub fn sentence(error: &ImportError) -> String {
+fn sentence(error: &ImportError) -> String {
     let line = error.line.map(|line| format!(":{line}")).unwrap_or_default();
     let field = error.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
     let suggestion = error.suggestion.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();

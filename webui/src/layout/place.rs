@@ -3,15 +3,19 @@
 use super::layered::{Kind, Layered, Placed};
 
 /// Between two layers: room for a curve and an arrow.
-const GAP_X: i32 = 44;
+const GAP_X: i32 = 28;
 /// Between two boxes.
 const GAP_BOXES: i32 = 16;
 /// Between an edge and whatever is beside it.
 const GAP_EDGES: i32 = 12;
 /// Rounds of moving each layer towards its neighbours.
 const ROUNDS: usize = 10;
-/// How much more a straight edge counts between two bends than between two boxes.
-const STRAIGHTNESS: f64 = 8.0;
+/// How much an edge wants to be straight between two bends: it has nothing else to do there.
+const BENDS_PULL: f64 = 8.0;
+/// Between two neighbouring boxes: a chain of tasks reads as a line.
+const BOXES_PULL: f64 = 4.0;
+/// Where a long edge leaves or reaches its box.
+const ENDS_PULL: f64 = 1.0;
 
 /// Places an ordered graph.
 pub(super) fn place(graph: &Layered) -> Placed {
@@ -63,9 +67,9 @@ fn settle(graph: &Layered, layer: usize, look: Look, tops: &mut [f64]) {
     for segment in &graph.segments {
         let (left, right) = (&graph.vertices[segment.left], &graph.vertices[segment.right]);
         let weight = match (left.kind, right.kind) {
-            (Kind::Bend, Kind::Bend) => STRAIGHTNESS,
-            (Kind::Item, Kind::Bend) | (Kind::Bend, Kind::Item) => STRAIGHTNESS / 4.0,
-            (Kind::Item, Kind::Item) => 1.0,
+            (Kind::Bend, Kind::Bend) => BENDS_PULL,
+            (Kind::Item, Kind::Bend) | (Kind::Bend, Kind::Item) => ENDS_PULL,
+            (Kind::Item, Kind::Item) => BOXES_PULL,
         };
         let offset = f64::from(segment.left_height - segment.right_height);
         if right.layer == layer && look != Look::Right {

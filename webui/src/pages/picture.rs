@@ -22,11 +22,11 @@ const KEPT_MAX: usize = 256;
 /// Height of a task's box: its name and how it stands.
 const NODE_HEIGHT: i32 = 44;
 /// Width of a task's box without its name.
-const NODE_FRAME: i32 = 44;
+const NODE_FRAME: i32 = 40;
 /// Width of a character of a name; names are cut by characters.
 const CHAR_WIDTH: i32 = 7;
-/// The shortest box has room for how a task stands.
-const NAME_CHARS_MIN: usize = 14;
+/// The narrowest box has room for how a task stands.
+const NODE_WIDTH_MIN: i32 = 152;
 /// The longest name that is written out.
 const NAME_CHARS_MAX: usize = 28;
 
@@ -131,14 +131,21 @@ fn short_name(task: &dag::Task) -> String {
 impl Picture {
     fn of(dag: &Dag) -> Self {
         let names: Vec<String> = dag.tasks.iter().map(short_name).collect();
-        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(NAME_CHARS_MIN);
-        let width = NODE_FRAME + CHAR_WIDTH * i32::try_from(longest).unwrap_or(0);
+        let width = |name: &String| {
+            let chars = i32::try_from(name.chars().count()).unwrap_or(0);
+            (NODE_FRAME + CHAR_WIDTH * chars).max(NODE_WIDTH_MIN)
+        };
         let group_of = |id: &str| dag.groups.iter().position(|group| group.group_id == id);
         let chart = Chart {
             nodes: dag
                 .tasks
                 .iter()
-                .map(|task| Node { width, height: NODE_HEIGHT, group: task.group.as_deref().and_then(group_of) })
+                .zip(&names)
+                .map(|(task, name)| Node {
+                    width: width(name),
+                    height: NODE_HEIGHT,
+                    group: task.group.as_deref().and_then(group_of),
+                })
                 .collect(),
             groups: dag
                 .groups

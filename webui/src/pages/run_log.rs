@@ -143,7 +143,9 @@ fn rendered(line: &LogLine) -> Option<Vec<(String, String)>> {
         Value::String(text) => text.clone(),
         other => serde_json::to_string_pretty(other).unwrap_or_default(),
     };
-    Some(fields.iter().map(|(name, value)| (name.clone(), text(value))).collect())
+    // What a task leaves unset would only hide what it sets.
+    let is_set = |value: &Value| !value.is_null() && value.as_object().is_none_or(|object| !object.is_empty());
+    Some(fields.iter().filter(|(_, value)| is_set(value)).map(|(name, value)| (name.clone(), text(value))).collect())
 }
 
 async fn rendered_at_the_beginning(app: &App, log: LogName) -> Vec<(String, String)> {

@@ -15,7 +15,7 @@ async fn expect(server: &Server, token: &str, path: &str, pieces: &[&str]) {
     for piece in pieces {
         assert!(html.contains(piece), "{path} lacks {piece:?}: {html}");
     }
-    for hostile in [HOSTILE_LINE, "<script>alert", "<img src=x", "javascript:alert"] {
+    for hostile in [HOSTILE_LINE, "<script>alert", "<img src=x", "href=\"javascript"] {
         assert!(!html.contains(hostile), "{path} prints {hostile}");
     }
 }
@@ -108,7 +108,7 @@ async fn a_task_instance_shows_its_log_its_fields_its_values_and_its_tries() {
         "gold",
     ];
     expect(&server, &token, &url, &log).await;
-    expect(&server, &token, &format!("{url}?find=RED"), &["1 of the last 2 lines have &quot;RED&quot;"]).await;
+    expect(&server, &token, &format!("{url}?find=ALERT"), &["1 of the last 2 lines have &quot;ALERT&quot;"]).await;
     expect(
         &server,
         &token,
@@ -164,10 +164,10 @@ async fn a_search_leads_to_dags_tasks_runs_and_what_one_may_do() {
     let server = Server::start().await;
     let viewer = server.token("viewer").await;
     let user = server.token("user").await;
-    expect(&server, &user, "/search?q=stock", &["/dags/stock_data_pipeline\"", "Trigger stock", "Pause stock"]).await;
+    expect(&server, &user, "/search?q=stock", &["stock_data_pipeline\"", "Trigger stock", "Pause stock"]).await;
     expect(&server, &user, "/search?q=weather", &["Un-pause weather_pipeline"]).await;
     expect(&server, &viewer, "/search?q=report", &["publish_quality_report", "#task-publish_quality_report"]).await;
-    expect(&server, &viewer, "/search?q=manual__1", &["/runs/manual__12"]).await;
+    expect(&server, &viewer, "/search?q=manual__1", &["manual__12\""]).await;
     let (_, html) = server.page(&viewer, "/search?q=stock").await;
     assert!(!html.contains("Pause stock") && !html.contains("Trigger stock"), "{html}");
     let (_, html) = server.page(&viewer, "/search?q=%25").await;

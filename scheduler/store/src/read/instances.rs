@@ -117,3 +117,26 @@ pub async fn tries(db: impl PgExecutor<'_>, key: TiKey) -> Result<Vec<Try>, Stor
         })
         .collect()
 }
+
+/// The superseded tries of all instances of a run, oldest first within each; at most `limit`.
+///
+/// # Errors
+/// As [`instances`].
+pub async fn tries_of_run(db: impl PgExecutor<'_>, run: RunKey, limit: i64) -> Result<Vec<(TiKey, Try)>, StoreError> {
+    let rows = sqlx::query_file!("queries/read_tries_of_run.sql", run.get(), limit).fetch_all(db).await.doing(DOING)?;
+    rows.into_iter()
+        .map(|row| {
+            let one = Try {
+                try_number: TryNumber(row.try_number),
+                state: code(row.state)?,
+                attempt: row.attempt.map(AttemptId),
+                worker: row.worker,
+                queued_at: row.queued_at,
+                started_at: row.started_at,
+                ended_at: row.ended_at,
+                reason: row.reason,
+            };
+            Ok((TiKey { run, task: TaskIdx(row.task_idx), map: MapIndex(row.map_index) }, one))
+        })
+        .collect()
+}

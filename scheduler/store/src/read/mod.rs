@@ -18,7 +18,7 @@ pub use dags::{
     version_list, versions,
 };
 pub use elsewhere::{run_on, task_states};
-pub use instances::{Instance, Try, instances, task_counts, tries};
+pub use instances::{Instance, Try, instances, task_counts, tries, tries_of_run};
 pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SecondsRange, runs};
 pub use runs::{RunBrief, latest_runs, neighbours, recent_runs, run, run_counts, run_states, runs_of};
 pub use xcom_entries::{XComEntry, xcom_entries};

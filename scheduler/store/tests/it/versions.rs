@@ -97,7 +97,10 @@ async fn import_errors_of_a_file_are_replaced_together() {
         excerpt: Some("retries: many".to_owned()),
     };
     versions::set_import_errors(&mut leader.writer, epoch, "bad.yaml", &[error(3), error(0)]).await.unwrap();
-    assert_eq!(database.count("import_error WHERE line IS NULL OR (line = 3 AND col = 3 AND excerpt = 'retries: many')").await, 2);
+    assert_eq!(
+        database.count("import_error WHERE line IS NULL OR (line = 3 AND col = 3 AND excerpt = 'retries: many')").await,
+        2
+    );
     let files = versions::files_with_import_errors(leader.writer.connection()).await.unwrap();
     assert!(files.contains("bad.yaml"));
     versions::set_import_errors(&mut leader.writer, epoch, "bad.yaml", &[]).await.unwrap();

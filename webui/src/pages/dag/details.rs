@@ -110,8 +110,10 @@ fn settings(view: &DagView, version: &Version, clock: Clock) -> Vec<Fact> {
 fn params(dag: &Dag) -> Vec<Param> {
     let kind = |param: &dag::Param| match param.schema.get("type") {
         Some(serde_json::Value::String(kind)) => kind.clone(),
-        Some(other) => other.to_string(),
-        None => "any".to_owned(),
+        Some(serde_json::Value::Array(kinds)) => {
+            kinds.iter().filter_map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ")
+        }
+        Some(_) | None => "any".to_owned(),
     };
     dag.params
         .iter()

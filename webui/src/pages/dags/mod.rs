@@ -25,7 +25,7 @@ use super::{
     words::{self, Clock, Moment},
 };
 use crate::{
-    api::{import_errors::sentence, lookup_dag, query::Query},
+    api::{lookup_dag, query::Query},
     app::App,
     auth::{Principal, form::PageForm},
     commands,
@@ -294,13 +294,26 @@ async fn attention(app: &App) -> ApiResult<Vec<Attention>> {
     }
     let badge = Badge { class: "upstream-failed", glyph: "↑", word: "import error" };
     let broken = read::import_errors(&app.pool).await?;
-    found.extend(broken.iter().map(|error| Attention {
-        badge,
-        title: error.line.map_or_else(|| error.file.clone(), |line| format!("{}:{line}", error.file)),
-        text: format!("{}. The last good version stays in force.", sentence(error).trim_end_matches('.')),
-        url: "/import-errors".to_owned(),
-    }));
+    for errors in broken.chunk_by(|one, next| one.file == next.file) {
+        let more = match errors.len() - 1 {
+            0 => String::new(),
+            more => format!(" And {}.", words::count(more, "more mistake")),
+        };
+        found.push(Attention {
+            badge,
+            title: errors[0].line.map_or_else(|| errors[0].file.clone(), |line| format!("{}:{line}", errors[0].file)),
+            text: format!("{}.{more} The last good version stays in force.", mistake(&errors[0])),
+            url: "/import-errors".to_owned(),
+        });
+    }
     Ok(found)
+}
+
+/// What is wrong, without its place.
+fn mistake(error: &read::ImportError) -> String {
+    let field = error.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
+    let suggestion = error.suggestion.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
+    format!("{field}{}{suggestion}", error.message.trim_end_matches('.'))
 }
 
 /// `POST /dags/{dag_id}/pause`: the switch.

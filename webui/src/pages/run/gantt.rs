@@ -5,7 +5,12 @@ use engine::RunRow;
 use model::{TaskState, Timestamp};
 use serde::Serialize;
 
-use super::super::words::Clock;
+use store::read::Try;
+
+use super::{
+    super::{state::Badge, words::Clock},
+    Past,
+};
 use crate::instances::TaskOfRun;
 
 /// Width of the scale, in its own units.
@@ -13,7 +18,9 @@ const WIDTH: i64 = 1000;
 /// The shortest bar that can be seen.
 const BAR_WIDTH_MIN: i64 = 4;
 /// At most so many marks on the axis.
-const TICKS_MAX: i64 = 6;
+const TICKS_MAX: i64 = 3;
+/// A mark nearer to the left edge has no room for its label.
+const LABEL_ROOM: i64 = 60;
 /// Distances of marks that people can read off, in seconds.
 const STEPS_SECS: [i64; 18] =
     [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800];
@@ -45,6 +52,8 @@ pub struct Bar {
     x: i64,
     width: i64,
     kind: BarKind,
+    /// The class of the state that it ended in.
+    class: &'static str,
 }
 
 /// What a task did in it.
@@ -59,9 +68,11 @@ pub enum BarKind {
 
 impl Gantt {
     /// The scale of a run: from its first event to its last, or to now.
-    pub fn of(run: &RunRow, tasks: &[TaskOfRun], clock: Clock) -> Self {
+    pub fn of(run: &RunRow, tasks: &[TaskOfRun], past: &Past, clock: Clock) -> Self {
         let rows = || tasks.iter().filter_map(|of| of.stored.as_ref()).map(|stored| &stored.row);
-        let first = rows().filter_map(|row| row.queued_at.or(row.started_at)).chain(run.started_at).min();
+        let first = rows().filter_map(|row| row.queued_at.or(row.started_at)).chain(run.started_at);
+        let earlier = past.values().flatten().filter_map(|one| one.queued_at.or(one.started_at));
+        let first = first.chain(earlier).min();
         let last = rows().filter_map(|row| row.ended_at).chain(run.ended_at).max();
         let start = first.unwrap_or(clock.now);
         let end = if run.state.is_finished() { last.unwrap_or(start) } else { clock.now };
@@ -105,22 +116,39 @@ impl Gantt {
                 label: at.with_timezone(&clock.zone).format(format).to_string(),
                 exact: clock.moment(at).exact,
             })
+            .filter(|tick| tick.x >= LABEL_ROOM)
             .collect()
     }
 
-    /// The bars of one task.
-    pub fn bars(&self, of: &TaskOfRun, now: Timestamp) -> Vec<Bar> {
-        let Some(row) = of.stored.as_ref().map(|stored| &stored.row) else { return Vec::new() };
-        let waits_on = matches!(of.state(), TaskState::Queued | TaskState::Running);
-        let ended = row.ended_at.or(waits_on.then_some(now));
-        let queued = row.queued_at.zip(row.started_at.or(ended));
-        let ran = row.started_at.zip(ended);
+    /// The bars of one task: those of its superseded tries, then those of the current one.
+    pub fn bars(&self, of: &TaskOfRun, past: &[Try], now: Timestamp) -> Vec<Bar> {
+        let past = past.iter().flat_map(|one| {
+            let class = Badge::from(one.state).class;
+            self.span(one.queued_at, one.started_at, one.ended_at, class)
+        });
+        let current = of.stored.iter().flat_map(|stored| {
+            let row = &stored.row;
+            let goes_on = matches!(of.state(), TaskState::Queued | TaskState::Running);
+            let ended = row.ended_at.or(goes_on.then_some(now));
+            self.span(row.queued_at, row.started_at, ended, Badge::from(of.state()).class)
+        });
+        past.chain(current).collect()
+    }
+
+    fn span(
+        &self,
+        queued: Option<Timestamp>,
+        started: Option<Timestamp>,
+        ended: Option<Timestamp>,
+        class: &'static str,
+    ) -> impl Iterator<Item = Bar> {
         let bar = |(from, to): (Timestamp, Timestamp), kind, least| {
             let x = self.x(from).min(WIDTH - least);
-            Bar { x, width: (self.x(to) - x).max(least), kind }
+            Bar { x, width: (self.x(to) - x).max(least), kind, class }
         };
-        let queued = queued.map(|span| bar(span, BarKind::Queued, 0)).filter(|bar| bar.width > 0);
-        queued.into_iter().chain(ran.map(|span| bar(span, BarKind::Ran, BAR_WIDTH_MIN))).collect()
+        let waited = queued.zip(started.or(ended)).map(|span| bar(span, BarKind::Queued, 0));
+        let ran = started.zip(ended).map(|span| bar(span, BarKind::Ran, BAR_WIDTH_MIN));
+        waited.filter(|bar| bar.width > 0).into_iter().chain(ran)
     }
 }
 
@@ -139,13 +167,10 @@ mod tests {
     #[test]
     fn marks_are_at_round_times_of_the_reader_s_day() {
         let start = "2026-11-21T10:00:58.5Z";
-        assert_eq!(
-            labels(start, 12, Tz::UTC),
-            ["10:01:00", "10:01:02", "10:01:04", "10:01:06", "10:01:08", "10:01:10"]
-        );
-        assert_eq!(labels(start, 600, Tz::UTC), ["10:02", "10:04", "10:06", "10:08", "10:10"]);
+        assert_eq!(labels(start, 12, Tz::UTC), ["10:01:00", "10:01:05", "10:01:10"]);
+        assert_eq!(labels(start, 600, Tz::UTC), ["10:05", "10:10"]);
         // Half an hour beside UTC.
-        assert_eq!(labels(start, 4 * 3600, Tz::Asia__Kolkata), ["16:00", "17:00", "18:00", "19:00"]);
+        assert_eq!(labels(start, 4 * 3600, Tz::Asia__Kolkata), ["16:00", "18:00"]);
         assert!(labels(start, 0, Tz::UTC).is_empty());
     }
 }

@@ -13,9 +13,9 @@ use axum::{
 };
 use engine::RunRow;
 use link::query::Query as Ask;
-use model::{DagRunState, MapIndex, TaskId, TaskState};
+use model::{DagRunState, MapIndex, TaskId, TaskState, TiKey};
 use serde::Serialize;
-use store::read::{self, Version};
+use store::read::{self, Try, Version};
 
 use super::{
     Fact, Frame, Place, dag_url,
@@ -40,6 +40,8 @@ use gantt::Gantt;
 use rows::Row;
 pub use rows::{name, stand as task_stand};
 
+/// Superseded tries that are drawn; a run with more is not read try by try.
+const TRIES_MAX: i64 = 2_000;
 /// Rows of the list of tasks; more are found by the REST API.
 const ROWS_MAX: usize = 500;
 
@@ -58,6 +60,7 @@ struct View {
     note: Option<String>,
     conf: Option<String>,
     why: Option<String>,
+    why_class: &'static str,
     before: Option<String>,
     after: Option<String>,
     picture: Option<Shown>,
@@ -78,6 +81,9 @@ struct LogView {
     pane: Pane,
     details: Vec<Fact>,
 }
+
+/// The superseded tries of each task instance.
+type Past = BTreeMap<TiKey, Vec<Try>>;
 
 /// Which task's log is open.
 struct Chosen<'a> {
@@ -118,7 +124,11 @@ pub async fn show(
         reasons.into_iter().map(|why| ((why.task_id, why.map_index), why.sentence)).collect();
     let url = run_url(&run.dag_id, &run.run_id);
     let chosen = Chosen { of: chosen(&tasks, &query), run_url: &url };
-    let gantt = Gantt::of(&run, &tasks, clock);
+    let mut past = Past::new();
+    for (key, one) in read::tries_of_run(&app.pool, run.key, TRIES_MAX).await? {
+        past.entry(key).or_default().push(one);
+    }
+    let gantt = Gantt::of(&run, &tasks, &past, clock);
     let neighbours = read::neighbours(&app.pool, &run).await?;
     let other = |id: Option<model::RunId>| id.map(|id| run_url(&run.dag_id, &id));
     let title = format!("{}, {}", kind(run.run_type), clock.day(run.logical_date.unwrap_or(run.run_after)));
@@ -134,11 +144,12 @@ pub async fn show(
         facts: facts(&run, &version, &tasks, clock),
         note: run.note.clone(),
         conf: (!run.conf.is_empty()).then(|| serde_json::to_string_pretty(&run.conf).unwrap_or_default()),
+        why_class: if sentence.is_some() { Badge::from(run.state) } else { Badge::from(TaskState::Failed) }.class,
         why: sentence.or_else(|| failure(&tasks)),
         before: other(neighbours.0),
         after: other(neighbours.1),
         picture: app.pictures.of(&version).map(|picture| picture.shown(|pos| face(&tasks, pos, &chosen, clock))),
-        rows: tasks.iter().take(ROWS_MAX).map(|of| rows::row(of, &chosen, &gantt, &reasons, clock)).collect(),
+        rows: tasks.iter().take(ROWS_MAX).map(|of| rows::row(of, &chosen, &gantt, &past, &reasons, clock)).collect(),
         more: tasks.len().saturating_sub(ROWS_MAX),
         log: match chosen.of {
             Some(of) => Some(log_of(&app, of, clock).await?),

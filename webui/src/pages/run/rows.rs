@@ -11,7 +11,7 @@ use super::{
         state::Badge,
         words::{self, Clock},
     },
-    Chosen,
+    Chosen, Past,
     gantt::{Bar, Gantt},
 };
 use crate::instances::TaskOfRun;
@@ -22,6 +22,7 @@ pub struct Row {
     label: String,
     badge: Badge,
     stand: String,
+    tries: Option<String>,
     title: String,
     why: Option<String>,
     url: String,
@@ -36,6 +37,7 @@ pub(super) fn row(
     of: &TaskOfRun,
     chosen: &Chosen<'_>,
     gantt: &Gantt,
+    past: &Past,
     reasons: &BTreeMap<(TaskId, MapIndex), String>,
     clock: Clock,
 ) -> Row {
@@ -48,12 +50,13 @@ pub(super) fn row(
         label: name(of),
         badge: Badge::from(of.state()),
         stand: stand(of, clock),
+        tries: (of.try_number() > 1).then(|| format!("try {}", of.try_number())),
         title: title(of, clock),
         why: waits.or(failed),
         url: chosen.url(of),
         task_url: super::super::task_url(of),
         chosen: chosen.is(of),
-        bars: gantt.bars(of, clock.now),
+        bars: gantt.bars(of, past.get(&of.key).map_or(&[], Vec::as_slice), clock.now),
         clear_url: format!("{}/clear?task={}&downstream=1", chosen.run_url, segment(of.task().task_id.as_str())),
     }
 }
@@ -72,7 +75,7 @@ pub fn name(of: &TaskOfRun) -> String {
 pub fn stand(of: &TaskOfRun, clock: Clock) -> String {
     let badge = Badge::from(of.state());
     let row = of.stored.as_ref().map(|stored| &stored.row);
-    let words = match (of.state(), row.and_then(|row| row.started_at), row.and_then(|row| row.ended_at)) {
+    match (of.state(), row.and_then(|row| row.started_at), row.and_then(|row| row.ended_at)) {
         (TaskState::Running, Some(start), _) => format!("running · {}", words::between(start, clock.now)),
         (TaskState::UpForRetry, ..) => match row.and_then(|row| row.extra.wake_at) {
             Some(at) => format!("retry {}", clock.moment(at).words),
@@ -82,8 +85,7 @@ pub fn stand(of: &TaskOfRun, clock: Clock) -> String {
             format!("{} · {}", badge.word, words::between(start, end))
         }
         _ => badge.word.to_owned(),
-    };
-    if of.try_number() > 1 { format!("{words} · try {}", of.try_number()) } else { words }
+    }
 }
 
 /// The exact times of a task's bars.
