@@ -124,9 +124,7 @@ async fn a_new_dag_with_a_branch_a_sensor_a_pool_and_a_retry() {
 
     standalone.windlass(&["pools", "set", "narrow", "1", "one at a time"]);
     day.write("pool");
-    eventually("the DAG is there", SOON, || {
-        standalone.windlass(&["dags", "list"]).contains("first_day").then_some(())
-    });
+    eventually("the DAG is there", SOON, || standalone.windlass(&["dags", "list"]).contains("first_day").then_some(()));
     standalone.windlass(&["dags", "trigger", "first_day"]);
     let run = run_id(&standalone);
     let run_page = format!("{url}/dags/first_day/runs/{run}");

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use link::transport::Connector;
 use model::{
-    Command, DagId, Pool,
-    command::{AnswerStatus, Paused},
+    Command, DagId, Pool, TriggeredBy,
+    command::{AnswerStatus, Paused, TriggerDagRun},
 };
 use store::{Hints, inbox, read};
 use uuid::Uuid;
 
-use crate::leader::{WITHIN, database, done, hello, lead, next_assignment, trigger};
+use crate::leader::{WITHIN, database, done, hello, lead, next_assignment};
 
 fn etl(slots: u32) -> Pool {
     Pool { name: "etl".to_owned(), slots: Some(slots), description: String::new(), include_deferred: false }
@@ -39,7 +39,7 @@ async fn a_larger_pool_lets_waiting_tasks_run_at_once() {
     .await
     .unwrap();
     done(&pool, &hints, Command::PauseDag { dag_id: dag.clone(), to: Paused::Active }).await;
-    done(&pool, &hints, Command::TriggerDagRun(trigger(&dag))).await;
+    done(&pool, &hints, Command::TriggerDagRun(TriggerDagRun::by_hand(dag.clone(), TriggeredBy::Test))).await;
 
     // Both wait for a pool that does not exist; each change lets one more go, and no task has ended meanwhile.
     done(&pool, &hints, Command::CreatePool(etl(1))).await;

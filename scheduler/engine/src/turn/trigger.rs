@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{SubsecRound, TimeDelta};
-use model::{DagId, RunId, RunKey, Timestamp, command::TriggerDagRun};
+use model::{DagId, RunId, RunKey, Timestamp, TriggeredBy, command::TriggerDagRun};
 use serde_json::{Value, json};
 
 use super::command::Refusal;
@@ -36,7 +36,7 @@ impl Engine {
         let row = RunRow {
             run_type: trigger.run_type,
             triggered_by: trigger.triggered_by,
-            triggering_user: user,
+            triggering_user: user.filter(|_| is_asked_by_somebody(trigger.triggered_by)),
             logical_date,
             data_interval,
             run_after,
@@ -93,6 +93,14 @@ fn check_conf(def: &Definition, trigger: &TriggerDagRun) -> Result<(), Refusal> 
         }
     }
     Ok(())
+}
+
+/// Whether a person stands behind a door; tasks and schedules trigger in nobody's name.
+fn is_asked_by_somebody(door: TriggeredBy) -> bool {
+    match door {
+        TriggeredBy::Cli | TriggeredBy::RestApi | TriggeredBy::Ui | TriggeredBy::Test => true,
+        TriggeredBy::Operator | TriggeredBy::Timetable | TriggeredBy::Asset | TriggeredBy::Backfill => false,
+    }
 }
 
 fn already(dag_id: &DagId, run: &RunId) -> Refusal {

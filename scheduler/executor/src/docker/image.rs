@@ -36,7 +36,8 @@ pub(super) async fn provide(
 /// The registry's login from the task's connection: host, login and password, as Airflow's Docker connection has them.
 pub(super) async fn login(attempt: &Attempt, container: &Container) -> Result<Option<DockerCredentials>, Outcome> {
     let Some(id) = &container.docker_conn_id else { return Ok(None) };
-    let connection = attempt.connection(id).await.map_err(|error| Outcome::failed(format!("docker_conn_id: {error}")))?;
+    let connection =
+        attempt.connection(id).await.map_err(|error| Outcome::failed(format!("docker_conn_id: {error}")))?;
     let registry = connection.host.clone().map(|host| match connection.port {
         Some(port) => format!("{host}:{port}"),
         None => host,

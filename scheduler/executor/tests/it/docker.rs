@@ -201,7 +201,10 @@ async fn the_registrys_login_comes_from_a_connection() {
     let mut rig = Rig::new();
     let mut keys = keys("echo hunter2-password");
     keys.container.docker_conn_id = Some("registry".into());
-    assert_failed(&rig.run(operator(keys.clone())).await, "docker_conn_id: there is no connection \"registry\": not configured");
+    assert_failed(
+        &rig.run(operator(keys.clone())).await,
+        "docker_conn_id: there is no connection \"registry\": not configured",
+    );
     let fields = ConnectionFields {
         conn_id: "registry".into(),
         conn_type: "docker".into(),

@@ -96,7 +96,8 @@ async fn the_secrets_of_every_release_are_opened_by_its_key() {
     for release in releases() {
         let database = restored(&release).await;
         store::migrate(&database.pool).await.unwrap();
-        let connection = secrets::connection(&database.pool, &release.key, &nothing, "warehouse").await.unwrap().unwrap();
+        let connection =
+            secrets::connection(&database.pool, &release.key, &nothing, "warehouse").await.unwrap().unwrap();
         assert_eq!(connection.password.as_deref(), Some("fixture-password"), "{}", release.name);
         let variable = secrets::variable(&database.pool, &release.key, &nothing, "region").await.unwrap();
         assert_eq!(variable.as_deref(), Some("eu"), "{}", release.name);
