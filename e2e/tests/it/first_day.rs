@@ -122,10 +122,10 @@ async fn a_new_dag_with_a_branch_a_sensor_a_pool_and_a_retry() {
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(!checked.status.success() && said.contains("first_day.yaml:41") && said.contains("`pool`"), "{said}");
 
-    standalone.windlass(&["pools", "set", "narrow", "1", "one at a time"]);
+    let _line = standalone.windlass(&["pools", "set", "narrow", "1", "one at a time"]);
     day.write("pool");
     eventually("the DAG is there", SOON, || standalone.windlass(&["dags", "list"]).contains("first_day").then_some(()));
-    standalone.windlass(&["dags", "trigger", "first_day"]);
+    let _line = standalone.windlass(&["dags", "trigger", "first_day"]);
     let run = run_id(&standalone);
     let run_page = format!("{url}/dags/first_day/runs/{run}");
 
@@ -162,7 +162,7 @@ async fn a_new_dag_with_a_branch_a_sensor_a_pool_and_a_retry() {
     browser.picture(&picture("task.png")).await.unwrap();
 
     // A task is cleared with what follows it, and runs again.
-    standalone.windlass(&["tasks", "clear", "first_day", &run, "--task", "load", "--downstream", "--yes"]);
+    let _line = standalone.windlass(&["tasks", "clear", "first_day", &run, "load", "--downstream"]);
     succeeded("the cleared run succeeds");
     eventually("the second log of load", SOON, || {
         let output = standalone.try_windlass(&["tasks", "logs", "first_day", &run, "load", "--try", "2"]);

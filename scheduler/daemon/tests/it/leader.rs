@@ -173,10 +173,6 @@ async fn the_late_news_that_an_earlier_leadership_has_ended_does_not_end_this_on
     leader.task.abort();
 }
 
-pub fn trigger(dag: &DagId) -> TriggerDagRun {
-    TriggerDagRun::by_hand(dag.clone(), TriggeredBy::Test)
-}
-
 pub async fn receive(worker: &mut link::transport::WorkerLink) -> ToWorker {
     let message = tokio::time::timeout(WITHIN, worker.recv()).await.expect("the leader says something");
     message.unwrap().expect("the connection is open")
