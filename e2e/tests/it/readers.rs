@@ -42,7 +42,7 @@ fn pyiceberg_deltalake_and_confluent_avro_read_what_the_sink_wrote() {
     run_dag(&standalone);
     // What maintenance leaves is read, too.
     for task in ["compact", "expire", "sweep", "vacuum"] {
-        standalone.windlass(&["lake", task]);
+        let _table = standalone.windlass(&["lake", task]);
     }
     let registry = standalone.registry_url();
     let read = standalone.settings().command(&program("windlass")).args(["lake", "environment"]).output().unwrap();

@@ -1,17 +1,61 @@
 //! DAG files of a folder, without a store.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
-use daemon::folder::Folder;
+use daemon::folder::{FileNews, Folder};
 
 use crate::settings::Settings;
 
-/// Checks every file of a folder; the status says whether all are well.
-pub fn check(folder: &Path) -> ExitCode {
-    let found = Folder::new(folder).look();
+/// Where a DAG file is: the folder that the SQL and scripts it names are looked for in, and its name below that.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The DAG folder when the file lies in it, else the file's own folder.
+    pub root: PathBuf,
+    /// The file's name below it.
+    pub name: String,
+}
+
+impl Place {
+    /// Finds a file.
+    ///
+    /// # Errors
+    /// When there is none, or its name is not text.
+    pub fn of(settings: &Settings, file: &Path) -> anyhow::Result<Self> {
+        let path = file.canonicalize().with_context(|| format!("{} can not be read", file.display()))?;
+        let parent = path.parent().context("a file has a folder")?;
+        let dags = settings.dags_folder.canonicalize().ok().filter(|dags| path.starts_with(dags));
+        let root = dags.unwrap_or_else(|| parent.to_owned());
+        let name = path.strip_prefix(&root).ok().and_then(Path::to_str);
+        let name = name.with_context(|| format!("{} is no name of a DAG file", file.display()))?.to_owned();
+        Ok(Self { root, name })
+    }
+
+    /// Reads the file.
+    #[must_use]
+    pub fn read(&self) -> FileNews {
+        Folder::new(&self.root).file(&self.name)
+    }
+}
+
+/// Checks one file or every file of a folder; the status says whether all are well.
+///
+/// # Errors
+/// When there is no such file.
+pub fn check(settings: &Settings, path: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let path = path.unwrap_or(&settings.dags_folder);
+    let files = if path.is_dir() {
+        Folder::new(path).look().changed
+    } else {
+        let place = Place::of(settings, path)?;
+        BTreeMap::from([(place.name.clone(), place.read())])
+    };
     let mut errors = 0;
-    for (name, file) in &found.changed {
+    for (name, file) in &files {
         for compiled in &file.dags {
             println!("{name}: {} is well: {} tasks", compiled.dag.dag_id, compiled.dag.tasks.len());
         }
@@ -20,17 +64,21 @@ pub fn check(folder: &Path) -> ExitCode {
             println!("{error}");
         }
     }
-    if found.changed.is_empty() {
-        println!("{} has no DAG file (*.yaml, *.yml)", folder.display());
+    if files.is_empty() {
+        println!("{} has no DAG file (*.yaml, *.yml)", path.display());
     }
-    if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints the canonical form of a DAG.
+/// Prints the canonical form of a DAG of the folder, or of each DAG of a file.
 ///
 /// # Errors
-/// When no file defines it.
+/// When no file defines it, or the file has mistakes.
 pub fn show(settings: &Settings, dag_id: &str) -> anyhow::Result<ExitCode> {
+    let path = Path::new(dag_id);
+    if path.is_file() {
+        return Ok(show_file(&Place::of(settings, path)?.read()));
+    }
     let found = Folder::new(&settings.dags_folder).look();
     let mut dags = found.changed.values().flat_map(|file| &file.dags);
     let compiled = dags.find(|compiled| compiled.dag.dag_id.as_str() == dag_id);
@@ -42,4 +90,14 @@ pub fn show(settings: &Settings, dag_id: &str) -> anyhow::Result<ExitCode> {
     })?;
     print!("{}", compiled.canonical_yaml);
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_file(file: &FileNews) -> ExitCode {
+    for error in &file.errors {
+        eprintln!("{error}");
+    }
+    for compiled in &file.dags {
+        print!("{}", compiled.canonical_yaml);
+    }
+    if file.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

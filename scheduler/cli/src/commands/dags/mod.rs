@@ -22,14 +22,14 @@ use crate::{access::Access, ask::Leader, find, output::Output, settings::Setting
 pub enum Dags {
     /// One line a DAG.
     List(#[command(flatten)] Output),
-    /// Check every DAG file of the folder, without starting anything.
+    /// Check a DAG file, or every one of the folder, without starting anything.
     Check {
-        /// The folder; WINDLASS_DAGS_FOLDER when absent.
-        folder: Option<PathBuf>,
+        /// A file or a folder; WINDLASS_DAGS_FOLDER when absent.
+        path: Option<PathBuf>,
     },
     /// Print the canonical form of a DAG of the folder: what its version's hash is taken of.
     Show {
-        /// The DAG.
+        /// The DAG, or a file.
         dag_id: String,
     },
     /// Print the JSON Schema of DAG files.
@@ -80,7 +80,7 @@ pub enum Dags {
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode> {
     match command {
-        Dags::Check { folder } => Ok(files::check(&folder.unwrap_or_else(|| settings.dags_folder.clone()))),
+        Dags::Check { path } => files::check(settings, path.as_deref()),
         Dags::Show { dag_id } => files::show(settings, &dag_id),
         Dags::Schema => {
             println!("{}", serde_json::to_string_pretty(&dag::json_schema())?);

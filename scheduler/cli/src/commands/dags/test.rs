@@ -1,23 +1,19 @@
 //! `windlass dags test FILE`: a DAG in the foreground, without any set-up, by the same leader and workers as ever.
 //!
-//! The DAG's folder is the file's folder. Its schedule starts nothing; one run is triggered and followed, with the logs of
+//! The DAG folder is the installation's when the file lies in it, else the file's own. Its schedule starts nothing; one run is triggered and followed, with the logs of
 //! its tasks on standard output. Connections and variables come from the environment. Nothing is kept.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
 
 use super::{
+    files::Place,
     stage::Stage,
     trigger::{parse_conf, parse_date},
 };
 use crate::{fleet::on_signal, output::visible, settings::Settings, text};
 use anyhow::{Context, bail};
 use clap::Args;
-use daemon::folder::{FileNews, Folder, FolderNews};
+use daemon::folder::{FileNews, FolderNews};
 use dag::CompiledDag;
 use link::query::LogName;
 use model::{
@@ -65,7 +61,7 @@ pub struct Test {
 /// # Errors
 /// When the file can not be run, or a part of the stage can not start.
 pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
-    let Some((root, compiled)) = compile(&test)? else { return Ok(ExitCode::FAILURE) };
+    let Some((place, compiled)) = compile(settings, &test)? else { return Ok(ExitCode::FAILURE) };
     let dag = compiled.dag.clone();
     let wish = TriggerDagRun {
         logical_date: test.logical_date,
@@ -77,10 +73,10 @@ pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
         Some(task) => others(&dag, task)?,
     };
     let interrupted = on_signal()?;
-    let settings = Settings { dags_folder: root, ..settings.clone() };
+    let settings = Settings { dags_folder: place.root, ..settings.clone() };
     eprintln!("{}: starting a private PostgreSQL, a leader and a worker", dag.dag_id);
     let file = FileNews { dags: vec![quiet(compiled)], errors: Vec::new() };
-    let news = FolderNews { changed: BTreeMap::from([(file_name(&test.file)?, file)]), gone: Vec::new() };
+    let news = FolderNews { changed: BTreeMap::from([(place.name, file)]), gone: Vec::new() };
     let setting = Stage::set(&settings, news);
     let stage = tokio::select! {
         stage = setting => stage?,
@@ -99,10 +95,9 @@ pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
 }
 
 /// The file's folder and the DAG that is meant; none when the file has mistakes, which are printed.
-fn compile(test: &Test) -> anyhow::Result<Option<(PathBuf, CompiledDag)>> {
-    let path = test.file.canonicalize().with_context(|| format!("{} can not be read", test.file.display()))?;
-    let root = path.parent().context("a file has a folder")?.to_owned();
-    let found = Folder::new(&root).file(&file_name(&path)?);
+fn compile(settings: &Settings, test: &Test) -> anyhow::Result<Option<(Place, CompiledDag)>> {
+    let place = Place::of(settings, &test.file)?;
+    let found = place.read();
     for error in &found.errors {
         eprintln!("{error}");
     }
@@ -113,7 +108,7 @@ fn compile(test: &Test) -> anyhow::Result<Option<(PathBuf, CompiledDag)>> {
     let mut meant = found.dags;
     meant.retain(|one| test.dag_id.as_ref().is_none_or(|id| *id == one.dag.dag_id));
     match (meant.len(), meant.pop()) {
-        (1, Some(one)) => Ok(Some((root, one))),
+        (1, Some(one)) => Ok(Some((place, one))),
         (0, _) => bail!(
             "{} defines: {}",
             test.file.display(),
@@ -121,11 +116,6 @@ fn compile(test: &Test) -> anyhow::Result<Option<(PathBuf, CompiledDag)>> {
         ),
         _ => bail!("{} defines several DAGs; choose one with --dag-id: {}", test.file.display(), names.join(", ")),
     }
-}
-
-fn file_name(path: &Path) -> anyhow::Result<String> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    Ok(name.with_context(|| format!("{} is no name of a DAG file", path.display()))?.to_owned())
 }
 
 /// The DAG with a schedule that is over, and paused until its run is there.
