@@ -35,29 +35,54 @@ trap stop_test_postgres EXIT
 step "tests"
 cargo test --workspace --all-targets --release --locked --no-fail-fast
 
-# In a shell of its own: the stack's settings are for these tests only.
+# The real parts of a group of tests. What can not be had on this machine fails the full set; CI says so and goes on.
+stack_up() {
+    e2e/stack up "$@" && return
+    [ "$mode" = --ci ] || exit 1
+    step "skipped: the stack's $* can not be started here"
+    exit 0
+}
+
+# Filters choose the tests; the packages stay the same, so that nothing is built anew.
+some_tests() { timeout $((deadline - SECONDS)) cargo test --workspace --release --locked --test it -- "$@"; }
+
+# Each group has a shell of its own: the stack's settings are for its tests only.
+kafka_tests() (
+    step "the full set: the event log on a real Kafka"
+    trap 'e2e/stack down --volumes kafka' EXIT
+    stack_up kafka
+    export KAFKA_BOOTSTRAP_SERVERS_TEST=127.0.0.1:${STACK_KAFKA_PORT:-19092}
+    some_tests event_log
+)
+
+long_tests() (
+    step "the full set: kills again and again"
+    some_tests --ignored again_and_again
+)
+
+docker_tests() (
+    step "the full set: containers on a real Docker engine"
+    trap 'e2e/stack down --volumes docker' EXIT
+    stack_up docker
+    eval "$(e2e/stack env)"
+    some_tests docker
+)
+
 trino_tests() (
     step "the full set: SQL on a real Trino, the same models on both engines"
     trap 'e2e/stack down --volumes trino minio postgres' EXIT
-    e2e/stack up postgres minio trino || exit
+    stack_up postgres minio trino
     eval "$(e2e/stack env)"
     export TRINO_URL_TEST=trino://test@127.0.0.1:${STACK_TRINO_PORT:-18080}/memory/default
     export TRINO_TLS_URL_TEST=trino://windlass:windlass-trino@127.0.0.1:${STACK_TRINO_TLS_PORT:-18443}/memory
     export TRINO_TLS_PEM_TEST=${STACK_DIR:-$PWD/.stack}/data/trino/tls.pem
     export WINDLASS_E2E_TRINO_URL=trino://test@127.0.0.1:${STACK_TRINO_PORT:-18080}/lake
-    timeout $(($1 - SECONDS)) cargo test --workspace --release --locked --test it -- trino
+    some_tests trino
 )
 
-# Filters choose the tests; the packages stay the same, so that nothing is built anew.
 full_tests() {
-    local deadline=$((SECONDS + $1))
-    step "the full set: the event log on a real Kafka, then kills again and again"
-    e2e/stack up kafka || return
-    trap 'e2e/stack down --volumes kafka; stop_test_postgres' EXIT
-    export KAFKA_BOOTSTRAP_SERVERS_TEST=127.0.0.1:${STACK_KAFKA_PORT:-19092}
-    timeout $((deadline - SECONDS)) cargo test --workspace --release --locked --test it -- event_log || return
-    trino_tests "$deadline" || return
-    timeout $((deadline - SECONDS)) cargo test --workspace --release --locked --test it -- --ignored again_and_again
+    deadline=$((SECONDS + $1))
+    kafka_tests && long_tests && docker_tests && trino_tests
 }
 
 case "$mode" in

@@ -120,7 +120,10 @@ async fn a_new_dag_with_a_branch_a_sensor_a_pool_and_a_retry() {
     let file = day.dags.path().join("first_day.yaml").display().to_string();
     let checked = standalone.try_windlass(&["dags", "check", &file]);
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
-    assert!(!checked.status.success() && said.contains("first_day.yaml:41") && said.contains("`pool`"), "{said}");
+    assert!(
+        !checked.status.success() && said.contains("first_day.yaml:36") && said.contains("did you mean \"pool\""),
+        "{said}"
+    );
 
     let _line = standalone.windlass(&["pools", "set", "narrow", "1", "one at a time"]);
     day.write("pool");

@@ -99,6 +99,22 @@ impl KafkaLog {
         answer.expect("a question to Kafka does not panic, and nobody cancels it")
     }
 
+    /// Waits until the brokers show a topic: its creation is answered by the controller, and they learn of it a moment
+    /// later.
+    async fn await_topic(&self, name: &str) -> Result<(), LogError> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            let asked = name.to_owned();
+            if self.ask(move |consumer| is_led(consumer, &asked)).await? {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(LogError::UnknownTopic(name.to_owned()));
+            }
+            tokio::time::sleep(TOPIC_PAUSE).await;
+        }
+    }
+
     fn assign(&self, request: &FetchRequest<'_>) -> Result<(), LogError> {
         let mut list = TopicPartitionList::new();
         for (&partition, &offset) in request.positions {
@@ -153,8 +169,7 @@ impl EventLog for KafkaLog {
             Some(Err((_, code))) => return Err(kafka("creating a topic")(KafkaError::AdminOp(code))),
             Some(Ok(_)) | None => Creation::Created,
         };
-        let name = spec.name.clone();
-        self.ask(move |consumer| await_topic(consumer, &name)).await?;
+        self.await_topic(&spec.name).await?;
         Ok(creation)
     }
 
@@ -220,23 +235,13 @@ impl EventLog for KafkaLog {
     }
 }
 
-/// Waits until the brokers show a topic: its creation is answered by the controller, and they learn of it a moment later.
-fn await_topic(consumer: &StreamConsumer, name: &str) -> Result<(), LogError> {
-    let deadline = Instant::now() + ANSWER_TIMEOUT;
-    loop {
-        let metadata = consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(kafka("waiting for a new topic"))?;
-        // A topic that is known by its name alone has no partitions yet.
-        let led = |topic: &MetadataTopic| {
-            !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0)
-        };
-        if metadata.topics().iter().any(|topic| topic.name() == name && led(topic)) {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err(LogError::UnknownTopic(name.to_owned()));
-        }
-        std::thread::sleep(TOPIC_PAUSE);
-    }
+/// Whether the brokers show a topic, and who leads its partitions. One that is known by its name alone has none yet.
+fn is_led(consumer: &StreamConsumer, name: &str) -> Result<bool, LogError> {
+    let metadata = consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(kafka("waiting for a new topic"))?;
+    let led = |topic: &MetadataTopic| {
+        !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0)
+    };
+    Ok(metadata.topics().iter().any(|topic| topic.name() == name && led(topic)))
 }
 
 fn describe_topic(consumer: &StreamConsumer, name: String) -> Result<TopicDescription, LogError> {

@@ -259,7 +259,6 @@ pub async fn named(app: &App, run: RunRow, answer: &Value) -> ApiResult<Vec<Task
 }
 
 /// The answer that lists instances.
-#[must_use]
 pub fn collection(found: &[TaskOfRun]) -> Json<Value> {
     let shaped: Vec<Value> = found.iter().map(shapes::instance).collect();
     Json(json!({ "task_instances": shaped, "total_entries": found.len() }))

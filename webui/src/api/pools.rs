@@ -107,10 +107,11 @@ fn read_as(body: &mut Body, name_field: &'static str) -> Wish {
     }
     let description = body.text("description").unwrap_or_default();
     let pool = Pool { name, slots: limit, description, include_deferred: body.flag("include_deferred", false) };
-    if slots >= NO_LIMIT && sent.contains(name_field) {
-        if let Err(reason) = pool.check() {
-            body.wrong(name_field, "value_error", format!("Value error, {reason}"), Value::from(pool.name.as_str()));
-        }
+    if slots >= NO_LIMIT
+        && sent.contains(name_field)
+        && let Err(reason) = pool.check()
+    {
+        body.wrong(name_field, "value_error", format!("Value error, {reason}"), Value::from(pool.name.as_str()));
     }
     sent.insert("name".to_owned());
     Wish { pool, sent }

@@ -102,7 +102,7 @@ pub fn draw(chart: &Chart) -> Drawing {
         groups: vec![None; chart.groups.len()],
         edges: vec![Vec::new(); chart.edges.len()],
     };
-    level.put(chart, &nest, Point { x: MARGIN, y: MARGIN }, &mut drawing);
+    level.put(chart, Point { x: MARGIN, y: MARGIN }, &mut drawing);
     drawing
 }
 
@@ -143,6 +143,13 @@ enum Way {
     Edge(usize),
     Enter(usize),
     Leave(usize),
+}
+
+/// The items of a level with their ways, brought into columns, and where that puts them.
+struct Laid {
+    ways: Vec<Way>,
+    graph: Layered,
+    placed: Placed,
 }
 
 impl Level {
@@ -191,7 +198,7 @@ impl Level {
         let mut graph = Layered::new(&sizes, &ends.collect::<Vec<_>>());
         order::reduce_crossings(&mut graph);
         let placed = place::place(&graph);
-        Self::framed(container, &items, &sizes, inside, &ways, &graph, &placed)
+        Self::framed(container, &items, &sizes, inside, &Laid { ways, graph, placed })
     }
 
     /// Puts the border around what was placed.
@@ -200,9 +207,7 @@ impl Level {
         items: &[Item],
         sizes: &[(i32, i32)],
         inside: BTreeMap<usize, Self>,
-        ways: &[Way],
-        graph: &Layered,
-        placed: &Placed,
+        Laid { ways, graph, placed }: &Laid,
     ) -> Self {
         let (side, top) = match container {
             Container::Root => (0, 0),
@@ -251,14 +256,14 @@ impl Level {
     }
 
     /// Writes the level into the drawing, with everything inside it.
-    fn put(&self, chart: &Chart, nest: &Nest, origin: Point, drawing: &mut Drawing) {
+    fn put(&self, chart: &Chart, origin: Point, drawing: &mut Drawing) {
         for (item, rect) in &self.boxes {
             let rect = Rect { x: rect.x + origin.x, y: rect.y + origin.y, ..*rect };
             match item {
                 Item::Node(node) => drawing.nodes[*node] = rect,
                 Item::Group(group) => {
                     drawing.groups[*group] = Some(rect);
-                    self.inside[group].put(chart, nest, Point { x: rect.x, y: rect.y }, drawing);
+                    self.inside[group].put(chart, Point { x: rect.x, y: rect.y }, drawing);
                 }
             }
         }

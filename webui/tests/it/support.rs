@@ -19,7 +19,8 @@ use link::{
 };
 use model::{
     Answer, AnswerStatus, AttemptId, Command, DagId, DagRunState, Epoch, MapIndex, RunId, RunKey, RunType, TaskId,
-    TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, XComValue, command::Paused,
+    TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, XComValue,
+    command::{ClearTaskInstances, MarkTaskInstances, Paused, SetNote, TriggerDagRun},
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -201,89 +202,85 @@ impl TestLeader {
 
     async fn decide(&self, command: Command) -> (Plan, Answer) {
         let mut plan = Plan::default();
-        let done = |body| Answer { status: AnswerStatus::Done, body };
         match command {
-            Command::TriggerDagRun(wish) => {
-                let dag = store::read::dag(&self.pool, &wish.dag_id).await.unwrap().unwrap();
-                let at = now();
-                let id = wish.run_id.unwrap_or_else(|| {
-                    RunId::new(format!("manual__{}", at.format("%Y-%m-%dT%H:%M:%S%.6f+00:00"))).unwrap()
-                });
-                if store::read::run(&self.pool, &wish.dag_id, &id).await.unwrap().is_some() {
-                    let body = json!({"detail": format!("a run {id} exists already")});
-                    return (plan, Answer { status: AnswerStatus::Conflict, body });
-                }
-                let key = RunKey(self.next_run.fetch_add(1, Ordering::SeqCst));
-                let mut run = run_row(key, &wish.dag_id, id.as_str(), dag.current, DagRunState::Queued);
-                (run.conf, run.note, run.triggered_by) = (wish.conf, wish.note, wish.triggered_by);
-                plan.new_runs.push(run);
-                plan.changed_runs.insert(key);
-                (plan, done(json!({"run_key": key, "run_id": id})))
-            }
-            Command::PauseDag { dag_id, to } => {
-                plan.dags.push(DagChange {
-                    dag_id,
-                    is_paused: to == Paused::Paused,
-                    is_stale: false,
-                    next: None,
-                    last_interval: None,
-                    failed_in_a_row: 0,
-                });
-                (plan, done(json!({})))
-            }
-            Command::ClearTaskInstances(wish) => {
+            Command::TriggerDagRun(wish) => return self.trigger(wish).await,
+            Command::SetNote(wish) => return (self.note(wish).await, done(json!({}))),
+            Command::PauseDag { dag_id, to } => plan.dags.push(paused(dag_id, to)),
+            Command::ClearTaskInstances(ClearTaskInstances { tasks, .. })
+            | Command::MarkTaskInstances(MarkTaskInstances { tasks, .. }) => {
                 let named: Vec<Value> =
-                    wish.tasks.iter().map(|task| json!({"task_id": task.task_id, "map_index": -1})).collect();
-                (plan, done(json!({"task_instances": named})))
-            }
-            Command::MarkTaskInstances(wish) => {
-                let named: Vec<Value> =
-                    wish.tasks.iter().map(|task| json!({"task_id": task.task_id, "map_index": -1})).collect();
-                (plan, done(json!({"task_instances": named})))
-            }
-            Command::SetNote(wish) => {
-                let run = store::read::run(&self.pool, &wish.dag_id, &wish.run_id).await.unwrap().unwrap();
-                if wish.tasks.is_empty() {
-                    plan.runs.push(RunChange { expected: run.state, row: RunRow { note: wish.note, ..run } });
-                } else {
-                    let key = self.instance(&wish.dag_id, &wish.run_id, &wish.tasks[0].task_id).await;
-                    plan.extras.push((key, TiExtra { note: wish.note, ..TiExtra::default() }));
-                }
-                (plan, done(json!({})))
+                    tasks.iter().map(|task| json!({"task_id": task.task_id, "map_index": -1})).collect();
+                return (plan, done(json!({"task_instances": named})));
             }
             Command::DeleteDagRun { dag_id, run_id } => {
                 let run = store::read::run(&self.pool, &dag_id, &run_id).await.unwrap().unwrap();
                 if !run.state.is_finished() {
-                    let body = json!({"detail": "cannot be deleted in running state"});
-                    return (plan, Answer { status: AnswerStatus::Conflict, body });
+                    return (plan, conflict("cannot be deleted in running state"));
                 }
                 plan.runs_dropped.push(run.key);
-                (plan, done(json!({})))
             }
-            Command::DeleteDag { .. } => {
-                let body = json!({"detail": "Task instances of dag are still running"});
-                (plan, Answer { status: AnswerStatus::Conflict, body })
-            }
+            Command::DeleteDag { .. } => return (plan, conflict("Task instances of dag are still running")),
             Command::SetXCom { xcom, value } => {
                 let key = self.instance(&xcom.dag_id, &xcom.run_id, &xcom.task_id).await;
                 plan.xcoms.push((key, XComValue { key: xcom.key, value }));
-                (plan, done(json!({})))
             }
             Command::DeleteXCom(xcom) => {
                 let key = self.instance(&xcom.dag_id, &xcom.run_id, &xcom.task_id).await;
                 plan.xcoms_deleted.push((key, xcom.key));
-                (plan, done(json!({})))
             }
-            Command::CreatePool(pool) | Command::SetPool(pool) => {
-                plan.pools.push(pool);
-                (plan, done(json!({})))
-            }
-            Command::DeletePool { name } => {
-                plan.pools_dropped.push(name);
-                (plan, done(json!({})))
-            }
-            Command::MarkDagRun { .. } | Command::ControlService { .. } => (plan, done(json!({}))),
+            Command::CreatePool(pool) | Command::SetPool(pool) => plan.pools.push(pool),
+            Command::DeletePool { name } => plan.pools_dropped.push(name),
+            Command::MarkDagRun { .. } | Command::ControlService { .. } => {}
         }
+        (plan, done(json!({})))
+    }
+
+    async fn trigger(&self, wish: TriggerDagRun) -> (Plan, Answer) {
+        let mut plan = Plan::default();
+        let dag = store::read::dag(&self.pool, &wish.dag_id).await.unwrap().unwrap();
+        let made = || RunId::new(format!("manual__{}", now().format("%Y-%m-%dT%H:%M:%S%.6f+00:00"))).unwrap();
+        let id = wish.run_id.unwrap_or_else(made);
+        if store::read::run(&self.pool, &wish.dag_id, &id).await.unwrap().is_some() {
+            return (plan, conflict(&format!("a run {id} exists already")));
+        }
+        let key = RunKey(self.next_run.fetch_add(1, Ordering::SeqCst));
+        let mut run = run_row(key, &wish.dag_id, id.as_str(), dag.current, DagRunState::Queued);
+        (run.conf, run.note, run.triggered_by) = (wish.conf, wish.note, wish.triggered_by);
+        plan.new_runs.push(run);
+        plan.changed_runs.insert(key);
+        (plan, done(json!({"run_key": key, "run_id": id})))
+    }
+
+    async fn note(&self, wish: SetNote) -> Plan {
+        let mut plan = Plan::default();
+        let run = store::read::run(&self.pool, &wish.dag_id, &wish.run_id).await.unwrap().unwrap();
+        match wish.tasks.first() {
+            None => plan.runs.push(RunChange { expected: run.state, row: RunRow { note: wish.note, ..run } }),
+            Some(task) => {
+                let key = self.instance(&wish.dag_id, &wish.run_id, &task.task_id).await;
+                plan.extras.push((key, TiExtra { note: wish.note, ..TiExtra::default() }));
+            }
+        }
+        plan
+    }
+}
+
+fn done(body: Value) -> Answer {
+    Answer { status: AnswerStatus::Done, body }
+}
+
+fn conflict(detail: &str) -> Answer {
+    Answer { status: AnswerStatus::Conflict, body: json!({ "detail": detail }) }
+}
+
+fn paused(dag_id: DagId, to: Paused) -> DagChange {
+    DagChange {
+        dag_id,
+        is_paused: to == Paused::Paused,
+        is_stale: false,
+        next: None,
+        last_interval: None,
+        failed_in_a_row: 0,
     }
 }
 

@@ -52,7 +52,12 @@ impl Standalone {
             .unwrap();
         let standalone = Self { child, folder, environment };
         let since = Instant::now();
-        while !printed(&standalone.run(&["dags", "list"])).contains("etl") {
+        // Health asks the web server alone; any other command would use the home itself while nobody holds it.
+        let is_up = || {
+            standalone.run(&["health", "--quiet"]).status.success()
+                && printed(&standalone.run(&["dags", "list"])).contains("etl")
+        };
+        while !is_up() {
             let log = fs::read_to_string(standalone.path().join("standalone.log")).unwrap();
             assert!(since.elapsed() < UP_WITHIN, "the standalone does not come up: {log}");
         }

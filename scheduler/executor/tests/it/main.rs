@@ -1,6 +1,6 @@
 //! Attempts with real processes and a real PostgreSQL.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says when it is skipped")]
 
 mod bash;
 mod docker;

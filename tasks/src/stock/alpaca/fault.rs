@@ -26,7 +26,7 @@ impl Refusal {
             405 => "name fewer symbols in STOCK_SYMBOLS, or subscribe to a larger plan",
             406 => "another connection of this account is open; this one is tried again until that one is gone",
             407 => "trades came faster than they could be stored; the connection is made again",
-            408 | 409 | 410 => "this account's plan does not have what STOCK_ALPACA_FEED and STOCK_SYMBOLS ask for",
+            408..=410 => "this account's plan does not have what STOCK_ALPACA_FEED and STOCK_SYMBOLS ask for",
             _ => "the connection is made again",
         }
     }

@@ -87,21 +87,22 @@ pub async fn show(
         facts: facts(&view, &version, &recent, clock),
         why,
         tabs: tabs(&url, tab, &TABS),
-        content: content(&app, tab, &view, &version, &recent, &query, clock).await?,
+        content: content(&app, tab, Subject { view: &view, version: &version, recent: &recent }, &query, clock).await?,
         url,
     };
     Ok(print(&headers, "dag", &shown)?)
 }
 
-async fn content(
-    app: &App,
-    tab: &str,
-    view: &DagView,
-    version: &Version,
-    recent: &[RunBrief],
-    query: &Query,
-    clock: Clock,
-) -> ApiResult<Content> {
+/// The DAG that the page is about.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    view: &'a DagView,
+    version: &'a Version,
+    recent: &'a [RunBrief],
+}
+
+async fn content(app: &App, tab: &str, of: Subject<'_>, query: &Query, clock: Clock) -> ApiResult<Content> {
+    let Subject { view, version, recent } = of;
     Ok(match tab {
         "graph" => {
             let of_run = recent.first().map(|run| (clock.day(run.run_after), run_url(&run.dag_id, &run.run_id)));

@@ -124,6 +124,7 @@ pub async fn show(
     };
     let url = task_url(&of);
     let tab = query.text("tab").unwrap_or_default();
+    let look = Look { tab, number, find: query.text("find").unwrap_or_default() };
     let run = run_url(&of.run.dag_id, &of.run.run_id);
     let shown = View {
         frame: Frame::new(&app, &who, Place::Dags, of.task().task_id.to_string()).await?,
@@ -148,7 +149,7 @@ pub async fn show(
         clear_url: format!("{run}/clear?task={}&downstream=1", segment(of.task().task_id.as_str())),
         tries: try_links(&of, &past, number, &url),
         tabs: tabs(&url, tab, &TABS),
-        content: content(&app, tab, &of, &past, number, query.text("find").unwrap_or_default(), clock).await?,
+        content: content(&app, look, &of, &past, clock).await?,
         run_url: run,
         url,
     };
@@ -199,15 +200,17 @@ fn try_links(of: &TaskOfRun, past: &[Try], chosen: i16, url: &str) -> Vec<TryLin
         .collect()
 }
 
-async fn content(
-    app: &App,
-    tab: &str,
-    of: &TaskOfRun,
-    past: &[Try],
+/// Which part of an instance is looked at.
+struct Look<'a> {
+    tab: &'a str,
+    /// The try.
     number: i16,
-    find: &str,
-    clock: Clock,
-) -> ApiResult<Content> {
+    /// What is searched in its log.
+    find: &'a str,
+}
+
+async fn content(app: &App, look: Look<'_>, of: &TaskOfRun, past: &[Try], clock: Clock) -> ApiResult<Content> {
+    let Look { tab, number, find } = look;
     Ok(match tab {
         "rendered" => {
             let pane = run_log::pane(app, of, number, "", clock).await?;

@@ -200,7 +200,10 @@ fn choices(param: &Param, kind: Kind, value: &str) -> Vec<Choice> {
         (None, Value::Null) => "(nothing)".to_owned(),
         (None, one) => plain(one),
     };
-    let choice = |one: &Value| Choice { value: one.to_string(), label: label(one), chosen: one.to_string() == value };
+    let choice = |one: &Value| {
+        let json = one.to_string();
+        Choice { chosen: json == value, label: label(one), value: json }
+    };
     values.iter().map(choice).collect()
 }
 

@@ -67,7 +67,7 @@ impl Session {
     /// Takes over what a statement has changed.
     pub(super) fn apply(&mut self, headers: &HeaderMap) {
         let all = |name: &str| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned);
-        let last = |name: &str| all(name).last();
+        let last = |name: &str| all(name).next_back();
         for (header, part) in [
             ("x-trino-set-catalog", &mut self.catalog),
             ("x-trino-set-schema", &mut self.schema),

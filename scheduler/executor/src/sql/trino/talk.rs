@@ -208,7 +208,7 @@ impl<'a> Talk<'a> {
     async fn cancel(&self, reach: &Reach) {
         let cancelling = async {
             match reach {
-                Reach::Over => return Ok(0),
+                Reach::Over => Ok(0),
                 Reach::Uri(next) => self.client.cancel(next).await.map(|()| 1),
                 Reach::Tag => self.cancel_tagged().await,
             }
