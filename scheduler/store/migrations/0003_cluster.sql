@@ -1,3 +1,5 @@
+SET LOCAL lock_timeout = '2s';
+
 -- What the processes of one cluster share, sealed with the key that is not in the database.
 CREATE TABLE cluster_secret (
     name text PRIMARY KEY,
