@@ -147,9 +147,9 @@ async fn a_new_dag_with_a_branch_a_sensor_a_pool_and_a_retry() {
     day.touch("go");
     let succeeded = |what: &str| {
         eventually(what, SOON, || {
-            let shown = standalone.windlass(&["runs", "show", "first_day", &run, "-o", "json"]);
-            let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-            (shown["state"] == "success").then_some(())
+            let listed = standalone.windlass(&["runs", "list", "first_day", "-o", "json"]);
+            let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+            (listed[0]["state"] == "success").then_some(())
         });
     };
     succeeded("the run succeeds");
