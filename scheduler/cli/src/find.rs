@@ -1,6 +1,9 @@
 //! What an id on the command line names; a wrong one gets near matches, and how to list them all.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, anyhow, bail};
 use engine::RunRow;
@@ -14,6 +17,11 @@ const LIKENESS_MIN: f64 = 0.6;
 const NEAR_MAX: usize = 3;
 /// So many of the newest runs are looked through for near matches.
 const RUNS_MAX: i64 = 200;
+/// A new installation's folder is read file by file; the lease rises each second, so below this it may be at it still.
+const LEASE_OF_THE_NEW: i64 = 10;
+/// So long an unknown DAG of a new installation is waited for.
+const FOLDER_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Stands for the newest run, unless a run has this very name.
 const LATEST: &str = "latest";
 
@@ -25,15 +33,22 @@ pub struct Found {
     pub version: Arc<Version>,
 }
 
-/// A DAG.
+/// A DAG. One that is asked for while the leader of a new installation reads its folder is waited for.
 ///
 /// # Errors
 /// When there is none of this id.
 pub async fn dag(pool: &PgPool, id: &str) -> anyhow::Result<DagView> {
-    if let Ok(id) = DagId::new(id)
-        && let Some(found) = read::dag(pool, &id).await?
-    {
-        return Ok(found);
+    let since = Instant::now();
+    while let Ok(id) = DagId::new(id) {
+        if let Some(found) = read::dag(pool, &id).await? {
+            return Ok(found);
+        }
+        let leader = read::leader(pool).await?;
+        let is_new = !leader.holder.is_empty() && leader.lease < LEASE_OF_THE_NEW;
+        if !is_new || since.elapsed() > FOLDER_WITHIN {
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
     let known: Vec<String> = read::dags(pool).await?.into_iter().map(|dag| dag.dag_id.to_string()).collect();
     Err(missing("DAG", id, &known, "windlass dags list"))
