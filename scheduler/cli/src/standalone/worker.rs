@@ -6,20 +6,21 @@
 use std::{
     collections::BTreeMap,
     env,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
 use anyhow::Context;
 use daemon::{home::Home, postgres::Urls};
+use replay::StockSource;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::{children::RESTART_AFTER, process::ProcessId};
-use crate::settings::Settings;
+use crate::settings::{Settings, text};
 
 /// The file in the run folder that says which worker runs.
 const RUN_FILE: &str = "worker.json";
@@ -68,6 +69,11 @@ impl Plan {
         environment.insert("WINDLASS_LAKE_DATABASE_URL".to_owned(), urls.lake.clone());
         environment.insert("WINDLASS_LAKE_WAREHOUSE".to_owned(), settings.warehouse.clone());
         environment.insert("SCHEMA_REGISTRY_URL".to_owned(), settings.registry());
+        // Services run in folders of their own: a relative file is meant from where Windlass was started.
+        if let StockSource::Replay(file) = StockSource::parse(&text("STOCK_SOURCE").unwrap_or_default())? {
+            let source = StockSource::Replay(path::absolute(file)?);
+            environment.insert("STOCK_SOURCE".to_owned(), source.to_string());
+        }
         let fingerprint = fingerprint(&environment, &settings.program_dir()?)?;
         Ok(Self { home: home.clone(), environment, fingerprint })
     }

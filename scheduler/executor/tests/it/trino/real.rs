@@ -148,7 +148,7 @@ async fn a_check_shows_the_rows_that_should_not_be() {
     assert_eq!(good.end.kind, EndKind::Success, "{}", good.text());
     let check = "SELECT 1 WHERE false; SELECT 'AAPL' AS symbol, DECIMAL '-1.5' AS price; SELECT 2 WHERE false";
     let bad = rig.run(Operator::SqlCheck(sql(check))).await;
-    assert_eq!(bad.end.reason, "the check sql[0] returned 1 rows; no row may come back");
+    assert_eq!(bad.end.reason, "the check sql[0] returned 1 rows; no row may come back: symbol=AAPL, price=-1.5");
     assert_eq!(bad.lines("out"), ["symbol | price", "AAPL | -1.5"]);
     assert!(bad.text().contains("Statement 3 of 3"), "every check is looked at: {}", bad.text());
 }
