@@ -15,7 +15,7 @@ params:
   who: {type: string, default: world}
 tasks:
   - {task_id: hello, operator: bash, bash_command: "echo hello {{ params.who | quote }} on {{ ds }}"}
-  - {task_id: count, operator: python, script: scripts/count.py, dependencies: [hello]}
+  - {task_id: count, operator: python, script: scripts/count.py, pool: made_elsewhere, dependencies: [hello]}
 "#;
 
 /// Its task fails with a code of its own.

@@ -3,7 +3,12 @@
 //! The DAG folder is the installation's when the file lies in it, else the file's own. Its schedule starts nothing; one run is triggered and followed, with the logs of
 //! its tasks on standard output. Connections and variables come from the environment. Nothing is kept.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use super::{
     files::Place,
@@ -18,7 +23,7 @@ use dag::CompiledDag;
 use link::query::LogName;
 use model::{
     AttemptId, DagId, DagRunState, RunId, TaskIdx, TaskState, Timestamp, TriggeredBy,
-    command::{ClearEffect, Command, MarkTaskInstances, Paused, Relatives, TaskSelector, TriggerDagRun},
+    command::{ClearEffect, Command, MarkTaskInstances, Paused, Pool, Relatives, TaskSelector, TriggerDagRun},
 };
 use serde_json::{Map, Value};
 use store::{
@@ -138,6 +143,7 @@ fn others(dag: &dag::Dag, task: &str) -> anyhow::Result<Vec<TaskSelector>> {
 async fn play(stage: &Stage, wish: TriggerDagRun, alone: Vec<TaskSelector>) -> anyhow::Result<DagRunState> {
     let dag_id = wish.dag_id.clone();
     let version = await_dag(stage, &dag_id).await?;
+    make_pools(stage, &version.dag).await?;
     let body = stage.access.command(Command::TriggerDagRun(wish)).await?;
     let run_id = RunId::new(body["run_id"].as_str().context("the leader's answer names no run")?)?;
     if !alone.is_empty() {
@@ -154,6 +160,17 @@ async fn play(stage: &Stage, wish: TriggerDagRun, alone: Vec<TaskSelector>) -> a
     }
     stage.access.command(Command::PauseDag { dag_id: dag_id.clone(), to: Paused::Active }).await?;
     Script { stage, dag_id, run_id, version, shown: BTreeMap::new(), logs: BTreeMap::new() }.follow().await
+}
+
+/// The pools that the tasks name, without a limit: what they wait for elsewhere is not there to be waited for.
+async fn make_pools(stage: &Stage, dag: &dag::Dag) -> anyhow::Result<()> {
+    let mut names: BTreeSet<&str> = dag.tasks.iter().map(|task| task.pool.as_str()).collect();
+    names.remove(Pool::DEFAULT);
+    for name in names {
+        let pool = Pool { name: name.to_owned(), slots: None, description: String::new(), include_deferred: false };
+        stage.access.command(Command::CreatePool(pool)).await?;
+    }
+    Ok(())
 }
 
 async fn await_dag(stage: &Stage, dag_id: &DagId) -> anyhow::Result<Version> {
