@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds and tests Windlass: installs what is missing, checks format and lints, runs every test.
 #   ./test.sh          everything that needs no other system than PostgreSQL and Chromium
-#   ./test.sh --full   that, then what needs Kafka, Trino and long runs
+#   ./test.sh --full   that, then what needs Kafka, Docker, Trino and long runs
 #   ./test.sh --ci     that, and as much of the full set as fits into 75 minutes in all
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

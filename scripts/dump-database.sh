@@ -68,8 +68,9 @@ for dag in hello tour fails holds; do "$windlass" dags unpause "$dag"; done
 until "$windlass" tasks states-for-dag-run holds latest | grep -q running; do sleep 0.2; done
 "$windlass" runs list
 
-# Without psql's own commands, so that the file is plain SQL.
-"$(postgres_bin)/pg_dump" --no-owner --no-privileges --rows-per-insert=50 "$DATABASE_URL" | grep -v '^\\' >"$fixtures/$version.sql"
+# Without psql's own commands, so that the file is plain SQL, and without this machine's paths.
+"$(postgres_bin)/pg_dump" --no-owner --no-privileges --rows-per-insert=50 "$DATABASE_URL" | grep -v '^\\' |
+    sed "s#$work#/srv/windlass#g" >"$fixtures/$version.sql"
 cp "$work/key" "$fixtures/$version.key"
 chmod 644 "$fixtures/$version.key"
 wc -c "$fixtures/$version.sql"
