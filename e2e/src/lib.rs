@@ -4,6 +4,7 @@ pub mod browser;
 pub mod fleet;
 pub mod processes;
 pub mod standalone;
+pub mod trino;
 
 pub use browser::Browser;
 pub use standalone::{Standalone, StandaloneBuilder};

@@ -14,6 +14,7 @@ use crate::topics::{self, TopicsCommand};
 use crate::{errors, pg, sql};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,10 @@ enum Command {
     Topics(TopicsCommand),
     /// Serve the schema registry.
     SchemaRegistry {
-        /// Port on the loopback interface.
+        /// The address of this machine to listen on. There is no login: keep it in a network of its own.
+        #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+        host: IpAddr,
+        /// The port.
         #[arg(long, default_value_t = 8081)]
         port: u16,
     },
@@ -87,7 +91,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Lake(command) => return sql::cli::run(command).await,
         Command::Topics(command) => run_topics(command).await?,
-        Command::SchemaRegistry { port } => serve_registry(port).await?,
+        Command::SchemaRegistry { host, port } => serve_registry(SocketAddr::from((host, port))).await?,
         Command::StockProducer { check: true } => drop(StockSettings::from_env(&process_environment)?),
         Command::StockProducer { check: false } => produce_stocks().await?,
         Command::BronzeSink => sink_stocks().await?,
@@ -105,13 +109,13 @@ async fn run_topics(command: TopicsCommand) -> anyhow::Result<()> {
     topics::run(&*log, command, &mut std::io::stdout()).await
 }
 
-async fn serve_registry(port: u16) -> anyhow::Result<()> {
+async fn serve_registry(address: SocketAddr) -> anyhow::Result<()> {
     let pool = pg::connect(&settings::database_url(&process_environment)?).await?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
-    registry::server::serve(pool, port, stop)
+    registry::server::serve(pool, address, stop)
         .await
-        .with_context(|| format!("cannot serve the schema registry on 127.0.0.1:{port}"))
+        .with_context(|| format!("cannot serve the schema registry on {address}"))
 }
 
 async fn produce_stocks() -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod chaos;
+mod compose;
 mod first_day;
 mod fleet;
 mod layering;

@@ -8,6 +8,7 @@ mod commands;
 mod find;
 mod fleet;
 mod output;
+mod production;
 mod secret_input;
 mod settings;
 mod standalone;

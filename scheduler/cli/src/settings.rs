@@ -13,7 +13,7 @@ use daemon::postgres::Urls;
 use replay::StockSource;
 use tracing_subscriber::EnvFilter;
 
-use crate::fleet::settings::FleetSettings;
+use crate::{fleet::settings::FleetSettings, production::Deployment};
 
 /// What the environment says, with defaults filled in.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub registry_url: Option<String>,
     /// What an installation over several processes needs.
     pub fleet: FleetSettings,
+    /// `WINDLASS_ENV`.
+    pub deployment: Deployment,
 }
 
 /// How much a program tells of itself when `WINDLASS_LOG` does not say.
@@ -68,6 +70,7 @@ impl Settings {
             lake_database_url: text("WINDLASS_LAKE_DATABASE_URL"),
             registry_url: text("SCHEMA_REGISTRY_URL"),
             fleet: FleetSettings::from_environment()?,
+            deployment: Deployment::from_environment()?,
             warehouse,
             home,
         })
@@ -85,6 +88,7 @@ impl Settings {
             bail!("WINDLASS_WORKER_SLOTS is 0, so that no task could run; use 1 or more");
         }
         self.fleet.check()?;
+        self.deployment.check_credentials()?;
         let source = StockSource::parse(&text("STOCK_SOURCE").unwrap_or_default())?;
         replay::check(&source)?;
         Ok(())

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +29,12 @@ const AVRO: &str = "AVRO";
 /// The largest body; a schema of a thousand fields has a tenth of it.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Serves the registry on the loopback interface until `stop`.
+/// Serves the registry on an address until `stop`.
 ///
 /// # Errors
-/// When the port is taken.
-pub async fn serve(pool: PgPool, port: u16, stop: CancellationToken) -> std::io::Result<()> {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+/// When the address is taken, or none of this machine.
+pub async fn serve(pool: PgPool, address: SocketAddr, stop: CancellationToken) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
     tracing::info!(address = %listener.local_addr()?, "schema registry serves");
     serve_on(listener, pool, stop).await
 }

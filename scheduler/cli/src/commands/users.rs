@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use sqlx::PgPool;
 use store::{
     secrets::Creation,
     users::{self, NewUser, Role, UserChange},
@@ -33,6 +34,9 @@ pub enum Users {
         /// Viewer, User, Op or Admin.
         #[arg(long, short)]
         role: Role,
+        /// Leave a user of that name as it is.
+        #[arg(long)]
+        if_missing: bool,
         #[command(flatten)]
         password: Password,
         #[command(flatten)]
@@ -118,7 +122,10 @@ async fn carry_out(access: &Access, command: Users) -> anyhow::Result<()> {
             }
             listing.print(output);
         }
-        Users::Create { username, role, password, person } => {
+        Users::Create { username, if_missing: true, .. } if is_there(pool, &username).await? => {
+            println!("user {username} is there already");
+        }
+        Users::Create { username, role, password, person, .. } => {
             let (password, is_news) = password.get()?;
             check(&username, &password)?;
             let user = NewUser { username: &username, password: &password, role };
@@ -144,6 +151,10 @@ async fn carry_out(access: &Access, command: Users) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+async fn is_there(pool: &PgPool, username: &str) -> anyhow::Result<bool> {
+    Ok(users::all(pool).await?.iter().any(|account| account.username == username))
 }
 
 fn check(username: &str, password: &str) -> anyhow::Result<()> {

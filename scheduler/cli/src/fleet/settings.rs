@@ -31,6 +31,8 @@ pub struct FleetSettings {
     pub leader_endpoints: Vec<String>,
     /// `WINDLASS_API_URL`: api processes, for a worker.
     pub api_urls: Vec<Url>,
+    /// `WINDLASS_API_LISTEN`: where the api listens instead of a port of 127.0.0.1.
+    pub api_listen: Option<SocketAddr>,
     /// `WINDLASS_API_BEHIND_TLS`: whether browsers reach the api through https.
     pub api_behind_tls: bool,
     /// `WINDLASS_WORKER_NAME`.
@@ -62,6 +64,9 @@ impl FleetSettings {
             link_advertise,
             leader_endpoints: leader_endpoints.map_or_else(|| Ok(Vec::new()), |list| parse_leaders(&list))?,
             api_urls: api_urls.map_or_else(|| Ok(Vec::new()), |list| parse_api_urls(&list))?,
+            api_listen: text("WINDLASS_API_LISTEN")
+                .map(|address| parse_listen(&address).context("WINDLASS_API_LISTEN"))
+                .transpose()?,
             api_behind_tls: switch("WINDLASS_API_BEHIND_TLS")?,
             worker_name: text("WINDLASS_WORKER_NAME"),
             worker_queues: text("WINDLASS_WORKER_QUEUES").map(|list| parse_queues(&list)).transpose()?,
@@ -237,6 +242,7 @@ mod tests {
             link_advertise: advertise.map(str::to_owned),
             leader_endpoints: Vec::new(),
             api_urls: Vec::new(),
+            api_listen: None,
             api_behind_tls: false,
             worker_name: None,
             worker_queues: None,

@@ -72,6 +72,7 @@ impl Worker {
 /// # Errors
 /// When a setting is wrong, or its folders or its guard can not be had.
 pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCode> {
+    settings.deployment.check_credentials()?;
     let home = Home::open(&settings.home)?;
     let local = options.local;
     let (fleet, slots) = options.over(settings)?;

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use webui::{AppSettings, Secret};
 
-use crate::{ask, fleet::settings::installation_key, settings::Settings};
+use crate::{ask, fleet::settings::installation_key, production::refuse_default_login, settings::Settings};
 use children::Children;
 
 /// The first login of a standalone; the UI warns until its password is changed.
@@ -93,6 +93,7 @@ async fn serve(
     let pool = store::open(&urls.state).await?;
     store::migrate(&pool).await?;
     store::users::create_default_user(&pool).await?;
+    refuse_default_login(&pool, settings.deployment).await?;
     let news = leader::news_channel();
     let port = Arc::new(LocalPort::new(news.0.clone()));
     let shutdown = CancellationToken::new();
