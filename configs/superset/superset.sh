@@ -7,6 +7,8 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 : "${SUPERSET_HOME:?names the directory of keys and data}"
+# Keys, passwords and sessions: for this user only.
+umask 077
 export SUPERSET_CONFIG_PATH="$here/superset_config.py" FLASK_APP='superset.app:create_app()' SCARF_ANALYTICS=false
 
 # The image has no driver for Trino. It is kept beside the data, so that only the first start needs the network.
@@ -22,7 +24,7 @@ add_drivers() {
 
 make_key() {
     [ -z "${SUPERSET_SECRET_KEY:-}" ] && [ ! -s "$SUPERSET_HOME/secret_key" ] || return 0
-    (umask 077 && head -c 48 /dev/urandom | base64 | tr -d '\n' >"$SUPERSET_HOME/secret_key")
+    head -c 48 /dev/urandom | base64 | tr -d '\n' >"$SUPERSET_HOME/secret_key"
 }
 
 prepare() {
