@@ -80,9 +80,23 @@ trino_tests() (
     some_tests trino
 )
 
+superset_check() { timeout $((deadline - SECONDS)) python3 "e2e/python/superset_$1.py"; }
+
+superset_tests() (
+    step "the full set: every chart of Superset's dashboard, by its API and in a browser"
+    trap 'e2e/stack down --volumes superset trino minio postgres' EXIT
+    stack_up postgres minio trino superset
+    eval "$(e2e/stack env)"
+    export TRINO=http://127.0.0.1:${STACK_TRINO_PORT:-18080}
+    # Without the note of what was imported, the next start imports again, and must double nothing.
+    superset_check charts && superset_check dashboard &&
+        e2e/stack down superset && rm "${STACK_DIR:-.stack}/data/superset/home/assets.sha256" && e2e/stack up superset &&
+        superset_check charts
+)
+
 full_tests() {
     deadline=$((SECONDS + $1))
-    kafka_tests && long_tests && docker_tests && trino_tests
+    kafka_tests && long_tests && docker_tests && trino_tests && superset_tests
 }
 
 case "$mode" in

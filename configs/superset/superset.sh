@@ -18,7 +18,7 @@ add_drivers() {
     if command -v uv >/dev/null; then
         uv pip install --quiet --no-cache --no-deps --python "$(command -v python)" --target "$SUPERSET_HOME/drivers" -r "$here/drivers.txt"
     else
-        python -m pip install --quiet --no-cache-dir --no-deps --target "$SUPERSET_HOME/drivers" -r "$here/drivers.txt"
+        python -m pip install --quiet --no-cache-dir --no-deps --upgrade --target "$SUPERSET_HOME/drivers" -r "$here/drivers.txt"
     fi
 }
 
