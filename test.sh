@@ -94,9 +94,22 @@ superset_tests() (
         superset_check charts
 )
 
+# The images are built from the real components and kept; see e2e/images.
+compose_tests() (
+    step "the full set: docker compose up"
+    trap 'e2e/stack down docker' EXIT
+    export STACK_DOCKER_NETWORK=machine
+    stack_up docker
+    eval "$(e2e/stack env)"
+    e2e/images
+    e2e/images windlass --programs target/release
+    export WINDLASS_E2E_COMPOSE=1
+    some_tests compose
+)
+
 full_tests() {
     deadline=$((SECONDS + $1))
-    kafka_tests && long_tests && docker_tests && trino_tests && superset_tests
+    kafka_tests && long_tests && docker_tests && trino_tests && superset_tests && compose_tests
 }
 
 case "$mode" in

@@ -11,7 +11,7 @@ if [ ! -s "$WINDLASS_SECRET_KEY_FILE" ]; then
 fi
 windlass check-settings
 windlass db migrate
-windlass workers token >"$WINDLASS_JOIN_TOKEN_FILE.new"
-mv "$WINDLASS_JOIN_TOKEN_FILE.new" "$WINDLASS_JOIN_TOKEN_FILE"
+windlass workers token >"$JOIN_TOKEN_FILE.new"
+mv "$JOIN_TOKEN_FILE.new" "$JOIN_TOKEN_FILE"
 printf '%s' "$WINDLASS_ADMIN_PASSWORD" |
     windlass users create --if-missing --username "$WINDLASS_ADMIN_USER" --role Admin --password -

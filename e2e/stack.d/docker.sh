@@ -1,16 +1,20 @@
-# A Docker engine for tests: data, socket, containers and network of its own, beside whatever engine the machine has. Its network
-# namespace keeps it off that engine's bridge and firewall: its containers reach nothing, and nothing is pulled. Needs root.
+# A Docker engine for tests: data, socket and containers of its own, beside whatever engine the machine has. Needs root.
+# STACK_DOCKER_NETWORK=none (the default) gives it a network namespace of its own, off that engine's bridge and firewall: its
+# containers reach nothing, and nothing is pulled. `machine` gives it the machine's network, for images that are built and a
+# compose file whose ports are published; no other engine may run then.
 # shellcheck shell=bash
 
 readonly STACK_DOCKER_IMAGE=windlass-test:busybox
+STACK_DOCKER_NETWORK=${STACK_DOCKER_NETWORK:-none}
 
 docker_socket() { echo "${STACK_DOCKER_RUN:-/run/windlass-stack-docker}/docker.sock"; }
 
 docker_url() { echo "unix://$(docker_socket)"; }
 
 fetch_docker() {
-    # iptables is asked for by the package; the engine here does without.
+    # iptables is asked for by the package; without a network the engine does without.
     install_packages dockerd:docker.io docker:docker.io unshare:util-linux busybox:busybox-static
+    [ "$STACK_DOCKER_NETWORK" = none ] || install_packages iptables:iptables
 }
 
 start_docker() {
@@ -18,8 +22,15 @@ start_docker() {
     run=$(dirname "$(docker_socket)")
     data=$(data_of docker)
     mkdir -p "$run"
-    launch docker unshare --net dockerd --host "$(docker_url)" --data-root "$data/engine" --exec-root "$run/exec" --pidfile "$run/pid" \
-        --iptables=false --ip6tables=false --ip-forward=false
+    local engine=(dockerd --host "$(docker_url)" --data-root "$data/engine" --exec-root "$run/exec" --pidfile "$run/pid")
+    case "$STACK_DOCKER_NETWORK" in
+        none) launch docker unshare --net "${engine[@]}" --iptables=false --ip6tables=false --ip-forward=false ;;
+        machine) launch docker "${engine[@]}" ;;
+        *)
+            echo "STACK_DOCKER_NETWORK is $STACK_DOCKER_NETWORK; expected none or machine" >&2
+            return 1
+            ;;
+    esac
 }
 
 # The engine answers, and has the image that the tests run in.
