@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 from flask_migrate import upgrade
+from sqlalchemy.engine import make_url
 from superset.app import create_app
 
 HERE = Path(__file__).resolve().parent
@@ -55,6 +56,7 @@ def read_assets(trino: str) -> dict[str, str]:
 def import_assets(settings: Settings) -> None:
     # These read the app's settings when they are imported.
     from superset import db, security_manager
+    from superset.commands.exceptions import ImportFailedError
     from superset.commands.importers.v1.assets import ImportAssetsCommand
     from superset.models.dashboard import Dashboard
     from superset.utils.core import override_user
@@ -66,7 +68,13 @@ def import_assets(settings: Settings) -> None:
     if there and settings.imported.is_file() and settings.imported.read_text() == digest:
         return
     with override_user(security_manager.find_user(username=settings.user)):
-        ImportAssetsCommand(contents).run()
+        try:
+            ImportAssetsCommand(contents).run()
+        except ImportFailedError as error:
+            # Superset asks the source for its schemas, so that access to them can be granted.
+            why = str(error.__cause__).partition("\n")[0]
+            # The form of a URL hides its password.
+            sys.exit(f"the dashboard could not be imported: {why}. Does {make_url(settings.trino)!r} answer?")
     settings.imported.write_text(digest)
     print(f"imported {len(contents)} files of assets")
 

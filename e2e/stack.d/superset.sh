@@ -35,6 +35,10 @@ fetch_superset() {
 # The first start makes all tables, which takes longer than a component may take to answer: it is waited for here.
 start_superset() {
     local data settings
+    if ! is_up trino; then
+        echo "superset needs trino: e2e/stack up postgres minio trino superset" >&2
+        return 1
+    fi
     data=$(data_of superset)
     mkdir -p "$data/home"
     settings=(PATH="$(superset_home)/bin:$PATH" SUPERSET_HOME="$data/home" SUPERSET_BIND=127.0.0.1 SUPERSET_PORT="$STACK_SUPERSET_PORT"
