@@ -1,6 +1,9 @@
 //! Setting task instances to a state by hand, one, a group or many, and leaving remarks on them.
 
-use axum::{Extension, Json, extract::State};
+use axum::{
+    Extension, Json,
+    extract::{FromRequest, Request, State},
+};
 use model::{
     Command, TaskState,
     command::{ClearEffect, MarkTaskInstances, Relatives, SetNote, TaskSelector},
@@ -30,10 +33,8 @@ pub async fn one(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     names: Names,
-    query: Query,
-    body: Body,
+    wish: Wish,
 ) -> ApiResult<Json<Value>> {
-    let wish = Wish::of(body, &query)?;
     let targets = Targets::one(names.instance(&app).await?);
     Ok(collection(&wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?))
 }
@@ -43,10 +44,8 @@ pub async fn dry_run(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     names: Names,
-    query: Query,
-    body: Body,
+    wish: Wish,
 ) -> ApiResult<Json<Value>> {
-    let wish = Wish::of(body, &query)?;
     let targets = Targets::one(names.instance(&app).await?);
     Ok(collection(&wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?))
 }
@@ -56,10 +55,8 @@ pub async fn group(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     names: Names,
-    query: Query,
-    body: Body,
+    wish: Wish,
 ) -> ApiResult<Json<Value>> {
-    let wish = Wish::of(body, &query)?;
     let targets = Targets::group(&app, &names).await?;
     Ok(collection(&wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?))
 }
@@ -69,10 +66,8 @@ pub async fn group_dry_run(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     names: Names,
-    query: Query,
-    body: Body,
+    wish: Wish,
 ) -> ApiResult<Json<Value>> {
-    let wish = Wish::of(body, &query)?;
     let targets = Targets::group(&app, &names).await?;
     Ok(collection(&wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?))
 }
@@ -135,13 +130,20 @@ pub struct Wish {
     span: Span,
 }
 
-impl Wish {
-    fn of(mut body: Body, query: &Query) -> ApiResult<Self> {
+impl<S: Send + Sync> FromRequest<S> for Wish {
+    type Rejection = ApiError;
+
+    /// The body as far as `update_mask` means it.
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let mut body = Body::from_request(request, state).await?;
         let wish = Self::read(&mut body);
         body.finish()?;
         Ok(wish.limited_to(&Mask::of(query.all("update_mask"))))
     }
+}
 
+impl Wish {
     /// Reads it out of a body; what is wrong is noted there.
     pub fn read(body: &mut Body) -> Self {
         Self {

@@ -127,7 +127,7 @@ fn read_as(body: &mut Body, name_field: &'static str) -> Wish {
 /// [`ApiError::NoLeader`]: nobody else knows.
 pub async fn uses(app: &App) -> ApiResult<BTreeMap<String, PoolView>> {
     match app.leader.ask(Question::Pools).await? {
-        Reply::Pools(pools) => Ok(pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect()),
+        Reply::Pools { pools } => Ok(pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect()),
         Reply::NotFound { detail } => Err(ApiError::NoLeader(detail)),
         Reply::Why { .. } | Reply::Log(_) | Reply::Cluster(_) => {
             Err(ApiError::Internal("the leader answered another question than that for pools".to_owned()))
