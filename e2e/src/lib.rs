@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod fleet;
 pub mod processes;
+pub mod python;
 pub mod standalone;
 pub mod trino;
 

@@ -91,6 +91,7 @@ CREATE TABLE dag_version (
     compiled json NOT NULL,
     fileloc text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    source_sha256 bytea,
     UNIQUE (dag_id, content_hash),
     UNIQUE (dag_id, number)
 );

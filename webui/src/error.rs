@@ -52,6 +52,12 @@ pub enum ApiError {
     /// The answer exists, but not in a form that the client takes.
     #[error("{0}")]
     NotAcceptable(String),
+    /// What exists can not be changed in this way.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// Airflow has it, Windlass does not.
+    #[error("{0}")]
+    NotThere(&'static str),
     /// Parts of the request are malformed.
     #[error("the request is malformed: {}", summary(.0))]
     Malformed(Vec<FieldError>),
@@ -101,6 +107,13 @@ impl FieldError {
     pub fn query(name: &str, kind: &'static str, msg: impl Into<String>, input: &str) -> Self {
         Self { kind, loc: vec!["query".to_owned(), name.to_owned()], msg: msg.into(), input: Value::from(input) }
     }
+
+    /// A part of the path that should be a whole number.
+    #[must_use]
+    pub fn path(name: &str, input: &str) -> Self {
+        let msg = "Input should be a valid integer, unable to parse string as an integer".to_owned();
+        Self { kind: "int_parsing", loc: vec!["path".to_owned(), name.to_owned()], msg, input: Value::from(input) }
+    }
 }
 
 fn summary(errors: &[FieldError]) -> String {
@@ -120,6 +133,8 @@ impl ApiError {
             Self::Conflict(_) | Self::AlreadyExists(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
+            Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotThere(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Malformed(_) | Self::MalformedText(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyLogins { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoLeader(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,

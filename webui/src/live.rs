@@ -49,6 +49,16 @@ impl Default for Hub {
 }
 
 impl Hub {
+    /// A place among those who watch, held as long as they do.
+    ///
+    /// # Errors
+    /// [`ApiError::NoLeader`], to be asked again, when all are taken.
+    pub fn place(&self) -> ApiResult<OwnedSemaphorePermit> {
+        Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| ApiError::NoLeader("too many clients wait to be told of changes".to_owned()))
+    }
+
     fn tell(&self, hint: &str) {
         // Nobody watching is not an error.
         let _ = self.hints.send(Arc::from(hint));
@@ -107,9 +117,7 @@ impl Changed {
 
 /// `GET /events`: a `changed` event with the runs to fetch again, `*` for everything.
 pub async fn events(State(app): State<App>) -> ApiResult<Response> {
-    let place: OwnedSemaphorePermit = Arc::clone(&app.hub.places)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::NoLeader("too many pages are open to be told of changes".to_owned()))?;
+    let place = app.hub.place()?;
     let hints = BroadcastStream::new(app.hub.hints.subscribe()).map(move |hint| {
         let _held_while_the_stream_lives = &place;
         let text = match &hint {

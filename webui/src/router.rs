@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, patch, post},
+    routing::{get, patch, post, put},
 };
 use serde_json::json;
 use tower::ServiceBuilder;
@@ -91,11 +91,12 @@ fn rest_routes() -> Router<App> {
     const RUN: &str = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}";
     let of_dag = |rest: &str| format!("{DAG}{rest}");
     let of_run = |rest: &str| format!("{RUN}{rest}");
+    let runs = get(api::runs::list).post(api::runs::trigger).patch(api::bulk_runs::runs);
     Router::new()
         .route("/openapi.json", get(api::openapi::document))
         .route("/api/v2/version", get(api::monitor::version))
         .route("/api/v2/monitor/health", get(api::monitor::health))
-        .route("/api/v2/dags", get(api::dags::list))
+        .route("/api/v2/dags", get(api::dags::list).patch(api::dags::patch_many))
         .route("/api/v2/dagTags", get(api::dags::tags))
         .route("/api/v2/dagStats", get(api::dags::stats))
         .route("/api/v2/dagSources/{dag_id}", get(api::dag_versions::source))
@@ -105,14 +106,17 @@ fn rest_routes() -> Router<App> {
         .route(&of_dag("/details"), get(api::dags::details))
         .route(&of_dag("/tasks"), get(api::tasks::list))
         .route(&of_dag("/tasks/{task_id}"), get(api::tasks::one))
-        .route(&of_dag("/dagRuns"), get(api::runs::list).post(api::runs::trigger))
+        .route(&of_dag("/dagRuns"), runs)
         .route(&of_dag("/dagRuns/list"), post(api::runs::batch))
         .route(&of_dag("/clearTaskInstances"), post(api::clear::task_instances))
+        .route(&of_dag("/clearDagRuns"), post(api::clear_runs::several))
         .route(RUN, get(api::runs::one).patch(api::runs::patch).delete(api::runs::delete))
-        .route(&of_run("/clear"), post(api::clear::run))
-        .route(&of_run("/taskInstances"), get(api::instances::list))
+        .route(&of_run("/clear"), post(api::clear_runs::one))
+        .route(&of_run("/wait"), get(api::wait::until_finished))
+        .route(&of_run("/taskInstances"), get(api::instances::list).patch(api::bulk_runs::task_instances))
         .route(&of_run("/taskInstances/list"), post(api::instances::batch))
         .merge(instance_routes())
+        .merge(absent_routes())
         .route("/api/v2/importErrors", get(api::import_errors::list))
         .route("/api/v2/importErrors/{import_error_id}", get(api::import_errors::one))
         .merge(admin_rest_routes())
@@ -140,27 +144,56 @@ fn admin_rest_routes() -> Router<App> {
 /// What there is of one task instance, with and without its map index.
 fn instance_routes() -> Router<App> {
     const TASK: &str = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}";
+    const GROUP: &str = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskGroupInstances/{group_id}";
     let of_task = |rest: &str| format!("{TASK}{rest}");
     let of_mapped = |rest: &str| format!("{TASK}/{{map_index}}{rest}");
     let xcoms = get(api::xcoms::list).post(api::xcoms::create);
     let xcom = get(api::xcoms::one).patch(api::xcoms::update).delete(api::xcoms::delete);
     Router::new()
-        .route(TASK, get(api::instances::one).patch(api::mark::one))
-        .route(&of_mapped(""), get(api::instances::mapped).patch(api::mark::mapped))
+        .route(TASK, get(api::instances::one).patch(api::mark::one).delete(api::absent::delete_instance))
+        .route(&of_mapped(""), get(api::instances::one).patch(api::mark::one))
         .route(&of_task("/dry_run"), patch(api::mark::dry_run))
-        .route(&of_mapped("/dry_run"), patch(api::mark::mapped_dry_run))
+        .route(&of_mapped("/dry_run"), patch(api::mark::dry_run))
+        .route(GROUP, patch(api::mark::group))
+        .route(&format!("{GROUP}/dry_run"), patch(api::mark::group_dry_run))
         .route(&of_task("/listMapped"), get(api::instances::mapped_list))
         .route(&of_task("/tries"), get(api::tries::list))
         .route(&of_task("/tries/{task_try_number}"), get(api::tries::one))
-        .route(&of_mapped("/tries"), get(api::tries::mapped_list))
-        .route(&of_mapped("/tries/{task_try_number}"), get(api::tries::mapped_one))
+        .route(&of_mapped("/tries"), get(api::tries::list))
+        .route(&of_mapped("/tries/{task_try_number}"), get(api::tries::one))
         .route(&of_task("/dependencies"), get(api::tries::dependencies))
-        .route(&of_mapped("/dependencies"), get(api::tries::mapped_dependencies))
+        .route(&of_mapped("/dependencies"), get(api::tries::dependencies))
         .route(&of_task("/links"), get(api::absent::links))
         .route(&of_task("/logs/{try_number}"), get(api::logs::one))
         .route(&of_task("/externalLogUrl/{try_number}"), get(api::absent::external_log))
         .route(&of_task("/xcomEntries"), xcoms)
         .route(&of_task("/xcomEntries/{xcom_key}"), xcom)
+}
+
+/// What Airflow has of DAGs and runs, and Windlass does not.
+fn absent_routes() -> Router<App> {
+    use api::absent;
+    let queued = || get(absent::asset).delete(absent::asset);
+    Router::new()
+        .route("/api/v2/assets", get(absent::assets))
+        .route("/api/v2/assets/aliases", get(absent::asset_aliases))
+        .route("/api/v2/assets/aliases/{asset_id}", get(absent::asset))
+        .route("/api/v2/assets/events", get(absent::asset_events).post(absent::make_asset_event))
+        .route("/api/v2/assets/{asset_id}", get(absent::asset))
+        .route("/api/v2/assets/{asset_id}/materialize", post(absent::asset))
+        .route("/api/v2/assets/{asset_id}/queuedEvents", queued())
+        .route("/api/v2/dags/{dag_id}/assets/queuedEvents", get(absent::queued_events))
+        .route("/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", queued())
+        .route("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/upstreamAssetEvents", get(absent::upstream_asset_events))
+        .route("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", get(absent::questions))
+        .route("/api/v2/dags/{dag_id}/favorite", post(absent::favorite))
+        .route("/api/v2/dags/{dag_id}/unfavorite", post(absent::favorite))
+        .route("/api/v2/backfills", get(absent::backfills).post(absent::make_backfill))
+        .route("/api/v2/backfills/dry_run", post(absent::make_backfill))
+        .route("/api/v2/backfills/{backfill_id}", get(absent::backfill))
+        .route("/api/v2/backfills/{backfill_id}/pause", put(absent::backfill))
+        .route("/api/v2/backfills/{backfill_id}/unpause", put(absent::backfill))
+        .route("/api/v2/backfills/{backfill_id}/cancel", put(absent::backfill))
 }
 
 /// What is asked of the whole installation, and seldom there.

@@ -15,8 +15,8 @@ pub use member::Member;
 
 /// How long a fleet may take to come up on a loaded machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// The user that looks at everything.
-const USER: (&str, &str) = ("fleet", "correct horse");
+/// The user that may do everything: name and password.
+pub const USER: (&str, &str) = ("fleet", "correct horse");
 /// Attempts that one worker runs at once.
 const SLOTS: usize = 6;
 

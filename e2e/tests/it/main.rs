@@ -10,6 +10,7 @@ mod fleet;
 mod layering;
 mod pages;
 mod readers;
+mod rest_client;
 mod stock;
 mod trades;
 mod trino;

@@ -1,8 +1,8 @@
 //! Engines that nobody here wrote read the tables: pyiceberg and the deltalake package, installed from PyPI.
 
-use std::{path::PathBuf, process::Command};
+use std::process::Command;
 
-use windlass_e2e::{StandaloneBuilder, program, project};
+use windlass_e2e::{StandaloneBuilder, program, project, python};
 
 use crate::trades::{make_up, run_dag};
 
@@ -12,22 +12,6 @@ const PACKAGES: &[&str] = &[
     "psycopg2-binary",
     "confluent-kafka[avro,schemaregistry]",
 ];
-
-/// A Python with the packages, kept beside the build so that it is made once.
-fn python() -> PathBuf {
-    let folder = program("python-readers");
-    let python = folder.join("bin/python");
-    if !folder.join("complete").exists() {
-        let run = |command: &mut Command| {
-            let output = command.output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        };
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES));
-        std::fs::write(folder.join("complete"), "").unwrap();
-    }
-    python
-}
 
 #[test]
 fn pyiceberg_deltalake_and_confluent_avro_read_what_the_sink_wrote() {
@@ -47,7 +31,7 @@ fn pyiceberg_deltalake_and_confluent_avro_read_what_the_sink_wrote() {
     let registry = standalone.registry_url();
     let read = standalone.settings().command(&program("windlass")).args(["lake", "environment"]).output().unwrap();
     let environment = String::from_utf8(read.stdout).unwrap();
-    let output = Command::new(python())
+    let output = Command::new(python::with_packages("python-readers", PACKAGES))
         .arg(project().join("e2e/python/read_bronze.py"))
         .envs(environment.lines().filter_map(|line| line.split_once('=')))
         .env("REGISTRY", registry)

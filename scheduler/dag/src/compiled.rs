@@ -8,6 +8,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use model::{DagId, Operator, TaskId, Timestamp, TriggerRule, WeightRule};
 use serde::{Deserialize, Serialize};
 
+use crate::params::Params;
+
 /// The position of a task in its `Dag`, in topological order (ties in the order of the file).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -46,8 +48,8 @@ pub struct Dag {
     pub dagrun_timeout: Option<Duration>,
     /// Whether the first failure ends the run.
     pub fail_fast: bool,
-    /// Values that a run can be given: name to JSON Schema with `default` and `description`.
-    pub params: BTreeMap<String, Param>,
+    /// Values that a run can be given, in the order of the file.
+    pub params: Params,
     /// Its tasks, in topological order.
     pub tasks: Vec<Task>,
     /// Its groups, for pages and for branches that follow a group.
@@ -231,6 +233,8 @@ pub struct CompiledDag {
     pub canonical_yaml: String,
     /// The file that defines it, below the DAG folder.
     pub fileloc: String,
+    /// That file as people wrote it, with what else it defines.
+    pub source: DagFile,
     /// The files that it refers to.
     pub files: Vec<DagFile>,
 }

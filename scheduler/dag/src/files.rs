@@ -100,17 +100,20 @@ impl<'r> FileSet<'r> {
                 self.bytes
             ));
         }
-        Ok(DagFile { name: name.to_owned(), sha256: sha256_hex(&bytes), bytes: Arc::from(bytes) })
+        Ok(DagFile::of(name, &bytes))
+    }
+}
+
+impl DagFile {
+    /// A file with this content.
+    #[must_use]
+    pub fn of(name: &str, bytes: &[u8]) -> Self {
+        Self { name: name.to_owned(), sha256: hex::encode(Sha256::digest(bytes)), bytes: Arc::from(bytes) }
     }
 }
 
 fn within_limit(bytes: Vec<u8>) -> Result<Vec<u8>, FileProblem> {
     if bytes.len() > FILE_BYTES_MAX { Err(FileProblem::TooLarge { bytes: bytes.len() as u64 }) } else { Ok(bytes) }
-}
-
-/// SHA-256 in hex.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 /// The name without `./` and doubled slashes, or why it can not be the name of a file below the DAG folder.

@@ -11,6 +11,7 @@ mod conf;
 pub mod cron;
 mod files;
 mod keys;
+mod params;
 mod problem;
 mod read;
 mod schema;
@@ -21,6 +22,7 @@ pub use compiled::{
 };
 pub use cron::{CronExpr, cron_check};
 pub use files::{FILE_BYTES_MAX, FILES_BYTES_MAX, FileProblem, ReadFile};
+pub use params::Params;
 pub use problem::{DagFileError, ERRORS_PER_FILE_MAX};
 pub use schema::json_schema;
 
@@ -40,7 +42,7 @@ pub struct Loaded {
 pub fn load(file_name: &str, text: &str, files: &dyn ReadFile) -> Loaded {
     let mut problems = problem::Problems::of(file_name);
     let dags = match yaml::parse(text, &mut problems) {
-        Some(root) => read::read_file(file_name, &root, files, &mut problems),
+        Some(root) => read::read_file(&DagFile::of(file_name, text.as_bytes()), &root, files, &mut problems),
         None => Vec::new(),
     };
     Loaded { dags, errors: problems.into_errors(text) }

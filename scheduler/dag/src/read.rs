@@ -18,7 +18,7 @@ mod trigger;
 mod value;
 
 use crate::{
-    compiled::CompiledDag,
+    compiled::{CompiledDag, DagFile},
     files::ReadFile,
     keys,
     problem::{FieldPath, Place, Problems},
@@ -33,7 +33,7 @@ const DEFAULT_BLOCK: &str = "default";
 
 /// Reads all DAGs of a file.
 pub(crate) fn read_file(
-    file_name: &str,
+    file: &DagFile,
     root: &Node,
     files: &dyn ReadFile,
     problems: &mut Problems,
@@ -44,7 +44,8 @@ pub(crate) fn read_file(
         return Vec::new();
     };
     if is_one_dag(entries) {
-        let source = dag::Source { file_name, name: None, layers: vec![Layer::of(entries, FieldPath::default())] };
+        let layers = vec![Layer::of(entries, FieldPath::default())];
+        let source = dag::Source { file, name: None, layers };
         return dag::read(source, &place, files, problems).into_iter().collect();
     }
     let default = default_layer(entries, problems);
@@ -54,7 +55,7 @@ pub(crate) fn read_file(
         let item = Item { node, place: Place { at: key.at, path } };
         let Some(own) = item.layer("a DAG, a mapping with tasks", problems) else { continue };
         let layers = std::iter::once(own).chain(default.clone()).collect();
-        let source = dag::Source { file_name, name: Some(&key.name), layers };
+        let source = dag::Source { file, name: Some(&key.name), layers };
         dags.extend(dag::read(source, &item.place, files, problems));
     }
     if entries.is_empty() {

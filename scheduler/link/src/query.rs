@@ -63,8 +63,11 @@ pub enum Reply {
     Log(LogChunk),
     /// How the cluster stands.
     Cluster(ClusterView),
-    /// Every pool.
-    Pools(Vec<PoolView>),
+    /// How pools are used.
+    Pools {
+        /// Every pool.
+        pools: Vec<PoolView>,
+    },
     /// What was named does not exist, or its worker is gone: the text says which.
     NotFound {
         /// One sentence.

@@ -181,6 +181,9 @@ pub struct ClearTaskInstances {
     /// Which version of the DAG the run goes on with.
     #[serde(default)]
     pub version: ClearVersion,
+    /// What becomes of runs that had ended.
+    #[serde(default)]
+    pub ended_runs: EndedRuns,
 }
 
 impl ClearTaskInstances {
@@ -196,6 +199,7 @@ impl ClearTaskInstances {
             only: ClearOnly::default(),
             effect: ClearEffect::default(),
             version: ClearVersion::default(),
+            ended_runs: EndedRuns::default(),
         }
     }
 
@@ -225,6 +229,17 @@ pub enum ClearVersion {
     Own,
     /// The newest.
     Latest,
+}
+
+/// What a clear makes of runs that had ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedRuns {
+    /// They wait for their start again, so that the cleared tasks run.
+    #[default]
+    GoOn,
+    /// They stay ended: the cleared tasks wait until somebody lets the run go on.
+    StayEnded,
 }
 
 /// A request to set task instances to a final state.

@@ -1,9 +1,6 @@
 //! DAG versions: stored once by their content, with their files; each task keeps its number in all of them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use dag::{CompiledDag, DagFile, DagFileError, FILE_BYTES_MAX, FILES_BYTES_MAX};
 use engine::DagVersion;
@@ -34,7 +31,7 @@ pub async fn store_version(
     check_sizes(&compiled.files)?;
     let mut transaction = writer.connection().begin().await.doing(DOING)?;
     fence(&mut transaction, epoch).await?;
-    store_files(&mut transaction, &compiled.files).await?;
+    store_files(&mut transaction, compiled.files.iter().chain([&compiled.source])).await?;
     let id = store_definition(&mut transaction, compiled).await?;
     number_tasks(&mut transaction, compiled).await?;
     make_current(&mut transaction, id, compiled).await?;
@@ -161,16 +158,25 @@ fn check_sizes(files: &[DagFile]) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn store_files(transaction: &mut PgConnection, files: &[DagFile]) -> Result<(), StoreError> {
-    let by_hash: BTreeMap<&str, &Arc<[u8]>> = files.iter().map(|file| (file.sha256.as_str(), &file.bytes)).collect();
-    for (sha256, bytes) in by_hash {
-        let sha256 = hex::decode(sha256).map_err(|error| StoreError::Refused { reason: error.to_string() })?;
-        sqlx::query!("INSERT INTO blob (sha256, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING", sha256, bytes.as_ref())
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
+/// Stores files once by their content: those of one name or of several DAGs are the same row.
+async fn store_files(transaction: &mut PgConnection, files: impl Iterator<Item = &DagFile>) -> Result<(), StoreError> {
+    let by_hash: BTreeMap<&str, &DagFile> = files.map(|file| (file.sha256.as_str(), file)).collect();
+    for file in by_hash.into_values() {
+        let sha256 = sha256_bytes(file)?;
+        sqlx::query!(
+            "INSERT INTO blob (sha256, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            sha256,
+            file.bytes.as_ref()
+        )
+        .execute(&mut *transaction)
+        .await
+        .doing(DOING)?;
     }
     Ok(())
+}
+
+fn sha256_bytes(file: &DagFile) -> Result<Vec<u8>, StoreError> {
+    hex::decode(&file.sha256).map_err(|error| StoreError::Refused { reason: error.to_string() })
 }
 
 async fn store_definition(transaction: &mut PgConnection, compiled: &CompiledDag) -> Result<DagVersionId, StoreError> {
@@ -183,7 +189,8 @@ async fn store_definition(transaction: &mut PgConnection, compiled: &CompiledDag
         compiled.content_hash,
         compiled.canonical_yaml,
         definition,
-        compiled.fileloc
+        compiled.fileloc,
+        sha256_bytes(&compiled.source)?
     )
     .execute(&mut *transaction)
     .await

@@ -1,13 +1,10 @@
-//! What Airflow has and Windlass has none of: clients ask for it and get Airflow's empty answers.
+//! What Airflow has and Windlass has none of: clients ask for it and get Airflow's empty answers, and who wants to make one
+//! is told that it can not be done.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
-use model::MapIndex;
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
-use super::instances::lookup;
+use super::{body::Body, lookup_dag, lookup_run, path::Names, query::Query};
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
@@ -40,15 +37,118 @@ pub async fn config() -> ApiError {
 }
 
 /// `GET …/taskInstances/{task_id}/links`: operators have none.
-pub async fn links(
-    State(app): State<App>,
-    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
-) -> ApiResult<Json<Value>> {
-    lookup(&app, &dag_id, &run_id, &task_id, MapIndex::UNMAPPED).await?;
+pub async fn links(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    names.instance(&app).await?;
     Ok(Json(json!({ "extra_links": {}, "total_entries": 0 })))
 }
 
 /// `GET …/taskInstances/{task_id}/externalLogUrl/{try_number}`: logs are kept here.
 pub async fn external_log() -> ApiError {
     ApiError::NotFound("Task log handler does not support external logs.".to_owned())
+}
+
+/// Why a task instance is not deleted.
+pub const INSTANCE_STAYS: &str =
+    "A task instance can not be deleted: it goes with its run. Clear it to let it run again";
+
+/// `DELETE …/taskInstances/{task_id}`.
+pub async fn delete_instance(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    names.instance(&app).await?;
+    Err(ApiError::NotThere(INSTANCE_STAYS))
+}
+
+/// `GET …/dagRuns/{dag_run_id}/hitlDetails`: no task asks people.
+pub async fn questions(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    of_run(&app, &names, "hitl_details").await
+}
+
+/// `GET …/dagRuns/{dag_run_id}/upstreamAssetEvents`: no run is made by assets.
+pub async fn upstream_asset_events(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    of_run(&app, &names, "asset_events").await
+}
+
+async fn of_run(app: &App, names: &Names, list: &str) -> ApiResult<Json<Value>> {
+    lookup_run(app, names.text("dag_id"), names.text("dag_run_id")).await?;
+    Ok(Json(json!({ list: [], "total_entries": 0 })))
+}
+
+/// `GET /api/v2/assets`.
+pub async fn assets() -> Json<Value> {
+    Json(json!({ "assets": [], "total_entries": 0 }))
+}
+
+/// `GET /api/v2/assets/aliases`.
+pub async fn asset_aliases() -> Json<Value> {
+    Json(json!({ "asset_aliases": [], "total_entries": 0 }))
+}
+
+/// `GET /api/v2/assets/events`.
+pub async fn asset_events() -> Json<Value> {
+    Json(json!({ "asset_events": [], "total_entries": 0 }))
+}
+
+/// `POST /api/v2/assets/events`.
+pub async fn make_asset_event() -> ApiError {
+    ApiError::NotThere("There are no assets yet, so nothing can be told of one")
+}
+
+/// `GET /api/v2/assets/{asset_id}` and what lies below it.
+pub async fn asset(names: Names) -> ApiResult<Json<Value>> {
+    let id: i64 = names.number("asset_id")?;
+    Err(ApiError::NotFound(format!("The Asset with ID: `{id}` was not found")))
+}
+
+/// `GET /api/v2/dags/{dag_id}/assets/queuedEvents`.
+pub async fn queued_events(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    lookup_dag(&app, names.text("dag_id")).await?;
+    Ok(Json(json!({ "queued_events": [], "total_entries": 0 })))
+}
+
+/// Why a DAG is not marked.
+const NO_FAVORITES: &str = "There are no favorite Dags yet: find them by their tags";
+
+/// `POST /api/v2/dags/{dag_id}/favorite` and `…/unfavorite`.
+pub async fn favorite(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    lookup_dag(&app, names.text("dag_id")).await?;
+    Err(ApiError::NotThere(NO_FAVORITES))
+}
+
+/// Why there is no backfill, and what to do.
+const NO_BACKFILLS: &str =
+    "Backfills can not be made yet: let the DAG catch up, or trigger a run for each logical date";
+
+/// What a backfill would be made of, beside its DAG.
+const BACKFILL_MEMBERS: [&str; 7] = [
+    "from_date",
+    "to_date",
+    "run_backwards",
+    "dag_run_conf",
+    "reprocess_behavior",
+    "max_active_runs",
+    "run_on_latest_version",
+];
+
+/// `GET /api/v2/backfills?dag_id=…`.
+pub async fn backfills(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
+    let dag_id = query.required_text("dag_id");
+    query.finish()?;
+    lookup_dag(&app, &dag_id).await?;
+    Ok(Json(json!({ "backfills": [], "total_entries": 0 })))
+}
+
+/// `GET /api/v2/backfills/{backfill_id}` and what changes one.
+pub async fn backfill(names: Names) -> ApiResult<Json<Value>> {
+    let id: i64 = names.number("backfill_id")?;
+    Err(ApiError::NotFound(format!("Backfill with id {id} not found")))
+}
+
+/// `POST /api/v2/backfills` and `POST /api/v2/backfills/dry_run`.
+pub async fn make_backfill(State(app): State<App>, mut body: Body) -> ApiResult<Json<Value>> {
+    let dag_id = body.required_text("dag_id");
+    for member in BACKFILL_MEMBERS {
+        body.take(member);
+    }
+    body.finish()?;
+    lookup_dag(&app, &dag_id).await?;
+    Err(ApiError::NotThere(NO_BACKFILLS))
 }

@@ -3,7 +3,7 @@
 //! The answer is 200 even when an action was refused: its errors stand in the answer. An action that is told to fail when
 //! something is in its way changes nothing at all.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Display};
 
 use serde_json::{Map, Value, json};
 
@@ -17,27 +17,50 @@ use crate::{
 /// More in one action is refused: each is a transaction of its own, and the client waits.
 const ENTITIES_MAX: usize = 1_000;
 
-/// Something that is managed by name through REST.
+/// A kind of thing that clients manage, or those of it that a path leaves.
 pub trait Managed {
-    /// What a client wants it to be, checked.
+    /// How one of them is named.
+    type Id: Ord + Clone + Display + Send + Sync;
+    /// What a client wants one to be, checked.
     type Wish: Send + Sync;
     /// Airflow's words for several of them in errors: `connections with these connection_ids`.
     const SEVERAL: &'static str;
-    /// The member of an entity that has its name.
-    const NAME: &'static str;
 
     /// Reads a wish out of a body; what is wrong is noted there.
-    fn read(body: &mut Body) -> Self::Wish;
-    /// The name in a wish.
-    fn name(wish: &Self::Wish) -> &str;
-    /// Every name that there is.
-    async fn names(app: &App) -> ApiResult<BTreeSet<String>>;
+    fn read(&self, body: &mut Body) -> Self::Wish;
+    /// Whose wish it is.
+    fn id<'w>(&self, wish: &'w Self::Wish) -> &'w Self::Id;
+    /// What an entity that is to be deleted names.
+    fn named(&self, entity: &Value) -> Option<Self::Id>;
+    /// Those of them that there are.
+    async fn known(&self, app: &App, of: BTreeSet<Self::Id>) -> ApiResult<BTreeSet<Self::Id>>;
     /// Creates one.
-    async fn create(app: &App, who: &Principal, wish: &Self::Wish) -> ApiResult<()>;
+    async fn create(&self, app: &App, who: &Principal, wish: &Self::Wish) -> ApiResult<()>;
     /// Changes one: the fields of the mask that were sent, or all that were sent.
-    async fn update(app: &App, who: &Principal, wish: &Self::Wish, mask: &Mask) -> ApiResult<()>;
+    async fn update(&self, app: &App, who: &Principal, wish: &Self::Wish, mask: &Mask) -> ApiResult<()>;
     /// Deletes one.
-    async fn delete(app: &App, who: &Principal, name: &str) -> ApiResult<()>;
+    async fn delete(&self, app: &App, who: &Principal, id: &Self::Id) -> ApiResult<()>;
+
+    /// Creates the one that a body describes.
+    async fn create_from(&self, app: &App, who: &Principal, mut body: Body) -> ApiResult<Self::Id> {
+        let wish = self.read(&mut body);
+        body.finish()?;
+        self.create(app, who, &wish).await?;
+        Ok(self.id(&wish).clone())
+    }
+
+    /// Changes the one that a body describes.
+    async fn update_from(&self, app: &App, who: &Principal, mut body: Body, mask: &Mask) -> ApiResult<()> {
+        let wish = self.read(&mut body);
+        body.finish()?;
+        self.update(app, who, &wish, mask).await
+    }
+}
+
+/// The name in an entity that is to be deleted: a text, or an object that has it in this member.
+#[must_use]
+pub fn name_in(entity: &Value, member: &str) -> Option<String> {
+    entity.as_str().or_else(|| entity.get(member)?.as_str()).map(str::to_owned)
 }
 
 /// Which fields an update is limited to.
@@ -78,10 +101,10 @@ enum InTheWay {
     Overwrite,
 }
 
-enum Action<W> {
-    Create(Vec<W>, InTheWay),
-    Update(Vec<W>, InTheWay, Mask),
-    Delete(Vec<String>, InTheWay),
+enum Action<T: Managed> {
+    Create(Vec<T::Wish>, InTheWay),
+    Update(Vec<T::Wish>, InTheWay, Mask),
+    Delete(BTreeSet<T::Id>, InTheWay),
 }
 
 /// What became of the actions of a kind.
@@ -93,7 +116,15 @@ struct Tally {
 
 impl Tally {
     fn failed(&mut self, error: &ApiError) {
+        error.log();
         self.errors.push(json!({ "error": error.to_string(), "status_code": error.status().as_u16() }));
+    }
+
+    fn note(&mut self, id: &impl Display, done: ApiResult<()>) {
+        match done {
+            Ok(()) => self.success.push(id.to_string()),
+            Err(error) => self.failed(&error),
+        }
     }
 }
 
@@ -101,26 +132,25 @@ impl Tally {
 ///
 /// # Errors
 /// [`ApiError::Malformed`] before anything is done.
-pub async fn apply<T: Managed>(app: &App, who: &Principal, mut body: Body) -> ApiResult<Value> {
+pub async fn apply<T: Managed>(kind: &T, app: &App, who: &Principal, mut body: Body) -> ApiResult<Value> {
     let listed = body.list("actions");
     body.finish()?;
     let mut actions = Vec::new();
     for (at, action) in listed.into_iter().enumerate() {
-        actions.push(read::<T>(action).map_err(|error| placed(error, at))?);
+        actions.push(read(kind, action).map_err(|error| placed(error, at))?);
     }
     let mut answer = json!({ "create": null, "update": null, "delete": null });
     for action in actions {
-        let kind = match action {
+        let word = match action {
             Action::Create(..) => "create",
             Action::Update(..) => "update",
             Action::Delete(..) => "delete",
         };
         let mut tally = Tally::default();
-        if let Err(error) = carry_out::<T>(app, who, action, &mut tally).await {
-            error.log();
+        if let Err(error) = carry_out(kind, app, who, action, &mut tally).await {
             tally.failed(&error);
         }
-        let found = &mut answer[kind];
+        let found = &mut answer[word];
         if found.is_null() {
             *found = json!({ "success": [], "errors": [] });
         }
@@ -135,7 +165,7 @@ pub async fn apply<T: Managed>(app: &App, who: &Principal, mut body: Body) -> Ap
     Ok(answer)
 }
 
-fn read<T: Managed>(action: Value) -> ApiResult<Action<T::Wish>> {
+fn read<T: Managed>(of: &T, action: Value) -> ApiResult<Action<T>> {
     let Value::Object(members) = action else {
         return Err(ApiError::Malformed(vec![FieldError::body(
             "action",
@@ -159,9 +189,9 @@ fn read<T: Managed>(action: Value) -> ApiResult<Action<T::Wish>> {
     }
     body.finish()?;
     Ok(match kind.as_str() {
-        "create" => Action::Create(wishes::<T>(entities)?, on_existence),
-        "update" => Action::Update(wishes::<T>(entities)?, on_absence, Mask::of(mask.iter().filter_map(Value::as_str))),
-        _ => Action::Delete(entities.iter().filter_map(name_of::<T>).collect(), on_absence),
+        "create" => Action::Create(wishes(of, entities)?, on_existence),
+        "update" => Action::Update(wishes(of, entities)?, on_absence, Mask::of(mask.iter().filter_map(Value::as_str))),
+        _ => Action::Delete(entities.iter().filter_map(|entity| of.named(entity)).collect(), on_absence),
     })
 }
 
@@ -178,7 +208,7 @@ fn in_the_way(body: &mut Body, name: &str, words: &[&str]) -> InTheWay {
     }
 }
 
-fn wishes<T: Managed>(entities: Vec<Value>) -> ApiResult<Vec<T::Wish>> {
+fn wishes<T: Managed>(of: &T, entities: Vec<Value>) -> ApiResult<Vec<T::Wish>> {
     let one = |entity: Value| {
         let members: Map<String, Value> = match entity {
             Value::Object(members) => members,
@@ -188,16 +218,11 @@ fn wishes<T: Managed>(entities: Vec<Value>) -> ApiResult<Vec<T::Wish>> {
             }
         };
         let mut body = Body::of(members);
-        let wish = T::read(&mut body);
+        let wish = of.read(&mut body);
         body.finish()?;
         Ok(wish)
     };
     entities.into_iter().map(one).collect()
-}
-
-/// What is to be deleted: a name, or an object that has it.
-fn name_of<T: Managed>(entity: &Value) -> Option<String> {
-    entity.as_str().or_else(|| entity.get(T::NAME)?.as_str()).map(str::to_owned)
 }
 
 /// The place of a mistake, with the action that it is in.
@@ -210,72 +235,63 @@ fn placed(error: ApiError, at: usize) -> ApiError {
 }
 
 async fn carry_out<T: Managed>(
+    kind: &T,
     app: &App,
     who: &Principal,
-    action: Action<T::Wish>,
+    action: Action<T>,
     tally: &mut Tally,
 ) -> ApiResult<()> {
-    let known = T::names(app).await?;
     match action {
         Action::Create(wishes, on_existence) => {
-            let there = names(wishes.iter().map(T::name).filter(|name| known.contains(*name)));
+            let there = kind.known(app, ids(kind, &wishes)).await?;
             if on_existence == InTheWay::Fail && !there.is_empty() {
                 return Err(ApiError::Conflict(format!("The {}: {} already exist.", T::SEVERAL, quoted(&there))));
             }
             for wish in &wishes {
-                let name = T::name(wish);
-                let done = match (there.contains(name), on_existence) {
+                let done = match (there.contains(kind.id(wish)), on_existence) {
                     (true, InTheWay::Skip) => continue,
-                    (true, InTheWay::Overwrite | InTheWay::Fail) => T::update(app, who, wish, &Mask::default()).await,
-                    (false, _) => T::create(app, who, wish).await,
+                    (true, InTheWay::Overwrite | InTheWay::Fail) => kind.update(app, who, wish, &Mask::default()).await,
+                    (false, _) => kind.create(app, who, wish).await,
                 };
-                note(tally, name, done);
+                tally.note(kind.id(wish), done);
             }
         }
         Action::Update(wishes, on_absence, mask) => {
-            refuse_missing::<T>(wishes.iter().map(T::name), &known, on_absence)?;
-            for wish in wishes.iter().filter(|wish| known.contains(T::name(wish))) {
-                note(tally, T::name(wish), T::update(app, who, wish, &mask).await);
+            let known = known_or_refused(kind, app, ids(kind, &wishes), on_absence).await?;
+            for wish in wishes.iter().filter(|wish| known.contains(kind.id(wish))) {
+                tally.note(kind.id(wish), kind.update(app, who, wish, &mask).await);
             }
         }
         Action::Delete(wanted, on_absence) => {
-            refuse_missing::<T>(wanted.iter().map(String::as_str), &known, on_absence)?;
-            for name in wanted.iter().filter(|name| known.contains(*name)) {
-                note(tally, name, T::delete(app, who, name).await);
+            for id in known_or_refused(kind, app, wanted, on_absence).await? {
+                tally.note(&id, kind.delete(app, who, &id).await);
             }
         }
     }
     Ok(())
 }
 
-fn refuse_missing<'a, T: Managed>(
-    wanted: impl Iterator<Item = &'a str>,
-    known: &BTreeSet<String>,
+fn ids<T: Managed>(kind: &T, wishes: &[T::Wish]) -> BTreeSet<T::Id> {
+    wishes.iter().map(|wish| kind.id(wish).clone()).collect()
+}
+
+/// Those that there are; refused when one is missing that should be there.
+async fn known_or_refused<T: Managed>(
+    kind: &T,
+    app: &App,
+    wanted: BTreeSet<T::Id>,
     on_absence: InTheWay,
-) -> ApiResult<()> {
-    let missing = names(wanted.filter(|name| !known.contains(*name)));
+) -> ApiResult<BTreeSet<T::Id>> {
+    let known = kind.known(app, wanted.clone()).await?;
+    let missing: BTreeSet<T::Id> = wanted.difference(&known).cloned().collect();
     if on_absence == InTheWay::Fail && !missing.is_empty() {
         return Err(ApiError::NotFound(format!("The {}: {} were not found.", T::SEVERAL, quoted(&missing))));
     }
-    Ok(())
-}
-
-fn note(tally: &mut Tally, name: &str, done: ApiResult<()>) {
-    match done {
-        Ok(()) => tally.success.push(name.to_owned()),
-        Err(error) => {
-            error.log();
-            tally.failed(&error);
-        }
-    }
-}
-
-fn names<'a>(of: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
-    of.map(str::to_owned).collect()
+    Ok(known)
 }
 
 /// Names as Airflow prints a set of them.
-fn quoted(names: &BTreeSet<String>) -> String {
+fn quoted(names: &BTreeSet<impl Display>) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     format!("{{{}}}", quoted.join(", "))
 }
@@ -293,6 +309,6 @@ mod tests {
 
     #[test]
     fn names_are_printed_as_a_set() {
-        assert_eq!(quoted(&names(["b", "a"].into_iter())), "{'a', 'b'}");
+        assert_eq!(quoted(&BTreeSet::from(["b", "a"])), "{'a', 'b'}");
     }
 }

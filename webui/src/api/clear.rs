@@ -1,4 +1,4 @@
-//! Clearing: letting task instances run again. Both doors default to telling only what would happen, as in Airflow.
+//! Clearing: letting task instances run again. Every door defaults to telling only what would happen, as in Airflow.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use axum::{
 use engine::RunRow;
 use model::{
     Command, DagId, MapIndex, RunId, TaskId,
-    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Relatives, SetNote, TaskSelector},
+    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns, Relatives, SetNote, TaskSelector},
 };
 use serde_json::{Value, json};
 use store::read::{self, Direction, Range, RunFilter, RunOrder};
@@ -17,7 +17,7 @@ use store::read::{self, Direction, Range, RunFilter, RunOrder};
 use super::{
     body::Body,
     lookup_dag, lookup_run,
-    runs::{check_note_member, shaped},
+    runs::note_of,
     shapes,
     span::{self, Span},
 };
@@ -63,6 +63,7 @@ struct Asked {
     only: ClearOnly,
     effect: ClearEffect,
     version: ClearVersion,
+    ended_runs: EndedRuns,
     refuses_running: bool,
     note: Option<String>,
 }
@@ -71,15 +72,12 @@ impl Asked {
     fn of(body: &mut Body) -> Self {
         let only = (body.flag("only_failed", true), body.flag("only_running", false));
         let span = Span::of(body);
-        // A clear always lets its runs go on; there is no other way here.
-        body.flag("reset_dag_runs", true);
         let has_tasks = body.has("task_ids");
         let tasks = body.list("task_ids");
         if has_tasks && tasks.is_empty() {
             body.wrong("task_ids", "value_error", "task_ids list should have at least 1 element.", json!([]));
         }
-        let note = body.text("note");
-        check_note_member(body, note.as_deref());
+        let note = note_of(body).flatten();
         Self {
             run_id: body.text("dag_run_id"),
             span,
@@ -96,6 +94,7 @@ impl Asked {
             },
             effect: effect(body.flag("dry_run", true)),
             version: version(body.flag("run_on_latest_version", false)),
+            ended_runs: if body.flag("reset_dag_runs", true) { EndedRuns::GoOn } else { EndedRuns::StayEnded },
             refuses_running: body.flag("prevent_running_task", false),
             note,
         }
@@ -121,6 +120,7 @@ impl Asked {
             only: self.only,
             effect: self.effect,
             version: self.version,
+            ended_runs: self.ended_runs,
             ..ClearTaskInstances::of_run(dag_id, run_id)
         }
     }
@@ -139,46 +139,15 @@ async fn note_all(app: &App, found: &[TaskOfRun], note: Option<&str>, who: &Prin
     Ok(())
 }
 
-/// `POST …/dagRuns/{dag_run_id}/clear`.
-pub async fn run(
-    State(app): State<App>,
-    Extension(who): Extension<Principal>,
-    Path((dag_id, run_id)): Path<(String, String)>,
-    mut body: Body,
-) -> ApiResult<Json<Value>> {
-    let effect = effect(body.flag("dry_run", true));
-    let only = if body.flag("only_failed", false) { ClearOnly::Failed } else { ClearOnly::All };
-    let version = version(body.flag("run_on_latest_version", false));
-    let note = body.text("note");
-    check_note_member(&mut body, note.as_deref());
-    if body.flag("only_new", false) {
-        body.wrong("only_new", "value_error", "Tasks that are new in the latest version run with it", json!(true));
-    }
-    body.finish()?;
-    let run = lookup_run(&app, &dag_id, &run_id).await?;
-    let wish = ClearTaskInstances {
-        only,
-        effect,
-        version,
-        ..ClearTaskInstances::of_run(run.dag_id.clone(), run.run_id.clone())
-    };
-    let found = cleared(&app, run, wish, &who).await?;
-    match effect {
-        ClearEffect::DryRun => Ok(collection(&found)),
-        ClearEffect::Apply => {
-            if note.is_some() {
-                note_all(&app, &found, note.as_deref(), &who).await?;
-            }
-            shaped(&app, &lookup_run(&app, &dag_id, &run_id).await?).await
-        }
-    }
-}
-
-const fn effect(dry_run: bool) -> ClearEffect {
+/// Whether it is done or only told.
+#[must_use]
+pub const fn effect(dry_run: bool) -> ClearEffect {
     if dry_run { ClearEffect::DryRun } else { ClearEffect::Apply }
 }
 
-const fn version(latest: bool) -> ClearVersion {
+/// Which version a cleared run goes on with.
+#[must_use]
+pub const fn version(latest: bool) -> ClearVersion {
     if latest { ClearVersion::Latest } else { ClearVersion::Own }
 }
 

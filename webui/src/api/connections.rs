@@ -10,15 +10,12 @@ use axum::{
 };
 use model::masking::{self, MASK};
 use serde_json::{Value, json};
-use store::{
-    read::Direction,
-    secrets::{Connection, Creation, Deletion, connections, connections::Stored},
-};
+use store::secrets::{Connection, Creation, Deletion, connections, connections::Stored};
 
 use super::{
     body::Body,
     bulk::{self, Managed, Mask},
-    query::{Query, matches},
+    query::{Query, in_order, matches},
 };
 use crate::{
     app::App,
@@ -40,11 +37,11 @@ pub struct Wish {
 }
 
 impl Managed for Connections {
+    type Id = String;
     type Wish = Wish;
     const SEVERAL: &'static str = "connections with these connection_ids";
-    const NAME: &'static str = "connection_id";
 
-    fn read(body: &mut Body) -> Wish {
+    fn read(&self, body: &mut Body) -> Wish {
         let sent = body.names();
         body.take("team_name");
         let port = body.integer("port").map(|port| i32::try_from(port).unwrap_or(-1));
@@ -67,16 +64,20 @@ impl Managed for Connections {
         Wish { connection, sent }
     }
 
-    fn name(wish: &Wish) -> &str {
+    fn id<'w>(&self, wish: &'w Wish) -> &'w String {
         &wish.connection.conn_id
     }
 
-    async fn names(app: &App) -> ApiResult<BTreeSet<String>> {
-        let all = connections::all(&app.pool, &app.settings.secret_key).await?;
-        Ok(all.into_iter().map(|stored| stored.connection.conn_id).collect())
+    fn named(&self, entity: &Value) -> Option<String> {
+        bulk::name_in(entity, "connection_id")
     }
 
-    async fn create(app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
+    async fn known(&self, app: &App, of: BTreeSet<String>) -> ApiResult<BTreeSet<String>> {
+        let all = connections::all(&app.pool, &app.settings.secret_key).await?;
+        Ok(all.into_iter().map(|stored| stored.connection.conn_id).filter(|id| of.contains(id)).collect())
+    }
+
+    async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
         let id = &wish.connection.conn_id;
         match connections::create(&app.pool, &app.settings.secret_key, &who.name, &wish.connection).await? {
             Creation::Created => Ok(()),
@@ -86,7 +87,7 @@ impl Managed for Connections {
         }
     }
 
-    async fn update(app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
+    async fn update(&self, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
         let id = wish.connection.conn_id.clone();
         let new = wish.connection.clone();
         let meant: BTreeSet<String> = wish.sent.iter().filter(|field| mask.has(field)).cloned().collect();
@@ -95,7 +96,7 @@ impl Managed for Connections {
         done.map(drop).ok_or_else(|| missing(&id))
     }
 
-    async fn delete(app: &App, who: &Principal, id: &str) -> ApiResult<()> {
+    async fn delete(&self, app: &App, who: &Principal, id: &String) -> ApiResult<()> {
         match connections::delete(&app.pool, &who.name, id).await? {
             Deletion::Deleted => Ok(()),
             Deletion::Missing => Err(missing(id)),
@@ -186,17 +187,14 @@ fn key(name: &str) -> Option<Key> {
     }
 }
 
-fn compare(a: &Connection, b: &Connection, order: &[(Key, Direction)]) -> Ordering {
-    let by = |key: Key| match key {
+fn compare(key: Key, a: &Connection, b: &Connection) -> Ordering {
+    match key {
         Key::Id => a.conn_id.cmp(&b.conn_id),
         Key::Type => a.conn_type.cmp(&b.conn_type),
         Key::Description => a.description.cmp(&b.description),
         Key::Host => a.host.cmp(&b.host),
         Key::Port => a.port.cmp(&b.port),
-    };
-    let last = (Key::Id, order.first().map_or(Direction::Ascending, |(_, direction)| *direction));
-    let keys = order.iter().chain(std::iter::once(&last));
-    keys.map(|(key, direction)| direction.turned(by(*key))).fold(Ordering::Equal, Ordering::then)
+    }
 }
 
 /// `GET /api/v2/connections`.
@@ -211,7 +209,7 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
         let id = &stored.connection.conn_id;
         matches(&pattern, id) && prefix.as_ref().is_none_or(|prefix| id.starts_with(prefix))
     });
-    found.sort_by(|a, b| compare(&a.connection, &b.connection, &order));
+    in_order(&mut found, &order, Key::Id, |key, a, b| compare(key, &a.connection, &b.connection));
     let total = found.len();
     let shaped: Vec<Value> = page.of(found).iter().map(shape).collect();
     Ok(Json(json!({ "connections": shaped, "total_entries": total })))
@@ -221,17 +219,15 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
 pub async fn create(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    mut body: Body,
+    body: Body,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
-    let wish = Connections::read(&mut body);
-    body.finish()?;
-    Connections::create(&app, &who, &wish).await?;
-    Ok((StatusCode::CREATED, Json(shape(&find(&app, Connections::name(&wish)).await?))))
+    let id = Connections.create_from(&app, &who, body).await?;
+    Ok((StatusCode::CREATED, Json(shape(&find(&app, &id).await?))))
 }
 
 /// `PATCH /api/v2/connections`.
 pub async fn bulk(State(app): State<App>, Extension(who): Extension<Principal>, body: Body) -> ApiResult<Json<Value>> {
-    bulk::apply::<Connections>(&app, &who, body).await.map(Json)
+    bulk::apply(&Connections, &app, &who, body).await.map(Json)
 }
 
 /// `GET /api/v2/connections/{connection_id}`.
@@ -249,14 +245,14 @@ pub async fn patch(
 ) -> ApiResult<Json<Value>> {
     let id = id_of(id);
     let mask = Mask::of(query.all("update_mask"));
-    let wish = Connections::read(&mut body);
+    let wish = Connections.read(&mut body);
     body.finish()?;
     if wish.connection.conn_id != id {
         return Err(ApiError::BadRequest(
             "The connection_id in the request body does not match the URL parameter".to_owned(),
         ));
     }
-    Connections::update(&app, &who, &wish, &mask).await?;
+    Connections.update(&app, &who, &wish, &mask).await?;
     Ok(Json(shape(&find(&app, &id).await?)))
 }
 
@@ -266,7 +262,7 @@ pub async fn delete(
     Extension(who): Extension<Principal>,
     id: Option<Path<String>>,
 ) -> ApiResult<StatusCode> {
-    Connections::delete(&app, &who, &id_of(id)).await?;
+    Connections.delete(&app, &who, &id_of(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -275,7 +271,11 @@ pub async fn test() -> ApiResult<Json<Value>> {
     Err(ApiError::Refused(TEST_DISABLED.to_owned()))
 }
 
-async fn find(app: &App, id: &str) -> ApiResult<Stored> {
+/// One by its name, with its secrets.
+///
+/// # Errors
+/// [`ApiError::NotFound`].
+pub async fn find(app: &App, id: &str) -> ApiResult<Stored> {
     connections::find(&app.pool, &app.settings.secret_key, id).await?.ok_or_else(|| missing(id))
 }
 

@@ -1,6 +1,6 @@
 //! Versions of DAGs and their text.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use axum::{
     Json,
@@ -9,9 +9,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use store::read::{self, Direction, Version};
+use store::read::{self, Version};
 
-use super::{ALL, lookup_dag, query::Query, shapes};
+use super::{
+    ALL,
+    accept::{self, Form},
+    lookup_dag,
+    path::Names,
+    query::{Query, in_order},
+    shapes,
+};
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
@@ -48,20 +55,12 @@ pub async fn list(State(app): State<App>, Path(dag_id): Path<String>, mut query:
         (numbers.is_empty() || numbers.contains(&version.number))
             && hash.as_ref().is_none_or(|hash| *hash == version.content_hash)
     });
-    for (key, direction) in order.iter().rev() {
-        found.sort_by(|a, b| {
-            let ordering = match key {
-                Key::Id => a.id.cmp(&b.id),
-                Key::Number => a.number.cmp(&b.number),
-                Key::Bundle => std::cmp::Ordering::Equal,
-                Key::Hash => a.content_hash.cmp(&b.content_hash),
-            };
-            match direction {
-                Direction::Ascending => ordering,
-                Direction::Descending => ordering.reverse(),
-            }
-        });
-    }
+    in_order(&mut found, &order, Key::Id, |key, a, b| match key {
+        Key::Id => a.id.cmp(&b.id),
+        Key::Number => a.number.cmp(&b.number),
+        Key::Bundle => Ordering::Equal,
+        Key::Hash => a.content_hash.cmp(&b.content_hash),
+    });
     let total = found.len();
     let shaped: Vec<Value> = page.of(found).iter().map(|version| shapes::dag_version(version)).collect();
     Ok(Json(json!({ "dag_versions": shaped, "total_entries": total })))
@@ -74,8 +73,8 @@ async fn versions(app: &App, dag_id: &str) -> ApiResult<Vec<Arc<Version>>> {
 }
 
 /// `GET /api/v2/dags/{dag_id}/dagVersions/{version_number}`.
-pub async fn one(State(app): State<App>, Path((dag_id, number)): Path<(String, i32)>) -> ApiResult<Json<Value>> {
-    Ok(Json(shapes::dag_version(&*numbered(&app, &dag_id, number).await?)))
+pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    Ok(Json(shapes::dag_version(&*numbered(&app, names.text("dag_id"), names.number("version_number")?).await?)))
 }
 
 async fn numbered(app: &App, dag_id: &str, number: i32) -> ApiResult<Arc<Version>> {
@@ -94,40 +93,20 @@ pub async fn source(
     headers: HeaderMap,
     mut query: Query,
 ) -> ApiResult<Response> {
-    let form = Form::of(&headers)?;
+    let form = accept::form(&headers, "text/plain")?;
     let number = query.numbers("version_number").first().copied();
     query.finish()?;
     let version = match number {
         Some(number) => numbered(&app, &dag_id, number).await?,
         None => lookup_dag(&app, &dag_id).await?.1,
     };
-    let text = read::canonical_yaml(&app.pool, version.id).await?.unwrap_or_default();
+    let text = read::source(&app.pool, version.id).await?.unwrap_or_default();
     Ok(match form {
-        Form::Text => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response(),
+        Form::Other => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response(),
         Form::Json => Json(json!({
             "content": text, "dag_id": version.dag.dag_id, "dag_display_name": version.dag.dag_id,
             "version_number": version.number,
         }))
         .into_response(),
     })
-}
-
-/// In which form the client wants it.
-#[derive(Debug, Clone, Copy)]
-enum Form {
-    Json,
-    Text,
-}
-
-impl Form {
-    fn of(headers: &HeaderMap) -> ApiResult<Self> {
-        let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-        let mut kinds = accepted.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
-        let form = kinds.find_map(|kind| match kind {
-            "application/json" | "*/*" | "application/*" => Some(Self::Json),
-            "text/plain" | "text/*" => Some(Self::Text),
-            _ => None,
-        });
-        form.ok_or_else(|| ApiError::NotAcceptable("Only application/json or text/plain is supported".to_owned()))
-    }
 }

@@ -6,14 +6,15 @@ use axum::{
     Extension, Json,
     extract::{Path, State},
 };
+use futures::{StreamExt, TryStreamExt, stream};
 use model::{Command, DagId, DagRunState, Timestamp, command::Paused};
 use serde_json::{Value, json};
-use store::read::{self, DagView, Direction, RunBrief, Version};
+use store::read::{self, DagView, RunBrief, Version};
 
 use super::{
     body::Body,
     lookup_dag,
-    query::{Query, matches},
+    query::{Query, in_order, matches},
     shapes,
 };
 use crate::{
@@ -22,6 +23,9 @@ use crate::{
     commands,
     error::{ApiError, ApiResult},
 };
+
+/// Commands of one request that wait for the leader at once: it takes them in one turn, and each holds a connection.
+const COMMANDS_AT_ONCE: usize = 16;
 
 /// A DAG with what lists filter and order by.
 struct Entry {
@@ -56,7 +60,7 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
     let keep = Keep::of(&mut query)?;
     query.finish()?;
     let mut found: Vec<Entry> = entries(&app).await?.into_iter().filter(|entry| keep.keeps(entry)).collect();
-    found.sort_by(|a, b| compare(a, b, &order));
+    in_order(&mut found, &order, Key::DagId, compare);
     let total = found.len();
     let dags: Vec<Value> = page.of(found).iter().map(|entry| shapes::dag(&entry.view, &entry.version)).collect();
     Ok(Json(json!({ "dags": dags, "total_entries": total })))
@@ -124,25 +128,15 @@ impl Keep {
     }
 }
 
-fn compare(a: &Entry, b: &Entry, order: &[(Key, Direction)]) -> Ordering {
-    let by_id = a.view.dag_id.cmp(&b.view.dag_id);
+fn compare(key: Key, a: &Entry, b: &Entry) -> Ordering {
     let start = |entry: &Entry| -> Option<Timestamp> { entry.last_run.as_ref().and_then(|run| run.started_at) };
     let state = |entry: &Entry| entry.last_run.as_ref().map(|run| run.state.name());
-    let turned = |ordering: Ordering, direction| match direction {
-        Direction::Ascending => ordering,
-        Direction::Descending => ordering.reverse(),
-    };
-    let last = turned(by_id, order.first().map_or(Direction::Ascending, |(_, direction)| *direction));
-    let keys = order.iter().map(|(key, direction)| {
-        let ordering = match key {
-            Key::DagId => by_id,
-            Key::NextRun => a.view.next.map(|next| next.run_after).cmp(&b.view.next.map(|next| next.run_after)),
-            Key::LastState => state(a).cmp(&state(b)),
-            Key::LastStart => start(a).cmp(&start(b)),
-        };
-        turned(ordering, *direction)
-    });
-    keys.fold(Ordering::Equal, Ordering::then).then(last)
+    match key {
+        Key::DagId => a.view.dag_id.cmp(&b.view.dag_id),
+        Key::NextRun => a.view.next.map(|next| next.run_after).cmp(&b.view.next.map(|next| next.run_after)),
+        Key::LastState => state(a).cmp(&state(b)),
+        Key::LastStart => start(a).cmp(&start(b)),
+    }
 }
 
 /// `GET /api/v2/dags/{dag_id}`.
@@ -165,24 +159,62 @@ pub async fn patch(
     Extension(who): Extension<Principal>,
     Path(dag_id): Path<String>,
     query: Query,
-    mut body: Body,
+    body: Body,
 ) -> ApiResult<Json<Value>> {
+    let to = wanted(&query, body)?;
+    let (view, _) = lookup_dag(&app, &dag_id).await?;
+    commands::send(&app, &Command::PauseDag { dag_id: view.dag_id, to }, &who).await?;
+    let (view, version) = lookup_dag(&app, &dag_id).await?;
+    Ok(Json(shapes::dag(&view, &version)))
+}
+
+/// `PATCH /api/v2/dags`: pause and unpause all that the filters leave. Without a pattern nothing is meant, as in Airflow, so
+/// that a forgotten one pauses nothing.
+pub async fn patch_many(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    mut query: Query,
+    body: Body,
+) -> ApiResult<Json<Value>> {
+    let to = wanted(&query, body)?;
+    let page = query.page();
+    let keep = Keep::of(&mut query)?;
+    let is_limited = ["dag_id_pattern", "dag_id_prefix_pattern"].into_iter().any(|name| query.text(name).is_some());
+    query.finish()?;
+    let mut found = entries(&app).await?;
+    found.retain(|entry| is_limited && keep.keeps(entry));
+    let changing = found.iter().filter(|entry| entry.view.is_paused != (to == Paused::Paused));
+    let changing: Vec<DagId> = changing.map(|entry| entry.view.dag_id.clone()).collect();
+    stream::iter(changing)
+        .map(|dag_id| {
+            let command = Command::PauseDag { dag_id, to };
+            let (app, who) = (&app, &who);
+            async move { commands::send(app, &command, who).await.map(drop) }
+        })
+        .buffer_unordered(COMMANDS_AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    let total = found.len();
+    let shown: Vec<DagId> = page.of(found).into_iter().map(|entry| entry.view.dag_id).collect();
+    let changed = entries(&app).await?;
+    let dags = changed.iter().filter(|entry| shown.contains(&entry.view.dag_id));
+    let dags: Vec<Value> = dags.map(|entry| shapes::dag(&entry.view, &entry.version)).collect();
+    Ok(Json(json!({ "dags": dags, "total_entries": total })))
+}
+
+/// `is_paused`, the only thing that can be changed.
+fn wanted(query: &Query, mut body: Body) -> ApiResult<Paused> {
     if let Some(other) = query.all("update_mask").find(|field| *field != "is_paused") {
         return Err(ApiError::BadRequest(format!(
             "Only `is_paused` field can be updated through the REST API, not `{other}`"
         )));
     }
-    let sent = body.has("is_paused");
-    let is_paused = body.flag("is_paused", false);
-    if !sent {
+    if !body.has("is_paused") {
         body.missing("is_paused");
     }
+    let is_paused = body.flag("is_paused", false);
     body.finish()?;
-    let (view, _) = lookup_dag(&app, &dag_id).await?;
-    let to = if is_paused { Paused::Paused } else { Paused::Active };
-    commands::send(&app, &Command::PauseDag { dag_id: view.dag_id, to }, &who).await?;
-    let (view, version) = lookup_dag(&app, &dag_id).await?;
-    Ok(Json(shapes::dag(&view, &version)))
+    Ok(if is_paused { Paused::Paused } else { Paused::Active })
 }
 
 /// `DELETE /api/v2/dags/{dag_id}`: its history goes, and so does the DAG unless its file is still there.

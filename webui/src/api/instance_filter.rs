@@ -7,7 +7,7 @@ use store::read::{Direction, Pattern, Range, SecondsRange};
 
 use super::{
     body::Body,
-    query::{Query, matches},
+    query::{Query, by_keys, matches},
 };
 use crate::{
     error::{ApiError, ApiResult},
@@ -198,28 +198,20 @@ pub fn compare(a: &TaskOfRun, b: &TaskOfRun, order: &[(Key, Direction)]) -> Orde
     let started = |of: &TaskOfRun| row(of).and_then(|row| row.started_at);
     let ended = |of: &TaskOfRun| row(of).and_then(|row| row.ended_at);
     let took = |of: &TaskOfRun| started(of).zip(ended(of)).map(|(from, to)| to - from);
-    let turned = |ordering: Ordering, direction| match direction {
-        Direction::Ascending => ordering,
-        Direction::Descending => ordering.reverse(),
-    };
-    let keys = order.iter().map(|(key, direction)| {
-        let ordering = match key {
-            Key::Id => a.key.uuid().cmp(&b.key.uuid()),
-            Key::State => a.state().name().cmp(b.state().name()),
-            Key::Duration => took(a).cmp(&took(b)),
-            Key::StartDate => started(a).cmp(&started(b)),
-            Key::EndDate => ended(a).cmp(&ended(b)),
-            Key::MapIndex => a.key.map.cmp(&b.key.map),
-            Key::TryNumber => a.try_number().cmp(&b.try_number()),
-            Key::LogicalDate => a.run.logical_date.cmp(&b.run.logical_date),
-            Key::RunAfter => a.run.run_after.cmp(&b.run.run_after),
-            Key::IntervalStart => {
-                a.run.data_interval.map(|(start, _)| start).cmp(&b.run.data_interval.map(|(start, _)| start))
-            }
-            Key::IntervalEnd => a.run.data_interval.map(|(_, end)| end).cmp(&b.run.data_interval.map(|(_, end)| end)),
-            Key::Operator => a.task().operator.name().cmp(b.task().operator.name()),
-        };
-        turned(ordering, *direction)
-    });
-    keys.fold(Ordering::Equal, Ordering::then)
+    by_keys(order.iter().copied(), |key| match key {
+        Key::Id => a.key.uuid().cmp(&b.key.uuid()),
+        Key::State => a.state().name().cmp(b.state().name()),
+        Key::Duration => took(a).cmp(&took(b)),
+        Key::StartDate => started(a).cmp(&started(b)),
+        Key::EndDate => ended(a).cmp(&ended(b)),
+        Key::MapIndex => a.key.map.cmp(&b.key.map),
+        Key::TryNumber => a.try_number().cmp(&b.try_number()),
+        Key::LogicalDate => a.run.logical_date.cmp(&b.run.logical_date),
+        Key::RunAfter => a.run.run_after.cmp(&b.run.run_after),
+        Key::IntervalStart => {
+            a.run.data_interval.map(|(start, _)| start).cmp(&b.run.data_interval.map(|(start, _)| start))
+        }
+        Key::IntervalEnd => a.run.data_interval.map(|(_, end)| end).cmp(&b.run.data_interval.map(|(_, end)| end)),
+        Key::Operator => a.task().operator.name().cmp(b.task().operator.name()),
+    })
 }

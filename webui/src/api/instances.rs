@@ -17,6 +17,7 @@ use super::{
     body::Body,
     instance_filter::{Keep, Key, compare, key},
     lookup_dag, lookup_run, parse_task,
+    path::Names,
     query::{Page, Query, sort_key},
     runs::only_all,
     shapes,
@@ -152,27 +153,12 @@ pub async fn lookup(app: &App, dag_id: &str, run_id: &str, task_id: &str, map: M
     }
 }
 
-/// `GET …/taskInstances/{task_id}`.
-pub async fn one(
-    State(app): State<App>,
-    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
-) -> ApiResult<Json<Value>> {
-    whole(&app, &lookup(&app, &dag_id, &run_id, &task_id, MapIndex::UNMAPPED).await?).await
-}
-
-/// `GET …/taskInstances/{task_id}/{map_index}`.
-pub async fn mapped(
-    State(app): State<App>,
-    Path((dag_id, run_id, task_id, map_index)): Path<(String, String, String, i32)>,
-) -> ApiResult<Json<Value>> {
-    whole(&app, &lookup(&app, &dag_id, &run_id, &task_id, MapIndex(map_index)).await?).await
-}
-
-/// An instance with its rendered fields, which only its log has.
-async fn whole(app: &App, of: &TaskOfRun) -> ApiResult<Json<Value>> {
-    let mut shaped = shapes::instance(of);
+/// `GET …/taskInstances/{task_id}`, with and without a map index: with its rendered fields, which only its log has.
+pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    let of = names.instance(&app).await?;
+    let mut shaped = shapes::instance(&of);
     if let Some(attempt) = of.stored.as_ref().and_then(|stored| stored.row.attempt) {
-        shaped["rendered_fields"] = json!(rendered::fields(app, attempt).await);
+        shaped["rendered_fields"] = json!(rendered::fields(&app, attempt).await);
     }
     Ok(Json(shaped))
 }

@@ -1,7 +1,7 @@
 //! Logs of tries, as JSON or as JSON lines, with a signed place to read on from.
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Json, Response},
 };
@@ -10,39 +10,36 @@ use model::{AttemptId, MapIndex};
 use serde_json::{Value, json};
 use store::read;
 
-use super::{instances::lookup, query::Query};
+use super::{
+    accept::{self, Form},
+    instances::lookup,
+    path::Names,
+    query::Query,
+};
 use crate::{
     app::App,
-    error::{ApiError, ApiResult, FieldError},
+    error::{ApiError, ApiResult},
     instances::TaskOfRun,
     logs::{self, LogLine, LogPage},
 };
 
 /// `full_content` reads so many pieces at most, 4 MiB; the rest follows by its token.
 const PIECES_MAX: usize = 16;
+/// An object a line.
+pub const LINES: &str = "application/x-ndjson";
 /// Where JSON lines carry the next place.
 const NEXT: HeaderName = HeaderName::from_static("airflow-continuation-token");
 
-/// In which form the client wants it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Json,
-    Lines,
-}
-
 /// `GET …/taskInstances/{task_id}/logs/{try_number}`.
-pub async fn one(
-    State(app): State<App>,
-    Path((dag_id, run_id, task_id, try_number)): Path<(String, String, String, String)>,
-    headers: HeaderMap,
-    mut query: Query,
-) -> ApiResult<Response> {
-    let form = form_of(&headers)?;
-    let try_number = parse_try(&try_number)?;
+pub async fn one(State(app): State<App>, names: Names, headers: HeaderMap, mut query: Query) -> ApiResult<Response> {
+    let form = accept::form(&headers, LINES)?;
+    let try_number: u16 = names.number("try_number")?;
+    let try_number = i16::try_from(try_number).unwrap_or(i16::MAX);
     let full = query.flag("full_content").unwrap_or(false);
     query.finish()?;
     let map = query.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex);
-    let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
+    let task_id = names.text("task_id");
+    let of = lookup(&app, names.text("dag_id"), names.text("dag_run_id"), task_id, map).await?;
     let attempt = attempt_of(&app, &of, try_number).await?.ok_or_else(|| {
         ApiError::NotFound(format!("TaskInstance not found: try {try_number} of {task_id} has not been started"))
     })?;
@@ -68,29 +65,6 @@ pub async fn one(
     Ok(answer(form, source, &page, next))
 }
 
-fn form_of(headers: &HeaderMap) -> ApiResult<Form> {
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    let mut kinds = accepted.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
-    kinds
-        .find_map(|kind| match kind {
-            "application/json" | "*/*" | "application/*" => Some(Form::Json),
-            "application/x-ndjson" => Some(Form::Lines),
-            _ => None,
-        })
-        .ok_or_else(|| ApiError::NotAcceptable("Only application/json or application/x-ndjson is supported".to_owned()))
-}
-
-fn parse_try(text: &str) -> ApiResult<i16> {
-    text.parse::<i16>().ok().filter(|number| *number >= 0).ok_or_else(|| {
-        ApiError::Malformed(vec![FieldError {
-            kind: "int_parsing",
-            loc: vec!["path".to_owned(), "try_number".to_owned()],
-            msg: "Input should be a valid integer, unable to parse string as an integer".to_owned(),
-            input: Value::from(text),
-        }])
-    })
-}
-
 /// The attempt of a try: the current one's, or that of a superseded one.
 ///
 /// # Errors
@@ -113,9 +87,9 @@ fn answer(form: Form, source: Option<Value>, page: &LogPage, next: Option<String
     let lines = source.into_iter().chain(page.lines.iter().map(shape));
     match form {
         Form::Json => Json(json!({ "content": lines.collect::<Vec<_>>(), "continuation_token": next })).into_response(),
-        Form::Lines => {
+        Form::Other => {
             let text: String = lines.map(|line| format!("{line}\n")).collect();
-            let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+            let kind = [(header::CONTENT_TYPE, LINES)];
             match next {
                 Some(next) => (kind, [(NEXT, next)], text).into_response(),
                 None => (kind, text).into_response(),

@@ -1,21 +1,23 @@
-//! Setting task instances to a state by hand, and leaving remarks on them.
+//! Setting task instances to a state by hand, one, a group or many, and leaving remarks on them.
 
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::{FromRequest, Request, State},
 };
 use model::{
-    Command, MapIndex, TaskState,
+    Command, TaskState,
     command::{ClearEffect, MarkTaskInstances, Relatives, SetNote, TaskSelector},
 };
 use serde_json::Value;
 
 use super::{
     body::Body,
+    bulk::Mask,
     clear::{collection, named},
-    instances::lookup,
+    lookup_run,
+    path::Names,
     query::Query,
-    runs::check_note_member,
+    runs::note_of,
     span::Span,
 };
 use crate::{
@@ -23,66 +25,104 @@ use crate::{
     auth::Principal,
     commands,
     error::{ApiError, ApiResult},
-    instances::TaskOfRun,
+    instances::{self, TaskOfRun},
 };
 
-type OfTask = Path<(String, String, String)>;
-type OfInstance = Path<(String, String, String, i32)>;
-
-/// `PATCH …/taskInstances/{task_id}`.
+/// `PATCH …/taskInstances/{task_id}`, with and without a map index.
 pub async fn one(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path((dag_id, run_id, task_id)): OfTask,
-    query: Query,
-    body: Body,
+    names: Names,
+    wish: Wish,
 ) -> ApiResult<Json<Value>> {
-    let wish = Wish::of(body, &query)?;
-    let of = lookup(&app, &dag_id, &run_id, &task_id, MapIndex::UNMAPPED).await?;
-    wish.carry_out(&app, of, ClearEffect::Apply, &who).await
+    let targets = Targets::one(names.instance(&app).await?);
+    Ok(collection(&wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?))
 }
 
-/// `PATCH …/taskInstances/{task_id}/{map_index}`.
-pub async fn mapped(
-    State(app): State<App>,
-    Extension(who): Extension<Principal>,
-    Path((dag_id, run_id, task_id, map)): OfInstance,
-    query: Query,
-    body: Body,
-) -> ApiResult<Json<Value>> {
-    let wish = Wish::of(body, &query)?;
-    let of = lookup(&app, &dag_id, &run_id, &task_id, MapIndex(map)).await?;
-    wish.carry_out(&app, of, ClearEffect::Apply, &who).await
-}
-
-/// `PATCH …/taskInstances/{task_id}/dry_run`: which instances would be set.
+/// `PATCH …/taskInstances/{task_id}/dry_run`, with and without a map index: which instances would be set.
 pub async fn dry_run(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path((dag_id, run_id, task_id)): OfTask,
-    query: Query,
-    body: Body,
+    names: Names,
+    wish: Wish,
 ) -> ApiResult<Json<Value>> {
-    let wish = Wish::of(body, &query)?;
-    let of = lookup(&app, &dag_id, &run_id, &task_id, MapIndex::UNMAPPED).await?;
-    wish.carry_out(&app, of, ClearEffect::DryRun, &who).await
+    let targets = Targets::one(names.instance(&app).await?);
+    Ok(collection(&wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?))
 }
 
-/// `PATCH …/taskInstances/{task_id}/{map_index}/dry_run`.
-pub async fn mapped_dry_run(
+/// `PATCH …/taskGroupInstances/{group_id}`.
+pub async fn group(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path((dag_id, run_id, task_id, map)): OfInstance,
-    query: Query,
-    body: Body,
+    names: Names,
+    wish: Wish,
 ) -> ApiResult<Json<Value>> {
-    let wish = Wish::of(body, &query)?;
-    let of = lookup(&app, &dag_id, &run_id, &task_id, MapIndex(map)).await?;
-    wish.carry_out(&app, of, ClearEffect::DryRun, &who).await
+    let targets = Targets::group(&app, &names).await?;
+    Ok(collection(&wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?))
+}
+
+/// `PATCH …/taskGroupInstances/{group_id}/dry_run`.
+pub async fn group_dry_run(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    names: Names,
+    wish: Wish,
+) -> ApiResult<Json<Value>> {
+    let targets = Targets::group(&app, &names).await?;
+    Ok(collection(&wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?))
+}
+
+/// Instances of one run, at least one.
+pub struct Targets {
+    first: TaskOfRun,
+    rest: Vec<TaskOfRun>,
+    /// What they are called when nothing is left to do.
+    label: String,
+}
+
+impl Targets {
+    /// A single instance.
+    #[must_use]
+    pub fn one(first: TaskOfRun) -> Self {
+        let label = format!("Task id {} is", first.task().task_id);
+        Self { first, rest: Vec::new(), label }
+    }
+
+    /// The instances of a task group and of the groups in it.
+    async fn group(app: &App, names: &Names) -> ApiResult<Self> {
+        let (dag_id, group) = (names.text("dag_id"), names.text("group_id"));
+        let run = lookup_run(app, dag_id, names.text("dag_run_id")).await?;
+        let is_in = |of: &TaskOfRun| {
+            let inner = of.task().group.as_deref().and_then(|own| own.strip_prefix(group));
+            inner.is_some_and(|inner| inner.is_empty() || inner.starts_with('.'))
+        };
+        let mut members = instances::of_runs(app, vec![run]).await?.into_iter().filter(is_in);
+        let missing = || ApiError::NotFound(format!("Task group '{group}' not found in DAG '{dag_id}'"));
+        let first = members.next().ok_or_else(missing)?;
+        let label = "All task instances in the group are".to_owned();
+        Ok(Self { first, rest: members.collect(), label })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &TaskOfRun> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    fn selectors(&self) -> Vec<TaskSelector> {
+        let selector =
+            |of: &TaskOfRun| TaskSelector { task_id: of.task().task_id.clone(), map_index: Some(of.key.map) };
+        self.all().map(selector).collect()
+    }
+
+    /// The same instances as they are now.
+    async fn again(&self, app: &App) -> ApiResult<Vec<TaskOfRun>> {
+        let run = lookup_run(app, self.first.run.dag_id.as_str(), self.first.run.run_id.as_str()).await?;
+        let is_one = |of: &TaskOfRun| self.all().any(|target| target.key == of.key);
+        Ok(instances::of_runs(app, vec![run]).await?.into_iter().filter(is_one).collect())
+    }
 }
 
 /// What is to be changed.
-struct Wish {
+pub struct Wish {
     state: Option<TaskState>,
     /// The remark, when it was sent: none takes an earlier one away.
     note: Option<Option<String>>,
@@ -90,78 +130,97 @@ struct Wish {
     span: Span,
 }
 
-impl Wish {
-    fn of(mut body: Body, query: &Query) -> ApiResult<Self> {
-        let has_note = body.has("note");
-        let note = body.text("note");
-        check_note_member(&mut body, note.as_deref());
-        let state = wanted_state(&mut body);
-        let relatives = Relatives {
-            upstream: body.flag("include_upstream", false),
-            downstream: body.flag("include_downstream", false),
-        };
-        let span = Span::of(&mut body);
+impl<S: Send + Sync> FromRequest<S> for Wish {
+    type Rejection = ApiError;
+
+    /// The body as far as `update_mask` means it.
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let mut body = Body::from_request(request, state).await?;
+        let wish = Self::read(&mut body);
         body.finish()?;
-        let mask: Vec<&str> = query.all("update_mask").collect();
-        let is_meant = |field: &str| mask.is_empty() || mask.contains(&field);
-        Ok(Self {
-            state: state.filter(|_| is_meant("new_state")),
-            note: (has_note && is_meant("note")).then_some(note),
-            relatives,
-            span,
-        })
+        Ok(wish.limited_to(&Mask::of(query.all("update_mask"))))
+    }
+}
+
+impl Wish {
+    /// Reads it out of a body; what is wrong is noted there.
+    pub fn read(body: &mut Body) -> Self {
+        Self {
+            note: note_of(body),
+            state: wanted_state(body),
+            relatives: Relatives {
+                upstream: body.flag("include_upstream", false),
+                downstream: body.flag("include_downstream", false),
+            },
+            span: Span::of(body),
+        }
     }
 
-    async fn carry_out(self, app: &App, of: TaskOfRun, effect: ClearEffect, who: &Principal) -> ApiResult<Json<Value>> {
-        let mut touched = vec![of.clone()];
+    /// What a mask leaves of it.
+    #[must_use]
+    pub fn limited_to(&self, mask: &Mask) -> Self {
+        Self {
+            state: self.state.filter(|_| mask.has("new_state")),
+            note: self.note.clone().filter(|_| mask.has("note")),
+            relatives: self.relatives,
+            span: self.span,
+        }
+    }
+
+    /// Does it, or tells what it would do: the instances that are touched.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] when all are in the state already, and what the leader answers.
+    pub async fn carry_out(
+        self,
+        app: &App,
+        targets: Targets,
+        effect: ClearEffect,
+        who: &Principal,
+    ) -> ApiResult<Vec<TaskOfRun>> {
+        let mut touched: Vec<TaskOfRun> = targets.all().cloned().collect();
         if let Some(state) = self.state {
-            touched = self.mark(app, &of, state, effect, who).await?;
+            touched = self.mark(app, &targets, state, effect, who).await?;
         }
         if let (Some(note), ClearEffect::Apply) = (self.note, effect) {
-            let wish = SetNote {
-                dag_id: of.run.dag_id.clone(),
-                run_id: of.run.run_id.clone(),
-                tasks: vec![selector(&of)],
-                note,
-            };
+            let run = &targets.first.run;
+            let (dag_id, run_id) = (run.dag_id.clone(), run.run_id.clone());
+            let wish = SetNote { dag_id, run_id, tasks: targets.selectors(), note };
             commands::send(app, &Command::SetNote(wish), who).await?;
-            let fresh =
-                lookup(app, of.run.dag_id.as_str(), of.run.run_id.as_str(), of.task().task_id.as_str(), of.key.map);
-            let fresh = fresh.await?;
-            touched.retain(|other| other.key != fresh.key);
-            touched.insert(0, fresh);
+            let mut fresh = targets.again(app).await?;
+            touched.retain(|other| fresh.iter().all(|one| one.key != other.key));
+            fresh.extend(touched);
+            touched = fresh;
         }
-        Ok(collection(&touched))
+        Ok(touched)
     }
 
     async fn mark(
         &self,
         app: &App,
-        of: &TaskOfRun,
+        targets: &Targets,
         state: TaskState,
         effect: ClearEffect,
         who: &Principal,
     ) -> ApiResult<Vec<TaskOfRun>> {
+        let run = &targets.first.run;
         let wish = MarkTaskInstances {
-            dag_id: of.run.dag_id.clone(),
-            run_id: of.run.run_id.clone(),
-            also: self.span.others(app, &of.run).await?,
-            tasks: vec![selector(of)],
+            dag_id: run.dag_id.clone(),
+            run_id: run.run_id.clone(),
+            also: self.span.others(app, run).await?,
+            tasks: targets.selectors(),
             relatives: self.relatives,
             state,
             effect,
         };
         let answer = commands::send(app, &Command::MarkTaskInstances(wish), who).await?;
-        let touched = named(app, (*of.run).clone(), &answer).await?;
+        let touched = named(app, (**run).clone(), &answer).await?;
         if touched.is_empty() && effect == ClearEffect::Apply {
-            return Err(ApiError::Conflict(format!("Task id {} is already in {state} state", of.task().task_id)));
+            return Err(ApiError::Conflict(format!("{} already in {state} state", targets.label)));
         }
         Ok(touched)
     }
-}
-
-fn selector(of: &TaskOfRun) -> TaskSelector {
-    TaskSelector { task_id: of.task().task_id.clone(), map_index: Some(of.key.map) }
 }
 
 /// `new_state`; a null is not the same as an absent one.

@@ -4,9 +4,12 @@
 //! way from a text of the client to a row, so that a text that can not be an id is simply not found.
 
 pub mod absent;
+pub mod accept;
 pub mod body;
 pub mod bulk;
+pub mod bulk_runs;
 pub mod clear;
+pub mod clear_runs;
 pub mod connections;
 pub mod dag_versions;
 pub mod dags;
@@ -19,6 +22,7 @@ pub mod logs;
 pub mod mark;
 pub mod monitor;
 pub mod openapi;
+pub mod path;
 pub mod pools;
 pub mod query;
 pub mod runs;
@@ -27,6 +31,7 @@ pub mod span;
 pub mod tasks;
 pub mod tries;
 pub mod variables;
+pub mod wait;
 pub mod xcoms;
 
 use std::sync::Arc;

@@ -39,11 +39,11 @@ pub struct Wish {
 }
 
 impl Managed for Pools {
+    type Id = String;
     type Wish = Wish;
     const SEVERAL: &'static str = "pools with these pool names";
-    const NAME: &'static str = "name";
 
-    fn read(body: &mut Body) -> Wish {
+    fn read(&self, body: &mut Body) -> Wish {
         let sent = body.names();
         if !sent.contains("slots") {
             body.missing("slots");
@@ -51,22 +51,26 @@ impl Managed for Pools {
         read_as(body, "name")
     }
 
-    fn name(wish: &Wish) -> &str {
+    fn id<'w>(&self, wish: &'w Wish) -> &'w String {
         &wish.pool.name
     }
 
-    async fn names(app: &App) -> ApiResult<BTreeSet<String>> {
-        Ok(read::pools(&app.pool).await?.into_iter().map(|pool| pool.name).collect())
+    fn named(&self, entity: &Value) -> Option<String> {
+        bulk::name_in(entity, "name")
     }
 
-    async fn create(app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
+    async fn known(&self, app: &App, of: BTreeSet<String>) -> ApiResult<BTreeSet<String>> {
+        Ok(read::pools(&app.pool).await?.into_iter().map(|pool| pool.name).filter(|name| of.contains(name)).collect())
+    }
+
+    async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
         match commands::send(app, &Command::CreatePool(wish.pool.clone()), who).await {
             Err(ApiError::Conflict(detail)) => Err(ApiError::AlreadyExists(detail)),
             other => other.map(drop),
         }
     }
 
-    async fn update(app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
+    async fn update(&self, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
         let Wish { pool: new, sent } = wish;
         let is_meant = |field: &str| sent.contains(field) && mask.has(field);
         let old = find(app, &new.name).await?;
@@ -82,7 +86,7 @@ impl Managed for Pools {
         commands::send(app, &Command::SetPool(changed), who).await.map(drop)
     }
 
-    async fn delete(app: &App, who: &Principal, name: &str) -> ApiResult<()> {
+    async fn delete(&self, app: &App, who: &Principal, name: &String) -> ApiResult<()> {
         if name == Pool::DEFAULT {
             return Err(ApiError::BadRequest("Default Pool can't be deleted".to_owned()));
         }
@@ -123,7 +127,7 @@ fn read_as(body: &mut Body, name_field: &'static str) -> Wish {
 /// [`ApiError::NoLeader`]: nobody else knows.
 pub async fn uses(app: &App) -> ApiResult<BTreeMap<String, PoolView>> {
     match app.leader.ask(Question::Pools).await? {
-        Reply::Pools(pools) => Ok(pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect()),
+        Reply::Pools { pools } => Ok(pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect()),
         Reply::NotFound { detail } => Err(ApiError::NoLeader(detail)),
         Reply::Why { .. } | Reply::Log(_) | Reply::Cluster(_) => {
             Err(ApiError::Internal("the leader answered another question than that for pools".to_owned()))
@@ -188,17 +192,15 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
 pub async fn create(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    mut body: Body,
+    body: Body,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
-    let wish = Pools::read(&mut body);
-    body.finish()?;
-    Pools::create(&app, &who, &wish).await?;
-    Ok((StatusCode::CREATED, shaped(&app, Pools::name(&wish)).await?))
+    let id = Pools.create_from(&app, &who, body).await?;
+    Ok((StatusCode::CREATED, shaped(&app, &id).await?))
 }
 
 /// `PATCH /api/v2/pools`.
 pub async fn bulk(State(app): State<App>, Extension(who): Extension<Principal>, body: Body) -> ApiResult<Json<Value>> {
-    bulk::apply::<Pools>(&app, &who, body).await.map(Json)
+    bulk::apply(&Pools, &app, &who, body).await.map(Json)
 }
 
 /// `GET /api/v2/pools/{pool_name}`.
@@ -231,7 +233,7 @@ pub async fn patch(
     if wish.pool.name != name {
         return Err(ApiError::BadRequest("A pool can not be renamed: tasks name it. Create another one".to_owned()));
     }
-    Pools::update(&app, &who, &wish, &mask).await?;
+    Pools.update(&app, &who, &wish, &mask).await?;
     shaped(&app, &name).await
 }
 
@@ -241,6 +243,6 @@ pub async fn delete(
     Extension(who): Extension<Principal>,
     Path(name): Path<String>,
 ) -> ApiResult<StatusCode> {
-    Pools::delete(&app, &who, &name).await?;
+    Pools.delete(&app, &who, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,7 @@
 //! Query parameters: limits, order, ranges, patterns. Mistakes are gathered and answered together; unknown parameters
 //! are ignored, as in Airflow.
 
-use std::{fmt::Display, str::FromStr};
+use std::{cmp::Ordering, fmt::Display, str::FromStr, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, RawQuery},
@@ -145,6 +145,32 @@ impl Query {
         found
     }
 
+    /// A text that has to be there.
+    pub fn required_text(&mut self, name: &str) -> String {
+        if let Some(text) = self.text(name) {
+            return text.to_owned();
+        }
+        self.errors.push(FieldError::query(name, "missing", "Field required", ""));
+        String::new()
+    }
+
+    /// A time in seconds that has to be there and to be more than none.
+    pub fn positive_seconds(&mut self, name: &str) -> Duration {
+        let text = self.required_text(name);
+        if text.is_empty() {
+            return Duration::ZERO;
+        }
+        let seconds: Option<f64> = self.parsed(name, &text, "float_parsing", "Input should be a valid number");
+        match seconds {
+            Some(seconds) if seconds > 0.0 => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
+            Some(_) => {
+                self.errors.push(FieldError::query(name, "greater_than", "Input should be greater than 0", &text));
+                Duration::ZERO
+            }
+            None => Duration::ZERO,
+        }
+    }
+
     fn number(&mut self, name: &str, default: i64) -> i64 {
         let Some(text) = self.text(name).map(str::to_owned) else { return default };
         let (kind, message) = match text.parse::<i64>() {
@@ -242,6 +268,18 @@ pub fn sort_key<T>(text: &str, key: impl Fn(&str) -> Option<T>) -> ApiResult<(T,
     Ok((key(name).ok_or_else(unknown)?, direction))
 }
 
+/// The order of two by several keys, the first one first.
+pub fn by_keys<K: Copy>(order: impl IntoIterator<Item = (K, Direction)>, by: impl Fn(K) -> Ordering) -> Ordering {
+    order.into_iter().map(|(key, direction)| direction.turned(by(key))).fold(Ordering::Equal, Ordering::then)
+}
+
+/// Sorts a list as it was asked for. The primary key decides what the other keys leave open, in the direction of the first
+/// of them, as in Airflow.
+pub fn in_order<T, K: Copy>(list: &mut [T], order: &[(K, Direction)], primary: K, by: impl Fn(K, &T, &T) -> Ordering) {
+    let last = (primary, order.first().map_or(Direction::Ascending, |(_, direction)| *direction));
+    list.sort_by(|a, b| by_keys(order.iter().copied().chain([last]), |key| by(key, a, b)));
+}
+
 /// An instant as clients write it; a date or a time without a zone is UTC.
 #[must_use]
 pub fn parse_instant(text: &str) -> Option<Timestamp> {
@@ -317,6 +355,19 @@ mod tests {
         assert!(!matches(&pattern("weather"), "stock_data_pipeline"));
         assert!(matches(&pattern("~"), "anything"));
         assert!(!matches(&pattern("a_c"), "ac"));
+    }
+
+    #[test]
+    fn the_primary_key_comes_last_in_the_direction_of_the_first() {
+        let by = |key: usize, a: &(u8, u8), b: &(u8, u8)| if key == 0 { a.0.cmp(&b.0) } else { a.1.cmp(&b.1) };
+        let sorted = |order: &[(usize, Direction)]| {
+            let mut list = [(1, 2), (2, 1), (1, 1)];
+            in_order(&mut list, order, 1, by);
+            list
+        };
+        assert_eq!(sorted(&[(0, Direction::Ascending)]), [(1, 1), (1, 2), (2, 1)]);
+        assert_eq!(sorted(&[(0, Direction::Descending)]), [(2, 1), (1, 2), (1, 1)]);
+        assert_eq!(sorted(&[]).map(|one| one.1), [1, 1, 2]);
     }
 
     #[test]

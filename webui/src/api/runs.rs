@@ -18,6 +18,7 @@ use store::read::{self, DagView, RunFilter, RunOrder, Version};
 use super::{
     ALL,
     body::Body,
+    bulk::Mask,
     lookup_dag, lookup_run,
     query::{Page, Query, sort_key},
     shapes,
@@ -241,26 +242,54 @@ pub async fn patch(
     query: Query,
     mut body: Body,
 ) -> ApiResult<Json<Value>> {
-    let has_note = body.has("note");
-    let note = body.text("note");
-    let state = body.text("state").and_then(|word| wanted_state(&mut body, &word));
-    check_note_member(&mut body, note.as_deref());
-    let mask: Vec<&str> = query.all("update_mask").collect();
-    if let Some(other) = mask.iter().find(|field| !matches!(**field, "state" | "note")) {
+    let change = RunChange::read(&mut body);
+    let mask = Mask::of(query.all("update_mask"));
+    if let Some(other) = mask.fields().find(|field| !matches!(*field, "state" | "note")) {
         return Err(ApiError::BadRequest(format!("`{other}` is no field of a run that can be updated")));
     }
     body.finish()?;
-    let is_masked = |field: &str| !mask.is_empty() && !mask.contains(&field);
     let run = lookup_run(&app, &dag_id, &run_id).await?;
-    if let Some(state) = state.filter(|_| !is_masked("state")) {
-        let command = Command::MarkDagRun { dag_id: run.dag_id.clone(), run_id: run.run_id.clone(), state };
-        commands::send(&app, &command, &who).await?;
-    }
-    if has_note && !is_masked("note") {
-        let wish = SetNote { dag_id: run.dag_id.clone(), run_id: run.run_id.clone(), tasks: Vec::new(), note };
-        commands::send(&app, &Command::SetNote(wish), &who).await?;
-    }
+    change.carry_out(&app, &run, &mask, &who).await?;
     shaped(&app, &lookup_run(&app, &dag_id, &run_id).await?).await
+}
+
+/// What is to be changed of a run.
+pub struct RunChange {
+    state: Option<DagRunState>,
+    /// The remark, when it was sent: none takes an earlier one away.
+    note: Option<Option<String>>,
+}
+
+impl RunChange {
+    /// Reads it out of a body; what is wrong is noted there.
+    pub fn read(body: &mut Body) -> Self {
+        Self { note: note_of(body), state: body.text("state").and_then(|word| wanted_state(body, &word)) }
+    }
+
+    /// Does what the mask leaves of it.
+    ///
+    /// # Errors
+    /// What the leader answers.
+    pub async fn carry_out(&self, app: &App, run: &RunRow, mask: &Mask, who: &Principal) -> ApiResult<()> {
+        let (dag_id, run_id) = (run.dag_id.clone(), run.run_id.clone());
+        if let Some(state) = self.state.filter(|_| mask.has("state")) {
+            let command = Command::MarkDagRun { dag_id: dag_id.clone(), run_id: run_id.clone(), state };
+            commands::send(app, &command, who).await?;
+        }
+        match &self.note {
+            Some(note) if mask.has("note") => set_note(app, run, note.clone(), who).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Leaves a remark on a run.
+///
+/// # Errors
+/// What the leader answers.
+pub async fn set_note(app: &App, run: &RunRow, note: Option<String>, who: &Principal) -> ApiResult<()> {
+    let wish = SetNote { dag_id: run.dag_id.clone(), run_id: run.run_id.clone(), tasks: Vec::new(), note };
+    commands::send(app, &Command::SetNote(wish), who).await.map(drop)
 }
 
 fn wanted_state(body: &mut Body, word: &str) -> Option<DagRunState> {
@@ -275,12 +304,15 @@ fn wanted_state(body: &mut Body, word: &str) -> Option<DagRunState> {
     }
 }
 
-/// Notes a remark that is too long.
-pub fn check_note_member(body: &mut Body, note: Option<&str>) {
-    if let Some(note) = note.filter(|note| note.chars().count() > NOTE_CHARS_MAX) {
+/// The member `note`, when it was sent: null and an empty text take a remark away.
+pub fn note_of(body: &mut Body) -> Option<Option<String>> {
+    let was_sent = body.has("note");
+    let note = body.text("note").filter(|note| !note.is_empty());
+    if let Some(note) = note.as_ref().filter(|note| note.chars().count() > NOTE_CHARS_MAX) {
         let message = format!("String should have at most {NOTE_CHARS_MAX} characters");
-        body.wrong("note", "string_too_long", message, Value::from(note));
+        body.wrong("note", "string_too_long", message, Value::from(note.as_str()));
     }
+    was_sent.then_some(note)
 }
 
 /// `DELETE /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}`.

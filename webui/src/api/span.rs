@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// One request is one turn of the leader, which loads every run that it means: more than a year of daily ones.
-const RUNS_MAX: i64 = 400;
+pub const RUNS_MAX: i64 = 400;
 /// Before every run, and still a date that PostgreSQL has.
 const BEGINNING: &str = "0001-01-01T00:00:00Z";
 

@@ -1,16 +1,13 @@
 //! The tries of a task instance, and what keeps it from its next one.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use link::{Query as Question, Reply};
-use model::{MapIndex, TaskState};
+use model::TaskState;
 use serde_json::{Value, json};
 use store::read;
 
 use super::{
-    instances::lookup,
+    path::Names,
     shapes::{self, Times},
 };
 use crate::{
@@ -19,45 +16,18 @@ use crate::{
     instances::TaskOfRun,
 };
 
-type OfTask = Path<(String, String, String)>;
-type OfInstance = Path<(String, String, String, i32)>;
-
-/// `GET …/taskInstances/{task_id}/tries`: all tries, the current one last.
-pub async fn list(State(app): State<App>, Path((dag_id, run_id, task_id)): OfTask) -> ApiResult<Json<Value>> {
-    listed(&app, &lookup(&app, &dag_id, &run_id, &task_id, MapIndex::UNMAPPED).await?).await
-}
-
-/// `GET …/taskInstances/{task_id}/{map_index}/tries`.
-pub async fn mapped_list(
-    State(app): State<App>,
-    Path((dag_id, run_id, task_id, map)): OfInstance,
-) -> ApiResult<Json<Value>> {
-    listed(&app, &lookup(&app, &dag_id, &run_id, &task_id, MapIndex(map)).await?).await
-}
-
-/// `GET …/taskInstances/{task_id}/tries/{task_try_number}`.
-pub async fn one(
-    State(app): State<App>,
-    Path((dag_id, run_id, task_id, number)): Path<(String, String, String, i16)>,
-) -> ApiResult<Json<Value>> {
-    single(&app, &lookup(&app, &dag_id, &run_id, &task_id, MapIndex::UNMAPPED).await?, number).await
-}
-
-/// `GET …/taskInstances/{task_id}/{map_index}/tries/{task_try_number}`.
-pub async fn mapped_one(
-    State(app): State<App>,
-    Path((dag_id, run_id, task_id, map, number)): Path<(String, String, String, i32, i16)>,
-) -> ApiResult<Json<Value>> {
-    single(&app, &lookup(&app, &dag_id, &run_id, &task_id, MapIndex(map)).await?, number).await
-}
-
-async fn listed(app: &App, of: &TaskOfRun) -> ApiResult<Json<Value>> {
-    let tries: Vec<Value> = shaped(app, of).await?.into_iter().map(|(_, shape)| shape).collect();
+/// `GET …/taskInstances/{task_id}/tries`, with and without a map index: all tries, the current one last.
+pub async fn list(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    let tries: Vec<Value> =
+        shaped(&app, &names.instance(&app).await?).await?.into_iter().map(|(_, shape)| shape).collect();
     Ok(Json(json!({ "total_entries": tries.len(), "task_instances": tries })))
 }
 
-async fn single(app: &App, of: &TaskOfRun, number: i16) -> ApiResult<Json<Value>> {
-    let found = shaped(app, of).await?.into_iter().find(|(of, _)| *of == number);
+/// `GET …/taskInstances/{task_id}/tries/{task_try_number}`, with and without a map index.
+pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    let number: i16 = names.number("task_try_number")?;
+    let of = names.instance(&app).await?;
+    let found = shaped(&app, &of).await?.into_iter().find(|(of, _)| *of == number);
     found.map(|(_, shape)| Json(shape)).ok_or_else(|| {
         ApiError::NotFound(format!(
             "The Task Instance with dag_id: `{}`, run_id: `{}`, task_id: `{}`, try_number: `{number}` and map_index: `{}` was not found",
@@ -82,20 +52,9 @@ async fn shaped(app: &App, of: &TaskOfRun) -> ApiResult<Vec<(i16, Value)>> {
     Ok(tries)
 }
 
-/// `GET …/taskInstances/{task_id}/dependencies`: what it waits for, in the scheduler's words.
-pub async fn dependencies(State(app): State<App>, Path((dag_id, run_id, task_id)): OfTask) -> ApiResult<Json<Value>> {
-    waits(&app, &lookup(&app, &dag_id, &run_id, &task_id, MapIndex::UNMAPPED).await?).await
-}
-
-/// `GET …/taskInstances/{task_id}/{map_index}/dependencies`.
-pub async fn mapped_dependencies(
-    State(app): State<App>,
-    Path((dag_id, run_id, task_id, map)): OfInstance,
-) -> ApiResult<Json<Value>> {
-    waits(&app, &lookup(&app, &dag_id, &run_id, &task_id, MapIndex(map)).await?).await
-}
-
-async fn waits(app: &App, of: &TaskOfRun) -> ApiResult<Json<Value>> {
+/// `GET …/taskInstances/{task_id}/dependencies`, with and without a map index: what it waits for, in the scheduler's words.
+pub async fn dependencies(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    let of = names.instance(&app).await?;
     let waits = !of.state().is_finished() && of.state() != TaskState::Running && !of.run.state.is_finished();
     let mut found = Vec::new();
     if waits {

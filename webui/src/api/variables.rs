@@ -11,15 +11,12 @@ use axum::{
 use model::masking::{self, MASK};
 use serde::Serialize;
 use serde_json::{Value, json, ser::Formatter};
-use store::{
-    read::Direction,
-    secrets::{Creation, Deletion, variables, variables::Stored, variables::Variable},
-};
+use store::secrets::{Creation, Deletion, variables, variables::Stored, variables::Variable};
 
 use super::{
     body::Body,
     bulk::{self, Managed, Mask},
-    query::{Query, matches},
+    query::{Query, in_order, matches},
 };
 use crate::{
     app::App,
@@ -37,11 +34,11 @@ pub struct Wish {
 }
 
 impl Managed for Variables {
+    type Id = String;
     type Wish = Wish;
     const SEVERAL: &'static str = "variables with these keys";
-    const NAME: &'static str = "key";
 
-    fn read(body: &mut Body) -> Wish {
+    fn read(&self, body: &mut Body) -> Wish {
         let sent = body.names();
         body.take("team_name");
         let key = body.required_text("key");
@@ -58,16 +55,20 @@ impl Managed for Variables {
         Wish { variable, sent }
     }
 
-    fn name(wish: &Wish) -> &str {
+    fn id<'w>(&self, wish: &'w Wish) -> &'w String {
         &wish.variable.key
     }
 
-    async fn names(app: &App) -> ApiResult<BTreeSet<String>> {
-        let all = variables::all(&app.pool, &app.settings.secret_key).await?;
-        Ok(all.into_iter().map(|stored| stored.variable.key).collect())
+    fn named(&self, entity: &Value) -> Option<String> {
+        bulk::name_in(entity, "key")
     }
 
-    async fn create(app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
+    async fn known(&self, app: &App, of: BTreeSet<String>) -> ApiResult<BTreeSet<String>> {
+        let all = variables::all(&app.pool, &app.settings.secret_key).await?;
+        Ok(all.into_iter().map(|stored| stored.variable.key).filter(|key| of.contains(key)).collect())
+    }
+
+    async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
         let key = &wish.variable.key;
         match variables::create(&app.pool, &app.settings.secret_key, &who.name, &wish.variable).await? {
             Creation::Created => Ok(()),
@@ -75,7 +76,7 @@ impl Managed for Variables {
         }
     }
 
-    async fn update(app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
+    async fn update(&self, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
         let Wish { variable, sent } = wish;
         let is_meant = |field: &str| sent.contains(field) && mask.has(field);
         let (with_value, with_description) = (is_meant("value"), is_meant("description"));
@@ -89,7 +90,7 @@ impl Managed for Variables {
         done.map(drop).ok_or_else(|| missing(&variable.key))
     }
 
-    async fn delete(app: &App, who: &Principal, key: &str) -> ApiResult<()> {
+    async fn delete(&self, app: &App, who: &Principal, key: &String) -> ApiResult<()> {
         match variables::delete(&app.pool, &who.name, key).await? {
             Deletion::Deleted => Ok(()),
             Deletion::Missing => Err(missing(key)),
@@ -172,14 +173,11 @@ fn key(name: &str) -> Option<Key> {
     }
 }
 
-fn compare(a: &Variable, b: &Variable, order: &[(Key, Direction)]) -> Ordering {
-    let by = |key: Key| match key {
+fn compare(key: Key, a: &Variable, b: &Variable) -> Ordering {
+    match key {
         Key::Key => a.key.cmp(&b.key),
         Key::Description => a.description.cmp(&b.description),
-    };
-    let last = (Key::Key, order.first().map_or(Direction::Ascending, |(_, direction)| *direction));
-    let keys = order.iter().chain(std::iter::once(&last));
-    keys.map(|(key, direction)| direction.turned(by(*key))).fold(Ordering::Equal, Ordering::then)
+    }
 }
 
 /// `GET /api/v2/variables`.
@@ -194,7 +192,7 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
         let key = &stored.variable.key;
         matches(&pattern, key) && prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix))
     });
-    found.sort_by(|a, b| compare(&a.variable, &b.variable, &order));
+    in_order(&mut found, &order, Key::Key, |key, a, b| compare(key, &a.variable, &b.variable));
     let total = found.len();
     let shaped: Vec<Value> = page.of(found).iter().map(shape).collect();
     Ok(Json(json!({ "variables": shaped, "total_entries": total })))
@@ -204,17 +202,15 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
 pub async fn create(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    mut body: Body,
+    body: Body,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
-    let wish = Variables::read(&mut body);
-    body.finish()?;
-    Variables::create(&app, &who, &wish).await?;
-    Ok((StatusCode::CREATED, Json(shape(&find(&app, Variables::name(&wish)).await?))))
+    let id = Variables.create_from(&app, &who, body).await?;
+    Ok((StatusCode::CREATED, Json(shape(&find(&app, &id).await?))))
 }
 
 /// `PATCH /api/v2/variables`.
 pub async fn bulk(State(app): State<App>, Extension(who): Extension<Principal>, body: Body) -> ApiResult<Json<Value>> {
-    bulk::apply::<Variables>(&app, &who, body).await.map(Json)
+    bulk::apply(&Variables, &app, &who, body).await.map(Json)
 }
 
 /// `GET /api/v2/variables/{variable_key}`; a key may have slashes.
@@ -231,12 +227,12 @@ pub async fn patch(
     mut body: Body,
 ) -> ApiResult<Json<Value>> {
     let mask = Mask::of(query.all("update_mask"));
-    let wish = Variables::read(&mut body);
+    let wish = Variables.read(&mut body);
     body.finish()?;
     if wish.variable.key != key {
         return Err(ApiError::BadRequest("Invalid body, key from request body doesn't match uri parameter".to_owned()));
     }
-    Variables::update(&app, &who, &wish, &mask).await?;
+    Variables.update(&app, &who, &wish, &mask).await?;
     Ok(Json(shape(&find(&app, &key).await?)))
 }
 
@@ -246,11 +242,15 @@ pub async fn delete(
     Extension(who): Extension<Principal>,
     Path(key): Path<String>,
 ) -> ApiResult<StatusCode> {
-    Variables::delete(&app, &who, &key).await?;
+    Variables.delete(&app, &who, &key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn find(app: &App, key: &str) -> ApiResult<Stored> {
+/// One by its name, with its secrets.
+///
+/// # Errors
+/// [`ApiError::NotFound`].
+pub async fn find(app: &App, key: &str) -> ApiResult<Stored> {
     variables::find(&app.pool, &app.settings.secret_key, key).await?.ok_or_else(|| missing(key))
 }
 

@@ -9,7 +9,7 @@ use axum::{
 use engine::RunRow;
 use model::{
     Command, DagRunState, TaskId,
-    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Relatives, TaskSelector},
+    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns, Relatives, TaskSelector},
 };
 use serde::Serialize;
 
@@ -59,6 +59,7 @@ fn wish(run: &RunRow, task: Option<TaskId>, choice: Choice, effect: ClearEffect)
         only: if choice.only_failed { ClearOnly::Failed } else { ClearOnly::All },
         effect,
         version: if choice.latest { ClearVersion::Latest } else { ClearVersion::Own },
+        ended_runs: EndedRuns::GoOn,
     }
 }
 

@@ -15,21 +15,30 @@ use store::secrets::{self, Connection, connections, connections::Stored};
 use super::{
     Frame, Place,
     error::PageResult,
-    forms::{self, Choose, DeletePage, Field, FormPage, Kind, Pager},
+    forms::{self, Choose, Deletion, Field, FormPage, Kind, Pager},
     segment, show as print,
 };
 use crate::{
     api::{
         bulk::{Managed, Mask},
-        connections::{Connections, shown_extra},
+        connections::{Connections, find, shown_extra},
         query::Query,
     },
     app::App,
     auth::{Principal, form::PageForm},
-    error::{ApiError, ApiResult},
+    error::ApiResult,
 };
 
 const BACK: (&str, &str) = ("/connections", "Connections");
+/// What is said before one is deleted.
+const DELETION: Deletion = Deletion {
+    place: Place::Connections,
+    kind: "connection",
+    back: BACK,
+    consequence: "Tasks that use it fail from then on. Its password can not be brought back.",
+    action: "/connections/delete",
+    member: "id",
+};
 /// The members that the form sends as texts.
 const TEXTS: [&str; 9] =
     ["connection_id", "conn_type", "description", "host", "login", "password", "schema", "port", "extra"];
@@ -252,14 +261,9 @@ pub async fn create(
     headers: HeaderMap,
     form: PageForm,
 ) -> PageResult<Response> {
-    let mut body = forms::body_of(&form, &TEXTS, &[]);
-    let wish = Connections::read(&mut body);
-    let done = match body.finish() {
-        Ok(()) => Connections::create(&app, &who, &wish).await,
-        Err(error) => Err(error),
-    };
-    match done {
-        Ok(()) => Ok(Redirect::to("/connections").into_response()),
+    let body = forms::body_of(&form, &TEXTS, &[]);
+    match Connections.create_from(&app, &who, body).await {
+        Ok(_) => Ok(Redirect::to("/connections").into_response()),
         Err(error) => new_form(&app, &who, form.text("conn_type")).await?.refuse(&headers, &form, error),
     }
 }
@@ -302,21 +306,11 @@ pub async fn update(
     let id = form.text("connection_id").to_owned();
     // A form without a field leaves what it would have shown.
     let sent: BTreeSet<&str> = TEXTS.into_iter().filter(|name| form.has(name)).collect();
-    let mut body = forms::body_of(&form, &TEXTS, &[]);
-    let wish = Connections::read(&mut body);
-    let done = match body.finish() {
-        Ok(()) => Connections::update(&app, &who, &wish, &Mask::of(sent.into_iter())).await,
-        Err(error) => Err(error),
-    };
-    match done {
+    let body = forms::body_of(&form, &TEXTS, &[]);
+    match Connections.update_from(&app, &who, body, &Mask::of(sent.into_iter())).await {
         Ok(()) => Ok(Redirect::to("/connections").into_response()),
         Err(error) => edit_form(&app, &who, &id).await?.refuse(&headers, &form, error),
     }
-}
-
-async fn find(app: &App, id: &str) -> ApiResult<Stored> {
-    let missing = || ApiError::NotFound(format!("There is no connection {id:?}"));
-    connections::find(&app.pool, &app.settings.secret_key, id).await?.ok_or_else(missing)
 }
 
 /// `GET /connections/delete?id=…`: asks.
@@ -327,16 +321,7 @@ pub async fn ask(
     query: Query,
 ) -> PageResult<Response> {
     let id = find(&app, query.text("id").unwrap_or_default()).await?.connection.conn_id;
-    let page = DeletePage {
-        frame: Frame::new(&app, &who, Place::Connections, "Delete a connection").await?,
-        heading: format!("Delete the connection {id}?"),
-        back: BACK,
-        consequence: "Tasks that use it fail from then on. Its password can not be brought back.".to_owned(),
-        action: "/connections/delete",
-        named: ("id", id),
-        mistake: None,
-    };
-    page.show(&headers)
+    DELETION.ask(&app, &who, &headers, id).await
 }
 
 /// `POST /connections/delete`.
@@ -345,6 +330,6 @@ pub async fn delete(
     Extension(who): Extension<Principal>,
     form: PageForm,
 ) -> PageResult<Response> {
-    Connections::delete(&app, &who, form.text("id")).await?;
+    Connections.delete(&app, &who, &form.text("id").to_owned()).await?;
     Ok(Redirect::to("/connections").into_response())
 }

@@ -12,13 +12,14 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Frame, error::PageResult, show as print};
+use super::{Frame, Place, error::PageResult, show as print};
 use crate::{
     api::{
         body::Body,
         query::{Page, Paging},
     },
-    auth::form::PageForm,
+    app::App,
+    auth::{Principal, form::PageForm},
     error::{ApiError, ApiResult},
 };
 
@@ -191,6 +192,41 @@ impl DeletePage {
     pub fn show(self, headers: &HeaderMap) -> PageResult<Response> {
         let status = if self.mistake.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
         Ok((status, print(headers, "delete", &self)?).into_response())
+    }
+}
+
+/// A kind of thing that is deleted by its name alone.
+pub struct Deletion {
+    /// The page of the rail that it belongs to.
+    pub place: Place,
+    /// What one of them is called.
+    pub kind: &'static str,
+    /// Where the question leads back to: address and word.
+    pub back: (&'static str, &'static str),
+    /// What follows from it.
+    pub consequence: &'static str,
+    /// Where the answer is sent.
+    pub action: &'static str,
+    /// The field that names it.
+    pub member: &'static str,
+}
+
+impl Deletion {
+    /// The question whether one is to be deleted.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer, or the template can not be printed.
+    pub async fn ask(&self, app: &App, who: &Principal, headers: &HeaderMap, name: String) -> PageResult<Response> {
+        let page = DeletePage {
+            frame: Frame::new(app, who, self.place, format!("Delete a {}", self.kind)).await?,
+            heading: format!("Delete the {} {name}?", self.kind),
+            back: self.back,
+            consequence: self.consequence.to_owned(),
+            action: self.action,
+            named: (self.member, name),
+            mistake: None,
+        };
+        page.show(headers)
     }
 }
 

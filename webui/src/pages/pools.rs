@@ -16,7 +16,7 @@ use store::read;
 use super::{
     Frame, Place,
     error::PageResult,
-    forms::{self, DeletePage, Field, FormPage, Kind},
+    forms::{self, Deletion, Field, FormPage, Kind},
     run_url, segment, show as print,
     words::count,
 };
@@ -32,6 +32,15 @@ use crate::{
 };
 
 const BACK: (&str, &str) = ("/pools", "Pools");
+/// What is said before one is deleted.
+const DELETION: Deletion = Deletion {
+    place: Place::Pools,
+    kind: "pool",
+    back: BACK,
+    consequence: "Tasks that name it wait until there is one of its name again. What runs goes on.",
+    action: "/pools/delete",
+    member: "name",
+};
 /// A bar's length, in the units of its drawing.
 const BAR_LENGTH: f64 = 200.0;
 
@@ -203,14 +212,9 @@ pub async fn create(
     headers: HeaderMap,
     form: PageForm,
 ) -> PageResult<Response> {
-    let mut body = forms::body_of(&form, &["name", "slots", "description"], &["include_deferred"]);
-    let wish = Pools::read(&mut body);
-    let done = match body.finish() {
-        Ok(()) => Pools::create(&app, &who, &wish).await,
-        Err(error) => Err(error),
-    };
-    match done {
-        Ok(()) => Ok(Redirect::to("/pools").into_response()),
+    let body = forms::body_of(&form, &["name", "slots", "description"], &["include_deferred"]);
+    match Pools.create_from(&app, &who, body).await {
+        Ok(_) => Ok(Redirect::to("/pools").into_response()),
         Err(error) => new_form(&app, &who, form.text("name")).await?.refuse(&headers, &form, error),
     }
 }
@@ -247,13 +251,8 @@ pub async fn update(
     headers: HeaderMap,
     form: PageForm,
 ) -> PageResult<Response> {
-    let mut body = forms::body_of(&form, &["name", "slots", "description"], &["include_deferred"]);
-    let wish = Pools::read(&mut body);
-    let done = match body.finish() {
-        Ok(()) => Pools::update(&app, &who, &wish, &Mask::default()).await,
-        Err(error) => Err(error),
-    };
-    match done {
+    let body = forms::body_of(&form, &["name", "slots", "description"], &["include_deferred"]);
+    match Pools.update_from(&app, &who, body, &Mask::default()).await {
         Ok(()) => Ok(Redirect::to("/pools").into_response()),
         Err(error) => edit_form(&app, &who, form.text("name")).await?.refuse(&headers, &form, error),
     }
@@ -267,16 +266,7 @@ pub async fn ask(
     query: Query,
 ) -> PageResult<Response> {
     let pool = pools::find(&app, query.text("name").unwrap_or_default()).await?;
-    let page = DeletePage {
-        frame: Frame::new(&app, &who, Place::Pools, "Delete a pool").await?,
-        heading: format!("Delete the pool {}?", pool.name),
-        back: BACK,
-        consequence: "Tasks that name it wait until there is one of its name again. What runs goes on.".to_owned(),
-        action: "/pools/delete",
-        named: ("name", pool.name),
-        mistake: None,
-    };
-    page.show(&headers)
+    DELETION.ask(&app, &who, &headers, pool.name).await
 }
 
 /// `POST /pools/delete`.
@@ -285,7 +275,7 @@ pub async fn delete(
     Extension(who): Extension<Principal>,
     form: PageForm,
 ) -> PageResult<Response> {
-    Pools::delete(&app, &who, form.text("name")).await?;
+    Pools.delete(&app, &who, &form.text("name").to_owned()).await?;
     Ok(Redirect::to("/pools").into_response())
 }
 

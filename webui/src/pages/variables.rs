@@ -13,7 +13,7 @@ use super::{
     Frame, Place,
     connections::{FromEnvironment, from_environment, hidden_by},
     error::PageResult,
-    forms::{self, DeletePage, Field, FormPage, Kind, Pager},
+    forms::{self, Deletion, Field, FormPage, Kind, Pager},
     segment, show as print,
 };
 use crate::{
@@ -21,14 +21,23 @@ use crate::{
         body::Body,
         bulk::{Managed, Mask},
         query::Query,
-        variables::{Variables, shown_value},
+        variables::{Variables, find, shown_value},
     },
     app::App,
     auth::{Principal, form::PageForm},
-    error::{ApiError, ApiResult},
+    error::ApiResult,
 };
 
 const BACK: (&str, &str) = ("/variables", "Variables");
+/// What is said before one is deleted.
+const DELETION: Deletion = Deletion {
+    place: Place::Variables,
+    kind: "variable",
+    back: BACK,
+    consequence: "Tasks that read it fail from then on. Its value can not be brought back.",
+    action: "/variables/delete",
+    member: "key",
+};
 /// A list shows the beginning of a value.
 const SHOWN_CHARS: usize = 120;
 
@@ -132,14 +141,9 @@ pub async fn create(
     headers: HeaderMap,
     form: PageForm,
 ) -> PageResult<Response> {
-    let mut body = body_of(&form);
-    let wish = Variables::read(&mut body);
-    let done = match body.finish() {
-        Ok(()) => Variables::create(&app, &who, &wish).await,
-        Err(error) => Err(error),
-    };
-    match done {
-        Ok(()) => Ok(Redirect::to("/variables").into_response()),
+    let body = body_of(&form);
+    match Variables.create_from(&app, &who, body).await {
+        Ok(_) => Ok(Redirect::to("/variables").into_response()),
         Err(error) => new_form(&app, &who).await?.refuse(&headers, &form, error),
     }
 }
@@ -183,21 +187,11 @@ pub async fn update(
     headers: HeaderMap,
     form: PageForm,
 ) -> PageResult<Response> {
-    let mut body = body_of(&form);
-    let wish = Variables::read(&mut body);
-    let done = match body.finish() {
-        Ok(()) => Variables::update(&app, &who, &wish, &Mask::default()).await,
-        Err(error) => Err(error),
-    };
-    match done {
+    let body = body_of(&form);
+    match Variables.update_from(&app, &who, body, &Mask::default()).await {
         Ok(()) => Ok(Redirect::to("/variables").into_response()),
         Err(error) => edit_form(&app, &who, form.text("key")).await?.refuse(&headers, &form, error),
     }
-}
-
-async fn find(app: &App, key: &str) -> ApiResult<Stored> {
-    let missing = || ApiError::NotFound(format!("There is no variable {key:?}"));
-    variables::find(&app.pool, &app.settings.secret_key, key).await?.ok_or_else(missing)
 }
 
 /// `GET /variables/delete?key=…`: asks.
@@ -208,16 +202,7 @@ pub async fn ask(
     query: Query,
 ) -> PageResult<Response> {
     let key = find(&app, query.text("key").unwrap_or_default()).await?.variable.key;
-    let page = DeletePage {
-        frame: Frame::new(&app, &who, Place::Variables, "Delete a variable").await?,
-        heading: format!("Delete the variable {key}?"),
-        back: BACK,
-        consequence: "Tasks that read it fail from then on. Its value can not be brought back.".to_owned(),
-        action: "/variables/delete",
-        named: ("key", key),
-        mistake: None,
-    };
-    page.show(&headers)
+    DELETION.ask(&app, &who, &headers, key).await
 }
 
 /// `POST /variables/delete`.
@@ -226,6 +211,6 @@ pub async fn delete(
     Extension(who): Extension<Principal>,
     form: PageForm,
 ) -> PageResult<Response> {
-    Variables::delete(&app, &who, form.text("key")).await?;
+    Variables.delete(&app, &who, &form.text("key").to_owned()).await?;
     Ok(Redirect::to("/variables").into_response())
 }

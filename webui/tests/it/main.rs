@@ -6,6 +6,7 @@ mod admin;
 mod admin_pages;
 mod api;
 mod guard;
+mod many;
 mod pages;
 mod runs;
 mod support;

@@ -150,20 +150,22 @@ impl TestLeader {
                     attempts: Vec::new(),
                 }],
             }),
-            Query::Pools => Reply::Pools(vec![PoolView {
-                name: "default_pool".to_owned(),
-                exists: true,
-                running: 3,
-                queued: 1,
-                scheduled: 2,
-                occupied: 4,
-                next: vec![PoolWaiter {
-                    dag_id: DagId::new("stock_data_pipeline").unwrap(),
-                    run_id: RunId::new(RUN).unwrap(),
-                    task_id: TaskId::new("gold").unwrap(),
+            Query::Pools => Reply::Pools {
+                pools: vec![PoolView {
+                    name: "default_pool".to_owned(),
+                    exists: true,
+                    running: 3,
+                    queued: 1,
+                    scheduled: 2,
+                    occupied: 4,
+                    next: vec![PoolWaiter {
+                        dag_id: DagId::new("stock_data_pipeline").unwrap(),
+                        run_id: RunId::new(RUN).unwrap(),
+                        task_id: TaskId::new("gold").unwrap(),
+                    }],
+                    ..PoolView::default()
                 }],
-                ..PoolView::default()
-            }]),
+            },
             Query::ReadLog { log, offset, bytes_max } => match self.text(&log) {
                 Some(text) => {
                     let from = usize::try_from(offset).unwrap().min(text.len());

@@ -104,7 +104,9 @@ impl Reign {
                 why.map_or_else(not_in_memory, |sentence| Reply::Why { sentence, tasks: Vec::new() })
             }
             Query::Cluster => Reply::Cluster(self.cluster()),
-            Query::Pools => Reply::Pools(self.engine.pool_uses(POOL_WAITERS_MAX).into_iter().map(pool_view).collect()),
+            Query::Pools => {
+                Reply::Pools { pools: self.engine.pool_uses(POOL_WAITERS_MAX).into_iter().map(pool_view).collect() }
+            }
             read @ Query::ReadLog { .. } => return self.ask_for_log(read, answer),
         };
         // Whoever asked may have gone away.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     canonical, compile,
-    compiled::{Catchup, CompiledDag, CronTimetable, Dag, Schedule, TaskGroup},
+    compiled::{Catchup, CompiledDag, CronTimetable, Dag, DagFile, Schedule, TaskGroup},
     files::{FileSet, ReadFile},
     keys::{self, LIMIT_MAX},
     problem::{FieldPath, Place, Problems},
@@ -23,7 +23,7 @@ const ACTIVE_DEFAULT: u32 = 16;
 /// Where a DAG comes from.
 pub(super) struct Source<'n> {
     /// Its file.
-    pub(super) file_name: &'n str,
+    pub(super) file: &'n DagFile,
     /// Its id, when it is the key of a mapping.
     pub(super) name: Option<&'n str>,
     /// Its mapping and what it inherits from.
@@ -60,7 +60,8 @@ pub(super) fn read(
     dag.files = files.iter().map(|file| (file.name.clone(), file.sha256.clone())).collect();
     let canonical_yaml = canonical::yaml(&dag);
     let content_hash = canonical::content_hash(&canonical_yaml, &files);
-    Some(CompiledDag { dag, content_hash, canonical_yaml, fileloc: source.file_name.to_owned(), files })
+    let fileloc = source.file.name.clone();
+    Some(CompiledDag { dag, content_hash, canonical_yaml, fileloc, source: source.file.clone(), files })
 }
 
 fn dag_id(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> Option<DagId> {

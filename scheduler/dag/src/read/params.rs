@@ -1,21 +1,20 @@
 //! Params: JSON Schemas with defaults that must keep to them.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value as Json;
 
 use super::fields::{Fields, Item};
 use crate::{
     compiled::{Param, Schedule},
     conf,
+    params::Params,
     problem::Problems,
     yaml::Value,
 };
 
 /// Reads all params of a DAG.
-pub(super) fn read_all(dag: &Fields<'_>, schedule: &Schedule, problems: &mut Problems) -> BTreeMap<String, Param> {
+pub(super) fn read_all(dag: &Fields<'_>, schedule: &Schedule, problems: &mut Problems) -> Params {
     let Some(layer) = dag.take("params").and_then(|item| item.layer("a mapping of names to params", problems)) else {
-        return BTreeMap::new();
+        return Params::default();
     };
     let read = |(key, item): (&crate::yaml::Key, Item<'_>)| Some((key.name.clone(), read(&item, schedule, problems)?));
     layer.items().filter_map(read).collect()

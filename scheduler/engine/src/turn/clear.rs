@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use dag::TaskPos;
 use model::{
     DagRunEvent, RunKey, TaskEvent, TaskState,
-    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion},
+    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns},
 };
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ impl Engine {
         let listed = self.listed(&chosen);
         if clear.effect == ClearEffect::Apply {
             for (key, tasks) in chosen.iter().filter(|(_, tasks)| !tasks.is_empty()) {
-                self.clear_tasks(*key, tasks);
+                self.clear_tasks(*key, tasks, clear.ended_runs);
             }
         }
         Ok(listed)
@@ -64,12 +64,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Clears tasks of a run, which goes on, or begins again.
-    pub(super) fn clear_tasks(&mut self, key: RunKey, chosen: &BTreeSet<TaskPos>) {
+    /// Clears tasks of a run. One that is not over goes on; one that had ended begins again, or stays ended.
+    pub(super) fn clear_tasks(&mut self, key: RunKey, chosen: &BTreeSet<TaskPos>, ended_runs: EndedRuns) {
         for pos in chosen {
             self.clear_one(Place { run: key, task: *pos });
         }
-        self.reopen(key);
+        match ended_runs {
+            EndedRuns::StayEnded if self.known_run(key).row.state.is_finished() => {}
+            EndedRuns::StayEnded | EndedRuns::GoOn => self.reopen(key),
+        }
     }
 
     /// A cleared run that had ended waits for its start again.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use dag::TaskPos;
 use model::{
     DagId, DagRunEvent, DagRunState, RunId, RunKey, TaskState,
-    command::{ClearEffect, MarkTaskInstances},
+    command::{ClearEffect, EndedRuns, MarkTaskInstances},
     task::Mark,
 };
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ impl Engine {
         }
         let stuck = self.failed_behind(key, chosen);
         if !stuck.is_empty() {
-            self.clear_tasks(key, &stuck);
+            self.clear_tasks(key, &stuck, EndedRuns::GoOn);
         }
     }
 

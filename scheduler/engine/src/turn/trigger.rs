@@ -86,7 +86,7 @@ impl Engine {
 /// Checks a run's params against their schemas: the DAG may have changed since the command was accepted.
 fn check_conf(def: &Definition, trigger: &TriggerDagRun) -> Result<(), Refusal> {
     let params = params_of(&def.dag, &trigger.conf);
-    for (name, param) in &def.dag.params {
+    for (name, param) in def.dag.params.iter() {
         let value = params.get(name).unwrap_or(&Value::Null);
         if let Err(error) = jsonschema::validate(&param.schema, value) {
             return Err(Refusal::Invalid(format!("the value {value} does not fit the param {name}: {error}")));

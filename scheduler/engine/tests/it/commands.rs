@@ -4,8 +4,8 @@ use engine::Event;
 use model::{
     AttemptEnd, Command, DagId, DagRunState, EndKind, RunId, TaskId, TaskState,
     command::{
-        AnswerStatus, ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, MarkTaskInstances, Paused, Relatives,
-        ServiceAction, SetNote, TaskSelector, XComName,
+        AnswerStatus, ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns, MarkTaskInstances, Paused,
+        Relatives, ServiceAction, SetNote, TaskSelector, XComName,
     },
 };
 
@@ -52,6 +52,25 @@ fn a_finished_run_is_cleared_from_the_store_and_runs_again() {
     world.end("c", EndKind::Success);
     assert_eq!(world.run_state(run), DagRunState::Success);
     assert_eq!(world.mirror.tries.len(), 2);
+}
+
+#[test]
+fn tasks_of_a_run_that_stays_ended_wait_until_it_goes_on() {
+    let mut world = World::new(vec![dag("d", "a >> b")]);
+    let run = world.trigger("d", "r");
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Success);
+    let clear =
+        ClearTaskInstances { ended_runs: EndedRuns::StayEnded, ..clear_of("d", "r", "b", Relatives::default()) };
+    world.command(Command::ClearTaskInstances(clear.clone()));
+    assert_eq!((world.run_state(run), world.state(run, "b")), (DagRunState::Success, TaskState::NoStatus));
+    assert_eq!(world.mirror.runs[&run].clear_number, 0);
+    assert!(world.at_work().is_empty());
+    let mark = Command::MarkDagRun { dag_id: clear.dag_id, run_id: clear.run_id, state: DagRunState::Queued };
+    world.command(mark);
+    assert_eq!(world.at_work(), ["b"]);
+    world.end("b", EndKind::Success);
+    assert_eq!(world.run_state(run), DagRunState::Success);
 }
 
 #[test]

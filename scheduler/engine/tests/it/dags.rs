@@ -84,7 +84,7 @@ pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
         max_consecutive_failed_dag_runs: 0,
         dagrun_timeout: None,
         fail_fast: false,
-        params: BTreeMap::new(),
+        params: dag::Params::default(),
         tasks,
         groups: Vec::new(),
         files: BTreeMap::new(),

@@ -118,11 +118,14 @@ fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, FrameError> {
 
 #[cfg(test)]
 mod tests {
-    use model::{AttemptEnd, AttemptId, EndKind, MapIndex, TaskIdx, XComValue};
+    use model::{AttemptEnd, AttemptId, DagId, EndKind, MapIndex, RunId, TaskId, TaskIdx, XComValue};
     use uuid::Uuid;
 
     use super::*;
-    use crate::{FetchItem, FetchKey, Fetched, FromWorker, ToWorker};
+    use crate::{
+        FetchItem, FetchKey, Fetched, FromWorker, LogChunk, Reply, ToWorker,
+        query::{ClusterView, PoolView, PoolWaiter, TaskWhy, WorkerView},
+    };
 
     async fn through<M: Serialize + DeserializeOwned>(message: &M) -> M {
         let mut bytes = Vec::new();
@@ -142,6 +145,36 @@ mod tests {
         let key = FetchKey::XCom { task: TaskIdx(3), map_index: Some(MapIndex::UNMAPPED), key: "return_value".into() };
         let fetch = FromWorker::Fetch { id: 1, attempt: Some(AttemptId(Uuid::new_v4())), key };
         assert_eq!(through(&fetch).await, fetch);
+    }
+
+    #[tokio::test]
+    async fn every_answer_of_the_leader_can_be_sent() {
+        let waiter = PoolWaiter {
+            dag_id: DagId::new("d").unwrap(),
+            run_id: RunId::new("r").unwrap(),
+            task_id: TaskId::new("t").unwrap(),
+        };
+        let pool = PoolView { name: "narrow".to_owned(), next: vec![waiter], ..PoolView::default() };
+        let worker = WorkerView {
+            name: "w".to_owned(),
+            slots: 4,
+            used: 1,
+            alive: true,
+            services: Vec::new(),
+            attempts: vec![AttemptId(Uuid::new_v4())],
+        };
+        let why =
+            TaskWhy { task_id: TaskId::new("t").unwrap(), map_index: MapIndex::UNMAPPED, sentence: "waits".to_owned() };
+        let replies = [
+            Reply::Why { sentence: "waits".to_owned(), tasks: vec![why] },
+            Reply::Log(LogChunk { bytes: vec![1, 2], length: 2, ended: true }),
+            Reply::Cluster(ClusterView { leader: "h".to_owned(), epoch: 1, workers: vec![worker] }),
+            Reply::Pools { pools: vec![pool] },
+            Reply::NotFound { detail: "gone".to_owned() },
+        ];
+        for reply in replies {
+            assert_eq!(through(&reply).await, reply);
+        }
     }
 
     #[tokio::test]

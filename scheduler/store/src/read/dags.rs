@@ -214,6 +214,22 @@ pub async fn canonical_yaml(db: impl PgExecutor<'_>, id: DagVersionId) -> Result
     row.fetch_optional(db).await.doing(DOING)
 }
 
+/// The text of a version as people wrote it: its file when it was last read with this content. A version of an older
+/// Windlass has its canonical definition only.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn source(db: impl PgExecutor<'_>, id: DagVersionId) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query!(
+        "SELECT canonical_yaml, blob.bytes AS \"bytes?\" FROM dag_version LEFT JOIN blob ON sha256 = source_sha256 WHERE id = $1",
+        id.get()
+    );
+    let row = row.fetch_optional(db).await.doing(DOING)?;
+    // A DAG file is read as UTF-8 text, so nothing is lost here.
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(row.map(|row| row.bytes.map_or(row.canonical_yaml, text)))
+}
+
 /// The newest versions of a DAG, newest first.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
-use super::{Connection, ConnectionRow, Creation, Deletion, Mistake, Place, SecretKey};
+use super::{Connection, ConnectionRow, Creation, Deletion, Entry, Mistake, Place, SecretKey};
 use crate::{
     audit,
     error::{Doing, StoreError},
@@ -178,15 +178,8 @@ pub async fn update(
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn delete(pool: &PgPool, who: &str, conn_id: &str) -> Result<Deletion, StoreError> {
-    const DOING: &str = "deleting a connection";
-    let mut transaction = pool.begin().await.doing(DOING)?;
-    let gone = sqlx::query!("DELETE FROM connection WHERE conn_id = $1", conn_id).execute(&mut *transaction).await;
-    if gone.doing(DOING)?.rows_affected() == 0 {
-        return Ok(Deletion::Missing);
-    }
-    audit::record(&mut transaction, who, "delete_connection", &json!({ "connection_id": conn_id })).await?;
-    transaction.commit().await.doing(DOING)?;
-    Ok(Deletion::Deleted)
+    let entry = Entry { who, action: "delete_connection", details: json!({ "connection_id": conn_id }) };
+    super::delete(pool, sqlx::query!("DELETE FROM connection WHERE conn_id = $1", conn_id), entry).await
 }
 
 async fn write(db: &mut PgConnection, key: &SecretKey, connection: &Connection) -> Result<(), StoreError> {

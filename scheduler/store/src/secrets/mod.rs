@@ -12,9 +12,12 @@ pub mod variables;
 use std::fmt;
 
 use serde_json::Value;
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, PgPool, Postgres, postgres::PgArguments, query::Query};
 
-use crate::error::{Doing, StoreError};
+use crate::{
+    audit,
+    error::{Doing, StoreError},
+};
 
 pub use environment::{Kind, defined};
 pub use key::SecretKey;
@@ -116,6 +119,29 @@ pub enum Deletion {
     Deleted,
     /// There was none of its name.
     Missing,
+}
+
+/// What the audit log says of a change.
+struct Entry<'a> {
+    who: &'a str,
+    action: &'static str,
+    details: Value,
+}
+
+/// Carries out a statement that deletes a row by its name, and notes it if there was one.
+async fn delete(
+    pool: &PgPool,
+    statement: Query<'_, Postgres, PgArguments>,
+    entry: Entry<'_>,
+) -> Result<Deletion, StoreError> {
+    const DOING: &str = "deleting a connection or a variable";
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    if statement.execute(&mut *transaction).await.doing(DOING)?.rows_affected() == 0 {
+        return Ok(Deletion::Missing);
+    }
+    audit::record(&mut transaction, entry.who, entry.action, &entry.details).await?;
+    transaction.commit().await.doing(DOING)?;
+    Ok(Deletion::Deleted)
 }
 
 /// A mistake in a field of something that is to be stored.

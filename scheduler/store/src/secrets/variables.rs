@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
-use super::{Creation, Deletion, Mistake, Place, SecretKey, open};
+use super::{Creation, Deletion, Entry, Mistake, Place, SecretKey, open};
 use crate::{
     audit,
     error::{Doing, StoreError},
@@ -147,15 +147,8 @@ pub async fn update(
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn delete(pool: &PgPool, who: &str, name: &str) -> Result<Deletion, StoreError> {
-    const DOING: &str = "deleting a variable";
-    let mut transaction = pool.begin().await.doing(DOING)?;
-    let gone = sqlx::query!("DELETE FROM variable WHERE key = $1", name).execute(&mut *transaction).await;
-    if gone.doing(DOING)?.rows_affected() == 0 {
-        return Ok(Deletion::Missing);
-    }
-    audit::record(&mut transaction, who, "delete_variable", &json!({ "key": name })).await?;
-    transaction.commit().await.doing(DOING)?;
-    Ok(Deletion::Deleted)
+    let entry = Entry { who, action: "delete_variable", details: json!({ "key": name }) };
+    super::delete(pool, sqlx::query!("DELETE FROM variable WHERE key = $1", name), entry).await
 }
 
 async fn write(db: &mut PgConnection, key: &SecretKey, variable: &Variable) -> Result<(), StoreError> {

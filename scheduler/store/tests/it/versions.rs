@@ -25,6 +25,22 @@ async fn the_same_content_is_the_same_version() {
 }
 
 #[tokio::test]
+async fn a_version_shows_its_file_as_it_was_last_read() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let mut compiled = compile("etl", &["a"]);
+    let version = store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
+    let source = async || store::read::source(&database.pool, version.id).await.unwrap().unwrap();
+    assert_eq!(source().await.as_bytes(), &*compiled.source.bytes);
+    compiled.source = DagFile::of("test.yaml", b"# What it is for");
+    let again = store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
+    assert_eq!((again.id, source().await.as_str()), (version.id, "# What it is for"));
+    sqlx::query("UPDATE dag_version SET source_sha256 = NULL").execute(&database.pool).await.unwrap();
+    assert_eq!(source().await, compiled.canonical_yaml, "a version that was stored before");
+}
+
+#[tokio::test]
 async fn a_task_keeps_its_number_and_a_number_is_never_used_again() {
     let database = Database::create().await;
     let mut leader = database.leader().await;

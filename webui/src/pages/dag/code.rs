@@ -83,7 +83,7 @@ pub(super) async fn code(app: &App, view: &DagView, query: &Query, clock: Clock)
         hash: version.content_hash.get(..12).unwrap_or_default().to_owned(),
         seen: clock.moment(version.created_at),
         fileloc: view.fileloc.clone(),
-        yaml: read::canonical_yaml(&app.pool, id).await?.unwrap_or_default(),
+        yaml: read::source(&app.pool, id).await?.unwrap_or_default(),
         files,
         more_files: version.dag.files.len().saturating_sub(FILES_MAX),
     })

@@ -38,7 +38,7 @@ pub fn wish(dag: &Dag, form: &PageForm, clock: Clock) -> Result<Wish, Mistakes> 
     let mut wish = Wish::default();
     let typed = |name: &str| Some(form.text(name).trim()).filter(|text| !text.is_empty());
     if form.ticked("whole") {
-        for (name, param) in &dag.params {
+        for (name, param) in dag.params.iter() {
             match value(param, form.text(&format!("{PREFIX}{name}")), clock) {
                 Ok(value) if value == param.default => {}
                 Ok(value) => drop(wish.conf.insert(name.clone(), value)),
@@ -71,7 +71,7 @@ pub fn wish(dag: &Dag, form: &PageForm, clock: Clock) -> Result<Wish, Mistakes> 
 fn note(dag: &Dag, sentence: &str, mistakes: &mut Mistakes) {
     let of_param =
         |name: &&String| sentence.strip_prefix("param ").is_some_and(|rest| rest.starts_with(&format!("{name}: ")));
-    match dag.params.keys().find(of_param) {
+    match dag.params.names().find(of_param) {
         Some(name) => {
             let why = sentence.trim_start_matches("param ").trim_start_matches(name.as_str()).trim_start_matches(": ");
             mistakes.entry(name.clone()).or_insert_with(|| why.to_owned());
@@ -179,7 +179,7 @@ tasks: [{task_id: t, operator: empty}]
         let shown = |name: &str| field::text_of(&dag.params[name].default, field::kind(&dag.params[name]), clock);
         let mut all: Vec<(String, String)> = vec![("whole".to_owned(), "1".to_owned())];
         all.extend(fields.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
-        for name in dag.params.keys().filter(|name| *name != "flag") {
+        for name in dag.params.names().filter(|name| *name != "flag") {
             let sent = format!("param.{name}");
             if !all.iter().any(|(known, _)| *known == sent) {
                 all.push((sent, shown(name)));

@@ -1,0 +1,148 @@
+//! Waiting for the end of a run: its state as JSON lines, one at each interval, the last one when it has ended.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, State},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use engine::RunRow;
+use futures::{Stream, stream};
+use model::{MapIndex, RunKey};
+use serde_json::{Map, Value, json};
+use store::{Hint, read};
+use tokio::{
+    sync::{OwnedSemaphorePermit, broadcast, broadcast::error::RecvError},
+    time::{Instant, timeout_at},
+};
+
+use super::{logs::LINES, lookup_run, parse_task, query::Query};
+use crate::{app::App, error::ApiResult};
+
+/// The least pause between two lines, whatever the client asks for: each is a query.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// The longest, so that a connection that broke is noticed.
+const INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// The XCom that is a task's result.
+const RESULT_KEY: &str = "return_value";
+
+/// `GET …/dagRuns/{dag_run_id}/wait?interval=…&result=…`.
+pub async fn until_finished(
+    State(app): State<App>,
+    Path((dag_id, run_id)): Path<(String, String)>,
+    mut query: Query,
+) -> ApiResult<Response> {
+    let interval = query.positive_seconds("interval");
+    query.finish()?;
+    let results = query.all("result").map(str::to_owned).collect();
+    let run = lookup_run(&app, &dag_id, &run_id).await?;
+    let waiting = Waiting {
+        _place: app.hub.place()?,
+        news: app.hints.subscribe(),
+        interval: interval.clamp(INTERVAL_MIN, INTERVAL_MAX),
+        results,
+        app,
+    };
+    // Each line is to arrive when it is written, and compression would hold it back.
+    let headers = [(header::CONTENT_TYPE, LINES), (header::CONTENT_ENCODING, "identity")];
+    Ok((headers, Body::from_stream(lines(waiting, run))).into_response())
+}
+
+/// What a waiting client holds.
+struct Waiting {
+    /// One of the places of those who wait, given back when the stream ends.
+    _place: OwnedSemaphorePermit,
+    news: broadcast::Receiver<Hint>,
+    interval: Duration,
+    results: Vec<String>,
+    app: App,
+}
+
+/// What a stream does next.
+enum Step {
+    /// Say how the run is.
+    Say(Waiting, RunRow),
+    /// Wait until there is something to say.
+    Wait(Waiting, RunRow),
+    /// It has been said that the run has ended.
+    Over,
+}
+
+fn lines(waiting: Waiting, run: RunRow) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::unfold(Step::Say(waiting, run), async |step| {
+        let (waiting, run) = match step {
+            Step::Say(waiting, run) => (waiting, run),
+            Step::Wait(mut waiting, before) => {
+                let now = waiting.next(&before).await?;
+                (waiting, now)
+            }
+            Step::Over => return None,
+        };
+        let line = Bytes::from(format!("{}\n", waiting.line(&run).await));
+        let next = if run.state.is_finished() { Step::Over } else { Step::Wait(waiting, run) };
+        Some((Ok(line), next))
+    })
+}
+
+impl Waiting {
+    /// The run after the interval, or as soon as it has ended; none when it is gone or the server stops.
+    async fn next(&mut self, run: &RunRow) -> Option<RunRow> {
+        let until = Instant::now() + self.interval;
+        loop {
+            let stop = self.app.shutdown.clone();
+            let is_over = tokio::select! {
+                () = stop.cancelled() => return None,
+                news = timeout_at(until, self.news_of(run.key)) => news.is_err(),
+            };
+            let now = read::run(&self.app.pool, &run.dag_id, &run.run_id).await.ok()??;
+            if is_over || now.state.is_finished() {
+                return Some(now);
+            }
+        }
+    }
+
+    /// Returns when something of the run may have changed.
+    async fn news_of(&mut self, key: RunKey) {
+        loop {
+            match self.news.recv().await {
+                Ok(Hint::Changes(runs)) if !runs.is_empty() && !runs.contains(&key) => {}
+                Ok(Hint::Inbox | Hint::Answers(_)) => {}
+                Ok(Hint::Changes(_) | Hint::Everything) | Err(RecvError::Lagged(_)) => return,
+                // Nobody tells any more: the interval alone decides.
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn line(&self, run: &RunRow) -> Value {
+        let mut line = json!({ "state": run.state.name() });
+        if run.state.is_finished() && !self.results.is_empty() {
+            match self.results_of(run).await {
+                Ok(results) if results.is_empty() => {}
+                Ok(results) => line["results"] = Value::Object(results),
+                Err(error) => error.log(),
+            }
+        }
+        line
+    }
+
+    /// What the tasks returned; an expanded task has a list.
+    async fn results_of(&self, run: &RunRow) -> ApiResult<Map<String, Value>> {
+        let version = self.app.versions.one(&self.app.pool, run.version).await?;
+        let mut results = Map::new();
+        for name in &self.results {
+            let Some(pos) = parse_task(name).ok().and_then(|task| version.dag.position(&task)) else { continue };
+            let mut left = read::xcom_entries(&self.app.pool, &[run.key], Some(version.task_idx[pos.0])).await?;
+            left.retain(|entry| entry.key == RESULT_KEY);
+            let value = match left.as_slice() {
+                [] => continue,
+                [one] if one.map == MapIndex::UNMAPPED => one.value.clone(),
+                many => many.iter().map(|entry| entry.value.clone()).collect(),
+            };
+            results.insert(name.clone(), value);
+        }
+        Ok(results)
+    }
+}
