@@ -11,7 +11,7 @@ use crate::sql::cli::LakeCommand;
 use crate::stock::producer::Producer;
 use crate::stock::sink::Sink;
 use crate::topics::{self, TopicsCommand};
-use crate::{errors, pg, sql};
+use crate::{errors, operators, pg, sql};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,6 +39,9 @@ enum Command {
     /// Look at topics and put records into them.
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// Carry out a Kafka operator for the scheduler.
+    #[command(subcommand, hide = true)]
+    Kafka(KafkaCommand),
     /// Serve the schema registry.
     SchemaRegistry {
         /// Port on the loopback interface.
@@ -53,6 +56,12 @@ enum Command {
     },
     /// Write the topic's trades into the bronze tables.
     BronzeSink,
+}
+
+#[derive(Debug, Subcommand)]
+enum KafkaCommand {
+    /// Carry out the request on standard input, and answer with JSON lines
+    Run,
 }
 
 /// Runs a command. Its failure is printed, once, with its causes.
@@ -86,6 +95,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Lake(command) => return sql::cli::run(command).await,
+        Command::Kafka(KafkaCommand::Run) => return operators::run().await,
         Command::Topics(command) => run_topics(command).await?,
         Command::SchemaRegistry { port } => serve_registry(port).await?,
         Command::StockProducer { check: true } => drop(StockSettings::from_env(&process_environment)?),
@@ -96,7 +106,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 async fn run_topics(command: TopicsCommand) -> anyhow::Result<()> {
-    let log: Arc<dyn EventLog> = match LogChoice::from_env(&process_environment) {
+    let log: Arc<dyn EventLog> = match LogChoice::from_env(&process_environment)? {
         LogChoice::Kafka(settings) => Arc::new(KafkaLog::new(&settings)?),
         LogChoice::Embedded => {
             Arc::new(EmbeddedLog::new(pg::connect(&settings::database_url(&process_environment)?).await?))
@@ -122,7 +132,7 @@ async fn produce_stocks() -> anyhow::Result<()> {
     let worker = Worker::start(&settings::service_context(env, "stock-producer")?).await?;
     let outcome = async {
         let pool = pg::connect(&database_url).await?;
-        let log = open_log(&LogChoice::from_env(env), &pool)?;
+        let log = open_log(&LogChoice::from_env(env)?, &pool)?;
         Producer { worker: worker.clone(), log, pool, registry, settings }.run().await
     }
     .await;
@@ -142,7 +152,7 @@ async fn sink_stocks() -> anyhow::Result<()> {
     let worker = Worker::start(&settings::service_context(env, "bronze-sink")?).await?;
     let outcome = async {
         let lake = Lake::connect(&lake_settings).await?;
-        let log = open_log(&LogChoice::from_env(env), lake.pool())?;
+        let log = open_log(&LogChoice::from_env(env)?, lake.pool())?;
         Sink { worker: worker.clone(), log, lake, registry, limits, topic, source }.run().await
     }
     .await;
