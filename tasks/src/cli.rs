@@ -127,7 +127,7 @@ async fn serve_registry(port: u16) -> anyhow::Result<()> {
 async fn produce_stocks() -> anyhow::Result<()> {
     let env = &process_environment;
     let settings = StockSettings::from_env(env)?;
-    let registry = RegistryClient::new(settings::registry_url(env)?);
+    let registry = RegistryClient::with(settings::registry_access(env)?)?;
     let database_url = settings::database_url(env)?;
     let worker = Worker::start(&settings::service_context(env, "stock-producer")?).await?;
     let outcome = async {
@@ -147,7 +147,7 @@ async fn sink_stocks() -> anyhow::Result<()> {
     replay::check(&source)?;
     let topic = settings::stock_topic(env);
     let limits = SinkLimits::from_env(env)?;
-    let registry = RegistryClient::new(settings::registry_url(env)?);
+    let registry = RegistryClient::with(settings::registry_access(env)?)?;
     let lake_settings = LakeSettings::from_env()?;
     let worker = Worker::start(&settings::service_context(env, "bronze-sink")?).await?;
     let outcome = async {

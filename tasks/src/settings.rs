@@ -3,6 +3,7 @@
 //! An empty variable counts as unset, as in a `.env` file. Every message names the variable, what stands in it and what
 //! is expected.
 
+use crate::registry::{Login, RegistryAccess};
 use crate::runtime::service::{Replica, ServiceContext};
 use crate::stock::alpaca::AlpacaSettings;
 use replay::StockSource;
@@ -168,6 +169,29 @@ pub fn registry_url(env: Lookup<'_>) -> Result<Url, SettingsError> {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
         _ => Err(SettingsError::Invalid { name, value, expected: "an http or https URL" }),
     }
+}
+
+/// How the schema registry is reached: its address, a login, and an authority of its own.
+///
+/// # Errors
+/// The first variable that cannot be used.
+pub fn registry_access(env: Lookup<'_>) -> Result<RegistryAccess, SettingsError> {
+    let mut access = RegistryAccess::new(registry_url(env)?);
+    let name = "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO";
+    if let Some(value) = text(env, name) {
+        let Some((user, password)) = value.split_once(':') else {
+            // What stands in it is a secret.
+            return Err(SettingsError::Invalid { name, value: "…".to_owned(), expected: "user:password" });
+        };
+        access = access.login(Login { user: user.to_owned(), password: password.to_owned() });
+    }
+    let name = "SCHEMA_REGISTRY_SSL_CA_LOCATION";
+    if let Some(value) = text(env, name) {
+        let expected = "a file that can be read, with certificates in PEM";
+        let pem = std::fs::read(&value).map_err(|_| SettingsError::Invalid { name, value, expected })?;
+        access = access.authorities(pem);
+    }
+    Ok(access)
 }
 
 /// How fast a replay goes.
@@ -381,6 +405,9 @@ mod tests {
         let expected = [("sasl.password", "hunter2"), ("socket.timeout.ms", "5000")];
         assert_eq!(settings.properties, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert!(!format!("{choice:?}").contains("hunter2"));
+        let secret = env(&[("SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO", "hunter2")]);
+        let refused = registry_access(&secret).unwrap_err().to_string();
+        assert!(refused.contains("user:password") && !refused.contains("hunter2"), "{refused}");
         let wrong = LogChoice::from_env(&env(&[brokers, ("KAFKA_PROPERTIES", "secret=hunter2")])).unwrap_err();
         assert!(wrong.to_string().starts_with("KAFKA_PROPERTIES is") && !wrong.to_string().contains("hunter2"));
     }

@@ -2,8 +2,8 @@
 
 use super::{Target, lake_database};
 use crate::pg::{group, watermark};
-use crate::runtime::kafka::committed;
 use crate::runtime::Offsets;
+use crate::runtime::kafka::committed;
 use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value, json};

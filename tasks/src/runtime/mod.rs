@@ -7,6 +7,7 @@ pub mod group;
 pub mod health;
 pub mod kafka;
 mod partitioner;
+pub mod patience;
 pub mod record;
 pub mod service;
 mod wakeup;

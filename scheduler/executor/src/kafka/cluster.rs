@@ -18,6 +18,8 @@ use crate::{
 const CONNECTION_DEFAULT: &str = "kafka_default";
 /// The worker's variables that say how its own cluster is reached.
 const WORKER_SETTINGS: &str = "KAFKA_*";
+/// The one of them that holds properties by name.
+const FURTHER_PROPERTIES: &str = "KAFKA_PROPERTIES";
 /// The port that is meant when a connection's host has none.
 const PORT_DEFAULT: i32 = 9092;
 
@@ -74,7 +76,11 @@ impl Cluster {
         }
         match self {
             Self::Connection(_) => {}
-            Self::Worker => variables.extend(attempt.passed(&[WORKER_SETTINGS.to_owned()])),
+            Self::Worker => {
+                let own = attempt.passed(&[WORKER_SETTINGS.to_owned()]);
+                own.iter().for_each(|(name, value)| mask_variable(&attempt.masker, name, value));
+                variables.extend(own);
+            }
         }
         variables
     }
@@ -85,10 +91,23 @@ impl Cluster {
 pub(crate) fn mask(masker: &Masker, fields: &ConnectionFields) {
     fields.password.iter().for_each(|password| masker.add(password));
     let Ok(extra) = extra(fields) else { return };
-    for (name, value) in &extra {
-        if is_secret_name(name) || name.ends_with("key.pem") {
-            masker.add_texts(value);
-        }
+    extra.iter().for_each(|(name, value)| mask_property(masker, name, value));
+}
+
+/// Keys in PEM, and properties whose names say that they are secrets.
+fn mask_variable(masker: &Masker, name: &str, value: &str) {
+    if name.ends_with("KEY_PEM") {
+        masker.add(value);
+    }
+    if let (FURTHER_PROPERTIES, Ok(properties)) = (name, serde_json::from_str::<serde_json::Map<String, Value>>(value))
+    {
+        properties.iter().for_each(|(name, value)| mask_property(masker, name, value));
+    }
+}
+
+fn mask_property(masker: &Masker, name: &str, value: &Value) {
+    if is_secret_name(name) || name.ends_with("key.pem") {
+        masker.add_texts(value);
     }
 }
 
@@ -200,5 +219,7 @@ mod tests {
         let extra = r#"{"security.protocol": "SASL_SSL", "sasl.password": "open sesame", "ssl.key.pem": "-----KEY"}"#;
         mask(&masker, &fields(None, extra));
         assert_eq!(masker.mask("SASL_SSL open sesame hunter22 -----KEY"), "SASL_SSL *** *** ***");
+        mask_variable(&masker, "KAFKA_PROPERTIES", r#"{"ssl.keystore.password": "swordfish", "client.id": "me-too"}"#);
+        assert_eq!(masker.mask("swordfish me-too"), "*** me-too");
     }
 }

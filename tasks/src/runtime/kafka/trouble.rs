@@ -10,8 +10,8 @@ use rdkafka::consumer::ConsumerContext;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a complaint explains what fails: a client that can not connect repeats it much more often.
-const FRESH: Duration = Duration::from_secs(30);
+/// How long a complaint explains what fails: the client leaves out what it has said shortly before.
+const FRESH: Duration = Duration::from_secs(120);
 /// The longest complaint that is kept: a sentence, not a page.
 const CHARS_MAX: usize = 400;
 
@@ -110,7 +110,6 @@ impl ClientContext for Listener {
                 tracing::debug!(facility, "kafka: {line}");
             }
             Level::Warning | Level::Notice => tracing::debug!(facility, "kafka: {line}"),
-            Level::Info if facility == "FAIL" => self.complaints.note(line),
             Level::Info | Level::Debug => tracing::trace!(facility, "kafka: {line}"),
         }
     }
