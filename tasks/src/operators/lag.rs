@@ -1,9 +1,9 @@
 //! Measures how far a reader is behind the ends of its topics.
 
-use super::{Target, lake_database};
+use super::{Target, describe, lake_database};
 use crate::pg::{group, watermark};
-use crate::runtime::Offsets;
 use crate::runtime::kafka::committed;
+use crate::runtime::{LogError, Offsets};
 use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ pub(super) async fn run(task: &Lag, target: &Target) -> anyhow::Result<Value> {
     let log = target.open(NO_DELIVERY).await?;
     let (mut total, mut rows) = (0, Vec::new());
     for topic in &task.topics {
-        let known = log.describe(topic).await?;
+        let known = describe(&*log, topic).await?.ok_or_else(|| LogError::UnknownTopic(topic.clone()))?;
         let stands = stands(&task.reader, topic, target).await?;
         for partition in known.partitions {
             let committed = stands.get(&partition.partition).copied();

@@ -15,7 +15,7 @@ use crate::pg;
 use crate::runtime::embedded::EmbeddedLog;
 use crate::runtime::kafka::KafkaLog;
 use crate::runtime::service::stop_on_signals;
-use crate::runtime::{EventLog, LogError};
+use crate::runtime::{EventLog, LogError, TopicDescription};
 use crate::settings::{self, KafkaSettings, LogChoice, process_environment};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -25,10 +25,17 @@ use std::io::{self, BufRead, Read as _, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The largest request: messages of a task, which stand in a DAG file or an XCom.
 const REQUEST_BYTES_MAX: u64 = 64 << 20;
+/// How long a topic may be without leaders; a cluster that is away takes longer to say so.
+const LED_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is asked.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long what minds a stop by itself may take.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is asked of this process.
 #[derive(Debug, Deserialize)]
@@ -90,7 +97,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     let done = tokio::select! {
         done = carry_out(stop.clone()) => done,
         // Taking messages sees the stop by itself, to leave its group.
-        () = stopped_for(stop, Duration::from_secs(2)) => Err(anyhow::anyhow!("it was stopped")),
+        () = stopped_for(stop, STOP_WITHIN) => Err(anyhow::anyhow!("it was stopped")),
     };
     match done {
         Ok(value) => {
@@ -178,12 +185,16 @@ fn emit(event: &Event<'_>) -> anyhow::Result<()> {
     write(&mut out).context("writing an event to standard output")
 }
 
-/// What is known of a topic, or nothing when it is not there.
-async fn describe(log: &dyn EventLog, topic: &str) -> Result<Option<crate::runtime::TopicDescription>, LogError> {
-    match log.describe(topic).await {
-        Ok(description) => Ok(Some(description)),
-        Err(LogError::UnknownTopic(_)) => Ok(None),
-        Err(error) => Err(error),
+/// What is known of a topic, or nothing when it is not there. A new topic, or one that moves, has no leaders for a moment.
+async fn describe(log: &dyn EventLog, topic: &str) -> Result<Option<TopicDescription>, LogError> {
+    let deadline = Instant::now() + LED_WITHIN;
+    loop {
+        match log.describe(topic).await {
+            Ok(description) => return Ok(Some(description)),
+            Err(LogError::UnknownTopic(_)) => return Ok(None),
+            Err(error) if error.is_passing() && Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 const BATCH_MESSAGES_MAX: usize = 500;
 /// Their size, which also bounds an event.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// What comes so soon after another message is judged with it.
+const TOGETHER: Duration = Duration::from_millis(20);
 /// How long the group may take to give this member partitions: a vanished member is missed after ten seconds.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(45);
 /// How often a stop is looked for.
@@ -151,7 +153,7 @@ impl Look {
                 bail!("it was stopped; nothing was committed");
             }
             let left = deadline.saturating_duration_since(Instant::now()).min(STOP_LOOK);
-            let wait = if batch.is_empty() { left } else { Duration::ZERO };
+            let wait = if batch.is_empty() { left } else { TOGETHER };
             match self.member.poll(wait)? {
                 Some(read) => {
                     bytes += read.record.size();

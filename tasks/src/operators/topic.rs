@@ -1,6 +1,6 @@
 //! Brings a topic to what it is to be. What is so already stays as it is.
 
-use super::{Target, describe, lake_database, say};
+use super::{LOOK_AGAIN, Target, describe, lake_database, say};
 use crate::runtime::embedded::EmbeddedLog;
 use crate::runtime::kafka::{Administrator, Cluster, KafkaLog, TopicChange, TopicWish};
 use crate::runtime::{Creation, EventLog, TopicSpec};
@@ -18,8 +18,6 @@ const PARTITIONS_DEFAULT: i32 = 3;
 const RETENTION: &str = "retention.ms";
 /// How long the brokers may take to show what was changed.
 const SHOWN_WITHIN: Duration = Duration::from_secs(15);
-/// How often they are asked.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What a topic is to be.
 #[derive(Debug, Deserialize)]

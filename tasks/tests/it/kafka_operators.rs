@@ -152,8 +152,11 @@ async fn kafka_looks_without_success_commit_nothing_and_go_on_behind_one_another
         let mut task = take(&topic, "run-1");
         task["at_end"] = "leave".into();
         let mut program = place.start(&task);
-        assert_eq!(program.next()["messages"].as_array().unwrap().len(), 2);
-        program.answer(&json!("more"));
+        let mut shown = 0;
+        while shown < 2 {
+            shown += program.next()["messages"].as_array().unwrap().len();
+            program.answer(&json!("more"));
+        }
         let left = program.end();
         place.produce(&topic, &[json!("c")]);
         task["positions"] = left["positions"].clone();

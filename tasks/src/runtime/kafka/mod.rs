@@ -59,6 +59,13 @@ pub struct KafkaLog {
     reading: Mutex<Option<Reading>>,
 }
 
+/// Whether the producer's idea of a topic's partitions is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Partitions {
+    AsRemembered,
+    Asked,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Reading {
     topic: String,
@@ -118,10 +125,11 @@ impl KafkaLog {
                 Ok(answer)
             }
             Err(cause) => {
-                if self.cluster.complaints().fresh().is_none() {
-                    self.cluster.complaints().note(&format!("{doing}: {cause}"));
+                let failed = self.cluster.failed(doing)(cause);
+                if failed.is_passing() && self.trouble().is_none() {
+                    self.cluster.complaints().note(&failed.to_string());
                 }
-                Err(self.cluster.failed(doing)(cause))
+                Err(failed)
             }
         }
     }
@@ -198,15 +206,32 @@ impl KafkaLog {
     }
 
     async fn enqueue(&self, topic: &str, record: &NewRecord) -> Result<DeliveryFuture, LogError> {
+        let mut known = Partitions::AsRemembered;
         loop {
             match self.producer.send_result(future_record(topic, record)) {
                 Ok(delivery) => return Ok(delivery),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     tokio::time::sleep(QUEUE_FULL_PAUSE).await;
                 }
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::UnknownPartition), _))
+                    if known == Partitions::AsRemembered =>
+                {
+                    self.learn_partitions(topic).await?;
+                    known = Partitions::Asked;
+                }
                 Err((error, _)) => return Err(self.cluster.failed("producing records")(error)),
             }
         }
+    }
+
+    /// Lets the producer ask for the partitions of a topic, which may be more than it remembers.
+    async fn learn_partitions(&self, topic: &str) -> Result<(), LogError> {
+        let (producer, topic) = (self.producer.clone(), topic.to_owned());
+        let asked = tokio::task::spawn_blocking(move || {
+            producer.client().fetch_metadata(Some(&topic), ANSWER_TIMEOUT).map(drop)
+        });
+        let asked = asked.await.expect("a question to Kafka does not panic, and nobody cancels it");
+        asked.map_err(self.cluster.failed("looking for new partitions"))
     }
 }
 

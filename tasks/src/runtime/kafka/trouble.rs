@@ -81,7 +81,7 @@ fn advice(text: &str) -> Option<&'static str> {
     ADVICE.iter().find(|(part, _)| text.contains(part)).map(|(_, advice)| *advice)
 }
 
-/// The line without the name of the client's thread, which means nothing to people.
+/// The line without the client's threads, states and times, which mean nothing to people.
 fn shortened(line: &str) -> String {
     let line = line.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(line, |(_, text)| text);
     let address = line.split_once(": ").map(|(address, _)| address);
@@ -92,6 +92,7 @@ fn shortened(line: &str) -> String {
         }
         None => line,
     };
+    let line = line.split_once(" (after ").map_or(line, |(text, _)| text);
     line.chars().take(CHARS_MAX).collect()
 }
 
@@ -108,6 +109,10 @@ impl ClientContext for Listener {
             Level::Emerg | Level::Alert | Level::Critical | Level::Error => {
                 self.complaints.note(line);
                 tracing::debug!(facility, "kafka: {line}");
+            }
+            // Said as an everyday matter, since it may be a broker that just goes away.
+            Level::Warning | Level::Notice | Level::Info if line.contains("security.protocol") => {
+                self.complaints.note(line)
             }
             Level::Warning | Level::Notice => tracing::debug!(facility, "kafka: {line}"),
             Level::Info | Level::Debug => tracing::trace!(facility, "kafka: {line}"),
@@ -129,7 +134,7 @@ mod tests {
     fn a_complaint_is_told_without_threads_and_with_advice_until_it_is_cleared() {
         let complaints = Complaints::default();
         assert_eq!(complaints.fresh(), None);
-        complaints.note("[thrd:h:1/bootstrap]: h:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused");
+        complaints.note("[thrd:h:1/bootstrap]: h:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)");
         let told = complaints.fresh().unwrap();
         assert!(told.starts_with("h:1/bootstrap: Connect to ipv4"), "{told}");
         assert!(told.ends_with("is the broker up, and bootstrap.servers (KAFKA_BOOTSTRAP_SERVERS) right?"), "{told}");
