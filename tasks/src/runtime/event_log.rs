@@ -132,6 +132,9 @@ pub enum LogError {
         /// What does not fit.
         reason: String,
     },
+    /// The producer was stopped while the log was away.
+    #[error("stopped while records were on their way; the next start finds out which of them are stored")]
+    Unacknowledged,
     /// Another reader of the group was faster.
     #[error("another reader of the group `{group_id}` has committed meanwhile; a further try goes on behind it")]
     Overtaken {
@@ -168,6 +171,7 @@ impl LogError {
             | Self::InvalidTopic { .. }
             | Self::RecordTooLarge(_)
             | Self::Damaged { .. }
+            | Self::Unacknowledged
             | Self::Overtaken { .. }
             | Self::Database { .. } => false,
         }

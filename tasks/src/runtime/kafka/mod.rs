@@ -41,7 +41,7 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(300);
 /// A broker acknowledges in milliseconds; one that takes longer than this is worth a word.
 const SLOW_AFTER: Duration = Duration::from_secs(3);
 /// How long the end waits for what is still on its way.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait for room in the client's queue before trying again.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait before asking again for a topic that was just created.

@@ -23,7 +23,7 @@ const ADVICE: &[(&str, &str)] = &[
     ),
     ("mismatch", "the certificate is for another host: reach the brokers by a name that stands in it"),
     (
-        "wrong version number",
+        "plaintext broker listener",
         "this port does not speak TLS: set security.protocol (KAFKA_SECURITY_PROTOCOL) to PLAINTEXT or SASL_PLAINTEXT, or name the TLS port",
     ),
     ("unsupported sasl mechanism", "set sasl.mechanism (KAFKA_SASL_MECHANISM) to one that the brokers offer"),
