@@ -48,11 +48,15 @@ some_tests() { timeout $((deadline - SECONDS)) cargo test --workspace --release 
 
 # Each group has a shell of its own: the stack's settings are for its tests only.
 kafka_tests() (
-    step "the full set: the event log on a real Kafka"
+    step "the full set: the event log, streams and operators on a real Kafka"
     trap 'e2e/stack down --volumes kafka' EXIT
     stack_up kafka
     export KAFKA_BOOTSTRAP_SERVERS_TEST=127.0.0.1:${STACK_KAFKA_PORT:-19092}
-    some_tests event_log
+    export KAFKA_TLS_SERVERS_TEST=127.0.0.1:${STACK_KAFKA_TLS_PORT:-$((${STACK_KAFKA_PORT:-19092} + 2))}
+    export KAFKA_TLS_CA_TEST=${STACK_DIR:-$PWD/.stack}/data/kafka/ca.pem
+    some_tests event_log kafka
+    step "the full set: a broker that is killed and stopped while trades stream"
+    some_tests --ignored a_broker_killed
 )
 
 long_tests() (

@@ -11,7 +11,7 @@ use crate::sql::cli::LakeCommand;
 use crate::stock::producer::Producer;
 use crate::stock::sink::Sink;
 use crate::topics::{self, TopicsCommand};
-use crate::{errors, pg, sql};
+use crate::{errors, operators, pg, sql};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -40,6 +40,9 @@ enum Command {
     /// Look at topics and put records into them.
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// Carry out a Kafka operator for the scheduler.
+    #[command(subcommand, hide = true)]
+    Kafka(KafkaCommand),
     /// Serve the schema registry.
     SchemaRegistry {
         /// The address of this machine to listen on. There is no login: keep it in a network of its own.
@@ -57,6 +60,12 @@ enum Command {
     },
     /// Write the topic's trades into the bronze tables.
     BronzeSink,
+}
+
+#[derive(Debug, Subcommand)]
+enum KafkaCommand {
+    /// Carry out the request on standard input, and answer with JSON lines
+    Run,
 }
 
 /// Runs a command. Its failure is printed, once, with its causes.
@@ -90,6 +99,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Lake(command) => return sql::cli::run(command).await,
+        Command::Kafka(KafkaCommand::Run) => return operators::run().await,
         Command::Topics(command) => run_topics(command).await?,
         Command::SchemaRegistry { host, port } => serve_registry(SocketAddr::from((host, port))).await?,
         Command::StockProducer { check: true } => drop(StockSettings::from_env(&process_environment)?),
@@ -100,7 +110,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 async fn run_topics(command: TopicsCommand) -> anyhow::Result<()> {
-    let log: Arc<dyn EventLog> = match LogChoice::from_env(&process_environment) {
+    let log: Arc<dyn EventLog> = match LogChoice::from_env(&process_environment)? {
         LogChoice::Kafka(settings) => Arc::new(KafkaLog::new(&settings)?),
         LogChoice::Embedded => {
             Arc::new(EmbeddedLog::new(pg::connect(&settings::database_url(&process_environment)?).await?))
@@ -121,12 +131,12 @@ async fn serve_registry(address: SocketAddr) -> anyhow::Result<()> {
 async fn produce_stocks() -> anyhow::Result<()> {
     let env = &process_environment;
     let settings = StockSettings::from_env(env)?;
-    let registry = RegistryClient::new(settings::registry_url(env)?);
+    let registry = RegistryClient::with(settings::registry_access(env)?)?;
     let database_url = settings::database_url(env)?;
     let worker = Worker::start(&settings::service_context(env, "stock-producer")?).await?;
     let outcome = async {
         let pool = pg::connect(&database_url).await?;
-        let log = open_log(&LogChoice::from_env(env), &pool)?;
+        let log = open_log(&LogChoice::from_env(env)?, &pool)?;
         Producer { worker: worker.clone(), log, pool, registry, settings }.run().await
     }
     .await;
@@ -141,12 +151,12 @@ async fn sink_stocks() -> anyhow::Result<()> {
     replay::check(&source)?;
     let topic = settings::stock_topic(env);
     let limits = SinkLimits::from_env(env)?;
-    let registry = RegistryClient::new(settings::registry_url(env)?);
+    let registry = RegistryClient::with(settings::registry_access(env)?)?;
     let lake_settings = LakeSettings::from_env()?;
     let worker = Worker::start(&settings::service_context(env, "bronze-sink")?).await?;
     let outcome = async {
         let lake = Lake::connect(&lake_settings).await?;
-        let log = open_log(&LogChoice::from_env(env), lake.pool())?;
+        let log = open_log(&LogChoice::from_env(env)?, lake.pool())?;
         Sink { worker: worker.clone(), log, lake, registry, limits, topic, source }.run().await
     }
     .await;

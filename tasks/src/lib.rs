@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod errors;
 pub mod lake;
+pub mod operators;
 pub mod pg;
 pub mod registry;
 pub mod runtime;

@@ -3,6 +3,7 @@
 //! An empty variable counts as unset, as in a `.env` file. Every message names the variable, what stands in it and what
 //! is expected.
 
+use crate::registry::{Login, RegistryAccess};
 use crate::runtime::service::{Replica, ServiceContext};
 use crate::stock::alpaca::AlpacaSettings;
 use replay::StockSource;
@@ -100,7 +101,7 @@ impl std::fmt::Debug for KafkaSettings {
 }
 
 /// Variables that are passed on to librdkafka; the property's name is the rest in lower case with dots.
-const KAFKA_PASSED: [&str; 9] = [
+const KAFKA_PASSED: [&str; 17] = [
     "KAFKA_SECURITY_PROTOCOL",
     "KAFKA_SASL_MECHANISM",
     "KAFKA_SASL_USERNAME",
@@ -109,22 +110,52 @@ const KAFKA_PASSED: [&str; 9] = [
     "KAFKA_SSL_CERTIFICATE_LOCATION",
     "KAFKA_SSL_KEY_LOCATION",
     "KAFKA_SSL_KEY_PASSWORD",
+    "KAFKA_SSL_CA_PEM",
+    "KAFKA_SSL_CERTIFICATE_PEM",
+    "KAFKA_SSL_KEY_PEM",
+    "KAFKA_SSL_KEYSTORE_LOCATION",
+    "KAFKA_SSL_KEYSTORE_PASSWORD",
+    "KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM",
+    "KAFKA_SSL_CIPHER_SUITES",
+    "KAFKA_ENABLE_SSL_CERTIFICATE_VERIFICATION",
     "KAFKA_CLIENT_ID",
 ];
+/// A JSON object with any other properties of librdkafka.
+const KAFKA_PROPERTIES: &str = "KAFKA_PROPERTIES";
 
 impl LogChoice {
     /// Kafka when `KAFKA_BOOTSTRAP_SERVERS` is set, else the embedded log.
-    pub fn from_env(env: Lookup<'_>) -> Self {
-        let Some(bootstrap_servers) = text(env, "KAFKA_BOOTSTRAP_SERVERS") else { return Self::Embedded };
-        let properties = KAFKA_PASSED
+    ///
+    /// # Errors
+    /// When `KAFKA_PROPERTIES` is not a JSON object.
+    pub fn from_env(env: Lookup<'_>) -> Result<Self, SettingsError> {
+        let Some(bootstrap_servers) = text(env, "KAFKA_BOOTSTRAP_SERVERS") else { return Ok(Self::Embedded) };
+        let mut properties: Vec<(String, String)> = KAFKA_PASSED
             .iter()
             .filter_map(|name| {
                 let property = name.trim_start_matches("KAFKA_").to_ascii_lowercase().replace('_', ".");
                 Some((property, text(env, name)?))
             })
             .collect();
-        Self::Kafka(KafkaSettings { bootstrap_servers, properties })
+        properties.extend(further_properties(env)?);
+        Ok(Self::Kafka(KafkaSettings { bootstrap_servers, properties }))
     }
+}
+
+fn further_properties(env: Lookup<'_>) -> Result<Vec<(String, String)>, SettingsError> {
+    let Some(value) = text(env, KAFKA_PROPERTIES) else { return Ok(Vec::new()) };
+    let expected = "a JSON object of librdkafka's properties, such as {\"socket.timeout.ms\": 10000}";
+    // What stands in it may be a secret.
+    let refused = || SettingsError::Invalid { name: KAFKA_PROPERTIES, value: "…".to_owned(), expected };
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&value).map_err(|_| refused())?;
+    object
+        .into_iter()
+        .map(|(name, value)| match value {
+            serde_json::Value::String(text) => Ok((name, text)),
+            serde_json::Value::Number(_) | serde_json::Value::Bool(_) => Ok((name, value.to_string())),
+            serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => Err(refused()),
+        })
+        .collect()
 }
 
 /// The schema registry's address, by default the one that Windlass serves.
@@ -138,6 +169,29 @@ pub fn registry_url(env: Lookup<'_>) -> Result<Url, SettingsError> {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
         _ => Err(SettingsError::Invalid { name, value, expected: "an http or https URL" }),
     }
+}
+
+/// How the schema registry is reached: its address, a login, and an authority of its own.
+///
+/// # Errors
+/// The first variable that cannot be used.
+pub fn registry_access(env: Lookup<'_>) -> Result<RegistryAccess, SettingsError> {
+    let mut access = RegistryAccess::new(registry_url(env)?);
+    let name = "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO";
+    if let Some(value) = text(env, name) {
+        let Some((user, password)) = value.split_once(':') else {
+            // What stands in it is a secret.
+            return Err(SettingsError::Invalid { name, value: "…".to_owned(), expected: "user:password" });
+        };
+        access = access.login(Login { user: user.to_owned(), password: password.to_owned() });
+    }
+    let name = "SCHEMA_REGISTRY_SSL_CA_LOCATION";
+    if let Some(value) = text(env, name) {
+        let expected = "a file that can be read, with certificates in PEM";
+        let pem = std::fs::read(&value).map_err(|_| SettingsError::Invalid { name, value, expected })?;
+        access = access.authorities(pem);
+    }
+    Ok(access)
 }
 
 /// How fast a replay goes.
@@ -315,7 +369,7 @@ mod tests {
         let stock = StockSettings::from_env(&none).unwrap();
         assert_eq!(stock.source, TradeSource::Mock { rate: 50.0, seed: 42 });
         assert_eq!(stock.topic, "stock_trades");
-        assert_eq!(LogChoice::from_env(&none), LogChoice::Embedded);
+        assert_eq!(LogChoice::from_env(&none).unwrap(), LogChoice::Embedded);
         assert_eq!(SinkLimits::from_env(&none).unwrap().rows_max, 500_000);
         assert_eq!(registry_url(&none).unwrap().as_str(), "http://127.0.0.1:8081/");
     }
@@ -344,10 +398,17 @@ mod tests {
 
     #[test]
     fn kafka_settings_are_passed_on_but_not_printed() {
-        let choice =
-            LogChoice::from_env(&env(&[("KAFKA_BOOTSTRAP_SERVERS", "a:9092"), ("KAFKA_SASL_PASSWORD", "hunter2")]));
+        let brokers = ("KAFKA_BOOTSTRAP_SERVERS", "a:9092");
+        let further = ("KAFKA_PROPERTIES", r#"{"socket.timeout.ms": 5000}"#);
+        let choice = LogChoice::from_env(&env(&[brokers, ("KAFKA_SASL_PASSWORD", "hunter2"), further])).unwrap();
         let LogChoice::Kafka(settings) = &choice else { panic!("{choice:?}") };
-        assert_eq!(settings.properties, [("sasl.password".to_owned(), "hunter2".to_owned())]);
+        let expected = [("sasl.password", "hunter2"), ("socket.timeout.ms", "5000")];
+        assert_eq!(settings.properties, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert!(!format!("{choice:?}").contains("hunter2"));
+        let secret = env(&[("SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO", "hunter2")]);
+        let refused = registry_access(&secret).unwrap_err().to_string();
+        assert!(refused.contains("user:password") && !refused.contains("hunter2"), "{refused}");
+        let wrong = LogChoice::from_env(&env(&[brokers, ("KAFKA_PROPERTIES", "secret=hunter2")])).unwrap_err();
+        assert!(wrong.to_string().starts_with("KAFKA_PROPERTIES is") && !wrong.to_string().contains("hunter2"));
     }
 }

@@ -5,6 +5,7 @@
 
 mod docker;
 mod emit;
+mod kafka;
 mod operator;
 mod waiting;
 

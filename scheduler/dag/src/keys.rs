@@ -3,6 +3,7 @@
 //! Reading (unknown keys, suggestions) and the JSON Schema both go by these tables, so they can not drift apart.
 
 pub(crate) mod docker;
+pub(crate) mod kafka;
 mod operators;
 mod waiting;
 
@@ -208,6 +209,11 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("email", "mail"),
     ("response_check_lambda", "Python functions; write a template below response_check"),
     ("response_check_name", "Python functions; write a template below response_check"),
+    ("producer_function", "Python functions; write the messages below messages"),
+    ("apply_function", "Python functions; write a template below condition"),
+    ("apply_function_batch", "Python functions; take the messages from the XCom"),
+    ("event_triggered_function", "Python functions; write a task that follows"),
+    ("commit_cadence", "another moment to commit; offsets are committed once, when the task has what it returns"),
     ("execution_date_fn", "Python functions; say by execution_delta how much earlier the other run's date is"),
     ("email_on_failure", "mail"),
     ("email_on_retry", "mail"),

@@ -8,6 +8,7 @@ mod docker;
 mod fields;
 mod group;
 mod http;
+mod kafka;
 mod operator;
 mod params;
 mod schedule;

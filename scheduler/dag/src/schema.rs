@@ -20,6 +20,7 @@ pub fn json_schema() -> Value {
         ("outlets", outlets()),
         ("services", services()),
         ("mounts", json!({ "type": "array", "items": object(keys::docker::MOUNT, &["target"]) })),
+        ("messages", messages()),
         ("bytes", json!({ "anyOf": [{ "type": "string" }, { "type": "integer", "minimum": 1 }] })),
         ("ready_when", ready_when()),
         ("http_options", object(keys::HTTP_OPTIONS, &[])),
@@ -127,6 +128,13 @@ fn services() -> Value {
     let mut service = object(&keys, &["name"]);
     service["anyOf"] = json!([{ "required": ["command"] }, { "required": ["image"] }]);
     json!({ "type": "array", "minItems": 1, "items": service })
+}
+
+/// The messages that are produced, or how many of them are awaited.
+fn messages() -> Value {
+    let message = json!({ "anyOf": [{ "type": "string" }, object(keys::kafka::MESSAGE, &[])] });
+    let number = json!({ "type": "integer", "minimum": 1, "maximum": keys::kafka::MESSAGES_MAX });
+    json!({ "anyOf": [{ "type": "string" }, number, { "type": "array", "items": message }] })
 }
 
 fn task_defaults() -> Value {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     Masker,
     environment::{self, Variables},
+    kafka::mask_kafka,
     log::Log,
     process::GroupRegister,
     sql::mask_trino,
@@ -163,6 +164,7 @@ impl Attempt {
             FetchItem::Connection(fields) => {
                 match fields.conn_type.as_str() {
                     "trino" => mask_trino(&self.masker, &fields),
+                    "kafka" => mask_kafka(&self.masker, &fields),
                     _ => self.masker.add_connection(&fields),
                 }
                 Ok(fields)

@@ -9,6 +9,7 @@ mod branch;
 pub mod docker;
 pub mod environment;
 mod http;
+mod kafka;
 pub mod log;
 mod mask;
 mod outcome;
@@ -27,6 +28,7 @@ mod xcom;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use kafka::KafkaTask;
 use model::{AttemptEnd, EndKind, Operator};
 use tokio::time::Instant;
 
@@ -92,7 +94,16 @@ fn executor_of(operator: &Operator) -> Box<dyn Executor> {
         Operator::HttpSensor(keys) => Box::new(sensor::HttpSensorExecutor::new(keys.clone())),
         Operator::SqlSensor(keys) => Box::new(sensor::SqlSensorExecutor::new(keys.clone())),
         Operator::ExternalTaskSensor(keys) => Box::new(sensor::ExternalTaskSensorExecutor::new(keys.clone())),
+        Operator::KafkaSensor(keys) => Box::new(sensor::KafkaSensorExecutor::new(keys.clone())),
+        Operator::KafkaProduce(keys) => kafka(KafkaTask::Produce(keys.clone())),
+        Operator::KafkaConsume(keys) => kafka(KafkaTask::Consume(keys.clone())),
+        Operator::KafkaTopic(keys) => kafka(KafkaTask::Topic(keys.clone())),
+        Operator::KafkaLag(keys) => kafka(KafkaTask::Lag(keys.clone())),
     }
+}
+
+fn kafka(task: KafkaTask) -> Box<dyn Executor> {
+    Box::new(kafka::KafkaExecutor::new(task))
 }
 
 /// Asks for a stop when the attempt runs too long or its log can not be written; never ends by itself.

@@ -3,6 +3,7 @@
 //! Texts are Jinja templates unless said otherwise; they are rendered in the worker and nowhere else.
 
 mod http;
+mod kafka;
 mod sensor;
 mod trigger;
 
@@ -11,6 +12,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use http::{Http, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpTarget};
+pub use kafka::{
+    KafkaConsume, KafkaGoal, KafkaLag, KafkaMessages, KafkaProduce, KafkaProgress, KafkaReader, KafkaSensor,
+    KafkaStart, KafkaSubscription, KafkaTopic, KafkaTopicState,
+};
 pub use sensor::{ExternalTaskSensor, FileSensor, HttpSensor, Poking, SqlSensor};
 pub use trigger::{TriggerDagRunTask, TriggerDate};
 
@@ -50,6 +55,16 @@ pub enum Operator {
     SqlSensor(SqlSensor),
     /// Waits for a run of another DAG, or for tasks of it.
     ExternalTaskSensor(ExternalTaskSensor),
+    /// Produces messages to a topic.
+    KafkaProduce(KafkaProduce),
+    /// Takes messages from topics.
+    KafkaConsume(KafkaConsume),
+    /// Waits for messages, or for a reader to catch up.
+    KafkaSensor(KafkaSensor),
+    /// Makes, changes or deletes a topic.
+    KafkaTopic(KafkaTopic),
+    /// Measures how far a reader is behind.
+    KafkaLag(KafkaLag),
 }
 
 impl Operator {
@@ -72,6 +87,11 @@ impl Operator {
             Self::HttpSensor(_) => "http_sensor",
             Self::SqlSensor(_) => "sql_sensor",
             Self::ExternalTaskSensor(_) => "external_task_sensor",
+            Self::KafkaProduce(_) => "kafka_produce",
+            Self::KafkaConsume(_) => "kafka_consume",
+            Self::KafkaSensor(_) => "kafka_sensor",
+            Self::KafkaTopic(_) => "kafka_topic",
+            Self::KafkaLag(_) => "kafka_lag",
         }
     }
 
@@ -94,7 +114,12 @@ impl Operator {
             | Self::FileSensor(_)
             | Self::HttpSensor(_)
             | Self::SqlSensor(_)
-            | Self::ExternalTaskSensor(_) => Capability::Light,
+            | Self::ExternalTaskSensor(_)
+            | Self::KafkaProduce(_)
+            | Self::KafkaConsume(_)
+            | Self::KafkaSensor(_)
+            | Self::KafkaTopic(_)
+            | Self::KafkaLag(_) => Capability::Light,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! transaction. [`connect`] brings the schema to this binary's version before anything else uses the pool.
 
 pub mod catalog;
+pub mod group;
 pub mod idle;
 pub mod log;
 pub mod registry;

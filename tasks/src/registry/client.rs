@@ -3,7 +3,8 @@
 //! "There is no such schema" is an answer; a registry that cannot be asked is an error, after some tries. Nothing is
 //! cached here: who decodes keeps what it has made of a schema.
 
-use reqwest::{Response, StatusCode};
+use super::access::{Login, RegistryAccess};
+use reqwest::{Certificate, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
@@ -31,6 +32,19 @@ pub enum RegistryError {
         /// What happened.
         cause: reqwest::Error,
     },
+    /// Its certificate's authority cannot be used.
+    #[error("the schema registry's authority, SCHEMA_REGISTRY_SSL_CA_LOCATION, is no certificate in PEM: {0}")]
+    Authority(reqwest::Error),
+    /// It refuses the login, or wants one.
+    #[error(
+        "the schema registry refused {doing}: {status}; check SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO, which is user:password"
+    )]
+    Login {
+        /// What was being done.
+        doing: String,
+        /// HTTP status.
+        status: StatusCode,
+    },
     /// It refused.
     #[error("the schema registry refused {doing}: {status}: {message}")]
     Refused {
@@ -44,9 +58,10 @@ pub enum RegistryError {
 }
 
 /// A client; clones share connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RegistryClient {
     base: Url,
+    login: Option<Login>,
     http: reqwest::Client,
 }
 
@@ -70,8 +85,29 @@ struct ErrorBody {
 impl RegistryClient {
     /// A client of the registry at `base`, which may have a path.
     pub fn new(base: Url) -> Self {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build();
-        Self { base, http: http.expect("a client without further settings can be made") }
+        Self::with(RegistryAccess::new(base)).expect("a client without further settings can be made")
+    }
+
+    /// A client of a registry that is reached in this way.
+    ///
+    /// # Errors
+    /// When the authorities are no certificates.
+    pub fn with(access: RegistryAccess) -> Result<Self, RegistryError> {
+        let mut http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
+        if let Some(pem) = &access.authorities {
+            for authority in Certificate::from_pem_bundle(pem).map_err(RegistryError::Authority)? {
+                http = http.add_root_certificate(authority);
+            }
+        }
+        let http = http.build().map_err(RegistryError::Authority)?;
+        Ok(Self { base: access.url, login: access.login, http })
+    }
+
+    fn with_login(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.login {
+            Some(login) => request.basic_auth(&login.user, Some(&login.password)),
+            None => request,
+        }
     }
 
     fn url(&self, segments: &[&str]) -> Url {
@@ -121,11 +157,8 @@ impl RegistryClient {
     }
 
     /// Sends a request, again while the registry is away or broken.
-    async fn ask(
-        &self,
-        doing: &str,
-        request: reqwest::RequestBuilder,
-    ) -> Result<Result<Response, Refusal>, RegistryError> {
+    async fn ask(&self, doing: &str, request: RequestBuilder) -> Result<Result<Response, Refusal>, RegistryError> {
+        let request = self.with_login(request);
         let mut pause = FIRST_PAUSE;
         let mut tries_left = TRIES;
         loop {
@@ -160,6 +193,9 @@ impl Refusal {
     }
 
     fn into_error(self, doing: String) -> RegistryError {
-        RegistryError::Refused { doing, status: self.status, message: self.body.message }
+        match self.status {
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => RegistryError::Login { doing, status },
+            status => RegistryError::Refused { doing, status, message: self.body.message },
+        }
     }
 }

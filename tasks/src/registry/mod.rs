@@ -1,5 +1,6 @@
 //! The schema registry: a server of Confluent's REST interface on the lake database, and a client of any such server.
 
+mod access;
 mod avro;
 pub mod client;
 mod compatibility;
@@ -10,4 +11,5 @@ mod resolution;
 pub mod schema;
 pub mod server;
 
+pub use access::{Login, RegistryAccess};
 pub use client::{RegistryClient, RegistryError};

@@ -132,6 +132,15 @@ pub enum LogError {
         /// What does not fit.
         reason: String,
     },
+    /// The producer was stopped while the log was away.
+    #[error("stopped while records were on their way; the next start finds out which of them are stored")]
+    Unacknowledged,
+    /// Another reader of the group was faster.
+    #[error("another reader of the group `{group_id}` has committed meanwhile; a further try goes on behind it")]
+    Overtaken {
+        /// The group.
+        group_id: String,
+    },
     /// The lake database failed.
     #[error("the embedded event log's database failed while {doing}: {cause}")]
     Database {
@@ -141,13 +150,32 @@ pub enum LogError {
         cause: sqlx::Error,
     },
     /// Kafka failed.
-    #[error("Kafka failed while {doing}: {cause}")]
+    #[error("Kafka failed while {doing}: {cause}{said}")]
     Kafka {
         /// What was being done.
         doing: &'static str,
-        /// What the client said.
+        /// What the client answered.
         cause: rdkafka::error::KafkaError,
+        /// What it has said of the reason.
+        said: super::kafka::Said,
     },
+}
+
+impl LogError {
+    /// Whether it passes by itself when the brokers are back.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Kafka { cause, .. } => super::kafka::is_passing(cause),
+            Self::UnknownTopic(_)
+            | Self::UnknownPartition { .. }
+            | Self::InvalidTopic { .. }
+            | Self::RecordTooLarge(_)
+            | Self::Damaged { .. }
+            | Self::Unacknowledged
+            | Self::Overtaken { .. }
+            | Self::Database { .. } => false,
+        }
+    }
 }
 
 /// A log of events: topics, partitions, offsets.
@@ -175,6 +203,11 @@ pub trait EventLog: Send + Sync {
 
     /// Sends what is still on its way. To be called before the process ends.
     async fn close(&self) -> Result<(), LogError>;
+
+    /// What keeps it from answering, where it can tell; one sentence.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Checks a topic's name and number of partitions by Kafka's rules.

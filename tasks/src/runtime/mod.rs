@@ -1,10 +1,13 @@
 //! What every streaming worker is made of: the event log behind one trait, stopping, health, metrics and reports.
 
 pub mod embedded;
+pub mod embedded_group;
 pub mod event_log;
+pub mod group;
 pub mod health;
 pub mod kafka;
 mod partitioner;
+pub mod patience;
 pub mod record;
 pub mod service;
 mod wakeup;

@@ -7,7 +7,11 @@
 use crate::runtime::service::Worker;
 use crate::runtime::{EventLog, LogError, NewRecord, Offsets};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinHandle;
+
+/// A stop must be over in ten seconds, flushing included.
+const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_secs(5);
 
 /// The way from a producer to its topic.
 pub(super) struct Outlet {
@@ -38,14 +42,27 @@ impl Outlet {
 
     /// Waits until everything sent has been acknowledged.
     pub(super) async fn settle(&mut self) -> Result<(), LogError> {
-        let Some(sent) = self.on_its_way.take() else { return Ok(()) };
-        let (ends, count) = sent.await.expect("producing does not panic, and nobody cancels it")?;
+        let Some(mut sent) = self.on_its_way.take() else { return Ok(()) };
+        let sent = tokio::select! {
+            sent = &mut sent => sent,
+            () = given_up(&self.worker) => {
+                sent.abort();
+                return Err(LogError::Unacknowledged);
+            }
+        };
+        let (ends, count) = sent.expect("producing does not panic, and nobody else cancels it")?;
         self.worker.meter.turn();
         self.worker.meter.add_records(count as u64);
         self.worker.meter.committed(&ends);
         self.worker.ready();
         Ok(())
     }
+}
+
+/// Some time after the worker was stopped: a log that is away holds up nobody's end.
+async fn given_up(worker: &Worker) {
+    worker.stop.cancelled().await;
+    tokio::time::sleep(LAST_ACKNOWLEDGEMENT).await;
 }
 
 impl Drop for Outlet {

@@ -13,8 +13,9 @@ use super::resume::{ProducedLines, produced_lines};
 use super::{PARTITIONS, source_id};
 use crate::pg::stream;
 use crate::registry::RegistryClient;
+use crate::runtime::patience::{patiently, report_trouble};
 use crate::runtime::service::{Report, Worker};
-use crate::runtime::{EventLog, NewRecord, Offsets, TopicSpec};
+use crate::runtime::{EventLog, LogError, NewRecord, Offsets, TopicDescription, TopicSpec};
 use crate::settings::{ReplaySpeed, StockSettings, TradeSource};
 use anyhow::Context as _;
 use chrono::Utc;
@@ -53,8 +54,8 @@ impl Producer {
     /// When the log, the registry, the database or the source's file fails; a restart goes on where this one ended.
     pub async fn run(self) -> anyhow::Result<()> {
         let topic = self.settings.topic.clone();
-        self.log.create_topic(&TopicSpec::new(&topic, PARTITIONS)).await?;
-        let description = self.log.describe_settled(&topic).await?;
+        report_trouble(self.worker.clone(), self.log.clone());
+        let Some(description) = self.topic_there().await? else { return Ok(()) };
         let partitions = description.partitions.len();
         let schema_id = self.registry.register(&value_subject(&topic), TRADE_SCHEMA).await?;
         let encoder = TradeEncoder::new(schema_id, i32::try_from(partitions).unwrap_or(i32::MAX));
@@ -74,6 +75,16 @@ impl Producer {
         };
         let closed = self.log.close().await;
         produced.and(closed.map_err(anyhow::Error::from))
+    }
+
+    /// What is known of the topic, which is made when it is not there; nothing when the worker is stopped before.
+    async fn topic_there(&self) -> Result<Option<TopicDescription>, LogError> {
+        let topic = &self.settings.topic;
+        let spec = TopicSpec::new(topic, PARTITIONS);
+        if patiently(&self.worker, || self.log.create_topic(&spec)).await?.is_none() {
+            return Ok(None);
+        }
+        patiently(&self.worker, || self.log.describe_settled(topic)).await
     }
 
     async fn mock(

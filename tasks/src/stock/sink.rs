@@ -12,6 +12,7 @@ use super::{PARTITIONS, header, source_id};
 use crate::lake::bronze::{BronzeTables, Watermarks};
 use crate::lake::{Lake, LakeError};
 use crate::registry::RegistryClient;
+use crate::runtime::patience::{patiently, report_trouble};
 use crate::runtime::service::Worker;
 use crate::runtime::{EventLog, FetchRequest, LogError, Offsets, Record, TopicSpec};
 use crate::settings::SinkLimits;
@@ -28,6 +29,8 @@ const FETCH_BYTES: usize = 4 << 20;
 const FETCH_WAIT: Duration = Duration::from_secs(1);
 /// How often the lag is looked up while records stream in.
 const LAG_EVERY: Duration = Duration::from_secs(1);
+/// How often an idle sink looks whether the log answers, and whether the topic has got partitions.
+const LOOK_AROUND_EVERY: Duration = Duration::from_secs(5);
 /// The first commit of an endless source comes early, so that whoever started it sees rows soon.
 const FIRST_COMMIT_AFTER: Duration = Duration::from_secs(1);
 /// Commits of an endless source between two compactions: some ten minutes of a slow stream.
@@ -63,7 +66,11 @@ impl Sink {
     /// # Errors
     /// When the topic cannot be made, or commits or reads fail again and again.
     pub async fn run(self) -> anyhow::Result<()> {
-        self.log.create_topic(&TopicSpec::new(&self.topic, PARTITIONS)).await?;
+        report_trouble(self.worker.clone(), self.log.clone());
+        let spec = TopicSpec::new(&self.topic, PARTITIONS);
+        if patiently(&self.worker, || self.log.create_topic(&spec)).await?.is_none() {
+            return Ok(());
+        }
         let finite = match &self.source {
             StockSource::Mock | StockSource::Alpaca => None,
             StockSource::Replay(path) => {
@@ -82,7 +89,7 @@ impl Sink {
             finite,
             commits: 0,
             commits_at_compaction: 0,
-            lag_at: None,
+            looked_at: None,
             sink: self,
         };
         running.run().await
@@ -104,6 +111,15 @@ enum SinkError {
     Completion(#[from] sqlx::Error),
 }
 
+/// Whether there is anything to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Restarted {
+    /// The positions are the tables' own.
+    Reading,
+    /// The worker was stopped while it waited for the log.
+    Stopped,
+}
+
 struct Running {
     sink: Sink,
     decoder: TradeDecoder,
@@ -116,7 +132,7 @@ struct Running {
     finite: Option<FiniteSource>,
     commits: u32,
     commits_at_compaction: u32,
-    lag_at: Option<Instant>,
+    looked_at: Option<Instant>,
 }
 
 impl Running {
@@ -148,7 +164,9 @@ impl Running {
     /// Streams from where the tables stand until the stop or a failure.
     async fn stream(&mut self) -> Result<(), SinkError> {
         let stop = self.sink.worker.stop.clone();
-        self.restart().await?;
+        if self.restart().await? == Restarted::Stopped {
+            return Ok(());
+        }
         loop {
             self.sink.worker.meter.turn();
             let fetched = tokio::select! {
@@ -166,7 +184,7 @@ impl Running {
                     rested = self.rest() => rested?,
                 }
             } else {
-                self.look_up_lag().await?;
+                self.look_around(LAG_EVERY).await?;
             }
         }
         match timeout(LAST_COMMIT_TIMEOUT, self.commit()).await {
@@ -179,17 +197,18 @@ impl Running {
     }
 
     /// Forgets what is not committed and takes the tables' own positions.
-    async fn restart(&mut self) -> Result<(), SinkError> {
+    async fn restart(&mut self) -> Result<Restarted, SinkError> {
         self.pending = Pending::new();
         self.tables = BronzeTables::open_topic(&self.sink.lake, &self.sink.topic).await?;
         let watermarks = self.tables.watermarks().await?;
-        let description = self.sink.log.describe(&self.sink.topic).await?;
+        let asked = patiently(&self.sink.worker, || self.sink.log.describe(&self.sink.topic)).await?;
+        let Some(description) = asked else { return Ok(Restarted::Stopped) };
         let replica = self.sink.worker.replica;
         let owned = description.partitions.iter().filter(|p| replica.owns(p.partition));
         self.positions = owned.map(|p| (p.partition, lower(&watermarks, p.partition))).collect();
         self.committed = self.positions.clone();
         tracing::info!(positions = ?self.positions, "reading from the tables' watermarks on");
-        Ok(())
+        Ok(Restarted::Reading)
     }
 
     async fn fetch(&self) -> Result<Vec<Record>, LogError> {
@@ -275,6 +294,7 @@ impl Running {
     /// What is done while nothing comes in: saying that the sink is ready, and compaction.
     async fn rest(&mut self) -> Result<(), SinkError> {
         self.sink.worker.meter.set_lag(self.pending.rows() as u64);
+        self.look_around(LOOK_AROUND_EVERY).await?;
         if !self.sink.worker.meter.is_ready() {
             let pool = self.sink.lake.pool();
             let caught_up = match &mut self.finite {
@@ -309,12 +329,25 @@ impl Running {
         Ok(())
     }
 
-    async fn look_up_lag(&mut self) -> Result<(), SinkError> {
-        if self.lag_at.is_some_and(|at| at.elapsed() < LAG_EVERY) {
+    /// Looks up the lag, and whether the topic has got partitions. A log that is away is asked again later.
+    async fn look_around(&mut self, every: Duration) -> Result<(), SinkError> {
+        if self.looked_at.is_some_and(|at| at.elapsed() < every) {
             return Ok(());
         }
-        self.lag_at = Some(Instant::now());
-        let ends = self.sink.log.describe(&self.sink.topic).await?.end_offsets();
+        self.looked_at = Some(Instant::now());
+        let description = match self.sink.log.describe(&self.sink.topic).await {
+            Ok(description) => description,
+            Err(error) if error.is_passing() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for partition in description.partitions.iter().map(|known| known.partition) {
+            if self.sink.worker.replica.owns(partition) && !self.positions.contains_key(&partition) {
+                tracing::info!(partition, "the topic has got a partition");
+                self.positions.insert(partition, 0);
+                self.committed.insert(partition, 0);
+            }
+        }
+        let ends = description.end_offsets();
         let behind = |(partition, next): (&i32, &i64)| ends.get(partition).map_or(0, |end| (end - next).max(0));
         let lag: i64 = self.committed.iter().map(behind).sum();
         self.sink.worker.meter.set_lag(lag.unsigned_abs());

@@ -1,7 +1,7 @@
 //! What holds for every event log, tried on the embedded one and, where `KAFKA_BOOTSTRAP_SERVERS_TEST` names a cluster, on
 //! Kafka; and what holds for the embedded one alone.
 
-use crate::support::{Database, PATIENCE, read_all};
+use crate::support::{Database, PATIENCE, kafka_settings, read_all};
 use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 use std::sync::Arc;
@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 use windlass_tasks::runtime::embedded::EmbeddedLog;
 use windlass_tasks::runtime::kafka::KafkaLog;
 use windlass_tasks::runtime::{Creation, EventLog, FetchRequest, Headers, LogError, NewRecord, Offsets, TopicSpec};
-use windlass_tasks::settings::KafkaSettings;
 
 fn kafka() -> Option<KafkaLog> {
-    let bootstrap_servers = std::env::var("KAFKA_BOOTSTRAP_SERVERS_TEST").ok().filter(|value| !value.is_empty())?;
-    Some(KafkaLog::new(&KafkaSettings { bootstrap_servers, properties: Vec::new() }).unwrap())
+    kafka_settings().map(|settings| KafkaLog::new(&settings).unwrap())
 }
 
 fn topic() -> String {

@@ -4,9 +4,13 @@
 
 mod alpaca;
 mod event_log;
+mod kafka_operators;
+mod kafka_security;
+mod kafka_streams;
 mod lake;
 mod producer;
 mod registry;
+mod registry_access;
 mod sink;
 mod sql;
 mod support;

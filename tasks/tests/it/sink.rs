@@ -18,7 +18,7 @@ use windlass_tasks::stock::codec::{TRADE_SCHEMA, encode, value_subject};
 
 const ROWS: usize = 6_000;
 
-fn rows(count: usize) -> String {
+pub fn rows(count: usize) -> String {
     (0..count)
         .map(|n| {
             format!("2024-{:02}-02T15:00:00Z,{},1.5,{n},id-{n}\n", n % 3 + 1, ["AAPL", "GOOG", "MSFT", "IBM"][n % 4])
@@ -61,7 +61,7 @@ fn offsets(batches: &[RecordBatch]) -> BTreeSet<(i32, i64)> {
 }
 
 /// What is in the tables, which must be the topic's records, each in one of them.
-async fn assert_whole(stack: &Stack, lake: &Lake, dead_letters: usize) {
+pub async fn assert_whole(stack: &Stack, lake: &Lake, dead_letters: usize) {
     let trades = offsets(&iceberg(lake, "bronze.stock_trades").await);
     let dead = offsets(&iceberg(lake, "bronze.stock_trades_dlq").await);
     assert_eq!(offsets(&delta(stack).await), trades, "both tables have the same rows");

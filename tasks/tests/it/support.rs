@@ -14,9 +14,10 @@ use windlass_tasks::lake::{Lake, LakeSettings, S3Settings, Warehouse};
 use windlass_tasks::registry::{RegistryClient, server};
 use windlass_tasks::runtime::embedded::EmbeddedLog;
 use windlass_tasks::runtime::health::Meter;
+use windlass_tasks::runtime::kafka::KafkaLog;
 use windlass_tasks::runtime::service::{Replica, Reporter, Worker};
 use windlass_tasks::runtime::{EventLog, FetchRequest, Offsets, Record};
-use windlass_tasks::settings::{ReplaySpeed, SinkLimits, StockSettings, TradeSource};
+use windlass_tasks::settings::{KafkaSettings, ReplaySpeed, SinkLimits, StockSettings, TradeSource};
 use windlass_tasks::stock::producer::Producer;
 use windlass_tasks::stock::sink::Sink;
 
@@ -99,8 +100,22 @@ pub fn worker() -> Worker {
     }
 }
 
+/// A worker whose reports can be read.
+pub fn reporting_worker() -> (Worker, std::io::PipeReader) {
+    use std::os::fd::{IntoRawFd, OwnedFd};
+    let (reader, writer) = std::io::pipe().unwrap();
+    (Worker { reporter: Reporter::new(Some(OwnedFd::from(writer).into_raw_fd())), ..worker() }, reader)
+}
+
+/// The Kafka cluster that tests may use, where there is one.
+pub fn kafka_settings() -> Option<KafkaSettings> {
+    let bootstrap_servers = std::env::var("KAFKA_BOOTSTRAP_SERVERS_TEST").ok().filter(|value| !value.is_empty())?;
+    Some(KafkaSettings { bootstrap_servers, properties: Vec::new() })
+}
+
 /// A database, a log, a registry and a lake.
 pub struct Stack {
+    pub topic: String,
     pub database: Database,
     pub log: Arc<dyn EventLog>,
     pub registry: Registry,
@@ -134,7 +149,14 @@ impl Stack {
     pub async fn start() -> Self {
         let database = Database::create().await;
         let registry = Registry::start(&database.pool).await;
-        Self { log: database.log(), registry, folder: tempfile::tempdir().unwrap(), database }
+        Self { topic: TOPIC.to_owned(), log: database.log(), registry, folder: tempfile::tempdir().unwrap(), database }
+    }
+
+    /// The same with a topic of its own on a Kafka cluster.
+    pub async fn on_kafka(settings: &KafkaSettings) -> Self {
+        let log = Arc::new(KafkaLog::new(settings).unwrap());
+        let topic = format!("stock-{}", uuid::Uuid::new_v4().simple());
+        Self { topic, log, ..Self::start().await }
     }
 
     pub async fn lake(&self) -> Lake {
@@ -151,9 +173,12 @@ impl Stack {
     }
 
     pub fn produce(&self, source: TradeSource) -> Running {
-        let worker = worker();
+        self.produce_by(worker(), source)
+    }
+
+    pub fn produce_by(&self, worker: Worker, source: TradeSource) -> Running {
         let symbols = vec!["AAPL".to_owned(), "GOOG".to_owned(), "MSFT".to_owned()];
-        let settings = StockSettings { source, symbols, topic: TOPIC.to_owned() };
+        let settings = StockSettings { source, symbols, topic: self.topic.clone() };
         let producer = Producer {
             worker: worker.clone(),
             log: self.log.clone(),
@@ -169,21 +194,24 @@ impl Stack {
     }
 
     pub async fn sink(&self, source: StockSource, rows_max: usize) -> Running {
-        let worker = worker();
+        self.sink_by(worker(), source, rows_max).await
+    }
+
+    pub async fn sink_by(&self, worker: Worker, source: StockSource, rows_max: usize) -> Running {
         let sink = Sink {
             worker: worker.clone(),
             log: self.log.clone(),
             lake: self.lake().await,
             registry: self.registry.client(),
             limits: SinkLimits { rows_max, bytes_max: 128 << 20, age_max: Duration::from_millis(500) },
-            topic: TOPIC.to_owned(),
+            topic: self.topic.clone(),
             source,
         };
         Running { worker, task: tokio::spawn(sink.run()) }
     }
 
     pub async fn read_all(&self) -> Vec<Record> {
-        read_all(&*self.log, TOPIC).await
+        read_all(&*self.log, &self.topic).await
     }
 }
 

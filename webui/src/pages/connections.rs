@@ -55,7 +55,7 @@ struct TypeFields {
 }
 
 /// An empty label leaves a field out, unless it has a value.
-const TYPES: [TypeFields; 6] = [
+const TYPES: [TypeFields; 7] = [
     TypeFields {
         conn_type: "postgres",
         host: "Host",
@@ -82,6 +82,15 @@ const TYPES: [TypeFields; 6] = [
         password: "Password",
         schema: "Scheme: http or https",
         extra: "Headers, as a JSON object",
+    },
+    TypeFields {
+        conn_type: "kafka",
+        host: "Broker, such as kafka:9092",
+        port: "Port, 9092 when empty",
+        login: "User, sasl.username",
+        password: "Password, sasl.password",
+        schema: "",
+        extra: "Properties of librdkafka, as a JSON object",
     },
     TypeFields { conn_type: "lake", host: "", port: "", login: "", password: "", schema: "", extra: "Extra" },
     TypeFields {

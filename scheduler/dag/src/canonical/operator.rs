@@ -8,7 +8,7 @@ use model::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Fields, docker, duration_text, waiting};
+use super::{Fields, docker, duration_text, kafka, waiting};
 
 /// Says an operator's own keys.
 pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
@@ -35,6 +35,11 @@ pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
         Operator::HttpSensor(sensor) => waiting::http_sensor(sensor, fields),
         Operator::SqlSensor(sensor) => waiting::sql_sensor(sensor, fields),
         Operator::ExternalTaskSensor(sensor) => waiting::external_task_sensor(sensor, fields),
+        Operator::KafkaProduce(task) => kafka::produce(task, fields),
+        Operator::KafkaConsume(task) => kafka::consume(task, fields),
+        Operator::KafkaSensor(sensor) => kafka::sensor(sensor, fields),
+        Operator::KafkaTopic(task) => kafka::topic(task, fields),
+        Operator::KafkaLag(task) => kafka::lag(task, fields),
     }
 }
 

@@ -115,7 +115,7 @@ fn options(options: &HttpOptions) -> Value {
     fields.into_value()
 }
 
-fn poking(poking: &Poking, fields: &mut Fields) {
+pub(super) fn poking(poking: &Poking, fields: &mut Fields) {
     fields.put("poke_interval", seconds_text(poking.poke_interval_secs));
     fields.put("timeout", seconds_text(poking.timeout_secs));
     fields.unless("exponential_backoff", poking.exponential_backoff, &false);

@@ -1,6 +1,6 @@
 //! Every operator: its names, and its own keys.
 
-use super::{Key, Shape, docker, key, waiting};
+use super::{Key, Shape, docker, kafka, key, waiting};
 
 /// An operator: its short name, the other names that mean it, and its own keys.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +126,11 @@ pub(crate) const OPERATORS: &[OperatorKeys] = &[
     waiting::HTTP_SENSOR,
     waiting::SQL_SENSOR,
     waiting::EXTERNAL_TASK_SENSOR,
+    kafka::PRODUCE,
+    kafka::CONSUME,
+    kafka::SENSOR_OPERATOR,
+    kafka::TOPIC_OPERATOR,
+    kafka::LAG,
 ];
 
 /// Airflow's operators that call a Python function, and what does the same here.
@@ -147,7 +152,7 @@ pub(crate) fn python_instead(name: &str) -> Option<&'static str> {
 
 /// Operators that Windlass will have later.
 pub(crate) const OPERATORS_NOT_YET: &[&str] =
-    &["time_sensor", "kafka", "approval", "latest_only", "kubernetes", "flink", "spark"];
+    &["time_sensor", "approval", "latest_only", "kubernetes", "flink", "spark"];
 
 /// The operator that a name or class path means.
 pub(crate) fn operator(name: &str) -> Option<&'static OperatorKeys> {

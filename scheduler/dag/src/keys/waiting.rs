@@ -11,7 +11,7 @@ pub(crate) const SENSOR_MODES: &[&str] = &["poke"];
 const METHODS: &[&str] = model::operator::HttpMethod::NAMES;
 
 /// What every sensor has.
-const SENSOR: &[Key] = &[
+pub(super) const SENSOR: &[Key] = &[
     key("mode", Shape::OneOf(SENSOR_MODES), "How it waits: poke holds its slot."),
     key("poke_interval", Shape::Duration, "The pause between two looks; 60s when absent."),
     key("timeout", Shape::Duration, "After so long it fails without a further try; 7 days when absent."),

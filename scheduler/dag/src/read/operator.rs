@@ -10,7 +10,7 @@ use model::{
 use super::{
     docker,
     fields::{Fields, Item},
-    http, sensor, service,
+    http, kafka, sensor, service,
     task::positive,
     trigger,
 };
@@ -71,6 +71,11 @@ pub(super) fn read(
         "http_sensor" => sensor::http(fields, problems).map(Operator::HttpSensor),
         "sql_sensor" => sensor::sql(fields, files, problems).map(Operator::SqlSensor),
         "external_task_sensor" => sensor::external_task(fields, problems).map(Operator::ExternalTaskSensor),
+        "kafka_produce" => kafka::produce(fields, problems).map(Operator::KafkaProduce),
+        "kafka_consume" => kafka::consume(fields, problems).map(Operator::KafkaConsume),
+        "kafka_sensor" => kafka::sensor(fields, problems).map(Operator::KafkaSensor),
+        "kafka_topic" => kafka::topic_task(fields, problems).map(Operator::KafkaTopic),
+        "kafka_lag" => kafka::lag(fields, problems).map(Operator::KafkaLag),
         other => unreachable!("the table of operators has no {other}"),
     }
 }

@@ -142,7 +142,7 @@ fn id<I: FromStr<Err = model::InvalidId>>(text: &str, item: &Item<'_>, problems:
 }
 
 /// How a sensor waits.
-fn poking(fields: &Fields<'_>, problems: &mut Problems) -> Option<Poking> {
+pub(super) fn poking(fields: &Fields<'_>, problems: &mut Problems) -> Option<Poking> {
     mode(fields, problems)?;
     not_deferrable(fields, problems)?;
     let absent = Poking::default();

@@ -8,6 +8,7 @@ mod docker;
 mod forms;
 mod groups;
 mod hash;
+mod kafka;
 mod never_panics;
 mod shipped;
 mod support;

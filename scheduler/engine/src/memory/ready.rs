@@ -54,7 +54,12 @@ impl Demand {
                 | Operator::FileSensor(_)
                 | Operator::HttpSensor(_)
                 | Operator::SqlSensor(_)
-                | Operator::ExternalTaskSensor(_) => OnWorker::TakesSlot,
+                | Operator::ExternalTaskSensor(_)
+                | Operator::KafkaProduce(_)
+                | Operator::KafkaConsume(_)
+                | Operator::KafkaSensor(_)
+                | Operator::KafkaTopic(_)
+                | Operator::KafkaLag(_) => OnWorker::TakesSlot,
             },
         }
     }

@@ -99,7 +99,12 @@ impl Engine {
             | Operator::FileSensor(_)
             | Operator::HttpSensor(_)
             | Operator::SqlSensor(_)
-            | Operator::ExternalTaskSensor(_) => Ok(crate::turn::skip::Skips::default()),
+            | Operator::ExternalTaskSensor(_)
+            | Operator::KafkaProduce(_)
+            | Operator::KafkaConsume(_)
+            | Operator::KafkaSensor(_)
+            | Operator::KafkaTopic(_)
+            | Operator::KafkaLag(_) => Ok(crate::turn::skip::Skips::default()),
         };
         match skips {
             Ok(skips) => {

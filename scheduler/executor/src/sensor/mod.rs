@@ -7,6 +7,7 @@ mod external;
 mod file;
 mod glob;
 mod http;
+mod kafka;
 mod sql;
 
 use std::{ops::ControlFlow, time::Duration};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 pub(crate) use external::ExternalTaskSensorExecutor;
 pub(crate) use file::FileSensorExecutor;
 pub(crate) use http::HttpSensorExecutor;
+pub(crate) use kafka::KafkaSensorExecutor;
 pub(crate) use sql::SqlSensorExecutor;
 
 use crate::{Attempt, Outcome, Stop, StopCause};

@@ -5,6 +5,7 @@
 mod bash;
 mod docker;
 mod http;
+mod kafka;
 mod python;
 mod rig;
 mod sensor;

@@ -1,0 +1,149 @@
+//! A reader of the embedded log with a group's offsets.
+//!
+//! The embedded log has no members that share partitions: each reader of a group reads all of them, and the commit of only
+//! one of two readers at once is accepted. The other one has taken nothing and tries again behind it.
+
+use super::embedded::EmbeddedLog;
+use super::event_log::{EventLog, FetchRequest, LogError, Offsets};
+use super::group::{Assigned, GroupSpec, Member, Place, Places, Start, TopicRecord, begin_at, goes_on, note_of};
+use crate::pg::group::{self, Committed, Reading};
+use sqlx::PgPool;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// One answer of the log.
+const FETCH_BYTES: usize = 1 << 20;
+
+/// A reader.
+pub struct EmbeddedGroup {
+    handle: Handle,
+    pool: PgPool,
+    log: EmbeddedLog,
+    spec: GroupSpec,
+    places: BTreeMap<Place, Stretch>,
+    goes_on: bool,
+    waiting: VecDeque<TopicRecord>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    committed: Option<i64>,
+    begun: i64,
+    start: i64,
+    next: i64,
+    end: i64,
+}
+
+impl EmbeddedGroup {
+    /// Finds out where the group stands.
+    ///
+    /// # Errors
+    /// When a topic is not there or the database fails.
+    pub async fn join(pool: PgPool, spec: GroupSpec) -> Result<Self, LogError> {
+        let log = EmbeddedLog::new(pool.clone());
+        let mut found: BTreeMap<Place, (Option<Committed>, i64, i64)> = BTreeMap::new();
+        for topic in &spec.topics {
+            let reading = Reading { group_id: &spec.group_id, topic };
+            let committed = group::read(&pool, reading).await.map_err(database("looking where a group stands"))?;
+            for known in log.describe(topic).await?.partitions {
+                let own = committed.iter().find(|committed| committed.partition == known.partition).cloned();
+                found.insert((topic.clone(), known.partition), (own, known.start, known.end));
+            }
+        }
+        let offset = |committed: &Option<Committed>| committed.as_ref().map(|committed| committed.next_offset);
+        let offsets = found.iter().map(|(place, (committed, ..))| (place.clone(), offset(committed))).collect();
+        let goes_on = goes_on(&spec.positions, &offsets);
+        let stretch = |(place, (committed, low, end)): (Place, (Option<Committed>, i64, i64))| {
+            let start = match (goes_on, &committed, spec.start) {
+                (true, _, _) => spec.positions.get(&place).copied().unwrap_or(low),
+                (false, Some(committed), _) => begin_at(&spec.by, (committed.next_offset, &committed.note)),
+                (false, None, Start::Earliest) => low,
+                (false, None, Start::Latest) => end,
+            };
+            let start = start.max(low);
+            let begun = spec.begun.get(&place).copied().filter(|_| goes_on).unwrap_or(start);
+            let committed = offset(&committed);
+            (place, Stretch { committed, begun, start, next: start, end })
+        };
+        let places = found.into_iter().map(stretch).collect();
+        Ok(Self { handle: Handle::current(), pool, log, spec, places, goes_on, waiting: VecDeque::new() })
+    }
+
+    async fn fetch(&mut self, wait: Duration) -> Result<(), LogError> {
+        for topic in &self.spec.topics {
+            let own = self.places.iter().filter(|((name, _), _)| name == topic);
+            let positions: Offsets = own.map(|((_, partition), stretch)| (*partition, stretch.next)).collect();
+            let wait_max = if self.spec.topics.len() == 1 { wait } else { Duration::ZERO };
+            let request = FetchRequest { topic, positions: &positions, bytes_max: FETCH_BYTES, wait_max };
+            for record in self.log.fetch(request).await? {
+                if let Some(stretch) = self.places.get_mut(&(topic.clone(), record.partition)) {
+                    stretch.next = record.offset + 1;
+                }
+                self.waiting.push_back(TopicRecord { topic: topic.clone(), record });
+            }
+        }
+        if self.waiting.is_empty() && self.spec.topics.len() > 1 {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    async fn store(&self, begun: &Places, next: &Places) -> Result<(), LogError> {
+        let mut tx = self.pool.begin().await.map_err(database("committing offsets"))?;
+        for (place, offset) in next {
+            let from = begun.get(place).copied().unwrap_or(*offset);
+            let to = Committed { partition: place.1, next_offset: *offset, note: note_of(&self.spec.by, from) };
+            let seen = self.places.get(place).and_then(|stretch| stretch.committed);
+            let reading = Reading { group_id: &self.spec.group_id, topic: &place.0 };
+            if !group::advance(&mut tx, reading, seen, &to).await.map_err(database("committing offsets"))? {
+                return Err(LogError::Overtaken { group_id: self.spec.group_id.clone() });
+            }
+        }
+        tx.commit().await.map_err(database("committing offsets"))
+    }
+}
+
+fn database(doing: &'static str) -> impl FnOnce(sqlx::Error) -> LogError {
+    move |cause| LogError::Database { doing, cause }
+}
+
+impl Member for EmbeddedGroup {
+    fn poll(&mut self, wait: Duration) -> Result<Option<TopicRecord>, LogError> {
+        if self.waiting.is_empty() {
+            let handle = self.handle.clone();
+            handle.block_on(self.fetch(wait))?;
+        }
+        Ok(self.waiting.pop_front())
+    }
+
+    fn assigned(&self) -> Vec<Assigned> {
+        let of = |(place, stretch): (&Place, &Stretch)| Assigned {
+            place: place.clone(),
+            begun: stretch.begun,
+            start: stretch.start,
+        };
+        self.places.iter().map(of).collect()
+    }
+
+    /// All partitions are there from the beginning, and stay.
+    fn generation(&self) -> u32 {
+        1
+    }
+
+    fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.waiting.is_empty() && self.places.values().all(|stretch| stretch.next >= stretch.end)
+    }
+
+    fn commit(&mut self, begun: &Places, next: &Places) -> Result<(), LogError> {
+        self.handle.block_on(self.store(begun, next))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
