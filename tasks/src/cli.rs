@@ -1,5 +1,6 @@
 //! The command line: which subcommand does what, with what it needs.
 
+use crate::kafka_exporter::Exporter;
 use crate::lake::{Lake, LakeSettings};
 use crate::registry::{self, RegistryClient};
 use crate::runtime::embedded::EmbeddedLog;
@@ -14,6 +15,7 @@ use crate::topics::{self, TopicsCommand};
 use crate::{errors, pg, sql};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +46,12 @@ enum Command {
         /// Port on the loopback interface.
         #[arg(long, default_value_t = 8081)]
         port: u16,
+    },
+    /// Show Prometheus a Kafka cluster and its readers, under the names of kafka_exporter.
+    KafkaExporter {
+        /// Where /metrics is served.
+        #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9308")]
+        listen: SocketAddr,
     },
     /// Produce trades from STOCK_SOURCE to the topic.
     StockProducer {
@@ -88,6 +96,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Lake(command) => return sql::cli::run(command).await,
         Command::Topics(command) => run_topics(command).await?,
         Command::SchemaRegistry { port } => serve_registry(port).await?,
+        Command::KafkaExporter { listen } => export_kafka(listen).await?,
         Command::StockProducer { check: true } => drop(StockSettings::from_env(&process_environment)?),
         Command::StockProducer { check: false } => produce_stocks().await?,
         Command::BronzeSink => sink_stocks().await?,
@@ -112,6 +121,21 @@ async fn serve_registry(port: u16) -> anyhow::Result<()> {
     registry::server::serve(pool, port, stop)
         .await
         .with_context(|| format!("cannot serve the schema registry on 127.0.0.1:{port}"))
+}
+
+async fn export_kafka(listen: SocketAddr) -> anyhow::Result<()> {
+    let env = &process_environment;
+    let LogChoice::Kafka(kafka) = LogChoice::from_env(env) else {
+        anyhow::bail!("KAFKA_BOOTSTRAP_SERVERS is not set; it must be hosts with ports, such as kafka:29092");
+    };
+    // Without the lake only consumer groups are shown.
+    let lake = match settings::database_url(env) {
+        Ok(url) => Some(pg::connect(&url).await?),
+        Err(_) => None,
+    };
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    Exporter { kafka, listen, lake }.run(stop).await
 }
 
 async fn produce_stocks() -> anyhow::Result<()> {

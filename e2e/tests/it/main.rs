@@ -7,6 +7,7 @@ mod chaos;
 mod first_day;
 mod fleet;
 mod layering;
+mod monitoring;
 mod pages;
 mod readers;
 mod stock;

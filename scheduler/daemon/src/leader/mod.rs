@@ -11,6 +11,7 @@ mod door;
 mod fetch;
 mod folder_news;
 mod lease;
+mod metrics;
 mod peers;
 mod port;
 mod queries;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::folder::FolderNews;
 
+pub use self::metrics::LeaderMetrics;
 pub use campaign::{LeaderError, run};
 pub use door::NetworkAcceptor;
 pub use peers::ConnectionId;
@@ -48,6 +50,8 @@ pub struct LeaderSettings {
     pub dags: DagSource,
     /// The key that decrypts connections and variables.
     pub secret_key: store::SecretKey,
+    /// Where it counts what it does.
+    pub metrics: LeaderMetrics,
 }
 
 /// Where a leader has its DAGs from.
