@@ -6,12 +6,12 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use engine::{DagCounts, Plan, PoolUse, RunCounts, Started};
+use engine::{Plan, Started};
 use metrics::Picture;
-use model::{DagRunState, Epoch, ServiceState, TaskState, Timestamp};
+use model::{DagRunState, Epoch, TaskState, Timestamp};
 use prometheus_client::{
     collector::Collector,
     encoding::DescriptorEncoder,
@@ -20,28 +20,12 @@ use prometheus_client::{
 };
 use store::StoreError;
 
-use super::{
-    Ear,
-    reign::{BEAT, Reign},
-};
-use crate::services::Replica;
+use super::picture::Cluster;
 
 /// A counter for each value of one label.
 type By = Family<[(&'static str, &'static str); 1], Counter>;
 
 const STATES: usize = TaskState::ALL.len();
-/// The states in which something may still happen to an instance; the others are history, and counted as it is made.
-const OPEN: [TaskState; 8] = [
-    TaskState::Scheduled,
-    TaskState::Queued,
-    TaskState::Running,
-    TaskState::Restarting,
-    TaskState::UpForRetry,
-    TaskState::UpForReschedule,
-    TaskState::Deferred,
-    TaskState::AwaitingInput,
-];
-
 /// Why a turn was not stored, in one word each.
 const REASONS: [&str; 6] =
     ["deposed", "diverged", "unknown_outcome", "unreachable", "refused_by_postgresql", "unusable"];
@@ -64,22 +48,6 @@ pub struct LeaderMetrics {
     task_duration: Histogram,
     parse_duration: Histogram,
     cluster: Arc<Mutex<Option<Cluster>>>,
-}
-
-/// How the installation stands, as the leader has it in memory.
-#[derive(Debug, Default)]
-pub(super) struct Cluster {
-    pub(super) news_waiting: usize,
-    pub(super) instances: [u32; OPEN.len()],
-    pub(super) runs: RunCounts,
-    pub(super) dags: DagCounts,
-    pub(super) import_errors: usize,
-    pub(super) pools: Vec<PoolUse>,
-    pub(super) workers_connected: usize,
-    pub(super) workers_silent: usize,
-    pub(super) slots: u32,
-    pub(super) slots_used: usize,
-    pub(super) services: Vec<ServiceState>,
 }
 
 impl Default for LeaderMetrics {
@@ -194,7 +162,7 @@ impl LeaderMetrics {
         for (before, row) in fresh.chain(changed).filter(|(before, row)| *before != row.state && ends_a_try(row.state))
         {
             ended[row.state as usize] += 1;
-            if let (true, Some(started), Some(end)) = (ran(before, row.state), row.started_at, row.ended_at) {
+            if let (true, Some(started), Some(end)) = (had_an_attempt(before), row.started_at, row.ended_at) {
                 self.task_duration.observe(seconds(started, end));
             }
         }
@@ -231,9 +199,9 @@ const fn ends_a_try(state: TaskState) -> bool {
     }
 }
 
-/// Whether a change of state is the end of something that ran.
-const fn ran(before: TaskState, after: TaskState) -> bool {
-    !before.is_finished() && !matches!(after, TaskState::UpstreamFailed)
+/// Whether what leaves a state had an attempt; other ends keep the times of the try before.
+const fn had_an_attempt(before: TaskState) -> bool {
+    matches!(before, TaskState::Queued | TaskState::Running)
 }
 
 /// From one instant to another; clocks of two machines may say that it is negative.
@@ -256,92 +224,89 @@ const fn reason(error: &StoreError) -> &'static str {
     }
 }
 
-impl Reign {
-    /// Shows Prometheus how the installation stands, once a beat: while there are workers something wakes the leader so
-    /// often, and without them only what comes in here changes anything.
-    pub(super) fn show(&mut self, ear: &Ear) {
-        let now = Instant::now();
-        if now < self.next_picture && self.peers.is_watching() {
-            return;
-        }
-        self.next_picture = now + BEAT;
-        let alive = || self.peers.iter().filter(|(_, peer)| peer.is_alive());
-        let cluster = Cluster {
-            news_waiting: ear.receiver.len(),
-            instances: Cluster::instances(|state| self.engine.instances_in(state)),
-            runs: self.engine.run_counts(),
-            dags: self.engine.dag_counts(),
-            import_errors: self.folders.import_errors(),
-            pools: self.engine.pool_uses(0),
-            workers_connected: alive().count(),
-            workers_silent: self.peers.iter().filter(|(_, peer)| peer.is_silent()).count(),
-            slots: alive().map(|(_, peer)| peer.slots).sum(),
-            slots_used: alive().map(|(worker, _)| self.engine.attempts_on(worker).len()).sum(),
-            services: self.supervisor.replicas().map(Replica::state).collect(),
-        };
-        self.metrics.stands(cluster);
-    }
-}
-
 impl Collector for LeaderMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let cluster = self.cluster();
-        let Some(cluster) = cluster.as_ref() else { return Ok(()) };
-        let mut picture = Picture::new(encoder);
-        let help = "News of workers, pages and the DAG folder that waits for the next turn";
-        picture.gauge("windlass_scheduler_news_waiting", help, cluster.news_waiting as f64)?;
-        let instances = OPEN.iter().zip(cluster.instances);
-        let instances = instances.map(|(state, count)| ([("state", state.name())], f64::from(count)));
-        picture.gauges("windlass_task_instances", "Task instances of unfinished DagRuns, by state", instances)?;
-        let RunCounts { queued, running } = cluster.runs;
-        let runs = [("queued", queued), ("running", running)].map(|(state, count)| ([("state", state)], count as f64));
-        picture.gauges("windlass_dag_runs", "DagRuns that have not ended", runs)?;
-        let DagCounts { active, paused } = cluster.dags;
-        let dags = [("active", active), ("paused", paused)].map(|(state, count)| ([("state", state)], count as f64));
-        picture.gauges("windlass_dags", "DAGs that a file defines", dags)?;
-        let help = "Errors in DAG files, as the UI lists them";
-        picture.gauge("windlass_dag_import_errors", help, cluster.import_errors as f64)?;
-        cluster.show_pools(&mut picture)?;
-        cluster.show_workers(&mut picture)
+        self.cluster().as_ref().map_or(Ok(()), |cluster| cluster.show(Picture::new(encoder)))
     }
 }
 
-impl Cluster {
-    /// Counts instances by a function of their state.
-    pub(super) fn instances(of: impl Fn(TaskState) -> u32) -> [u32; OPEN.len()] {
-        OPEN.map(of)
+#[cfg(test)]
+mod tests {
+    use engine::{TiChange, TiRow};
+    use model::{AttemptId, MapIndex, RunKey, TaskIdx, TiKey, TryNumber};
+
+    use super::*;
+
+    const NOON: &str = "2026-11-21T12:00:00Z";
+
+    /// An instance that began at noon, and ended so many seconds later.
+    fn row(task: i32, state: TaskState, ran_secs: i64) -> TiRow {
+        let noon: Timestamp = NOON.parse().unwrap();
+        TiRow {
+            key: TiKey { run: RunKey(1), task: TaskIdx(task), map: MapIndex::UNMAPPED },
+            try_number: TryNumber(1),
+            state,
+            attempt: Some(AttemptId(uuid::Uuid::nil())),
+            live: false,
+            worker: None,
+            queued_at: Some(noon),
+            started_at: Some(noon),
+            ended_at: Some(noon + chrono::TimeDelta::seconds(ran_secs)),
+            extra: Default::default(),
+        }
     }
 
-    fn show_pools(&self, picture: &mut Picture<'_>) -> Result<(), std::fmt::Error> {
-        let limited = self.pools.iter().filter_map(|pool| Some((&pool.name, pool.total?)));
-        let totals = limited.map(|(name, total)| ([("pool", name.as_str())], f64::from(total)));
-        picture.gauges("windlass_pool_slots", "Slots of a pool; none is shown for a pool without limit", totals)?;
-        let used = self.pools.iter().flat_map(|pool| {
-            let slots = pool.slots;
-            let uses = [
-                ("running", slots.running),
-                ("queued", slots.queued),
-                ("deferred", slots.deferred),
-                ("scheduled", slots.scheduled),
-            ];
-            uses.map(|(state, count)| ([("pool", pool.name.as_str()), ("state", state)], f64::from(count)))
-        });
-        let help = "Slots of a pool that are taken, or asked for when scheduled, by the state of their tasks";
-        picture.gauges("windlass_pool_slots_used", help, used)
+    fn shown(metrics: &LeaderMetrics) -> String {
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        ::metrics::Page::new(registry).text()
     }
 
-    fn show_workers(&self, picture: &mut Picture<'_>) -> Result<(), std::fmt::Error> {
-        let workers = [("connected", self.workers_connected), ("silent", self.workers_silent)];
-        let workers = workers.map(|(state, count)| ([("state", state)], count as f64));
-        picture.gauges("windlass_cluster_workers", "Workers that the leader waits for or hears", workers)?;
-        let help = "Slots of all workers that are connected";
-        picture.gauge("windlass_cluster_slots", help, f64::from(self.slots))?;
-        let help = "Attempts on all workers that are connected";
-        picture.gauge("windlass_cluster_attempts", help, self.slots_used as f64)?;
-        let states = ServiceState::ALL.iter().map(|state| {
-            let count = self.services.iter().filter(|of| *of == state).count();
-            ([("state", state.name())], count as f64)
-        });
-        picture.gauges("windlass_services", "Replicas of services, by state", states)
+    #[test]
+    fn a_stored_plan_counts_what_it_ends_and_not_what_it_touches() {
+        let change = |expected, row| TiChange { expected, row };
+        let noon: Timestamp = NOON.parse().unwrap();
+        let plan = Plan {
+            new_instances: vec![row(1, TaskState::Skipped, 0), row(2, TaskState::Queued, 0)],
+            instances: vec![
+                change(TaskState::Running, row(3, TaskState::Success, 7)),
+                change(TaskState::Success, row(4, TaskState::Success, 7)),
+                change(TaskState::Queued, row(5, TaskState::UpForRetry, 1)),
+                change(TaskState::Queued, row(6, TaskState::Running, 0)),
+            ],
+            started: vec![Started { ready_at: None, queued_at: Some(noon), at: noon + chrono::TimeDelta::seconds(2) }],
+            ..Plan::default()
+        };
+        let metrics = LeaderMetrics::default();
+        metrics.stored(Duration::from_millis(3), &plan);
+        let text = shown(&metrics);
+        for line in [
+            "windlass_task_tries_total{state=\"success\"} 1",
+            "windlass_task_tries_total{state=\"skipped\"} 1",
+            "windlass_task_tries_total{state=\"up_for_retry\"} 1",
+            "windlass_task_tries_total{state=\"failed\"} 0",
+            "windlass_task_duration_seconds_sum 8.0",
+            "windlass_task_queued_to_running_seconds_sum 2.0",
+            "windlass_task_ready_to_running_seconds_count 0",
+            "windlass_scheduler_commit_duration_seconds_count 1",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn only_who_leads_shows_how_the_installation_stands() {
+        let metrics = LeaderMetrics::default();
+        metrics.took_over(Epoch(4));
+        metrics.stands(Cluster { workers_connected: 2, ..Cluster::default() });
+        let text = shown(&metrics);
+        assert!(text.contains("windlass_cluster_workers{state=\"connected\"} 2"), "{text}");
+        assert!(
+            text.contains("windlass_scheduler_leads 1\n") && text.contains("windlass_scheduler_epoch 4\n"),
+            "{text}"
+        );
+        metrics.stands_by();
+        let text = shown(&metrics);
+        assert!(text.contains("windlass_scheduler_leads 0\n") && !text.contains("windlass_cluster"), "{text}");
     }
 }

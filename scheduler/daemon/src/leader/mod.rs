@@ -13,6 +13,7 @@ mod folder_news;
 mod lease;
 mod metrics;
 mod peers;
+mod picture;
 mod port;
 mod queries;
 mod reign;
