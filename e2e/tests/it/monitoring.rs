@@ -131,7 +131,8 @@ fn configuration(standalone: &Standalone, exporter: &str) -> String {
         ("kafka-exporter:9308", exporter.to_owned()),
         ("\"minio:9000\"", String::new()),
         ("\"trino:8080\"", String::new()),
-        ("\"127.0.0.1:9090\"", format!("\"{}\"", here(&standalone.registry_url()))),
+        ("schema-registry:8081", here(&standalone.registry_url())),
+        ("\"127.0.0.1:9090\"", String::new()),
     ];
     for (from, to) in replaced {
         assert!(text.contains(from), "{from}");
