@@ -72,6 +72,19 @@ docker_tests() (
     some_tests docker
 )
 
+monitoring_tests() (
+    step "the full set: every query of every dashboard on a real Prometheus"
+    if ! install_packages prometheus:prometheus; then
+        [ "$mode" = --ci ] || exit 1
+        step "skipped: Debian's prometheus can not be installed here"
+        exit 0
+    fi
+    trap 'e2e/stack down --volumes kafka' EXIT
+    stack_up kafka
+    export KAFKA_BOOTSTRAP_SERVERS_TEST=127.0.0.1:${STACK_KAFKA_PORT:-19092}
+    some_tests monitoring
+)
+
 trino_tests() (
     step "the full set: SQL on a real Trino, the same models on both engines"
     trap 'e2e/stack down --volumes trino minio postgres' EXIT
@@ -113,7 +126,7 @@ compose_tests() (
 
 full_tests() {
     deadline=$((SECONDS + $1))
-    kafka_tests && long_tests && docker_tests && trino_tests && superset_tests && compose_tests
+    kafka_tests && long_tests && docker_tests && monitoring_tests && trino_tests && superset_tests && compose_tests
 }
 
 case "$mode" in

@@ -3,17 +3,29 @@
 pub mod browser;
 pub mod fleet;
 pub mod processes;
+pub mod prometheus;
 pub mod python;
 pub mod standalone;
 pub mod trino;
 
 pub use browser::Browser;
+pub use prometheus::Prometheus;
 pub use standalone::{Standalone, StandaloneBuilder};
 
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+/// A port of the system's choice: tests run beside one another.
+pub(crate) const ANY_PORT: &str = "127.0.0.1:0";
+
+/// Where a process shows its metrics, as the newest line of its log says.
+pub(crate) fn metrics_url(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    let (_, url) = text.lines().rev().find_map(|line| line.split_once("metrics are on "))?;
+    Some(url.trim().to_owned())
+}
 
 /// The project's folder.
 #[must_use]

@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{eventually, processes, program, project};
+use crate::{ANY_PORT, eventually, metrics_url, processes, program, project};
 
 /// How long a start may take on a loaded machine.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -32,7 +32,11 @@ pub struct Standalone {
 }
 
 /// A port of 127.0.0.1 that nobody has right now.
-pub(crate) fn free_port() -> u16 {
+///
+/// # Panics
+/// When the system has none.
+#[must_use]
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound address").port()
 }
@@ -82,6 +86,7 @@ impl StandaloneBuilder {
             .env("WINDLASS_DAGS_FOLDER", project().join("dags"))
             .env("WINDLASS_PORT", self.port.to_string())
             .env("WINDLASS_REGISTRY_PORT", self.registry_port.to_string())
+            .env("WINDLASS_METRICS_LISTEN", ANY_PORT)
             .envs(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
             .current_dir(project());
         command
@@ -155,6 +160,16 @@ impl Standalone {
     #[must_use]
     pub fn registry_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.builder.registry_port)
+    }
+
+    /// Where its worker shows its metrics.
+    ///
+    /// # Panics
+    /// When the worker does not say.
+    #[must_use]
+    pub fn worker_metrics_url(&self) -> String {
+        let log = self.home().join("logs/worker.log");
+        eventually("the worker shows its metrics", START_LIMIT, || metrics_url(&log))
     }
 
     /// Runs `windlass`; its standard output when it succeeds.

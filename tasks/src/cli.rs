@@ -1,5 +1,6 @@
 //! The command line: which subcommand does what, with what it needs.
 
+use crate::kafka_exporter::Exporter;
 use crate::lake::{Lake, LakeSettings};
 use crate::registry::{self, RegistryClient};
 use crate::runtime::embedded::EmbeddedLog;
@@ -52,6 +53,12 @@ enum Command {
         #[arg(long, default_value_t = 8081)]
         port: u16,
     },
+    /// Show Prometheus a Kafka cluster and its readers, under the names of kafka_exporter.
+    KafkaExporter {
+        /// Where /metrics is served.
+        #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9308")]
+        listen: SocketAddr,
+    },
     /// Produce trades from STOCK_SOURCE to the topic.
     StockProducer {
         /// Only check the settings and the source.
@@ -102,6 +109,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Kafka(KafkaCommand::Run) => return operators::run().await,
         Command::Topics(command) => run_topics(command).await?,
         Command::SchemaRegistry { host, port } => serve_registry(SocketAddr::from((host, port))).await?,
+        Command::KafkaExporter { listen } => export_kafka(listen).await?,
         Command::StockProducer { check: true } => drop(StockSettings::from_env(&process_environment)?),
         Command::StockProducer { check: false } => produce_stocks().await?,
         Command::BronzeSink => sink_stocks().await?,
@@ -126,6 +134,21 @@ async fn serve_registry(address: SocketAddr) -> anyhow::Result<()> {
     registry::server::serve(pool, address, stop)
         .await
         .with_context(|| format!("cannot serve the schema registry on {address}"))
+}
+
+async fn export_kafka(listen: SocketAddr) -> anyhow::Result<()> {
+    let env = &process_environment;
+    let LogChoice::Kafka(kafka) = LogChoice::from_env(env) else {
+        anyhow::bail!("KAFKA_BOOTSTRAP_SERVERS is not set; it must be hosts with ports, such as kafka:29092");
+    };
+    // Without the lake only consumer groups are shown.
+    let lake = match settings::database_url(env) {
+        Ok(url) => Some(pg::connect(&url).await?),
+        Err(_) => None,
+    };
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    Exporter { kafka, listen, lake }.run(stop).await
 }
 
 async fn produce_stocks() -> anyhow::Result<()> {

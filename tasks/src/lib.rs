@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod errors;
+pub mod kafka_exporter;
 pub mod lake;
 pub mod operators;
 pub mod pg;

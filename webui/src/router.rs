@@ -5,7 +5,7 @@ use std::{any::Any, time::Duration};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{DefaultBodyLimit, Request},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
@@ -42,6 +42,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 
 /// The whole application.
 pub fn router(app: App) -> Router {
+    let requests = app.settings.requests.clone();
     let routes = Router::new()
         .merge(auth_routes())
         .merge(rest_routes())
@@ -50,12 +51,14 @@ pub fn router(app: App) -> Router {
         .route("/static/{file}", get(assets::file))
         .route("/events", get(live::events))
         .route("/link/endpoint", get(api::link::endpoint))
+        .route("/metrics", get(async |State(app): State<App>| app.settings.metrics.clone()))
         .method_not_allowed_fallback(async || wrong_method())
         .route_layer(middleware::from_fn_with_state(app.clone(), guard::check))
         .fallback(unknown_path)
         .with_state(app);
     routes.layer(
         ServiceBuilder::new()
+            .layer(middleware::from_fn_with_state(requests, metrics::http::time))
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
             .layer(TraceLayer::new_for_http().make_span_with(span))
             .layer(PropagateRequestIdLayer::x_request_id())

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use metrics::{Page, http::Requests};
+use prometheus_client::registry::Registry;
 use store::SecretKey;
 
 use crate::auth::token::Secret;
@@ -30,6 +32,10 @@ pub struct AppSettings {
     pub answer_timeout: Duration,
     /// A sentence for the login page, such as the login that a fresh installation has.
     pub login_hint: Option<String>,
+    /// Where requests are timed.
+    pub(crate) requests: Requests,
+    /// What `/metrics` shows.
+    pub(crate) metrics: Page,
 }
 
 /// Over what the session cookie travels.
@@ -44,8 +50,8 @@ pub enum CookieScope {
 impl AppSettings {
     /// Settings with every default.
     #[must_use]
-    pub const fn new(secret: Secret, secret_key: SecretKey) -> Self {
-        Self {
+    pub fn new(secret: Secret, secret_key: SecretKey) -> Self {
+        let mut settings = Self {
             secret,
             secret_key,
             token_lifetime: TOKEN_LIFETIME,
@@ -53,6 +59,16 @@ impl AppSettings {
             cookie: CookieScope::Plain,
             answer_timeout: ANSWER_TIMEOUT,
             login_hint: None,
-        }
+            requests: Requests::default(),
+            metrics: Page::new(Registry::default()),
+        };
+        settings.show(metrics::registry(env!("CARGO_PKG_VERSION")));
+        settings
+    }
+
+    /// Shows a registry on `/metrics`, with the web server's own metrics beside those that are in it.
+    pub fn show(&mut self, mut registry: Registry) {
+        self.requests.register(&mut registry);
+        self.metrics = Page::new(registry);
     }
 }

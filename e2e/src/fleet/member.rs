@@ -11,7 +11,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{program, project, standalone::is_setting};
+use crate::{metrics_url, program, project, standalone::is_setting};
 
 /// A process and how to start it again.
 #[derive(Debug)]
@@ -57,6 +57,12 @@ impl Member {
         let mut command = self.command();
         command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
         self.child = Some(command.spawn().expect("windlass starts"));
+    }
+
+    /// Where it shows its metrics, as its log says.
+    #[must_use]
+    pub fn metrics_url(&self) -> Option<String> {
+        metrics_url(&self.log)
     }
 
     /// Its id, while it is there.

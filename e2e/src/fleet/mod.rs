@@ -9,7 +9,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use store::users::{NewUser, Role, put_user};
 use tempfile::TempDir;
 
-use crate::{standalone::free_port, within};
+use crate::{ANY_PORT, standalone::free_port, within};
 
 pub use member::Member;
 
@@ -75,6 +75,7 @@ impl Fleet {
             ("WINDLASS_SECRET_KEY_FILE", key.display().to_string()),
             ("WINDLASS_DAGS_FOLDER", dags_folder.display().to_string()),
             ("WINDLASS_HOME", folder.path().join("home").display().to_string()),
+            ("WINDLASS_METRICS_LISTEN", ANY_PORT.to_owned()),
         ];
         let join_token = printed(&Member::new(folder.path(), "token", &[], &shared), &["workers", "token"]);
         let pool = store::open(&url).await.expect("the database answers");
@@ -135,6 +136,7 @@ impl Fleet {
             ("WINDLASS_JOIN_TOKEN", join_token.to_owned()),
             ("WINDLASS_API_URL", urls.join(",")),
             ("WINDLASS_HOME", home.display().to_string()),
+            ("WINDLASS_METRICS_LISTEN", ANY_PORT.to_owned()),
         ];
         let slots = SLOTS.to_string();
         Member::new(self.folder.path(), name, &["worker", "--name", name, "--slots", &slots], &environment)

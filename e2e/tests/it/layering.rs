@@ -22,10 +22,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("windlass-executor", &["windlass-model", "windlass-link", "windlass-replay"]),
     (
         "windlass-daemon",
-        &["windlass-model", "windlass-dag", "windlass-engine", "windlass-store", "windlass-link", "windlass-executor"],
+        &[
+            "windlass-model",
+            "windlass-dag",
+            "windlass-engine",
+            "windlass-store",
+            "windlass-link",
+            "windlass-executor",
+            "windlass-metrics",
+        ],
     ),
-    ("windlass-webui", &["windlass-model", "windlass-dag", "windlass-engine", "windlass-store", "windlass-link"]),
-    ("windlass-tasks", &["windlass-replay"]),
+    ("windlass-metrics", &[]),
+    (
+        "windlass-webui",
+        &["windlass-model", "windlass-dag", "windlass-engine", "windlass-store", "windlass-link", "windlass-metrics"],
+    ),
+    ("windlass-tasks", &["windlass-replay", "windlass-metrics"]),
 ];
 
 /// Crates that do I/O, a clock's or a runtime's work: none of them below the pure crates.

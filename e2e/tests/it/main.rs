@@ -8,6 +8,7 @@ mod compose;
 mod first_day;
 mod fleet;
 mod layering;
+mod monitoring;
 mod pages;
 mod readers;
 mod rest_client;

@@ -8,7 +8,7 @@ use std::{
     fs,
     os::fd::AsFd,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use dag::{CompiledDag, DagFileError, FileProblem, ReadFile};
@@ -41,6 +41,8 @@ pub struct FileNews {
     pub dags: Vec<CompiledDag>,
     /// What is wrong with it.
     pub errors: Vec<DagFileError>,
+    /// How long reading and compiling it took.
+    pub took: Duration,
 }
 
 /// A DAG folder, and what was last seen in it.
@@ -108,10 +110,11 @@ impl Folder {
     }
 
     fn compile(&mut self, name: &str) -> FileNews {
+        let began = Instant::now();
         let stamp = self.stamp(name);
         let text = match read_text(&self.root.join(name)) {
             Ok(text) => text,
-            Err(message) => return FileNews { dags: Vec::new(), errors: vec![of_file(name, message)] },
+            Err(message) => return FileNews { errors: vec![of_file(name, message)], ..FileNews::default() },
         };
         let loaded = dag::load(name, &text, self);
         let referred = loaded.dags.iter().flat_map(|dag| &dag.files);
@@ -120,7 +123,7 @@ impl Folder {
         if let (Some(stamp), true) = (stamp, loaded.errors.is_empty()) {
             self.seen.insert(name.to_owned(), Seen { stamp, referred });
         }
-        FileNews { dags: loaded.dags, errors: loaded.errors }
+        FileNews { dags: loaded.dags, errors: loaded.errors, took: began.elapsed() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{AttemptId, DagId, MapIndex, RunId, TaskId, TiKey, WorkerId};
+use model::{AttemptId, DagId, MapIndex, RunId, TaskId, TaskState, TiKey, WorkerId};
 
 use crate::{Engine, PoolSlots, memory::instance::Place};
 
@@ -13,13 +13,56 @@ pub struct PoolUse {
     pub name: String,
     /// Whether it exists: tasks may name one that does not, and wait for it.
     pub exists: bool,
-    /// Its slots.
+    /// How many slots it has; none for no limit.
+    pub total: Option<u32>,
+    /// How they are used.
     pub slots: PoolSlots,
     /// Who gets its next slots.
     pub next: Vec<(DagId, RunId, TaskId)>,
 }
 
+/// Runs that have not ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunCounts {
+    /// Those that wait to start.
+    pub queued: usize,
+    /// Those that run.
+    pub running: usize,
+}
+
+/// DAGs that a file defines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DagCounts {
+    /// Those that may run.
+    pub active: usize,
+    /// Those that are held back.
+    pub paused: usize,
+}
+
 impl Engine {
+    /// How many instances of unfinished runs are in a state.
+    #[must_use]
+    pub fn instances_in(&self, state: TaskState) -> u32 {
+        self.census.of(state)
+    }
+
+    /// How many runs have not ended.
+    #[must_use]
+    pub fn run_counts(&self) -> RunCounts {
+        self.dags.values().fold(RunCounts::default(), |counts, dag| RunCounts {
+            queued: counts.queued + dag.queued.len(),
+            running: counts.running + dag.running.len(),
+        })
+    }
+
+    /// How many DAGs there are.
+    #[must_use]
+    pub fn dag_counts(&self) -> DagCounts {
+        let defined = || self.dags.values().filter(|dag| !dag.row.is_stale);
+        let paused = defined().filter(|dag| dag.row.is_paused).count();
+        DagCounts { active: defined().count() - paused, paused }
+    }
+
     /// The live attempts of a worker.
     #[must_use]
     pub fn attempts_on(&self, worker: WorkerId) -> BTreeSet<AttemptId> {
@@ -40,6 +83,7 @@ impl Engine {
         let one = |name: &str| PoolUse {
             name: name.to_owned(),
             exists: self.pools.has(name),
+            total: self.pools.total(name),
             slots: self.pools.slots_in_use(name),
             next: self.ready.next_in(name, waiting_max).into_iter().filter_map(|place| self.ids_of(place)).collect(),
         };

@@ -48,6 +48,8 @@ pub struct Plan {
     pub answers: Vec<(CommandId, Answer)>,
     /// What is done after the commit, in this order.
     pub effects: Vec<Effect>,
+    /// Instances that have begun to run: not stored as such, for those who measure.
+    pub started: Vec<Started>,
     /// Runs whose pages are stale.
     pub changed_runs: BTreeSet<RunKey>,
     /// Whether the turn was cut by its limits and has to go on at once.
@@ -105,6 +107,17 @@ pub struct TryRow {
     pub reason: Option<String>,
     /// The exit code of its process.
     pub exit_code: Option<i32>,
+}
+
+/// When an instance has begun to run, and since when it could have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// When it was ready: it waited for nothing but a slot. Not known after a takeover in between.
+    pub ready_at: Option<Timestamp>,
+    /// When it was given a slot.
+    pub queued_at: Option<Timestamp>,
+    /// When it began.
+    pub at: Timestamp,
 }
 
 /// A failed try.

@@ -1,4 +1,4 @@
--- Also tells whether the inbox is empty, so that a lost hint costs a second at most.
+-- Also tells how many commands wait in the inbox, which has a bound of its own, so that a lost hint costs a second at most.
 UPDATE leader_lease SET seq = seq + 1
 FROM leader WHERE leader.epoch = $1
-RETURNING EXISTS (SELECT FROM inbox WHERE dead_because IS NULL) AS "waiting!"
+RETURNING (SELECT count(*) FROM inbox WHERE dead_because IS NULL) AS "waiting!"

@@ -36,8 +36,8 @@ pub struct LeaseView {
 pub enum Inbox {
     /// Nothing waits.
     Empty,
-    /// Something waits.
-    Waiting,
+    /// So many commands wait.
+    Waiting(u64),
 }
 
 /// Whether a standby should try to take over.
@@ -83,7 +83,10 @@ impl Lease {
             .await
             .doing(DOING)?
             .ok_or(StoreError::Deposed)?;
-        Ok(if waiting { Inbox::Waiting } else { Inbox::Empty })
+        Ok(match u64::try_from(waiting) {
+            Ok(0) | Err(_) => Inbox::Empty,
+            Ok(waiting) => Inbox::Waiting(waiting),
+        })
     }
 
     /// Looks at the lease, as a standby does several times a second. `now` is the caller's monotonic clock.

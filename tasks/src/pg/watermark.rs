@@ -39,6 +39,31 @@ pub async fn read(db: impl PgExecutor<'_>, feed: Feed<'_>) -> Result<BTreeMap<i3
     Ok(rows.into_iter().collect())
 }
 
+/// How far a table has got in one partition.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Mark {
+    /// The table, as namespace.name.
+    #[sqlx(rename = "table_name")]
+    pub table: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The next offset to read.
+    #[sqlx(rename = "next_offset")]
+    pub next: i64,
+}
+
+/// Every watermark.
+///
+/// # Errors
+/// PostgreSQL's.
+pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Mark>, sqlx::Error> {
+    sqlx::query_as("SELECT table_name, topic, partition, next_offset FROM watermark ORDER BY 1, 2, 3")
+        .fetch_all(db)
+        .await
+}
+
 /// Makes all steps; answers how many found the value that they start from.
 ///
 /// # Errors

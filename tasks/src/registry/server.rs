@@ -12,8 +12,10 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::header;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use metrics::{Page, http::Requests};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -44,7 +46,13 @@ pub async fn serve(pool: PgPool, address: SocketAddr, stop: CancellationToken) -
 /// # Errors
 /// When the socket fails.
 pub async fn serve_on(listener: TcpListener, pool: PgPool, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(pool)).with_graceful_shutdown(stop.cancelled_owned()).await
+    let requests = Requests::default();
+    let mut shown = metrics::registry(env!("CARGO_PKG_VERSION"));
+    requests.register(&mut shown);
+    let timed = router(pool).layer(from_fn_with_state(requests, metrics::http::time));
+    // Prometheus' own questions are not timed.
+    let router = timed.merge(Page::new(shown).router());
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 fn router(pool: PgPool) -> Router {

@@ -5,13 +5,15 @@
 use super::Offsets;
 use super::service::Progress;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use chrono::Utc;
+use metrics::{Page, Picture};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use serde_json::json;
-use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +33,6 @@ pub struct Meter {
 
 struct MeterState {
     progress: Progress,
-    commits: u64,
     last_turn: Instant,
     last_tick: (Instant, u64),
 }
@@ -40,7 +41,7 @@ impl Meter {
     /// Starts at zero.
     pub fn new(service: &str) -> Self {
         let now = Instant::now();
-        let state = MeterState { progress: Progress::default(), commits: 0, last_turn: now, last_tick: (now, 0) };
+        let state = MeterState { progress: Progress::default(), last_turn: now, last_tick: (now, 0) };
         Self { service: service.to_owned(), ready: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
@@ -79,7 +80,7 @@ impl Meter {
         let mut state = self.state();
         state.progress.committed.extend(offsets);
         state.progress.last_commit = Some(Utc::now());
-        state.commits += 1;
+        state.progress.commits += 1;
     }
 
     pub(super) fn set_health_port(&self, port: u16) {
@@ -117,36 +118,39 @@ impl Meter {
     fn hangs(&self) -> bool {
         self.state().last_turn.elapsed() > HANGS_AFTER
     }
+}
 
-    fn prometheus(&self) -> String {
-        let state = self.state();
-        let progress = &state.progress;
-        let mut text = String::new();
-        let mut metric = |name: &str, kind: &str, help: &str, value: &dyn std::fmt::Display| {
-            let service = &self.service;
-            // Writing into a string does not fail.
-            let _ = write!(
-                text,
-                "# HELP windlass_{name} {help}\n# TYPE windlass_{name} {kind}\nwindlass_{name}{{service=\"{service}\"}} {value}\n"
-            );
-        };
-        metric("records_total", "counter", "Records handled.", &progress.records);
-        metric("dead_letters_total", "counter", "Records put aside with a reason.", &progress.dead_letters);
-        metric("errors_total", "counter", "Failures the worker went on after.", &progress.errors);
-        metric("commits_total", "counter", "Commits.", &state.commits);
-        metric("lag_records", "gauge", "Records that wait in the log.", &progress.lag);
-        metric("records_per_second", "gauge", "Records handled in the last second.", &progress.rate_per_s);
-        metric("ready", "gauge", "Whether the worker does what it is for.", &u8::from(self.is_ready()));
-        let last_commit = progress.last_commit.map_or(0, |at| at.timestamp());
-        metric("last_commit_timestamp_seconds", "gauge", "Time of the last commit.", &last_commit);
-        for (partition, offset) in &progress.committed {
-            let _ = writeln!(
-                text,
-                "windlass_committed_offset{{service=\"{}\",partition=\"{partition}\"}} {offset}",
-                self.service
-            );
-        }
-        text
+/// A meter as Prometheus sees it.
+#[derive(Clone)]
+struct Shown(Arc<Meter>);
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Shown").field(&self.0.service).finish()
+    }
+}
+
+impl Collector for Shown {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let (progress, ready) = (self.0.progress(), self.0.is_ready());
+        let mut picture = Picture::new(encoder);
+        let of = |value: f64| [([("service", self.0.service.as_str())], value)];
+        picture.counters("windlass_stream_records", "Records handled", of(progress.records as f64))?;
+        let help = "Records put aside with a reason";
+        picture.counters("windlass_stream_dead_letters", help, of(progress.dead_letters as f64))?;
+        let help = "Failures that the worker went on after";
+        picture.counters("windlass_stream_errors", help, of(progress.errors as f64))?;
+        picture.counters("windlass_stream_commits", "Commits", of(progress.commits as f64))?;
+        picture.gauges("windlass_stream_lag_records", "Records that wait in the log", of(progress.lag as f64))?;
+        let help = "Whether the worker does what it is for";
+        picture.gauges("windlass_stream_ready", help, of(f64::from(u8::from(ready))))?;
+        let last = progress.last_commit.map(|at| at.timestamp_millis() as f64 / 1000.0);
+        let last = last.into_iter().flat_map(of);
+        picture.gauges("windlass_stream_last_commit_timestamp_seconds", "Time of the last commit", last)?;
+        let offsets = progress.committed.iter().map(|(partition, offset)| {
+            ([("service", self.0.service.clone()), ("partition", partition.to_string())], *offset as f64)
+        });
+        picture.gauges("windlass_stream_committed_offset", "Next offset of a partition, as committed", offsets)
     }
 }
 
@@ -157,7 +161,9 @@ impl Meter {
 pub async fn serve(port: u16, meter: Arc<Meter>, stop: CancellationToken) -> std::io::Result<u16> {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     let port = listener.local_addr()?.port();
-    let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics)).with_state(meter);
+    let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
+    registry.register_collector(Box::new(Shown(meter.clone())));
+    let router = Router::new().route("/health", get(health)).with_state(meter).merge(Page::new(registry).router());
     tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {
@@ -171,8 +177,4 @@ async fn health(State(meter): State<Arc<Meter>>) -> impl IntoResponse {
     let (status, word) =
         if meter.hangs() { (StatusCode::SERVICE_UNAVAILABLE, "hangs") } else { (StatusCode::OK, "healthy") };
     (status, Json(json!({"status": word, "ready": meter.is_ready(), "service": meter.service})))
-}
-
-async fn metrics(State(meter): State<Arc<Meter>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], meter.prometheus())
 }

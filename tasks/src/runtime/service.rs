@@ -85,6 +85,8 @@ pub struct Progress {
     pub records: u64,
     /// Records handled in the last second.
     pub rate_per_s: f64,
+    /// Commits since the start.
+    pub commits: u64,
     /// Records that wait in the log.
     pub lag: u64,
     /// Failures since the start.

@@ -99,6 +99,8 @@ pub const ROUTES: &[Route] = &[
     public("GET", "/api/v2/auth/login", Face::Page, "login"),
     public("GET", "/api/v2/version", Face::Api, "get_version"),
     public("GET", "/api/v2/monitor/health", Face::Api, "get_health"),
+    // Numbers, states and names of pools; no secret, no text of users. Prometheus logs in nowhere.
+    public("GET", "/metrics", Face::Api, ""),
     public("GET", "/openapi.json", Face::Api, ""),
     public("GET", "/login", Face::Page, ""),
     public("POST", "/login", Face::Page, ""),

@@ -12,6 +12,8 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use daemon::cluster::Cluster;
+use metrics::{Listen, Page};
+use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 use store::SecretKey;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,6 +65,20 @@ pub fn on_signal() -> io::Result<CancellationToken> {
         stop.cancel();
     });
     Ok(token)
+}
+
+/// Serves `/metrics` for a process that has no other web server, until `stop`.
+///
+/// # Errors
+/// When somebody chose an address that can not be listened on.
+async fn show(registry: Registry, listen: Listen, stop: CancellationToken) -> anyhow::Result<()> {
+    match metrics::serve(Page::new(registry), listen, stop).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let address = listen.address().context("metrics are off, and yet could not be served")?;
+            Err(cannot_listen(error, address, "WINDLASS_METRICS_LISTEN"))
+        }
+    }
 }
 
 /// Says which setting is to blame for an address that can not be listened on.

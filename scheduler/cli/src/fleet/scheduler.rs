@@ -3,10 +3,11 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
-use daemon::leader::{self, DagSource, Ear, LeaderSettings, LocalPort, NetworkAcceptor};
+use daemon::leader::{self, DagSource, Ear, LeaderMetrics, LeaderSettings, LocalPort, NetworkAcceptor};
 use link::transport::tls::Door;
+use metrics::Listen;
 
-use super::{Shared, cannot_listen, on_signal, settings as fleet};
+use super::{Shared, cannot_listen, on_signal, settings as fleet, show};
 use crate::settings::Settings;
 
 /// Options of `scheduler`; each stands above its variable.
@@ -18,7 +19,13 @@ pub struct Scheduler {
     /// The address under which they reach this process [env: WINDLASS_LINK_ADVERTISE] [default: where it listens]
     #[arg(long, value_name = "HOST:PORT", value_parser = fleet::parse_advertise)]
     advertise: Option<String>,
+    /// Where to serve /metrics for Prometheus, or off [env: WINDLASS_METRICS_LISTEN] [default: 127.0.0.1:8085]
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_listen: Option<Listen>,
 }
+
+/// Where a scheduler serves metrics unless it is told otherwise.
+const METRICS_PORT: u16 = 8085;
 
 /// Runs until Ctrl-C or SIGTERM.
 ///
@@ -29,10 +36,16 @@ pub async fn run(settings: &Settings, options: Scheduler) -> anyhow::Result<Exit
     let mut fleet = settings.fleet.clone();
     fleet.link_listen = options.listen.unwrap_or(fleet.link_listen);
     fleet.link_advertise = options.advertise.or(fleet.link_advertise);
+    let listen = options.metrics_listen.or(fleet.metrics_listen).unwrap_or_else(|| Listen::usually(METRICS_PORT));
     let shared = Shared::open(settings).await?;
     let news = leader::news_channel();
     let port = Arc::new(LocalPort::new(news.0.clone()));
-    let ear = Ear::new(news, on_signal()?);
+    let shutdown = on_signal()?;
+    let metrics = LeaderMetrics::default();
+    let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
+    metrics.register(&mut registry);
+    show(registry, listen, shutdown.clone()).await?;
+    let ear = Ear::new(news, shutdown);
     let door = Door::open(fleet.link_listen, shared.cluster.authority(), shared.cluster.clone(), ear.standing());
     let door = door.await.map_err(|error| cannot_listen(error, fleet.link_listen, "WINDLASS_LINK_LISTEN"))?;
     let endpoint = fleet.advertised(door.address()?)?;
@@ -44,6 +57,7 @@ pub async fn run(settings: &Settings, options: Scheduler) -> anyhow::Result<Exit
         endpoint,
         dags: DagSource::Folder(settings.dags_folder.clone()),
         secret_key: shared.key,
+        metrics,
     };
     leader::run(leader, Box::new(acceptor), ear).await?;
     Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 use daemon::home::Home;
 use link::transport::tls::{JoinToken, parse_endpoints};
+use metrics::Listen;
 use store::SecretKey;
 use url::Url;
 
@@ -41,6 +42,8 @@ pub struct FleetSettings {
     pub worker_queues: Option<BTreeSet<String>>,
     /// `WINDLASS_WORKER_LOG_DIR`.
     pub worker_log_dir: Option<PathBuf>,
+    /// `WINDLASS_METRICS_LISTEN`: where a scheduler or a worker serves `/metrics`; each has a port of its own by default.
+    pub metrics_listen: Option<Listen>,
 }
 
 impl FleetSettings {
@@ -71,6 +74,9 @@ impl FleetSettings {
             worker_name: text("WINDLASS_WORKER_NAME"),
             worker_queues: text("WINDLASS_WORKER_QUEUES").map(|list| parse_queues(&list)).transpose()?,
             worker_log_dir: text("WINDLASS_WORKER_LOG_DIR").map(PathBuf::from),
+            metrics_listen: text("WINDLASS_METRICS_LISTEN")
+                .map(|listen| listen.parse().context("WINDLASS_METRICS_LISTEN"))
+                .transpose()?,
         })
     }
 
@@ -247,6 +253,7 @@ mod tests {
             worker_name: None,
             worker_queues: None,
             worker_log_dir: None,
+            metrics_listen: None,
         }
     }
 

@@ -13,10 +13,13 @@ use link::transport::{
     tls::{Caller, Finder, JoinToken, ListedEndpoints, TcpConnector},
 };
 
+use metrics::Listen;
+
 use super::{
     finder::ApiFinder,
     on_signal,
     settings::{self as fleet, FleetSettings},
+    show,
 };
 use crate::{settings::Settings, standalone};
 
@@ -41,10 +44,16 @@ pub struct Worker {
     /// Where logs and its identity lie, for it alone [env: WINDLASS_WORKER_LOG_DIR] [default: WINDLASS_HOME/logs]
     #[arg(long, value_name = "FOLDER")]
     log_dir: Option<PathBuf>,
+    /// Where to serve /metrics for Prometheus, or off [env: WINDLASS_METRICS_LISTEN] [default: 127.0.0.1:8086]
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_listen: Option<Listen>,
     /// Work for the standalone of this home, over its socket.
     #[arg(long, hide = true, conflicts_with_all = ["api_url", "leader_endpoints"])]
     local: bool,
 }
+
+/// Where a worker serves metrics unless it is told otherwise.
+const METRICS_PORT: u16 = 8086;
 
 impl Worker {
     /// What the options say stands above what the environment says.
@@ -63,6 +72,7 @@ impl Worker {
         }
         fleet.worker_name = self.name.or(fleet.worker_name);
         fleet.worker_log_dir = self.log_dir.or(fleet.worker_log_dir);
+        fleet.metrics_listen = self.metrics_listen.or(fleet.metrics_listen);
         Ok((fleet, self.slots.unwrap_or(settings.worker_slots)))
     }
 }
@@ -93,7 +103,11 @@ pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCod
         .lake_database_url
         .clone()
         .map(|database_url| executor::LakeSettings { database_url, warehouse: settings.warehouse.clone() });
-    worker::run(worker, connector, on_signal()?).await?;
+    let shutdown = on_signal()?;
+    let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
+    worker.metrics.register(&mut registry);
+    show(registry, fleet.metrics_listen.unwrap_or_else(|| Listen::usually(METRICS_PORT)), shutdown.clone()).await?;
+    worker::run(worker, connector, shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }
 

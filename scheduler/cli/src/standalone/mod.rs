@@ -13,7 +13,7 @@ use std::{convert::Infallible, net::SocketAddrV4, process::ExitCode, sync::Arc, 
 use anyhow::{Context, bail};
 use daemon::{
     home::{Home, HomeLock},
-    leader::{self, DagSource, Ear, LeaderSettings, LocalPort},
+    leader::{self, DagSource, Ear, LeaderMetrics, LeaderSettings, LocalPort},
     postgres::{EmbeddedPostgres, Urls},
 };
 use link::transport::{Acceptor, UnixAcceptor, write_endpoint};
@@ -98,12 +98,16 @@ async fn serve(
     let port = Arc::new(LocalPort::new(news.0.clone()));
     let shutdown = CancellationToken::new();
     let (leader_settings, acceptor) = leader_settings(DagSource::Folder(settings.dags_folder.clone()), home, urls)?;
+    let mut app = app_settings(home)?;
+    let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
+    leader_settings.metrics.register(&mut registry);
+    app.show(registry);
     let ear = Ear::new(news, shutdown.clone());
     let leading = tokio::spawn(leader::run(leader_settings, acceptor, ear));
     let _questions = ask::answer(home, Arc::clone(&port) as Arc<dyn link::LeaderPort>)?;
     let children = Children::start(settings, home, urls)?;
     let web_shutdown = CancellationToken::new();
-    let serving = tokio::spawn(webui::serve(app_settings(home)?, listener, pool.clone(), port, web_shutdown.clone()));
+    let serving = tokio::spawn(webui::serve(app, listener, pool.clone(), port, web_shutdown.clone()));
     tracing::info!("the UI is on http://{} (login {DEFAULT_LOGIN} / {DEFAULT_LOGIN})", settings.address());
 
     let ended = first_end(leading, serving, databases).await;
@@ -184,6 +188,7 @@ pub fn leader_settings(
         endpoint: socket.display().to_string(),
         dags,
         secret_key: installation_key(home)?,
+        metrics: LeaderMetrics::default(),
     };
     Ok((leader, Box::new(acceptor)))
 }

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::Context;
 use daemon::{home::Home, postgres::Urls};
+use metrics::Listen;
 use replay::StockSource;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -69,6 +70,9 @@ impl Plan {
         environment.insert("WINDLASS_LAKE_DATABASE_URL".to_owned(), urls.lake.clone());
         environment.insert("WINDLASS_LAKE_WAREHOUSE".to_owned(), settings.warehouse.clone());
         environment.insert("SCHEMA_REGISTRY_URL".to_owned(), settings.registry());
+        if settings.fleet.metrics_listen == Some(Listen::Off) {
+            environment.insert("WINDLASS_METRICS_LISTEN".to_owned(), "off".to_owned());
+        }
         // Services run in folders of their own: a relative file is meant from where Windlass was started.
         if let StockSource::Replay(file) = StockSource::parse(&text("STOCK_SOURCE").unwrap_or_default())? {
             let source = StockSource::Replay(path::absolute(file)?);

@@ -38,6 +38,7 @@ pub async fn run(settings: LeaderSettings, acceptor: Box<dyn Acceptor>, mut ear:
 async fn campaign(settings: &LeaderSettings, ear: &mut Ear) -> Result<(), LeaderError> {
     while !ear.shutdown.is_cancelled() {
         let ended = one_reign(settings, ear).await;
+        settings.metrics.stands_by();
         ear.stands(Standing::StandsBy { leader: None });
         match ended {
             Ok(ReignEnd::Asked) => break,
@@ -75,7 +76,8 @@ async fn one_reign(settings: &LeaderSettings, ear: &mut Ear) -> Result<ReignEnd,
     };
     tracing::info!(epoch = leadership.epoch.get(), leader = %settings.name, "this process leads");
     ear.stands(Standing::Leads);
-    let _keeper = lease::keep(lease, leadership.epoch, ear.sender.clone());
+    settings.metrics.took_over(leadership.epoch);
+    let _keeper = lease::keep(lease, leadership.epoch, ear.sender.clone(), settings.metrics.clone());
     let reign = Reign::begin(settings, writer, leadership, ear.sender.clone()).await?;
     reign.run(ear).await
 }

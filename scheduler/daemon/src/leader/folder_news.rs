@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use store::{StoreError, Writer, versions};
 use tokio::sync::mpsc;
 
-use super::{DagSource, News};
+use super::{DagSource, LeaderMetrics, News};
 use crate::folder::{self, FileNews, FolderNews};
 
 /// A look at the folder waits until the leader has taken the one before.
@@ -21,6 +21,9 @@ const LOOKS_WAITING_MAX: usize = 1;
 #[derive(Debug)]
 pub struct Folders {
     defined: BTreeMap<String, BTreeSet<DagId>>,
+    /// How many errors each file has.
+    errors: BTreeMap<String, usize>,
+    metrics: LeaderMetrics,
     /// Until the first look, files of the store may be gone without the folder saying so.
     first_look: FirstLook,
 }
@@ -37,6 +40,7 @@ impl Folders {
         source: DagSource,
         connection: &mut PgConnection,
         news: mpsc::Sender<News>,
+        metrics: LeaderMetrics,
     ) -> Result<Self, StoreError> {
         let (sender, mut looks) = mpsc::channel(LOOKS_WAITING_MAX);
         match source {
@@ -59,7 +63,7 @@ impl Folders {
         for (dag_id, fileloc) in versions::filelocs(connection).await? {
             defined.entry(fileloc).or_default().insert(dag_id);
         }
-        Ok(Self { defined, first_look: FirstLook::Awaited })
+        Ok(Self { defined, errors: BTreeMap::new(), metrics, first_look: FirstLook::Awaited })
     }
 
     /// Stores a look; the events that follow for the engine.
@@ -80,6 +84,7 @@ impl Folders {
         }
         for name in gone {
             versions::set_import_errors(writer, epoch, &name, &[]).await?;
+            self.errors.remove(&name);
             let dags = self.defined.remove(&name).unwrap_or_default();
             events.extend(dags.into_iter().filter(|dag| self.is_undefined(dag)).map(Event::DagGone));
         }
@@ -98,6 +103,11 @@ impl Folders {
             tracing::warn!(%error, "a DAG file has an error");
         }
         versions::set_import_errors(writer, epoch, name, &file.errors).await?;
+        self.metrics.parsed(file.took);
+        match file.errors.len() {
+            0 => drop(self.errors.remove(name)),
+            count => drop(self.errors.insert(name.to_owned(), count)),
+        }
         let now_defined: BTreeSet<_> = file.dags.iter().map(|compiled| compiled.dag.dag_id.clone()).collect();
         for compiled in &file.dags {
             events.push(Event::DagVersionStored { version: store_version(writer, epoch, compiled).await? });
@@ -108,6 +118,11 @@ impl Folders {
         self.defined.insert(name.to_owned(), now_defined.union(&keeps).cloned().collect());
         events.extend(dropped.into_iter().filter(|dag| self.is_undefined(dag)).map(Event::DagGone));
         Ok(())
+    }
+
+    /// How many errors there are in all files.
+    pub(super) fn import_errors(&self) -> usize {
+        self.errors.values().sum()
     }
 
     fn is_undefined(&self, dag: &DagId) -> bool {

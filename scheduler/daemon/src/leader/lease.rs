@@ -7,7 +7,7 @@ use store::{Lease, StoreError, lease::Inbox};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::News;
+use super::{LeaderMetrics, News};
 
 /// How often the lease is raised.
 const BUMP_EVERY: Duration = Duration::from_secs(1);
@@ -26,14 +26,14 @@ impl Drop for Keeper {
 
 /// Starts keeping the lease.
 #[must_use]
-pub fn keep(lease: Lease, epoch: Epoch, news: mpsc::Sender<News>) -> Keeper {
+pub fn keep(lease: Lease, epoch: Epoch, news: mpsc::Sender<News>, metrics: LeaderMetrics) -> Keeper {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let thread = std::thread::Builder::new().name("leader-lease".to_owned());
     let spawned = thread.spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(bump_until_stopped(lease, epoch, &news, &stopped)),
+            Ok(runtime) => runtime.block_on(bump_until_stopped(lease, epoch, (&news, &metrics), &stopped)),
             Err(error) => tracing::error!(%error, "the lease has no runtime; a standby will take over"),
         }
     });
@@ -43,7 +43,12 @@ pub fn keep(lease: Lease, epoch: Epoch, news: mpsc::Sender<News>) -> Keeper {
     Keeper { stop }
 }
 
-async fn bump_until_stopped(mut lease: Lease, epoch: Epoch, news: &mpsc::Sender<News>, stop: &CancellationToken) {
+async fn bump_until_stopped(
+    mut lease: Lease,
+    epoch: Epoch,
+    (news, metrics): (&mpsc::Sender<News>, &LeaderMetrics),
+    stop: &CancellationToken,
+) {
     let mut ticks = tokio::time::interval(BUMP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -53,8 +58,11 @@ async fn bump_until_stopped(mut lease: Lease, epoch: Epoch, news: &mpsc::Sender<
         }
         match lease.bump(epoch).await {
             // A hint of the inbox may have been lost; this one costs at most a second.
-            Ok(Inbox::Waiting) => drop(news.try_send(News::Inbox)),
-            Ok(Inbox::Empty) => {}
+            Ok(Inbox::Waiting(commands)) => {
+                metrics.inbox_has(commands);
+                drop(news.try_send(News::Inbox));
+            }
+            Ok(Inbox::Empty) => metrics.inbox_has(0),
             Err(StoreError::Deposed) => {
                 drop(news.send(News::Deposed(epoch)).await);
                 break;

@@ -11,7 +11,9 @@ mod door;
 mod fetch;
 mod folder_news;
 mod lease;
+mod metrics;
 mod peers;
+mod picture;
 mod port;
 mod queries;
 mod reign;
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::folder::FolderNews;
 
+pub use self::metrics::LeaderMetrics;
 pub use campaign::{LeaderError, run};
 pub use door::NetworkAcceptor;
 pub use peers::ConnectionId;
@@ -48,6 +51,8 @@ pub struct LeaderSettings {
     pub dags: DagSource,
     /// The key that decrypts connections and variables.
     pub secret_key: store::SecretKey,
+    /// Where it counts what it does.
+    pub metrics: LeaderMetrics,
 }
 
 /// Where a leader has its DAGs from.

@@ -246,6 +246,12 @@ impl Peer {
     pub fn is_alive(&self) -> bool {
         self.presence == Presence::Alive && self.connection.is_some()
     }
+
+    /// Whether it is missed: it may come back, and what it runs may live.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.presence != Presence::Dead && !self.is_alive()
+    }
 }
 
 /// Carries one connection's messages until it closes: those of the worker to the leader's news, the leader's to it.

@@ -131,7 +131,7 @@ impl Reign {
 }
 
 fn pool_view(pool: engine::PoolUse) -> PoolView {
-    let engine::PoolUse { name, exists, slots, next } = pool;
+    let engine::PoolUse { name, exists, total: _, slots, next } = pool;
     let waiter = |(dag_id, run_id, task_id)| PoolWaiter { dag_id, run_id, task_id };
     PoolView {
         name,

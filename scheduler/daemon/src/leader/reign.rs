@@ -16,7 +16,7 @@ use store::{
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
 
 use super::{
-    Ear, LeaderSettings, News,
+    Ear, LeaderMetrics, LeaderSettings, News,
     announce::{self, Announcement},
     batch::Batch,
     clock::Clock,
@@ -29,7 +29,7 @@ use super::{
 use crate::services::{Declared, Replica, Supervisor};
 
 /// Workers and waiting attempts hear of the leader at least so often; also how often silence is measured.
-const BEAT: Duration = Duration::from_secs(1);
+pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// Answers are kept for a minute.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -59,7 +59,9 @@ pub struct Reign {
     pub(super) fetcher: Fetcher,
     pub(super) said: Said,
     pub(super) announcer: mpsc::UnboundedSender<Announcement>,
+    pub(super) metrics: LeaderMetrics,
     next_beat: Instant,
+    pub(super) next_picture: Instant,
     next_sweep: Instant,
 }
 
@@ -83,7 +85,8 @@ impl Reign {
         );
         let hints = Hints::listen(&pool).await?;
         pass_on(hints.clone(), news.clone());
-        let folders = Folders::watch(settings.dags.clone(), writer.connection(), news).await?;
+        let folders =
+            Folders::watch(settings.dags.clone(), writer.connection(), news, settings.metrics.clone()).await?;
         Ok(Self {
             name: settings.name.clone(),
             database_url: settings.database_url.clone(),
@@ -95,7 +98,9 @@ impl Reign {
             fetcher: Fetcher::new(pool, settings.secret_key.clone(), hints),
             log_reads: LogReads::default(),
             said: Said::default(),
+            metrics: settings.metrics.clone(),
             next_beat: Instant::now(),
+            next_picture: Instant::now(),
             next_sweep: Instant::now() + SWEEP_EVERY,
             writer,
             supervisor,
@@ -116,6 +121,7 @@ impl Reign {
             self.turn(batch).await?;
             ear.turn_went_well();
             self.sweep().await?;
+            self.show(ear);
             batch = Batch::default();
             let first = tokio::select! {
                 news = ear.receiver.recv() => news,

@@ -1,6 +1,10 @@
 //! A turn: facts, decision, commit, effects, in that order and no other.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use engine::{Effect, Event, Input, Plan, Rest};
 use link::{Assignment, TaskContext, ToWorker};
@@ -26,7 +30,9 @@ impl Reign {
         let now = self.clock.now();
         let timers_due = self.engine.next_wakeup().is_some_and(|at| at <= now);
         if !batch.is_empty() || timers_due {
+            let began = Instant::now();
             let events = std::mem::take(&mut batch.events);
+            let taken = events.len();
             let answers = std::mem::take(&mut batch.answers);
             let mut plan = self.decide(now, events).await?;
             plan.answers.extend(answers);
@@ -44,6 +50,7 @@ impl Reign {
                 self.act_on(plan.effects);
                 rest = plan.rest;
             }
+            self.metrics.turn(began.elapsed(), taken);
         }
         self.store_services().await?;
         self.acknowledge(&batch);
@@ -92,6 +99,16 @@ impl Reign {
     }
 
     async fn commit(&mut self, now: Timestamp, plan: &Plan) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let stored = self.store(now, plan).await;
+        match &stored {
+            Ok(()) => self.metrics.stored(began.elapsed(), plan),
+            Err(error) => self.metrics.not_stored(error),
+        }
+        stored
+    }
+
+    async fn store(&mut self, now: Timestamp, plan: &Plan) -> Result<(), StoreError> {
         self.turn = match store::apply(&mut self.writer, self.epoch, now, plan).await {
             Ok(applied) if applied.existing_runs.is_empty() => applied.turn,
             Ok(applied) => {

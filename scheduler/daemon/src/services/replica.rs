@@ -72,6 +72,12 @@ impl Replica {
         self.row.clone()
     }
 
+    /// How it stands.
+    #[must_use]
+    pub fn state(&self) -> ServiceState {
+        self.row.state
+    }
+
     /// Which replica it is.
     #[must_use]
     pub fn key(&self) -> &ServiceKey {

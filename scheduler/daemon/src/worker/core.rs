@@ -29,6 +29,7 @@ use super::{
     event::Event,
     identity::Identity,
     log_reads::{Growth, LogReads, Question},
+    metrics::Standing,
     reports::Reports,
     services::Services,
     session::{News, Session},
@@ -111,6 +112,7 @@ impl Core {
             groups: GroupRegister::new(places.guard),
             kill_grace: settings.kill_grace,
         });
+        settings.metrics.has_slots(settings.slots);
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let log_dir = &settings.log_dir;
         Self {
@@ -216,6 +218,7 @@ impl Core {
     /// Says again what an earlier connection may have lost.
     async fn welcomed(&mut self) {
         self.welcome = true;
+        self.settings.metrics.welcomed();
         self.heard();
         self.services.tell_again();
         let mut messages = self.reports.messages();
@@ -280,6 +283,7 @@ impl Core {
             Closing::No if self.reports.ended_attempts().contains(&attempt) => {}
             Closing::No => {
                 if !self.attempts.holds(attempt) {
+                    self.settings.metrics.attempt_started();
                     self.containers.remember(&assignment);
                 }
                 self.attempts.start(assignment);
@@ -298,6 +302,7 @@ impl Core {
             }
             Event::AttemptEnded { attempt, end } => {
                 self.attempts.forget(attempt);
+                self.settings.metrics.attempt_ended(&end);
                 self.report_end(attempt, end).await;
             }
             Event::Fetch { attempt, key, answer } => {
@@ -358,6 +363,13 @@ impl Core {
             self.session.send(beat).await;
             self.tell_exits().await;
         }
+        self.settings.metrics.stands(Standing {
+            connected: self.welcome,
+            attempts: self.attempts.ids().count(),
+            services: self.services.ids().len(),
+            reports: self.reports.waiting(),
+            streams: self.services.streams(),
+        });
         if let Closing::Ending { since, idle_since: None } = self.closing
             && self.attempts.is_empty()
             && self.services.is_empty()

@@ -12,6 +12,7 @@ mod host;
 mod identity;
 mod keeper;
 mod log_reads;
+mod metrics;
 mod reports;
 mod service;
 mod services;
@@ -38,6 +39,7 @@ use self::{
     reports::Reports,
 };
 
+pub use self::metrics::WorkerMetrics;
 pub use settings::WorkerSettings;
 
 /// A worker could not start, or had to give up.

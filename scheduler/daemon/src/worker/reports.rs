@@ -94,6 +94,11 @@ impl Reports {
         attempts.collect()
     }
 
+    /// How many are not acknowledged.
+    pub(super) fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Whether everything is acknowledged.
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()

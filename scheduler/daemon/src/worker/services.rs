@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{event::Event, service::Instance};
+use super::{event::Event, metrics::Stream, service::Instance};
 
 /// Exits that wait for a leader. Older ones are dropped: Hello says what runs.
 const EXITS_WAITING_MAX: usize = 1000;
@@ -147,6 +147,11 @@ impl Services {
         self.held.keys().copied().collect()
     }
 
+    /// The newest report of each, for those who watch.
+    pub(super) fn streams(&self) -> Vec<Stream> {
+        self.held.values().filter_map(Held::stream).collect()
+    }
+
     /// Whether none runs.
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty()
@@ -173,6 +178,12 @@ impl Services {
 }
 
 impl Held {
+    /// None before the first report.
+    fn stream(&self) -> Option<Stream> {
+        let newest = |kind| self.lines.get(kind).and_then(|line| line.what.as_ref());
+        Some(Stream::new(&self.key, newest("ready").is_some(), newest("progress")?))
+    }
+
     fn untold_lines(&mut self, instance: Uuid) -> impl Iterator<Item = ServiceReport> {
         let lines = self.lines.values_mut().filter_map(News::take_untold);
         lines.map(move |line| ServiceReport { instance, line })

@@ -37,6 +37,8 @@ pub struct WorkerSettings {
     pub silence_max: Duration,
     /// How long processes may take to end after TERM before they are killed.
     pub kill_grace: Duration,
+    /// Where it counts what it does.
+    pub metrics: super::WorkerMetrics,
 }
 
 impl WorkerSettings {
@@ -56,6 +58,7 @@ impl WorkerSettings {
             guard_command: vec!["/proc/self/exe".into(), "guard".into()],
             silence_max: crate::guard::SILENCE_MAX,
             kill_grace: KILL_GRACE_DEFAULT,
+            metrics: super::WorkerMetrics::default(),
         }
     }
 }

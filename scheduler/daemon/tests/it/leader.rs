@@ -51,6 +51,7 @@ fn lead_with(url: &str, name: &str, folder: &Path, news: NewsChannel) -> Running
         endpoint: name.to_owned(),
         dags: daemon::leader::DagSource::Folder(folder.to_owned()),
         secret_key: SecretKey::from_file_or_create(&folder.join(".key")).unwrap(),
+        metrics: leader::LeaderMetrics::default(),
     };
     let port = LocalPort::new(news.0.clone());
     let ear = Ear::new(news, CancellationToken::new());

@@ -34,8 +34,14 @@ impl Engine {
             let place = Place { run, task: pos };
             let core = self.core(place);
             match presence {
-                RunPresence::Comes => self.account_slots(place, Core::BLANK, core),
-                RunPresence::Leaves => self.account_slots(place, core, Core::BLANK),
+                RunPresence::Comes => {
+                    self.census.add(core.state);
+                    self.account_slots(place, Core::BLANK, core);
+                }
+                RunPresence::Leaves => {
+                    self.census.remove(core.state);
+                    self.account_slots(place, core, Core::BLANK);
+                }
             }
         }
     }
@@ -62,6 +68,8 @@ impl Engine {
         if before == after {
             return;
         }
+        self.census.remove(before);
+        self.census.add(after);
         let run = self.runs.get_mut(&place.run).expect("only runs in memory are decided");
         run.unfinished = run.unfinished + usize::from(!after.is_finished()) - usize::from(!before.is_finished());
         run.pending = run.pending + usize::from(is_pending(after)) - usize::from(is_pending(before));

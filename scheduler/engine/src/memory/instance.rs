@@ -85,6 +85,8 @@ pub(crate) struct Instance {
     pub stored: Option<TaskState>,
     /// What its side row has; none for the default.
     pub extra: Option<Box<TiExtra>>,
+    /// Since when it waits, or waited, for nothing but a slot; not known of one that was loaded.
+    pub ready_at: Option<Timestamp>,
     /// Its direct upstream.
     pub upstream: Upstream,
     /// How many tasks directly before it have decided that it is skipped.
@@ -99,6 +101,7 @@ impl Instance {
             core: Core::BLANK,
             stored: None,
             extra: None,
+            ready_at: None,
             upstream: Upstream { total, ..Upstream::default() },
             skipped_by: 0,
         }

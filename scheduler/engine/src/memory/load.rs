@@ -34,6 +34,7 @@ impl Engine {
             dags: snapshot.dags.into_iter().map(|row| (row.dag_id.clone(), DagState::new(row))).collect(),
             pools: super::pools::Pools::default(),
             runs: std::collections::BTreeMap::new(),
+            census: super::census::Census::default(),
             attempts: std::collections::BTreeMap::new(),
             followers: std::collections::BTreeMap::new(),
             workers: super::workers::Workers::default(),

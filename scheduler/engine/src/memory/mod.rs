@@ -4,6 +4,7 @@
 //! to change an instance, and it moves them by the difference, so that a change costs its task's out-degree.
 
 mod account;
+pub(crate) mod census;
 pub(crate) mod dags;
 pub(crate) mod definition;
 pub(crate) mod draft;
@@ -25,6 +26,7 @@ use dag::TaskPos;
 use model::{AttemptId, DagId, DagVersionId, RunId, RunKey, TaskEvent, Timestamp};
 
 use crate::state::{DagVersion, TiExtra};
+use census::Census;
 use dags::DagState;
 use definition::Definition;
 use draft::Draft;
@@ -46,6 +48,7 @@ pub struct Engine {
     pub(crate) dags: BTreeMap<DagId, DagState>,
     pub(crate) pools: Pools,
     pub(crate) runs: BTreeMap<RunKey, Run>,
+    pub(crate) census: Census,
     /// Live attempts.
     pub(crate) attempts: BTreeMap<AttemptId, Place>,
     /// Runs with tasks that ask for this one as their previous run.
@@ -107,6 +110,9 @@ impl Engine {
         if after != before {
             self.draft.touch(place, instance);
             instance.core = after;
+            if after.wants_slot() && !before.wants_slot() {
+                instance.ready_at = Some(self.now);
+            }
             self.account(place, before, after);
         }
     }

@@ -96,6 +96,11 @@ impl Pools {
         self.pools.keys().chain(named.map(|(name, _)| name)).map(String::as_str).collect()
     }
 
+    /// How many slots a pool has; none when it has no limit, or does not exist.
+    pub fn total(&self, name: &str) -> Option<u32> {
+        self.pools.get(name)?.slots
+    }
+
     /// How the slots of a pool are used.
     pub fn slots_in_use(&self, name: &str) -> PoolSlots {
         let used = self.used.get(name).copied().unwrap_or_default();

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use model::{AttemptEnd, AttemptId, EndKind, Operator, TaskEvent, TaskState, Timestamp, WorkerId, task::Retry};
 
 use crate::{
-    Engine, FailureRow,
+    Engine, FailureRow, Started,
     memory::{instance::Place, timers::Timer},
     retry::{INFRASTRUCTURE_LOSSES_MAX, Pause},
 };
@@ -12,12 +12,22 @@ use crate::{
 impl Engine {
     pub(super) fn attempt_started(&mut self, worker: WorkerId, attempt: AttemptId, at: Timestamp) {
         let Some(place) = self.live_place(worker, attempt) else { return };
+        self.note_start(place, at);
         self.write(place, |core| {
             if core.state == TaskState::Queued {
                 core.step(TaskEvent::Started);
             }
             core.started_at = core.started_at.or(Some(at));
         });
+    }
+
+    /// Keeps for those who measure that an attempt has begun, the first time that it is heard.
+    fn note_start(&mut self, place: Place, at: Timestamp) {
+        let instance = self.known_run(place.run).instance(place.task);
+        if instance.core.started_at.is_none() {
+            let (ready_at, queued_at) = (instance.ready_at, instance.core.queued_at);
+            self.draft.plan.started.push(Started { ready_at, queued_at, at });
+        }
     }
 
     pub(super) fn attempt_ended(&mut self, worker: WorkerId, attempt: AttemptId, end: &AttemptEnd) {
@@ -56,6 +66,7 @@ impl Engine {
     fn end_as_reported(&mut self, place: Place, end: &AttemptEnd) {
         let now = self.now;
         let ran = TimeDelta::microseconds(end.ran_micros.max(0));
+        self.note_start(place, now - ran);
         self.write(place, |core| {
             core.started_at = core.started_at.or(Some(now - ran));
             core.ended_at = Some(now);

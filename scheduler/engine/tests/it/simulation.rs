@@ -95,6 +95,10 @@ fn check_invariants(world: &World) {
         let slots = world.mirror.workers.iter().find(|known| known.worker == worker).map_or(u32::MAX, |w| w.slots);
         assert!(used <= slots, "{worker}: {used} of {slots}");
     }
+    for state in [TaskState::Queued, TaskState::Running, TaskState::Restarting] {
+        let stored = world.mirror.instances.values().filter(|row| row.state == state).count();
+        assert_eq!(world.engine.instances_in(state) as usize, stored, "{state}: the engine counts what is stored");
+    }
     let running = world.mirror.runs.values().filter(|run| run.state == DagRunState::Running).count();
     assert!(running <= 2);
     for row in world.mirror.instances.values() {

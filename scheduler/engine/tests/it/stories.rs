@@ -283,3 +283,20 @@ fn a_dag_whose_runs_keep_failing_is_paused() {
     }
     assert!(world.mirror.dags[&DagId::new("d").unwrap()].is_paused);
 }
+
+#[test]
+fn a_start_is_told_once_with_when_the_task_was_ready_and_when_it_had_its_slot() {
+    let mut world = World::new(vec![Dag { max_active_tasks: 1, ..dag("d", "[first, second]") }]);
+    let ready = world.now;
+    world.trigger("d", "r");
+    world.pass(30);
+    world.end("first", EndKind::Success);
+    let slot = world.now;
+    world.now += chrono::TimeDelta::seconds(5);
+    let (worker, _, attempt) = world.attempt_of("second");
+    let at = world.now;
+    let plan = world.turn(vec![Event::AttemptStarted { worker, attempt, at }]);
+    assert_eq!(plan.started, [engine::Started { ready_at: Some(ready), queued_at: Some(slot), at }]);
+    let end = world.ended("second", AttemptEnd::new(EndKind::Success, ""));
+    assert_eq!(world.turn(vec![end]).started, []);
+}

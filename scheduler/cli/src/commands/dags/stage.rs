@@ -10,6 +10,7 @@ use daemon::{
     postgres::EmbeddedPostgres,
 };
 use link::LeaderPort;
+use metrics::Listen;
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -18,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     access::Access,
     ask,
+    fleet::settings::FleetSettings,
     settings::Settings,
     standalone::{children::Children, leader_settings},
 };
@@ -126,6 +128,8 @@ fn own_settings(settings: &Settings, home: &Home) -> anyhow::Result<Settings> {
         warehouse: format!("file://{}", home.lake().display()),
         registry_port: free.context("no free port for the schema registry")?.port(),
         registry_url: None,
+        // The usual port of a worker's metrics is for one that stays.
+        fleet: FleetSettings { metrics_listen: Some(Listen::Off), ..settings.fleet.clone() },
         ..settings.clone()
     })
 }
