@@ -80,9 +80,18 @@ trino_tests() (
     some_tests trino
 )
 
+s3_tests() (
+    step "the full set: logs and lake on a real S3 service"
+    trap 'e2e/stack down --volumes minio postgres' EXIT
+    stack_up postgres minio
+    eval "$(e2e/stack env)"
+    export WINDLASS_TEST_S3=s3://logs/test
+    some_tests shipping
+)
+
 full_tests() {
     deadline=$((SECONDS + $1))
-    kafka_tests && long_tests && docker_tests && trino_tests
+    kafka_tests && long_tests && docker_tests && s3_tests && trino_tests
 }
 
 case "$mode" in

@@ -1,7 +1,8 @@
 //! What the web server is told by its caller. Nothing here is read from the environment: the binary does that.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use link::LogArchive;
 use store::SecretKey;
 
 use crate::auth::token::Secret;
@@ -30,6 +31,8 @@ pub struct AppSettings {
     pub answer_timeout: Duration,
     /// A sentence for the login page, such as the login that a fresh installation has.
     pub login_hint: Option<String>,
+    /// Where logs of attempts are shipped to, when they are.
+    pub log_archive: Option<Arc<dyn LogArchive>>,
 }
 
 /// Over what the session cookie travels.
@@ -53,6 +56,7 @@ impl AppSettings {
             cookie: CookieScope::Plain,
             answer_timeout: ANSWER_TIMEOUT,
             login_hint: None,
+            log_archive: None,
         }
     }
 }

@@ -102,7 +102,8 @@ async fn serve(
     let _questions = ask::answer(home, Arc::clone(&port) as Arc<dyn link::LeaderPort>)?;
     let children = Children::start(settings, home, urls)?;
     let web_shutdown = CancellationToken::new();
-    let serving = tokio::spawn(webui::serve(app_settings(home)?, listener, pool.clone(), port, web_shutdown.clone()));
+    let serving =
+        tokio::spawn(webui::serve(app_settings(settings, home)?, listener, pool.clone(), port, web_shutdown.clone()));
     tracing::info!("the UI is on http://{} (login {DEFAULT_LOGIN} / {DEFAULT_LOGIN})", settings.address());
 
     let ended = first_end(leading, serving, databases).await;
@@ -187,11 +188,12 @@ pub fn leader_settings(
     Ok((leader, Box::new(acceptor)))
 }
 
-fn app_settings(home: &Home) -> anyhow::Result<AppSettings> {
+fn app_settings(settings: &Settings, home: &Home) -> anyhow::Result<AppSettings> {
     let secret_key = installation_key(home)?;
-    let mut settings = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
-    settings.login_hint = Some(format!("First login: {DEFAULT_LOGIN} / {DEFAULT_LOGIN}"));
-    Ok(settings)
+    let mut app = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
+    app.login_hint = Some(format!("First login: {DEFAULT_LOGIN} / {DEFAULT_LOGIN}"));
+    app.log_archive = settings.log_archive();
+    Ok(app)
 }
 
 /// Opens a port before anything starts, so that a busy one is told at once.

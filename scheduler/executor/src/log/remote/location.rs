@@ -2,9 +2,7 @@
 
 use std::{path::Path as FilePath, sync::Arc, time::Duration};
 
-use object_store::{
-    ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, local::LocalFileSystem, path::Path,
-};
+use object_store::{ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, local::LocalFileSystem, path::Path};
 use url::Url;
 
 use super::RemoteLogs;
@@ -94,10 +92,8 @@ fn bucket_store(location: &str, bucket: &str, s3: &S3Access) -> Result<Arc<dyn O
     let region = s3.region.as_deref().unwrap_or(DEFAULT_REGION);
     let retry = RetryConfig { max_retries: REPEATS_MAX, retry_timeout: REPEATS_WAIT, ..RetryConfig::default() };
     let http = s3.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let client = ClientOptions::new()
-        .with_connect_timeout(CONNECT_WAIT)
-        .with_timeout(REQUEST_WAIT)
-        .with_allow_http(http);
+    let client =
+        ClientOptions::new().with_connect_timeout(CONNECT_WAIT).with_timeout(REQUEST_WAIT).with_allow_http(http);
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_region(region)
@@ -112,10 +108,9 @@ fn bucket_store(location: &str, bucket: &str, s3: &S3Access) -> Result<Arc<dyn O
         (Some(_), None) => return Err(half("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
         (None, Some(_)) => return Err(half("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")),
     };
-    let store = builder.build().map_err(|error| BadLocation::Client {
-        location: location.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let store = builder
+        .build()
+        .map_err(|error| BadLocation::Client { location: location.to_owned(), reason: error.to_string() })?;
     Ok(Arc::new(store))
 }
 

@@ -2,10 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use futures::{
-    FutureExt as _, StreamExt as _, TryStreamExt as _,
-    future::BoxFuture,
-};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use link::{ArchiveError, LogArchive, LogChunk, LogPlace};
 use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _, path::Path};
 

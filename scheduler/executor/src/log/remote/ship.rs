@@ -87,7 +87,8 @@ impl RemoteLogs {
     async fn shipped(&self, folder: &Path) -> Result<u64, ShipError> {
         let listed: Result<Vec<_>, _> = self.store.list(Some(folder)).try_collect().await;
         let objects = listed.map_err(|error| self.refused(folder, error))?;
-        let ends = objects.iter().filter_map(|object| Some(Part::named(&object.location)?.number * PART_BYTES + object.size));
+        let ends =
+            objects.iter().filter_map(|object| Some(Part::named(&object.location)?.number * PART_BYTES + object.size));
         Ok(ends.max().unwrap_or(0))
     }
 
