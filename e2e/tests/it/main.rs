@@ -4,11 +4,14 @@
 
 mod bad_input;
 mod chaos;
+mod engines;
 mod first_day;
 mod fleet;
 mod layering;
 mod pages;
 mod readers;
+mod stack;
+mod stack_kills;
 mod stock;
 mod trades;
 mod trino;

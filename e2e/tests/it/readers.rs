@@ -14,7 +14,7 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// A Python with the packages, kept beside the build so that it is made once.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let folder = program("python-readers");
     let python = folder.join("bin/python");
     if !folder.join("complete").exists() {

@@ -1,6 +1,7 @@
 //! The logs that have still to be shipped, on disk: a small file each, there before the log is and gone after it.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -38,13 +39,17 @@ impl DueList {
         let _ = fs::remove_file(self.path(attempt));
     }
 
-    /// Every log on the list. Half a file is one whose attempt was never begun.
-    pub(super) fn read(&self) -> io::Result<Vec<LogPlace>> {
+    /// At most so many logs of the list, without those that are known. Half a file is one whose attempt was never begun.
+    pub(super) fn read(&self, count_max: usize, known: &BTreeSet<AttemptId>) -> io::Result<Vec<LogPlace>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
+            if found.len() >= count_max {
+                break;
+            }
+            match attempt_of(&path) {
+                Some(attempt) if !known.contains(&attempt) => {}
+                Some(_) | None => continue,
             }
             match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
                 Ok(Ok(place)) => found.push(place),
@@ -59,4 +64,8 @@ impl DueList {
     fn path(&self, attempt: AttemptId) -> PathBuf {
         self.dir.join(format!("{attempt}.json"))
     }
+}
+
+fn attempt_of(path: &Path) -> Option<AttemptId> {
+    path.file_name()?.to_str()?.strip_suffix(".json")?.parse().ok().map(AttemptId)
 }

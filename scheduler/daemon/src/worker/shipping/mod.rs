@@ -8,6 +8,7 @@ mod due;
 mod queue;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,7 +29,7 @@ use tokio::{
 
 use self::{
     due::DueList,
-    queue::{Job, Outcome, Queue},
+    queue::{Job, Outcome, Queue, WAITING_MAX},
 };
 use super::WorkerSettings;
 
@@ -67,7 +68,7 @@ impl Shipping {
         let Some(remote) = settings.logs_remote.clone() else { return Ok(Self(None)) };
         let due = DueList::open(&settings.log_dir)?;
         let mut queue = Queue::default();
-        queue.take_up(due.read()?, Instant::now());
+        queue.take_up(due.read(WAITING_MAX, &BTreeSet::new())?, Instant::now());
         let shared = Shared {
             remote,
             log_dir: settings.log_dir.clone(),
@@ -154,7 +155,8 @@ impl Shared {
         if !self.queue().wants_more() {
             return;
         }
-        match self.due.read() {
+        let known = self.queue().known();
+        match self.due.read(WAITING_MAX, &known) {
             Ok(places) => self.queue().take_up(places, Instant::now()),
             Err(error) => tracing::warn!(%error, "the list of logs to be shipped can not be read"),
         }

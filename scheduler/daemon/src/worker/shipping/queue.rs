@@ -1,6 +1,9 @@
 //! Which log is to be shipped when. Everything here is decided under one lock, from instants that are given.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use executor::log::remote::Shipment;
 use link::LogPlace;
@@ -9,7 +12,7 @@ use rand::Rng as _;
 use tokio::time::Instant;
 
 /// Ended logs that wait in memory. More wait on disk only, and are taken up when these are done.
-const WAITING_MAX: usize = 10_000;
+pub(super) const WAITING_MAX: usize = 1000;
 /// The pause after a failure; it doubles up to the longest. A store that is back is noticed within that.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -86,14 +89,15 @@ impl Queue {
         }
     }
 
-    /// Takes up logs from disk. Those that are not here have ended: their attempts are not this worker's, or were let go.
+    /// The logs that are here.
+    pub(super) fn known(&self) -> BTreeSet<AttemptId> {
+        self.entries.keys().copied().collect()
+    }
+
+    /// Takes up logs from disk, at most [`WAITING_MAX`] at a time. Those that are not here have ended: their attempts are not this worker's, or were let go.
     pub(super) fn take_up(&mut self, places: Vec<LogPlace>, now: Instant) {
-        self.more_on_disk = false;
+        self.more_on_disk = places.len() >= WAITING_MAX;
         for place in places {
-            if self.entries.len() >= WAITING_MAX {
-                self.more_on_disk = true;
-                return;
-            }
             let job = Job { place, shipped: None, shipment: Shipment::Whole };
             let entry = Entry { job, due: now, failures: 0, under_way: false };
             self.entries.entry(entry.job.place.attempt).or_insert(entry);
@@ -249,8 +253,7 @@ mod tests {
     fn what_does_not_fit_into_memory_waits_on_disk() {
         let now = Instant::now();
         let mut queue = Queue::default();
-        queue.take_up((0..=WAITING_MAX as u128).map(place).collect(), now);
-        assert_eq!(queue.entries.len(), WAITING_MAX);
+        queue.take_up((0..WAITING_MAX as u128).map(place).collect(), now);
         assert!(queue.more_on_disk && !queue.wants_more());
         while queue.entries.len() >= WAITING_MAX / 2 {
             let (attempt, _) = queue.next_due(now).unwrap();
