@@ -46,7 +46,7 @@ def catalog():
 def make(name):
     fields = [NestedField(n, column, kind, required=column == "id") for n, (column, kind, _) in enumerate(COLUMNS, 1)]
     month = PartitionSpec(PartitionField(source_id=6, field_id=1000, transform=MonthTransform(), name="at_month"))
-    catalog().create_namespace_if_not_exists("agree")
+    catalog().create_namespace_if_not_exists(name.split(".")[0])
     catalog().create_table(name, Schema(*fields), partition_spec=month)
 
 

@@ -25,8 +25,8 @@ enum Engine {
 const ENGINES: [Engine; 3] = [Engine::Embedded, Engine::Trino, Engine::PyIceberg];
 
 impl Engine {
-    fn table(self) -> String {
-        format!("agree.by_{self:?}").to_lowercase()
+    fn table(self, schema: &str) -> String {
+        format!("{schema}.by_{self:?}").to_lowercase()
     }
 }
 
@@ -90,8 +90,10 @@ fn select(row: &Value) -> String {
         Value::String(text) => format!("CAST('{}' AS {kind})", text.replace('\'', "''")),
         other => format!("CAST({other} AS {kind})"),
     };
-    let values: Vec<String> = row.as_array().unwrap().iter().zip(TYPES).map(value).collect();
-    format!("SELECT {}", values.join(", "))
+    let values = row.as_array().unwrap().iter().zip(TYPES).map(value);
+    // The embedded engine wants each column of a SELECT to have a name of its own.
+    let named: Vec<String> = values.enumerate().map(|(column, value)| format!("{value} AS c{column}")).collect();
+    format!("SELECT {}", named.join(", "))
 }
 
 fn output(command: &mut Command, input: &str) -> String {
@@ -118,11 +120,11 @@ fn pyiceberg(stack: &Stack, command: &str, table: &str, input: &str) -> String {
     output(stack.command(python()).arg(project().join("e2e/python/agree.py")).args([command, table]), input)
 }
 
-async fn make(stack: &Stack, engine: Engine) {
-    let table = engine.table();
+async fn make(stack: &Stack, engine: Engine, schema: &str) {
+    let table = engine.table(schema);
     match engine {
         Engine::Embedded | Engine::Trino => {
-            run(stack, engine, "CREATE SCHEMA IF NOT EXISTS lake.agree").await;
+            run(stack, engine, &format!("CREATE SCHEMA IF NOT EXISTS lake.{schema}")).await;
             let create =
                 format!("CREATE TABLE IF NOT EXISTS lake.{table} ({COLUMNS}) WITH (partitioning = ARRAY['month(at)'])");
             run(stack, engine, &create).await;
@@ -175,10 +177,10 @@ fn uniform((column, value): (usize, &Value)) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_engine_writes_every_other_reads() {
     let Some(stack) = Stack::of_environment() else { return };
-    stack.empty();
+    let schema = format!("agree_{:08x}", rand::random::<u32>());
     for maker in ENGINES {
-        make(&stack, maker).await;
-        let table = maker.table();
+        make(&stack, maker, &schema).await;
+        let table = maker.table(&schema);
         let mut expected = Vec::new();
         // The maker's rows come first; then each of the others adds to what it did not make.
         for (turn, writer) in [maker].into_iter().chain(ENGINES.into_iter().filter(|other| *other != maker)).enumerate()

@@ -88,6 +88,8 @@ impl Stack {
         let server = server.split('/').next().unwrap();
         let http = reqwest::Client::new();
         let statement = http.post(format!("http://{server}/v1/statement")).header("x-trino-user", user);
+        // Without it instants come in milliseconds.
+        let statement = statement.header("x-trino-client-capabilities", "PARAMETRIC_DATETIME");
         let read = async |request: reqwest::RequestBuilder| {
             request.send().await.unwrap().json::<serde_json::Value>().await.unwrap()
         };
