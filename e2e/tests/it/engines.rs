@@ -202,3 +202,82 @@ async fn what_one_engine_writes_every_other_reads() {
         }
     }
 }
+
+/// How many rows each writer adds, one statement a row.
+const TURNS: i64 = 5;
+/// How often a writer begins anew when others were faster.
+const REPEATS_MAX: usize = 50;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_of_all_engines_at_once_lose_and_double_nothing() {
+    let Some(stack) = Stack::of_environment() else { return };
+    let schema = format!("agree_{:08x}", rand::random::<u32>());
+    make(&stack, Engine::Embedded, &schema).await;
+    let table = Engine::Embedded.table(&schema);
+    tokio::join!(
+        insert_all(&stack, Engine::Embedded, &table, 100),
+        insert_all(&stack, Engine::Embedded, &table, 200),
+        insert_all(&stack, Engine::Trino, &table, 300),
+        merge_all(&stack, Engine::Embedded, &table, 400),
+        merge_all(&stack, Engine::Trino, &table, 500),
+    );
+    let expected: Vec<i64> = (1..=5).flat_map(|writer| (0..TURNS).map(move |turn| writer * 100 + turn)).collect();
+    for reader in ENGINES {
+        let found: Vec<i64> = read(&stack, reader, &table).await.iter().map(|row| row[0].as_i64().unwrap()).collect();
+        assert_eq!(found, expected, "as {reader:?} reads it");
+    }
+}
+
+async fn insert_all(stack: &Stack, engine: Engine, table: &str, first: i64) {
+    for id in first..first + TURNS {
+        insist(stack, engine, &format!("INSERT INTO lake.{table} {}", select(&rows(id)[0]))).await;
+    }
+}
+
+/// Merges each row twice: the second time finds it there.
+async fn merge_all(stack: &Stack, engine: Engine, table: &str, first: i64) {
+    for id in (first..first + TURNS).flat_map(|id| [id, id]) {
+        let merge = format!(
+            "MERGE INTO lake.{table} AS t USING ({}) AS s ON t.id = s.c0 WHEN NOT MATCHED THEN INSERT \
+             (id, whole, exact, near, day, at, clock, flag, name) \
+             VALUES (s.c0, s.c1, s.c2, s.c3, s.c4, s.c5, s.c6, s.c7, s.c8)",
+            select(&rows(id)[0])
+        );
+        insist(stack, engine, &merge).await;
+    }
+}
+
+/// Repeats a statement that was refused because somebody else was faster: it has changed nothing then.
+async fn insist(stack: &Stack, engine: Engine, statement: &str) {
+    for _ in 0..REPEATS_MAX {
+        let refusal = match engine {
+            Engine::Embedded => embedded(stack, statement).await,
+            Engine::Trino => stack.try_trino(statement).await.map(drop),
+            Engine::PyIceberg => unreachable!("pyiceberg has no SQL"),
+        };
+        match refusal {
+            Ok(()) => return,
+            Err(reason) if CONFLICTS.iter().any(|conflict| reason.contains(conflict)) => {
+                println!("{engine:?}: {reason}")
+            }
+            Err(reason) => panic!("{engine:?}: {reason}\n{statement}"),
+        }
+    }
+    panic!("{engine:?} was refused {REPEATS_MAX} times: {statement}");
+}
+
+/// What a refused commit is called.
+const CONFLICTS: &[&str] = &["ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT", "somebody else committed"];
+
+async fn embedded(stack: &Stack, statement: &str) -> Result<(), String> {
+    let request = json!({"mode": "execute", "scripts": [{"name": "agree.sql", "sql": statement}]}).to_string();
+    let mut command = stack.command(program("windlass-tasks"));
+    command.args(["lake", "run"]);
+    let ran = tokio::task::spawn_blocking(move || {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    });
+    let output = ran.await.unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stdout).into_owned()) }
+}

@@ -6,12 +6,13 @@
 
 use std::{
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Mutex;
-use windlass_e2e::Standalone;
+use windlass_e2e::{Standalone, project};
 
 use crate::{
     stack::Stack,
@@ -43,7 +44,6 @@ struct Pipeline {
     stack: Stack,
     standalone: Standalone,
     made: MadeUp,
-    topic: String,
     _folder: tempfile::TempDir,
 }
 
@@ -55,15 +55,16 @@ impl Pipeline {
         let made = make_up(&file, ROWS);
         // Topic and files of its own: what earlier runs have left in Kafka and in the bucket is not this one's.
         let topic = format!("trades_{:016x}", rand::random::<u64>());
-        let standalone = start(&stack, &file, &topic);
-        Self { stack, standalone, made, topic, _folder: folder }
+        let dags = folder.path().join("dags");
+        copy_dags(&dags, &topic);
+        let standalone = start(&stack, &file, &topic, &dags);
+        let _said = standalone.windlass(&["dags", "unpause", DAG]);
+        Self { stack, standalone, made, _folder: folder }
     }
 
     /// Starts a run under this name.
     fn trigger(&self, run: &str) {
-        let _said = self.standalone.windlass(&["dags", "unpause", DAG]);
-        let conf = json!({ "topic": self.topic }).to_string();
-        let _said = self.standalone.windlass(&["dags", "trigger", DAG, "--run-id", run, "--conf", &conf]);
+        let _said = self.standalone.windlass(&["dags", "trigger", DAG, "--run-id", run]);
     }
 
     fn await_moment(&self, run: &str, moment: Moment) {
@@ -153,7 +154,20 @@ impl Pipeline {
     }
 }
 
-fn start(stack: &Stack, file: &Path, topic: &str) -> Standalone {
+/// The shipped DAGs, of which the pipeline runs only when it is asked to, and reads this topic.
+fn copy_dags(to: &Path, topic: &str) {
+    let copied = Command::new("cp").arg("-r").arg(project().join("dags")).arg(to).status().unwrap();
+    assert!(copied.success());
+    let file = to.join("stock_data_pipeline.yaml");
+    let shipped = std::fs::read_to_string(&file).unwrap();
+    let changed = shipped
+        .replace("schedule: \"@daily\"", "schedule: null")
+        .replace("default: stock_trades", &format!("default: {topic}"));
+    assert!(changed.contains("schedule: null") && changed.contains(topic));
+    std::fs::write(file, changed).unwrap();
+}
+
+fn start(stack: &Stack, file: &Path, topic: &str, dags: &Path) -> Standalone {
     let kafka = std::env::var("KAFKA_BOOTSTRAP_SERVERS").unwrap();
     stack
         .builder()
@@ -161,6 +175,7 @@ fn start(stack: &Stack, file: &Path, topic: &str) -> Standalone {
         .env("AIRFLOW_CONN_LAKE", &stack.trino)
         .env("WINDLASS_LAKE_WAREHOUSE", format!("s3://lake/warehouse/{topic}"))
         .env("WINDLASS_LOGS_REMOTE", format!("s3://logs/{topic}"))
+        .env("WINDLASS_DAGS_FOLDER", dags.to_string_lossy())
         .env("STOCK_SOURCE", format!("replay:{}", file.display()))
         .env("STOCK_TOPIC", topic)
         .env("STOCK_SINK_MAX_ROWS", "2000")
