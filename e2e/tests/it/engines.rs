@@ -267,7 +267,7 @@ async fn insist(stack: &Stack, engine: Engine, statement: &str) {
 }
 
 /// What a refused commit is called.
-const CONFLICTS: &[&str] = &["ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT", "somebody else committed"];
+const CONFLICTS: &[&str] = &["ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT", "was changed by another writer"];
 
 async fn embedded(stack: &Stack, statement: &str) -> Result<(), String> {
     let request = json!({"mode": "execute", "scripts": [{"name": "agree.sql", "sql": statement}]}).to_string();
