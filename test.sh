@@ -94,7 +94,25 @@ trino_tests() (
     export TRINO_TLS_URL_TEST=trino://windlass:windlass-trino@127.0.0.1:${STACK_TRINO_TLS_PORT:-18443}/memory
     export TRINO_TLS_PEM_TEST=${STACK_DIR:-$PWD/.stack}/data/trino/tls.pem
     export WINDLASS_E2E_TRINO_URL=trino://test@127.0.0.1:${STACK_TRINO_PORT:-18080}/lake
-    some_tests trino
+    some_tests trino engines
+)
+
+stack_kill_tests() (
+    step "the full set: each of the real components killed during a run"
+    trap 'e2e/stack down --volumes kafka trino minio postgres' EXIT
+    stack_up postgres kafka minio trino
+    eval "$(e2e/stack env)"
+    export WINDLASS_E2E_TRINO_URL=trino://test@127.0.0.1:${STACK_TRINO_PORT:-18080}/lake WINDLASS_E2E_STACK_KILLS=1
+    some_tests stack_kills
+)
+
+s3_tests() (
+    step "the full set: logs and lake on a real S3 service"
+    trap 'e2e/stack down --volumes minio postgres' EXIT
+    stack_up postgres minio
+    eval "$(e2e/stack env)"
+    export WINDLASS_TEST_S3=s3://logs/test
+    some_tests shipping lake::s3
 )
 
 superset_check() { timeout $((deadline - SECONDS)) python3 "e2e/python/superset_$1.py"; }
@@ -126,7 +144,8 @@ compose_tests() (
 
 full_tests() {
     deadline=$((SECONDS + $1))
-    kafka_tests && long_tests && docker_tests && monitoring_tests && trino_tests && superset_tests && compose_tests
+    kafka_tests && long_tests && docker_tests && s3_tests && monitoring_tests && trino_tests &&
+        superset_tests && stack_kill_tests && compose_tests
 }
 
 case "$mode" in

@@ -1,8 +1,10 @@
-//! Logs of attempts and services, read through the leader, which asks the worker that has them.
+//! Logs of attempts and services, read through the leader, which asks the worker that has them; those of attempts also
+//! from the archive that they are shipped to, when no worker has them.
 //!
 //! A log is named by ids that the database knows, never by a text of the client: no path is built from input.
 
-use link::{LogChunk, Query, Reply, query::LogName};
+use link::{ArchiveError, LogChunk, LogPlace, Query, Reply, query::LogName};
+use model::ServiceKey;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,6 +15,24 @@ use crate::{
 
 /// What one answer carries at most: a screen shows some 20 KiB, and the link must not be held up.
 pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
+
+/// A log that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Log {
+    /// An attempt's.
+    Attempt(LogPlace),
+    /// A service's: it lies at its worker only.
+    Service(ServiceKey),
+}
+
+impl Log {
+    fn name(&self) -> LogName {
+        match self {
+            Self::Attempt(place) => LogName::Attempt(place.attempt),
+            Self::Service(key) => LogName::Service(key.clone()),
+        }
+    }
+}
 
 /// A line of a log as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -42,13 +62,28 @@ pub struct LogPage {
     pub length: u64,
     /// Whether nothing more will come and all has been read.
     pub ended: bool,
+    /// The address in the archive, when it was read from there.
+    pub archived_at: Option<String>,
 }
 
 /// Whole lines from an offset on.
 ///
 /// # Errors
 /// [`ApiError::NotFound`] when the log is gone with its worker, [`ApiError::NoLeader`] when nobody can fetch it.
-pub async fn read(app: &App, log: LogName, offset: u64) -> ApiResult<LogPage> {
+pub async fn read(app: &App, log: &Log, offset: u64) -> ApiResult<LogPage> {
+    let at_worker = ask_worker(app, log.name(), offset).await;
+    // A worker that does not have the log answers that it is empty.
+    if at_worker.as_ref().is_ok_and(|page| page.length > 0) {
+        return at_worker;
+    }
+    match (in_archive(app, log, offset).await, at_worker) {
+        (Ok(Some(page)), _) => Ok(page),
+        (Err(error), Err(ApiError::NotFound(detail))) => Err(ApiError::NotFound(format!("{detail}; {error}"))),
+        (Ok(None) | Err(_), at_worker) => at_worker,
+    }
+}
+
+async fn ask_worker(app: &App, log: LogName, offset: u64) -> ApiResult<LogPage> {
     match app.leader.ask(Query::ReadLog { log, offset, bytes_max: CHUNK_BYTES_MAX }).await? {
         Reply::Log(chunk) => Ok(page_of(&chunk, offset)),
         Reply::NotFound { detail } => Err(ApiError::NotFound(detail)),
@@ -56,12 +91,19 @@ pub async fn read(app: &App, log: LogName, offset: u64) -> ApiResult<LogPage> {
     }
 }
 
+/// What the archive has of a log.
+async fn in_archive(app: &App, log: &Log, offset: u64) -> Result<Option<LogPage>, ArchiveError> {
+    let (Log::Attempt(place), Some(archive)) = (log, &app.settings.log_archive) else { return Ok(None) };
+    let chunk = archive.read(place, offset, CHUNK_BYTES_MAX).await?;
+    Ok(chunk.map(|chunk| LogPage { archived_at: Some(archive.address(place)), ..page_of(&chunk, offset) }))
+}
+
 /// The last lines of a log, for a page that opens it.
 ///
 /// # Errors
 /// As [`read`].
-pub async fn tail(app: &App, log: LogName) -> ApiResult<LogPage> {
-    let first = read(app, log.clone(), 0).await?;
+pub async fn tail(app: &App, log: &Log) -> ApiResult<LogPage> {
+    let first = read(app, log, 0).await?;
     if first.next >= first.length {
         return Ok(first);
     }
@@ -86,7 +128,7 @@ fn page_of(chunk: &LogChunk, offset: u64) -> LogPage {
     };
     let lines = bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line_of).collect();
     let next = offset + whole as u64;
-    LogPage { lines, next, length: chunk.length, ended: chunk.ended && next >= chunk.length }
+    LogPage { lines, next, length: chunk.length, ended: chunk.ended && next >= chunk.length, archived_at: None }
 }
 
 fn line_of(bytes: &[u8]) -> LogLine {

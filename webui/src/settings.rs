@@ -1,7 +1,8 @@
 //! What the web server is told by its caller. Nothing here is read from the environment: the binary does that.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use link::LogArchive;
 use metrics::{Page, http::Requests};
 use prometheus_client::registry::Registry;
 use store::SecretKey;
@@ -36,6 +37,8 @@ pub struct AppSettings {
     pub(crate) requests: Requests,
     /// What `/metrics` shows.
     pub(crate) metrics: Page,
+    /// Where logs of attempts are shipped to, when they are.
+    pub log_archive: Option<Arc<dyn LogArchive>>,
 }
 
 /// Over what the session cookie travels.
@@ -59,6 +62,7 @@ impl AppSettings {
             cookie: CookieScope::Plain,
             answer_timeout: ANSWER_TIMEOUT,
             login_hint: None,
+            log_archive: None,
             requests: Requests::default(),
             metrics: Page::new(Registry::default()),
         };

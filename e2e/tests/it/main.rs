@@ -5,6 +5,7 @@
 mod bad_input;
 mod chaos;
 mod compose;
+mod engines;
 mod first_day;
 mod fleet;
 mod layering;
@@ -12,6 +13,8 @@ mod monitoring;
 mod pages;
 mod readers;
 mod rest_client;
+mod stack;
+mod stack_kills;
 mod stock;
 mod trades;
 mod trino;

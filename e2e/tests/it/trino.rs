@@ -1,28 +1,19 @@
 //! The same DAG on Trino and on the embedded engine, over tables on an object store that both write and read.
 //!
-//! Runs where `WINDLASS_E2E_TRINO_URL` names the Trino of a stack that `e2e/stack env` describes. The stack's lake is
-//! emptied first, so it must be one for tests.
+//! Runs where there is a [`Stack`] with a Trino.
 
 use std::{
     collections::BTreeMap,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use windlass_e2e::{Standalone, StandaloneBuilder, processes, program, project};
 
-use crate::trades::{GOLD, run_dag};
+use crate::{
+    stack::Stack,
+    trades::{GOLD, run_dag},
+};
 
-/// What the stack's settings are called.
-const SETTINGS: &[&str] = &[
-    "DATABASE_URL",
-    "WINDLASS_LAKE_DATABASE_URL",
-    "WINDLASS_LAKE_WAREHOUSE",
-    "AWS_ENDPOINT_URL",
-    "AWS_REGION",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-];
 /// Makes `conn_id: lake` Trino; without it, it is the embedded engine.
 const CONNECTION: &str = "AIRFLOW_CONN_LAKE";
 
@@ -42,86 +33,6 @@ const MADE: &[(&str, &str)] = &[
 /// Columns that are compared at a relative difference of [`NEAR`]: their last digit depends on the order of additions.
 const NEAR_COLUMNS: &[&str] = &["vwap", "volatility_20d"];
 const NEAR: f64 = 1e-9;
-
-/// The stack of this test.
-struct Stack {
-    trino: String,
-    settings: BTreeMap<&'static str, String>,
-}
-
-impl Stack {
-    /// The one that the environment describes; none, and a line that says so, when it describes none.
-    fn of_environment() -> Option<Self> {
-        let Some(trino) = std::env::var("WINDLASS_E2E_TRINO_URL").ok().filter(|url| !url.is_empty()) else {
-            println!("skipped: WINDLASS_E2E_TRINO_URL names no Trino");
-            return None;
-        };
-        let setting = |name: &&'static str| {
-            let value = std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; see `e2e/stack env`"));
-            (*name, value)
-        };
-        Some(Self { trino, settings: SETTINGS.iter().map(setting).collect() })
-    }
-
-    /// State and lake as on the first day. The object store keeps what nobody refers to any more.
-    fn empty(&self) {
-        for name in ["DATABASE_URL", "WINDLASS_LAKE_DATABASE_URL"] {
-            let (server, database) = self.settings[name].rsplit_once('/').unwrap();
-            let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
-            let create = format!("CREATE DATABASE {database}");
-            let mut psql = Command::new("psql");
-            psql.args([
-                "-qX",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-d",
-                &format!("{server}/postgres"),
-                "-c",
-                &drop,
-                "-c",
-                &create,
-            ]);
-            let output = psql.output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
-    }
-
-    /// A standalone that replays the shipped trades into this stack.
-    fn builder(&self) -> StandaloneBuilder {
-        let file = project().join("dags/data/stocks/trades.csv.gz");
-        let builder = StandaloneBuilder::new()
-            .env("STOCK_SOURCE", format!("replay:{}", file.display()))
-            .env("STOCK_REPLAY_SPEED", "0");
-        self.settings.iter().fold(builder, |builder, (name, value)| builder.env(name, value))
-    }
-
-    /// How many statements that begin so Windlass has started.
-    async fn started(&self, beginning: &str) -> u64 {
-        let count = format!(
-            "SELECT count(*) FROM system.runtime.queries WHERE source = 'windlass' AND query LIKE '{beginning}%'"
-        );
-        self.trino(&count).await[0][0].as_u64().unwrap()
-    }
-
-    /// A statement's rows, by Trino's own protocol.
-    async fn trino(&self, sql: &str) -> Vec<serde_json::Value> {
-        let (user, server) = self.trino.trim_start_matches("trino://").split_once('@').unwrap();
-        let server = server.split('/').next().unwrap();
-        let http = reqwest::Client::new();
-        let statement = http.post(format!("http://{server}/v1/statement")).header("x-trino-user", user);
-        let read = async |request: reqwest::RequestBuilder| {
-            request.send().await.unwrap().json::<serde_json::Value>().await.unwrap()
-        };
-        let mut page = read(statement.body(sql.to_owned())).await;
-        let mut rows = Vec::new();
-        loop {
-            assert!(page["error"].is_null(), "{sql}: {}", page["error"]["message"]);
-            rows.extend(page["data"].as_array().cloned().unwrap_or_default());
-            let Some(next) = page["nextUri"].as_str() else { return rows };
-            page = read(http.get(next).header("x-trino-user", user)).await;
-        }
-    }
-}
 
 /// Everything that the models made, as the embedded engine reads it.
 fn made(standalone: &Standalone) -> BTreeMap<&'static str, String> {

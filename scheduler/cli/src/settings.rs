@@ -6,10 +6,13 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
 use daemon::postgres::Urls;
+use executor::log::remote::{RemoteLogs, S3Access};
+use link::LogArchive;
 use replay::StockSource;
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +37,8 @@ pub struct Settings {
     pub lake_database_url: Option<String>,
     /// `WINDLASS_LAKE_WAREHOUSE`.
     pub warehouse: String,
+    /// `WINDLASS_LOGS_REMOTE`: where logs of attempts are shipped to, when they are.
+    pub logs_remote: Option<RemoteLogs>,
     /// `SCHEMA_REGISTRY_URL`, when it is set.
     pub registry_url: Option<String>,
     /// What an installation over several processes needs.
@@ -68,6 +73,7 @@ impl Settings {
             worker_slots: number("WINDLASS_WORKER_SLOTS", 16)?,
             database_url: text("DATABASE_URL"),
             lake_database_url: text("WINDLASS_LAKE_DATABASE_URL"),
+            logs_remote: logs_remote()?,
             registry_url: text("SCHEMA_REGISTRY_URL"),
             fleet: FleetSettings::from_environment()?,
             deployment: Deployment::from_environment()?,
@@ -100,6 +106,12 @@ impl Settings {
         let state = self.database_url.clone()?;
         let lake = self.lake_database_url.clone().unwrap_or_else(|| beside(&state));
         Some(Urls { state, lake })
+    }
+
+    /// The shipped logs, for whoever shows logs.
+    #[must_use]
+    pub fn log_archive(&self) -> Option<Arc<dyn LogArchive>> {
+        self.logs_remote.clone().map(|remote| Arc::new(remote) as Arc<dyn LogArchive>)
     }
 
     /// Where the UI and the API are served.
@@ -138,6 +150,17 @@ impl Settings {
         let program = env::current_exe().context("this program's path can not be told")?;
         Ok(program.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned))
     }
+}
+
+fn logs_remote() -> anyhow::Result<Option<RemoteLogs>> {
+    let Some(location) = text("WINDLASS_LOGS_REMOTE") else { return Ok(None) };
+    let access = S3Access {
+        endpoint: text("AWS_ENDPOINT_URL"),
+        region: text("AWS_REGION"),
+        access_key_id: text("AWS_ACCESS_KEY_ID"),
+        secret_access_key: text("AWS_SECRET_ACCESS_KEY"),
+    };
+    RemoteLogs::open(location.trim(), &access).context("WINDLASS_LOGS_REMOTE").map(Some)
 }
 
 /// The lake's database on the server of the state's.

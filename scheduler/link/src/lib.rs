@@ -2,6 +2,7 @@
 //!
 //! The link only carries. PostgreSQL is the truth: whatever is lost here can be derived from it again.
 
+pub mod archive;
 pub mod fetch;
 pub mod message;
 pub mod query;
@@ -9,6 +10,7 @@ pub mod remote;
 pub mod runs;
 pub mod transport;
 
+pub use archive::{ArchiveError, LogArchive, LogPlace};
 pub use fetch::{ConnectionFields, FetchItem, FetchKey, Fetched};
 pub use message::{
     Assignment, FromWorker, Hello, ServiceExit, ServiceReport, ServiceStart, ServiceStatus, TaskContext, ToWorker,

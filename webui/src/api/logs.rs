@@ -5,8 +5,8 @@ use axum::{
     http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Json, Response},
 };
-use link::query::LogName;
-use model::{AttemptId, MapIndex};
+use link::LogPlace;
+use model::MapIndex;
 use serde_json::{Value, json};
 use store::read;
 
@@ -20,7 +20,7 @@ use crate::{
     app::App,
     error::{ApiError, ApiResult},
     instances::TaskOfRun,
-    logs::{self, LogLine, LogPage},
+    logs::{self, Log, LogLine, LogPage},
 };
 
 /// `full_content` reads so many pieces at most, 4 MiB; the rest follows by its token.
@@ -40,10 +40,11 @@ pub async fn one(State(app): State<App>, names: Names, headers: HeaderMap, mut q
     let map = query.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex);
     let task_id = names.text("task_id");
     let of = lookup(&app, names.text("dag_id"), names.text("dag_run_id"), task_id, map).await?;
-    let attempt = attempt_of(&app, &of, try_number).await?.ok_or_else(|| {
+    let place = place_of(&app, &of, try_number).await?.ok_or_else(|| {
         ApiError::NotFound(format!("TaskInstance not found: try {try_number} of {task_id} has not been started"))
     })?;
-    let name = attempt.to_string();
+    let name = place.attempt.to_string();
+    let log = Log::Attempt(place);
     let offset = match query.text("token") {
         Some(place) => app
             .tokens
@@ -51,34 +52,46 @@ pub async fn one(State(app): State<App>, names: Names, headers: HeaderMap, mut q
             .map_err(|_| ApiError::BadRequest("Invalid continuation token".to_owned()))?,
         None => 0,
     };
-    let mut page = logs::read(&app, LogName::Attempt(attempt), offset).await?;
+    let mut page = logs::read(&app, &log, offset).await?;
     for _ in 1..if full { PIECES_MAX } else { 1 } {
         if page.next >= page.length {
             break;
         }
-        let more = logs::read(&app, LogName::Attempt(attempt), page.next).await?;
+        let more = logs::read(&app, &log, page.next).await?;
         page.lines.extend(more.lines);
         (page.next, page.length, page.ended) = (more.next, more.length, more.ended);
     }
     let next = (!page.ended).then(|| app.tokens.place(&name, page.next));
-    let source = (offset == 0).then(|| source_line(&of, try_number));
+    let source = (offset == 0).then(|| source_line(&of, try_number, &page));
     Ok(answer(form, source, &page, next))
 }
 
-/// The attempt of a try: the current one's, or that of a superseded one.
+/// The place of a try's log: the current attempt's, or that of a superseded one; none when it was never begun.
 ///
 /// # Errors
 /// When PostgreSQL does not answer.
-pub async fn attempt_of(app: &App, of: &TaskOfRun, try_number: i16) -> ApiResult<Option<AttemptId>> {
-    if try_number == of.try_number() {
-        return Ok(of.stored.as_ref().and_then(|stored| stored.row.attempt).filter(|_| try_number > 0));
-    }
-    let past = read::tries(&app.pool, of.key).await?;
-    Ok(past.iter().find(|past| past.try_number.get() == try_number).and_then(|past| past.attempt))
+pub async fn place_of(app: &App, of: &TaskOfRun, try_number: i16) -> ApiResult<Option<LogPlace>> {
+    let attempt = if try_number == of.try_number() {
+        of.stored.as_ref().and_then(|stored| stored.row.attempt).filter(|_| try_number > 0)
+    } else {
+        let past = read::tries(&app.pool, of.key).await?;
+        past.iter().find(|past| past.try_number.get() == try_number).and_then(|past| past.attempt)
+    };
+    Ok(attempt.map(|attempt| LogPlace {
+        dag_id: of.run.dag_id.clone(),
+        run_id: of.run.run_id.clone(),
+        task_id: of.task().task_id.clone(),
+        map_index: of.key.map,
+        try_number,
+        attempt,
+    }))
 }
 
 /// Airflow's log begins with where it comes from.
-fn source_line(of: &TaskOfRun, try_number: i16) -> Value {
+fn source_line(of: &TaskOfRun, try_number: i16, page: &LogPage) -> Value {
+    if let Some(address) = &page.archived_at {
+        return json!({ "event": format!("Log of try {try_number}, read from {address}") });
+    }
     let worker = of.stored.as_ref().and_then(|stored| stored.worker.as_deref()).unwrap_or("the leader");
     json!({ "event": format!("Log of try {try_number}, kept by {worker}") })
 }

@@ -9,8 +9,8 @@ use axum::{
 };
 use chrono::DateTime;
 use futures::stream;
-use link::query::LogName;
-use model::{AttemptId, MapIndex};
+use link::LogPlace;
+use model::MapIndex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,12 +20,12 @@ use super::{
     words::Clock,
 };
 use crate::{
-    api::{instances::lookup, logs::attempt_of, query::Query},
+    api::{instances::lookup, logs::place_of, query::Query},
     app::App,
     auth::Principal,
     error::{ApiError, ApiResult},
     instances::TaskOfRun,
-    logs::{self, LogLine, LogPage},
+    logs::{self, Log, LogLine, LogPage},
 };
 
 /// A line as the page prints it.
@@ -65,6 +65,8 @@ pub struct Pane {
     pub lines: Vec<Line>,
     /// Why there are none, or not all.
     pub note: Option<String>,
+    /// Where it was read, when that is not its worker.
+    pub source: Option<String>,
     /// Where the script reads on.
     pub follow_url: Option<String>,
     /// The offset to read on from.
@@ -83,7 +85,7 @@ pub struct Pane {
 /// When PostgreSQL does not answer. A log that can not be read is told in the pane.
 pub async fn pane(app: &App, of: &TaskOfRun, number: i16, find: &str, clock: Clock) -> ApiResult<Pane> {
     let mut pane = Pane { find: find.to_owned(), ..Pane::default() };
-    let Some(attempt) = attempt_of(app, of, number).await? else {
+    let Some(place) = place_of(app, of, number).await? else {
         pane.note = Some(if of.state().is_finished() {
             "It was decided without running: there is no log.".to_owned()
         } else {
@@ -91,8 +93,8 @@ pub async fn pane(app: &App, of: &TaskOfRun, number: i16, find: &str, clock: Clo
         });
         return Ok(pane);
     };
-    let log = LogName::Attempt(attempt);
-    let page = match logs::tail(app, log.clone()).await {
+    let log = Log::Attempt(place);
+    let page = match logs::tail(app, &log).await {
         Ok(page) => page,
         Err(error @ (ApiError::NotFound(_) | ApiError::NoLeader(_))) => {
             pane.note = Some(error.to_string());
@@ -106,9 +108,13 @@ pub async fn pane(app: &App, of: &TaskOfRun, number: i16, find: &str, clock: Clo
     pane.offset = page.next;
     pane.rendered = match page.lines.iter().find_map(rendered) {
         Some(fields) => fields,
-        None if page.next > u64::from(logs::CHUNK_BYTES_MAX) => rendered_at_the_beginning(app, log).await,
+        None if page.next > u64::from(logs::CHUNK_BYTES_MAX) => rendered_at_the_beginning(app, &log).await,
         None => Vec::new(),
     };
+    pane.source = page
+        .archived_at
+        .as_ref()
+        .map(|address| format!("Read from {address}: its worker does not have it, or is away."));
     pane.lines = lines(&page, clock);
     if page.lines.is_empty() && page.ended {
         pane.note = Some("It wrote nothing.".to_owned());
@@ -148,7 +154,7 @@ fn rendered(line: &LogLine) -> Option<Vec<(String, String)>> {
     Some(fields.iter().filter(|(_, value)| is_set(value)).map(|(name, value)| (name.clone(), text(value))).collect())
 }
 
-async fn rendered_at_the_beginning(app: &App, log: LogName) -> Vec<(String, String)> {
+async fn rendered_at_the_beginning(app: &App, log: &Log) -> Vec<(String, String)> {
     let first = logs::read(app, log, 0).await;
     first.ok().and_then(|page| page.lines.iter().find_map(rendered)).unwrap_or_default()
 }
@@ -160,9 +166,9 @@ pub async fn read(
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
     query: Query,
 ) -> ApiResult<Json<Value>> {
-    let attempt = attempt(&app, &dag_id, &run_id, &task_id, &query).await?;
+    let log = Log::Attempt(place(&app, &dag_id, &run_id, &task_id, &query).await?);
     let offset = query.text("offset").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let page = logs::read(&app, LogName::Attempt(attempt), offset).await?;
+    let page = logs::read(&app, &log, offset).await?;
     Ok(answer(&page, Clock::of(&who)))
 }
 
@@ -172,16 +178,18 @@ pub async fn download(
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
     query: Query,
 ) -> ApiResult<Response> {
-    let attempt = attempt(&app, &dag_id, &run_id, &task_id, &query).await?;
-    let first = logs::read(&app, LogName::Attempt(attempt), 0).await?;
+    let place = place(&app, &dag_id, &run_id, &task_id, &query).await?;
+    let attempt = place.attempt;
+    let log = Log::Attempt(place);
+    let first = logs::read(&app, &log, 0).await?;
     let pieces = stream::try_unfold(Some(first), move |page| {
-        let app = app.clone();
+        let (app, log) = (app.clone(), log.clone());
         async move {
             let Some(page) = page else { return Ok::<_, ApiError>(None) };
             let text: String =
                 page.lines.iter().map(|line| format!("{} {} {}\n", line.ts, line.stream, line.text)).collect();
             let is_last = page.lines.is_empty() || page.next >= page.length;
-            let next = if is_last { None } else { Some(logs::read(&app, LogName::Attempt(attempt), page.next).await?) };
+            let next = if is_last { None } else { Some(logs::read(&app, &log, page.next).await?) };
             Ok(Some((Bytes::from(text), next)))
         }
     });
@@ -193,12 +201,12 @@ pub async fn download(
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
-async fn attempt(app: &App, dag_id: &str, run_id: &str, task_id: &str, query: &Query) -> ApiResult<AttemptId> {
+async fn place(app: &App, dag_id: &str, run_id: &str, task_id: &str, query: &Query) -> ApiResult<LogPlace> {
     let map = query.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex);
     let of = lookup(app, dag_id, run_id, task_id, map).await?;
     let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
     let missing = || ApiError::NotFound("This try has not been started".to_owned());
-    attempt_of(app, &of, number).await?.ok_or_else(missing)
+    place_of(app, &of, number).await?.ok_or_else(missing)
 }
 
 /// A piece of a log for the script.

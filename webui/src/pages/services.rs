@@ -6,7 +6,6 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
-use link::query::LogName;
 use model::{Command, DagId, ServiceKey, ServiceState, Timestamp, command::ServiceAction};
 use serde::Serialize;
 use serde_json::Value;
@@ -26,7 +25,7 @@ use crate::{
     auth::{Principal, form::PageForm},
     commands,
     error::{ApiError, ApiResult},
-    logs,
+    logs::{self, Log},
     samples::Sample,
 };
 
@@ -192,7 +191,7 @@ async fn log_of(app: &App, key: &ServiceKey, clock: Clock) -> ApiResult<LogView>
     let follow = format!("/services/{}/{}/{}/log?", segment(key.dag.as_str()), segment(&key.name), key.replica);
     let mut view =
         LogView { label: key.to_string(), lines: Vec::new(), note: None, follow_url: Some(follow), offset: 0 };
-    match logs::tail(app, LogName::Service(key.clone())).await {
+    match logs::tail(app, &Log::Service(key.clone())).await {
         Ok(page) => {
             view.lines = run_log::lines(&page, clock);
             view.offset = page.next;
@@ -223,7 +222,7 @@ pub async fn log(
 ) -> ApiResult<Response> {
     let key = lookup(&app, &dag_id, &name, replica).await?;
     let offset = query.text("offset").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let page = logs::read(&app, LogName::Service(key), offset).await?;
+    let page = logs::read(&app, &Log::Service(key), offset).await?;
     Ok(run_log::answer(&page, Clock::of(&who)).into_response())
 }
 

@@ -161,6 +161,23 @@ async fn a_log_is_read_as_json_and_as_lines() {
 }
 
 #[tokio::test]
+async fn a_log_that_its_worker_has_no_more_is_read_from_where_it_was_shipped_also_without_a_leader() {
+    let server = Server::start().await;
+    let viewer = server.user("viewer").await;
+    let log = format!("{STOCK}/dagRuns/{RUN}/taskInstances/silver/logs/2");
+    let (_, before) = viewer.get(&log).await;
+    server.leader.ship_logs();
+    let (status, shipped) = viewer.get(&log).await;
+    assert_eq!((status, &shipped["continuation_token"]), (200, &Value::Null));
+    let source = shipped["content"][0]["event"].as_str().unwrap();
+    assert!(source.contains("read from s3://logs/") && source.contains("/silver/2"), "{source}");
+    let lines = |answer: &Value| answer["content"].as_array().unwrap()[1..].to_vec();
+    assert_eq!(lines(&shipped), lines(&before));
+    server.leader.leave();
+    assert_eq!(viewer.get(&log).await, (200, shipped));
+}
+
+#[tokio::test]
 async fn a_clear_only_tells_unless_it_is_told_to_act() {
     let server = Server::start().await;
     let user = server.user("user").await;

@@ -14,7 +14,7 @@ use dag::{FileProblem, ReadFile};
 use engine::{DagChange, DagVersion, Plan, RunChange, RunRow, TiExtra, TiRow};
 use futures::{FutureExt, future::BoxFuture};
 use link::{
-    LeaderPort, LogChunk, NoLeader, Query, Reply,
+    ArchiveError, LeaderPort, LogArchive, LogChunk, LogPlace, NoLeader, Query, Reply,
     query::{ClusterView, LogName, PoolView, PoolWaiter, TaskWhy, WorkerView},
 };
 use model::{
@@ -90,6 +90,7 @@ impl ReadFile for NoFiles {
 pub struct TestLeader {
     pool: PgPool,
     logs: Mutex<BTreeMap<AttemptId, String>>,
+    shipped: Mutex<BTreeMap<AttemptId, String>>,
     wake: Notify,
     next_run: AtomicI64,
     present: Mutex<bool>,
@@ -107,6 +108,12 @@ impl TestLeader {
         let fields = json!({"stream": "sys", "text": "Rendered fields", "rendered": {"bash_command": "true"}});
         let text: Vec<String> = std::iter::once(fields.to_string()).chain(lines.iter().map(line)).collect();
         self.logs.lock().unwrap().insert(attempt, text.join("\n") + "\n");
+    }
+
+    /// Lets the worker lose its logs, after they were shipped.
+    pub fn ship_logs(&self) {
+        let logs = std::mem::take(&mut *self.logs.lock().unwrap());
+        self.shipped.lock().unwrap().extend(logs);
     }
 
     /// Gives a log its bytes.
@@ -299,6 +306,36 @@ impl LeaderPort for Port {
     }
 }
 
+/// The shipped logs of a [`TestLeader`].
+struct Shipped(Arc<TestLeader>);
+
+impl std::fmt::Debug for Shipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shipped")
+    }
+}
+
+impl LogArchive for Shipped {
+    fn read<'a>(
+        &'a self,
+        place: &'a LogPlace,
+        offset: u64,
+        _bytes_max: u32,
+    ) -> BoxFuture<'a, Result<Option<LogChunk>, ArchiveError>> {
+        let text = self.0.shipped.lock().unwrap().get(&place.attempt).cloned();
+        let chunk = text.map(|text| LogChunk {
+            bytes: text.as_bytes()[usize::try_from(offset).unwrap()..].to_vec(),
+            length: text.len() as u64,
+            ended: true,
+        });
+        std::future::ready(Ok(chunk)).boxed()
+    }
+
+    fn address(&self, place: &LogPlace) -> String {
+        format!("s3://logs/{}/{}/{}/{}", place.dag_id, place.run_id, place.task_id, place.try_number)
+    }
+}
+
 /// PostgreSQL keeps microseconds.
 pub fn now() -> Timestamp {
     chrono::DurationRound::duration_trunc(Utc::now(), TimeDelta::microseconds(1)).unwrap()
@@ -336,6 +373,7 @@ impl Server {
         let leader = Arc::new(TestLeader {
             pool: pool.clone(),
             logs: Mutex::default(),
+            shipped: Mutex::default(),
             wake: Notify::new(),
             next_run: AtomicI64::new(100),
             present: Mutex::new(true),
@@ -347,6 +385,7 @@ impl Server {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap(), key());
         settings.answer_timeout = Duration::from_secs(2);
+        settings.log_archive = Some(Arc::new(Shipped(Arc::clone(&leader))));
         let port = Arc::new(Port(Arc::clone(&leader)));
         tokio::spawn(windlass_webui::serve(settings, listener, pool.clone(), port, shutdown.clone()));
         Self { base, pool, leader, shutdown }

@@ -1,9 +1,10 @@
-//! The log of a try: asked of the leader, who asks the worker that has it, or read where a worker of this home wrote it.
+//! The log of a try: asked of the leader, who asks the worker that has it, or read where a worker of this home wrote it, or
+//! from where it was shipped to.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
-use link::{LogChunk, Query, Reply, query::LogName};
+use link::{LogArchive, LogChunk, LogPlace, Query, Reply, query::LogName};
 use model::AttemptId;
 use serde_json::{Map, Value};
 use sqlx::PgPool;
@@ -28,7 +29,8 @@ pub enum Follow {
 
 /// A log that can be read.
 pub struct AttemptLog {
-    name: LogName,
+    place: LogPlace,
+    archive: Option<Arc<dyn LogArchive>>,
     leader: Leader,
     folder: PathBuf,
 }
@@ -67,21 +69,42 @@ impl AttemptLog {
         let Some(attempt) = attempt else {
             bail!("{task} has no log of try {}: its tries are 1 to {current}", try_number.unwrap_or(current));
         };
-        let folder = settings.home.join("logs");
-        Ok(Self { name: LogName::Attempt(attempt), leader: Leader::find(settings).await?, folder })
+        let place = LogPlace {
+            dag_id: found.run.dag_id.clone(),
+            run_id: found.run.run_id.clone(),
+            task_id: task.clone(),
+            map_index: row.key.map,
+            try_number: try_number.unwrap_or(current),
+            attempt,
+        };
+        let (leader, folder) = (Leader::find(settings).await?, settings.home.join("logs"));
+        Ok(Self { place, archive: settings.log_archive(), leader, folder })
     }
 
     async fn read(&self, offset: u64) -> anyhow::Result<LogChunk> {
-        let question = Query::ReadLog { log: self.name.clone(), offset, bytes_max: CHUNK_BYTES };
-        if let Ok(Reply::Log(chunk)) = self.leader.ask(question).await {
+        let name = LogName::Attempt(self.place.attempt);
+        let question = Query::ReadLog { log: name.clone(), offset, bytes_max: CHUNK_BYTES };
+        let at_worker = self.leader.ask(question).await;
+        // A worker that does not have the log answers that it is empty.
+        if let Ok(Reply::Log(chunk)) = &at_worker
+            && chunk.length > 0
+        {
+            return Ok(chunk.clone());
+        }
+        let chunk = executor::log::read(&self.folder, &name, offset, CHUNK_BYTES)?;
+        if chunk.length > 0 {
+            // Without a leader nothing is written any more.
+            return Ok(LogChunk { ended: true, ..chunk });
+        }
+        if let Some(archive) = &self.archive
+            && let Some(chunk) = archive.read(&self.place, offset, CHUNK_BYTES).await?
+        {
             return Ok(chunk);
         }
-        let chunk = executor::log::read(&self.folder, &self.name, offset, CHUNK_BYTES)?;
-        if chunk.length == 0 {
-            bail!("the log is not on this machine, and no leader can ask for it");
+        match at_worker {
+            Ok(Reply::Log(empty)) => Ok(empty),
+            Ok(_) | Err(_) => bail!("the log is not on this machine, and no leader can ask for it"),
         }
-        // Without a leader nothing is written any more.
-        Ok(LogChunk { ended: true, ..chunk })
     }
 
     /// Prints it, a line a record.

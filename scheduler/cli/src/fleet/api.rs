@@ -56,6 +56,7 @@ pub async fn run(settings: &Settings, options: &Api) -> anyhow::Result<ExitCode>
     }
     let secret = Secret::new(shared.cluster.signing_secret().await?.reveal().as_bytes())?;
     let mut app = AppSettings::new(secret, shared.key.clone());
+    app.log_archive = settings.log_archive();
     app.cookie = if settings.fleet.api_behind_tls { CookieScope::Secure } else { CookieScope::Plain };
     let leader = RemotePort::new(shared.cluster.caller()?, Arc::new(SeatFinder(shared.pool.clone())));
     let shutdown = on_signal()?;

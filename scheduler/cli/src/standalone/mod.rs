@@ -98,7 +98,7 @@ async fn serve(
     let port = Arc::new(LocalPort::new(news.0.clone()));
     let shutdown = CancellationToken::new();
     let (leader_settings, acceptor) = leader_settings(DagSource::Folder(settings.dags_folder.clone()), home, urls)?;
-    let mut app = app_settings(home)?;
+    let mut app = app_settings(settings, home)?;
     let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
     leader_settings.metrics.register(&mut registry);
     app.show(registry);
@@ -193,11 +193,12 @@ pub fn leader_settings(
     Ok((leader, Box::new(acceptor)))
 }
 
-fn app_settings(home: &Home) -> anyhow::Result<AppSettings> {
+fn app_settings(settings: &Settings, home: &Home) -> anyhow::Result<AppSettings> {
     let secret_key = installation_key(home)?;
-    let mut settings = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
-    settings.login_hint = Some(format!("First login: {DEFAULT_LOGIN} / {DEFAULT_LOGIN}"));
-    Ok(settings)
+    let mut app = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
+    app.login_hint = Some(format!("First login: {DEFAULT_LOGIN} / {DEFAULT_LOGIN}"));
+    app.log_archive = settings.log_archive();
+    Ok(app)
 }
 
 /// Opens a port before anything starts, so that a busy one is told at once.

@@ -15,7 +15,7 @@ use link::{Assignment, FromWorker, ServiceStatus, query::LogName};
 use model::{AttemptEnd, AttemptId, EndKind, Operator, operator::ServiceSpec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::{containers::TakenUp, event::Event, host::AttemptHost};
+use super::{WorkerSettings, containers::TakenUp, event::Event, host::AttemptHost, shipping::Shipping};
 
 /// An attempt that ends sooner reports its start with its end.
 const STARTED_AFTER: Duration = Duration::from_millis(200);
@@ -26,6 +26,7 @@ pub(super) struct Attempts {
     context: Arc<WorkerContext>,
     events: mpsc::Sender<Event>,
     slots: Arc<Semaphore>,
+    shipping: Arc<Shipping>,
     held: BTreeMap<AttemptId, Held>,
 }
 
@@ -39,9 +40,14 @@ struct Held {
 
 impl Attempts {
     /// No attempts yet.
-    pub(super) fn new(log_dir: PathBuf, context: Arc<WorkerContext>, events: mpsc::Sender<Event>, slots: u32) -> Self {
-        let slots = Arc::new(Semaphore::new(slots as usize));
-        Self { log_dir, context, events, slots, held: BTreeMap::new() }
+    pub(super) fn new(
+        settings: &WorkerSettings,
+        context: Arc<WorkerContext>,
+        events: mpsc::Sender<Event>,
+        shipping: Arc<Shipping>,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(settings.slots as usize));
+        Self { log_dir: settings.log_dir.clone(), context, events, slots, shipping, held: BTreeMap::new() }
     }
 
     /// Starts an attempt. One that is held already goes on as it is.
@@ -66,6 +72,7 @@ impl Attempts {
         let masker = Masker::default();
         mask_lake(&masker, &self.context);
         let path = log::path(&self.log_dir, &LogName::Attempt(attempt));
+        self.shipping.began(&assignment);
         let events = self.events.clone();
         match Log::open(&path, masker.clone(), Overflow::Fault) {
             Ok(log) => {
@@ -113,6 +120,7 @@ impl Attempts {
     /// The attempt has ended.
     pub(super) fn forget(&mut self, attempt: AttemptId) {
         self.held.remove(&attempt);
+        self.shipping.ended(attempt);
     }
 
     /// The ids of all that are held.

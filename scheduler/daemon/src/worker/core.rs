@@ -33,6 +33,7 @@ use super::{
     reports::Reports,
     services::Services,
     session::{News, Session},
+    shipping::Shipping,
 };
 
 /// The worker says that it lives, and looks around, once a second.
@@ -64,10 +65,11 @@ enum Closing {
     },
 }
 
-/// Where a worker works, and the pipe to its guard.
+/// Where a worker works, the pipe to its guard, and the way that its logs go.
 pub(super) struct Places {
     pub(super) temp_dir: PathBuf,
     pub(super) guard: OwnedFd,
+    pub(super) shipping: Arc<Shipping>,
 }
 
 /// The worker.
@@ -119,7 +121,7 @@ impl Core {
             id: identity.id(),
             incarnation: Uuid::new_v4(),
             session: Session::new(connector),
-            attempts: Attempts::new(log_dir.clone(), Arc::clone(&context), sender.clone(), settings.slots),
+            attempts: Attempts::new(&settings, Arc::clone(&context), sender.clone(), places.shipping),
             services: Services::new(log_dir.clone(), Arc::clone(&context), sender.clone()),
             reports,
             containers,

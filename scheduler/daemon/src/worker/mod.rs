@@ -18,6 +18,7 @@ mod service;
 mod services;
 mod session;
 mod settings;
+mod shipping;
 
 use std::{
     collections::BTreeSet,
@@ -37,6 +38,7 @@ use self::{
     identity::Identity,
     keeper::Keeper,
     reports::Reports,
+    shipping::Shipping,
 };
 
 pub use self::metrics::WorkerMetrics;
@@ -77,18 +79,21 @@ pub async fn run(
     let temp_dir = settings.temp_dir.join(format!("worker-{}", identity.id()));
     let reports = Reports::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
     let containers = Containers::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
+    let shipping = Arc::new(Shipping::open(&settings).map_err(|error| unusable(&settings, error))?);
     let taken_up = containers.take_up(identity.id(), &reports.ended_attempts()).await;
     clear(&temp_dir, &taken_up).await;
     let mut settings = settings;
     Engine::look().await.change(&mut settings.capabilities);
     let (keeper, pipe) = Keeper::start(&settings, &identity).map_err(WorkerError::Guard)?;
-    let places = Places { temp_dir: temp_dir.clone(), guard: pipe };
+    let places = Places { temp_dir: temp_dir.clone(), guard: pipe, shipping: Arc::clone(&shipping) };
     let mut core = Core::new(settings, &identity, places, (reports, containers), connector);
     core.take_up(taken_up);
+    let shipper = shipping.start();
     let watch = tokio::spawn(engine_watch::watch(core.events()));
     let keeping = keeper.keep(core.context(), core.events());
     core.run(shutdown).await;
     watch.abort();
+    shipper.finish().await;
     keeping.finish().await;
     clear(&temp_dir, &[]).await;
     Ok(())

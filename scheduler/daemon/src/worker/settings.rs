@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, time::Duration};
 
-use executor::LakeSettings;
+use executor::{LakeSettings, log::remote::RemoteLogs};
 use model::Capability;
 
 /// The queue that every worker serves unless it is told otherwise.
@@ -11,6 +11,9 @@ const DEFAULT_QUEUE: &str = "default";
 const SLOTS_DEFAULT: u32 = 16;
 /// How long processes may take to end after TERM before they are killed, unless it is told otherwise.
 const KILL_GRACE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How often a log that grows is shipped: what a lost machine loses of it.
+const SHIP_LOGS_EVERY_DEFAULT: Duration = Duration::from_secs(10);
 
 /// A worker's settings.
 #[derive(Debug, Clone)]
@@ -33,6 +36,10 @@ pub struct WorkerSettings {
     pub lake: Option<LakeSettings>,
     /// What starts a guard: a program and its first arguments. This program with `guard`, unless it is told otherwise.
     pub guard_command: Vec<OsString>,
+    /// Where logs are shipped to, when they are.
+    pub logs_remote: Option<RemoteLogs>,
+    /// How often a log that grows is shipped.
+    pub ship_logs_every: Duration,
     /// How long attempts go on without a word from the leader.
     pub silence_max: Duration,
     /// How long processes may take to end after TERM before they are killed.
@@ -54,6 +61,8 @@ impl WorkerSettings {
             queues: BTreeSet::from([DEFAULT_QUEUE.to_owned()]),
             capabilities: BTreeSet::from([Capability::Light, Capability::Process]),
             lake: None,
+            logs_remote: None,
+            ship_logs_every: SHIP_LOGS_EVERY_DEFAULT,
             // The link works even when the program's file was replaced by a newer one.
             guard_command: vec!["/proc/self/exe".into(), "guard".into()],
             silence_max: crate::guard::SILENCE_MAX,

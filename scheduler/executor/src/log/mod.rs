@@ -5,6 +5,7 @@
 
 mod lines;
 mod read;
+pub mod remote;
 mod writer;
 mod written;
 

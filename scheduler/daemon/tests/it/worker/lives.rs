@@ -24,6 +24,8 @@ use super::{
 const WORKER_DIR: &str = "WINDLASS_TEST_WORKER_DIR";
 /// How long its guard waits for a leader.
 const SILENCE_SECS: &str = "WINDLASS_TEST_SILENCE_SECS";
+/// Where it ships its logs to.
+const LOGS_REMOTE: &str = "WINDLASS_TEST_LOGS_REMOTE";
 
 /// Not a test: the guard of the workers in these tests, which start this program with its name.
 #[test]
@@ -53,6 +55,7 @@ fn settings_of(dir: &std::path::Path) -> worker::WorkerSettings {
     let mut settings = settings(dir);
     let secs = std::env::var(SILENCE_SECS).ok().and_then(|secs| secs.parse().ok());
     settings.silence_max = secs.map_or(settings.silence_max, Duration::from_secs);
+    settings.logs_remote = std::env::var(LOGS_REMOTE).ok().map(|location| super::shipping::remote_logs(&location));
     settings
 }
 
@@ -64,6 +67,11 @@ pub fn worker_process(place: &Place) -> Child {
 /// The same with a guard that gives up on a silent leader after so many seconds.
 pub fn impatient_worker_process(place: &Place, silence_secs: u32) -> Child {
     worker_command(place).env(SILENCE_SECS, silence_secs.to_string()).spawn().unwrap()
+}
+
+/// The same with logs that are shipped.
+pub fn shipping_worker_process(place: &Place, location: &str) -> Child {
+    worker_command(place).env(LOGS_REMOTE, location).spawn().unwrap()
 }
 
 fn worker_command(place: &Place) -> Command {

@@ -5,4 +5,5 @@ mod leader;
 mod lives;
 mod processes;
 mod services;
+mod shipping;
 mod waits;
