@@ -16,6 +16,7 @@ COPY scheduler/daemon/Cargo.toml scheduler/daemon/
 COPY scheduler/engine/Cargo.toml scheduler/engine/
 COPY scheduler/executor/Cargo.toml scheduler/executor/
 COPY scheduler/link/Cargo.toml scheduler/link/
+COPY scheduler/metrics/Cargo.toml scheduler/metrics/
 COPY scheduler/model/Cargo.toml scheduler/model/
 COPY scheduler/replay/Cargo.toml scheduler/replay/
 COPY scheduler/store/Cargo.toml scheduler/store/

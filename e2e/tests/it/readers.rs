@@ -1,6 +1,6 @@
 //! Engines that nobody here wrote read the tables: pyiceberg and the deltalake package, installed from PyPI.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use windlass_e2e::{StandaloneBuilder, program, project, python};
 
@@ -12,6 +12,11 @@ const PACKAGES: &[&str] = &[
     "psycopg2-binary",
     "confluent-kafka[avro,schemaregistry]",
 ];
+
+/// A Python that has the readers.
+pub fn python() -> PathBuf {
+    python::with_packages("python-readers", PACKAGES)
+}
 
 #[test]
 fn pyiceberg_deltalake_and_confluent_avro_read_what_the_sink_wrote() {
@@ -31,7 +36,7 @@ fn pyiceberg_deltalake_and_confluent_avro_read_what_the_sink_wrote() {
     let registry = standalone.registry_url();
     let read = standalone.settings().command(&program("windlass")).args(["lake", "environment"]).output().unwrap();
     let environment = String::from_utf8(read.stdout).unwrap();
-    let output = Command::new(python::with_packages("python-readers", PACKAGES))
+    let output = Command::new(python())
         .arg(project().join("e2e/python/read_bronze.py"))
         .envs(environment.lines().filter_map(|line| line.split_once('=')))
         .env("REGISTRY", registry)
