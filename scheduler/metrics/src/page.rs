@@ -32,7 +32,6 @@ impl Page {
     }
 
     /// The route `/metrics`.
-    #[must_use]
     pub fn router(self) -> Router {
         Router::new().route("/metrics", get(async move || self.into_response()))
     }
