@@ -138,7 +138,7 @@ async fn serve_registry(address: SocketAddr) -> anyhow::Result<()> {
 
 async fn export_kafka(listen: SocketAddr) -> anyhow::Result<()> {
     let env = &process_environment;
-    let LogChoice::Kafka(kafka) = LogChoice::from_env(env) else {
+    let LogChoice::Kafka(kafka) = LogChoice::from_env(env)? else {
         anyhow::bail!("KAFKA_BOOTSTRAP_SERVERS is not set; it must be hosts with ports, such as kafka:29092");
     };
     // Without the lake only consumer groups are shown.

@@ -2,11 +2,13 @@
 //! `KAFKA_BOOTSTRAP_SERVERS_TEST` names a cluster, on Kafka.
 
 use crate::support::{Database, kafka_settings};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the program works.
 struct Place {
@@ -105,6 +107,22 @@ fn take(topic: &str, by: &str) -> Value {
         "do": "take", "topics": [topic], "group_id": format!("group-{topic}"), "start": "earliest", "by": by,
         "poll_timeout_ms": 3_000, "at_end": "commit",
     })
+}
+
+/// Waits until a group has so many members, those that still ask to join among them.
+fn until_members(place: &Place, group: &str, wanted: usize) {
+    let servers = place.connection["bootstrap.servers"].as_str().unwrap();
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
+    let within = Duration::from_secs(30);
+    let began = Instant::now();
+    loop {
+        let groups = client.fetch_group_list(Some(group), within).unwrap();
+        let members = groups.groups().first().map_or(0, |group| group.members().len());
+        if members >= wanted {
+            return;
+        }
+        assert!(began.elapsed() < within, "{group} has {members} of {wanted} members");
+    }
 }
 
 /// Takes as many as are wanted, and gives their values.
@@ -231,8 +249,8 @@ async fn members_of_a_kafka_group_share_the_messages_when_one_joins_in_between()
             }
         }
     });
-    // The first has all partitions and nothing for good when the second comes; its heartbeat tells it within two seconds.
-    std::thread::sleep(Duration::from_secs(5));
+    // The first has all partitions and nothing for good when the second asks to join.
+    until_members(&place, &format!("group-{topic}"), 2);
     first.answer(&json!("more"));
     loop {
         let event = first.next();

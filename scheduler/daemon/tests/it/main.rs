@@ -1,6 +1,6 @@
 //! The daemon's parts with real processes.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says why it was skipped")]
 
 extern crate windlass_daemon as daemon;
 
