@@ -10,7 +10,7 @@ mod queue;
 use std::{
     collections::BTreeSet,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -29,7 +29,7 @@ use tokio::{
 
 use self::{
     due::DueList,
-    queue::{Job, Outcome, Queue, WAITING_MAX},
+    queue::{Fault, Job, Outcome, Queue, WAITING_MAX},
 };
 use super::WorkerSettings;
 
@@ -47,7 +47,7 @@ pub(super) struct Shipping(Option<Arc<Shared>>);
 
 struct Shared {
     remote: RemoteLogs,
-    log_dir: std::path::PathBuf,
+    log_dir: PathBuf,
     due: DueList,
     /// How often a log that grows is shipped.
     every: Duration,
@@ -167,7 +167,7 @@ impl Shared {
         let outcome = match self.remote.ship(&job.place, &path, job.shipped, job.shipment).await {
             Ok(shipped) if job.shipment == Shipment::Whole && is_all(&path, shipped) => Outcome::Done,
             Ok(shipped) => Outcome::SoFar(shipped),
-            Err(error) => Outcome::Failed(error.to_string(), kind_of(&error)),
+            Err(error) => Outcome::Failed(error.to_string(), fault_of(&error)),
         };
         if matches!(outcome, Outcome::Done) {
             self.due.remove(attempt);
@@ -182,9 +182,9 @@ fn is_all(path: &Path, shipped: u64) -> bool {
     path.metadata().map_or(true, |file| file.len() <= shipped)
 }
 
-fn kind_of(error: &ShipError) -> queue::Fault {
+fn fault_of(error: &ShipError) -> Fault {
     match error {
-        ShipError::File { .. } => queue::Fault::File,
-        ShipError::Store { .. } => queue::Fault::Store,
+        ShipError::File { .. } => Fault::File,
+        ShipError::Store { .. } => Fault::Store,
     }
 }

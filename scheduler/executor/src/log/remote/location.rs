@@ -48,7 +48,7 @@ pub enum BadLocation {
 }
 
 /// How an S3 service is reached; the names are those of the variables that say it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct S3Access {
     /// `AWS_ENDPOINT_URL`: a service that is not AWS, such as MinIO.
     pub endpoint: Option<String>,

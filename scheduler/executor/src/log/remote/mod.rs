@@ -9,7 +9,7 @@ mod location;
 mod read;
 mod ship;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use link::LogPlace;
 use model::MapIndex;
@@ -32,12 +32,19 @@ const OPEN: &str = ".jsonl";
 const LAST: &str = ".last.jsonl";
 
 /// Where logs are shipped to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RemoteLogs {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     /// The bucket or directory that the store's paths are below, for people.
     root: String,
+}
+
+impl fmt::Debug for RemoteLogs {
+    /// Without the store, which holds credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RemoteLogs").field(&self.address_of(&self.prefix)).finish()
+    }
 }
 
 impl RemoteLogs {
