@@ -112,7 +112,7 @@ s3_tests() (
     stack_up postgres minio
     eval "$(e2e/stack env)"
     export WINDLASS_TEST_S3=s3://logs/test
-    some_tests shipping
+    some_tests shipping lake::s3
 )
 
 superset_check() { timeout $((deadline - SECONDS)) python3 "e2e/python/superset_$1.py"; }

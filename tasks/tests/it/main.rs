@@ -1,6 +1,10 @@
 //! Integration tests of the workers: real PostgreSQL, real files, and a real Kafka where one is given.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed, and says why it was skipped"
+)]
 
 mod alpaca;
 mod event_log;

@@ -5,6 +5,7 @@
 mod bronze;
 mod commits;
 mod deletes;
+mod s3;
 mod upkeep;
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
