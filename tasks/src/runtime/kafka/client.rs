@@ -3,7 +3,7 @@
 use super::trouble::{Complaints, Listener};
 use crate::runtime::event_log::LogError;
 use crate::settings::KafkaSettings;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
@@ -30,6 +30,8 @@ impl Cluster {
     /// What all clients share; a user's own properties come after ours.
     pub(super) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
+        // Why a broker hung up is told as news; the listener chooses what is kept and what is printed.
+        config.set_log_level(RDKafkaLogLevel::Info);
         config.set("reconnect.backoff.max.ms", RECONNECT_MS_MAX);
         for (name, value) in &self.settings.properties {
             config.set(name, value);
@@ -51,8 +53,21 @@ impl Cluster {
     /// An error with what the client said of it.
     pub(super) fn failed(&self, doing: &'static str) -> impl FnOnce(KafkaError) -> LogError {
         let complaints = self.complaints().clone();
-        move |cause| LogError::Kafka { doing, said: Said(complaints.fresh()), cause }
+        move |cause| {
+            let said = complaints.fresh().or_else(|| hung_up(&cause));
+            LogError::Kafka { doing, said: Said(said), cause }
+        }
     }
+}
+
+/// What is likely when a connection fails and the client has nothing to say of it.
+fn hung_up(cause: &KafkaError) -> Option<String> {
+    let silent = cause.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure);
+    silent.then(|| {
+        "the broker hung up without a word; perhaps this port expects TLS or a login: set security.protocol \
+         (KAFKA_SECURITY_PROTOCOL) to SSL, SASL_SSL or SASL_PLAINTEXT"
+            .to_owned()
+    })
 }
 
 /// What the client said of an error, behind a colon; nothing when it said nothing.
