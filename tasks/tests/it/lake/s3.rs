@@ -7,9 +7,12 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
-use deltalake::DeltaTableBuilder;
+use deltalake::{
+    DeltaTable, DeltaTableConfig,
+    logstore::{StorageConfig, default_logstore},
+};
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, aws::AmazonS3Builder, path::Path};
+use object_store::{ObjectStore, ObjectStoreExt, aws::AmazonS3Builder, path::Path, prefix::PrefixStore};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use url::Url;
 use uuid::Uuid;
@@ -83,9 +86,11 @@ impl Bucket {
     /// (partition, offset) of each row of the Delta table, as deltalake finds them by the log.
     async fn delta_positions(&self) -> Vec<(i32, i64)> {
         let url = Url::parse(&format!("{}/bronze_delta/stock_trades", self.location)).unwrap();
-        let root: Arc<dyn ObjectStore> = Arc::clone(&self.store);
-        let builder = DeltaTableBuilder::from_url(url.clone()).unwrap().with_storage_backend(root, url);
-        let table = builder.load().await.unwrap();
+        let root = Path::from_url_path(url.path()).unwrap();
+        let below = Arc::new(PrefixStore::new(Arc::clone(&self.store), root));
+        let log = default_logstore(below, Arc::clone(&self.store), &url, &StorageConfig::default());
+        let mut table = DeltaTable::new(log, DeltaTableConfig::default());
+        table.load().await.unwrap();
         let mut rows = Vec::new();
         for file in table.get_file_uris().unwrap() {
             let path = Path::from_url_path(Url::parse(&file).unwrap().path()).unwrap();
