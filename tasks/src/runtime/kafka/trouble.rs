@@ -26,6 +26,10 @@ const ADVICE: &[(&str, &str)] = &[
         "plaintext broker listener",
         "this port does not speak TLS: set security.protocol (KAFKA_SECURITY_PROTOCOL) to PLAINTEXT or SASL_PLAINTEXT, or name the TLS port",
     ),
+    (
+        "ssl connection closed by peer",
+        "perhaps this port does not speak TLS: set security.protocol (KAFKA_SECURITY_PROTOCOL) to PLAINTEXT or SASL_PLAINTEXT, or name the TLS port",
+    ),
     ("unsupported sasl mechanism", "set sasl.mechanism (KAFKA_SASL_MECHANISM) to one that the brokers offer"),
     (
         "authentication",
@@ -153,6 +157,7 @@ mod tests {
                 "SSL handshake failed: wrong version number: connecting to a PLAINTEXT broker listener?",
                 "does not speak TLS",
             ),
+            ("Disconnected: SSL connection closed by peer", "does not speak TLS"),
             ("SASL authentication error: Authentication failed: invalid credentials", "sasl.password"),
             ("SASL SCRAM-SHA-512 mechanism handshake failed: Broker: Unsupported SASL mechanism", "sasl.mechanism"),
             ("Disconnected while requesting ApiVersion: might be caused by incorrect security.protocol", "expects TLS"),
