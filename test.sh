@@ -154,10 +154,24 @@ compose_tests() (
     e2e/images && e2e/images windlass --programs target/release && some_tests compose
 )
 
+# Real systems may be late on the machine that CI has: a group that failed there is run once more, and both outcomes are in the log.
+group() {
+    local status=0
+    "$1" || status=$?
+    if [ "$status" != 0 ] && [ "$status" != 124 ] && [ "$mode" = --ci ]; then
+        step "$1 failed with status $status; once more"
+        status=0
+        "$1" || status=$?
+    fi
+    return "$status"
+}
+
 full_tests() {
     deadline=$((SECONDS + $1))
-    kafka_tests && long_tests && docker_tests && s3_tests && monitoring_tests && trino_tests &&
-        superset_tests && stack_kill_tests && compose_tests
+    local name
+    for name in kafka long docker s3 monitoring trino superset stack_kill compose; do
+        group "${name}_tests" || return
+    done
 }
 
 case "$mode" in
