@@ -121,27 +121,9 @@ X
     printf '%s\n' connector.name=tpch tpch.splits-per-node=1 >"$etc/catalog/tpch.properties"
 }
 
-# Trino never makes the tables of a JDBC catalogue. This is version 1 of their layout, the one with `iceberg_type`.
 make_catalogue() {
-    PGPASSWORD=$STACK_PASSWORD psql -qX -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$STACK_POSTGRES_PORT" -U windlass -d windlass_lake <<'X'
-SET client_min_messages = warning;
-CREATE TABLE IF NOT EXISTS iceberg_tables (
-    catalog_name varchar(255) NOT NULL,
-    table_namespace varchar(255) NOT NULL,
-    table_name varchar(255) NOT NULL,
-    metadata_location varchar(1000),
-    previous_metadata_location varchar(1000),
-    iceberg_type varchar(5),
-    PRIMARY KEY (catalog_name, table_namespace, table_name)
-);
-CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
-    catalog_name varchar(255) NOT NULL,
-    namespace varchar(255) NOT NULL,
-    property_key varchar(255) NOT NULL,
-    property_value varchar(1000),
-    PRIMARY KEY (catalog_name, namespace, property_key)
-);
-X
+    PGPASSWORD=$STACK_PASSWORD psql -qX -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$STACK_POSTGRES_PORT" -U windlass -d windlass_lake \
+        -f configs/iceberg-catalog.sql
 }
 
 start_trino() {

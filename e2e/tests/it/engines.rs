@@ -176,7 +176,7 @@ fn uniform((column, value): (usize, &Value)) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_engine_writes_every_other_reads() {
-    let Some(stack) = Stack::of_environment() else { return };
+    let Some(stack) = Stack::of_environment().await else { return };
     let schema = format!("agree_{:08x}", rand::random::<u32>());
     for maker in ENGINES {
         make(&stack, maker, &schema).await;
@@ -210,7 +210,7 @@ const REPEATS_MAX: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_all_engines_at_once_lose_and_double_nothing() {
-    let Some(stack) = Stack::of_environment() else { return };
+    let Some(stack) = Stack::of_environment().await else { return };
     let schema = format!("agree_{:08x}", rand::random::<u32>());
     make(&stack, Engine::Embedded, &schema).await;
     let table = Engine::Embedded.table(&schema);
@@ -252,7 +252,7 @@ async fn insist(stack: &Stack, engine: Engine, statement: &str) {
     for _ in 0..REPEATS_MAX {
         let refusal = match engine {
             Engine::Embedded => embedded(stack, statement).await,
-            Engine::Trino => stack.try_trino(statement).await.map(drop),
+            Engine::Trino => stack.try_trino(statement).await.map(drop).map_err(|error| error.to_string()),
             Engine::PyIceberg => unreachable!("pyiceberg has no SQL"),
         };
         match refusal {

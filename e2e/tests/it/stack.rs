@@ -9,7 +9,11 @@ use std::{
     process::{Command, Output},
 };
 
-use windlass_e2e::{StandaloneBuilder, project};
+use tokio::sync::{Mutex, MutexGuard};
+use windlass_e2e::{StandaloneBuilder, project, trino};
+
+/// There is one stack, and one lake in it: one test at a time has them.
+static STACK: Mutex<()> = Mutex::const_new(());
 
 /// What the stack's settings are called.
 const SETTINGS: &[&str] = &[
@@ -26,11 +30,12 @@ const SETTINGS: &[&str] = &[
 pub struct Stack {
     pub trino: String,
     settings: BTreeMap<&'static str, String>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Stack {
-    /// The one that the environment describes; none, and a line that says so, when it describes none.
-    pub fn of_environment() -> Option<Self> {
+    /// The one that the environment describes, once no other test has it; none, and a line that says so, when it describes none.
+    pub async fn of_environment() -> Option<Self> {
         let Some(trino) = std::env::var("WINDLASS_E2E_TRINO_URL").ok().filter(|url| !url.is_empty()) else {
             println!("skipped: WINDLASS_E2E_TRINO_URL names no Trino");
             return None;
@@ -39,30 +44,24 @@ impl Stack {
             let value = std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; see `e2e/stack env`"));
             (*name, value)
         };
-        Some(Self { trino, settings: SETTINGS.iter().map(setting).collect() })
+        let settings = SETTINGS.iter().map(setting).collect();
+        Some(Self { trino, settings, _alone: STACK.lock().await })
     }
 
     /// State and lake as on the first day. The object store keeps what nobody refers to any more.
     pub fn empty(&self) {
-        for name in ["DATABASE_URL", "WINDLASS_LAKE_DATABASE_URL"] {
-            let (server, database) = self.settings[name].rsplit_once('/').unwrap();
-            let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
-            let create = format!("CREATE DATABASE {database}");
-            let mut psql = Command::new("psql");
-            psql.args([
-                "-qX",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-d",
-                &format!("{server}/postgres"),
-                "-c",
-                &drop,
-                "-c",
-                &create,
-            ]);
-            let output = psql.output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
+        let state = &self.settings["DATABASE_URL"];
+        let (server, database) = state.rsplit_once('/').unwrap();
+        let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
+        let create = format!("CREATE DATABASE {database}");
+        psql(&format!("{server}/postgres"), &["-c", &drop, "-c", &create]);
+        // Trino keeps its connections to the catalogue, and would fail once on each that a dropped database had cut.
+        let catalogue = project().join("configs/iceberg-catalog.sql");
+        let anew = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
+        psql(
+            &self.settings["WINDLASS_LAKE_DATABASE_URL"],
+            &["-c", "SET client_min_messages = warning", "-c", anew, "-f", catalogue.to_str().unwrap()],
+        );
     }
 
     /// A standalone that replays the shipped trades into this stack.
@@ -87,27 +86,10 @@ impl Stack {
         self.try_trino(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// A statement's rows, or why Trino refuses it, by Trino's own protocol.
-    pub async fn try_trino(&self, sql: &str) -> Result<Vec<serde_json::Value>, String> {
+    /// A statement's rows, or why Trino refuses it.
+    pub async fn try_trino(&self, sql: &str) -> anyhow::Result<Vec<serde_json::Value>> {
         let (user, server) = self.trino.trim_start_matches("trino://").split_once('@').unwrap();
-        let server = server.split('/').next().unwrap();
-        let http = reqwest::Client::new();
-        let statement = http.post(format!("http://{server}/v1/statement")).header("x-trino-user", user);
-        // Without it instants come in milliseconds.
-        let statement = statement.header("x-trino-client-capabilities", "PARAMETRIC_DATETIME");
-        let read = async |request: reqwest::RequestBuilder| {
-            request.send().await.unwrap().json::<serde_json::Value>().await.unwrap()
-        };
-        let mut page = read(statement.body(sql.to_owned())).await;
-        let mut rows = Vec::new();
-        loop {
-            if !page["error"].is_null() {
-                return Err(format!("{}: {}", page["error"]["errorName"], page["error"]["message"]));
-            }
-            rows.extend(page["data"].as_array().cloned().unwrap_or_default());
-            let Some(next) = page["nextUri"].as_str() else { return Ok(rows) };
-            page = read(http.get(next).header("x-trino-user", user)).await;
-        }
+        trino::rows(server.split('/').next().unwrap(), user, sql).await
     }
 
     /// A program of this build or another, with the stack's settings.
@@ -134,6 +116,12 @@ impl Stack {
 /// Where the stack keeps its data.
 fn folder() -> PathBuf {
     std::env::var_os("STACK_DIR").map_or_else(|| project().join(".stack"), PathBuf::from)
+}
+
+fn psql(database: &str, commands: &[&str]) {
+    let output =
+        Command::new("psql").args(["-qX", "-v", "ON_ERROR_STOP=1", "-d", database]).args(commands).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn stack(arguments: &[&str]) -> Output {

@@ -80,7 +80,7 @@ fn restart_on(standalone: &mut Standalone, connection: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_models_give_equal_rows_on_trino_and_on_the_embedded_engine() {
-    let Some(stack) = Stack::of_environment() else { return };
+    let Some(stack) = Stack::of_environment().await else { return };
     stack.empty();
     let before = stack.started(LEDGER).await;
     let expected = std::fs::read_to_string(project().join("dags/data/stocks/expected_daily.csv")).unwrap();
@@ -132,7 +132,7 @@ async fn rows_gone_and_back(stack: &Stack, standalone: &mut Standalone, before: 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_is_followed_by_one_that_goes_on_with_its_query() {
-    let Some(stack) = Stack::of_environment() else { return };
+    let Some(stack) = Stack::of_environment().await else { return };
     let dags = tempfile::tempdir().unwrap();
     let table = format!("memory.default.killed_{}", std::process::id());
     let dag = format!(
