@@ -3,8 +3,10 @@
 use std::{
     fs::File,
     net::TcpListener,
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -31,14 +33,24 @@ pub struct Standalone {
     child: Option<Child>,
 }
 
-/// A port of 127.0.0.1 that nobody has right now.
+/// Below what the system gives to whoever asks for any port (from 32768 on Linux): else a private PostgreSQL or an outgoing
+/// connection may have it before the program that it is meant for.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A port of 127.0.0.1 that nobody has right now, and that no other caller in this process is given soon.
 ///
 /// # Panics
-/// When the system has none.
+/// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound address").port()
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let ports = u32::from(PORTS.end - PORTS.start);
+    (0..ports)
+        .map(|_| std::process::id().wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % ports)
+        .filter_map(|place| u16::try_from(place).ok())
+        .map(|place| PORTS.start + place)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 impl Default for StandaloneBuilder {
