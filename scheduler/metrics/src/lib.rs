@@ -12,13 +12,16 @@ mod picture;
 pub mod process;
 
 use prometheus_client::{
-    metrics::{family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
 pub use listener::{Listen, NotAnAddress, serve};
 pub use page::Page;
 pub use picture::Picture;
+
+/// A counter for each value of one label.
+pub type By = Family<[(&'static str, &'static str); 1], Counter>;
 
 /// Bounds for what should take milliseconds: a turn, a commit, an answer.
 const WORK_SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];

@@ -102,6 +102,12 @@ impl Program {
     }
 }
 
+/// The values of the messages that an event shows.
+fn values_of(event: &Value) -> impl Iterator<Item = String> {
+    let shown = event["messages"].as_array().unwrap();
+    shown.iter().map(|message| message["value"].as_str().unwrap().to_owned())
+}
+
 fn take(topic: &str, by: &str) -> Value {
     json!({
         "do": "take", "topics": [topic], "group_id": format!("group-{topic}"), "start": "earliest", "by": by,
@@ -133,10 +139,13 @@ fn taken(place: &Place, task: &Value, wanted: usize) -> Vec<String> {
         let event = program.next();
         match event["event"].as_str().unwrap() {
             "messages" => {
-                let shown = event["messages"].as_array().unwrap();
                 let missing = wanted - values.len();
-                values.extend(shown.iter().take(missing).map(|message| message["value"].as_str().unwrap().to_owned()));
-                program.answer(&if shown.len() >= missing { json!({"enough": missing}) } else { json!("more") });
+                values.extend(values_of(&event).take(missing));
+                program.answer(&if values_of(&event).count() >= missing {
+                    json!({"enough": missing})
+                } else {
+                    json!("more")
+                });
             }
             "restart" => values.clear(),
             "end" => return values,
@@ -241,8 +250,7 @@ async fn members_of_a_kafka_group_share_the_messages_when_one_joins_in_between()
             let event = second.next();
             match event["event"].as_str().unwrap() {
                 "messages" => {
-                    let shown = event["messages"].as_array().unwrap();
-                    values.extend(shown.iter().map(|message| message["value"].as_str().unwrap().to_owned()));
+                    values.extend(values_of(&event));
                     second.answer(&json!("more"));
                 }
                 "restart" => values.clear(),
@@ -258,8 +266,7 @@ async fn members_of_a_kafka_group_share_the_messages_when_one_joins_in_between()
         let event = first.next();
         match event["event"].as_str().unwrap() {
             "messages" => {
-                let shown = event["messages"].as_array().unwrap();
-                of_first.extend(shown.iter().map(|message| message["value"].as_str().unwrap().to_owned()));
+                of_first.extend(values_of(&event));
                 if !restarted {
                     place.produce(&topic, &[json!(format!("m{produced}"))]);
                     produced += 1;

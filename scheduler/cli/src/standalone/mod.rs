@@ -17,6 +17,7 @@ use daemon::{
     postgres::{EmbeddedPostgres, Urls},
 };
 use link::transport::{Acceptor, UnixAcceptor, write_endpoint};
+use store::users::DEFAULT_USER;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -27,9 +28,6 @@ use webui::{AppSettings, Secret};
 
 use crate::{ask, fleet::settings::installation_key, production::refuse_default_login, settings::Settings};
 use children::Children;
-
-/// The first login of a standalone; the UI warns until its password is changed.
-const DEFAULT_LOGIN: &str = "airflow";
 
 /// Runs until Ctrl-C, SIGTERM, or a part that can not go on.
 ///
@@ -108,7 +106,7 @@ async fn serve(
     let children = Children::start(settings, home, urls)?;
     let web_shutdown = CancellationToken::new();
     let serving = tokio::spawn(webui::serve(app, listener, pool.clone(), port, web_shutdown.clone()));
-    tracing::info!("the UI is on http://{} (login {DEFAULT_LOGIN} / {DEFAULT_LOGIN})", settings.address());
+    tracing::info!("the UI is on http://{} (login {DEFAULT_USER} / {DEFAULT_USER})", settings.address());
 
     let ended = first_end(leading, serving, databases).await;
     tracing::info!("stopping");
@@ -196,7 +194,7 @@ pub fn leader_settings(
 fn app_settings(settings: &Settings, home: &Home) -> anyhow::Result<AppSettings> {
     let secret_key = installation_key(home)?;
     let mut app = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
-    app.login_hint = Some(format!("First login: {DEFAULT_LOGIN} / {DEFAULT_LOGIN}"));
+    app.login_hint = Some(format!("First login: {DEFAULT_USER} / {DEFAULT_USER}"));
     app.log_archive = settings.log_archive();
     Ok(app)
 }

@@ -10,20 +10,17 @@ use std::{
 };
 
 use engine::{Plan, Started};
-use metrics::Picture;
+use metrics::{By, Picture};
 use model::{DagRunState, Epoch, TaskState, Timestamp};
 use prometheus_client::{
     collector::Collector,
     encoding::DescriptorEncoder,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use store::StoreError;
 
 use super::picture::Cluster;
-
-/// A counter for each value of one label.
-type By = Family<[(&'static str, &'static str); 1], Counter>;
 
 const STATES: usize = TaskState::ALL.len();
 /// Why a turn was not stored, in one word each.

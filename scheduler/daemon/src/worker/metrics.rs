@@ -8,19 +8,16 @@ use std::{
     time::Duration,
 };
 
-use metrics::Picture;
+use metrics::{By, Picture};
 use model::{AttemptEnd, EndKind, ServiceKey};
 use prometheus_client::{
     collector::Collector,
     encoding::DescriptorEncoder,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use serde::Deserialize;
 use serde_json::Value;
-
-/// A counter for each value of one label.
-type By = Family<[(&'static str, &'static str); 1], Counter>;
 
 /// The instruments of a worker. Clones share them.
 #[derive(Debug, Clone)]

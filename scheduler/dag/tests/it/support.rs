@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dag::{CompiledDag, FileProblem, Loaded, ReadFile};
+use model::Operator;
 
 /// Files by name.
 #[derive(Default)]
@@ -42,6 +43,33 @@ pub fn one(text: &str) -> CompiledDag {
     assert!(loaded.errors.is_empty(), "{}\n{text}", messages(&loaded));
     let [dag] = <[CompiledDag; 1]>::try_from(loaded.dags).expect("the text has one DAG");
     dag
+}
+
+/// The operator of a DAG's only task, whose other keys these are.
+pub fn operator(task: &str) -> Operator {
+    one(&of_tasks(&[task])).dag.tasks.remove(0).operator
+}
+
+/// The problems of tasks of which none is right.
+pub fn refused(tasks: &[&str]) -> String {
+    let loaded = load(&of_tasks(tasks));
+    assert!(loaded.dags.is_empty());
+    messages(&loaded)
+}
+
+/// Fails unless each task, alone in a DAG, comes back the same from the DAG's canonical form.
+pub fn assert_canonical(tasks: &[&str]) {
+    for task in tasks {
+        let dag = one(&of_tasks(&[task]));
+        let again = one(&dag.canonical_yaml);
+        assert_eq!(again.dag, dag.dag, "{}", dag.canonical_yaml);
+        assert_eq!(again.content_hash, dag.content_hash);
+    }
+}
+
+fn of_tasks(tasks: &[&str]) -> String {
+    let tasks: String = tasks.iter().map(|task| format!("  - {{task_id: a, {task}}}\n")).collect();
+    format!("dag_id: x\ntasks:\n{tasks}")
 }
 
 /// All problems, one a line.

@@ -6,18 +6,7 @@ use model::{
     operator::{HttpMethod, HttpPayload, HttpTarget, Poking, TriggerDate},
 };
 
-use crate::support::{load, messages, one};
-
-fn operator(task: &str) -> Operator {
-    one(&format!("dag_id: x\ntasks:\n  - {{task_id: a, {task}}}\n")).dag.tasks.remove(0).operator
-}
-
-fn refused(tasks: &[&str]) -> String {
-    let tasks: String = tasks.iter().map(|task| format!("  - {{task_id: a, {task}}}\n")).collect();
-    let loaded = load(&format!("dag_id: x\ntasks:\n{tasks}"));
-    assert!(loaded.dags.is_empty());
-    messages(&loaded)
-}
+use crate::support::{assert_canonical, operator, refused};
 
 #[test]
 fn airflows_class_paths_mean_the_same() {
@@ -63,7 +52,7 @@ fn a_triggered_runs_date_is_now_none_or_what_a_template_gives() {
 
 #[test]
 fn every_operator_comes_back_from_its_canonical_form() {
-    for task in [
+    assert_canonical(&[
         "operator: http, url: 'https://x.test/{{ ds }}', method: PUT, json: [1, {a: b}], headers: {X-Key: 1}, log_response: true, extra_options: {timeout: 5s, verify: false, max_redirects: 0}",
         "operator: http, http_conn_id: api, endpoint: /v1, data: 'a=b', response_check: '{{ response.ok }}', response_filter: '{{ response.json().id }}'",
         "operator: http_sensor, endpoint: /x, request_params: {day: '{{ ds }}'}, response_error_codes_allowlist: ['404', 503], mode: poke",
@@ -73,12 +62,7 @@ fn every_operator_comes_back_from_its_canonical_form() {
         "operator: external_task_sensor, external_dag_id: y, allowed_states: [success, failed]",
         "operator: trigger_dag_run, trigger_dag_id: y, trigger_run_id: r, conf: {a: '{{ ds }}'}, logical_date: null, reset_dag_run: true, wait_for_completion: true, poke_interval: 5s, allowed_states: [success, failed], failed_states: []",
         "operator: trigger_dag_run, trigger_dag_id: y, logical_date: 2026-01-31T06:00:00Z, skip_when_already_exists: true, fail_when_dag_is_paused: true",
-    ] {
-        let dag = one(&format!("dag_id: x\ntasks:\n  - {{task_id: a, {task}}}\n"));
-        let again = one(&dag.canonical_yaml);
-        assert_eq!(again.dag, dag.dag, "{}", dag.canonical_yaml);
-        assert_eq!(again.content_hash, dag.content_hash);
-    }
+    ]);
 }
 
 #[test]
