@@ -12,22 +12,22 @@ use crate::{
 
 /// `GET /api/v2/plugins`.
 pub async fn plugins() -> Json<Value> {
-    Json(json!({ "plugins": [], "total_entries": 0 }))
+    none("plugins")
 }
 
 /// `GET /api/v2/plugins/importErrors`.
 pub async fn plugin_errors() -> Json<Value> {
-    Json(json!({ "import_errors": [], "total_entries": 0 }))
+    none("import_errors")
 }
 
 /// `GET /api/v2/providers`: operators are built in.
 pub async fn providers() -> Json<Value> {
-    Json(json!({ "providers": [], "total_entries": 0 }))
+    none("providers")
 }
 
 /// `GET /api/v2/dagWarnings`: what Airflow warns of is an import error here.
 pub async fn warnings() -> Json<Value> {
-    Json(json!({ "dag_warnings": [], "total_entries": 0 }))
+    none("dag_warnings")
 }
 
 /// `GET /api/v2/config` and `GET /api/v2/config/section/{section}/option/{option}`: Airflow's default.
@@ -69,22 +69,22 @@ pub async fn upstream_asset_events(State(app): State<App>, names: Names) -> ApiR
 
 async fn of_run(app: &App, names: &Names, list: &str) -> ApiResult<Json<Value>> {
     lookup_run(app, names.text("dag_id"), names.text("dag_run_id")).await?;
-    Ok(Json(json!({ list: [], "total_entries": 0 })))
+    Ok(none(list))
 }
 
 /// `GET /api/v2/assets`.
 pub async fn assets() -> Json<Value> {
-    Json(json!({ "assets": [], "total_entries": 0 }))
+    none("assets")
 }
 
 /// `GET /api/v2/assets/aliases`.
 pub async fn asset_aliases() -> Json<Value> {
-    Json(json!({ "asset_aliases": [], "total_entries": 0 }))
+    none("asset_aliases")
 }
 
 /// `GET /api/v2/assets/events`.
 pub async fn asset_events() -> Json<Value> {
-    Json(json!({ "asset_events": [], "total_entries": 0 }))
+    none("asset_events")
 }
 
 /// `POST /api/v2/assets/events`.
@@ -101,7 +101,7 @@ pub async fn asset(names: Names) -> ApiResult<Json<Value>> {
 /// `GET /api/v2/dags/{dag_id}/assets/queuedEvents`.
 pub async fn queued_events(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
     lookup_dag(&app, names.text("dag_id")).await?;
-    Ok(Json(json!({ "queued_events": [], "total_entries": 0 })))
+    Ok(none("queued_events"))
 }
 
 /// Why a DAG is not marked.
@@ -133,7 +133,7 @@ pub async fn backfills(State(app): State<App>, mut query: Query) -> ApiResult<Js
     let dag_id = query.required_text("dag_id");
     query.finish()?;
     lookup_dag(&app, &dag_id).await?;
-    Ok(Json(json!({ "backfills": [], "total_entries": 0 })))
+    Ok(none("backfills"))
 }
 
 /// `GET /api/v2/backfills/{backfill_id}` and what changes one.
@@ -151,4 +151,9 @@ pub async fn make_backfill(State(app): State<App>, mut body: Body) -> ApiResult<
     body.finish()?;
     lookup_dag(&app, &dag_id).await?;
     Err(ApiError::NotThere(NO_BACKFILLS))
+}
+
+/// A list of what there is none of.
+fn none(list: &str) -> Json<Value> {
+    Json(json!({ list: [], "total_entries": 0 }))
 }

@@ -18,7 +18,7 @@ use super::{
     body::Body,
     bulk::{self, Managed, Mask},
     instances::lookup,
-    lookup_run,
+    lookup_run, map_index_of,
     mark::{self, Targets},
     runs::RunChange,
 };
@@ -69,12 +69,12 @@ impl fmt::Display for RunName {
 }
 
 impl RunName {
-    /// Whether it names one run: an entity has to say what the path leaves open.
-    fn check(&self) -> Result<(), String> {
+    /// Notes when it names no run: an entity has to say what the path leaves open.
+    fn check(&self, body: &mut Body) {
         if self.dag_id == ALL || self.run_id == ALL {
-            return Err(format!("`~` names no run: say which dag_id and dag_run_id are meant, not {self}"));
+            let why = format!("`~` names no run: say which dag_id and dag_run_id are meant, not {self}");
+            body.wrong("dag_id", "value_error", why, Value::Null);
         }
-        Ok(())
     }
 
     /// The run, if there is one.
@@ -100,9 +100,7 @@ impl Managed for Runs {
     fn read(&self, body: &mut Body) -> RunWish {
         let dag_id = body.text("dag_id").unwrap_or_else(|| self.dag_id.clone());
         let name = RunName { dag_id, run_id: body.required_text("dag_run_id") };
-        if let Err(why) = name.check() {
-            body.wrong("dag_id", "value_error", why, Value::Null);
-        }
+        name.check(body);
         RunWish { name, change: RunChange::read(body) }
     }
 
@@ -176,9 +174,7 @@ impl Managed for TaskInstances {
         let dag_id = body.text("dag_id").unwrap_or_else(|| self.runs.dag_id.clone());
         let run_id = body.text("dag_run_id").unwrap_or_else(|| self.run_id.clone());
         let run = RunName { dag_id, run_id };
-        if let Err(why) = run.check() {
-            body.wrong("dag_id", "value_error", why, Value::Null);
-        }
+        run.check(body);
         let map = body.integer("map_index").and_then(|map| i32::try_from(map).ok());
         let map = map.map_or(MapIndex::UNMAPPED, MapIndex);
         let name = InstanceName { run, task_id: body.required_text("task_id"), map };
@@ -191,11 +187,10 @@ impl Managed for TaskInstances {
 
     fn named(&self, entity: &Value) -> Option<InstanceName> {
         let text = |name: &str, path: &str| entity.get(name).and_then(Value::as_str).unwrap_or(path).to_owned();
-        let map = entity.get("map_index").and_then(Value::as_i64).and_then(|map| i32::try_from(map).ok());
         Some(InstanceName {
             run: RunName { dag_id: text("dag_id", &self.runs.dag_id), run_id: text("dag_run_id", &self.run_id) },
             task_id: bulk::name_in(entity, "task_id")?,
-            map: map.map_or(MapIndex::UNMAPPED, MapIndex),
+            map: map_index_of(entity.get("map_index")),
         })
     }
 

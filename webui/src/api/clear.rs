@@ -16,7 +16,7 @@ use store::read::{self, Direction, Range, RunFilter, RunOrder};
 
 use super::{
     body::Body,
-    lookup_dag, lookup_run,
+    lookup_dag, lookup_run, map_index_of,
     runs::note_of,
     shapes,
     span::{self, Span},
@@ -83,10 +83,7 @@ impl Asked {
             span,
             dates: span::dates(body, span),
             tasks: selectors(body, tasks),
-            relatives: Relatives {
-                upstream: body.flag("include_upstream", false),
-                downstream: body.flag("include_downstream", false),
-            },
+            relatives: relatives(body),
             only: match only {
                 (_, true) => ClearOnly::Running,
                 (true, false) => ClearOnly::Failed,
@@ -137,6 +134,11 @@ async fn note_all(app: &App, found: &[TaskOfRun], note: Option<&str>, who: &Prin
         commands::send(app, &Command::SetNote(wish), who).await?;
     }
     Ok(())
+}
+
+/// `include_upstream` and `include_downstream`.
+pub fn relatives(body: &mut Body) -> Relatives {
+    Relatives { upstream: body.flag("include_upstream", false), downstream: body.flag("include_downstream", false) }
 }
 
 /// Whether it is done or only told.
@@ -198,11 +200,10 @@ pub async fn cleared(app: &App, run: RunRow, wish: ClearTaskInstances, who: &Pri
 /// When PostgreSQL does not answer.
 pub async fn named(app: &App, run: RunRow, answer: &Value) -> ApiResult<Vec<TaskOfRun>> {
     let entries = answer.get("task_instances").and_then(Value::as_array).into_iter().flatten();
-    let named: Vec<(RunId, &str, i32)> = entries
+    let named: Vec<(RunId, &str, MapIndex)> = entries
         .filter_map(|one| {
             let of = one.get("run_id").and_then(Value::as_str).and_then(|id| RunId::new(id).ok());
-            let map = one.get("map_index").and_then(Value::as_i64).and_then(|map| i32::try_from(map).ok());
-            let map = map.unwrap_or(MapIndex::UNMAPPED.get());
+            let map = map_index_of(one.get("map_index"));
             Some((of.unwrap_or_else(|| run.run_id.clone()), one.get("task_id")?.as_str()?, map))
         })
         .collect();
@@ -219,8 +220,8 @@ pub async fn named(app: &App, run: RunRow, answer: &Value) -> ApiResult<Vec<Task
         runs.extend(read::runs(&app.pool, &filter).await?.0);
     }
     let is_named = |of: &TaskOfRun| {
-        let is_it = |(run, task, map): &(RunId, &str, i32)| {
-            *run == of.run.run_id && *task == of.task().task_id.as_str() && *map == of.key.map.get()
+        let is_it = |(run, task, map): &(RunId, &str, MapIndex)| {
+            *run == of.run.run_id && *task == of.task().task_id.as_str() && *map == of.key.map
         };
         named.iter().any(is_it)
     };

@@ -119,17 +119,20 @@ struct Entry {
 impl Entry {
     /// The DAG that is meant: that of the path, unless the path means all.
     fn dag_of<'a>(&'a self, path: &'a str) -> ApiResult<&'a str> {
-        match self.dag_id.as_deref() {
-            Some(own) if path == ALL && own != ALL => Ok(own),
-            None if path != ALL => Ok(path),
-            Some(own) if own == path && own != ALL => Ok(path),
-            Some(own) if path != ALL => {
+        let own = self.dag_id.as_deref();
+        if path == ALL {
+            return own.filter(|own| *own != ALL).ok_or_else(|| {
+                ApiError::BadRequest(format!(
+                    "When the URL dag_id is '~', every entry must provide a concrete dag_id (missing on dag_run_id: '{}').",
+                    self.run_id
+                ))
+            });
+        }
+        match own {
+            Some(own) if own != path => {
                 Err(ApiError::BadRequest(format!("Entry dag_id '{own}' does not match the URL dag_id '{path}'.")))
             }
-            Some(_) | None => Err(ApiError::BadRequest(format!(
-                "When the URL dag_id is '~', every entry must provide a concrete dag_id (missing on dag_run_id: '{}').",
-                self.run_id
-            ))),
+            Some(_) | None => Ok(path),
         }
     }
 }

@@ -181,25 +181,24 @@ pub async fn patch_many(
     let keep = Keep::of(&mut query)?;
     let is_limited = ["dag_id_pattern", "dag_id_prefix_pattern"].into_iter().any(|name| query.text(name).is_some());
     query.finish()?;
+    if !is_limited {
+        return Ok(Json(json!({ "dags": [], "total_entries": 0 })));
+    }
     let mut found = entries(&app).await?;
-    found.retain(|entry| is_limited && keep.keeps(entry));
+    found.retain(|entry| keep.keeps(entry));
     let changing = found.iter().filter(|entry| entry.view.is_paused != (to == Paused::Paused));
-    let changing: Vec<DagId> = changing.map(|entry| entry.view.dag_id.clone()).collect();
-    stream::iter(changing)
-        .map(|dag_id| {
-            let command = Command::PauseDag { dag_id, to };
-            let (app, who) = (&app, &who);
-            async move { commands::send(app, &command, who).await.map(drop) }
-        })
-        .buffer_unordered(COMMANDS_AT_ONCE)
-        .try_collect::<()>()
-        .await?;
+    pause(&app, changing.map(|entry| entry.view.dag_id.clone()).collect(), to, &who).await?;
     let total = found.len();
     let shown: Vec<DagId> = page.of(found).into_iter().map(|entry| entry.view.dag_id).collect();
     let changed = entries(&app).await?;
     let dags = changed.iter().filter(|entry| shown.contains(&entry.view.dag_id));
     let dags: Vec<Value> = dags.map(|entry| shapes::dag(&entry.view, &entry.version)).collect();
     Ok(Json(json!({ "dags": dags, "total_entries": total })))
+}
+
+async fn pause(app: &App, dag_ids: Vec<DagId>, to: Paused, who: &Principal) -> ApiResult<()> {
+    let send = |dag_id| async move { commands::send(app, &Command::PauseDag { dag_id, to }, who).await.map(drop) };
+    stream::iter(dag_ids).map(send).buffer_unordered(COMMANDS_AT_ONCE).try_collect().await
 }
 
 /// `is_paused`, the only thing that can be changed.

@@ -194,9 +194,8 @@ fn lasts(range: SecondsRange, seconds: Option<f64>) -> bool {
 /// The order of two instances; what is equal stays in the order of runs and tasks, because the sort is stable.
 #[must_use]
 pub fn compare(a: &TaskOfRun, b: &TaskOfRun, order: &[(Key, Direction)]) -> Ordering {
-    let row = |of: &TaskOfRun| of.stored.as_ref().map(|stored| stored.row.clone());
-    let started = |of: &TaskOfRun| row(of).and_then(|row| row.started_at);
-    let ended = |of: &TaskOfRun| row(of).and_then(|row| row.ended_at);
+    let started = |of: &TaskOfRun| of.stored.as_ref().and_then(|stored| stored.row.started_at);
+    let ended = |of: &TaskOfRun| of.stored.as_ref().and_then(|stored| stored.row.ended_at);
     let took = |of: &TaskOfRun| started(of).zip(ended(of)).map(|(from, to)| to - from);
     by_keys(order.iter().copied(), |key| match key {
         Key::Id => a.key.uuid().cmp(&b.key.uuid()),

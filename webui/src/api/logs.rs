@@ -6,7 +6,6 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use link::LogPlace;
-use model::MapIndex;
 use serde_json::{Value, json};
 use store::read;
 
@@ -37,9 +36,8 @@ pub async fn one(State(app): State<App>, names: Names, headers: HeaderMap, mut q
     let try_number = i16::try_from(try_number).unwrap_or(i16::MAX);
     let full = query.flag("full_content").unwrap_or(false);
     query.finish()?;
-    let map = query.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex);
     let task_id = names.text("task_id");
-    let of = lookup(&app, names.text("dag_id"), names.text("dag_run_id"), task_id, map).await?;
+    let of = lookup(&app, names.text("dag_id"), names.text("dag_run_id"), task_id, query.map_index()).await?;
     let place = place_of(&app, &of, try_number).await?.ok_or_else(|| {
         ApiError::NotFound(format!("TaskInstance not found: try {try_number} of {task_id} has not been started"))
     })?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{
     body::Body,
     bulk::Mask,
-    clear::{collection, named},
+    clear::{collection, named, relatives},
     lookup_run,
     path::Names,
     query::Query,
@@ -146,15 +146,7 @@ impl<S: Send + Sync> FromRequest<S> for Wish {
 impl Wish {
     /// Reads it out of a body; what is wrong is noted there.
     pub fn read(body: &mut Body) -> Self {
-        Self {
-            note: note_of(body),
-            state: wanted_state(body),
-            relatives: Relatives {
-                upstream: body.flag("include_upstream", false),
-                downstream: body.flag("include_downstream", false),
-            },
-            span: Span::of(body),
-        }
+        Self { note: note_of(body), state: wanted_state(body), relatives: relatives(body), span: Span::of(body) }
     }
 
     /// What a mask leaves of it.

@@ -37,7 +37,8 @@ pub mod xcoms;
 use std::sync::Arc;
 
 use engine::RunRow;
-use model::{DagId, RunId, TaskId};
+use model::{DagId, MapIndex, RunId, TaskId};
+use serde_json::Value;
 use store::read::{self, DagView, Version};
 
 use crate::{
@@ -78,4 +79,10 @@ pub async fn lookup_run(app: &App, dag_id: &str, run_id: &str) -> ApiResult<RunR
 /// [`ApiError::NotFound`] when it can not be one.
 pub fn parse_task(task_id: &str) -> ApiResult<TaskId> {
     TaskId::new(task_id).map_err(|_| ApiError::NotFound(format!("Task with ID {task_id} not found")))
+}
+
+/// The map index in JSON; what is missing or no such number stands for a task that is not expanded.
+#[must_use]
+pub fn map_index_of(value: Option<&Value>) -> MapIndex {
+    value.and_then(Value::as_i64).and_then(|map| i32::try_from(map).ok()).map_or(MapIndex::UNMAPPED, MapIndex)
 }

@@ -8,7 +8,7 @@ use axum::{
     http::request::Parts,
 };
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use model::Timestamp;
+use model::{MapIndex, Timestamp};
 use serde_json::{Value, json};
 use store::read::{Direction, Pattern, Range, SecondsRange};
 
@@ -103,6 +103,12 @@ impl Query {
     /// [`ApiError::Malformed`].
     pub fn finish(&mut self) -> ApiResult<()> {
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(std::mem::take(&mut self.errors))) }
+    }
+
+    /// `map_index`; a task that is not expanded has none, and what is no number counts as none.
+    #[must_use]
+    pub fn map_index(&self) -> MapIndex {
+        self.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex)
     }
 
     /// `limit` and `offset`.
@@ -270,7 +276,8 @@ pub fn sort_key<T>(text: &str, key: impl Fn(&str) -> Option<T>) -> ApiResult<(T,
 
 /// The order of two by several keys, the first one first.
 pub fn by_keys<K: Copy>(order: impl IntoIterator<Item = (K, Direction)>, by: impl Fn(K) -> Ordering) -> Ordering {
-    order.into_iter().map(|(key, direction)| direction.turned(by(key))).fold(Ordering::Equal, Ordering::then)
+    let mut orders = order.into_iter().map(|(key, direction)| direction.turned(by(key)));
+    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 /// Sorts a list as it was asked for. The primary key decides what the other keys leave open, in the direction of the first

@@ -10,7 +10,7 @@ use axum::{
 };
 use engine::RunRow;
 use futures::{Stream, stream};
-use model::{MapIndex, RunKey};
+use model::{MapIndex, RunKey, XComValue};
 use serde_json::{Map, Value, json};
 use store::{Hint, read};
 use tokio::{
@@ -25,8 +25,6 @@ use crate::{app::App, error::ApiResult};
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The longest, so that a connection that broke is noticed.
 const INTERVAL_MAX: Duration = Duration::from_secs(60);
-/// The XCom that is a task's result.
-const RESULT_KEY: &str = "return_value";
 
 /// `GET …/dagRuns/{dag_run_id}/wait?interval=…&result=…`.
 pub async fn until_finished(
@@ -135,7 +133,7 @@ impl Waiting {
         for name in &self.results {
             let Some(pos) = parse_task(name).ok().and_then(|task| version.dag.position(&task)) else { continue };
             let mut left = read::xcom_entries(&self.app.pool, &[run.key], Some(version.task_idx[pos.0])).await?;
-            left.retain(|entry| entry.key == RESULT_KEY);
+            left.retain(|entry| entry.key == XComValue::RETURN_VALUE);
             let value = match left.as_slice() {
                 [] => continue,
                 [one] if one.map == MapIndex::UNMAPPED => one.value.clone(),

@@ -14,7 +14,7 @@ use super::{
     body::Body,
     instance_filter::Keep,
     instances::{lookup, runs_of},
-    parse_task,
+    map_index_of, parse_task,
     query::{Query, matches},
     shapes::{instant, instant_or_null},
 };
@@ -160,11 +160,11 @@ pub async fn delete(
 
 /// `map_index` and `value`, which may be null and may not be absent.
 fn value_of(body: &mut Body) -> (MapIndex, Value) {
-    let map = body.take("map_index").and_then(|map| i32::try_from(map.as_i64()?).ok());
+    let map = map_index_of(body.take("map_index").as_ref());
     if !body.has("value") {
         body.missing("value");
     }
-    (map.map_or(MapIndex::UNMAPPED, MapIndex), body.take_or_null("value"))
+    (map, body.take_or_null("value"))
 }
 
 async fn set(app: &App, of: &TaskOfRun, key: String, value: Value, who: &Principal) -> ApiResult<Json<Value>> {

@@ -9,13 +9,17 @@ use axum::{
 use engine::RunRow;
 use model::{
     Command, DagRunState, TaskId,
-    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns, Relatives, TaskSelector},
+    command::{ClearEffect, ClearOnly, ClearTaskInstances, Relatives, TaskSelector},
 };
 use serde::Serialize;
 
 use super::{Frame, Place, error::PageResult, run_url, show as print, state::Badge, words};
 use crate::{
-    api::{clear::cleared, lookup_run, parse_task, query::Query},
+    api::{
+        clear::{cleared, version},
+        lookup_run, parse_task,
+        query::Query,
+    },
     app::App,
     auth::{Principal, form::PageForm},
     commands,
@@ -43,6 +47,17 @@ struct Choice {
     latest: bool,
 }
 
+impl Choice {
+    fn of(ticked: impl Fn(&str) -> bool) -> Self {
+        Self {
+            upstream: ticked("upstream"),
+            downstream: ticked("downstream"),
+            only_failed: ticked("only_failed"),
+            latest: ticked("latest"),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Affected {
     badge: Badge,
@@ -51,15 +66,12 @@ struct Affected {
 
 fn wish(run: &RunRow, task: Option<TaskId>, choice: Choice, effect: ClearEffect) -> ClearTaskInstances {
     ClearTaskInstances {
-        dag_id: run.dag_id.clone(),
-        run_id: run.run_id.clone(),
-        also: Vec::new(),
         tasks: task.map(|task_id| TaskSelector { task_id, map_index: None }).into_iter().collect(),
         relatives: Relatives { upstream: choice.upstream, downstream: choice.downstream },
         only: if choice.only_failed { ClearOnly::Failed } else { ClearOnly::All },
         effect,
-        version: if choice.latest { ClearVersion::Latest } else { ClearVersion::Own },
-        ended_runs: EndedRuns::GoOn,
+        version: version(choice.latest),
+        ..ClearTaskInstances::of_run(run.dag_id.clone(), run.run_id.clone())
     }
 }
 
@@ -77,13 +89,7 @@ pub async fn show(
 ) -> PageResult<Response> {
     let run = lookup_run(&app, &dag_id, &run_id).await?;
     let task = task_of(query.text("task").unwrap_or_default())?;
-    let ticked = |name: &str| query.text(name).is_some();
-    let choice = Choice {
-        upstream: ticked("upstream"),
-        downstream: ticked("downstream"),
-        only_failed: ticked("only_failed"),
-        latest: ticked("latest"),
-    };
+    let choice = Choice::of(|name| query.text(name).is_some());
     let url = run_url(&run.dag_id, &run.run_id);
     let asked = wish(&run, task.clone(), choice, ClearEffect::DryRun);
     let found = cleared(&app, run.clone(), asked, &who).await?;
@@ -113,12 +119,7 @@ pub async fn submit(
 ) -> PageResult<Response> {
     let run = lookup_run(&app, &dag_id, &run_id).await?;
     let task = task_of(form.text("task"))?;
-    let choice = Choice {
-        upstream: form.ticked("upstream"),
-        downstream: form.ticked("downstream"),
-        only_failed: form.ticked("only_failed"),
-        latest: form.ticked("latest"),
-    };
+    let choice = Choice::of(|name| form.ticked(name));
     let url = run_url(&run.dag_id, &run.run_id);
     let asked = wish(&run, task, choice, ClearEffect::Apply);
     cleared(&app, run, asked, &who).await?;

@@ -205,15 +205,6 @@ pub async fn version_ids(db: impl PgExecutor<'_>, dag_id: Option<&DagId>) -> Res
     Ok(rows.fetch_all(db).await.doing(DOING)?.into_iter().map(DagVersionId).collect())
 }
 
-/// The canonical definition of a version, for people.
-///
-/// # Errors
-/// [`StoreError`] when PostgreSQL does not answer.
-pub async fn canonical_yaml(db: impl PgExecutor<'_>, id: DagVersionId) -> Result<Option<String>, StoreError> {
-    let row = sqlx::query_scalar!("SELECT canonical_yaml FROM dag_version WHERE id = $1", id.get());
-    row.fetch_optional(db).await.doing(DOING)
-}
-
 /// The text of a version as people wrote it: its file when it was last read with this content. A version of an older
 /// Windlass has its canonical definition only.
 ///

@@ -14,8 +14,8 @@ mod xcoms;
 
 pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dags::{
-    DagView, ImportError, Version, VersionBrief, canonical_yaml, dag, dags, import_errors, source, version,
-    version_ids, version_list, versions,
+    DagView, ImportError, Version, VersionBrief, dag, dags, import_errors, source, version, version_ids, version_list,
+    versions,
 };
 pub use elsewhere::{run_on, task_states};
 pub use instances::{Instance, Try, instances, task_counts, tries, tries_of_run};

@@ -208,8 +208,8 @@ fn failure(tasks: &[TaskOfRun]) -> Option<String> {
 
 /// The task whose log is open: the one of the address, else one that runs, has failed, or ran last.
 fn chosen<'a>(tasks: &'a [TaskOfRun], query: &Query) -> Option<&'a TaskOfRun> {
-    let map = query.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex);
     if let Some(id) = query.text("task") {
+        let map = query.map_index();
         return tasks.iter().find(|of| of.task().task_id.as_str() == id && of.key.map == map);
     }
     let of_state = |fits: fn(TaskState) -> bool| tasks.iter().find(|of| fits(of.state()));

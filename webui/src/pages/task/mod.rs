@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use link::query::Query as Ask;
-use model::{MapIndex, TaskState};
+use model::TaskState;
 use serde::Serialize;
 use store::read::{self, Try};
 
@@ -113,8 +113,7 @@ pub async fn show(
     query: Query,
 ) -> PageResult<Response> {
     let clock = Clock::of(&who);
-    let map = query.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex);
-    let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
+    let of = lookup(&app, &dag_id, &run_id, &task_id, query.map_index()).await?;
     let past = read::tries(&app.pool, of.key).await?;
     let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
     let siblings = instances::of_runs(&app, vec![of.run.as_ref().clone()]).await?;
