@@ -69,6 +69,12 @@ impl Engine {
         self.workers.get(worker).map(|known| known.live.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// How many live attempts a worker has.
+    #[must_use]
+    pub fn attempt_count_on(&self, worker: WorkerId) -> usize {
+        self.workers.get(worker).map_or(0, |known| known.live.len())
+    }
+
     /// The instance of a live attempt.
     #[must_use]
     pub fn instance_of_attempt(&self, attempt: AttemptId) -> Option<TiKey> {

@@ -31,15 +31,6 @@ pub struct LeaseView {
     pub endpoint: String,
 }
 
-/// Whether the inbox has something that the leader may have missed a hint of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Inbox {
-    /// Nothing waits.
-    Empty,
-    /// So many commands wait.
-    Waiting(u64),
-}
-
 /// Whether a standby should try to take over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
@@ -69,11 +60,12 @@ impl Lease {
         Ok(Self { connection, seen: None, holds_hint: false })
     }
 
-    /// Confirms the leadership, once a second. Also takes the lock that hints at a living leader, when it is free.
+    /// Confirms the leadership, once a second, and counts the commands that wait in the inbox: the leader may have missed
+    /// the hint of one. Also takes the lock that hints at a living leader, when it is free.
     ///
     /// # Errors
     /// [`StoreError::Deposed`] when another leader has taken over; [`StoreError::Unreachable`].
-    pub async fn bump(&mut self, epoch: Epoch) -> Result<Inbox, StoreError> {
+    pub async fn bump(&mut self, epoch: Epoch) -> Result<u64, StoreError> {
         const DOING: &str = "confirming the leadership";
         if !self.holds_hint {
             self.holds_hint = self.try_hint().await?;
@@ -83,10 +75,7 @@ impl Lease {
             .await
             .doing(DOING)?
             .ok_or(StoreError::Deposed)?;
-        Ok(match u64::try_from(waiting) {
-            Ok(0) | Err(_) => Inbox::Empty,
-            Ok(waiting) => Inbox::Waiting(waiting),
-        })
+        Ok(u64::try_from(waiting).unwrap_or(0))
     }
 
     /// Looks at the lease, as a standby does several times a second. `now` is the caller's monotonic clock.

@@ -30,6 +30,8 @@ pub enum Follow {
 /// A log that can be read.
 pub struct AttemptLog {
     place: LogPlace,
+    /// Whether its attempt had ended when it was looked for.
+    is_over: bool,
     archive: Option<Arc<dyn LogArchive>>,
     leader: Leader,
     folder: PathBuf,
@@ -53,10 +55,8 @@ impl AttemptLog {
         let not_begun = || {
             anyhow!("{task} has not begun in this run, so it has no log; `windlass tasks why` says what it waits for")
         };
-        let row = instance
-            .map(|instance| instance.row)
-            .filter(|row| row.try_number.get() > 0)
-            .with_context(|| not_begun().to_string())?;
+        let row = instance.map(|instance| instance.row);
+        let row = row.filter(|row| row.try_number.get() > 0).ok_or_else(not_begun)?;
         let current = row.try_number.get();
         let attempt: Option<AttemptId> = match try_number {
             None => row.attempt,
@@ -77,8 +77,9 @@ impl AttemptLog {
             try_number: try_number.unwrap_or(current),
             attempt,
         };
+        let is_over = row.attempt != Some(attempt) || row.state.is_finished();
         let (leader, folder) = (Leader::find(settings).await?, settings.home.join("logs"));
-        Ok(Self { place, archive: settings.log_archive(), leader, folder })
+        Ok(Self { place, is_over, archive: settings.log_archive(), leader, folder })
     }
 
     async fn read(&self, offset: u64) -> anyhow::Result<LogChunk> {
@@ -99,7 +100,8 @@ impl AttemptLog {
         if let Some(archive) = &self.archive
             && let Some(chunk) = archive.read(&self.place, offset, CHUNK_BYTES).await?
         {
-            return Ok(chunk);
+            // A worker that is gone may have taken the end with it.
+            return Ok(LogChunk { ended: chunk.ended || self.is_over, ..chunk });
         }
         match at_worker {
             Ok(Reply::Log(empty)) => Ok(empty),

@@ -72,13 +72,9 @@ pub fn on_signal() -> io::Result<CancellationToken> {
 /// # Errors
 /// When somebody chose an address that can not be listened on.
 async fn show(registry: Registry, listen: Listen, stop: CancellationToken) -> anyhow::Result<()> {
-    match metrics::serve(Page::new(registry), listen, stop).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let address = listen.address().context("metrics are off, and yet could not be served")?;
-            Err(cannot_listen(error, address, "WINDLASS_METRICS_LISTEN"))
-        }
-    }
+    let Some(address) = listen.address() else { return Ok(()) };
+    let served = metrics::serve(Page::new(registry), listen, stop).await;
+    served.map(drop).map_err(|error| cannot_listen(error, address, "WINDLASS_METRICS_LISTEN"))
 }
 
 /// Says which setting is to blame for an address that can not be listened on.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::Epoch;
-use store::{Lease, StoreError, lease::Inbox};
+use store::{Lease, StoreError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -57,12 +57,13 @@ async fn bump_until_stopped(
             () = stop.cancelled() => break,
         }
         match lease.bump(epoch).await {
-            // A hint of the inbox may have been lost; this one costs at most a second.
-            Ok(Inbox::Waiting(commands)) => {
-                metrics.inbox_has(commands);
-                drop(news.try_send(News::Inbox));
+            Ok(waiting) => {
+                metrics.inbox_has(waiting);
+                // A hint of the inbox may have been lost; this one costs at most a second.
+                if waiting > 0 {
+                    drop(news.try_send(News::Inbox));
+                }
             }
-            Ok(Inbox::Empty) => metrics.inbox_has(0),
             Err(StoreError::Deposed) => {
                 drop(news.send(News::Deposed(epoch)).await);
                 break;

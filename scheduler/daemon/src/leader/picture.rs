@@ -114,7 +114,7 @@ impl Reign {
             workers_connected: alive().count(),
             workers_silent: self.peers.iter().filter(|(_, peer)| peer.is_silent()).count(),
             slots: alive().map(|(_, peer)| peer.slots).sum(),
-            slots_used: alive().map(|(worker, _)| self.engine.attempts_on(worker).len()).sum(),
+            slots_used: alive().map(|(worker, _)| self.engine.attempt_count_on(worker)).sum(),
             services: self.supervisor.replicas().map(Replica::state).collect(),
         };
         self.metrics.stands(cluster);

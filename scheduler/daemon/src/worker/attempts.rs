@@ -26,7 +26,7 @@ pub(super) struct Attempts {
     context: Arc<WorkerContext>,
     events: mpsc::Sender<Event>,
     slots: Arc<Semaphore>,
-    shipping: Arc<Shipping>,
+    shipping: Shipping,
     held: BTreeMap<AttemptId, Held>,
 }
 
@@ -44,7 +44,7 @@ impl Attempts {
         settings: &WorkerSettings,
         context: Arc<WorkerContext>,
         events: mpsc::Sender<Event>,
-        shipping: Arc<Shipping>,
+        shipping: Shipping,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(settings.slots as usize));
         Self { log_dir: settings.log_dir.clone(), context, events, slots, shipping, held: BTreeMap::new() }

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -17,6 +17,8 @@ use model::{AttemptId, Operator};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
+
+use super::spool::write_whole;
 
 /// How long an engine may take to come back together with its worker, when there is something to go on with.
 const ENGINE_WAIT: Duration = Duration::from_secs(15);
@@ -59,7 +61,7 @@ impl Containers {
             return;
         }
         let remembered = Remembered { assignment: assignment.clone(), began_at: SystemTime::now() };
-        if let Err(error) = self.write(&remembered) {
+        if let Err(error) = write_whole(&self.path(remembered.assignment.attempt), &remembered) {
             // Only a death of this worker would make a difference: the attempt is lost then, as any other.
             tracing::warn!(%error, attempt.id = %assignment.attempt, "an attempt's container could not be remembered");
         }
@@ -106,15 +108,6 @@ impl Containers {
             serde_json::from_slice::<Remembered>(&bytes).ok()
         });
         parsed.map(|remembered| (remembered.assignment.attempt, remembered)).collect()
-    }
-
-    /// Written whole or not at all; an assignment may have secrets of its run's conf.
-    fn write(&self, remembered: &Remembered) -> io::Result<()> {
-        let path = self.path(remembered.assignment.attempt);
-        let draft = path.with_extension("new");
-        let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
-        io::Write::write_all(&mut file, &serde_json::to_vec(remembered)?)?;
-        fs::rename(draft, path)
     }
 
     fn path(&self, attempt: AttemptId) -> PathBuf {

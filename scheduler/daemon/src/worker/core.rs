@@ -69,7 +69,7 @@ enum Closing {
 pub(super) struct Places {
     pub(super) temp_dir: PathBuf,
     pub(super) guard: OwnedFd,
-    pub(super) shipping: Arc<Shipping>,
+    pub(super) shipping: Shipping,
 }
 
 /// The worker.

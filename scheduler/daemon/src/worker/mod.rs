@@ -19,6 +19,7 @@ mod services;
 mod session;
 mod settings;
 mod shipping;
+mod spool;
 
 use std::{
     collections::BTreeSet,
@@ -79,13 +80,13 @@ pub async fn run(
     let temp_dir = settings.temp_dir.join(format!("worker-{}", identity.id()));
     let reports = Reports::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
     let containers = Containers::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
-    let shipping = Arc::new(Shipping::open(&settings).map_err(|error| unusable(&settings, error))?);
+    let shipping = Shipping::open(&settings).map_err(|error| unusable(&settings, error))?;
     let taken_up = containers.take_up(identity.id(), &reports.ended_attempts()).await;
     clear(&temp_dir, &taken_up).await;
     let mut settings = settings;
     Engine::look().await.change(&mut settings.capabilities);
     let (keeper, pipe) = Keeper::start(&settings, &identity).map_err(WorkerError::Guard)?;
-    let places = Places { temp_dir: temp_dir.clone(), guard: pipe, shipping: Arc::clone(&shipping) };
+    let places = Places { temp_dir: temp_dir.clone(), guard: pipe, shipping: shipping.clone() };
     let mut core = Core::new(settings, &identity, places, (reports, containers), connector);
     core.take_up(taken_up);
     let shipper = shipping.start();

@@ -13,6 +13,8 @@ use link::FromWorker;
 use model::{AttemptEnd, AttemptId};
 use serde::{Deserialize, Serialize};
 
+use super::spool::write_whole;
+
 /// Reports that are not acknowledged. There are at most two for each attempt that was assigned.
 #[derive(Debug)]
 pub(super) struct Reports {
@@ -62,7 +64,7 @@ impl Reports {
     /// An attempt has ended.
     pub(super) fn ended(&mut self, attempt: AttemptId, end: AttemptEnd) -> FromWorker {
         let spooled = Spooled { attempt, end };
-        if let Err(error) = self.write(&spooled) {
+        if let Err(error) = write_whole(&self.path(spooled.attempt), &spooled) {
             // The report is still in memory; only a death of this process before the leader's answer would lose it.
             tracing::warn!(%error, attempt.id = %attempt, "an attempt's end could not be written to disk");
         }
@@ -110,14 +112,6 @@ impl Reports {
         let message = report.message(seq);
         self.pending.insert(seq, report);
         message
-    }
-
-    /// Written whole or not at all.
-    fn write(&self, spooled: &Spooled) -> io::Result<()> {
-        let path = self.path(spooled.attempt);
-        let draft = path.with_extension("new");
-        fs::write(&draft, serde_json::to_vec(spooled)?)?;
-        fs::rename(draft, path)
     }
 
     fn path(&self, attempt: AttemptId) -> PathBuf {

@@ -9,7 +9,7 @@ use std::{
 use link::query::{LogChunk, LogName};
 
 /// The most that one piece has, whatever is asked for: it is one message of the link.
-const CHUNK_BYTES_MAX: u32 = 1024 * 1024;
+pub(super) const CHUNK_BYTES_MAX: u32 = 1024 * 1024;
 
 /// Reads a piece of a log from the byte `offset`. It ends with a whole line when it has one. A log that does not exist
 /// is empty; an offset beyond the end reads from the start, because the log was begun anew. Whether the log has ended is
@@ -30,10 +30,15 @@ pub fn read(log_dir: &Path, name: &LogName, offset: u64, bytes_max: u32) -> io::
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
     file.take(u64::from(bytes_max.min(CHUNK_BYTES_MAX))).read_to_end(&mut bytes)?;
+    cut_to_lines(&mut bytes);
+    Ok(LogChunk { bytes, length, ended: false })
+}
+
+/// Leaves the whole lines, unless there is none.
+pub(super) fn cut_to_lines(bytes: &mut Vec<u8>) {
     if let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n') {
         bytes.truncate(last + 1);
     }
-    Ok(LogChunk { bytes, length, ended: false })
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use std::{
     collections::BTreeSet,
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use link::LogPlace;
 use model::AttemptId;
+
+use crate::worker::spool::write_whole;
 
 /// The list below a worker's log directory.
 #[derive(Debug)]
@@ -26,11 +28,7 @@ impl DueList {
 
     /// Adds a log; whole or not at all.
     pub(super) fn add(&self, place: &LogPlace) -> io::Result<()> {
-        let path = self.path(place.attempt);
-        let draft = path.with_extension("new");
-        let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
-        io::Write::write_all(&mut file, &serde_json::to_vec(place)?)?;
-        fs::rename(draft, path)
+        write_whole(&self.path(place.attempt), place)
     }
 
     /// All of its logs is shipped.

@@ -43,6 +43,7 @@ const LAST_SHIPMENTS_MAX: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// The shipping of a worker's logs; nothing at all when they stay where they are.
+#[derive(Clone)]
 pub(super) struct Shipping(Option<Arc<Shared>>);
 
 struct Shared {
@@ -58,8 +59,7 @@ struct Shared {
 
 /// The loop at work.
 pub(super) struct Shipper {
-    shipping: Arc<Shipping>,
-    task: Option<JoinHandle<()>>,
+    at_work: Option<(Arc<Shared>, JoinHandle<()>)>,
 }
 
 impl Shipping {
@@ -100,16 +100,15 @@ impl Shipping {
     }
 
     /// Begins to ship.
-    pub(super) fn start(self: Arc<Self>) -> Shipper {
-        let task = self.0.clone().map(|shared| tokio::spawn(shared.run()));
-        Shipper { shipping: self, task }
+    pub(super) fn start(self) -> Shipper {
+        Shipper { at_work: self.0.map(|shared| (Arc::clone(&shared), tokio::spawn(shared.run()))) }
     }
 }
 
 impl Shipper {
     /// Ships what has ended, for a while.
     pub(super) async fn finish(self) {
-        let (Some(shared), Some(task)) = (&self.shipping.0, self.task) else { return };
+        let Some((shared, task)) = self.at_work else { return };
         shared.queue().close();
         shared.changed.notify_one();
         let stop = task.abort_handle();

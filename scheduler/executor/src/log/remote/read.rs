@@ -7,11 +7,10 @@ use link::{ArchiveError, LogArchive, LogChunk, LogPlace};
 use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _, path::Path};
 
 use super::{PART_BYTES, PARTS_MAX, Part, PartPlace, RemoteLogs};
+use crate::log::read::{CHUNK_BYTES_MAX, cut_to_lines};
 
 /// How long one piece may take to be had: somebody looks at a page meanwhile.
 const READ_WAIT: Duration = Duration::from_secs(10);
-/// The most that one piece has, whatever is asked for.
-const CHUNK_BYTES_MAX: u32 = 1024 * 1024;
 
 /// The parts of a log that are there without a gap from its beginning, in order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -74,9 +73,7 @@ impl RemoteLogs {
         for (part, range) in shipped.pieces(&(offset..end)) {
             bytes.extend_from_slice(&self.store.get_range(&part.path(folder), range).await?);
         }
-        if let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n') {
-            bytes.truncate(last + 1);
-        }
+        cut_to_lines(&mut bytes);
         let ended = shipped.is_whole() && offset + bytes.len() as u64 >= length;
         Ok(Some(LogChunk { bytes, length, ended }))
     }

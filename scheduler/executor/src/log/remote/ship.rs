@@ -64,7 +64,7 @@ impl RemoteLogs {
             Some(shipped) => shipped,
             None => self.shipped(&folder).await?,
         };
-        let Some(length) = length_of(file, shipment).await? else { return Ok(shipped) };
+        let Some(length) = length_of(file, shipped, shipment).await? else { return Ok(shipped) };
         if length <= shipped && shipment == Shipment::SoFar {
             return Ok(shipped);
         }
@@ -110,14 +110,14 @@ impl RemoteLogs {
     }
 }
 
-/// The length up to which a log is shipped; none when there is no file.
-async fn length_of(file: &FilePath, shipment: Shipment) -> Result<Option<u64>, ShipError> {
+/// The length up to which a log is shipped, of which so many bytes already are; none when there is no file.
+async fn length_of(file: &FilePath, shipped: u64, shipment: Shipment) -> Result<Option<u64>, ShipError> {
     let measure = move |file: &FilePath| {
         let mut file = File::open(file)?;
         let length = file.metadata()?.len();
         match shipment {
             Shipment::Whole => Ok(length),
-            Shipment::SoFar => end_of_lines(&mut file, length),
+            Shipment::SoFar => end_of_lines(&mut file, shipped, length),
         }
     };
     match on_disk(file, measure).await {
@@ -126,15 +126,16 @@ async fn length_of(file: &FilePath, shipment: Shipment) -> Result<Option<u64>, S
     }
 }
 
-/// Where the last whole line ends. What comes after it may be taken back, when its writer dies in the middle of it. A line
-/// that is longer than what is looked at waits until another one has followed it.
-fn end_of_lines(file: &mut File, length: u64) -> io::Result<u64> {
-    let start = length.saturating_sub(LOOK_BACK_BYTES);
+/// Where the last whole line ends, beyond what is shipped: that much ends with one. What comes after it may be taken back,
+/// when its writer dies in the middle of it. A line that is longer than what is looked at waits until another one has
+/// followed it.
+fn end_of_lines(file: &mut File, shipped: u64, length: u64) -> io::Result<u64> {
+    let start = length.saturating_sub(LOOK_BACK_BYTES).max(shipped).min(length);
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(start))?;
     file.take(length - start).read_to_end(&mut bytes)?;
     let end = bytes.iter().rposition(|byte| *byte == b'\n');
-    Ok(end.map_or(0, |last| start + last as u64 + 1))
+    Ok(end.map_or(shipped, |last| start + last as u64 + 1))
 }
 
 /// The bytes of a part of a log of this length.
