@@ -5,7 +5,7 @@
 use std::{str::FromStr, time::Duration};
 
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgPool,
+    ConnectOptions, Connection, Executor as _, PgConnection, PgPool, Row as _,
     migrate::{Migrate as _, MigrateError},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -78,12 +78,22 @@ pub async fn open(url: &str) -> Result<PgPool, StoreError> {
     let pool = PgPoolOptions::new()
         .max_connections(POOL_CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .before_acquire(|connection, _| Box::pin(is_out_of_transactions(connection)))
         .connect_with(options(url, "windlass")?)
         .await
         .doing("connecting to PostgreSQL")?;
     refuse_old_server(&pool).await?;
     refuse_pooler(&pool).await?;
     Ok(pool)
+}
+
+/// Whether a connection of the pool is in no transaction; one that is gets closed. sqlx 0.8.4 to 0.9.0 forgets a transaction
+/// when the future of `begin` is dropped before its answer is there, as by a client that hangs up: what the next caller
+/// writes on that connection would be taken back some seconds later.
+async fn is_out_of_transactions(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    // A simple query outside a transaction begins one at the very time of the statement.
+    let row = connection.fetch_one(sqlx::raw_sql("SELECT now() = statement_timestamp()")).await?;
+    row.try_get(0)
 }
 
 /// Brings the schema to this binary's version. Any number of processes may do it at once: they take turns.

@@ -11,8 +11,8 @@ pub mod registry;
 pub mod stream;
 pub mod watermark;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Executor as _, PgConnection, PgPool, Row as _};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -54,11 +54,21 @@ pub async fn connect(url: &str) -> Result<PgPool, PgError> {
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(CONNECT_TIMEOUT)
+        .before_acquire(|connection, _| Box::pin(is_out_of_transactions(connection)))
         .connect_with(options)
         .await
         .map_err(PgError::Connect)?;
     migrate(&pool).await?;
     Ok(pool)
+}
+
+/// Whether a connection of the pool is in no transaction; one that is gets closed. sqlx 0.8.4 to 0.9.0 forgets a transaction
+/// when the future of `begin` is dropped before its answer is there: the next caller's writes would be lost with it, and
+/// hold locks until then.
+async fn is_out_of_transactions(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    // A simple query outside a transaction begins one at the very time of the statement.
+    let row = connection.fetch_one(sqlx::raw_sql("SELECT now() = statement_timestamp()")).await?;
+    row.try_get(0)
 }
 
 /// Applies the missing migrations under an advisory lock.

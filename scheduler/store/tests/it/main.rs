@@ -9,6 +9,7 @@ mod admin;
 mod inbox;
 mod leadership;
 mod plans;
+mod pool;
 mod schema;
 mod secrets;
 mod support;
