@@ -150,13 +150,13 @@ fn count(fields: &Fields<'_>, name: &str, absent: u32, problems: &mut Problems) 
 
 /// The topics, or the one topic.
 fn topics(fields: &Fields<'_>, problems: &mut Problems) -> Option<Vec<String>> {
-    let Some(item) = fields.take("topics").or_else(|| fields.take("topic")) else {
-        problems.add(&fields.place, "topics is missing");
+    let Some(item) = fields.either(["topics", "topic"], problems) else {
+        // Given under both names it is there, and told already.
+        if fields.take("topics").is_none() {
+            problems.add(&fields.place, "topics is missing");
+        }
         return None;
     };
-    if let (Some(_), Some(second)) = (fields.own("topics"), fields.own("topic")) {
-        return second.fail("topics and topic are both given; keep topics", problems);
-    }
     let items = item.text_items(problems)?;
     if items.is_empty() {
         return item.fail("topics is empty: expected at least one topic", problems);

@@ -7,7 +7,7 @@ use model::{
 };
 use serde_json::json;
 
-use crate::support::{assert_canonical, operator, refused};
+use crate::support::{assert_canonical, one, operator, refused};
 
 #[test]
 fn the_names_of_airflows_provider_mean_the_same() {
@@ -40,6 +40,15 @@ fn absent_keys_have_their_defaults() {
     assert_eq!(task.state, any);
     let Operator::KafkaLag(task) = operator("operator: kafka_lag, topic: t, sink: bronze.x") else { panic!("a lag") };
     assert_eq!(task.of, KafkaProgress { reader: KafkaReader::Sink("bronze.x".into()), topics: vec!["t".into()] });
+}
+
+#[test]
+fn a_tasks_own_topic_counts_more_than_topics_that_it_inherits() {
+    let text =
+        "dag_id: x\ndefault_args: {topics: [all, of, them]}\ntasks: [{task_id: a, operator: kafka_sensor, topic: t}]\n";
+    let Operator::KafkaSensor(sensor) = one(text).dag.tasks.remove(0).operator else { panic!("a sensor") };
+    let KafkaGoal::Messages { subscription, .. } = sensor.goal else { panic!("messages") };
+    assert_eq!(subscription.topics, ["t"]);
 }
 
 #[test]
