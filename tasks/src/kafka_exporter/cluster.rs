@@ -78,12 +78,18 @@ pub struct Position {
 }
 
 impl Cluster {
-    /// How many records wait for a reader in a partition; none when the topic is not there.
-    pub fn lag(&self, position: &Position) -> Option<i64> {
-        let topic = self.topics.iter().find(|topic| topic.name == position.topic)?;
-        let partition = topic.partitions.iter().find(|partition| partition.id == position.partition)?;
+    /// All partitions, by topic and number.
+    pub fn partitions(&self) -> HashMap<(&str, i32), &Partition> {
+        let all = self.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)));
+        all.map(|(topic, partition)| ((&*topic.name, partition.id), partition)).collect()
+    }
+}
+
+impl Partition {
+    /// How many records wait for a reader that reads `next`.
+    pub fn lag(&self, next: i64) -> i64 {
         // What retention has removed can not be read any more, so it does not wait.
-        Some((partition.current - position.next.max(partition.oldest)).max(0))
+        (self.current - next.max(self.oldest)).max(0)
     }
 }
 
@@ -200,8 +206,9 @@ mod tests {
         let partition = Partition { id: 0, leader: 1, replicas: vec![1], in_sync: 1, oldest: 50, current: 80 };
         let topics = vec![Topic { name: "t".to_owned(), partitions: vec![partition] }];
         let cluster = Cluster { topics, ..Cluster::default() };
-        let at = |next| cluster.lag(&Position { topic: "t".to_owned(), partition: 0, next });
-        assert_eq!((at(0), at(60), at(80), at(90)), (Some(30), Some(20), Some(0), Some(0)));
-        assert_eq!(cluster.lag(&Position { topic: "gone".to_owned(), partition: 0, next: 1 }), None);
+        let partitions = cluster.partitions();
+        let at = |next| partitions[&("t", 0)].lag(next);
+        assert_eq!((at(0), at(60), at(80), at(90)), (30, 20, 0, 0));
+        assert!(!partitions.contains_key(&("gone", 0)));
     }
 }

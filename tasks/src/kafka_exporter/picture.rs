@@ -73,11 +73,13 @@ fn show_groups(cluster: &Cluster, picture: &mut Picture<'_>) -> Result<(), Error
     let members = cluster.groups.iter().filter_map(|group| Some((group, group.members?)));
     let members = members.map(|(group, members)| ([("consumergroup", group.name.as_str())], members as f64));
     picture.gauges("kafka_consumergroup_members", "Members of a consumer group", members)?;
+    let partitions = cluster.partitions();
     let mut offsets = Vec::new();
     let mut lags = Vec::new();
     let mut sums = BTreeMap::<(&str, &str), (f64, f64)>::new();
     for (group, position) in cluster.groups.iter().flat_map(positions) {
-        let Some(lag) = cluster.lag(position) else { continue };
+        let Some(partition) = partitions.get(&(&*position.topic, position.partition)) else { continue };
+        let lag = partition.lag(position.next);
         let labels = [
             ("consumergroup", group.to_owned()),
             ("topic", position.topic.clone()),

@@ -4,9 +4,11 @@ use super::{Target, describe, lake_database};
 use crate::pg::{group, watermark};
 use crate::runtime::kafka::committed;
 use crate::runtime::{LogError, Offsets};
+use crate::settings::KafkaSettings;
 use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use std::time::Duration;
 
 /// Nothing is produced here; the client wants a time anyway.
@@ -30,11 +32,12 @@ enum Reader {
 }
 
 pub(super) async fn run(task: &Lag, target: &Target) -> anyhow::Result<Value> {
-    let log = target.open(NO_DELIVERY).await?;
+    let log = target.open(NO_DELIVERY)?;
+    let offsets = ReaderOffsets::of(&task.reader, target).await?;
     let (mut total, mut rows) = (0, Vec::new());
     for topic in &task.topics {
         let known = describe(&*log, topic).await?.ok_or_else(|| LogError::UnknownTopic(topic.clone()))?;
-        let stands = stands(&task.reader, topic, target).await?;
+        let stands = offsets.of_topic(topic).await?;
         for partition in known.partitions {
             let committed = stands.get(&partition.partition).copied();
             let lag = (partition.end - committed.unwrap_or(partition.start).max(partition.start)).max(0);
@@ -51,22 +54,41 @@ pub(super) async fn run(task: &Lag, target: &Target) -> anyhow::Result<Value> {
     Ok(json!({"lag": total, "partitions": rows}))
 }
 
-/// What the reader reads next of each partition that it has read of.
-async fn stands(reader: &Reader, topic: &str, target: &Target) -> anyhow::Result<Offsets> {
-    match (reader, target) {
-        (Reader::Sink(table), _) => {
-            let feed = watermark::Feed { table, topic };
-            watermark::read(&lake_database().await?, feed).await.context("cannot read where the sink stands")
-        }
-        (Reader::Group(group_id), Target::Embedded) => {
-            let reading = group::Reading { group_id, topic };
-            let rows =
-                group::read(&lake_database().await?, reading).await.context("cannot read where the group stands")?;
-            Ok(rows.into_iter().map(|row| (row.partition, row.next_offset)).collect())
-        }
-        (Reader::Group(group_id), Target::Kafka(settings)) => {
-            let (settings, group_id, topic) = (settings.clone(), group_id.clone(), topic.to_owned());
-            Ok(tokio::task::spawn_blocking(move || committed(&settings, &group_id, &topic)).await??)
+/// Where a reader's offsets are.
+enum ReaderOffsets<'a> {
+    InSink { pool: PgPool, table: &'a str },
+    OnEmbeddedLog { pool: PgPool, group_id: &'a str },
+    OnKafka { settings: KafkaSettings, group_id: &'a str },
+}
+
+impl<'a> ReaderOffsets<'a> {
+    async fn of(reader: &'a Reader, target: &Target) -> anyhow::Result<Self> {
+        Ok(match (reader, target) {
+            (Reader::Sink(table), Target::Embedded(pool)) => Self::InSink { pool: pool.clone(), table },
+            (Reader::Sink(table), Target::Kafka(_)) => Self::InSink { pool: lake_database().await?, table },
+            (Reader::Group(group_id), Target::Embedded(pool)) => Self::OnEmbeddedLog { pool: pool.clone(), group_id },
+            (Reader::Group(group_id), Target::Kafka(settings)) => {
+                Self::OnKafka { settings: settings.clone(), group_id }
+            }
+        })
+    }
+
+    /// What the reader reads next of each of a topic's partitions that it has read of.
+    async fn of_topic(&self, topic: &str) -> anyhow::Result<Offsets> {
+        match self {
+            Self::InSink { pool, table } => {
+                let feed = watermark::Feed { table, topic };
+                watermark::read(pool, feed).await.context("cannot read where the sink stands")
+            }
+            Self::OnEmbeddedLog { pool, group_id } => {
+                let rows = group::read(pool, group::Reading { group_id, topic }).await;
+                let rows = rows.context("cannot read where the group stands")?;
+                Ok(rows.into_iter().map(|row| (row.partition, row.next_offset)).collect())
+            }
+            Self::OnKafka { settings, group_id } => {
+                let (settings, group_id, topic) = (settings.clone(), (*group_id).to_owned(), topic.to_owned());
+                Ok(tokio::task::spawn_blocking(move || committed(&settings, &group_id, &topic)).await??)
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::settings::{self, KafkaSettings, LogChoice, process_environment};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sqlx::PgPool;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _, Write};
 use std::process::ExitCode;
@@ -84,7 +85,8 @@ enum Answer {
 /// Which log a task works on.
 enum Target {
     Kafka(KafkaSettings),
-    Embedded,
+    /// The lake database, which has the embedded log.
+    Embedded(PgPool),
 }
 
 /// Carries out what standard input asks for. A failure is told as an event.
@@ -120,7 +122,7 @@ async fn carry_out(stop: CancellationToken) -> anyhow::Result<Value> {
     let line = tokio::task::spawn_blocking(|| read_line(REQUEST_BYTES_MAX)).await??;
     let request: Request =
         serde_json::from_str(&line).context("the request on standard input is not the expected JSON")?;
-    let target = Target::of(request.connection)?;
+    let target = Target::of(request.connection).await?;
     match request.task {
         Task::Produce(task) => produce::run(task, &target, &stop).await,
         Task::Take(task) => take::run(task, target, stop).await,
@@ -130,11 +132,11 @@ async fn carry_out(stop: CancellationToken) -> anyhow::Result<Value> {
 }
 
 impl Target {
-    fn of(connection: Option<BTreeMap<String, String>>) -> anyhow::Result<Self> {
+    async fn of(connection: Option<BTreeMap<String, String>>) -> anyhow::Result<Self> {
         let Some(mut properties) = connection else {
             return Ok(match LogChoice::from_env(&process_environment)? {
                 LogChoice::Kafka(settings) => Self::Kafka(settings),
-                LogChoice::Embedded => Self::Embedded,
+                LogChoice::Embedded => Self::Embedded(lake_database().await?),
             });
         };
         let bootstrap_servers =
@@ -143,16 +145,16 @@ impl Target {
     }
 
     /// The log, for a task that waits so long for the acknowledgement of a record.
-    async fn open(&self, delivery_timeout: Duration) -> anyhow::Result<Arc<dyn EventLog>> {
+    fn open(&self, delivery_timeout: Duration) -> anyhow::Result<Arc<dyn EventLog>> {
         Ok(match self {
             Self::Kafka(settings) => Arc::new(KafkaLog::with_delivery_timeout(settings, delivery_timeout)?),
-            Self::Embedded => Arc::new(EmbeddedLog::new(lake_database().await?)),
+            Self::Embedded(pool) => Arc::new(EmbeddedLog::new(pool.clone())),
         })
     }
 }
 
 /// The lake database, which holds the embedded log and the offsets of sinks.
-async fn lake_database() -> anyhow::Result<sqlx::PgPool> {
+async fn lake_database() -> anyhow::Result<PgPool> {
     Ok(pg::connect(&settings::database_url(&process_environment)?).await?)
 }
 
@@ -210,9 +212,9 @@ mod tests {
         assert_eq!(serde_json::from_str::<Answer>("\"more\"").unwrap(), Answer::More);
     }
 
-    #[test]
-    fn a_connection_without_brokers_is_refused() {
-        let error = Target::of(Some(BTreeMap::new())).err().unwrap();
+    #[tokio::test]
+    async fn a_connection_without_brokers_is_refused() {
+        let error = Target::of(Some(BTreeMap::new())).await.err().unwrap();
         assert_eq!(error.to_string(), "the connection has no bootstrap.servers");
     }
 }

@@ -54,7 +54,7 @@ struct Done {
 }
 
 pub(super) async fn run(task: Produce, target: &Target, stop: &CancellationToken) -> anyhow::Result<Value> {
-    let log = target.open(Duration::from_millis(task.delivery_timeout_ms)).await?;
+    let log = target.open(Duration::from_millis(task.delivery_timeout_ms))?;
     let Some(description) = describe(&*log, &task.topic).await? else {
         return Err(LogError::UnknownTopic(task.topic).into());
     };

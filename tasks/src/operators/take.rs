@@ -5,7 +5,7 @@
 //! message counts twice.
 
 use super::message::shown;
-use super::{Answer, Event, Target, ask, emit, lake_database, say};
+use super::{Answer, Event, Target, ask, emit, say};
 use crate::runtime::embedded_group::EmbeddedGroup;
 use crate::runtime::group::{GroupSpec, Member, Place, Places, Start, TopicRecord};
 use crate::runtime::kafka::KafkaGroup;
@@ -13,6 +13,7 @@ use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 /// Messages that are judged together.
@@ -83,27 +84,20 @@ pub(super) async fn run(task: Take, target: Target, stop: CancellationToken) -> 
         positions: places(task.positions),
         begun: places(task.begun),
     };
-    let embedded = match &target {
-        Target::Embedded => Some(EmbeddedGroup::join(lake_database().await?, spec.clone()).await?),
-        Target::Kafka(_) => None,
+    let carried = !spec.positions.is_empty();
+    let member: Box<dyn Member + Send> = match target {
+        Target::Embedded(pool) => Box::new(EmbeddedGroup::join(pool, spec).await?),
+        Target::Kafka(settings) => Box::new(spawn_blocking(move || KafkaGroup::join(&settings, spec)).await??),
     };
     let (wait, at_end) = (Duration::from_millis(task.poll_timeout_ms), task.at_end);
-    let look = move || {
-        let member: Box<dyn Member> = match (embedded, target) {
-            (Some(embedded), _) => Box::new(embedded),
-            (None, Target::Kafka(settings)) => Box::new(KafkaGroup::join(&settings, spec.clone())?),
-            (None, Target::Embedded) => unreachable!("the embedded log was joined above"),
-        };
-        let carried = !spec.positions.is_empty();
-        Look { member, stop, wait, at_end, generation: 0, carried, begun: Places::new(), next: Places::new(), read: 0 }
-            .run()
-    };
-    tokio::task::spawn_blocking(look).await?
+    let (begun, next) = (Places::new(), Places::new());
+    let look = Look { member, stop, wait, at_end, generation: 0, carried, begun, next, read: 0 };
+    spawn_blocking(move || look.run()).await?
 }
 
 /// One look.
 struct Look {
-    member: Box<dyn Member>,
+    member: Box<dyn Member + Send>,
     stop: CancellationToken,
     wait: Duration,
     at_end: AtEnd,

@@ -1,8 +1,8 @@
 //! Brings a topic to what it is to be. What is so already stays as it is.
 
-use super::{LOOK_AGAIN, Target, describe, lake_database, say};
+use super::{LOOK_AGAIN, Target, describe, say};
 use crate::runtime::embedded::EmbeddedLog;
-use crate::runtime::kafka::{Administrator, Cluster, KafkaLog, TopicChange, TopicWish};
+use crate::runtime::kafka::{KafkaLog, TopicChange, TopicWish};
 use crate::runtime::{Creation, EventLog, TopicSpec};
 use crate::settings::KafkaSettings;
 use anyhow::{Context as _, bail};
@@ -39,14 +39,14 @@ struct Present {
 pub(super) async fn run(task: &Topic, target: &Target) -> anyhow::Result<Value> {
     match target {
         Target::Kafka(settings) => on_kafka(task, settings).await,
-        Target::Embedded => on_embedded(task, &EmbeddedLog::new(lake_database().await?)).await,
+        Target::Embedded(pool) => on_embedded(task, &EmbeddedLog::new(pool.clone())).await,
     }
 }
 
 async fn on_kafka(task: &Topic, settings: &KafkaSettings) -> anyhow::Result<Value> {
     let name = task.topic.as_str();
-    let admin = Administrator::new(&Cluster::new(settings.clone()))?;
     let log = KafkaLog::new(settings)?;
+    let admin = log.admin();
     let Some(present) = &task.present else {
         let deleted = admin.delete(name).await?;
         if deleted {

@@ -5,7 +5,9 @@
 
 use super::embedded::EmbeddedLog;
 use super::event_log::{EventLog, FetchRequest, LogError, Offsets};
-use super::group::{Assigned, GroupSpec, Member, Place, Places, Start, TopicRecord, begin_at, goes_on, note_of};
+use super::group::{
+    Assigned, Bounds, GroupSpec, Member, Place, Places, Stretch, TopicRecord, assigned, goes_on, note_of,
+};
 use crate::pg::group::{self, Committed, Reading};
 use sqlx::PgPool;
 use std::collections::{BTreeMap, VecDeque};
@@ -21,18 +23,11 @@ pub struct EmbeddedGroup {
     pool: PgPool,
     log: EmbeddedLog,
     spec: GroupSpec,
+    /// What the group had committed when this reader came; nobody else may have moved it when this one commits.
+    committed: BTreeMap<Place, Option<i64>>,
     places: BTreeMap<Place, Stretch>,
     goes_on: bool,
     waiting: VecDeque<TopicRecord>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Stretch {
-    committed: Option<i64>,
-    begun: i64,
-    start: i64,
-    next: i64,
-    end: i64,
 }
 
 impl EmbeddedGroup {
@@ -42,32 +37,25 @@ impl EmbeddedGroup {
     /// When a topic is not there or the database fails.
     pub async fn join(pool: PgPool, spec: GroupSpec) -> Result<Self, LogError> {
         let log = EmbeddedLog::new(pool.clone());
-        let mut found: BTreeMap<Place, (Option<Committed>, i64, i64)> = BTreeMap::new();
+        let mut found: BTreeMap<Place, (Option<Committed>, Bounds)> = BTreeMap::new();
         for topic in &spec.topics {
             let reading = Reading { group_id: &spec.group_id, topic };
             let committed = group::read(&pool, reading).await.map_err(database("looking where a group stands"))?;
             for known in log.describe(topic).await?.partitions {
                 let own = committed.iter().find(|committed| committed.partition == known.partition).cloned();
-                found.insert((topic.clone(), known.partition), (own, known.start, known.end));
+                found.insert((topic.clone(), known.partition), (own, (known.start, known.end)));
             }
         }
         let offset = |committed: &Option<Committed>| committed.as_ref().map(|committed| committed.next_offset);
-        let offsets = found.iter().map(|(place, (committed, ..))| (place.clone(), offset(committed))).collect();
-        let goes_on = goes_on(&spec.positions, &offsets);
-        let stretch = |(place, (committed, low, end)): (Place, (Option<Committed>, i64, i64))| {
-            let start = match (goes_on, &committed, spec.start) {
-                (true, _, _) => spec.positions.get(&place).copied().unwrap_or(low),
-                (false, Some(committed), _) => begin_at(&spec.by, (committed.next_offset, &committed.note)),
-                (false, None, Start::Earliest) => low,
-                (false, None, Start::Latest) => end,
-            };
-            let start = start.max(low);
-            let begun = spec.begun.get(&place).copied().filter(|_| goes_on).unwrap_or(start);
-            let committed = offset(&committed);
-            (place, Stretch { committed, begun, start, next: start, end })
+        let committed = found.iter().map(|(place, (own, _))| (place.clone(), offset(own))).collect();
+        let goes_on = goes_on(&spec.positions, &committed);
+        let stretch = |(place, (own, bounds)): (Place, (Option<Committed>, Bounds))| {
+            let own = own.as_ref().map(|own| (own.next_offset, own.note.as_str()));
+            let stretch = Stretch::begin(&spec, goes_on, &place, own, bounds);
+            (place, stretch)
         };
         let places = found.into_iter().map(stretch).collect();
-        Ok(Self { handle: Handle::current(), pool, log, spec, places, goes_on, waiting: VecDeque::new() })
+        Ok(Self { handle: Handle::current(), pool, log, spec, committed, places, goes_on, waiting: VecDeque::new() })
     }
 
     async fn fetch(&mut self, wait: Duration) -> Result<(), LogError> {
@@ -94,7 +82,7 @@ impl EmbeddedGroup {
         for (place, offset) in next {
             let from = begun.get(place).copied().unwrap_or(*offset);
             let to = Committed { partition: place.1, next_offset: *offset, note: note_of(&self.spec.by, from) };
-            let seen = self.places.get(place).and_then(|stretch| stretch.committed);
+            let seen = self.committed.get(place).copied().flatten();
             let reading = Reading { group_id: &self.spec.group_id, topic: &place.0 };
             if !group::advance(&mut tx, reading, seen, &to).await.map_err(database("committing offsets"))? {
                 return Err(LogError::Overtaken { group_id: self.spec.group_id.clone() });
@@ -118,12 +106,7 @@ impl Member for EmbeddedGroup {
     }
 
     fn assigned(&self) -> Vec<Assigned> {
-        let of = |(place, stretch): (&Place, &Stretch)| Assigned {
-            place: place.clone(),
-            begun: stretch.begun,
-            start: stretch.start,
-        };
-        self.places.iter().map(of).collect()
+        assigned(&self.places)
     }
 
     /// All partitions are there from the beginning, and stay.
@@ -136,7 +119,7 @@ impl Member for EmbeddedGroup {
     }
 
     fn is_at_end(&self) -> bool {
-        self.waiting.is_empty() && self.places.values().all(|stretch| stretch.next >= stretch.end)
+        self.waiting.is_empty() && self.places.values().all(Stretch::is_read)
     }
 
     fn commit(&mut self, begun: &Places, next: &Places) -> Result<(), LogError> {

@@ -58,13 +58,63 @@ struct Note<'a> {
     from: i64,
 }
 
+/// A partition's first offset that is kept, and the one behind its last record.
+pub(super) type Bounds = (i64, i64);
+
+/// Where a member is in a partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch {
+    begun: i64,
+    start: i64,
+    end: i64,
+    /// What is to be read next.
+    pub(super) next: i64,
+}
+
+impl Stretch {
+    /// Begins where the member has to: `goes_on` tells whether it does so where an earlier look stopped, `committed` is what
+    /// the group has, with the note that stands beside it.
+    pub(super) fn begin(
+        spec: &GroupSpec,
+        goes_on: bool,
+        place: &Place,
+        committed: Option<(i64, &str)>,
+        (low, end): Bounds,
+    ) -> Self {
+        let start = match (goes_on, committed, spec.start) {
+            (true, _, _) => spec.positions.get(place).copied().unwrap_or(low),
+            (false, Some(committed), _) => begin_at(&spec.by, committed),
+            (false, None, Start::Earliest) => low,
+            (false, None, Start::Latest) => end,
+        };
+        let start = start.max(low);
+        let begun = spec.begun.get(place).copied().filter(|_| goes_on).unwrap_or(start);
+        Self { begun, start, end, next: start }
+    }
+
+    /// Whether all that the partition held at the beginning is read.
+    pub(super) const fn is_read(&self) -> bool {
+        self.next >= self.end
+    }
+}
+
+/// A member's partitions, as it tells of them.
+pub(super) fn assigned(stretches: &BTreeMap<Place, Stretch>) -> Vec<Assigned> {
+    let one = |(place, stretch): (&Place, &Stretch)| Assigned {
+        place: place.clone(),
+        begun: stretch.begun,
+        start: stretch.start,
+    };
+    stretches.iter().map(one).collect()
+}
+
 /// The note of a commit.
 pub(super) fn note_of(by: &str, from: i64) -> String {
     serde_json::to_string(&Note { by: by.into(), from }).expect("a text and a number are JSON")
 }
 
-/// Where a member begins, given what the group has committed and which note stands beside it.
-pub(super) fn begin_at(by: &str, committed: (i64, &str)) -> i64 {
+/// Where a reader begins, given what the group has committed and which note stands beside it.
+fn begin_at(by: &str, committed: (i64, &str)) -> i64 {
     let own = serde_json::from_str::<Note<'_>>(committed.1).ok().filter(|note| note.by == by);
     own.map_or(committed.0, |note| note.from)
 }

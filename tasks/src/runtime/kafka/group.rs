@@ -9,7 +9,7 @@ use super::record_of;
 use super::trouble::Complaints;
 use crate::runtime::event_log::LogError;
 use crate::runtime::group::{
-    Assigned, GroupSpec, Member, Place, Places, Start, TopicRecord, begin_at, goes_on, note_of,
+    Assigned, GroupSpec, Member, Place, Places, Stretch, TopicRecord, assigned, goes_on, note_of,
 };
 use crate::settings::KafkaSettings;
 use rdkafka::client::ClientContext;
@@ -37,20 +37,11 @@ pub struct KafkaGroup {
 /// Where the member stands; shared with the callback that learns of assignments.
 #[derive(Debug, Default)]
 struct Standing {
-    /// Where each assigned partition was begun, and where it is to be read next.
     assigned: BTreeMap<Place, Stretch>,
     /// What the last assignment could not find out.
     failure: Option<KafkaError>,
     generation: u32,
     goes_on: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Stretch {
-    begun: i64,
-    start: i64,
-    next: i64,
-    end: i64,
 }
 
 /// Hears of assignments.
@@ -122,12 +113,7 @@ impl Member for KafkaGroup {
     }
 
     fn assigned(&self) -> Vec<Assigned> {
-        let of = |(place, stretch): (&Place, &Stretch)| Assigned {
-            place: place.clone(),
-            begun: stretch.begun,
-            start: stretch.start,
-        };
-        self.standing(|standing| standing.assigned.iter().map(of).collect())
+        self.standing(|standing| assigned(&standing.assigned))
     }
 
     fn generation(&self) -> u32 {
@@ -139,9 +125,7 @@ impl Member for KafkaGroup {
     }
 
     fn is_at_end(&self) -> bool {
-        self.standing(|standing| {
-            !standing.assigned.is_empty() && standing.assigned.values().all(|stretch| stretch.next >= stretch.end)
-        })
+        self.standing(|standing| !standing.assigned.is_empty() && standing.assigned.values().all(Stretch::is_read))
     }
 
     fn commit(&mut self, begun: &Places, next: &Places) -> Result<(), LogError> {
@@ -179,17 +163,11 @@ impl Hearer {
         let mut assigned = BTreeMap::new();
         for entry in committed.elements() {
             let place = place_of(&entry);
-            let (low, end) = consumer.fetch_watermarks(entry.topic(), entry.partition(), ANSWER_TIMEOUT)?;
-            let start = match (goes_on, offset_of(entry.offset()), self.spec.start) {
-                (true, _, _) => self.spec.positions.get(&place).copied().unwrap_or(low),
-                (false, Some(offset), _) => begin_at(&self.spec.by, (offset, entry.metadata())),
-                (false, None, Start::Earliest) => low,
-                (false, None, Start::Latest) => end,
-            };
-            let start = start.max(low);
-            starts.add_partition_offset(entry.topic(), entry.partition(), Offset::Offset(start))?;
-            let begun = self.spec.begun.get(&place).copied().filter(|_| goes_on).unwrap_or(start);
-            assigned.insert(place, Stretch { begun, start, next: start, end });
+            let bounds = consumer.fetch_watermarks(entry.topic(), entry.partition(), ANSWER_TIMEOUT)?;
+            let committed = offset_of(entry.offset()).map(|offset| (offset, entry.metadata()));
+            let stretch = Stretch::begin(&self.spec, goes_on, &place, committed, bounds);
+            starts.add_partition_offset(entry.topic(), entry.partition(), Offset::Offset(stretch.next))?;
+            assigned.insert(place, stretch);
         }
         consumer.assign(&starts)?;
         self.standing(|standing| {

@@ -111,6 +111,12 @@ impl KafkaLog {
         })
     }
 
+    /// Who makes, changes and deletes its topics.
+    #[must_use]
+    pub const fn admin(&self) -> &Administrator {
+        &self.admin
+    }
+
     /// Asks the cluster something that librdkafka only does blocking.
     async fn ask<T: Send + 'static>(
         &self,
