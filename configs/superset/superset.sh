@@ -36,7 +36,7 @@ prepare() {
 # Charts wait for Trino most of the time: threads of one process serve them, in a third of the memory of processes.
 serve() {
     exec gunicorn --bind "${SUPERSET_BIND:-0.0.0.0}:${SUPERSET_PORT:-8088}" --worker-class gthread --workers 1 \
-        --threads "${SUPERSET_THREADS:-16}" --timeout 120 --access-logfile - "$FLASK_APP"
+        --threads 16 --timeout 120 --access-logfile - "$FLASK_APP"
 }
 
 case "${1:-}" in

@@ -14,6 +14,7 @@ pub use standalone::{Standalone, StandaloneBuilder};
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -39,6 +40,18 @@ pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     let deps = test.parent().expect("the test lies in deps");
     deps.parent().expect("deps lies in the profile's folder").join(name)
+}
+
+/// Copies the shipped DAGs to `dags` below a folder, where a test may change them, and gives that path.
+///
+/// # Panics
+/// When they can not be copied.
+#[must_use]
+pub fn copy_dags(folder: &Path) -> PathBuf {
+    let dags = folder.join("dags");
+    let copied = Command::new("cp").arg("-r").arg(project().join("dags")).arg(&dags).status().expect("cp is there");
+    assert!(copied.success(), "the DAGs are not copied to {}", dags.display());
+    dags
 }
 
 /// Waits until `look` gives a value, beside other work.

@@ -96,24 +96,41 @@ fn select(row: &Value) -> String {
     format!("SELECT {}", named.join(", "))
 }
 
-fn output(command: &mut Command, input: &str) -> String {
+/// What a program says on its standard output; that is the error of one that fails, whose log is printed.
+fn answer(command: &mut Command, input: &str) -> Result<String, String> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{command:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
-    said
+    if output.status.success() {
+        return Ok(said);
+    }
+    println!("{}", String::from_utf8_lossy(&output.stderr));
+    Err(said)
+}
+
+fn output(command: &mut Command, input: &str) -> String {
+    answer(command, input).unwrap_or_else(|said| panic!("{command:?}: {said}"))
+}
+
+/// Runs a statement, or gives the reason why it was refused.
+async fn try_run(stack: &Stack, engine: Engine, statement: &str) -> Result<(), String> {
+    match engine {
+        Engine::Embedded => {
+            let request = json!({"mode": "execute", "scripts": [{"name": "agree.sql", "sql": statement}]}).to_string();
+            let mut command = stack.command(program("windlass-tasks"));
+            command.args(["lake", "run"]);
+            // Other writers go on meanwhile.
+            let ran = tokio::task::spawn_blocking(move || answer(&mut command, &request));
+            ran.await.unwrap().map(drop)
+        }
+        Engine::Trino => stack.try_trino(statement).await.map(drop).map_err(|error| error.to_string()),
+        Engine::PyIceberg => unreachable!("pyiceberg has no SQL"),
+    }
 }
 
 async fn run(stack: &Stack, engine: Engine, statement: &str) {
-    match engine {
-        Engine::Embedded => {
-            let request = json!({"mode": "execute", "scripts": [{"name": "agree.sql", "sql": statement}]});
-            output(stack.command(program("windlass-tasks")).args(["lake", "run"]), &request.to_string());
-        }
-        Engine::Trino => drop(stack.trino(statement).await),
-        Engine::PyIceberg => unreachable!("pyiceberg has no SQL"),
-    }
+    try_run(stack, engine, statement).await.unwrap_or_else(|reason| panic!("{engine:?}: {reason}\n{statement}"));
 }
 
 fn pyiceberg(stack: &Stack, command: &str, table: &str, input: &str) -> String {
@@ -250,12 +267,7 @@ async fn merge_all(stack: &Stack, engine: Engine, table: &str, first: i64) {
 /// Repeats a statement that was refused because somebody else was faster: it has changed nothing then.
 async fn insist(stack: &Stack, engine: Engine, statement: &str) {
     for _ in 0..REPEATS_MAX {
-        let refusal = match engine {
-            Engine::Embedded => embedded(stack, statement).await,
-            Engine::Trino => stack.try_trino(statement).await.map(drop).map_err(|error| error.to_string()),
-            Engine::PyIceberg => unreachable!("pyiceberg has no SQL"),
-        };
-        match refusal {
+        match try_run(stack, engine, statement).await {
             Ok(()) => return,
             Err(reason) if CONFLICTS.iter().any(|conflict| reason.contains(conflict)) => {
                 println!("{engine:?}: {reason}")
@@ -268,16 +280,3 @@ async fn insist(stack: &Stack, engine: Engine, statement: &str) {
 
 /// What a refused commit is called.
 const CONFLICTS: &[&str] = &["ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT", "was changed by another writer"];
-
-async fn embedded(stack: &Stack, statement: &str) -> Result<(), String> {
-    let request = json!({"mode": "execute", "scripts": [{"name": "agree.sql", "sql": statement}]}).to_string();
-    let mut command = stack.command(program("windlass-tasks"));
-    command.args(["lake", "run"]);
-    let ran = tokio::task::spawn_blocking(move || {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    });
-    let output = ran.await.unwrap();
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stdout).into_owned()) }
-}

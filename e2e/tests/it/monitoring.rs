@@ -3,14 +3,13 @@
 //! The second part runs where `KAFKA_BOOTSTRAP_SERVERS_TEST` names a Kafka, and `prometheus` and `promtool` are there.
 
 use std::{
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use windlass_e2e::{
-    Prometheus, Standalone, StandaloneBuilder,
+    Prometheus, Standalone, StandaloneBuilder, copy_dags,
     fleet::{Fleet, Size},
     program, project,
     prometheus::{assert_passes, in_older_format, promtool},
@@ -197,7 +196,7 @@ async fn monitoring_every_query_of_every_dashboard_has_data_on_a_real_prometheus
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let dags = dags_of_its_own(folder.path());
+    let dags = copy_dags(folder.path());
     let standalone = StandaloneBuilder::new()
         .env("WINDLASS_DAGS_FOLDER", dags.display().to_string())
         .env("KAFKA_BOOTSTRAP_SERVERS", &kafka)
@@ -249,11 +248,4 @@ async fn check_queries(prometheus: &Prometheus) {
         open = without;
     }
     println!("{all} queries have data");
-}
-
-/// A folder with the shipped DAGs that a test may change.
-fn dags_of_its_own(folder: &Path) -> PathBuf {
-    let copied = Command::new("cp").arg("-r").arg(project().join("dags")).arg(folder).status().unwrap();
-    assert!(copied.success());
-    folder.join("dags")
 }

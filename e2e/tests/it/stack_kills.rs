@@ -5,13 +5,12 @@
 //! whatever else uses the stack meanwhile loses its servers.
 
 use std::{
-    path::Path,
-    process::Command,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
-use windlass_e2e::{Standalone, project};
+use windlass_e2e::{Standalone, copy_dags};
 
 use crate::{
     stack::Stack,
@@ -51,8 +50,7 @@ impl Pipeline {
         let made = make_up(&file, ROWS);
         // Topic and files of its own: what earlier runs have left in Kafka and in the bucket is not this one's.
         let topic = format!("trades_{:016x}", rand::random::<u64>());
-        let dags = folder.path().join("dags");
-        copy_dags(&dags, &topic);
+        let dags = dags_over(&topic, folder.path());
         let standalone = start(&stack, &file, &topic, &dags);
         let _said = standalone.windlass(&["dags", "unpause", DAG]);
         Self { stack, standalone, made, _folder: folder }
@@ -150,17 +148,17 @@ impl Pipeline {
     }
 }
 
-/// The shipped DAGs, of which the pipeline runs only when it is asked to, and reads this topic.
-fn copy_dags(to: &Path, topic: &str) {
-    let copied = Command::new("cp").arg("-r").arg(project().join("dags")).arg(to).status().unwrap();
-    assert!(copied.success());
-    let file = to.join("stock_data_pipeline.yaml");
+/// The shipped DAGs below a folder, of which the pipeline runs only when it is asked to, and reads this topic.
+fn dags_over(topic: &str, folder: &Path) -> PathBuf {
+    let dags = copy_dags(folder);
+    let file = dags.join("stock_data_pipeline.yaml");
     let shipped = std::fs::read_to_string(&file).unwrap();
     let changed = shipped
         .replace("schedule: \"@daily\"", "schedule: null")
         .replace("default: stock_trades", &format!("default: {topic}"));
     assert!(changed.contains("schedule: null") && changed.contains(topic));
     std::fs::write(file, changed).unwrap();
+    dags
 }
 
 fn start(stack: &Stack, file: &Path, topic: &str, dags: &Path) -> Standalone {

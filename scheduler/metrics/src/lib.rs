@@ -2,7 +2,7 @@
 //!
 //! Each process has one registry: the instruments of its own, made and recorded by the module that knows what happens,
 //! beside those that all processes have ([`process`]). Always: names follow Prometheus' guide (prefix `windlass_`, base
-//! units, `_total` for counters), labels have few values, none is a path, an id or a text of users, and a scrape reads
+//! units, `_total` for counters), labels have few values, none is a path, a run, an attempt or a text of users, and a scrape reads
 //! numbers that are there: it asks neither PostgreSQL nor the leader.
 
 pub mod http;
