@@ -70,11 +70,10 @@ impl<'a, S: Sink> Follow<'a, S> {
                     away_since = None;
                     let state = found.state.unwrap_or_default();
                     if !is_alive(&state) {
-                        if let Some(reading) = reading {
-                            self.finish(reading);
-                        } else if let Some(reading) = self.read().await {
-                            // The connection broke before the end; the engine still has the rest.
-                            self.finish(reading);
+                        // Docker 20.10 ends the stream at times before the lines that were written last, and a connection
+                        // may have broken; what a container that has ended has written is there whole.
+                        if let Some(whole) = self.read().await.or(reading) {
+                            self.finish(whole);
                         }
                         return Ok(state);
                     }
