@@ -22,6 +22,7 @@ COPY scheduler/replay/Cargo.toml scheduler/replay/
 COPY scheduler/store/Cargo.toml scheduler/store/
 COPY tasks/Cargo.toml tasks/
 COPY webui/Cargo.toml webui/
+COPY workspace-hack/Cargo.toml workspace-hack/build.rs workspace-hack/
 # Smaller code, and functions that compile to the same code kept once: the programs are half as large.
 ENV CARGO_PROFILE_RELEASE_OPT_LEVEL=s \
     RUSTFLAGS="-C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs"
