@@ -23,12 +23,9 @@ COPY scheduler/store/Cargo.toml scheduler/store/
 COPY tasks/Cargo.toml tasks/
 COPY webui/Cargo.toml webui/
 COPY workspace-hack/Cargo.toml workspace-hack/build.rs workspace-hack/
-# Smaller code, and functions that compile to the same code kept once: the programs are half as large.
-ENV CARGO_PROFILE_RELEASE_OPT_LEVEL=s \
-    RUSTFLAGS="-C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs"
 RUN scripts/dependency-layer.sh
 COPY . .
-RUN cargo build --release --locked -p windlass -p windlass-tasks
+RUN cargo build --profile dist --locked -p windlass -p windlass-tasks
 
 FROM debian:bookworm-slim
 RUN apt-get update -qq \
@@ -37,7 +34,7 @@ RUN apt-get update -qq \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home --home-dir /var/lib/windlass --shell /usr/sbin/nologin windlass \
     && install -d -o windlass -g windlass -m 0700 /var/lib/windlass/home /var/lib/windlass/join /var/lib/windlass/keys
-COPY --from=build /src/target/release/windlass /src/target/release/windlass-tasks /usr/local/bin/
+COPY --from=build /src/target/dist/windlass /src/target/dist/windlass-tasks /usr/local/bin/
 COPY dags /opt/windlass/dags
 COPY scripts/compose-init.sh /opt/windlass/scripts/
 ENV WINDLASS_HOME=/var/lib/windlass/home WINDLASS_DAGS_FOLDER=/opt/windlass/dags

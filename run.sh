@@ -3,6 +3,7 @@
 # stock_data_pipeline to its end and shows the result.
 #   ./run.sh          leaves everything running, with the UI on http://127.0.0.1:8083, until Ctrl-C
 #   ./run.sh --once   ends when the run has ended: status 0 after success, else the reason and status 1
+# An archive of scripts/release.sh for this version and machine in dist/ is used instead of compiling when its checksum is right.
 # Settings are environment variables; .env.example lists them, and a file .env is read when there is one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -31,7 +32,9 @@ export WINDLASS_HOME=${WINDLASS_HOME:-$PWD/.windlass}
 export WINDLASS_DAGS_FOLDER=${WINDLASS_DAGS_FOLDER:-$PWD/dags}
 export WINDLASS_PORT=${WINDLASS_PORT:-8083}
 readonly dag=stock_data_pipeline
-windlass=target/release/windlass
+# Programs are started from a folder named by what they are: what a running server is made of is never replaced under it.
+programs=''
+windlass=''
 server=''
 
 stop_server() {
@@ -78,17 +81,61 @@ show_result() {
     echo "==> UI: http://127.0.0.1:$WINDLASS_PORT/dags/$dag   login: airflow / airflow"
 }
 
-install_packages "${BUILD_PACKAGES[@]}"
-require_rust
-if [ ! -x target/release/windlass-tasks ]; then
-    echo "==> First build, stage 1 of 2: the scheduler and its UI (a few minutes on two cores)"
-    cargo build --release --locked -p windlass
+# Makes a folder of programs out of those that lie in folder $1. `windlass-tasks` may follow later.
+use_programs() {
+    programs=$WINDLASS_HOME/programs/$(sha256sum "$1/windlass" | cut -c1-16)
+    windlass=$programs/windlass
+    mkdir -p "$programs"
+    put_program "$1" windlass
+    [ ! -x "$1/windlass-tasks" ] || put_program "$1" windlass-tasks
+    # Older ones go, but for the newest three: an earlier server's worker may still run from one.
+    find "$WINDLASS_HOME/programs" -mindepth 1 -maxdepth 1 -type d ! -path "$programs" -printf '%T@ %p\n' |
+        sort -rn | tail -n +4 | cut -d' ' -f2- | while read -r old; do rm -rf "$old"; done
+}
+
+# A copy appears whole or not at all.
+put_program() {
+    cmp -s "$1/$2" "$programs/$2" && return
+    cp "$1/$2" "$programs/$2.new"
+    mv -f "$programs/$2.new" "$programs/$2"
+}
+
+# Unpacks the archive of this version when there is one; fails when its checksum is wrong.
+unpack_archive() {
+    local name
+    name=$(archive_name)
+    [ -f "dist/$name.tar.gz" ] || return 1
+    (cd dist && sha256sum --check --quiet --strict "$name.tar.gz.sha256") || {
+        echo "dist/$name.tar.gz is not what its checksum says; remove it, or get both files again" >&2
+        exit 1
+    }
+    mkdir -p "$WINDLASS_HOME/archive"
+    tar -C "$WINDLASS_HOME/archive" -xzf "dist/$name.tar.gz"
+    echo "==> Using the programs of dist/$name.tar.gz"
+    use_programs "$WINDLASS_HOME/archive/$name"
+}
+
+mkdir -p "$WINDLASS_HOME"
+if [ -f "dist/$(archive_name).tar.gz" ]; then
+    install_packages "${RUN_PACKAGES[@]}"
+    unpack_archive
     start_server
-    echo "==> First build, stage 2 of 2: the streaming workers and the lake (Iceberg, Delta, DataFusion: the long part)"
-    cargo build --release --locked -p windlass -p windlass-tasks
 else
-    cargo build --release --locked -p windlass -p windlass-tasks
-    start_server
+    install_packages "${BUILD_PACKAGES[@]}"
+    require_rust
+    if [ ! -x target/release/windlass-tasks ]; then
+        echo "==> First build, stage 1 of 2: the scheduler and its UI (a few minutes on two cores)"
+        cargo build --release --locked -p windlass
+        use_programs target/release
+        start_server
+        echo "==> First build, stage 2 of 2: the streaming workers and the lake (Iceberg, Delta, DataFusion: the long part)"
+        cargo build --release --locked -p windlass-tasks
+        put_program target/release windlass-tasks
+    else
+        cargo build --release --locked -p windlass -p windlass-tasks
+        use_programs target/release
+        start_server
+    fi
 fi
 server_must_live
 

@@ -18,9 +18,9 @@ for member in "${members[@]}"; do
         [ -f "$member/$path" ] || echo 'fn main() {}' >"$member/$path"
     done
 done
-cargo build --release --locked -p windlass -p windlass-tasks
+cargo build --profile dist --locked -p windlass -p windlass-tasks
 # Ours are built anew from their sources, whatever the clock says.
-rm -rf target/release/.fingerprint/windlass* target/release/windlass* target/release/deps/*windlass*
+rm -rf target/dist/.fingerprint/windlass* target/dist/windlass* target/dist/deps/*windlass*
 for member in "${members[@]}"; do
     rm -rf "$member/src"
 done

@@ -16,7 +16,7 @@ missing_packages() {
         command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
     done
     has_postgres || echo postgresql
-    pkg-config --exists openssl 2>/dev/null || echo libssl-dev
+    [[ " $* " != *" pkg-config:pkg-config "* ]] || pkg-config --exists openssl 2>/dev/null || echo libssl-dev
 }
 
 install_packages() {
@@ -44,4 +44,13 @@ require_rust() {
     }
 }
 
+# The archive of this version for this machine, without its ending.
+archive_name() {
+    local version
+    version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+    echo "windlass-$version-$(uname -m)-linux"
+}
+
+# What the programs need to run, beside PostgreSQL.
+RUN_PACKAGES=(python3:python3)
 BUILD_PACKAGES=(cc:gcc c++:g++ make:make cmake:cmake perl:perl python3:python3 pkg-config:pkg-config)

@@ -1,31 +1,23 @@
-"""The quality report of the stock pipeline: is what silver and gold hold complete, unique and plausible?
+"""The quality report of the stock pipeline: what the checks of each layer found, and how many rows each layer has.
 
-Every check is a rule in words, the table that it is about, and a query that gives the rows that break the rule. The
-queries run on the lake through `windlass-tasks lake query`. The report says of each check how many rows it looked at, how
-many break the rule, and which are the first of them. It is printed for people, handed on as the task's XCom
-`quality_report`, and kept as a file below the lake's directory. The exit status is 1 when a check fails.
-
-By hand: `python3 quality_report.py [FILE.sql …]`; the statements of the files are further checks. The comment lines right
-above a statement say what it is: `-- check:`, `-- rule:` and `-- of:` (the table whose rows are counted).
+The checks are SQL files (`sql/stock/checks`), run by the tasks named below; each leaves what it found as its XCom, a list
+with an object for each check: `check` (name and rule), `rows` (how many rows break the rule) and `first` (the first of
+them). The row counts are the XCom of the task `count_rows`. The report is printed for people, handed on as this task's
+XCom `quality_report`, and kept as a file below the lake's directory. The task fails when a check found something or did
+not run.
 """
 
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import urllib.parse
 from datetime import datetime, timezone
 
-try:
-    import windlass
-except ImportError:
-    windlass = None
+import windlass
 
-# A single query is never allowed to hold up the report for longer.
-QUERY_SECONDS_MAX = 300
-# So many offending rows are shown of a check.
-ROWS_SHOWN = 10
+# The tasks that check, in the order of the layers.
+CHECK_TASKS = ["bronze_checks", "silver_checks", "gold_checks"]
+COUNT_TASK = "count_rows"
 # So much of a value is shown.
 CELL_CHARACTERS_MAX = 60
 # What a task hands on has at most 64 KiB; the rows are left out of a report that would not fit.
@@ -33,162 +25,34 @@ REPORT_BYTES_MAX = 60_000
 # So many reports are kept.
 REPORTS_KEPT = 30
 
-CHECKS = [
-    {
-        "check": "silver.not_null",
-        "rule": "a trade of silver has an id, a symbol, a time, a price and a size",
-        "of": "silver.stock_trades",
-        "sql": """SELECT trade_id, symbol, ts, price, size FROM lake.silver.stock_trades
-                  WHERE trade_id IS NULL OR symbol IS NULL OR ts IS NULL OR price IS NULL OR size IS NULL""",
-    },
-    {
-        "check": "silver.unique_trade_id",
-        "rule": "silver has each trade once",
-        "of": "silver.stock_trades",
-        "sql": """SELECT trade_id, count(*) AS copies FROM lake.silver.stock_trades
-                  GROUP BY trade_id HAVING count(*) > 1""",
-    },
-    {
-        "check": "silver.accepted_range",
-        "rule": "prices and sizes of silver are above zero",
-        "of": "silver.stock_trades",
-        "sql": """SELECT trade_id, symbol, price, size FROM lake.silver.stock_trades
-                  WHERE NOT (price > 0 AND price < 1E9 AND size > 0)""",
-    },
-    {
-        "check": "silver.reconciles_with_bronze",
-        "rule": "every record of the ingest ledger is a trade of silver or was rejected",
-        "of": "bronze.stock_ingest",
-        "sql": """SELECT arrived, kept, rejected FROM (
-                      SELECT
-                          (SELECT coalesce(sum(rows), 0) FROM lake.bronze.stock_ingest) AS arrived,
-                          (SELECT count(*) FROM lake.silver.stock_trades) AS kept,
-                          (SELECT coalesce(sum(rejected), 0) FROM lake.silver.stock_rejects) AS rejected
-                  ) AS totals WHERE arrived <> kept + rejected""",
-    },
-    {
-        "check": "gold.unique_day",
-        "rule": "gold has each symbol and day once",
-        "of": "gold.stock_daily",
-        "sql": """SELECT symbol, trade_date, count(*) AS copies FROM lake.gold.stock_daily
-                  GROUP BY symbol, trade_date HAVING count(*) > 1""",
-    },
-    {
-        "check": "gold.accepted_range",
-        "rule": "open, close and vwap of a day lie between low and high, and something was traded",
-        "of": "gold.stock_daily",
-        "sql": """SELECT symbol, trade_date, open, high, low, close, vwap, volume, trade_count FROM lake.gold.stock_daily
-                  WHERE NOT (low <= open AND open <= high AND low <= close AND close <= high
-                             AND vwap >= low * 0.999999999 AND vwap <= high * 1.000000001
-                             AND volume > 0 AND trade_count > 0)""",
-    },
-    {
-        "check": "gold.reconciles_with_silver",
-        "rule": "every day of gold has the trades and the volume that silver has of it",
-        "of": "gold.stock_daily",
-        "sql": """SELECT coalesce(s.symbol, g.symbol) AS symbol, coalesce(s.trade_date, g.trade_date) AS trade_date,
-                         s.trades AS silver_trades, g.trade_count AS gold_trades,
-                         s.volume AS silver_volume, g.volume AS gold_volume
-                  FROM (SELECT symbol, CAST(ts AS date) AS trade_date, count(*) AS trades, sum(size) AS volume
-                        FROM lake.silver.stock_trades GROUP BY symbol, CAST(ts AS date)) AS s
-                  FULL JOIN lake.gold.stock_daily AS g ON g.symbol = s.symbol AND g.trade_date = s.trade_date
-                  WHERE (s.trades IS DISTINCT FROM g.trade_count) OR (s.volume IS DISTINCT FROM g.volume)""",
-    },
-    {
-        "check": "gold.metrics_reconcile_with_daily",
-        "rule": "there are metrics of every day, made of its close",
-        "of": "gold.stock_metrics",
-        "sql": """SELECT coalesce(d.symbol, m.symbol) AS symbol, coalesce(d.trade_date, m.trade_date) AS trade_date,
-                         d.close AS daily_close, m.close AS metrics_close
-                  FROM lake.gold.stock_daily AS d
-                  FULL JOIN lake.gold.stock_metrics AS m ON m.symbol = d.symbol AND m.trade_date = d.trade_date
-                  WHERE d.close IS DISTINCT FROM m.close""",
-    },
-]
 
-COUNTED = [
-    "bronze.stock_trades",
-    "bronze.stock_trades_dlq",
-    "bronze.stock_ingest",
-    "silver.stock_trades",
-    "gold.stock_daily",
-    "gold.stock_metrics",
-]
-
-REJECTS = "SELECT reason, sum(rejected) AS rejected FROM lake.silver.stock_rejects GROUP BY reason ORDER BY reason"
+def outcomes_of(task):
+    """What the checks of a task found; a single failed entry when the task left nothing."""
+    found = windlass.xcom_pull(task_ids=task)
+    if not isinstance(found, list):
+        return [{"task": task, "check": task, "rule": "the checks have run", "passed": False, "rows_failing": None, "rows": []}]
+    outcomes = []
+    for entry in found:
+        name, _, rule = entry["check"].partition(": ")
+        outcomes.append(
+            {
+                "task": task,
+                "check": name,
+                "rule": rule,
+                "passed": entry["rows"] == 0,
+                "rows_failing": entry["rows"],
+                "rows": entry["first"],
+            }
+        )
+    return outcomes
 
 
-class QueryFailed(Exception):
-    """A query gave no result; the text says why."""
-
-
-def query(sql):
-    """The rows of a query on the lake, each a dictionary."""
-    command = ["windlass-tasks", "lake", "query", sql, "--format", "json"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS_MAX, check=False)
-    except FileNotFoundError:
-        raise QueryFailed("the program windlass-tasks is not on PATH") from None
-    except subprocess.TimeoutExpired:
-        raise QueryFailed(f"no answer within {QUERY_SECONDS_MAX} s") from None
-    if done.returncode != 0:
-        reasons = [line for line in done.stderr.splitlines() if line.strip()]
-        raise QueryFailed(reasons[-1] if reasons else f"windlass-tasks ended with status {done.returncode}")
-    try:
-        return json.loads(done.stdout or "[]")
-    except ValueError as error:
-        raise QueryFailed(f"windlass-tasks did not print JSON: {error}") from None
-
-
-def count(table):
-    """How many rows a table has; none when it can not be read."""
-    try:
-        return query(f"SELECT count(*) AS rows FROM lake.{table}")[0]["rows"]
-    except (QueryFailed, LookupError):
-        return None
-
-
-def run_check(check, counts):
-    """How one check went: how many rows were looked at, how many break the rule, and the first of them."""
-    outcome = {"check": check["check"], "rule": check["rule"], "passed": False}
-    outcome["rows_checked"] = counts.get(check["of"])
-    try:
-        rows = query(f"SELECT * FROM ({check['sql']}) AS offending LIMIT {ROWS_SHOWN + 1}")
-        failing = len(rows)
-        if failing > ROWS_SHOWN:
-            failing = query(f"SELECT count(*) AS rows FROM ({check['sql']}) AS offending")[0]["rows"]
-    except QueryFailed as error:
-        return outcome | {"error": str(error), "rows_failing": None, "rows": []}
-    return outcome | {"passed": not rows, "rows_failing": failing, "rows": rows[:ROWS_SHOWN]}
-
-
-def rejects():
-    """How many records silver refused, by reason."""
-    try:
-        return {row["reason"]: row["rejected"] for row in query(REJECTS)}
-    except (QueryFailed, LookupError):
-        return {}
-
-
-def checks_of_file(path):
-    """The statements of a file as checks. Only what stands between semicolons at the ends of lines is told apart."""
-    checks, said, lines = [], {}, []
-    for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines() + [";"]:
-        words = line.strip()
-        if words.startswith("--"):
-            name, colon, text = words.lstrip("- ").partition(":")
-            if colon and name in ("check", "rule", "of"):
-                said[name] = text.strip()
-            continue
-        lines.append(line.rstrip())
-        if not words.endswith(";"):
-            continue
-        statement = "\n".join(lines).strip().rstrip(";").strip()
-        if statement:
-            name = said.get("check", f"{path} #{len(checks) + 1}")
-            checks.append({"check": name, "rule": said.get("rule", name), "of": said.get("of"), "sql": statement})
-        said, lines = {}, []
-    return checks
+def counts():
+    """How many rows each table has, and how many records silver refused by reason; empty when they could not be counted."""
+    rows, rejected = {}, {}
+    for record in windlass.xcom_pull(task_ids=COUNT_TASK) or []:
+        (rows if record["kind"] == "rows" else rejected)[record["name"]] = record["records"]
+    return rows, rejected
 
 
 def shown(value):
@@ -207,59 +71,47 @@ def table(rows, indent):
     return [indent + line for line in padded]
 
 
-def number(rows):
-    """A count for people."""
-    return "?" if rows is None else format(rows, ",")
+def sentence(outcome):
+    """How one check went, in a line."""
+    if outcome["rows_failing"] is None:
+        return f"{outcome['check']}: the task left no result; its own log says why"
+    return f"{outcome['check']}: {outcome['rule']}  ({outcome['rows_failing']:,} rows break it)"
 
 
-def show_check(outcome):
-    """Print one check, with the first rows that break it below."""
-    counts = f"{number(outcome['rows_failing'])} of {number(outcome['rows_checked'])} rows break it"
-    print(f"{'passed' if outcome['passed'] else 'FAILED'}  {outcome['check']}: {outcome['rule']}  ({counts})")
-    if "error" in outcome:
-        print(f"        could not be checked: {outcome['error']}")
-    if not outcome["rows"]:
-        return
-    print("\n".join(table(outcome["rows"], " " * 8)))
-    if outcome["rows_failing"] > len(outcome["rows"]):
-        print(f"        … and {outcome['rows_failing'] - len(outcome['rows']):,} more")
+def show(outcomes, rows, rejected):
+    """Print the report."""
+    print(f"Quality report: {len(outcomes)} checks\n")
+    for outcome in outcomes:
+        print(f"{'passed' if outcome['passed'] else 'FAILED'}  {sentence(outcome)}")
+        if outcome["rows"]:
+            print("\n".join(table(outcome["rows"], " " * 8)))
+            if outcome["rows_failing"] > len(outcome["rows"]):
+                print(f"        … and {outcome['rows_failing'] - len(outcome['rows']):,} more")
+    print("\nRows" if rows else "\nRows could not be counted")
+    for name, records in rows.items():
+        print(f"  {name:<24} {records:>16,}")
+    if rows:
+        print("\nRejected by silver")
+        for reason, records in rejected.items():
+            print(f"  {reason:<48} {records:>12,}")
+        if not rejected:
+            print("  nothing")
+    failed = sum(not outcome["passed"] for outcome in outcomes)
+    print(f"\n{failed} of {len(outcomes)} checks failed" if failed else f"\nAll {len(outcomes)} checks passed")
 
 
-def show_counts(counts, rejected):
-    """Print how many rows each layer has, and what silver refused."""
-    print("\nRows")
-    for name, rows in counts.items():
-        print(f"  {name:<24} {'can not be read' if rows is None else format(rows, ','):>16}")
-    print("\nRejected by silver")
-    for reason, records in rejected.items():
-        print(f"  {reason:<48} {records:>12,}")
-    if not rejected:
-        print("  nothing")
-
-
-def report(files):
-    """Check, print, and give the report as a JSON value."""
-    checks = CHECKS + [check for path in files for check in checks_of_file(path)]
-    print(f"Quality report: {len(checks)} checks\n")
-    tables = COUNTED + sorted({check["of"] for check in checks if check["of"]} - set(COUNTED))
-    counts = {name: count(name) for name in tables}
-    outcomes = []
-    for check in checks:
-        outcome = run_check(check, counts)
-        show_check(outcome)
-        outcomes.append(outcome)
-    rejected = rejects()
-    show_counts(counts, rejected)
-    failed = [outcome["check"] for outcome in outcomes if not outcome["passed"]]
-    print(f"\n{len(failed)} of {len(outcomes)} checks failed" if failed else f"\nAll {len(outcomes)} checks passed")
-    at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+def report():
+    """The report as a JSON value."""
+    outcomes = [outcome for task in CHECK_TASKS for outcome in outcomes_of(task)]
+    rows, rejected = counts()
+    show(outcomes, rows, rejected)
     return {
-        "at": at,
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "run_id": os.environ.get("WINDLASS_RUN_ID"),
         "checks": len(outcomes),
-        "failed": failed,
+        "failed": [outcome["check"] for outcome in outcomes if not outcome["passed"]],
         "results": outcomes,
-        "rows": counts,
+        "rows": rows,
         "rejected": rejected,
     }
 
@@ -269,12 +121,6 @@ def fitting(value):
     if len(json.dumps(value)) <= REPORT_BYTES_MAX:
         return value
     return value | {"results": [outcome | {"rows": []} for outcome in value["results"]]}
-
-
-def hand_on(value):
-    """Leave the report for other tasks of the run, even when this one then fails. By hand there is nobody to leave it to."""
-    if windlass is not None:
-        windlass.xcom_push("quality_report", value)
 
 
 def keep(value):
@@ -295,30 +141,16 @@ def keep(value):
         old.unlink(missing_ok=True)
 
 
-def complaint(value):
-    """Which checks failed, and why, in a line."""
-    reasons = []
-    for outcome in value["results"]:
-        if outcome["passed"]:
-            continue
-        if "error" in outcome:
-            reasons.append(f"{outcome['check']} could not be checked: {outcome['error']}")
-        else:
-            first = ", ".join(f"{name}={shown(cell)}" for name, cell in outcome["rows"][0].items())
-            reasons.append(f"{outcome['check']}: {outcome['rows_failing']} rows, first {first}")
-    return f"{len(reasons)} of {value['checks']} checks failed: " + "; ".join(reasons)
-
-
+full = report()
 # The module `windlass` reads the variable of this name as what the task returns.
-full = report(sys.argv[1:])
 result = fitting(full)
-hand_on(result)
+# Left for other tasks of the run, even when this one then fails.
+windlass.xcom_push("quality_report", result)
 try:
     keep(full)
 except OSError as error:
     print(f"The report could not be kept as a file: {error}")
 if full["failed"]:
-    if windlass is not None:
-        # The task's page shows this as its reason.
-        windlass.fail(complaint(full))
-    sys.exit(complaint(full))
+    failed = [outcome for outcome in full["results"] if not outcome["passed"]]
+    # The task's page shows this as its reason.
+    windlass.fail(f"{len(failed)} of {full['checks']} checks failed: " + "; ".join(sentence(outcome) for outcome in failed))

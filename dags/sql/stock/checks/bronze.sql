@@ -1,5 +1,5 @@
+-- check: bronze.no_gaps: every offset is a trade or a dead letter
 -- What must hold of bronze before silver is made of it. No row may come back.
-
 SELECT
     'bronze.no_gaps' AS check_name,
     concat('partition ', CAST(kafka_partition AS varchar), ', day ', CAST(day AS varchar), ': ', CAST(gaps AS varchar),
@@ -7,6 +7,7 @@ SELECT
 FROM lake.bronze.stock_ingest
 WHERE gaps <> 0;
 
+-- check: bronze.unique_offsets: bronze has each offset once
 -- More records than offsets: some offset is there twice.
 SELECT
     'bronze.unique_offsets' AS check_name,
@@ -15,12 +16,14 @@ SELECT
 FROM lake.bronze.stock_ingest
 WHERE rows + dead_letters > last_offset - first_offset + 1;
 
+-- check: bronze.not_null: a trade has an id, a symbol, a time, a price and a size
 SELECT
     'bronze.not_null' AS check_name,
     concat('partition ', CAST(kafka_partition AS varchar), ', offset ', CAST(kafka_offset AS varchar), ' has no symbol, price, size, ts or trade_id') AS detail
 FROM lake.bronze.stock_trades
 WHERE symbol IS NULL OR price IS NULL OR size IS NULL OR ts IS NULL OR trade_id IS NULL;
 
+-- check: bronze.ledger_reconciles: the ledger counts what the table has
 -- The ledger was written just before this check, so at most what arrived since may be missing in it, never the other way round.
 SELECT
     'bronze.ledger_reconciles' AS check_name,

@@ -32,6 +32,7 @@ enum Event {
 #[derive(Default)]
 struct Told {
     script: String,
+    statement: String,
     columns: Vec<String>,
     rows: Vec<Vec<Value>>,
     error: Option<String>,
@@ -95,11 +96,17 @@ impl Told {
         match serde_json::from_str(line) {
             Ok(Event::Statement { script, index, of, sql }) => {
                 work.say(&format!("Statement {index} of {of} ({script}): {}", shown(&sql)));
-                self.script = script;
+                (self.script, self.statement) = (script, sql);
+                (self.columns, self.rows) = <_>::default();
             }
-            Ok(Event::Done { rows, millis }) => work.say(&format!("{rows} rows in {millis} ms")),
+            Ok(Event::Done { rows, millis }) => {
+                if work.purpose == Purpose::Check {
+                    work.checked(&self.script, &self.statement, rows, &self.columns, &self.rows);
+                }
+                work.say(&format!("{rows} rows in {millis} ms"));
+            }
             Ok(Event::Rows { columns, rows }) => {
-                if !rows.is_empty() {
+                if work.purpose == Purpose::Execute && !rows.is_empty() {
                     work.show_rows(&columns, &rows);
                 }
                 (self.columns, self.rows) = (columns, rows);

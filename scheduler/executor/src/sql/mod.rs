@@ -3,6 +3,7 @@
 //! `postgres` and `trino` connections are served here; `lake` connections by the program `windlass-tasks`, which has the
 //! embedded engine. `conn_id: lake` may be configured as any of them. A check succeeds when none of its queries returns a row; the rows are the evidence in the log.
 
+mod checks;
 mod lake;
 mod postgres;
 mod script;
@@ -16,6 +17,7 @@ use model::operator::{Sql, SqlOutput, SqlSource};
 use serde_json::{Value, json};
 
 use crate::{Attempt, Executor, LakeSettings, Outcome, Stop, attempt::NoConnection, log::Stream};
+use checks::Checks;
 
 /// The connection that is the embedded lake unless it is configured otherwise.
 const LAKE: &str = "lake";
@@ -59,6 +61,7 @@ struct Work<'a> {
     scripts: &'a [Script],
     purpose: Purpose,
     output: SqlOutput,
+    checks: &'a Checks,
 }
 
 /// Where to run.
@@ -76,11 +79,16 @@ impl SqlExecutor {
 
     async fn outcome(&self, attempt: &Attempt, stop: &Stop) -> Result<Outcome, Outcome> {
         let query = Query::prepare(attempt, &self.keys).await?;
-        let table = query.run_for(self.purpose, attempt, stop).await?;
-        Ok(match (self.keys.output, self.purpose) {
-            (SqlOutput::Rows, Purpose::Execute) => Outcome::success().returned(objects(&table.columns, table.rows)),
-            (SqlOutput::None | SqlOutput::Rows, _) => Outcome::success(),
-        })
+        let checks = Checks::default();
+        let table = query.run_for(self.purpose, attempt, stop, &checks).await;
+        match self.purpose {
+            // What was found is handed on by a failed check, too.
+            Purpose::Check => Ok(table.map_or_else(|failed| failed, |_| Outcome::success()).returned(checks.into_value())),
+            Purpose::Execute => table.map(|table| match self.keys.output {
+                SqlOutput::Rows => Outcome::success().returned(objects(&table.columns, table.rows)),
+                SqlOutput::None => Outcome::success(),
+            }),
+        }
     }
 }
 
@@ -115,11 +123,17 @@ impl Query {
     /// # Errors
     /// How the attempt ends: a mistake in the SQL, or a stop, which ends the statement on its server too.
     pub(crate) async fn run(&self, attempt: &Attempt, stop: &Stop) -> Result<Table, Outcome> {
-        self.run_for(Purpose::Execute, attempt, stop).await
+        self.run_for(Purpose::Execute, attempt, stop, &Checks::default()).await
     }
 
-    async fn run_for(&self, purpose: Purpose, attempt: &Attempt, stop: &Stop) -> Result<Table, Outcome> {
-        let work = Work { attempt, stop, scripts: &self.scripts, purpose, output: self.output };
+    async fn run_for(
+        &self,
+        purpose: Purpose,
+        attempt: &Attempt,
+        stop: &Stop,
+        checks: &Checks,
+    ) -> Result<Table, Outcome> {
+        let work = Work { attempt, stop, scripts: &self.scripts, purpose, output: self.output, checks };
         match &self.engine {
             Engine::Postgres(fields) => postgres::run(&work, fields).await,
             Engine::Trino(fields) => trino::run(&work, fields).await,
@@ -208,6 +222,14 @@ impl Work<'_> {
         for row in rows.iter().take(ROWS_SHOWN_MAX) {
             let cells: Vec<String> = row.iter().map(cell).collect();
             self.attempt.log.line(Stream::Out, &cells.join(" | "));
+        }
+    }
+
+    /// Notes what a check found, and shows it.
+    fn checked(&self, script: &str, statement: &str, count: u64, columns: &[String], rows: &[Vec<Value>]) {
+        self.checks.add(script, statement, count, columns, rows);
+        if count > 0 {
+            self.show_rows(columns, rows);
         }
     }
 

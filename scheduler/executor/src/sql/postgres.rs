@@ -113,9 +113,21 @@ async fn run_scripts(work: &Work<'_>, connection: &mut PgConnection) -> Result<T
         connection.execute("BEGIN").await.map_err(|error| Outcome::failed(error.to_string()))?;
     }
     let mut last = Given::default();
+    let mut offended = None;
     for (at, (script, statement)) in all.iter().enumerate() {
         work.say(&format!("Statement {} of {} ({}): {}", at + 1, all.len(), script.name, shown(statement.text)));
         last = run_statement(work, connection, script, statement).await?;
+        if work.purpose == Purpose::Check {
+            work.checked(&script.name, statement.text, last.count, &last.columns, &last.rows);
+            if !last.rows.is_empty() {
+                // All checks run, so that one look shows everything that is wrong.
+                let first = || work.offended(&script.name, last.count, &last.columns, &last.rows);
+                offended.get_or_insert_with(first);
+            }
+        }
+    }
+    if let Some(outcome) = offended {
+        return Err(outcome);
     }
     if in_transaction {
         connection.execute("COMMIT").await.map_err(|error| Outcome::failed(format!("COMMIT: {error}")))?;
@@ -132,10 +144,6 @@ async fn run_statement(
     let began = tokio::time::Instant::now();
     let given = give(connection, statement.text).await.map_err(|error| failure(work, script, statement, &error))?;
     work.say(&format!("{} rows in {} ms", given.count, began.elapsed().as_millis()));
-    if work.purpose == Purpose::Check && !given.rows.is_empty() {
-        work.show_rows(&given.columns, &given.rows);
-        return Err(work.offended(&script.name, given.count, &given.columns, &given.rows));
-    }
     Ok(given)
 }
 

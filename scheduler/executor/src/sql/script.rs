@@ -64,6 +64,11 @@ pub(super) fn bind(script: &str, parameters: &Value) -> String {
     bound
 }
 
+/// The comments before a statement.
+pub(super) fn lead(statement: &str) -> &str {
+    &statement[..statement.len() - without_lead(statement).len()]
+}
+
 /// A statement without the comments before it.
 pub(super) fn without_lead(statement: &str) -> &str {
     let mut rest = statement;

@@ -103,11 +103,13 @@ impl<'a> Talk<'a> {
                 Some(query) => self.resume(at, query).await?,
                 None => self.start(at).await?,
             };
-            if self.work.purpose == Purpose::Check && given.count() > 0 {
+            if self.work.purpose == Purpose::Check {
                 let count = given.count();
                 let (columns, rows) = given.into_rows();
-                self.work.show_rows(&columns, &rows);
-                offended.get_or_insert_with(|| self.work.offended(&script.name, count, &columns, &rows));
+                self.work.checked(&script.name, statement.text, count, &columns, &rows);
+                if count > 0 {
+                    offended.get_or_insert_with(|| self.work.offended(&script.name, count, &columns, &rows));
+                }
             } else {
                 last = given;
             }
