@@ -95,7 +95,7 @@ async fn run_in_the_browser() {
     browser.click("[aria-label='Trigger stock_data_pipeline']").await.unwrap();
     browser.open(&format!("{UI}/dags/stock_data_pipeline")).await.unwrap();
     browser.click("a[href*='/runs/manual__']").await.unwrap();
-    browser.until_text("6 done", PATIENCE).await.unwrap();
+    browser.until_text("10 done", PATIENCE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -92,6 +92,33 @@ fn the_scheduler_links_neither_kafka_nor_the_lake() {
     }
 }
 
+/// Every crate that is compiled for these packages, with its features.
+fn compiled(packages: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--prefix=none", "--format={p} [{f}]"])
+        .args(packages)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    // Our own crates have no features; their lines hold the folder of the checkout.
+    let lines = lines.lines().map(|line| line.trim_end_matches(" (*)"));
+    lines.filter(|line| !line.starts_with("windlass") && !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_dependency_is_compiled_once_whichever_package_is_built() {
+    let whole = compiled(&["--workspace", "--edges=normal,build,dev"]);
+    for package in
+        ["windlass", "windlass-tasks", "windlass-store", "windlass-webui", "windlass-daemon", "windlass-bench"]
+    {
+        let alone = compiled(&["--package", package, "--edges=normal,build"]);
+        let anew: Vec<&String> = alone.difference(&whole).collect();
+        assert!(anew.is_empty(), "{package} asks for other features; run `cargo hakari generate`: {anew:?}");
+    }
+}
+
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();

@@ -31,10 +31,10 @@ async fn a_user_unpauses_plays_and_watches_the_pipeline_in_the_browser() {
     browser.click("a[href*='/runs/manual__']").await.unwrap();
     // The page is never loaded again: the run's end arrives by the event stream.
     browser.script("window.seenFromTheStart = true").await.unwrap();
-    browser.until_text("6 done", Duration::from_secs(120)).await.unwrap();
+    browser.until_text("10 done", Duration::from_secs(120)).await.unwrap();
     assert_eq!(browser.script("return window.seenFromTheStart === true").await.unwrap(), true);
     browser.click("a.name[href*='task=publish_quality_report']").await.unwrap();
-    browser.until_text("8 checks", Duration::from_secs(30)).await.unwrap();
+    browser.until_text("13 checks", Duration::from_secs(30)).await.unwrap();
     browser.picture(&pictures.join("run.png")).await.unwrap();
 
     browser.open(&format!("{}/services", standalone.url())).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use windlass_e2e::{Standalone, StandaloneBuilder, eventually, project};
+use windlass_e2e::{Standalone, StandaloneBuilder, copy_dags, eventually, project};
 
 use crate::trades::{GOLD, message, produce, run_dag};
 
@@ -42,7 +42,8 @@ async fn register(registry: &str, subject: &str, schema: &serde_json::Value) -> 
 async fn the_shipped_replay_gives_exactly_the_expected_gold_whatever_else_is_in_the_topic() {
     let mut standalone = replay().start();
     let said = run_dag(&standalone);
-    for task in ["submit_stream_job", "bronze", "bronze_checks", "silver", "gold", "publish_quality_report"] {
+    let layers = ["submit_stream_job", "bronze", "bronze_checks", "silver", "silver_checks", "gold", "gold_checks"];
+    for task in layers.into_iter().chain(["count_rows", "publish_quality_report", "all_layers_are_good"]) {
         assert!(said.contains(task), "no progress line for {task}:\n{said}");
     }
     assert_eq!(standalone.query(GOLD), expected());
@@ -121,4 +122,25 @@ fn the_default_run_needs_no_setting_and_brings_new_trades_each_time() {
     // Nothing runs, and the lake can still be asked.
     assert_eq!(standalone.value("SELECT sum(trade_count) FROM lake.gold.stock_daily"), second.to_string());
     assert!(standalone.processes().is_empty(), "left over: {:?}", standalone.processes());
+}
+
+#[test]
+fn a_layer_that_fails_fails_the_run_and_the_report_says_what_has_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let dags = copy_dags(folder.path());
+    let dag = dags.join("stock_data_pipeline.yaml");
+    let text = std::fs::read_to_string(&dag).unwrap();
+    assert!(text.contains("retries: 2"));
+    std::fs::write(&dag, text.replace("retries: 2", "retries: 0")).unwrap();
+    std::fs::write(dags.join("sql/stock/bronze.sql"), "SELECT no_such_column FROM lake.bronze.stock_trades").unwrap();
+    let mut standalone = replay().env("WINDLASS_DAGS_FOLDER", dags.display().to_string()).start();
+    standalone.windlass(&["dags", "unpause", "stock_data_pipeline"]);
+    let ended = standalone.try_windlass(&["dags", "trigger", "stock_data_pipeline", "--wait", "--run-id", "bad"]);
+    assert!(!ended.status.success(), "{ended:?}");
+    let log = standalone.windlass(&["tasks", "logs", "stock_data_pipeline", "bad", "publish_quality_report"]);
+    for line in ["FAILED  bronze_checks: the task left no result", "Rows could not be counted", "3 of 3 checks failed"]
+    {
+        assert!(log.contains(line), "no line {line:?}:\n{log}");
+    }
+    standalone.stop();
 }

@@ -30,12 +30,17 @@ fn shipped(name: &str) -> CompiledDag {
 }
 
 #[test]
-fn the_stock_pipeline_has_its_six_tasks_in_a_row() {
+fn the_stock_pipeline_checks_each_layer_before_the_next_and_ends_in_one_leaf() {
     let dag = shipped("stock_data_pipeline.yaml").dag;
     let ids: Vec<&str> = dag.tasks.iter().map(|task| task.task_id.as_str()).collect();
-    assert_eq!(ids, ["submit_stream_job", "bronze", "bronze_checks", "silver", "gold", "publish_quality_report"]);
-    assert!(dag.tasks.windows(2).all(|pair| pair[1].upstream.len() == 1 && pair[0].downstream.len() == 1));
-    assert_eq!(dag.tasks[5].trigger_rule, TriggerRule::AllDone);
+    let layers = ["submit_stream_job", "bronze", "bronze_checks", "silver", "silver_checks", "gold", "gold_checks"];
+    assert_eq!(ids[..7], layers);
+    assert_eq!(ids[7..], ["count_rows", "publish_quality_report", "all_layers_are_good"]);
+    assert!(dag.tasks[..9].windows(2).all(|pair| pair[1].upstream.len() == 1 && !pair[0].downstream.is_empty()));
+    assert_eq!(dag.tasks[8].trigger_rule, TriggerRule::AllDone);
+    let leaves: Vec<&str> =
+        dag.tasks.iter().filter(|task| task.downstream.is_empty()).map(|task| task.task_id.as_str()).collect();
+    assert_eq!(leaves, ["all_layers_are_good"]);
     assert!(dag.is_paused_upon_creation && matches!(dag.schedule, Schedule::Cron { .. }));
     assert!(dag.files.contains_key("sql/stock/silver.sql") && dag.files.contains_key("scripts/quality_report.py"));
 }

@@ -10,6 +10,7 @@ mod limits;
 mod mirror;
 mod reference;
 mod schedules;
+mod shipped;
 mod simulation;
 mod speed;
 mod stories;

@@ -83,7 +83,9 @@ impl SqlExecutor {
         let table = query.run_for(self.purpose, attempt, stop, &checks).await;
         match self.purpose {
             // What was found is handed on by a failed check, too.
-            Purpose::Check => Ok(table.map_or_else(|failed| failed, |_| Outcome::success()).returned(checks.into_value())),
+            Purpose::Check => {
+                Ok(table.map_or_else(|failed| failed, |_| Outcome::success()).returned(checks.into_value()))
+            }
             Purpose::Execute => table.map(|table| match self.keys.output {
                 SqlOutput::Rows => Outcome::success().returned(objects(&table.columns, table.rows)),
                 SqlOutput::None => Outcome::success(),
