@@ -18,6 +18,7 @@ COPY scheduler/executor/Cargo.toml scheduler/executor/
 COPY scheduler/link/Cargo.toml scheduler/link/
 COPY scheduler/metrics/Cargo.toml scheduler/metrics/
 COPY scheduler/model/Cargo.toml scheduler/model/
+COPY scheduler/pgconnect/Cargo.toml scheduler/pgconnect/
 COPY scheduler/replay/Cargo.toml scheduler/replay/
 COPY scheduler/store/Cargo.toml scheduler/store/
 COPY tasks/Cargo.toml tasks/

@@ -15,11 +15,12 @@ fn root() -> PathBuf {
 const ALLOWED: &[(&str, &[&str])] = &[
     ("windlass-model", &[]),
     ("windlass-replay", &[]),
+    ("windlass-pgconnect", &[]),
     ("windlass-dag", &["windlass-model"]),
     ("windlass-engine", &["windlass-model", "windlass-dag"]),
-    ("windlass-store", &["windlass-model", "windlass-dag", "windlass-engine"]),
+    ("windlass-store", &["windlass-model", "windlass-dag", "windlass-engine", "windlass-pgconnect"]),
     ("windlass-link", &["windlass-model"]),
-    ("windlass-executor", &["windlass-model", "windlass-link", "windlass-replay"]),
+    ("windlass-executor", &["windlass-model", "windlass-link", "windlass-replay", "windlass-pgconnect"]),
     (
         "windlass-daemon",
         &[
@@ -37,7 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "windlass-webui",
         &["windlass-model", "windlass-dag", "windlass-engine", "windlass-store", "windlass-link", "windlass-metrics"],
     ),
-    ("windlass-tasks", &["windlass-replay", "windlass-metrics"]),
+    ("windlass-tasks", &["windlass-replay", "windlass-metrics", "windlass-pgconnect"]),
 ];
 
 /// Crates that do I/O, a clock's or a runtime's work: none of them below the pure crates.
@@ -67,6 +68,8 @@ fn crates_depend_only_on_those_below_them() {
     let dependencies = dependencies();
     for (name, allowed) in ALLOWED {
         let ours = dependencies[*name].iter().filter(|dependency| dependency.starts_with("windlass"));
+        // It holds features together and has no code.
+        let ours = ours.filter(|dependency| *dependency != "windlass-workspace-hack");
         for dependency in ours {
             assert!(allowed.contains(&dependency.as_str()), "{name} must not depend on {dependency}");
         }

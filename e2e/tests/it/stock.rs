@@ -134,7 +134,7 @@ fn a_layer_that_fails_fails_the_run_and_the_report_says_what_has_not_run() {
     std::fs::write(&dag, text.replace("retries: 2", "retries: 0")).unwrap();
     std::fs::write(dags.join("sql/stock/bronze.sql"), "SELECT no_such_column FROM lake.bronze.stock_trades").unwrap();
     let mut standalone = replay().env("WINDLASS_DAGS_FOLDER", dags.display().to_string()).start();
-    standalone.windlass(&["dags", "unpause", "stock_data_pipeline"]);
+    let _said = standalone.windlass(&["dags", "unpause", "stock_data_pipeline"]);
     let ended = standalone.try_windlass(&["dags", "trigger", "stock_data_pipeline", "--wait", "--run-id", "bad"]);
     assert!(!ended.status.success(), "{ended:?}");
     let log = standalone.windlass(&["tasks", "logs", "stock_data_pipeline", "bad", "publish_quality_report"]);

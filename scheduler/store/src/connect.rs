@@ -2,12 +2,13 @@
 //!
 //! A server older than 14 and a transaction pooler are refused at the start, not found out by a lost lock later.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
+use pgconnect::Target;
 use sqlx::{
-    ConnectOptions, Connection, Executor as _, PgConnection, PgPool, Row as _,
+    ConnectOptions as _, Connection, Executor as _, PgConnection, PgPool, Row as _,
     migrate::{Migrate as _, MigrateError},
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::PgPoolOptions,
 };
 
 use crate::error::{Doing, StoreError};
@@ -52,8 +53,8 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Unreachable`] and [`StoreError::Database`] when there is no connection to be had.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let options = options(url, "windlass leader")?.options(PINNED);
-        let connection = options.connect().await.doing("connecting the leader to PostgreSQL")?;
+        let target = target(url, "windlass leader")?.map(|options| options.options(PINNED));
+        let connection = target.connect().await.doing("connecting the leader to PostgreSQL")?;
         Ok(Self { connection })
     }
 
@@ -75,11 +76,12 @@ impl Writer {
 /// # Errors
 /// [`StoreError::Unsuitable`] for a server before 14 or behind a transaction pooler; [`StoreError::Unreachable`].
 pub async fn open(url: &str) -> Result<PgPool, StoreError> {
+    let options = target(url, "windlass")?.settled().await.doing("connecting to PostgreSQL")?;
     let pool = PgPoolOptions::new()
         .max_connections(POOL_CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .before_acquire(|connection, _| Box::pin(is_out_of_transactions(connection)))
-        .connect_with(options(url, "windlass")?)
+        .connect_with(options)
         .await
         .doing("connecting to PostgreSQL")?;
     refuse_old_server(&pool).await?;
@@ -128,13 +130,10 @@ pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, StoreError
 }
 
 /// How to connect, with the settings of every connection.
-pub(crate) fn options(url: &str, name: &str) -> Result<PgConnectOptions, StoreError> {
-    let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::Refused {
-        reason: format!(
-            "the database URL can not be used ({error}); write postgres://user:password@host:port/database"
-        ),
-    })?;
-    Ok(options.application_name(name).options(SESSION).disable_statement_logging())
+pub(crate) fn target(url: &str, name: &str) -> Result<Target, StoreError> {
+    let target = Target::parse(url)
+        .map_err(|error| StoreError::Refused { reason: format!("the database URL can not be used: {error}") })?;
+    Ok(target.named(name).map(|options| options.options(SESSION).disable_statement_logging()))
 }
 
 async fn refuse_old_server(pool: &PgPool) -> Result<(), StoreError> {

@@ -6,10 +6,10 @@
 use std::time::{Duration, Instant};
 
 use model::Epoch;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use crate::{
-    connect::options,
+    connect::target,
     error::{Doing, StoreError},
 };
 
@@ -55,8 +55,8 @@ impl Lease {
     /// [`StoreError::Unreachable`] and [`StoreError::Database`].
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         // A lease that a crash of the server takes back is not worth an fsync each second.
-        let options = options(url, "windlass lease")?.options([("synchronous_commit", "off")]);
-        let connection = options.connect().await.doing("connecting for the leader's lease")?;
+        let target = target(url, "windlass lease")?.map(|options| options.options([("synchronous_commit", "off")]));
+        let connection = target.connect().await.doing("connecting for the leader's lease")?;
         Ok(Self { connection, seen: None, holds_hint: false })
     }
 

@@ -11,9 +11,9 @@ pub mod registry;
 pub mod stream;
 pub mod watermark;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use pgconnect::{NoTarget, Target};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor as _, PgConnection, PgPool, Row as _};
-use std::str::FromStr;
 use std::time::Duration;
 
 /// Enough for a worker's reader, writer, notifications and catalogue at once, and few enough for a small server.
@@ -36,7 +36,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 pub enum PgError {
     /// The URL is none.
     #[error("WINDLASS_LAKE_DATABASE_URL is not a PostgreSQL URL: {0}")]
-    Url(sqlx::Error),
+    Url(NoTarget),
     /// No connection could be made.
     #[error("cannot connect to the lake database: {0}")]
     Connect(sqlx::Error),
@@ -50,7 +50,8 @@ pub enum PgError {
 /// # Errors
 /// When the server cannot be reached within [`CONNECT_TIMEOUT`] or a migration fails.
 pub async fn connect(url: &str) -> Result<PgPool, PgError> {
-    let options = PgConnectOptions::from_str(url).map_err(PgError::Url)?.options(SESSION);
+    let target = Target::parse(url).map_err(PgError::Url)?.map(|options| options.options(SESSION));
+    let options = target.settled().await.map_err(PgError::Connect)?;
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(CONNECT_TIMEOUT)

@@ -38,8 +38,10 @@ impl std::fmt::Debug for Urls {
 impl Urls {
     pub(super) fn on_loopback(port: u16, state_password: &str, lake_password: &str) -> Self {
         Self {
-            state: format!("postgres://{STATE_ROLE}:{state_password}@127.0.0.1:{port}/{STATE_DATABASE}"),
-            lake: format!("postgres://{LAKE_ROLE}:{lake_password}@127.0.0.1:{port}/{LAKE_DATABASE}"),
+            state: format!(
+                "postgres://{STATE_ROLE}:{state_password}@127.0.0.1:{port}/{STATE_DATABASE}?sslmode=disable"
+            ),
+            lake: format!("postgres://{LAKE_ROLE}:{lake_password}@127.0.0.1:{port}/{LAKE_DATABASE}?sslmode=disable"),
         }
     }
 }

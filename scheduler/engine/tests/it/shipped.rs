@@ -40,9 +40,7 @@ fn run(failing: &[&str]) -> (DagRunState, TaskState) {
         let kind = if failing.contains(&task.as_str()) { EndKind::FailedForGood } else { EndKind::Success };
         world.end_with(&task, AttemptEnd::new(kind, ""));
     }
-    let states = world.states(run);
-    let report = states.iter().find(|(task, _)| task.as_str() == "publish_quality_report").unwrap().1;
-    (world.run_state(run), report)
+    (world.run_state(run), world.state(run, "publish_quality_report"))
 }
 
 #[test]

@@ -266,7 +266,22 @@ fn cell(value: &Value) -> String {
 }
 
 fn objects(columns: &[String], rows: Vec<Vec<Value>>) -> Value {
-    rows.into_iter().map(|row| Value::Object(columns.iter().cloned().zip(row).collect())).collect()
+    let names = distinct(columns);
+    rows.into_iter().map(|row| Value::Object(names.iter().cloned().zip(row).collect())).collect()
+}
+
+/// The names of columns as keys of an object: a further column of one name is `name_2`, `name_3` …, so that none is lost.
+fn distinct(columns: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(columns.len());
+    for column in columns {
+        let numbered = (2..).map(|number| format!("{column}_{number}"));
+        let free = std::iter::once(column.clone()).chain(numbered).find(|name| {
+            // Nor may a made-up name hide a column that really has it.
+            !names.contains(name) && (name == column || !columns.contains(name))
+        });
+        names.push(free.expect("there are more numbers than columns"));
+    }
+    names
 }
 
 /// The beginning of a statement on one line; what is said before it is in its file.
@@ -275,5 +290,17 @@ fn shown(statement: &str) -> String {
     match line.char_indices().nth(STATEMENT_CHARS_SHOWN) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_one_name_are_all_there() {
+        let columns = ["id", "id", "id_2", "id"].map(str::to_owned);
+        let row = vec![json!(1), json!(2), json!(3), json!(4)];
+        assert_eq!(objects(&columns, vec![row]), json!([{"id": 1, "id_3": 2, "id_2": 3, "id_4": 4}]));
     }
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use link::ConnectionFields;
+use model::operator::SqlOutput;
+use pgconnect::Target;
 use serde_json::Value;
 use sqlx::{
-    Column as _, ConnectOptions as _, Connection as _, Either, Executor as _, PgConnection, Row as _, TypeInfo as _,
-    ValueRef as _,
-    postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition, PgRow, PgSslMode},
+    Column as _, Connection as _, Either, Executor as _, PgConnection, Row as _, TypeInfo as _, ValueRef as _,
+    postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition, PgRow},
 };
 
 use super::{
@@ -19,30 +20,34 @@ use super::{
 use crate::Outcome;
 
 const PORT: u16 = 5432;
-/// How long connecting may take.
+/// How long ending a statement from beside may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(15);
-/// So many rows of the last statement are kept for an XCom; more would not fit its limit.
+/// So many rows are kept of a statement whose rows are wanted, and so many bytes of them: an XCom's limit is far below.
 const ROWS_KEPT_MAX: usize = 10_000;
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// PostgreSQL's code for a statement that must not be in a transaction with others.
+const ACTIVE_TRANSACTION: &str = "25001";
 /// Lets the server notice a client that is gone while a statement runs; older servers do not know it.
 const NOTICE_LOST_CLIENT: &str = "SET client_connection_check_interval = '5s'";
 
-/// What a statement gave.
+/// What a statement gave: counted in whole, kept in part. A row that nobody will look at is never stored.
 #[derive(Default)]
 struct Given {
     columns: Vec<String>,
     rows: Vec<Vec<Value>>,
     count: u64,
+    kept_bytes: usize,
+    rows_max: usize,
 }
 
 /// Runs the scripts.
 pub(super) async fn run(work: &Work<'_>, fields: &ConnectionFields) -> Result<Table, Outcome> {
-    let options = options(fields);
     let refused =
         |error: &dyn std::fmt::Display| Outcome::failed(format!("connecting to {:?}: {error}", fields.conn_id));
-    let connecting = tokio::time::timeout(CONNECT_WAIT, options.connect());
-    let mut connection = match connecting.await {
-        Ok(connected) => connected.map_err(|error| refused(&error))?,
-        Err(_) => return Err(refused(&format!("no answer for {} s", CONNECT_WAIT.as_secs()))),
+    let target = target(fields).map_err(|reason| refused(&reason))?;
+    let mut connection = tokio::select! {
+        connected = target.connect() => connected.map_err(|error| refused(&error))?,
+        cause = work.stop.requested() => return Err(cause.into()),
     };
     let backend = prepare(&mut connection).await.map_err(|error| refused(&error))?;
     tokio::select! {
@@ -52,13 +57,14 @@ pub(super) async fn run(work: &Work<'_>, fields: &ConnectionFields) -> Result<Ta
             outcome
         }
         cause = work.stop.requested() => {
-            end_backend(&options, backend).await;
+            end_backend(&target, backend).await;
             Err(cause.into())
         }
     }
 }
 
-fn options(fields: &ConnectionFields) -> PgConnectOptions {
+/// The server of a connection. Each key of its `extra` is a parameter of libpq, and acts or is refused by name.
+fn target(fields: &ConnectionFields) -> Result<Target, String> {
     let host = fields.host.as_deref().unwrap_or("localhost");
     let port = fields.port.and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT);
     let mut options = PgConnectOptions::new_without_pgpass().port(port).application_name("windlass");
@@ -72,11 +78,16 @@ fn options(fields: &ConnectionFields) -> PgConnectOptions {
     if let Some(database) = &fields.schema {
         options = options.database(database);
     }
-    let extra: Value = serde_json::from_str(fields.extra.as_deref().unwrap_or("{}")).unwrap_or_default();
-    match extra.get("sslmode").and_then(Value::as_str).and_then(|mode| mode.parse::<PgSslMode>().ok()) {
-        Some(mode) => options.ssl_mode(mode),
-        None => options,
-    }
+    let extra = fields.extra.as_deref().filter(|extra| !extra.trim().is_empty()).unwrap_or("{}");
+    let extra: serde_json::Map<String, Value> =
+        serde_json::from_str(extra).map_err(|error| format!("its extra is no JSON object: {error}"))?;
+    extra.iter().try_fold(Target::new(options), |target, (key, value)| {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        };
+        target.with(key, &text).map_err(|error| format!("its extra {key:?}: {error}"))
+    })
 }
 
 async fn prepare(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
@@ -88,9 +99,9 @@ async fn prepare(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
 }
 
 /// Ends the statement that runs: closing the connection alone would let it go on.
-async fn end_backend(options: &PgConnectOptions, backend: i32) {
+async fn end_backend(target: &Target, backend: i32) {
     let end = async {
-        let mut connection = options.connect().await?;
+        let mut connection = target.connect().await?;
         sqlx::query("SELECT pg_terminate_backend($1)").bind(backend).execute(&mut connection).await?;
         connection.close().await
     };
@@ -116,10 +127,13 @@ async fn run_scripts(work: &Work<'_>, connection: &mut PgConnection) -> Result<T
     let mut offended = None;
     for (at, (script, statement)) in all.iter().enumerate() {
         work.say(&format!("Statement {} of {} ({}): {}", at + 1, all.len(), script.name, shown(statement.text)));
-        last = run_statement(work, connection, script, statement).await?;
+        let rows_max = rows_wanted(work, at + 1 == all.len());
+        last = run_statement(work, connection, (script, statement), rows_max, in_transaction).await?;
         if work.purpose == Purpose::Check {
-            work.checked(&script.name, statement.text, last.count, &last.columns, &last.rows);
-            if !last.rows.is_empty() {
+            // Rows that a statement changed, rather than gave, are no finding.
+            let found = if last.rows.is_empty() { 0 } else { last.count };
+            work.checked(&script.name, statement.text, found, &last.columns, &last.rows);
+            if found > 0 {
                 // All checks run, so that one look shows everything that is wrong.
                 let first = || work.offended(&script.name, last.count, &last.columns, &last.rows);
                 offended.get_or_insert_with(first);
@@ -138,17 +152,37 @@ async fn run_scripts(work: &Work<'_>, connection: &mut PgConnection) -> Result<T
 async fn run_statement(
     work: &Work<'_>,
     connection: &mut PgConnection,
-    script: &Script,
-    statement: &Statement<'_>,
+    (script, statement): (&Script, &Statement<'_>),
+    rows_max: usize,
+    in_transaction: bool,
 ) -> Result<Given, Outcome> {
     let began = tokio::time::Instant::now();
-    let given = give(connection, statement.text).await.map_err(|error| failure(work, script, statement, &error))?;
+    let given = give(connection, statement.text, rows_max).await;
+    let given = given.map_err(|error| {
+        if in_transaction
+            && error.as_database_error().and_then(|error| error.code()).as_deref() == Some(ACTIVE_TRANSACTION)
+        {
+            work.say(
+                "The statements of a task are one transaction, which this one can not be in: give it a task of its own",
+            );
+        }
+        failure(work, script, statement, &error)
+    })?;
     work.say(&format!("{} rows in {} ms", given.count, began.elapsed().as_millis()));
     Ok(given)
 }
 
-async fn give(connection: &mut PgConnection, statement: &str) -> Result<Given, sqlx::Error> {
-    let mut given = Given::default();
+/// How many rows of a statement anybody will look at.
+fn rows_wanted(work: &Work<'_>, is_last: bool) -> usize {
+    match (work.purpose, work.output) {
+        (Purpose::Check, _) => ROWS_SHOWN_MAX,
+        (Purpose::Execute, SqlOutput::Rows) if is_last => ROWS_KEPT_MAX,
+        (Purpose::Execute, SqlOutput::Rows | SqlOutput::None) => 0,
+    }
+}
+
+async fn give(connection: &mut PgConnection, statement: &str, rows_max: usize) -> Result<Given, sqlx::Error> {
+    let mut given = Given { rows_max, ..Given::default() };
     let mut results = sqlx::raw_sql(statement).fetch_many(connection).fuse();
     while let Some(result) = results.try_next().await? {
         match result {
@@ -165,7 +199,10 @@ impl Given {
             self.columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
         }
         self.count += 1;
-        if self.rows.len() < ROWS_KEPT_MAX.max(ROWS_SHOWN_MAX) {
+        if self.rows.len() < self.rows_max && self.kept_bytes < KEPT_BYTES_MAX {
+            for at in 0..row.len() {
+                self.kept_bytes += row.try_get_raw(at)?.as_bytes().map_or(0, <[u8]>::len);
+            }
             self.rows.push((0..row.len()).map(|at| json_of(row, at)).collect::<Result<_, _>>()?);
         }
         Ok(())

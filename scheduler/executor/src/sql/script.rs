@@ -25,14 +25,17 @@ pub(super) fn statements(script: &str) -> Vec<Statement<'_>> {
     let mut found = Vec::new();
     let mut start = 0;
     let mut has_code = false;
+    let mut nesting = Nesting::default();
     let mut at = 0;
     while at < script.len() {
         let (token, length) = token(&script[at..]);
-        if token == Token::Semicolon {
+        if token == Token::Semicolon && nesting.is_outermost() {
             found.extend(has_code.then(|| statement(script, start, at)));
             start = at + length;
             has_code = false;
+            nesting = Nesting::default();
         }
+        nesting.enter(token, &script[at..at + length]);
         has_code |= matches!(token, Token::Quoted | Token::Code(_));
         at += length;
     }
@@ -92,6 +95,39 @@ fn statement(script: &str, start: usize, end: usize) -> Statement<'_> {
     let text = &script[start..end];
     let lead = text.len() - text.trim_start().len();
     Statement { text: text.trim(), offset: start + lead }
+}
+
+/// Where a semicolon belongs to a larger statement: in parentheses (`CREATE RULE … DO ALSO (a; b)`) and in a body of standard
+/// SQL (`CREATE FUNCTION … BEGIN ATOMIC a; b; END`), in which `CASE` has an `END` of its own.
+#[derive(Debug, Default)]
+struct Nesting {
+    parentheses: usize,
+    blocks: usize,
+    after_begin: bool,
+}
+
+impl Nesting {
+    fn is_outermost(&self) -> bool {
+        self.parentheses == 0 && self.blocks == 0
+    }
+
+    fn enter(&mut self, token: Token, text: &str) {
+        match token {
+            Token::Code('(') => self.parentheses += 1,
+            Token::Code(')') => self.parentheses = self.parentheses.saturating_sub(1),
+            Token::Code(_) => {
+                let is = |word: &str| text.eq_ignore_ascii_case(word);
+                if self.after_begin && is("atomic") || self.blocks > 0 && is("case") {
+                    self.blocks += 1;
+                } else if is("end") {
+                    self.blocks = self.blocks.saturating_sub(1);
+                }
+                self.after_begin = is("begin");
+            }
+            Token::Space | Token::Comment => {}
+            Token::Quoted | Token::Semicolon => self.after_begin = false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,6 +247,17 @@ mod tests {
             ["-- a; b\nSELECT ';' AS \"x;y\" /* ; /* ; */ ; */", "DO $x$ BEGIN; END $x$", "SELECT E'\\';', 'it''s;'"];
         assert_eq!(texts(script), expected);
         assert!(texts(" -- nothing\n ; /* x */ ;").is_empty());
+    }
+
+    #[test]
+    fn a_semicolon_inside_a_larger_statement_ends_nothing() {
+        let function =
+            "CREATE FUNCTION f(a int) RETURNS int BEGIN ATOMIC SELECT CASE a WHEN 1 THEN 2 END; SELECT 2; END";
+        let rule = "CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; DELETE FROM b)";
+        assert_eq!(
+            texts(&format!("{function};{rule};\nSELECT 1; BEGIN; COMMIT")),
+            [function, rule, "SELECT 1", "BEGIN", "COMMIT"]
+        );
     }
 
     #[test]
