@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use link::NoLeader;
-use model::{Answer, AnswerStatus, masking};
+use model::{Answer, AnswerStatus, door::InvalidText, masking};
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::StoreError;
@@ -49,6 +49,12 @@ pub enum ApiError {
     /// It makes no sense.
     #[error("{0}")]
     BadRequest(String),
+    /// More bytes than a body may have.
+    #[error("the body is too large: at most {bytes_max} bytes are taken")]
+    TooLarge {
+        /// How many are taken.
+        bytes_max: usize,
+    },
     /// The answer exists, but not in a form that the client takes.
     #[error("{0}")]
     NotAcceptable(String),
@@ -108,6 +114,13 @@ impl FieldError {
         Self { kind, loc: vec!["query".to_owned(), name.to_owned()], msg: msg.into(), input: Value::from(input) }
     }
 
+    /// A part of the path that names nothing.
+    #[must_use]
+    pub fn path_text(name: &str, msg: impl Into<String>, input: &str) -> Self {
+        let loc = vec!["path".to_owned(), name.to_owned()];
+        Self { kind: "value_error", loc, msg: msg.into(), input: Value::from(input) }
+    }
+
     /// A part of the path that should be a whole number.
     #[must_use]
     pub fn path(name: &str, input: &str) -> Self {
@@ -132,6 +145,7 @@ impl ApiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::AlreadyExists(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotThere(_) => StatusCode::NOT_IMPLEMENTED,
@@ -182,12 +196,25 @@ impl From<NoLeader> for ApiError {
     }
 }
 
+impl From<InvalidText> for ApiError {
+    fn from(error: InvalidText) -> Self {
+        Self::BadRequest(error.to_string())
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unreachable { .. } => Self::Database(error),
             StoreError::Refused { reason } => Self::BadRequest(reason),
-            other => Self::Internal(other.to_string()),
+            other => match other.refused_value() {
+                Some(reason) => {
+                    // What comes from outside passes the door before it comes here: this one went past it.
+                    tracing::warn!(error = %other, "a request holds a value that PostgreSQL refuses");
+                    Self::BadRequest(format!("the database has no such value: {reason}"))
+                }
+                None => Self::Internal(other.to_string()),
+            },
         }
     }
 }

@@ -10,6 +10,7 @@ mod app;
 mod assets;
 mod auth;
 mod commands;
+mod door;
 mod error;
 mod instances;
 mod layout;

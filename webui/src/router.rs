@@ -26,14 +26,17 @@ use crate::{
     api,
     app::App,
     assets,
-    auth::{guard, login},
+    auth::{
+        guard,
+        login::{self, LOGIN_BYTES_MAX},
+    },
     error::ApiError,
     live,
     pages::{self, error::PageError},
 };
 
 /// The largest body: a conf is a few KiB, Airflow's notes end at 1,000 characters.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The longest that an answer may take: longer than a command waits for its leader. Event streams answer at once.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Scripts, styles and data come from here alone, nothing is inline, and nobody may frame a page.
@@ -80,13 +83,14 @@ pub fn router(app: App) -> Router {
 }
 
 fn auth_routes() -> Router<App> {
+    let short = || DefaultBodyLimit::max(LOGIN_BYTES_MAX);
     Router::new()
-        .route("/auth/token", post(login::token))
-        .route("/auth/token/cli", post(login::token_for_cli))
+        .route("/auth/token", post(login::token).layer(short()))
+        .route("/auth/token/cli", post(login::token_for_cli).layer(short()))
         .route("/auth/logout", get(login::logout_question).post(login::logout))
         .route("/api/v2/auth/logout", get(login::to_logout))
         .route("/api/v2/auth/login", get(login::to_login))
-        .route("/login", get(pages::login::show).post(pages::login::submit))
+        .route("/login", get(pages::login::show).post(pages::login::submit).layer(short()))
 }
 
 fn rest_routes() -> Router<App> {
@@ -266,7 +270,8 @@ fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<Heade
 /// The span of a request; its query is left out, because a client may put a secret there.
 fn span(request: &axum::http::Request<Body>) -> tracing::Span {
     let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
-    tracing::debug_span!("request", method = %request.method(), path = request.uri().path(), request.id = id)
+    // At the level of errors, so that the lines of a failed request name it whatever else is logged.
+    tracing::error_span!("request", method = %request.method(), path = request.uri().path(), request.id = id)
 }
 
 async fn unknown_path(request: Request) -> Response {

@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use model::{
     Command, DagId, RunId, RunKey, RunType, Timestamp,
     command::{SetNote, TriggerDagRun, XComName},
+    door::Instant,
 };
 
 use crate::{Engine, Event, Fact, Need, StoredRun, memory::run::Previous};
@@ -109,12 +110,12 @@ impl Engine {
 
 /// The question whether a triggered run's id or date is taken; none when both are new with this turn.
 pub(crate) fn exists_need(trigger: &TriggerDagRun) -> Option<Need> {
-    let run = match (&trigger.run_id, trigger.run_after.or(trigger.logical_date)) {
+    let run = match (&trigger.run_id, trigger.run_after.or(trigger.logical_date).map(Instant::get)) {
         (Some(run), _) => run.clone(),
         (None, Some(at)) => run_id_at(trigger.run_type, at),
         (None, None) => return None,
     };
-    Some(Need::RunExists { dag: trigger.dag_id.clone(), run, logical_date: trigger.logical_date })
+    Some(Need::RunExists { dag: trigger.dag_id.clone(), run, logical_date: trigger.logical_date.map(Instant::get) })
 }
 
 /// The id of a run that nobody has named: its type and an instant, as Airflow writes them.

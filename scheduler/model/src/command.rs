@@ -1,8 +1,13 @@
 //! What people and clients ask of the leader. A command waits in the inbox as JSON until a turn has applied it.
+//!
+//! Its texts, JSON and instants have passed the [door](crate::door), whoever sends it: none is what PostgreSQL refuses.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DagId, DagRunState, MapIndex, RunId, RunType, TaskId, TaskState, Timestamp, TriggeredBy};
+use crate::{
+    DagId, DagRunState, MapIndex, RunId, RunType, TaskId, TaskState, TriggeredBy,
+    door::{Conf, Instant, Json, Note, Text, XComKey, nul_at},
+};
 
 /// A request to change something, decided by the leader.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,7 +54,7 @@ pub enum Command {
         /// Which.
         xcom: XComName,
         /// Its value.
-        value: serde_json::Value,
+        value: Json,
     },
     /// Remove an XCom.
     DeleteXCom(XComName),
@@ -60,17 +65,41 @@ pub enum Command {
     /// Remove a pool.
     DeletePool {
         /// Its name.
-        name: String,
+        name: Text,
     },
     /// Start, restart or stop services.
     ControlService {
         /// The DAG that declares it.
         dag_id: DagId,
         /// The service's name.
-        name: String,
+        name: Text,
         /// The wish.
         action: ServiceAction,
     },
+}
+
+impl Command {
+    /// What is wrong with it whoever applies it, in words for people: it does not even get into the inbox.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::CreatePool(pool) | Self::SetPool(pool) => pool.check(),
+            Self::TriggerDagRun(_)
+            | Self::PauseDag { .. }
+            | Self::ClearTaskInstances(_)
+            | Self::MarkTaskInstances(_)
+            | Self::MarkDagRun { .. }
+            | Self::SetNote(_)
+            | Self::DeleteDagRun { .. }
+            | Self::DeleteDag { .. }
+            | Self::SetXCom { .. }
+            | Self::DeleteXCom(_)
+            | Self::DeletePool { .. }
+            | Self::ControlService { .. } => Ok(()),
+        }
+    }
 }
 
 /// Whether a DAG is held back.
@@ -91,15 +120,15 @@ pub struct TriggerDagRun {
     /// The run's id; made from its type and `run_after` when absent.
     pub run_id: Option<RunId>,
     /// The date that it stands for; none is allowed.
-    pub logical_date: Option<Timestamp>,
+    pub logical_date: Option<Instant>,
     /// The data that it covers, start and end; from the timetable when absent.
-    pub data_interval: Option<(Timestamp, Timestamp)>,
+    pub data_interval: Option<(Instant, Instant)>,
     /// The earliest start; now when absent.
-    pub run_after: Option<Timestamp>,
+    pub run_after: Option<Instant>,
     /// Values for the DAG's params, already checked against their schema.
-    pub conf: serde_json::Map<String, serde_json::Value>,
+    pub conf: Conf,
     /// A remark of the person who asked.
-    pub note: Option<String>,
+    pub note: Option<Note>,
     /// What kind of run it becomes.
     pub run_type: RunType,
     /// Through which door it came.
@@ -116,7 +145,7 @@ impl TriggerDagRun {
             logical_date: None,
             data_interval: None,
             run_after: None,
-            conf: serde_json::Map::new(),
+            conf: Conf::default(),
             note: None,
             run_type: RunType::Manual,
             triggered_by,
@@ -281,7 +310,7 @@ pub struct SetNote {
     /// Task instances of it; the run itself when empty.
     pub tasks: Vec<TaskSelector>,
     /// The remark; none takes an earlier one away.
-    pub note: Option<String>,
+    pub note: Option<Note>,
 }
 
 /// Which XCom.
@@ -296,7 +325,7 @@ pub struct XComName {
     /// Its instance.
     pub map_index: MapIndex,
     /// Its key.
-    pub key: String,
+    pub key: XComKey,
 }
 
 /// A pool: a limit that tasks of many DAGs share.
@@ -335,7 +364,7 @@ impl Pool {
         if self.name.chars().count() > Self::NAME_CHARS_MAX {
             return Err(format!("a pool's name has at most {} characters", Self::NAME_CHARS_MAX));
         }
-        if self.name.chars().chain(self.description.chars()).any(|c| c == '\0') {
+        if [&self.name, &self.description].into_iter().any(|text| nul_at(text).is_some()) {
             return Err("a pool's name and description have no NUL characters".to_owned());
         }
         if self.slots.is_some_and(|slots| slots > Self::SLOTS_MAX) {

@@ -5,6 +5,7 @@
 mod codes;
 pub mod command;
 pub mod container;
+pub mod door;
 pub mod ids;
 pub mod masking;
 pub mod operator;

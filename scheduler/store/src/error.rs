@@ -68,6 +68,18 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// PostgreSQL's words when a value is what it refused (SQLSTATE classes 22 and 54): one that it can not hold, or one
+    /// that is too large for an index. Another value will do.
+    #[must_use]
+    pub fn refused_value(&self) -> Option<String> {
+        let Self::Database { source, .. } = self else { return None };
+        let error = source.as_database_error()?;
+        let code = error.code()?;
+        (code.starts_with("22") || code.starts_with("54")).then(|| error.message().to_owned())
+    }
+}
+
 impl From<UnknownCode> for StoreError {
     fn from(error: UnknownCode) -> Self {
         Self::Corrupt { what: error.to_string() }

@@ -59,8 +59,9 @@ pub enum Trace {
 /// Leaves a command for the leader, with a line in the audit log, and hints at it.
 ///
 /// # Errors
-/// [`StoreError::Refused`] when too many wait; [`StoreError::Unreachable`], [`StoreError::Database`].
+/// [`StoreError::Refused`] when it breaks a rule whoever applies it, or when too many wait; [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn submit(pool: &PgPool, command: &Command, by: &str) -> Result<CommandId, StoreError> {
+    command.check().map_err(|reason| StoreError::Refused { reason })?;
     let subject = Subject::of(command);
     let body = serde_json::to_value(command)
         .map_err(|error| StoreError::Refused { reason: format!("the command can not be stored: {error}") })?;

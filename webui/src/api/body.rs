@@ -5,15 +5,21 @@ use std::collections::BTreeSet;
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
+    http::StatusCode,
 };
-use chrono::{DateTime, Utc};
-use model::Timestamp;
+use model::{
+    MapIndex,
+    door::{Conf, Instant, InvalidInstant, InvalidText, Json, Note, Zone, nul_at},
+};
 use serde_json::{Map, Value};
 
 use store::read::{Range, SecondsRange};
 
 use super::query::{LIMIT_MAX, Page, Paging};
-use crate::error::{ApiError, ApiResult, FieldError};
+use crate::{
+    error::{ApiError, ApiResult, FieldError},
+    router::BODY_BYTES_MAX,
+};
 
 /// The members of a JSON object that have not been read yet, and what was wrong with those that have.
 pub struct Body {
@@ -27,7 +33,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state)
             .await
-            .map_err(|error| ApiError::BadRequest(format!("the body could not be read: {error}")))?;
+            .map_err(|error| unread(error.status(), &error, BODY_BYTES_MAX))?;
         Self::parse(&bytes)
     }
 }
@@ -39,10 +45,27 @@ impl Body {
     /// [`ApiError::Malformed`] when it is none.
     pub fn parse(bytes: &[u8]) -> ApiResult<Self> {
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(members)) => Ok(Self { members, errors: Vec::new() }),
+            Ok(Value::Object(members)) => Ok(Self::checked(members)),
             Ok(other) => Err(malformed("model_attributes_type", "Input should be a valid JSON object", other)),
             Err(error) => Err(malformed("json_invalid", &format!("JSON decode error: {error}"), Value::Null)),
         }
+    }
+
+    /// Members that can not be stored are taken out and noted: no handler sees one.
+    fn checked(members: Map<String, Value>) -> Self {
+        let mut body = Self { members: Map::new(), errors: Vec::new() };
+        for (name, value) in members {
+            if let Some(at) = nul_at(&name) {
+                let why = format!("Value error, the name of a member has a NUL character at position {}", at + 1);
+                body.wrong(&name.replace('\0', "\u{2400}"), "value_error", why, Value::Null);
+                continue;
+            }
+            match Json::new(value) {
+                Ok(value) => drop(body.members.insert(name, value.into_value())),
+                Err(error) => body.wrong(&name, "value_error", format!("Value error, {error}"), Value::Null),
+            }
+        }
+        body
     }
 
     /// Takes the members of an object that is a part of a body.
@@ -171,6 +194,43 @@ impl Body {
         }
     }
 
+    /// A run's conf, empty when absent.
+    pub fn conf(&mut self, name: &str) -> Conf {
+        match Conf::new(self.object(name)) {
+            Ok(conf) => conf,
+            Err(error) => {
+                self.wrong(name, "value_error", format!("Value error, {error}"), Value::Null);
+                Conf::default()
+            }
+        }
+    }
+
+    /// A remark; an empty one is none.
+    pub fn note(&mut self, name: &str) -> Option<Note> {
+        let text = self.text(name).filter(|text| !text.is_empty())?;
+        match Note::new(text) {
+            Ok(note) => Some(note),
+            Err(InvalidText::TooLong { found, max }) => {
+                let message = format!("String should have at most {max} characters");
+                self.wrong(name, "string_too_long", message, Value::from(format!("{found} characters")));
+                None
+            }
+            Err(error @ (InvalidText::Nul { .. } | InvalidText::Empty)) => {
+                self.wrong(name, "value_error", format!("Value error, {error}"), Value::Null);
+                None
+            }
+        }
+    }
+
+    /// `map_index`; what is absent or null stands for a task that is not expanded.
+    pub fn map_index(&mut self) -> MapIndex {
+        let Some(index) = self.integer("map_index") else { return MapIndex::UNMAPPED };
+        i32::try_from(index).map(MapIndex).unwrap_or_else(|_| {
+            self.wrong("map_index", "int_parsing", "Input should be a valid integer", Value::from(index));
+            MapIndex::UNMAPPED
+        })
+    }
+
     /// A list of texts, empty when absent.
     pub fn texts(&mut self, name: &str) -> Vec<String> {
         let texts = self.list(name).into_iter().map(|item| match item {
@@ -197,12 +257,8 @@ impl Body {
 
     /// `<name>_gte`, `_gt`, `_lte`, `_lt`, as instants.
     pub fn range(&mut self, name: &str) -> Range {
-        Range {
-            gte: self.instant(&format!("{name}_gte")),
-            gt: self.instant(&format!("{name}_gt")),
-            lte: self.instant(&format!("{name}_lte")),
-            lt: self.instant(&format!("{name}_lt")),
-        }
+        let mut bound = |sign: &str| self.instant(&format!("{name}_{sign}")).map(Instant::get);
+        Range { gte: bound("gte"), gt: bound("gt"), lte: bound("lte"), lt: bound("lt") }
     }
 
     /// The same in seconds.
@@ -230,17 +286,44 @@ impl Body {
         Page { limit, offset: self.count("page_offset", 0), paging: Paging::Offset }
     }
 
-    /// An instant with its zone: Airflow takes no other.
-    pub fn instant(&mut self, name: &str) -> Option<Timestamp> {
-        let text = self.text(name)?;
-        match DateTime::parse_from_rfc3339(&text) {
-            Ok(instant) => Some(instant.with_timezone(&Utc)),
-            Err(_) => {
-                self.wrong(name, "timezone_aware", "Input should have timezone info", Value::from(text));
+    /// An instant with its zone, which Airflow demands, or the seconds since 1970.
+    pub fn instant(&mut self, name: &str) -> Option<Instant> {
+        let value = self.take(name)?;
+        let read = match &value {
+            Value::String(text) => Instant::parse(text, Zone::Required),
+            Value::Number(number) => number.as_f64().ok_or(InvalidInstant::OutOfRange).and_then(Instant::since_1970),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(InvalidInstant::Unreadable),
+        };
+        match read {
+            Ok(instant) => Some(instant),
+            Err(error) => {
+                let (kind, message) = instant_mistake(error);
+                self.wrong(name, kind, message, value);
                 None
             }
         }
     }
+}
+
+/// What is wrong with an instant, in pydantic's words.
+pub fn instant_mistake(error: InvalidInstant) -> (&'static str, &'static str) {
+    match error {
+        InvalidInstant::NoZone => ("timezone_aware", "Input should have timezone info"),
+        InvalidInstant::Unreadable => {
+            ("datetime_from_date_parsing", "Input should be a valid datetime or date, such as 2026-11-21T10:00:00Z")
+        }
+        InvalidInstant::OutOfRange => {
+            ("datetime_parsing", "Input should be a valid datetime, in the years 1 to 9999 in UTC")
+        }
+    }
+}
+
+/// A body that could not be read: it is too large, or the connection broke.
+pub fn unread(status: StatusCode, error: &dyn std::fmt::Display, bytes_max: usize) -> ApiError {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        return ApiError::TooLarge { bytes_max };
+    }
+    ApiError::BadRequest(format!("the body could not be read: {error}"))
 }
 
 fn malformed(kind: &'static str, message: &str, input: Value) -> ApiError {
@@ -261,6 +344,43 @@ mod tests {
         let Err(ApiError::Malformed(errors)) = body.finish() else { panic!("refused") };
         let kinds: Vec<_> = errors.iter().map(|error| (error.kind, error.loc[1].as_str())).collect();
         assert_eq!(kinds, [("string_type", "note"), ("timezone_aware", "run_after"), ("extra_forbidden", "foo")]);
+    }
+
+    #[test]
+    fn instants_are_read_in_every_form_that_pydantic_takes() {
+        for form in [
+            "\"2026-01-01T00:00Z\"",
+            "\"2026-01-01 00:00:00+0000\"",
+            "\"2026-01-01T01:00:00+01:00\"",
+            "1767225600",
+            "1767225600.0",
+            "1767225600000",
+            "\"1767225600\"",
+        ] {
+            let mut body = Body::parse(format!("{{\"at\": {form}}}").as_bytes()).unwrap();
+            assert_eq!(body.instant("at").unwrap().to_string(), "2026-01-01 00:00:00 UTC", "{form}");
+            body.finish().unwrap();
+        }
+        let kind = |form: &str| {
+            let mut body = Body::parse(format!("{{\"at\": {form}}}").as_bytes()).unwrap();
+            assert_eq!(body.instant("at"), None, "{form}");
+            let Err(ApiError::Malformed(errors)) = body.finish() else { panic!("{form} is refused") };
+            errors[0].kind
+        };
+        assert_eq!(kind("\"2026-01-01T00:00\""), "timezone_aware");
+        assert_eq!(kind("\"0000-01-01T00:00:00Z\""), "datetime_parsing");
+        assert_eq!(kind("1e300"), "datetime_parsing");
+        assert_eq!(kind("\"soon\""), "datetime_from_date_parsing");
+        assert_eq!(kind("[]"), "datetime_from_date_parsing");
+    }
+
+    #[test]
+    fn no_handler_sees_a_member_with_a_nul() {
+        let mut body = Body::parse(br#"{"note": "a\u0000b", "conf": {"x": ["\u0000"]}, "a\u0000": 1}"#).unwrap();
+        assert_eq!((body.note("note"), body.conf("conf").get().len()), (None, 0));
+        let Err(ApiError::Malformed(errors)) = body.finish() else { panic!("refused") };
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        assert!(errors[1].msg.contains("x[0]"), "{errors:?}");
     }
 
     #[test]

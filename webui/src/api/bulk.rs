@@ -17,6 +17,9 @@ use crate::{
 /// More in one action is refused: each is a transaction of its own, and the client waits.
 const ENTITIES_MAX: usize = 1_000;
 
+/// More actions in one request are refused: clients send one or a few, and each looks at what there is.
+const ACTIONS_MAX: usize = 100;
+
 /// A kind of thing that clients manage, or those of it that a path leaves.
 pub trait Managed {
     /// How one of them is named.
@@ -30,7 +33,7 @@ pub trait Managed {
     fn read(&self, body: &mut Body) -> Self::Wish;
     /// Whose wish it is.
     fn id<'w>(&self, wish: &'w Self::Wish) -> &'w Self::Id;
-    /// What an entity that is to be deleted names.
+    /// What an entity that is to be deleted names; none when it is malformed.
     fn named(&self, entity: &Value) -> Option<Self::Id>;
     /// Those of them that there are.
     async fn known(&self, app: &App, of: BTreeSet<Self::Id>) -> ApiResult<BTreeSet<Self::Id>>;
@@ -134,6 +137,10 @@ impl Tally {
 /// [`ApiError::Malformed`] before anything is done.
 pub async fn apply<T: Managed>(kind: &T, app: &App, who: &Principal, mut body: Body) -> ApiResult<Value> {
     let listed = body.list("actions");
+    if listed.len() > ACTIONS_MAX {
+        let message = format!("List should have at most {ACTIONS_MAX} items");
+        body.wrong("actions", "too_long", message, Value::from(listed.len()));
+    }
     body.finish()?;
     let mut actions = Vec::new();
     for (at, action) in listed.into_iter().enumerate() {
@@ -191,8 +198,19 @@ fn read<T: Managed>(of: &T, action: Value) -> ApiResult<Action<T>> {
     Ok(match kind.as_str() {
         "create" => Action::Create(wishes(of, entities)?, on_existence),
         "update" => Action::Update(wishes(of, entities)?, on_absence, Mask::of(mask.iter().filter_map(Value::as_str))),
-        _ => Action::Delete(entities.iter().filter_map(|entity| of.named(entity)).collect(), on_absence),
+        _ => Action::Delete(names(of, entities)?, on_absence),
     })
+}
+
+/// Those that are to be deleted. One that is malformed is not passed over: its sender would believe that it is gone.
+fn names<T: Managed>(of: &T, entities: Vec<Value>) -> ApiResult<BTreeSet<T::Id>> {
+    let one = |entity: Value| {
+        of.named(&entity).ok_or_else(|| {
+            let message = "Input should be a name, or an object that names one";
+            ApiError::Malformed(vec![FieldError::body("entities", "value_error", message, entity)])
+        })
+    };
+    entities.into_iter().map(one).collect()
 }
 
 fn in_the_way(body: &mut Body, name: &str, words: &[&str]) -> InTheWay {

@@ -18,7 +18,7 @@ use super::{
     body::Body,
     bulk::{self, Managed, Mask},
     instances::lookup,
-    lookup_run, map_index_of,
+    lookup_run,
     mark::{self, Targets},
     runs::RunChange,
 };
@@ -175,8 +175,7 @@ impl Managed for TaskInstances {
         let run_id = body.text("dag_run_id").unwrap_or_else(|| self.run_id.clone());
         let run = RunName { dag_id, run_id };
         run.check(body);
-        let map = body.integer("map_index").and_then(|map| i32::try_from(map).ok());
-        let map = map.map_or(MapIndex::UNMAPPED, MapIndex);
+        let map = body.map_index();
         let name = InstanceName { run, task_id: body.required_text("task_id"), map };
         InstanceWish { name, wish: mark::Wish::read(body) }
     }
@@ -190,7 +189,10 @@ impl Managed for TaskInstances {
         Some(InstanceName {
             run: RunName { dag_id: text("dag_id", &self.runs.dag_id), run_id: text("dag_run_id", &self.run_id) },
             task_id: bulk::name_in(entity, "task_id")?,
-            map: map_index_of(entity.get("map_index")),
+            map: match entity.get("map_index") {
+                None | Some(Value::Null) => MapIndex::UNMAPPED,
+                Some(map) => MapIndex(map.as_i64().and_then(|map| i32::try_from(map).ok())?),
+            },
         })
     }
 

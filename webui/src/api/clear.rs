@@ -10,6 +10,7 @@ use engine::RunRow;
 use model::{
     Command, DagId, MapIndex, RunId, TaskId,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns, Relatives, SetNote, TaskSelector},
+    door::Note,
 };
 use serde_json::{Value, json};
 use store::read::{self, Direction, Range, RunFilter, RunOrder};
@@ -48,7 +49,7 @@ pub async fn task_instances(
     }
     let found = cleared(&app, run, wish, &who).await?;
     if let (Some(_), ClearEffect::Apply) = (&asked.note, asked.effect) {
-        note_all(&app, &found, asked.note.as_deref(), &who).await?;
+        note_all(&app, &found, asked.note.as_ref(), &who).await?;
     }
     Ok(collection(&found))
 }
@@ -65,7 +66,7 @@ struct Asked {
     version: ClearVersion,
     ended_runs: EndedRuns,
     refuses_running: bool,
-    note: Option<String>,
+    note: Option<Note>,
 }
 
 impl Asked {
@@ -123,13 +124,13 @@ impl Asked {
     }
 }
 
-async fn note_all(app: &App, found: &[TaskOfRun], note: Option<&str>, who: &Principal) -> ApiResult<()> {
+async fn note_all(app: &App, found: &[TaskOfRun], note: Option<&Note>, who: &Principal) -> ApiResult<()> {
     for of in found {
         let wish = SetNote {
             dag_id: of.run.dag_id.clone(),
             run_id: of.run.run_id.clone(),
             tasks: vec![TaskSelector { task_id: of.task().task_id.clone(), map_index: Some(of.key.map) }],
-            note: note.map(str::to_owned),
+            note: note.cloned(),
         };
         commands::send(app, &Command::SetNote(wish), who).await?;
     }

@@ -5,7 +5,10 @@ use axum::{
     extract::{Path, State},
 };
 use engine::RunRow;
-use model::command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion};
+use model::{
+    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion},
+    door::Note,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -78,7 +81,7 @@ struct Wish {
     effect: ClearEffect,
     only: ClearOnly,
     version: ClearVersion,
-    note: Option<String>,
+    note: Option<Note>,
 }
 
 impl Wish {

@@ -1,13 +1,11 @@
 //! The audit log, as Airflow's event log.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
+use model::door::Instant;
 use serde_json::{Value, json};
 use store::audit::{self, AuditEvent, AuditFilter, AuditOrder};
 
-use super::{query::Query, shapes::instant};
+use super::{path::Names, query::Query, shapes::instant};
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
@@ -42,8 +40,8 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
         run_id_pattern: query.pattern("run_id_pattern"),
         who_pattern: query.pattern("owner_pattern"),
         action_pattern: query.pattern("event_pattern"),
-        after: query.instant("after"),
-        before: query.instant("before"),
+        after: query.instant("after").map(Instant::get),
+        before: query.instant("before").map(Instant::get),
         order,
         limit: page.limit,
         offset: page.offset,
@@ -56,7 +54,8 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
 }
 
 /// `GET /api/v2/eventLogs/{event_log_id}`.
-pub async fn one(State(app): State<App>, Path(id): Path<i64>) -> ApiResult<Json<Value>> {
+pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    let id = names.number("event_log_id")?;
     let filter = AuditFilter { id: Some(id), limit: 1, ..AuditFilter::default() };
     let (events, _) = audit::events(&app.pool, &filter).await?;
     let missing = || ApiError::NotFound(format!("The Event Log with id: `{id}` not found"));

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::read::{self, ImportError};
 
 use super::{
+    path::Names,
     query::{Query, matches},
     shapes::{BUNDLE, instant},
 };
@@ -32,7 +30,8 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
 }
 
 /// `GET /api/v2/importErrors/{import_error_id}`.
-pub async fn one(State(app): State<App>, Path(id): Path<i64>) -> ApiResult<Json<Value>> {
+pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
+    let id: i64 = names.number("import_error_id")?;
     let found = by_file(&app).await?;
     let found = found.iter().find(|(file, _)| number(file) == id);
     let missing = || ApiError::NotFound(format!("The ImportError with import_error_id: `{id}` was not found"));

@@ -35,9 +35,10 @@ pub async fn one(State(app): State<App>, names: Names, headers: HeaderMap, mut q
     let try_number: u16 = names.number("try_number")?;
     let try_number = i16::try_from(try_number).unwrap_or(i16::MAX);
     let full = query.flag("full_content").unwrap_or(false);
+    let map = query.map_index()?;
     query.finish()?;
     let task_id = names.text("task_id");
-    let of = lookup(&app, names.text("dag_id"), names.text("dag_run_id"), task_id, query.map_index()).await?;
+    let of = lookup(&app, names.text("dag_id"), names.text("dag_run_id"), task_id, map).await?;
     let place = place_of(&app, &of, try_number).await?.ok_or_else(|| {
         ApiError::NotFound(format!("TaskInstance not found: try {try_number} of {task_id} has not been started"))
     })?;

@@ -7,6 +7,7 @@ use axum::{
 use model::{
     Command, TaskState,
     command::{ClearEffect, MarkTaskInstances, Relatives, SetNote, TaskSelector},
+    door::Note,
 };
 use serde_json::Value;
 
@@ -125,7 +126,7 @@ impl Targets {
 pub struct Wish {
     state: Option<TaskState>,
     /// The remark, when it was sent: none takes an earlier one away.
-    note: Option<Option<String>>,
+    note: Option<Option<Note>>,
     relatives: Relatives,
     span: Span,
 }

@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use link::{Query as Question, Reply, query::PoolView};
-use model::{Command, Pool};
+use model::{Command, Pool, door::Text};
 use serde_json::{Value, json};
 use store::read;
 
@@ -90,7 +90,7 @@ impl Managed for Pools {
         if name == Pool::DEFAULT {
             return Err(ApiError::BadRequest("Default Pool can't be deleted".to_owned()));
         }
-        commands::send(app, &Command::DeletePool { name: name.to_owned() }, who).await.map(drop)
+        commands::send(app, &Command::DeletePool { name: Text::new(name.as_str())? }, who).await.map(drop)
     }
 }
 

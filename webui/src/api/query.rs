@@ -7,11 +7,14 @@ use axum::{
     extract::{FromRequestParts, RawQuery},
     http::request::Parts,
 };
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use model::{MapIndex, Timestamp};
+use model::{
+    MapIndex,
+    door::{Instant, Zone},
+};
 use serde_json::{Value, json};
 use store::read::{Direction, Pattern, Range, SecondsRange};
 
+use super::body::instant_mistake;
 use crate::error::{ApiError, ApiResult, FieldError};
 
 /// Airflow's default size of a page.
@@ -105,10 +108,16 @@ impl Query {
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(std::mem::take(&mut self.errors))) }
     }
 
-    /// `map_index`; a task that is not expanded has none, and what is no number counts as none.
-    #[must_use]
-    pub fn map_index(&self) -> MapIndex {
-        self.text("map_index").and_then(|text| text.parse().ok()).map_or(MapIndex::UNMAPPED, MapIndex)
+    /// `map_index`; a task that is not expanded has none.
+    ///
+    /// # Errors
+    /// [`ApiError::Malformed`] when it is no number.
+    pub fn map_index(&self) -> ApiResult<MapIndex> {
+        let Some(text) = self.text("map_index") else { return Ok(MapIndex::UNMAPPED) };
+        text.parse().map(MapIndex).map_err(|_| {
+            let message = "Input should be a valid integer, unable to parse string as an integer";
+            ApiError::Malformed(vec![FieldError::query("map_index", "int_parsing", message, text)])
+        })
     }
 
     /// `limit` and `offset`.
@@ -140,7 +149,12 @@ impl Query {
 
     fn decimal(&mut self, name: &str) -> Option<f64> {
         let text = self.text(name)?.to_owned();
-        self.parsed(name, &text, "float_parsing", "Input should be a valid number")
+        let number: f64 = self.parsed(name, &text, "float_parsing", "Input should be a valid number")?;
+        if number.is_finite() {
+            return Some(number);
+        }
+        self.errors.push(FieldError::query(name, "finite_number", "Input should be a finite number", &text));
+        None
     }
 
     fn parsed<T: FromStr>(&mut self, name: &str, text: &str, kind: &'static str, message: &str) -> Option<T> {
@@ -214,23 +228,19 @@ impl Query {
 
     /// `<name>_gte`, `_gt`, `_lte`, `_lt`.
     pub fn range(&mut self, name: &str) -> Range {
-        Range {
-            gte: self.instant(&format!("{name}_gte")),
-            gt: self.instant(&format!("{name}_gt")),
-            lte: self.instant(&format!("{name}_lte")),
-            lt: self.instant(&format!("{name}_lt")),
-        }
+        let mut bound = |sign: &str| self.instant(&format!("{name}_{sign}")).map(Instant::get);
+        Range { gte: bound("gte"), gt: bound("gt"), lte: bound("lte"), lt: bound("lt") }
     }
 
-    /// An instant, a date or a time without a zone.
-    pub fn instant(&mut self, name: &str) -> Option<Timestamp> {
+    /// An instant in any form that clients send; without a zone it is UTC.
+    pub fn instant(&mut self, name: &str) -> Option<Instant> {
         let text = self.text(name)?.to_owned();
-        let found = parse_instant(&text);
-        if found.is_none() {
-            let message = "Input should be a valid datetime or date, such as 2026-11-21T10:00:00Z";
-            self.errors.push(FieldError::query(name, "datetime_from_date_parsing", message, &text));
-        }
-        found
+        Instant::parse(&text, Zone::Utc)
+            .map_err(|error| {
+                let (kind, message) = instant_mistake(error);
+                self.errors.push(FieldError::query(name, kind, message, &text));
+            })
+            .ok()
     }
 
     /// A `…_pattern` parameter: `|` separates alternatives, `~` alone stands for everything.
@@ -285,16 +295,6 @@ pub fn by_keys<K: Copy>(order: impl IntoIterator<Item = (K, Direction)>, by: imp
 pub fn in_order<T, K: Copy>(list: &mut [T], order: &[(K, Direction)], primary: K, by: impl Fn(K, &T, &T) -> Ordering) {
     let last = (primary, order.first().map_or(Direction::Ascending, |(_, direction)| *direction));
     list.sort_by(|a, b| by_keys(order.iter().copied().chain([last]), |key| by(key, a, b)));
-}
-
-/// An instant as clients write it; a date or a time without a zone is UTC.
-#[must_use]
-pub fn parse_instant(text: &str) -> Option<Timestamp> {
-    let aware = DateTime::parse_from_rfc3339(text).map(|instant| instant.with_timezone(&Utc));
-    let naive = || NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").map(|instant| instant.and_utc());
-    let date =
-        || NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|date| date.and_time(chrono::NaiveTime::MIN).and_utc());
-    aware.or_else(|_| naive()).or_else(|_| date()).ok()
 }
 
 /// Whether a text matches a pattern: anywhere in it, `%` for any text and `_` for any character, case aside.
@@ -378,10 +378,27 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_without_a_zone_is_utc() {
-        for text in ["2026-11-21", "2026-11-21T00:00:00", "2026-11-21T01:00:00+01:00", "2026-11-21T00:00:00Z"] {
-            assert_eq!(parse_instant(text).unwrap().to_rfc3339(), "2026-11-21T00:00:00+00:00", "{text}");
+    fn an_instant_without_a_zone_is_utc_and_an_odd_one_is_refused() {
+        for text in ["2026-11-21", "2026-11-21T00:00", "2026-11-21T01:00:00%2B0100", "2026-11-21%2000:00:00Z"] {
+            let mut query = Query::parse(&format!("at={text}"));
+            assert_eq!(query.instant("at").unwrap().to_string(), "2026-11-21 00:00:00 UTC", "{text}");
+            query.finish().unwrap();
         }
-        assert_eq!(parse_instant("yesterday"), None);
+        for text in ["yesterday", "-9999-01-01", "0000-01-01", "10000-01-01"] {
+            let mut query = Query::parse(&format!("at={text}"));
+            assert_eq!(query.instant("at"), None, "{text}");
+            assert!(query.finish().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_index_and_no_duration() {
+        assert!(Query::parse("map_index=NaN").map_index().is_err());
+        assert_eq!(Query::parse("map_index=3").map_index().unwrap(), MapIndex(3));
+        for text in ["NaN", "inf", "1e999"] {
+            let mut query = Query::parse(&format!("duration_gte={text}"));
+            query.seconds("duration");
+            assert!(query.finish().is_err(), "{text}");
+        }
     }
 }

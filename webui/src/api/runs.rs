@@ -11,6 +11,7 @@ use engine::RunRow;
 use model::{
     Command, DagId, DagRunState, RunId, RunType, TriggeredBy,
     command::{SetNote, TriggerDagRun},
+    door::Note,
 };
 use serde_json::{Map, Value};
 use store::read::{self, DagView, RunFilter, RunOrder, Version};
@@ -29,9 +30,6 @@ use crate::{
     commands,
     error::{ApiError, ApiResult},
 };
-
-/// Airflow's longest note, in characters.
-const NOTE_CHARS_MAX: usize = 1000;
 
 fn key(name: &str) -> Option<RunOrder> {
     Some(match name {
@@ -172,8 +170,8 @@ pub async fn trigger(
         logical_date: body.instant("logical_date"),
         data_interval: bounds.0.zip(bounds.1),
         run_after: body.instant("run_after"),
-        conf: body.object("conf"),
-        note: body.text("note"),
+        conf: body.conf("conf"),
+        note: body.note("note"),
         run_type: RunType::Manual,
         triggered_by: if headers.contains_key(header::REFERER) { TriggeredBy::Ui } else { TriggeredBy::RestApi },
     };
@@ -210,20 +208,10 @@ pub async fn start(
         let text = format!("DAG with dag_id: '{}' has import errors and cannot be triggered: mend {file}", view.dag_id);
         return Err(ApiError::BadRequest(text));
     }
-    check_note(wish.note.as_deref())?;
-    check_conf(version, &wish.conf)?;
+    check_conf(version, wish.conf.get())?;
     let answer = commands::send(app, &Command::TriggerDagRun(wish), who).await?;
     let run_id = answer.get("run_id").and_then(Value::as_str).unwrap_or_default();
     lookup_run(app, view.dag_id.as_str(), run_id).await
-}
-
-fn check_note(note: Option<&str>) -> ApiResult<()> {
-    match note.map(|note| note.chars().count()) {
-        Some(length) if length > NOTE_CHARS_MAX => {
-            Err(ApiError::MalformedText(format!("a note has at most {NOTE_CHARS_MAX} characters, this one {length}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The conf against the schemas of the DAG's params.
@@ -257,7 +245,7 @@ pub async fn patch(
 pub struct RunChange {
     state: Option<DagRunState>,
     /// The remark, when it was sent: none takes an earlier one away.
-    note: Option<Option<String>>,
+    note: Option<Option<Note>>,
 }
 
 impl RunChange {
@@ -287,7 +275,7 @@ impl RunChange {
 ///
 /// # Errors
 /// What the leader answers.
-pub async fn set_note(app: &App, run: &RunRow, note: Option<String>, who: &Principal) -> ApiResult<()> {
+pub async fn set_note(app: &App, run: &RunRow, note: Option<Note>, who: &Principal) -> ApiResult<()> {
     let wish = SetNote { dag_id: run.dag_id.clone(), run_id: run.run_id.clone(), tasks: Vec::new(), note };
     commands::send(app, &Command::SetNote(wish), who).await.map(drop)
 }
@@ -305,14 +293,8 @@ fn wanted_state(body: &mut Body, word: &str) -> Option<DagRunState> {
 }
 
 /// The member `note`, when it was sent: null and an empty text take a remark away.
-pub fn note_of(body: &mut Body) -> Option<Option<String>> {
-    let was_sent = body.has("note");
-    let note = body.text("note").filter(|note| !note.is_empty());
-    if let Some(note) = note.as_ref().filter(|note| note.chars().count() > NOTE_CHARS_MAX) {
-        let message = format!("String should have at most {NOTE_CHARS_MAX} characters");
-        body.wrong("note", "string_too_long", message, Value::from(note.as_str()));
-    }
-    was_sent.then_some(note)
+pub fn note_of(body: &mut Body) -> Option<Option<Note>> {
+    body.has("note").then(|| body.note("note"))
 }
 
 /// `DELETE /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}`.

@@ -1,7 +1,7 @@
 //! Which further runs of a DAG a request means: those before or after a run's date, or those of a range of dates.
 
 use engine::RunRow;
-use model::{DagId, RunId, Timestamp};
+use model::{DagId, RunId, Timestamp, door::Instant};
 use serde_json::Value;
 use store::read::{self, Direction, Range, RunFilter, RunOrder};
 
@@ -13,8 +13,6 @@ use crate::{
 
 /// One request is one turn of the leader, which loads every run that it means: more than a year of daily ones.
 pub const RUNS_MAX: i64 = 400;
-/// Before every run, and still a date that PostgreSQL has.
-const BEGINNING: &str = "0001-01-01T00:00:00Z";
 
 /// `include_past` and `include_future`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,8 +70,9 @@ pub async fn dated(app: &App, dag_id: &DagId, range: Range) -> ApiResult<Vec<Run
     Ok(runs.into_iter().map(|run| run.run_id).collect())
 }
 
-fn beginning() -> Timestamp {
-    BEGINNING.parse().expect("the constant is an instant")
+/// Before every run that has a date, and still an instant that PostgreSQL has.
+const fn beginning() -> Timestamp {
+    Instant::MIN.get()
 }
 
 /// `start_date` and `end_date`, which exclude naming a run.
@@ -85,5 +84,6 @@ pub fn dates(body: &mut Body, span: Span) -> Range {
             body.wrong(name, "value_error", message, Value::from(true));
         }
     }
-    Range { gte: body.instant("start_date"), lte: body.instant("end_date"), ..Range::default() }
+    let mut bound = |name: &str| body.instant(name).map(Instant::get);
+    Range { gte: bound("start_date"), lte: bound("end_date"), ..Range::default() }
 }

@@ -5,7 +5,11 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use model::{Command, MapIndex, XComValue, command::XComName};
+use model::{
+    Command, MapIndex, XComValue,
+    command::XComName,
+    door::{InvalidText, Json as Storable, XComKey},
+};
 use serde_json::{Value, json};
 use store::read::{self, Pattern, XComEntry};
 
@@ -14,7 +18,7 @@ use super::{
     body::Body,
     instance_filter::Keep,
     instances::{lookup, runs_of},
-    map_index_of, parse_task,
+    parse_task,
     query::{Query, matches},
     shapes::{instant, instant_or_null},
 };
@@ -25,9 +29,6 @@ use crate::{
     error::{ApiError, ApiResult},
     instances::{self, TaskOfRun},
 };
-
-/// Airflow's longest key, in characters.
-const KEY_CHARS_MAX: usize = 512;
 
 type OfTask = Path<(String, String, String)>;
 type OfXCom = Path<(String, String, String, String)>;
@@ -116,12 +117,9 @@ pub async fn create(
     }
     let (map, value) = value_of(&mut body);
     body.finish()?;
-    let key = key.unwrap_or_default();
-    if key.chars().count() > KEY_CHARS_MAX {
-        return Err(ApiError::BadRequest(format!("an XCom's key has at most {KEY_CHARS_MAX} characters")));
-    }
+    let key = key_of(key.unwrap_or_default())?;
     let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
-    if find(&app, &of, &key).await?.is_some() {
+    if find(&app, &of, key.as_str()).await?.is_some() {
         return Err(ApiError::Conflict(format!(
             "The XCom with key: `{key}` with mentioned task instance already exists."
         )));
@@ -140,7 +138,7 @@ pub async fn update(
     body.finish()?;
     let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
     find(&app, &of, &key).await?.ok_or_else(|| missing(&key))?;
-    set(&app, &of, key, value, &who).await
+    set(&app, &of, key_of(key)?, value, &who).await
 }
 
 /// `DELETE …/xcomEntries/{xcom_key}`.
@@ -154,20 +152,24 @@ pub async fn delete(
     query.finish()?;
     let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
     find(&app, &of, &key).await?.ok_or_else(|| missing(&key))?;
-    commands::send(&app, &Command::DeleteXCom(name_of(&of, key)), &who).await?;
+    commands::send(&app, &Command::DeleteXCom(name_of(&of, key_of(key)?)), &who).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn key_of(text: String) -> ApiResult<XComKey> {
+    XComKey::new(text).map_err(|error: InvalidText| ApiError::BadRequest(format!("the XCom's key: {error}")))
 }
 
 /// `map_index` and `value`, which may be null and may not be absent.
 fn value_of(body: &mut Body) -> (MapIndex, Value) {
-    let map = map_index_of(body.take("map_index").as_ref());
+    let map = body.map_index();
     if !body.has("value") {
         body.missing("value");
     }
     (map, body.take_or_null("value"))
 }
 
-async fn set(app: &App, of: &TaskOfRun, key: String, value: Value, who: &Principal) -> ApiResult<Json<Value>> {
+async fn set(app: &App, of: &TaskOfRun, key: XComKey, value: Value, who: &Principal) -> ApiResult<Json<Value>> {
     let bytes = value.to_string().len();
     if bytes > XComValue::BYTES_MAX {
         return Err(ApiError::BadRequest(format!(
@@ -176,14 +178,16 @@ async fn set(app: &App, of: &TaskOfRun, key: String, value: Value, who: &Princip
         )));
     }
     let xcom = name_of(of, key.clone());
+    let value = Storable::new(value).map_err(|error| ApiError::BadRequest(error.to_string()))?;
     commands::send(app, &Command::SetXCom { xcom, value: value.clone() }, who).await?;
+    let (key, value) = (key.into_string(), value.into_value());
     let entry = XComEntry { run: of.key.run, task: of.key.task, map: of.key.map, key, value };
     let mut shaped = shape(of, &entry);
     shaped["value"] = entry.value;
     Ok(Json(shaped))
 }
 
-fn name_of(of: &TaskOfRun, key: String) -> XComName {
+fn name_of(of: &TaskOfRun, key: XComKey) -> XComName {
     XComName {
         dag_id: of.run.dag_id.clone(),
         run_id: of.run.run_id.clone(),

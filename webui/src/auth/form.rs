@@ -6,8 +6,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use model::door::Text;
+
 use super::{Principal, token::equal_in_constant_time};
-use crate::{app::App, error::ApiError, pages::error::PageError};
+use crate::{api::body::unread, app::App, error::ApiError, pages::error::PageError, router::BODY_BYTES_MAX};
 
 /// The hidden field that holds the token.
 pub const FIELD: &str = "csrf";
@@ -20,6 +22,13 @@ impl PageForm {
     #[cfg(test)]
     pub(crate) fn of(fields: Vec<(String, String)>) -> Self {
         Self(fields)
+    }
+
+    /// What of it can not be stored.
+    fn check(&self) -> Result<(), String> {
+        self.0.iter().try_for_each(|(field, value)| {
+            Text::new(value.as_str()).map(drop).map_err(|error| format!("the field {field}: {error}"))
+        })
     }
 
     /// The text of a field; empty when it was not sent.
@@ -50,8 +59,9 @@ impl FromRequest<App> for PageForm {
         let session = session.ok_or_else(|| refused(ApiError::Unauthenticated))?;
         let fields = axum::Form::<Vec<(String, String)>>::from_request(request, app)
             .await
-            .map_err(|error| refused(ApiError::BadRequest(format!("the form could not be read: {error}"))))?;
+            .map_err(|error| refused(unread(error.status(), &error, BODY_BYTES_MAX)))?;
         let form = Self(fields.0);
+        form.check().map_err(|why| refused(ApiError::BadRequest(why)))?;
         if equal_in_constant_time(form.text(FIELD), &app.tokens.form_token(session)) {
             Ok(form)
         } else {

@@ -1,6 +1,7 @@
 //! The one place before any handler: who asks, from where, and whether the role suffices.
 //!
-//! A request reaches its handler only through [`check`]; a route without a line in [`rights::ROUTES`] is refused.
+//! A request reaches its handler only through [`check`]; a route without a line in [`rights::ROUTES`] is refused, and so is
+//! a path or a query that nothing stored can match.
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     app::App,
+    door,
     error::{ApiError, ApiResult},
     pages::error::{PageError, login_redirect},
     prefs::Prefs,
@@ -25,11 +27,15 @@ use crate::{
 pub const COOKIE: &str = "_token";
 
 /// Lets a request through or refuses it.
-pub async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let Some(route) = rights::route(request.method().as_str(), path) else {
         return method_or_right_is_missing(path);
     };
+    let (mut request, checked) = door::check(request).await;
+    if let Err(error) = checked {
+        return refuse(route.face, &request, error);
+    }
     let right = match route.access {
         Access::Public => return next.run(request).await,
         Access::JoinToken => {

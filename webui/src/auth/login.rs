@@ -7,10 +7,12 @@ use std::{
 
 use axum::{
     Json,
-    extract::{ConnectInfo, Request, State},
+    body::Bytes,
+    extract::{ConnectInfo, FromRequest, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
+use model::door::Text;
 use serde_json::{Value, json};
 use store::users;
 
@@ -21,12 +23,13 @@ use super::{
 };
 use crate::{
     CookieScope,
+    api::body::unread,
     app::App,
-    error::{ApiError, ApiResult},
+    error::{ApiError, ApiResult, FieldError},
 };
 
 /// A body of two short texts needs no more.
-const LOGIN_BYTES_MAX: usize = 16 * 1024;
+pub const LOGIN_BYTES_MAX: usize = 16 * 1024;
 
 /// Name and password.
 pub struct Login {
@@ -63,9 +66,8 @@ async fn issue(app: &App, from: SocketAddr, request: Request, lifetime: Duration
 async fn login_of(request: Request) -> ApiResult<Login> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_form = kind.starts_with("application/x-www-form-urlencoded");
-    let bytes = axum::body::to_bytes(request.into_body(), LOGIN_BYTES_MAX)
-        .await
-        .map_err(|error| ApiError::BadRequest(format!("the login could not be read: {error}")))?;
+    let bytes = Bytes::from_request(request, &());
+    let bytes = bytes.await.map_err(|error| unread(error.status(), &error, LOGIN_BYTES_MAX))?;
     let (username, password) = if is_form { of_form(&bytes) } else { of_json(&bytes) };
     match (username, password) {
         (Some(username), Some(password)) if !username.is_empty() && !password.is_empty() => {
@@ -92,6 +94,12 @@ fn of_json(bytes: &[u8]) -> (Option<String>, Option<String>) {
 /// # Errors
 /// [`ApiError::BadLogin`] without saying what was wrong, [`ApiError::TooManyLogins`] after too many of those.
 pub async fn log_in(app: &App, login: &Login, from: SocketAddr, lifetime: Duration) -> ApiResult<String> {
+    for (field, text) in [("username", &login.username), ("password", &login.password)] {
+        if let Err(error) = Text::new(text.as_str()) {
+            let message = format!("Value error, {error}");
+            return Err(ApiError::Malformed(vec![FieldError::body(field, "value_error", message, Value::Null)]));
+        }
+    }
     let (user, address) = (login.username.as_str(), from.ip());
     if let Some(retry_after_secs) = app.logins.wait_secs(user, address, Instant::now()) {
         return Err(ApiError::TooManyLogins { retry_after_secs });

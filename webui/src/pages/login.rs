@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::{
     Form,
-    extract::{ConnectInfo, State},
+    extract::{ConnectInfo, State, rejection::FormRejection},
     http::HeaderMap,
     response::{Html, IntoResponse, Redirect, Response},
 };
@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{PageError, PageResult, safe_next};
 use crate::{
-    api::query::Query,
+    api::{body::unread, query::Query},
     app::App,
     assets,
     auth::{
         guard,
-        login::{Login, cookie, log_in, with_cookie},
+        login::{LOGIN_BYTES_MAX, Login, cookie, log_in, with_cookie},
     },
     error::ApiError,
 };
@@ -64,8 +64,9 @@ pub async fn submit(
     State(app): State<App>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-    Form(fields): Form<Fields>,
+    fields: Result<Form<Fields>, FormRejection>,
 ) -> PageResult<Response> {
+    let Form(fields) = fields.map_err(|error| unread(error.status(), &error, LOGIN_BYTES_MAX))?;
     // There is no session yet to bind a form token to; that the form is ours is told by the browser.
     if !guard::comes_from_here(&headers) {
         return Err(PageError(ApiError::Forbidden));

@@ -201,7 +201,7 @@ pub async fn download(
 }
 
 async fn place(app: &App, dag_id: &str, run_id: &str, task_id: &str, query: &Query) -> ApiResult<LogPlace> {
-    let of = lookup(app, dag_id, run_id, task_id, query.map_index()).await?;
+    let of = lookup(app, dag_id, run_id, task_id, query.map_index()?).await?;
     let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
     let missing = || ApiError::NotFound("This try has not been started".to_owned());
     place_of(app, &of, number).await?.ok_or_else(missing)

@@ -6,7 +6,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
-use model::{Command, DagId, ServiceKey, ServiceState, Timestamp, command::ServiceAction};
+use model::{Command, DagId, ServiceKey, ServiceState, Timestamp, command::ServiceAction, door::Text};
 use serde::Serialize;
 use serde_json::Value;
 use store::read::{self, ServiceView};
@@ -20,7 +20,7 @@ use super::{
     words::{self, Clock, Moment},
 };
 use crate::{
-    api::query::Query,
+    api::{path::Names, query::Query},
     app::App,
     auth::{Principal, form::PageForm},
     commands,
@@ -217,10 +217,11 @@ async fn lookup(app: &App, dag_id: &str, name: &str, replica: i32) -> ApiResult<
 pub async fn log(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path((dag_id, name, replica)): Path<(String, String, i32)>,
+    names: Names,
     query: Query,
 ) -> ApiResult<Response> {
-    let key = lookup(&app, &dag_id, &name, replica).await?;
+    let replica = names.number("replica")?;
+    let key = lookup(&app, names.text("dag_id"), names.text("name"), replica).await?;
     let offset = query.text("offset").and_then(|text| text.parse().ok()).unwrap_or(0);
     let page = logs::read(&app, &Log::Service(key), offset).await?;
     Ok(run_log::answer(&page, Clock::of(&who)).into_response())
@@ -241,7 +242,7 @@ pub async fn control(
     };
     let key = lookup(&app, &dag_id, &name, 0).await?;
     let dag_id: DagId = key.dag;
-    commands::send(&app, &Command::ControlService { dag_id, name: key.name, action }, &who).await?;
+    commands::send(&app, &Command::ControlService { dag_id, name: Text::new(key.name)?, action }, &who).await?;
     Ok(Redirect::to("/services").into_response())
 }
 

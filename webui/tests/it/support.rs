@@ -21,6 +21,7 @@ use model::{
     Answer, AnswerStatus, AttemptId, Command, DagId, DagRunState, Epoch, MapIndex, RunId, RunKey, RunType, TaskId,
     TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, XComValue,
     command::{ClearTaskInstances, MarkTaskInstances, Paused, SetNote, TriggerDagRun},
+    door::{Instant, Note},
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -231,14 +232,14 @@ impl TestLeader {
             Command::DeleteDag { .. } => return (plan, conflict("Task instances of dag are still running")),
             Command::SetXCom { xcom, value } => {
                 let key = self.instance(&xcom.dag_id, &xcom.run_id, &xcom.task_id).await;
-                plan.xcoms.push((key, XComValue { key: xcom.key, value }));
+                plan.xcoms.push((key, XComValue { key: xcom.key.into_string(), value: value.into_value() }));
             }
             Command::DeleteXCom(xcom) => {
                 let key = self.instance(&xcom.dag_id, &xcom.run_id, &xcom.task_id).await;
-                plan.xcoms_deleted.push((key, xcom.key));
+                plan.xcoms_deleted.push((key, xcom.key.into_string()));
             }
             Command::CreatePool(pool) | Command::SetPool(pool) => plan.pools.push(pool),
-            Command::DeletePool { name } => plan.pools_dropped.push(name),
+            Command::DeletePool { name } => plan.pools_dropped.push(name.into_string()),
             Command::MarkDagRun { .. } | Command::ControlService { .. } => {}
         }
         (plan, done(json!({})))
@@ -254,7 +255,11 @@ impl TestLeader {
         }
         let key = RunKey(self.next_run.fetch_add(1, Ordering::SeqCst));
         let mut run = run_row(key, &wish.dag_id, id.as_str(), dag.current, DagRunState::Queued);
-        (run.conf, run.note, run.triggered_by) = (wish.conf, wish.note, wish.triggered_by);
+        run.logical_date = wish.logical_date.map(Instant::get);
+        run.data_interval = wish.data_interval.map(|(start, end)| (start.get(), end.get()));
+        run.run_after = wish.run_after.map_or(run.run_after, Instant::get);
+        (run.conf, run.triggered_by) = (wish.conf.into_map(), wish.triggered_by);
+        run.note = wish.note.map(Note::into_string);
         plan.new_runs.push(run);
         plan.changed_runs.insert(key);
         (plan, done(json!({"run_key": key, "run_id": id})))
@@ -263,11 +268,12 @@ impl TestLeader {
     async fn note(&self, wish: SetNote) -> Plan {
         let mut plan = Plan::default();
         let run = store::read::run(&self.pool, &wish.dag_id, &wish.run_id).await.unwrap().unwrap();
+        let note = wish.note.map(Note::into_string);
         match wish.tasks.first() {
-            None => plan.runs.push(RunChange { expected: run.state, row: RunRow { note: wish.note, ..run } }),
+            None => plan.runs.push(RunChange { expected: run.state, row: RunRow { note, ..run } }),
             Some(task) => {
                 let key = self.instance(&wish.dag_id, &wish.run_id, &task.task_id).await;
-                plan.extras.push((key, TiExtra { note: wish.note, ..TiExtra::default() }));
+                plan.extras.push((key, TiExtra { note, ..TiExtra::default() }));
             }
         }
         plan

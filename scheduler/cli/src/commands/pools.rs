@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use model::{Command, Pool};
+use model::{Command, Pool, door::Text};
 use serde_json::{Map, Value, json};
 use store::{pools::PoolChange, read};
 
@@ -148,7 +148,7 @@ async fn change(access: &Access, change: PoolChange) -> anyhow::Result<()> {
     }
     let command = match change {
         PoolChange::Set(pool) => Command::SetPool(pool),
-        PoolChange::Delete(name) => Command::DeletePool { name },
+        PoolChange::Delete(name) => Command::DeletePool { name: Text::new(name).context("the pool's name")? },
     };
     access.command(command).await.map(drop)
 }

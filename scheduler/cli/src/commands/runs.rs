@@ -7,6 +7,7 @@ use link::{Query, Reply};
 use model::{
     DagRunState, TaskState,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Command, SetNote},
+    door::Note,
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -48,7 +49,7 @@ pub enum Runs {
         #[command(flatten)]
         run: RunName,
         /// The remark.
-        note: String,
+        note: Note,
     },
     /// Delete it with everything that belongs to it; one that runs is refused.
     Delete {
@@ -133,7 +134,7 @@ async fn carry_out(settings: &Settings, access: &Access, command: Runs) -> anyho
         Runs::Mark { run, state } => mark(access, find::run(pool, &run.dag_id, &run.run_id).await?, state).await?,
         Runs::Note { run, note } => {
             let run = find::run(pool, &run.dag_id, &run.run_id).await?.run;
-            let note = Some(note).filter(|note| !note.is_empty());
+            let note = Some(note).filter(|note| !note.as_str().is_empty());
             let wish = SetNote { dag_id: run.dag_id, run_id: run.run_id, tasks: Vec::new(), note };
             access.command(Command::SetNote(wish)).await?;
         }

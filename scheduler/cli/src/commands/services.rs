@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 use model::{
     DagId, ServiceKey,
     command::{Command, ServiceAction},
+    door::Text,
 };
 use store::read::ServiceView;
 
@@ -134,7 +135,7 @@ fn find<'s>(services: &'s [ServiceView], wanted: &str) -> anyhow::Result<Vec<&'s
 
 async fn control(access: &Access, services: &[ServiceView], wanted: &str, action: ServiceAction) -> anyhow::Result<()> {
     let key = &find(services, wanted)?[0].key;
-    let (dag_id, name): (DagId, _) = (key.dag.clone(), key.name.clone());
+    let (dag_id, name): (DagId, _) = (key.dag.clone(), Text::new(key.name.clone()).context("the service's name")?);
     access.command(Command::ControlService { dag_id, name, action }).await?;
     println!(
         "{}/{}: {} asked",

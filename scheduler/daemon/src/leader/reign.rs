@@ -308,8 +308,8 @@ impl Reign {
                 }
                 Ok(Command::ControlService { dag_id, name, action }) => {
                     let now = self.clock.now();
-                    let known = self.supervisor.control(now, &dag_id, &name, action);
-                    batch.answers.push((waiting.id, service_answer(known, &dag_id, &name)));
+                    let known = self.supervisor.control(now, &dag_id, name.as_str(), action);
+                    batch.answers.push((waiting.id, service_answer(known, &dag_id, name.as_str())));
                 }
                 Ok(command) => batch.events.push(Event::Command { id: waiting.id, by: waiting.sent_by, command }),
             }

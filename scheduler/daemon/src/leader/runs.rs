@@ -10,6 +10,7 @@ use link::{FetchItem, IfExists, IfPaused, RunView, RunWish, Triggered, WhichRun}
 use model::{
     Answer, AnswerStatus, AttemptId, Command, DagId, RunType, TaskId, TriggeredBy,
     command::{ClearTaskInstances, TriggerDagRun},
+    door::{self, Conf},
 };
 use sqlx::PgPool;
 use store::{
@@ -78,7 +79,10 @@ impl Runs {
                 None if dag.is_paused && wish.paused == IfPaused::Refuse => {
                     Ok(Round::Over(FetchItem::Refused(format!("DAG {} is paused", wish.dag_id))))
                 }
-                None => self.ask(by, &Command::TriggerDagRun(trigger(wish)), deadline).await,
+                None => match trigger(wish) {
+                    Ok(command) => self.ask(by, &Command::TriggerDagRun(command), deadline).await,
+                    Err(why) => Ok(Round::Over(FetchItem::Refused(why))),
+                },
             };
         };
         let triggered = |how| FetchItem::Triggered { run: Box::new(view(&run, &dag)), how };
@@ -140,14 +144,16 @@ impl Runs {
     }
 }
 
-fn trigger(wish: &RunWish) -> TriggerDagRun {
-    TriggerDagRun {
+/// The command for a wish, or what of it can not be stored.
+fn trigger(wish: &RunWish) -> Result<TriggerDagRun, String> {
+    let date = wish.logical_date.map(door::Instant::new).transpose();
+    Ok(TriggerDagRun {
         run_id: Some(wish.run_id.clone()),
-        logical_date: wish.logical_date,
-        conf: wish.conf.clone(),
+        logical_date: date.map_err(|error| format!("logical_date: {error}"))?,
+        conf: Conf::new(wish.conf.clone()).map_err(|error| format!("conf: {error}"))?,
         run_type: RunType::OperatorTriggered,
         ..TriggerDagRun::by_hand(wish.dag_id.clone(), TriggeredBy::Operator)
-    }
+    })
 }
 
 fn view(run: &engine::RunRow, dag: &DagView) -> RunView {

@@ -7,5 +7,6 @@ extern crate windlass_daemon as daemon;
 mod cluster;
 mod elsewhere;
 mod leader;
+mod odd_commands;
 mod pools;
 mod worker;

@@ -53,7 +53,7 @@ impl Engine {
             Command::DeleteXCom(xcom) => self.delete_xcom(xcom),
             Command::CreatePool(pool) => self.create_pool(pool),
             Command::SetPool(pool) => self.set_pool(pool),
-            Command::DeletePool { name } => self.delete_pool(name),
+            Command::DeletePool { name } => self.delete_pool(name.into_string()),
             Command::ControlService { .. } => {
                 Err(Refusal::Invalid("services are handled by the supervisor, not by the scheduler".to_owned()))
             }

@@ -3,6 +3,7 @@
 use model::{
     TiKey, XComValue,
     command::{Relatives, SetNote, TaskSelector, XComName},
+    door::{Json, Note},
 };
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ impl Engine {
     /// Leaves a remark on a run or on tasks of it.
     pub(super) fn set_note(&mut self, wish: SetNote) -> Result<Value, Refusal> {
         let SetNote { dag_id, run_id, tasks, note } = wish;
+        let note = note.map(Note::into_string);
         let key = self.find_run(&dag_id, &run_id).ok_or_else(|| Refusal::no_run(&dag_id, &run_id))?;
         if tasks.is_empty() {
             self.draft.touch_run(&self.runs[&key].row);
@@ -29,18 +31,20 @@ impl Engine {
     }
 
     /// Leaves an XCom in place of what the task has left.
-    pub(super) fn set_xcom(&mut self, xcom: XComName, value: Value) -> Result<Value, Refusal> {
+    pub(super) fn set_xcom(&mut self, xcom: XComName, value: Json) -> Result<Value, Refusal> {
         let instance = self.instance_of(&xcom)?;
-        self.draft.plan.xcoms_deleted.retain(|deleted| *deleted != (instance, xcom.key.clone()));
-        self.draft.plan.xcoms.push((instance, XComValue { key: xcom.key, value }));
+        let key = xcom.key.into_string();
+        self.draft.plan.xcoms_deleted.retain(|(of, deleted)| (*of, deleted) != (instance, &key));
+        self.draft.plan.xcoms.push((instance, XComValue { key, value: value.into_value() }));
         Ok(json!({}))
     }
 
     /// Takes an XCom away.
     pub(super) fn delete_xcom(&mut self, xcom: XComName) -> Result<Value, Refusal> {
         let instance = self.instance_of(&xcom)?;
-        self.draft.plan.xcoms.retain(|(of, left)| (*of, &left.key) != (instance, &xcom.key));
-        self.draft.plan.xcoms_deleted.push((instance, xcom.key));
+        let key = xcom.key.into_string();
+        self.draft.plan.xcoms.retain(|(of, left)| (*of, &left.key) != (instance, &key));
+        self.draft.plan.xcoms_deleted.push((instance, key));
         Ok(json!({}))
     }
 

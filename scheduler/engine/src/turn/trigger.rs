@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use chrono::{SubsecRound, TimeDelta};
-use model::{DagId, RunId, RunKey, Timestamp, TriggeredBy, command::TriggerDagRun};
+use chrono::TimeDelta;
+use model::{
+    DagId, RunId, RunKey, Timestamp, TriggeredBy,
+    command::TriggerDagRun,
+    door::{Instant, Note},
+};
 use serde_json::{Value, json};
 
 use super::command::Refusal;
@@ -24,12 +28,14 @@ impl Engine {
         if let Some((_, run, _)) = existing {
             return Err(already(&dag_id, &run));
         }
-        let run_after = trigger.run_after.unwrap_or(self.now).trunc_subsecs(6);
+        let run_after = trigger.run_after.map_or(self.now, Instant::get);
         let run_id = self.free_run_id(&trigger, run_after)?;
-        let logical_date = trigger.logical_date.map(|date| date.trunc_subsecs(6));
-        let data_interval = trigger.data_interval.or_else(|| {
-            logical_date.map(|_| timetable::manual_interval(&def.dag.schedule, logical_date.unwrap_or(run_after)))
-        });
+        let logical_date = trigger.logical_date.map(Instant::get);
+        let data_interval = match (trigger.data_interval, logical_date) {
+            (Some((start, end)), _) => Some((start.get(), end.get())),
+            (None, Some(date)) => Some(interval_of(&def, date)?),
+            (None, None) => None,
+        };
         let key = self.draft.run_key().ok_or_else(|| {
             Refusal::Conflict("no number is left for a new run in this turn; trigger it again".to_owned())
         })?;
@@ -40,8 +46,8 @@ impl Engine {
             logical_date,
             data_interval,
             run_after,
-            conf: trigger.conf,
-            note: trigger.note,
+            conf: trigger.conf.into_map(),
+            note: trigger.note.map(Note::into_string),
             ..self.blank_run(key, &dag_id, run_id, &def)
         };
         let answer = answer_of(key, &row.run_id);
@@ -63,11 +69,11 @@ impl Engine {
     /// after the next microsecond.
     fn free_run_id(&self, trigger: &TriggerDagRun, run_after: Timestamp) -> Result<RunId, Refusal> {
         let dag = self.dags.get(&trigger.dag_id).ok_or_else(|| Refusal::no_dag(&trigger.dag_id))?;
-        let same_date = trigger.logical_date.and_then(|date| dag.dates.get(&date.trunc_subsecs(6)));
+        let same_date = trigger.logical_date.and_then(|date| dag.dates.get(&date.get()));
         if let Some(same) = same_date {
             return Err(already(&trigger.dag_id, &self.known_run(*same).row.run_id));
         }
-        let fixed = trigger.run_after.or(trigger.logical_date);
+        let fixed = trigger.run_after.or(trigger.logical_date).map(Instant::get);
         let wanted = trigger.run_id.clone().or_else(|| fixed.map(|at| run_id_at(trigger.run_type, at)));
         match wanted {
             Some(run_id) if dag.runs.contains_key(&run_id) => Err(already(&trigger.dag_id, &run_id)),
@@ -83,9 +89,22 @@ impl Engine {
     }
 }
 
+/// The data that a run by hand of this date covers, by the DAG's schedule.
+fn interval_of(def: &Definition, date: Timestamp) -> Result<(Timestamp, Timestamp), Refusal> {
+    let (start, end) = timetable::manual_interval(&def.dag.schedule, date);
+    match (Instant::new(start), Instant::new(end)) {
+        (Ok(start), Ok(end)) => Ok((start.get(), end.get())),
+        (Err(_), _) | (_, Err(_)) => Err(Refusal::Invalid(format!(
+            "the data interval of {} by the DAG's schedule lies outside of the years 1 to 9999: name another date, or \
+             the interval's start and end",
+            date.to_rfc3339()
+        ))),
+    }
+}
+
 /// Checks a run's params against their schemas: the DAG may have changed since the command was accepted.
 fn check_conf(def: &Definition, trigger: &TriggerDagRun) -> Result<(), Refusal> {
-    let params = params_of(&def.dag, &trigger.conf);
+    let params = params_of(&def.dag, trigger.conf.get());
     for (name, param) in def.dag.params.iter() {
         let value = params.get(name).unwrap_or(&Value::Null);
         if let Err(error) = jsonschema::validate(&param.schema, value) {

@@ -7,6 +7,7 @@ use model::{
         AnswerStatus, ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns, MarkTaskInstances, Paused,
         Relatives, ServiceAction, SetNote, TaskSelector, XComName,
     },
+    door::Json,
 };
 
 use crate::{
@@ -209,7 +210,7 @@ fn what_does_not_exist_is_not_found() {
     assert_eq!(world.clear("d", "r", "b", Relatives::default()).0, AnswerStatus::NotFound);
     let service = Command::ControlService {
         dag_id: DagId::new("d").unwrap(),
-        name: "sink".to_owned(),
+        name: "sink".parse().unwrap(),
         action: ServiceAction::Stop,
     };
     assert_eq!(world.command(service).0, AnswerStatus::Invalid);
@@ -307,7 +308,7 @@ fn a_run_knows_who_asked_for_it_and_keeps_remarks() {
     let mut world = World::new(vec![dag("d", "a")]);
     let run = world.trigger("d", "r");
     let note = |tasks, text: &str| {
-        Command::SetNote(SetNote { dag_id: d(), run_id: run_id("r"), tasks, note: Some(text.to_owned()) })
+        Command::SetNote(SetNote { dag_id: d(), run_id: run_id("r"), tasks, note: Some(text.parse().unwrap()) })
     };
     world.command(note(Vec::new(), "of the run"));
     world.command(note(vec![selector("a")], "of the task"));
@@ -371,16 +372,17 @@ fn of_xcoms_that_are_left_under_one_key_in_one_turn_the_last_counts() {
         run_id: run_id("r"),
         task_id: TaskId::new("a").unwrap(),
         map_index: model::MapIndex::UNMAPPED,
-        key: key.to_owned(),
+        key: key.parse().unwrap(),
     };
     let command = |command| Event::Command { id: model::CommandId(90), by: "ada".to_owned(), command };
-    let set = |value: i64| command(Command::SetXCom { xcom: name("k"), value: value.into() });
+    let json = |value: i64| Json::new(value.into()).unwrap();
+    let set = |value: i64| command(Command::SetXCom { xcom: name("k"), value: json(value) });
     let plan = world.turn(vec![set(1), set(2), command(Command::DeleteXCom(name("other")))]);
     assert_eq!(plan.xcoms.iter().map(|(_, xcom)| xcom.value.clone()).collect::<Vec<_>>(), [2]);
     assert_eq!(plan.xcoms_deleted.len(), 1);
     let plan = world.turn(vec![set(3), command(Command::DeleteXCom(name("k")))]);
     assert!(plan.xcoms.is_empty());
     let missing =
-        Command::SetXCom { xcom: XComName { task_id: TaskId::new("z").unwrap(), ..name("k") }, value: 1.into() };
+        Command::SetXCom { xcom: XComName { task_id: TaskId::new("z").unwrap(), ..name("k") }, value: json(1) };
     assert_eq!(world.command(missing).0, AnswerStatus::NotFound);
 }

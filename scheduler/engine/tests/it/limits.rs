@@ -20,7 +20,7 @@ fn runs_wait_for_max_active_runs_and_run_after() {
     assert_eq!((world.run_state(first), world.run_state(second)), (DagRunState::Success, DagRunState::Running));
     world.end("a", EndKind::Success);
     let later = model::command::TriggerDagRun {
-        run_after: Some(world.now + chrono::TimeDelta::seconds(10)),
+        run_after: Some(model::door::Instant::new(world.now + chrono::TimeDelta::seconds(10)).unwrap()),
         ..trigger("d", Some("r3"))
     };
     world.command(Command::TriggerDagRun(later));

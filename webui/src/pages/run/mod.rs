@@ -123,7 +123,7 @@ pub async fn show(
     let reasons: BTreeMap<(TaskId, MapIndex), String> =
         reasons.into_iter().map(|why| ((why.task_id, why.map_index), why.sentence)).collect();
     let url = run_url(&run.dag_id, &run.run_id);
-    let chosen = Chosen { of: chosen(&tasks, &query), run_url: &url };
+    let chosen = Chosen { of: chosen(&tasks, &query)?, run_url: &url };
     let mut past = Past::new();
     for (key, one) in read::tries_of_run(&app.pool, run.key, TRIES_MAX).await? {
         past.entry(key).or_default().push(one);
@@ -207,16 +207,16 @@ fn failure(tasks: &[TaskOfRun]) -> Option<String> {
 }
 
 /// The task whose log is open: the one of the address, else one that runs, has failed, or ran last.
-fn chosen<'a>(tasks: &'a [TaskOfRun], query: &Query) -> Option<&'a TaskOfRun> {
+fn chosen<'a>(tasks: &'a [TaskOfRun], query: &Query) -> ApiResult<Option<&'a TaskOfRun>> {
     if let Some(id) = query.text("task") {
-        let map = query.map_index();
-        return tasks.iter().find(|of| of.task().task_id.as_str() == id && of.key.map == map);
+        let map = query.map_index()?;
+        return Ok(tasks.iter().find(|of| of.task().task_id.as_str() == id && of.key.map == map));
     }
     let of_state = |fits: fn(TaskState) -> bool| tasks.iter().find(|of| fits(of.state()));
-    of_state(|state| state == TaskState::Running)
+    Ok(of_state(|state| state == TaskState::Running)
         .or_else(|| of_state(|state| state == TaskState::Failed))
         .or_else(|| tasks.iter().rev().find(|of| of.stored.as_ref().is_some_and(|stored| stored.row.attempt.is_some())))
-        .or(tasks.first())
+        .or(tasks.first()))
 }
 
 /// A task's box on the picture; an expanded task shows its worst instance.

@@ -113,7 +113,7 @@ pub async fn show(
     query: Query,
 ) -> PageResult<Response> {
     let clock = Clock::of(&who);
-    let of = lookup(&app, &dag_id, &run_id, &task_id, query.map_index()).await?;
+    let of = lookup(&app, &dag_id, &run_id, &task_id, query.map_index()?).await?;
     let past = read::tries(&app.pool, of.key).await?;
     let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
     let siblings = instances::of_runs(&app, vec![of.run.as_ref().clone()]).await?;

@@ -91,7 +91,7 @@ pub async fn submit(
         Err(mistakes) => mistakes,
         Ok(wish) => match start(&app, &who, &view, &version, wish).await {
             Ok(to) => return Ok(Redirect::to(&to).into_response()),
-            Err(error @ (ApiError::BadRequest(_) | ApiError::Conflict(_) | ApiError::MalformedText(_))) => {
+            Err(error @ (ApiError::BadRequest(_) | ApiError::Conflict(_))) => {
                 Mistakes::from([(String::new(), error.to_string())])
             }
             Err(error) => return Err(error.into()),

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, TimeZone};
 use dag::{Dag, Param};
-use model::{RunId, Timestamp};
+use model::{
+    RunId,
+    door::{Conf, Instant, Note, Zone},
+};
 use serde_json::{Map, Value};
 
 use super::{
@@ -22,11 +25,11 @@ pub struct Wish {
     /// Its id, when one was given.
     pub run_id: Option<RunId>,
     /// The date that it stands for.
-    pub logical_date: Option<Timestamp>,
+    pub logical_date: Option<Instant>,
     /// What differs from the defaults.
-    pub conf: Map<String, Value>,
+    pub conf: Conf,
     /// A remark.
-    pub note: Option<String>,
+    pub note: Option<Note>,
 }
 
 /// Reads a form. The button of the list sends no fields: every param has its default then.
@@ -36,19 +39,20 @@ pub struct Wish {
 pub fn wish(dag: &Dag, form: &PageForm, clock: Clock) -> Result<Wish, Mistakes> {
     let mut mistakes = Mistakes::new();
     let mut wish = Wish::default();
+    let mut conf = Map::new();
     let typed = |name: &str| Some(form.text(name).trim()).filter(|text| !text.is_empty());
     if form.ticked("whole") {
         for (name, param) in dag.params.iter() {
             match value(param, form.text(&format!("{PREFIX}{name}")), clock) {
                 Ok(value) if value == param.default => {}
-                Ok(value) => drop(wish.conf.insert(name.clone(), value)),
+                Ok(value) => drop(conf.insert(name.clone(), value)),
                 Err(mistake) => drop(mistakes.insert(name.clone(), mistake)),
             }
         }
     }
     match typed("conf").map(serde_json::from_str) {
         None => {}
-        Some(Ok(Value::Object(more))) => wish.conf.extend(more),
+        Some(Ok(Value::Object(more))) => conf.extend(more),
         Some(Ok(_)) => drop(mistakes.insert("conf".to_owned(), "expected a JSON object, {…}".to_owned())),
         Some(Err(error)) => drop(mistakes.insert("conf".to_owned(), format!("this is not JSON: {error}"))),
     }
@@ -60,9 +64,16 @@ pub fn wish(dag: &Dag, form: &PageForm, clock: Clock) -> Result<Wish, Mistakes> 
         Ok(date) => wish.logical_date = date,
         Err(mistake) => drop(mistakes.insert("logical_date".to_owned(), mistake)),
     }
-    wish.note = typed("note").map(str::to_owned);
-    if let Err(sentences) = dag.validate_conf(&wish.conf) {
+    match typed("note").map(Note::new).transpose() {
+        Ok(text) => wish.note = text,
+        Err(error) => drop(mistakes.insert("note".to_owned(), error.to_string())),
+    }
+    if let Err(sentences) = dag.validate_conf(&conf) {
         sentences.iter().for_each(|sentence| note(dag, sentence, &mut mistakes));
+    }
+    match Conf::new(conf) {
+        Ok(conf) => wish.conf = conf,
+        Err(error) => drop(mistakes.insert("conf".to_owned(), error.to_string())),
     }
     if mistakes.is_empty() { Ok(wish) } else { Err(mistakes) }
 }
@@ -112,7 +123,7 @@ fn value(param: &Param, text: &str, clock: Clock) -> Result<Value, String> {
             Err(_) => Err(format!("{text:?} is not a date: write it as 2026-11-21")),
         },
         Kind::DateTime => {
-            instant(trimmed, clock).map(|at| Value::from(at.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
+            instant(trimmed, clock).map(|at| Value::from(at.get().to_rfc3339_opts(SecondsFormat::AutoSi, true)))
         }
         Kind::Time => Ok(Value::from(trimmed)),
         Kind::Choice => serde_json::from_str(text).map_err(|_| format!("{text:?} is not one of the choices")),
@@ -124,15 +135,16 @@ fn value(param: &Param, text: &str, clock: Clock) -> Result<Value, String> {
 const LOCAL_FORMATS: [&str; 4] = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"];
 
 /// An instant: with its zone, or in the reader's.
-fn instant(text: &str, clock: Clock) -> Result<Timestamp, String> {
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Ok(at.with_timezone(&Utc));
+fn instant(text: &str, clock: Clock) -> Result<Instant, String> {
+    if let Ok(at) = Instant::parse(text, Zone::Required) {
+        return Ok(at);
     }
     let local = LOCAL_FORMATS.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
     let local = local.ok_or_else(|| format!("{text:?} is not a date with a time: write it as 2026-11-21T10:00"))?;
     let at = clock.zone.from_local_datetime(&local).earliest();
-    at.map(|at| at.with_timezone(&Utc))
-        .ok_or_else(|| format!("{text} does not exist in {}: the clocks are put forward then", clock.zone.name()))
+    let at =
+        at.ok_or_else(|| format!("{text} does not exist in {}: the clocks are put forward then", clock.zone.name()))?;
+    Instant::new(at.to_utc()).map_err(|error| error.to_string())
 }
 
 /// An instant as a field of a day and a time takes it; any other text as it is.
@@ -143,6 +155,7 @@ pub(super) fn local_text(text: &str, clock: Clock) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::Utc;
     use chrono_tz::Tz;
     use dag::{FileProblem, ReadFile};
     use serde_json::json;
@@ -209,9 +222,9 @@ tasks: [{task_id: t, operator: empty}]
         let wish = read(&fields).unwrap();
         let expected = json!({"at": "2026-11-21T11:00:00Z", "count": 5, "flag": false, "list": [3], "maybe": 7,
             "name": "moon", "which": 2, "more": {"a": 1}});
-        assert_eq!(Value::Object(wish.conf), expected);
+        assert_eq!(Value::Object(wish.conf.into_map()), expected);
         assert_eq!(wish.run_id.unwrap().as_str(), "mine");
-        assert_eq!(wish.logical_date.unwrap().to_rfc3339(), "2026-06-30T22:00:00+00:00");
+        assert_eq!(wish.logical_date.unwrap().get().to_rfc3339(), "2026-06-30T22:00:00+00:00");
     }
 
     #[test]

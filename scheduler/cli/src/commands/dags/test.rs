@@ -10,11 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    files::Place,
-    stage::Stage,
-    trigger::{parse_conf, parse_date},
-};
+use super::{files::Place, stage::Stage, trigger::parse_conf};
 use crate::{fleet::on_signal, output::visible, settings::Settings, text};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -22,8 +18,9 @@ use daemon::folder::{FileNews, FolderNews};
 use dag::CompiledDag;
 use link::query::LogName;
 use model::{
-    AttemptId, DagId, DagRunState, RunId, TaskIdx, TaskState, Timestamp, TriggeredBy,
+    AttemptId, DagId, DagRunState, RunId, TaskIdx, TaskState, TriggeredBy,
     command::{ClearEffect, Command, MarkTaskInstances, Paused, Pool, Relatives, TaskSelector, TriggerDagRun},
+    door::Instant,
 };
 use serde_json::{Map, Value};
 use store::{
@@ -54,8 +51,8 @@ pub struct Test {
     #[arg(long, short)]
     conf: Option<String>,
     /// The date that the run stands for, such as 2026-11-21; now when absent.
-    #[arg(long, short = 'l', visible_alias = "exec-date", value_parser = parse_date)]
-    logical_date: Option<Timestamp>,
+    #[arg(long, short = 'l', visible_alias = "exec-date")]
+    logical_date: Option<Instant>,
     /// Run this task alone; the others count as done.
     #[arg(long)]
     task: Option<String>,

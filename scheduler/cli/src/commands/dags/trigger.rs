@@ -3,10 +3,11 @@
 use anyhow::{Context, bail};
 use clap::Args;
 use model::{
-    DagId, RunId, Timestamp, TriggeredBy,
+    DagId, RunId, TriggeredBy,
     command::{Command, TriggerDagRun},
+    door::{Conf, Instant, Note},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use store::read;
 
 use crate::{access::Access, find};
@@ -23,11 +24,11 @@ pub struct Trigger {
     #[arg(long, short)]
     run_id: Option<RunId>,
     /// The date that it stands for, such as 2026-11-21 or 2026-11-21T06:00:00Z.
-    #[arg(long, short = 'l', visible_alias = "exec-date", value_parser = parse_date)]
-    logical_date: Option<Timestamp>,
+    #[arg(long, short = 'l', visible_alias = "exec-date")]
+    logical_date: Option<Instant>,
     /// A remark.
     #[arg(long)]
-    note: Option<String>,
+    note: Option<Note>,
     /// Follow it to its end; the status is 0 when it succeeds.
     #[arg(long)]
     pub wait: bool,
@@ -58,37 +59,12 @@ pub async fn start(access: &Access, wish: Trigger) -> anyhow::Result<(DagId, Run
 ///
 /// # Errors
 /// When it is no JSON object, or a value does not fit.
-pub fn parse_conf(dag: &dag::Dag, conf: Option<&str>) -> anyhow::Result<Map<String, Value>> {
+pub fn parse_conf(dag: &dag::Dag, conf: Option<&str>) -> anyhow::Result<Conf> {
     let conf = match conf.map(serde_json::from_str).transpose().context("--conf is not JSON")? {
-        None => Map::new(),
-        Some(Value::Object(conf)) => conf,
+        None => Conf::default(),
+        Some(Value::Object(conf)) => Conf::new(conf).context("--conf")?,
         Some(_) => bail!("--conf is not a JSON object, such as {{\"full_refresh\": true}}"),
     };
-    dag.validate_conf(&conf).map_err(|problems| anyhow::anyhow!("--conf: {}", problems.join("; ")))?;
+    dag.validate_conf(conf.get()).map_err(|problems| anyhow::anyhow!("--conf: {}", problems.join("; ")))?;
     Ok(conf)
-}
-
-/// A date or an instant; without a zone it is UTC.
-///
-/// # Errors
-/// What is expected.
-pub fn parse_date(text: &str) -> Result<Timestamp, String> {
-    let forms = [text.to_owned(), format!("{text}Z"), format!("{text}T00:00:00Z")];
-    forms
-        .iter()
-        .find_map(|form| form.parse().ok())
-        .ok_or_else(|| "expected a date or an instant, such as 2026-11-21 or 2026-11-21T06:00:00Z".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_date_is_its_midnight_in_utc() {
-        for text in ["2026-11-21", "2026-11-21T00:00:00", "2026-11-21T00:00:00Z", "2026-11-21T01:00:00+01:00"] {
-            assert_eq!(parse_date(text).unwrap().to_rfc3339(), "2026-11-21T00:00:00+00:00", "{text}");
-        }
-        assert!(parse_date("yesterday").is_err());
-    }
 }

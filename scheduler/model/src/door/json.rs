@@ -1,0 +1,210 @@
+//! JSON that can be stored and read back: no NUL in any text or name, and not deeper than every reader on its way goes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::text::nul_at;
+
+/// How deep JSON from outside may be nested. Readers stop at 128, and on its way a value is wrapped a few times.
+const DEPTH_MAX: usize = 64;
+/// So much of a place is told: the rest of a deep or long one helps nobody.
+const PLACE_CHARS_MAX: usize = 200;
+
+/// JSON that is refused, with its place, such as `conf.tags[2]`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidJson {
+    /// PostgreSQL has no text with this character.
+    #[error("a NUL character stands in {place}: a text has none; leave it out")]
+    Nul {
+        /// Which member or element.
+        place: String,
+    },
+    /// It is nested too deeply.
+    #[error("{place} is nested more than {DEPTH_MAX} levels deep: flatten it, or pass it as a text")]
+    TooDeep {
+        /// The outermost member that is.
+        place: String,
+    },
+}
+
+/// Any JSON value that can be stored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub struct Json(Value);
+
+/// A run's conf: a JSON object that can be stored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
+pub struct Conf(Map<String, Value>);
+
+impl Json {
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// [`InvalidJson`] with the place of what is wrong.
+    pub fn new(value: Value) -> Result<Self, InvalidJson> {
+        check(&value, &Place::Root)?;
+        Ok(Self(value))
+    }
+
+    /// The value.
+    #[must_use]
+    pub const fn get(&self) -> &Value {
+        &self.0
+    }
+
+    /// The value, to keep.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        self.0
+    }
+}
+
+impl Conf {
+    /// Checks an object.
+    ///
+    /// # Errors
+    /// [`InvalidJson`] with the place of what is wrong.
+    pub fn new(members: Map<String, Value>) -> Result<Self, InvalidJson> {
+        check_members(&members, &Place::Root)?;
+        Ok(Self(members))
+    }
+
+    /// The members.
+    #[must_use]
+    pub const fn get(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// The members, to keep.
+    #[must_use]
+    pub fn into_map(self) -> Map<String, Value> {
+        self.0
+    }
+}
+
+impl TryFrom<Value> for Json {
+    type Error = InvalidJson;
+    fn try_from(value: Value) -> Result<Self, InvalidJson> {
+        Self::new(value)
+    }
+}
+
+impl From<Json> for Value {
+    fn from(json: Json) -> Self {
+        json.0
+    }
+}
+
+impl TryFrom<Map<String, Value>> for Conf {
+    type Error = InvalidJson;
+    fn try_from(members: Map<String, Value>) -> Result<Self, InvalidJson> {
+        Self::new(members)
+    }
+}
+
+impl From<Conf> for Map<String, Value> {
+    fn from(conf: Conf) -> Self {
+        conf.0
+    }
+}
+
+/// Where a value stands: a chain from the value outwards, so that nothing is built unless it is told.
+enum Place<'p> {
+    Root,
+    Member(&'p Place<'p>, &'p str),
+    Element(&'p Place<'p>, usize),
+}
+
+impl Place<'_> {
+    fn depth(&self) -> usize {
+        match self {
+            Self::Root => 0,
+            Self::Member(outer, _) | Self::Element(outer, _) => outer.depth() + 1,
+        }
+    }
+
+    fn told(&self) -> String {
+        let text = self.to_string();
+        let visible: String = text.trim_start_matches('.').chars().take(PLACE_CHARS_MAX).collect();
+        if visible.is_empty() { "the value".to_owned() } else { visible.replace('\0', "\u{2400}") }
+    }
+
+    fn outermost(&self) -> String {
+        match self {
+            Self::Root => self.told(),
+            Self::Member(outer, _) | Self::Element(outer, _) => match outer {
+                Place::Root => self.told(),
+                Place::Member(..) | Place::Element(..) => outer.outermost(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Member(outer, name) => write!(f, "{outer}.{name}"),
+            Self::Element(outer, at) => write!(f, "{outer}[{at}]"),
+        }
+    }
+}
+
+fn check(value: &Value, place: &Place<'_>) -> Result<(), InvalidJson> {
+    match value {
+        Value::String(text) => check_text(text, place),
+        Value::Array(items) => {
+            check_depth(place)?;
+            items.iter().enumerate().try_for_each(|(at, item)| check(item, &Place::Element(place, at)))
+        }
+        Value::Object(members) => check_members(members, place),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
+}
+
+fn check_members(members: &Map<String, Value>, place: &Place<'_>) -> Result<(), InvalidJson> {
+    check_depth(place)?;
+    members.iter().try_for_each(|(name, member)| {
+        let inner = Place::Member(place, name);
+        check_text(name, &inner)?;
+        check(member, &inner)
+    })
+}
+
+fn check_text(text: &str, place: &Place<'_>) -> Result<(), InvalidJson> {
+    match nul_at(text) {
+        Some(_) => Err(InvalidJson::Nul { place: place.told() }),
+        None => Ok(()),
+    }
+}
+
+fn check_depth(place: &Place<'_>) -> Result<(), InvalidJson> {
+    if place.depth() >= DEPTH_MAX { Err(InvalidJson::TooDeep { place: place.outermost() }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_nul_is_found_wherever_it_hides() {
+        let error = Json::new(json!({"a": [1, {"b": "x\0"}]})).unwrap_err();
+        assert_eq!(error.to_string(), "a NUL character stands in a[1].b: a text has none; leave it out");
+        assert!(Json::new(json!({"a\0": 1})).is_err());
+        assert!(serde_json::from_str::<Conf>(r#"{"a": "\u0000"}"#).is_err());
+        assert!(Json::new(json!("\0")).unwrap_err().to_string().contains("the value"));
+    }
+
+    #[test]
+    fn what_is_too_deep_is_refused_before_a_reader_stumbles_over_it() {
+        let nested = |depth: usize| format!("{{\"a\": {}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(serde_json::from_str::<Json>(&nested(63)).is_ok());
+        let error = serde_json::from_str::<Json>(&nested(64)).unwrap_err().to_string();
+        assert!(error.starts_with("a is nested more than 64 levels deep"), "{error}");
+    }
+}

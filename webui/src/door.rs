@@ -1,0 +1,44 @@
+//! What a path and a query may hold, checked before any handler reads them: texts that are UTF-8 and have no NUL.
+
+use axum::{
+    RequestPartsExt,
+    extract::{RawPathParams, Request, rejection::RawPathParamsRejection},
+};
+use model::door::Text;
+
+use crate::error::{ApiError, ApiResult, FieldError};
+
+/// Lets a request through whose path and query can be asked of the store.
+///
+/// # Errors
+/// [`ApiError::Malformed`] with every part that can not.
+pub async fn check(request: Request) -> (Request, ApiResult<()>) {
+    let (mut parts, body) = request.into_parts();
+    let path = parts.extract::<RawPathParams>().await;
+    let mut errors = in_path(path);
+    errors.extend(in_query(parts.uri.query().unwrap_or_default()));
+    let checked = if errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(errors)) };
+    (Request::from_parts(parts, body), checked)
+}
+
+fn in_path(path: Result<RawPathParams, RawPathParamsRejection>) -> Vec<FieldError> {
+    match path {
+        Ok(params) => params
+            .iter()
+            .filter_map(|(name, text)| {
+                let error = Text::new(text).err()?;
+                Some(FieldError::path_text(name, format!("Value error, {error}"), text))
+            })
+            .collect(),
+        Err(error) => vec![FieldError::path_text("path", format!("the path can not be read: {error}"), "")],
+    }
+}
+
+fn in_query(query: &str) -> Vec<FieldError> {
+    url::form_urlencoded::parse(query.as_bytes())
+        .filter_map(|(name, text)| {
+            let error = Text::new(name.as_ref()).and_then(|_| Text::new(text.as_ref())).err()?;
+            Some(FieldError::query(&name, "value_error", format!("Value error, {error}"), &text))
+        })
+        .collect()
+}
