@@ -39,7 +39,7 @@ for package in "${packages[@]}"; do
     # The macros write as they are compiled, so the package itself has to be compiled anew.
     touch scheduler/store/src/lib.rs
     DATABASE_URL=$url SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$work/sqlx \
-        cargo ${CARGO_FLAGS:-} check -p "$package" || status=$?
+        cargo check ${CARGO_FLAGS:-} -p "$package" || status=$?
 done
 psql -qX "$server" -c "DROP DATABASE $scratch"
 if [[ $status == 0 ]]; then

@@ -1,5 +1,9 @@
--- One writer, so the next number is free. The same definition may stand in a file that reads otherwise by now.
+-- One writer, so the next number is free. The same definition may stand in a file that reads otherwise by now. A DAG
+-- stands in the list once.
 INSERT INTO dag_version (dag_id, number, content_hash, canonical_yaml, compiled, fileloc, source_sha256)
-SELECT $1, 1 + coalesce((SELECT max(number) FROM dag_version WHERE dag_id = $1), 0), $2, $3, $4, $5, $6
+SELECT v.dag_id, 1 + coalesce((SELECT max(number) FROM dag_version AS known WHERE known.dag_id = v.dag_id), 0),
+       v.content_hash, v.canonical_yaml, v.compiled::json, v.fileloc, v.source_sha256
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[])
+     AS v (dag_id, content_hash, canonical_yaml, compiled, fileloc, source_sha256)
 ON CONFLICT (dag_id, content_hash) DO UPDATE SET source_sha256 = excluded.source_sha256
 WHERE dag_version.source_sha256 IS DISTINCT FROM excluded.source_sha256

@@ -1,4 +1,6 @@
-INSERT INTO import_error (file, position, message, line, col, field, suggestion, excerpt)
-SELECT $1, e.position - 1, e.message, e.line, e.col, e.field, e.suggestion, e.excerpt
-FROM unnest($2::text[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[]) WITH ORDINALITY
-     AS e (message, line, col, field, suggestion, excerpt, position)
+-- What was found before keeps the time when it was found.
+INSERT INTO import_error (file, position, message, line, col, field, suggestion, excerpt, found_at)
+SELECT e.file, e.position, e.message, e.line, e.col, e.field, e.suggestion, e.excerpt, coalesce(e.found_at, now())
+FROM unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::int[], $6::text[], $7::text[], $8::text[],
+            $9::timestamptz[])
+     AS e (file, position, message, line, col, field, suggestion, excerpt, found_at)

@@ -108,7 +108,9 @@ impl AuditOrder {
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn record(db: &mut PgConnection, who: &str, action: &str, details: &Value) -> Result<(), StoreError> {
     let details = masking::masked(details);
-    sqlx::query!("INSERT INTO audit_log (who, action, details) VALUES ($1, $2, $3)", who, action, details)
+    // As text: it keeps the order of keys, and takes any text.
+    let details = details.to_string();
+    sqlx::query!("INSERT INTO audit_log (who, action, details) VALUES ($1, $2, $3::text::json)", who, action, details)
         .execute(db)
         .await
         .doing("writing the audit log")?;

@@ -78,6 +78,43 @@ impl StoreError {
         let code = error.code()?;
         (code.starts_with("22") || code.starts_with("54")).then(|| error.message().to_owned())
     }
+
+    /// Whether the leadership or the way to PostgreSQL is lost or in doubt: then nothing of a leader's memory may be
+    /// relied on. Every other error is about what was to be read or stored, and belongs to that.
+    #[must_use]
+    pub fn ends_leadership(&self) -> bool {
+        match self {
+            Self::Deposed
+            | Self::Unknown { .. }
+            | Self::Unreachable { .. }
+            | Self::NewerFormat { .. }
+            | Self::Unsuitable { .. } => true,
+            Self::Diverged { .. } | Self::Database { .. } | Self::Corrupt { .. } | Self::Refused { .. } => false,
+        }
+    }
+
+    /// Whether it is a value that is refused, so that trying again can not help: a text or number that PostgreSQL can not
+    /// keep, a broken constraint, a row that is too large, a limit of the store.
+    #[must_use]
+    pub fn refuses_value(&self) -> bool {
+        /// Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded.
+        const OF_VALUES: [&str; 3] = ["22", "23", "54"];
+        match self {
+            Self::Refused { .. } => true,
+            Self::Database { source: sqlx::Error::Encode(_), .. } => true,
+            Self::Database { source, .. } => source
+                .as_database_error()
+                .and_then(|error| error.code())
+                .is_some_and(|code| OF_VALUES.iter().any(|class| code.starts_with(class))),
+            Self::Deposed
+            | Self::Diverged { .. }
+            | Self::Unknown { .. }
+            | Self::Unreachable { .. }
+            | Self::NewerFormat { .. }
+            | Self::Unsuitable { .. }
+            | Self::Corrupt { .. } => false,
+        }
+    }
 }
 
 impl From<UnknownCode> for StoreError {

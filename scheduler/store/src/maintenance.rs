@@ -6,6 +6,7 @@ use sqlx::Connection;
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
+    quarantine,
     versions::fence,
 };
 
@@ -29,6 +30,7 @@ pub async fn sweep(writer: &mut Writer, epoch: Epoch) -> Result<(), StoreError> 
         .execute(&mut *transaction)
         .await
         .doing(DOING)?;
+    quarantine::sweep(&mut transaction).await?;
     sqlx::query_file!("queries/dag_run_forget_leftovers.sql").execute(&mut *transaction).await.doing(DOING)?;
     let dropped = sqlx::query_scalar!("SELECT run_id FROM dropped_run ORDER BY run_id LIMIT $1", DROPPED_RUNS_MAX)
         .fetch_all(&mut *transaction)

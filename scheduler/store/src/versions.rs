@@ -1,121 +1,144 @@
 //! DAG versions: stored once by their content, with their files; each task keeps its number in all of them.
+//!
+//! Files of the DAG folder are stored in batches, each a transaction: all of a batch, or nothing. When PostgreSQL refuses a
+//! batch the caller stores its files one by one, so that a refusal becomes the error of the file that it is about.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dag::{CompiledDag, DagFile, DagFileError, FILE_BYTES_MAX, FILES_BYTES_MAX};
 use engine::DagVersion;
-use model::{DagId, DagVersionId, Epoch};
+use model::{DagId, DagVersionId, Epoch, Timestamp};
 use sqlx::{Connection, PgConnection, PgExecutor};
 
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
     load::{task_numbers, version},
-    rows::dag_id,
 };
 
-const DOING: &str = "storing a DAG version";
+const DOING: &str = "storing DAG versions";
 
-/// Stores a DAG as the version that is current from now on. The same content again gives the same version.
+/// What is stored of DAG files at once.
+#[derive(Debug, Default)]
+pub struct FileBatch<'a> {
+    /// DAGs that become current, each in one version.
+    pub dags: Vec<&'a CompiledDag>,
+    /// What is wrong with files: it replaces what was; nothing is wrong with a file whose list is empty.
+    pub errors: Vec<(&'a str, &'a [DagFileError])>,
+}
+
+/// A DAG as the store has it, to be compared with its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDefinition {
+    /// The file that defines it.
+    pub fileloc: String,
+    /// The identity of its current version.
+    pub content_hash: String,
+    /// SHA-256 in hex of the file as it was last stored; versions of an older Windlass have none.
+    pub source_sha256: Option<String>,
+}
+
+/// What the store has of the DAG folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredFiles {
+    /// Every DAG that a file defines, by its id.
+    pub dags: BTreeMap<DagId, StoredDefinition>,
+    /// What is wrong with files, by their names.
+    pub errors: BTreeMap<String, Vec<DagFileError>>,
+}
+
+/// Stores DAGs as the versions that are current from now on, and the errors of files. The same content again gives the
+/// same version.
 ///
 /// A DAG that is seen for the first time is paused as its definition says; later versions leave the switch alone.
 ///
 /// # Errors
-/// [`StoreError::Refused`] when its files are too large; [`StoreError::Deposed`], [`StoreError::Unreachable`],
-/// [`StoreError::Database`].
+/// [`StoreError::Refused`] when files of a DAG are too large, or a DAG stands in the batch twice; [`StoreError::Deposed`],
+/// [`StoreError::Unreachable`]; [`StoreError::Database`] when PostgreSQL refuses something of the batch.
+pub async fn store_files(
+    writer: &mut Writer,
+    epoch: Epoch,
+    batch: &FileBatch<'_>,
+) -> Result<Vec<DagVersion>, StoreError> {
+    for compiled in &batch.dags {
+        check_sizes(&compiled.files)?;
+    }
+    check_ids(&batch.dags)?;
+    let mut transaction = writer.connection().begin().await.doing(DOING)?;
+    fence(&mut transaction, epoch).await?;
+    let stored = if batch.dags.is_empty() { Vec::new() } else { store_dags(&mut transaction, &batch.dags).await? };
+    if !batch.errors.is_empty() {
+        replace_errors(&mut transaction, &batch.errors).await?;
+    }
+    transaction.commit().await.doing(DOING)?;
+    Ok(stored)
+}
+
+/// Stores one DAG.
+///
+/// # Errors
+/// As [`store_files`].
 pub async fn store_version(
     writer: &mut Writer,
     epoch: Epoch,
     compiled: &CompiledDag,
 ) -> Result<DagVersion, StoreError> {
-    check_sizes(&compiled.files)?;
-    let mut transaction = writer.connection().begin().await.doing(DOING)?;
-    fence(&mut transaction, epoch).await?;
-    store_files(&mut transaction, compiled.files.iter().chain([&compiled.source])).await?;
-    let id = store_definition(&mut transaction, compiled).await?;
-    number_tasks(&mut transaction, compiled).await?;
-    make_current(&mut transaction, id, compiled).await?;
-    let name = compiled.dag.dag_id.as_str();
-    let numbers = task_numbers(&mut transaction, &[name.to_owned()]).await?;
-    transaction.commit().await.doing(DOING)?;
-    version(id, compiled.dag.clone(), numbers.get(name))
+    let batch = FileBatch { dags: vec![compiled], errors: Vec::new() };
+    let stored = store_files(writer, epoch, &batch).await?;
+    stored
+        .into_iter()
+        .next()
+        .ok_or_else(|| StoreError::Corrupt { what: "a version that was stored is gone".to_owned() })
 }
 
-/// Notes that no file defines a DAG any more. Its runs and its history stay.
-///
-/// # Errors
-/// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn dag_gone(writer: &mut Writer, epoch: Epoch, dag: &DagId) -> Result<(), StoreError> {
-    const DOING: &str = "noting that a DAG is gone";
-    let mut transaction = writer.connection().begin().await.doing(DOING)?;
-    fence(&mut transaction, epoch).await?;
-    sqlx::query!("UPDATE dag SET is_stale = true WHERE dag_id = $1 AND NOT is_stale", dag.as_str())
-        .execute(&mut *transaction)
-        .await
-        .doing(DOING)?;
-    transaction.commit().await.doing(DOING)
-}
-
-/// Replaces what is wrong with a file; nothing is, when the list is empty.
-///
-/// # Errors
-/// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn set_import_errors(
-    writer: &mut Writer,
-    epoch: Epoch,
-    file: &str,
-    errors: &[DagFileError],
-) -> Result<(), StoreError> {
-    const DOING: &str = "storing import errors";
-    let mut transaction = writer.connection().begin().await.doing(DOING)?;
-    fence(&mut transaction, epoch).await?;
-    sqlx::query!("DELETE FROM import_error WHERE file = $1", file).execute(&mut *transaction).await.doing(DOING)?;
-    let messages: Vec<String> = errors.iter().map(|error| error.message.replace('\0', "\u{fffd}")).collect();
-    let lines: Vec<Option<i32>> = errors.iter().map(|error| position(error.line)).collect();
-    let columns: Vec<Option<i32>> = errors.iter().map(|error| position(error.column)).collect();
-    let fields: Vec<Option<String>> =
-        errors.iter().map(|error| Some(error.field.clone()).filter(|field| !field.is_empty())).collect();
-    let suggestions: Vec<Option<String>> = errors.iter().map(|error| error.suggestion.clone()).collect();
-    let excerpts: Vec<Option<String>> =
-        errors.iter().map(|error| error.excerpt.as_ref().map(|line| line.replace('\0', "\u{fffd}"))).collect();
-    sqlx::query_file!(
-        "queries/import_error_add.sql",
-        file,
-        &messages,
-        &lines as &[Option<i32>],
-        &columns as &[Option<i32>],
-        &fields as &[Option<String>],
-        &suggestions as &[Option<String>],
-        &excerpts as &[Option<String>]
-    )
-    .execute(&mut *transaction)
-    .await
-    .doing(DOING)?;
-    transaction.commit().await.doing(DOING)
-}
-
-/// The files that have import errors, so that a new leader can clear those of files that are gone.
+/// What the store has of the DAG folder, for a leader that begins. A row that makes no sense is passed over: the file
+/// that it should be compared with is stored anew.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn files_with_import_errors(connection: &mut PgConnection) -> Result<BTreeSet<String>, StoreError> {
-    let files = sqlx::query_scalar!("SELECT DISTINCT file FROM import_error")
-        .fetch_all(connection)
-        .await
-        .doing("reading import errors")?;
-    Ok(files.into_iter().collect())
+pub async fn stored_files(connection: &mut PgConnection) -> Result<StoredFiles, StoreError> {
+    const DOING: &str = "reading what is stored of the DAG folder";
+    let mut stored = StoredFiles::default();
+    for row in sqlx::query_file!("queries/dag_stored.sql").fetch_all(&mut *connection).await.doing(DOING)? {
+        let Ok(dag_id) = DagId::new(&row.dag_id) else {
+            tracing::warn!(dag.id = row.dag_id, "the id of a stored DAG can not be read; its file is taken anew");
+            continue;
+        };
+        let source_sha256 = row.source_sha256.map(hex::encode);
+        stored
+            .dags
+            .insert(dag_id, StoredDefinition { fileloc: row.fileloc, content_hash: row.content_hash, source_sha256 });
+    }
+    let errors = sqlx::query!(
+        "SELECT file, message, line, col, field, suggestion, excerpt FROM import_error ORDER BY file, position"
+    );
+    for row in errors.fetch_all(connection).await.doing(DOING)? {
+        let number = |stored: Option<i32>| stored.and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
+        stored.errors.entry(row.file.clone()).or_default().push(DagFileError {
+            file: row.file,
+            line: number(row.line),
+            column: number(row.col),
+            field: row.field.unwrap_or_default(),
+            message: row.message,
+            suggestion: row.suggestion,
+            excerpt: row.excerpt,
+        });
+    }
+    Ok(stored)
 }
 
-/// The file that each DAG which is not gone is defined by.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`], [`StoreError::Corrupt`].
-pub async fn filelocs(connection: &mut PgConnection) -> Result<Vec<(DagId, String)>, StoreError> {
-    let rows = sqlx::query!("SELECT dag_id, fileloc FROM dag WHERE NOT is_stale ORDER BY dag_id")
-        .fetch_all(connection)
-        .await
-        .doing("reading where DAGs are defined")?;
-    rows.into_iter().map(|row| Ok((dag_id(&row.dag_id)?, row.fileloc))).collect()
+/// An error as it is stored, so that what was stored can be compared with what is found.
+#[must_use]
+pub fn storable(error: DagFileError) -> DagFileError {
+    DagFileError {
+        file: clean(error.file),
+        line: position(error.line).map_or(0, i32::unsigned_abs) as usize,
+        column: position(error.column).map_or(0, i32::unsigned_abs) as usize,
+        field: clean(error.field),
+        message: clean(error.message),
+        suggestion: error.suggestion.map(clean),
+        excerpt: error.excerpt.map(clean),
+    }
 }
 
 /// A file of a DAG version by the SHA-256 of its bytes in hex.
@@ -140,9 +163,25 @@ pub(crate) async fn fence(transaction: &mut PgConnection, epoch: Epoch) -> Resul
         .ok_or(StoreError::Deposed)
 }
 
+async fn store_dags(transaction: &mut PgConnection, dags: &[&CompiledDag]) -> Result<Vec<DagVersion>, StoreError> {
+    store_blobs(transaction, dags).await?;
+    let ids = store_definitions(transaction, dags).await?;
+    number_tasks(transaction, dags).await?;
+    make_current(transaction, dags, &ids).await?;
+    let names: Vec<String> = dags.iter().map(|compiled| compiled.dag.dag_id.to_string()).collect();
+    let numbers = task_numbers(transaction, &names).await?;
+    let stored = dags.iter().zip(ids);
+    stored.map(|(compiled, id)| version(id, compiled.dag.clone(), numbers.get(compiled.dag.dag_id.as_str()))).collect()
+}
+
 /// A line or column; 0 says that the whole file is meant.
 fn position(number: usize) -> Option<i32> {
     i32::try_from(number).ok().filter(|number| *number > 0)
+}
+
+/// Text without NUL, which PostgreSQL has no place for: an error may quote any text.
+fn clean(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 fn check_sizes(files: &[DagFile]) -> Result<(), StoreError> {
@@ -158,81 +197,179 @@ fn check_sizes(files: &[DagFile]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Stores files once by their content: those of one name or of several DAGs are the same row.
-async fn store_files(transaction: &mut PgConnection, files: impl Iterator<Item = &DagFile>) -> Result<(), StoreError> {
-    let by_hash: BTreeMap<&str, &DagFile> = files.map(|file| (file.sha256.as_str(), file)).collect();
-    for file in by_hash.into_values() {
-        let sha256 = sha256_bytes(file)?;
-        sqlx::query!(
-            "INSERT INTO blob (sha256, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            sha256,
-            file.bytes.as_ref()
-        )
-        .execute(&mut *transaction)
-        .await
-        .doing(DOING)?;
+fn check_ids(dags: &[&CompiledDag]) -> Result<(), StoreError> {
+    let mut seen = BTreeSet::new();
+    match dags.iter().map(|compiled| &compiled.dag.dag_id).find(|dag_id| !seen.insert(*dag_id)) {
+        None => Ok(()),
+        Some(twice) => Err(StoreError::Refused { reason: format!("DAG {twice} stands twice among what is stored") }),
     }
-    Ok(())
 }
 
-fn sha256_bytes(file: &DagFile) -> Result<Vec<u8>, StoreError> {
-    hex::decode(&file.sha256).map_err(|error| StoreError::Refused { reason: error.to_string() })
-}
-
-async fn store_definition(transaction: &mut PgConnection, compiled: &CompiledDag) -> Result<DagVersionId, StoreError> {
-    let dag_id = compiled.dag.dag_id.as_str();
-    let definition = serde_json::to_value(&compiled.dag)
-        .map_err(|error| StoreError::Refused { reason: format!("DAG {dag_id} can not be stored: {error}") })?;
-    sqlx::query_file!(
-        "queries/dag_version_add.sql",
-        dag_id,
-        compiled.content_hash,
-        compiled.canonical_yaml,
-        definition,
-        compiled.fileloc,
-        sha256_bytes(&compiled.source)?
-    )
-    .execute(&mut *transaction)
-    .await
-    .doing(DOING)?;
-    let id = sqlx::query_scalar!(
-        "SELECT id FROM dag_version WHERE dag_id = $1 AND content_hash = $2",
-        dag_id,
-        compiled.content_hash
-    )
-    .fetch_one(transaction)
-    .await
-    .doing(DOING)?;
-    Ok(DagVersionId(id))
-}
-
-async fn number_tasks(transaction: &mut PgConnection, compiled: &CompiledDag) -> Result<(), StoreError> {
-    let task_ids: Vec<String> = compiled.dag.tasks.iter().map(|task| task.task_id.to_string()).collect();
-    sqlx::query_file!("queries/dag_task_number.sql", compiled.dag.dag_id.as_str(), &task_ids)
-        .execute(transaction)
-        .await
-        .doing(DOING)?;
-    Ok(())
-}
-
-async fn make_current(
-    transaction: &mut PgConnection,
-    id: DagVersionId,
-    compiled: &CompiledDag,
-) -> Result<(), StoreError> {
-    let dag = &compiled.dag;
-    sqlx::query_file!(
-        "queries/dag_set.sql",
-        dag.dag_id.as_str(),
-        id.get(),
-        compiled.fileloc,
-        dag.description,
-        &dag.tags,
-        &dag.owners,
-        dag.is_paused_upon_creation
+/// Stores files once by their content: those of one name or of several DAGs are the same row.
+async fn store_blobs(transaction: &mut PgConnection, dags: &[&CompiledDag]) -> Result<(), StoreError> {
+    let files = dags.iter().flat_map(|compiled| compiled.files.iter().chain([&compiled.source]));
+    let by_hash: BTreeMap<&str, &DagFile> = files.map(|file| (file.sha256.as_str(), file)).collect();
+    let hashes = by_hash.keys().map(|sha256| sha256_bytes(sha256)).collect::<Result<Vec<_>, _>>()?;
+    let bytes: Vec<&[u8]> = by_hash.values().map(|file| file.bytes.as_ref()).collect();
+    sqlx::query!(
+        "INSERT INTO blob (sha256, bytes) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING",
+        &hashes,
+        &bytes as &[&[u8]]
     )
     .execute(transaction)
     .await
     .doing(DOING)?;
     Ok(())
+}
+
+fn sha256_bytes(hex: &str) -> Result<Vec<u8>, StoreError> {
+    hex::decode(hex).map_err(|error| StoreError::Refused { reason: format!("{hex:?} is no SHA-256: {error}") })
+}
+
+/// The definitions as JSON text: it keeps the order of keys, and takes any text.
+async fn store_definitions(
+    transaction: &mut PgConnection,
+    dags: &[&CompiledDag],
+) -> Result<Vec<DagVersionId>, StoreError> {
+    let texts = |text: fn(&CompiledDag) -> &str| dags.iter().map(|dag| text(dag).to_owned()).collect::<Vec<_>>();
+    let definitions = dags.iter().map(|compiled| definition(compiled)).collect::<Result<Vec<_>, _>>()?;
+    let sources = dags.iter().map(|compiled| sha256_bytes(&compiled.source.sha256)).collect::<Result<Vec<_>, _>>()?;
+    let ids = texts(|compiled| compiled.dag.dag_id.as_str());
+    let hashes = texts(|compiled| &compiled.content_hash);
+    sqlx::query_file!(
+        "queries/dag_version_add.sql",
+        &ids,
+        &hashes,
+        &texts(|compiled| &compiled.canonical_yaml),
+        &definitions,
+        &texts(|compiled| &compiled.fileloc),
+        &sources
+    )
+    .execute(&mut *transaction)
+    .await
+    .doing(DOING)?;
+    let rows =
+        sqlx::query_file!("queries/dag_version_ids.sql", &ids, &hashes).fetch_all(transaction).await.doing(DOING)?;
+    let found: BTreeMap<String, i64> = rows.into_iter().map(|row| (row.dag_id, row.id)).collect();
+    let id = |dag_id: &String| {
+        let missing = || StoreError::Corrupt { what: format!("the version of DAG {dag_id} that was stored is gone") };
+        found.get(dag_id).copied().map(DagVersionId).ok_or_else(missing)
+    };
+    ids.iter().map(id).collect()
+}
+
+fn definition(compiled: &CompiledDag) -> Result<String, StoreError> {
+    serde_json::to_string(&compiled.dag).map_err(|error| StoreError::Refused {
+        reason: format!("DAG {} can not be stored: {error}", compiled.dag.dag_id),
+    })
+}
+
+async fn number_tasks(transaction: &mut PgConnection, dags: &[&CompiledDag]) -> Result<(), StoreError> {
+    let tasks = dags.iter().flat_map(|compiled| {
+        let dag_id = &compiled.dag.dag_id;
+        compiled.dag.tasks.iter().map(move |task| (dag_id.to_string(), task.task_id.to_string()))
+    });
+    let (dag_ids, task_ids): (Vec<_>, Vec<_>) = tasks.unzip();
+    sqlx::query_file!("queries/dag_task_number.sql", &dag_ids, &task_ids).execute(transaction).await.doing(DOING)?;
+    Ok(())
+}
+
+async fn make_current(
+    transaction: &mut PgConnection,
+    dags: &[&CompiledDag],
+    versions: &[DagVersionId],
+) -> Result<(), StoreError> {
+    let ids: Vec<String> = dags.iter().map(|compiled| compiled.dag.dag_id.to_string()).collect();
+    let versions: Vec<i64> = versions.iter().map(|version| version.get()).collect();
+    let filelocs: Vec<String> = dags.iter().map(|compiled| compiled.fileloc.clone()).collect();
+    let descriptions: Vec<Option<String>> = dags.iter().map(|compiled| compiled.dag.description.clone()).collect();
+    let json = |words: &[String]| serde_json::Value::from(words.to_vec()).to_string();
+    let tags: Vec<String> = dags.iter().map(|compiled| json(&compiled.dag.tags)).collect();
+    let owners: Vec<String> = dags.iter().map(|compiled| json(&compiled.dag.owners)).collect();
+    let paused: Vec<bool> = dags.iter().map(|compiled| compiled.dag.is_paused_upon_creation).collect();
+    sqlx::query_file!(
+        "queries/dag_set.sql",
+        &ids,
+        &versions,
+        &filelocs,
+        &descriptions as &[Option<String>],
+        &tags,
+        &owners,
+        &paused
+    )
+    .execute(transaction)
+    .await
+    .doing(DOING)?;
+    Ok(())
+}
+
+/// Replaces the errors of files. An error that stood there before keeps the time when it was found.
+async fn replace_errors(transaction: &mut PgConnection, files: &[(&str, &[DagFileError])]) -> Result<(), StoreError> {
+    const DOING: &str = "storing import errors";
+    let names: Vec<String> = files.iter().map(|(name, _)| clean((*name).to_owned())).collect();
+    let rows = sqlx::query!(
+        "DELETE FROM import_error WHERE file = ANY ($1) RETURNING file, message, line, col, found_at",
+        &names
+    );
+    let before = rows.fetch_all(&mut *transaction).await.doing(DOING)?.into_iter();
+    let before: BTreeMap<_, Timestamp> =
+        before.map(|row| ((row.file, row.message, row.line, row.col), row.found_at)).collect();
+    let mut columns = ErrorColumns::default();
+    for ((_, errors), file) in files.iter().zip(&names) {
+        for (number, error) in (0..).zip(*errors) {
+            let error = storable(error.clone());
+            let (line, col) = (position(error.line), position(error.column));
+            let found_at = before.get(&(file.clone(), error.message.clone(), line, col)).copied();
+            columns.push(file, number, error, found_at);
+        }
+    }
+    columns.insert(transaction).await.doing(DOING)
+}
+
+#[derive(Default)]
+struct ErrorColumns {
+    file: Vec<String>,
+    position: Vec<i32>,
+    message: Vec<String>,
+    line: Vec<Option<i32>>,
+    column: Vec<Option<i32>>,
+    field: Vec<Option<String>>,
+    suggestion: Vec<Option<String>>,
+    excerpt: Vec<Option<String>>,
+    found_at: Vec<Option<Timestamp>>,
+}
+
+impl ErrorColumns {
+    fn push(&mut self, file: &str, number: i32, error: DagFileError, found_at: Option<Timestamp>) {
+        self.file.push(file.to_owned());
+        self.position.push(number);
+        self.line.push(position(error.line));
+        self.column.push(position(error.column));
+        self.message.push(error.message);
+        self.field.push(Some(error.field).filter(|field| !field.is_empty()));
+        self.suggestion.push(error.suggestion);
+        self.excerpt.push(error.excerpt);
+        self.found_at.push(found_at);
+    }
+
+    async fn insert(self, transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+        if self.file.is_empty() {
+            return Ok(());
+        }
+        sqlx::query_file!(
+            "queries/import_error_add.sql",
+            &self.file,
+            &self.position,
+            &self.message,
+            &self.line as &[Option<i32>],
+            &self.column as &[Option<i32>],
+            &self.field as &[Option<String>],
+            &self.suggestion as &[Option<String>],
+            &self.excerpt as &[Option<String>],
+            &self.found_at as &[Option<Timestamp>]
+        )
+        .execute(transaction)
+        .await?;
+        Ok(())
+    }
 }

@@ -3,20 +3,28 @@
 use std::time::{Duration, Instant};
 
 use link::transport::{Acceptor, tls::Standing};
+use sqlx::PgPool;
 use store::{Candidate, Leadership, Lease, Sight, StoreError, Writer};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Ear, LeaderSettings, News, lease,
     peers::{ConnectionId, carry},
     reign::{Reign, ReignEnd},
+    scope::Scope,
 };
 
 /// A standby looks so often whether it is needed.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 /// The pause after PostgreSQL could not be reached; work resumes within 5 s of its coming back.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// The longest pause before the leadership is taken again after it has ended in the same way many times.
+const RETRY_AT_LATEST: Duration = Duration::from_secs(30);
+/// A leadership that has lasted for so long was well: what ends it then is no repetition.
+const LIVED: Duration = Duration::from_secs(60);
+/// How long the connections of a leadership may take to close.
+const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a leader ended for good.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +44,9 @@ pub async fn run(settings: LeaderSettings, acceptor: Box<dyn Acceptor>, mut ear:
 }
 
 async fn campaign(settings: &LeaderSettings, ear: &mut Ear) -> Result<(), LeaderError> {
+    let mut backoff = Backoff::default();
     while !ear.shutdown.is_cancelled() {
+        let began = Instant::now();
         let ended = one_reign(settings, ear).await;
         settings.metrics.stands_by();
         ear.stands(Standing::StandsBy { leader: None });
@@ -51,8 +61,9 @@ async fn campaign(settings: &LeaderSettings, ear: &mut Ear) -> Result<(), Leader
                 if matches!(error, StoreError::Corrupt { .. }) {
                     ear.be_careful();
                 }
-                tracing::warn!(%error, "the leadership is interrupted; memory is discarded and loaded again");
-                pause(ear, RETRY_AFTER).await;
+                let wait = backoff.after(&error, began.elapsed());
+                tracing::warn!(%error, pause_secs = wait.as_secs_f64(), "the leadership is interrupted; memory is discarded and loaded again");
+                pause(ear, wait).await;
             }
         }
     }
@@ -78,8 +89,44 @@ async fn one_reign(settings: &LeaderSettings, ear: &mut Ear) -> Result<ReignEnd,
     ear.stands(Standing::Leads);
     settings.metrics.took_over(leadership.epoch);
     let _keeper = lease::keep(lease, leadership.epoch, ear.sender.clone(), settings.metrics.clone());
-    let reign = Reign::begin(settings, writer, leadership, ear.sender.clone()).await?;
+    let pool = store::open(&settings.database_url).await?;
+    let scope = Scope::default();
+    let ended = reign(settings, (writer, leadership), (&pool, &scope), ear).await;
+    // What the leadership has started ends before anything of the next one begins.
+    scope.end().await;
+    if tokio::time::timeout(CLOSES_WITHIN, pool.close()).await.is_err() {
+        tracing::warn!("connections of an ended leadership do not close: PostgreSQL does not answer");
+    }
+    ended
+}
+
+async fn reign(
+    settings: &LeaderSettings,
+    taken: (Writer, Leadership),
+    (pool, scope): (&PgPool, &Scope),
+    ear: &mut Ear,
+) -> Result<ReignEnd, StoreError> {
+    let reign = Reign::begin(settings, taken, ear.sender.clone(), (pool.clone(), scope.handle())).await?;
     reign.run(ear).await
+}
+
+/// How long to wait after a leadership that failed: twice as long each time it fails in the same way at once.
+#[derive(Debug, Default)]
+struct Backoff {
+    last: Option<std::mem::Discriminant<StoreError>>,
+    times: u32,
+}
+
+impl Backoff {
+    fn after(&mut self, error: &StoreError, lived: Duration) -> Duration {
+        let kind = Some(std::mem::discriminant(error));
+        // A lost connection says nothing about what is stored: as soon as PostgreSQL is back, work goes on.
+        let repeats = self.last == kind && lived < LIVED && !matches!(error, StoreError::Unreachable { .. });
+        self.times = if repeats { self.times.saturating_add(1) } else { 0 };
+        self.last = kind;
+        let factor = 2_u32.saturating_pow(self.times.min(16));
+        RETRY_AFTER.saturating_mul(factor).min(RETRY_AT_LATEST)
+    }
 }
 
 /// Takes the leadership; none when the old leader's locks are still there. The lease is watched on then: how long the
@@ -97,7 +144,7 @@ async fn take_over(settings: &LeaderSettings) -> Result<Option<(Writer, Leadersh
     }
 }
 
-/// Waits, and lets news of the folder and of workers wait with it: they are read by the next reign.
+/// Waits, and lets news of workers wait with it: they are read by the next reign.
 async fn pause(ear: &Ear, time: Duration) {
     tokio::select! {
         () = tokio::time::sleep(time) => {}
@@ -107,16 +154,40 @@ async fn pause(ear: &Ear, time: Duration) {
 
 async fn accept(mut acceptor: Box<dyn Acceptor>, news: mpsc::Sender<News>) {
     let mut next = 0;
+    // The connections end with this task; those that have ended are forgotten.
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         match acceptor.accept().await {
             Ok(link) => {
                 next += 1;
-                tokio::spawn(carry(ConnectionId(next), link, news.clone()));
+                drop(connections.spawn(carry(ConnectionId(next), link, news.clone())));
             }
             Err(error) => {
                 tracing::error!(%error, "no worker can connect");
                 tokio::time::sleep(RETRY_AFTER).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn corrupt() -> StoreError {
+        StoreError::Corrupt { what: "it".to_owned() }
+    }
+
+    #[test]
+    fn a_leadership_that_fails_again_and_again_is_taken_more_and_more_seldom() {
+        let mut backoff = Backoff::default();
+        let moment = Duration::from_millis(10);
+        let waits: Vec<_> = (0..9).map(|_| backoff.after(&corrupt(), moment).as_millis()).collect();
+        assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+        assert_eq!(backoff.after(&corrupt(), LIVED), RETRY_AFTER, "it had lived");
+        assert_eq!(backoff.after(&corrupt(), moment).as_millis(), 1_000);
+        let other = StoreError::Diverged { what: "it".to_owned() };
+        assert_eq!(backoff.after(&other, moment), RETRY_AFTER, "another end");
     }
 }

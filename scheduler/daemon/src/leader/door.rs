@@ -8,7 +8,10 @@ use link::{
     remote::{AnswerLink, answer_all},
     transport::tls::{Door, Standing, Visitor},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Visitors that may wait until they are looked after.
@@ -48,14 +51,17 @@ async fn sort(
     leader: Arc<dyn LeaderPort>,
     standing: watch::Receiver<Standing>,
 ) {
+    // The answers end with this task; those that have ended are forgotten.
+    let mut answers = JoinSet::new();
     while let Some(visitor) = visitors.recv().await {
+        while answers.try_join_next().is_some() {}
         match visitor {
             Visitor::Worker(link) => {
                 if workers.send(link).await.is_err() {
                     return;
                 }
             }
-            Visitor::Api(link) => drop(tokio::spawn(answer(link, Arc::clone(&leader), standing.clone()))),
+            Visitor::Api(link) => drop(answers.spawn(answer(link, Arc::clone(&leader), standing.clone()))),
         }
     }
 }

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use store::{Hints, SecretKey, StoreError, secrets};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::runs::Runs;
+use super::{runs::Runs, scope::ScopeHandle};
 
 /// Questions that are answered at once; more wait. Each holds a connection of the pool for its query.
 const ANSWERED_AT_ONCE: usize = 6;
@@ -34,22 +34,23 @@ pub struct Fetcher {
     runs: Runs,
     at_once: Arc<Semaphore>,
     triggers: Arc<Semaphore>,
+    scope: ScopeHandle,
 }
 
 impl Fetcher {
-    /// Looks up in this database, decrypting with this key.
+    /// Looks up in this database, decrypting with this key, on tasks of this scope.
     #[must_use]
-    pub fn new(pool: PgPool, key: SecretKey, hints: Hints) -> Self {
+    pub fn new(pool: PgPool, key: SecretKey, hints: Hints, scope: ScopeHandle) -> Self {
         let (at_once, triggers) = (Semaphore::new(ANSWERED_AT_ONCE), Semaphore::new(TRIGGERED_AT_ONCE));
         let runs = Runs::new(pool.clone(), hints);
-        Self { pool, key, runs, at_once: Arc::new(at_once), triggers: Arc::new(triggers) }
+        Self { pool, key, runs, at_once: Arc::new(at_once), triggers: Arc::new(triggers), scope }
     }
 
     /// Answers a question of an attempt on the worker's connection. Without a live attempt there is nothing
     /// that may be seen but files, which are named by their content.
     pub fn fetch(&self, id: u64, asker: Option<Asker>, key: FetchKey, sender: mpsc::Sender<ToWorker>) {
         let fetcher = self.clone();
-        tokio::spawn(async move {
+        self.scope.spawn(async move {
             let room = if matches!(key, FetchKey::TriggerRun(_)) { &fetcher.triggers } else { &fetcher.at_once };
             let Ok(_permit) = room.acquire().await else { return };
             let item = match fetcher.look_up(asker, key).await {

@@ -1,141 +1,273 @@
 //! Takes what the DAG folder shows into the store: new versions, import errors, DAGs that are gone.
 //!
-//! A file with errors changes nothing for the DAGs that it defined before: they keep their last version.
+//! What is stored is kept in memory and compared: only differences are written, some files at a time, between turns. What
+//! PostgreSQL refuses of a file is that file's import error, and the other files are stored. A file with errors changes
+//! nothing for the DAGs that it defined before: they keep their last version.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dag::CompiledDag;
-use engine::Event;
+use dag::{CompiledDag, DagFileError};
+use engine::{DagVersion, Event};
 use model::{DagId, Epoch};
 use sqlx::PgConnection;
-use store::{StoreError, Writer, versions};
-use tokio::sync::mpsc;
+use store::{
+    FileBatch, StoreError, Writer,
+    versions::{self, StoredDefinition, StoredFiles},
+};
 
-use super::{DagSource, LeaderMetrics, News};
-use crate::folder::{self, FileNews, FolderNews};
+use super::{DagSource, LeaderMetrics, scope::ScopeHandle};
+use crate::folder::{FileNews, Folder, FolderNews, Known, Watcher};
 
-/// A look at the folder waits until the leader has taken the one before.
-const LOOKS_WAITING_MAX: usize = 1;
+/// So many files are stored in one transaction, with as many bytes of theirs: a turn does not wait long behind it.
+const FILES_MAX: usize = 200;
+/// See [`FILES_MAX`]. One file may have more by itself.
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// More files than this are not heard of before some are stored: the watcher waits meanwhile.
+const WAITING_MAX: usize = 2 * FILES_MAX;
+/// How often a file is tried whose refusal may have had another reason than the file.
+const TRIES_MAX: u32 = 3;
 
-/// Which file defines which DAGs, as the store has it.
+/// The DAG folder, as it was heard of and as the store has it.
 #[derive(Debug)]
 pub struct Folders {
-    defined: BTreeMap<String, BTreeSet<DagId>>,
-    /// How many errors each file has.
-    errors: BTreeMap<String, usize>,
+    watcher: Option<Watcher>,
+    /// What is to be stored, by file; none for a file that is gone.
+    waiting: BTreeMap<String, Option<FileNews>>,
+    /// DAGs that no file defines any more, once all that waits is stored.
+    undefined: BTreeSet<DagId>,
+    stored: StoredFiles,
     metrics: LeaderMetrics,
-    /// Until the first look, files of the store may be gone without the folder saying so.
-    first_look: FirstLook,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FirstLook {
-    Awaited,
-    Done,
+/// What was stored of the folder.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// For the engine.
+    pub(super) events: Vec<Event>,
+    /// Whether pages show something else now.
+    pub(super) has_changed: bool,
 }
 
 impl Folders {
-    /// Starts to watch the source. The first look has all of it.
+    /// Starts to watch the source, in a scope. All of it is heard of at first.
     pub(super) async fn watch(
-        source: DagSource,
+        source: &DagSource,
         connection: &mut PgConnection,
-        news: mpsc::Sender<News>,
+        scope: &ScopeHandle,
         metrics: LeaderMetrics,
     ) -> Result<Self, StoreError> {
-        let (sender, mut looks) = mpsc::channel(LOOKS_WAITING_MAX);
+        let stored = versions::stored_files(connection).await?;
+        let mut folders = Self { watcher: None, waiting: BTreeMap::new(), undefined: BTreeSet::new(), stored, metrics };
         match source {
             DagSource::Folder(root) => {
-                if let Err(error) = folder::watch(root, sender) {
-                    tracing::error!(%error, "no thread for the DAG folder: its changes are not seen");
-                }
+                let folder = Folder::known(root, folders.known());
+                folders.watcher = Watcher::start(folder, scope.guest())
+                    .inspect_err(|error| {
+                        tracing::error!(%error, "no thread for the DAG folder: its changes are not seen");
+                    })
+                    .ok();
             }
-            // The channel is empty and has room for one.
-            DagSource::Fixed(look) => drop(sender.try_send(look)),
+            DagSource::Fixed(look) => folders.add(look.clone()),
         }
-        tokio::spawn(async move {
-            while let Some(look) = looks.recv().await {
-                if news.send(News::Folder(look)).await.is_err() {
-                    break;
-                }
-            }
-        });
-        let mut defined = BTreeMap::<_, BTreeSet<_>>::new();
-        for (dag_id, fileloc) in versions::filelocs(connection).await? {
-            defined.entry(fileloc).or_default().insert(dag_id);
-        }
-        Ok(Self { defined, errors: BTreeMap::new(), metrics, first_look: FirstLook::Awaited })
+        Ok(folders)
     }
 
-    /// Stores a look; the events that follow for the engine.
-    pub(super) async fn take(
-        &mut self,
-        writer: &mut Writer,
-        epoch: Epoch,
-        look: FolderNews,
-    ) -> Result<Vec<Event>, StoreError> {
-        let mut events = Vec::new();
-        let mut gone = look.gone;
-        if self.first_look == FirstLook::Awaited {
-            self.first_look = FirstLook::Done;
-            gone.extend(self.defined.keys().filter(|name| !look.changed.contains_key(*name)).cloned());
+    fn known(&self) -> Known {
+        Known {
+            owners: self.stored.dags.iter().map(|(dag, stored)| (dag.clone(), stored.fileloc.clone())).collect(),
+            files: self.stored.errors.keys().cloned().collect(),
         }
-        for (name, file) in look.changed {
-            self.take_file(writer, epoch, &name, file, &mut events).await?;
-        }
-        for name in gone {
-            versions::set_import_errors(writer, epoch, &name, &[]).await?;
-            self.errors.remove(&name);
-            let dags = self.defined.remove(&name).unwrap_or_default();
-            events.extend(dags.into_iter().filter(|dag| self.is_undefined(dag)).map(Event::DagGone));
-        }
-        Ok(events)
     }
 
-    async fn take_file(
-        &mut self,
-        writer: &mut Writer,
-        epoch: Epoch,
-        name: &str,
-        file: FileNews,
-        events: &mut Vec<Event>,
-    ) -> Result<(), StoreError> {
-        for error in &file.errors {
-            tracing::warn!(%error, "a DAG file has an error");
+    /// Hears of the folder, as long as there is room; waits for ever when there is none. May be dropped at any time.
+    pub(super) async fn hear(&mut self) {
+        let next = match &mut self.watcher {
+            Some(watcher) if self.waiting.len() < WAITING_MAX => watcher.next().await,
+            Some(_) | None => std::future::pending().await,
+        };
+        match next {
+            Some(piece) => self.add(piece),
+            None => {
+                tracing::error!(
+                    "the watch of the DAG folder has ended: its changes are not seen until the next leadership"
+                );
+                self.watcher = None;
+            }
         }
-        versions::set_import_errors(writer, epoch, name, &file.errors).await?;
-        self.metrics.parsed(file.took);
-        match file.errors.len() {
-            0 => drop(self.errors.remove(name)),
-            count => drop(self.errors.insert(name.to_owned(), count)),
-        }
-        let now_defined: BTreeSet<_> = file.dags.iter().map(|compiled| compiled.dag.dag_id.clone()).collect();
-        for compiled in &file.dags {
-            events.push(Event::DagVersionStored { version: store_version(writer, epoch, compiled).await? });
-        }
-        let before = self.defined.remove(name).unwrap_or_default();
-        let keeps = if file.errors.is_empty() { BTreeSet::new() } else { before.clone() };
-        let dropped: Vec<_> = before.difference(&now_defined).filter(|dag| !keeps.contains(dag)).cloned().collect();
-        self.defined.insert(name.to_owned(), now_defined.union(&keeps).cloned().collect());
-        events.extend(dropped.into_iter().filter(|dag| self.is_undefined(dag)).map(Event::DagGone));
-        Ok(())
+    }
+
+    /// Whether something is to be stored.
+    pub(super) fn has_work(&self) -> bool {
+        !(self.waiting.is_empty() && self.undefined.is_empty())
     }
 
     /// How many errors there are in all files.
     pub(super) fn import_errors(&self) -> usize {
-        self.errors.values().sum()
+        self.stored.errors.values().map(Vec::len).sum()
     }
 
-    fn is_undefined(&self, dag: &DagId) -> bool {
-        !self.defined.values().any(|dags| dags.contains(dag))
+    fn add(&mut self, piece: FolderNews) {
+        for (name, file) in piece.changed {
+            for compiled in &file.dags {
+                self.undefined.remove(&compiled.dag.dag_id);
+            }
+            self.waiting.insert(name, Some(file));
+        }
+        self.waiting.extend(piece.gone.into_iter().map(|name| (name, None)));
+        self.undefined.extend(piece.undefined);
+    }
+
+    /// Stores some of what waits, at most so many files.
+    pub(super) async fn take(
+        &mut self,
+        writer: &mut Writer,
+        epoch: Epoch,
+        files_max: usize,
+    ) -> Result<Taken, StoreError> {
+        let mut taken = Taken::default();
+        let batch = self.next_batch(files_max.min(FILES_MAX));
+        if !batch.is_empty() {
+            taken.has_changed = true;
+            self.store(writer, epoch, batch, &mut taken.events).await?;
+        }
+        if self.waiting.is_empty() {
+            for dag in std::mem::take(&mut self.undefined) {
+                if self.stored.dags.remove(&dag).is_some() {
+                    taken.events.push(Event::DagGone(dag));
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Takes files from what waits until a batch is full; those that are as they are stored need nothing.
+    fn next_batch(&mut self, files_max: usize) -> Vec<(String, FileNews)> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < files_max && bytes < BYTES_MAX {
+            let Some((name, file)) = self.waiting.pop_first() else { break };
+            // Nothing is wrong with a file that is gone.
+            let mut file = file.unwrap_or_default();
+            if !file.took.is_zero() {
+                self.metrics.parsed(file.took);
+            }
+            file.errors = file.errors.into_iter().map(versions::storable).collect();
+            file.dags.retain(|compiled| self.stored.dags.get(&compiled.dag.dag_id) != Some(&definition(compiled)));
+            if !file.dags.is_empty() || self.errors_differ(&name, &file.errors) {
+                bytes += file.dags.iter().map(size).sum::<usize>();
+                batch.push((name, file));
+            }
+        }
+        batch
+    }
+
+    fn errors_differ(&self, name: &str, errors: &[DagFileError]) -> bool {
+        self.stored.errors.get(name).map_or(&[][..], Vec::as_slice) != errors
+    }
+
+    /// Stores a batch; when it is refused, each of its files by itself, so that the refusal hits one.
+    async fn store(
+        &mut self,
+        writer: &mut Writer,
+        epoch: Epoch,
+        batch: Vec<(String, FileNews)>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), StoreError> {
+        match self.store_together(writer, epoch, &batch).await {
+            Ok(versions) => {
+                events.extend(versions);
+                return Ok(());
+            }
+            Err(error) if error.ends_leadership() => return Err(error),
+            Err(error) => tracing::debug!(%error, files = batch.len(), "DAG files are stored one by one"),
+        }
+        for (name, file) in batch {
+            events.extend(self.store_alone(writer, epoch, name, file).await?);
+        }
+        Ok(())
+    }
+
+    /// Stores one file. What is refused of it is its error.
+    async fn store_alone(
+        &mut self,
+        writer: &mut Writer,
+        epoch: Epoch,
+        name: String,
+        file: FileNews,
+    ) -> Result<Vec<Event>, StoreError> {
+        let alone = [(name, file)];
+        let mut tries = 0;
+        let error = loop {
+            tries += 1;
+            match self.store_together(writer, epoch, &alone).await {
+                Ok(versions) => return Ok(versions),
+                Err(error) if error.ends_leadership() => return Err(error),
+                Err(error) if error.refuses_value() || tries >= TRIES_MAX => break error,
+                Err(error) => tracing::debug!(%error, "a DAG file is stored again"),
+            }
+        };
+        let [(name, file)] = alone;
+        let refused = refusal(&name, &error);
+        let errors = file.errors.into_iter().take(dag::ERRORS_PER_FILE_MAX - 1).chain([refused]).collect();
+        let only_errors = [(name, FileNews { errors, ..FileNews::default() })];
+        self.store_together(writer, epoch, &only_errors).await
+    }
+
+    async fn store_together(
+        &mut self,
+        writer: &mut Writer,
+        epoch: Epoch,
+        files: &[(String, FileNews)],
+    ) -> Result<Vec<Event>, StoreError> {
+        let differing = files.iter().filter(|(name, file)| self.errors_differ(name, &file.errors));
+        let batch = FileBatch {
+            dags: files.iter().flat_map(|(_, file)| &file.dags).collect(),
+            errors: differing.map(|(name, file)| (name.as_str(), file.errors.as_slice())).collect(),
+        };
+        let versions = store::store_files(writer, epoch, &batch).await?;
+        for (compiled, version) in batch.dags.iter().zip(&versions) {
+            log_version(compiled, version);
+            self.stored.dags.insert(compiled.dag.dag_id.clone(), definition(compiled));
+        }
+        for (name, errors) in batch.errors {
+            for error in errors {
+                tracing::warn!(%error, "a DAG file has an error");
+            }
+            if errors.is_empty() {
+                self.stored.errors.remove(name);
+            } else {
+                self.stored.errors.insert(name.to_owned(), errors.to_vec());
+            }
+        }
+        Ok(versions.into_iter().map(|version| Event::DagVersionStored { version }).collect())
     }
 }
 
-async fn store_version(
-    writer: &mut Writer,
-    epoch: Epoch,
-    compiled: &CompiledDag,
-) -> Result<engine::DagVersion, StoreError> {
-    let version = versions::store_version(writer, epoch, compiled).await?;
+fn definition(compiled: &CompiledDag) -> StoredDefinition {
+    StoredDefinition {
+        fileloc: compiled.fileloc.clone(),
+        content_hash: compiled.content_hash.clone(),
+        source_sha256: Some(compiled.source.sha256.clone()),
+    }
+}
+
+/// What is sent of a DAG, by its larger parts.
+fn size(compiled: &CompiledDag) -> usize {
+    let files: usize = compiled.files.iter().map(|file| file.bytes.len()).sum();
+    files + compiled.source.bytes.len() + 2 * compiled.canonical_yaml.len()
+}
+
+fn refusal(name: &str, error: &StoreError) -> DagFileError {
+    versions::storable(DagFileError {
+        file: name.to_owned(),
+        line: 0,
+        column: 0,
+        field: String::new(),
+        message: format!("what the file defines can not be stored: {error}"),
+        suggestion: Some("change the file, and it is tried again".to_owned()),
+        excerpt: None,
+    })
+}
+
+fn log_version(compiled: &CompiledDag, version: &DagVersion) {
     tracing::info!(dag.id = %compiled.dag.dag_id, version = version.id.get(), file = %compiled.fileloc, "a DAG version is current");
-    Ok(version)
 }

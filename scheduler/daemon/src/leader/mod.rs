@@ -19,6 +19,7 @@ mod queries;
 mod reign;
 mod runs;
 mod said;
+mod scope;
 mod turns;
 
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ pub use door::NetworkAcceptor;
 pub use peers::ConnectionId;
 pub use port::LocalPort;
 
-/// News that may wait for the leader. Workers, pages and the folder wait when it is full; nothing is dropped.
+/// News that may wait for the leader. Workers and pages wait when it is full; nothing is dropped.
 const NEWS_WAITING_MAX: usize = 8192;
 
 /// What a leader is given.
@@ -86,8 +87,6 @@ pub enum News {
     Disconnected(ConnectionId),
     /// The inbox may have something.
     Inbox,
-    /// The DAG folder has changed.
-    Folder(FolderNews),
     /// A page wants to know something.
     Query {
         /// What.
@@ -153,6 +152,11 @@ impl Ear {
 
     fn events_max(&self) -> usize {
         if self.careful_turns > 0 { 1 } else { Self::EVENTS_MAX }
+    }
+
+    /// DAG files that are stored before one turn.
+    fn files_max(&self) -> usize {
+        if self.careful_turns > 0 { 1 } else { usize::MAX }
     }
 
     fn turn_went_well(&mut self) {

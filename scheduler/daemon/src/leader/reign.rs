@@ -1,23 +1,29 @@
 //! One reign: memory loaded once, then turn after turn until something ends it.
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
+    panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
 use engine::{Engine, Event};
 use link::{FromWorker, ServiceExit, ToWorker};
 use model::{AttemptId, Command, CommandId, Epoch, Timestamp, TurnNumber, WorkerId};
+use sqlx::PgPool;
 use store::{
     Leadership, StoreError, Writer,
     hints::{Hint, Hints},
     inbox,
 };
-use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    mpsc, oneshot,
+};
 
 use super::{
     Ear, LeaderMetrics, LeaderSettings, News,
-    announce::{self, Announcement},
+    announce::{Announcement, Announcer},
     batch::Batch,
     clock::Clock,
     fetch::{Asker, Fetcher},
@@ -25,6 +31,7 @@ use super::{
     peers::{ConnectionId, Peers, Presence},
     queries::LogReads,
     said::Said,
+    scope::ScopeHandle,
 };
 use crate::services::{Declared, Replica, Supervisor};
 
@@ -32,6 +39,9 @@ use crate::services::{Declared, Replica, Supervisor};
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// Answers are kept for a minute.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// DAGs whose schedule is computed anew in one turn.
+const RENEWALS_MAX: usize = 500;
 
 /// How a reign ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,22 +68,23 @@ pub struct Reign {
     pub(super) log_reads: LogReads,
     pub(super) fetcher: Fetcher,
     pub(super) said: Said,
-    pub(super) announcer: mpsc::UnboundedSender<Announcement>,
+    pub(super) announcer: Announcer,
     pub(super) metrics: LeaderMetrics,
+    /// DAGs whose schedule is still to be computed anew, as at each takeover.
+    renewals: Vec<Event>,
     next_beat: Instant,
     pub(super) next_picture: Instant,
     next_sweep: Instant,
 }
 
 impl Reign {
-    /// Loads what the store has and starts to watch the DAG folder.
+    /// Loads what the store has and starts to watch the DAG folder. What it starts lives in the scope.
     pub(super) async fn begin(
         settings: &LeaderSettings,
-        mut writer: Writer,
-        leadership: Leadership,
+        (mut writer, leadership): (Writer, Leadership),
         news: mpsc::Sender<News>,
+        (pool, scope): (PgPool, ScopeHandle),
     ) -> Result<Self, StoreError> {
-        let pool = store::open(&settings.database_url).await?;
         let snapshot = store::load(writer.connection()).await?;
         let mut clock = Clock::new(leadership.now);
         let mut peers = Peers::default();
@@ -84,18 +95,18 @@ impl Reign {
             store::load_services(writer.connection()).await?.into_iter().map(Replica::from_row).collect(),
         );
         let hints = Hints::listen(&pool).await?;
-        pass_on(hints.clone(), news.clone());
-        let folders =
-            Folders::watch(settings.dags.clone(), writer.connection(), news, settings.metrics.clone()).await?;
+        scope.spawn(pass_on(hints.subscribe(), news));
+        let folders = Folders::watch(&settings.dags, writer.connection(), &scope, settings.metrics.clone()).await?;
         Ok(Self {
             name: settings.name.clone(),
             database_url: settings.database_url.clone(),
             epoch: leadership.epoch,
             turn: leadership.turn,
             run_keys: store::reserve_run_keys(writer.connection()).await?,
-            engine: Engine::load(snapshot, clock.now()),
-            announcer: announce::start(pool.clone()),
-            fetcher: Fetcher::new(pool, settings.secret_key.clone(), hints),
+            renewals: renewals(&snapshot),
+            engine: load(snapshot, clock.now())?,
+            announcer: Announcer::start(pool.clone(), &scope),
+            fetcher: Fetcher::new(pool, settings.secret_key.clone(), hints, scope),
             log_reads: LogReads::default(),
             said: Said::default(),
             metrics: settings.metrics.clone(),
@@ -117,15 +128,18 @@ impl Reign {
             if batch.reads_inbox {
                 self.read_inbox(&mut batch, ear.events_max()).await?;
             }
+            self.read_folder(&mut batch, ear.files_max()).await?;
             self.keep_time(&mut batch);
             self.turn(batch).await?;
             ear.turn_went_well();
             self.sweep().await?;
             self.show(ear);
             batch = Batch::default();
+            let patience = self.patience();
             let first = tokio::select! {
                 news = ear.receiver.recv() => news,
-                () = tokio::time::sleep(self.patience()) => None,
+                () = self.folders.hear() => None,
+                () = tokio::time::sleep(patience) => None,
                 () = ear.shutdown.cancelled() => return Ok(ReignEnd::Asked),
             };
             let mut next = first;
@@ -145,6 +159,9 @@ impl Reign {
     fn patience(&mut self) -> Duration {
         /// The longest sleep: a timer that is farther away is looked at again.
         const LONGEST: Duration = Duration::from_secs(3600);
+        if self.folders.has_work() || !self.renewals.is_empty() {
+            return Duration::ZERO;
+        }
         let timers = [self.engine.next_wakeup(), self.supervisor.next_wakeup()];
         let timer = timers.into_iter().flatten().min().map_or(LONGEST, |at| self.clock.until(at));
         let beat =
@@ -204,10 +221,6 @@ impl Reign {
             }
             News::Disconnected(connection) => self.peers.disconnected(connection),
             News::Inbox => batch.reads_inbox = true,
-            News::Folder(look) => {
-                let events = self.folders.take(&mut self.writer, self.epoch, look).await?;
-                batch.events.extend(events);
-            }
             News::Query { query, answer } => self.answer(query, answer),
             News::Deposed(_) => {}
         }
@@ -317,10 +330,24 @@ impl Reign {
         Ok(())
     }
 
+    /// Stores some of what the DAG folder has. The rest waits for the next turn: workers are heard in between.
+    async fn read_folder(&mut self, batch: &mut Batch, files_max: usize) -> Result<(), StoreError> {
+        let left = self.renewals.len().saturating_sub(RENEWALS_MAX);
+        batch.events.extend(self.renewals.drain(left..));
+        if self.folders.has_work() {
+            let taken = self.folders.take(&mut self.writer, self.epoch, files_max).await?;
+            batch.events.extend(taken.events);
+            if taken.has_changed {
+                self.announcer.send(Announcement::Everything);
+            }
+        }
+        Ok(())
+    }
+
     async fn bury(&mut self, id: CommandId, why: &str) -> Result<(), StoreError> {
         tracing::error!(command.id = id.get(), why, "a command is given up");
         inbox::mark_dead(&mut self.writer, self.epoch, id, why).await?;
-        drop(self.announcer.send(Announcement::Answers(vec![id])));
+        self.announcer.send(Announcement::Answers(vec![id]));
         Ok(())
     }
 
@@ -346,25 +373,33 @@ fn record(hello: &link::Hello) -> store::WorkerRecord {
     }
 }
 
-/// Passes the store's hints of the inbox on, until the news has no reader.
-fn pass_on(hints: Hints, news: mpsc::Sender<News>) {
-    tokio::spawn(async move {
-        let mut heard = hints.subscribe();
-        loop {
-            let hint = tokio::select! {
-                hint = heard.recv() => hint,
-                () = news.closed() => break,
-            };
-            match hint {
-                Ok(Hint::Inbox | Hint::Everything) | Err(RecvError::Lagged(_)) => {
-                    // A full queue means that the leader is about to look anyway.
-                    drop(news.try_send(News::Inbox));
-                }
-                Ok(Hint::Answers(_) | Hint::Changes(_)) => {}
-                Err(RecvError::Closed) => break,
+/// Loads the engine. A panic is a defect of it: the error of this load, and not the end of the process.
+fn load(snapshot: engine::Snapshot, now: Timestamp) -> Result<Engine, StoreError> {
+    let loaded = std::panic::catch_unwind(AssertUnwindSafe(|| Engine::load(snapshot, now)));
+    loaded.map_err(|_| StoreError::Corrupt { what: "the engine gave up on what is stored".to_owned() })
+}
+
+/// Every DAG that a file defines, as if it had been stored just now: a leader that died after it had stored a version, and
+/// before the turn about it, left a DAG without a schedule.
+fn renewals(snapshot: &engine::Snapshot) -> Vec<Event> {
+    let versions: BTreeMap<_, _> = snapshot.versions.iter().map(|version| (version.id, version)).collect();
+    let defined = snapshot.dags.iter().filter(|dag| !dag.is_stale);
+    let current = defined.filter_map(|dag| versions.get(&dag.current));
+    current.map(|version| Event::DagVersionStored { version: (*version).clone() }).collect()
+}
+
+/// Passes the store's hints of the inbox on.
+async fn pass_on(mut heard: broadcast::Receiver<Hint>, news: mpsc::Sender<News>) {
+    loop {
+        match heard.recv().await {
+            Ok(Hint::Inbox | Hint::Everything) | Err(RecvError::Lagged(_)) => {
+                // A full queue means that the leader is about to look anyway.
+                drop(news.try_send(News::Inbox));
             }
+            Ok(Hint::Answers(_) | Hint::Changes(_)) => {}
+            Err(RecvError::Closed) => break,
         }
-    });
+    }
 }
 
 fn service_answer(known: bool, dag: &model::DagId, name: &str) -> model::Answer {

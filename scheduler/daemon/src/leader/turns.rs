@@ -89,12 +89,12 @@ impl Reign {
     /// The announcer lives as long as the reign; a hint that is lost costs a page a second.
     fn announce(&self, plan: &Plan) {
         if !plan.answers.is_empty() {
-            drop(self.announcer.send(Announcement::Answers(plan.answers.iter().map(|(id, _)| *id).collect())));
+            self.announcer.send(Announcement::Answers(plan.answers.iter().map(|(id, _)| *id).collect()));
         }
         if !plan.dags.is_empty() || !plan.pools.is_empty() {
-            drop(self.announcer.send(Announcement::Everything));
+            self.announcer.send(Announcement::Everything);
         } else if !plan.changed_runs.is_empty() {
-            drop(self.announcer.send(Announcement::Runs(plan.changed_runs.clone())));
+            self.announcer.send(Announcement::Runs(plan.changed_runs.clone()));
         }
     }
 
@@ -157,7 +157,7 @@ impl Reign {
         if !output.rows.is_empty() {
             let rows: Vec<_> = output.rows.iter().map(Replica::row).collect();
             store::save_services(&mut self.writer, self.epoch, &rows).await?;
-            drop(self.announcer.send(Announcement::Everything));
+            self.announcer.send(Announcement::Everything);
         }
         for action in output.actions {
             match action {

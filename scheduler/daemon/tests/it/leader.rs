@@ -38,19 +38,19 @@ pub struct Running {
 }
 
 pub fn lead(url: &str, name: &str, folder: &Path) -> Running {
-    lead_with(url, name, folder, leader::news_channel())
+    lead_with(url, name, folder, &folder.join(".key"), leader::news_channel())
 }
 
-type NewsChannel = (mpsc::Sender<News>, mpsc::Receiver<News>);
+pub type NewsChannel = (mpsc::Sender<News>, mpsc::Receiver<News>);
 
-fn lead_with(url: &str, name: &str, folder: &Path, news: NewsChannel) -> Running {
+pub fn lead_with(url: &str, name: &str, folder: &Path, key: &Path, news: NewsChannel) -> Running {
     let (connector, acceptor) = in_process();
     let settings = LeaderSettings {
         database_url: url.to_owned(),
         name: name.to_owned(),
         endpoint: name.to_owned(),
         dags: daemon::leader::DagSource::Folder(folder.to_owned()),
-        secret_key: SecretKey::from_file_or_create(&folder.join(".key")).unwrap(),
+        secret_key: SecretKey::from_file_or_create(key).unwrap(),
         metrics: leader::LeaderMetrics::default(),
     };
     let port = LocalPort::new(news.0.clone());
@@ -167,7 +167,7 @@ async fn the_late_news_that_an_earlier_leadership_has_ended_does_not_end_this_on
     let hints = Hints::listen(&pool).await.unwrap();
     let news = leader::news_channel();
     news.0.send(News::Deposed(Epoch(0))).await.unwrap();
-    let leader = lead_with(&url, "again", folder.path(), news);
+    let leader = lead_with(&url, "again", folder.path(), &folder.path().join(".key"), news);
     let nothing = Command::PauseDag { dag_id: DagId::new("none").unwrap(), to: Paused::Active };
     done(&pool, &hints, nothing).await;
     assert_eq!(store::cluster::leader_seat(&pool).await.unwrap().epoch, Epoch(1));

@@ -9,4 +9,5 @@ mod elsewhere;
 mod leader;
 mod odd_commands;
 mod pools;
+mod reign;
 mod worker;

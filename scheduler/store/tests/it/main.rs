@@ -10,6 +10,7 @@ mod inbox;
 mod leadership;
 mod plans;
 mod pool;
+mod quarantine;
 mod schema;
 mod secrets;
 mod support;

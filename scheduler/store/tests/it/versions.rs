@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dag::{DagFile, DagFileError};
 use model::TaskIdx;
-use store::{StoreError, versions};
+use store::{FileBatch, StoreError};
 
 use crate::support::{Database, compile, dag_id};
 
@@ -70,13 +70,15 @@ async fn the_pause_switch_is_set_at_first_sight_only() {
     compiled.dag.is_paused_upon_creation = false;
     "changed".clone_into(&mut compiled.content_hash);
     store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
-    versions::dag_gone(&mut leader.writer, epoch, &dag_id("etl")).await.unwrap();
+    sqlx::query("UPDATE dag SET is_stale = true").execute(&database.pool).await.unwrap();
     let dag = &store::load(leader.writer.connection()).await.unwrap().dags[0];
     assert!(dag.is_paused && dag.is_stale);
-    assert!(versions::filelocs(leader.writer.connection()).await.unwrap().is_empty());
+    assert!(store::stored_files(leader.writer.connection()).await.unwrap().dags.is_empty());
     store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
-    let filelocs = versions::filelocs(leader.writer.connection()).await.unwrap();
-    assert_eq!(filelocs, [(dag_id("etl"), "test.yaml".to_owned())]);
+    let stored = store::stored_files(leader.writer.connection()).await.unwrap();
+    let stored = &stored.dags[&dag_id("etl")];
+    assert_eq!((stored.fileloc.as_str(), stored.content_hash.as_str()), ("test.yaml", "changed"));
+    assert_eq!(stored.source_sha256.as_ref(), Some(&compiled.source.sha256));
 }
 
 #[tokio::test]
@@ -112,13 +114,56 @@ async fn import_errors_of_a_file_are_replaced_together() {
         suggestion: None,
         excerpt: Some("retries: many".to_owned()),
     };
-    versions::set_import_errors(&mut leader.writer, epoch, "bad.yaml", &[error(3), error(0)]).await.unwrap();
+    let (first, second) = ([error(3), error(0)], [error(0), error(7)]);
+    let mut set = async |errors: &[DagFileError]| {
+        let batch = FileBatch { dags: Vec::new(), errors: vec![("bad.yaml", errors)] };
+        store::store_files(&mut leader.writer, epoch, &batch).await.unwrap();
+        store::stored_files(leader.writer.connection()).await.unwrap().errors
+    };
+    assert_eq!(set(&first).await["bad.yaml"], first);
     assert_eq!(
         database.count("import_error WHERE line IS NULL OR (line = 3 AND col = 3 AND excerpt = 'retries: many')").await,
         2
     );
-    let files = versions::files_with_import_errors(leader.writer.connection()).await.unwrap();
-    assert!(files.contains("bad.yaml"));
-    versions::set_import_errors(&mut leader.writer, epoch, "bad.yaml", &[]).await.unwrap();
-    assert_eq!(database.count("import_error").await, 0);
+    sqlx::query("UPDATE import_error SET found_at = '2026-01-01'").execute(&database.pool).await.unwrap();
+    assert_eq!(set(&second).await["bad.yaml"], second);
+    let old = "import_error WHERE found_at = '2026-01-01' AND line IS NULL";
+    assert_eq!((database.count(old).await, database.count("import_error").await), (1, 2), "one was there before");
+    assert!(set(&[]).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_as_a_whole_or_not_at_all() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let old = leader.store_dag("a", &["x", "y"]).await;
+    let (a, b, mut c) = (compile("a", &["y", "z"]), compile("b", &["x"]), compile("c", &["x"]));
+    let batch = FileBatch { dags: vec![&a, &b], errors: Vec::new() };
+    let stored = store::store_files(&mut leader.writer, epoch, &batch).await.unwrap();
+    assert_eq!(stored[0].task_idx.to_vec(), [TaskIdx(1), TaskIdx(2)], "{old:?}");
+    assert_eq!(stored[1].task_idx.to_vec(), [TaskIdx(0)]);
+    assert_eq!(store::store_files(&mut leader.writer, epoch, &batch).await.unwrap(), stored);
+
+    c.dag.description = Some("a\0b".to_owned());
+    let d = compile("d", &["x"]);
+    let batch = FileBatch { dags: vec![&d, &c], errors: vec![("c.yaml", &[])] };
+    let refused = store::store_files(&mut leader.writer, epoch, &batch).await.unwrap_err();
+    assert!(refused.refuses_value() && !refused.ends_leadership(), "{refused:?}");
+    assert_eq!(database.count("dag").await, 2);
+    let twice = FileBatch { dags: vec![&d, &d], errors: Vec::new() };
+    let refused = store::store_files(&mut leader.writer, epoch, &twice).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Refused { reason } if reason.contains("DAG d")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_definition_keeps_the_order_of_its_keys() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let compiled = compile("etl", &["a"]);
+    store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
+    let stored: String =
+        sqlx::query_scalar("SELECT compiled::text FROM dag_version").fetch_one(&database.pool).await.unwrap();
+    assert_eq!(stored, serde_json::to_string(&compiled.dag).unwrap());
 }

@@ -78,7 +78,7 @@ pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
     let settings = Settings { dags_folder: place.root, ..settings.clone() };
     eprintln!("{}: starting a private PostgreSQL, a leader and a worker", dag.dag_id);
     let file = FileNews { dags: vec![quiet(compiled)], ..FileNews::default() };
-    let news = FolderNews { changed: BTreeMap::from([(place.name, file)]), gone: Vec::new() };
+    let news = FolderNews { changed: BTreeMap::from([(place.name, file)]), ..FolderNews::default() };
     let setting = Stage::set(&settings, news);
     let stage = tokio::select! {
         stage = setting => stage?,

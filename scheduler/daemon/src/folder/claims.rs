@@ -1,0 +1,122 @@
+//! Which file a DAG belongs to: the first that defined it, until it no longer does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::DagId;
+
+/// Owners of DAGs, and the files that define one which is another's.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    owners: BTreeMap<DagId, String>,
+    /// The same by file.
+    defined: BTreeMap<String, BTreeSet<DagId>>,
+    waiting: BTreeMap<DagId, BTreeSet<String>>,
+    /// The same by file.
+    refused: BTreeMap<String, BTreeSet<DagId>>,
+}
+
+impl Claims {
+    pub(super) fn of(owners: BTreeMap<DagId, String>) -> Self {
+        let mut defined = BTreeMap::<_, BTreeSet<_>>::new();
+        for (dag, file) in &owners {
+            defined.entry(file.clone()).or_default().insert(dag.clone());
+        }
+        Self { owners, defined, ..Self::default() }
+    }
+
+    /// A file defines these DAGs now. One that was read only in part keeps, in addition, what it defined before. Returns
+    /// those that are another file's, with that file.
+    pub(super) fn settle(&mut self, file: &str, now: BTreeSet<DagId>, is_whole: bool) -> BTreeMap<DagId, String> {
+        let before = self.defined_by(file);
+        self.stop_waiting(file);
+        let mut refused = BTreeMap::new();
+        let mut defined = BTreeSet::new();
+        for dag in now {
+            match self.owners.get(&dag) {
+                Some(owner) if owner != file => {
+                    self.waiting.entry(dag.clone()).or_default().insert(file.to_owned());
+                    self.refused.entry(file.to_owned()).or_default().insert(dag.clone());
+                    refused.insert(dag, owner.clone());
+                }
+                Some(_) | None => {
+                    self.owners.insert(dag.clone(), file.to_owned());
+                    defined.insert(dag);
+                }
+            }
+        }
+        for dag in before {
+            if !is_whole {
+                defined.insert(dag);
+            } else if !defined.contains(&dag) {
+                self.owners.remove(&dag);
+            }
+        }
+        if defined.is_empty() {
+            self.defined.remove(file);
+        } else {
+            self.defined.insert(file.to_owned(), defined);
+        }
+        refused
+    }
+
+    /// A file is gone: the DAGs that it gives up.
+    pub(super) fn forget(&mut self, file: &str) -> BTreeSet<DagId> {
+        self.stop_waiting(file);
+        let released = self.defined.remove(file).unwrap_or_default();
+        for dag in &released {
+            self.owners.remove(dag);
+        }
+        released
+    }
+
+    pub(super) fn defined_by(&self, file: &str) -> BTreeSet<DagId> {
+        self.defined.get(file).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn is_owned(&self, dag: &DagId) -> bool {
+        self.owners.contains_key(dag)
+    }
+
+    /// The files that define any of these DAGs and do not have it.
+    pub(super) fn waiting_for(&self, dags: &BTreeSet<DagId>) -> BTreeSet<String> {
+        dags.iter().filter_map(|dag| self.waiting.get(dag)).flatten().cloned().collect()
+    }
+
+    fn stop_waiting(&mut self, file: &str) {
+        for dag in self.refused.remove(file).unwrap_or_default() {
+            if let Some(files) = self.waiting.get_mut(&dag) {
+                files.remove(file);
+                if files.is_empty() {
+                    self.waiting.remove(&dag);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dags(names: &[&str]) -> BTreeSet<DagId> {
+        names.iter().map(|name| DagId::new(*name).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_first_file_keeps_a_dag_until_it_gives_it_up() {
+        let mut claims = Claims::default();
+        assert!(claims.settle("a.yaml", dags(&["x", "y"]), true).is_empty());
+        let refused = claims.settle("b.yaml", dags(&["x", "z"]), true);
+        assert_eq!(refused, BTreeMap::from([(DagId::new("x").unwrap(), "a.yaml".to_owned())]));
+        assert!(claims.settle("a.yaml", dags(&["x", "y"]), true).is_empty(), "the first may say it again");
+        // Read in part: what it had stays.
+        assert!(claims.settle("a.yaml", dags(&[]), false).is_empty());
+        assert_eq!(claims.defined_by("a.yaml"), dags(&["x", "y"]));
+        assert!(claims.settle("a.yaml", dags(&["y"]), true).is_empty());
+        assert_eq!(claims.waiting_for(&dags(&["x"])), BTreeSet::from(["b.yaml".to_owned()]));
+        assert!(claims.settle("b.yaml", dags(&["x", "z"]), true).is_empty());
+        assert!(claims.waiting_for(&dags(&["x"])).is_empty());
+        assert_eq!(claims.forget("b.yaml"), dags(&["x", "z"]));
+        assert!(!claims.is_owned(&DagId::new("x").unwrap()));
+    }
+}

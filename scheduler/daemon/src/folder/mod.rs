@@ -1,0 +1,328 @@
+//! The DAG folder: what its files define, and what changed since they were last looked at.
+//!
+//! Only what changed is compiled: a file counts as changed when it, or a file that it asked for, did. A DAG belongs to one
+//! file; whoever defines it, too, has an error until the first one gives it up. What can not be read is an error and never
+//! an absence: files below an unreadable folder keep what they defined.
+
+mod claims;
+mod list;
+mod read;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use dag::{CompiledDag, DagFileError, Loaded};
+use model::DagId;
+
+use claims::Claims;
+use list::Listing;
+use read::{FolderReader, Stamp, Unread, read_text, stamp};
+
+pub use watch::Watcher;
+
+/// A piece of news has at most so many files: who stores them does other things in between.
+const PIECE_FILES_MAX: usize = 200;
+/// A piece of news is told after so long, however few files it has: they need not wait for the rest of the folder.
+const PIECE_AFTER: Duration = Duration::from_millis(200);
+
+/// What a look at the folder found to have changed, or a piece of it. The last piece has what is gone.
+#[derive(Debug, Clone, Default)]
+pub struct FolderNews {
+    /// Files that are new or changed, by their name below the folder. An unreadable folder is among them, as its name and
+    /// a slash.
+    pub changed: BTreeMap<String, FileNews>,
+    /// Files that are gone.
+    pub gone: Vec<String>,
+    /// DAGs that no file defines any more.
+    pub undefined: BTreeSet<DagId>,
+}
+
+impl FolderNews {
+    fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.gone.is_empty() && self.undefined.is_empty()
+    }
+}
+
+/// What a file holds now.
+#[derive(Debug, Clone, Default)]
+pub struct FileNews {
+    /// The DAGs that it defines.
+    pub dags: Vec<CompiledDag>,
+    /// What is wrong with it.
+    pub errors: Vec<DagFileError>,
+    /// How long reading and compiling it took.
+    pub took: Duration,
+}
+
+/// What is known of a folder before the first look: what an earlier look has found, and a store has kept.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The file that defines each DAG.
+    pub owners: BTreeMap<DagId, String>,
+    /// Files that are known for other reasons: they had errors.
+    pub files: BTreeSet<String>,
+}
+
+/// Takes what a look finds, piece by piece.
+pub trait LookSink {
+    /// Whether anybody still listens; asked between two files.
+    fn listens(&self) -> bool;
+    /// Takes a piece.
+    fn take(&mut self, piece: FolderNews) -> ControlFlow<()>;
+}
+
+/// A DAG folder, and what was last seen in it.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    /// Every file that is said to exist.
+    known: BTreeSet<String>,
+    seen: BTreeMap<String, Seen>,
+    claims: Claims,
+}
+
+/// A file as it was when it was last compiled.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    /// None when it could not be read, so that it is tried at each look.
+    stamp: Option<Stamp>,
+    /// The files that it asked for; those that were missing, too.
+    asked: BTreeMap<String, Option<Stamp>>,
+    /// What was told of it: the same again is no news.
+    outcome: Outcome,
+}
+
+/// What tells one result from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Outcome {
+    dags: Vec<(DagId, String, String)>,
+    errors: Vec<DagFileError>,
+}
+
+impl Outcome {
+    fn of(dags: &[CompiledDag], errors: &[DagFileError]) -> Self {
+        let identity =
+            |dag: &CompiledDag| (dag.dag.dag_id.clone(), dag.content_hash.clone(), dag.source.sha256.clone());
+        Self { dags: dags.iter().map(identity).collect(), errors: errors.to_vec() }
+    }
+}
+
+impl Folder {
+    /// A folder that has not been looked at.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self::known(root, Known::default())
+    }
+
+    /// A folder of which something is known. The first look tells every file that is there, and which ones are gone.
+    #[must_use]
+    pub fn known(root: &Path, known: Known) -> Self {
+        let files = known.owners.values().cloned().chain(known.files).collect();
+        Self { root: root.to_owned(), known: files, seen: BTreeMap::new(), claims: Claims::of(known.owners) }
+    }
+
+    /// Looks at the folder and compiles what changed since the last look.
+    pub fn look(&mut self) -> FolderNews {
+        let mut all = Collected::default();
+        // It is never told to stop.
+        let _whole = self.look_in_pieces(&mut all);
+        all.0
+    }
+
+    /// Looks at the folder, and tells what changed piece by piece.
+    pub fn look_in_pieces(&mut self, sink: &mut impl LookSink) -> ControlFlow<()> {
+        let listing = Listing::of(&self.root);
+        let mut look = Look { piece: FolderNews::default(), began: Instant::now(), released: BTreeSet::new(), sink };
+        let gone: Vec<_> = self.known.iter().filter(|name| !listing.has(name)).cloned().collect();
+        for name in &gone {
+            self.known.remove(name);
+            self.seen.remove(name);
+            look.released.extend(self.claims.forget(name));
+        }
+        for (folder, reason) in &listing.unreadable {
+            self.take_unreadable(folder, reason, &mut look)?;
+        }
+        let mut again = self.claims.waiting_for(&look.released);
+        for name in &listing.names {
+            if again.remove(name) || !self.is_unchanged(name) {
+                again.extend(self.take(name, &mut look)?);
+            }
+        }
+        // Who waited for a DAG that is free now gets it. It ends: whoever comes here claims, and gives nothing up.
+        while let Some(name) = again.pop_first() {
+            if listing.names.contains(&name) {
+                again.extend(self.take(&name, &mut look)?);
+            }
+        }
+        look.piece.gone = gone;
+        look.piece.undefined = std::mem::take(&mut look.released);
+        look.piece.undefined.retain(|dag| !self.claims.is_owned(dag));
+        look.tell()
+    }
+
+    /// Compiles one file of the folder, whether it has changed or not.
+    pub fn file(&mut self, name: &str) -> FileNews {
+        match self.compile(name) {
+            Ok((file, _)) => file,
+            Err(Unread::Missing) => {
+                FileNews { errors: vec![of_file(name, "there is no such file")], ..FileNews::default() }
+            }
+            Err(Unread::Unreadable(message)) => {
+                FileNews { errors: vec![of_file(name, message)], ..FileNews::default() }
+            }
+        }
+    }
+
+    /// Takes a file into the news when it is any; files that get a DAG which this one has given up.
+    fn take(&mut self, name: &str, look: &mut Look<'_, impl LookSink>) -> ControlFlow<(), BTreeSet<String>> {
+        if !look.sink.listens() {
+            return ControlFlow::Break(());
+        }
+        let before = self.claims.defined_by(name);
+        let (file, seen) = match self.compile(name) {
+            Ok(compiled) => compiled,
+            // It was there a moment ago: the next look says that it is gone.
+            Err(Unread::Missing) => return ControlFlow::Continue(BTreeSet::new()),
+            Err(Unread::Unreadable(message)) => {
+                let errors = vec![of_file(name, message)];
+                let outcome = Outcome::of(&[], &errors);
+                (FileNews { errors, ..FileNews::default() }, Seen { stamp: None, asked: BTreeMap::new(), outcome })
+            }
+        };
+        let released: BTreeSet<_> = before.into_iter().filter(|dag| !self.claims.is_owned(dag)).collect();
+        let again = self.claims.waiting_for(&released);
+        look.released.extend(released);
+        self.remember(name, file, seen, look)?;
+        ControlFlow::Continue(again)
+    }
+
+    fn take_unreadable(&mut self, folder: &str, reason: &str, look: &mut Look<'_, impl LookSink>) -> ControlFlow<()> {
+        let message = format!(
+            "the folder can not be read: {reason}; what its files define stays as it was until it can be read again"
+        );
+        let errors = vec![of_file(folder, message)];
+        let seen = Seen { stamp: None, asked: BTreeMap::new(), outcome: Outcome::of(&[], &errors) };
+        self.remember(folder, FileNews { errors, ..FileNews::default() }, seen, look)
+    }
+
+    fn remember(
+        &mut self,
+        name: &str,
+        file: FileNews,
+        seen: Seen,
+        look: &mut Look<'_, impl LookSink>,
+    ) -> ControlFlow<()> {
+        let is_news = self.seen.get(name).is_none_or(|before| before.outcome != seen.outcome);
+        self.seen.insert(name.to_owned(), seen);
+        self.known.insert(name.to_owned());
+        if is_news { look.add(name, file) } else { ControlFlow::Continue(()) }
+    }
+
+    fn is_unchanged(&self, name: &str) -> bool {
+        self.seen.get(name).is_some_and(|seen| {
+            seen.stamp.is_some()
+                && stamp(&self.root, name) == seen.stamp
+                && seen.asked.iter().all(|(asked, before)| stamp(&self.root, asked) == *before)
+        })
+    }
+
+    /// Compiles a file, and settles whose DAGs its DAGs are.
+    fn compile(&mut self, name: &str) -> Result<(FileNews, Seen), Unread> {
+        let began = Instant::now();
+        let stamp = stamp(&self.root, name);
+        let text = read_text(&self.root.join(name))?;
+        let reader = FolderReader::new(&self.root);
+        let Loaded { mut dags, mut errors } = load(name, &text, &reader);
+        let ids = dags.iter().map(|compiled| compiled.dag.dag_id.clone()).collect();
+        let refused = self.claims.settle(name, ids, errors.is_empty());
+        dags.retain(|compiled| !refused.contains_key(&compiled.dag.dag_id));
+        errors.extend(refused.iter().map(|(dag, owner)| of_file(name, defined_twice(dag, owner, name))));
+        errors.truncate(dag::ERRORS_PER_FILE_MAX);
+        let (asked, all_read) = reader.into_asked();
+        let outcome = Outcome::of(&dags, &errors);
+        let seen = Seen { stamp: stamp.filter(|_| all_read), asked, outcome };
+        Ok((FileNews { dags, errors, took: began.elapsed() }, seen))
+    }
+}
+
+/// A look that goes on.
+struct Look<'s, S> {
+    piece: FolderNews,
+    began: Instant,
+    /// DAGs that a file has given up; another one may have taken them since.
+    released: BTreeSet<DagId>,
+    sink: &'s mut S,
+}
+
+impl<S: LookSink> Look<'_, S> {
+    fn add(&mut self, name: &str, file: FileNews) -> ControlFlow<()> {
+        self.piece.changed.insert(name.to_owned(), file);
+        if self.piece.changed.len() >= PIECE_FILES_MAX || self.began.elapsed() >= PIECE_AFTER {
+            return self.tell();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn tell(&mut self) -> ControlFlow<()> {
+        self.began = Instant::now();
+        let piece = std::mem::take(&mut self.piece);
+        if piece.is_empty() { ControlFlow::Continue(()) } else { self.sink.take(piece) }
+    }
+}
+
+/// All pieces as one.
+#[derive(Default)]
+struct Collected(FolderNews);
+
+impl LookSink for Collected {
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn take(&mut self, piece: FolderNews) -> ControlFlow<()> {
+        self.0.changed.extend(piece.changed);
+        self.0.gone.extend(piece.gone);
+        self.0.undefined.extend(piece.undefined);
+        ControlFlow::Continue(())
+    }
+}
+
+/// A panic is a defect of the compiler, and the error of the file that brought it about.
+fn load(name: &str, text: &str, reader: &FolderReader<'_>) -> Loaded {
+    let loaded = std::panic::catch_unwind(AssertUnwindSafe(|| dag::load(name, text, reader)));
+    loaded.unwrap_or_else(|_| Loaded {
+        dags: Vec::new(),
+        errors: vec![of_file(
+            name,
+            "windlass gave up on this file: that is a defect of windlass, please report it with the file",
+        )],
+    })
+}
+
+fn defined_twice(dag: &DagId, owner: &str, file: &str) -> String {
+    format!(
+        "DAG {dag} is defined by {owner} already and stays there; {file} defines it, too: give it another dag_id, or \
+         remove it from one of the two files"
+    )
+}
+
+fn of_file(name: &str, message: impl Into<String>) -> DagFileError {
+    DagFileError {
+        file: name.to_owned(),
+        line: 0,
+        column: 0,
+        field: String::new(),
+        message: message.into(),
+        suggestion: None,
+        excerpt: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
