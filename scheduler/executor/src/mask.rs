@@ -1,7 +1,9 @@
 //! Keeps secrets out of logs, reasons and rendered fields.
 //!
 //! A secret is masked in the forms in which it commonly shows: as it is, percent-encoded as in a URL, escaped as in JSON,
-//! in Base64, and line by line when it has several lines. Values are known from the moment they are fetched.
+//! in Base64 wherever it begins in what was encoded, and line by line when it has several lines. Values are known from the
+//! moment they are fetched. What is secret is told by the name of its key, as in Airflow, by its place in a URL, or by being a
+//! connection's password: a setting such as `"format": "json"` is a word that logs need.
 
 use std::{
     borrow::Cow,
@@ -10,11 +12,14 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use link::ConnectionFields;
 use model::masking::{MASK, is_secret_name};
 
-/// Shorter secrets are not masked: their letters stand in ordinary words, and a masked log would be of no use.
-const SECRET_BYTES_MIN: usize = 3;
+/// Shorter secrets are not masked, as in Airflow: their letters stand in ordinary words, and a masked log would be of no use.
+const SECRET_CHARS_MIN: usize = 5;
+/// Names of headers that carry a login, beside those that are secret anywhere.
+const LOGIN_HEADERS: &[&str] = &["auth", "cookie", "signature"];
 
 /// The secrets that an attempt has seen. Clones share them.
 #[derive(Clone, Default)]
@@ -51,15 +56,68 @@ impl Masker {
         }
     }
 
-    /// Masks a connection's password and every text in its extra settings.
+    /// Masks a connection's password, and what is secret in its host and extra settings.
     pub fn add_connection(&self, connection: &ConnectionFields) {
         if let Some(password) = &connection.password {
             self.add(password);
         }
+        connection.host.iter().for_each(|host| self.add_in_text(host));
         let Some(extra) = &connection.extra else { return };
         match serde_json::from_str::<serde_json::Value>(extra) {
-            Ok(value) => self.add_texts(&value),
+            Ok(value) => self.add_secrets_in(&value),
             Err(_) => self.add(extra),
+        }
+    }
+
+    /// Masks what is secret in a JSON value: by the name of its key, in a URL, or behind a secret's name in an argument.
+    pub fn add_secrets_in(&self, value: &serde_json::Value) {
+        use serde_json::Value as V;
+        match value {
+            V::String(text) => self.add_in_text(text),
+            V::Array(items) => items.iter().for_each(|item| self.add_secrets_in(item)),
+            V::Object(fields) => {
+                for (name, field) in fields {
+                    if is_secret_name(name) {
+                        self.add_texts(field);
+                    } else if name.eq_ignore_ascii_case("headers") {
+                        self.add_headers(field);
+                    } else {
+                        self.add_secrets_in(field);
+                    }
+                }
+            }
+            V::Null | V::Bool(_) | V::Number(_) => {}
+        }
+    }
+
+    fn add_headers(&self, headers: &serde_json::Value) {
+        for (name, value) in headers.as_object().into_iter().flatten() {
+            self.add_header(name, value.as_str().unwrap_or_default());
+        }
+    }
+
+    /// Masks the value of a header that carries a login, and of `Bearer x` also `x` alone.
+    pub fn add_header(&self, name: &str, value: &str) {
+        let lower = name.to_ascii_lowercase();
+        if is_secret_name(name) || LOGIN_HEADERS.iter().any(|part| lower.contains(part)) {
+            self.add(value);
+            value.split_once(' ').into_iter().for_each(|(_, credentials)| self.add(credentials));
+        }
+    }
+
+    /// Masks the login of URLs in a text, secret values of their queries, and the value of `--password=x`.
+    fn add_in_text(&self, text: &str) {
+        for word in text.split_whitespace() {
+            if let Some((_, after)) = word.split_once("://")
+                && let Some((user, _)) = after.rsplit_once('@')
+            {
+                // A login alone is a token, `https://TOKEN@host`; beside a password it is a name.
+                self.add(user.split_once(':').map_or(user, |(_, password)| password));
+            }
+            let parameters = word.split(['?', '&', ';']);
+            for (name, value) in parameters.filter_map(|parameter| parameter.split_once('=')) {
+                self.add_named(name.trim_start_matches('-'), value);
+            }
         }
     }
 
@@ -148,12 +206,13 @@ fn forms_of(secret: &str) -> Vec<String> {
     let lines = secret.lines().filter(|_| secret.contains('\n'));
     for text in std::iter::once(secret).chain(lines) {
         let text = text.trim_matches(['\r', '\n']);
-        if text.len() < SECRET_BYTES_MIN {
+        if text.chars().count() < SECRET_CHARS_MIN {
             continue;
         }
         let json = serde_json::Value::from(text).to_string();
         forms.extend([text.to_owned(), json.trim_matches('"').to_owned()]);
-        forms.extend([percent_encoded(text, HexCase::Upper), percent_encoded(text, HexCase::Lower), base64(text)]);
+        forms.extend([percent_encoded(text, HexCase::Upper), percent_encoded(text, HexCase::Lower)]);
+        forms.extend((0..3).filter_map(|before| base64(text, before)));
         forms.push(url::form_urlencoded::byte_serialize(text.as_bytes()).collect());
     }
     forms
@@ -180,17 +239,14 @@ fn percent_encoded(text: &str, case: HexCase) -> String {
     })
 }
 
-/// Base64 without its last, incomplete group: those characters depend on what follows the secret.
-fn base64(text: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut encoded = String::new();
-    for group in text.as_bytes().chunks_exact(3) {
-        let bits = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
-        for shift in [18, 12, 6, 0] {
-            encoded.push(char::from(ALPHABET[(bits >> shift & 63) as usize]));
-        }
-    }
-    encoded
+/// Base64 of a secret that so many bytes (modulo 3) stand before, as in `user:secret`: without the first and last characters,
+/// which depend on what is around it. None where too little is left to tell it from other text.
+fn base64(text: &str, before: usize) -> Option<String> {
+    let encoded = STANDARD.encode([&[0; 2][..before], text.as_bytes()].concat());
+    let from = (before * 8).div_ceil(6);
+    let to = (before + text.len()) * 8 / 6;
+    let whole = encoded.get(from..to)?;
+    (whole.len() >= SECRET_CHARS_MIN).then(|| whole.to_owned())
 }
 
 #[cfg(test)]
@@ -218,12 +274,49 @@ mod tests {
         let masker = masker(&["-----BEGIN-----\nabcdef123456\n-----END-----"]);
         assert_eq!(masker.mask("line abcdef123456"), "line ***");
         let masker = self::masker(&["hunter22"]);
-        assert!(masker.mask("aHVudGVyMjI=").starts_with(MASK));
+        for user in ["", "a", "ab", "abc", "user"] {
+            let basic = STANDARD.encode(format!("{user}:hunter22"));
+            let masked = masker.mask(&basic).into_owned();
+            assert!(masked.contains(MASK), "{basic}");
+            let rest = masked.replace(MASK, "");
+            assert!(rest.len() <= STANDARD.encode(format!("{user}:")).len() + 3, "{basic} {masked}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_secret_by_its_key_or_place_is_masked_and_nothing_short() {
+        let extra = serde_json::json!({
+            "region": "eu-west", "format": "json", "mode": "true", "sslmode": "require", "password": "s3cret-one",
+            "nested": {"api-key": ["s3cret-two"]}, "url": "postgres://me:p/w-three@h/db", "pin_token": "abcd",
+            "git": "https://s3cret-four@github.test/x", "query": "https://h/?api_key=s3cret-five&a=plain-text",
+            "headers": {"X-Auth": "s3cret-six", "Accept": "application/json", "Authorization": "Bearer s3cret-seven"},
+            "args": ["--password=s3cret-eight", "--verbose=always"],
+        });
+        let masker = Masker::default();
+        masker.add_connection(&ConnectionFields {
+            conn_id: "c".into(),
+            conn_type: "http".into(),
+            host: Some("https://me:s3cret-nine@h".into()),
+            schema: None,
+            login: Some("somebody".into()),
+            password: Some("s3cret-ten".into()),
+            port: None,
+            extra: Some(extra.to_string()),
+        });
+        for word in
+            ["eu-west", "json", "true", "require", "abcd", "plain-text", "always", "application/json", "somebody"]
+        {
+            assert_eq!(masker.mask(word), word);
+        }
+        for secret in ["one", "two", "four", "five", "six", "seven", "eight", "nine", "ten"] {
+            assert_eq!(masker.mask(&format!("s3cret-{secret}")), MASK, "{secret}");
+        }
+        assert_eq!(masker.mask("p/w-three"), MASK);
     }
 
     #[test]
     fn a_longer_secret_goes_before_one_inside_it() {
-        assert_eq!(masker(&["abc", "abcdef"]).mask("abcdef abc"), "*** ***");
+        assert_eq!(masker(&["abcde", "abcdefgh"]).mask("abcdefgh abcde"), "*** ***");
     }
 
     #[test]

@@ -153,6 +153,7 @@ pub fn shown_extra(extra: &str) -> String {
             let masked = masking::masked(&value);
             if masked == value { extra.to_owned() } else { masked.to_string() }
         }
+        Err(_) if extra.trim().is_empty() => extra.to_owned(),
         Err(_) => MASK.to_owned(),
     }
 }
@@ -330,6 +331,7 @@ mod tests {
     #[test]
     fn extra_that_is_no_json_is_masked_whole() {
         assert_eq!(shown_extra("token=abc"), MASK);
+        assert_eq!(shown_extra(""), "", "nothing hides nothing");
         assert_eq!(shown_extra(r#"{"sslmode": "require"}"#), r#"{"sslmode": "require"}"#);
     }
 }

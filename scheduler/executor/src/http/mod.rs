@@ -3,8 +3,10 @@
 //! A request has a time limit, follows a bounded number of redirects and reads a bounded body. Nothing is tried again
 //! here: that is for the task's retries.
 
+mod address;
 mod request;
 mod response;
+mod settings;
 
 use futures::{FutureExt as _, future::BoxFuture};
 use model::operator::Http;
@@ -37,7 +39,7 @@ impl HttpExecutor {
         if self.keys.log_response {
             response.text().lines().for_each(|line| attempt.log.line(Stream::Out, line));
         }
-        if self.keys.request.options.check_response && response.is_error() {
+        if exchange.checks_response() && response.is_error() {
             return Err(Outcome::failed(response.complaint()));
         }
         if let Some(template) = &self.keys.response_check

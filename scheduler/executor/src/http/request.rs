@@ -3,34 +3,20 @@
 use std::{collections::BTreeMap, error::Error as _, time::Duration};
 
 use link::ConnectionFields;
-use model::operator::{HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpTarget};
-use reqwest::{Client, Method, RequestBuilder, redirect::Policy};
+use model::operator::{HttpMethod, HttpPayload, HttpRequest, HttpTarget};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::Response;
+use super::{
+    Response,
+    address::address,
+    settings::{CONNECT_WAIT, SETTINGS, Settings},
+};
 use crate::{Attempt, Outcome};
-
-/// How long connecting may take, within the time limit of the whole exchange.
-const CONNECT_WAIT: Duration = Duration::from_secs(15);
 
 /// The largest body that is read: it is held in memory, and an XCom may have far less.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// Settings in a connection's `extra` that are no headers.
-const NO_HEADERS: &[&str] = &[
-    "allow_redirects",
-    "auth_kwargs",
-    "auth_type",
-    "cert",
-    "check_response",
-    "max_redirects",
-    "proxies",
-    "stream",
-    "timeout",
-    "trust_env",
-    "verify",
-];
 
 /// A request that can be sent, again and again.
 pub(crate) struct Exchange {
@@ -41,6 +27,7 @@ pub(crate) struct Exchange {
     headers: BTreeMap<String, String>,
     payload: HttpPayload,
     timeout: Duration,
+    checks_response: bool,
 }
 
 impl Exchange {
@@ -50,13 +37,15 @@ impl Exchange {
     /// How the attempt ends when that is not possible.
     pub(crate) async fn prepare(attempt: &Attempt, request: &HttpRequest) -> Result<Self, Outcome> {
         let rendered = render(attempt, request).await?;
-        rendered.headers.iter().for_each(|(name, value)| attempt.masker.add_named(name, value));
+        rendered.headers.iter().for_each(|(name, value)| attempt.masker.add_header(name, value));
         let mut headers = BTreeMap::new();
+        let mut settings = Settings::of_task(rendered.options);
         let (url, login) = match &rendered.target {
             HttpTarget::Url(url) => (url.clone(), None),
             HttpTarget::Connection { http_conn_id, endpoint } => {
                 let connection =
                     attempt.connection(http_conn_id).await.map_err(|no| Outcome::failed(no.to_string()))?;
+                settings = settings.with(&connection).map_err(Outcome::failed)?;
                 headers.extend(headers_of(&connection));
                 let login = connection.login.clone().filter(|login| !login.is_empty());
                 (address(&connection, endpoint), login.map(|login| (login, connection.password.clone())))
@@ -65,14 +54,20 @@ impl Exchange {
         headers.extend(rendered.headers);
         attempt.log_rendered(json!({"method": rendered.method.name(), "url": url, "payload": rendered.payload}));
         Ok(Self {
-            client: client(&rendered.options).map_err(|error| Outcome::failed(sentence(&error)))?,
+            client: settings.client().map_err(Outcome::failed)?,
             method: rendered.method,
             url,
             login,
             headers,
             payload: rendered.payload,
-            timeout: seconds(rendered.options.timeout_secs),
+            timeout: seconds(settings.options.timeout_secs),
+            checks_response: settings.options.check_response,
         })
+    }
+
+    /// Whether a status of 400 or more is a failure.
+    pub(crate) fn checks_response(&self) -> bool {
+        self.checks_response
     }
 
     /// What is asked, for sentences.
@@ -119,7 +114,7 @@ impl Exchange {
             HttpPayload::None => builder,
             HttpPayload::Json(body) => builder.json(body),
             HttpPayload::Data(Value::Object(fields)) => {
-                let pairs: Vec<(&String, String)> = fields.iter().map(|(name, value)| (name, plain(value))).collect();
+                let pairs = pairs(fields);
                 if in_query { builder.query(&pairs) } else { builder.form(&pairs) }
             }
             HttpPayload::Data(text) if in_query => {
@@ -164,40 +159,12 @@ async fn render(attempt: &Attempt, request: &HttpRequest) -> Result<HttpRequest,
     Ok(rendered.await?)
 }
 
-/// A connection's host, with its schema and port, and the endpoint below it, put together as Airflow's HttpHook does.
-fn address(connection: &ConnectionFields, endpoint: &str) -> String {
-    let host = connection.host.as_deref().unwrap_or_default();
-    let mut base = if host.contains("://") {
-        host.to_owned()
-    } else {
-        format!("{}://{host}", connection.schema.as_deref().filter(|schema| !schema.is_empty()).unwrap_or("http"))
-    };
-    if let Some(port) = connection.port {
-        base = format!("{base}:{port}");
-    }
-    if endpoint.is_empty() || endpoint.starts_with('/') || base.ends_with('/') {
-        format!("{base}{endpoint}")
-    } else {
-        format!("{base}/{endpoint}")
-    }
-}
-
 /// Every text in a connection's `extra` that is no setting is a header.
 fn headers_of(connection: &ConnectionFields) -> BTreeMap<String, String> {
     let extra: Value = serde_json::from_str(connection.extra.as_deref().unwrap_or("{}")).unwrap_or_default();
     let own = extra.get("headers").and_then(Value::as_object).into_iter().flatten();
-    let fields = extra.as_object().into_iter().flatten().filter(|(name, _)| !NO_HEADERS.contains(&name.as_str()));
+    let fields = extra.as_object().into_iter().flatten().filter(|(name, _)| !SETTINGS.contains(&name.as_str()));
     fields.chain(own).filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
-}
-
-fn client(options: &HttpOptions) -> Result<Client, reqwest::Error> {
-    let redirects = usize::try_from(options.max_redirects).unwrap_or(usize::MAX);
-    Client::builder()
-        .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_WAIT)
-        .redirect(if options.allow_redirects { Policy::limited(redirects) } else { Policy::none() })
-        .danger_accept_invalid_certs(!options.verify)
-        .build()
 }
 
 fn method(method: HttpMethod) -> Method {
@@ -214,6 +181,21 @@ fn method(method: HttpMethod) -> Method {
 
 fn seconds(secs: f64) -> Duration {
     Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX)
+}
+
+/// The fields of a form or query, as Python's `requests` writes them: a list is the field again and again, and none is nothing.
+fn pairs(fields: &serde_json::Map<String, Value>) -> Vec<(&String, String)> {
+    let mut pairs = Vec::new();
+    for (name, value) in fields {
+        match value {
+            Value::Null => {}
+            Value::Array(items) => {
+                pairs.extend(items.iter().filter(|item| !item.is_null()).map(|item| (name, plain(item))))
+            }
+            one => pairs.push((name, plain(one))),
+        }
+    }
+    pairs
 }
 
 fn plain(value: &Value) -> String {
@@ -255,14 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_put_below_its_connection_as_airflow_does() {
-        let plain = connection("x.test", None, None, None);
-        assert_eq!(address(&plain, "v1/a"), "http://x.test/v1/a");
-        let tls = connection("x.test", Some("https"), Some(8443), None);
-        assert_eq!(address(&tls, "/v1/a"), "https://x.test:8443/v1/a");
-        let whole = connection("https://x.test/api/", None, None, None);
-        assert_eq!(address(&whole, "v1"), "https://x.test/api/v1");
-        assert_eq!(address(&whole, ""), "https://x.test/api/");
+    fn lists_and_nothing_in_a_form_are_written_as_requests_does() {
+        let fields = json!({"id": [1, null, "two"], "none": null, "flag": true});
+        let fields = fields.as_object().unwrap();
+        let written: Vec<String> = pairs(fields).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(written.join("&"), "id=1&id=two&flag=true");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use minijinja::{
     Error, ErrorKind, State, Value as Template,
-    value::{Object, ObjectRepr, from_args},
+    value::{Enumerator, Object, ObjectRepr, from_args},
 };
 use serde_json::Value;
 
@@ -26,7 +26,8 @@ struct Parts {
 }
 
 impl Response {
-    /// Takes over what is known when the body has been read. Text that is not UTF-8 is read as well as possible.
+    /// Takes over what is known when the body has been read. Its text is read by the charset of its header; without one as
+    /// UTF-8, as well as possible.
     pub(super) fn new(asked: String, answer: &reqwest::Response, body: &[u8]) -> Self {
         let headers = answer.headers().iter();
         let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -36,7 +37,7 @@ impl Response {
             status: answer.status().as_u16(),
             reason: answer.status().canonical_reason().unwrap_or_default(),
             headers: headers.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
-            text: String::from_utf8_lossy(body).into_owned(),
+            text: decoded(answer, body),
         }))
     }
 
@@ -87,6 +88,32 @@ impl Response {
     }
 }
 
+/// Names of headers have no case.
+#[derive(Debug)]
+struct Headers(Arc<Response>);
+
+impl Object for Headers {
+    fn get_value(self: &Arc<Self>, key: &Template) -> Option<Template> {
+        let name = key.as_str()?.to_ascii_lowercase();
+        self.0.0.headers.get(&name).map(|value| value.as_str().into())
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.0.headers.keys().map(|name| name.as_str().into()).collect())
+    }
+}
+
+/// The body as text, in the encoding that `Content-Type` names.
+fn decoded(answer: &reqwest::Response, body: &[u8]) -> String {
+    let content_type = answer.headers().get(reqwest::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let charset = content_type.into_iter().flat_map(|value| value.split(';').skip(1)).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    });
+    let encoding = charset.and_then(|label| encoding_rs::Encoding::for_label(label.as_bytes()));
+    encoding.unwrap_or(encoding_rs::UTF_8).decode(body).0.into_owned()
+}
+
 impl Object for Response {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
         ObjectRepr::Plain
@@ -100,7 +127,7 @@ impl Object for Response {
             "reason" => parts.reason.into(),
             "url" => parts.url.as_str().into(),
             "text" | "content" => parts.text.as_str().into(),
-            "headers" => Template::from_serialize(&parts.headers),
+            "headers" => Template::from_object(Headers(Arc::clone(self))),
             _ => return None,
         })
     }

@@ -45,7 +45,7 @@ impl Question<'_> {
         if self.keys.response_error_codes_allowlist.contains(&response.status()) {
             return Ok(Found::NotYet(said));
         }
-        if self.keys.request.options.check_response && response.is_error() {
+        if self.exchange.checks_response() && response.is_error() {
             return Err(Outcome::failed(response.complaint()));
         }
         match &self.keys.response_check {

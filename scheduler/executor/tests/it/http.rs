@@ -128,3 +128,44 @@ async fn a_request_that_hangs_ends_with_its_execution_timeout() {
     let end = rig.run(Operator::Http(get(server.url("/")))).await.end;
     assert_eq!(end.kind, EndKind::TimedOut, "{}", end.reason);
 }
+
+#[tokio::test]
+async fn headers_have_no_case_and_a_body_is_read_by_its_charset() {
+    let answer = "200 OK\nX-Rate-Left: 7\nContent-Type: text/plain; charset=\"ISO-8859-1\"\n\ncafé";
+    let server = Server::new(&[answer]).await;
+    let rig = Rig::new();
+    let filter = "{{ response.headers['X-RATE-left'] }} {{ response.headers['x-rate-left'] }} {{ response.text }}";
+    let ran = rig.run(Operator::Http(Http { response_filter: Some(filter.into()), ..get(server.url("/")) })).await;
+    assert_eq!(ran.xcom("return_value"), Some(&json!("7 7 café")), "{}", ran.text());
+}
+
+#[tokio::test]
+async fn a_connections_proxy_and_limits_are_used_and_what_can_not_be_used_is_refused() {
+    let proxy = Server::new(&["503 Busy\n\nby the proxy"]).await;
+    let connection = |extra: serde_json::Value| ConnectionFields {
+        conn_id: "api".into(),
+        conn_type: "http".into(),
+        // Nobody is there: an answer can only be the proxy's.
+        host: Some("http://unreachable.test/base".into()),
+        schema: None,
+        login: None,
+        password: None,
+        port: Some(8080),
+        extra: Some(extra.to_string()),
+    };
+    let http = with_request(get(String::new()), |request| {
+        request.target = HttpTarget::Connection { http_conn_id: "api".into(), endpoint: "/v1/x".into() };
+    });
+    let mut rig = Rig::new();
+    let extra = json!({"proxies": {"http": proxy.url("")}, "check_response": false});
+    rig.leader.connections.insert("api".into(), connection(extra));
+    let ran = rig.run(Operator::Http(http.clone())).await;
+    assert_eq!(ran.xcom("return_value"), Some(&json!("by the proxy")), "{}", ran.text());
+    assert!(proxy.asked()[0].starts_with("GET http://unreachable.test:8080/base/v1/x "), "{:?}", proxy.asked());
+
+    let mut rig = Rig::new();
+    rig.leader.connections.insert("api".into(), connection(json!({"cert": "/no/such/client.pem"})));
+    let ran = rig.run(Operator::Http(http)).await;
+    assert_eq!(ran.end.kind, EndKind::Failed);
+    assert!(ran.end.reason.contains("/no/such/client.pem"), "{}", ran.end.reason);
+}

@@ -57,8 +57,14 @@ async fn serve(mut stream: TcpStream, answer: String, seen: Arc<Mutex<Vec<String
     }
     let (head, body) = answer.split_once("\n\n").unwrap_or((&answer, ""));
     let head = head.replace('\n', "\r\n");
-    let whole = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
-    stream.write_all(whole.as_bytes()).await.unwrap();
+    // One byte a character where the answer says so, else UTF-8.
+    let body: Vec<u8> = if head.contains("ISO-8859-1") {
+        body.chars().map(|character| u8::try_from(u32::from(character)).unwrap()).collect()
+    } else {
+        body.as_bytes().to_vec()
+    };
+    let head = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    stream.write_all(&[head.into_bytes(), body].concat()).await.unwrap();
 }
 
 fn is_whole(request: &[u8]) -> bool {
