@@ -126,6 +126,9 @@ fn rest_routes() -> Router<App> {
         .merge(absent_routes())
         .route("/api/v2/importErrors", get(api::import_errors::list))
         .route("/api/v2/importErrors/{import_error_id}", get(api::import_errors::one))
+        .route("/api/v2/quarantine", get(api::quarantine::list))
+        .route("/api/v2/quarantine/{entry_id}", get(api::quarantine::one))
+        .route("/api/v2/quarantine/{entry_id}/release", post(api::quarantine::release))
         .merge(admin_rest_routes())
 }
 
@@ -234,6 +237,7 @@ fn page_routes() -> Router<App> {
         .route("/services/{dag_id}/{name}/{replica}/log", get(pages::services::log))
         .route("/services/{dag_id}/{name}/{action}", post(pages::services::control))
         .route("/import-errors", get(pages::import_errors::show))
+        .route("/quarantine/release", post(pages::import_errors::release))
         .route("/search", get(pages::search::show))
         .route("/preferences", get(pages::preferences::show).post(pages::preferences::submit))
         .merge(admin_page_routes())

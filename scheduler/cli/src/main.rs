@@ -57,6 +57,9 @@ enum Command {
     /// Manage pools.
     #[command(subcommand)]
     Pools(commands::pools::Pools),
+    /// List and release what the leader could not take in.
+    #[command(subcommand)]
+    Quarantine(commands::quarantine::Quarantine),
     /// Manage users.
     #[command(subcommand)]
     Users(commands::users::Users),
@@ -113,6 +116,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Services(services) => commands::services::run(&settings, services).await,
         Command::Connections(connections) => commands::connections::run(&settings, connections).await,
         Command::Variables(variables) => commands::variables::run(&settings, variables).await,
+        Command::Quarantine(quarantine) => commands::quarantine::run(&settings, quarantine).await,
         Command::Pools(pools) => commands::pools::run(&settings, pools).await,
         Command::Users(users) => commands::users::run(&settings, users).await,
         Command::Lake(arguments) => commands::tasks::run(&settings, "lake", &arguments).await,

@@ -81,9 +81,22 @@ impl Subject {
     }
 }
 
+/// The id by which people name it: `kind:key`.
 impl std::fmt::Display for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.kind.name(), self.key)
+        write!(f, "{}:{}", self.kind.name(), self.key)
+    }
+}
+
+impl std::str::FromStr for Subject {
+    type Err = StoreError;
+
+    fn from_str(id: &str) -> Result<Self, StoreError> {
+        let parts = id.split_once(':').filter(|(_, key)| !key.contains('\0'));
+        let subject = parts.and_then(|(kind, key)| Some(Self::new(Kind::of(kind)?, key)));
+        subject.ok_or_else(|| StoreError::Refused {
+            reason: format!("{id:?} is no id of the quarantine; `windlass quarantine list` shows them"),
+        })
     }
 }
 
@@ -99,6 +112,8 @@ pub enum Standing {
 /// Something that is held, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// Its id, which releases it.
+    pub id: String,
     /// The word of its kind.
     pub kind: String,
     /// Which one.
@@ -203,6 +218,20 @@ pub async fn held(connection: &mut PgConnection) -> Result<BTreeSet<Subject>, St
     Ok(rows.into_iter().filter_map(|row| Some(Subject { kind: Kind::of(&row.kind)?, key: row.key })).collect())
 }
 
+/// How much is held, commands included.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn held_count(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT (SELECT count(*) FROM quarantine
+                   WHERE held_at IS NOT NULL AND released_at IS NULL AND kind <> 'command')
+                + (SELECT count(*) FROM inbox WHERE dead_because IS NOT NULL) AS "count!""#
+    );
+    let count = count.fetch_one(connection).await.doing("counting the quarantine")?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// Takes what people have released, each once.
 ///
 /// # Errors
@@ -219,21 +248,29 @@ pub async fn take_released(writer: &mut Writer, epoch: Epoch) -> Result<Vec<Rele
     Ok(released.collect())
 }
 
-/// A page of what is held and how much is held in all; of one kind and key when they are given.
+/// A page of what is held and how much is held in all; only one when it is given.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn list(
     pool: &PgPool,
-    (kind, key): (Option<&str>, Option<&str>),
+    only: Option<&Subject>,
     (limit, offset): (i64, i64),
 ) -> Result<(Vec<Entry>, i64), StoreError> {
+    let kind = only.map(|subject| subject.kind.name());
+    let key = only.map(|subject| subject.key.as_str());
     let rows = sqlx::query_file!("queries/quarantine_list.sql", kind, key, limit, offset)
         .fetch_all(pool)
         .await
         .doing("reading the quarantine")?;
-    let total = rows.first().map_or(0, |row| row.total);
+    let total = match rows.first() {
+        Some(row) => row.total,
+        None if offset == 0 => 0,
+        // Beyond the end: how much there is stands in the first row.
+        None => return Ok((Vec::new(), Box::pin(list(pool, only, (1, 0))).await?.1)),
+    };
     let entries = rows.into_iter().map(|row| Entry {
+        id: format!("{}:{}", row.kind, row.key),
         kind: row.kind,
         key: row.key,
         reason: row.reason,

@@ -24,6 +24,7 @@ pub mod monitor;
 pub mod openapi;
 pub mod path;
 pub mod pools;
+pub mod quarantine;
 pub mod query;
 pub mod runs;
 pub mod shapes;

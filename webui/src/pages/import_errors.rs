@@ -1,21 +1,50 @@
-//! Mistakes in DAG files: each with its line, a mark below what is wrong, and what may have been meant.
+//! Mistakes in DAG files: each with its line, a mark below what is wrong, and what may have been meant. Below them what the
+//! leader holds in quarantine.
 
-use axum::{Extension, extract::State, http::HeaderMap, response::Response};
+use axum::{
+    Extension,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Redirect, Response},
+};
 use serde::Serialize;
-use store::read;
+use store::{
+    quarantine::{self, Entry},
+    read,
+};
 
 use super::{
     Frame, Place,
     error::PageResult,
     show as print,
-    words::{Clock, Moment},
+    words::{Clock, Moment, count},
 };
-use crate::{app::App, auth::Principal};
+use crate::{
+    api,
+    app::App,
+    auth::{Principal, form::PageForm},
+};
+
+/// So many entries of the quarantine are shown; the command line and REST have all.
+const HELD_SHOWN_MAX: i64 = 50;
 
 #[derive(Serialize)]
 struct View {
     frame: Frame,
     files: Vec<File>,
+    held: Vec<Held>,
+    held_more: i64,
+}
+
+/// Something in quarantine.
+#[derive(Serialize)]
+struct Held {
+    id: String,
+    kind: String,
+    key: String,
+    reason: String,
+    failures: String,
+    since: Moment,
 }
 
 /// A file with its mistakes.
@@ -60,8 +89,32 @@ pub async fn show(
             file.rows.push(row(error));
         }
     }
+    let (held, total) = quarantine::list(&app.pool, None, (HELD_SHOWN_MAX, 0)).await?;
+    let held_more = (total - HELD_SHOWN_MAX).max(0);
+    let held = held.into_iter().map(|entry| of_entry(entry, &clock)).collect();
     let frame = Frame::new(&app, &who, Place::ImportErrors, "Import errors").await?;
-    Ok(print(&headers, "import_errors", &View { frame, files })?)
+    Ok(print(&headers, "import_errors", &View { frame, files, held, held_more })?)
+}
+
+/// `POST /quarantine/release`.
+pub async fn release(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    form: PageForm,
+) -> PageResult<Response> {
+    api::quarantine::release_one(&app, &who, form.text("entry_id")).await?;
+    Ok(Redirect::to("/import-errors").into_response())
+}
+
+fn of_entry(entry: Entry, clock: &Clock) -> Held {
+    Held {
+        id: entry.id,
+        kind: entry.kind,
+        key: entry.key,
+        reason: entry.reason,
+        failures: count(usize::try_from(entry.failures).unwrap_or(0), "failure"),
+        since: clock.moment(entry.last_at),
+    }
 }
 
 fn row(error: read::ImportError) -> Row {

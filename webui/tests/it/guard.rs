@@ -36,6 +36,7 @@ pub fn path_of(route: &Route) -> String {
         ("{*variable_key}", "none"),
         ("{connection_id}", "none"),
         ("{event_log_id}", "1"),
+        ("{entry_id}", "report:none"),
     ];
     values.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, &value.replace('+', "%2B")))
 }

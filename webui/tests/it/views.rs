@@ -221,6 +221,40 @@ async fn an_import_error_shows_its_line_with_a_mark() {
 }
 
 #[tokio::test]
+async fn what_is_in_quarantine_is_shown_and_released() {
+    let server = Server::start().await;
+    let (viewer, admin) = (server.token("viewer").await, server.token("admin").await);
+    let insert = "INSERT INTO quarantine (kind, key, reason, failures, held_at) VALUES \
+                  ('report', 'one ended', '<b>too large</b>', 3, now()), ('version', '7', 'unreadable', 1, now()), \
+                  ('report', 'counted', 'once', 1, NULL)";
+    sqlx::query(insert).execute(&server.pool).await.unwrap();
+    expect(&server, &viewer, "/import-errors", &["one ended", "&lt;b&gt;too large", "3 failures", "unreadable"]).await;
+    let (_, html) = server.page(&viewer, "/import-errors").await;
+    assert!(!html.contains("Release</button>") && !html.contains("counted"), "{html}");
+
+    let client = server.user("admin").await;
+    let (_, list) = client.get("/quarantine?limit=1").await;
+    assert_eq!((list["total_entries"].as_i64(), list["quarantine_entries"].as_array().unwrap().len()), (Some(2), 1));
+    let (_, entry) = client.get("/quarantine/report:one%20ended").await;
+    assert_eq!((entry["reason"].as_str(), entry["failures"].as_i64()), (Some("<b>too large</b>"), Some(3)));
+    for id in ["report:counted", "nothing:1", "nothing", "report:%00"] {
+        assert_ne!(client.get(&format!("/quarantine/{id}")).await.0, 200, "{id}");
+    }
+    let released = client.post("/quarantine/version:7/release", serde_json::json!({})).await;
+    assert_eq!((released.0, released.1["released"].as_bool()), (200, Some(true)));
+    assert_eq!(client.post("/quarantine/version:7/release", serde_json::json!({})).await.0, 404);
+    assert_eq!(server.user("op").await.post("/quarantine/report:none/release", serde_json::json!({})).await.0, 404);
+    assert_eq!(server.user("user").await.post("/quarantine/report:none/release", serde_json::json!({})).await.0, 403);
+
+    let fields = [("entry_id", "report:one ended")];
+    let answer = server.submit(&admin, "/import-errors", "/quarantine/release", &fields).await;
+    assert_eq!(answer.headers()["location"], "/import-errors");
+    assert_eq!(client.get("/quarantine").await.1["total_entries"], 0);
+    let audit = "SELECT count(*) FROM audit_log WHERE action = 'release_quarantine'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(audit).fetch_one(&server.pool).await.unwrap(), 2);
+}
+
+#[tokio::test]
 async fn the_list_is_narrowed_by_owner_and_tag() {
     let server = Server::start().await;
     let token = server.token("viewer").await;

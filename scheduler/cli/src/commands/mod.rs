@@ -7,6 +7,7 @@ pub mod db;
 pub mod health;
 pub mod instances;
 pub mod pools;
+pub mod quarantine;
 pub mod runs;
 pub mod services;
 pub mod tasks;

@@ -295,8 +295,9 @@ mod tests {
     fn only_who_leads_shows_how_the_installation_stands() {
         let metrics = LeaderMetrics::default();
         metrics.took_over(Epoch(4));
-        metrics.stands(Cluster { workers_connected: 2, ..Cluster::default() });
+        metrics.stands(Cluster { workers_connected: 2, quarantined: 3, ..Cluster::default() });
         let text = shown(&metrics);
+        assert!(text.contains("windlass_quarantine_entries 3"), "{text}");
         assert!(text.contains("windlass_cluster_workers{state=\"connected\"} 2"), "{text}");
         assert!(
             text.contains("windlass_scheduler_leads 1\n") && text.contains("windlass_scheduler_epoch 4\n"),

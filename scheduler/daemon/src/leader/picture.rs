@@ -32,6 +32,7 @@ pub(super) struct Cluster {
     pub(super) runs: RunCounts,
     pub(super) dags: DagCounts,
     pub(super) import_errors: usize,
+    pub(super) quarantined: u64,
     pub(super) pools: Vec<PoolUse>,
     pub(super) workers_connected: usize,
     pub(super) workers_silent: usize,
@@ -56,6 +57,8 @@ impl Cluster {
         picture.gauges("windlass_dags", "DAGs that a file defines", dags)?;
         let help = "Errors in DAG files, as the UI lists them";
         picture.gauge("windlass_dag_import_errors", help, self.import_errors as f64)?;
+        let help = "What the leader could not take in, and holds until a person releases it";
+        picture.gauge("windlass_quarantine_entries", help, self.quarantined as f64)?;
         self.show_pools(&mut picture)?;
         self.show_workers(&mut picture)
     }
@@ -110,6 +113,7 @@ impl Reign {
             runs: self.engine.run_counts(),
             dags: self.engine.dag_counts(),
             import_errors: self.folders.import_errors(),
+            quarantined: self.quarantined,
             pools: self.engine.pool_uses(0),
             workers_connected: alive().count(),
             workers_silent: self.peers.iter().filter(|(_, peer)| peer.is_silent()).count(),

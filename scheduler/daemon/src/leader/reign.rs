@@ -72,6 +72,8 @@ pub struct Reign {
     pub(super) metrics: LeaderMetrics,
     /// DAGs whose schedule is still to be computed anew, as at each takeover.
     renewals: Vec<Event>,
+    /// How much is in quarantine, as it was last counted.
+    pub(super) quarantined: u64,
     next_beat: Instant,
     pub(super) next_picture: Instant,
     next_sweep: Instant,
@@ -104,6 +106,7 @@ impl Reign {
             turn: leadership.turn,
             run_keys: store::reserve_run_keys(writer.connection()).await?,
             renewals: renewals(&snapshot),
+            quarantined: store::quarantine::held_count(writer.connection()).await?,
             engine: load(snapshot, clock.now())?,
             announcer: Announcer::start(pool.clone(), &scope),
             fetcher: Fetcher::new(pool, settings.secret_key.clone(), hints, scope),
@@ -174,6 +177,7 @@ impl Reign {
         if Instant::now() >= self.next_sweep {
             self.next_sweep = Instant::now() + SWEEP_EVERY;
             store::maintenance::sweep(&mut self.writer, self.epoch).await?;
+            self.quarantined = store::quarantine::held_count(self.writer.connection()).await?;
         }
         Ok(())
     }
@@ -348,6 +352,7 @@ impl Reign {
         tracing::error!(command.id = id.get(), why, "a command is given up");
         inbox::mark_dead(&mut self.writer, self.epoch, id, why).await?;
         self.announcer.send(Announcement::Answers(vec![id]));
+        self.quarantined += 1;
         Ok(())
     }
 

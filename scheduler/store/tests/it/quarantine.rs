@@ -20,16 +20,19 @@ async fn the_third_failure_holds_and_a_release_hands_it_out_once() {
     for expected in [Standing::Counted, Standing::Counted, Standing::Held] {
         let counted = quarantine::count(&mut leader.writer, epoch, &report, "it broke\0", Some(&content)).await;
         assert_eq!(counted.unwrap(), expected);
-        let (entries, total) = quarantine::list(&database.pool, (None, None), (10, 0)).await.unwrap();
+        let (entries, total) = quarantine::list(&database.pool, None, (10, 0)).await.unwrap();
         assert_eq!(i64::from(expected == Standing::Held), total);
         assert_eq!(entries.len(), usize::from(expected == Standing::Held));
     }
     let held = quarantine::held(leader.writer.connection()).await.unwrap();
     let clean = Subject::new(Kind::Report, "attempt\u{fffd} 1");
     assert_eq!(held.into_iter().collect::<Vec<_>>(), [clean.clone()]);
-    let (entries, _) = quarantine::list(&database.pool, (Some("report"), None), (10, 0)).await.unwrap();
+    let (entries, _) = quarantine::list(&database.pool, Some(&clean), (10, 0)).await.unwrap();
     assert_eq!((entries[0].reason.as_str(), entries[0].failures), ("it broke\u{fffd}", 3));
-    assert_eq!(quarantine::list(&database.pool, (Some("version"), None), (10, 0)).await.unwrap().1, 0);
+    assert_eq!(entries[0].id.parse::<Subject>().unwrap(), clean);
+    assert!("nothing:1".parse::<Subject>().is_err() && "report".parse::<Subject>().is_err());
+    let other = Subject::new(Kind::Version, "1");
+    assert_eq!(quarantine::list(&database.pool, Some(&other), (10, 0)).await.unwrap().1, 0);
 
     assert!(quarantine::take_released(&mut leader.writer, epoch).await.unwrap().is_empty());
     assert!(quarantine::release(&database.pool, "me", &clean).await.unwrap());
@@ -49,9 +52,9 @@ async fn a_command_that_was_put_aside_is_in_quarantine_and_comes_again_when_rele
     let command = Command::PauseDag { dag_id: dag_id("a"), to: Paused::Paused };
     let id = inbox::submit(&database.pool, &command, "me").await.unwrap();
     inbox::mark_dead(&mut leader.writer, epoch, id, "it broke").await.unwrap();
-    let (entries, total) = quarantine::list(&database.pool, (None, None), (10, 0)).await.unwrap();
+    let (entries, total) = quarantine::list(&database.pool, None, (10, 0)).await.unwrap();
     assert_eq!((total, entries[0].kind.as_str(), entries[0].reason.as_str()), (1, "command", "it broke"));
-    let subject = Subject { kind: Kind::Command, key: entries[0].key.clone() };
+    let subject: Subject = entries[0].id.parse().unwrap();
     assert!(quarantine::release(&database.pool, "me", &subject).await.unwrap());
     assert!(!quarantine::release(&database.pool, "me", &Subject::new(Kind::Command, "no number")).await.unwrap());
     assert!(inbox::find_answer(&database.pool, id).await.unwrap().is_none(), "it is answered anew");
