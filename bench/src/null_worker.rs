@@ -30,6 +30,7 @@ pub async fn serve(connector: ChannelConnector) -> anyhow::Result<()> {
 fn hello() -> Hello {
     Hello {
         protocol: link::PROTOCOL_VERSION,
+        protocol_oldest: None,
         worker: Uuid::new_v4(),
         incarnation: Uuid::new_v4(),
         name: "null".to_owned(),
@@ -38,5 +39,8 @@ fn hello() -> Hello {
         capabilities: BTreeSet::from([Capability::Light, Capability::Process]),
         attempts: BTreeSet::new(),
         services: BTreeSet::new(),
+        operators: link::known_operators(),
+        leaving: false,
+        up_micros: None,
     }
 }

@@ -176,6 +176,7 @@ CREATE TABLE task_instance_extra (
     note text,
     skips int[],
     map_length int,
+    lost_at timestamptz,
     PRIMARY KEY (run_id, task_idx, map_index)
 );
 

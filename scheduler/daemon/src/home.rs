@@ -114,6 +114,12 @@ impl Home {
         self.root.join("run")
     }
 
+    /// Where a worker finds the leader of the moment.
+    #[must_use]
+    pub fn endpoint_file(&self) -> PathBuf {
+        self.run().join("leader.endpoint")
+    }
+
     fn keys(&self) -> PathBuf {
         self.root.join("keys")
     }

@@ -54,8 +54,10 @@ pub enum Event {
     },
     /// A worker is there: new, or back with a new connection.
     WorkerJoined(WorkerJoined),
-    /// A worker is silent, or leaves: nothing new is given to it, what it runs goes on.
+    /// A worker is silent: nothing new is given to it, what it runs may go on.
     WorkerSilent(WorkerId),
+    /// A worker was asked to end, and says so: nothing new is given to it, what it runs goes on until it hands it back.
+    WorkerLeaving(WorkerId),
     /// A worker is proven dead: what it ran is lost, and tried again on the infrastructure budget.
     WorkerLost(WorkerId),
     /// A DAG was seen for the first time, or in a new version; it is stored already.
@@ -82,8 +84,12 @@ pub struct WorkerJoined {
     pub queues: BTreeSet<String>,
     /// What it can do.
     pub capabilities: BTreeSet<Capability>,
+    /// The operators that it knows, by their short names.
+    pub operators: BTreeSet<String>,
     /// The attempts that it holds. A live attempt of this worker that is not among them is lost.
     pub attempts: BTreeSet<AttemptId>,
+    /// Whether it was asked to end: nothing new is given to it.
+    pub leaving: bool,
 }
 
 /// A fact that the engine lacks to decide an event; the leader loads it and calls [`crate::Engine::provide`].

@@ -20,7 +20,7 @@ mod turn;
 pub use assignment::{Assignment, params_of};
 pub use event::{Event, Fact, Input, Need, PreviousCounts, WorkerJoined};
 pub use explain::TaskWhy;
-pub use lookup::{DagCounts, PoolUse, RunCounts};
+pub use lookup::{DagCounts, Declares, PoolUse, RunCounts};
 pub use memory::{Engine, PoolSlots};
 pub use plan::{DagChange, Effect, FailureRow, Plan, Rest, RunChange, Started, TiChange, TryRow};
 pub use state::{DagVersion, DueRun, RunRow, Snapshot, StoredDag, StoredRun, TiExtra, TiRow};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{AttemptId, DagId, MapIndex, RunId, TaskId, TaskState, TiKey, WorkerId};
+use model::{AttemptId, DagId, MapIndex, Operator, RunId, TaskId, TaskState, TiKey, Timestamp, WorkerId};
 
 use crate::{Engine, PoolSlots, memory::instance::Place};
 
@@ -39,7 +39,33 @@ pub struct DagCounts {
     pub paused: usize,
 }
 
+/// Which services a DAG declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declares {
+    /// Those of its newest version, by name.
+    Services(BTreeSet<String>),
+    /// No file defines the DAG any more.
+    NoFile,
+    /// The DAG was deleted.
+    NoDag,
+}
+
 impl Engine {
+    /// Which services a DAG declares.
+    #[must_use]
+    pub fn declares(&self, dag: &DagId) -> Declares {
+        let Some(state) = self.dags.get(dag) else { return Declares::NoDag };
+        if state.row.is_stale {
+            return Declares::NoFile;
+        }
+        let tasks = self.versions.get(&state.row.current).into_iter().flat_map(|version| &version.dag.tasks);
+        let services = tasks.filter_map(|task| match &task.operator {
+            Operator::Service(declared) => Some(declared.services.iter().map(|service| service.name.clone())),
+            _ => None,
+        });
+        Declares::Services(services.flatten().collect())
+    }
+
     /// How many instances of unfinished runs are in a state.
     #[must_use]
     pub fn instances_in(&self, state: TaskState) -> u32 {
@@ -81,6 +107,13 @@ impl Engine {
         let place = self.attempts.get(&attempt)?;
         let task = self.run(place.run)?.def.number(place.task);
         Some(TiKey { run: place.run, task, map: MapIndex::UNMAPPED })
+    }
+
+    /// When a live attempt was assigned.
+    #[must_use]
+    pub fn assigned_at(&self, attempt: AttemptId) -> Option<Timestamp> {
+        let place = *self.attempts.get(&attempt)?;
+        self.run(place.run)?.instance(place.task).core.queued_at
     }
 
     /// How every pool is used, with the first few that wait for each.

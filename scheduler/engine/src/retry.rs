@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use dag::Task;
 use model::{DagId, TaskId, Timestamp, TryNumber};
 use sha1::{Digest, Sha1};
@@ -12,6 +13,38 @@ const PAUSE_MAX: Duration = Duration::from_secs(86_400);
 /// How many losses of a worker a task is forgiven; the next one is a failure. A task that takes its workers down with
 /// it would do so for ever otherwise.
 pub const INFRASTRUCTURE_LOSSES_MAX: i16 = 3;
+
+/// Losses that are closer to the last one that counted have the same cause, and count with it: a machine that restarts, a
+/// worker that can not start, a leader that is started again and again.
+const LOSSES_APART: TimeDelta = TimeDelta::seconds(60);
+/// The pause after the first loss, the second and the third: what took a worker down may still be there.
+const PAUSE_AFTER_LOSS: [TimeDelta; INFRASTRUCTURE_LOSSES_MAX as usize] =
+    [TimeDelta::seconds(1), TimeDelta::seconds(5), TimeDelta::seconds(15)];
+
+/// What a loss of its worker means for a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// Losses that count, with this one.
+    pub counted: i16,
+    /// When the last one that counts happened.
+    pub at: Timestamp,
+    /// When the task may be given to a worker again.
+    pub again_at: Timestamp,
+}
+
+impl Loss {
+    /// A loss at `now`, after so many before it. The second loss within one cause waits for the end of its time, so that
+    /// two tries and no more fall to it, whatever the cause is.
+    pub fn after(counted: i16, last: Option<Timestamp>, now: Timestamp) -> Self {
+        match last.filter(|last| now - *last < LOSSES_APART) {
+            Some(at) => Self { counted, at, again_at: at + LOSSES_APART },
+            None => {
+                let pause = usize::try_from(counted).ok().and_then(|number| PAUSE_AFTER_LOSS.get(number));
+                Self { counted: counted.saturating_add(1), at: now, again_at: now + pause.copied().unwrap_or_default() }
+            }
+        }
+    }
+}
 
 /// The pause that a task asks for between two tries.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,6 +113,20 @@ mod tests {
         };
         let date = "2024-01-01T00:00:00Z".parse().unwrap();
         pause.after(&DagId::new("dag").unwrap(), &TaskId::new("task").unwrap(), Some(date), TryNumber(failed)).as_secs()
+    }
+
+    #[test]
+    fn losses_of_one_cause_count_once_and_the_budget_lasts_for_minutes() {
+        let start: Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
+        let (mut counted, mut last, mut now, mut losses) = (0, None, start, 0);
+        // Every attempt is lost the moment that it is assigned.
+        while counted <= INFRASTRUCTURE_LOSSES_MAX {
+            let loss = Loss::after(counted, last, now);
+            (counted, last) = (loss.counted, Some(loss.at));
+            now = loss.again_at;
+            losses += 1;
+        }
+        assert_eq!((losses, now - start), (7, TimeDelta::seconds(180)));
     }
 
     #[test]

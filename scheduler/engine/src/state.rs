@@ -137,8 +137,10 @@ pub struct TiRow {
 pub struct TiExtra {
     /// The last try that a failure may lead to; the task's retries + 1 unless a clear has raised it.
     pub max_tries: Option<i16>,
-    /// How often its worker was lost.
+    /// How often its worker was lost, losses of one cause counted once.
     pub infrastructure_losses: i16,
+    /// When the last loss that was counted happened.
+    pub lost_at: Option<Timestamp>,
     /// When it goes on: retry, reschedule.
     pub wake_at: Option<Timestamp>,
     /// The exit code of its last attempt.

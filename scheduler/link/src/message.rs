@@ -6,10 +6,10 @@ use std::{
 };
 
 use model::{
-    AttemptEnd, AttemptId, Capability, DagId, Epoch, MapIndex, Operator, RunId, RunKey, RunType, ServiceKey,
+    AttemptEnd, AttemptId, Capability, DagId, EndKind, Epoch, MapIndex, Operator, RunId, RunKey, RunType, ServiceKey,
     ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::fetch::{FetchKey, Fetched};
@@ -68,6 +68,16 @@ pub enum ToWorker {
         /// At most so many bytes.
         bytes_max: u32,
     },
+    /// A message that this version can not read, in a frame that is whole: it is told of, and the connection goes on.
+    #[serde(skip)]
+    Unreadable {
+        /// What it calls itself.
+        kind: String,
+        /// The attempt that it is about.
+        attempt: Option<AttemptId>,
+        /// Why it can not be read.
+        why: String,
+    },
 }
 
 /// Which log is meant.
@@ -110,6 +120,9 @@ pub enum FromWorker {
         services: Vec<ServiceReport>,
         /// Instances that have started since.
         started: Vec<Uuid>,
+        /// Whether it was asked to end: it takes nothing new.
+        #[serde(default)]
+        leaving: bool,
     },
     /// An attempt that waits says what it waits for: for pages, and said again after each reconnect.
     Said {
@@ -151,6 +164,14 @@ pub enum FromWorker {
         /// Whether nothing more will come.
         ended: bool,
     },
+    /// A message that this version can not read, in a frame that is whole: it is told of, and the connection goes on.
+    #[serde(skip)]
+    Unreadable {
+        /// What it calls itself.
+        kind: String,
+        /// Why it can not be read.
+        why: String,
+    },
 }
 
 /// Who a worker is and what it still holds.
@@ -158,6 +179,9 @@ pub enum FromWorker {
 pub struct Hello {
     /// [`crate::PROTOCOL_VERSION`] of the worker.
     pub protocol: u16,
+    /// [`crate::PROTOCOL_OLDEST`] of the worker; none for those that speak one version only.
+    #[serde(default)]
+    pub protocol_oldest: Option<u16>,
     /// Its identity: a file in its log directory, not its process.
     pub worker: Uuid,
     /// The process: a new number each start, so that a restarted worker is told from a reconnected one.
@@ -174,6 +198,66 @@ pub struct Hello {
     pub attempts: BTreeSet<AttemptId>,
     /// The instances of services that it runs.
     pub services: BTreeSet<Uuid>,
+    /// The operators that it knows, by their short names. Nothing else is given to it.
+    #[serde(default = "operators_of_0_1_0")]
+    pub operators: BTreeSet<String>,
+    /// Whether it was asked to end: it takes nothing new.
+    #[serde(default)]
+    pub leaving: bool,
+    /// How long its process has lived, in microseconds: what was assigned since then and is not among its attempts has
+    /// never reached it. None when it does not say.
+    #[serde(default)]
+    pub up_micros: Option<i64>,
+}
+
+/// Workers of 0.1.0 do not say what they know.
+fn operators_of_0_1_0() -> BTreeSet<String> {
+    Operator::NAMES_OF_0_1_0.iter().map(ToString::to_string).collect()
+}
+
+/// The operators that workers of this version know.
+#[must_use]
+pub fn known_operators() -> BTreeSet<String> {
+    Operator::NAMES.iter().map(ToString::to_string).collect()
+}
+
+/// What can be read of any message.
+#[derive(Debug, Deserialize)]
+pub struct Head {
+    #[serde(rename = "type")]
+    kind: String,
+    attempt: Option<AttemptId>,
+    seq: Option<u64>,
+}
+
+/// What a connection carries.
+pub trait Message: Serialize + DeserializeOwned {
+    /// What stands for a message that this version can not read; none when the connection is of no use without it.
+    #[must_use]
+    fn unreadable(head: Head, why: String) -> Option<Self> {
+        let _nothing_is_made_of = (head, why);
+        None
+    }
+}
+
+impl Message for ToWorker {
+    fn unreadable(head: Head, why: String) -> Option<Self> {
+        Some(Self::Unreadable { kind: head.kind, attempt: head.attempt, why })
+    }
+}
+
+impl Message for FromWorker {
+    fn unreadable(head: Head, why: String) -> Option<Self> {
+        match (head.kind.as_str(), head.attempt, head.seq) {
+            ("hello", ..) => None,
+            // Left out, it would be acknowledged with the next report, and its attempt would never end.
+            ("ended", Some(attempt), Some(seq)) => {
+                let end = AttemptEnd::new(EndKind::Failed, format!("the report of its end can not be read: {why}"));
+                Some(Self::Ended { seq, attempt, end: Box::new(end) })
+            }
+            _ => Some(Self::Unreadable { kind: head.kind, why }),
+        }
+    }
 }
 
 /// Everything that a worker needs to run an attempt.

@@ -120,6 +120,9 @@ pub struct WorkerView {
     pub used: u32,
     /// Whether it is connected and beats.
     pub alive: bool,
+    /// Whether it was asked to end: it takes nothing new.
+    #[serde(default)]
+    pub leaving: bool,
     /// The services that run on it.
     pub services: Vec<ServiceKey>,
     /// The attempts that run on it.

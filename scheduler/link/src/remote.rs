@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    LeaderPort, NoLeader, Query, Reply,
+    LeaderPort, Message, NoLeader, Query, Reply,
     transport::{
         Link, LinkReceiver, LinkSender, over_stream,
         tls::{Caller, Finder},
@@ -57,6 +57,9 @@ pub struct Answer {
     /// What is answered, or why it can not be.
     pub reply: Result<Reply, String>,
 }
+
+impl Message for Question {}
+impl Message for Answer {}
 
 /// Asks the leader wherever it is. Connects with the first question, and again whenever the leader changes.
 pub struct RemotePort {

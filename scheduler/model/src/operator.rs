@@ -68,6 +68,48 @@ pub enum Operator {
 }
 
 impl Operator {
+    /// The short names of all operators: what a worker of this version can be given.
+    pub const NAMES: &'static [&'static str] = &[
+        "empty",
+        "bash",
+        "python",
+        "sql",
+        "sql_check",
+        "service",
+        "docker",
+        "branch",
+        "short_circuit",
+        "http",
+        "trigger_dag_run",
+        "file_sensor",
+        "http_sensor",
+        "sql_sensor",
+        "external_task_sensor",
+        "kafka_produce",
+        "kafka_consume",
+        "kafka_sensor",
+        "kafka_topic",
+        "kafka_lag",
+    ];
+    /// What workers know that do not say it: those of version 0.1.0.
+    pub const NAMES_OF_0_1_0: &'static [&'static str] = &[
+        "empty",
+        "bash",
+        "python",
+        "sql",
+        "sql_check",
+        "service",
+        "docker",
+        "branch",
+        "short_circuit",
+        "http",
+        "trigger_dag_run",
+        "file_sensor",
+        "http_sensor",
+        "sql_sensor",
+        "external_task_sensor",
+    ];
+
     /// The operator's short name, as in YAML.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -333,4 +375,18 @@ pub enum SkipReach {
     AllDownstream,
     /// The tasks directly after it; rules decide about the rest.
     DirectDownstream,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operator_is_named_once() {
+        let error =
+            serde_json::from_value::<Operator>(serde_json::json!({"operator": "nothing"})).unwrap_err().to_string();
+        let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+        assert_eq!(known, Operator::NAMES, "{error}");
+        assert!(Operator::NAMES_OF_0_1_0.iter().all(|name| Operator::NAMES.contains(name)));
+    }
 }

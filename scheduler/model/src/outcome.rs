@@ -65,6 +65,9 @@ pub struct AttemptEnd {
     /// How long it ran, in microseconds by the worker's monotonic clock; workers report durations, never times.
     #[serde(default)]
     pub ran_micros: i64,
+    /// Whether a worker that leaves gives it back: a planned end, which costs no budget. Only with [`EndKind::Lost`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handed_back: bool,
 }
 
 impl AttemptEnd {
@@ -79,6 +82,13 @@ impl AttemptEnd {
             follow: None,
             proceed: None,
             ran_micros: 0,
+            handed_back: false,
         }
+    }
+
+    /// The end of an attempt that a leaving worker gives back, to be run elsewhere at no cost.
+    #[must_use]
+    pub fn handed_back(reason: impl Into<String>) -> Self {
+        Self { handed_back: true, ..Self::new(EndKind::Lost, reason) }
     }
 }

@@ -58,17 +58,17 @@ WITH fence AS (
     RETURNING 1
 ), extra AS (
     INSERT INTO task_instance_extra AS x
-        (run_id, task_idx, map_index, max_tries, infrastructure_losses, wake_at, exit_code, reason, note, skips)
+        (run_id, task_idx, map_index, max_tries, infrastructure_losses, wake_at, exit_code, reason, note, skips, lost_at)
     SELECT e.run_id, e.task_idx, e.map_index, e.max_tries, e.infrastructure_losses, e.wake_at, e.exit_code, e.reason, e.note,
-           e.skips
+           e.skips, e.lost_at
     FROM json_to_recordset($29::text::json)
          AS e (run_id bigint, task_idx int, map_index int, max_tries smallint, infrastructure_losses smallint,
-               wake_at timestamptz, exit_code int, reason text, note text, skips int[]), fence
+               wake_at timestamptz, exit_code int, reason text, note text, skips int[], lost_at timestamptz), fence
     WHERE e.run_id NOT IN (SELECT id FROM existing)
     ON CONFLICT (run_id, task_idx, map_index) DO UPDATE
     SET max_tries = excluded.max_tries, infrastructure_losses = excluded.infrastructure_losses,
         wake_at = excluded.wake_at, exit_code = excluded.exit_code, reason = excluded.reason, note = excluded.note,
-        skips = excluded.skips
+        skips = excluded.skips, lost_at = excluded.lost_at
 ), try AS (
     INSERT INTO task_try
         (run_id, task_idx, map_index, try_number, state, attempt, worker_id, queued_at, started_at, ended_at, reason, exit_code)

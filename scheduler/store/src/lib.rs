@@ -34,7 +34,7 @@ pub use leader::{Candidate, Leadership, lead, resume};
 pub use lease::{Lease, LeaseView, Sight};
 pub use load::{load, load_version, reserve_run_keys};
 pub use secrets::SecretKey;
-pub use services::{ServiceRow, Wanted, load_services, save_services};
+pub use services::{ServiceRow, Wanted, forget_services, load_services, save_services};
 pub use turn::{Applied, apply};
 pub use versions::{FileBatch, StoredFiles, blob, store_files, store_version, stored_files};
 pub use workers::{WorkerRecord, register_worker, worker_lost};

@@ -153,7 +153,10 @@ async fn load_workers(connection: &mut PgConnection, runs: &[StoredRun]) -> Resu
         slots: u32::try_from(row.slots).unwrap_or(0),
         queues: row.queues.into_iter().collect(),
         capabilities: known_words(row.capabilities),
+        // It says so itself when it joins; until then it is given nothing.
+        operators: BTreeSet::new(),
         attempts: attempts.remove(&WorkerId(row.id)).unwrap_or_default(),
+        leaving: false,
     });
     Ok(workers.collect())
 }

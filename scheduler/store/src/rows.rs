@@ -80,6 +80,7 @@ pub(crate) struct TiRecord {
     pub ended_at: Option<Timestamp>,
     pub max_tries: Option<i16>,
     pub infrastructure_losses: Option<i16>,
+    pub lost_at: Option<Timestamp>,
     pub wake_at: Option<Timestamp>,
     pub exit_code: Option<i32>,
     pub reason: Option<String>,
@@ -104,6 +105,7 @@ impl TryFrom<TiRecord> for TiRow {
             extra: TiExtra {
                 max_tries: row.max_tries,
                 infrastructure_losses: row.infrastructure_losses.unwrap_or(0),
+                lost_at: row.lost_at,
                 wake_at: row.wake_at,
                 exit_code: row.exit_code,
                 reason: row.reason,

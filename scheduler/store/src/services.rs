@@ -86,6 +86,24 @@ pub async fn save_services(writer: &mut Writer, epoch: Epoch, rows: &[ServiceRow
     Ok(())
 }
 
+/// Removes the rows of replicas that nothing declares any more.
+///
+/// # Errors
+/// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn forget_services(writer: &mut Writer, epoch: Epoch, keys: &[ServiceKey]) -> Result<(), StoreError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let dags: Vec<&str> = keys.iter().map(|key| key.dag.as_str()).collect();
+    let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+    let replicas: Vec<i32> = keys.iter().map(|key| key.replica).collect();
+    sqlx::query_file_scalar!("queries/service_forget.sql", epoch.get(), &dags as &[&str], &names as &[&str], &replicas)
+        .fetch_one(writer.connection())
+        .await
+        .doing("forgetting services")?;
+    Ok(())
+}
+
 #[derive(Debug)]
 struct ServiceRecord {
     dag_id: String,

@@ -154,6 +154,7 @@ impl TestLeader {
                     slots: 16,
                     used: 1,
                     alive: true,
+                    leaving: false,
                     services: Vec::new(),
                     attempts: Vec::new(),
                 }],

@@ -63,7 +63,11 @@ async fn list(shared: &Shared) -> anyhow::Result<()> {
 }
 
 fn row(worker: &WorkerView) -> Vec<String> {
-    let state = if worker.alive { "alive" } else { "away" };
+    let state = match (worker.alive, worker.leaving) {
+        (true, false) => "alive",
+        (true, true) => "leaving",
+        (false, _) => "away",
+    };
     let (slots, used) = (worker.slots.to_string(), worker.used.to_string());
     vec![worker.name.clone(), state.to_owned(), slots, used, worker.services.len().to_string()]
 }

@@ -12,6 +12,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use daemon::cluster::Cluster;
+use daemon::worker::Shutdown;
 use metrics::{Listen, Page};
 use prometheus_client::registry::Registry;
 use sqlx::PgPool;
@@ -65,6 +66,24 @@ pub fn on_signal() -> io::Result<CancellationToken> {
         stop.cancel();
     });
     Ok(token)
+}
+
+/// The first Ctrl-C or SIGTERM asks a worker to leave, the second to end now.
+///
+/// # Errors
+/// When signals can not be awaited.
+fn on_signals() -> io::Result<Shutdown> {
+    let shutdown = Shutdown::default();
+    let ask = shutdown.clone();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            ask.ask();
+        }
+    });
+    Ok(shutdown)
 }
 
 /// Serves `/metrics` for a process that has no other web server, until `stop`.

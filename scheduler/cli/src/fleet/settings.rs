@@ -7,6 +7,7 @@ use std::{
     env, fs,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -42,6 +43,8 @@ pub struct FleetSettings {
     pub worker_queues: Option<BTreeSet<String>>,
     /// `WINDLASS_WORKER_LOG_DIR`.
     pub worker_log_dir: Option<PathBuf>,
+    /// `WINDLASS_WORKER_DRAIN_SECS`: how long attempts may go on when their worker is asked to end.
+    pub worker_drain: Option<Duration>,
     /// `WINDLASS_METRICS_LISTEN`: where a scheduler or a worker serves `/metrics`; each has a port of its own by default.
     pub metrics_listen: Option<Listen>,
 }
@@ -74,6 +77,7 @@ impl FleetSettings {
             worker_name: text("WINDLASS_WORKER_NAME"),
             worker_queues: text("WINDLASS_WORKER_QUEUES").map(|list| parse_queues(&list)).transpose()?,
             worker_log_dir: text("WINDLASS_WORKER_LOG_DIR").map(PathBuf::from),
+            worker_drain: seconds("WINDLASS_WORKER_DRAIN_SECS")?,
             metrics_listen: text("WINDLASS_METRICS_LISTEN")
                 .map(|listen| listen.parse().context("WINDLASS_METRICS_LISTEN"))
                 .transpose()?,
@@ -223,6 +227,14 @@ pub fn parse_queues(text: &str) -> anyhow::Result<BTreeSet<String>> {
     Ok(queues)
 }
 
+fn seconds(name: &str) -> anyhow::Result<Option<Duration>> {
+    let parse = |value: String| match value.trim().parse::<u32>() {
+        Ok(secs) => Ok(Duration::from_secs(secs.into())),
+        Err(_) => bail!("{name} is {value:?}; expected a whole number of seconds"),
+    };
+    text(name).map(parse).transpose()
+}
+
 fn switch(name: &str) -> anyhow::Result<bool> {
     match text(name).as_deref().map(str::trim) {
         None | Some("false") => Ok(false),
@@ -253,6 +265,7 @@ mod tests {
             worker_name: None,
             worker_queues: None,
             worker_log_dir: None,
+            worker_drain: None,
             metrics_listen: None,
         }
     }

@@ -1,12 +1,12 @@
 //! `windlass worker`: runs attempts for the leader of the moment, wherever that is. It has no access to the database.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use clap::Args;
 use daemon::{
     home::Home,
-    worker::{self, WorkerSettings},
+    worker::{self, DRAIN_MAX_DEFAULT, WorkerSettings},
 };
 use link::transport::{
     Connector, UnixConnector,
@@ -14,14 +14,18 @@ use link::transport::{
 };
 
 use metrics::Listen;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     finder::ApiFinder,
-    on_signal,
+    on_signals,
     settings::{self as fleet, FleetSettings},
     show,
 };
-use crate::{settings::Settings, standalone};
+use crate::{
+    settings::Settings,
+    standalone::{worker::run_file, worker_log},
+};
 
 /// Options of `worker`; each stands above its variable.
 #[derive(Debug, Args)]
@@ -44,12 +48,19 @@ pub struct Worker {
     /// Where logs and its identity lie, for it alone [env: WINDLASS_WORKER_LOG_DIR] [default: WINDLASS_HOME/logs]
     #[arg(long, value_name = "FOLDER")]
     log_dir: Option<PathBuf>,
+    /// How long its attempts may go on when it is asked to end, in seconds; then they are handed back and run elsewhere, at
+    /// no cost. A second signal ends it at once [env: WINDLASS_WORKER_DRAIN_SECS] [default: 600]
+    #[arg(long, value_name = "SECONDS")]
+    drain_secs: Option<u32>,
     /// Where to serve /metrics for Prometheus, or off [env: WINDLASS_METRICS_LISTEN] [default: 127.0.0.1:8086]
     #[arg(long, value_name = "IP:PORT")]
     metrics_listen: Option<Listen>,
     /// Work for the standalone of this home, over its socket.
     #[arg(long, hide = true, conflicts_with_all = ["api_url", "leader_endpoints"])]
     local: bool,
+    /// What tells its settings from others, for the standalone that adopts it.
+    #[arg(long, hide = true, requires = "local")]
+    fingerprint: Option<String>,
 }
 
 /// Where a worker serves metrics unless it is told otherwise.
@@ -73,6 +84,7 @@ impl Worker {
         fleet.worker_name = self.name.or(fleet.worker_name);
         fleet.worker_log_dir = self.log_dir.or(fleet.worker_log_dir);
         fleet.metrics_listen = self.metrics_listen.or(fleet.metrics_listen);
+        fleet.worker_drain = self.drain_secs.map(|secs| Duration::from_secs(secs.into())).or(fleet.worker_drain);
         Ok((fleet, self.slots.unwrap_or(settings.worker_slots)))
     }
 }
@@ -84,13 +96,13 @@ impl Worker {
 pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCode> {
     settings.deployment.check_credentials()?;
     let home = Home::open(&settings.home)?;
-    let local = options.local;
+    let (local, fingerprint) = (options.local, options.fingerprint.clone());
     let (fleet, slots) = options.over(settings)?;
     if slots == 0 {
         bail!("a worker with 0 slots could run nothing; use 1 or more");
     }
     let connector: Arc<dyn Connector> = if local {
-        Arc::new(UnixConnector::new(standalone::worker::endpoint_file(&home)))
+        Arc::new(UnixConnector::new(home.endpoint_file()))
     } else {
         Arc::new(TcpConnector::new(Caller::worker(&fleet::join_token()?)?, finder(&fleet)?))
     };
@@ -104,10 +116,18 @@ pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCod
         .lake_database_url
         .clone()
         .map(|database_url| executor::LakeSettings { database_url, warehouse: settings.warehouse.clone() });
-    let shutdown = on_signal()?;
+    // A standalone ends when it is asked to; whoever wants its attempts to go on for a while sets how long.
+    let drain_default = if local { Duration::ZERO } else { DRAIN_MAX_DEFAULT };
+    worker.drain_max = fleet.worker_drain.unwrap_or(drain_default);
+    if let Some(fingerprint) = fingerprint {
+        worker.run_file = Some(run_file(&home, fingerprint)?);
+        tokio::spawn(worker_log::keep_short(worker_log::path(&home)));
+    }
+    let (shutdown, over) = (on_signals()?, CancellationToken::new());
+    let _over = over.clone().drop_guard();
     let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
     worker.metrics.register(&mut registry);
-    show(registry, fleet.metrics_listen.unwrap_or_else(|| Listen::usually(METRICS_PORT)), shutdown.clone()).await?;
+    show(registry, fleet.metrics_listen.unwrap_or_else(|| Listen::usually(METRICS_PORT)), over).await?;
     worker::run(worker, connector, shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,12 +7,9 @@ use tokio_util::sync::CancellationToken;
 use super::{registry, worker};
 use crate::settings::Settings;
 
-/// The pause before a child that ended is started again.
-pub const RESTART_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
-
 /// Tasks that each keep one child running.
 pub struct Children {
-    stop: CancellationToken,
+    ending: worker::Ending,
     keepers: Vec<JoinHandle<()>>,
 }
 
@@ -22,18 +19,23 @@ impl Children {
     /// # Errors
     /// When this program's folder can not be told.
     pub fn start(settings: &Settings, home: &Home, urls: &Urls) -> anyhow::Result<Self> {
-        let stop = CancellationToken::new();
-        let mut keepers = vec![tokio::spawn(worker::keep(worker::Plan::new(settings, home, urls)?, stop.clone()))];
+        let ending = worker::Ending::default();
+        let mut keepers = vec![tokio::spawn(worker::keep(worker::Plan::new(settings, home, urls)?, ending.clone()))];
         if settings.registry_url.is_none() {
             let plan = registry::Plan::new(settings, urls)?;
-            keepers.push(tokio::spawn(registry::keep(plan, stop.clone())));
+            keepers.push(tokio::spawn(registry::keep(plan, ending.stop.clone())));
         }
-        Ok(Self { stop, keepers })
+        Ok(Self { ending, keepers })
+    }
+
+    /// What makes [`Children::stop`] quick.
+    pub fn hurry(&self) -> CancellationToken {
+        self.ending.hurry.clone()
     }
 
     /// Ends them, each in its own time.
     pub async fn stop(self) {
-        self.stop.cancel();
+        self.ending.stop.cancel();
         for keeper in self.keepers {
             if let Err(error) = keeper.await {
                 tracing::error!(%error, "a child was not stopped in order");

@@ -7,6 +7,7 @@ pub mod children;
 mod process;
 mod registry;
 pub mod worker;
+pub mod worker_log;
 
 use std::{convert::Infallible, net::SocketAddrV4, process::ExitCode, sync::Arc, time::Duration};
 
@@ -111,8 +112,17 @@ async fn serve(
     let ended = first_end(leading, serving, databases).await;
     tracing::info!("stopping");
     web_shutdown.cancel();
-    // The worker goes before the leader, which still takes its last reports.
-    children.stop().await;
+    // The worker goes before the leader, which still takes its last reports. A second signal makes it hurry.
+    let hurry = children.hurry();
+    tokio::select! {
+        () = children.stop() => {}
+        never = async {
+            signalled().await;
+            tracing::info!("a second signal: what runs is handed back now");
+            hurry.cancel();
+            std::future::pending::<Infallible>().await
+        } => match never {},
+    }
     shutdown.cancel();
     if let Some(leading) = ended.leading {
         leader_has_ended(leading).await;
@@ -141,22 +151,24 @@ async fn leader_has_ended(leading: Leading) {
     }
 }
 
+/// Waits for Ctrl-C or SIGTERM.
+async fn signalled() {
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        }
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "signals can not be awaited"),
+    }
+}
+
 async fn first_end(
     mut leading: Leading,
     serving: JoinHandle<Result<(), webui::ServeError>>,
     databases: &mut Databases,
 ) -> Ended {
-    let signals = async {
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(mut interrupt), Ok(mut terminate)) => {
-                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            }
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "signals can not be awaited"),
-        }
-    };
     tokio::select! {
         never = databases.watch() => match never {},
-        () = signals => Ended { outcome: Ok(()), leading: Some(leading) },
+        () = signalled() => Ended { outcome: Ok(()), leading: Some(leading) },
         ended = &mut leading => {
             let outcome = ended.context("the leader has failed").and_then(|ended| Ok(ended?));
             Ended { outcome, leading: None }
@@ -179,7 +191,7 @@ pub fn leader_settings(
 ) -> anyhow::Result<(LeaderSettings, Box<dyn Acceptor>)> {
     let socket = home.sockets()?.join("leader.sock");
     let acceptor = UnixAcceptor::bind(&socket).context("the leader's socket can not be opened")?;
-    write_endpoint(&worker::endpoint_file(home), &socket).context("the leader's endpoint can not be written")?;
+    write_endpoint(&home.endpoint_file(), &socket).context("the leader's endpoint can not be written")?;
     let leader = LeaderSettings {
         database_url: urls.state.clone(),
         name: format!("standalone:{}", std::process::id()),

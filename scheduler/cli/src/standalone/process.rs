@@ -7,7 +7,13 @@ use nix::{
     unistd::Pid,
 };
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
+/// The pause before a child that ended is started again.
+pub const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// How long a worker may take to end what it runs once it may not wait any more: 45 s for its attempts and services, 5 s for
+/// its last reports, 10 s for its guard.
+const LAST_PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked whether a process that is not our child still lives.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -49,10 +55,17 @@ impl ProcessId {
         }
     }
 
-    /// Ends it: TERM, and KILL when it has not ended within `patience`.
-    pub async fn end(self, patience: Duration) {
+    /// Ends a worker: TERM, by which it leaves; TERM again after `patience` or in a `hurry`, by which it hands back what it
+    /// runs; and KILL when even that takes too long.
+    pub async fn end(self, patience: Duration, hurry: &CancellationToken) {
         self.signal(Signal::SIGTERM);
-        if tokio::time::timeout(patience, self.gone()).await.is_err() {
+        tokio::select! {
+            () = self.gone() => return,
+            () = tokio::time::sleep(patience) => {}
+            () = hurry.cancelled() => {}
+        }
+        self.signal(Signal::SIGTERM);
+        if tokio::time::timeout(LAST_PATIENCE, self.gone()).await.is_err() {
             self.signal(Signal::SIGKILL);
             self.gone().await;
         }

@@ -7,7 +7,7 @@ use nix::sys::{prctl, signal::Signal};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::children::RESTART_AFTER;
+use super::process::RESTART_AFTER;
 use crate::settings::Settings;
 
 /// During a first build the program comes minutes after the scheduler; it is looked for at this pace.

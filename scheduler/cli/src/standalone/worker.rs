@@ -1,34 +1,62 @@
 //! The worker of a standalone: a process of its own that outlives a leader's kill -9, and is adopted by the next leader.
 //!
 //! It is adopted only when it runs this very program with this very environment; otherwise it is ended and started anew,
-//! because services take their settings from its environment.
+//! because services take their settings from its environment. Which worker has the home's logs is written down by that
+//! worker itself once it has their lock, so that a standalone that is killed in the moment of starting one loses none.
 
 use std::{
     collections::BTreeMap,
-    env,
-    path::{self, Path, PathBuf},
-    process::Stdio,
+    env, fs,
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    path,
+    process::{Command as StdCommand, Stdio},
     time::Duration,
 };
 
 use anyhow::Context;
-use daemon::{home::Home, postgres::Urls};
+use daemon::{home::Home, postgres::Urls, worker::RunFile};
 use metrics::Listen;
 use replay::StockSource;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::{children::RESTART_AFTER, process::ProcessId};
+use super::process::{ProcessId, RESTART_AFTER};
 use crate::settings::{Settings, text};
 
 /// The file in the run folder that says which worker runs.
 const RUN_FILE: &str = "worker.json";
-/// A worker stops its services within their stop_timeout of 10 s, and reports for 5 s more.
-const STOP_PATIENCE: Duration = Duration::from_secs(25);
-/// Variables that change from terminal to terminal and mean nothing to a task.
-const PASSING: &[&str] = &["PWD", "OLDPWD", "SHLVL", "_", "TERM", "COLUMNS", "LINES", "WINDLASS_LOG"];
+/// The program that runs, also when its file was replaced or removed since.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+/// A worker of other settings is not waited for: what it runs is handed back, and the next one takes it.
+const REPLACE_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is looked whether another worker has the home.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Variables that change from terminal to terminal, from login to login or from start to start, and mean nothing to a task.
+const PASSING: &[&str] = &[
+    "PWD",
+    "OLDPWD",
+    "SHLVL",
+    "_",
+    "TERM",
+    "COLUMNS",
+    "LINES",
+    "COLORTERM",
+    "LS_COLORS",
+    "WINDOWID",
+    "GPG_TTY",
+    "STY",
+    "DISPLAY",
+    "WINDLASS_LOG",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "MANAGERPID",
+    "NOTIFY_SOCKET",
+    "SYSTEMD_EXEC_PID",
+];
+/// The same, by how they begin.
+const PASSING_BEGIN: &[&str] = &["SSH_", "XDG_SESSION_", "TMUX", "TERM_", "VSCODE_", "BASH_FUNC_"];
 /// Variables that are none of a worker's business: it has no access to the state, and this one needs no token.
 const WITHHELD: &[&str] = &[
     "DATABASE_URL",
@@ -38,24 +66,39 @@ const WITHHELD: &[&str] = &[
     "WINDLASS_JOIN_TOKEN_FILE",
 ];
 
-/// Where a worker finds the leader of the moment.
-#[must_use]
-pub fn endpoint_file(home: &Home) -> PathBuf {
-    home.run().join("leader.endpoint")
-}
-
 /// What is run, and what tells it from a worker of other settings.
 pub struct Plan {
     home: Home,
     environment: BTreeMap<String, String>,
     fingerprint: String,
+    /// How long it may take to leave when it is asked to.
+    drain_max: Duration,
 }
 
-/// A worker that runs, as written down.
+/// A worker that runs, as it has written down.
 #[derive(Debug, Serialize, Deserialize)]
 struct Running {
     process: ProcessId,
     fingerprint: String,
+}
+
+/// How a worker is ended together with its standalone.
+#[derive(Debug, Clone, Default)]
+pub struct Ending {
+    /// It is asked to leave.
+    pub stop: CancellationToken,
+    /// It is asked to hurry.
+    pub hurry: CancellationToken,
+}
+
+/// What a local worker writes down of itself.
+///
+/// # Errors
+/// When the system does not tell about this process.
+pub fn run_file(home: &Home, fingerprint: String) -> anyhow::Result<RunFile> {
+    let process = ProcessId::of(std::process::id()).context("this process is not to be found in /proc")?;
+    let content = serde_json::to_value(Running { process, fingerprint })?;
+    Ok(RunFile { path: home.run().join(RUN_FILE), content })
 }
 
 impl Plan {
@@ -65,7 +108,7 @@ impl Plan {
     /// When this program's folder can not be told.
     pub fn new(settings: &Settings, home: &Home, urls: &Urls) -> anyhow::Result<Self> {
         let mut environment: BTreeMap<String, String> = env::vars().collect();
-        environment.retain(|name, _| !PASSING.contains(&name.as_str()) && !WITHHELD.contains(&name.as_str()));
+        environment.retain(|name, _| !is_passing(name) && !WITHHELD.contains(&name.as_str()));
         environment.insert("WINDLASS_HOME".to_owned(), home.root().display().to_string());
         environment.insert("WINDLASS_LAKE_DATABASE_URL".to_owned(), urls.lake.clone());
         environment.insert("WINDLASS_LAKE_WAREHOUSE".to_owned(), settings.warehouse.clone());
@@ -78,91 +121,124 @@ impl Plan {
             let source = StockSource::Replay(path::absolute(file)?);
             environment.insert("STOCK_SOURCE".to_owned(), source.to_string());
         }
-        let fingerprint = fingerprint(&environment, &settings.program_dir()?)?;
-        Ok(Self { home: home.clone(), environment, fingerprint })
+        let fingerprint = fingerprint(&environment, settings)?;
+        let drain_max = settings.fleet.worker_drain.unwrap_or(Duration::ZERO);
+        Ok(Self { home: home.clone(), environment, fingerprint, drain_max })
     }
 
-    /// A living worker that can be taken over; one that can not is ended.
-    async fn adopt(&self) -> Option<ProcessId> {
+    /// The living worker of the home, whoever started it.
+    fn living(&self) -> Option<Running> {
         let running: Running = serde_json::from_value(self.home.read_run_file(RUN_FILE)?).ok()?;
-        if !running.process.lives() {
-            return None;
-        }
-        if running.fingerprint == self.fingerprint {
-            tracing::info!(pid = running.process.pid, "the worker of an earlier standalone lives and is adopted");
-            return Some(running.process);
-        }
-        tracing::info!(
-            pid = running.process.pid,
-            "the worker of an earlier standalone has other settings and is replaced"
-        );
-        running.process.end(STOP_PATIENCE).await;
-        None
+        running.process.lives().then_some(running)
     }
 
-    fn spawn(&self) -> anyhow::Result<tokio::process::Child> {
-        let log = std::fs::File::options().create(true).append(true).open(self.home.logs().join("worker.log"))?;
-        let child = Command::new(env::current_exe()?)
-            .args(["worker", "--local"])
+    fn spawn(&self) -> anyhow::Result<Child> {
+        let log = fs::File::options().create(true).append(true).open(super::worker_log::path(&self.home))?;
+        let mut command = StdCommand::new(THIS_PROGRAM);
+        command
+            .arg0("windlass")
+            .args(["worker", "--local", "--fingerprint", &self.fingerprint])
             .env_clear()
             .envs(&self.environment)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .process_group(0)
-            .spawn()
-            .context("the worker can not be started")?;
-        if let Some(process) = child.id().and_then(ProcessId::of) {
-            let running = Running { process, fingerprint: self.fingerprint.clone() };
-            self.home.write_run_file(RUN_FILE, &serde_json::to_value(running)?)?;
+            .process_group(0);
+        Command::from(command).spawn().context("the worker can not be started")
+    }
+
+    /// Waits until another process than this child has the home: one that an earlier standalone started, and that had
+    /// not written itself down yet when this one looked.
+    async fn other_than(&self, child: Option<ProcessId>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.living().is_some_and(|running| Some(running.process) != child) {
+                return;
+            }
         }
-        Ok(child)
+    }
+
+    async fn watch(&self, mut child: Child, ending: &Ending) {
+        let process = child.id().and_then(ProcessId::of);
+        tokio::select! {
+            ended = child.wait() => match ended {
+                Ok(status) => tracing::warn!(%status, "the worker has ended; starting a new one"),
+                Err(error) => tracing::error!(%error, "the worker can not be watched"),
+            },
+            () = self.other_than(process) => {
+                tracing::info!("the worker of an earlier standalone lives; the new one is not needed");
+                if let Err(error) = child.kill().await {
+                    tracing::debug!(%error, "the new worker had ended");
+                }
+            }
+            () = ending.stop.cancelled() => {
+                if let Some(process) = process {
+                    process.end(self.drain_max, &ending.hurry).await;
+                }
+            }
+        }
+    }
+
+    async fn adopt(&self, running: Running, ending: &Ending) {
+        let process = running.process;
+        if running.fingerprint != self.fingerprint {
+            tracing::info!(pid = process.pid, "the worker of an earlier standalone has other settings and is replaced");
+            return process.end(REPLACE_PATIENCE, &ending.hurry).await;
+        }
+        tracing::info!(pid = process.pid, "the worker of an earlier standalone lives and is adopted");
+        tokio::select! {
+            () = process.gone() => tracing::warn!("the adopted worker has ended; starting a new one"),
+            () = ending.stop.cancelled() => process.end(self.drain_max, &ending.hurry).await,
+        }
     }
 }
 
-/// The program and the environment in one word, without showing any value.
-fn fingerprint(environment: &BTreeMap<String, String>, program_dir: &Path) -> anyhow::Result<String> {
+fn is_passing(name: &str) -> bool {
+    PASSING.contains(&name) || PASSING_BEGIN.iter().any(|begin| name.starts_with(begin))
+}
+
+/// The program that runs and the environment in one word, without showing any value. The program's file may have been
+/// replaced since it was started: what runs counts, not what lies there now.
+fn fingerprint(environment: &BTreeMap<String, String>, settings: &Settings) -> anyhow::Result<String> {
     let mut digest = Sha256::new();
     for (name, value) in environment {
         digest.update(format!("{}:{name}={}:{value}\n", name.len(), value.len()));
     }
-    let program = env::current_exe()?;
-    let metadata = std::fs::metadata(&program).with_context(|| format!("{} is gone", program.display()))?;
-    digest.update(format!("{:?} {:?} {}", program_dir, metadata.modified().ok(), metadata.len()));
+    let program = fs::metadata(THIS_PROGRAM).context("the program that runs can not be looked at")?;
+    digest.update(format!("{:?} {} {}", settings.program_dir()?, program.dev(), program.ino()));
+    digest.update(format!("{:?} {}", program.modified().ok(), program.len()));
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Keeps a worker running until asked to stop.
-pub async fn keep(plan: Plan, stop: CancellationToken) {
-    if let Some(process) = plan.adopt().await {
-        tokio::select! {
-            () = process.gone() => tracing::warn!("the adopted worker has ended; starting a new one"),
-            () = stop.cancelled() => return process.end(STOP_PATIENCE).await,
+pub async fn keep(plan: Plan, ending: Ending) {
+    while !ending.stop.is_cancelled() {
+        if let Some(running) = plan.living() {
+            plan.adopt(running, &ending).await;
+            continue;
         }
-    }
-    while !stop.is_cancelled() {
         match plan.spawn() {
-            Ok(child) => watch(child, &stop).await,
+            Ok(child) => plan.watch(child, &ending).await,
             Err(error) => tracing::error!("{error:#}"),
         }
         tokio::select! {
             () = tokio::time::sleep(RESTART_AFTER) => {}
-            () = stop.cancelled() => {}
+            () = ending.stop.cancelled() => {}
         }
     }
 }
 
-async fn watch(mut child: tokio::process::Child, stop: &CancellationToken) {
-    let process = child.id().and_then(ProcessId::of);
-    tokio::select! {
-        ended = child.wait() => match ended {
-            Ok(status) => tracing::warn!(%status, "the worker has ended; starting a new one"),
-            Err(error) => tracing::error!(%error, "the worker can not be watched"),
-        },
-        () = stop.cancelled() => {
-            if let Some(process) = process {
-                process.end(STOP_PATIENCE).await;
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_from_login_to_login_makes_no_other_worker() {
+        for name in ["INVOCATION_ID", "SSH_CONNECTION", "TMUX_PANE", "XDG_SESSION_ID", "WINDLASS_LOG"] {
+            assert!(is_passing(name), "{name}");
+        }
+        for name in ["PATH", "HOME", "STOCK_SOURCE", "WINDLASS_WORKER_SLOTS", "AWS_REGION", "TZ"] {
+            assert!(!is_passing(name), "{name}");
         }
     }
 }

@@ -5,6 +5,7 @@
 mod admin;
 mod clients;
 mod dag_test;
+mod restarts;
 
 use std::{
     path::Path,

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::Event;
 use model::{Answer, AttemptId, CommandId, WorkerId};
 
+use super::peers::ConnectionId;
+
 /// Events and what has to follow them.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -12,10 +14,12 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// Commands that are answered without the engine.
     pub answers: Vec<(CommandId, Answer)>,
-    /// The highest report of each worker that becomes durable with this turn.
-    pub reports: BTreeMap<WorkerId, u64>,
+    /// The highest report of each connection that becomes durable with this turn.
+    pub reports: BTreeMap<ConnectionId, u64>,
     /// Workers that said Hello, with the attempts that were never handed to them.
     pub welcomes: BTreeMap<WorkerId, Vec<AttemptId>>,
+    /// Workers that are gone: a new leader does not wait for them.
+    pub lost: Vec<WorkerId>,
     /// Attempts that have ended: nothing of them needs to be remembered.
     pub ended: BTreeSet<(WorkerId, AttemptId)>,
     /// Whether the inbox is to be read.
@@ -30,8 +34,8 @@ impl Batch {
     }
 
     /// A report was taken in.
-    pub fn reported(&mut self, worker: WorkerId, seq: u64) {
-        let highest = self.reports.entry(worker).or_default();
+    pub fn reported(&mut self, connection: ConnectionId, seq: u64) {
+        let highest = self.reports.entry(connection).or_default();
         *highest = (*highest).max(seq);
     }
 }

@@ -42,6 +42,8 @@ pub struct Peer {
     incarnation: Option<Uuid>,
     last_heard: Instant,
     presence: Presence,
+    /// Whether it was asked to end.
+    leaving: bool,
     /// The highest report that is stored, acknowledged at the next beat.
     stored_seq: u64,
     /// What was handed to it, and to which incarnation.
@@ -79,6 +81,7 @@ impl Peers {
                 incarnation: None,
                 last_heard: Instant::now(),
                 presence: Presence::Silent,
+                leaving: false,
                 stored_seq: 0,
                 sent: BTreeMap::new(),
             },
@@ -107,19 +110,42 @@ impl Peers {
         peer.incarnation = Some(hello.incarnation);
         peer.last_heard = Instant::now();
         peer.presence = Presence::Alive;
+        peer.leaving = hello.leaving;
         peer.stored_seq = 0;
     }
 
-    /// Those of `live` that a worker does not hold because they were never handed to any process of it.
+    /// Those of `live` that a worker does not hold because they never reached it: this leader could not send them, or the
+    /// process that says Hello is the one that they were sent to, and it forgets none before its end is stored. Of what an
+    /// earlier leader assigned, `since_start` tells whether that was to this process.
     #[must_use]
-    pub fn never_sent(
+    pub fn undelivered(
         &self,
         worker: WorkerId,
         live: &BTreeSet<AttemptId>,
-        held: &BTreeSet<AttemptId>,
+        hello: &Hello,
+        since_start: impl Fn(AttemptId) -> bool,
     ) -> Vec<AttemptId> {
         let Some(peer) = self.by_worker.get(&worker) else { return Vec::new() };
-        live.iter().filter(|a| !held.contains(a)).filter(|a| peer.sent.get(a) == Some(&Uuid::nil())).copied().collect()
+        let missing = live.iter().filter(|attempt| !hello.attempts.contains(attempt)).copied();
+        missing
+            .filter(|attempt| match peer.sent.get(attempt) {
+                Some(process) => process.is_nil() || *process == hello.incarnation,
+                None => since_start(*attempt),
+            })
+            .collect()
+    }
+
+    /// A worker says that it was asked to end. Whether that is news.
+    pub fn leaves(&mut self, worker: WorkerId) -> bool {
+        self.by_worker.get_mut(&worker).is_some_and(|peer| !std::mem::replace(&mut peer.leaving, true))
+    }
+
+    /// A worker is gone for good: nothing is remembered of it.
+    pub fn remove(&mut self, worker: WorkerId) {
+        let gone = self.by_worker.remove(&worker).and_then(|peer| peer.connection);
+        if let Some((connection, _)) = gone {
+            self.by_connection.remove(&connection);
+        }
     }
 
     /// A connection has closed. Its worker may come back.
@@ -177,11 +203,14 @@ impl Peers {
         }
     }
 
-    /// Reports up to this number are stored.
-    pub fn stored(&mut self, worker: WorkerId, seq: u64) {
+    /// Reports up to this number are stored, those of this connection: each process numbers its own, so another
+    /// connection of the worker is told nothing.
+    pub fn stored(&mut self, connection: ConnectionId, seq: u64) {
+        let Some(worker) = self.by_connection.get(&connection).copied() else { return };
         if let Some(peer) = self.by_worker.get_mut(&worker) {
             peer.stored_seq = peer.stored_seq.max(seq);
         }
+        self.send(worker, ToWorker::Ack { seq });
     }
 
     /// Acknowledges what is stored to every worker that is connected and welcome. This is what its guard lives on.
@@ -234,6 +263,12 @@ impl Peers {
         self.by_connection.values().copied().collect()
     }
 
+    /// A worker that is known.
+    #[must_use]
+    pub fn get(&self, worker: WorkerId) -> Option<&Peer> {
+        self.by_worker.get(&worker)
+    }
+
     /// Every worker, for pages.
     pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Peer)> {
         self.by_worker.iter().map(|(worker, peer)| (*worker, peer))
@@ -241,6 +276,12 @@ impl Peers {
 }
 
 impl Peer {
+    /// Whether it was asked to end.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     /// Whether it is there.
     #[must_use]
     pub fn is_alive(&self) -> bool {
@@ -293,4 +334,48 @@ pub async fn carry(connection: ConnectionId, link: LeaderLink, news: mpsc::Sende
         () = receiving => {}
     }
     let _the_leader_is_gone = news.send(News::Disconnected(connection)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(incarnation: u128) -> Hello {
+        Hello {
+            protocol: link::PROTOCOL_VERSION,
+            protocol_oldest: None,
+            worker: Uuid::from_u128(1),
+            incarnation: Uuid::from_u128(incarnation),
+            name: "w".to_owned(),
+            slots: 1,
+            queues: BTreeSet::new(),
+            capabilities: BTreeSet::new(),
+            attempts: BTreeSet::new(),
+            services: BTreeSet::new(),
+            operators: BTreeSet::new(),
+            leaving: false,
+            up_micros: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn reports_of_an_earlier_process_are_not_acknowledged_to_the_next_one() {
+        let (worker, mut peers) = (WorkerId(1), Peers::default());
+        let (old, _old_messages) = mpsc::channel(8);
+        peers.joined(worker, &hello(1), ConnectionId(1), old);
+        // Its 500th report waits for the turn in which its successor says Hello.
+        let (new, mut messages) = mpsc::channel(8);
+        peers.disconnected(ConnectionId(1));
+        peers.joined(worker, &hello(2), ConnectionId(2), new);
+        peers.send(
+            worker,
+            ToWorker::Welcome { epoch: model::Epoch(1), live: BTreeSet::new(), services: BTreeSet::new() },
+        );
+        peers.stored(ConnectionId(1), 500);
+        peers.acknowledge_all();
+        assert!(matches!(messages.try_recv(), Ok(ToWorker::Welcome { .. })));
+        assert_eq!(messages.try_recv(), Ok(ToWorker::Ack { seq: 0 }));
+        peers.stored(ConnectionId(2), 3);
+        assert_eq!(messages.try_recv(), Ok(ToWorker::Ack { seq: 3 }));
+    }
 }

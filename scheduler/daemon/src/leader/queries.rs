@@ -122,6 +122,7 @@ impl Reign {
                 slots: peer.slots,
                 used: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
                 alive: peer.is_alive(),
+                leaving: peer.is_leaving(),
                 services: services.map(|replica| replica.key().clone()).collect(),
                 attempts,
             }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::TimeDelta;
 use engine::{Engine, Event};
 use link::{FromWorker, ServiceExit, ToWorker};
 use model::{AttemptId, Command, CommandId, Epoch, Timestamp, TurnNumber, WorkerId};
@@ -28,7 +29,7 @@ use super::{
     clock::Clock,
     fetch::{Asker, Fetcher},
     folder_news::Folders,
-    peers::{ConnectionId, Peers, Presence},
+    peers::{ConnectionId, Peer, Peers, Presence},
     queries::LogReads,
     said::Said,
     scope::ScopeHandle,
@@ -42,6 +43,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// DAGs whose schedule is computed anew in one turn.
 const RENEWALS_MAX: usize = 500;
+
+/// The clocks of two leaders agree to within less than this: what was assigned closer to a worker's start may have been
+/// assigned to the process before.
+const CLOCK_DOUBT: TimeDelta = TimeDelta::seconds(5);
 
 /// How a reign ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +197,7 @@ impl Reign {
             for (worker, presence) in self.peers.changed_presence() {
                 self.presence_changed(now, worker, presence, batch);
             }
+            self.supervisor.retire(now, |dag| self.engine.declares(dag));
             self.supervisor.tick(now);
         } else if self.supervisor.next_wakeup().is_some_and(|at| at <= now) {
             self.supervisor.tick(now);
@@ -201,6 +207,10 @@ impl Reign {
     fn presence_changed(&mut self, now: Timestamp, worker: WorkerId, presence: Presence, batch: &mut Batch) {
         match presence {
             Presence::Alive => {}
+            Presence::Silent if self.has_left(worker) => {
+                tracing::info!(worker.id = worker.get(), "a worker that was asked to end has ended");
+                self.worker_gone(now, worker, batch);
+            }
             Presence::Silent => {
                 tracing::warn!(worker.id = worker.get(), "a worker is silent: it gets nothing new");
                 self.supervisor.worker_silent(worker);
@@ -208,10 +218,21 @@ impl Reign {
             }
             Presence::Dead => {
                 tracing::error!(worker.id = worker.get(), "a worker is dead: what it ran is tried again elsewhere");
-                self.supervisor.worker_lost(now, worker);
-                batch.events.push(Event::WorkerLost(worker));
+                self.worker_gone(now, worker, batch);
             }
         }
+    }
+
+    /// Whether a silent worker has said that it leaves, and has given back all that it ran.
+    fn has_left(&self, worker: WorkerId) -> bool {
+        self.peers.get(worker).is_some_and(Peer::is_leaving) && self.engine.attempt_count_on(worker) == 0
+    }
+
+    fn worker_gone(&mut self, now: Timestamp, worker: WorkerId, batch: &mut Batch) {
+        self.peers.remove(worker);
+        self.supervisor.worker_lost(now, worker);
+        batch.events.push(Event::WorkerLost(worker));
+        batch.lost.push(worker);
     }
 
     /// Takes one piece of news into a batch.
@@ -220,7 +241,7 @@ impl Reign {
             News::Hello { connection, hello, sender } => self.welcome(connection, &hello, sender, batch).await?,
             News::FromWorker { connection, message } => {
                 if let Some(worker) = self.peers.heard(connection) {
-                    self.heard(worker, *message, batch);
+                    self.heard((worker, connection), *message, batch);
                 }
             }
             News::Disconnected(connection) => self.peers.disconnected(connection),
@@ -238,46 +259,70 @@ impl Reign {
         sender: mpsc::Sender<ToWorker>,
         batch: &mut Batch,
     ) -> Result<(), StoreError> {
-        if hello.protocol != link::PROTOCOL_VERSION {
-            tracing::error!(worker.name = %hello.name, protocol = hello.protocol, "a worker speaks another protocol: use the same windlass version");
+        if !link::speaks(hello.protocol, hello.protocol_oldest) {
+            tracing::error!(worker.name = %hello.name, protocol = hello.protocol, "a worker speaks another protocol: update the older one of worker and scheduler");
             return Ok(());
         }
         let now = self.clock.now();
         let worker = store::register_worker(&mut self.writer, self.epoch, &record(hello)).await?;
         self.peers.joined(worker, hello, connection, sender);
         let live = self.engine.attempts_on(worker);
-        let unsent = self.peers.never_sent(worker, &live, &hello.attempts);
+        let started = hello.up_micros.map(|up| now - TimeDelta::microseconds(up.max(0)) + CLOCK_DOUBT);
+        let since_start = |attempt| started.zip(self.engine.assigned_at(attempt)).is_some_and(|(start, at)| at > start);
+        let unsent = self.peers.undelivered(worker, &live, hello, since_start);
         self.supervisor.worker_joined(now, worker, &hello.capabilities, &hello.services);
+        if hello.leaving {
+            self.supervisor.worker_leaving(worker);
+        }
         batch.events.push(Event::WorkerJoined(engine::WorkerJoined {
             worker,
             name: hello.name.clone(),
             slots: hello.slots,
             queues: hello.queues.clone(),
             capabilities: hello.capabilities.clone(),
+            operators: hello.operators.clone(),
             attempts: hello.attempts.iter().chain(&unsent).copied().collect(),
+            leaving: hello.leaving,
         }));
         tracing::info!(worker.id = worker.get(), worker.name = %hello.name, "a worker has joined");
         batch.welcomes.insert(worker, unsent);
         Ok(())
     }
 
-    fn heard(&mut self, worker: WorkerId, message: FromWorker, batch: &mut Batch) {
+    fn heard(&mut self, from: (WorkerId, ConnectionId), message: FromWorker, batch: &mut Batch) {
+        let (worker, connection) = from;
         let now = self.clock.now();
         match message {
             FromWorker::Hello(_) => {}
             FromWorker::Started { seq, attempt, ago_micros } => {
-                batch.reported(worker, seq);
-                let at = now - chrono::TimeDelta::microseconds(ago_micros.max(0));
+                batch.reported(connection, seq);
+                let at = now - TimeDelta::microseconds(ago_micros.max(0));
                 batch.events.push(Event::AttemptStarted { worker, attempt, at });
             }
             FromWorker::Ended { seq, attempt, end } => {
-                batch.reported(worker, seq);
+                batch.reported(connection, seq);
                 batch.ended.insert((worker, attempt));
                 self.supervisor.forget(attempt);
                 self.said.forget(attempt);
+                if end.handed_back && self.peers.leaves(worker) {
+                    self.supervisor.worker_leaving(worker);
+                }
                 batch.events.push(Event::AttemptEnded { worker, attempt, end: *end });
             }
-            FromWorker::Beat { services, started } => {
+            FromWorker::Unreadable { kind, why } => {
+                tracing::error!(
+                    worker.id = worker.get(),
+                    kind,
+                    why,
+                    "a worker says what this version does not know: update the scheduler"
+                );
+            }
+            FromWorker::Beat { services, started, leaving } => {
+                if leaving && self.peers.leaves(worker) {
+                    tracing::info!(worker.id = worker.get(), "a worker was asked to end: it gets nothing new");
+                    self.supervisor.worker_leaving(worker);
+                    batch.events.push(Event::WorkerLeaving(worker));
+                }
                 for instance in started {
                     self.supervisor.started(now, instance);
                 }

@@ -53,6 +53,9 @@ impl Reign {
             self.metrics.turn(began.elapsed(), taken);
         }
         self.store_services().await?;
+        for worker in &batch.lost {
+            store::worker_lost(&mut self.writer, self.epoch, *worker).await?;
+        }
         self.acknowledge(&batch);
         Ok(())
     }
@@ -159,6 +162,7 @@ impl Reign {
             store::save_services(&mut self.writer, self.epoch, &rows).await?;
             self.announcer.send(Announcement::Everything);
         }
+        store::forget_services(&mut self.writer, self.epoch, &output.gone).await?;
         for action in output.actions {
             match action {
                 Action::Start(worker, start) => self.peers.send(worker, ToWorker::StartService(start)),
@@ -191,9 +195,8 @@ impl Reign {
         for (worker, attempt) in &batch.ended {
             self.peers.forget(*worker, *attempt);
         }
-        for (worker, seq) in &batch.reports {
-            self.peers.stored(*worker, *seq);
-            self.peers.send(*worker, ToWorker::Ack { seq: *seq });
+        for (connection, seq) in &batch.reports {
+            self.peers.stored(*connection, *seq);
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Declared {
 
 impl Supervisor {
     /// Makes what is declared the desired state. The same declaration again changes nothing: a service that runs is
-    /// left alone, one that has completed stays so; a changed one is replaced.
+    /// left alone, one that has completed stays so; a changed one is replaced, one replica after the other.
     pub fn declare(&mut self, now: Timestamp, declared: Declared) {
         let mut keys = Vec::new();
         for (spec, hash) in &declared.services {
@@ -36,7 +36,7 @@ impl Supervisor {
 
     fn want(&mut self, now: Timestamp, key: &ServiceKey, spec: &ServiceSpec, hash: &str) {
         if self.replicas.contains_key(key) {
-            self.change(key, |replica| replica.declared(now, spec, hash));
+            self.redeclare(now, key, spec, hash);
         } else {
             self.replicas.insert(key.clone(), Replica::new(key.clone(), spec.clone(), hash.to_owned(), now));
             self.dirty.insert(key.clone());
@@ -52,6 +52,7 @@ impl Supervisor {
             .cloned()
             .collect();
         for key in surplus {
+            self.rolls.drop(&key);
             self.change(&key, |replica| {
                 replica.row.wanted = store::Wanted::Stopped;
                 replica.ask_to_stop(now, ServiceEvent::StopAsked)

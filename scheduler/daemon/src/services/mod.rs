@@ -7,16 +7,20 @@
 mod declare;
 mod replica;
 mod report;
+mod retire;
+mod roll;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use link::{ServiceExit, ServiceReport, ServiceStart, ServiceStatus};
 use model::{
-    AttemptId, Capability, DagId, ServiceEvent, ServiceKey, Timestamp, WorkerId, command::ServiceAction,
+    AttemptId, Capability, DagId, ServiceEvent, ServiceKey, ServiceState, Timestamp, WorkerId, command::ServiceAction,
     operator::ServiceSpec,
 };
 use uuid::Uuid;
+
+use self::roll::Rolls;
 
 pub use declare::Declared;
 pub use replica::Replica;
@@ -37,7 +41,16 @@ pub enum Action {
 struct Host {
     capabilities: BTreeSet<Capability>,
     instances: BTreeSet<Uuid>,
-    accepting: bool,
+    presence: Presence,
+}
+
+/// Whether a worker can be given a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Accepting,
+    Silent,
+    /// It was asked to end, and ends its services by itself.
+    Leaving,
 }
 
 /// An attempt of operator `service` that waits for what it declared.
@@ -55,6 +68,10 @@ pub struct Supervisor {
     waiting: BTreeMap<AttemptId, Declaration>,
     dirty: BTreeSet<ServiceKey>,
     actions: Vec<Action>,
+    rolls: Rolls,
+    /// Since when nothing declares a replica.
+    undeclared: BTreeMap<ServiceKey, Timestamp>,
+    gone: Vec<ServiceKey>,
 }
 
 /// What changed since the last call: rows to store, then actions to carry out, in order.
@@ -62,6 +79,8 @@ pub struct Supervisor {
 pub struct Output {
     /// Replicas whose rows changed.
     pub rows: Vec<Replica>,
+    /// Replicas whose rows go.
+    pub gone: Vec<ServiceKey>,
     /// What is done after the rows are stored.
     pub actions: Vec<Action>,
 }
@@ -100,7 +119,8 @@ impl Supervisor {
         if !capabilities.contains(&Capability::Process) && !capabilities.contains(&Capability::Docker) {
             return;
         }
-        let host = Host { capabilities: capabilities.clone(), instances: held.clone(), accepting: true };
+        let presence = Presence::Accepting;
+        let host = Host { capabilities: capabilities.clone(), instances: held.clone(), presence };
         self.hosts.insert(worker, host);
         self.bury(now, worker, |instance| !held.contains(&instance));
         self.reconcile(now);
@@ -108,8 +128,19 @@ impl Supervisor {
 
     /// A worker is silent: nothing new is started on it.
     pub fn worker_silent(&mut self, worker: WorkerId) {
-        if let Some(host) = self.hosts.get_mut(&worker) {
-            host.accepting = false;
+        self.set_presence(worker, Presence::Silent);
+    }
+
+    /// A worker was asked to end: nothing new is started on it, and the end of what it runs is no fault of a service.
+    pub fn worker_leaving(&mut self, worker: WorkerId) {
+        self.set_presence(worker, Presence::Leaving);
+    }
+
+    fn set_presence(&mut self, worker: WorkerId, presence: Presence) {
+        if let Some(host) = self.hosts.get_mut(&worker)
+            && host.presence != Presence::Leaving
+        {
+            host.presence = presence;
         }
     }
 
@@ -136,7 +167,18 @@ impl Supervisor {
         for host in self.hosts.values_mut() {
             host.instances.remove(&exit.instance);
         }
-        self.update(exit.instance, |replica| replica.exited(now, exit));
+        let hosts = &self.hosts;
+        let leaves = |replica: &Replica| {
+            let host = replica.row.worker.and_then(|worker| hosts.get(&worker));
+            host.is_some_and(|host| host.presence == Presence::Leaving)
+        };
+        let key = self.key_of(exit.instance);
+        let key = key.map(|key| (self.replicas.get(&key).is_some_and(leaves), key));
+        match key {
+            Some((true, key)) => self.change(&key, |replica| replica.lost(now, &exit.reason)),
+            Some((false, key)) => self.change(&key, |replica| replica.exited(now, exit)),
+            None => {}
+        }
         self.reconcile(now);
     }
 
@@ -159,7 +201,7 @@ impl Supervisor {
     /// When [`Supervisor::tick`] has something to do by itself: the end of the next back-off.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.replicas.values().filter_map(Replica::back_at).min()
+        self.replicas.values().filter_map(Replica::back_at).chain(self.rolls.next_wakeup()).min()
     }
 
     /// Whether an attempt waits for services, so that it has to be told how they stand.
@@ -178,6 +220,7 @@ impl Supervisor {
         let dirty = std::mem::take(&mut self.dirty);
         Output {
             rows: dirty.iter().filter_map(|key| self.replicas.get(key).cloned()).collect(),
+            gone: std::mem::take(&mut self.gone),
             actions: std::mem::take(&mut self.actions),
         }
     }
@@ -185,18 +228,20 @@ impl Supervisor {
     fn bury(&mut self, now: Timestamp, worker: WorkerId, is_dead: impl Fn(Uuid) -> bool) {
         for (key, replica) in &mut self.replicas {
             if replica.row.worker == Some(worker) && replica.living().is_some_and(&is_dead) {
-                replica.lost(now);
+                replica.lost(now, "its worker was lost");
                 self.dirty.insert(key.clone());
             }
         }
     }
 
     fn update(&mut self, instance: Uuid, step: impl FnOnce(&mut Replica) -> replica::Touched) {
-        let key =
-            self.replicas.values().find(|replica| replica.row.instance == Some(instance)).map(|r| r.row.key.clone());
-        if let Some(key) = key {
+        if let Some(key) = self.key_of(instance) {
             self.change(&key, step);
         }
+    }
+
+    fn key_of(&self, instance: Uuid) -> Option<ServiceKey> {
+        self.replicas.values().find(|replica| replica.row.instance == Some(instance)).map(|r| r.row.key.clone())
     }
 
     fn change(&mut self, key: &ServiceKey, step: impl FnOnce(&mut Replica) -> replica::Touched) {
@@ -217,6 +262,7 @@ impl Supervisor {
 
     /// Starts whatever is wanted, due, and not there, on the worker with the fewest instances.
     fn reconcile(&mut self, now: Timestamp) {
+        self.roll(now);
         let due: Vec<_> = self.replicas.values().filter(|r| r.is_due(now)).map(|r| r.row.key.clone()).collect();
         for key in due {
             let needs = self.replicas.get(&key).map(|replica| replica.row.spec.capability());
@@ -235,7 +281,10 @@ impl Supervisor {
     }
 
     fn least_loaded(&self, needs: Capability) -> Option<WorkerId> {
-        let open = self.hosts.iter().filter(|(_, host)| host.accepting && host.capabilities.contains(&needs));
+        let open = self
+            .hosts
+            .iter()
+            .filter(|(_, host)| host.presence == Presence::Accepting && host.capabilities.contains(&needs));
         open.min_by_key(|(worker, host)| (host.instances.len(), **worker)).map(|(worker, _)| *worker)
     }
 
@@ -254,8 +303,21 @@ impl Supervisor {
 
     fn tell(&mut self, attempt: AttemptId) {
         let Some(declaration) = self.waiting.get(&attempt) else { return };
-        let status = declaration.keys.iter().filter_map(|key| self.replicas.get(key)).map(Replica::status).collect();
+        let replicas = declaration.keys.iter().filter_map(|key| self.replicas.get(key));
+        let status = replicas.map(|replica| self.status_of(replica)).collect();
         self.actions.push(Action::Tell(declaration.worker, attempt, status));
+    }
+}
+
+impl Supervisor {
+    /// How a replica stands for whoever declared it: an old one that waits to be replaced is not what it wants.
+    fn status_of(&self, replica: &Replica) -> ServiceStatus {
+        let status = replica.status();
+        if self.rolls.awaits(replica.key()) {
+            let sentence = "runs as declared before, and is replaced when those before it are ready".to_owned();
+            return ServiceStatus { state: ServiceState::Running, sentence, ..status };
+        }
+        status
     }
 }
 

@@ -152,12 +152,15 @@ impl Replica {
     }
 
     /// It is gone with its worker: no fault of its own, so it may start again at once.
-    pub(super) fn lost(&mut self, now: Timestamp) {
+    pub(super) fn lost(&mut self, now: Timestamp, reason: &str) -> Touched {
         let event = if self.row.state == ServiceState::Stopping { ServiceEvent::StopDone } else { ServiceEvent::Died };
-        self.step(now, event);
-        self.row.last_error = Some("its worker was lost".to_owned());
-        self.row.restarts += 1;
-        self.row.not_before = None;
+        let touched = self.step(now, event);
+        if touched.store {
+            self.row.last_error = Some(reason.to_owned());
+            self.row.restarts += 1;
+            self.row.not_before = None;
+        }
+        touched
     }
 
     fn died(&mut self, now: Timestamp, reason: &str) -> Touched {

@@ -3,6 +3,7 @@
 use super::Declared;
 use super::*;
 use chrono::DateTime;
+use engine::Declares;
 use model::{ServiceState, operator::ReadyWhen};
 use serde_json::json;
 
@@ -161,4 +162,125 @@ fn a_service_in_a_container_waits_for_a_worker_with_docker() {
     supervisor.worker_joined(at(2), other, &both, &BTreeSet::new());
     let output = supervisor.take_output();
     assert!(matches!(output.actions.as_slice(), [Action::Start(worker, _), ..] if *worker == other), "{output:?}");
+}
+
+fn declared_names(names: &[&str]) -> Declares {
+    Declares::Services(names.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_service_ends_with_its_dag_and_its_row_goes() {
+    let (mut supervisor, instance) = running();
+    supervisor.forget(AttemptId(Uuid::from_u128(1)));
+    supervisor.take_output();
+    supervisor.retire(at(10), |_| declared_names(&["sink"]));
+    supervisor.retire(at(500), |_| Declares::NoDag);
+    assert!(supervisor.take_output().actions.contains(&Action::Stop(WORKER, instance)));
+    supervisor.exited(at(501), &ServiceExit { instance, exit_code: Some(0), reason: String::new() });
+    supervisor.retire(at(502), |_| Declares::NoDag);
+    let output = supervisor.take_output();
+    assert_eq!(output.gone.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["sink"]);
+    assert!(supervisor.replicas().next().is_none() && output.rows.is_empty() && started(&output).is_empty());
+}
+
+#[test]
+fn a_file_that_is_gone_for_a_moment_or_a_run_that_still_wants_it_ends_no_service() {
+    let (mut supervisor, _) = running();
+    supervisor.take_output();
+    supervisor.retire(at(10), |_| Declares::NoFile);
+    supervisor.retire(at(500), |_| declared_names(&["other"]));
+    assert!(supervisor.take_output().actions.is_empty(), "the attempt that declared it still waits for it");
+    supervisor.forget(AttemptId(Uuid::from_u128(1)));
+    supervisor.retire(at(501), |_| Declares::NoFile);
+    supervisor.retire(at(550), |_| declared_names(&["sink"]));
+    supervisor.retire(at(600), |_| declared_names(&["other"]));
+    supervisor.retire(at(659), |_| Declares::NoFile);
+    assert!(supervisor.take_output().actions.is_empty(), "it was gone for less than a minute at a time");
+    supervisor.retire(at(660), |_| Declares::NoFile);
+    assert_eq!(supervisor.take_output().actions.len(), 1);
+}
+
+/// A service of three replicas that all are ready, with their instances in order.
+fn three_ready() -> (Supervisor, Vec<Uuid>) {
+    let mut supervisor = with_worker();
+    supervisor.declare(at(1), three("h1"));
+    let instances = started(&supervisor.take_output());
+    for instance in &instances {
+        become_ready(&mut supervisor, 2, *instance);
+    }
+    supervisor.take_output();
+    (supervisor, instances)
+}
+
+fn three(hash: &str) -> Declared {
+    let mut wish = declared(hash);
+    wish.services[0].0.replicas = 3;
+    wish
+}
+
+fn become_ready(supervisor: &mut Supervisor, secs: i64, instance: Uuid) {
+    supervisor.started(at(secs), instance);
+    supervisor.report(at(secs), &ServiceReport { instance, line: json!({"type": "ready"}) });
+}
+
+fn ended(supervisor: &mut Supervisor, secs: i64, instance: Uuid) {
+    supervisor.exited(at(secs), &ServiceExit { instance, exit_code: Some(0), reason: String::new() });
+}
+
+fn stopped(output: &Output) -> Vec<Uuid> {
+    let stop = |action: &Action| if let Action::Stop(_, instance) = action { Some(*instance) } else { None };
+    output.actions.iter().filter_map(stop).collect()
+}
+
+#[test]
+fn replicas_are_replaced_one_after_the_other_as_each_becomes_ready() {
+    let (mut supervisor, old) = three_ready();
+    supervisor.declare(at(10), three("h2"));
+    let output = supervisor.take_output();
+    assert_eq!(stopped(&output), [old[0]], "the others go on");
+    let told = output
+        .actions
+        .iter()
+        .find_map(|action| if let Action::Tell(_, _, status) = action { Some(status) } else { None });
+    assert!(told.unwrap().iter().all(|status| status.state != ServiceState::Ready), "{told:?}");
+    ended(&mut supervisor, 11, old[0]);
+    let first = started(&supervisor.take_output());
+    assert_eq!(first.len(), 1);
+    supervisor.started(at(12), first[0]);
+    supervisor.tick(at(13));
+    assert!(stopped(&supervisor.take_output()).is_empty(), "it runs, and is not ready yet");
+    become_ready(&mut supervisor, 14, first[0]);
+    supervisor.tick(at(15));
+    assert_eq!(stopped(&supervisor.take_output()), [old[1]]);
+    ended(&mut supervisor, 16, old[1]);
+    // The second one never becomes ready: after a minute the last one has its turn.
+    supervisor.tick(at(74));
+    assert!(stopped(&supervisor.take_output()).is_empty());
+    assert_eq!(supervisor.next_wakeup(), Some(at(75)));
+    supervisor.tick(at(75));
+    assert_eq!(stopped(&supervisor.take_output()), [old[2]]);
+}
+
+#[test]
+fn another_number_of_replicas_replaces_all_at_once() {
+    let (mut supervisor, old) = three_ready();
+    let mut two = three("h2");
+    two.services[0].0.replicas = 2;
+    supervisor.declare(at(10), two);
+    assert_eq!(stopped(&supervisor.take_output()).len(), old.len());
+}
+
+#[test]
+fn what_ends_with_a_worker_that_leaves_starts_elsewhere_at_once_and_is_no_death() {
+    let (mut supervisor, instance) = running();
+    supervisor.take_output();
+    supervisor.worker_leaving(WORKER);
+    let other = WorkerId(2);
+    supervisor.worker_joined(at(3), other, &BTreeSet::from([Capability::Process]), &BTreeSet::new());
+    assert!(started(&supervisor.take_output()).is_empty(), "it goes on where it is until that ends");
+    ended(&mut supervisor, 4, instance);
+    let output = supervisor.take_output();
+    let on = |action: &Action| if let Action::Start(worker, _) = action { Some(*worker) } else { None };
+    assert_eq!(output.actions.iter().filter_map(on).collect::<Vec<_>>(), [other]);
+    assert_eq!(output.rows[0].row.deaths, 0);
 }

@@ -33,6 +33,7 @@ pub(super) struct Attempts {
 /// One attempt, as its worker sees it.
 struct Held {
     stop: Stop,
+    waits: bool,
     services: watch::Sender<Vec<ServiceStatus>>,
     declared: Option<(Vec<ServiceSpec>, Vec<String>)>,
     said: Option<String>,
@@ -67,7 +68,8 @@ impl Attempts {
         }
         let stop = Stop::default();
         let (services, news) = watch::channel(Vec::new());
-        self.held.insert(attempt, Held { stop: stop.clone(), services, declared: None, said: None });
+        let waits = matches!(assignment.operator, Operator::Service(_));
+        self.held.insert(attempt, Held { stop: stop.clone(), waits, services, declared: None, said: None });
         let host = AttemptHost::new(attempt, self.events.clone(), news);
         let masker = Masker::default();
         mask_lake(&masker, &self.context);
@@ -115,6 +117,12 @@ impl Attempts {
     pub(super) fn stop_others(&self, live: &BTreeSet<AttemptId>, cause: &StopCause) {
         let others = self.held.iter().filter(|(attempt, _)| !live.contains(attempt));
         others.for_each(|(_, held)| held.stop.request(cause.clone()));
+    }
+
+    /// Asks those to end that do nothing but wait for services.
+    pub(super) fn stop_waits(&self, cause: &StopCause) {
+        let waits = self.held.values().filter(|held| held.waits);
+        waits.for_each(|held| held.stop.request(cause.clone()));
     }
 
     /// The attempt has ended.

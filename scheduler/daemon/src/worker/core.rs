@@ -10,15 +10,14 @@ use std::{
 
 use executor::{StopCause, WorkerContext, process::GroupRegister};
 use link::{
-    Assignment, Connector, FetchItem, FetchKey, Fetched, FromWorker, Hello, LogChunk, PROTOCOL_VERSION, ToWorker,
-    query::LogName,
+    Assignment, Connector, FetchItem, FetchKey, Fetched, FromWorker, Hello, LogChunk, PROTOCOL_OLDEST,
+    PROTOCOL_VERSION, ToWorker, known_operators, query::LogName,
 };
 use model::{AttemptEnd, AttemptId, EndKind, Epoch};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Interval, MissedTickBehavior, interval},
 };
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -34,6 +33,7 @@ use super::{
     services::Services,
     session::{News, Session},
     shipping::Shipping,
+    shutdown::Shutdown,
 };
 
 /// The worker says that it lives, and looks around, once a second.
@@ -54,10 +54,17 @@ struct Asked {
     answer: oneshot::Sender<FetchItem>,
 }
 
+/// Why a worker that was asked to end hands an attempt back.
+const SHUTTING_DOWN: &str = "its worker is shutting down";
+
 /// How far a shutdown is.
 #[derive(Clone, Copy)]
 enum Closing {
     No,
+    /// Nothing new is taken; what runs goes on.
+    Leaving {
+        since: Instant,
+    },
     /// Everything was asked to end.
     Ending {
         since: Instant,
@@ -93,6 +100,7 @@ pub(super) struct Core {
     /// Whether the leader of this connection has said Welcome.
     welcome: bool,
     heard_at: Instant,
+    began_at: Instant,
     closing: Closing,
 }
 
@@ -131,6 +139,7 @@ impl Core {
             epoch: None,
             welcome: false,
             heard_at: Instant::now(),
+            began_at: Instant::now(),
             closing: Closing::No,
             settings,
             context,
@@ -155,14 +164,15 @@ impl Core {
     }
 
     /// Runs until `shutdown`, and then until everything has ended.
-    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
         let mut beat = beats();
         while !self.is_closed() {
             tokio::select! {
                 news = self.session.next() => self.take_news(news).await,
                 Some(event) = self.events.recv() => self.take_event(event).await,
                 _ = beat.tick() => self.beat().await,
-                () = shutdown.cancelled(), if matches!(self.closing, Closing::No) => self.close(),
+                () = shutdown.leaving(), if matches!(self.closing, Closing::No) => self.leave().await,
+                () = shutdown.stopping(), if !matches!(self.closing, Closing::Ending { .. }) => self.close().await,
             }
         }
     }
@@ -186,6 +196,7 @@ impl Core {
     fn hello(&self) -> Hello {
         Hello {
             protocol: PROTOCOL_VERSION,
+            protocol_oldest: Some(PROTOCOL_OLDEST),
             worker: self.id,
             incarnation: self.incarnation,
             name: self.settings.name.clone(),
@@ -194,6 +205,9 @@ impl Core {
             capabilities: self.settings.capabilities.clone(),
             attempts: self.attempts.ids().chain(self.reports.ended_attempts()).collect(),
             services: self.services.ids(),
+            operators: known_operators(),
+            leaving: self.is_leaving(),
+            up_micros: i64::try_from(self.began_at.elapsed().as_micros()).ok(),
         }
     }
 
@@ -243,6 +257,7 @@ impl Core {
         self.heard_at = Instant::now();
         match message {
             ToWorker::Welcome { .. } => unreachable!("take_message has taken it"),
+            ToWorker::Unreadable { kind, attempt, why } => self.not_understood(&kind, attempt, &why).await,
             ToWorker::Assign(assignment) => self.assign(*assignment).await,
             ToWorker::Kill { attempt, reason } => {
                 if self.attempts.stop(attempt, stop_cause(EndKind::Killed, &reason)) == Holding::Unknown
@@ -257,7 +272,10 @@ impl Core {
                 self.heard();
             }
             ToWorker::StartService(start) if matches!(self.closing, Closing::No) => self.services.start(*start),
-            ToWorker::StartService(start) => self.services.stop(start.instance, "the worker is shutting down"),
+            ToWorker::StartService(start) => {
+                self.services.refuse(start.instance, SHUTTING_DOWN);
+                self.tell_exits().await;
+            }
             ToWorker::StopService { instance } => {
                 self.services.stop(instance, "stopped by the supervisor");
                 self.tell_exits().await;
@@ -290,9 +308,22 @@ impl Core {
                 }
                 self.attempts.start(assignment);
             }
-            Closing::Ending { .. } => {
-                self.report_end(attempt, AttemptEnd::new(EndKind::Lost, "its worker is shutting down")).await;
+            Closing::Leaving { .. } | Closing::Ending { .. } => {
+                if !self.attempts.holds(attempt) && !self.reports.ended_attempts().contains(&attempt) {
+                    self.report_end(attempt, AttemptEnd::handed_back(SHUTTING_DOWN)).await;
+                }
             }
+        }
+    }
+
+    /// A leader of a newer version asked for what this one does not know. Only the attempt that it is about suffers.
+    async fn not_understood(&mut self, kind: &str, attempt: Option<AttemptId>, why: &str) {
+        tracing::error!(kind, why, "the leader asks for something that this version of windlass does not know");
+        if let (Some(attempt), "assign") = (attempt, kind) {
+            let version = env!("CARGO_PKG_VERSION");
+            let reason =
+                format!("its worker (windlass {version}) can not read the assignment: {why}; update the worker");
+            self.report_end(attempt, AttemptEnd::new(EndKind::Failed, reason)).await;
         }
     }
 
@@ -371,7 +402,13 @@ impl Core {
             services: self.services.ids().len(),
             reports: self.reports.waiting(),
             streams: self.services.streams(),
+            leaving: self.is_leaving(),
         });
+        if let Closing::Leaving { since } = self.closing
+            && (self.attempts.is_empty() || since.elapsed() >= self.settings.drain_max)
+        {
+            self.close().await;
+        }
         if let Closing::Ending { since, idle_since: None } = self.closing
             && self.attempts.is_empty()
             && self.services.is_empty()
@@ -380,7 +417,9 @@ impl Core {
         }
     }
 
-    async fn report_end(&mut self, attempt: AttemptId, end: AttemptEnd) {
+    /// What is lost because this worker was asked to end was to be expected, and is no loss.
+    async fn report_end(&mut self, attempt: AttemptId, mut end: AttemptEnd) {
+        end.handed_back |= end.kind == EndKind::Lost && self.is_leaving();
         let message = self.reports.ended(attempt, end);
         self.containers.forget(attempt);
         self.tell(message).await;
@@ -414,16 +453,39 @@ impl Core {
         if grows { Growth::Open } else { Growth::Closed }
     }
 
-    fn close(&mut self) {
+    fn is_leaving(&self) -> bool {
+        !matches!(self.closing, Closing::No)
+    }
+
+    /// Takes nothing new from now on. A wait for services is as good elsewhere, and goes at once.
+    async fn leave(&mut self) {
+        let drain_max = self.settings.drain_max;
+        if drain_max.is_zero() {
+            return self.close().await;
+        }
+        self.closing = Closing::Leaving { since: Instant::now() };
+        self.services.leave();
+        self.attempts.stop_waits(&stop_cause(EndKind::Lost, SHUTTING_DOWN));
+        tracing::info!(
+            attempts = self.attempts.ids().count(),
+            "leaving: nothing new is taken, what runs may go on for {drain_max:?}; a second signal ends it now"
+        );
+        let beat = self.services.beat();
+        self.tell(beat).await;
+    }
+
+    async fn close(&mut self) {
         self.closing = Closing::Ending { since: Instant::now(), idle_since: None };
-        let cause = stop_cause(EndKind::Lost, "its worker is shutting down");
-        self.attempts.stop_others(&Default::default(), &cause);
-        self.services.stop_others(&Default::default(), "the worker is shutting down");
+        self.services.leave();
+        let beat = self.services.beat();
+        self.tell(beat).await;
+        self.attempts.stop_others(&Default::default(), &stop_cause(EndKind::Lost, SHUTTING_DOWN));
+        self.services.stop_others(&Default::default(), SHUTTING_DOWN);
     }
 
     fn is_closed(&self) -> bool {
         match self.closing {
-            Closing::No => false,
+            Closing::No | Closing::Leaving { .. } => false,
             Closing::Ending { since, idle_since } => {
                 let idle = self.attempts.is_empty() && self.services.is_empty();
                 let told = self.reports.is_empty() || idle_since.is_some_and(|at| at.elapsed() > LAST_REPORTS_MAX);

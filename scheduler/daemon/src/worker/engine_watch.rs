@@ -6,8 +6,6 @@ use executor::docker;
 use model::Capability;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::event::Event;
-
 /// How often the engine is asked. An answer takes milliseconds, and a change is news for the scheduler.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -39,15 +37,15 @@ impl Engine {
     }
 }
 
-/// Tells the loop how the engine is, until nobody listens.
-pub(super) async fn watch(events: mpsc::Sender<Event>) {
+/// Tells how the engine is, until nobody listens.
+pub(super) async fn watch<E: From<Engine>>(events: mpsc::Sender<E>) {
     loop {
         tokio::select! {
             () = sleep(LOOK_EVERY) => {}
             () = events.closed() => return,
         }
         let engine = Engine::look().await;
-        if events.send(Event::Engine(engine)).await.is_err() {
+        if events.send(engine.into()).await.is_err() {
             return;
         }
     }

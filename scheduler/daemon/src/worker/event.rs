@@ -34,3 +34,9 @@ pub(super) enum Event {
     /// The guard is about to kill all attempts, because the leader is silent.
     LeaderSilent,
 }
+
+impl From<Engine> for Event {
+    fn from(engine: Engine) -> Self {
+        Self::Engine(engine)
+    }
+}

@@ -27,6 +27,7 @@ pub struct WorkerMetrics {
     slots: Gauge,
     attempts: Gauge,
     services: Gauge,
+    leaving: Gauge,
     reports: Gauge,
     started: Counter,
     ended: By,
@@ -41,6 +42,7 @@ pub(super) struct Standing {
     pub(super) services: usize,
     pub(super) reports: usize,
     pub(super) streams: Vec<Stream>,
+    pub(super) leaving: bool,
 }
 
 /// The newest report of a service.
@@ -83,6 +85,7 @@ impl Default for WorkerMetrics {
             slots: Gauge::default(),
             attempts: Gauge::default(),
             services: Gauge::default(),
+            leaving: Gauge::default(),
             reports: Gauge::default(),
             started: Counter::default(),
             ended: By::default(),
@@ -104,6 +107,8 @@ impl WorkerMetrics {
         all.register("slots", "Attempts that may run at once", self.slots.clone());
         all.register("attempts", "Attempts that run or wait for a slot here", self.attempts.clone());
         all.register("services", "Instances of services that run here", self.services.clone());
+        let help = "Whether this worker was asked to end and takes nothing new";
+        all.register("leaving", help, self.leaving.clone());
         let help = "Reports of attempts that the leader has not acknowledged yet";
         all.register("reports_waiting", help, self.reports.clone());
         all.register("attempts_started", "Attempts that were handed to this worker", self.started.clone());
@@ -137,6 +142,7 @@ impl WorkerMetrics {
         self.attempts.set(number(standing.attempts));
         self.services.set(number(standing.services));
         self.reports.set(number(standing.reports));
+        self.leaving.set(i64::from(standing.leaving));
         *self.streams() = standing.streams;
     }
 
@@ -180,7 +186,7 @@ mod tests {
         let key = ServiceKey { dag: model::DagId::new("d").unwrap(), name: "sink".to_owned(), replica: 1 };
         let report = serde_json::json!({"type": "progress", "records": 7, "lag": 3, "last_commit": "2026-01-01T00:00:00Z", "rows": []});
         let streams = vec![Stream::new(&key, true, &report)];
-        metrics.stands(Standing { connected: true, attempts: 2, services: 1, reports: 0, streams });
+        metrics.stands(Standing { connected: true, attempts: 2, services: 1, reports: 0, streams, leaving: true });
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         let text = metrics::Page::new(registry).text();
@@ -189,5 +195,6 @@ mod tests {
         assert!(text.contains(&format!("windlass_stream_lag_records{labels} 3")), "{text}");
         assert!(text.contains(&format!("timestamp_seconds{labels} 1767225600.0")), "{text}");
         assert!(text.contains("windlass_worker_attempts 2\n"), "{text}");
+        assert!(text.contains("windlass_worker_leaving 1\n"), "{text}");
     }
 }

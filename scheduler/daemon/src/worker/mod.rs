@@ -19,6 +19,7 @@ mod services;
 mod session;
 mod settings;
 mod shipping;
+mod shutdown;
 mod spool;
 
 use std::{
@@ -30,7 +31,6 @@ use std::{
 
 use executor::docker;
 use link::Connector;
-use tokio_util::sync::CancellationToken;
 
 use self::{
     containers::{Containers, TakenUp},
@@ -43,7 +43,8 @@ use self::{
 };
 
 pub use self::metrics::WorkerMetrics;
-pub use settings::WorkerSettings;
+pub use settings::{DRAIN_MAX_DEFAULT, RunFile, WorkerSettings};
+pub use shutdown::Shutdown;
 
 /// A worker could not start, or had to give up.
 #[derive(Debug, thiserror::Error)]
@@ -67,16 +68,20 @@ pub enum WorkerError {
     Guard(io::Error),
 }
 
-/// Runs a worker until `shutdown`; then its services are stopped, its attempts end as lost, and their ends are reported.
+/// Runs a worker until it is asked to end. It tells the leader that it leaves, takes nothing new, and lets its attempts run
+/// for as long as its settings allow; then its services are stopped, what still runs is handed back, and that is reported.
 ///
 /// # Errors
 /// [`WorkerError`] when it can not start.
 pub async fn run(
     settings: WorkerSettings,
     connector: Arc<dyn Connector>,
-    shutdown: CancellationToken,
+    shutdown: impl Into<Shutdown>,
 ) -> Result<(), WorkerError> {
     let identity = Identity::open(&settings.log_dir).await?;
+    if let Some(file) = &settings.run_file {
+        file.write().map_err(|error| unusable(&settings, error))?;
+    }
     let temp_dir = settings.temp_dir.join(format!("worker-{}", identity.id()));
     let reports = Reports::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
     let containers = Containers::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
@@ -92,7 +97,7 @@ pub async fn run(
     let shipper = shipping.start();
     let watch = tokio::spawn(engine_watch::watch(core.events()));
     let keeping = keeper.keep(core.context(), core.events());
-    core.run(shutdown).await;
+    core.run(shutdown.into()).await;
     watch.abort();
     shipper.finish().await;
     keeping.finish().await;

@@ -27,6 +27,8 @@ pub(super) struct Services {
     events: mpsc::Sender<Event>,
     held: BTreeMap<Uuid, Held>,
     exits: Vec<ServiceExit>,
+    /// Whether the worker was asked to end.
+    leaving: bool,
 }
 
 struct Held {
@@ -62,7 +64,7 @@ impl<T> Default for News<T> {
 impl Services {
     /// No instances yet.
     pub(super) const fn new(log_dir: PathBuf, context: Arc<WorkerContext>, events: mpsc::Sender<Event>) -> Self {
-        Self { log_dir, context, events, held: BTreeMap::new(), exits: Vec::new() }
+        Self { log_dir, context, events, held: BTreeMap::new(), exits: Vec::new(), leaving: false }
     }
 
     /// Starts an instance. One that runs already goes on as it is.
@@ -87,6 +89,16 @@ impl Services {
                 self.keep_exit(ServiceExit { instance, exit_code: None, reason });
             }
         }
+    }
+
+    /// The worker was asked to end: each beat says so.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// An instance is not started here, and the leader is told so.
+    pub(super) fn refuse(&mut self, instance: Uuid, reason: &str) {
+        self.keep_exit(ServiceExit { instance, exit_code: None, reason: reason.to_owned() });
     }
 
     /// Asks every instance to end that is not among `wanted`.
@@ -126,7 +138,7 @@ impl Services {
             started.extend(held.started.take_untold().map(|()| *instance));
             reports.extend(held.untold_lines(*instance));
         }
-        FromWorker::Beat { services: reports, started }
+        FromWorker::Beat { services: reports, started, leaving: self.leaving }
     }
 
     /// The ends that wait to be told.
@@ -166,7 +178,8 @@ impl Services {
         let held = self.held.get_mut(&instance)?;
         let started: Vec<Uuid> = held.started.take_untold().map(|()| instance).into_iter().collect();
         let services: Vec<ServiceReport> = held.untold_lines(instance).collect();
-        (!started.is_empty() || !services.is_empty()).then_some(FromWorker::Beat { services, started })
+        let leaving = self.leaving;
+        (!started.is_empty() || !services.is_empty()).then_some(FromWorker::Beat { services, started, leaving })
     }
 
     fn keep_exit(&mut self, exit: ServiceExit) {

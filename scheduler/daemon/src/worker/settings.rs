@@ -12,8 +12,27 @@ const SLOTS_DEFAULT: u32 = 16;
 /// How long processes may take to end after TERM before they are killed, unless it is told otherwise.
 const KILL_GRACE_DEFAULT: Duration = Duration::from_secs(10);
 
+/// How long attempts may go on when their worker is asked to end, unless it is told otherwise: what Airflow's own chart
+/// gives its workers.
+pub const DRAIN_MAX_DEFAULT: Duration = Duration::from_secs(600);
+
 /// How often a log that grows is shipped: what a lost machine loses of it.
 const SHIP_LOGS_EVERY_DEFAULT: Duration = Duration::from_secs(10);
+
+/// A file that says which process has the worker's directory.
+#[derive(Debug, Clone)]
+pub struct RunFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it says.
+    pub content: serde_json::Value,
+}
+
+impl RunFile {
+    pub(super) fn write(&self) -> std::io::Result<()> {
+        super::spool::write_whole(&self.path, &self.content)
+    }
+}
 
 /// A worker's settings.
 #[derive(Debug, Clone)]
@@ -44,6 +63,10 @@ pub struct WorkerSettings {
     pub silence_max: Duration,
     /// How long processes may take to end after TERM before they are killed.
     pub kill_grace: Duration,
+    /// How long attempts may go on when the worker is asked to end; then they are handed back.
+    pub drain_max: Duration,
+    /// What is written down as soon as its directory is its own, for whoever started it to find it again.
+    pub run_file: Option<RunFile>,
     /// Where it counts what it does.
     pub metrics: super::WorkerMetrics,
 }
@@ -67,6 +90,8 @@ impl WorkerSettings {
             guard_command: vec!["/proc/self/exe".into(), "guard".into()],
             silence_max: crate::guard::SILENCE_MAX,
             kill_grace: KILL_GRACE_DEFAULT,
+            drain_max: DRAIN_MAX_DEFAULT,
+            run_file: None,
             metrics: super::WorkerMetrics::default(),
         }
     }

@@ -61,6 +61,7 @@ pub fn lead_with(url: &str, name: &str, folder: &Path, key: &Path, news: NewsCha
 pub fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {
     FromWorker::Hello(Hello {
         protocol: link::PROTOCOL_VERSION,
+        protocol_oldest: None,
         worker: identity,
         incarnation: Uuid::from_u128(1),
         name: "hand".to_owned(),
@@ -69,6 +70,9 @@ pub fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {
         capabilities: BTreeSet::from([Capability::Light, Capability::Process]),
         attempts,
         services: BTreeSet::new(),
+        operators: link::known_operators(),
+        leaving: false,
+        up_micros: None,
     })
 }
 

@@ -7,6 +7,7 @@ extern crate windlass_daemon as daemon;
 mod cluster;
 mod elsewhere;
 mod leader;
+mod leaving;
 mod odd_commands;
 mod pools;
 mod reign;

@@ -8,16 +8,13 @@ use super::fields::Item;
 use crate::{
     compiled::{CronTimetable, Schedule},
     cron::CronExpr,
-    keys::{self, Here},
+    keys,
     problem::Problems,
     yaml::Value,
 };
 
 /// The shortest time between runs of a duration schedule: no DAG is meant to start more often than a run takes.
 const EVERY_MIN: Duration = Duration::from_secs(1);
-
-/// Words that mean null.
-const NEVER: [&str; 4] = ["none", "@none", "null", "@null"];
 
 /// How many crons one schedule may have.
 const CRONS_MAX: usize = 100;
@@ -36,9 +33,7 @@ pub(super) fn read(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -
         }
         Value::Map(_) => read_mapping(item, zone, problems),
         Value::Null => Some(Schedule::Never),
-        Value::Bool(_) | Value::Refused(_) => {
-            item.expected("a cron, a preset such as @daily, a duration or null", problems)
-        }
+        Value::Bool(_) => item.expected("a cron, a preset such as @daily, a duration or null", problems),
     }
 }
 
@@ -46,8 +41,7 @@ fn read_text(text: &str, item: &Item<'_>, zone: Option<Tz>, problems: &mut Probl
     match text.trim() {
         "@once" => Some(Schedule::Once),
         "@continuous" => Some(Schedule::Continuous),
-        // What people write for null, in Python's spelling and others.
-        text if text.is_empty() || NEVER.contains(&text.to_lowercase().as_str()) => Some(Schedule::Never),
+        "@none" | "None" => Some(Schedule::Never),
         text if text.starts_with('@') || text.split_whitespace().count() >= 5 => {
             cron(item, zone, CronTimetable::CronTrigger, problems)
         }
@@ -65,7 +59,7 @@ fn every(item: &Item<'_>, problems: &mut Problems) -> Option<Schedule> {
 
 fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
     let fields = item.fields("a schedule", problems)?;
-    fields.check_keys(&[keys::SCHEDULE], &[keys::SCHEDULE_NOT_YET], Here::Part, problems);
+    fields.check_keys(&[keys::SCHEDULE], keys::SCHEDULE_NOT_YET, problems);
     let own_zone = fields.take("timezone").map(|item| item.zone(problems));
     let timetable = fields.take("timetable").map(|item| timetable(&item, problems));
     let cron_item = fields.required("cron", problems);

@@ -12,6 +12,4 @@ mod kafka;
 mod never_panics;
 mod shipped;
 mod support;
-mod texts;
 mod waiting;
-mod whose;

@@ -73,6 +73,13 @@ fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
         NoWorker::NoneConnected | NoWorker::Queue => {
             format!("no worker is connected that serves queue {}", demand.queue)
         }
+        NoWorker::Leaving => {
+            format!("every worker that is connected was asked to end; queue {} waits for another one", demand.queue)
+        }
+        NoWorker::Operator => format!(
+            "no worker that serves queue {} knows the operator {}: they are of an older version; update them",
+            demand.queue, demand.operator
+        ),
         NoWorker::Capability if demand.capability == Capability::Docker => format!(
             "no worker with docker that serves queue {}: start one where the Docker engine runs, or name an engine by docker_url",
             demand.queue

@@ -22,6 +22,7 @@ pub(crate) struct Demand {
     pub pool_slots: u32,
     pub queue: String,
     pub capability: Capability,
+    pub operator: &'static str,
     pub on_worker: OnWorker,
 }
 
@@ -39,6 +40,7 @@ impl Demand {
             pool_slots: task.pool_slots,
             queue: task.queue.clone(),
             capability: task.operator.capability(),
+            operator: task.operator.name(),
             on_worker: match &task.operator {
                 Operator::Service(_) => OnWorker::TakesNone,
                 Operator::Empty

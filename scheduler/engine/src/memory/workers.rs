@@ -36,10 +36,14 @@ pub(crate) enum Presence {
 pub(crate) enum NoWorker {
     /// None is connected at all.
     NoneConnected,
+    /// Those that are connected were asked to end.
+    Leaving,
     /// None of those that are connected serves the queue.
     Queue,
     /// None of those that serve the queue can do it.
     Capability,
+    /// None of those that could knows the operator: they are of an older version.
+    Operator,
     /// All that could are busy: so many slots of so many.
     Busy { used: u32, slots: u32 },
 }
@@ -66,6 +70,17 @@ impl Workers {
     pub fn silence(&mut self, worker: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&worker) {
             worker.presence = Presence::Silent;
+        }
+    }
+
+    /// A worker takes nothing new from now on.
+    pub fn leaves(&mut self, worker: WorkerId) {
+        self.set_leaving(worker, true);
+    }
+
+    pub fn set_leaving(&mut self, worker: WorkerId, leaving: bool) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.joined.leaving = leaving;
         }
     }
 
@@ -113,7 +128,9 @@ impl Workers {
                 slots: 0,
                 queues: BTreeSet::new(),
                 capabilities: BTreeSet::new(),
+                operators: BTreeSet::new(),
                 attempts: BTreeSet::new(),
+                leaving: false,
             },
             presence: Presence::Silent,
             used: 0,
@@ -124,10 +141,14 @@ impl Workers {
 
 impl Worker {
     fn fits(&self, demand: &Demand) -> Result<(), NoWorker> {
-        if !self.joined.queues.contains(&demand.queue) {
+        if self.joined.leaving {
+            Err(NoWorker::Leaving)
+        } else if !self.joined.queues.contains(&demand.queue) {
             Err(NoWorker::Queue)
         } else if !self.joined.capabilities.contains(&demand.capability) {
             Err(NoWorker::Capability)
+        } else if !self.joined.operators.contains(demand.operator) {
+            Err(NoWorker::Operator)
         } else if demand.on_worker == OnWorker::TakesSlot && self.used >= self.joined.slots {
             Err(NoWorker::Busy { used: self.used, slots: self.joined.slots })
         } else {
@@ -153,9 +174,11 @@ fn slots_of(on: OnWorker) -> u32 {
 fn closer(one: NoWorker, other: NoWorker) -> NoWorker {
     let rank = |reason: &NoWorker| match reason {
         NoWorker::NoneConnected => 0,
-        NoWorker::Queue => 1,
-        NoWorker::Capability => 2,
-        NoWorker::Busy { .. } => 3,
+        NoWorker::Leaving => 1,
+        NoWorker::Queue => 2,
+        NoWorker::Capability => 3,
+        NoWorker::Operator => 4,
+        NoWorker::Busy { .. } => 5,
     };
     match (one, other) {
         (NoWorker::Busy { used, slots }, NoWorker::Busy { used: more_used, slots: more_slots }) => {

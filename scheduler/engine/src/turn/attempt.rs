@@ -6,7 +6,7 @@ use model::{AttemptEnd, AttemptId, EndKind, Operator, TaskEvent, TaskState, Time
 use crate::{
     Engine, FailureRow, Started,
     memory::{instance::Place, timers::Timer},
-    retry::{INFRASTRUCTURE_LOSSES_MAX, Pause},
+    retry::{INFRASTRUCTURE_LOSSES_MAX, Loss, Pause},
 };
 
 impl Engine {
@@ -31,6 +31,10 @@ impl Engine {
     }
 
     pub(super) fn attempt_ended(&mut self, worker: WorkerId, attempt: AttemptId, end: &AttemptEnd) {
+        // A worker gives back because it ends: whatever else it says is late.
+        if end.handed_back {
+            self.workers.leaves(worker);
+        }
         if let Some(place) = self.live_place(worker, attempt) {
             self.end_attempt(place, end);
         }
@@ -80,7 +84,7 @@ impl Engine {
                 self.failed(place, end, retry);
             }
             EndKind::FailedForGood => self.failed(place, end, Retry::Exhausted),
-            EndKind::Lost => self.lost(place, &end.reason),
+            EndKind::Lost => self.lost(place, end),
         }
     }
 
@@ -153,30 +157,49 @@ impl Engine {
         }
     }
 
-    /// A worker was lost with the attempt: tried again at once, at the cost of the infrastructure budget only.
-    fn lost(&mut self, place: Place, reason: &str) {
-        let run = self.known_run(place.run);
-        let losses = run.instance(place.task).extra().infrastructure_losses + 1;
-        if losses > INFRASTRUCTURE_LOSSES_MAX {
+    /// A worker was lost with the attempt, or gave it back. A loss is tried again after a pause, at the cost of the
+    /// infrastructure budget only; what was given back is tried again at once, at no cost.
+    fn lost(&mut self, place: Place, end: &AttemptEnd) {
+        let extra = self.known_run(place.run).instance(place.task).extra();
+        let loss = (!end.handed_back).then(|| Loss::after(extra.infrastructure_losses, extra.lost_at, self.now));
+        if let Some(Loss { counted: losses, at, .. }) = loss
+            && losses > INFRASTRUCTURE_LOSSES_MAX
+        {
             let reason = format!(
-                "{reason}; its worker was lost {losses} times, more than the {INFRASTRUCTURE_LOSSES_MAX} that are forgiven"
+                "{}; its worker was lost {losses} times, more than the {INFRASTRUCTURE_LOSSES_MAX} that are forgiven",
+                end.reason
             );
-            self.write_extra(place, |extra| extra.infrastructure_losses = losses);
+            self.write_extra(place, |extra| {
+                extra.infrastructure_losses = losses;
+                extra.lost_at = Some(at);
+            });
             self.failed(place, &AttemptEnd::new(EndKind::Lost, reason), Retry::Exhausted);
             return;
         }
+        self.forgive(place, &end.reason, loss);
+    }
+
+    /// The task is tried again, whatever its retries say.
+    fn forgive(&mut self, place: Place, reason: &str, loss: Option<Loss>) {
+        let run = self.known_run(place.run);
         let (key, max_tries) = (run.key_of(place.task), run.max_tries(place.task));
         let (try_number, now) = (run.instance(place.task).core.try_number, self.now);
-        self.draft.plan.failures.push(FailureRow { key, try_number, failed_at: now, reason: reason.to_owned() });
         let reason = reason.to_owned();
+        if loss.is_some() {
+            self.draft.plan.failures.push(FailureRow { key, try_number, failed_at: now, reason: reason.clone() });
+        }
+        let again_at = loss.map_or(now, |loss| loss.again_at);
         self.write_extra(place, |extra| {
-            extra.infrastructure_losses = losses;
+            if let Some(loss) = loss {
+                extra.infrastructure_losses = loss.counted;
+                extra.lost_at = Some(loss.at);
+            }
             extra.max_tries = Some(max_tries.saturating_add(1));
             extra.reason = Some(reason);
-            extra.wake_at = None;
+            extra.wake_at = (again_at > now).then_some(again_at);
         });
         self.finish_attempt(place, TaskEvent::Lost);
-        self.mark_dirty(place.run, place.task);
+        self.wake_later(place, Some(again_at));
     }
 
     fn finish_attempt(&mut self, place: Place, event: TaskEvent) {

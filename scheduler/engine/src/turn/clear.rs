@@ -124,6 +124,7 @@ impl Engine {
         self.write_extra(place, |extra| {
             extra.max_tries = Some(max_tries);
             extra.infrastructure_losses = 0;
+            extra.lost_at = None;
             extra.wake_at = None;
             extra.reason = None;
             extra.exit_code = None;

@@ -73,6 +73,7 @@ impl Engine {
             Event::AttemptEnded { worker, attempt, end } => self.attempt_ended(worker, attempt, &end),
             Event::WorkerJoined(joined) => self.worker_joined(joined),
             Event::WorkerSilent(worker) => self.workers.silence(worker),
+            Event::WorkerLeaving(worker) => self.workers.leaves(worker),
             Event::WorkerLost(worker) => self.worker_lost(worker),
             Event::DagVersionStored { version } => self.version_stored(&version),
             Event::DagGone(dag) => self.dag_gone(&dag),

@@ -7,20 +7,23 @@ use crate::{Engine, WorkerJoined, memory::workers::Presence};
 impl Engine {
     pub(super) fn worker_joined(&mut self, joined: WorkerJoined) {
         let (worker, held) = (joined.worker, joined.attempts.clone());
-        self.workers.join(joined, Presence::Connected);
+        let left = self.workers.get(worker).is_some_and(|known| known.joined.leaving);
+        let leaving = joined.leaving;
+        self.workers.join(WorkerJoined { leaving: leaving || left, ..joined }, Presence::Connected);
         for attempt in self.live_attempts(worker) {
             if held.contains(&attempt) {
                 self.kill_unless_wanted(attempt);
             } else {
-                self.lose(attempt, "its worker does not run it any more");
+                self.lose(worker, attempt, "its worker does not run it any more");
             }
         }
+        self.workers.set_leaving(worker, leaving);
     }
 
     pub(super) fn worker_lost(&mut self, worker: WorkerId) {
         let reason = format!("its worker {} was lost", self.workers.name(worker));
         for attempt in self.live_attempts(worker) {
-            self.lose(attempt, &reason);
+            self.lose(worker, attempt, &reason);
         }
         self.workers.forget(worker);
     }
@@ -29,9 +32,11 @@ impl Engine {
         self.workers.get(worker).map(|known| known.live.iter().copied().collect()).unwrap_or_default()
     }
 
-    fn lose(&mut self, attempt: AttemptId, reason: &str) {
+    /// What goes down with a worker that has said that it leaves was to be handed back: that was planned, and is no loss.
+    fn lose(&mut self, worker: WorkerId, attempt: AttemptId, reason: &str) {
         if let Some(place) = self.attempts.get(&attempt).copied() {
-            self.end_attempt(place, &AttemptEnd::new(EndKind::Lost, reason));
+            let handed_back = self.workers.get(worker).is_some_and(|known| known.joined.leaving);
+            self.end_attempt(place, &AttemptEnd { handed_back, ..AttemptEnd::new(EndKind::Lost, reason) });
         }
     }
 

@@ -114,7 +114,7 @@ fn disturb(world: &mut World, dice: &mut Dice) {
     let runs: Vec<RunId> = world.mirror.runs.values().map(|run| run.run_id.clone()).collect();
     let run = dice.pick(&runs).clone();
     let relatives = Relatives { upstream: dice.one_in(4), downstream: dice.one_in(2) };
-    match dice.below(12) {
+    match dice.below(13) {
         0 => drop(world.clear("d", run.as_str(), &name, relatives)),
         1 => drop(world.command(Command::MarkTaskInstances(MarkTaskInstances {
             dag_id,
@@ -140,11 +140,35 @@ fn disturb(world: &mut World, dice: &mut Dice) {
             drop(world.command(Command::PauseDag { dag_id, to }));
         }
         5 => take_over(world),
+        6 => leave(world, WorkerId(1 + i32::try_from(dice.below(2)).unwrap()), dice),
         _ => {
             let seconds = i64::try_from(dice.below(60)).unwrap();
             world.pass(seconds);
         }
     }
+}
+
+/// A worker is asked to end: some of what it runs it hands back, the rest goes down with it, and none of it costs anything.
+fn leave(world: &mut World, worker: WorkerId, dice: &mut Dice) {
+    let slots = world.mirror.workers.iter().find(|known| known.worker == worker).map_or(2, |known| known.slots);
+    let losses = |world: &World| -> i64 {
+        world.mirror.instances.values().map(|row| i64::from(row.extra.infrastructure_losses)).sum()
+    };
+    let before = losses(world);
+    world.turn(vec![Event::WorkerLeaving(worker)]);
+    let held: Vec<_> = world.attempts.iter().filter(|(of, ..)| *of == worker).copied().collect();
+    world.attempts.retain(|(of, ..)| *of != worker);
+    for (_, _, attempt) in held {
+        if dice.one_in(2) {
+            world.turn(vec![Event::AttemptEnded { worker, attempt, end: AttemptEnd::handed_back("it leaves") }]);
+        }
+    }
+    assert!(world.attempts.iter().all(|(of, ..)| *of != worker), "nothing is given to a worker that leaves");
+    if dice.one_in(2) {
+        world.turn(vec![Event::WorkerLost(worker)]);
+    }
+    world.join(worker.get(), slots);
+    assert_eq!(losses(world), before, "a planned end costs nothing");
 }
 
 /// A new leader: it knows what is stored, and hears from the workers.

@@ -1,9 +1,9 @@
 //! What happens, told as short stories.
 
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
 use dag::Dag;
-use engine::Event;
+use engine::{Event, WorkerJoined};
 use expect_test::{Expect, expect};
 use model::{
     AttemptEnd, Command, DagId, DagRunState, EndKind, Operator, TaskState, TriggerRule, WorkerId, operator::SkipReach,
@@ -219,17 +219,93 @@ fn a_failure_for_good_is_not_tried_again() {
 fn lost_workers_cost_no_retry_until_the_infrastructure_budget_is_spent() {
     let mut world = World::new(vec![dag("d", "a")]);
     let run = world.trigger("d", "r");
-    for _ in 0..3 {
+    for pause in [1, 5, 15] {
         world.attempts.clear();
         world.turn(vec![Event::WorkerLost(WorkerId(1))]);
-        assert_eq!(world.state(run, "a"), TaskState::UpForRetry);
         world.join(1, 10);
+        world.pass(pause - 1);
+        assert_eq!((world.state(run, "a"), world.at_work().len()), (TaskState::UpForRetry, 0));
+        world.pass(1);
         assert_eq!(world.at_work(), ["a"]);
+        world.pass(60);
     }
     world.turn(vec![Event::WorkerLost(WorkerId(1))]);
     assert_eq!(world.state(run, "a"), TaskState::Failed);
     let reason = world.mirror.instances.values().next().unwrap().extra.reason.clone().unwrap();
     assert!(reason.contains("lost 4 times"), "{reason}");
+}
+
+#[test]
+fn losses_within_a_minute_count_once_and_fail_nothing() {
+    let mut world = World::new(vec![dag("d", "a")]);
+    let run = world.trigger("d", "r");
+    let losses = |world: &World| world.mirror.instances.values().next().unwrap().extra.infrastructure_losses;
+    for _ in 0..50 {
+        world.attempts.clear();
+        world.turn(vec![Event::WorkerLost(WorkerId(1))]);
+        world.join(1, 10);
+        world.reload();
+        world.join(1, 10);
+        world.pass(1);
+    }
+    assert_eq!(
+        (losses(&world), world.state(run, "a")),
+        (1, TaskState::UpForRetry),
+        "it waits for the cause to be over"
+    );
+    world.pass(10);
+    assert_eq!(world.at_work(), ["a"]);
+}
+
+#[test]
+fn what_a_leaving_worker_hands_back_costs_nothing_and_goes_to_another() {
+    let mut world = World::new(vec![dag("d", "[a, b]")]);
+    let run = world.trigger("d", "r");
+    for _ in 0..10 {
+        let leaving = world.attempt_of("a").0;
+        let other = WorkerId(3 - leaving.get());
+        world.turn(vec![Event::WorkerLeaving(leaving)]);
+        world.join(other.get(), 10);
+        let handed_back = world.ended("a", AttemptEnd::handed_back("its worker is leaving"));
+        world.turn(vec![handed_back]);
+        assert_eq!(world.attempt_of("a").0, other, "nothing is given to a worker that leaves");
+        // The other one is killed before it could hand it back.
+        world.attempts.retain(|(worker, ..)| *worker != leaving);
+        world.turn(vec![Event::WorkerLost(leaving)]);
+        assert_eq!(world.attempt_of("b").0, other);
+    }
+    let extras: Vec<_> =
+        world.mirror.instances_of(run).into_iter().map(|row| row.extra.infrastructure_losses).collect();
+    assert_eq!(extras, [0, 0]);
+}
+
+#[test]
+fn a_worker_that_hands_back_without_a_word_is_given_nothing_more_until_it_joins_again() {
+    let mut world = World::new(vec![dag("d", "a")]);
+    let run = world.trigger("d", "r");
+    let handed_back = world.ended("a", AttemptEnd::handed_back("its worker is leaving"));
+    world.turn(vec![handed_back]);
+    assert_eq!(world.at_work(), Vec::<String>::new());
+    assert_eq!(
+        world.why("d", "r", "a"),
+        "every worker that is connected was asked to end; queue default waits for another one"
+    );
+    world.join(1, 10);
+    assert_eq!(world.at_work(), ["a"]);
+    world.end("a", EndKind::Success);
+    assert_eq!(world.state(run, "a"), TaskState::Success);
+}
+
+#[test]
+fn an_operator_that_no_worker_knows_waits_with_the_reason() {
+    let mut world = World::new(vec![dag("d", "a")]);
+    let Event::WorkerJoined(old) = world.hello(1, 10) else { panic!("hello joins") };
+    let old = WorkerJoined { operators: BTreeSet::from(["python".to_owned()]), ..old };
+    world.turn(vec![Event::WorkerJoined(old)]);
+    world.trigger("d", "r");
+    assert_eq!(world.at_work(), Vec::<String>::new());
+    let why = world.why("d", "r", "a");
+    assert!(why.contains("no worker that serves queue default knows the operator bash"), "{why}");
 }
 
 #[test]
@@ -239,6 +315,7 @@ fn a_report_of_a_lost_attempt_changes_nothing() {
     let stale = world.ended("a", AttemptEnd::new(EndKind::Success, ""));
     world.turn(vec![Event::WorkerLost(WorkerId(1))]);
     world.join(1, 10);
+    world.pass(1);
     let plan = world.turn(vec![stale]);
     assert!(plan.instances.is_empty() && plan.new_instances.is_empty());
     assert_eq!(world.state(run, "a"), TaskState::Queued);
@@ -251,6 +328,7 @@ fn a_worker_that_comes_back_without_an_attempt_has_lost_it() {
     let (_, _, first) = world.attempt_of("a");
     world.attempts.clear();
     world.join(1, 10);
+    world.pass(1);
     assert_ne!(world.attempt_of("a").2, first);
 }
 

@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 use dag::Dag;
 use engine::{Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
 use model::{
-    AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, DagVersionId, EndKind, MapIndex, Pool,
-    RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
+    AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, DagVersionId, EndKind, MapIndex,
+    Operator, Pool, RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
     command::{AnswerStatus, ClearTaskInstances, Relatives, TaskSelector, TriggerDagRun},
 };
 
@@ -84,7 +84,9 @@ impl World {
             slots,
             queues: BTreeSet::from(["default".to_owned()]),
             capabilities: BTreeSet::from([Capability::Light, Capability::Process]),
+            operators: Operator::NAMES.iter().map(ToString::to_string).collect(),
             attempts: held.collect(),
+            leaving: false,
         };
         self.mirror.workers.retain(|known| known.worker != joined.worker);
         self.mirror.workers.push(joined.clone());

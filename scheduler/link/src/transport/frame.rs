@@ -7,6 +7,8 @@ use std::{io, sync::Arc};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::message::{Head, Message};
+
 /// The longest body. The largest messages are all XComs of an expanded task and files of 1 MiB; a length beyond this
 /// is not one of ours.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -76,6 +78,29 @@ where
     R: AsyncRead + Unpin,
     M: DeserializeOwned,
 {
+    match read_body(stream, limit).await? {
+        Some(body) => decode(&body).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads one message of a link. One that is whole and not known here is what [`Message::unreadable`] makes of it.
+pub(super) async fn read_message<R, M>(stream: &mut R) -> Result<Option<M>, FrameError>
+where
+    R: AsyncRead + Unpin,
+    M: Message,
+{
+    let Some(body) = read_body(stream, FRAME_BYTES_MAX).await? else { return Ok(None) };
+    match decode(&body) {
+        Ok(message) => Ok(Some(message)),
+        Err(error) => {
+            let stand_in = decode::<Head>(&body).ok().and_then(|head| M::unreadable(head, error.to_string()));
+            stand_in.map(Some).ok_or(error)
+        }
+    }
+}
+
+async fn read_body<R: AsyncRead + Unpin>(stream: &mut R, limit: usize) -> Result<Option<Vec<u8>>, FrameError> {
     let Some(length) = read_length(stream).await? else { return Ok(None) };
     if length > limit {
         return Err(FrameError::TooLarge { bytes: length, limit });
@@ -85,7 +110,7 @@ where
     if read < length {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    decode(&body).map(Some)
+    Ok(Some(body))
 }
 
 async fn read_length<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Option<usize>, FrameError> {
@@ -160,6 +185,7 @@ mod tests {
             slots: 4,
             used: 1,
             alive: true,
+            leaving: false,
             services: Vec::new(),
             attempts: vec![AttemptId(Uuid::new_v4())],
         };
@@ -200,6 +226,33 @@ mod tests {
         let cut = &bytes[..bytes.len() - 1];
         assert!(matches!(read_frame::<_, ToWorker>(&mut &*cut).await, Err(FrameError::Io(_))));
         assert!(read_frame::<_, ToWorker>(&mut [].as_slice()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_here_is_told_and_closes_nothing() {
+        let read = async |message: serde_json::Value| {
+            let mut bytes = Vec::new();
+            write_frame(&mut bytes, &message).await.unwrap();
+            write_frame(&mut bytes, &ToWorker::Ack { seq: 1 }).await.unwrap();
+            bytes
+        };
+        let attempt = AttemptId(Uuid::from_u128(7));
+        let newer = serde_json::json!({"type": "assign", "attempt": attempt, "operator": {"operator": "flink"}});
+        let bytes = read(newer).await;
+        let mut stream = bytes.as_slice();
+        let ToWorker::Unreadable { kind, attempt: about, .. } = read_message(&mut stream).await.unwrap().unwrap()
+        else {
+            panic!("an operator that is not known can not be read")
+        };
+        assert_eq!((kind.as_str(), about), ("assign", Some(attempt)));
+        assert_eq!(read_message(&mut stream).await.unwrap(), Some(ToWorker::Ack { seq: 1 }));
+        let ended = serde_json::json!({"type": "ended", "seq": 4, "attempt": attempt, "end": {"kind": "melted"}});
+        let bytes = read(ended).await;
+        let ended: FromWorker = read_message(&mut bytes.as_slice()).await.unwrap().unwrap();
+        let FromWorker::Ended { seq: 4, end, .. } = ended else { panic!("its attempt has ended, however: {ended:?}") };
+        assert!(end.kind == EndKind::Failed && end.reason.contains("can not be read"), "{end:?}");
+        let bytes = read(serde_json::json!({"type": "hello", "worker": 3})).await;
+        assert!(read_message::<_, FromWorker>(&mut bytes.as_slice()).await.is_err(), "nothing works without a Hello");
     }
 
     #[tokio::test]

@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, OnceLock};
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter},
     sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{FrameError, Link, LinkReceiver, LinkSender, MESSAGES_WAITING_MAX, read_frame, write_frame};
+use super::{FrameError, Link, LinkReceiver, LinkSender, MESSAGES_WAITING_MAX, frame::read_message, write_frame};
+use crate::Message;
 
 /// Makes a link of a stream. It ends when the stream ends, when a frame can not be read or written, or when its sending
 /// half is dropped; the stream is closed then.
@@ -17,7 +18,7 @@ pub fn over_stream<S, Out, In>(stream: S) -> Link<Out, In>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
     Out: Serialize + Send + Sync + 'static,
-    In: DeserializeOwned + Send + 'static,
+    In: Message + Send + 'static,
 {
     over_stream_with(stream, ())
 }
@@ -27,7 +28,7 @@ pub(super) fn over_stream_with<S, Out, In, K>(stream: S, kept: K) -> Link<Out, I
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
     Out: Serialize + Send + Sync + 'static,
-    In: DeserializeOwned + Send + 'static,
+    In: Message + Send + 'static,
     K: Send + 'static,
 {
     let (reader, writer) = tokio::io::split(stream);
@@ -81,7 +82,7 @@ async fn read_all<R, In>(
     over: CancellationToken,
 ) where
     R: AsyncRead + Unpin,
-    In: DeserializeOwned,
+    In: Message,
 {
     let mut reader = BufReader::new(reader);
     let read = over.run_until_cancelled(read_until_closed(&mut reader, &messages)).await;
@@ -95,9 +96,9 @@ async fn read_all<R, In>(
 async fn read_until_closed<R, In>(reader: &mut R, messages: &mpsc::Sender<In>) -> Result<(), FrameError>
 where
     R: AsyncRead + Unpin,
-    In: DeserializeOwned,
+    In: Message,
 {
-    while let Some(message) = read_frame(reader).await? {
+    while let Some(message) = read_message(reader).await? {
         if messages.send(message).await.is_err() {
             break;
         }
@@ -111,7 +112,7 @@ mod tests {
     use crate::{FromWorker, ToWorker};
 
     fn beat() -> FromWorker {
-        FromWorker::Beat { services: Vec::new(), started: Vec::new() }
+        FromWorker::Beat { services: Vec::new(), started: Vec::new(), leaving: false }
     }
 
     #[tokio::test]

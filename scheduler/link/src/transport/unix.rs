@@ -143,7 +143,7 @@ mod tests {
             write_endpoint(&endpoint, acceptor.path()).unwrap();
             let worker = connector.connect().await.unwrap();
             let mut accepted = acceptor.accept().await.unwrap();
-            worker.send(FromWorker::Beat { services: Vec::new(), started: Vec::new() }).await.unwrap();
+            worker.send(FromWorker::Beat { services: Vec::new(), started: Vec::new(), leaving: false }).await.unwrap();
             assert!(accepted.recv().await.unwrap().is_some());
             accepted.send(ToWorker::Ack { seq: 1 }).await.unwrap();
         }

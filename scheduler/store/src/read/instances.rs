@@ -53,6 +53,8 @@ pub async fn instances(db: impl PgExecutor<'_>, runs: &[RunKey]) -> Result<Vec<I
             let extra = TiExtra {
                 max_tries: row.max_tries,
                 infrastructure_losses: row.infrastructure_losses,
+                // Decides about the next loss, and is shown nowhere.
+                lost_at: None,
                 wake_at: row.wake_at,
                 exit_code: row.exit_code,
                 reason: row.reason,

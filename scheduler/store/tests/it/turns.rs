@@ -53,6 +53,8 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
     let due = DueRun { logical_date: day(20), start: day(20), end: day(21), run_after: day(21) };
     let extra = TiExtra {
         max_tries: Some(3),
+        infrastructure_losses: 2,
+        lost_at: Some(noon()),
         wake_at: Some(noon()),
         reason: Some("a NUL \0 in it".to_owned()),
         skips: Some(vec![TaskIdx(1)]),

@@ -21,7 +21,7 @@ use model::{
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use windlass_daemon::worker::{self, WorkerError, WorkerSettings};
+use windlass_daemon::worker::{self, Shutdown, WorkerError, WorkerSettings};
 
 /// Nothing in these tests takes longer unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,7 +53,10 @@ pub enum Acks {
 /// A worker in this process.
 pub struct Worker {
     pub task: JoinHandle<Result<(), WorkerError>>,
+    /// Ends it at once.
     pub shutdown: CancellationToken,
+    /// Asks it as signals do.
+    pub asked: Shutdown,
 }
 
 impl Place {
@@ -77,8 +80,9 @@ impl Place {
         let mut settings = settings(self.dir.path());
         change(&mut settings);
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(worker::run(settings, connector(self.dir.path()), shutdown.clone()));
-        Worker { task, shutdown }
+        let asked = Shutdown::from(shutdown.clone());
+        let task = tokio::spawn(worker::run(settings, connector(self.dir.path()), asked.clone()));
+        Worker { task, shutdown, asked }
     }
 
     /// Waits for a worker's Hello and welcomes it with all that it holds.
@@ -193,6 +197,13 @@ impl Leader {
 }
 
 impl Worker {
+    /// Waits until it has ended by itself, while the leader listens.
+    pub async fn ends(self, mut leader: Leader) {
+        let listening = tokio::spawn(async move { leader.until("nothing more", |_| None::<()>).await });
+        timeout(PATIENCE, self.task).await.expect("the worker does not end").unwrap().unwrap();
+        listening.abort();
+    }
+
     pub async fn stop(self) {
         self.shutdown.cancel();
         timeout(PATIENCE, self.task).await.expect("the worker does not end").unwrap().unwrap();

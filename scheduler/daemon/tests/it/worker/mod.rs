@@ -2,6 +2,7 @@
 
 mod docker;
 mod leader;
+mod leaving;
 mod lives;
 mod processes;
 mod services;

@@ -16,7 +16,7 @@ use super::{
     verify::client_config,
 };
 use crate::{
-    PROTOCOL_VERSION,
+    PROTOCOL_OLDEST, PROTOCOL_VERSION,
     transport::{FrameError, frame::read_frame_within, write_frame},
 };
 
@@ -195,6 +195,7 @@ impl Caller {
     async fn greet(&self, stream: &mut TlsStream<TcpStream>) -> Result<Verdict, FrameError> {
         let greeting = Greeting {
             protocol: PROTOCOL_VERSION,
+            protocol_oldest: Some(PROTOCOL_OLDEST),
             purpose: self.purpose,
             id: self.id.clone(),
             secret: self.secret.clone(),

@@ -4,9 +4,9 @@
 //! bounded, and whoever is turned away hears why, as far as it can be told.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,13 +25,16 @@ use super::{
     greeting::{Greeting, Verdict},
 };
 use crate::{
-    PROTOCOL_VERSION,
+    PROTOCOL_OLDEST, PROTOCOL_VERSION,
     remote::AnswerLink,
     transport::{FrameError, LeaderLink, frame::read_frame_within, stream::over_stream_with, write_frame},
 };
 
 /// Visitors whose handshake is under way. More wait in the kernel's queue; each may stay for [`HANDSHAKE_WAIT`] at most.
 const HANDSHAKES_MAX: usize = 256;
+/// Of those, so many from one address: one that opens connections and says nothing keeps nobody else out. Workers behind one
+/// address that all come back at once try again.
+const HANDSHAKES_PER_ADDRESS_MAX: usize = 32;
 /// Connections that are open at once: some hundred workers and api processes, with room. Each has two tasks and buffers.
 const CONNECTIONS_MAX: usize = 2048;
 /// Refusals that are remembered, so that a worker that tries each 2 s with an old token does not fill the log.
@@ -91,6 +94,50 @@ struct Hall {
     refusals: Mutex<VecDeque<(IpAddr, String)>>,
 }
 
+/// The handshakes that are under way, by address.
+#[derive(Default)]
+struct Doorstep(Mutex<BTreeMap<IpAddr, usize>>);
+
+/// One handshake's place, given up when it is dropped.
+struct Step {
+    doorstep: Arc<Doorstep>,
+    address: IpAddr,
+}
+
+impl Doorstep {
+    /// A place for one more handshake from this address; none when it has as many as it may.
+    fn enter(self: &Arc<Self>, from: IpAddr) -> Option<Step> {
+        let address = network(from);
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = under_way.entry(address).or_default();
+        if *count >= HANDSHAKES_PER_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Step { doorstep: Arc::clone(self), address })
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        let mut under_way = self.doorstep.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = under_way.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                under_way.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// What counts as one address: a machine has a whole /64 of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
 /// Why a visitor was turned away.
 #[derive(Debug, thiserror::Error)]
 enum TurnedAway {
@@ -140,17 +187,24 @@ impl Door {
 
     /// Lets visitors in until nobody receives them any more.
     pub async fn receive(self, visitors: mpsc::Sender<Visitor>) {
-        let doorstep = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let doorstep = Arc::new(Doorstep::default());
         loop {
-            let Ok(step) = Arc::clone(&doorstep).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = visitors.closed() => return,
             };
             match accepted {
-                Ok((stream, from)) => {
-                    tokio::spawn(one(Arc::clone(&self.hall), stream, from, step, visitors.clone()));
-                }
+                Ok((stream, from)) => match doorstep.enter(from.ip()) {
+                    Some(step) => {
+                        tokio::spawn(one(Arc::clone(&self.hall), (stream, from), (place, step), visitors.clone()));
+                    }
+                    None if self.hall.is_news(from.ip(), "too many") => {
+                        tracing::warn!(peer = %from, "more than {HANDSHAKES_PER_ADDRESS_MAX} connections from one address say nothing; further ones are closed");
+                    }
+                    None => {}
+                },
                 Err(error) => {
                     tracing::error!(%error, "no worker can connect");
                     sleep(ACCEPT_AGAIN_AFTER).await;
@@ -162,9 +216,8 @@ impl Door {
 
 async fn one(
     hall: Arc<Hall>,
-    stream: TcpStream,
-    from: SocketAddr,
-    step: OwnedSemaphorePermit,
+    (stream, from): (TcpStream, SocketAddr),
+    step: (OwnedSemaphorePermit, Step),
     visitors: mpsc::Sender<Visitor>,
 ) {
     let admitted = timeout(HANDSHAKE_WAIT, hall.admit(stream)).await.unwrap_or(Err(TurnedAway::TooSlow));
@@ -237,12 +290,12 @@ impl Hall {
             Admission::Denied(reason) => return Err(reason),
             Admission::Granted => {}
         }
-        if greeting.protocol == PROTOCOL_VERSION {
+        if crate::speaks(greeting.protocol, greeting.protocol_oldest) {
             return Ok(());
         }
         let theirs = greeting.protocol;
         Err(format!(
-            "the leader speaks version {PROTOCOL_VERSION} of the link, the caller {theirs}: use one windlass version"
+            "the leader speaks versions {PROTOCOL_OLDEST} to {PROTOCOL_VERSION} of the link, the caller {theirs}: update the older one"
         ))
     }
 }

@@ -19,6 +19,9 @@ pub enum Purpose {
 pub(super) struct Greeting {
     /// [`crate::PROTOCOL_VERSION`] of the caller.
     pub(super) protocol: u16,
+    /// [`crate::PROTOCOL_OLDEST`] of the caller; none for those that speak one version only.
+    #[serde(default)]
+    pub(super) protocol_oldest: Option<u16>,
     /// What it wants.
     pub(super) purpose: Purpose,
     /// Which secret it knows.

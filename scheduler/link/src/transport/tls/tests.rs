@@ -73,7 +73,7 @@ impl Leader {
     async fn still_works(&mut self) {
         let worker = connect(&self.token, &[&self.endpoint]).await.unwrap();
         let Visitor::Worker(mut leader) = self.visitor().await else { panic!("a worker came") };
-        worker.send(FromWorker::Beat { services: Vec::new(), started: Vec::new() }).await.unwrap();
+        worker.send(FromWorker::Beat { services: Vec::new(), started: Vec::new(), leaving: false }).await.unwrap();
         assert!(timeout(PATIENCE, leader.recv()).await.unwrap().unwrap().is_some());
     }
 }
@@ -275,4 +275,31 @@ async fn a_join_token_opens_no_way_to_ask() {
     let caller = Caller::api(leader.token.authority, leader.token.secret.clone()).unwrap();
     let port = RemotePort::new(caller, Arc::new(ListedEndpoints(vec![leader.endpoint.clone()])));
     assert!(port.ask(Query::Cluster).await.unwrap_err().reason.contains("refuses"));
+}
+
+#[tokio::test]
+async fn many_silent_connections_from_one_address_keep_none_from_another_out() {
+    let mut leader = Leader::leading().await;
+    let crowd = async |count: usize| {
+        let mut silent = Vec::new();
+        for _ in 0..count {
+            silent.push(TcpStream::connect(&leader.endpoint).await.unwrap());
+        }
+        silent
+    };
+    // Twice as many as there are places for handshakes in all.
+    let mut silent = crowd(512).await;
+    let port = leader.endpoint.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let other = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    let tls = TlsConnector::from(Arc::new(client_config(leader.token.authority).unwrap()));
+    let name = ServerName::try_from(SERVER_NAME).unwrap();
+    timeout(HANDSHAKE_WAIT / 2, tls.connect(name, other)).await.expect("it is served at once").unwrap();
+    // Those over the limit were closed at once, not after the time of a handshake.
+    let mut byte = [0];
+    let closed = timeout(Duration::from_secs(1), silent[511].read(&mut byte)).await.expect("it is closed");
+    assert!(!matches!(closed, Ok(1)));
+    drop(silent);
+    leader.still_works().await;
 }
