@@ -141,6 +141,8 @@ CREATE TABLE dag_run (
 -- What a new leader loads: runs that have not ended (states 0 and 1), and those with an attempt that outlived its state.
 CREATE INDEX dag_run_to_load ON dag_run (id) WHERE state IN (0, 1) OR has_leftovers;
 CREATE INDEX dag_run_by_date ON dag_run (dag_id, run_after);
+-- Whether a version still has runs.
+CREATE INDEX dag_run_by_version ON dag_run (version_id);
 
 -- Runs that were deleted, until what belongs to them is gone, too: a turn stays short, however much that is.
 CREATE TABLE dropped_run (
@@ -383,4 +385,12 @@ CREATE TABLE quarantine (
     held_at timestamptz,
     released_at timestamptz,
     UNIQUE (kind, key)
+);
+
+-- Wishes to delete what is older than an instant, one a kind; the leader carries them out in small steps, and then they go.
+CREATE TABLE clean_request (
+    kind text PRIMARY KEY,
+    before timestamptz NOT NULL,
+    requested_by text NOT NULL,
+    requested_at timestamptz NOT NULL DEFAULT now()
 );

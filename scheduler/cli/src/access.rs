@@ -61,17 +61,68 @@ impl Access {
         Self { urls: urls.clone(), own: None, pool: OnceCell::new() }
     }
 
-    /// The state database.
+    /// The state database. Only the private one, which nobody else uses now, is brought to this version: a command on
+    /// somebody's laptop must not change the schema of a server.
     ///
     /// # Errors
-    /// When it can not be reached.
+    /// When it can not be reached, or its schema is older than this program.
     pub async fn pool(&self) -> anyhow::Result<&PgPool> {
         let connect = || async {
             let pool = store::open(&self.urls.state).await?;
-            store::migrate(&pool).await?;
+            if self.is_alone() {
+                store::migrate(&pool).await?;
+            } else {
+                store::connect::check_schema(&pool).await?;
+            }
             Ok::<_, store::StoreError>(pool)
         };
         Ok(self.pool.get_or_try_init(connect).await?)
+    }
+
+    /// Brings the state database to this version.
+    ///
+    /// # Errors
+    /// When it can not be reached, or a migration fails.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        let pool = store::open(&self.urls.state).await?;
+        let done = store::migrate(&pool).await;
+        pool.close().await;
+        Ok(done?)
+    }
+
+    /// Whether the state database holds tables of Windlass.
+    ///
+    /// # Errors
+    /// When it can not be reached.
+    pub async fn has_tables(&self) -> anyhow::Result<bool> {
+        let pool = store::open(&self.urls.state).await?;
+        let has = store::connect::has_schema(&pool).await;
+        pool.close().await;
+        Ok(has?)
+    }
+
+    /// Whether somebody leads on the state database now.
+    ///
+    /// # Errors
+    /// When it can not be reached.
+    pub async fn leads_somebody(&self) -> anyhow::Result<bool> {
+        /// A living leader raises its lease each second.
+        const LEASE_MOVES_WITHIN: Duration = Duration::from_millis(2_500);
+        if self.is_alone() || !self.has_tables().await? {
+            return Ok(false);
+        }
+        let pool = store::open(&self.urls.state).await?;
+        let before = store::diagnosis::lease(&pool).await?;
+        tokio::time::sleep(LEASE_MOVES_WITHIN).await;
+        let moved = store::diagnosis::lease(&pool).await? != before;
+        pool.close().await;
+        Ok(moved)
+    }
+
+    /// Where the databases are.
+    #[must_use]
+    pub const fn urls(&self) -> &Urls {
+        &self.urls
     }
 
     /// What this version would change in the schema.

@@ -24,6 +24,9 @@ use settings::{Loudness, Settings};
 #[derive(Debug, Parser)]
 #[command(name = "windlass", version, propagate_version = true)]
 struct Cli {
+    /// How log lines are written [env: WINDLASS_LOG_FORMAT] [default: text]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    log_format: Option<settings::LogFormat>,
     #[command(subcommand)]
     command: Command,
 }
@@ -78,7 +81,9 @@ enum Command {
     /// Print the token by which workers join, list workers.
     #[command(subcommand)]
     Workers(commands::workers::Workers),
-    /// Migrate or check the state database.
+    /// Look at everything that this installation needs, and say what is wrong and what to do.
+    Doctor(commands::doctor::Doctor),
+    /// Migrate, check, clean, back up and restore the state database.
     #[command(subcommand)]
     Db(commands::db::Db),
 }
@@ -90,7 +95,7 @@ fn main() -> ExitCode {
         return daemon::guard::main(arguments);
     }
     let cli = Cli::parse();
-    match run(cli.command) {
+    match run(cli) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("windlass: {error:#}");
@@ -100,8 +105,10 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let settings = Settings::from_environment()?;
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut settings = Settings::from_environment()?;
+    settings.log_format = cli.log_format.unwrap_or(settings.log_format);
+    let command = cli.command;
     settings.start_logging(match command {
         Command::Standalone | Command::Scheduler(_) | Command::Worker(_) | Command::Api(_) => Loudness::Server,
         _ => Loudness::Client,
@@ -125,6 +132,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Worker(options) => fleet::worker::run(&settings, options).await,
         Command::Api(options) => fleet::api::run(&settings, &options).await,
         Command::Workers(workers) => commands::workers::run(&settings, workers).await,
+        Command::Doctor(doctor) => commands::doctor::run(&settings, &doctor).await,
         Command::Db(db) => commands::db::run(&settings, db).await,
     }
 }

@@ -10,10 +10,12 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use chrono::TimeDelta;
 use daemon::postgres::Urls;
 use executor::log::remote::{RemoteLogs, S3Access};
 use link::LogArchive;
 use replay::StockSource;
+use store::retention::Retention;
 use tracing_subscriber::EnvFilter;
 
 use crate::{fleet::settings::FleetSettings, production::Deployment};
@@ -45,6 +47,22 @@ pub struct Settings {
     pub fleet: FleetSettings,
     /// `WINDLASS_ENV`.
     pub deployment: Deployment,
+    /// `WINDLASS_AUTO_MIGRATE`: whether schedulers and api processes bring the schema to their version when they start.
+    pub auto_migrate: bool,
+    /// `WINDLASS_KEEP_RUNS_DAYS` and `WINDLASS_KEEP_AUDIT_DAYS`: how long history is kept.
+    pub retention: Retention,
+    /// `WINDLASS_LOG_FORMAT`, or `--log-format` before it.
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object a line, for programs.
+    Json,
 }
 
 /// How much a program tells of itself when `WINDLASS_LOG` does not say.
@@ -77,6 +95,9 @@ impl Settings {
             registry_url: text("SCHEMA_REGISTRY_URL"),
             fleet: FleetSettings::from_environment()?,
             deployment: Deployment::from_environment()?,
+            auto_migrate: switch("WINDLASS_AUTO_MIGRATE", true)?,
+            retention: Retention { runs: days("WINDLASS_KEEP_RUNS_DAYS")?, audit: days("WINDLASS_KEEP_AUDIT_DAYS")? },
+            log_format: log_format()?,
             warehouse,
             home,
         })
@@ -108,6 +129,12 @@ impl Settings {
         Some(Urls { state, lake })
     }
 
+    /// Whether the key lies in the home and does not come from the environment.
+    #[must_use]
+    pub fn has_own_key(&self) -> bool {
+        text("WINDLASS_SECRET_KEY").is_none() && text("WINDLASS_SECRET_KEY_FILE").is_none()
+    }
+
     /// The shipped logs, for whoever shows logs.
     #[must_use]
     pub fn log_archive(&self) -> Option<Arc<dyn LogArchive>> {
@@ -133,9 +160,12 @@ impl Settings {
             Loudness::Client => "warn",
         };
         let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(io::stderr)
+        let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        if self.log_format == LogFormat::Json {
+            logging.json().flatten_event(true).init();
+            return;
+        }
+        logging
             // Colours are for people at a terminal; a log file is read by programs, too.
             .with_ansi(io::stderr().is_terminal())
             .with_target(false)
@@ -149,6 +179,33 @@ impl Settings {
     pub fn program_dir(&self) -> anyhow::Result<PathBuf> {
         let program = env::current_exe().context("this program's path can not be told")?;
         Ok(program.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned))
+    }
+}
+
+/// A setting that is true or false.
+pub fn switch(name: &str, usual: bool) -> anyhow::Result<bool> {
+    match text(name).as_deref().map(str::trim) {
+        None => Ok(usual),
+        Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => bail!("{name} is {other:?}; expected true or false"),
+    }
+}
+
+/// A number of days; none when nothing is set.
+fn days(name: &str) -> anyhow::Result<Option<TimeDelta>> {
+    let Some(days) = text(name) else { return Ok(None) };
+    match days.trim().parse::<u32>() {
+        Ok(days) if (1..=36_500).contains(&days) => Ok(Some(TimeDelta::days(i64::from(days)))),
+        _ => bail!("{name} is {days:?}; expected a number of days from 1 to 36500"),
+    }
+}
+
+fn log_format() -> anyhow::Result<LogFormat> {
+    match text("WINDLASS_LOG_FORMAT").as_deref().map(str::trim) {
+        None | Some("text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        Some(other) => bail!("WINDLASS_LOG_FORMAT is {other:?}; expected text or json"),
     }
 }
 

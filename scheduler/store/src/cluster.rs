@@ -83,11 +83,20 @@ impl ClusterSecret {
     }
 
     fn place(self) -> String {
-        format!("cluster_secret/{}", self.name())
+        secret_place(self.name())
     }
+
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Authority, Self::Api, Self::Signing];
 }
 
-fn token_place(id: &str) -> String {
+/// What a secret of the cluster is sealed together with.
+pub(crate) fn secret_place(name: &str) -> String {
+    format!("cluster_secret/{name}")
+}
+
+/// What a join token is sealed together with.
+pub(crate) fn token_place(id: &str) -> String {
     format!("join_token/{id}")
 }
 
@@ -117,6 +126,29 @@ pub async fn secret(
     }
     let sealed = sealed.ok_or(StoreError::Corrupt { what: format!("the cluster's secret {which:?} is gone") })?;
     open(key, &which.place(), &sealed)
+}
+
+/// Forgets a secret of the cluster, so that the next process that starts makes a new one. With the authority go the join
+/// tokens, which name it.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn rotate_secret(pool: &PgPool, which: ClusterSecret, who: &str) -> Result<(), StoreError> {
+    const DOING: &str = "rotating a secret of the cluster";
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    sqlx::query!("DELETE FROM cluster_secret WHERE name = $1", which.name())
+        .execute(&mut *transaction)
+        .await
+        .doing(DOING)?;
+    if which == ClusterSecret::Authority {
+        sqlx::query!("UPDATE join_token SET revoked_at = now() WHERE revoked_at IS NULL")
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+    }
+    let details = serde_json::json!({"secret": which.name()});
+    crate::audit::record(&mut transaction, who, "rotate_cluster_secret", &details).await?;
+    transaction.commit().await.doing(DOING)
 }
 
 async fn stored_secret(db: impl PgExecutor<'_>, which: ClusterSecret) -> Result<Option<Vec<u8>>, StoreError> {

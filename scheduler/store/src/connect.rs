@@ -103,7 +103,34 @@ async fn is_out_of_transactions(connection: &mut PgConnection) -> Result<bool, s
 /// # Errors
 /// [`StoreError::Database`] with the migration that failed.
 pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    sqlx::migrate!().run(pool).await.map_err(sqlx::Error::from).doing("migrating the state database")
+    // A newer program may have been here: its migrations only add, and `leader.format` says when that is not so.
+    let mut migrator = sqlx::migrate!();
+    migrator.set_ignore_missing(true);
+    migrator.run(pool).await.map_err(sqlx::Error::from).doing("migrating the state database")
+}
+
+/// Refuses a schema that is older than this program. One that is newer will do: migrations only add.
+///
+/// # Errors
+/// [`StoreError::Unsuitable`] with what is missing; [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
+    let pending = pending_migrations(pool).await?;
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let reason = format!("its schema is older than this program ({}): run `windlass db migrate`", pending.join(", "));
+    Err(StoreError::Unsuitable { reason })
+}
+
+/// Whether the database holds tables of ours, of whatever version.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn has_schema(pool: &PgPool) -> Result<bool, StoreError> {
+    sqlx::query_scalar!(r#"SELECT to_regclass('leader') IS NOT NULL AS "has!""#)
+        .fetch_one(pool)
+        .await
+        .doing("looking at the schema")
 }
 
 /// The migrations of this binary that the database has not had yet, by name. Changes nothing.

@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod cluster;
 pub mod connect;
+pub mod diagnosis;
 pub mod error;
 pub mod facts;
 pub mod hints;
@@ -18,6 +19,7 @@ pub mod maintenance;
 pub mod pools;
 pub mod quarantine;
 pub mod read;
+pub mod retention;
 mod rows;
 pub mod secrets;
 pub mod services;

@@ -2,6 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
@@ -18,18 +19,23 @@ pub struct Health {
     quiet: bool,
 }
 
-/// Asks `/api/v2/monitor/health`.
+/// What `/api/v2/monitor/health` answers.
+///
+/// # Errors
+/// When nothing answers there.
+pub async fn ask_health(settings: &Settings) -> anyhow::Result<Value> {
+    let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
+    let url = format!("http://{}/api/v2/monitor/health", settings.address());
+    let nothing = || format!("nothing answers on {url}");
+    client.get(&url).send().await.with_context(nothing)?.json().await.with_context(nothing)
+}
+
+/// Says how the parts are.
 ///
 /// # Errors
 /// When no client can be made.
 pub async fn run(settings: &Settings, options: &Health) -> anyhow::Result<ExitCode> {
-    let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
-    let url = format!("http://{}/api/v2/monitor/health", settings.address());
-    let answer = match client.get(&url).send().await {
-        Ok(response) => response.json::<Value>().await,
-        Err(error) => Err(error),
-    };
-    match answer {
+    match ask_health(settings).await {
         Ok(health) => {
             let parts = ["metadatabase", "scheduler"].map(|part| (part, health[part]["status"].clone()));
             if !options.quiet {
@@ -42,7 +48,7 @@ pub async fn run(settings: &Settings, options: &Health) -> anyhow::Result<ExitCo
         }
         Err(error) => {
             if !options.quiet {
-                eprintln!("nothing answers on {url}: {error}");
+                eprintln!("{error:#}");
             }
             Ok(ExitCode::FAILURE)
         }

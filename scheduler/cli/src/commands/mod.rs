@@ -4,6 +4,7 @@ pub mod attempt_log;
 pub mod connections;
 pub mod dags;
 pub mod db;
+pub mod doctor;
 pub mod health;
 pub mod instances;
 pub mod pools;

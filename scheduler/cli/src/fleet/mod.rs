@@ -46,7 +46,11 @@ impl Shared {
         )?;
         let key = settings::secret_key()?;
         let pool = store::open(&url).await?;
-        store::migrate(&pool).await?;
+        if settings.auto_migrate {
+            store::migrate(&pool).await?;
+        } else {
+            store::connect::check_schema(&pool).await?;
+        }
         let cluster = Arc::new(Cluster::open(pool.clone(), key.clone()).await?);
         Ok(Self { url, pool, key, cluster })
     }

@@ -6,6 +6,7 @@ use std::{
     collections::BTreeSet,
     env, fs,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     time::Duration,
 };
@@ -17,7 +18,7 @@ use metrics::Listen;
 use store::SecretKey;
 use url::Url;
 
-use crate::settings::text;
+use crate::settings::{switch, text};
 
 /// Where a scheduler listens for workers unless it is told otherwise: next to the UI's port, on this machine only.
 const LINK_PORT: u16 = 8084;
@@ -73,7 +74,7 @@ impl FleetSettings {
             api_listen: text("WINDLASS_API_LISTEN")
                 .map(|address| parse_listen(&address).context("WINDLASS_API_LISTEN"))
                 .transpose()?,
-            api_behind_tls: switch("WINDLASS_API_BEHIND_TLS")?,
+            api_behind_tls: switch("WINDLASS_API_BEHIND_TLS", false)?,
             worker_name: text("WINDLASS_WORKER_NAME"),
             worker_queues: text("WINDLASS_WORKER_QUEUES").map(|list| parse_queues(&list)).transpose()?,
             worker_log_dir: text("WINDLASS_WORKER_LOG_DIR").map(PathBuf::from),
@@ -135,6 +136,18 @@ pub fn installation_key(home: &Home) -> anyhow::Result<SecretKey> {
     }
 }
 
+/// The text of that key.
+///
+/// # Errors
+/// When it can not be read or made.
+pub fn installation_key_text(home: &Home) -> anyhow::Result<String> {
+    if let Some(text) = given_secret("WINDLASS_SECRET_KEY")? {
+        return Ok(text);
+    }
+    let _made = installation_key(home)?;
+    Ok(fs::read_to_string(home.secret_key())?)
+}
+
 /// The token by which a worker joins.
 ///
 /// # Errors
@@ -161,13 +174,24 @@ fn given_secret(name: &str) -> anyhow::Result<Option<String>> {
     match (text(name), text(&file)) {
         (Some(_), Some(_)) => bail!("{name} and {file} are both set; use one of them"),
         (Some(secret), None) => Ok(Some(secret)),
-        (None, Some(path)) => match fs::read_to_string(&path) {
+        (None, Some(path)) => match private_text(&path) {
             Ok(secret) if !secret.trim().is_empty() => Ok(Some(secret)),
             Ok(_) => bail!("{file}: {path} is empty"),
             Err(error) => Err(error).with_context(|| format!("{file}: {path} can not be read")),
         },
         (None, None) => Ok(None),
     }
+}
+
+/// The text of a file that nobody else may read. Files that a group of the orchestrator's may read are common in containers, and
+/// others must not.
+fn private_text(path: &str) -> std::io::Result<String> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & 0o007 != 0 {
+        let reason = format!("everybody may read it (mode {:o}); chmod o-rwx it", mode & 0o777);
+        return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, reason));
+    }
+    fs::read_to_string(path)
 }
 
 /// Where to listen.
@@ -233,14 +257,6 @@ fn seconds(name: &str) -> anyhow::Result<Option<Duration>> {
         Err(_) => bail!("{name} is {value:?}; expected a whole number of seconds"),
     };
     text(name).map(parse).transpose()
-}
-
-fn switch(name: &str) -> anyhow::Result<bool> {
-    match text(name).as_deref().map(str::trim) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => bail!("{name} is {other:?}; expected true or false"),
-    }
 }
 
 /// This machine's name, for names that people read.

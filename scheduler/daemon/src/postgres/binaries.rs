@@ -52,6 +52,14 @@ impl Binaries {
     }
 }
 
+/// A program of the newest version that has it; Debian's wrappers on the search path choose by clusters of their own.
+pub(super) fn newest_program(name: &str) -> Option<PathBuf> {
+    let version = |folder: &PathBuf| folder.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
+    let mut folders: Vec<PathBuf> = folders().into_iter().filter(|folder| folder.join(name).is_file()).collect();
+    folders.sort_by_key(version);
+    folders.pop().map(|folder| folder.join(name))
+}
+
 /// Folders of the search path first, so that somebody can choose.
 fn folders() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

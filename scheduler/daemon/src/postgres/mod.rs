@@ -21,6 +21,12 @@ use self::{binaries::Binaries, layout::Layout, owner::Owner, server::Server};
 
 pub use self::{databases::Urls, error::PostgresError};
 
+/// A program of an installed PostgreSQL, such as `pg_dump`: the newest, which reads every older server.
+#[must_use]
+pub fn client_program(name: &str) -> Option<PathBuf> {
+    binaries::newest_program(name)
+}
+
 /// A running private PostgreSQL. Dropped without [`EmbeddedPostgres::stop`] it runs on, for the next start to adopt.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {

@@ -79,6 +79,43 @@ impl SecretKey {
         Self::parse(&fs::read_to_string(path).map_err(file_error)?)
     }
 
+    /// The text of a key file with one key more, which seals from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when all numbers are used.
+    pub fn with_new(text: &str) -> Result<String, StoreError> {
+        let keys = Self::parse(text)?;
+        let highest = *keys.keys.last_key_value().expect("there is a key: `parse` refuses an empty text").0;
+        let number = highest.checked_add(1).ok_or_else(|| StoreError::Refused {
+            reason: "the key file has a key number 255, and there is none after it; seal anew and begin again at 1"
+                .to_owned(),
+        })?;
+        let mut key = [0; KEY_BYTES];
+        rand::rng().fill_bytes(&mut key);
+        // A single key without a number is key 1.
+        let numbered =
+            |line: &str| if line.trim().contains(' ') { line.trim().to_owned() } else { format!("1 {}", line.trim()) };
+        let mut lines: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(numbered).collect();
+        lines.push(format!("{number} {}", BASE64_STANDARD.encode(key)));
+        Ok(lines.join("\n") + "\n")
+    }
+
+    /// The text of a key file with its newest key alone.
+    ///
+    /// # Errors
+    /// As [`SecretKey::parse`].
+    pub fn newest_only(text: &str) -> Result<String, StoreError> {
+        let keys = Self::parse(text)?;
+        let newest = *keys.keys.last_key_value().expect("there is a key: `parse` refuses an empty text").0;
+        let line = text.lines().filter(|line| read_line(line).is_some_and(|(number, _)| number == newest)).next_back();
+        Ok(format!("{}\n", line.unwrap_or_default().trim()))
+    }
+
+    /// Whether the newest key has sealed this.
+    pub(crate) fn is_newest(&self, sealed: &[u8]) -> bool {
+        sealed.first() == self.keys.last_key_value().map(|(number, _)| number)
+    }
+
     /// Seals a text for a place.
     pub(crate) fn seal(&self, place: &str, text: &str) -> Vec<u8> {
         let (number, key) = self.keys.last_key_value().expect("there is a key: `parse` refuses an empty text");

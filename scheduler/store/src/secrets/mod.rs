@@ -6,6 +6,7 @@
 pub mod connections;
 mod environment;
 mod key;
+mod reseal;
 pub mod uri;
 pub mod variables;
 
@@ -21,6 +22,7 @@ use crate::{
 
 pub use environment::{Kind, defined};
 pub use key::SecretKey;
+pub use reseal::{Resealed, reseal};
 
 /// How the environment is asked: a name to its value.
 pub type Environment<'a> = dyn Fn(&str) -> Option<String> + Send + Sync + 'a;

@@ -11,6 +11,7 @@ mod leadership;
 mod plans;
 mod pool;
 mod quarantine;
+mod retention;
 mod schema;
 mod secrets;
 mod support;

@@ -1,0 +1,105 @@
+//! `windlass db reseal` and `db rotate`: keys and secrets are replaced, and old ones retire.
+
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::ExitCode};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use daemon::home::Home;
+use store::{SecretKey, cluster, cluster::ClusterSecret, secrets};
+
+use super::confirmed;
+use crate::{
+    access::{Access, caller},
+    settings::{Settings, text},
+};
+
+/// Options of `db reseal`.
+#[derive(Debug, Args)]
+pub struct Reseal {
+    /// Make a new key first, and forget the older ones afterwards. Only for a private installation, which must not run.
+    #[arg(long)]
+    new_key: bool,
+}
+
+/// Options of `db rotate`.
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// Which.
+    #[arg(value_enum)]
+    secret: Rotated,
+    /// Do not ask.
+    #[arg(long, short = 'y')]
+    yes: bool,
+}
+
+/// A secret that can be given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Rotated {
+    /// What logins are signed with: everybody logs in again once the api processes have been restarted.
+    Login,
+    /// What api processes show to the leader: restart schedulers and api processes.
+    Api,
+    /// Who signs the certificates of leaders: restart everything, workers with a new join token.
+    Authority,
+}
+
+/// Seals everything anew.
+///
+/// # Errors
+/// When a secret is sealed with a key that is not there, or the key file can not be written.
+pub(super) async fn reseal(settings: &Settings, access: &Access, options: &Reseal) -> anyhow::Result<ExitCode> {
+    let home = Home::open(&settings.home)?;
+    let file = home.secret_key();
+    if options.new_key {
+        if text("WINDLASS_SECRET_KEY").is_some() || text("WINDLASS_SECRET_KEY_FILE").is_some() {
+            bail!(
+                "the key comes from the environment: add a line with the next number to it (2 and 32 bytes in base64), give \
+                 it to every process and restart them, run `windlass db reseal`, and then take the older lines away"
+            );
+        }
+        if !access.is_alone() {
+            bail!("a process of this installation runs and knows only the old key; stop it first");
+        }
+        let old = fs::read_to_string(&file).with_context(|| format!("{} can not be read", file.display()))?;
+        replace(&file, &SecretKey::with_new(&old)?)?;
+    }
+    let key = Access::secret_key(settings)?;
+    let done = secrets::reseal(access.pool().await?, &key, &caller()).await?;
+    println!("{} secrets, {} of them sealed anew with the newest key", done.secrets, done.anew);
+    if options.new_key {
+        let both = fs::read_to_string(&file)?;
+        replace(&file, &SecretKey::newest_only(&both)?)?;
+        println!("{} holds the new key alone; a backup from before needs the old one", file.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a private file whole or not at all.
+fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+    let unfinished = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path).with_context(|| format!("{} can not be written", path.display()))
+}
+
+/// Gives a secret of the cluster up.
+///
+/// # Errors
+/// When the database can not be used.
+pub(super) async fn rotate(access: &Access, options: &Rotate) -> anyhow::Result<ExitCode> {
+    let (secret, then) = match options.secret {
+        Rotated::Login => (ClusterSecret::Signing, "Restart the api processes; everybody logs in again."),
+        Rotated::Api => (ClusterSecret::Api, "Restart the schedulers, then the api processes."),
+        Rotated::Authority => (
+            ClusterSecret::Authority,
+            "Restart schedulers and api processes, and give the workers the token that `windlass workers token` prints.",
+        ),
+    };
+    if !confirmed(options.yes, &format!("What is in use is forgotten. {then}"))? {
+        return Ok(ExitCode::FAILURE);
+    }
+    cluster::rotate_secret(access.pool().await?, secret, &caller()).await?;
+    println!("{then}");
+    Ok(ExitCode::SUCCESS)
+}

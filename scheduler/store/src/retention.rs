@@ -1,0 +1,307 @@
+//! History that nobody needs any more goes: ended runs with all that belongs to them, failures, audit lines, DAG versions
+//! without runs and their files.
+//!
+//! Only the leader deletes, in steps of some thousand rows between its turns, so that no turn waits long and no statement is
+//! large. It deletes what is older than its retention settings and what somebody has asked for (`windlass db clean`): a wish is
+//! a row that outlives the leader, and goes when nothing is left to delete. A crash between two steps loses nothing, since each
+//! step looks anew. Runs are walked in the order in which they were made: all that is old lies before all that is young, so a
+//! step in steady state reads one page and stops.
+
+use chrono::TimeDelta;
+use model::{Epoch, Timestamp};
+use sqlx::{PgExecutor, PgPool};
+
+use crate::{
+    audit,
+    connect::Writer,
+    error::{Doing, StoreError},
+};
+
+/// One step looks at so many runs.
+const RUNS_PER_STEP: i64 = 2_000;
+/// One step deletes at most so many rows of a table that has no others hanging on it.
+const ROWS_PER_STEP: i64 = 5_000;
+/// Counting for a preview stops here.
+const COUNTED_MAX: i64 = 1_000_000;
+const DOING: &str = "deleting old history";
+
+/// What can be deleted by its age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Ended runs, with their task instances, tries, XComs.
+    Runs,
+    /// Records of failures.
+    Failures,
+    /// The audit log.
+    Audit,
+    /// DAG versions that are not current and have no run, and files that no version refers to.
+    Versions,
+}
+
+impl Kind {
+    /// All of them, runs before the versions that they hold.
+    pub const ALL: [Self; 4] = [Self::Runs, Self::Failures, Self::Audit, Self::Versions];
+
+    /// Its word on the command line and in the database.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Runs => "runs",
+            Self::Failures => "failures",
+            Self::Audit => "audit",
+            Self::Versions => "versions",
+        }
+    }
+
+    /// The kind of a word.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// How long history is kept without anybody asking; for ever where nothing is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Runs, failures, and versions without runs.
+    pub runs: Option<TimeDelta>,
+    /// The audit log.
+    pub audit: Option<TimeDelta>,
+}
+
+impl Retention {
+    /// Before which instant a kind may go.
+    fn before(&self, kind: Kind, now: Timestamp) -> Option<Timestamp> {
+        let kept = match kind {
+            Kind::Runs | Kind::Failures | Kind::Versions => self.runs,
+            Kind::Audit => self.audit,
+        };
+        now.checked_sub_signed(kept?)
+    }
+}
+
+/// A wish to delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleanRequest {
+    /// What.
+    pub kind: Kind,
+    /// What is older than this.
+    pub before: Timestamp,
+}
+
+/// Asks the leader to delete what is older than `before`.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn request(pool: &PgPool, who: &str, kinds: &[Kind], before: Timestamp) -> Result<(), StoreError> {
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    for kind in kinds {
+        sqlx::query_file!("queries/clean_request_add.sql", kind.name(), before, who)
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+    }
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    let details = serde_json::json!({"before": before, "kinds": kinds});
+    audit::record(&mut transaction, who, "db_clean", &details).await?;
+    transaction.commit().await.doing(DOING)
+}
+
+/// What is asked for and not yet done.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn requests(db: impl PgExecutor<'_>) -> Result<Vec<CleanRequest>, StoreError> {
+    let rows = sqlx::query!("SELECT kind, before FROM clean_request ORDER BY kind LIMIT 100")
+        .fetch_all(db)
+        .await
+        .doing(DOING)?;
+    // A kind of a newer version is its business.
+    let known = |kind: String, before| Kind::of(&kind).map(|kind| CleanRequest { kind, before });
+    Ok(rows.into_iter().filter_map(|row| known(row.kind, row.before)).collect())
+}
+
+/// How many rows of a kind are older than an instant, up to a million; what stays for another reason is counted, too.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn count(pool: &PgPool, kind: Kind, before: Timestamp) -> Result<i64, StoreError> {
+    let counted = match kind {
+        Kind::Runs => sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM (SELECT FROM dag_run WHERE state NOT IN (0, 1) AND ended_at < $1 LIMIT $2) AS old"#,
+            before, COUNTED_MAX
+        )
+        .fetch_one(pool)
+        .await,
+        Kind::Failures => sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM (SELECT FROM task_failure WHERE failed_at < $1 LIMIT $2) AS old"#,
+            before, COUNTED_MAX
+        )
+        .fetch_one(pool)
+        .await,
+        Kind::Audit => sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM (SELECT FROM audit_log WHERE at < $1 LIMIT $2) AS old"#,
+            before, COUNTED_MAX
+        )
+        .fetch_one(pool)
+        .await,
+        Kind::Versions => sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM dag_version AS old WHERE created_at < $1
+               AND NOT EXISTS (SELECT FROM dag WHERE dag.current_version = old.id)
+               AND NOT EXISTS (SELECT FROM dag_run WHERE dag_run.version_id = old.id)"#,
+            before
+        )
+        .fetch_one(pool)
+        .await,
+    };
+    counted.doing("counting old history")
+}
+
+/// Deletes old history step by step; remembers how far it has walked.
+#[derive(Debug, Default)]
+pub struct Cleaner {
+    retention: Retention,
+    after_run: i64,
+    is_file_check_due: bool,
+}
+
+/// What a step has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing that may go now.
+    Nothing,
+    /// Perhaps more.
+    More,
+}
+
+impl Cleaner {
+    /// A cleaner with these settings.
+    #[must_use]
+    pub fn new(retention: Retention) -> Self {
+        Self { retention, ..Self::default() }
+    }
+
+    /// Takes one step of whatever is due, the wishes of people and the settings alike.
+    ///
+    /// # Errors
+    /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
+    pub async fn step(&mut self, writer: &mut Writer, epoch: Epoch, now: Timestamp) -> Result<Left, StoreError> {
+        let requests = requests(writer.connection()).await?;
+        for kind in Kind::ALL {
+            let wished = requests.iter().find(|request| request.kind == kind).map(|request| request.before);
+            let Some(before) = wished.max(self.retention.before(kind, now)) else { continue };
+            if self.delete(writer, epoch, kind, before).await? == Left::More {
+                return Ok(Left::More);
+            }
+            if let Some(wished) = wished {
+                forget(writer, epoch, kind, wished).await?;
+            }
+        }
+        forget_join_tokens(writer, epoch).await?;
+        Ok(Left::Nothing)
+    }
+
+    async fn delete(
+        &mut self,
+        writer: &mut Writer,
+        epoch: Epoch,
+        kind: Kind,
+        before: Timestamp,
+    ) -> Result<Left, StoreError> {
+        match kind {
+            Kind::Runs => self.delete_runs(writer, epoch, before).await,
+            Kind::Failures => {
+                let query =
+                    sqlx::query_file_scalar!("queries/task_failure_drop_old.sql", epoch.get(), before, ROWS_PER_STEP);
+                Ok(left(query.fetch_one(writer.connection()).await.doing(DOING)?, ROWS_PER_STEP))
+            }
+            Kind::Audit => {
+                let query =
+                    sqlx::query_file_scalar!("queries/audit_log_drop_old.sql", epoch.get(), before, ROWS_PER_STEP);
+                Ok(left(query.fetch_one(writer.connection()).await.doing(DOING)?, ROWS_PER_STEP))
+            }
+            Kind::Versions => self.delete_versions(writer, epoch, before).await,
+        }
+    }
+
+    async fn delete_runs(&mut self, writer: &mut Writer, epoch: Epoch, before: Timestamp) -> Result<Left, StoreError> {
+        let page = sqlx::query_file!("queries/dag_run_old_page.sql", self.after_run, before, RUNS_PER_STEP)
+            .fetch_all(writer.connection())
+            .await
+            .doing(DOING)?;
+        let going: Vec<i64> = page.iter().filter(|run| run.may_go).map(|run| run.id).collect();
+        if !going.is_empty() {
+            sqlx::query_file_scalar!("queries/dag_run_drop_old.sql", epoch.get(), &going)
+                .fetch_one(writer.connection())
+                .await
+                .doing(DOING)?;
+        }
+        match page.last() {
+            Some(last) if !last.is_young && page.len() as i64 == RUNS_PER_STEP => {
+                self.after_run = last.id;
+                Ok(Left::More)
+            }
+            // The end of what is old; what stays there is looked at again next time.
+            Some(_) | None => {
+                self.after_run = 0;
+                Ok(Left::Nothing)
+            }
+        }
+    }
+
+    async fn delete_versions(
+        &mut self,
+        writer: &mut Writer,
+        epoch: Epoch,
+        before: Timestamp,
+    ) -> Result<Left, StoreError> {
+        let query = sqlx::query_file_scalar!("queries/dag_version_drop_old.sql", epoch.get(), before, ROWS_PER_STEP);
+        let dropped = query.fetch_one(writer.connection()).await.doing(DOING)?;
+        self.is_file_check_due |= dropped > 0;
+        if left(dropped, ROWS_PER_STEP) == Left::More {
+            return Ok(Left::More);
+        }
+        // Reading every version for the files that it names is worth it only when some version has gone.
+        if self.is_file_check_due {
+            let query = sqlx::query_file_scalar!("queries/blob_drop_unused.sql", epoch.get(), ROWS_PER_STEP);
+            let dropped = query.fetch_one(writer.connection()).await.doing(DOING)?;
+            if left(dropped, ROWS_PER_STEP) == Left::More {
+                return Ok(Left::More);
+            }
+            self.is_file_check_due = false;
+        }
+        Ok(Left::Nothing)
+    }
+}
+
+fn left(dropped: i64, most: i64) -> Left {
+    if dropped < most { Left::Nothing } else { Left::More }
+}
+
+/// A revoked token is kept so that its holder is told what happened to it; after a quarter nobody asks any more.
+async fn forget_join_tokens(writer: &mut Writer, epoch: Epoch) -> Result<(), StoreError> {
+    sqlx::query!(
+        "DELETE FROM join_token USING (SELECT epoch FROM leader WHERE epoch = $1 FOR KEY SHARE) AS fence
+         WHERE revoked_at < now() - interval '90 days'",
+        epoch.get()
+    )
+    .execute(writer.connection())
+    .await
+    .doing(DOING)?;
+    Ok(())
+}
+
+/// A wish is done, unless a farther one has taken its place meanwhile.
+async fn forget(writer: &mut Writer, epoch: Epoch, kind: Kind, before: Timestamp) -> Result<(), StoreError> {
+    sqlx::query!(
+        "DELETE FROM clean_request USING (SELECT epoch FROM leader WHERE epoch = $1 FOR KEY SHARE) AS fence
+         WHERE kind = $2 AND before <= $3",
+        epoch.get(),
+        kind.name(),
+        before
+    )
+    .execute(writer.connection())
+    .await
+    .doing(DOING)?;
+    Ok(())
+}
