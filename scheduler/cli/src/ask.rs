@@ -12,7 +12,10 @@ use link::{
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{fleet::Shared, settings::Settings};
+use crate::{
+    fleet::{Schema, Shared},
+    settings::Settings,
+};
 
 /// The socket's name in the home's folder of sockets.
 const SOCKET: &str = "questions.sock";
@@ -62,7 +65,7 @@ impl Leader {
         if settings.database_url.is_none() {
             return Ok(Self { socket: None, remote: None });
         }
-        let shared = Shared::open(settings).await?;
+        let shared = Shared::open(settings, Schema::Check).await?;
         let remote = RemotePort::new(shared.cluster.caller()?, Arc::new(SeatFinder(shared.pool)));
         Ok(Self { socket: None, remote: Some(remote) })
     }

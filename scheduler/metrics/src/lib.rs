@@ -17,7 +17,7 @@ use prometheus_client::{
 };
 
 pub use listener::{Listen, NotAnAddress, serve};
-pub use page::Page;
+pub use page::{Ask, Health, Page};
 pub use picture::Picture;
 
 /// A counter for each value of one label.

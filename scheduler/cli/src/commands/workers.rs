@@ -7,7 +7,11 @@ use clap::Subcommand;
 use daemon::cluster::SeatFinder;
 use link::{LeaderPort as _, Query, RemotePort, Reply, query::WorkerView};
 
-use crate::{fleet::Shared, settings::Settings, text};
+use crate::{
+    fleet::{Schema, Shared},
+    settings::Settings,
+    text,
+};
 
 /// The longest life of a token, in hours: ten years.
 const VALID_HOURS_MAX: i64 = 24 * 3653;
@@ -37,7 +41,7 @@ pub struct Token {
 /// # Errors
 /// When the database, the key or, for a list, a leader is missing.
 pub async fn run(settings: &Settings, workers: Workers) -> anyhow::Result<ExitCode> {
-    let shared = Shared::open(settings).await?;
+    let shared = Shared::open(settings, Schema::Check).await?;
     match workers {
         Workers::Token(Token { rotate: false, .. }) => println!("{}", shared.cluster.join_token().await?.reveal()),
         Workers::Token(Token { rotate: true, valid_hours }) => {

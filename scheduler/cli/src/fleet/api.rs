@@ -9,7 +9,7 @@ use link::RemotePort;
 use tokio::net::TcpListener;
 use webui::{AppSettings, CookieScope, Secret};
 
-use super::{Shared, cannot_listen, on_signal, settings as fleet};
+use super::{Schema, Shared, cannot_listen, on_signal, settings as fleet};
 use crate::{
     production::{Deployment, refuse_default_login},
     settings::Settings,
@@ -49,7 +49,7 @@ pub async fn run(settings: &Settings, options: &Api) -> anyhow::Result<ExitCode>
     check_reach(address, settings)?;
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|error| cannot_listen(error, address, "WINDLASS_PORT or WINDLASS_API_LISTEN"))?;
-    let shared = Shared::open(settings).await?;
+    let shared = Shared::open(settings, Schema::Migrate).await?;
     refuse_default_login(&shared.pool, settings.deployment).await?;
     if store::users::all(&shared.pool).await?.is_empty() {
         tracing::warn!("there is no user yet, so nobody can log in: `windlass users create` makes one");

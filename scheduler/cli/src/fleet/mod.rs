@@ -13,7 +13,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use anyhow::{Context, anyhow};
 use daemon::cluster::Cluster;
 use daemon::worker::Shutdown;
-use metrics::{Listen, Page};
+use metrics::{Ask, Listen, Page};
 use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 use store::SecretKey;
@@ -34,19 +34,28 @@ pub struct Shared {
     pub cluster: Arc<Cluster>,
 }
 
+/// Whether a process may change the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// Brings it up to date, unless `WINDLASS_AUTO_MIGRATE` is false.
+    Migrate,
+    /// Only looks whether it will do.
+    Check,
+}
+
 impl Shared {
-    /// Connects, brings the schema up to date, and opens the identity, which is made when there is none.
+    /// Connects, sees to the schema, and opens the identity, which is made when there is none.
     ///
     /// # Errors
     /// When the database or the key is missing or wrong.
-    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+    pub async fn open(settings: &Settings, schema: Schema) -> anyhow::Result<Self> {
         let url = settings.database_url.clone().context(
             "DATABASE_URL is not set. Schedulers and api processes share one PostgreSQL: \
              postgres://user:password@host:port/database",
         )?;
         let key = settings::secret_key()?;
         let pool = store::open(&url).await?;
-        if settings.auto_migrate {
+        if schema == Schema::Migrate && settings.auto_migrate {
             store::migrate(&pool).await?;
         } else {
             store::connect::check_schema(&pool).await?;
@@ -90,13 +99,13 @@ fn on_signals() -> io::Result<Shutdown> {
     Ok(shutdown)
 }
 
-/// Serves `/metrics` for a process that has no other web server, until `stop`.
+/// Serves `/metrics` and `/health` for a process that has no other web server, until `stop`.
 ///
 /// # Errors
 /// When somebody chose an address that can not be listened on.
-async fn show(registry: Registry, listen: Listen, stop: CancellationToken) -> anyhow::Result<()> {
+async fn show(registry: Registry, health: Ask, listen: Listen, stop: CancellationToken) -> anyhow::Result<()> {
     let Some(address) = listen.address() else { return Ok(()) };
-    let served = metrics::serve(Page::new(registry), listen, stop).await;
+    let served = metrics::serve(Page::new(registry).with_health(health), listen, stop).await;
     served.map(drop).map_err(|error| cannot_listen(error, address, "WINDLASS_METRICS_LISTEN"))
 }
 

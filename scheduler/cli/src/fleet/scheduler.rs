@@ -7,7 +7,7 @@ use daemon::leader::{self, DagSource, Ear, LeaderMetrics, LeaderSettings, LocalP
 use link::transport::tls::Door;
 use metrics::Listen;
 
-use super::{Shared, cannot_listen, on_signal, settings as fleet, show};
+use super::{Schema, Shared, cannot_listen, on_signal, settings as fleet, show};
 use crate::settings::Settings;
 
 /// Options of `scheduler`; each stands above its variable.
@@ -37,14 +37,15 @@ pub async fn run(settings: &Settings, options: Scheduler) -> anyhow::Result<Exit
     fleet.link_listen = options.listen.unwrap_or(fleet.link_listen);
     fleet.link_advertise = options.advertise.or(fleet.link_advertise);
     let listen = options.metrics_listen.or(fleet.metrics_listen).unwrap_or_else(|| Listen::usually(METRICS_PORT));
-    let shared = Shared::open(settings).await?;
+    let shared = Shared::open(settings, Schema::Migrate).await?;
     let news = leader::news_channel();
     let port = Arc::new(LocalPort::new(news.0.clone()));
     let shutdown = on_signal()?;
     let metrics = LeaderMetrics::default();
     let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
     metrics.register(&mut registry);
-    show(registry, listen, shutdown.clone()).await?;
+    let health = metrics.clone();
+    show(registry, Arc::new(move || health.health()), listen, shutdown.clone()).await?;
     let ear = Ear::new(news, shutdown);
     let door = Door::open(fleet.link_listen, shared.cluster.authority(), shared.cluster.clone(), ear.standing());
     let door = door.await.map_err(|error| cannot_listen(error, fleet.link_listen, "WINDLASS_LINK_LISTEN"))?;

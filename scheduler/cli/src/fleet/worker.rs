@@ -127,7 +127,9 @@ pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCod
     let _over = over.clone().drop_guard();
     let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
     worker.metrics.register(&mut registry);
-    show(registry, fleet.metrics_listen.unwrap_or_else(|| Listen::usually(METRICS_PORT)), over).await?;
+    let health = worker.metrics.clone();
+    let listen = fleet.metrics_listen.unwrap_or_else(|| Listen::usually(METRICS_PORT));
+    show(registry, Arc::new(move || health.health()), listen, over).await?;
     worker::run(worker, connector, shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }

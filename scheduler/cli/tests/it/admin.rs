@@ -28,7 +28,9 @@ impl Installation {
             connection.execute(format!("CREATE DATABASE {name}").as_str()).await.unwrap();
         });
         let (address, _) = server.rsplit_once('/').unwrap();
-        Self { home, url: format!("{address}/{name}") }
+        let here = Self { home, url: format!("{address}/{name}") };
+        here.run(&["db", "migrate"]).unwrap();
+        here
     }
 
     fn file(&self, name: &str) -> PathBuf {

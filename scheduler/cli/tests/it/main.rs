@@ -6,6 +6,7 @@ mod admin;
 mod clients;
 mod dag_test;
 mod restarts;
+mod operate;
 
 use std::{
     path::Path,

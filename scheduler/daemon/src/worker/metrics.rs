@@ -5,10 +5,10 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use metrics::{By, Picture};
+use metrics::{By, Health, Picture};
 use model::{AttemptEnd, EndKind, ServiceKey};
 use prometheus_client::{
     collector::Collector,
@@ -33,6 +33,38 @@ pub struct WorkerMetrics {
     ended: By,
     duration: Histogram,
     streams: Arc<Mutex<Vec<Stream>>>,
+    pulse: Arc<Mutex<Pulse>>,
+}
+
+/// A worker's loop beats about each second; without a beat for so long it hangs.
+const BEAT_MAX: Duration = Duration::from_secs(15);
+/// A takeover takes seconds; who has no leader for longer has lost its way to it.
+const LEADERLESS_MAX: Duration = Duration::from_secs(60);
+
+/// When a worker was last seen alive, and with a leader.
+#[derive(Debug, Clone, Copy)]
+struct Pulse {
+    beat: Instant,
+    led: Instant,
+    leaving: bool,
+}
+
+impl Pulse {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self { beat: now, led: now, leaving: false }
+    }
+
+    fn health(&self) -> Health {
+        let (beat, led) = (self.beat.elapsed(), self.led.elapsed());
+        if beat > BEAT_MAX {
+            return Health::Ill(format!("the worker has not moved for {} s", beat.as_secs()));
+        }
+        if led > LEADERLESS_MAX {
+            return Health::Ill(format!("the worker has heard no leader for {} s", led.as_secs()));
+        }
+        Health::Well(if self.leaving { "the worker is leaving".to_owned() } else { "the worker works".to_owned() })
+    }
 }
 
 /// How a worker stands at a beat.
@@ -91,6 +123,7 @@ impl Default for WorkerMetrics {
             ended: By::default(),
             duration: metrics::task_seconds(),
             streams: Arc::default(),
+            pulse: Arc::new(Mutex::new(Pulse::now())),
         }
     }
 }
@@ -144,6 +177,18 @@ impl WorkerMetrics {
         self.reports.set(number(standing.reports));
         self.leaving.set(i64::from(standing.leaving));
         *self.streams() = standing.streams;
+        let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
+        pulse.beat = Instant::now();
+        pulse.leaving = standing.leaving;
+        if standing.connected {
+            pulse.led = pulse.beat;
+        }
+    }
+
+    /// How the worker is: it moves, and hears a leader.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner).health()
     }
 
     fn streams(&self) -> MutexGuard<'_, Vec<Stream>> {
@@ -196,5 +241,17 @@ mod tests {
         assert!(text.contains(&format!("timestamp_seconds{labels} 1767225600.0")), "{text}");
         assert!(text.contains("windlass_worker_attempts 2\n"), "{text}");
         assert!(text.contains("windlass_worker_leaving 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_worker_that_hangs_or_hears_nobody_is_ill() {
+        let at = |beat: u64, led: u64| {
+            let ago = |secs| Instant::now().checked_sub(Duration::from_secs(secs)).unwrap();
+            Pulse { beat: ago(beat), led: ago(led), leaving: false }.health()
+        };
+        assert!(matches!(at(1, 1), Health::Well(_)));
+        assert!(matches!(at(1, 30), Health::Well(_)));
+        assert!(matches!(at(20, 1), Health::Ill(reason) if reason.contains("not moved")));
+        assert!(matches!(at(1, 61), Health::Ill(reason) if reason.contains("no leader")));
     }
 }
