@@ -2,7 +2,7 @@
 
 mod member;
 
-use std::{path::PathBuf, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
@@ -70,6 +70,7 @@ impl Fleet {
         let (database, url) = create_database().await;
         let key = folder.path().join("key");
         std::fs::write(&key, format!("{}Bwc=\n", "BwcH".repeat(10))).expect("a key file");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("a key file");
         let shared = vec![
             ("DATABASE_URL", url.clone()),
             ("WINDLASS_SECRET_KEY_FILE", key.display().to_string()),
@@ -77,6 +78,7 @@ impl Fleet {
             ("WINDLASS_HOME", folder.path().join("home").display().to_string()),
             ("WINDLASS_METRICS_LISTEN", ANY_PORT.to_owned()),
         ];
+        let _migrated = printed(&Member::new(folder.path(), "migrate", &[], &shared), &["db", "migrate"]);
         let join_token = printed(&Member::new(folder.path(), "token", &[], &shared), &["workers", "token"]);
         let pool = store::open(&url).await.expect("the database answers");
         let (username, password) = USER;
