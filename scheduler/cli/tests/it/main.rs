@@ -5,8 +5,8 @@
 mod admin;
 mod clients;
 mod dag_test;
-mod restarts;
 mod operate;
+mod restarts;
 
 use std::{
     path::Path,

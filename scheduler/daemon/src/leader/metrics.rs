@@ -6,11 +6,11 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use engine::{Plan, Started};
-use metrics::{By, Picture};
+use metrics::{By, Health, Picture};
 use model::{DagRunState, Epoch, TaskState, Timestamp};
 use prometheus_client::{
     collector::Collector,
@@ -45,6 +45,45 @@ pub struct LeaderMetrics {
     task_duration: Histogram,
     parse_duration: Histogram,
     cluster: Arc<Mutex<Option<Cluster>>>,
+    pulse: Arc<Mutex<Pulse>>,
+}
+
+/// A leader's loop turns, and its lease is confirmed, about each second; a standby looks at the lease as often. Whoever does not
+/// for so long hangs, or has lost PostgreSQL.
+const BEAT_MAX: Duration = Duration::from_secs(15);
+
+/// When a scheduler was last seen alive.
+#[derive(Debug, Clone, Copy)]
+struct Pulse {
+    /// The leader's loop, or the standby's look at the lease.
+    turned: Instant,
+    /// The lease.
+    confirmed: Instant,
+    leads: bool,
+}
+
+impl Pulse {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self { turned: now, confirmed: now, leads: false }
+    }
+
+    fn health(&self) -> Health {
+        let (turned, confirmed) = (self.turned.elapsed(), self.confirmed.elapsed());
+        match self.leads {
+            true if turned > BEAT_MAX => {
+                Health::Ill(format!("it leads, and has not turned for {} s", turned.as_secs()))
+            }
+            true if confirmed > BEAT_MAX => {
+                Health::Ill(format!("it leads, and its lease was not confirmed for {} s", confirmed.as_secs()))
+            }
+            true => Health::Well("it leads".to_owned()),
+            false if turned > BEAT_MAX => {
+                Health::Ill(format!("it stands by, and has not reached PostgreSQL for {} s", turned.as_secs()))
+            }
+            false => Health::Well("it stands by".to_owned()),
+        }
+    }
 }
 
 impl Default for LeaderMetrics {
@@ -65,6 +104,7 @@ impl Default for LeaderMetrics {
             task_duration: metrics::task_seconds(),
             parse_duration: metrics::work_seconds(),
             cluster: Arc::default(),
+            pulse: Arc::new(Mutex::new(Pulse::now())),
         }
     }
 }
@@ -134,7 +174,37 @@ impl LeaderMetrics {
         self.commit_failures.get_or_create(&[("reason", reason(error))]).inc();
     }
 
+    /// How the process is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.pulse().health()
+    }
+
+    /// The leader's loop turns.
+    pub(super) fn turns_on(&self) {
+        let mut pulse = self.pulse();
+        pulse.turned = Instant::now();
+        if !pulse.leads {
+            // The lease was confirmed by the takeover.
+            pulse.confirmed = pulse.turned;
+            pulse.leads = true;
+        }
+    }
+
+    /// A standby has looked at the lease.
+    pub(super) fn looked(&self) {
+        let mut pulse = self.pulse();
+        pulse.turned = Instant::now();
+        pulse.leads = false;
+    }
+
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lease was confirmed, and so many commands wait.
     pub(super) fn inbox_has(&self, commands: u64) {
+        self.pulse().confirmed = Instant::now();
         self.inbox.set(i64::try_from(commands).unwrap_or(i64::MAX));
     }
 
@@ -306,5 +376,18 @@ mod tests {
         metrics.stands_by();
         let text = shown(&metrics);
         assert!(text.contains("windlass_scheduler_leads 0\n") && !text.contains("windlass_cluster"), "{text}");
+    }
+
+    #[test]
+    fn a_scheduler_that_hangs_or_has_lost_postgresql_is_ill() {
+        let at = |turned: u64, confirmed: u64, leads: bool| {
+            let ago = |secs| Instant::now().checked_sub(Duration::from_secs(secs)).unwrap();
+            Pulse { turned: ago(turned), confirmed: ago(confirmed), leads }.health()
+        };
+        assert_eq!(at(1, 1, true), Health::Well("it leads".to_owned()));
+        assert_eq!(at(1, 90, false), Health::Well("it stands by".to_owned()));
+        assert!(matches!(at(20, 1, true), Health::Ill(reason) if reason.contains("not turned")));
+        assert!(matches!(at(1, 20, true), Health::Ill(reason) if reason.contains("not confirmed")));
+        assert!(matches!(at(20, 1, false), Health::Ill(reason) if reason.contains("PostgreSQL")));
     }
 }

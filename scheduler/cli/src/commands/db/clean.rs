@@ -16,7 +16,7 @@ use crate::access::{Access, caller};
 /// How often to look how far the leader is.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Without any progress for so long there is nobody who does it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Options of `db clean`.
 #[derive(Debug, Args)]
