@@ -11,7 +11,11 @@ use super::{
     operator::{exit_codes, optional},
     task::positive,
 };
-use crate::{keys, problem::Problems, yaml::Value};
+use crate::{
+    keys::{self, Here},
+    problem::Problems,
+    yaml::Value,
+};
 
 /// Where Airflow mounts an attempt's directory.
 const TMP_DIR_DEFAULT: &str = "/tmp/airflow";
@@ -136,7 +140,7 @@ fn cpus(item: &Item<'_>, problems: &mut Problems) -> Option<f64> {
 fn bytes(item: &Item<'_>, problems: &mut Problems) -> Option<u64> {
     let parsed = match &item.node.value {
         Value::Int(_, text) | Value::Text(text) => parse_bytes(text),
-        Value::Null | Value::Bool(_) | Value::Float(..) | Value::List(_) | Value::Map(_) => None,
+        Value::Null | Value::Bool(_) | Value::Float(..) | Value::List(_) | Value::Map(_) | Value::Refused(_) => None,
     };
     match parsed {
         Some(bytes) => Some(bytes),
@@ -162,7 +166,7 @@ fn parse_bytes(text: &str) -> Option<u64> {
 
 fn named_texts(item: &Item<'_>, problems: &mut Problems) -> Option<BTreeMap<String, String>> {
     let layer = item.layer("a mapping of names to texts", problems)?;
-    layer.items().map(|(key, item)| Some((key.name.clone(), item.plain_text(problems)?))).collect()
+    layer.items().map(|(key, item)| Some((key.name.to_string(), item.plain_text(problems)?))).collect()
 }
 
 fn ports(item: &Item<'_>, problems: &mut Problems) -> Option<BTreeMap<String, String>> {
@@ -190,7 +194,7 @@ fn mounts(item: &Item<'_>, problems: &mut Problems) -> Option<Vec<Mount>> {
 
 fn mount(item: &Item<'_>, problems: &mut Problems) -> Option<Mount> {
     let fields = item.fields("a mount, a mapping with source and target", problems)?;
-    fields.check_keys(&[keys::docker::MOUNT], &[], problems);
+    fields.check_keys(&[keys::docker::MOUNT], &[], Here::Part, problems);
     let target = absolute(&fields.required("target", problems)?, problems)?;
     let kind = match fields.take("type") {
         Some(item) => item.word::<String>(keys::docker::MOUNT_TYPES, problems)?,

@@ -106,6 +106,7 @@ async fn import_errors_of_a_file_are_replaced_together() {
     let mut leader = database.leader().await;
     let epoch = leader.epoch();
     let error = |line: usize| DagFileError {
+        dag_id: None,
         file: "bad.yaml".to_owned(),
         line,
         column: line,
