@@ -1,26 +1,47 @@
 //! Benchmarks: figures beside a raw limit that is measured in the same run, as JSON lines.
 //!
 //! `windlass-bench scheduler` measures the leader with a worker that does nothing, beside raw commits of the same
-//! PostgreSQL. `windlass-bench stock [rows]` measures the main pipeline, from replay to gold.
+//! PostgreSQL. `windlass-bench processes` measures tasks that are processes, beside the raw start of the same process.
+//! `windlass-bench stock [rows]` measures the main pipeline, from replay to gold.
 
 #![allow(clippy::print_stdout, reason = "the figures go to standard output")]
 
 mod null_worker;
+mod processes;
 mod scheduler;
 mod stock;
 
 use std::process::Command;
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let figures = match arguments.next().as_deref() {
+        Some("guard") => return guard(),
+        Some("launcher") => return launcher(),
+        Some("worker") => return processes::worker(&arguments.next().context("worker needs a folder")?),
+        Some("processes") => processes::run()?,
         Some("scheduler") => scheduler::run()?,
         Some("stock") => stock::run(arguments.next().map_or(Ok(stock::ROWS), |rows| rows.parse())?)?,
-        _ => anyhow::bail!("usage: windlass-bench scheduler | stock [rows]"),
+        _ => anyhow::bail!("usage: windlass-bench scheduler | processes | stock [rows]"),
     };
     println!("{}", labelled(figures));
+    Ok(())
+}
+
+/// The guard of this program as a worker.
+fn guard() -> anyhow::Result<()> {
+    let code = daemon::guard::main(std::env::args_os().skip(2));
+    anyhow::ensure!(code == std::process::ExitCode::SUCCESS, "the guard failed; see above");
+    Ok(())
+}
+
+/// A launcher of this program as a worker.
+fn launcher() -> anyhow::Result<()> {
+    let code = executor::process::launcher_main();
+    anyhow::ensure!(code == std::process::ExitCode::SUCCESS, "the launcher failed; see above");
     Ok(())
 }
 

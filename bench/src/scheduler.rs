@@ -23,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{median, null_worker};
 
-const CHAIN: usize = 100;
+pub(crate) const CHAIN: usize = 100;
 const FAN: usize = 10_000;
 const ROUNDS: usize = 5;
 const RAW_COMMITS: usize = 2_000;
 /// No benchmark run takes longer on any machine that is worth measuring.
-const RUN_WITHIN: Duration = Duration::from_secs(120);
+pub(crate) const RUN_WITHIN: Duration = Duration::from_secs(120);
 
 /// Measures; the medians of several rounds.
 #[tokio::main]
@@ -110,7 +110,7 @@ async fn rounds(pool: &PgPool, hints: &Hints, dag: &str) -> anyhow::Result<f64> 
     Ok(median(seconds))
 }
 
-async fn one_run(pool: &PgPool, hints: &Hints, dag_id: &DagId) -> anyhow::Result<f64> {
+pub(crate) async fn one_run(pool: &PgPool, hints: &Hints, dag_id: &DagId) -> anyhow::Result<f64> {
     let trigger = TriggerDagRun::by_hand(dag_id.clone(), TriggeredBy::Test);
     let answer = ask(pool, hints, Command::TriggerDagRun(trigger)).await?;
     let run_id = RunId::new(answer["run_id"].as_str().context("the answer names no run")?)?;
@@ -126,7 +126,7 @@ async fn one_run(pool: &PgPool, hints: &Hints, dag_id: &DagId) -> anyhow::Result
     }
 }
 
-async fn until_stored(pool: &PgPool, dag_id: &DagId) -> anyhow::Result<()> {
+pub(crate) async fn until_stored(pool: &PgPool, dag_id: &DagId) -> anyhow::Result<()> {
     let start = Instant::now();
     while read::dag(pool, dag_id).await?.is_none() {
         anyhow::ensure!(start.elapsed() < RUN_WITHIN, "{dag_id} is not read");
@@ -135,7 +135,7 @@ async fn until_stored(pool: &PgPool, dag_id: &DagId) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(pool: &PgPool, hints: &Hints, command: Command) -> anyhow::Result<Value> {
+pub(crate) async fn ask(pool: &PgPool, hints: &Hints, command: Command) -> anyhow::Result<Value> {
     let id = inbox::submit(pool, &command, "bench").await?;
     let answer = inbox::await_answer(pool, hints, id, RUN_WITHIN).await?.context("the leader does not answer")?;
     anyhow::ensure!(answer.status == AnswerStatus::Done, "refused: {}", answer.body);
@@ -150,11 +150,11 @@ fn write_dags(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn head(dag: &str) -> String {
+pub(crate) fn head(dag: &str) -> String {
     format!("dag_id: {dag}\nschedule: null\nmax_active_tasks: 20000\ntasks:\n")
 }
 
-fn chain(dag: &str, operator: &str) -> String {
+pub(crate) fn chain(dag: &str, operator: &str) -> String {
     let mut text = head(dag);
     for n in 0..CHAIN {
         let before = if n == 0 { String::new() } else { format!("\n    dependencies: [t{}]", n - 1) };

@@ -39,7 +39,13 @@ CREATE TABLE inbox (
     sent_by text NOT NULL,
     sent_at timestamptz NOT NULL DEFAULT now(),
     deliveries smallint NOT NULL DEFAULT 0,
-    dead_because text
+    dead_because text,
+    -- The epoch that has taken a command to decide it: while that epoch is in force, the command can not be withdrawn.
+    delivered_epoch bigint,
+    -- Commands that come in floods (new runs) wait behind those that are few and that somebody waits for.
+    is_bulk boolean NOT NULL DEFAULT false,
+    -- The line of the audit log that tells of the command, so that its withdrawal can be told, too.
+    audit_id bigint
 );
 
 -- Answers to commands, kept for a minute.

@@ -23,10 +23,14 @@ pub async fn send(app: &App, command: &Command, who: &Principal) -> ApiResult<Va
     }
     match inbox::cancel_command(&app.pool, id).await? {
         Withdrawal::Withdrawn => Err(ApiError::NoLeader("no leader took the command in time".to_owned())),
-        // It was taken at the last moment: its answer is on its way.
+        // The leader that is in force has it, so it can not be taken back: its answer is on its way.
         Withdrawal::AlreadyTaken => match answer(app, id).await? {
             Some(answer) => ApiError::of_answer(answer),
-            None => Err(ApiError::Internal(format!("command {id} was taken and not answered in time"))),
+            None => Err(ApiError::NoLeader(
+                "the leader has taken the command and has not answered yet: it may still be carried out, so look before you \
+                 send it again"
+                    .to_owned(),
+            )),
         },
     }
 }

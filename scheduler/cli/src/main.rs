@@ -89,10 +89,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // The guard is forked from every worker and must stay small: no runtime, no logging, no arguments of ours.
+    // Guards and launchers are beside every worker and must stay small: no runtime, no logging, no arguments of ours.
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == "guard") {
-        return daemon::guard::main(arguments);
+    match arguments.next() {
+        Some(first) if first == "guard" => return daemon::guard::main(arguments),
+        Some(first) if first == "launcher" => return executor::process::launcher_main(),
+        Some(_) | None => {}
     }
     let cli = Cli::parse();
     match run(cli) {

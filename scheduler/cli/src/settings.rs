@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context, bail};
 use chrono::TimeDelta;
 use daemon::postgres::Urls;
-use executor::log::remote::{RemoteLogs, S3Access};
+use executor::{
+    log::remote::{RemoteLogs, S3Access},
+    process::Limits,
+};
 use link::LogArchive;
 use replay::StockSource;
 use store::retention::Retention;
@@ -33,6 +36,8 @@ pub struct Settings {
     pub registry_port: u16,
     /// `WINDLASS_WORKER_SLOTS`.
     pub worker_slots: u32,
+    /// `WINDLASS_TASK_MEMORY_MAX` and `WINDLASS_TASK_PIDS_MAX`: what each attempt and each service may use.
+    pub task_limits: Limits,
     /// `DATABASE_URL`: an existing server for the state.
     pub database_url: Option<String>,
     /// `WINDLASS_LAKE_DATABASE_URL`: an existing database for catalogue, log and registry.
@@ -89,6 +94,7 @@ impl Settings {
             port: number("WINDLASS_PORT", 8083)?,
             registry_port: number("WINDLASS_REGISTRY_PORT", 8081)?,
             worker_slots: number("WINDLASS_WORKER_SLOTS", 16)?,
+            task_limits: task_limits(text("WINDLASS_TASK_MEMORY_MAX"), text("WINDLASS_TASK_PIDS_MAX"))?,
             database_url: text("DATABASE_URL"),
             lake_database_url: text("WINDLASS_LAKE_DATABASE_URL"),
             logs_remote: logs_remote()?,
@@ -209,6 +215,20 @@ fn log_format() -> anyhow::Result<LogFormat> {
     }
 }
 
+fn task_limits(memory: Option<String>, processes: Option<String>) -> anyhow::Result<Limits> {
+    let bytes = |text: String| {
+        let bytes = model::container::parse_bytes(&text);
+        bytes.with_context(|| {
+            format!("WINDLASS_TASK_MEMORY_MAX is {text:?}; expected a size such as 512m, 2g or a number of bytes")
+        })
+    };
+    let count = |text: String| match text.trim().parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => bail!("WINDLASS_TASK_PIDS_MAX is {text:?}; expected a whole number of processes, 1 or more"),
+    };
+    Ok(Limits { memory_bytes: memory.map(bytes).transpose()?, processes: processes.map(count).transpose()? })
+}
+
 fn logs_remote() -> anyhow::Result<Option<RemoteLogs>> {
     let Some(location) = text("WINDLASS_LOGS_REMOTE") else { return Ok(None) };
     let access = S3Access {
@@ -250,6 +270,16 @@ fn absolute(here: &Path, path: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_of_tasks_are_sizes_and_counts_or_are_refused_by_name() {
+        let limits = |memory: &str, processes: &str| task_limits(Some(memory.into()), Some(processes.into()));
+        let both = Limits { memory_bytes: Some(2 << 30), processes: Some(500) };
+        assert_eq!(limits("2g", " 500 ").unwrap(), both);
+        assert_eq!(task_limits(None, None).unwrap(), Limits::default());
+        assert!(limits("2 geese", "1").unwrap_err().to_string().contains("WINDLASS_TASK_MEMORY_MAX"));
+        assert!(limits("1g", "0").unwrap_err().to_string().contains("WINDLASS_TASK_PIDS_MAX"));
+    }
 
     #[test]
     fn the_lake_lies_beside_the_state_on_the_same_server() {

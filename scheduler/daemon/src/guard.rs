@@ -11,19 +11,22 @@ mod containers;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    fs,
     io::{self, Read as _, Write as _},
     os::fd::{AsFd as _, RawFd},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use executor::{environment, process::GroupKind};
+use executor::{
+    environment,
+    process::{GroupKind, LAUNCHER, clear_cgroups, tree},
+};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{SigHandler, Signal, kill, killpg, signal},
-    unistd::{Pid, getpid},
+    unistd::Pid,
 };
 use uuid::Uuid;
 
@@ -47,8 +50,10 @@ const POLL_MILLIS: u16 = 500;
 const SWEEPS_MAX: u32 = 200;
 /// The pause between two looks.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+/// So many looks are left to the launchers: they kill what is below them, and end, when their worker is gone.
+const LAUNCHERS_LOOKS: u32 = 50;
 
-/// Runs the guard until its work is done. `args` are `--worker UUID [--silence-secs N] [--lock-fd N]`; standard input is the worker's
+/// Runs the guard until its work is done. `args` are `--worker UUID [--silence-secs N] [--lock-fd N] [--cgroups DIR]`; standard input is the worker's
 /// pipe, standard output goes to the worker. It must run before anything else of the program has started.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Options::parse(args).map_err(io::Error::other).and_then(|options| Guard::new(&options).run()) {
@@ -66,6 +71,7 @@ struct Options {
     worker: Uuid,
     silence_max: Duration,
     lock_fd: Option<RawFd>,
+    cgroups: Option<PathBuf>,
 }
 
 impl Options {
@@ -73,6 +79,7 @@ impl Options {
         let mut worker = None;
         let mut silence_max = SILENCE_MAX;
         let mut lock_fd = None;
+        let mut cgroups = None;
         let mut args = args.into_iter().map(|arg| arg.to_string_lossy().into_owned());
         while let Some(name) = args.next() {
             let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -85,11 +92,12 @@ impl Options {
                 "--lock-fd" => {
                     lock_fd = Some(value.parse().map_err(|_| format!("--lock-fd {value} is no number"))?);
                 }
+                "--cgroups" => cgroups = Some(PathBuf::from(value)),
                 other => return Err(format!("unknown argument {other}; a worker starts its guard by itself")),
             }
         }
         let worker = worker.ok_or("--worker UUID is missing; a worker starts its guard by itself")?;
-        Ok(Self { worker, silence_max, lock_fd })
+        Ok(Self { worker, silence_max, lock_fd, cgroups })
     }
 }
 
@@ -102,6 +110,10 @@ struct Guard {
     lock: Option<Lock>,
     /// `WINDLASS_WORKER=…`, as it stands in environments.
     mark: String,
+    /// The same of the worker's launchers.
+    launcher_mark: String,
+    /// The folder of the worker's control groups.
+    cgroups: Option<PathBuf>,
     silence_max: Duration,
     heard_at: Instant,
     /// Whether the worker was told that the leader is silent.
@@ -126,6 +138,8 @@ impl Guard {
             containers: BTreeMap::new(),
             lock: options.lock_fd.and_then(|fd| Lock::inherited(fd).ok()),
             mark: format!("{}={}", environment::WORKER, options.worker),
+            launcher_mark: format!("{LAUNCHER}={}", options.worker),
+            cgroups: options.cgroups.clone(),
             silence_max: options.silence_max,
             heard_at: Instant::now(),
             warned: false,
@@ -142,6 +156,8 @@ impl Guard {
             self.say_alive();
         }
         self.groups.keys().for_each(|group| kill_group(*group));
+        self.clear_cgroups();
+        self.end_launchers();
         self.sweep(&[&self.mark]);
         self.outwait();
         Ok(())
@@ -231,11 +247,20 @@ impl Guard {
             self.warned = true;
         } else if silence >= self.silence_max {
             for group in self.of_attempts().collect::<Vec<_>>() {
+                self.kill_beside(group);
                 kill_group(group);
                 self.groups.remove(&group);
             }
             self.sweep(&[&self.mark, &format!("{}=", environment::ATTEMPT)]);
             self.end_containers(Whose::Attempts);
+        }
+    }
+
+    /// Kills all that an attempt has started, in whatever group: it is below the launcher of the group's first process.
+    fn kill_beside(&self, group: i32) {
+        let launcher = tree::parent(group).filter(|parent| tree::carries(*parent, &[&self.launcher_mark]));
+        if let Some(launcher) = launcher {
+            tree::signal(&tree::below(launcher), Signal::SIGKILL);
         }
     }
 
@@ -250,18 +275,44 @@ impl Guard {
         }
     }
 
+    /// Kills what is in the worker's control groups, and removes them.
+    #[allow(clippy::disallowed_methods, reason = "nothing tells of a group that is empty but its own files")]
+    fn clear_cgroups(&self) {
+        let Some(dir) = &self.cgroups else { return };
+        for _ in 0..SWEEPS_MAX {
+            if clear_cgroups(dir) {
+                return;
+            }
+            std::thread::sleep(SWEEP_PAUSE);
+        }
+        let _ = writeln!(io::stderr(), "windlass guard: the control groups in {} can not be removed", dir.display());
+    }
+
+    /// Waits until the launchers have ended with all that is below them; those that do not are killed last, because their
+    /// death would let the rest escape.
+    #[allow(clippy::disallowed_methods, reason = "nothing tells of the end of processes that are not our children")]
+    fn end_launchers(&self) {
+        for look in 0..SWEEPS_MAX {
+            let launchers = tree::carriers(&[&self.launcher_mark]);
+            if launchers.is_empty() {
+                return;
+            }
+            if look >= LAUNCHERS_LOOKS {
+                launchers.iter().for_each(|launcher| kill_with_all_below(launcher.pid));
+            }
+            std::thread::sleep(SWEEP_PAUSE);
+        }
+    }
+
     /// Kills every process that carries all the marks, until none is found.
     #[allow(clippy::disallowed_methods, reason = "nothing tells of the end of processes that are not our children")]
     fn sweep(&self, marks: &[&str]) {
         for _ in 0..SWEEPS_MAX {
-            let found = carriers(marks);
+            let found = tree::carriers(marks);
             if found.is_empty() {
                 return;
             }
-            for process in found {
-                // One that has ended meanwhile is what we want.
-                let _ = kill(process, Signal::SIGKILL);
-            }
+            tree::signal(&found, Signal::SIGKILL);
             std::thread::sleep(SWEEP_PAUSE);
         }
     }
@@ -298,17 +349,14 @@ fn kill_group(group: i32) {
     let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
 }
 
-/// The processes whose environment has, for each mark, a variable that starts with it.
-fn carriers(marks: &[&str]) -> Vec<Pid> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    numbers.map(Pid::from_raw).filter(|process| *process != getpid() && carries(*process, marks)).collect()
-}
-
-/// A zombie's environment is empty, so that what is dead is not found.
-fn carries(process: Pid, marks: &[&str]) -> bool {
-    let Ok(environ) = fs::read(format!("/proc/{process}/environ")) else { return false };
-    marks.iter().all(|mark| environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes())))
+/// Everything below a launcher, and the launcher itself once nothing is.
+fn kill_with_all_below(launcher: i32) {
+    let below = tree::below(launcher);
+    if below.is_empty() {
+        // One that has ended meanwhile is what we want.
+        let _ = kill(Pid::from_raw(launcher), Signal::SIGKILL);
+    }
+    tree::signal(&below, Signal::SIGKILL);
 }
 
 #[cfg(test)]
@@ -316,7 +364,7 @@ mod tests {
     use super::*;
 
     fn guard() -> Guard {
-        Guard::new(&Options { worker: Uuid::nil(), silence_max: SILENCE_MAX, lock_fd: None })
+        Guard::new(&Options { worker: Uuid::nil(), silence_max: SILENCE_MAX, lock_fd: None, cgroups: None })
     }
 
     #[test]

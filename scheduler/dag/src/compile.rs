@@ -9,7 +9,7 @@ use model::WeightRule;
 use crate::{
     compiled::{Task, TaskPos},
     problem::{Place, Problems},
-    read::{Draft, Group},
+    read::{Draft, Groups},
 };
 use graph::Edges;
 
@@ -17,8 +17,8 @@ use graph::Edges;
 const EDGES_MAX: usize = 1_000_000;
 
 /// Orders the tasks and joins them; none when a name or a cycle prevents it.
-pub(crate) fn compile(drafts: Vec<Draft>, groups: &[Group<'_>], problems: &mut Problems) -> Option<Vec<Task>> {
-    let edges = graph::edges(&drafts, groups, problems)?;
+pub(crate) fn compile(drafts: Vec<Draft>, groups: &Groups<'_>, problems: &mut Problems) -> Option<Vec<Task>> {
+    let edges = graph::edges(&drafts, &groups.all, problems)?;
     if edges.count() > EDGES_MAX {
         let place = drafts.first().map_or_else(Place::default, |draft| draft.place.clone());
         problems.add(&place, format!("the DAG has more than {EDGES_MAX} dependencies between tasks"));

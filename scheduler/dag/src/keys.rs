@@ -57,8 +57,48 @@ pub(crate) enum Shape {
     Definition(&'static str),
 }
 
-/// A word for something that Windlass will have and does not have yet, and what it is.
+/// A word for something that Windlass does not have yet, and what it is.
 pub(crate) type NotYet = (&'static str, &'static str);
+
+/// Words of [`NotYet`] that ask for nothing when they are true, because that is what happens anyway. All others ask for
+/// nothing when they are false, null or empty.
+pub(crate) const TRUE_ASKS_NOTHING: &[&str] =
+    &["prefix_group_id", "allow_nested_operators", "show_return_value_in_logs", "auto_register"];
+
+/// Whose keys are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Here {
+    /// A DAG, or the block that the DAGs of a file inherit from.
+    Dag,
+    /// The values for the tasks of a DAG.
+    DagDefaults,
+    /// The values for the tasks of a group.
+    GroupDefaults,
+    /// A group.
+    Group,
+    /// A task.
+    Task,
+    /// A part of one of them.
+    Part,
+}
+
+/// Where a key belongs that stands in the wrong mapping; none when it belongs nowhere.
+pub(crate) fn elsewhere(name: &str, here: Here) -> Option<&'static str> {
+    let is = |keys: &[Key]| keys.iter().any(|key| key.name == name);
+    let of_dag = is(DAG) || is_not_yet(DAG_NOT_YET, name);
+    let of_task = is(TASK) || is(OWN) || is_not_yet(TASK_NOT_YET, name) || is(operator_keys());
+    match here {
+        Here::DagDefaults | Here::GroupDefaults if is(OWN) => Some("this key has no default: each task has its own"),
+        Here::DagDefaults if of_dag => Some("this key belongs to the DAG, one level up"),
+        Here::GroupDefaults | Here::Group | Here::Task if of_dag || is(DEFAULTS) => Some("this key belongs to the DAG"),
+        Here::Dag | Here::Group if of_task => Some("this key belongs to a task, or to default_args for all tasks"),
+        Here::Dag | Here::DagDefaults | Here::GroupDefaults | Here::Group | Here::Task | Here::Part => None,
+    }
+}
+
+fn is_not_yet(keys: &[NotYet], name: &str) -> bool {
+    keys.iter().any(|(known, _)| *known == name)
+}
 
 const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, shape, doc }
@@ -141,6 +181,12 @@ pub(crate) const DAG_NOT_YET: &[NotYet] = &[
     ("user_defined_filters", "own filters"),
     ("access_control", "access rules for one DAG"),
     ("render_template_as_native_obj", "native template values"),
+    ("jinja_environment_kwargs", "settings of templates"),
+    ("template_undefined", "settings of templates"),
+    ("dag_display_name", "another name on the pages"),
+    ("owner_links", "links of owners"),
+    ("auto_register", "DAGs that register themselves"),
+    ("disable_bundle_versioning", "runs on files that change meanwhile"),
 ];
 
 /// Keys of a task group.
@@ -151,20 +197,24 @@ pub(crate) const GROUP: &[Key] = &[
     key("parent_group_name", Shape::Text, "The group that it is in."),
     key("dependencies", Shape::Texts, "Tasks and groups before all of its tasks."),
     key("depends_on", Shape::Texts, "Another word for dependencies."),
-    key("default_args", Shape::Definition("task_defaults"), "Values for its tasks that do not have their own."),
+    key("default_args", Shape::Definition("group_defaults"), "Values for its tasks that do not have their own."),
 ];
 
 /// What a group will have later.
 pub(crate) const GROUP_NOT_YET: &[NotYet] =
     &[("expand", "expanded groups"), ("prefix_group_id", "task ids without their group"), ("ui_color", "own colours")];
 
-/// Keys of every task.
-pub(crate) const TASK: &[Key] = &[
+/// Keys of every task that it can not inherit.
+pub(crate) const OWN: &[Key] = &[
     key("task_id", Shape::Text, "Its id, unique in its DAG."),
-    key("operator", Shape::Definition("operator"), "What it does: a short name or Airflow's class path."),
     key("task_group_name", Shape::Text, "The group that it is in."),
     key("dependencies", Shape::Texts, "Tasks and groups before it."),
     key("depends_on", Shape::Texts, "Another word for dependencies."),
+];
+
+/// Further keys of every task.
+pub(crate) const TASK: &[Key] = &[
+    key("operator", Shape::Definition("operator"), "What it does: a short name or Airflow's class path."),
     key("trigger_rule", Shape::OneOf(TRIGGER_RULES), "How its upstream decides."),
     key("retries", Shape::Whole(0, RETRIES_MAX), "How many further tries a failure leads to."),
     key("retry_delay", Shape::Duration, "The pause before a further try."),
@@ -174,6 +224,7 @@ pub(crate) const TASK: &[Key] = &[
     key("max_retry_delay_sec", Shape::Number, "The same in seconds."),
     key("execution_timeout", Shape::Duration, "An attempt that runs longer is ended."),
     key("execution_timeout_sec", Shape::Number, "The same in seconds."),
+    key("execution_timeout_secs", Shape::Number, "The same in seconds."),
     key("pool", Shape::Text, "The pool that it takes slots of."),
     key("pool_slots", Shape::Whole(1, LIMIT_MAX), "How many slots it takes."),
     key("priority_weight", Shape::Whole(i32::MIN as i64, i32::MAX as i64), "Its own weight; larger goes first."),
@@ -222,6 +273,25 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("on_success_callback", "callbacks"),
     ("on_retry_callback", "callbacks"),
     ("on_skipped_callback", "callbacks"),
+    ("sla_secs", "deadlines"),
+    ("executor", "an executor of one task"),
+    ("executor_config", "settings of an executor"),
+    ("run_as_user", "other users of the system"),
+    ("resources", "resources of a task"),
+    ("is_setup", "setup tasks"),
+    ("is_teardown", "teardown tasks"),
+    ("on_failure_fail_dagrun", "teardown tasks"),
+    ("task_display_name", "another name on the pages"),
+    ("doc", "this form of documentation; write doc_md"),
+    ("doc_rst", "this form of documentation; write doc_md"),
+    ("doc_json", "this form of documentation; write doc_md"),
+    ("doc_yaml", "this form of documentation; write doc_md"),
+    ("pre_execute", "Python functions; write a task that comes before"),
+    ("post_execute", "Python functions; write a task that follows"),
+    ("allow_nested_operators", "a check of nested operators"),
+    ("show_return_value_in_logs", "hiding what a task returns"),
+    ("task_concurrency", "this older name; write max_active_tis_per_dag"),
+    ("params", "params of one task; write them at the DAG"),
     ("python_callable", "Python functions; name a file by script, or write the code below python"),
     ("python_callable_name", "Python functions; name a file by script, or write the code below python"),
     ("python_callable_file", "Python functions; name a file by script, or write the code below python"),

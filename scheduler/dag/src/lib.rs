@@ -23,16 +23,21 @@ pub use compiled::{
 pub use cron::{CronExpr, cron_check};
 pub use files::{FILE_BYTES_MAX, FILES_BYTES_MAX, FileProblem, ReadFile};
 pub use params::Params;
-pub use problem::{DagFileError, ERRORS_PER_FILE_MAX};
+pub use problem::{DagFileError, ERRORS_PER_DAG_MAX, ERRORS_PER_FILE_MAX, Refused};
 pub use schema::json_schema;
 
 /// What a DAG file holds: its good DAGs, and what is wrong with the others.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loaded {
     /// The DAGs without a problem, in the order of the file.
     pub dags: Vec<CompiledDag>,
-    /// The problems, in the order of the file; at most [`ERRORS_PER_FILE_MAX`].
+    /// The problems, in the order of the file; at most [`ERRORS_PER_DAG_MAX`] of one DAG, and [`ERRORS_PER_FILE_MAX`] in
+    /// all. Each says whose it is.
     pub errors: Vec<DagFileError>,
+    /// What is no mistake and may not be meant, as many at most.
+    pub warnings: Vec<DagFileError>,
+    /// The DAGs that have problems: their last version stays.
+    pub refused: Refused,
 }
 
 /// Reads, checks and compiles a DAG file.
@@ -41,9 +46,13 @@ pub struct Loaded {
 #[must_use]
 pub fn load(file_name: &str, text: &str, files: &dyn ReadFile) -> Loaded {
     let mut problems = problem::Problems::of(file_name);
-    let dags = match yaml::parse(text, &mut problems) {
-        Some(root) => read::read_file(&DagFile::of(file_name, text.as_bytes()), &root, files, &mut problems),
-        None => Vec::new(),
+    let dags = match yaml::parse(text) {
+        Ok(root) => read::read_file(&DagFile::of(file_name, text.as_bytes()), &root, files, &mut problems),
+        Err(stop) => {
+            problems.add_with(&stop.place, stop.message, stop.suggestion);
+            Vec::new()
+        }
     };
-    Loaded { dags, errors: problems.into_errors(text) }
+    let problem::Report { errors, warnings, refused } = problems.into_report(text);
+    Loaded { dags, errors, warnings, refused }
 }

@@ -2,18 +2,20 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::keys::{self, Key, OPERATORS, Shape};
+use crate::keys::{self, Key, NotYet, OPERATORS, Shape};
 
 /// The JSON Schema of a DAG file.
 #[must_use]
 pub fn json_schema() -> Value {
     let definitions: Map<String, Value> = [
-        ("dag", object(keys::DAG, &[])),
-        ("group", object(keys::GROUP, &[])),
+        ("dag", with_not_yet(object(keys::DAG, &[]), &[keys::DAG_NOT_YET])),
+        ("group", with_not_yet(object(keys::GROUP, &[]), &[keys::GROUP_NOT_YET])),
         ("task_groups", list_or_mapping("group")),
         ("task", task()),
+        ("task_key", task_key()),
         ("tasks", list_or_mapping("task")),
-        ("task_defaults", task_defaults()),
+        ("task_defaults", task_defaults(keys::DEFAULTS)),
+        ("group_defaults", task_defaults(&[])),
         ("operator", json!({ "enum": operator_names() })),
         ("schedule", schedule()),
         ("params", params()),
@@ -24,6 +26,7 @@ pub fn json_schema() -> Value {
         ("bytes", json!({ "anyOf": [{ "type": "string" }, { "type": "integer", "minimum": 1 }] })),
         ("ready_when", ready_when()),
         ("http_options", object(keys::HTTP_OPTIONS, &[])),
+        ("nothing", json!({ "description": "Not supported yet: only nothing.", "enum": [null, false, "", [], {}] })),
         ("backoff", json!({ "anyOf": [{ "type": "boolean" }, { "type": "number", "minimum": 0 }] })),
         ("duration", json!({ "anyOf": [{ "type": "string" }, { "type": "number", "minimum": 0 }] })),
     ]
@@ -50,6 +53,23 @@ fn object(keys: &[Key], required: &[&str]) -> Value {
     schema
 }
 
+/// What is not there yet may stand in a file as long as it asks for nothing.
+fn with_not_yet(mut schema: Value, tables: &[&[NotYet]]) -> Value {
+    for (name, _) in tables.iter().copied().flatten() {
+        let is_key = schema["properties"].get(*name).is_some();
+        let nothing = match *name {
+            // Without a reason to write, an address asks for nothing.
+            "email" => json!({ "type": ["string", "array", "null"] }),
+            name if keys::TRUE_ASKS_NOTHING.contains(&name) => json!({ "enum": [null, true] }),
+            _ => json!({ "$ref": "#/$defs/nothing" }),
+        };
+        if !is_key {
+            schema["properties"][*name] = nothing;
+        }
+    }
+    schema
+}
+
 fn properties<'k>(keys: impl IntoIterator<Item = &'k Key>) -> Value {
     let entry = |key: &Key| {
         let mut schema = shape(key.shape);
@@ -62,8 +82,9 @@ fn properties<'k>(keys: impl IntoIterator<Item = &'k Key>) -> Value {
 /// A key without a value is as good as no key, so each also takes null.
 fn shape(shape: Shape) -> Value {
     match shape {
-        Shape::Text | Shape::TextOrNull | Shape::Date => json!({ "type": ["string", "null"] }),
-        Shape::Texts => json!({ "anyOf": [{ "type": ["string", "null"] }, text_list()] }),
+        Shape::Text | Shape::TextOrNull => json!({ "type": ["string", "number", "boolean", "null"] }),
+        Shape::Date => json!({ "type": ["string", "null"] }),
+        Shape::Texts => json!({ "anyOf": [{ "type": ["string", "number", "boolean", "null"] }, text_list()] }),
         Shape::TextList => text_list(),
         Shape::OneOf(words) => json!({ "enum": words }),
         Shape::Bool => json!({ "type": ["boolean", "null"] }),
@@ -107,19 +128,33 @@ fn task() -> Value {
         .iter()
         .map(|operator| {
             let names: Vec<&str> = std::iter::once(operator.name).chain(operator.synonyms.iter().copied()).collect();
-            let allowed: Vec<&str> = keys::TASK.iter().chain(operator.keys()).map(|key| key.name).collect();
+            let not_yet = not_yet_of(operator.name).iter().map(|(name, _)| *name);
+            let own: Vec<&str> = operator.keys().map(|key| key.name).chain(not_yet).collect();
             json!({
                 "if": { "required": ["operator"], "properties": { "operator": { "enum": names } } },
-                "then": { "propertyNames": { "enum": allowed } },
+                "then": { "propertyNames": { "anyOf": [{ "$ref": "#/$defs/task_key" }, { "enum": own }] } },
             })
         })
         .collect();
-    json!({
+    let schema = json!({
         "type": "object",
-        "properties": properties(keys::TASK.iter().chain(keys::operator_keys())),
+        "properties": properties(keys::OWN.iter().chain(keys::TASK).chain(keys::operator_keys())),
         "additionalProperties": false,
         "allOf": by_operator,
-    })
+    });
+    with_not_yet(schema, &[keys::TASK_NOT_YET, keys::docker::NOT_YET])
+}
+
+/// The names of the keys that every task may have.
+fn task_key() -> Value {
+    let own = keys::OWN.iter().chain(keys::TASK).map(|key| key.name);
+    let all: Vec<&str> = own.chain(keys::TASK_NOT_YET.iter().map(|(name, _)| *name)).collect();
+    json!({ "enum": all })
+}
+
+/// What one operator will have later.
+fn not_yet_of(operator: &str) -> &'static [NotYet] {
+    if operator == "docker" { keys::docker::NOT_YET } else { &[] }
 }
 
 /// A service is a program or an image.
@@ -137,9 +172,10 @@ fn messages() -> Value {
     json!({ "anyOf": [{ "type": "string" }, number, { "type": "array", "items": message }] })
 }
 
-fn task_defaults() -> Value {
-    let all = keys::TASK.iter().chain(keys::DEFAULTS).chain(keys::operator_keys());
-    json!({ "type": "object", "additionalProperties": false, "properties": properties(all) })
+fn task_defaults(dates: &[Key]) -> Value {
+    let all = keys::TASK.iter().chain(dates).chain(keys::operator_keys());
+    let schema = json!({ "type": "object", "additionalProperties": false, "properties": properties(all) });
+    with_not_yet(schema, &[keys::TASK_NOT_YET, keys::DAG_NOT_YET, keys::docker::NOT_YET])
 }
 
 fn schedule() -> Value {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use model::{AttemptId, DagId, MapIndex, Operator, RunId, TaskId, TaskState, TiKey, Timestamp, WorkerId};
 
-use crate::{Engine, PoolSlots, memory::instance::Place};
+use crate::{Engine, PoolSlots, WorkerJoined, memory::instance::Place};
 
 /// How a pool is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +93,19 @@ impl Engine {
     #[must_use]
     pub fn attempts_on(&self, worker: WorkerId) -> BTreeSet<AttemptId> {
         self.workers.get(worker).map(|known| known.live.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Workers that can be given something, as they introduced themselves: what a load of memory does not know.
+    #[must_use]
+    pub fn connected_workers(&self) -> Vec<WorkerJoined> {
+        self.workers.connected().cloned().collect()
+    }
+
+    /// Whether nothing of a DAG is at work, so that it can be deleted.
+    #[must_use]
+    pub fn is_dag_idle(&self, dag_id: &DagId) -> bool {
+        let Some(dag) = self.dags.get(dag_id) else { return false };
+        dag.running.is_empty() && dag.runs.values().all(|key| self.known_run(*key).live == 0)
     }
 
     /// How many live attempts a worker has.

@@ -13,7 +13,7 @@ use crate::{
     environment::{self, Variables},
     kafka::mask_kafka,
     log::Log,
-    process::GroupRegister,
+    process::{GroupRegister, Launchers},
     sql::mask_trino,
     template::{Renderer, TemplateError},
 };
@@ -65,7 +65,9 @@ pub struct WorkerContext {
     /// The embedded lake, when this worker can reach one.
     pub lake: Option<LakeSettings>,
     /// Where process groups are made known to the guard.
-    pub groups: GroupRegister,
+    pub groups: Arc<GroupRegister>,
+    /// What starts processes.
+    pub launchers: Launchers,
     /// How long processes may take to end after TERM before they are killed.
     pub kill_grace: Duration,
 }

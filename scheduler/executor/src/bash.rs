@@ -39,10 +39,10 @@ impl BashExecutor {
         let workspace =
             Workspace::create(&attempt.worker.temp_dir).map_err(|error| Outcome::failed(error.to_string()))?;
         let launch = self.launch(attempt, rendered, &workspace).map_err(could_not_run)?;
-        let mut running = launch.start(&attempt.worker.groups).map_err(could_not_run)?;
+        let mut running = launch.start(&attempt.worker.launchers).await.map_err(could_not_run)?;
         let output = Output::follow(attempt, &mut running);
         let grace = attempt.worker.kill_grace;
-        let finished = supervise(&mut running, &attempt.worker.groups, stop, grace).await.map_err(could_not_run)?;
+        let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
         let last_line = output.finish().await;
         Ok(self.judge(attempt, finished, &last_line))
     }

@@ -17,6 +17,8 @@ pub type Variables = BTreeMap<String, String>;
 pub const WORKER: &str = "WINDLASS_WORKER";
 /// The variable that every process of an attempt carries.
 pub const ATTEMPT: &str = "WINDLASS_ATTEMPT";
+/// The variable that every process of an instance of a service carries.
+pub const SERVICE_INSTANCE: &str = "WINDLASS_SERVICE_INSTANCE";
 /// The number of the descriptor on which a service writes its reports.
 pub const SERVICE_FD: &str = "WINDLASS_SERVICE_FD";
 /// How a line of standard output starts by which a service in a container reports.
@@ -90,7 +92,7 @@ fn of_instance(start: &ServiceStart) -> Variables {
     named([
         ("WINDLASS_DAG_ID", start.key.dag.to_string()),
         ("WINDLASS_SERVICE_NAME", start.key.name.clone()),
-        ("WINDLASS_SERVICE_INSTANCE", start.instance.to_string()),
+        (SERVICE_INSTANCE, start.instance.to_string()),
         ("WINDLASS_SERVICE_REPLICA", start.key.replica.to_string()),
         ("WINDLASS_SERVICE_REPLICAS", start.spec.replicas.to_string()),
     ])

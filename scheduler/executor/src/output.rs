@@ -24,7 +24,7 @@ pub(crate) struct Output {
 impl Output {
     /// Starts to carry.
     pub(crate) fn follow(attempt: &Attempt, running: &mut Running) -> Self {
-        let stdout = running.child.stdout.take().expect("standard output is a pipe");
+        let stdout = running.stdout.take().expect("standard output is a pipe");
         let (log, masker) = (attempt.log.clone(), attempt.masker.clone());
         let out = tokio::spawn(async move {
             let mut last = LastLine::default();
@@ -47,7 +47,7 @@ impl Output {
 
 /// Carries standard error alone, for a process whose output is not for people.
 pub(crate) fn follow_errors(attempt: &Attempt, running: &mut Running) -> JoinHandle<()> {
-    let stderr = running.child.stderr.take().expect("standard error is a pipe");
+    let stderr = running.stderr.take().expect("standard error is a pipe");
     let (log, masker) = (attempt.log.clone(), attempt.masker.clone());
     tokio::spawn(async move { pump(stderr, masker, LINE_BYTES_MAX, |line| log.line(Stream::Err, line)).await })
 }

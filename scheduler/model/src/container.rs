@@ -207,3 +207,37 @@ pub enum MountAccess {
     /// It can only be read.
     ReadOnly,
 }
+
+/// A size as Docker writes them: `512m`, `2g`, or a number of bytes.
+#[must_use]
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    let bytes = number.parse::<u64>().ok()?.checked_mul(factor)?;
+    // The engine's API counts in signed numbers.
+    (bytes > 0 && i64::try_from(bytes).is_ok()).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_docker_reads_them() {
+        assert_eq!(parse_bytes("512m"), Some(512 << 20));
+        assert_eq!(parse_bytes("2G"), Some(2 << 30));
+        assert_eq!(parse_bytes("64 kb"), Some(64 << 10));
+        assert_eq!(parse_bytes("1000"), Some(1000));
+        for bad in ["", "m", "0", "-1", "1.5g", "1t", "99999999999g"] {
+            assert_eq!(parse_bytes(bad), None, "{bad}");
+        }
+    }
+}

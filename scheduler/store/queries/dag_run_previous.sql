@@ -1,7 +1,13 @@
--- Run type 1 is manual.
-SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, interval_end, run_after,
-       queued_at, started_at, ended_at, conf, note, clear_number, triggering_user
-FROM dag_run
-WHERE dag_id = $1 AND logical_date < $2 AND ($3 OR run_type <> 1)
-ORDER BY logical_date DESC
-LIMIT 1
+-- For each DAG and date in $1 and $2 the latest run before it; without those of run type 1, manual, where $3 says so. The
+-- number tells which question a run answers.
+SELECT wanted.nth AS "nth!", r.id, r.dag_id, r.run_id, r.run_type, r.triggered_by, r.version_id, r.state, r.logical_date,
+       r.interval_start, r.interval_end, r.run_after, r.queued_at, r.started_at, r.ended_at, r.conf, r.note, r.clear_number,
+       r.triggering_user
+FROM unnest($1::text[], $2::timestamptz[], $3::boolean[]) WITH ORDINALITY AS wanted (dag_id, before, manual_too, nth),
+LATERAL (
+    SELECT *
+    FROM dag_run
+    WHERE dag_id = wanted.dag_id AND logical_date < wanted.before AND (wanted.manual_too OR run_type <> 1)
+    ORDER BY logical_date DESC
+    LIMIT 1
+) AS r

@@ -1,11 +1,19 @@
--- Deletes what belongs to the runs in $1, which are gone themselves.
+-- Deletes up to $2 rows of each table of what belongs to the runs in $1, which are gone themselves. They are forgotten when
+-- nothing of them is left.
 WITH instance AS (
-    DELETE FROM task_instance WHERE run_id = ANY ($1)
+    DELETE FROM task_instance
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM task_instance WHERE run_id = ANY ($1) LIMIT $2)) RETURNING 1
 ), extra AS (
-    DELETE FROM task_instance_extra WHERE run_id = ANY ($1)
+    DELETE FROM task_instance_extra
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM task_instance_extra WHERE run_id = ANY ($1) LIMIT $2)) RETURNING 1
 ), try AS (
-    DELETE FROM task_try WHERE run_id = ANY ($1)
+    DELETE FROM task_try
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM task_try WHERE run_id = ANY ($1) LIMIT $2)) RETURNING 1
 ), left_xcom AS (
-    DELETE FROM xcom WHERE run_id = ANY ($1)
+    DELETE FROM xcom
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM xcom WHERE run_id = ANY ($1) LIMIT $2)) RETURNING 1
+), most AS (
+    SELECT greatest((SELECT count(*) FROM instance), (SELECT count(*) FROM extra), (SELECT count(*) FROM try),
+                    (SELECT count(*) FROM left_xcom)) AS rows
 )
-DELETE FROM dropped_run WHERE run_id = ANY ($1)
+DELETE FROM dropped_run USING most WHERE run_id = ANY ($1) AND most.rows < $2

@@ -11,7 +11,10 @@ use sqlx::{
     postgres::PgPoolOptions,
 };
 
-use crate::error::{Doing, StoreError};
+use crate::{
+    error::{Doing, StoreError},
+    limit::{self, within},
+};
 
 /// Enough for pages and commands of one process; PostgreSQL allows 100 in all.
 const POOL_CONNECTIONS_MAX: u32 = 12;
@@ -53,9 +56,10 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Unreachable`] and [`StoreError::Database`] when there is no connection to be had.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        const CONNECTING: &str = "connecting the leader to PostgreSQL";
         let target = target(url, "windlass leader")?.map(|options| options.options(PINNED));
-        let connection = target.connect().await.doing("connecting the leader to PostgreSQL")?;
-        Ok(Self { connection })
+        let connecting = async { target.connect().await.doing(CONNECTING) };
+        Ok(Self { connection: within(limit::CONNECT, CONNECTING, connecting).await? })
     }
 
     /// The connection itself, for reads of the leader.
@@ -65,7 +69,9 @@ impl Writer {
 
     /// Says goodbye to the server.
     pub async fn close(self) {
-        if let Err(error) = self.connection.close().await {
+        const CLOSING: &str = "closing the leader's connection";
+        let closing = async { self.connection.close().await.doing(CLOSING) };
+        if let Err(error) = within(limit::LEASE, CLOSING, closing).await {
             tracing::debug!(%error, "the leader's connection was not closed in order");
         }
     }

@@ -41,7 +41,9 @@ pub enum StoreError {
         source: sqlx::Error,
     },
     /// A newer Windlass has raised the format of the state: this binary must not lead.
-    #[error("the state has format {found}, this binary knows up to {known}: use a newer windlass")]
+    #[error(
+        "the state has format {found}, this binary knows up to {known}: start the version of windlass that led last, or a newer one"
+    )]
     NewerFormat {
         /// The format of the database.
         found: i32,

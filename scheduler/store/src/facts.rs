@@ -1,71 +1,176 @@
 //! Facts that the engine lacks: runs that have ended, and whether an id or a date is taken.
 
-use engine::{Fact, Need, event::PreviousCounts};
-use model::{DagId, DagRunState, RunId, RunKey, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::{Fact, Need, StoredRun, event::PreviousCounts};
+use model::{DagRunState, DagVersionId, RunId, RunKey, Timestamp};
 use sqlx::PgConnection;
 
 use crate::{
     error::{Doing, StoreError},
-    load::load_version,
-    rows::{RunRecord, code, corrupt, with_instances},
+    limit::{self, within},
+    load::load_versions,
+    rows::{RunRecord, code, with_instances},
 };
 
-const DOING: &str = "loading a run";
+const DOING: &str = "loading runs that have ended";
 
-/// Looks up what the engine asked for.
+/// Looks up what the engine asked for: a few statements, however much it is. What this binary can not read is answered as
+/// if it were not there, and said in the log; a previous run counts with what can be read of it.
 ///
 /// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`], [`StoreError::Corrupt`].
-pub async fn fact(connection: &mut PgConnection, need: Need) -> Result<Fact, StoreError> {
-    let record = match &need {
-        Need::Run { dag, run } => run_by_id(connection, dag, run).await?,
-        Need::PreviousRun { dag, before, counts } => previous_run(connection, dag, *before, *counts).await?,
-        Need::Version(id) => {
-            let version = load_version(connection, *id).await?.map(Box::new);
-            return Ok(Fact::Version { need, version });
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn facts(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fact>, StoreError> {
+    within(limit::STATEMENT, DOING, look_up(connection, needs)).await
+}
+
+async fn look_up(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fact>, StoreError> {
+    let (mut runs, mut previous, mut exists, mut versions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for need in needs {
+        match &need {
+            Need::Run { .. } => runs.push(need),
+            Need::PreviousRun { .. } => previous.push(need),
+            Need::RunExists { .. } => exists.push(need),
+            Need::Version(id) => versions.push(*id),
         }
-        Need::RunExists { dag, run, logical_date } => {
-            let existing = run_exists(connection, dag, run, *logical_date).await?;
-            return Ok(Fact::Exists { need, existing });
-        }
-    };
-    let run = with_instances(connection, record.into_iter().collect()).await?.pop().map(Box::new);
-    Ok(Fact::Run { need, run })
+    }
+    let mut facts = by_id(connection, runs).await?;
+    facts.extend(before(connection, previous).await?);
+    facts.extend(taken(connection, exists).await?);
+    facts.extend(of_versions(connection, versions).await?);
+    Ok(facts)
 }
 
-async fn run_by_id(connection: &mut PgConnection, dag: &DagId, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
-    sqlx::query_file_as!(RunRecord, "queries/dag_run_by_id.sql", dag.as_str(), run.as_str())
-        .fetch_optional(connection)
-        .await
-        .doing(DOING)
-}
-
-async fn previous_run(
-    connection: &mut PgConnection,
-    dag: &DagId,
-    before: Timestamp,
-    counts: PreviousCounts,
-) -> Result<Option<RunRecord>, StoreError> {
-    let manual_too = match counts {
-        PreviousCounts::EveryRun => true,
-        PreviousCounts::AllButManual => false,
-    };
-    sqlx::query_file_as!(RunRecord, "queries/dag_run_previous.sql", dag.as_str(), before, manual_too)
-        .fetch_optional(connection)
-        .await
-        .doing(DOING)
-}
-
-async fn run_exists(
-    connection: &mut PgConnection,
-    dag: &DagId,
-    run: &RunId,
-    logical_date: Option<Timestamp>,
-) -> Result<Option<(RunKey, RunId, DagRunState)>, StoreError> {
-    let row = sqlx::query_file!("queries/dag_run_exists.sql", dag.as_str(), run.as_str(), logical_date)
-        .fetch_optional(connection)
+async fn by_id(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fact>, StoreError> {
+    if needs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = needs.iter().filter_map(|need| match need {
+        Need::Run { dag, run } => Some((dag.to_string(), run.to_string())),
+        Need::PreviousRun { .. } | Need::RunExists { .. } | Need::Version(_) => None,
+    });
+    let (dags, runs): (Vec<_>, Vec<_>) = names.unzip();
+    let records = sqlx::query_file_as!(RunRecord, "queries/dag_run_by_ids.sql", &dags, &runs)
+        .fetch_all(&mut *connection)
         .await
         .doing(DOING)?;
-    row.map(|row| Ok((RunKey(row.id), RunId::new(row.run_id).map_err(|error| corrupt(&error))?, code(row.state)?)))
-        .transpose()
+    let mut found = BTreeMap::new();
+    for run in with_instances(connection, records).await? {
+        match run {
+            Ok(run) => drop(found.insert((run.run.dag_id.clone(), run.run.run_id.clone()), Box::new(run))),
+            Err(unreadable) => unreadable.say(),
+        }
+    }
+    let answer = |need: Need| {
+        let run = match &need {
+            Need::Run { dag, run } => found.remove(&(dag.clone(), run.clone())),
+            Need::PreviousRun { .. } | Need::RunExists { .. } | Need::Version(_) => None,
+        };
+        Fact::Run { need, run }
+    };
+    Ok(needs.into_iter().map(answer).collect())
+}
+
+async fn before(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fact>, StoreError> {
+    if needs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut dags, mut dates, mut manual_too) = (Vec::new(), Vec::<Timestamp>::new(), Vec::new());
+    for need in &needs {
+        if let Need::PreviousRun { dag, before, counts } = need {
+            dags.push(dag.to_string());
+            dates.push(*before);
+            manual_too.push(match counts {
+                PreviousCounts::EveryRun => true,
+                PreviousCounts::AllButManual => false,
+            });
+        }
+    }
+    let rows = sqlx::query_file!("queries/dag_run_previous.sql", &dags, &dates, &manual_too)
+        .fetch_all(&mut *connection)
+        .await
+        .doing(DOING)?;
+    // One run may be the previous one of several.
+    let mut key_of = BTreeMap::new();
+    let mut records: BTreeMap<i64, RunRecord> = BTreeMap::new();
+    for row in rows {
+        key_of.insert(row.nth, row.id);
+        records.entry(row.id).or_insert_with(|| RunRecord {
+            id: row.id,
+            dag_id: row.dag_id,
+            run_id: row.run_id,
+            run_type: row.run_type,
+            triggered_by: row.triggered_by,
+            version_id: row.version_id,
+            state: row.state,
+            logical_date: row.logical_date,
+            interval_start: row.interval_start,
+            interval_end: row.interval_end,
+            run_after: row.run_after,
+            queued_at: row.queued_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            conf: row.conf,
+            note: row.note,
+            clear_number: row.clear_number,
+            triggering_user: row.triggering_user,
+        });
+    }
+    let mut found: BTreeMap<RunKey, Box<StoredRun>> = BTreeMap::new();
+    for run in with_instances(connection, records.into_values().collect()).await? {
+        let run = run.or_else(|unreadable| {
+            unreadable.say();
+            // Its tasks hold those back that depend on them, rather than letting them go.
+            unreadable.readable_part.map(|part| *part).ok_or(())
+        });
+        if let Ok(run) = run {
+            found.insert(run.run.key, Box::new(run));
+        }
+    }
+    let answers = (1_i64..).zip(needs).map(|(nth, need)| {
+        let run = key_of.get(&nth).and_then(|key| found.get(&RunKey(*key)).cloned());
+        Fact::Run { need, run }
+    });
+    Ok(answers.collect())
+}
+
+async fn taken(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fact>, StoreError> {
+    if needs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut dags, mut runs, mut dates) = (Vec::new(), Vec::new(), Vec::<Option<Timestamp>>::new());
+    for need in &needs {
+        if let Need::RunExists { dag, run, logical_date } = need {
+            dags.push(dag.to_string());
+            runs.push(run.to_string());
+            dates.push(*logical_date);
+        }
+    }
+    let rows = sqlx::query_file!("queries/dag_run_exists.sql", &dags, &runs, &dates as &[Option<Timestamp>])
+        .fetch_all(connection)
+        .await
+        .doing(DOING)?;
+    let mut found: BTreeMap<i64, _> = rows.into_iter().map(|row| (row.nth, row)).collect();
+    let answers = (1_i64..).zip(needs).map(|(nth, need)| {
+        // That it is there counts, also when a newer version gave it a state that this one does not know.
+        let existing = found.remove(&nth).and_then(|row| {
+            let state = code(row.state).unwrap_or(DagRunState::Failed);
+            Some((RunKey(row.id), RunId::new(row.run_id).ok()?, state))
+        });
+        Fact::Exists { need, existing }
+    });
+    Ok(answers.collect())
+}
+
+async fn of_versions(connection: &mut PgConnection, ids: Vec<DagVersionId>) -> Result<Vec<Fact>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted: BTreeSet<DagVersionId> = ids.iter().copied().collect();
+    let (found, unreadable) = load_versions(connection, wanted).await?;
+    for unreadable in unreadable.values() {
+        unreadable.say();
+    }
+    let mut found: BTreeMap<_, _> = found.into_iter().map(|version| (version.id, Box::new(version))).collect();
+    Ok(ids.into_iter().map(|id| Fact::Version { need: Need::Version(id), version: found.remove(&id) }).collect())
 }

@@ -1,7 +1,12 @@
 //! Commands on their way to the leader, and its answers.
 //!
-//! A command is applied exactly once or withdrawn: the turn that applies it deletes its row, and a turn whose row is gone
-//! is refused as a whole. An answer is kept for a minute.
+//! A command is applied exactly once or withdrawn. A delivery claims it for the leader's epoch; while that epoch is in force
+//! it can not be withdrawn, so no sender contradicts what the leader has decided. The turn that applies it deletes its row.
+//! An answer is kept for a minute.
+//!
+//! Of what waits, the few commands that people wait for (pause, clear, mark …) come before new runs, which come in floods,
+//! and of each kind every sender's first before anyone's second. So the order of one sender's commands holds within a kind;
+//! whoever needs more waits for the first answer before it sends the second.
 
 use std::time::Duration;
 
@@ -13,6 +18,7 @@ use crate::{
     connect::Writer,
     error::{Doing, StoreError},
     hints::{Hint, Hints, notify_inbox},
+    limit::{self, within},
     rows::word,
 };
 
@@ -41,7 +47,7 @@ pub struct Waiting {
 pub enum Withdrawal {
     /// The command will not be applied.
     Withdrawn,
-    /// A turn has taken it: its answer is there.
+    /// The leader has taken it: its answer is there, or comes.
     AlreadyTaken,
 }
 
@@ -63,17 +69,19 @@ pub enum Trace {
 pub async fn submit(pool: &PgPool, command: &Command, by: &str) -> Result<CommandId, StoreError> {
     command.check().map_err(|reason| StoreError::Refused { reason })?;
     let subject = Subject::of(command);
-    let body = serde_json::to_value(command)
-        .map_err(|error| StoreError::Refused { reason: format!("the command can not be stored: {error}") })?;
+    let refused = |error| StoreError::Refused { reason: format!("the command can not be stored: {error}") };
+    let text = serde_json::to_string(command).map_err(refused)?;
+    let told = masking::masked(&serde_json::to_value(command).map_err(refused)?).to_string();
     let id = sqlx::query_file_scalar!(
         "queries/inbox_submit.sql",
-        &body,
+        text,
         by,
         subject.action,
         subject.dag_id,
         subject.run_id,
         WAITING_MAX,
-        masking::masked(&body),
+        told,
+        is_bulk(command),
     )
     .fetch_optional(pool)
     .await
@@ -109,16 +117,30 @@ pub async fn trace(
     })
 }
 
-/// Takes the oldest commands to apply them, and counts the delivery before it is tried. They stay until a turn answers
-/// them, and are delivered again until then. A leader that is deposed reads nothing.
+/// How many commands are taken at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Of the kinds that are few.
+    pub few: u32,
+    /// Of the kinds that come in floods.
+    pub bulk: u32,
+}
+
+/// Takes commands to apply them, those that are few first, and counts the delivery before it is tried. They stay until a
+/// turn answers them; the next leader takes them again, this one does not. A leader that is deposed reads nothing.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn read_inbox(writer: &mut Writer, epoch: Epoch, limit: u32) -> Result<Vec<Waiting>, StoreError> {
-    let rows = sqlx::query_file!("queries/inbox_deliver.sql", epoch.get(), i64::from(limit))
-        .fetch_all(writer.connection())
-        .await
-        .doing("reading the inbox")?;
+pub async fn read_inbox(writer: &mut Writer, epoch: Epoch, room: Room) -> Result<Vec<Waiting>, StoreError> {
+    const DOING: &str = "reading the inbox";
+    let (few, bulk) = (i64::from(room.few), i64::from(room.bulk));
+    let reading = async {
+        sqlx::query_file!("queries/inbox_deliver.sql", epoch.get(), few, bulk)
+            .fetch_all(writer.connection())
+            .await
+            .doing(DOING)
+    };
+    let rows = within(limit::STATEMENT, DOING, reading).await?;
     Ok(rows
         .into_iter()
         .map(|row| Waiting {
@@ -135,31 +157,37 @@ pub async fn read_inbox(writer: &mut Writer, epoch: Epoch, limit: u32) -> Result
 /// # Errors
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn mark_dead(writer: &mut Writer, epoch: Epoch, id: CommandId, why: &str) -> Result<(), StoreError> {
+    const DOING: &str = "putting a command aside";
+    let why = why.replace('\0', "\u{fffd}");
     let body = serde_json::json!({ "detail": why });
-    sqlx::query_file_scalar!(
-        "queries/inbox_mark_dead.sql",
-        epoch.get(),
-        id.get(),
-        why,
-        word(&AnswerStatus::Invalid),
-        body
-    )
-    .fetch_one(writer.connection())
-    .await
-    .doing("putting a command aside")?;
+    within(limit::STATEMENT, DOING, async {
+        sqlx::query_file_scalar!(
+            "queries/inbox_mark_dead.sql",
+            epoch.get(),
+            id.get(),
+            why,
+            word(&AnswerStatus::Invalid),
+            body
+        )
+        .fetch_one(writer.connection())
+        .await
+        .doing(DOING)
+    })
+    .await?;
     Ok(())
 }
 
-/// Withdraws a command, before its sender is told that nobody answers. Waits for a turn that is being stored.
+/// Withdraws a command, before its sender is told that nobody answers. One that the leader in force has taken stays, and
+/// its sender waits on. Waits for a delivery or a turn that is being stored.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn cancel_command(pool: &PgPool, id: CommandId) -> Result<Withdrawal, StoreError> {
-    let gone = sqlx::query!("DELETE FROM inbox WHERE id = $1 AND dead_because IS NULL", id.get())
-        .execute(pool)
+    let withdrawn = sqlx::query_file_scalar!("queries/inbox_withdraw.sql", id.get())
+        .fetch_one(pool)
         .await
         .doing("withdrawing a command")?;
-    Ok(if gone.rows_affected() == 1 { Withdrawal::Withdrawn } else { Withdrawal::AlreadyTaken })
+    Ok(if withdrawn == 1 { Withdrawal::Withdrawn } else { Withdrawal::AlreadyTaken })
 }
 
 /// The answer to a command, when it is there.
@@ -213,6 +241,11 @@ async fn hint_at(news: &mut broadcast::Receiver<Hint>, id: CommandId) {
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
+}
+
+/// Whether a command is of a kind that comes in floods: scripts and tasks trigger by the thousand.
+const fn is_bulk(command: &Command) -> bool {
+    matches!(command, Command::TriggerDagRun(_))
 }
 
 /// What the audit log says of a command beside its body.

@@ -3,16 +3,18 @@
 //! The one row of `leader` is the only authority: whoever raised its epoch last leads, and every write of a leader
 //! proves that its epoch is still there.
 
-use model::{Epoch, Timestamp, TurnNumber};
+use model::{Epoch, Operator, Timestamp, TurnNumber};
 use sqlx::Connection;
 
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
+    limit::{self, within},
 };
 
-/// The newest format of the state that this binary writes.
-const FORMAT: i32 = 1;
+/// The newest format of the state that this binary knows. The state's own format rises only with what is stored, see
+/// [`format_of`]: a binary of 0.1.0 goes on with a state that it can read.
+const FORMAT: i32 = 2;
 const DOING: &str = "taking over the leadership";
 
 /// Who wants to lead.
@@ -43,6 +45,10 @@ pub struct Leadership {
 /// [`StoreError::Deposed`], [`StoreError::NewerFormat`], [`StoreError::Unreachable`], [`StoreError::Database`] (also when
 /// the old leader's lock is not released in time: try again).
 pub async fn lead(writer: &mut Writer, candidate: &Candidate) -> Result<Leadership, StoreError> {
+    within(limit::STATEMENT, DOING, take(writer, candidate)).await
+}
+
+async fn take(writer: &mut Writer, candidate: &Candidate) -> Result<Leadership, StoreError> {
     let old = sqlx::query_file!("queries/leader_seen.sql").fetch_one(writer.connection()).await.doing(DOING)?;
     if old.format > FORMAT {
         return Err(StoreError::NewerFormat { found: old.format, known: FORMAT });
@@ -52,7 +58,7 @@ pub async fn lead(writer: &mut Writer, candidate: &Candidate) -> Result<Leadersh
         .fetch_optional(&mut *transaction)
         .await
         .doing(DOING)?;
-    let taken = sqlx::query_file!("queries/leader_take.sql", old.epoch, &candidate.holder, &candidate.endpoint, FORMAT)
+    let taken = sqlx::query_file!("queries/leader_take.sql", old.epoch, &candidate.holder, &candidate.endpoint)
         .fetch_optional(&mut *transaction)
         .await
         .doing(DOING)?
@@ -69,9 +75,73 @@ pub async fn lead(writer: &mut Writer, candidate: &Candidate) -> Result<Leadersh
 /// # Errors
 /// [`StoreError::Deposed`] when another leader has taken over; [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn resume(writer: &mut Writer, epoch: Epoch) -> Result<TurnNumber, StoreError> {
-    let turn = sqlx::query_file_scalar!("queries/leader_resume.sql", epoch.get())
-        .fetch_optional(writer.connection())
-        .await
-        .doing("going on as the leader after a broken connection")?;
+    const DOING: &str = "going on as the leader after a broken connection";
+    let asking = async {
+        sqlx::query_file_scalar!("queries/leader_resume.sql", epoch.get())
+            .fetch_optional(writer.connection())
+            .await
+            .doing(DOING)
+    };
+    let turn = within(limit::STATEMENT, DOING, asking).await?;
     turn.map(TurnNumber).ok_or(StoreError::Deposed)
+}
+
+/// Follows the database's clock back, which was wrong into the future up to `wrong`: what was planned by the wrong one is
+/// planned anew. The caller's memory is worthless afterwards.
+///
+/// # Errors
+/// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn set_clock_back(writer: &mut Writer, epoch: Epoch, wrong: Timestamp) -> Result<Timestamp, StoreError> {
+    const DOING: &str = "following the database's clock back";
+    let setting = async {
+        sqlx::query_file_scalar!("queries/leader_set_clock_back.sql", epoch.get(), wrong)
+            .fetch_optional(writer.connection())
+            .await
+            .doing(DOING)
+    };
+    within(limit::STATEMENT, DOING, setting).await?.ok_or(StoreError::Deposed)
+}
+
+/// The format that a state needs which has this operator: binaries that know only older ones can not lead with it, and say
+/// so instead of failing at each takeover. From format 2 on, what a binary can not read concerns its DAG only.
+#[must_use]
+pub const fn format_of(operator: &Operator) -> i32 {
+    match operator {
+        Operator::Empty
+        | Operator::Bash(_)
+        | Operator::Python(_)
+        | Operator::Sql(_)
+        | Operator::SqlCheck(_)
+        | Operator::Service(_)
+        | Operator::Docker(_)
+        | Operator::Branch(_)
+        | Operator::ShortCircuit(_)
+        | Operator::Http(_)
+        | Operator::TriggerDagRun(_)
+        | Operator::FileSensor(_)
+        | Operator::HttpSensor(_)
+        | Operator::SqlSensor(_)
+        | Operator::ExternalTaskSensor(_) => 1,
+        Operator::KafkaProduce(_)
+        | Operator::KafkaConsume(_)
+        | Operator::KafkaSensor(_)
+        | Operator::KafkaTopic(_)
+        | Operator::KafkaLag(_) => 2,
+    }
+}
+
+/// Raises the format of the state to what the DAGs in it need; it never falls.
+///
+/// # Errors
+/// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn raise_format(writer: &mut Writer, epoch: Epoch, needed: i32) -> Result<(), StoreError> {
+    const DOING: &str = "raising the format of the state";
+    let raising = async {
+        sqlx::query!("UPDATE leader SET format = greatest(format, $2) WHERE epoch = $1", epoch.get(), needed)
+            .execute(writer.connection())
+            .await
+            .doing(DOING)
+    };
+    let raised = within(limit::STATEMENT, DOING, raising).await?;
+    if raised.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Deposed) }
 }

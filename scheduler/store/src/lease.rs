@@ -1,16 +1,18 @@
 //! Liveness: the leader raises a number each second, and standbys watch it by their own monotonic clock.
 //!
 //! Nothing here decides who leads; it only says when it is worth trying. It has a connection of its own, so that a long
-//! turn does not look like a dead leader.
+//! turn does not look like a dead leader. Nothing here waits longer than [`limit::LEASE`] for an answer; a connection on
+//! which one did not come in time is of no further use.
 
 use std::time::{Duration, Instant};
 
-use model::Epoch;
+use model::{Epoch, Timestamp};
 use sqlx::{Connection, PgConnection};
 
 use crate::{
     connect::target,
     error::{Doing, StoreError},
+    limit::{self, within},
 };
 
 /// A lease that has not moved for so long belongs to a dead leader.
@@ -40,6 +42,15 @@ pub enum Sight {
     Vacant,
 }
 
+/// What a leader hears when its leadership is confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmed {
+    /// How many commands wait in the inbox: the leader may have missed the hint of one.
+    pub waiting: u64,
+    /// The database's clock.
+    pub now: Timestamp,
+}
+
 /// A process's connection for its lease, as a leader or as a standby.
 #[derive(Debug)]
 pub struct Lease {
@@ -54,28 +65,32 @@ impl Lease {
     /// # Errors
     /// [`StoreError::Unreachable`] and [`StoreError::Database`].
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        const DOING: &str = "connecting for the leader's lease";
         // A lease that a crash of the server takes back is not worth an fsync each second.
         let target = target(url, "windlass lease")?.map(|options| options.options([("synchronous_commit", "off")]));
-        let connection = target.connect().await.doing("connecting for the leader's lease")?;
+        let connecting = async { target.connect().await.doing(DOING) };
+        let connection = within(limit::LEASE, DOING, connecting).await?;
         Ok(Self { connection, seen: None, holds_hint: false })
     }
 
-    /// Confirms the leadership, once a second, and counts the commands that wait in the inbox: the leader may have missed
-    /// the hint of one. Also takes the lock that hints at a living leader, when it is free.
+    /// Confirms the leadership, once a second. Also takes the lock that hints at a living leader, when it is free.
     ///
     /// # Errors
     /// [`StoreError::Deposed`] when another leader has taken over; [`StoreError::Unreachable`].
-    pub async fn bump(&mut self, epoch: Epoch) -> Result<u64, StoreError> {
+    pub async fn bump(&mut self, epoch: Epoch) -> Result<Confirmed, StoreError> {
         const DOING: &str = "confirming the leadership";
-        if !self.holds_hint {
-            self.holds_hint = self.try_hint().await?;
-        }
-        let waiting = sqlx::query_file_scalar!("queries/leader_lease_bump.sql", epoch.get())
-            .fetch_optional(&mut self.connection)
-            .await
-            .doing(DOING)?
-            .ok_or(StoreError::Deposed)?;
-        Ok(u64::try_from(waiting).unwrap_or(0))
+        within(limit::LEASE, DOING, async {
+            if !self.holds_hint {
+                self.holds_hint = self.try_hint().await?;
+            }
+            let row = sqlx::query_file!("queries/leader_lease_bump.sql", epoch.get())
+                .fetch_optional(&mut self.connection)
+                .await
+                .doing(DOING)?
+                .ok_or(StoreError::Deposed)?;
+            Ok(Confirmed { waiting: u64::try_from(row.waiting).unwrap_or(0), now: row.now })
+        })
+        .await
     }
 
     /// Looks at the lease, as a standby does several times a second. `now` is the caller's monotonic clock.
@@ -91,7 +106,7 @@ impl Lease {
             }
         };
         if !self.holds_hint {
-            self.holds_hint = self.try_hint().await?;
+            self.holds_hint = within(limit::LEASE, ASKING, self.try_hint()).await?;
         }
         let since = match &self.seen {
             Some((seen, since)) if *seen == view => *since,
@@ -113,16 +128,19 @@ impl Lease {
     /// # Errors
     /// [`StoreError::Unreachable`].
     pub async fn view(&mut self) -> Result<LeaseView, StoreError> {
-        let row = sqlx::query_file!("queries/leader_lease_view.sql")
-            .fetch_one(&mut self.connection)
-            .await
-            .doing("looking at the leader's lease")?;
+        const DOING: &str = "looking at the leader's lease";
+        let looking = async {
+            sqlx::query_file!("queries/leader_lease_view.sql").fetch_one(&mut self.connection).await.doing(DOING)
+        };
+        let row = within(limit::LEASE, DOING, looking).await?;
         Ok(LeaseView { epoch: Epoch(row.epoch), seq: row.seq, holder: row.holder, endpoint: row.endpoint })
     }
 
     /// Lets go of the lock, so that a standby takes over at once.
     pub async fn close(self) {
-        if let Err(error) = self.connection.close().await {
+        const DOING: &str = "closing the lease's connection";
+        let closing = async { self.connection.close().await.doing(DOING) };
+        if let Err(error) = within(limit::LEASE, DOING, closing).await {
             tracing::debug!(%error, "the lease's connection was not closed in order");
         }
     }
@@ -131,6 +149,8 @@ impl Lease {
         sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "got!""#, HINT_LOCK)
             .fetch_one(&mut self.connection)
             .await
-            .doing("asking for the leader's lock")
+            .doing(ASKING)
     }
 }
+
+const ASKING: &str = "asking for the leader's lock";

@@ -1,5 +1,7 @@
 //! What a new leader starts from: everything that has not ended, and nothing else.
 //!
+//! What this binary can not read is left out, and told: it concerns its DAG or its run, never the leadership.
+//!
 //! A run that ended while an attempt of it lived on is loaded as long as that attempt is live: its slot counts.
 
 use std::{
@@ -8,46 +10,92 @@ use std::{
 };
 
 use engine::{DagVersion, Snapshot, StoredDag, StoredRun, WorkerJoined};
-use model::{AttemptId, DagVersionId, Pool, TaskIdx, WorkerId};
+use model::{AttemptId, DagId, DagVersionId, Epoch, Pool, TaskIdx, WorkerId};
 use sqlx::{Connection, PgConnection};
 
+pub use crate::rows::Unreadable;
 use crate::{
+    connect::Writer,
     error::{Doing, StoreError},
-    rows::{DagRecord, RunRecord, known_words, with_instances},
+    limit::{self, within},
+    quarantine::{Kind, Subject},
+    rows::{DagRecord, RunRecord, corrupt, known_words, with_instances},
 };
 
 const DOING: &str = "loading the state";
 /// How many run keys one call of the sequence reserves: its INCREMENT.
 const RUN_KEYS: i64 = 1000;
 
+/// What a new leader starts from.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Everything that this binary can read.
+    pub snapshot: Snapshot,
+    /// What it can not. A DAG whose current version is among it stays as it is: nothing new starts, its switch can be set.
+    /// A run that is among it, or whose version is, is not touched.
+    pub unreadable: Vec<Unreadable>,
+}
+
 /// Loads everything that a leader needs, as of one moment.
 ///
 /// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`], and [`StoreError::Corrupt`] when a newer version wrote something
-/// that this one does not know.
-pub async fn load(connection: &mut PgConnection) -> Result<Snapshot, StoreError> {
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn load(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
+    within(limit::LOAD, DOING, load_all(connection)).await
+}
+
+async fn load_all(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
     let mut transaction =
         connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.doing(DOING)?;
-    let runs = load_runs(&mut transaction).await?;
-    let dags = load_dags(&mut transaction).await?;
+    // Millions of instances take longer than a turn may.
+    sqlx::query!("SET LOCAL statement_timeout = '600s'").execute(&mut *transaction).await.doing(DOING)?;
+    let (mut runs, mut unreadable) = load_runs(&mut transaction).await?;
+    let dags = load_dags(&mut transaction, &mut unreadable).await?;
     let wanted = dags.iter().map(|dag| dag.current).chain(runs.iter().map(|run| run.run.version)).collect();
+    let (versions, mut unknown) = load_versions(&mut transaction, wanted).await?;
+    for dag in &dags {
+        if let Some(missing) = unknown.get_mut(&dag.current).filter(|missing| missing.dag_id.is_empty()) {
+            missing.dag_id = dag.dag_id.to_string();
+        }
+    }
+    let known_dags: BTreeSet<&DagId> = dags.iter().map(|dag| &dag.dag_id).collect();
+    for run in
+        runs.extract_if(.., |run| unknown.contains_key(&run.run.version) || !known_dags.contains(&run.run.dag_id))
+    {
+        let (dag_id, what) = (run.run.dag_id.as_str(), format!("run {}", run.run.run_id));
+        let why = unknown.get(&run.run.version).map_or("its DAG is not stored", |version| &version.why);
+        let subject = Subject::new(Kind::Run, run.run.key.get());
+        unreadable.push(Unreadable::new(subject, dag_id, what, &why));
+    }
+    unreadable.extend(unknown.into_values());
     let snapshot = Snapshot {
-        versions: load_versions(&mut transaction, wanted).await?,
+        versions,
         pools: load_pools(&mut transaction).await?,
         workers: load_workers(&mut transaction, &runs).await?,
         dags,
         runs,
     };
     transaction.rollback().await.doing(DOING)?;
-    Ok(snapshot)
+    Ok(Loaded { snapshot, unreadable })
 }
 
-/// A version that is not in the snapshot: that of a run which was asked for with [`crate::facts::fact`].
+/// Puts what a new leader can not read into quarantine, and takes out what it can.
 ///
 /// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn load_version(connection: &mut PgConnection, id: DagVersionId) -> Result<Option<DagVersion>, StoreError> {
-    Ok(load_versions(connection, BTreeSet::from([id])).await?.pop())
+/// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn hold_unreadable(writer: &mut Writer, epoch: Epoch, unreadable: &[Unreadable]) -> Result<(), StoreError> {
+    const DOING: &str = "noting what can not be read";
+    let kinds: Vec<String> = unreadable.iter().map(|what| what.subject.kind.name().to_owned()).collect();
+    let keys: Vec<String> = unreadable.iter().map(|what| what.subject.key.clone()).collect();
+    let reasons: Vec<String> = unreadable.iter().map(Unreadable::reason).collect();
+    let holding = async {
+        sqlx::query_file_scalar!("queries/quarantine_unreadable.sql", epoch.get(), &kinds, &keys, &reasons)
+            .fetch_one(writer.connection())
+            .await
+            .doing(DOING)
+    };
+    within(limit::STATEMENT, DOING, holding).await?;
+    Ok(())
 }
 
 /// Keys for runs that will be made. Keys that are not used are lost, and never used by others.
@@ -55,42 +103,80 @@ pub async fn load_version(connection: &mut PgConnection, id: DagVersionId) -> Re
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn reserve_run_keys(connection: &mut PgConnection) -> Result<Range<i64>, StoreError> {
-    let first = sqlx::query_scalar!(r#"SELECT nextval('run_key') AS "first!""#)
-        .fetch_one(connection)
-        .await
-        .doing("reserving run keys")?;
+    const DOING: &str = "reserving run keys";
+    let reserving = async {
+        sqlx::query_scalar!(r#"SELECT nextval('run_key') AS "first!""#).fetch_one(connection).await.doing(DOING)
+    };
+    let first = within(limit::STATEMENT, DOING, reserving).await?;
     Ok(first..first + RUN_KEYS)
 }
 
-async fn load_runs(connection: &mut PgConnection) -> Result<Vec<StoredRun>, StoreError> {
+async fn load_runs(connection: &mut PgConnection) -> Result<(Vec<StoredRun>, Vec<Unreadable>), StoreError> {
     let records = sqlx::query_file_as!(RunRecord, "queries/dag_run_to_load.sql")
         .fetch_all(&mut *connection)
         .await
         .doing(DOING)?;
-    let mut runs = with_instances(connection, records).await?;
-    runs.retain(|run| !run.run.state.is_finished() || run.instances.iter().any(|instance| instance.live));
-    Ok(runs)
+    let (mut runs, mut unreadable) = (Vec::with_capacity(records.len()), Vec::new());
+    for run in with_instances(connection, records).await? {
+        match run {
+            Ok(run) if run.run.state.is_finished() && !run.instances.iter().any(|instance| instance.live) => {}
+            Ok(run) => runs.push(run),
+            Err(why) => unreadable.push(why),
+        }
+    }
+    Ok((runs, unreadable))
 }
 
-async fn load_dags(connection: &mut PgConnection) -> Result<Vec<StoredDag>, StoreError> {
+async fn load_dags(
+    connection: &mut PgConnection,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<Vec<StoredDag>, StoreError> {
     let records = sqlx::query_file_as!(DagRecord, "queries/dag_all.sql").fetch_all(connection).await.doing(DOING)?;
-    records.into_iter().map(StoredDag::try_from).collect()
+    let mut dags = Vec::with_capacity(records.len());
+    for record in records {
+        let name = record.dag_id.clone();
+        match StoredDag::try_from(record) {
+            Ok(dag) => dags.push(dag),
+            Err(error) => {
+                unreadable.push(Unreadable::new(Subject::new(Kind::Dag, &name), name, "its row", &error));
+            }
+        }
+    }
+    Ok(dags)
 }
 
-/// Versions with the numbers of their tasks.
+/// Versions with the numbers of their tasks; of those that can not be read, or are not stored, why.
 pub(crate) async fn load_versions(
     connection: &mut PgConnection,
     wanted: BTreeSet<DagVersionId>,
-) -> Result<Vec<DagVersion>, StoreError> {
-    let ids: Vec<i64> = wanted.into_iter().map(DagVersionId::get).collect();
+) -> Result<(Vec<DagVersion>, BTreeMap<DagVersionId, Unreadable>), StoreError> {
+    let ids: Vec<i64> = wanted.iter().copied().map(DagVersionId::get).collect();
     let records =
         sqlx::query_file!("queries/dag_version_by_id.sql", &ids).fetch_all(&mut *connection).await.doing(DOING)?;
     let dag_ids: Vec<String> = records.iter().map(|record| record.dag_id.clone()).collect();
     let numbers = task_numbers(connection, &dag_ids).await?;
-    records
-        .into_iter()
-        .map(|record| version(DagVersionId(record.id), record.compiled.0, numbers.get(&record.dag_id)))
-        .collect()
+    let mut versions = Vec::with_capacity(records.len());
+    let told = |id: DagVersionId, dag: String, why: &dyn std::fmt::Display| {
+        Unreadable::new(Subject::new(Kind::Version, id.get()), dag, format!("version {id}"), why)
+    };
+    let missing = |id: DagVersionId| (id, told(id, String::new(), &"it is not stored"));
+    let mut unreadable: BTreeMap<_, _> = wanted.into_iter().map(missing).collect();
+    for record in records {
+        let id = DagVersionId(record.id);
+        let read = serde_json::from_str::<dag::Dag>(&record.compiled)
+            .map_err(|error| corrupt(&error))
+            .and_then(|dag| version(id, dag, numbers.get(&record.dag_id)));
+        match read {
+            Ok(version) => {
+                unreadable.remove(&id);
+                versions.push(version);
+            }
+            Err(error) => {
+                unreadable.insert(id, told(id, record.dag_id, &error));
+            }
+        }
+    }
+    Ok((versions, unreadable))
 }
 
 /// The numbers of the tasks of some DAGs.

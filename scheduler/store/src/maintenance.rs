@@ -1,41 +1,106 @@
-//! Housekeeping: what nobody reads any more goes. The leader calls it about once a minute, between turns.
+//! Housekeeping: what nobody reads any more goes, in small steps, between turns of the leader.
 
-use model::Epoch;
+use model::{DagId, Epoch};
 use sqlx::Connection;
 
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
+    limit::{self, within},
     quarantine,
     versions::fence,
 };
 
-/// One sweep deletes at most so many rows of a table, so that no turn waits long behind it.
-const ROWS_MAX: i64 = 10_000;
-/// One sweep deletes what belongs to so many deleted runs: with 1,000 tasks each these are 50,000 rows.
-const DROPPED_RUNS_MAX: i64 = 50;
+/// One step deletes at most so many rows of a table: some 50 ms, for which a turn may wait.
+const ROWS_MAX: i64 = 5_000;
+/// One step looks for what belongs to so many deleted runs.
+const DROPPED_RUNS_MAX: i64 = 500;
+/// One step deletes so many runs of a DAG that goes.
+const RUNS_MAX: i64 = 2_000;
 const DOING: &str = "sweeping old rows";
 
-/// Deletes answers that are older than a minute, tokens that have expired, commands that were put aside a week ago, what
-/// belongs to deleted runs, and forgets which ended runs had a living attempt once these have ended, too.
+/// Whether a step has left something for the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swept {
+    /// Nothing is left to do.
+    All,
+    /// There may be more.
+    Some,
+}
+
+/// Deletes answers that are older than a minute, tokens that have expired, commands that were put aside a week ago, and
+/// forgets which ended runs had a living attempt once these have ended, too.
 ///
 /// # Errors
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn sweep(writer: &mut Writer, epoch: Epoch) -> Result<(), StoreError> {
-    let mut transaction = writer.connection().begin().await.doing(DOING)?;
-    fence(&mut transaction, epoch).await?;
-    sqlx::query_file!("queries/inbox_answer_sweep.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
-    sqlx::query!("DELETE FROM token WHERE expires_at < now()").execute(&mut *transaction).await.doing(DOING)?;
-    sqlx::query!("DELETE FROM inbox WHERE dead_because IS NOT NULL AND sent_at < now() - interval '7 days'")
+    within(limit::STATEMENT, DOING, async {
+        let mut transaction = writer.connection().begin().await.doing(DOING)?;
+        fence(&mut transaction, epoch).await?;
+        sqlx::query_file!("queries/inbox_answer_sweep.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
+        sqlx::query!(
+            "DELETE FROM token WHERE jti IN (SELECT jti FROM token WHERE expires_at < now() ORDER BY expires_at LIMIT $1)",
+            ROWS_MAX
+        )
         .execute(&mut *transaction)
         .await
         .doing(DOING)?;
-    quarantine::sweep(&mut transaction).await?;
-    sqlx::query_file!("queries/dag_run_forget_leftovers.sql").execute(&mut *transaction).await.doing(DOING)?;
-    let dropped = sqlx::query_scalar!("SELECT run_id FROM dropped_run ORDER BY run_id LIMIT $1", DROPPED_RUNS_MAX)
-        .fetch_all(&mut *transaction)
+        sqlx::query!(
+            "DELETE FROM inbox WHERE id IN (
+                 SELECT id FROM inbox WHERE dead_because IS NOT NULL AND sent_at < now() - interval '7 days'
+                 ORDER BY id LIMIT $1)",
+            ROWS_MAX
+        )
+        .execute(&mut *transaction)
         .await
         .doing(DOING)?;
-    sqlx::query_file!("queries/dropped_run_sweep.sql", &dropped).execute(&mut *transaction).await.doing(DOING)?;
-    transaction.commit().await.doing(DOING)
+        quarantine::sweep(&mut transaction).await?;
+        sqlx::query_file!("queries/dag_run_forget_leftovers.sql", ROWS_MAX)
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        transaction.commit().await.doing(DOING)
+    })
+    .await
+}
+
+/// Deletes a part of what belongs to runs that are gone.
+///
+/// # Errors
+/// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn sweep_dropped_runs(writer: &mut Writer, epoch: Epoch) -> Result<Swept, StoreError> {
+    within(limit::STATEMENT, DOING, async {
+        let mut transaction = writer.connection().begin().await.doing(DOING)?;
+        fence(&mut transaction, epoch).await?;
+        let runs = sqlx::query_scalar!("SELECT run_id FROM dropped_run ORDER BY run_id LIMIT $1", DROPPED_RUNS_MAX)
+            .fetch_all(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        if runs.is_empty() {
+            return Ok(Swept::All);
+        }
+        sqlx::query_file!("queries/dropped_run_sweep.sql", &runs, ROWS_MAX)
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        transaction.commit().await.doing(DOING)?;
+        Ok(Swept::Some)
+    })
+    .await
+}
+
+/// Deletes a part of a DAG's ended runs, so that what is left of it fits into one turn.
+///
+/// # Errors
+/// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn drop_ended_runs(writer: &mut Writer, epoch: Epoch, dag: &DagId) -> Result<Swept, StoreError> {
+    const DOING: &str = "deleting a DAG's ended runs";
+    let dropping = async {
+        sqlx::query_file_scalar!("queries/dag_run_drop_ended.sql", epoch.get(), dag.as_str(), RUNS_MAX)
+            .fetch_one(writer.connection())
+            .await
+            .doing(DOING)
+    };
+    let dropped = within(limit::STATEMENT, DOING, dropping).await?;
+    Ok(if dropped < RUNS_MAX { Swept::All } else { Swept::Some })
 }

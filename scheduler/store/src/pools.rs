@@ -6,14 +6,18 @@
 use engine::Plan;
 use model::Pool;
 use serde_json::json;
+use sqlx::Executor as _;
 
 use crate::{
     audit,
     connect::Writer,
-    error::StoreError,
+    error::{Doing, StoreError},
     leader::{Candidate, lead},
+    limit::{self, within},
     turn,
 };
+
+const DOING: &str = "changing pools";
 
 /// What to do with a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +55,17 @@ pub async fn change_alone(writer: &mut Writer, who: &str, changes: Vec<PoolChang
     }
     let candidate = Candidate { holder: format!("{who} at the command line"), endpoint: String::new() };
     let leadership = lead(writer, &candidate).await?;
-    turn::apply(writer, leadership.epoch, leadership.now, &plan).await?;
-    for (action, details) in told {
-        audit::record(writer.connection(), who, action, &details).await?;
-    }
-    Ok(())
+    within(limit::STATEMENT, DOING, async {
+        // The turn is a statement of this transaction: what it changes and what the audit log says of it are one.
+        let mut connection = writer.connection();
+        connection.execute("BEGIN").await.doing(DOING)?;
+        for (action, details) in told {
+            audit::record(writer.connection(), who, action, &details).await?;
+        }
+        turn::apply(writer, leadership.epoch, leadership.now, &plan).await?;
+        connection = writer.connection();
+        connection.execute("COMMIT").await.doing(DOING)?;
+        Ok(())
+    })
+    .await
 }

@@ -10,7 +10,10 @@ use model::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::error::{Doing, StoreError};
+use crate::{
+    error::{Doing, StoreError},
+    quarantine::{Kind, Subject},
+};
 
 /// A row of `dag_run`.
 #[derive(Debug)]
@@ -155,26 +158,89 @@ impl TryFrom<DagRecord> for StoredDag {
     }
 }
 
-/// Runs with their instances, in the order of the runs.
+/// What is kept of a reason.
+const REASON_CHARS_MAX: usize = 2_000;
+
+/// Something stored that this binary can not read, because a newer one wrote it or because it is damaged. It concerns what
+/// it belongs to and nothing else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unreadable {
+    /// Its kind and number, as in quarantine.
+    pub subject: Subject,
+    /// The DAG that it belongs to.
+    pub dag_id: String,
+    /// What it is, such as `run manual__1` or `version 7`.
+    pub what: String,
+    /// Why it can not be read.
+    pub why: String,
+    /// Of a run that has ended: what can be read of it.
+    pub(crate) readable_part: Option<Box<StoredRun>>,
+}
+
+impl Unreadable {
+    pub(crate) fn new(
+        subject: Subject,
+        dag_id: impl Into<String>,
+        what: impl Into<String>,
+        why: &dyn std::fmt::Display,
+    ) -> Self {
+        Self { subject, dag_id: dag_id.into(), what: what.into(), why: why.to_string(), readable_part: None }
+    }
+
+    /// What a person has to know of it.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let Self { dag_id, what, why, .. } = self;
+        let reason = format!(
+            "{what} of DAG {dag_id} can not be read: {why}; a newer windlass may have written it: let that one lead"
+        );
+        reason.replace('\0', "\u{fffd}").chars().take(REASON_CHARS_MAX).collect()
+    }
+
+    /// Says it in the log.
+    pub fn say(&self) {
+        tracing::error!(
+            dag.id = %self.dag_id,
+            what = %self.what,
+            why = %self.why,
+            "something stored of a DAG can not be read and is left alone: a newer windlass may have written it, start that one"
+        );
+    }
+}
+
+/// Runs with their instances, in the order of the runs; of those that can not be read, why.
 pub(crate) async fn with_instances(
     connection: &mut PgConnection,
     runs: Vec<RunRecord>,
-) -> Result<Vec<StoredRun>, StoreError> {
+) -> Result<Vec<Result<StoredRun, Unreadable>>, StoreError> {
     let keys: Vec<i64> = runs.iter().map(|run| run.id).collect();
     let records = sqlx::query_file_as!(TiRecord, "queries/task_instance_of_runs.sql", &keys)
         .fetch_all(connection)
         .await
         .doing("loading task instances")?;
     let mut instances: BTreeMap<i64, Vec<TiRow>> = BTreeMap::new();
+    let mut wrong: BTreeMap<i64, String> = BTreeMap::new();
     for record in records {
-        instances.entry(record.run_id).or_default().push(record.try_into()?);
+        let (run, task) = (record.run_id, record.task_idx);
+        match TiRow::try_from(record) {
+            Ok(row) => instances.entry(run).or_default().push(row),
+            Err(error) => drop(wrong.entry(run).or_insert_with(|| format!("its task number {task}: {error}"))),
+        }
     }
-    runs.into_iter()
-        .map(|run| {
-            let instances = instances.remove(&run.id).unwrap_or_default();
-            Ok(StoredRun { run: run.try_into()?, instances })
-        })
-        .collect()
+    let runs = runs.into_iter().map(|record| {
+        let (key, dag_id, what) = (record.id, record.dag_id.clone(), format!("run {}", record.run_id));
+        let instances = instances.remove(&key).unwrap_or_default();
+        let subject = Subject::new(Kind::Run, key);
+        let run = RunRow::try_from(record).map_err(|error| Unreadable::new(subject.clone(), &dag_id, &what, &error))?;
+        match wrong.remove(&key) {
+            None => Ok(StoredRun { run, instances }),
+            Some(why) => {
+                let readable_part = Some(Box::new(StoredRun { run, instances }));
+                Err(Unreadable { readable_part, ..Unreadable::new(subject, dag_id, what, &why) })
+            }
+        }
+    });
+    Ok(runs.collect())
 }
 
 /// The variant that a code stands for.

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
-    rows::{code, corrupt, dag_id},
+    limit::{self, within},
+    quarantine::{Kind, Subject},
+    rows::{Unreadable, code, corrupt, dag_id},
 };
 
 /// What is wanted of a replica.
@@ -57,16 +59,22 @@ pub struct ServiceRow {
     pub last_error: Option<String>,
 }
 
-/// Every replica of every service.
+/// Every replica of every service. One that this binary can not read is left alone, and said in the log.
 ///
 /// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`], [`StoreError::Corrupt`].
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn load_services(connection: &mut PgConnection) -> Result<Vec<ServiceRow>, StoreError> {
-    let records = sqlx::query_file_as!(ServiceRecord, "queries/service_all.sql")
-        .fetch_all(connection)
-        .await
-        .doing("loading services")?;
-    records.into_iter().map(ServiceRow::try_from).collect()
+    const DOING: &str = "loading services";
+    let loading = async {
+        sqlx::query_file_as!(ServiceRecord, "queries/service_all.sql").fetch_all(connection).await.doing(DOING)
+    };
+    let records = within(limit::STATEMENT, DOING, loading).await?;
+    let read = |record: ServiceRecord| {
+        let (dag_id, what) = (record.dag_id.clone(), format!("service {} {}", record.name, record.replica));
+        let subject = Subject::new(Kind::Dag, &dag_id);
+        ServiceRow::try_from(record).map_err(|error| Unreadable::new(subject, dag_id, what, &error).say()).ok()
+    };
+    Ok(records.into_iter().filter_map(read).collect())
 }
 
 /// Stores replicas as they are now, all or none.
@@ -74,15 +82,19 @@ pub async fn load_services(connection: &mut PgConnection) -> Result<Vec<ServiceR
 /// # Errors
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn save_services(writer: &mut Writer, epoch: Epoch, rows: &[ServiceRow]) -> Result<(), StoreError> {
+    const DOING: &str = "storing services";
     if rows.is_empty() {
         return Ok(());
     }
     let rows: Vec<StoredService<'_>> = rows.iter().map(StoredService::of).collect();
     let rows = serde_json::to_string(&rows).map_err(|error| corrupt(&error))?;
-    sqlx::query_file_scalar!("queries/service_save.sql", epoch.get(), rows)
-        .fetch_one(writer.connection())
-        .await
-        .doing("storing services")?;
+    let saving = async {
+        sqlx::query_file_scalar!("queries/service_save.sql", epoch.get(), rows)
+            .fetch_one(writer.connection())
+            .await
+            .doing(DOING)
+    };
+    within(limit::STATEMENT, DOING, saving).await?;
     Ok(())
 }
 
@@ -97,10 +109,20 @@ pub async fn forget_services(writer: &mut Writer, epoch: Epoch, keys: &[ServiceK
     let dags: Vec<&str> = keys.iter().map(|key| key.dag.as_str()).collect();
     let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
     let replicas: Vec<i32> = keys.iter().map(|key| key.replica).collect();
-    sqlx::query_file_scalar!("queries/service_forget.sql", epoch.get(), &dags as &[&str], &names as &[&str], &replicas)
+    const DOING: &str = "forgetting services";
+    let forgetting = async {
+        sqlx::query_file_scalar!(
+            "queries/service_forget.sql",
+            epoch.get(),
+            &dags as &[&str],
+            &names as &[&str],
+            &replicas
+        )
         .fetch_one(writer.connection())
         .await
-        .doing("forgetting services")?;
+        .doing(DOING)
+    };
+    within(limit::STATEMENT, DOING, forgetting).await?;
     Ok(())
 }
 

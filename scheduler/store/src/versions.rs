@@ -116,6 +116,7 @@ pub async fn stored_files(connection: &mut PgConnection) -> Result<StoredFiles, 
         let number = |stored: Option<i32>| stored.and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
         stored.errors.entry(row.file.clone()).or_default().push(DagFileError {
             file: row.file,
+            dag_id: None,
             line: number(row.line),
             column: number(row.col),
             field: row.field.unwrap_or_default(),
@@ -127,15 +128,20 @@ pub async fn stored_files(connection: &mut PgConnection) -> Result<StoredFiles, 
     Ok(stored)
 }
 
-/// An error as it is stored, so that what was stored can be compared with what is found.
+/// An error as it is stored, so that what was stored can be compared with what is found. Its message names its DAG.
 #[must_use]
 pub fn storable(error: DagFileError) -> DagFileError {
+    let message = match &error.dag_id {
+        Some(dag_id) => format!("DAG {dag_id}: {}", error.message),
+        None => error.message,
+    };
     DagFileError {
         file: clean(error.file),
+        dag_id: None,
         line: position(error.line).map_or(0, i32::unsigned_abs) as usize,
         column: position(error.column).map_or(0, i32::unsigned_abs) as usize,
         field: clean(error.field),
-        message: clean(error.message),
+        message: clean(message),
         suggestion: error.suggestion.map(clean),
         excerpt: error.excerpt.map(clean),
     }

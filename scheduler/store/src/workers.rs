@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
+    limit::{self, within},
     rows::word,
 };
 
@@ -33,18 +34,22 @@ pub struct WorkerRecord {
 pub async fn register_worker(writer: &mut Writer, epoch: Epoch, worker: &WorkerRecord) -> Result<WorkerId, StoreError> {
     let queues: Vec<String> = worker.queues.iter().cloned().collect();
     let capabilities: Vec<String> = worker.capabilities.iter().map(word).collect();
-    let id = sqlx::query_file_scalar!(
-        "queries/worker_register.sql",
-        epoch.get(),
-        worker.identity,
-        worker.name,
-        i32::try_from(worker.slots).unwrap_or(i32::MAX),
-        &queues,
-        &capabilities
-    )
-    .fetch_optional(writer.connection())
-    .await
-    .doing("registering a worker")?;
+    const DOING: &str = "registering a worker";
+    let registering = async {
+        sqlx::query_file_scalar!(
+            "queries/worker_register.sql",
+            epoch.get(),
+            worker.identity,
+            worker.name,
+            i32::try_from(worker.slots).unwrap_or(i32::MAX),
+            &queues,
+            &capabilities
+        )
+        .fetch_optional(writer.connection())
+        .await
+        .doing(DOING)
+    };
+    let id = within(limit::STATEMENT, DOING, registering).await?;
     id.map(WorkerId).ok_or(StoreError::Deposed)
 }
 
@@ -53,9 +58,13 @@ pub async fn register_worker(writer: &mut Writer, epoch: Epoch, worker: &WorkerR
 /// # Errors
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn worker_lost(writer: &mut Writer, epoch: Epoch, worker: WorkerId) -> Result<(), StoreError> {
-    sqlx::query_file_scalar!("queries/worker_lost.sql", epoch.get(), worker.get())
-        .fetch_one(writer.connection())
-        .await
-        .doing("noting that a worker is lost")?;
+    const DOING: &str = "noting that a worker is lost";
+    let noting = async {
+        sqlx::query_file_scalar!("queries/worker_lost.sql", epoch.get(), worker.get())
+            .fetch_one(writer.connection())
+            .await
+            .doing(DOING)
+    };
+    within(limit::STATEMENT, DOING, noting).await?;
     Ok(())
 }

@@ -193,7 +193,7 @@ impl TestLeader {
             if !self.is_present() {
                 continue;
             }
-            for waiting in inbox::read_inbox(&mut writer, epoch, 10).await.unwrap() {
+            for waiting in inbox::read_inbox(&mut writer, epoch, inbox::Room { few: 10, bulk: 10 }).await.unwrap() {
                 let (mut plan, answer) = self.decide(waiting.command.unwrap()).await;
                 let changed: Vec<RunKey> = plan.changed_runs.iter().copied().collect();
                 plan.answers.push((waiting.id, answer));

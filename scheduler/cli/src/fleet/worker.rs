@@ -109,6 +109,7 @@ pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCod
     let mut worker = WorkerSettings::new(fleet.worker_log_dir.unwrap_or_else(|| home.logs()), home.temporary());
     worker.program_dir = settings.program_dir()?;
     worker.slots = slots;
+    worker.limits = settings.task_limits;
     worker.queues = fleet.worker_queues.unwrap_or(worker.queues);
     worker.name = fleet.worker_name.unwrap_or(worker.name);
     worker.logs_remote.clone_from(&settings.logs_remote);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dag::Refused;
 use model::DagId;
 
 /// Owners of DAGs, and the files that define one which is another's.
@@ -24,9 +25,9 @@ impl Claims {
         Self { owners, defined, ..Self::default() }
     }
 
-    /// A file defines these DAGs now. One that was read only in part keeps, in addition, what it defined before. Returns
-    /// those that are another file's, with that file.
-    pub(super) fn settle(&mut self, file: &str, now: BTreeSet<DagId>, is_whole: bool) -> BTreeMap<DagId, String> {
+    /// A file defines these DAGs now. It keeps, in addition, those that it defined before and that could not be read.
+    /// Returns those that are another file's, with that file.
+    pub(super) fn settle(&mut self, file: &str, now: BTreeSet<DagId>, unread: &Refused) -> BTreeMap<DagId, String> {
         let before = self.defined_by(file);
         self.stop_waiting(file);
         let mut refused = BTreeMap::new();
@@ -45,7 +46,7 @@ impl Claims {
             }
         }
         for dag in before {
-            if !is_whole {
+            if unread.has(&dag) {
                 defined.insert(dag);
             } else if !defined.contains(&dag) {
                 self.owners.remove(&dag);
@@ -105,16 +106,19 @@ mod tests {
     #[test]
     fn the_first_file_keeps_a_dag_until_it_gives_it_up() {
         let mut claims = Claims::default();
-        assert!(claims.settle("a.yaml", dags(&["x", "y"]), true).is_empty());
-        let refused = claims.settle("b.yaml", dags(&["x", "z"]), true);
+        let all_read = &Refused::default();
+        assert!(claims.settle("a.yaml", dags(&["x", "y"]), all_read).is_empty());
+        let refused = claims.settle("b.yaml", dags(&["x", "z"]), all_read);
         assert_eq!(refused, BTreeMap::from([(DagId::new("x").unwrap(), "a.yaml".to_owned())]));
-        assert!(claims.settle("a.yaml", dags(&["x", "y"]), true).is_empty(), "the first may say it again");
-        // Read in part: what it had stays.
-        assert!(claims.settle("a.yaml", dags(&[]), false).is_empty());
+        assert!(claims.settle("a.yaml", dags(&["x", "y"]), all_read).is_empty(), "the first may say it again");
+        // Not read: what it had stays.
+        assert!(claims.settle("a.yaml", dags(&[]), &Refused::File).is_empty());
+        assert!(claims.settle("a.yaml", dags(&["y"]), &Refused::Dags(dags(&["x"]))).is_empty());
         assert_eq!(claims.defined_by("a.yaml"), dags(&["x", "y"]));
-        assert!(claims.settle("a.yaml", dags(&["y"]), true).is_empty());
+        // Another DAG's error keeps nothing.
+        assert!(claims.settle("a.yaml", dags(&["y"]), &Refused::Dags(dags(&["w"]))).is_empty());
         assert_eq!(claims.waiting_for(&dags(&["x"])), BTreeSet::from(["b.yaml".to_owned()]));
-        assert!(claims.settle("b.yaml", dags(&["x", "z"]), true).is_empty());
+        assert!(claims.settle("b.yaml", dags(&["x", "z"]), all_read).is_empty());
         assert!(claims.waiting_for(&dags(&["x"])).is_empty());
         assert_eq!(claims.forget("b.yaml"), dags(&["x", "z"]));
         assert!(!claims.is_owned(&DagId::new("x").unwrap()));

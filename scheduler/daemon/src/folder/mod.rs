@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dag::{CompiledDag, DagFileError, Loaded};
+use dag::{CompiledDag, DagFileError, Loaded, Refused};
 use model::DagId;
 
 use claims::Claims;
@@ -56,6 +56,8 @@ pub struct FileNews {
     pub dags: Vec<CompiledDag>,
     /// What is wrong with it.
     pub errors: Vec<DagFileError>,
+    /// What is no mistake in it and may not be meant.
+    pub warnings: Vec<DagFileError>,
     /// How long reading and compiling it took.
     pub took: Duration,
 }
@@ -238,16 +240,19 @@ impl Folder {
         let stamp = stamp(&self.root, name);
         let text = read_text(&self.root.join(name))?;
         let reader = FolderReader::new(&self.root);
-        let Loaded { mut dags, mut errors } = load(name, &text, &reader);
+        let Loaded { mut dags, mut errors, warnings, refused: unread } = load(name, &text, &reader);
         let ids = dags.iter().map(|compiled| compiled.dag.dag_id.clone()).collect();
-        let refused = self.claims.settle(name, ids, errors.is_empty());
+        let refused = self.claims.settle(name, ids, &unread);
         dags.retain(|compiled| !refused.contains_key(&compiled.dag.dag_id));
-        errors.extend(refused.iter().map(|(dag, owner)| of_file(name, defined_twice(dag, owner, name))));
+        errors.extend(refused.iter().map(|(dag, owner)| DagFileError {
+            dag_id: Some(dag.to_string()),
+            ..of_file(name, defined_twice(dag, owner, name))
+        }));
         errors.truncate(dag::ERRORS_PER_FILE_MAX);
         let (asked, all_read) = reader.into_asked();
         let outcome = Outcome::of(&dags, &errors);
         let seen = Seen { stamp: stamp.filter(|_| all_read), asked, outcome };
-        Ok((FileNews { dags, errors, took: began.elapsed() }, seen))
+        Ok((FileNews { dags, errors, warnings, took: began.elapsed() }, seen))
     }
 }
 
@@ -297,11 +302,12 @@ impl LookSink for Collected {
 fn load(name: &str, text: &str, reader: &FolderReader<'_>) -> Loaded {
     let loaded = std::panic::catch_unwind(AssertUnwindSafe(|| dag::load(name, text, reader)));
     loaded.unwrap_or_else(|_| Loaded {
-        dags: Vec::new(),
         errors: vec![of_file(
             name,
             "windlass gave up on this file: that is a defect of windlass, please report it with the file",
         )],
+        refused: Refused::File,
+        ..Loaded::default()
     })
 }
 
@@ -313,15 +319,7 @@ fn defined_twice(dag: &DagId, owner: &str, file: &str) -> String {
 }
 
 fn of_file(name: &str, message: impl Into<String>) -> DagFileError {
-    DagFileError {
-        file: name.to_owned(),
-        line: 0,
-        column: 0,
-        field: String::new(),
-        message: message.into(),
-        suggestion: None,
-        excerpt: None,
-    }
+    DagFileError::of_file(name, message.into())
 }
 
 #[cfg(test)]

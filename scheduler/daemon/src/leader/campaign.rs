@@ -9,7 +9,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Ear, LeaderSettings, News, lease,
+    Ear, LeaderSettings, News,
+    lease::{self, LeaseWatch},
     peers::{ConnectionId, carry},
     reign::{Reign, ReignEnd},
     scope::Scope,
@@ -88,10 +89,15 @@ async fn one_reign(settings: &LeaderSettings, ear: &mut Ear) -> Result<ReignEnd,
     tracing::info!(epoch = leadership.epoch.get(), leader = %settings.name, "this process leads");
     ear.stands(Standing::Leads);
     settings.metrics.took_over(leadership.epoch);
-    let _keeper = lease::keep(lease, leadership.epoch, ear.sender.clone(), settings.metrics.clone());
+    let keeper =
+        lease::keep(lease, &settings.database_url, leadership.epoch, ear.sender.clone(), settings.metrics.clone());
     let pool = store::open(&settings.database_url).await?;
     let scope = Scope::default();
-    let ended = reign(settings, (writer, leadership), (&pool, &scope), ear).await;
+    // A leadership that is lost ends wherever it waits: for a statement that nobody answers, too.
+    let ended = tokio::select! {
+        ended = reign(settings, (writer, leadership, keeper.watch()), (&pool, &scope), ear) => ended,
+        ended = keeper.ended() => ended,
+    };
     // What the leadership has started ends before anything of the next one begins.
     scope.end().await;
     if tokio::time::timeout(CLOSES_WITHIN, pool.close()).await.is_err() {
@@ -102,7 +108,7 @@ async fn one_reign(settings: &LeaderSettings, ear: &mut Ear) -> Result<ReignEnd,
 
 async fn reign(
     settings: &LeaderSettings,
-    taken: (Writer, Leadership),
+    taken: (Writer, Leadership, LeaseWatch),
     (pool, scope): (&PgPool, &Scope),
     ear: &mut Ear,
 ) -> Result<ReignEnd, StoreError> {

@@ -2,7 +2,7 @@
 //!
 //! Each question is answered on a task of its own, outside of turns, and no more than a bounded number at a time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use link::{ConnectionFields, FetchItem, FetchKey, Fetched, ToWorker};
 use model::{AttemptId, RunKey};
@@ -16,6 +16,9 @@ use super::{runs::Runs, scope::ScopeHandle};
 const ANSWERED_AT_ONCE: usize = 6;
 /// Runs that are triggered at once. Each waits for a turn most of the time, and must not hold up other questions.
 const TRIGGERED_AT_ONCE: usize = 64;
+
+/// How long an answer may take, the wait for a triggered run included: PostgreSQL may have vanished without a word.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(45);
 
 /// A live attempt that asks.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +56,8 @@ impl Fetcher {
         self.scope.spawn(async move {
             let room = if matches!(key, FetchKey::TriggerRun(_)) { &fetcher.triggers } else { &fetcher.at_once };
             let Ok(_permit) = room.acquire().await else { return };
-            let item = match fetcher.look_up(asker, key).await {
+            let looking = fetcher.look_up(asker, key);
+            let item = match store::within(ANSWERED_WITHIN, "looking up what an attempt asks for", looking).await {
                 Ok(item) => item,
                 Err(error) => FetchItem::Unavailable(error.to_string()),
             };

@@ -1,8 +1,9 @@
 //! Takes what the DAG folder shows into the store: new versions, import errors, DAGs that are gone.
 //!
 //! What is stored is kept in memory and compared: only differences are written, some files at a time, between turns. What
-//! PostgreSQL refuses of a file is that file's import error, and the other files are stored. A file with errors changes
-//! nothing for the DAGs that it defined before: they keep their last version.
+//! PostgreSQL refuses of a file is that file's import error, and the other files are stored. A DAG with errors keeps
+//! its last version, and the other DAGs of its file are taken as they are; a file that can not be read changes nothing for the
+//! DAGs that it defined before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -258,13 +259,8 @@ fn size(compiled: &CompiledDag) -> usize {
 
 fn refusal(name: &str, error: &StoreError) -> DagFileError {
     versions::storable(DagFileError {
-        file: name.to_owned(),
-        line: 0,
-        column: 0,
-        field: String::new(),
-        message: format!("what the file defines can not be stored: {error}"),
         suggestion: Some("change the file, and it is tried again".to_owned()),
-        excerpt: None,
+        ..DagFileError::of_file(name, format!("what the file defines can not be stored: {error}"))
     })
 }
 

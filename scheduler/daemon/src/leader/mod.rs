@@ -7,9 +7,11 @@ mod announce;
 mod batch;
 mod campaign;
 mod clock;
+mod deletions;
 mod door;
 mod fetch;
 mod folder_news;
+mod isolation;
 mod lease;
 mod metrics;
 mod peers;
@@ -25,7 +27,7 @@ mod turns;
 use std::path::PathBuf;
 
 use link::{FromWorker, Hello, Query, Reply, ToWorker, transport::tls::Standing};
-use model::Epoch;
+use store::inbox::Room;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -94,8 +96,6 @@ pub enum News {
         /// Where the answer goes.
         answer: oneshot::Sender<Reply>,
     },
-    /// Another process leads, as the lease of this leadership has found. One of an earlier leadership may come late.
-    Deposed(Epoch),
 }
 
 /// The leader's ear: news comes in here, from the first moment on, whether the process leads or not.
@@ -118,8 +118,8 @@ pub struct Ear {
 }
 
 impl Ear {
-    /// Events of one turn: turns are bounded, the rest waits in the channel for the next one.
-    const EVENTS_MAX: usize = 2_000;
+    /// Events of one turn beside commands: turns are bounded, the rest waits in the channel for the next one.
+    const EVENTS_MAX: usize = 1_800;
     /// After a defect so many turns are taken one event at a time, so that a bad one falls alone.
     const CAREFUL_TURNS: u32 = 256;
 
@@ -150,6 +150,19 @@ impl Ear {
         while self.receiver.try_recv().is_ok() {}
     }
 
+    /// Commands of one turn: a tenth of its events is kept free for them, whatever else there is. Those that come in floods
+    /// have half of it, so that nobody's pause waits long behind them.
+    const COMMANDS_MAX: u32 = 100;
+
+    /// How many commands may join a batch of so many events; none in a turn that is full.
+    fn room_for_commands(&self, events: usize) -> Option<Room> {
+        if self.careful_turns == 0 {
+            Some(Room { few: Self::COMMANDS_MAX, bulk: Self::COMMANDS_MAX })
+        } else {
+            (events == 0).then_some(Room { few: 1, bulk: 0 })
+        }
+    }
+
     fn events_max(&self) -> usize {
         if self.careful_turns > 0 { 1 } else { Self::EVENTS_MAX }
     }
@@ -165,5 +178,20 @@ impl Ear {
 
     fn be_careful(&mut self) {
         self.careful_turns = Self::CAREFUL_TURNS;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_have_room_in_every_batch_and_take_turns_with_other_news_in_careful_ones() {
+        let mut ear = Ear::new(news_channel(), CancellationToken::new());
+        let full = ear.events_max();
+        assert!(ear.room_for_commands(full).is_some_and(|room| room.few >= 100 && room.bulk >= 100));
+        ear.be_careful();
+        assert_eq!((ear.events_max(), ear.room_for_commands(1)), (1, None));
+        assert_eq!(ear.room_for_commands(0), Some(Room { few: 1, bulk: 0 }));
     }
 }

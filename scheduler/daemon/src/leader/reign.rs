@@ -8,7 +8,7 @@ use std::{
 };
 
 use chrono::TimeDelta;
-use engine::{Engine, Event};
+use engine::{Engine, Event, Rest};
 use link::{FromWorker, ServiceExit, ToWorker};
 use model::{AttemptId, Command, CommandId, Epoch, Timestamp, TurnNumber, WorkerId};
 use sqlx::PgPool;
@@ -16,6 +16,7 @@ use store::{
     Leadership, StoreError, Writer,
     hints::{Hint, Hints},
     inbox,
+    maintenance::Swept,
 };
 use tokio::sync::{
     broadcast::{self, error::RecvError},
@@ -26,9 +27,11 @@ use super::{
     Ear, LeaderMetrics, LeaderSettings, News,
     announce::{Announcement, Announcer},
     batch::Batch,
-    clock::Clock,
+    clock::{Clock, Correction},
+    deletions::Deletions,
     fetch::{Asker, Fetcher},
     folder_news::Folders,
+    lease::LeaseWatch,
     peers::{ConnectionId, Peer, Peers, Presence},
     queries::LogReads,
     said::Said,
@@ -40,6 +43,8 @@ use crate::services::{Declared, Replica, Supervisor};
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// Answers are kept for a minute.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// The part of each second that goes to what belongs to deleted runs, while there is any.
+const DROPPED_SWEEP: Duration = Duration::from_millis(100);
 
 /// DAGs whose schedule is computed anew in one turn.
 const RENEWALS_MAX: usize = 500;
@@ -55,6 +60,17 @@ pub enum ReignEnd {
     Asked,
     /// Another process leads.
     Deposed,
+}
+
+/// When the inbox is read next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InboxNext {
+    /// When there is a hint that something is in it.
+    WhenHinted,
+    /// In the next turn: it may have more than was read.
+    WithNews,
+    /// In a turn of its own: in the last one there was no room for it.
+    BeforeNews,
 }
 
 /// A leader's memory and its ways to the world.
@@ -79,21 +95,33 @@ pub struct Reign {
     renewals: Vec<Event>,
     /// How much is in quarantine, as it was last counted.
     pub(super) quarantined: u64,
-    next_beat: Instant,
+    pub(super) lease: LeaseWatch,
+    /// Whether the last turn has left something for the next.
+    pub(super) rest: Rest,
+    pub(super) deletions: Deletions,
+    inbox: InboxNext,
+    pub(super) next_beat: Instant,
     pub(super) next_picture: Instant,
     next_sweep: Instant,
+    pub(super) next_dropped_sweep: Instant,
 }
 
 impl Reign {
     /// Loads what the store has and starts to watch the DAG folder. What it starts lives in the scope.
     pub(super) async fn begin(
         settings: &LeaderSettings,
-        (mut writer, leadership): (Writer, Leadership),
+        (mut writer, leadership, lease): (Writer, Leadership, LeaseWatch),
         news: mpsc::Sender<News>,
         (pool, scope): (PgPool, ScopeHandle),
     ) -> Result<Self, StoreError> {
-        let snapshot = store::load(writer.connection()).await?;
+        // At once: what is loaded takes its time.
         let mut clock = Clock::new(leadership.now);
+        let store::Loaded { snapshot, unreadable } = store::load(writer.connection()).await?;
+        for unreadable in &unreadable {
+            unreadable.say();
+        }
+        store::hold_unreadable(&mut writer, leadership.epoch, &unreadable).await?;
+        raise_format(&mut writer, leadership.epoch, &snapshot).await?;
         let mut peers = Peers::default();
         for worker in &snapshot.workers {
             peers.expect(worker.worker, &worker.name, worker.slots);
@@ -118,9 +146,14 @@ impl Reign {
             log_reads: LogReads::default(),
             said: Said::default(),
             metrics: settings.metrics.clone(),
+            lease,
+            rest: Rest::Nothing,
+            deletions: Deletions::default(),
+            inbox: InboxNext::WhenHinted,
             next_beat: Instant::now(),
             next_picture: Instant::now(),
             next_sweep: Instant::now() + SWEEP_EVERY,
+            next_dropped_sweep: Instant::now(),
             writer,
             supervisor,
             peers,
@@ -133,8 +166,10 @@ impl Reign {
     pub(super) async fn run(mut self, ear: &mut Ear) -> Result<ReignEnd, StoreError> {
         let mut batch = Batch { reads_inbox: true, ..Batch::default() };
         loop {
+            self.follow_clock().await?;
+            self.go_on_deleting(&mut batch).await?;
             if batch.reads_inbox {
-                self.read_inbox(&mut batch, ear.events_max()).await?;
+                self.read_inbox(&mut batch, ear).await?;
             }
             self.read_folder(&mut batch, ear.files_max()).await?;
             self.keep_time(&mut batch);
@@ -142,19 +177,22 @@ impl Reign {
             ear.turn_went_well();
             self.sweep().await?;
             self.show(ear);
-            batch = Batch::default();
-            let patience = self.patience();
+            let inbox = std::mem::replace(&mut self.inbox, InboxNext::WhenHinted);
+            batch = Batch { reads_inbox: inbox != InboxNext::WhenHinted, ..Batch::default() };
+            if inbox == InboxNext::BeforeNews {
+                continue;
+            }
+            let patience = if batch.reads_inbox { Duration::ZERO } else { self.patience() };
             let first = tokio::select! {
                 news = ear.receiver.recv() => news,
                 () = self.folders.hear() => None,
+                () = self.lease.changed() => None,
                 () = tokio::time::sleep(patience) => None,
                 () = ear.shutdown.cancelled() => return Ok(ReignEnd::Asked),
             };
-            let mut next = first;
+            // What waits is heard also when there is no time to wait for it.
+            let mut next = first.or_else(|| ear.receiver.try_recv().ok());
             while let Some(news) = next.take() {
-                if matches!(news, News::Deposed(epoch) if epoch == self.epoch) {
-                    return Ok(ReignEnd::Deposed);
-                }
                 self.take(news, &mut batch).await?;
                 if batch.events.len() < ear.events_max() {
                     next = ear.receiver.try_recv().ok();
@@ -167,7 +205,8 @@ impl Reign {
     fn patience(&mut self) -> Duration {
         /// The longest sleep: a timer that is farther away is looked at again.
         const LONGEST: Duration = Duration::from_secs(3600);
-        if self.folders.has_work() || !self.renewals.is_empty() {
+        let goes_on = self.rest == Rest::Continue || !self.deletions.is_empty();
+        if goes_on || self.folders.has_work() || !self.renewals.is_empty() {
             return Duration::ZERO;
         }
         let timers = [self.engine.next_wakeup(), self.supervisor.next_wakeup()];
@@ -177,12 +216,54 @@ impl Reign {
         timer.min(beat)
     }
 
-    /// Removes answers that nobody waits for any more, after a turn and not more than once a minute.
+    /// Removes answers that nobody waits for any more, after a turn and not more than once a minute; and what belongs to runs
+    /// that are gone, as long as there is any, for a part of each second.
     async fn sweep(&mut self) -> Result<(), StoreError> {
         if Instant::now() >= self.next_sweep {
             self.next_sweep = Instant::now() + SWEEP_EVERY;
             store::maintenance::sweep(&mut self.writer, self.epoch).await?;
             self.quarantined = store::quarantine::held_count(self.writer.connection()).await?;
+        }
+        if Instant::now() >= self.next_dropped_sweep {
+            let began = Instant::now();
+            let mut swept = Swept::Some;
+            while swept == Swept::Some && began.elapsed() < DROPPED_SWEEP {
+                swept = store::maintenance::sweep_dropped_runs(&mut self.writer, self.epoch).await?;
+            }
+            let pause = match swept {
+                Swept::All => SWEEP_EVERY,
+                Swept::Some => BEAT,
+            };
+            self.next_dropped_sweep = Instant::now() + pause;
+        }
+        Ok(())
+    }
+
+    /// Follows the database's clock. When it must go far back, what was planned is planned anew, and this leadership ends.
+    async fn follow_clock(&mut self) -> Result<(), StoreError> {
+        let Some(sample) = self.lease.sample() else { return Ok(()) };
+        match self.clock.follow(sample) {
+            Correction::None => {}
+            Correction::Forward(by) => {
+                tracing::warn!(
+                    by_secs = by.as_seconds_f64(),
+                    "the clock is set forward: this machine slept, or the database's clock was set"
+                );
+            }
+            Correction::Slower(ahead) => {
+                tracing::warn!(
+                    ahead_secs = ahead.as_seconds_f64(),
+                    "the database's clock is behind that of the leadership: it was set back, or is wrong; check its machine's time"
+                );
+            }
+            Correction::GoesBack(by) => {
+                store::set_clock_back(&mut self.writer, self.epoch, self.clock.newest()).await?;
+                let what = format!(
+                    "the database's clock has stood {} s behind for ten minutes; what was planned by a wrong clock is planned anew",
+                    by.num_seconds()
+                );
+                return Err(StoreError::Diverged { what });
+            }
         }
         Ok(())
     }
@@ -192,7 +273,7 @@ impl Reign {
         let now = self.clock.now();
         if Instant::now() >= self.next_beat {
             self.next_beat = Instant::now() + BEAT;
-            self.peers.acknowledge_all();
+            self.acknowledge_all();
             self.log_reads.give_up();
             for (worker, presence) in self.peers.changed_presence() {
                 self.presence_changed(now, worker, presence, batch);
@@ -247,7 +328,6 @@ impl Reign {
             News::Disconnected(connection) => self.peers.disconnected(connection),
             News::Inbox => batch.reads_inbox = true,
             News::Query { query, answer } => self.answer(query, answer),
-            News::Deposed(_) => {}
         }
         Ok(())
     }
@@ -267,7 +347,7 @@ impl Reign {
         let worker = store::register_worker(&mut self.writer, self.epoch, &record(hello)).await?;
         self.peers.joined(worker, hello, connection, sender);
         let live = self.engine.attempts_on(worker);
-        let started = hello.up_micros.map(|up| now - TimeDelta::microseconds(up.max(0)) + CLOCK_DOUBT);
+        let started = hello.up_micros.map(|up| ago(now, up) + CLOCK_DOUBT);
         let since_start = |attempt| started.zip(self.engine.assigned_at(attempt)).is_some_and(|(start, at)| at > start);
         let unsent = self.peers.undelivered(worker, &live, hello, since_start);
         self.supervisor.worker_joined(now, worker, &hello.capabilities, &hello.services);
@@ -296,7 +376,7 @@ impl Reign {
             FromWorker::Hello(_) => {}
             FromWorker::Started { seq, attempt, ago_micros } => {
                 batch.reported(connection, seq);
-                let at = now - TimeDelta::microseconds(ago_micros.max(0));
+                let at = ago(now, ago_micros);
                 batch.events.push(Event::AttemptStarted { worker, attempt, at });
             }
             FromWorker::Ended { seq, attempt, end } => {
@@ -358,11 +438,22 @@ impl Reign {
         }
     }
 
-    /// Every command that is read is answered in the same turn: none is read twice.
-    async fn read_inbox(&mut self, batch: &mut Batch, events_max: usize) -> Result<(), StoreError> {
+    /// Reads what a turn has room for; what is left waits for the next one, which follows at once.
+    async fn read_inbox(&mut self, batch: &mut Batch, ear: &Ear) -> Result<(), StoreError> {
         batch.reads_inbox = false;
-        let room = u32::try_from(events_max.saturating_sub(batch.events.len())).unwrap_or(0);
-        for waiting in inbox::read_inbox(&mut self.writer, self.epoch, room).await? {
+        let Some(room) = ear.room_for_commands(batch.events.len()) else {
+            self.inbox = InboxNext::BeforeNews;
+            return Ok(());
+        };
+        let mut read = inbox::read_inbox(&mut self.writer, self.epoch, room).await?;
+        if read.is_empty() && room.bulk == 0 {
+            let bulk = inbox::Room { few: 0, bulk: 1 };
+            read = inbox::read_inbox(&mut self.writer, self.epoch, bulk).await?;
+        }
+        if read.len() >= room.few as usize {
+            self.inbox = InboxNext::WithNews;
+        }
+        for waiting in read {
             match waiting.command {
                 Err(why) => self.bury(waiting.id, &why).await?,
                 Ok(_) if waiting.deliveries > inbox::DELIVERIES_MAX => {
@@ -373,6 +464,7 @@ impl Reign {
                     let known = self.supervisor.control(now, &dag_id, name.as_str(), action);
                     batch.answers.push((waiting.id, service_answer(known, &dag_id, name.as_str())));
                 }
+                Ok(Command::DeleteDag { dag_id }) => self.deletions.add(waiting.id, waiting.sent_by, dag_id),
                 Ok(command) => batch.events.push(Event::Command { id: waiting.id, by: waiting.sent_by, command }),
             }
         }
@@ -393,7 +485,7 @@ impl Reign {
         Ok(())
     }
 
-    async fn bury(&mut self, id: CommandId, why: &str) -> Result<(), StoreError> {
+    pub(super) async fn bury(&mut self, id: CommandId, why: &str) -> Result<(), StoreError> {
         tracing::error!(command.id = id.get(), why, "a command is given up");
         inbox::mark_dead(&mut self.writer, self.epoch, id, why).await?;
         self.announcer.send(Announcement::Answers(vec![id]));
@@ -413,6 +505,20 @@ impl Reign {
     }
 }
 
+/// A state that has operators which older binaries do not know says so to them.
+async fn raise_format(writer: &mut Writer, epoch: Epoch, snapshot: &engine::Snapshot) -> Result<(), StoreError> {
+    let operators = snapshot.versions.iter().flat_map(|version| &version.dag.tasks).map(|task| &task.operator);
+    match operators.map(store::leader::format_of).max() {
+        Some(needed) => store::leader::raise_format(writer, epoch, needed).await,
+        None => Ok(()),
+    }
+}
+
+/// So many microseconds before now, as a worker says; what can not be is taken as now.
+fn ago(now: Timestamp, micros: i64) -> Timestamp {
+    now.checked_sub_signed(TimeDelta::microseconds(micros.max(0))).unwrap_or(now)
+}
+
 fn record(hello: &link::Hello) -> store::WorkerRecord {
     store::WorkerRecord {
         identity: hello.worker,
@@ -424,7 +530,7 @@ fn record(hello: &link::Hello) -> store::WorkerRecord {
 }
 
 /// Loads the engine. A panic is a defect of it: the error of this load, and not the end of the process.
-fn load(snapshot: engine::Snapshot, now: Timestamp) -> Result<Engine, StoreError> {
+pub(super) fn load(snapshot: engine::Snapshot, now: Timestamp) -> Result<Engine, StoreError> {
     let loaded = std::panic::catch_unwind(AssertUnwindSafe(|| Engine::load(snapshot, now)));
     loaded.map_err(|_| StoreError::Corrupt { what: "the engine gave up on what is stored".to_owned() })
 }

@@ -1,6 +1,7 @@
 //! A turn: facts, decision, commit, effects, in that order and no other.
 
 use std::{
+    collections::BTreeMap,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -8,7 +9,7 @@ use std::{
 
 use engine::{Effect, Event, Input, Plan, Rest};
 use link::{Assignment, TaskContext, ToWorker};
-use model::{AttemptId, TiKey, Timestamp, TurnNumber, WorkerId};
+use model::{Answer, AttemptId, CommandId, TiKey, Timestamp, TurnNumber, WorkerId};
 use serde_json::json;
 use store::{StoreError, Writer};
 
@@ -25,30 +26,21 @@ const SETTLE_TRIES_MAX: u32 = 10;
 const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 
 impl Reign {
-    /// Decides a batch and stores it; what is left over is decided at once.
+    /// Decides a batch and stores it. What is left over is decided in the next turn, which follows at once: workers and
+    /// commands are heard in between. What an event brings about that can not be stored is that event's error.
     pub(super) async fn turn(&mut self, mut batch: Batch) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let timers_due = self.engine.next_wakeup().is_some_and(|at| at <= now);
-        if !batch.is_empty() || timers_due {
+        let is_due = self.rest == Rest::Continue || self.engine.next_wakeup().is_some_and(|at| at <= now);
+        if !batch.is_empty() || is_due {
             let began = Instant::now();
             let events = std::mem::take(&mut batch.events);
             let taken = events.len();
-            let answers = std::mem::take(&mut batch.answers);
-            let mut plan = self.decide(now, events).await?;
-            plan.answers.extend(answers);
-            self.commit(now, &plan).await?;
-            self.announce(&plan);
-            // A worker is welcomed before it is given anything.
-            self.welcome_all(&batch);
-            self.act_on(plan.effects);
-            let mut rest = plan.rest;
-            while rest == Rest::Continue {
-                let now = self.clock.now();
-                let plan = self.decide(now, vec![Event::Continue]).await?;
-                self.commit(now, &plan).await?;
-                self.announce(&plan);
-                self.act_on(plan.effects);
-                rest = plan.rest;
+            let step = Step { events, answers: std::mem::take(&mut batch.answers) };
+            match self.step(step.clone(), &mut batch.welcomes).await {
+                Err(error) if blames_an_event(&error) && !step.events.is_empty() => {
+                    self.isolate(step, &mut batch.welcomes, &error).await?;
+                }
+                stored => stored?,
             }
             self.metrics.turn(began.elapsed(), taken);
         }
@@ -57,6 +49,32 @@ impl Reign {
             store::worker_lost(&mut self.writer, self.epoch, *worker).await?;
         }
         self.acknowledge(&batch);
+        Ok(())
+    }
+
+    /// Decides, stores and acts, once. After an error memory is worthless.
+    pub(super) async fn step(
+        &mut self,
+        Step { events, answers }: Step,
+        welcomes: &mut BTreeMap<WorkerId, Vec<AttemptId>>,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let joined: Vec<WorkerId> = events.iter().filter_map(joined).collect();
+        let mut plan = self.decide(now, events).await?;
+        plan.answers.extend(answers);
+        self.commit(now, &plan).await?;
+        self.announce(&plan);
+        // A worker is welcomed before it is given anything.
+        for worker in joined {
+            if let Some(unsent) = welcomes.remove(&worker) {
+                self.welcome_one(worker, &unsent);
+            }
+        }
+        if !(plan.runs_dropped.is_empty() && plan.dags_dropped.is_empty()) {
+            self.next_dropped_sweep = Instant::now();
+        }
+        self.act_on(plan.effects);
+        self.rest = plan.rest;
         Ok(())
     }
 
@@ -81,8 +99,7 @@ impl Reign {
             if needs.is_empty() {
                 return Ok(());
             }
-            for need in needs {
-                let fact = store::facts::fact(self.writer.connection(), need).await?;
+            for fact in store::facts::facts(self.writer.connection(), needs).await? {
                 self.engine.provide(fact);
             }
         }
@@ -135,7 +152,7 @@ impl Reign {
                 self.peers.pardon();
                 return if stored == expected { Ok(stored) } else { Err(StoreError::Unknown { reason }) };
             }
-            self.peers.acknowledge_all();
+            self.acknowledge_all();
             tokio::time::sleep(SETTLE_PAUSE).await;
         }
         Err(StoreError::Unknown { reason })
@@ -175,22 +192,27 @@ impl Reign {
         Ok(())
     }
 
-    /// Tells workers that have joined what is theirs, and hands over what never reached them.
-    fn welcome_all(&mut self, batch: &Batch) {
-        for (worker, unsent) in &batch.welcomes {
-            let live = self.engine.attempts_on(*worker);
-            let services = self.supervisor.instances_on(*worker);
-            let again: Vec<_> = unsent.iter().filter(|attempt| live.contains(attempt)).copied().collect();
-            self.peers.send(*worker, ToWorker::Welcome { epoch: self.epoch, live, services });
-            for attempt in again {
-                if let Some(key) = self.engine.instance_of_attempt(attempt) {
-                    self.hand_over(*worker, key, attempt);
-                }
+    /// Tells a worker that has joined what is its, and hands over what never reached it.
+    fn welcome_one(&mut self, worker: WorkerId, unsent: &[AttemptId]) {
+        let live = self.engine.attempts_on(worker);
+        let services = self.supervisor.instances_on(worker);
+        let again: Vec<_> = unsent.iter().filter(|attempt| live.contains(attempt)).copied().collect();
+        self.peers.send(worker, ToWorker::Welcome { epoch: self.epoch, live, services });
+        for attempt in again {
+            if let Some(key) = self.engine.instance_of_attempt(attempt) {
+                self.hand_over(worker, key, attempt);
             }
         }
     }
 
-    /// Everything of the batch is stored: workers may forget it.
+    /// Tells workers that this leader lives, unless it may not any more.
+    pub(super) fn acknowledge_all(&mut self) {
+        if self.lease.may_acknowledge() {
+            self.peers.acknowledge_all();
+        }
+    }
+
+    /// Everything of the batch is stored, which proves the leadership: workers may forget it.
     fn acknowledge(&mut self, batch: &Batch) {
         for (worker, attempt) in &batch.ended {
             self.peers.forget(*worker, *attempt);
@@ -199,6 +221,24 @@ impl Reign {
             self.peers.stored(*connection, *seq);
         }
     }
+}
+
+/// What one turn decides.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Step {
+    /// For the engine.
+    pub(super) events: Vec<Event>,
+    /// Commands that are answered without it.
+    pub(super) answers: Vec<(CommandId, Answer)>,
+}
+
+/// Whether a turn failed by what one of its events says or brings about: PostgreSQL refused a value, or the engine gave up.
+pub(super) fn blames_an_event(error: &StoreError) -> bool {
+    error.refuses_value() || matches!(error, StoreError::Corrupt { .. })
+}
+
+fn joined(event: &Event) -> Option<WorkerId> {
+    if let Event::WorkerJoined(joined) = event { Some(joined.worker) } else { None }
 }
 
 /// What the worker is told of an attempt.

@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::OwnedFd,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use executor::{StopCause, WorkerContext, process::GroupRegister};
+use executor::{
+    StopCause, WorkerContext,
+    process::{GroupRegister, Launchers},
+};
 use link::{
     Assignment, Connector, FetchItem, FetchKey, Fetched, FromWorker, Hello, LogChunk, PROTOCOL_OLDEST,
     PROTOCOL_VERSION, ToWorker, known_operators, query::LogName,
@@ -72,10 +74,11 @@ enum Closing {
     },
 }
 
-/// Where a worker works, the pipe to its guard, and the way that its logs go.
+/// Where a worker works, what starts its processes and whom it tells of them, and the way that its logs go.
 pub(super) struct Places {
     pub(super) temp_dir: PathBuf,
-    pub(super) guard: OwnedFd,
+    pub(super) groups: Arc<GroupRegister>,
+    pub(super) launchers: Launchers,
     pub(super) shipping: Shipping,
 }
 
@@ -119,7 +122,8 @@ impl Core {
             temp_dir: places.temp_dir,
             state_dir: settings.log_dir.join("state"),
             lake: settings.lake.clone(),
-            groups: GroupRegister::new(places.guard),
+            groups: places.groups,
+            launchers: places.launchers,
             kill_grace: settings.kill_grace,
         });
         settings.metrics.has_slots(settings.slots);

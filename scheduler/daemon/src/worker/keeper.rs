@@ -7,12 +7,13 @@ use std::{
         fd::{AsRawFd as _, OwnedFd, RawFd},
         unix::process::CommandExt as _,
     },
+    path::PathBuf,
     process::{Command as StdCommand, Stdio},
     sync::Arc,
     time::Duration,
 };
 
-use executor::{WorkerContext, environment};
+use executor::{WorkerContext, environment, process::LAUNCHER};
 use nix::libc;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
@@ -40,6 +41,8 @@ struct Recipe {
     worker: Uuid,
     silence_max: Duration,
     lock: OwnedFd,
+    /// The folder of the worker's control groups.
+    cgroups: Option<PathBuf>,
 }
 
 /// The guard of the moment.
@@ -61,13 +64,18 @@ pub(super) struct Keeping {
 }
 
 impl Keeper {
-    /// Starts the first guard; the descriptor is the pipe to it.
-    pub(super) fn start(settings: &WorkerSettings, identity: &Identity) -> io::Result<(Self, OwnedFd)> {
+    /// Starts the first guard, which removes the folder of control groups last; the descriptor is the pipe to it.
+    pub(super) fn start(
+        settings: &WorkerSettings,
+        identity: &Identity,
+        cgroups: Option<PathBuf>,
+    ) -> io::Result<(Self, OwnedFd)> {
         let recipe = Recipe {
             command: settings.guard_command.clone(),
             worker: identity.id(),
             silence_max: settings.silence_max,
             lock: identity.lock().try_clone()?.into(),
+            cgroups,
         };
         let (guard, pipe) = recipe.start()?;
         Ok((Self { recipe, guard }, pipe))
@@ -140,7 +148,10 @@ impl Recipe {
         command.args(words).arg("--worker").arg(self.worker.to_string());
         command.arg("--silence-secs").arg(self.silence_max.as_secs().to_string());
         // The guard must not find itself by the marks that it looks for.
-        command.env_remove(environment::WORKER).env_remove(environment::ATTEMPT);
+        command.env_remove(environment::WORKER).env_remove(environment::ATTEMPT).env_remove(LAUNCHER);
+        if let Some(dir) = &self.cgroups {
+            command.arg("--cgroups").arg(dir);
+        }
         command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::inherit()).current_dir("/");
         let lock = self.lock.as_raw_fd();
         command.arg("--lock-fd").arg(lock.to_string());

@@ -29,7 +29,10 @@ use std::{
     sync::Arc,
 };
 
-use executor::docker;
+use executor::{
+    docker,
+    process::{Cgroups, GroupRegister, Launchers, NoCgroups, Recipe},
+};
 use link::Connector;
 
 use self::{
@@ -66,6 +69,9 @@ pub enum WorkerError {
     /// Without a guard no process may start.
     #[error("starting the guard: {0}")]
     Guard(io::Error),
+    /// What attempts may use is to be limited, and can not be.
+    #[error("limiting what attempts may use: {0}")]
+    Limits(NoCgroups),
 }
 
 /// Runs a worker until it is asked to end. It tells the leader that it leaves, takes nothing new, and lets its attempts run
@@ -90,8 +96,13 @@ pub async fn run(
     clear(&temp_dir, &taken_up).await;
     let mut settings = settings;
     Engine::look().await.change(&mut settings.capabilities);
-    let (keeper, pipe) = Keeper::start(&settings, &identity).map_err(WorkerError::Guard)?;
-    let places = Places { temp_dir: temp_dir.clone(), guard: pipe, shipping: shipping.clone() };
+    let cgroups = cgroups(&settings, &identity)?;
+    let dir = cgroups.as_ref().map(|cgroups| cgroups.dir().to_owned());
+    let (keeper, pipe) = Keeper::start(&settings, &identity, dir).map_err(WorkerError::Guard)?;
+    let groups = Arc::new(GroupRegister::new(pipe));
+    let recipe = Recipe { command: settings.launcher_command.clone(), worker: identity.id(), cgroups };
+    let launchers = Launchers::new(recipe, Arc::clone(&groups)).map_err(|error| unusable(&settings, error))?;
+    let places = Places { temp_dir: temp_dir.clone(), groups, launchers, shipping: shipping.clone() };
     let mut core = Core::new(settings, &identity, places, (reports, containers), connector);
     core.take_up(taken_up);
     let shipper = shipping.start();
@@ -103,6 +114,18 @@ pub async fn run(
     keeping.finish().await;
     clear(&temp_dir, &[]).await;
     Ok(())
+}
+
+/// Control groups, where they can be had. Only limits can not do without them.
+fn cgroups(settings: &WorkerSettings, identity: &Identity) -> Result<Option<Cgroups>, WorkerError> {
+    match Cgroups::open(identity.id(), settings.limits) {
+        Ok(cgroups) => Ok(Some(cgroups)),
+        Err(error) if settings.limits == Default::default() => {
+            tracing::info!(%error, "attempts get no control groups; what they start is found by its ancestors");
+            Ok(None)
+        }
+        Err(error) => Err(WorkerError::Limits(error)),
+    }
 }
 
 fn unusable(settings: &WorkerSettings, error: io::Error) -> WorkerError {

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,7 +13,7 @@ use executor::{
     docker::{self, Mailbox, ServiceNews},
     environment,
     log::{self, LINE_BYTES_MAX, Log, Overflow, Stream},
-    process::{Finished, GroupKind, LastLine, Launch, ProcessEnd, Running, StdinUse, pump, supervise},
+    process::{Finished, GroupKind, Inherited, LastLine, Launch, ProcessEnd, Running, StdinUse, pump, supervise},
 };
 use link::{ServiceExit, ServiceStart, query::LogName};
 use model::container::Container;
@@ -67,7 +67,7 @@ impl Instance {
         log.system(&format!("Service {}: instance {} starts", self.start.key, self.start.instance));
         let exit = match &self.start.spec.container {
             Some(container) => self.contain(container, &log, &masker).await,
-            None => match self.launch() {
+            None => match self.launch().await {
                 Ok(live) => self.follow(live, &log, &masker).await,
                 Err(error) => self.ended(None, &format!("could not run its process: {error}")),
             },
@@ -113,12 +113,11 @@ impl Instance {
         }
     }
 
-    fn launch(&self) -> io::Result<Live> {
+    async fn launch(&self) -> io::Result<Live> {
         let workspace = Workspace::create(&self.context.temp_dir)?;
         let (reader, writer) = io::pipe()?;
         let reports = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
-        let mut env = environment::of_service(&self.context, &self.start);
-        env.insert(environment::SERVICE_FD.to_owned(), writer.as_raw_fd().to_string());
+        let env = environment::of_service(&self.context, &self.start);
         let mut words = self.start.spec.command.iter();
         let program = words.next().ok_or_else(|| io::Error::other("its command is empty"))?;
         let launch = Launch {
@@ -128,9 +127,9 @@ impl Instance {
             dir: workspace.path().to_owned(),
             kind: GroupKind::Service,
             stdin: StdinUse::Empty,
-            inherit: vec![writer.into()],
+            inherit: vec![Inherited { variable: environment::SERVICE_FD, fd: writer.into() }],
         };
-        Ok(Live { running: launch.start(&self.context.groups)?, reports, _workspace: workspace })
+        Ok(Live { running: launch.start(&self.context.launchers).await?, reports, _workspace: workspace })
     }
 
     async fn follow(&self, mut live: Live, log: &Log, masker: &Masker) -> ServiceExit {
@@ -138,14 +137,13 @@ impl Instance {
         let _ = self.events.send(Event::ServiceStarted { instance }).await;
         let last_error = Arc::new(Mutex::new(LastLine::default()));
         let mut pumps = JoinSet::new();
-        let child = &mut live.running.child;
-        let stdout = child.stdout.take().expect("standard output is a pipe");
-        let stderr = child.stderr.take().expect("standard error is a pipe");
+        let stdout = live.running.stdout.take().expect("standard output is a pipe");
+        let stderr = live.running.stderr.take().expect("standard error is a pipe");
         pumps.spawn(carry(stdout, masker.clone(), log.clone(), Stream::Out, Arc::default()));
         pumps.spawn(carry(stderr, masker.clone(), log.clone(), Stream::Err, Arc::clone(&last_error)));
         let reports = tokio::spawn(forward(instance, live.reports, self.events.clone(), log.clone()));
         let grace = Duration::try_from_secs_f64(self.start.spec.stop_timeout_secs).unwrap_or(self.context.kill_grace);
-        let finished = supervise(&mut live.running, &self.context.groups, &self.stop, grace).await;
+        let finished = supervise(&mut live.running, &self.stop, grace, log).await;
         drain(pumps, reports).await;
         let last_error = last_error.lock().unwrap_or_else(PoisonError::into_inner).text().to_owned();
         match finished {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, time::Duration};
 
-use executor::{LakeSettings, log::remote::RemoteLogs};
+use executor::{LakeSettings, log::remote::RemoteLogs, process::Limits};
 use model::Capability;
 
 /// The queue that every worker serves unless it is told otherwise.
@@ -55,6 +55,10 @@ pub struct WorkerSettings {
     pub lake: Option<LakeSettings>,
     /// What starts a guard: a program and its first arguments. This program with `guard`, unless it is told otherwise.
     pub guard_command: Vec<OsString>,
+    /// What starts a launcher: a program and its arguments. This program with `launcher`, unless it is told otherwise.
+    pub launcher_command: Vec<OsString>,
+    /// What each attempt and each service may use at most.
+    pub limits: Limits,
     /// Where logs are shipped to, when they are.
     pub logs_remote: Option<RemoteLogs>,
     /// How often a log that grows is shipped.
@@ -88,6 +92,8 @@ impl WorkerSettings {
             ship_logs_every: SHIP_LOGS_EVERY_DEFAULT,
             // The link works even when the program's file was replaced by a newer one.
             guard_command: vec!["/proc/self/exe".into(), "guard".into()],
+            launcher_command: vec!["/proc/self/exe".into(), "launcher".into()],
+            limits: Limits::default(),
             silence_max: crate::guard::SILENCE_MAX,
             kill_grace: KILL_GRACE_DEFAULT,
             drain_max: DRAIN_MAX_DEFAULT,

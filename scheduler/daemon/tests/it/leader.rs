@@ -8,7 +8,7 @@ use link::{
     transport::{ChannelConnector, Connector, in_process},
 };
 use model::{
-    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, Epoch, RunId, TriggeredBy,
+    AttemptEnd, AttemptId, Capability, Command, DagId, DagRunState, EndKind, RunId, TriggeredBy,
     command::{Paused, TriggerDagRun},
 };
 use sqlx::{ConnectOptions, Executor, PgPool, postgres::PgConnectOptions};
@@ -159,22 +159,6 @@ async fn the_first_word_to_a_worker_is_welcome_however_long_the_leader_was_alone
     worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
     assert!(matches!(receive(&mut worker).await, ToWorker::Welcome { .. }));
     assert!(matches!(receive(&mut worker).await, ToWorker::Ack { .. }));
-    leader.task.abort();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_late_news_that_an_earlier_leadership_has_ended_does_not_end_this_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
-    let hints = Hints::listen(&pool).await.unwrap();
-    let news = leader::news_channel();
-    news.0.send(News::Deposed(Epoch(0))).await.unwrap();
-    let leader = lead_with(&url, "again", folder.path(), &folder.path().join(".key"), news);
-    let nothing = Command::PauseDag { dag_id: DagId::new("none").unwrap(), to: Paused::Active };
-    done(&pool, &hints, nothing).await;
-    assert_eq!(store::cluster::leader_seat(&pool).await.unwrap().epoch, Epoch(1));
     leader.task.abort();
 }
 

@@ -5,8 +5,10 @@
 extern crate windlass_daemon as daemon;
 
 mod cluster;
+mod commands;
 mod elsewhere;
 mod leader;
+mod lease;
 mod leaving;
 mod odd_commands;
 mod pools;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    problem::{Problems, did_you_mean},
+    problem::Problems,
     read::{Dependency, Draft, Group},
 };
 
@@ -94,7 +94,7 @@ impl<'d> Names<'d> {
             None => {
                 let known = self.whole.keys().chain(self.short.keys()).copied();
                 let message = format!("there is no task or group {name:?} in this DAG");
-                problems.add_with(&dependency.place, message, did_you_mean(name, known));
+                problems.add_with(&dependency.place, message, problems.did_you_mean(name, known));
                 None
             }
         }

@@ -1,5 +1,7 @@
 //! Every operator: its names, and its own keys.
 
+use std::sync::LazyLock;
+
 use super::{Key, Shape, docker, kafka, key, waiting};
 
 /// An operator: its short name, the other names that mean it, and its own keys.
@@ -34,7 +36,7 @@ pub(super) const PASS_ENV: Key =
 const SQL: &[Key] = &[
     key("conn_id", Shape::Text, "The connection to run on."),
     key("sql", Shape::Texts, "Statements, or files whose names end with .sql."),
-    key("parameters", Shape::Any, "Bound parameters by name."),
+    key("parameters", Shape::Any, "Bound parameters by name, or a template that gives them."),
     key("split_statements", Shape::Bool, "Statements are always split; false is not supported yet."),
     key("output", Shape::OneOf(&["none", "rows"]), "What becomes of the last statement's rows."),
 ];
@@ -160,8 +162,14 @@ pub(crate) fn operator(name: &str) -> Option<&'static OperatorKeys> {
 }
 
 /// All keys that some operator has, each once.
-pub(crate) fn operator_keys() -> impl Iterator<Item = &'static Key> {
-    OPERATORS.iter().enumerate().flat_map(|(index, operator)| {
-        operator.keys().filter(move |key| !OPERATORS[..index].iter().any(|earlier| earlier.has(key.name)))
-    })
+pub(crate) fn operator_keys() -> &'static [Key] {
+    static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+        let earlier_has = |index: usize, key: &Key| OPERATORS[..index].iter().any(|earlier| earlier.has(key.name));
+        let keys = OPERATORS
+            .iter()
+            .enumerate()
+            .flat_map(|(index, operator)| operator.keys().filter(move |key| !earlier_has(index, key)).copied());
+        keys.collect()
+    });
+    &KEYS
 }

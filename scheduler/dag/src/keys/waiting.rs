@@ -142,7 +142,7 @@ pub(super) const SQL_SENSOR: OperatorKeys = OperatorKeys {
         &[
             key("conn_id", Shape::Text, "The connection to ask."),
             key("sql", Shape::Text, "The query, or a file whose name ends with .sql."),
-            key("parameters", Shape::Any, "Bound parameters by name."),
+            key("parameters", Shape::Any, "Bound parameters by name, or a template that gives them."),
             key("success", Shape::Text, "A template with the names value and row; it has to hold."),
             key("failure", Shape::Text, "A template with the same names; the task fails when it holds."),
             key("fail_on_empty", Shape::Bool, "Whether the task fails when no row comes back."),
@@ -166,6 +166,7 @@ pub(super) const EXTERNAL_TASK_SENSOR: OperatorKeys = OperatorKeys {
             key("external_task_id", Shape::Text, "Its task; its whole run when absent."),
             key("external_task_ids", Shape::Texts, "Several of its tasks."),
             key("execution_delta", Shape::Duration, "By how much the other run's logical date is earlier."),
+            key("execution_delta_secs", Shape::Number, "The same in seconds."),
             key("allowed_states", Shape::Texts, "States that end the wait well; success when absent."),
             key("failed_states", Shape::Texts, "States that fail the task."),
             key("skipped_states", Shape::Texts, "States that skip the task."),

@@ -6,15 +6,15 @@ use chrono_tz::Tz;
 use model::{DagId, Operator, TriggerRule};
 
 use super::{
-    fields::{Fields, Item, Layer},
-    group, params, schedule, task,
+    fields::{Fields, Item, Layer, check_keys},
+    group, params, remarks, schedule, task,
 };
 use crate::{
     canonical, compile,
     compiled::{Catchup, CompiledDag, CronTimetable, Dag, DagFile, Schedule, TaskGroup},
     files::{FileSet, ReadFile},
-    keys::{self, LIMIT_MAX},
-    problem::{FieldPath, Place, Problems},
+    keys::{self, Here, LIMIT_MAX},
+    problem::{Place, Problems},
 };
 
 /// Airflow's default for both limits of a DAG.
@@ -26,8 +26,8 @@ pub(super) struct Source<'n> {
     pub(super) file: &'n DagFile,
     /// Its id, when it is the key of a mapping.
     pub(super) name: Option<&'n str>,
-    /// Its mapping and what it inherits from.
-    pub(super) layers: Vec<Layer<'n>>,
+    /// Its mapping, with what it inherits.
+    pub(super) layer: Layer<'n>,
 }
 
 /// Reads and compiles a DAG; none when something is wrong with it.
@@ -37,26 +37,26 @@ pub(super) fn read(
     files: &dyn ReadFile,
     problems: &mut Problems,
 ) -> Option<CompiledDag> {
-    let fields = Fields::new(place.clone(), source.layers);
+    let fields = Fields::new(place.clone(), vec![source.layer]);
     let mut files = FileSet::new(files);
-    fields.check_keys(&[keys::DAG], keys::DAG_NOT_YET, problems);
+    fields.check_keys(&[keys::DAG], &[keys::DAG_NOT_YET], Here::Dag, problems);
     let dag_id = dag_id(&fields, source.name, problems);
     let defaults = default_args(&fields, problems);
     let groups = group::read_all(&fields, problems);
     let drafts = task::read_all(&fields, &groups, &defaults, &mut files, problems);
     extra_files(&fields, &mut files, problems);
     let dag = assemble(dag_id, &fields, &defaults, problems);
-    let inherited = FieldPath::default().key(super::DEFAULT_BLOCK);
     let tasks = compile::compile(drafts?, &groups, problems)?;
     let mut dag = Dag { tasks, ..dag? };
     check_whole(&dag, &fields, problems);
-    if problems.touch(&place.path) || (source.name.is_some() && problems.touch(&inherited)) {
+    if problems.is_refused() {
         return None;
     }
+    remarks::on(&dag, &fields, problems);
     let files = files.into_files();
     dag.owners = dag.tasks.iter().map(|task| task.owner.clone()).collect::<BTreeSet<_>>().into_iter().collect();
     dag.groups =
-        groups.into_iter().map(|group| TaskGroup { group_id: group.group_id, tooltip: group.tooltip }).collect();
+        groups.all.into_iter().map(|group| TaskGroup { group_id: group.group_id, tooltip: group.tooltip }).collect();
     dag.files = files.iter().map(|file| (file.name.clone(), file.sha256.clone())).collect();
     let canonical_yaml = canonical::yaml(&dag);
     let content_hash = canonical::content_hash(&canonical_yaml, &files);
@@ -66,6 +66,12 @@ pub(super) fn read(
 
 fn dag_id(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> Option<DagId> {
     let item = fields.own("dag_id");
+    if let (Some(item), None) = (&item, name)
+        && item.is_scalar()
+    {
+        let name = item.plain_text(problems)?;
+        problems.name_dag(&name);
+    }
     let text = match (&item, name) {
         (Some(item), None) => item.plain_text(problems)?,
         (Some(item), Some(name)) => {
@@ -89,16 +95,17 @@ fn dag_id(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> O
 fn default_args<'n>(fields: &Fields<'n>, problems: &mut Problems) -> Vec<Layer<'n>> {
     let mut layers = Vec::new();
     for item in fields.all("default_args") {
-        layers.extend(defaults_layer(&item, problems));
+        layers.extend(defaults_layer(&item, Here::DagDefaults, problems));
     }
     layers
 }
 
 /// One mapping of defaults for tasks.
-pub(super) fn defaults_layer<'n>(item: &Item<'n>, problems: &mut Problems) -> Option<Layer<'n>> {
+pub(super) fn defaults_layer<'n>(item: &Item<'n>, here: Here, problems: &mut Problems) -> Option<Layer<'n>> {
     let layer = item.layer("a mapping of values for tasks", problems)?;
-    let operators: Vec<keys::Key> = keys::operator_keys().copied().collect();
-    super::fields::check_keys(&layer, &[keys::TASK, keys::DEFAULTS, &operators], keys::TASK_NOT_YET, problems);
+    let dates = if here == Here::DagDefaults { keys::DEFAULTS } else { &[] };
+    let known = [keys::TASK, dates, keys::operator_keys()];
+    check_keys(&layer, &known, &[keys::TASK_NOT_YET, keys::DAG_NOT_YET, keys::docker::NOT_YET], here, problems);
     Some(layer)
 }
 
@@ -158,7 +165,7 @@ fn assemble(
 }
 
 fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
-    fields.take(name)?.text(problems)
+    fields.take(name)?.text_or_none(problems)
 }
 
 fn tags(fields: &Fields<'_>, problems: &mut Problems) -> Vec<String> {

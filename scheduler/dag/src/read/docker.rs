@@ -11,7 +11,11 @@ use super::{
     operator::{exit_codes, optional},
     task::positive,
 };
-use crate::{keys, problem::Problems, yaml::Value};
+use crate::{
+    keys::{self, Here},
+    problem::Problems,
+    yaml::Value,
+};
 
 /// Where Airflow mounts an attempt's directory.
 const TMP_DIR_DEFAULT: &str = "/tmp/airflow";
@@ -135,8 +139,8 @@ fn cpus(item: &Item<'_>, problems: &mut Problems) -> Option<f64> {
 /// A size in bytes: a number, or one with k, m or g for powers of 1024.
 fn bytes(item: &Item<'_>, problems: &mut Problems) -> Option<u64> {
     let parsed = match &item.node.value {
-        Value::Int(_, text) | Value::Text(text) => parse_bytes(text),
-        Value::Null | Value::Bool(_) | Value::Float(..) | Value::List(_) | Value::Map(_) => None,
+        Value::Int(_, text) | Value::Text(text) => model::container::parse_bytes(text),
+        Value::Null | Value::Bool(_) | Value::Float(..) | Value::List(_) | Value::Map(_) | Value::Refused(_) => None,
     };
     match parsed {
         Some(bytes) => Some(bytes),
@@ -144,25 +148,9 @@ fn bytes(item: &Item<'_>, problems: &mut Problems) -> Option<u64> {
     }
 }
 
-fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor: u64 = match unit.trim() {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return None,
-    };
-    let bytes = number.parse::<u64>().ok()?.checked_mul(factor)?;
-    // The engine's API counts in signed numbers.
-    (bytes > 0 && i64::try_from(bytes).is_ok()).then_some(bytes)
-}
-
 fn named_texts(item: &Item<'_>, problems: &mut Problems) -> Option<BTreeMap<String, String>> {
     let layer = item.layer("a mapping of names to texts", problems)?;
-    layer.items().map(|(key, item)| Some((key.name.clone(), item.plain_text(problems)?))).collect()
+    layer.items().map(|(key, item)| Some((key.name.to_string(), item.plain_text(problems)?))).collect()
 }
 
 fn ports(item: &Item<'_>, problems: &mut Problems) -> Option<BTreeMap<String, String>> {
@@ -190,7 +178,7 @@ fn mounts(item: &Item<'_>, problems: &mut Problems) -> Option<Vec<Mount>> {
 
 fn mount(item: &Item<'_>, problems: &mut Problems) -> Option<Mount> {
     let fields = item.fields("a mount, a mapping with source and target", problems)?;
-    fields.check_keys(&[keys::docker::MOUNT], &[], problems);
+    fields.check_keys(&[keys::docker::MOUNT], &[], Here::Part, problems);
     let target = absolute(&fields.required("target", problems)?, problems)?;
     let kind = match fields.take("type") {
         Some(item) => item.word::<String>(keys::docker::MOUNT_TYPES, problems)?,
@@ -212,20 +200,4 @@ fn volume(fields: &Fields<'_>, problems: &mut Problems) -> Option<Option<String>
         return item.fail(format!("{name} is a path: say type: bind, or name a volume"), problems);
     }
     Some(Some(name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read_as_docker_reads_them() {
-        assert_eq!(parse_bytes("512m"), Some(512 << 20));
-        assert_eq!(parse_bytes("2G"), Some(2 << 30));
-        assert_eq!(parse_bytes("64 kb"), Some(64 << 10));
-        assert_eq!(parse_bytes("1000"), Some(1000));
-        for bad in ["", "m", "0", "-1", "1.5g", "1t", "99999999999g"] {
-            assert_eq!(parse_bytes(bad), None, "{bad}");
-        }
-    }
 }

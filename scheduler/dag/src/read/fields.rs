@@ -1,27 +1,41 @@
 //! Mappings as they are read: keys looked up through layers of defaults, unknown keys reported with the nearest known one.
 
+use std::{collections::HashMap, rc::Rc};
+
 use crate::{
-    keys::{Key as KnownKey, NotYet},
-    problem::{FieldPath, Place, Problems, did_you_mean},
-    yaml::{Key, Node, Value},
+    keys::{Here, Key as KnownKey, NotYet, TRUE_ASKS_NOTHING, elsewhere},
+    problem::{FieldPath, Place, Problems, shortened},
+    yaml::{Key, Node, Value, meant_otherwise},
 };
+
+/// Mappings with more entries than this are looked up by an index; in smaller ones looking at all is faster.
+const SMALL: usize = 32;
 
 /// One mapping and where it is.
 #[derive(Debug, Clone)]
 pub(super) struct Layer<'n> {
     entries: &'n [(Key, Node)],
+    /// The first entry of each key.
+    index: Option<Rc<HashMap<&'n str, usize>>>,
     path: FieldPath,
 }
 
 impl<'n> Layer<'n> {
     /// A mapping's entries.
-    pub(super) const fn of(entries: &'n [(Key, Node)], path: FieldPath) -> Self {
-        Self { entries, path }
+    pub(super) fn of(entries: &'n [(Key, Node)], path: FieldPath) -> Self {
+        let index = (entries.len() > SMALL).then(|| {
+            // Of equal keys the first one stays, so that they are told in the other order.
+            Rc::new(entries.iter().enumerate().rev().map(|(index, (key, _))| (&*key.name, index)).collect())
+        });
+        Self { entries, index, path }
     }
 
     /// The value of a key, null included.
     pub(super) fn get(&self, name: &str) -> Option<Item<'n>> {
-        let (key, node) = self.entries.iter().find(|(key, _)| key.name == name)?;
+        let (key, node) = match &self.index {
+            Some(index) => &self.entries[*index.get(name)?],
+            None => self.entries.iter().find(|(key, _)| *key.name == *name)?,
+        };
         Some(self.item(key, node))
     }
 
@@ -34,9 +48,10 @@ impl<'n> Layer<'n> {
     fn item(&self, key: &Key, node: &'n Node) -> Item<'n> {
         let at = match node.value {
             Value::List(_) | Value::Map(_) | Value::Null => key.at,
-            Value::Bool(_) | Value::Int(..) | Value::Float(..) | Value::Text(_) => node.at,
+            Value::Bool(_) | Value::Int(..) | Value::Float(..) | Value::Text(_) | Value::Refused(_) => node.at,
         };
-        Item { node, place: Place { at, path: self.path.key(&key.name) } }
+        let path = node.origin.clone().unwrap_or_else(|| self.path.key(&key.name));
+        Item { node, place: Place { at, path } }
     }
 }
 
@@ -69,20 +84,16 @@ impl<'n> Fields<'n> {
         self.layers.first().and_then(|layer| layer.get(name)).filter(|item| item.node.value != Value::Null)
     }
 
-    /// The value of a key that has two names; both at once in one mapping are a problem.
-    pub(super) fn either(&self, names: [&str; 2], problems: &mut Problems) -> Option<Item<'n>> {
+    /// The value of a key that has several names; two at once in one mapping are a problem.
+    pub(super) fn either<const N: usize>(&self, names: [&str; N], problems: &mut Problems) -> Option<Item<'n>> {
         for layer in &self.layers {
-            match names.map(|name| layer.get(name)) {
-                [Some(_), Some(second)] => {
-                    let [kept, other] = names;
-                    problems.add(&second.place, format!("{other} and {kept} mean the same; keep {kept}"));
-                    return None;
-                }
-                [Some(item), None] | [None, Some(item)] => {
-                    return Some(item).filter(|item| item.node.value != Value::Null);
-                }
-                [None, None] => {}
+            let mut found = names.iter().filter_map(|name| Some((*name, layer.get(name)?)));
+            let Some((kept, item)) = found.next() else { continue };
+            if let Some((other, second)) = found.next() {
+                problems.add(&second.place, format!("{other} and {kept} mean the same; keep {kept}"));
+                return None;
             }
+            return Some(item).filter(|item| item.node.value != Value::Null);
         }
         None
     }
@@ -103,25 +114,57 @@ impl<'n> Fields<'n> {
     }
 
     /// Notes every key of the mapping itself that is in none of the tables.
-    pub(super) fn check_keys(&self, known: &[&[KnownKey]], not_yet: &[NotYet], problems: &mut Problems) {
+    pub(super) fn check_keys(&self, known: &[&[KnownKey]], not_yet: &[&[NotYet]], here: Here, problems: &mut Problems) {
         if let Some(own) = self.layers.first() {
-            check_keys(own, known, not_yet, problems);
+            check_keys(own, known, not_yet, here, problems);
         }
     }
 }
 
-/// Notes every key that is in none of the tables.
-pub(super) fn check_keys(layer: &Layer<'_>, known: &[&[KnownKey]], not_yet: &[NotYet], problems: &mut Problems) {
+/// Notes every key that is in none of the tables. What is not there yet may stand in a file that does not ask for it.
+pub(super) fn check_keys(
+    layer: &Layer<'_>,
+    known: &[&[KnownKey]],
+    not_yet: &[&[NotYet]],
+    here: Here,
+    problems: &mut Problems,
+) {
     let names = || known.iter().flat_map(|table| table.iter()).map(|key| key.name);
     for (key, item) in layer.items() {
-        if names().any(|name| name == key.name) {
+        if matches!(item.node.value, Value::Refused(_)) || names().any(|name| *name == *key.name) {
             continue;
         }
         let place = Place { at: key.at, path: item.place.path };
-        match not_yet.iter().find(|(name, _)| *name == key.name) {
-            Some((_, what)) => problems.add(&place, format!("not supported yet: {what}")),
-            None => problems.add_with(&place, "unknown field", did_you_mean(&key.name, names())),
+        if let Some((name, what)) = not_yet.iter().flat_map(|table| table.iter()).find(|(name, _)| **name == *key.name)
+        {
+            if !asks_nothing(name, item.node, layer) {
+                problems.add(&place, format!("not supported yet: {what}"));
+            }
+        } else if let Some(where_it_belongs) = elsewhere(&key.name, here) {
+            problems.add(&place, where_it_belongs);
+        } else {
+            let suggestion = problems.did_you_mean(&key.name, names());
+            problems.add_with(&place, "unknown field", suggestion);
         }
+    }
+}
+
+/// Whether a value says no more than its absence would.
+fn asks_nothing(name: &str, node: &Node, layer: &Layer<'_>) -> bool {
+    let is_off = |name| layer.get(name).is_some_and(|item| item.node.value == Value::Bool(false));
+    match &node.value {
+        Value::Null => true,
+        Value::Bool(value) => *value == TRUE_ASKS_NOTHING.contains(&name),
+        Value::Text(text) if name == "email" => {
+            text.is_empty() || (is_off("email_on_failure") && is_off("email_on_retry"))
+        }
+        Value::List(items) if name == "email" => {
+            items.is_empty() || (is_off("email_on_failure") && is_off("email_on_retry"))
+        }
+        Value::Text(text) => text.is_empty(),
+        Value::List(items) => items.is_empty(),
+        Value::Map(entries) => entries.is_empty(),
+        Value::Int(..) | Value::Float(..) | Value::Refused(_) => false,
     }
 }
 
@@ -174,6 +217,8 @@ impl<'n> Item<'n> {
             Value::Text(text) => format!("the text {:?}", shortened(text)),
             Value::Int(_, text) | Value::Float(_, text) => format!("the number {text}"),
             Value::Bool(value) => value.to_string(),
+            // It was told when the tree was looked through.
+            Value::Refused(_) => return None,
             other => other.kind().to_owned(),
         };
         self.fail(format!("expected {what}, found {found}"), problems)
@@ -186,16 +231,26 @@ impl<'n> Item<'n> {
     }
 
     fn children(&self, items: &'n [Node]) -> Vec<Self> {
-        let place = |index, node: &Node| Place { at: node.at, path: self.place.path.item(index) };
+        let path = |index, node: &Node| node.origin.clone().unwrap_or_else(|| self.place.path.item(index));
+        let place = |index, node: &Node| Place { at: node.at, path: path(index, node) };
         items.iter().enumerate().map(|(index, node)| Item { node, place: place(index, node) }).collect()
     }
-}
 
-/// Enough of a text to recognise it by.
-pub(super) fn shortened(text: &str) -> String {
-    const SHOWN_MAX: usize = 60;
-    if text.chars().count() <= SHOWN_MAX {
-        return text.to_owned();
+    /// Notes what can not be a value anywhere in it, and what some may have meant otherwise.
+    pub(super) fn look_through(&self, problems: &mut Problems) {
+        match &self.node.value {
+            Value::Refused(why) => problems.add(&self.place, &**why),
+            Value::List(items) => self.children(items).iter().for_each(|item| item.look_through(problems)),
+            Value::Map(entries) => {
+                let layer = Layer::of(entries, self.place.path.clone());
+                layer.items().for_each(|(_, item)| item.look_through(problems));
+            }
+            Value::Text(text) | Value::Int(_, text) if self.node.is_plain => {
+                if let Some(remark) = meant_otherwise(text, &self.node.value) {
+                    problems.warn(&self.place, remark);
+                }
+            }
+            Value::Text(_) | Value::Int(..) | Value::Null | Value::Bool(_) | Value::Float(..) => {}
+        }
     }
-    text.chars().take(SHOWN_MAX).chain(['…']).collect()
 }

@@ -1,12 +1,17 @@
 //! Task groups: their names with those of the groups around them, and what they depend on.
 
+use std::collections::BTreeMap;
+
 use model::TaskId;
 
 use super::fields::{Fields, Item, Layer};
 use crate::{
-    keys,
-    problem::{Place, Problems, did_you_mean},
+    keys::{self, Here},
+    problem::{Place, Problems},
 };
+
+/// A task's id begins with its group's, so that is no longer than an id may be.
+const ID_CHARS_MAX: usize = 250;
 
 /// A group as it was read.
 #[derive(Debug, Clone)]
@@ -30,32 +35,68 @@ pub(crate) struct Dependency {
     pub(crate) place: Place,
 }
 
+/// The groups of a DAG, by their names.
+#[derive(Debug, Default)]
+pub(crate) struct Groups<'n> {
+    /// All of them, in the order of the file.
+    pub(crate) all: Vec<Group<'n>>,
+    by_id: BTreeMap<String, usize>,
+    /// The first group that has a name of its own like this.
+    by_name: BTreeMap<String, usize>,
+}
+
+impl<'n> Groups<'n> {
+    fn new(all: Vec<Group<'n>>) -> Self {
+        let mut groups = Self { all: Vec::new(), by_id: BTreeMap::new(), by_name: BTreeMap::new() };
+        for (index, group) in all.iter().enumerate() {
+            let name = group.group_id.rsplit('.').next().unwrap_or(&group.group_id);
+            groups.by_name.entry(name.to_owned()).or_insert(index);
+            groups.by_id.entry(group.group_id.clone()).or_insert(index);
+        }
+        Self { all, ..groups }
+    }
+
+    /// The group of that name: its whole id, or its own name when no other group has it.
+    pub(crate) fn find(&self, name: &str) -> Option<&Group<'n>> {
+        self.by_id.get(name).or_else(|| self.by_name.get(name)).map(|index| &self.all[*index])
+    }
+
+    /// Whether there is a group with this whole id.
+    pub(crate) fn has(&self, group_id: &str) -> bool {
+        self.by_id.contains_key(group_id)
+    }
+}
+
 /// A group whose parents are not known yet.
 struct Named<'n> {
     name: String,
     parent: Option<(String, Place)>,
     fields: Fields<'n>,
+    place: Place,
 }
 
 /// Reads all groups of a DAG.
-pub(super) fn read_all<'n>(dag: &Fields<'n>, problems: &mut Problems) -> Vec<Group<'n>> {
-    let Some(item) = dag.take("task_groups") else { return Vec::new() };
+pub(super) fn read_all<'n>(dag: &Fields<'n>, problems: &mut Problems) -> Groups<'n> {
+    let Some(item) = dag.take("task_groups") else { return Groups::default() };
     let found = item.named("a list or mapping of task groups", problems);
     let mut named: Vec<Named<'n>> = Vec::new();
+    let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
     for (key, item) in found {
-        let Some(group) = read_name(key.map(|key| key.name.as_str()), &item, problems) else { continue };
-        if named.iter().any(|known| known.name == group.name) {
+        let Some(group) = read_name(key.map(|key| &*key.name), &item, problems) else { continue };
+        if by_name.contains_key(&group.name) {
             problems.add(&item.place, format!("there are two groups {:?}", group.name));
         } else {
+            by_name.insert(group.name.clone(), named.len());
             named.push(group);
         }
     }
-    (0..named.len()).filter_map(|index| read(index, &named, problems)).collect()
+    let groups = (0..named.len()).filter_map(|index| read(index, &named, &by_name, problems)).collect();
+    Groups::new(groups)
 }
 
 fn read_name<'n>(key: Option<&str>, item: &Item<'n>, problems: &mut Problems) -> Option<Named<'n>> {
     let fields = item.fields("a task group, a mapping", problems)?;
-    fields.check_keys(&[keys::GROUP], keys::GROUP_NOT_YET, problems);
+    fields.check_keys(&[keys::GROUP], &[keys::GROUP_NOT_YET], Here::Group, problems);
     let name = match (fields.either(["group_name", "group_id"], problems), key) {
         (Some(item), _) => item.text(problems)?,
         (None, Some(key)) => key.to_owned(),
@@ -72,28 +113,41 @@ fn read_name<'n>(key: Option<&str>, item: &Item<'n>, problems: &mut Problems) ->
         Some(item) => Some((item.text(problems)?, item.place)),
         None => None,
     };
-    Some(Named { name, parent, fields })
+    Some(Named { name, parent, fields, place: item.place.clone() })
 }
 
-fn read<'n>(index: usize, all: &[Named<'n>], problems: &mut Problems) -> Option<Group<'n>> {
+fn read<'n>(
+    index: usize,
+    all: &[Named<'n>],
+    by_name: &BTreeMap<String, usize>,
+    problems: &mut Problems,
+) -> Option<Group<'n>> {
     let own = &all[index];
     let mut path = vec![own.name.as_str()];
+    let mut length = own.name.len();
     let mut defaults: Vec<Layer<'n>> = Vec::new();
     let mut next = Some(own);
     while let Some(group) = next {
         if let Some(item) = group.fields.take("default_args") {
-            defaults.extend(super::dag::defaults_layer(&item, problems));
+            defaults.extend(super::dag::defaults_layer(&item, Here::GroupDefaults, problems));
         }
         next = match &group.parent {
             None => None,
             Some((name, place)) => {
-                let Some(parent) = all.iter().find(|candidate| candidate.name == *name) else {
-                    let names = all.iter().map(|group| group.name.as_str());
-                    problems.add_with(place, format!("there is no group {name:?}"), did_you_mean(name, names));
+                let Some(parent) = by_name.get(name).map(|parent| &all[*parent]) else {
+                    let suggestion = problems.did_you_mean(name, all.iter().map(|group| group.name.as_str()));
+                    problems.add_with(place, format!("there is no group {name:?}"), suggestion);
                     return None;
                 };
                 if path.contains(&parent.name.as_str()) {
                     problems.add(place, format!("the group {:?} would be inside itself", parent.name));
+                    return None;
+                }
+                length += 1 + parent.name.len();
+                if length > ID_CHARS_MAX {
+                    let message =
+                        format!("with those around it the group's id has more than {ID_CHARS_MAX} characters");
+                    problems.add(&own.place, message);
                     return None;
                 }
                 path.push(&parent.name);
@@ -104,7 +158,7 @@ fn read<'n>(index: usize, all: &[Named<'n>], problems: &mut Problems) -> Option<
     path.reverse();
     Some(Group {
         group_id: path.join("."),
-        tooltip: own.fields.take("tooltip").and_then(|item| item.text(problems)),
+        tooltip: own.fields.take("tooltip").and_then(|item| item.text_or_none(problems)),
         dependencies: dependencies(&own.fields, problems),
         defaults,
     })
@@ -121,10 +175,4 @@ pub(super) fn dependencies(fields: &Fields<'_>, problems: &mut Problems) -> Vec<
     };
     let items = item.and_then(|item| item.text_items(problems)).unwrap_or_default();
     items.into_iter().map(|(name, item)| Dependency { name, place: item.place }).collect()
-}
-
-/// The group of that name: its whole id, or its own name when no other group has it.
-pub(crate) fn find<'g, 'n>(groups: &'g [Group<'n>], name: &str) -> Option<&'g Group<'n>> {
-    let whole = groups.iter().find(|group| group.group_id == name);
-    whole.or_else(|| groups.iter().find(|group| group.group_id.rsplit('.').next() == Some(name)))
 }

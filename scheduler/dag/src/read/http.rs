@@ -9,7 +9,7 @@ use super::{
     operator::{seconds_or, text_option, truth_or},
 };
 use crate::{
-    keys::{self, REDIRECTS_MAX},
+    keys::{self, Here, REDIRECTS_MAX},
     problem::Problems,
     yaml::Value,
 };
@@ -57,16 +57,25 @@ fn target(fields: &Fields<'_>, problems: &mut Problems) -> Option<HttpTarget> {
         if let Some(other) = ["http_conn_id", "endpoint"].iter().find_map(|name| fields.own(name)) {
             return other.fail("url is the whole address: keep it, or http_conn_id with endpoint", problems);
         }
-        let url = item.text(problems)?;
-        if !url.starts_with("http://") && !url.starts_with("https://") && !url.contains("{{") {
-            return item.fail("expected a URL that begins with http:// or https://, or a template", problems);
-        }
-        return Some(HttpTarget::Url(url));
+        return url(item.text(problems)?, &item, problems).map(HttpTarget::Url);
     }
-    Some(HttpTarget::Connection {
-        http_conn_id: text_option(fields, "http_conn_id", problems)?.unwrap_or_else(|| CONNECTION_DEFAULT.to_owned()),
-        endpoint: text_option(fields, "endpoint", problems)?.unwrap_or_default(),
-    })
+    let endpoint = text_option(fields, "endpoint", problems)?.unwrap_or_default();
+    match text_option(fields, "http_conn_id", problems)? {
+        Some(http_conn_id) => Some(HttpTarget::Connection { http_conn_id, endpoint }),
+        // An empty id is no connection, as in Airflow: the endpoint is then the whole address.
+        None if fields.take("http_conn_id").is_some() => {
+            let item = fields.take("endpoint").or_else(|| fields.take("http_conn_id"))?;
+            url(endpoint, &item, problems).map(HttpTarget::Url)
+        }
+        None => Some(HttpTarget::Connection { http_conn_id: CONNECTION_DEFAULT.to_owned(), endpoint }),
+    }
+}
+
+fn url(url: String, item: &Item<'_>, problems: &mut Problems) -> Option<String> {
+    if url.starts_with("http://") || url.starts_with("https://") || url.contains("{{") {
+        return Some(url);
+    }
+    item.fail("expected a URL that begins with http:// or https://, or a template", problems)
 }
 
 fn headers(item: &Item<'_>, problems: &mut Problems) -> Option<BTreeMap<String, String>> {
@@ -76,7 +85,7 @@ fn headers(item: &Item<'_>, problems: &mut Problems) -> Option<BTreeMap<String, 
         if key.name.is_empty() || !key.name.chars().all(is_letter) {
             return item.fail("a header's name has only letters, digits and -", problems);
         }
-        Some((key.name.clone(), item.plain_text(problems)?))
+        Some((key.name.to_string(), item.plain_text(problems)?))
     });
     entries.collect::<Vec<_>>().into_iter().collect()
 }
@@ -95,7 +104,7 @@ fn payload(fields: &Fields<'_>, data_key: &str, problems: &mut Problems) -> Opti
 
 fn options(item: &Item<'_>, problems: &mut Problems) -> Option<HttpOptions> {
     let fields = item.fields("a mapping such as {timeout: 30s}", problems)?;
-    fields.check_keys(&[keys::HTTP_OPTIONS], &[], problems);
+    fields.check_keys(&[keys::HTTP_OPTIONS], &[], Here::Part, problems);
     let absent = HttpOptions::default();
     Some(HttpOptions {
         timeout_secs: seconds_or(&fields, "timeout", absent.timeout_secs, problems)?,

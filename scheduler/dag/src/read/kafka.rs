@@ -13,7 +13,10 @@ use super::{
     sensor::poking,
 };
 use crate::{
-    keys::kafka::{MESSAGE, MESSAGES_MAX, PARTITIONS_MAX, REPLICATION_MAX, STARTS, TOPIC_STATES},
+    keys::{
+        Here,
+        kafka::{MESSAGE, MESSAGES_MAX, PARTITIONS_MAX, REPLICATION_MAX, STARTS, TOPIC_STATES},
+    },
     problem::Problems,
     yaml::Value,
 };
@@ -191,7 +194,7 @@ fn messages(item: &Item<'_>, problems: &mut Problems) -> Option<serde_json::Valu
 fn message(item: &Item<'_>, problems: &mut Problems) -> Option<serde_json::Value> {
     if matches!(item.node.value, Value::Map(_)) {
         let fields = item.fields("a message", problems)?;
-        fields.check_keys(&[MESSAGE], &[], problems);
+        fields.check_keys(&[MESSAGE], &[], Here::Part, problems);
         optional(&fields, "headers", |item| named_texts(item, problems))?;
         optional::<i64>(&fields, "partition", |item| item.whole(0..=PARTITIONS_MAX - 1, problems))?;
         return item.json(problems);
@@ -203,7 +206,7 @@ fn message(item: &Item<'_>, problems: &mut Problems) -> Option<serde_json::Value
 /// A mapping of any names to plain values.
 fn named_texts(item: &Item<'_>, problems: &mut Problems) -> Option<BTreeMap<String, String>> {
     let layer = item.layer("a mapping of names to values", problems)?;
-    layer.items().map(|(key, item)| Some((key.name.clone(), item.plain_text(problems)?))).collect()
+    layer.items().map(|(key, item)| Some((key.name.to_string(), item.plain_text(problems)?))).collect()
 }
 
 fn text_of(item: &Item<'_>, problems: &mut Problems) -> Option<String> {

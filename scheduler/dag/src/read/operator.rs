@@ -17,7 +17,7 @@ use super::{
 use crate::{
     files::FileSet,
     keys::{self, OPERATORS, OPERATORS_NOT_YET, OperatorKeys},
-    problem::{Problems, did_you_mean},
+    problem::Problems,
     yaml::Value,
 };
 
@@ -39,7 +39,7 @@ pub(super) fn keys_of(fields: &Fields<'_>, problems: &mut Problems) -> Option<&'
     if OPERATORS_NOT_YET.contains(&name.as_str()) || name.contains('.') || name.ends_with("Operator") {
         return item.fail(format!("operator {name} is not supported yet; there are {known}"), problems);
     }
-    let suggestion = did_you_mean(&name, OPERATORS.iter().map(|operator| operator.name));
+    let suggestion = problems.did_you_mean(&name, OPERATORS.iter().map(|operator| operator.name));
     problems.add_with(&item.place, format!("operator {name:?} is not known; there are {known}"), suggestion);
     None
 }
@@ -87,10 +87,7 @@ fn bash(fields: &Fields<'_>, problems: &mut Problems) -> Option<Bash> {
         env: optional(fields, "env", |item| item.environment(problems))?,
         pass_env: optional(fields, "pass_env", |item| item.patterns(problems))?,
         append_env: optional(fields, "append_env", |item| item.truth(problems))?,
-        cwd: match fields.take("cwd") {
-            Some(item) => Some(item.text(problems)?),
-            None => None,
-        },
+        cwd: text_option(fields, "cwd", problems)?,
         skip_on_exit_code: match skip.first() {
             Some(item) => exit_codes(item, problems)?,
             None => vec![SKIP_EXIT_CODE],
@@ -124,10 +121,7 @@ fn python(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems)
         args: optional(fields, "args", |item| item.text_list(problems))?,
         env: optional(fields, "env", |item| item.environment(problems))?,
         pass_env: optional(fields, "pass_env", |item| item.patterns(problems))?,
-        python_bin: match fields.take("python_bin") {
-            Some(item) => Some(item.text(problems)?),
-            None => None,
-        },
+        python_bin: text_option(fields, "python_bin", problems)?,
     })
 }
 
@@ -162,7 +156,7 @@ fn sql(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems) ->
 pub(super) fn parameters(fields: &Fields<'_>, problems: &mut Problems) -> Option<BTreeMap<String, serde_json::Value>> {
     let Some(item) = fields.take("parameters") else { return Some(BTreeMap::new()) };
     let layer = item.layer("a mapping of names to values", problems)?;
-    layer.items().map(|(key, item)| Some((key.name.clone(), item.json(problems)?))).collect()
+    layer.items().map(|(key, item)| Some((key.name.to_string(), item.json(problems)?))).collect()
 }
 
 /// A single line that ends with `.sql` is the name of a file, as in Airflow.
@@ -180,10 +174,7 @@ pub(super) fn sql_source(
 }
 
 fn short_circuit(fields: &Fields<'_>, problems: &mut Problems) -> Option<ShortCircuit> {
-    let condition = match fields.take("condition")? {
-        item if matches!(item.node.value, Value::Bool(_)) => item.plain_text(problems)?,
-        item => item.text(problems)?,
-    };
+    let condition = text(fields, "condition", problems)?;
     let reach = match fields.take("ignore_downstream_trigger_rules") {
         Some(item) if !item.truth(problems)? => SkipReach::DirectDownstream,
         Some(_) | None => SkipReach::AllDownstream,
@@ -196,9 +187,10 @@ pub(super) fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> 
     fields.take(name)?.text(problems)
 }
 
-/// A text that may be absent; none when it is there and wrong.
+/// A text that may be absent or empty; none when it is there and wrong.
 pub(super) fn text_option(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<Option<String>> {
-    optional(fields, name, |item| item.text(problems).map(Some))
+    let written = optional(fields, name, |item| item.plain_text(problems).map(Some))?;
+    Some(written.filter(|text| !text.trim().is_empty()))
 }
 
 /// A truth value, or what holds when it is absent.

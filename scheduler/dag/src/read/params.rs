@@ -16,7 +16,8 @@ pub(super) fn read_all(dag: &Fields<'_>, schedule: &Schedule, problems: &mut Pro
     let Some(layer) = dag.take("params").and_then(|item| item.layer("a mapping of names to params", problems)) else {
         return Params::default();
     };
-    let read = |(key, item): (&crate::yaml::Key, Item<'_>)| Some((key.name.clone(), read(&item, schedule, problems)?));
+    let read =
+        |(key, item): (&crate::yaml::Key, Item<'_>)| Some((key.name.to_string(), read(&item, schedule, problems)?));
     layer.items().filter_map(read).collect()
 }
 

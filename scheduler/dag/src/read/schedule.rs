@@ -8,13 +8,16 @@ use super::fields::Item;
 use crate::{
     compiled::{CronTimetable, Schedule},
     cron::CronExpr,
-    keys,
+    keys::{self, Here},
     problem::Problems,
     yaml::Value,
 };
 
 /// The shortest time between runs of a duration schedule: no DAG is meant to start more often than a run takes.
 const EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// Words that mean null.
+const NEVER: [&str; 4] = ["none", "@none", "null", "@null"];
 
 /// How many crons one schedule may have.
 const CRONS_MAX: usize = 100;
@@ -33,7 +36,9 @@ pub(super) fn read(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -
         }
         Value::Map(_) => read_mapping(item, zone, problems),
         Value::Null => Some(Schedule::Never),
-        Value::Bool(_) => item.expected("a cron, a preset such as @daily, a duration or null", problems),
+        Value::Bool(_) | Value::Refused(_) => {
+            item.expected("a cron, a preset such as @daily, a duration or null", problems)
+        }
     }
 }
 
@@ -41,7 +46,8 @@ fn read_text(text: &str, item: &Item<'_>, zone: Option<Tz>, problems: &mut Probl
     match text.trim() {
         "@once" => Some(Schedule::Once),
         "@continuous" => Some(Schedule::Continuous),
-        "@none" | "None" => Some(Schedule::Never),
+        // What people write for null, in Python's spelling and others.
+        text if text.is_empty() || NEVER.contains(&text.to_lowercase().as_str()) => Some(Schedule::Never),
         text if text.starts_with('@') || text.split_whitespace().count() >= 5 => {
             cron(item, zone, CronTimetable::CronTrigger, problems)
         }
@@ -59,7 +65,7 @@ fn every(item: &Item<'_>, problems: &mut Problems) -> Option<Schedule> {
 
 fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
     let fields = item.fields("a schedule", problems)?;
-    fields.check_keys(&[keys::SCHEDULE], keys::SCHEDULE_NOT_YET, problems);
+    fields.check_keys(&[keys::SCHEDULE], &[keys::SCHEDULE_NOT_YET], Here::Part, problems);
     let own_zone = fields.take("timezone").map(|item| item.zone(problems));
     let timetable = fields.take("timetable").map(|item| timetable(&item, problems));
     let cron_item = fields.required("cron", problems);

@@ -99,7 +99,7 @@ pub(super) fn external_task(fields: &Fields<'_>, problems: &mut Problems) -> Opt
     Some(ExternalTaskSensor {
         external_dag_id,
         external_task_ids,
-        execution_delta_secs: match fields.take("execution_delta") {
+        execution_delta_secs: match fields.either(["execution_delta", "execution_delta_secs"], problems) {
             Some(item) => item.duration(problems)?.as_secs_f64(),
             None => 0.0,
         },

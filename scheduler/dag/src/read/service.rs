@@ -14,8 +14,8 @@ use super::{
     task::positive,
 };
 use crate::{
-    keys::{self, REPLICAS_MAX},
-    problem::{Problems, did_you_mean},
+    keys::{self, Here, REPLICAS_MAX},
+    problem::Problems,
     yaml::Value,
 };
 
@@ -41,7 +41,7 @@ pub(super) fn read(fields: &Fields<'_>, problems: &mut Problems) -> Option<Servi
 
 fn spec(item: &Item<'_>, problems: &mut Problems) -> Option<ServiceSpec> {
     let fields = item.fields("a service, a mapping with name and command", problems)?;
-    fields.check_keys(&[keys::SERVICE, keys::docker::CONTAINER], keys::docker::NOT_YET, problems);
+    fields.check_keys(&[keys::SERVICE, keys::docker::CONTAINER], &[keys::docker::NOT_YET], Here::Part, problems);
     let name_item = fields.required("name", problems);
     let container = container(&fields, problems);
     let command_item = match fields.take("image") {
@@ -109,18 +109,18 @@ fn command(item: &Item<'_>, problems: &mut Problems) -> Option<Vec<String>> {
 
 fn ready_when(item: &Item<'_>, problems: &mut Problems) -> Option<ReadyWhen> {
     match &item.node.value {
-        Value::Text(word) => match word.as_str() {
+        Value::Text(word) => match &**word {
             "started" => Some(ReadyWhen::Started),
             "caught_up" => Some(ReadyWhen::CaughtUp),
             _ => {
                 let message = format!("expected started, caught_up or {{metric: …, at_least: …}}, found {word:?}");
-                problems.add_with(&item.place, message, did_you_mean(word, READY_WORDS));
+                problems.add_with(&item.place, message, problems.did_you_mean(word, READY_WORDS));
                 None
             }
         },
         _ => {
             let fields = item.fields("started, caught_up or {metric: …, at_least: …}", problems)?;
-            fields.check_keys(&[keys::READY_WHEN], &[], problems);
+            fields.check_keys(&[keys::READY_WHEN], &[], Here::Part, problems);
             let (metric, at_least) = (fields.required("metric", problems), fields.required("at_least", problems));
             Some(ReadyWhen::Metric { name: metric?.text(problems)?, at_least: at_least?.number(problems)? })
         }

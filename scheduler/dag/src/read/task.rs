@@ -1,19 +1,19 @@
 //! Tasks: every key that all operators share, with the defaults that Airflow has.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use model::{TaskId, TriggerRule, WeightRule};
 
 use super::{
     fields::{Fields, Item, Layer},
-    group::{self, Dependency, Group},
+    group::{self, Dependency, Group, Groups},
     operator,
 };
 use crate::{
     compiled::{AssetRef, Dag, Task},
     files::FileSet,
-    keys::{self, LIMIT_MAX, RETRIES_MAX, TRIGGER_RULES, WEIGHT_RULES},
-    problem::{Place, Problems, did_you_mean},
+    keys::{self, Here, LIMIT_MAX, RETRIES_MAX, TRIGGER_RULES, WEIGHT_RULES},
+    problem::{Place, Problems},
     yaml::Value,
 };
 
@@ -46,7 +46,7 @@ pub(crate) struct Draft {
 /// Reads all tasks of a DAG, in the order of the file; none when one of them can not be named.
 pub(super) fn read_all(
     dag: &Fields<'_>,
-    groups: &[Group<'_>],
+    groups: &Groups<'_>,
     defaults: &[Layer<'_>],
     files: &mut FileSet<'_>,
     problems: &mut Problems,
@@ -56,19 +56,27 @@ pub(super) fn read_all(
         return None;
     };
     let found = item.named("a list or mapping of tasks", problems);
-    if found.is_empty() {
+    if found.is_empty() && matches!(item.node.value, Value::List(_) | Value::Map(_)) {
         problems.add(&item.place, "expected at least one task");
     }
+    let mut ids = BTreeSet::new();
     let mut drafts: Vec<Option<Draft>> = Vec::new();
     for (key, item) in found {
-        let draft = read(key.map(|key| key.name.as_str()), &item, (groups, defaults), files, problems);
-        if let Some(draft) = &draft
-            && drafts.iter().flatten().any(|known| known.task.task_id == draft.task.task_id)
-        {
-            let id = item.fields("a task", problems).and_then(|fields| fields.own("task_id"));
-            let place = id.map_or_else(|| item.place.clone(), |id| id.place);
-            problems.add(&place, format!("there are two tasks {:?}", draft.task.task_id.as_str()));
-            continue;
+        let draft = read(key.map(|key| &*key.name), &item, (groups, defaults), files, problems);
+        if let Some(Draft { task, .. }) = &draft {
+            let id = task.task_id.as_str();
+            let taken = if groups.has(id) {
+                Some(format!("{id:?} is a group, too; a task and a group of one DAG have different ids"))
+            } else if ids.insert(task.task_id.clone()) {
+                None
+            } else {
+                Some(format!("there are two tasks {id:?}"))
+            };
+            if let Some(message) = taken {
+                let own = item.fields("a task", problems).and_then(|fields| fields.own("task_id"));
+                problems.add(&own.map_or_else(|| item.place.clone(), |own| own.place), message);
+                continue;
+            }
         }
         drafts.push(draft);
     }
@@ -78,7 +86,7 @@ pub(super) fn read_all(
 fn read(
     key: Option<&str>,
     item: &Item<'_>,
-    (groups, defaults): (&[Group<'_>], &[Layer<'_>]),
+    (groups, defaults): (&Groups<'_>, &[Layer<'_>]),
     files: &mut FileSet<'_>,
     problems: &mut Problems,
 ) -> Option<Draft> {
@@ -91,10 +99,9 @@ fn read(
     let operator_keys = operator::keys_of(&fields, problems);
     // Which keys are right depends on the operator; without a known one that is problem enough.
     if let Some(operator) = operator_keys {
-        let tables: Vec<_> = std::iter::once(keys::TASK).chain(operator.tables.iter().copied()).collect();
-        let not_yet =
-            [keys::TASK_NOT_YET, if operator.name == "docker" { keys::docker::NOT_YET } else { &[] }].concat();
-        fields.check_keys(&tables, &not_yet, problems);
+        let tables: Vec<_> = [keys::OWN, keys::TASK].into_iter().chain(operator.tables.iter().copied()).collect();
+        let of_operator = if operator.name == "docker" { keys::docker::NOT_YET } else { &[] };
+        fields.check_keys(&tables, &[keys::TASK_NOT_YET, of_operator], Here::Task, problems);
     }
     let operator = operator_keys.and_then(|keys| operator::read(keys, &fields, files, problems));
     let dependencies = group::dependencies(&alone, problems);
@@ -131,13 +138,13 @@ fn task_id(
     TaskId::new(&whole).map_err(|why| problems.add(&place, why.to_string())).ok()
 }
 
-fn group_of<'g, 'n>(fields: &Fields<'_>, groups: &'g [Group<'n>], problems: &mut Problems) -> Option<&'g Group<'n>> {
+fn group_of<'g, 'n>(fields: &Fields<'_>, groups: &'g Groups<'n>, problems: &mut Problems) -> Option<&'g Group<'n>> {
     let item = fields.own("task_group_name")?;
     let name = item.text(problems)?;
-    let found = group::find(groups, &name);
+    let found = groups.find(&name);
     if found.is_none() {
-        let names = groups.iter().map(|group| group.group_id.as_str());
-        problems.add_with(&item.place, format!("there is no group {name:?}"), did_you_mean(&name, names));
+        let names = groups.all.iter().map(|group| group.group_id.as_str());
+        problems.add_with(&item.place, format!("there is no group {name:?}"), problems.did_you_mean(&name, names));
     }
     found
 }
@@ -157,7 +164,7 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         retry_exponential_backoff: backoff(fields, problems),
         max_retry_delay: duration(fields, ["max_retry_delay", "max_retry_delay_sec"], problems),
         execution_timeout: fields
-            .either(["execution_timeout", "execution_timeout_sec"], problems)
+            .either(["execution_timeout", "execution_timeout_sec", "execution_timeout_secs"], problems)
             .and_then(|item| positive(&item, problems)),
         pool: text(fields, "pool", problems).unwrap_or_else(|| POOL_DEFAULT.to_owned()),
         pool_slots: whole(fields, "pool_slots", 1..=LIMIT_MAX, problems).unwrap_or(1),
@@ -171,7 +178,7 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         do_xcom_push: truth(fields, "do_xcom_push", true, problems),
         queue: text(fields, "queue", problems).unwrap_or_else(|| Dag::DEFAULT_QUEUE.to_owned()),
         owner: text(fields, "owner", problems).unwrap_or_else(|| OWNER_DEFAULT.to_owned()),
-        doc_md: text(fields, "doc_md", problems),
+        doc_md: fields.take("doc_md").and_then(|item| item.text_or_none(problems)),
         outlets: outlets(fields, problems),
         group: None,
     }
@@ -236,11 +243,11 @@ fn outlets(fields: &Fields<'_>, problems: &mut Problems) -> Vec<AssetRef> {
 }
 
 fn outlet(item: &Item<'_>, problems: &mut Problems) -> Option<AssetRef> {
-    if let Value::Text(name) = &item.node.value {
-        return Some(AssetRef { name: name.clone(), uri: None });
+    if let Value::Text(_) = &item.node.value {
+        return Some(AssetRef { name: item.text(problems)?, uri: None });
     }
     let fields = item.fields("an asset: its name, or a mapping with name and uri", problems)?;
-    fields.check_keys(&[keys::OUTLET], &[], problems);
+    fields.check_keys(&[keys::OUTLET], &[], Here::Part, problems);
     let (name, uri) = (text(&fields, "name", problems), text(&fields, "uri", problems));
     match name.or_else(|| uri.clone()) {
         Some(name) => Some(AssetRef { name, uri }),

@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, str::FromStr, time::Duration};
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SubsecRound, TimeZone, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, SubsecRound, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use model::Timestamp;
 
 use super::fields::Item;
-use crate::{
-    problem::{Problems, did_you_mean},
-    yaml::Value,
-};
+use crate::{problem::Problems, yaml::Value};
 
 /// The longest duration: whatever is longer is a mistake, and time arithmetic stays far from its limits.
 const DURATION_MAX: Duration = Duration::from_secs(3_653 * 86_400);
+
+/// The years of dates. PostgreSQL, RFC 3339 and the calendar all have them, with room for every interval before and after.
+const YEARS: RangeInclusive<i32> = 1900..=2200;
 
 /// How a duration is written, for messages.
 const DURATION_FORMS: &str = "a duration such as 30s, 5m, 1h30m, PT5M, 1 days or a number of seconds";
@@ -22,21 +22,30 @@ const DURATION_FORMS: &str = "a duration such as 30s, 5m, 1h30m, PT5M, 1 days or
 const DATE_FORMS: &str = "a date such as 2026-01-31, or a time such as 2026-01-31T06:00:00+01:00";
 
 impl Item<'_> {
-    /// Text that is not empty.
+    /// Text that is not empty; a number or truth value counts as it is written.
     pub(super) fn text(&self, problems: &mut Problems) -> Option<String> {
-        match &self.node.value {
-            Value::Text(text) if text.trim().is_empty() => self.fail("expected text, found none", problems),
-            Value::Text(text) => Some(text.clone()),
-            _ => self.expected("text", problems),
+        match self.plain_text(problems)? {
+            text if text.trim().is_empty() => self.fail("expected text, found none", problems),
+            text => Some(text),
         }
+    }
+
+    /// The same, where an empty text is as good as none.
+    pub(super) fn text_or_none(&self, problems: &mut Problems) -> Option<String> {
+        self.plain_text(problems).filter(|text| !text.trim().is_empty())
+    }
+
+    /// Whether it is one scalar that can be read as text.
+    pub(super) const fn is_scalar(&self) -> bool {
+        matches!(self.node.value, Value::Text(_) | Value::Int(..) | Value::Float(..) | Value::Bool(_))
     }
 
     /// Text; a number or truth value counts as it is written.
     pub(super) fn plain_text(&self, problems: &mut Problems) -> Option<String> {
         match &self.node.value {
-            Value::Text(text) | Value::Int(_, text) | Value::Float(_, text) => Some(text.clone()),
+            Value::Text(text) | Value::Int(_, text) | Value::Float(_, text) => Some(text.to_string()),
             Value::Bool(value) => Some(value.to_string()),
-            Value::Null | Value::List(_) | Value::Map(_) => self.expected("text", problems),
+            Value::Null | Value::List(_) | Value::Map(_) | Value::Refused(_) => self.expected("text", problems),
         }
     }
 
@@ -47,7 +56,7 @@ impl Item<'_> {
 
     /// One text or a list of them, each with its item.
     pub(super) fn text_items(&self, problems: &mut Problems) -> Option<Vec<(String, Self)>> {
-        if matches!(self.node.value, Value::Text(_)) {
+        if self.is_scalar() {
             return Some(vec![(self.text(problems)?, self.clone())]);
         }
         let items = self.list("text or a list of texts", problems)?;
@@ -70,7 +79,9 @@ impl Item<'_> {
     /// A whole number in a range.
     pub(super) fn whole<T: TryFrom<i64>>(&self, range: RangeInclusive<i64>, problems: &mut Problems) -> Option<T> {
         match self.node.value {
-            Value::Int(number, _) if range.contains(&number) => T::try_from(number).ok(),
+            Value::Int(number, _) if i64::try_from(number).is_ok_and(|number| range.contains(&number)) => {
+                T::try_from(i64::try_from(number).ok()?).ok()
+            }
             _ => self.expected(&format!("a whole number from {} to {}", range.start(), range.end()), problems),
         }
     }
@@ -78,11 +89,9 @@ impl Item<'_> {
     /// A number.
     pub(super) fn number(&self, problems: &mut Problems) -> Option<f64> {
         match &self.node.value {
-            // A whole number of this size has an exact text that parses to the nearest double.
-            Value::Int(_, text) | Value::Float(_, text) => match text.parse::<f64>() {
-                Ok(number) if number.is_finite() => Some(number),
-                _ => self.expected("a finite number", problems),
-            },
+            Value::Int(number, _) => Some(*number as f64),
+            Value::Float(number, _) if number.is_finite() => Some(*number),
+            Value::Float(..) => self.expected("a finite number", problems),
             _ => self.expected("a number", problems),
         }
     }
@@ -94,7 +103,7 @@ impl Item<'_> {
             (true, Ok(value)) => Some(value),
             _ => {
                 let message = format!("expected one of {}, found {text:?}", words.join(", "));
-                problems.add_with(&self.place, message, did_you_mean(&text, words.iter().copied()));
+                problems.add_with(&self.place, message, problems.did_you_mean(&text, words.iter().copied()));
                 None
             }
         }
@@ -103,7 +112,8 @@ impl Item<'_> {
     /// A duration in any of its spellings.
     pub(super) fn duration(&self, problems: &mut Problems) -> Option<Duration> {
         let parsed = match &self.node.value {
-            Value::Int(_, text) | Value::Float(_, text) => text.parse().ok().and_then(seconds),
+            Value::Int(number, _) => seconds(*number as f64),
+            Value::Float(number, _) => seconds(*number),
             Value::Text(text) => parse_duration(text),
             _ => None,
         };
@@ -117,7 +127,13 @@ impl Item<'_> {
     pub(super) fn date(&self, zone: Tz, problems: &mut Problems) -> Option<Timestamp> {
         let Value::Text(text) = &self.node.value else { return self.expected(DATE_FORMS, problems) };
         match parse_date(text, zone) {
-            Some(date) => Some(date),
+            Some(date) if is_in_range(date) => Some(date.trunc_subsecs(6)),
+            Some(_) => {
+                let (first, last) = (YEARS.start(), YEARS.end());
+                let message =
+                    format!("expected a year from {first} to {last}; leave a date away that is never reached");
+                self.fail(message, problems)
+            }
             None if parse_duration(text).is_some() => self
                 .fail(format!("a date relative to today changes with every reading; expected {DATE_FORMS}"), problems),
             None => self.expected(DATE_FORMS, problems),
@@ -132,7 +148,7 @@ impl Item<'_> {
             Err(_) => {
                 let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
                 let message = format!("expected a time zone such as Europe/Zurich, found {text:?}");
-                problems.add_with(&self.place, message, did_you_mean(&text, names));
+                problems.add_with(&self.place, message, problems.did_you_mean(&text, names));
                 None
             }
         }
@@ -146,7 +162,7 @@ impl Item<'_> {
             if !plain || key.name.is_empty() || key.name.starts_with(|c: char| c.is_ascii_digit()) {
                 return item.fail("a variable's name has only letters, digits and _", problems);
             }
-            Some((key.name.clone(), item.plain_text(problems)?))
+            Some((key.name.to_string(), item.plain_text(problems)?))
         });
         entries.collect::<Vec<_>>().into_iter().collect()
     }
@@ -173,19 +189,29 @@ impl Item<'_> {
         Some(match &self.node.value {
             Value::Null => Json::Null,
             Value::Bool(value) => Json::Bool(*value),
-            Value::Int(number, _) => Json::from(*number),
+            Value::Int(number, _) => match (i64::try_from(*number), u64::try_from(*number)) {
+                (Ok(number), _) => Json::from(number),
+                (_, Ok(number)) => Json::from(number),
+                (Err(_), Err(_)) => {
+                    let range = format!("{} to {}", i64::MIN, u64::MAX);
+                    let message = format!("a whole number is exact from {range} only; put a longer one in quotes");
+                    return self.fail(message, problems);
+                }
+            },
             Value::Float(number, _) => match serde_json::Number::from_f64(*number) {
                 Some(number) => Json::Number(number),
                 None => return self.expected("a finite number", problems),
             },
-            Value::Text(text) => Json::String(text.clone()),
+            Value::Text(text) => Json::String(text.to_string()),
+            Value::Refused(_) => return self.expected("a value", problems),
             Value::List(_) => {
                 let items = self.list("a list", problems)?;
                 items.iter().map(|item| item.json(problems)).collect::<Option<Vec<_>>>().map(Json::Array)?
             }
             Value::Map(_) => {
                 let layer = self.layer("a mapping", problems)?;
-                let entry = |(key, item): (&crate::yaml::Key, Item<'_>)| Some((key.name.clone(), item.json(problems)?));
+                let entry =
+                    |(key, item): (&crate::yaml::Key, Item<'_>)| Some((key.name.to_string(), item.json(problems)?));
                 Json::Object(layer.items().map(entry).collect::<Option<_>>()?)
             }
         })
@@ -276,14 +302,14 @@ fn parse_date(text: &str, zone: Tz) -> Option<Timestamp> {
     let zulu = text.strip_suffix(['Z', 'z']).map(|naive| format!("{naive}+00:00"));
     let offset_text = zulu.as_deref().unwrap_or(text);
     if let Some(date) = with_offset.iter().find_map(|form| DateTime::parse_from_str(offset_text, form).ok()) {
-        return in_range(date.with_timezone(&Utc));
+        return Some(date.with_timezone(&Utc));
     }
     let naive = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
     let local = naive
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
         .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|date| date.and_time(NaiveTime::MIN)))?;
-    in_range(instant(local, zone)?)
+    instant(local, zone)
 }
 
 /// The instant of a wall-clock time: the second one when the clock shows it twice, later by the gap when never.
@@ -292,16 +318,14 @@ fn instant(local: NaiveDateTime, zone: Tz) -> Option<Timestamp> {
     match zone.from_local_datetime(&local) {
         Mapped::Single(date) | Mapped::Ambiguous(_, date) => Some(date.with_timezone(&Utc)),
         Mapped::None => {
-            let before = zone.from_local_datetime(&(local - chrono::TimeDelta::days(1))).latest()?;
-            Some(before.with_timezone(&Utc) + chrono::TimeDelta::days(1))
+            let before = zone.from_local_datetime(&local.checked_sub_signed(TimeDelta::days(1))?).latest()?;
+            before.with_timezone(&Utc).checked_add_signed(TimeDelta::days(1))
         }
     }
 }
 
-/// Years that PostgreSQL, RFC 3339 and time arithmetic all have.
-fn in_range(date: Timestamp) -> Option<Timestamp> {
-    let year = chrono::Datelike::year(&date);
-    (1900..=2200).contains(&year).then(|| date.trunc_subsecs(6))
+fn is_in_range(date: Timestamp) -> bool {
+    YEARS.contains(&date.year())
 }
 
 #[cfg(test)]
@@ -334,6 +358,7 @@ mod tests {
         assert_eq!(parse_date("2026-03-29T02:30:00", zurich), utc("2026-03-29T01:30:00Z"), "it never was 02:30");
         assert_eq!(parse_date("2026-10-25T02:30:00", zurich), utc("2026-10-25T01:30:00Z"), "it was 02:30 twice");
         assert_eq!(parse_date("2026-02-30", zurich), None);
-        assert_eq!(parse_date("9999-01-01", zurich), None);
+        assert!(!is_in_range(parse_date("9999-01-01", zurich).unwrap()));
+        assert!(parse_date("+262142-12-31T23:59:59+00:00", zurich).is_none_or(|date| !is_in_range(date)));
     }
 }

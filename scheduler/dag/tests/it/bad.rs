@@ -92,8 +92,8 @@ fn broken_yaml_is_refused_with_its_place() {
     check(
         "dag_id: x\ntasks:\n  - task_id: a\n   operator: bash\n",
         expect![[r#"
-        dags/x.yaml:4:4: this is not valid YAML: while parsing a block collection, did not find expected '-' indicator
-    "#]],
+            dags/x.yaml:4:4: tasks[1]: this is not valid YAML: while parsing a block collection, did not find expected '-' indicator
+        "#]],
     );
     check(
         "dag_id: x\ndag_id: y\ntasks: [{task_id: a, operator: empty, operator: bash}]",
@@ -105,14 +105,16 @@ fn broken_yaml_is_refused_with_its_place() {
     check(
         "dag_id: x\nschedule: {{ x }}\ntasks: []",
         expect![[r#"
-        dags/x.yaml:2:12: schedule: expected a key, found a mapping; texts with {{ }} need quotes
-    "#]],
+            dags/x.yaml:2:11: schedule: expected a key, found a mapping; write a text with {{ }} in quotes, such as "{{ ds }}"
+            dags/x.yaml:3:1: tasks: expected at least one task
+        "#]],
     );
     check(
         "dag_id: !python/object x",
         expect![[r#"
-        dags/x.yaml:1:9: dag_id: tag !python/object is not known; DAG files use plain YAML
-    "#]],
+            dags/x.yaml:1:1: tasks is missing: a DAG has at least one task
+            dags/x.yaml:1:9: dag_id: tag !python/object is not known; DAG files use plain YAML
+        "#]],
     );
     check(
         "dag_id: x\n---\ndag_id: y",
@@ -408,7 +410,7 @@ fn a_problem_of_a_shared_default_is_told_once() {
 fn at_most_twenty_problems_are_told() {
     let tasks: String = (0..50).map(|n| format!("  - {{task_id: t{n}, operator: empty, retires: 1}}\n")).collect();
     let loaded = load(&format!("dag_id: x\ntasks:\n{tasks}"));
-    assert_eq!(loaded.errors.len(), dag::ERRORS_PER_FILE_MAX);
+    assert_eq!(loaded.errors.len(), dag::ERRORS_PER_DAG_MAX);
     assert_eq!(loaded.errors[0].line, 3, "they are in the order of the file");
 }
 

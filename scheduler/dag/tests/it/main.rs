@@ -12,4 +12,6 @@ mod kafka;
 mod never_panics;
 mod shipped;
 mod support;
+mod texts;
 mod waiting;
+mod whose;

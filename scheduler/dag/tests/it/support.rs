@@ -45,6 +45,13 @@ pub fn one(text: &str) -> CompiledDag {
     dag
 }
 
+/// The remarks on a text without problems, one a line.
+pub fn remarks(text: &str) -> String {
+    let loaded = load(text);
+    assert!(loaded.errors.is_empty(), "{}\n{text}", messages(&loaded));
+    loaded.warnings.iter().map(|warning| format!("{warning}\n")).collect()
+}
+
 /// The operator of a DAG's only task, whose other keys these are.
 pub fn operator(task: &str) -> Operator {
     one(&of_tasks(&[task])).dag.tasks.remove(0).operator

@@ -63,6 +63,11 @@ impl Workers {
         }
     }
 
+    pub fn connected(&self) -> impl Iterator<Item = &WorkerJoined> {
+        let connected = self.workers.values().filter(|worker| worker.presence == Presence::Connected);
+        connected.map(|worker| &worker.joined)
+    }
+
     pub fn get(&self, worker: WorkerId) -> Option<&Worker> {
         self.workers.get(&worker)
     }

@@ -6,7 +6,7 @@ use model::{DagRunEvent, DagRunState, RunKey, TaskEvent, TaskState};
 
 use crate::{
     Effect, Engine,
-    memory::{definition::asks_past, instance::Place},
+    memory::{definition::asks_past, instance::Place, run::Run},
 };
 
 impl Engine {
@@ -81,9 +81,14 @@ impl Engine {
         let run = self.runs.get_mut(&key).expect("only runs in memory are decided");
         self.draft.touch_run(&run.row);
         run.row.state = run.row.state.after(event).expect("the engine asks only for steps that the lifecycle has");
+        // A run that begins again has not exceeded anything yet.
+        if event == DagRunEvent::Cleared && run.row.note.is_some() && run.row.note == over_time(run) {
+            run.row.note = None;
+        }
     }
 
-    /// Fails a run that has taken longer than its dagrun_timeout; what it still does is stopped and skipped.
+    /// Fails a run that has taken longer than its dagrun_timeout; what it still does is stopped and skipped. Its tasks say
+    /// why, and so does the run's note, unless somebody has written one.
     pub(super) fn check_timeout(&mut self, key: RunKey) {
         let Some(run) = self.run(key) else { return };
         let timeout = run.def.dag.dagrun_timeout.and_then(|after| TimeDelta::from_std(after).ok());
@@ -91,13 +96,16 @@ impl Engine {
         if run.row.state != DagRunState::Running || !over {
             return;
         }
+        let note = over_time(run);
+        let reason = format!("the run {}", note.as_deref().unwrap_or_default());
         for pos in self.unfinished_tasks(key) {
-            self.set_final(
-                Place { run: key, task: pos },
-                model::task::Mark::Skipped,
-                "the run exceeded its dagrun_timeout",
-            );
+            let place = Place { run: key, task: pos };
+            self.set_final(place, model::task::Mark::Skipped, &reason);
+            self.write_extra(place, |extra| extra.reason = Some(reason.clone()));
         }
+        self.draft.touch_run(&self.runs[&key].row);
+        let row = &mut self.known_run_mut(key).row;
+        row.note = row.note.take().or(note);
         self.end_run(key, DagRunEvent::Failed);
     }
 
@@ -139,4 +147,10 @@ impl Engine {
             self.draft.effect(Effect::Kill { worker, attempt, reason: reason.to_owned() });
         }
     }
+}
+
+/// What is said of a run that took too long; none when its DAG sets no limit.
+fn over_time(run: &Run) -> Option<String> {
+    let limit = run.def.dag.dagrun_timeout?;
+    Some(format!("exceeded its dagrun_timeout of {} s", limit.as_secs_f64()))
 }

@@ -62,7 +62,11 @@ impl Engine {
                 "no file defines the DAG {dag_id} any more, so it can not be triggered"
             )));
         }
-        self.versions.get(&row.current).cloned().ok_or_else(|| Refusal::no_dag(dag_id))
+        self.versions.get(&row.current).cloned().ok_or_else(|| {
+            Refusal::Conflict(format!(
+                "the current version of the DAG {dag_id} can not be read by this windlass, see what is in quarantine; it can not be triggered"
+            ))
+        })
     }
 
     /// The id that was asked for, or one made of the run's type and date: of two in one instant the second is named

@@ -6,7 +6,8 @@ use dag::Dag;
 use engine::{Event, WorkerJoined};
 use expect_test::{Expect, expect};
 use model::{
-    AttemptEnd, Command, DagId, DagRunState, EndKind, Operator, TaskState, TriggerRule, WorkerId, operator::SkipReach,
+    AttemptEnd, Command, DagId, DagRunState, EndKind, Operator, TaskState, TriggerRule, WorkerId, command::Relatives,
+    operator::SkipReach,
 };
 
 use crate::{
@@ -340,6 +341,18 @@ fn a_run_that_takes_too_long_fails() {
     assert_eq!(world.run_state(run), DagRunState::Failed);
     assert_eq!(world.state(run, "a"), TaskState::Skipped);
     assert_eq!(world.kills.len(), 1);
+    assert_eq!(world.mirror.runs[&run].note.as_deref(), Some("exceeded its dagrun_timeout of 60 s"));
+    let reasons = |world: &World| -> Vec<Option<String>> {
+        world.mirror.instances.values().map(|row| row.extra.reason.clone()).collect()
+    };
+    let reason = || Some("the run exceeded its dagrun_timeout of 60 s".to_owned());
+    assert_eq!(reasons(&world), [reason(), reason()]);
+    world.end("a", EndKind::Killed);
+    world.clear("d", "r", "a", Relatives { upstream: false, downstream: true });
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Success);
+    assert_eq!((world.run_state(run), &world.mirror.runs[&run].note), (DagRunState::Success, &None));
+    assert_eq!(reasons(&world), [None, None]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    process::{ChildStdin, ChildStdout},
+    net::unix::pipe,
 };
 
 use super::{Cluster, Judge, Verdict};
@@ -55,16 +55,16 @@ pub(crate) async fn run(
 ) -> Result<Value, Outcome> {
     let workspace = Workspace::create(&attempt.worker.temp_dir).map_err(could_not_run)?;
     let launch = launch(attempt, cluster, &workspace);
-    let mut running = launch.start(&attempt.worker.groups).map_err(could_not_run)?;
+    let mut running = launch.start(&attempt.worker.launchers).await.map_err(could_not_run)?;
     let errors = follow_errors(attempt, &mut running);
     let pipes = Pipes {
-        stdin: running.child.stdin.take().expect("standard input is a pipe"),
-        stdout: BufReader::new(running.child.stdout.take().expect("standard output is a pipe")),
+        stdin: running.stdin.take().expect("standard input is a pipe"),
+        stdout: BufReader::new(running.stdout.take().expect("standard output is a pipe")),
     };
     let request = json!({"connection": cluster.as_json(), "task": task});
     let mut told = Told::default();
     let talk = told.talk(attempt, pipes, &request, judge);
-    let ended = supervise(&mut running, &attempt.worker.groups, stop, attempt.worker.kill_grace);
+    let ended = supervise(&mut running, stop, attempt.worker.kill_grace, &attempt.log);
     let finished = alongside(ended, talk).await.map_err(could_not_run)?;
     drained(errors).await;
     match finished.stopped {
@@ -90,8 +90,8 @@ fn launch(attempt: &Attempt, cluster: &Cluster, workspace: &Workspace) -> Launch
 }
 
 struct Pipes {
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
+    stdin: pipe::Sender,
+    stdout: BufReader<pipe::Receiver>,
 }
 
 impl Told {

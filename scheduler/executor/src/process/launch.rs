@@ -3,19 +3,23 @@
 use std::{
     ffi::{OsStr, OsString},
     io,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
-use nix::libc;
-use tokio::process::{Child, Command};
+use tokio::net::unix::pipe;
 
-use super::{GroupKind, GroupRegister};
-use crate::environment::Variables;
+use super::{
+    GroupKind,
+    launchers::{Launcher, Launchers},
+    wire::{FDS_MAX, INHERITED_FROM, Reply, Request, Step},
+};
+use crate::environment::{self, Variables};
 
 /// Where programs are looked for without a PATH, as a shell does.
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
+/// The guard's pipe and the three standard descriptors.
+const FDS_ALWAYS: usize = 4;
 
 /// A process to be.
 #[derive(Debug)]
@@ -32,8 +36,17 @@ pub struct Launch {
     pub kind: GroupKind,
     /// Whether it is written to; otherwise its standard input is empty.
     pub stdin: StdinUse,
-    /// Descriptors that it inherits under their own numbers; every other one but the standard three is closed.
-    pub inherit: Vec<OwnedFd>,
+    /// What it inherits beside the standard three; every other descriptor is closed.
+    pub inherit: Vec<Inherited>,
+}
+
+/// A descriptor that a process inherits.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The variable that tells the process its number.
+    pub variable: &'static str,
+    /// The descriptor.
+    pub fd: OwnedFd,
 }
 
 /// What a process has as standard input.
@@ -45,13 +58,42 @@ pub enum StdinUse {
     Pipe,
 }
 
-/// A process that runs, the leader of its group.
+/// A process that runs, the leader of its group. Dropped, it is killed with everything that it started.
 #[derive(Debug)]
 pub struct Running {
-    /// The process, with its standard streams.
-    pub child: Child,
-    /// Its group's number.
+    /// Its standard input, when it is written to.
+    pub stdin: Option<pipe::Sender>,
+    /// Its standard output.
+    pub stdout: Option<pipe::Receiver>,
+    /// Its standard error.
+    pub stderr: Option<pipe::Receiver>,
+    /// Its number, which is its group's.
     pub group: i32,
+    /// A variable that it carries and no other attempt's or service's process does.
+    pub(super) mark: Option<String>,
+    /// None once the launcher is given back or lost.
+    pub(super) launcher: Option<Launcher>,
+    pub(super) launchers: Launchers,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.launchers.groups().forget(self.group);
+    }
+}
+
+/// The worker's ends of a process's pipes.
+struct Ours {
+    stdin: Option<pipe::Sender>,
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+}
+
+/// The process's ends.
+struct Theirs {
+    stdin: Option<OwnedFd>,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
 }
 
 impl Launch {
@@ -59,32 +101,91 @@ impl Launch {
     ///
     /// # Errors
     /// When the program can not be found or started, or the guard is gone: nothing runs then.
-    pub fn start(self, register: &GroupRegister) -> io::Result<Running> {
+    pub async fn start(mut self, launchers: &Launchers) -> io::Result<Running> {
+        assert!(self.inherit.len() + FDS_ALWAYS <= FDS_MAX, "no executor passes so many descriptors");
         let program = find_program(&self.program, self.env.get("PATH"))?;
-        let fds: Vec<RawFd> = self.inherit.iter().map(AsRawFd::as_raw_fd).collect();
-        register.start(self.kind, |guard| {
-            let mut command = Command::new(&program);
-            command.args(&self.args).env_clear().envs(&self.env).current_dir(&self.dir);
-            command.stdin(match self.stdin {
-                StdinUse::Empty => Stdio::null(),
-                StdinUse::Pipe => Stdio::piped(),
-            });
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-            let letter = self.kind.letter();
-            // SAFETY: between fork and exec the closure only makes system calls and touches memory that it owns or
-            // that is on its stack; it allocates nothing and takes no lock.
-            unsafe { command.pre_exec(move || before_exec(guard, letter, &fds)) };
-            let child = command.spawn().map_err(|error| self.explain(&program, &error))?;
-            let group =
-                child.id().and_then(|id| i32::try_from(id).ok()).expect("a child that was not awaited has an id");
-            Ok((Running { child, group }, group))
-        })
+        for (number, inherited) in (INHERITED_FROM..).zip(&self.inherit) {
+            self.env.insert(inherited.variable.to_owned(), number.to_string());
+        }
+        let frame = self.request(&program).frame()?;
+        let (ours, theirs) = pipes(self.stdin)?;
+        let mut launcher = launchers.take()?;
+        let guard = launchers.groups().guard();
+        let stdin = theirs.stdin.as_ref().map_or_else(|| launchers.nothing(), |pipe| pipe.as_fd());
+        let mut fds = vec![guard.as_fd(), stdin, theirs.stdout.as_fd(), theirs.stderr.as_fd()];
+        fds.extend(self.inherit.iter().map(|inherited| inherited.fd.as_fd()));
+        launcher.ask(&frame, &fds).await?;
+        match launcher.reply().await? {
+            Some(Reply::Started(group)) => {
+                launchers.groups().started(group, self.kind, &guard);
+                Ok(Running {
+                    stdin: ours.stdin,
+                    stdout: Some(ours.stdout),
+                    stderr: Some(ours.stderr),
+                    group,
+                    mark: self.mark(),
+                    launcher: Some(launcher),
+                    launchers: launchers.clone(),
+                })
+            }
+            Some(Reply::Refused { step, errno }) => {
+                launchers.give_back(launcher);
+                Err(self.explain(&program, step, &io::Error::from_raw_os_error(errno)))
+            }
+            Some(Reply::Ended { .. } | Reply::Empty) | None => {
+                let how = launcher.ended().map_or_else(|| "went away".to_owned(), |status| format!("ended ({status})"));
+                Err(io::Error::other(format!("its launcher {} {how}", launcher.pid)))
+            }
+        }
     }
 
-    fn explain(&self, program: &Path, error: &io::Error) -> io::Error {
-        let text = format!("starting {} in {}: {error}", program.display(), self.dir.display());
+    fn request<'l>(&'l self, program: &'l Path) -> Request<'l> {
+        let words = std::iter::once(program.as_os_str()).chain(self.args.iter().map(OsString::as_os_str));
+        Request {
+            kind: self.kind,
+            dir: self.dir.as_os_str(),
+            words: words.collect(),
+            env: self.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        }
+    }
+
+    fn mark(&self) -> Option<String> {
+        let name = match self.kind {
+            GroupKind::Attempt => environment::ATTEMPT,
+            GroupKind::Service => environment::SERVICE_INSTANCE,
+        };
+        self.env.get(name).map(|value| format!("{name}={value}"))
+    }
+
+    fn explain(&self, program: &Path, step: Step, error: &io::Error) -> io::Error {
+        let (program, dir) = (program.display(), self.dir.display());
+        let text = match step {
+            Step::Program => format!("starting {program} in {dir}: {error}"),
+            Step::Directory => {
+                format!("starting {program} in {dir}: its working directory can not be entered: {error}")
+            }
+            Step::Guard => format!("starting {program}: the guard does not hear of it: {error}"),
+            Step::Process => format!("starting {program}: no process can be made: {error}"),
+            Step::Descriptors | Step::Request => format!("starting {program}: its descriptors can not be set: {error}"),
+        };
         io::Error::new(error.kind(), text)
     }
+}
+
+fn pipes(stdin: StdinUse) -> io::Result<(Ours, Theirs)> {
+    let (stdout, their_stdout) = io::pipe()?;
+    let (stderr, their_stderr) = io::pipe()?;
+    let (their_stdin, stdin) = match stdin {
+        StdinUse::Empty => (None, None),
+        StdinUse::Pipe => {
+            let (reader, writer) = io::pipe()?;
+            (Some(reader.into()), Some(pipe::Sender::from_owned_fd(writer.into())?))
+        }
+    };
+    let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;
+    let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
+    let theirs = Theirs { stdin: their_stdin, stdout: their_stdout.into(), stderr: their_stderr.into() };
+    Ok((Ours { stdin, stdout, stderr }, theirs))
 }
 
 /// The program's path: as it is when it has directories, else by the directories of `path`.
@@ -104,62 +205,4 @@ pub fn find_program(program: &OsStr, path: Option<&String>) -> io::Result<PathBu
 
 fn is_executable(path: &Path) -> bool {
     nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file()
-}
-
-/// Runs in the child: registers the group with the guard and lets descriptors through. Only async-signal-safe calls.
-fn before_exec(guard: RawFd, letter: u8, fds: &[RawFd]) -> io::Result<()> {
-    let mut line = [0; 16];
-    // SAFETY: getpid has no preconditions.
-    let length = registration(letter, unsafe { libc::getpid() }, &mut line);
-    // SAFETY: SIGPIPE is ignored for the write, so that a dead guard is an error and not a silent death; `line` is
-    // valid for `length` bytes. A write below PIPE_BUF is whole or fails.
-    let written = unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
-        let written = libc::write(guard, line.as_ptr().cast(), length);
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        written
-    };
-    if usize::try_from(written) != Ok(length) {
-        return Err(io::Error::last_os_error());
-    }
-    for fd in fds {
-        // SAFETY: the descriptor is open in this process; the flags are plain numbers.
-        if unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
-}
-
-/// Writes `+a123\n` into the buffer without allocating; answers its length.
-fn registration(letter: u8, group: i32, line: &mut [u8; 16]) -> usize {
-    let mut digits = [0; 10];
-    let mut count = 0;
-    let mut rest = group.unsigned_abs();
-    while count == 0 || rest > 0 {
-        digits[count] = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-        count += 1;
-    }
-    line[0] = b'+';
-    line[1] = letter;
-    for (at, digit) in digits[..count].iter().rev().enumerate() {
-        line[2 + at] = *digit;
-    }
-    line[2 + count] = b'\n';
-    count + 3
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_registration_is_the_groups_number_in_text() {
-        for group in [1, 10, 4_194_304, i32::MAX] {
-            let mut line = [0; 16];
-            let length = registration(b's', group, &mut line);
-            assert_eq!(line[..length], *format!("+s{group}\n").as_bytes());
-        }
-    }
 }

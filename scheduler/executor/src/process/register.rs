@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Write as _},
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::OwnedFd,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -58,6 +58,10 @@ impl Drop for Watch<'_> {
     }
 }
 
+fn tell_group(mut pipe: &File, kind: GroupKind, group: i32) -> io::Result<()> {
+    pipe.write_all(format!("+{}{group}\n", char::from(kind.letter())).as_bytes())
+}
+
 fn tell_container(mut pipe: &File, kind: GroupKind, id: Uuid, engine: &str) -> io::Result<()> {
     // One write of less than PIPE_BUF is whole; an address has no line breaks, or it would not be one.
     let engine = engine.replace(['\n', '\r'], "");
@@ -82,17 +86,14 @@ impl GroupRegister {
         }))
     }
 
-    /// Goes over to a new guard and tells it of every living group. No process starts meanwhile.
+    /// Goes over to a new guard and tells it of every living group.
     ///
     /// # Errors
     /// When the new guard does not take the list.
     pub fn change_guard(&self, pipe: OwnedFd) -> io::Result<()> {
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
         inner.pipe = Arc::new(File::from(pipe));
-        inner.groups.iter().try_for_each(|(group, kind)| {
-            let letter = char::from(kind.letter());
-            (&*inner.pipe).write_all(format!("+{letter}{group}\n").as_bytes())
-        })?;
+        inner.groups.iter().try_for_each(|(group, kind)| tell_group(&inner.pipe, *kind, *group))?;
         let mut containers = inner.containers.iter();
         containers.try_for_each(|(id, (kind, engine))| tell_container(&inner.pipe, *kind, *id, engine))
     }
@@ -108,16 +109,20 @@ impl GroupRegister {
         Ok(Watch { register: self, id })
     }
 
-    /// Starts a process while the guard stays the same. `start` is given the pipe's descriptor, writes its group to it
-    /// before its program runs, and answers with the group.
-    ///
-    /// # Errors
-    /// What `start` answers.
-    pub(super) fn start<T>(&self, kind: GroupKind, start: impl FnOnce(RawFd) -> io::Result<(T, i32)>) -> io::Result<T> {
+    /// The pipe to the guard of the moment, for a process that is about to register itself.
+    pub(super) fn guard(&self) -> Arc<File> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).pipe)
+    }
+
+    /// A process has registered its group with the guard behind `told`. One that has taken that guard's place meanwhile
+    /// hears of it now.
+    pub(super) fn started(&self, group: i32, kind: GroupKind, told: &Arc<File>) {
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let (started, group) = start(inner.pipe.as_raw_fd())?;
         inner.groups.insert(group, kind);
-        Ok(started)
+        if !Arc::ptr_eq(&inner.pipe, told) {
+            // A guard that is gone needs no news: its successor is told of all living groups.
+            let _ = tell_group(&inner.pipe, kind, group);
+        }
     }
 
     /// The group is gone; its number may come to mean something else.

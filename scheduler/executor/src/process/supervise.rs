@@ -1,23 +1,27 @@
-//! Waits for a process and ends its whole group.
+//! Waits for a process and ends everything that it started.
 
-use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration};
+use std::{collections::BTreeSet, io, os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration};
 
 use nix::{
-    errno::Errno,
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
 use tokio::time::{Instant, timeout};
 
-use super::{GroupRegister, Running};
-use crate::{Stop, StopCause};
+use super::{
+    Running,
+    launchers::Launcher,
+    tree::{self, Found},
+    wire::{Leftovers, Reply},
+};
+use crate::{Stop, StopCause, log::Log};
 
-/// How long what a finished process left in its group may take to end after TERM.
+/// How long what a finished process left may take to end after TERM.
 const LEFTOVERS_GRACE: Duration = Duration::from_secs(2);
-/// How long to wait for a group to be empty after KILL: only the kernel, or an init that does not reap, is slower.
+/// How long to kill: only the kernel is slower, or a process that makes others faster than they are found.
 const KILLED_WAIT: Duration = Duration::from_secs(2);
-/// How often a group is looked at: its members are not our children, so nothing tells us of their end.
-const GROUP_LOOK: Duration = Duration::from_millis(10);
+/// How often what is being killed is looked at: others may have been started meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +53,7 @@ impl From<ExitStatus> for ProcessEnd {
     }
 }
 
-/// A process that is gone, with its group.
+/// A process that is gone, with everything that it started.
 #[derive(Debug)]
 pub struct Finished {
     /// How it ended.
@@ -58,68 +62,143 @@ pub struct Finished {
     pub stopped: Option<StopCause>,
 }
 
-/// Waits until the process ends, or ends it when asked: TERM to its group, KILL after `grace`. What it leaves in its
-/// group is ended as well, and the group is forgotten.
+/// Waits until the process ends, or ends it when asked: TERM to everything below its launcher, KILL after `grace`. What it
+/// leaves, in whatever session or group, is ended as well and named in the log; then its group is forgotten.
 ///
 /// # Errors
-/// When the process can not be awaited.
-pub async fn supervise(
-    running: &mut Running,
-    register: &GroupRegister,
-    stop: &Stop,
-    grace: Duration,
-) -> std::io::Result<Finished> {
-    let (status, stopped) = tokio::select! {
-        status = running.child.wait() => (status, None),
-        cause = stop.requested() => (end_child(running, grace).await, Some(cause)),
+/// When its launcher was killed, so that nobody knows how it ended; what it started is killed then, as far as it is found.
+pub async fn supervise(running: &mut Running, stop: &Stop, grace: Duration, log: &Log) -> io::Result<Finished> {
+    let mut launcher = running.launcher.take().expect("a process is awaited once");
+    let ended = tokio::select! {
+        ended = await_end(&mut launcher) => ended.map(|ended| (ended, None)),
+        cause = stop.requested() => {
+            end(running, &mut launcher, grace).await.map(|ended| (ended, Some(cause)))
+        }
     };
-    end_group(running.group).await;
-    register.forget(running.group);
-    Ok(Finished { end: status?.into(), stopped })
-}
-
-async fn end_child(running: &mut Running, grace: Duration) -> std::io::Result<ExitStatus> {
-    signal(running.group, Signal::SIGTERM);
-    match timeout(grace, running.child.wait()).await {
-        Ok(status) => status,
-        Err(_) => {
-            signal(running.group, Signal::SIGKILL);
-            running.child.wait().await
-        }
-    }
-}
-
-/// Ends what is left of a group whose leader is gone.
-async fn end_group(group: i32) {
-    for (with, wait) in [(Signal::SIGTERM, LEFTOVERS_GRACE), (Signal::SIGKILL, KILLED_WAIT)] {
-        if signal(group, with) == GroupState::Empty {
-            return;
-        }
-        let until = Instant::now() + wait;
-        while Instant::now() < until {
-            if is_empty(group) {
-                return;
+    let outcome = match ended {
+        Some(((end, leftovers), stopped)) => {
+            launcher.cgroup.as_mut().into_iter().filter_map(|cgroup| cgroup.news()).for_each(|news| log.system(&news));
+            if leftovers == Leftovers::None || end_leftovers(&mut launcher, log).await {
+                running.launchers.give_back(launcher);
             }
-            tokio::time::sleep(GROUP_LOOK).await;
+            Ok(Finished { end, stopped })
+        }
+        None => Err(abandoned(running, launcher, log).await),
+    };
+    running.launchers.groups().forget(running.group);
+    outcome
+}
+
+/// How the process ended, and whether anything is left of it; none when its launcher is gone.
+async fn await_end(launcher: &mut Launcher) -> Option<(ProcessEnd, Leftovers)> {
+    loop {
+        match launcher.reply().await {
+            Ok(Some(Reply::Ended { status, leftovers })) => {
+                return Some((ExitStatus::from_raw(status).into(), leftovers));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return None,
         }
     }
-    tracing::warn!(group, "a process group is still there after KILL");
 }
 
-#[derive(PartialEq, Eq)]
-enum GroupState {
-    Living,
-    Empty,
+/// Asks a process and everything below it to end, and kills what does not.
+async fn end(running: &Running, launcher: &mut Launcher, grace: Duration) -> Option<(ProcessEnd, Leftovers)> {
+    // The group first: its members get the signal at once, as from a terminal.
+    let _ = killpg(Pid::from_raw(running.group), Signal::SIGTERM);
+    let mut others = tree::below(launcher.pid);
+    let in_group = |one: &Found| group_of(one.pid) == Some(running.group);
+    others.retain(|one| !in_group(one));
+    tree::signal(&others, Signal::SIGTERM);
+    if let Ok(ended) = timeout(grace, await_end(launcher)).await {
+        return ended;
+    }
+    let until = Instant::now() + KILLED_WAIT;
+    while Instant::now() < until {
+        tree::signal(&tree::below(launcher.pid), Signal::SIGKILL);
+        if let Ok(ended) = timeout(LOOK, await_end(launcher)).await {
+            return ended;
+        }
+    }
+    kill_cgroup(launcher).await;
+    // Only the kernel is between KILL and the end now.
+    await_end(launcher).await
 }
 
-fn signal(group: i32, signal: Signal) -> GroupState {
-    match killpg(Pid::from_raw(group), signal) {
-        Err(Errno::ESRCH) => GroupState::Empty,
-        // EPERM: a member runs as somebody else; the group lives.
-        Ok(()) | Err(_) => GroupState::Living,
+fn group_of(process: i32) -> Option<i32> {
+    nix::unistd::getpgid(Some(Pid::from_raw(process))).ok().map(Pid::as_raw)
+}
+
+/// Ends what a process that is gone has left. Whether nothing is left.
+async fn end_leftovers(launcher: &mut Launcher, log: &Log) -> bool {
+    let mut named = BTreeSet::new();
+    let mut all = Vec::new();
+    for (with, wait) in [(Signal::SIGTERM, LEFTOVERS_GRACE), (Signal::SIGKILL, KILLED_WAIT)] {
+        let until = Instant::now() + wait;
+        let mut asked = BTreeSet::new();
+        while Instant::now() < until {
+            let mut found = tree::below(launcher.pid);
+            all.extend(found.iter().filter(|one| named.insert(one.pid)).cloned());
+            // One that was asked is not asked again, but killed again: it may have been made into somebody else's meanwhile.
+            found.retain(|one| asked.insert(one.pid) || with == Signal::SIGKILL);
+            tree::signal(&found, with);
+            match timeout(LOOK, launcher.reply()).await {
+                Err(_) => {}
+                Ok(Ok(Some(Reply::Empty))) => {
+                    tell_leftovers(&all, log);
+                    return true;
+                }
+                Ok(_) => return false,
+            }
+        }
+    }
+    tell_leftovers(&all, log);
+    kill_cgroup(launcher).await;
+    let left = tree::below(launcher.pid);
+    if !left.is_empty() {
+        let left = tree::named(&left);
+        tracing::warn!(left, "processes are still there after KILL");
+        log.system(&format!("Still there after KILL: {left}"));
+    }
+    false
+}
+
+fn tell_leftovers(found: &[Found], log: &Log) {
+    // What ended by itself in this moment was nobody's trouble.
+    if !found.is_empty() {
+        log.system(&format!("Ended what was left running: {}", tree::named(found)));
     }
 }
 
-fn is_empty(group: i32) -> bool {
-    killpg(Pid::from_raw(group), None) == Err(Errno::ESRCH)
+/// Kills the launcher with everything below it at once, where the system can do that.
+async fn kill_cgroup(launcher: &mut Launcher) {
+    if let Some(cgroup) = &launcher.cgroup
+        && cgroup.kill().is_ok()
+    {
+        // It is killed already: only the kernel can be slow.
+        let _ = timeout(KILLED_WAIT, launcher.gone()).await;
+    }
+}
+
+/// A launcher was killed by somebody: what was below it is found by its group and by the variable that it carries.
+async fn abandoned(running: &Running, mut launcher: Launcher, log: &Log) -> io::Error {
+    let status = timeout(KILLED_WAIT, launcher.gone()).await.ok().flatten();
+    let how = status.map_or_else(|| "went away".to_owned(), |status| format!("ended ({status})"));
+    let mut all: Vec<Found> = Vec::new();
+    let until = Instant::now() + KILLED_WAIT;
+    loop {
+        if let Some(cgroup) = &launcher.cgroup {
+            let _ = cgroup.kill();
+        }
+        let _ = killpg(Pid::from_raw(running.group), Signal::SIGKILL);
+        let found = running.mark.as_ref().map_or_else(Vec::new, |mark| tree::carriers(&[mark]));
+        if found.is_empty() || Instant::now() >= until {
+            break;
+        }
+        tree::signal(&found, Signal::SIGKILL);
+        all.extend(found.into_iter().filter(|one| !all.contains(one)).collect::<Vec<_>>());
+        tokio::time::sleep(LOOK).await;
+    }
+    tell_leftovers(&all, log);
+    io::Error::other(format!("its launcher {} {how}, so that nobody knows how it ended", launcher.pid))
 }

@@ -15,7 +15,7 @@ use crate::{
     Attempt, Executor, Outcome, Stop, Workspace,
     environment::{self, Variables},
     output::{Output, could_not_run, drained},
-    process::{Finished, GroupKind, Launch, ProcessEnd, StdinUse, supervise},
+    process::{Finished, GroupKind, Inherited, Launch, ProcessEnd, StdinUse, supervise},
     template::TemplateError,
 };
 use talk::Said;
@@ -50,11 +50,11 @@ impl PythonExecutor {
         let workspace = Workspace::create(&attempt.worker.temp_dir).map_err(could_not_run)?;
         let (ours, theirs) = socket_pair().map_err(could_not_run)?;
         let launch = self.launch(attempt, rendered, &workspace, (&name, &code), theirs).map_err(could_not_run)?;
-        let mut running = launch.start(&attempt.worker.groups).map_err(could_not_run)?;
+        let mut running = launch.start(&attempt.worker.launchers).await.map_err(could_not_run)?;
         let output = Output::follow(attempt, &mut running);
         let talk = tokio::spawn(talk::serve(ours, attempt.assignment.clone(), attempt.host.clone()));
         let grace = attempt.worker.kill_grace;
-        let finished = supervise(&mut running, &attempt.worker.groups, stop, grace).await.map_err(could_not_run)?;
+        let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
         output.finish().await;
         let said = drained(talk).await.unwrap_or_default();
         Ok(judge(finished, said, attempt.assignment.do_xcom_push))
@@ -90,14 +90,12 @@ impl PythonExecutor {
         (name, code): (&str, &str),
         socket: OwnedFd,
     ) -> io::Result<Launch> {
-        use std::os::fd::AsRawFd as _;
         let module = workspace.write("windlass.py", MODULE)?;
         let script = workspace.write(name, code)?;
         let mut env = environment::standard(&attempt.worker);
         env.extend(attempt.passed(&self.keys.pass_env));
         env.extend(rendered.env);
         env.extend(environment::of_attempt(&attempt.worker, &attempt.assignment));
-        env.insert(TASK_FD.to_owned(), socket.as_raw_fd().to_string());
         let first = ["-u".into(), module.into(), script.into()];
         Ok(Launch {
             program: self.keys.python_bin.as_deref().unwrap_or(PYTHON).into(),
@@ -106,7 +104,7 @@ impl PythonExecutor {
             dir: PathBuf::from(workspace.path()),
             kind: GroupKind::Attempt,
             stdin: StdinUse::Empty,
-            inherit: vec![socket],
+            inherit: vec![Inherited { variable: TASK_FD, fd: socket }],
         })
     }
 }

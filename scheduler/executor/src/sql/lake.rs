@@ -42,13 +42,14 @@ struct Told {
 pub(super) async fn run(work: &Work<'_>, settings: &LakeSettings) -> Result<Table, Outcome> {
     let attempt = work.attempt;
     let workspace = Workspace::create(&attempt.worker.temp_dir).map_err(could_not_run)?;
-    let mut running = launch(work, settings, &workspace).start(&attempt.worker.groups).map_err(could_not_run)?;
+    let mut running =
+        launch(work, settings, &workspace).start(&attempt.worker.launchers).await.map_err(could_not_run)?;
     let input = tokio::spawn(feed(work, &mut running));
     let errors = follow_errors(attempt, &mut running);
-    let stdout = running.child.stdout.take().expect("standard output is a pipe");
+    let stdout = running.stdout.take().expect("standard output is a pipe");
     let mut told = Told::default();
     let listen = pump(stdout, attempt.masker.clone(), EVENT_BYTES_MAX, |line| told.take(work, line));
-    let ended = supervise(&mut running, &attempt.worker.groups, work.stop, attempt.worker.kill_grace);
+    let ended = supervise(&mut running, work.stop, attempt.worker.kill_grace, &attempt.log);
     let finished = alongside(ended, listen).await.map_err(could_not_run)?;
     input.abort();
     drained(errors).await;
@@ -87,7 +88,7 @@ fn feed(work: &Work<'_>, running: &mut Running) -> impl Future<Output = ()> + Se
         SqlOutput::Rows => "rows",
     };
     let request = json!({"mode": mode, "output": output, "scripts": work.scripts}).to_string();
-    let mut stdin = running.child.stdin.take().expect("standard input is a pipe");
+    let mut stdin = running.stdin.take().expect("standard input is a pipe");
     async move { stdin.write_all(request.as_bytes()).await }.map(drop)
 }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use windlass_executor::{
     Attempt, Host, LakeSettings, Masker, Stop, WorkerContext,
     log::{Log, Overflow},
-    process::GroupRegister,
+    process::{Cgroups, GroupRegister, LAUNCHER, Launchers, Limits, NoCgroups, Recipe, clear_cgroups, launcher_main},
 };
 
 /// What the leader has.
@@ -86,6 +86,45 @@ pub struct Rig {
     pub stop: Stop,
     guard: Mutex<Option<PipeReader>>,
     context: Arc<WorkerContext>,
+    pub cgroups_dir: Option<PathBuf>,
+}
+
+impl Drop for Rig {
+    /// What a guard does.
+    fn drop(&mut self) {
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        while self.cgroups_dir.as_ref().is_some_and(|dir| !clear_cgroups(dir)) {
+            assert!(std::time::Instant::now() < until, "the control groups can not be removed");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// How it is known what an attempt has started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ancestry {
+    /// It is below its launcher.
+    Launcher,
+    /// It is in its launcher's control group as well.
+    ControlGroup,
+}
+
+/// Not a test: the launcher of these tests, which start this program with its name.
+#[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "its standard output is closed by now; the test harness must not write to it"
+)]
+fn launcher_program() {
+    if std::env::var_os(LAUNCHER).is_some() {
+        launcher_main();
+        std::process::exit(0);
+    }
+}
+
+fn launcher_command() -> Vec<std::ffi::OsString> {
+    let test = std::env::current_exe().unwrap();
+    vec![test.into(), "--exact".into(), "rig::launcher_program".into(), "--nocapture".into()]
 }
 
 /// What came of an attempt.
@@ -114,12 +153,30 @@ impl Ran {
 
 impl Rig {
     pub fn new() -> Self {
+        Self::with(Ancestry::Launcher)
+    }
+
+    /// The same by another way of knowing what belongs to an attempt.
+    pub fn with(ancestry: Ancestry) -> Self {
+        Self::try_with(ancestry).unwrap()
+    }
+
+    /// The same, where the system lets the worker make control groups.
+    pub fn try_with(ancestry: Ancestry) -> Result<Self, NoCgroups> {
         let dir = tempfile::tempdir().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         let program_dir = dir.path().join("bin");
         std::fs::create_dir(&program_dir).unwrap();
+        let worker = Uuid::new_v4();
+        let groups = Arc::new(GroupRegister::new(writer.into()));
+        let cgroups = match ancestry {
+            Ancestry::Launcher => None,
+            Ancestry::ControlGroup => Some(Cgroups::open(worker, Limits::default())?),
+        };
+        let cgroups_dir = cgroups.as_ref().map(|cgroups| cgroups.dir().to_owned());
+        let recipe = Recipe { command: launcher_command(), worker, cgroups };
         let context = WorkerContext {
-            worker: Uuid::new_v4(),
+            worker,
             program_dir: program_dir.clone(),
             temp_dir: dir.path().join("tmp"),
             state_dir: dir.path().join("state"),
@@ -127,10 +184,11 @@ impl Rig {
                 database_url: "postgres://lake:lakesecret@127.0.0.1/windlass_lake".into(),
                 warehouse: "file:///warehouse".into(),
             }),
-            groups: GroupRegister::new(writer.into()),
+            launchers: Launchers::new(recipe, Arc::clone(&groups)).unwrap(),
+            groups,
             kill_grace: Duration::from_millis(300),
         };
-        Self {
+        Ok(Self {
             dir,
             leader: Leader::default(),
             params: json!({}),
@@ -141,7 +199,8 @@ impl Rig {
             stop: Stop::default(),
             guard: Mutex::new(Some(reader)),
             context: Arc::new(context),
-        }
+            cgroups_dir,
+        })
     }
 
     /// What the guard was told so far.

@@ -6,20 +6,16 @@
 mod columns;
 mod json;
 
-use std::time::Duration;
-
 use engine::Plan;
 use model::{Epoch, RunKey, Timestamp, TurnNumber};
 
 use crate::{
     connect::Writer,
     error::{StoreError, classify_turn},
+    limit,
 };
 use columns::{ChangedColumns, InstanceColumns};
 use json::RareParts;
-
-/// The server gives up after 30 s; a client that hears nothing for longer has lost it.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// A turn that is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +40,9 @@ pub async fn apply(writer: &mut Writer, epoch: Epoch, now: Timestamp, plan: &Pla
             Some(rare) => apply_all(writer, epoch, now, plan, &rare).await,
         }
     };
-    match tokio::time::timeout(ANSWER_TIMEOUT, storing).await {
+    match tokio::time::timeout(limit::STATEMENT, storing).await {
         Ok(answer) => answer.map_err(classify_turn),
-        Err(_) => Err(StoreError::Unknown { reason: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()) }),
+        Err(_) => Err(StoreError::Unknown { reason: format!("no answer within {} s", limit::STATEMENT.as_secs()) }),
     }
 }
 

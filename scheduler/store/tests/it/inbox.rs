@@ -3,12 +3,25 @@
 use std::time::Duration;
 
 use engine::Plan;
-use model::{Answer, AnswerStatus, Command, CommandId, command::Paused};
+use model::{
+    Answer, AnswerStatus, Command, CommandId, RunId, TriggeredBy,
+    command::{Paused, TriggerDagRun},
+};
 use serde_json::json;
 use sqlx::Executor;
-use store::{Hints, Lease, StoreError, hints, inbox, inbox::Withdrawal};
+use store::{
+    Hints, Lease, StoreError, hints, inbox,
+    inbox::{Room, Trace, Withdrawal},
+};
 
 use crate::support::{Database, Leader, dag_id};
+
+const ROOM: Room = Room { few: 10, bulk: 10 };
+
+fn trigger(name: &str, run: &str) -> Command {
+    let wish = TriggerDagRun::by_hand(dag_id(name), TriggeredBy::Operator);
+    Command::TriggerDagRun(TriggerDagRun { run_id: Some(RunId::new(run).unwrap()), ..wish })
+}
 
 fn pause(name: &str) -> Command {
     Command::PauseDag { dag_id: dag_id(name), to: Paused::Paused }
@@ -29,18 +42,18 @@ async fn commands_come_in_order_and_stay_until_they_are_answered() {
         sent.push(inbox::submit(&database.pool, &pause(name), "me").await.unwrap());
     }
     let mut lease = Lease::connect(&database.url).await.unwrap();
-    assert_eq!(lease.bump(epoch).await.unwrap(), 3);
-    let read = inbox::read_inbox(&mut leader.writer, epoch, 2).await.unwrap();
+    assert_eq!(lease.bump(epoch).await.unwrap().waiting, 3);
+    let read = inbox::read_inbox(&mut leader.writer, epoch, Room { few: 2, bulk: 2 }).await.unwrap();
     assert_eq!(read.iter().map(|waiting| waiting.id).collect::<Vec<_>>(), sent[..2]);
     assert_eq!(read[0].command, Ok(pause("a")));
 
     // The leader fails before its turn: the next one reads them again.
     let mut next = Leader::take_over(&database.url, "second").await;
     let epoch = next.epoch();
-    let again = inbox::read_inbox(&mut next.writer, epoch, 10).await.unwrap();
+    let again = inbox::read_inbox(&mut next.writer, epoch, ROOM).await.unwrap();
     assert_eq!(again.iter().map(|waiting| waiting.deliveries).collect::<Vec<_>>(), [2, 2, 1]);
     next.apply(&answering(sent.clone())).await.unwrap();
-    assert!(inbox::read_inbox(&mut next.writer, epoch, 10).await.unwrap().is_empty());
+    assert!(inbox::read_inbox(&mut next.writer, epoch, ROOM).await.unwrap().is_empty());
     let refused = next.apply(&answering(sent)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Diverged { .. }), "answered twice: {refused:?}");
     assert_eq!(database.count("audit_log WHERE who = 'me' AND action = 'pause_dag'").await, 3);
@@ -53,13 +66,103 @@ async fn a_withdrawn_command_is_not_applied_and_a_taken_one_is_not_withdrawn() {
     let epoch = leader.epoch();
     let gone = inbox::submit(&database.pool, &pause("a"), "me").await.unwrap();
     let kept = inbox::submit(&database.pool, &pause("b"), "me").await.unwrap();
-    inbox::read_inbox(&mut leader.writer, epoch, 10).await.unwrap();
     assert_eq!(inbox::cancel_command(&database.pool, gone).await.unwrap(), Withdrawal::Withdrawn);
-    let refused = leader.apply(&answering([gone, kept])).await.unwrap_err();
-    assert!(matches!(&refused, StoreError::Diverged { what } if what.contains("withdrawn")), "{refused:?}");
-    assert!(inbox::find_answer(&database.pool, kept).await.unwrap().is_none());
+    let read = inbox::read_inbox(&mut leader.writer, epoch, ROOM).await.unwrap();
+    assert_eq!(read.iter().map(|waiting| waiting.id).collect::<Vec<_>>(), [kept]);
+    // Between the delivery and the turn nobody contradicts what the leader decides.
+    assert_eq!(inbox::cancel_command(&database.pool, kept).await.unwrap(), Withdrawal::AlreadyTaken);
     leader.apply(&answering([kept])).await.unwrap();
     assert_eq!(inbox::cancel_command(&database.pool, kept).await.unwrap(), Withdrawal::AlreadyTaken);
+    assert!(inbox::find_answer(&database.pool, kept).await.unwrap().is_some());
+    assert_eq!(database.count("audit_log WHERE action = 'withdraw_command'").await, 1);
+}
+
+#[tokio::test]
+async fn a_delivery_of_an_earlier_leader_does_not_hold_a_command_and_none_reads_it_twice() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let (first, second) = (
+        inbox::submit(&database.pool, &pause("a"), "me").await.unwrap(),
+        inbox::submit(&database.pool, &pause("b"), "me").await.unwrap(),
+    );
+    assert_eq!(inbox::read_inbox(&mut leader.writer, epoch, ROOM).await.unwrap().len(), 2);
+    assert!(inbox::read_inbox(&mut leader.writer, epoch, ROOM).await.unwrap().is_empty());
+    let mut next = Leader::take_over(&database.url, "second").await;
+    assert_eq!(inbox::cancel_command(&database.pool, first).await.unwrap(), Withdrawal::Withdrawn);
+    let epoch = next.epoch();
+    let read = inbox::read_inbox(&mut next.writer, epoch, ROOM).await.unwrap();
+    assert_eq!(read.iter().map(|waiting| (waiting.id, waiting.deliveries)).collect::<Vec<_>>(), [(second, 2)]);
+    assert_eq!(inbox::cancel_command(&database.pool, second).await.unwrap(), Withdrawal::AlreadyTaken);
+}
+
+#[tokio::test]
+async fn a_withdrawal_that_meets_a_delivery_is_decided_by_who_was_first() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    for _ in 0..50 {
+        let id = inbox::submit(&database.pool, &pause("a"), "me").await.unwrap();
+        let withdrawing = tokio::spawn({
+            let pool = database.pool.clone();
+            async move { inbox::cancel_command(&pool, id).await.unwrap() }
+        });
+        let read = inbox::read_inbox(&mut leader.writer, epoch, ROOM).await.unwrap();
+        let expected = if read.is_empty() { Withdrawal::Withdrawn } else { Withdrawal::AlreadyTaken };
+        assert_eq!(withdrawing.await.unwrap(), expected);
+        leader.apply(&answering(read.iter().map(|waiting| waiting.id))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_whose_command_was_withdrawn_has_left_none() {
+    let database = Database::create().await;
+    let (dag, run) = (dag_id("etl"), RunId::new("r").unwrap());
+    let since = chrono::Utc::now();
+    let trace = || inbox::trace(&database.pool, "attempt 1", (&dag, &run), since);
+    let id = inbox::submit(&database.pool, &trigger("etl", "r"), "attempt 1").await.unwrap();
+    assert_eq!(trace().await.unwrap(), Trace::Waits);
+    inbox::cancel_command(&database.pool, id).await.unwrap();
+    assert_eq!(trace().await.unwrap(), Trace::None, "what was withdrawn has made no run");
+    let id = inbox::submit(&database.pool, &trigger("etl", "r"), "attempt 1").await.unwrap();
+    let mut leader = database.leader().await;
+    leader.apply(&answering([id])).await.unwrap();
+    assert_eq!(trace().await.unwrap(), Trace::Done);
+}
+
+#[tokio::test]
+async fn a_flood_of_one_sender_stands_before_nobody() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let mut flood = Vec::new();
+    for number in 0..30 {
+        flood.push(inbox::submit(&database.pool, &trigger("etl", &format!("r{number}")), "flood").await.unwrap());
+    }
+    let other_trigger = inbox::submit(&database.pool, &trigger("etl", "mine"), "me").await.unwrap();
+    let mut pauses = Vec::new();
+    for sender in ["flood", "flood", "flood", "me"] {
+        pauses.push(inbox::submit(&database.pool, &pause("etl"), sender).await.unwrap());
+    }
+    let room = Room { few: 3, bulk: 3 };
+    let read = inbox::read_inbox(&mut leader.writer, epoch, room).await.unwrap();
+    let read: Vec<_> = read.iter().map(|waiting| waiting.id).collect();
+    // The first of each sender, then the second; the few before the flood.
+    assert_eq!(read, [pauses[0], pauses[1], pauses[3], flood[0], flood[1], other_trigger]);
+    leader.apply(&answering(read)).await.unwrap();
+    let rest = inbox::read_inbox(&mut leader.writer, epoch, room).await.unwrap();
+    let rest: Vec<_> = rest.iter().map(|waiting| waiting.id).collect();
+    assert_eq!(rest, [pauses[2], flood[2], flood[3], flood[4]], "in the order of their sender");
+}
+
+#[tokio::test]
+async fn a_command_is_stored_as_it_was_sent() {
+    let database = Database::create().await;
+    let conf = serde_json::from_str(r#"{"zebra": 1, "a": {"z": 1, "b": 2}}"#).unwrap();
+    let wish = TriggerDagRun { conf, ..TriggerDagRun::by_hand(dag_id("etl"), TriggeredBy::Test) };
+    inbox::submit(&database.pool, &Command::TriggerDagRun(wish), "me").await.unwrap();
+    let stored: String = sqlx::query_scalar("SELECT command::text FROM inbox").fetch_one(&database.pool).await.unwrap();
+    assert!(stored.contains(r#""conf":{"zebra":1,"a":{"z":1,"b":2}}"#), "{stored}");
 }
 
 #[tokio::test]
@@ -90,10 +193,10 @@ async fn a_command_that_can_not_be_read_is_put_aside_with_an_answer() {
     let epoch = leader.epoch();
     let foreign = r#"INSERT INTO inbox (command, sent_by) VALUES ('{"command": "fly"}', 'a newer version')"#;
     database.pool.execute(foreign).await.unwrap();
-    let read = inbox::read_inbox(&mut leader.writer, epoch, 10).await.unwrap();
+    let read = inbox::read_inbox(&mut leader.writer, epoch, ROOM).await.unwrap();
     let why = read[0].command.clone().unwrap_err();
     inbox::mark_dead(&mut leader.writer, epoch, read[0].id, &why).await.unwrap();
-    assert!(inbox::read_inbox(&mut leader.writer, epoch, 10).await.unwrap().is_empty());
+    assert!(inbox::read_inbox(&mut leader.writer, epoch, ROOM).await.unwrap().is_empty());
     let answer = inbox::find_answer(&database.pool, read[0].id).await.unwrap().unwrap();
     assert_eq!(answer.status, AnswerStatus::Invalid);
     assert!(answer.body["detail"].as_str().unwrap().contains("fly"), "{answer:?}");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use engine::Plan;
+use engine::{Plan, TiRow};
 use model::{Capability, TurnNumber, WorkerId};
 use sqlx::{Executor, PgConnection};
 use store::{Lease, Sight, StoreError, WorkerRecord, Writer};
@@ -104,7 +104,7 @@ async fn a_standby_sees_a_living_leader_a_silent_one_and_one_that_let_go() {
     let leader = database.leader().await;
     let mut lease = Lease::connect(&database.url).await.unwrap();
     let mut standby = Lease::connect(&database.url).await.unwrap();
-    assert_eq!(lease.bump(leader.epoch()).await.unwrap(), 0);
+    assert_eq!(lease.bump(leader.epoch()).await.unwrap().waiting, 0);
 
     let start = Instant::now();
     assert_eq!(standby.watch(start).await.unwrap(), Sight::Alive);
@@ -136,6 +136,94 @@ async fn a_newer_format_is_not_led() {
 }
 
 #[tokio::test]
+async fn a_state_that_older_binaries_can_not_read_says_so_to_them() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    assert_eq!(database.count("leader WHERE format = 1").await, 1, "a binary of 0.1.0 may lead");
+    let lag = r#"{"operator": "kafka_topic", "topic": "t", "state": "absent"}"#;
+    let operator: model::Operator = serde_json::from_str(lag).unwrap();
+    assert_eq!((store::leader::format_of(&model::Operator::Empty), store::leader::format_of(&operator)), (1, 2));
+    store::leader::raise_format(&mut leader.writer, epoch, 2).await.unwrap();
+    store::leader::raise_format(&mut leader.writer, epoch, 1).await.unwrap();
+    let next = Leader::take_over(&database.url, "second").await;
+    assert_eq!(database.count("leader WHERE format = 2").await, 1, "it never falls");
+    let refused = store::leader::raise_format(&mut Writer::connect(&database.url).await.unwrap(), epoch, 2).await;
+    assert!(matches!(refused, Err(StoreError::Deposed)), "{refused:?}");
+    drop(next);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_wrong_into_the_future_is_followed_back_with_what_it_planned() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    leader.store_dag("etl", &["a"]).await;
+    // A year ahead: a run that was due then, a wait for a retry in ten minutes, and a schedule that went on from there.
+    let planned = "UPDATE leader SET turn_at = now() + interval '1 year';
+        INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start,
+                             interval_end, run_after, queued_at, conf)
+        SELECT n, 'etl', 'r' || n, 0, 4, 1, CASE WHEN n = 2 THEN 0 ELSE 1 END, at, at, at, at, at, '{}'
+        FROM (VALUES (1, now() - interval '1 day'), (2, now() + interval '364 days'), (3, now() + interval '2 years')) v (n, at);
+        UPDATE dag_run SET state = 0, run_type = 1 WHERE id = 3;
+        INSERT INTO task_instance_extra (run_id, task_idx, map_index, wake_at)
+        VALUES (1, 0, -1, now() + interval '1 year 10 minutes'), (1, 1, -1, now() + interval '10 minutes');
+        UPDATE dag SET next_run_after = now() + interval '366 days', last_interval_end = now() + interval '364 days'";
+    database.pool.execute(planned).await.unwrap();
+    let wrong = chrono::Utc::now() + chrono::TimeDelta::days(365);
+    let now = store::set_clock_back(&mut leader.writer, epoch, wrong).await.unwrap();
+    assert!((now - chrono::Utc::now()).abs() < chrono::TimeDelta::minutes(1));
+    for (what, why) in [
+        ("leader WHERE turn_at <= clock_timestamp()", "the next leader begins now"),
+        ("dag_run WHERE id = 2 AND run_after <= clock_timestamp()", "what was due may start"),
+        ("dag_run WHERE id = 3 AND run_after > now() + interval '1 year'", "what was asked for later comes later"),
+        (
+            "task_instance_extra WHERE task_idx = 0 AND wake_at BETWEEN now() AND now() + interval '1 day'",
+            "the wait goes on",
+        ),
+        (
+            "task_instance_extra WHERE task_idx = 1 AND wake_at BETWEEN now() AND now() + interval '11 minutes'",
+            "a wait from before",
+        ),
+        ("dag WHERE next_run_after IS NULL AND last_interval_end < now()", "the schedule goes on after what was real"),
+    ] {
+        assert_eq!(database.count(what).await, 1, "{why}");
+    }
+    let next = Leader::take_over(&database.url, "second").await;
+    assert!((next.leadership.now - now).abs() < chrono::TimeDelta::minutes(1));
+}
+
+#[tokio::test]
+async fn what_this_binary_can_not_read_concerns_its_dag_only() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    for (key, name) in (1..).zip(["fine", "newer", "wrong_conf", "wrong_state", "gone"]) {
+        let version = leader.store_dag(name, &["a"]).await;
+        let instance = TiRow { worker: Some(WorkerId(1)), ..queued(key, 0) };
+        let plan = Plan { new_runs: vec![crate::support::run(&version, key)], ..starting(&[instance]) };
+        leader.apply(&plan).await.unwrap();
+    }
+    let newer = r#"UPDATE dag_version SET compiled = replace(compiled::text, '"empty"', '"flink"')::json WHERE dag_id = 'newer';
+        UPDATE dag_run SET conf = '[]' WHERE dag_id = 'wrong_conf';
+        UPDATE task_instance SET state = 99 WHERE run_id = 4;
+        DELETE FROM dag_version WHERE dag_id = 'gone'"#;
+    database.pool.execute(newer).await.unwrap();
+    let loaded = store::load(leader.writer.connection()).await.unwrap();
+    let runs: Vec<_> = loaded.snapshot.runs.iter().map(|run| run.run.dag_id.as_str()).collect();
+    assert_eq!(runs, ["fine"]);
+    assert_eq!(loaded.snapshot.dags.len(), 5, "their switches can be set");
+    assert_eq!(loaded.snapshot.versions.len(), 3);
+    let mut told: Vec<_> = loaded.unreadable.iter().map(|what| (what.dag_id.as_str(), what.why.as_str())).collect();
+    told.sort_unstable();
+    told.dedup();
+    let said = |dag: &str, why: &str| told.iter().any(|(of, said)| *of == dag && said.contains(why));
+    assert!(said("newer", "flink") && said("wrong_conf", "conf") && said("wrong_state", "99"), "{told:?}");
+    assert!(said("gone", "not stored") && !told.iter().any(|(of, _)| *of == "fine"), "{told:?}");
+    // An engine goes on from it.
+    drop(engine::Engine::load(loaded.snapshot, crate::support::noon()));
+}
+
+#[tokio::test]
 async fn a_worker_keeps_its_number() {
     let database = Database::create().await;
     let mut leader = database.leader().await;
@@ -151,10 +239,10 @@ async fn a_worker_keeps_its_number() {
     "host:2".clone_into(&mut worker.name);
     let again = store::register_worker(&mut leader.writer, epoch, &worker).await.unwrap();
     assert_eq!(first, again);
-    let workers = store::load(leader.writer.connection()).await.unwrap().workers;
+    let workers = store::load(leader.writer.connection()).await.unwrap().snapshot.workers;
     assert_eq!((workers[0].name.as_str(), &workers[0].capabilities), ("host:2", &worker.capabilities));
     store::worker_lost(&mut leader.writer, epoch, first).await.unwrap();
-    assert!(store::load(leader.writer.connection()).await.unwrap().workers.is_empty());
+    assert!(store::load(leader.writer.connection()).await.unwrap().snapshot.workers.is_empty());
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use model::{
     AnswerStatus, Command, DagRunState, Pool, RunKey, TaskIdx, TaskState, TryNumber, XComValue, command::Paused,
 };
 use serde_json::json;
-use store::{StoreError, facts, inbox, xcoms};
+use sqlx::Executor;
+use store::{StoreError, facts, inbox, maintenance::Swept, xcoms};
 
 use crate::support::{Database, dag_id, day, ended, ending, noon, queued, run, run_id, starting};
 
@@ -97,7 +98,7 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
     let applied = leader.apply(&plan).await.unwrap();
     assert!(applied.existing_runs.is_empty());
 
-    let snapshot = store::load(leader.writer.connection()).await.unwrap();
+    let snapshot = store::load(leader.writer.connection()).await.unwrap().snapshot;
     assert_eq!(snapshot.versions, [version]);
     assert_eq!(snapshot.runs.len(), 1);
     assert_eq!(snapshot.runs[0].run, new_run);
@@ -163,14 +164,14 @@ async fn an_ended_run_is_loaded_while_an_attempt_of_it_lives() {
     over.ended_at = Some(noon());
     let change = RunChange { expected: DagRunState::Running, row: over };
     leader.apply(&Plan { instances: vec![marked.clone()], runs: vec![change], ..Plan::default() }).await.unwrap();
-    let runs = store::load(leader.writer.connection()).await.unwrap().runs;
+    let runs = store::load(leader.writer.connection()).await.unwrap().snapshot.runs;
     assert_eq!(runs.len(), 1, "its slot is still taken");
 
     let mut dead = marked.clone();
     dead.expected = TaskState::Success;
     dead.row.live = false;
     leader.apply(&Plan { instances: vec![dead], ..Plan::default() }).await.unwrap();
-    assert!(store::load(leader.writer.connection()).await.unwrap().runs.is_empty());
+    assert!(store::load(leader.writer.connection()).await.unwrap().snapshot.runs.is_empty());
     let epoch = leader.epoch();
     store::maintenance::sweep(&mut leader.writer, epoch).await.unwrap();
     assert_eq!(database.count("dag_run WHERE has_leftovers").await, 0);
@@ -195,22 +196,82 @@ async fn facts_are_found_by_id_by_date_and_by_what_came_before() {
     let dag = dag_id("etl");
     let mut found = BTreeMap::new();
     for counts in [PreviousCounts::EveryRun, PreviousCounts::AllButManual] {
-        let need = Need::PreviousRun { dag: dag.clone(), before: day(15), counts };
-        let Fact::Run { run: Some(run), .. } = facts::fact(leader.writer.connection(), need).await.unwrap() else {
-            panic!("there is a run before");
-        };
-        found.insert(counts, run.run.key.get());
+        let needs = [day(15), day(11), day(10)].map(|before| Need::PreviousRun { dag: dag.clone(), before, counts });
+        let facts = facts::facts(leader.writer.connection(), needs.to_vec()).await.unwrap();
+        let runs: Vec<_> = facts.into_iter().map(|fact| of_run(fact).map(|run| run.run.key.get())).collect();
+        found.insert(counts, runs);
     }
-    assert_eq!(found.into_values().collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(found.into_values().collect::<Vec<_>>(), [[Some(2), Some(1), None], [Some(1), Some(1), None]]);
 
-    let need = Need::RunExists { dag: dag.clone(), run: run_id(99), logical_date: Some(day(10)) };
-    let fact = facts::fact(leader.writer.connection(), need).await.unwrap();
-    assert!(matches!(fact, Fact::Exists { existing: Some((RunKey(1), _, DagRunState::Running)), .. }), "{fact:?}");
-    let need = Need::Run { dag, run: run_id(1) };
-    let Fact::Run { run: Some(found), .. } = facts::fact(leader.writer.connection(), need).await.unwrap() else {
-        panic!("the run is there");
+    // Questions of all kinds at once: each answer belongs to its question.
+    let exists = |key, date| Need::RunExists { dag: dag.clone(), run: run_id(key), logical_date: date };
+    let by_id = |key| Need::Run { dag: dag.clone(), run: run_id(key) };
+    let (missing, known) = (Need::Version(model::DagVersionId(999)), Need::Version(version.id));
+    let needs = vec![
+        exists(98, None),
+        by_id(99),
+        exists(99, Some(day(10))),
+        missing.clone(),
+        by_id(1),
+        exists(2, Some(day(10))),
+        known.clone(),
+    ];
+    let facts = facts::facts(leader.writer.connection(), needs.clone()).await.unwrap();
+    let answers: BTreeMap<_, _> = facts.into_iter().map(|fact| (need_of(&fact), fact)).collect();
+    assert_eq!(answers.len(), needs.len());
+    let taken = |need: &Need| match &answers[need] {
+        Fact::Exists { existing, .. } => existing.as_ref().map(|(key, _, state)| (key.get(), *state)),
+        other => panic!("{other:?}"),
     };
+    assert_eq!(taken(&needs[0]), None);
+    assert_eq!(taken(&needs[2]), Some((1, DagRunState::Running)), "by its date");
+    assert_eq!(taken(&needs[5]), Some((2, DagRunState::Running)), "the id is the better answer");
+    assert!(of_run(answers[&needs[1]].clone()).is_none());
+    let found = of_run(answers[&needs[4]].clone()).unwrap();
     assert_eq!((found.run, found.instances.len()), (scheduled, 1));
+    assert!(matches!(&answers[&missing], Fact::Version { version: None, .. }));
+    assert!(matches!(&answers[&known], Fact::Version { version: Some(found), .. } if **found == version));
+}
+
+fn of_run(fact: Fact) -> Option<engine::StoredRun> {
+    match fact {
+        Fact::Run { run, .. } => run.map(|run| *run),
+        Fact::Exists { .. } | Fact::Version { .. } => panic!("{fact:?}"),
+    }
+}
+
+fn need_of(fact: &Fact) -> Need {
+    match fact {
+        Fact::Run { need, .. } | Fact::Exists { need, .. } | Fact::Version { need, .. } => need.clone(),
+    }
+}
+
+#[tokio::test]
+async fn a_history_of_thousands_of_runs_goes_in_small_steps_and_nothing_else_with_it() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let history = "INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, run_after, queued_at, conf)
+        SELECT n, dag, 'r' || n, 1, 0, 1, CASE WHEN n % 1000 = 0 THEN 1 ELSE 2 END, now(), now(), '{}'
+        FROM generate_series(1, 5000) n, LATERAL (SELECT CASE WHEN n > 4900 THEN 'other' ELSE 'etl' END) d (dag);
+        INSERT INTO task_instance (run_id, task_idx, map_index, try_number, state, live)
+        SELECT n, task, -1, 1, 4, false FROM generate_series(1, 5000) n, generate_series(0, 2) task";
+    database.pool.execute(history).await.unwrap();
+    let epoch = leader.epoch();
+    let mut steps = 1;
+    while store::maintenance::drop_ended_runs(&mut leader.writer, epoch, &dag_id("etl")).await.unwrap() == Swept::Some {
+        steps += 1;
+    }
+    assert_eq!((steps, database.count("dag_run WHERE dag_id = 'other'").await), (3, 100));
+    assert_eq!(database.count("dag_run WHERE dag_id = 'etl'").await, 4, "those that run are the engine's");
+    let mut steps = 0;
+    let mut left = database.count("task_instance").await;
+    while store::maintenance::sweep_dropped_runs(&mut leader.writer, epoch).await.unwrap() == Swept::Some {
+        let now = database.count("task_instance").await;
+        assert!(left - now <= 5_000, "a step is bounded");
+        (steps, left) = (steps + 1, now);
+    }
+    assert!(steps >= 3, "{steps}");
+    assert_eq!((left, database.count("dropped_run").await), (104 * 3, 0));
 }
 
 #[tokio::test]
@@ -233,7 +294,7 @@ async fn a_deleted_run_goes_at_once_and_what_belongs_to_it_with_the_next_sweep()
     leader.apply(&Plan { runs_dropped: vec![RunKey(1)], ..Plan::default() }).await.unwrap();
     assert_eq!(database.count("dag_run").await, 1);
     let epoch = leader.epoch();
-    store::maintenance::sweep(&mut leader.writer, epoch).await.unwrap();
+    while store::maintenance::sweep_dropped_runs(&mut leader.writer, epoch).await.unwrap() == Swept::Some {}
     assert_eq!(database.count("task_instance WHERE run_id = 1").await, 0);
     assert_eq!(database.count("xcom").await, 1);
     assert_eq!(database.count("dropped_run").await, 0);

@@ -82,7 +82,7 @@ async fn a_leader_goes_on_from_every_release() {
         store::migrate(&database.pool).await.unwrap();
         let mut writer = Writer::connect(&database.url).await.unwrap();
         let leadership = store::lead(&mut writer, &candidate("upgraded")).await.unwrap();
-        let snapshot = store::load(writer.connection()).await.unwrap();
+        let snapshot = store::load(writer.connection()).await.unwrap().snapshot;
         assert!(snapshot.runs.iter().any(|run| run.run.state == DagRunState::Running), "{}", release.name);
         assert!(!snapshot.dags.is_empty() && !snapshot.pools.is_empty(), "{}", release.name);
         // It writes, too.

@@ -20,7 +20,7 @@ async fn the_same_content_is_the_same_version() {
     assert_ne!(first.id, second.id);
     // Back to the older content: the older version is current again.
     leader.store_dag("etl", &["a", "b"]).await;
-    let dags = store::load(leader.writer.connection()).await.unwrap().dags;
+    let dags = store::load(leader.writer.connection()).await.unwrap().snapshot.dags;
     assert_eq!(dags[0].current, first.id);
 }
 
@@ -71,7 +71,7 @@ async fn the_pause_switch_is_set_at_first_sight_only() {
     "changed".clone_into(&mut compiled.content_hash);
     store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
     sqlx::query("UPDATE dag SET is_stale = true").execute(&database.pool).await.unwrap();
-    let dag = &store::load(leader.writer.connection()).await.unwrap().dags[0];
+    let dag = &store::load(leader.writer.connection()).await.unwrap().snapshot.dags[0];
     assert!(dag.is_paused && dag.is_stale);
     assert!(store::stored_files(leader.writer.connection()).await.unwrap().dags.is_empty());
     store::store_version(&mut leader.writer, epoch, &compiled).await.unwrap();
@@ -106,6 +106,7 @@ async fn import_errors_of_a_file_are_replaced_together() {
     let mut leader = database.leader().await;
     let epoch = leader.epoch();
     let error = |line: usize| DagFileError {
+        dag_id: None,
         file: "bad.yaml".to_owned(),
         line,
         column: line,

@@ -42,7 +42,7 @@ impl Place {
     }
 }
 
-/// Checks one file or every file of a folder; the status says whether all are well.
+/// Checks one file or every file of a folder; the status says whether all are well. A warning is no mistake.
 ///
 /// # Errors
 /// When there is no such file.
@@ -58,6 +58,9 @@ pub fn check(settings: &Settings, path: Option<&Path>) -> anyhow::Result<ExitCod
     for (name, file) in &files {
         for compiled in &file.dags {
             println!("{name}: {} is well: {} tasks", compiled.dag.dag_id, compiled.dag.tasks.len());
+        }
+        for warning in &file.warnings {
+            println!("warning: {warning}");
         }
         for error in &file.errors {
             errors += 1;

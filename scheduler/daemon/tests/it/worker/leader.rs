@@ -217,6 +217,9 @@ pub fn settings(dir: &Path) -> WorkerSettings {
     let test = std::env::current_exe().unwrap();
     settings.guard_command =
         vec![test.into(), "--exact".into(), "worker::lives::guard_program".into(), "--nocapture".into(), "--".into()];
+    let test = std::env::current_exe().unwrap();
+    settings.launcher_command =
+        vec![test.into(), "--exact".into(), "worker::lives::launcher_program".into(), "--nocapture".into()];
     settings
 }
 

@@ -41,6 +41,19 @@ fn guard_program() {
     }
 }
 
+/// Not a test: the launchers of the workers in these tests, which start this program with its name.
+#[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a launcher's standard output is nobody's; the test harness must not go on with other tests"
+)]
+fn launcher_program() {
+    if std::env::var_os(executor::process::LAUNCHER).is_some() {
+        executor::process::launcher_main();
+        std::process::exit(0);
+    }
+}
+
 /// Not a test: a worker in a process of its own, for those tests that kill it.
 #[tokio::test]
 async fn worker_program() {
@@ -186,6 +199,47 @@ async fn nothing_outlives_a_worker_that_is_killed_and_the_next_one_knows_what_wa
     assert_ne!(leader.hello.incarnation, incarnation);
     assert_eq!(leader.hello.attempts, BTreeSet::from([done]));
     assert_eq!(leader.ended(done).await.kind, EndKind::Success);
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_new_session_nor_an_empty_environment_leads_out_of_a_worker_that_is_killed() {
+    let mut place = Place::new();
+    let mut process = worker_process(&place);
+    let leader = place.accept().await;
+    let files = ["attempt", "service"].map(|name| place.dir.path().join(name));
+    let [in_attempt, in_service] = files.each_ref().map(|file| {
+        // Two forks away from its group, with no variable and no pipe: nothing of it is the worker's but its ancestors.
+        let show = file.display();
+        format!("(setsid env -i sh -c '(sleep 300 & echo $! > {show})' </dev/null >/dev/null 2>&1 &); sleep 300")
+    });
+    leader.assign(&in_attempt).await;
+    leader.start_service(&in_service).await;
+    let escaped = [number_in(&files[0]).await, number_in(&files[1]).await];
+    let worker = leader.hello.worker;
+    let launchers = || executor::process::tree::carriers(&[&format!("{}={worker}", executor::process::LAUNCHER)]);
+    assert_eq!(launchers().len(), 2);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    until("no process is left", || escaped.iter().all(|process| !runs(*process)) && launchers().is_empty()).await;
+    drop(leader);
+    let mut process = worker_process(&place);
+    // It is welcomed when the old guard is done, and control groups are removed before that.
+    let leader = place.accept().await;
+    assert_eq!(leader.hello.worker, worker);
+    let own = executor::process::Cgroups::open(uuid::Uuid::new_v4(), Default::default());
+    match own {
+        Ok(mine) => {
+            let left = std::fs::read_dir(mine.dir().parent().unwrap()).unwrap().flatten();
+            let of_worker = left.filter(|one| one.file_name().to_string_lossy().contains(&worker.to_string()));
+            let groups = of_worker.map(|one| std::fs::read_dir(one.path()).unwrap().flatten());
+            let groups = groups.flatten().filter(|one| one.path().is_dir()).count();
+            assert!(executor::process::clear_cgroups(mine.dir()));
+            assert_eq!(groups, 0, "the new worker has started nothing yet");
+        }
+        Err(error) => println!("skipped the look for control groups that are left: {error}"),
+    }
     process.kill().unwrap();
     process.wait().unwrap();
 }

@@ -1,0 +1,117 @@
+//! When a turn can not be stored because of what one of its events brings about, that event is found, and is the only one
+//! that suffers.
+//!
+//! Nothing of a refused turn is stored, and memory has run ahead of the store: it is loaded again, under the same epoch, with
+//! the workers that are connected. Then the events are taken again, commands one a turn and what lies between them together;
+//! of what is refused once more the events are taken one a turn. So each event is decided from what is stored, however often
+//! others are refused, and nothing is delivered again. An innocent event costs a turn; a bad one a load of memory.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use engine::{Event, Rest, WorkerJoined};
+use model::{AttemptEnd, AttemptId, EndKind, WorkerId};
+use store::StoreError;
+
+use super::{
+    reign::{BEAT, Reign, load},
+    turns::{Step, blames_an_event},
+};
+
+impl Reign {
+    /// Takes the events of a turn that was refused one after the other.
+    pub(super) async fn isolate(
+        &mut self,
+        Step { events, answers }: Step,
+        welcomes: &mut BTreeMap<WorkerId, Vec<AttemptId>>,
+        error: &StoreError,
+    ) -> Result<(), StoreError> {
+        tracing::error!(%error, events = events.len(), "a turn was refused; memory is loaded again, and the event that is to blame is looked for");
+        self.reload().await?;
+        if !answers.is_empty() {
+            self.step(Step { events: Vec::new(), answers }, welcomes).await?;
+        }
+        let mut groups = groups(events);
+        groups.reverse();
+        while let Some(group) = groups.pop() {
+            self.beat();
+            match self.step(Step { events: group.clone(), answers: Vec::new() }, welcomes).await {
+                Ok(()) => {}
+                Err(error) if !blames_an_event(&error) => return Err(error),
+                Err(error) => {
+                    self.reload().await?;
+                    match <[Event; 1]>::try_from(group) {
+                        Ok([event]) => groups.extend(self.blame(event, error).await?.map(|event| vec![event])),
+                        Err(group) => groups.extend(group.into_iter().rev().map(|event| vec![event])),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One event is to blame: what is taken in its place, if anything is.
+    async fn blame(&mut self, event: Event, error: StoreError) -> Result<Option<Event>, StoreError> {
+        match event {
+            Event::Command { id, .. } => {
+                self.bury(id, &format!("it can not be carried out: {error}")).await?;
+                Ok(None)
+            }
+            Event::AttemptEnded { worker, attempt, end } => {
+                let reason = format!("the worker's report of its end can not be stored: {error}");
+                let told = AttemptEnd { ran_micros: end.ran_micros, ..AttemptEnd::new(EndKind::Failed, &reason) };
+                if end.kind == EndKind::Failed && end.xcoms.is_empty() && end.reason.starts_with("the worker's report")
+                {
+                    return Err(error);
+                }
+                tracing::error!(%attempt, worker.id = worker.get(), %error, "the end of an attempt can not be stored; it counts as failed");
+                Ok(Some(Event::AttemptEnded { worker, attempt, end: told }))
+            }
+            Event::AttemptStarted { worker, attempt, .. } => {
+                tracing::error!(%attempt, worker.id = worker.get(), %error, "the start of an attempt can not be stored");
+                Ok(None)
+            }
+            Event::WorkerJoined(_)
+            | Event::WorkerSilent(_)
+            | Event::WorkerLeaving(_)
+            | Event::WorkerLost(_)
+            | Event::DagVersionStored { .. }
+            | Event::DagGone(_)
+            | Event::Continue => Err(error),
+        }
+    }
+
+    /// Memory as it is stored, with the workers that are connected: what they hold is what they were given.
+    async fn reload(&mut self) -> Result<(), StoreError> {
+        let connected = self.engine.connected_workers();
+        let loaded = store::load(self.writer.connection()).await?;
+        self.engine = load(loaded.snapshot, self.clock.now())?;
+        self.rest = Rest::Nothing;
+        let joined = connected.into_iter().map(|worker| {
+            let attempts = self.engine.attempts_on(worker.worker);
+            Event::WorkerJoined(WorkerJoined { attempts, ..worker })
+        });
+        let events = joined.collect();
+        self.step(Step { events, answers: Vec::new() }, &mut BTreeMap::new()).await
+    }
+
+    /// Acknowledges between the turns of a long work, once a beat.
+    fn beat(&mut self) {
+        if Instant::now() >= self.next_beat {
+            self.next_beat = Instant::now() + BEAT;
+            self.acknowledge_all();
+        }
+    }
+}
+
+/// Commands by themselves, other events together as they follow each other.
+fn groups(events: Vec<Event>) -> Vec<Vec<Event>> {
+    let mut groups: Vec<Vec<Event>> = Vec::new();
+    for event in events {
+        let is_command = matches!(event, Event::Command { .. });
+        match groups.last_mut() {
+            Some(last) if !is_command && !matches!(last[..], [Event::Command { .. }]) => last.push(event),
+            Some(_) | None => groups.push(vec![event]),
+        }
+    }
+    groups
+}

@@ -1,0 +1,343 @@
+//! Commands with a real leader: withdrawn at any moment, in floods, refused by PostgreSQL; none harms another.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use link::{FromWorker, ToWorker, transport::Connector as _};
+use model::{
+    AnswerStatus, AttemptEnd, Command, CommandId, DagId, DagRunState, EndKind, RunId, TaskState, TriggeredBy,
+    XComValue,
+    command::{Answer, ClearTaskInstances, Paused, TriggerDagRun},
+};
+use serde_json::json;
+use sqlx::{Executor, PgPool};
+use store::{
+    Hints,
+    inbox::{self, Withdrawal},
+    read,
+};
+use uuid::Uuid;
+
+use crate::leader::{Running, WITHIN, database, done, hello, lead, next_assignment, receive};
+
+const DAGS: &str = "
+d:
+  schedule: null
+  is_paused_upon_creation: false
+  tasks: [{task_id: a, operator: empty}]
+wide:
+  schedule: null
+  is_paused_upon_creation: false
+  max_active_runs: 1000
+  tasks: [{task_id: a, operator: bash, bash_command: 'true'}]
+";
+
+/// A leader with the DAGs.
+struct Scene {
+    folder: tempfile::TempDir,
+    url: String,
+    pool: PgPool,
+    hints: Hints,
+    leader: Running,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        Self::with(DAGS).await
+    }
+
+    async fn with(dags: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("dags.yaml"), dags).unwrap();
+        let url = database().await;
+        let pool = store::open(&url).await.unwrap();
+        store::migrate(&pool).await.unwrap();
+        let hints = Hints::listen(&pool).await.unwrap();
+        let leader = lead(&url, "first", folder.path());
+        let dag = DagId::new("d").unwrap();
+        until(async || read::dag(&pool, &dag).await.unwrap().is_some()).await;
+        Self { folder, url, pool, hints, leader }
+    }
+
+    async fn count(&self, what: &str) -> i64 {
+        sqlx::query_scalar(&format!("SELECT count(*) FROM {what}")).fetch_one(&self.pool).await.unwrap()
+    }
+
+    async fn epoch(&self) -> i64 {
+        store::cluster::leader_seat(&self.pool).await.unwrap().epoch.get()
+    }
+
+    async fn submit(&self, command: &Command, by: &str) -> CommandId {
+        inbox::submit(&self.pool, command, by).await.unwrap()
+    }
+
+    async fn answer(&self, id: CommandId) -> Answer {
+        inbox::await_answer(&self.pool, &self.hints, id, WITHIN).await.unwrap().expect("a leader answers")
+    }
+}
+
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, waiting).await.unwrap();
+}
+
+fn trigger(dag: &str, run: &str) -> Command {
+    let wish = TriggerDagRun::by_hand(DagId::new(dag).unwrap(), TriggeredBy::Test);
+    Command::TriggerDagRun(TriggerDagRun { run_id: Some(RunId::new(run).unwrap()), ..wish })
+}
+
+fn pause(to: Paused) -> Command {
+    Command::PauseDag { dag_id: DagId::new("d").unwrap(), to }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn senders_that_give_up_at_any_moment_disturb_nobody() {
+    let scene = Scene::new().await;
+    // Without a hint, so that the leader finds them within a second, and some are withdrawn before it does.
+    let body = serde_json::to_string(&trigger("d", "NAME")).unwrap();
+    let flood = format!(
+        "INSERT INTO inbox (command, sent_by, is_bulk)
+         SELECT replace('{body}', 'NAME', 'r' || n)::json, 'flood', true FROM generate_series(1, 300) n RETURNING id"
+    );
+    let ids: Vec<i64> = sqlx::query_scalar(&flood).fetch_all(&scene.pool).await.unwrap();
+    let mut senders = Vec::new();
+    for (number, id) in (0_u64..).zip(ids) {
+        let (pool, hints, id) = (scene.pool.clone(), scene.hints.clone(), CommandId(id));
+        senders.push(tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(number * 37 % 1_500)).await;
+            match inbox::cancel_command(&pool, id).await.unwrap() {
+                Withdrawal::Withdrawn => 0,
+                Withdrawal::AlreadyTaken => {
+                    let answer = inbox::await_answer(&pool, &hints, id, WITHIN).await.unwrap();
+                    i64::from(answer.expect("what was taken is answered").status == AnswerStatus::Done)
+                }
+            }
+        }));
+    }
+    let mut made = 0;
+    for sender in senders {
+        made += sender.await.unwrap();
+    }
+    println!("{made} of 300 were taken before their sender gave up");
+    assert_eq!(scene.count("dag_run").await, made);
+    assert!(made > 0 && made < 300, "{made}: both happened");
+    assert_eq!(scene.epoch().await, 1);
+    scene.leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_triggers_delays_no_pause_and_no_clear_by_more_than_a_second() {
+    const FLOOD: i64 = 5_000;
+    let scene = Scene::new().await;
+    done(&scene.pool, &scene.hints, trigger("d", "mine")).await;
+    let body = |run: &str| serde_json::to_string(&trigger("d", run)).unwrap();
+    // As a client would leave them, but all at once.
+    let flood = format!(
+        "INSERT INTO inbox (command, sent_by, is_bulk)
+         SELECT replace('{}', 'NAME', 'f' || n)::json, 'flood', true FROM generate_series(1, {FLOOD}) n",
+        body("NAME")
+    );
+    scene.pool.execute(flood.as_str()).await.unwrap();
+    let begun = Instant::now();
+    let mut longest = Duration::ZERO;
+    let (mut asked, mut left) = (0, FLOOD);
+    while left > 0 {
+        for by in ["me", "flood"] {
+            let clear = ClearTaskInstances::of_run(DagId::new("d").unwrap(), RunId::new("mine").unwrap());
+            for command in [pause(Paused::Paused), Command::ClearTaskInstances(clear), pause(Paused::Active)] {
+                let sent = Instant::now();
+                let id = scene.submit(&command, by).await;
+                assert_eq!(scene.answer(id).await.status, AnswerStatus::Done);
+                longest = longest.max(sent.elapsed());
+                asked += 1;
+            }
+        }
+        left = scene.count("inbox WHERE is_bulk").await;
+    }
+    println!("{FLOOD} triggers in {:?}; of {asked} other commands the slowest took {longest:?}", begun.elapsed());
+    assert!(asked >= 12, "the flood lasted");
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    assert_eq!((scene.count("dag_run").await, scene.epoch().await), (FLOOD + 1, 1));
+    scene.leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_refuses_of_one_command_is_the_error_of_that_command() {
+    let scene = Scene::new().await;
+    let mut worker = scene.leader.connector.connect().await.unwrap();
+    worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
+    done(&scene.pool, &scene.hints, trigger("wide", "first")).await;
+    let attempt = next_assignment(&mut worker).await;
+    let refuse = "ALTER TABLE dag_run ADD CONSTRAINT no_evil CHECK (run_id NOT LIKE 'evil%')";
+    scene.pool.execute(refuse).await.unwrap();
+    for round in 0..3 {
+        let mut fine = Vec::new();
+        let mut evil = Vec::new();
+        for number in 0..10 {
+            fine.push(scene.submit(&trigger("d", &format!("r{round}-{number}")), &format!("sender {number}")).await);
+            if number % 5 == 2 {
+                evil.push(scene.submit(&trigger("d", &format!("evil{round}-{number}")), "evil").await);
+            }
+        }
+        for id in fine {
+            assert_eq!(scene.answer(id).await.status, AnswerStatus::Done);
+        }
+        for id in evil {
+            let answer = scene.answer(id).await;
+            let detail = answer.body["detail"].as_str().unwrap().to_owned();
+            assert_eq!(answer.status, AnswerStatus::Invalid);
+            assert!(detail.contains("no_evil"), "{detail}");
+        }
+    }
+    assert_eq!(scene.count("inbox WHERE dead_because IS NOT NULL AND deliveries = 1").await, 6);
+    assert_eq!((scene.count("dag_run WHERE dag_id = 'd'").await, scene.epoch().await), (30, 1));
+    // The worker heard nothing of it: its attempt goes on, and it is given new ones.
+    worker
+        .send(FromWorker::Ended { seq: 1, attempt, end: Box::new(AttemptEnd::new(EndKind::Success, "")) })
+        .await
+        .unwrap();
+    let (dag, run) = (DagId::new("wide").unwrap(), RunId::new("first").unwrap());
+    until(async || read::run(&scene.pool, &dag, &run).await.unwrap().unwrap().state == DagRunState::Success).await;
+    done(&scene.pool, &scene.hints, trigger("wide", "second")).await;
+    next_assignment(&mut worker).await;
+    scene.leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_refuses_of_one_report_is_the_end_of_that_attempt() {
+    let scene = Scene::new().await;
+    let mut worker = scene.leader.connector.connect().await.unwrap();
+    worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
+    let mut attempts = Vec::new();
+    for number in 0..3 {
+        done(&scene.pool, &scene.hints, trigger("wide", &format!("r{number}"))).await;
+        attempts.push(next_assignment(&mut worker).await);
+    }
+    scene.pool.execute("ALTER TABLE xcom ADD CONSTRAINT no_evil CHECK (key <> 'evil')").await.unwrap();
+    for (seq, attempt) in (1..).zip(attempts) {
+        let mut end = Box::new(AttemptEnd::new(EndKind::Success, ""));
+        if seq == 2 {
+            end.xcoms.push(XComValue { key: "evil".to_owned(), value: json!(1) });
+        }
+        worker.send(FromWorker::Ended { seq, attempt, end }).await.unwrap();
+    }
+    until(async || scene.count("dag_run WHERE state IN (2, 3)").await == 3).await;
+    let failed = format!("task_instance WHERE state = {}", TaskState::Failed.code());
+    assert_eq!((scene.count(&failed).await, scene.epoch().await), (1, 1));
+    let why: String = sqlx::query_scalar("SELECT reason FROM task_instance_extra WHERE reason IS NOT NULL")
+        .fetch_one(&scene.pool)
+        .await
+        .unwrap();
+    assert!(why.contains("can not be stored") && why.contains("no_evil"), "{why}");
+    // All three are stored, so the worker may forget them.
+    loop {
+        if let ToWorker::Ack { seq: 3.. } = receive(&mut worker).await {
+            break;
+        }
+    }
+    scene.leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dag_that_this_binary_can_not_read_holds_up_no_other() {
+    let scene = Scene::new().await;
+    done(&scene.pool, &scene.hints, trigger("wide", "waits")).await;
+    scene.leader.task.abort();
+    // As a newer version would have left it: its file is not one that this one can read either.
+    let newer =
+        r#"UPDATE dag_version SET compiled = replace(compiled::text, '"bash"', '"flink"')::json WHERE dag_id = 'wide'"#;
+    scene.pool.execute(newer).await.unwrap();
+    let file = DAGS.replace("operator: bash", "operator: flink");
+    std::fs::write(scene.folder.path().join("dags.yaml"), &file).unwrap();
+    let second = lead(&scene.url, "second", scene.folder.path());
+    until(async || scene.epoch().await == 2).await;
+    let answer = done(&scene.pool, &scene.hints, trigger("d", "after")).await;
+    assert_eq!(answer["run_id"], "after");
+    let (dag, run) = (DagId::new("d").unwrap(), RunId::new("after").unwrap());
+    until(async || read::run(&scene.pool, &dag, &run).await.unwrap().unwrap().state == DagRunState::Success).await;
+    let wide = Command::PauseDag { dag_id: DagId::new("wide").unwrap(), to: Paused::Paused };
+    done(&scene.pool, &scene.hints, wide).await;
+    assert_eq!(scene.count("dag WHERE dag_id = 'wide' AND is_paused").await, 1, "its switch can be set");
+    let refused = scene.submit(&trigger("wide", "r"), "me").await;
+    let refused = scene.answer(refused).await;
+    assert!(refused.body["detail"].as_str().unwrap().contains("quarantine"), "{refused:?}");
+    assert_eq!(scene.count("quarantine WHERE kind = 'version' AND reason LIKE '%flink%'").await, 1);
+    assert_eq!(scene.count("quarantine WHERE kind = 'run' AND reason LIKE '%waits%'").await, 1);
+    assert_eq!(scene.count("dag_run WHERE dag_id = 'wide' AND state IN (0, 1)").await, 1, "its run is left alone");
+    assert_eq!(scene.epoch().await, 2);
+    second.task.abort();
+    // A leader that can read it takes it up again.
+    let older =
+        r#"UPDATE dag_version SET compiled = replace(compiled::text, '"flink"', '"bash"')::json WHERE dag_id = 'wide'"#;
+    scene.pool.execute(older).await.unwrap();
+    let third = lead(&scene.url, "third", scene.folder.path());
+    until(async || scene.epoch().await == 3 && scene.count("quarantine").await == 0).await;
+    let wide = Command::PauseDag { dag_id: DagId::new("wide").unwrap(), to: Paused::Active };
+    done(&scene.pool, &scene.hints, wide).await;
+    let mut worker = third.connector.connect().await.unwrap();
+    worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
+    next_assignment(&mut worker).await;
+    third.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dag_with_a_long_history_is_deleted_while_others_go_on() {
+    let scene = Scene::new().await;
+    done(&scene.pool, &scene.hints, pause(Paused::Paused)).await;
+    let history = "INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, run_after, queued_at, conf)
+        SELECT -n, 'd', 'old' || n, 1, 0, 1, 2, now(), now(), '{}' FROM generate_series(1, 30000) n;
+        INSERT INTO task_instance (run_id, task_idx, map_index, try_number, state, live)
+        SELECT -n, 0, -1, 1, 4, false FROM generate_series(1, 30000) n";
+    scene.pool.execute(history).await.unwrap();
+    let deleting = scene.submit(&Command::DeleteDag { dag_id: DagId::new("d").unwrap() }, "me").await;
+    let begun = Instant::now();
+    let other = scene.submit(&trigger("wide", "r"), "me").await;
+    assert_eq!(scene.answer(other).await.status, AnswerStatus::Done);
+    let other = begun.elapsed();
+    assert_eq!(scene.answer(deleting).await.status, AnswerStatus::Done);
+    println!("30000 runs went in {:?}, another command took {other:?} meanwhile", begun.elapsed());
+    assert_eq!((scene.count("dag_run WHERE dag_id = 'd'").await, scene.epoch().await), (0, 1));
+    until(async || scene.count("dropped_run").await == 0).await;
+    assert_eq!(scene.count("task_instance WHERE run_id < 0").await, 0);
+    scene.leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_hear_of_the_leader_during_long_consequences() {
+    let tasks: String = (0..1_000).map(|number| format!("    - {{task_id: t{number}, operator: empty}}\n")).collect();
+    let scene =
+        Scene::with(&format!("{DAGS}many:\n  schedule: null\n  max_active_runs: 1000\n  tasks:\n{tasks}")).await;
+    let mut worker = scene.leader.connector.connect().await.unwrap();
+    worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
+    while !matches!(receive(&mut worker).await, ToWorker::Ack { .. }) {}
+    let many = DagId::new("many").unwrap();
+    for number in 0..80 {
+        done(&scene.pool, &scene.hints, trigger("many", &format!("r{number}"))).await;
+    }
+    let begun = Instant::now();
+    // 80,000 instances follow from this one command.
+    done(&scene.pool, &scene.hints, Command::PauseDag { dag_id: many, to: Paused::Active }).await;
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    while scene.count("dag_run WHERE dag_id = 'many' AND state = 2").await < 80 {
+        match tokio::time::timeout(Duration::from_millis(100), worker.recv()).await {
+            Ok(Ok(Some(ToWorker::Ack { .. }))) => {
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+            Ok(Ok(Some(_))) | Err(_) => {}
+            Ok(Ok(None) | Err(_)) => panic!("the leader has closed the connection"),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120));
+    }
+    let (took, longest) = (begun.elapsed(), longest.max(last.elapsed()));
+    println!("80,000 instances in {took:?}; the longest silence was {longest:?}");
+    assert!(longest < (took / 2).max(Duration::from_secs(2)), "{longest:?} of {took:?}");
+    assert_eq!(scene.epoch().await, 1);
+    scene.leader.task.abort();
+}
