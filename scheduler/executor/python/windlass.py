@@ -60,6 +60,46 @@ class _Channel:
 
 _channel = _Channel()
 
+_DEPTH_MAX = 100
+_INTEGERS = range(-(2**63), 2**64)
+
+
+def _check(value, path, depth=0):
+    """Raise WindlassError that says where `value` is something that would not arrive as it is."""
+    if len(path) > 120:
+        path = path[:60] + "…" + path[-59:]
+
+    def refuse(what):
+        raise WindlassError(f"`{path}` is no JSON value: {what}")
+
+    if depth > _DEPTH_MAX:
+        refuse(f"it is nested more than {_DEPTH_MAX} deep; pass it as text, or by a file")
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, int):
+        if value not in _INTEGERS:
+            refuse(f"it is a whole number of {value.bit_length()} bits, and 64 are exact; pass it as text, str(…)")
+    elif isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            refuse(f"it is {value}, for which JSON has no form; pass None")
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            code = ord(value[error.start])
+            refuse(f"its character {error.start} is U+{code:04X}, half of a pair; decode the text with errors='replace'")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _check(item, f"{path}[{index}]", depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, (str, int, float, bool, type(None))):
+                refuse(f"it has a key of type {type(key).__name__}; keys are texts")
+            _check(key, f"{path} key", depth + 1)
+            _check(item, f"{path}[{key!r}]", depth + 1)
+    else:
+        refuse(f"it is of type {type(value).__name__}; pass a list, a dict, a text, a number, a truth value or None")
+
 
 class _Context(dict):
     """The task instance's facts, asked for when they are first needed: context["ds"], context["params"] …"""
@@ -105,6 +145,10 @@ context = _Context()
 
 def xcom_push(key, value):
     """Leave a JSON value for other tasks of the run."""
+    if not isinstance(key, str):
+        raise WindlassError(f"the key of an XCom is a text, not {key!r}")
+    _check(key, "key")
+    _check(value, f"xcom_push({key!r})" if len(key) < 60 else "xcom_push(…)")
     _channel.ask(op="xcom_push", key=key, value=value)
 
 
@@ -137,10 +181,8 @@ def _run(script):
     exec(code, main.__dict__)
     result = main.__dict__.get("result")
     if result is not None:
-        try:
-            _channel.ask(op="result", value=result)
-        except (TypeError, ValueError) as error:
-            raise WindlassError(f"`result` is no JSON value: {error}") from None
+        _check(result, "result")
+        _channel.ask(op="result", value=result)
 
 
 def _main():
@@ -157,6 +199,14 @@ def _main():
             trace = trace.tb_next
         traceback.print_exception(type(error), error, trace)
         _sys.stderr.flush()
+        last = "".join(traceback.format_exception_only(type(error), error)).strip()
+        if isinstance(error, SyntaxError):
+            last = last.splitlines()[-1]
+        try:
+            _channel.ask(op="raised", reason=" ".join(last.encode(errors="replace").decode().split())[:900])
+        except Exception:
+            # The exit code says that it has failed.
+            pass
         _sys.exit(1)
 
 

@@ -6,10 +6,11 @@ use futures::{FutureExt as _, future::BoxFuture};
 use link::{Assignment, ConnectionFields, FetchItem, FetchKey, ServiceStatus};
 use model::operator::ServiceSpec;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    Masker,
+    Masker, Stop,
     environment::{self, Variables},
     kafka::mask_kafka,
     log::Log,
@@ -17,6 +18,11 @@ use crate::{
     sql::mask_trino,
     template::{Renderer, TemplateError},
 };
+
+tokio::task_local! {
+    /// The request to end the attempt that this task carries out: rendering heeds it wherever an executor renders.
+    pub(crate) static STOP: Stop;
+}
 
 /// The leader, as one attempt sees it: nothing of another run can be reached through it.
 pub trait Host: Send + Sync {
@@ -126,8 +132,16 @@ impl Attempt {
         let (context, ti) = (self.assignment.context.clone(), self.assignment.ti);
         let (host, masker) = (Arc::clone(&self.host), self.masker.clone());
         let handle = tokio::runtime::Handle::current();
-        let task = tokio::task::spawn_blocking(move || work(&Renderer::new(context, ti, host, masker, handle)));
-        task.await.unwrap_or_else(|panic| Err(TemplateError::broken(&panic.to_string())))
+        let given_up = CancellationToken::new();
+        // The thread ends soon after nobody waits for it: it fetches nothing more, and each template has a limit.
+        let _given_up = given_up.clone().drop_guard();
+        let task =
+            tokio::task::spawn_blocking(move || work(&Renderer::new(context, ti, host, masker, handle, given_up)));
+        let stop = STOP.try_with(Stop::clone).unwrap_or_default();
+        tokio::select! {
+            rendered = task => rendered.unwrap_or_else(|panic| Err(TemplateError::broken(&panic.to_string()))),
+            cause = stop.requested() => Err(TemplateError::Stopped(cause)),
+        }
     }
 
     /// Writes what it waits for to the log, and tells the leader, who shows it where people ask why.

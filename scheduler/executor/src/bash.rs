@@ -11,7 +11,7 @@ use model::operator::Bash;
 use crate::{
     Attempt, Executor, Outcome, Stop, Workspace,
     environment::{self, Variables},
-    output::{Output, could_not_run},
+    output::{LastWords, Output, could_not_run},
     process::{Finished, GroupKind, Launch, ProcessEnd, StdinUse, find_program, supervise},
     template::TemplateError,
 };
@@ -43,8 +43,8 @@ impl BashExecutor {
         let output = Output::follow(attempt, &mut running);
         let grace = attempt.worker.kill_grace;
         let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
-        let last_line = output.finish().await;
-        Ok(self.judge(attempt, finished, &last_line))
+        let last_words = output.finish().await;
+        Ok(self.judge(attempt, finished, &last_words))
     }
 
     async fn render(&self, attempt: &Attempt) -> Result<Rendered, TemplateError> {
@@ -85,20 +85,21 @@ impl BashExecutor {
         })
     }
 
-    fn judge(&self, attempt: &Attempt, finished: Finished, last_line: &str) -> Outcome {
+    fn judge(&self, attempt: &Attempt, finished: Finished, last_words: &LastWords) -> Outcome {
         if let Some(cause) = finished.stopped {
             return cause.into();
         }
         match finished.end {
-            ProcessEnd::Exited(0) if attempt.assignment.do_xcom_push && !last_line.is_empty() => {
-                let text = || last_line.to_owned().into();
-                Outcome::success().returned(serde_json::from_str(last_line).unwrap_or_else(|_| text())).exit_code(0)
-            }
+            ProcessEnd::Exited(0) if attempt.assignment.do_xcom_push => match last_words.out.value() {
+                Ok(Some(value)) => Outcome::success().returned(value).exit_code(0),
+                Ok(None) => Outcome::success().exit_code(0),
+                Err(why) => Outcome::failed(why).exit_code(0),
+            },
             ProcessEnd::Exited(0) => Outcome::success().exit_code(0),
             ProcessEnd::Exited(code) if self.keys.skip_on_exit_code.contains(&code) => {
                 Outcome::skipped(format!("exit code {code}")).exit_code(code)
             }
-            ProcessEnd::Exited(code) => Outcome::failed(format!("exit code {code}")).exit_code(code),
+            ProcessEnd::Exited(code) => Outcome::exited(code, last_words.err.words().as_deref()),
             ProcessEnd::Signalled(_) => Outcome::failed(format!("ended by {}", finished.end)),
         }
     }

@@ -62,7 +62,7 @@ pub async fn resume(attempt: &Attempt, stop: &Stop, age: Duration) -> AttemptEnd
     let executor = executor_of(&attempt.assignment.operator);
     let outcome = tokio::select! {
         biased;
-        outcome = executor.run(attempt, stop) => outcome,
+        outcome = attempt::STOP.scope(stop.clone(), executor.run(attempt, stop)) => outcome,
         never = stop_at_limits(attempt, stop, began) => match never {},
     };
     ended(attempt, outcome, began)

@@ -2,7 +2,7 @@
 
 use model::{AttemptEnd, EndKind, XComValue};
 
-use crate::{Masker, StopCause};
+use crate::{Masker, StopCause, xcom};
 
 /// The longest reason, in characters: it is a sentence on a page and a column of a row.
 const REASON_CHARS_MAX: usize = 1000;
@@ -62,6 +62,13 @@ impl Outcome {
         self
     }
 
+    /// The failure of a process: its exit code, with what it said last when that is a short line.
+    #[must_use]
+    pub(crate) fn exited(code: i32, last_words: Option<&str>) -> Self {
+        let said = last_words.map(|words| format!(": {words}")).unwrap_or_default();
+        Self::failed(format!("exit code {code}{said}")).exit_code(code)
+    }
+
     /// The same with what it leaves for others; a value of the same key is replaced.
     #[must_use]
     pub fn xcoms(mut self, values: impl IntoIterator<Item = XComValue>) -> Self {
@@ -95,6 +102,9 @@ impl Outcome {
     /// A success that leaves more than XComs may hold is a failure: a cut value would mislead whoever pulls it.
     #[must_use]
     pub fn within_limits(self) -> Self {
+        if let Some(why) = self.0.xcoms.iter().find_map(|xcom| xcom::check_key(&xcom.key).err()) {
+            return Self::failed(why);
+        }
         let sizes = self.0.xcoms.iter().map(|xcom| (xcom.key.as_str(), xcom.value.to_string().len()));
         let mut total = 0;
         for (key, bytes) in sizes {
@@ -147,6 +157,16 @@ mod tests {
         assert_eq!(end.kind, EndKind::Failed);
         assert!(end.reason.contains("return_value") && end.reason.contains("65536"), "{}", end.reason);
         assert!(end.xcoms.is_empty());
+    }
+
+    #[test]
+    fn an_xcom_whose_key_nobody_could_read_is_a_failure_that_says_so() {
+        for (key, says) in [("", "is empty"), (&"k".repeat(600), "600 characters"), ("a\0", "has a NUL")] {
+            let outcome = Outcome::success().xcoms([XComValue { key: key.to_owned(), value: 1.into() }]);
+            let end = outcome.within_limits().into_end(&Masker::default());
+            assert_eq!(end.kind, EndKind::Failed);
+            assert!(end.reason.contains(says), "{}", end.reason);
+        }
     }
 
     #[test]

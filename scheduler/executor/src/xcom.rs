@@ -6,6 +6,74 @@ use serde_json::Value;
 
 use crate::Host;
 
+/// The longest key, in characters, as in Airflow.
+const KEY_CHARS_MAX: usize = 512;
+
+/// Why a text is no value of an XCom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ParseError {
+    /// It is no JSON.
+    NotJson(String),
+    /// It holds a whole number that does not fit, this one.
+    NotExact(String),
+}
+
+/// Reads JSON; a whole number that would be rounded is an error.
+pub(crate) fn parse(text: &str) -> Result<Value, ParseError> {
+    let value = serde_json::from_str(text).map_err(|error| ParseError::NotJson(error.to_string()))?;
+    match inexact(text) {
+        Some(number) => Err(ParseError::NotExact(number.to_owned())),
+        None => Ok(value),
+    }
+}
+
+/// The first whole number in a JSON text that has more than 64 bits.
+fn inexact(json: &str) -> Option<&str> {
+    let is_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
+    let bytes = json.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                at += 1;
+                while at < bytes.len() && bytes[at] != b'"' {
+                    at += 1 + usize::from(bytes[at] == b'\\');
+                }
+                at += 1;
+            }
+            byte if byte == b'-' || byte.is_ascii_digit() => {
+                let length = bytes[at..].iter().take_while(|byte| is_number(byte)).count();
+                let number = &json[at..at + length];
+                let is_whole = !number.contains(['.', 'e', 'E']);
+                if is_whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+                    return Some(number);
+                }
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+/// What is wrong with the key of an XCom.
+pub(crate) fn check_key(key: &str) -> Result<(), String> {
+    let chars = key.chars().count();
+    if key.is_empty() {
+        return Err("the key of an XCom is empty; give it a name".to_owned());
+    }
+    if chars > KEY_CHARS_MAX {
+        let begin: String = key.chars().take(40).collect();
+        return Err(format!(
+            "the key of an XCom, {begin:?}…, has {chars} characters, over the limit of {KEY_CHARS_MAX}"
+        ));
+    }
+    if key.contains('\0') {
+        return Err(format!("the key of an XCom, {key:?}, has a NUL, which PostgreSQL can not hold"));
+    }
+    Ok(())
+}
+
 /// What to pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pull {

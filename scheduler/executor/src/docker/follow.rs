@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::{DockerError, engine::Engine};
 use crate::{
     Masker,
-    log::{LINE_BYTES_MAX, LineSplitter, Stream, Written},
+    log::{LINE_BYTES_MAX, LineSplitter, Part, Stream, Written},
     output::OUTPUT_LINE_BYTES_MAX,
 };
 
@@ -25,12 +25,12 @@ const SETTLE_WAIT: Duration = Duration::from_secs(2);
 
 /// What takes the lines.
 pub(super) trait Sink: Send {
-    /// A line, for the first time.
-    fn line(&mut self, stream: Stream, line: &str);
+    /// A part of a stream, for the first time.
+    fn part(&mut self, stream: Stream, part: Part<'_>);
 
-    /// A line that was given before this worker started.
-    fn seen(&mut self, stream: Stream, line: &str) {
-        let _ = (stream, line);
+    /// A part that was given before this worker started.
+    fn seen(&mut self, stream: Stream, part: Part<'_>) {
+        let _ = (stream, part);
     }
 }
 
@@ -112,9 +112,9 @@ impl<'a, S: Sink> Follow<'a, S> {
     fn take(&mut self, reading: &mut Reading, piece: LogOutput) {
         let Reading { out, err, read } = reading;
         match piece {
-            LogOutput::StdErr { message } => err.push(&message, |line| self.give(read, Stream::Err, line)),
+            LogOutput::StdErr { message } => err.push_parts(&message, |part| self.give(read, Stream::Err, part)),
             LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
-                out.push(&message, |line| self.give(read, Stream::Out, line));
+                out.push_parts(&message, |part| self.give(read, Stream::Out, part));
             }
         }
     }
@@ -122,20 +122,27 @@ impl<'a, S: Sink> Follow<'a, S> {
     /// The last lines may have no end of their own.
     fn finish(&mut self, reading: Reading) {
         let Reading { out, err, mut read } = reading;
-        out.finish(|line| self.give(&mut read, Stream::Out, line));
-        err.finish(|line| self.give(&mut read, Stream::Err, line));
+        out.finish_parts(|part| self.give(&mut read, Stream::Out, part));
+        err.finish_parts(|part| self.give(&mut read, Stream::Err, part));
     }
 
-    fn give(&mut self, read: &mut Written, stream: Stream, line: &str) {
+    fn give(&mut self, read: &mut Written, stream: Stream, part: Part<'_>) {
+        if let Part::State(_) = part {
+            // It belongs to the line that comes; one that was given is over.
+            if read.of(stream) >= self.given.of(stream) {
+                self.sink.part(stream, part);
+            }
+            return;
+        }
         let number = read.count(stream);
         if number <= self.given.of(stream) {
             return;
         }
         self.given.count(stream);
         if number <= self.inherited.of(stream) {
-            self.sink.seen(stream, line);
+            self.sink.seen(stream, part);
         } else {
-            self.sink.line(stream, line);
+            self.sink.part(stream, part);
         }
     }
 }

@@ -6,7 +6,11 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::DockerError;
-use crate::{Outcome, log::Stream, process::LastLine};
+use crate::{
+    Outcome,
+    log::{Part, Stream},
+    output::LastLine,
+};
 
 /// A shell's exit codes for signals start after this one.
 const SIGNAL_CODES_START: i32 = 128;
@@ -23,22 +27,22 @@ pub(super) struct Returned {
 
 impl Returned {
     /// Takes the next line of a stream.
-    pub(super) fn see(&mut self, stream: Stream, line: &str) {
+    pub(super) fn see(&mut self, stream: Stream, part: Part<'_>) {
         if stream != Stream::Out {
             return;
         }
-        self.last.see(line);
+        self.last.see(part);
+        let (Part::Line(line) | Part::Piece(line)) = part else { return };
         if self.bytes <= LINES_BYTES_MAX {
             self.bytes += line.len() + 1;
             self.lines.push(line.to_owned());
         }
     }
 
-    fn value(self, returns: DockerReturns) -> Option<Value> {
-        let parsed = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| line.into());
+    fn value(self, returns: DockerReturns) -> Result<Option<Value>, String> {
         match returns {
-            DockerReturns::LastLine => Some(self.last.text()).filter(|line| !line.is_empty()).map(parsed),
-            DockerReturns::AllLines => Some(self.lines.into()),
+            DockerReturns::LastLine => self.last.value(),
+            DockerReturns::AllLines => Ok(Some(self.lines.into())),
         }
     }
 }
@@ -48,8 +52,9 @@ pub(super) fn outcome(keys: &Docker, push: Push, state: &ContainerState, returne
     let code = exit_code(state);
     match code {
         0 if push == Push::Wanted => match returned.value(keys.returns) {
-            Some(value) => Outcome::success().returned(value),
-            None => Outcome::success(),
+            Ok(Some(value)) => Outcome::success().returned(value),
+            Ok(None) => Outcome::success(),
+            Err(why) => Outcome::failed(why),
         },
         0 => Outcome::success(),
         code if keys.skip_on_exit_code.contains(&code) => Outcome::skipped(format!("exit code {code}")),
@@ -156,15 +161,22 @@ mod tests {
     fn the_last_line_is_returned_as_json_and_all_lines_as_text() {
         let seen = || {
             let mut returned = Returned::default();
-            returned.see(Stream::Out, "first");
-            returned.see(Stream::Out, "{\"rows\": 2}");
-            returned.see(Stream::Err, "a warning");
-            returned.see(Stream::Out, " ");
+            returned.see(Stream::Out, Part::Line("first"));
+            returned.see(Stream::Out, Part::Line("{\"rows\": 2}"));
+            returned.see(Stream::Err, Part::Line("a warning"));
+            returned.see(Stream::Out, Part::Line(" "));
             returned
         };
-        assert_eq!(seen().value(DockerReturns::LastLine), Some(serde_json::json!({"rows": 2})));
-        assert_eq!(seen().value(DockerReturns::AllLines), Some(serde_json::json!(["first", "{\"rows\": 2}", " "])));
-        assert_eq!(Returned::default().value(DockerReturns::LastLine), None);
+        assert_eq!(seen().value(DockerReturns::LastLine).unwrap(), Some(serde_json::json!({"rows": 2})));
+        assert_eq!(
+            seen().value(DockerReturns::AllLines).unwrap(),
+            Some(serde_json::json!(["first", "{\"rows\": 2}", " "]))
+        );
+        assert_eq!(Returned::default().value(DockerReturns::LastLine), Ok(None));
+        let mut long = Returned::default();
+        long.see(Stream::Out, Part::Piece(&"x".repeat(130_000)));
+        long.see(Stream::Out, Part::Line("rest"));
+        assert!(long.value(DockerReturns::LastLine).unwrap_err().contains("130004 bytes"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ use self::{
 use crate::{
     Attempt, Executor, Outcome, Stop, StopCause,
     environment::{self, Variables},
-    log::{Log, Stream, Written},
+    log::{Log, Part, Stream, Written},
     output::could_not_run,
     process::GroupKind,
 };
@@ -259,13 +259,13 @@ struct Lines {
 }
 
 impl Sink for Lines {
-    fn line(&mut self, stream: Stream, line: &str) {
-        self.returned.see(stream, line);
-        self.log.line(stream, line);
+    fn part(&mut self, stream: Stream, part: Part<'_>) {
+        self.returned.see(stream, part);
+        self.log.part(stream, part);
     }
 
-    fn seen(&mut self, stream: Stream, line: &str) {
-        self.returned.see(stream, line);
+    fn seen(&mut self, stream: Stream, part: Part<'_>) {
+        self.returned.see(stream, part);
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     Masker, Stop, StopCause, WorkerContext, environment,
-    log::{Log, Stream, Written},
+    log::{Log, Part, Stream, Written},
     process::{GroupKind, LastLine},
 };
 
@@ -226,7 +226,8 @@ struct Reports<'a> {
 }
 
 impl Sink for Reports<'_> {
-    fn line(&mut self, stream: Stream, line: &str) {
+    fn part(&mut self, stream: Stream, part: Part<'_>) {
+        let (Part::Line(line) | Part::Piece(line)) = part else { return };
         match report(stream, line) {
             Some(Ok(report)) => self.tell.report(report),
             Some(Err(text)) => self.log.system(&format!("Not a report: {}", self.masker.mask(text))),

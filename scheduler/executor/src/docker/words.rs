@@ -7,11 +7,8 @@ use crate::{TemplateError, template::Renderer};
 /// Renders a command line and takes it apart.
 pub(super) fn render(renderer: &Renderer, field: &str, words: &Words) -> Result<Vec<String>, TemplateError> {
     match words {
-        Words::Text(text) => {
-            // What comes from params, conf or XComs may be one word of it and no more.
-            let text = renderer.shell(field, text)?;
-            split(&text).map_err(|why| TemplateError::Render { field: field.to_owned(), detail: why.to_owned() })
-        }
+        // What comes from params, conf or XComs is a part of one word and no more.
+        Words::Text(text) => renderer.words(field, text, split),
         Words::List(list) => renderer.list(field, list),
     }
 }

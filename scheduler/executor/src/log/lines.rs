@@ -1,4 +1,7 @@
 //! Cuts a stream of bytes into lines of bounded length.
+//!
+//! A carriage return takes the line back to its beginning, as on a terminal: what a progress bar showed before it is a state
+//! of the line, and the line is what stands there in the end. The cut depends on the bytes alone, not on how they arrive.
 
 use crate::Masker;
 
@@ -7,6 +10,17 @@ pub const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// A long line without a safe place to split it is held back so far: no secret is longer.
 const HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// A part of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'t> {
+    /// A line, or the last piece of a long one.
+    Line(&'t str),
+    /// A piece of a long line that goes on.
+    Piece(&'t str),
+    /// What a line showed before a carriage return.
+    State(&'t str),
+}
 
 /// Collects bytes until a line is whole. A long line is split where no secret is parted, so that each piece can be masked
 /// by itself.
@@ -24,32 +38,57 @@ impl LineSplitter {
         Self { masker, bytes_max, waiting: Vec::new() }
     }
 
-    /// Takes bytes and gives the lines that they complete to `line`.
+    /// Takes bytes and gives the lines that they complete, and the pieces of long ones, to `line`.
     pub fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&str)) {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.waiting.extend_from_slice(part);
-            if self.waiting.ends_with(b"\n") {
-                self.end_line(&mut line);
+        self.push_parts(bytes, |part| match part {
+            Part::Line(text) | Part::Piece(text) => line(text),
+            Part::State(_) => {}
+        });
+    }
+
+    /// Takes bytes and gives the parts that they complete.
+    pub fn push_parts(&mut self, bytes: &[u8], mut part: impl FnMut(Part<'_>)) {
+        for next in bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
+            let returned = self.waiting.ends_with(b"\r");
+            if returned && next == b"\r" {
+                continue;
             }
-            while self.waiting.len() > self.bytes_max && self.split(&mut line) == Split::Done {}
+            // A return before the end of a line belongs to the end.
+            if returned && next != b"\n" {
+                let bytes = std::mem::take(&mut self.waiting);
+                part(Part::State(&String::from_utf8_lossy(&bytes[..bytes.len() - 1])));
+            }
+            self.waiting.extend_from_slice(next);
+            if self.waiting.ends_with(b"\n") {
+                self.end_line(&mut part);
+            }
+            while self.waiting.len() > self.bytes_max && self.split(&mut part) == Split::Done {}
         }
     }
 
     /// Gives what is left when the stream ends.
-    pub fn finish(mut self, mut line: impl FnMut(&str)) {
+    pub fn finish(self, mut line: impl FnMut(&str)) {
+        self.finish_parts(|part| match part {
+            Part::Line(text) | Part::Piece(text) => line(text),
+            Part::State(_) => {}
+        });
+    }
+
+    /// Gives what is left when the stream ends.
+    pub fn finish_parts(mut self, mut part: impl FnMut(Part<'_>)) {
         if !self.waiting.is_empty() {
-            self.end_line(&mut line);
+            self.end_line(&mut part);
         }
     }
 
-    fn end_line(&mut self, line: &mut impl FnMut(&str)) {
+    fn end_line(&mut self, part: &mut impl FnMut(Part<'_>)) {
         let bytes = std::mem::take(&mut self.waiting);
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        line(&String::from_utf8_lossy(bytes));
+        part(Part::Line(&String::from_utf8_lossy(bytes)));
     }
 
-    fn split(&mut self, line: &mut impl FnMut(&str)) -> Split {
+    fn split(&mut self, part: &mut impl FnMut(Part<'_>)) -> Split {
         let whole = complete_utf8(&self.waiting);
         let text = String::from_utf8_lossy(&self.waiting[..whole]).into_owned();
         let cut = match self.masker.safe_cut(&text) {
@@ -57,7 +96,7 @@ impl LineSplitter {
             None if text.len() < self.bytes_max + HELD_BYTES_MAX => return Split::NotYet,
             None => text.len(),
         };
-        line(&text[..cut]);
+        part(Part::Piece(&text[..cut]));
         self.waiting = [&text.as_bytes()[cut..], &self.waiting[whole..]].concat();
         Split::Done
     }
@@ -97,6 +136,28 @@ mod tests {
     #[test]
     fn lines_come_whole_however_the_bytes_arrive() {
         assert_eq!(lines(&[b"a", b"b\r\nc\n\nd"], "zzz", 100), ["ab", "c", "", "d"]);
+    }
+
+    #[test]
+    fn a_carriage_return_replaces_what_the_line_showed() {
+        let text: &[u8] = b"10%\r20%\r\r30%\r\nnext\r\nlong long\rx\rlast\r";
+        for size in 1..text.len() {
+            let mut found = Vec::new();
+            let mut splitter = LineSplitter::new(Masker::default(), 100);
+            let mut take = |part: Part<'_>| found.push(format!("{part:?}"));
+            text.chunks(size).for_each(|chunk| splitter.push_parts(chunk, &mut take));
+            splitter.finish_parts(take);
+            let expected = [
+                "State(\"10%\")",
+                "State(\"20%\")",
+                "Line(\"30%\")",
+                "Line(\"next\")",
+                "State(\"long long\")",
+                "State(\"x\")",
+                "Line(\"last\")",
+            ];
+            assert_eq!(found, expected, "{size}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Logs of attempts and services: JSON lines in a file each, readable while they are written.
 //!
-//! A line is `{"ts": …, "stream": "out|err|sys", "text": …}`, whole in the file, free of known secrets. File names are made
-//! of ids, never of what somebody typed.
+//! A line is `{"ts": …, "stream": "out|err|sys", "text": …}`, whole in the file, free of known secrets. One with `"state": true`
+//! is what a progress bar showed for a while; the next of its stream takes its place. File names are made of ids, never of what
+//! somebody typed.
 
 mod lines;
 mod read;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use link::query::LogName;
 use sha2::{Digest, Sha256};
 
-pub use lines::{LINE_BYTES_MAX, LineSplitter};
+pub use lines::{LINE_BYTES_MAX, LineSplitter, Part};
 pub use read::read;
 pub use writer::{LOG_BYTES_MAX, Log, Overflow, Stream};
 pub use written::Written;

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chrono::{SecondsFormat, Utc};
@@ -14,13 +14,18 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::written::{self, Written};
+use super::{
+    Part,
+    written::{self, Written},
+};
 use crate::Masker;
 
 /// How long a line may wait before it can be read.
 const FLUSH_AFTER: Duration = Duration::from_millis(200);
 /// So many waiting bytes are written at once.
 const FLUSH_BYTES: usize = 64 * 1024;
+/// How often what a progress bar shows is written.
+const STATE_EVERY: Duration = Duration::from_secs(1);
 /// The largest log: a task that writes more fills disks, not knowledge.
 pub const LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The most that the rendered fields may take.
@@ -78,6 +83,43 @@ struct State {
     buffer: Vec<u8>,
     length: u64,
     fault: Option<String>,
+    drawn: Drawn,
+}
+
+/// The lines that are being drawn over and over, by stream.
+#[derive(Debug, Default)]
+struct Drawn([Option<Drawing>; 2]);
+
+#[derive(Debug, Clone, Copy)]
+struct Drawing {
+    began: Instant,
+    due: Instant,
+}
+
+impl Drawn {
+    fn of(&mut self, stream: Stream) -> Option<&mut Option<Drawing>> {
+        match stream {
+            Stream::Out => Some(&mut self.0[0]),
+            Stream::Err => Some(&mut self.0[1]),
+            Stream::Sys => None,
+        }
+    }
+
+    fn forget(&mut self, stream: Stream) {
+        self.of(stream).map(Option::take);
+    }
+
+    /// Whether a state is to be written now: the first one, and then after a second, or a hundredth of what it took so far.
+    fn is_due(&mut self, stream: Stream, now: Instant) -> bool {
+        let Some(drawing) = self.of(stream) else { return false };
+        let began = drawing.map_or(now, |drawing| drawing.began);
+        if drawing.is_some_and(|drawing| now < drawing.due) {
+            return false;
+        }
+        let pause = STATE_EVERY.max((now - began) / 100);
+        *drawing = Some(Drawing { began, due: now + pause });
+        true
+    }
 }
 
 impl Log {
@@ -99,7 +141,7 @@ impl Log {
         written::mend(path)?;
         let file = open_file(path)?;
         let length = file.metadata()?.len();
-        let state = Mutex::new(State { file, buffer: Vec::new(), length, fault: None });
+        let state = Mutex::new(State { file, buffer: Vec::new(), length, fault: None, drawn: Drawn::default() });
         let waiting = Arc::new(Notify::new());
         let shared = Arc::new(Shared {
             masker,
@@ -117,6 +159,22 @@ impl Log {
     /// Adds a line, masked.
     pub fn line(&self, stream: Stream, text: &str) {
         self.add(&json!({"ts": now(), "stream": stream.name(), "text": self.0.masker.mask(text)}));
+    }
+
+    /// Adds a part of a stream. Of the states of a line few are written: the longer it is drawn, the fewer.
+    pub fn part(&self, stream: Stream, part: Part<'_>) {
+        match part {
+            Part::Line(text) | Part::Piece(text) => {
+                self.line(stream, text);
+                self.0.lock().drawn.forget(stream);
+            }
+            Part::State(text) => {
+                if !text.trim().is_empty() && self.0.lock().drawn.is_due(stream, Instant::now()) {
+                    let text = self.0.masker.mask(text);
+                    self.add(&json!({"ts": now(), "stream": stream.name(), "state": true, "text": text}));
+                }
+            }
+        }
     }
 
     /// Adds a line of Windlass's own.
@@ -318,6 +376,23 @@ mod tests {
         assert_eq!(texts(&path).last().unwrap(), "19");
         assert!(fs::metadata(&path).unwrap().len() <= 300);
         assert!(dir.path().join("log.1.jsonl").exists());
+    }
+
+    #[tokio::test]
+    async fn of_a_line_that_is_drawn_over_and_over_few_states_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log::open(&path, Masker::default(), Overflow::Fault).unwrap();
+        (0..4000).for_each(|step| log.part(Stream::Out, Part::State(&format!("{step} of 4000"))));
+        log.part(Stream::Out, Part::Line("done"));
+        log.part(Stream::Out, Part::State("0 of 2"));
+        log.flush();
+        assert_eq!(texts(&path), ["0 of 4000", "done", "0 of 2"]);
+        assert_eq!(log.written().await.of(Stream::Out), 1);
+        let mut drawn = Drawn::default();
+        let began = Instant::now();
+        let day = (0..86_400_u64).filter(|second| drawn.is_due(Stream::Err, began + Duration::from_secs(*second)));
+        assert!((200..1000).contains(&day.count()));
     }
 
     #[test]

@@ -47,6 +47,9 @@ impl Written {
 #[derive(Deserialize)]
 struct Line<'l> {
     stream: &'l str,
+    /// What a line showed for a while is no line.
+    #[serde(default)]
+    state: bool,
 }
 
 /// Counts the lines of a log.
@@ -58,7 +61,7 @@ pub(super) fn written(path: &Path) -> io::Result<Written> {
     let mut reader = BufReader::new(File::open(path)?);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line)? > 0 {
-        match serde_json::from_slice::<Line<'_>>(&line).map(|line| line.stream) {
+        match serde_json::from_slice::<Line<'_>>(&line).map(|line| if line.state { "" } else { line.stream }) {
             Ok("out") => written.out += 1,
             Ok("err") => written.err += 1,
             Ok(_) | Err(_) => {}

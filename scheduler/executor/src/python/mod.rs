@@ -18,7 +18,7 @@ use crate::{
     process::{Finished, GroupKind, Inherited, Launch, ProcessEnd, StdinUse, supervise},
     template::TemplateError,
 };
-use talk::Said;
+use talk::{Ending, Said};
 
 /// The module that code imports as `windlass`.
 const MODULE: &str = include_str!("../../python/windlass.py");
@@ -55,9 +55,9 @@ impl PythonExecutor {
         let talk = tokio::spawn(talk::serve(ours, attempt.assignment.clone(), attempt.host.clone()));
         let grace = attempt.worker.kill_grace;
         let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
-        output.finish().await;
+        let last_words = output.finish().await;
         let said = drained(talk).await.unwrap_or_default();
-        Ok(judge(finished, said, attempt.assignment.do_xcom_push))
+        Ok(judge(finished, said, last_words.err.words().as_deref(), attempt.assignment.do_xcom_push))
     }
 
     async fn render(&self, attempt: &Attempt) -> Result<Rendered, TemplateError> {
@@ -115,7 +115,7 @@ impl Executor for PythonExecutor {
     }
 }
 
-fn judge(finished: Finished, said: Said, do_xcom_push: bool) -> Outcome {
+fn judge(finished: Finished, said: Said, last_words: Option<&str>, do_xcom_push: bool) -> Outcome {
     if let Some(cause) = finished.stopped {
         return cause.into();
     }
@@ -124,10 +124,11 @@ fn judge(finished: Finished, said: Said, do_xcom_push: bool) -> Outcome {
         ProcessEnd::Signalled(_) => return Outcome::failed(format!("ended by {}", finished.end)),
     };
     let outcome = match (said.ending, code) {
-        (Some(talk::Ending::Failed(reason)), _) => Outcome::failed_for_good(reason),
-        (Some(talk::Ending::Skipped(reason)), 0) => Outcome::skipped(reason),
+        (Some(Ending::Failed(reason)), _) => Outcome::failed_for_good(reason),
+        (Some(Ending::Skipped(reason)), 0) => Outcome::skipped(reason),
         (_, 0) => Outcome::success(),
-        (_, code) => Outcome::failed(format!("exit code {code}")),
+        (Some(Ending::Raised(reason)), _) => Outcome::failed(reason),
+        (_, code) => Outcome::exited(code, last_words),
     };
     let outcome = outcome.exit_code(code).xcoms(said.pushed);
     match said.result {

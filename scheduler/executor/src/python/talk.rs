@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     Host,
-    xcom::{self, Indexes, Pull, Tasks},
+    xcom::{self, Indexes, ParseError, Pull, Tasks},
 };
 
 /// The longest request: an XCom of the largest size with all its characters escaped.
@@ -39,6 +39,8 @@ pub(super) enum Ending {
     Skipped(String),
     /// As failed for good.
     Failed(String),
+    /// By an exception that nobody has caught.
+    Raised(String),
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,6 +52,7 @@ enum Request {
     Result { value: Value },
     Skip { reason: String },
     Fail { reason: String },
+    Raised { reason: String },
 }
 
 /// Answers until the process closes its end.
@@ -81,8 +84,12 @@ impl Said {
         if !line.ends_with(b"\n") {
             return Err(format!("a request has more than {REQUEST_BYTES_MAX} bytes"));
         }
-        let request =
-            serde_json::from_slice(line).map_err(|error| format!("the worker does not understand: {error}"))?;
+        let text = std::str::from_utf8(line).map_err(|error| format!("the request is no UTF-8: {error}"))?;
+        let request = xcom::parse(text).map_err(|error| match error {
+            ParseError::NotExact(number) => format!("{number} has more than 64 bits: pass it as text"),
+            ParseError::NotJson(detail) => format!("the request is no JSON that can be read: {detail}"),
+        })?;
+        let request = serde_json::from_value(request).map_err(|error| format!("the request is none: {error}"))?;
         match request {
             Request::Context => return Ok(context(&assignment.context)),
             Request::XcomPull { task_ids, key, map_indexes } => {
@@ -94,11 +101,14 @@ impl Said {
             Request::Result { value } => self.result = Some(value),
             Request::Skip { reason } => self.ending = Some(Ending::Skipped(reason)),
             Request::Fail { reason } => self.ending = Some(Ending::Failed(reason)),
+            // What the code has said itself counts.
+            Request::Raised { reason } => drop(self.ending.get_or_insert(Ending::Raised(reason))),
         }
         Ok(Value::Null)
     }
 
     fn push(&mut self, key: String, value: Value) -> Result<(), String> {
+        xcom::check_key(&key)?;
         let bytes = value.to_string().len();
         if bytes > XComValue::BYTES_MAX {
             return Err(format!("XCom {key:?} has {bytes} bytes of JSON, over the limit of {}", XComValue::BYTES_MAX));

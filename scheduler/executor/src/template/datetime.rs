@@ -70,7 +70,7 @@ impl DateTime {
         self.0.to_rfc3339_opts(if micros { SecondsFormat::Micros } else { SecondsFormat::Secs }, false)
     }
 
-    fn plus(self, delta: TimeDelta) -> Result<Self, Error> {
+    pub(super) fn plus(self, delta: TimeDelta) -> Result<Self, Error> {
         self.0.checked_add_signed(delta).map(Self).ok_or_else(|| invalid("the date is out of range".to_owned()))
     }
 
@@ -196,6 +196,10 @@ impl Object for Timedelta {
             }
             _ => Err(Error::from(ErrorKind::UnknownMethod)),
         }
+    }
+
+    fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<Ordering> {
+        other.downcast_ref::<Self>().map(|other| self.0.cmp(&other.0))
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

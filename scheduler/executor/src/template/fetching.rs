@@ -11,6 +11,9 @@ use minijinja::{
 use super::{Access, datetime::invalid};
 use crate::is_secret_name;
 
+/// Said of what was asked of the leader when the attempt was to end.
+pub(super) const GIVEN_UP: &str = "the attempt was to end before the leader had answered";
+
 /// Whether asking the value for an attribute asks the leader.
 pub(super) fn fetches(value: &Value) -> bool {
     value.downcast_object_ref::<Variables>().is_some() || value.downcast_object_ref::<Connections>().is_some()
@@ -162,7 +165,12 @@ impl Object for Connection {
 impl Access {
     /// Asks and waits. Only where blocking is allowed.
     fn fetch(&self, key: FetchKey) -> FetchItem {
-        self.handle.block_on(self.host.fetch(key))
+        self.wait_for(self.host.fetch(key)).unwrap_or_else(|| FetchItem::Unavailable(GIVEN_UP.to_owned()))
+    }
+
+    /// Waits for an answer of the leader's; none once nobody waits for the template.
+    pub(super) fn wait_for<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        self.handle.block_on(self.given_up.run_until_cancelled(answer))
     }
 }
 

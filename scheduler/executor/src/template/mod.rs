@@ -3,6 +3,7 @@
 //! A name that does not exist is an error that says which one, never an empty text. Connections, variables and XComs are
 //! fetched when a template names them, so rendering may block and runs on a thread of its own.
 
+mod arithmetic;
 mod datetime;
 mod error;
 mod fetching;
@@ -14,12 +15,13 @@ mod scan;
 mod shell;
 mod task_instance;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use link::TaskContext;
 use minijinja::{Environment, UndefinedBehavior, Value};
 use model::TiKey;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 pub use error::TemplateError;
 
@@ -28,10 +30,16 @@ use crate::{Host, Masker};
 /// How deep templates may nest calls of their own macros.
 const RECURSION_MAX: usize = 100;
 
+/// How many steps one template may take: some seconds. A loop without an end of its own ends there.
+const STEPS_MAX: u64 = 20_000_000;
+/// The largest text that a template may give.
+const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Renders the fields of one attempt.
 pub(crate) struct Renderer {
     environment: Environment<'static>,
     names: BTreeMap<&'static str, Value>,
+    given_up: CancellationToken,
 }
 
 /// What objects inside templates need to fetch.
@@ -41,6 +49,7 @@ struct Access {
     host: Arc<dyn Host>,
     masker: Masker,
     handle: Handle,
+    given_up: CancellationToken,
 }
 
 impl std::fmt::Debug for Access {
@@ -50,32 +59,76 @@ impl std::fmt::Debug for Access {
 }
 
 impl Renderer {
-    /// A renderer for one attempt; it may be used only where blocking is allowed.
-    pub(crate) fn new(context: TaskContext, ti: TiKey, host: Arc<dyn Host>, masker: Masker, handle: Handle) -> Self {
-        let access = Access { context: Arc::new(context), host, masker, handle };
-        Self { environment: environment(), names: names::names(&access, ti) }
+    /// A renderer for one attempt; it may be used only where blocking is allowed. Once `given_up` is cancelled nobody waits
+    /// for it any more: it fetches and renders nothing further.
+    pub(crate) fn new(
+        context: TaskContext,
+        ti: TiKey,
+        host: Arc<dyn Host>,
+        masker: Masker,
+        handle: Handle,
+        given_up: CancellationToken,
+    ) -> Self {
+        let access = Access { context: Arc::new(context), host, masker, handle, given_up: given_up.clone() };
+        Self { environment: environment(), names: names::names(&access, ti), given_up }
     }
 
     /// The same with one name more.
     pub(crate) fn with(&self, name: &'static str, value: Value) -> Self {
         let mut names = self.names.clone();
         names.insert(name, value);
-        Self { environment: self.environment.clone(), names }
+        Self { environment: self.environment.clone(), names, given_up: self.given_up.clone() }
     }
 
     /// Renders a field to text.
     pub(crate) fn text(&self, field: &str, source: &str) -> Result<String, TemplateError> {
-        self.environment
-            .render_named_str(field, source, &self.names)
-            .map_err(|error| self.explain(field, source, &error))
+        self.rendered(&self.environment, field, source, source)
     }
 
-    /// Renders a field that a shell will read: what comes from params, conf or XComs may not be code.
+    /// Renders a field that bash will read: what comes from params, conf or XComs is quoted for the place where it stands.
     pub(crate) fn shell(&self, field: &str, source: &str) -> Result<String, TemplateError> {
-        let guarded = shell::guarded(&self.environment, source);
-        self.environment
-            .render_named_str(field, &guarded, &self.names)
-            .map_err(|error| self.explain(field, source, &error))
+        let refused = |refusal| TemplateError::refused(field, &refusal);
+        let guarded = shell::Guarded::new(&self.environment, source).map_err(refused)?;
+        let text = self.rendered(&guarded.environment, field, source, &guarded.source)?;
+        guarded.command(&text).map_err(refused)
+    }
+
+    /// Renders a field that `split` takes apart into words: what comes from params, conf or XComs is a part of one word.
+    pub(crate) fn words(
+        &self,
+        field: &str,
+        source: &str,
+        split: impl FnOnce(&str) -> Result<Vec<String>, &'static str>,
+    ) -> Result<Vec<String>, TemplateError> {
+        let refused = |refusal| TemplateError::refused(field, &refusal);
+        let guarded = shell::Guarded::new(&self.environment, source).map_err(refused)?;
+        let text = self.rendered(&guarded.environment, field, source, &guarded.source)?;
+        let words =
+            split(&text).map_err(|why| TemplateError::Render { field: field.to_owned(), detail: why.to_owned() })?;
+        guarded.words(words).map_err(refused)
+    }
+
+    fn rendered(
+        &self,
+        environment: &Environment<'_>,
+        field: &str,
+        source: &str,
+        prepared: &str,
+    ) -> Result<String, TemplateError> {
+        if self.given_up.is_cancelled() {
+            return Err(TemplateError::broken("nobody waits for them any more"));
+        }
+        let prepared = arithmetic::rewritten(prepared);
+        let mut bounded = Bounded::default();
+        let template = environment.template_from_named_str(field, &prepared);
+        let template = template.map_err(|error| self.explain(field, source, &error))?;
+        let rendered = template.render_captured_to(&self.names, &mut bounded).map(|_| ());
+        match rendered {
+            Err(_) if bounded.is_full => Err(TemplateError::too_large(field)),
+            Err(error) => Err(self.explain(field, source, &error)),
+            // Only whole characters are written.
+            Ok(()) => Ok(String::from_utf8_lossy(&bounded.bytes).into_owned()),
+        }
     }
 
     /// Renders every value of a map; its keys are not templates.
@@ -112,7 +165,8 @@ impl Renderer {
         let Some(expression) = scan::only_expression(source) else {
             return self.text(field, source).map(Value::from);
         };
-        let value = self.environment.compile_expression(expression).and_then(|compiled| compiled.eval(&self.names));
+        let prepared = arithmetic::expression(expression);
+        let value = self.environment.compile_expression(&prepared).and_then(|compiled| compiled.eval(&self.names));
         match value {
             Ok(value) if value.is_undefined() => Err(self.undefined(field, source)),
             Ok(value) => Ok(value),
@@ -158,8 +212,31 @@ impl Renderer {
     }
 }
 
+/// A text that is being rendered.
+#[derive(Debug, Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > TEXT_BYTES_MAX {
+            self.is_full = true;
+            return Err(io::Error::other("the text is too large"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
+    environment.set_fuel(Some(STEPS_MAX));
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_keep_trailing_newline(true);
@@ -169,6 +246,7 @@ fn environment() -> Environment<'static> {
     environment.remove_global("debug");
     filters::add_to(&mut environment);
     shell::add_to(&mut environment);
+    arithmetic::add_to(&mut environment);
     environment
 }
 

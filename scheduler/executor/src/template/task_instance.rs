@@ -8,7 +8,7 @@ use minijinja::{
 };
 use model::{MapIndex, TiKey, XComValue};
 
-use super::{Access, datetime::invalid};
+use super::{Access, datetime::invalid, fetching::GIVEN_UP};
 use crate::xcom::{self, Pull};
 
 /// The object `ti`, also called `task_instance`.
@@ -32,7 +32,8 @@ impl TaskInstance {
             map_indexes: map_indexes.filter(|value| !value.is_none()).as_ref().map(indexes).transpose()?,
         };
         let pulled = xcom::pull(&*self.access.host, &self.access.context, self.ti, &pull);
-        let found = self.access.handle.block_on(pulled).map_err(|error| invalid(error.to_string()))?;
+        let pulled = self.access.wait_for(pulled).ok_or_else(|| invalid(GIVEN_UP.to_owned()))?;
+        let found = pulled.map_err(|error| invalid(error.to_string()))?;
         match (found, default) {
             (serde_json::Value::Null, Some(default)) => Ok(default),
             (found, _) => Ok(Value::from_serialize(found)),

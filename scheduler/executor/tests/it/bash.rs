@@ -34,10 +34,49 @@ async fn the_last_line_of_output_is_what_a_command_returns() {
 }
 
 #[tokio::test]
+async fn text_stays_text_and_what_is_too_long_is_a_failure_that_says_so() {
+    let rig = Rig::new();
+    let ran = rig.run(command("echo 1.10")).await;
+    assert_eq!(ran.xcom("return_value"), Some(&json!("1.10")));
+    let long = rig.run(command("head -c 150000 /dev/zero | tr '\\0' x")).await.end;
+    assert_eq!((long.kind, long.exit_code), (EndKind::Failed, Some(0)));
+    assert!(long.reason.contains("has 150000 bytes, over the limit of 65536"), "{}", long.reason);
+}
+
+#[tokio::test]
+async fn a_progress_bar_is_seen_while_it_moves_and_its_end_is_the_value() {
+    let bar = "for i in {1..4000}; do printf '\\r\\e[32mstep %25d of 4000\\e[0m' $i; done; printf '\\rready\\n'";
+    let ran = Rig::new().run(command(bar)).await;
+    assert_eq!(
+        (ran.end.kind, ran.xcom("return_value")),
+        (EndKind::Success, Some(&json!("ready"))),
+        "{}",
+        ran.end.reason
+    );
+    let states = ran.log.iter().filter(|line| line["state"] == true).count();
+    assert!((1..100).contains(&states), "{states}");
+    assert_eq!(ran.lines("out").last().unwrap(), "ready");
+}
+
+#[tokio::test]
+async fn rendering_ends_with_the_attempt() {
+    let mut rig = Rig::new();
+    rig.execution_timeout_secs = Some(0.2);
+    rig.leader.is_away = true;
+    let began = std::time::Instant::now();
+    let ran = rig.run(command("echo {{ var.value.x }}")).await;
+    assert_eq!(ran.end.kind, EndKind::TimedOut, "{}", ran.end.reason);
+    assert!(ran.end.reason.contains("execution_timeout of 0.2 s"), "{}", ran.end.reason);
+    assert!(began.elapsed() < std::time::Duration::from_secs(20));
+}
+
+#[tokio::test]
 async fn an_exit_code_decides_between_failed_and_skipped() {
     let rig = Rig::new();
     let failed = rig.run(command("exit 3")).await.end;
     assert_eq!((failed.kind, failed.exit_code, failed.reason.as_str()), (EndKind::Failed, Some(3), "exit code 3"));
+    let said = rig.run(command("echo first >&2; echo 'disk full' >&2; exit 3")).await.end;
+    assert_eq!(said.reason, "exit code 3: disk full");
     assert_eq!(rig.run(command("exit 99")).await.end.kind, EndKind::Skipped);
     assert_eq!(rig.run(command("kill -SEGV $$")).await.end.reason, "ended by signal SIGSEGV");
 }
@@ -110,12 +149,16 @@ async fn a_secret_shows_nowhere_in_the_log() {
 async fn a_param_does_not_become_shell_code() {
     let mut rig = Rig::new();
     let marker = rig.dir.path().join("pwned");
-    rig.params = json!({"name": format!("x; touch {}", marker.display())});
-    let ran = rig.run(command("echo {{ params.name }}")).await;
-    assert_eq!(ran.end.kind, EndKind::FailedForGood);
-    assert!(ran.end.reason.contains("| quote"), "{}", ran.end.reason);
-    let quoted = rig.run(command("echo {{ params.name | quote }}")).await;
-    assert_eq!(quoted.lines("out"), [format!("x; touch {}", marker.display())]);
+    let name = format!("it's x; touch {} $(touch {})", marker.display(), marker.display());
+    rig.params = json!({"name": name});
+    let places = "echo {{ params.name }}\necho 'hello {{ params.name }}'\necho \"{{ params.name | quote }}\"";
+    let ran = rig.run(command(places)).await;
+    let quoted = format!("'{}'", name.replace('\'', "'\\''"));
+    assert_eq!(ran.lines("out"), [name.clone(), format!("hello {name}"), quoted]);
+    let refused = rig.run(command("true\neval \"echo {{ params.name }}\"")).await;
+    assert_eq!(refused.end.kind, EndKind::FailedForGood);
+    assert!(refused.end.reason.contains("line 2, column 12: {{ params.name }}"), "{}", refused.end.reason);
+    assert!(refused.end.reason.contains("| quote"), "{}", refused.end.reason);
     assert!(!marker.exists());
 }
 

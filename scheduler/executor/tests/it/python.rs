@@ -71,8 +71,62 @@ async fn an_exception_is_shown_without_the_wrappers_frames() {
 }
 
 #[tokio::test]
-async fn a_result_that_is_no_json_is_a_failure_in_words() {
-    let ran = Rig::new().run(inline("result = {1, 2}")).await;
-    assert_eq!(ran.end.kind, EndKind::Failed);
-    assert!(ran.text().contains("`result` is no JSON value"), "{}", ran.text());
+async fn the_reason_of_a_failure_is_what_the_code_says_last() {
+    let rig = Rig::new();
+    for (code, reason) in [
+        ("raise ValueError('boom')", "ValueError: boom"),
+        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+        ("x = (", "SyntaxError: '(' was never closed"),
+        ("raise SystemExit('no input')", "exit code 1: no input"),
+        ("import sys; sys.exit(3)", "exit code 3"),
+        ("import os; os.kill(os.getpid(), 9)", "ended by signal SIGKILL"),
+    ] {
+        let end = rig.run(inline(code)).await.end;
+        assert_eq!((end.kind, end.reason.as_str()), (EndKind::Failed, reason), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_would_not_arrive_as_it_is_is_refused_by_name() {
+    let rig = Rig::new();
+    for (code, says) in [
+        ("result = {1, 2}", "`result` is no JSON value: it is of type set"),
+        ("result = {'a': [1, 2**64]}", "`result['a'][1]` is no JSON value: it is a whole number of 65 bits"),
+        ("result = [10**30, 2**64]", "`result[0]` is no JSON value: it is a whole number of 100 bits"),
+        ("result = {'a': float('nan')}", "`result['a']` is no JSON value: it is nan"),
+        ("result = ['ok', '\\ud800']", "`result[1]` is no JSON value: its character 0 is U+D800, half of a pair"),
+        ("result = []\nfor _ in range(300): result = [result]", "is no JSON value: it is nested more than 100 deep"),
+        ("from windlass import xcom_push\nxcom_push('', 1)", "the key of an XCom is empty"),
+        ("from windlass import xcom_push\nxcom_push('k' * 600, 1)", "has 600 characters, over the limit of 512"),
+        ("from windlass import xcom_push\nxcom_push('a\\0b', 1)", "has a NUL"),
+        ("from windlass import xcom_push\nxcom_push(5, 1)", "the key of an XCom is a text, not 5"),
+        (
+            "from windlass import xcom_push\nxcom_push('k', b'x')",
+            "`xcom_push('k')` is no JSON value: it is of type bytes",
+        ),
+        ("result = 'x' * 70000", "XCom \"return_value\" has 70002 bytes"),
+    ] {
+        let end = rig.run(inline(code)).await.end;
+        assert_eq!(end.kind, EndKind::Failed, "{code}");
+        assert!(end.reason.contains(says), "{code}: {}", end.reason);
+    }
+}
+
+#[tokio::test]
+async fn numbers_arrive_as_they_were_left() {
+    let code = "import random, struct\nrandom.seed(7)\n\
+        result = [struct.unpack('d', random.randbytes(8))[0] for _ in range(1001)]\n\
+        result = [x for x in result if x == x and abs(x) != float('inf')] + [0.1 + 0.2, 1e16, 5e-324, -0.0, 2**64 - 1, -2**63]\n";
+    let mut rig = Rig::new();
+    let left = rig.run(inline(code)).await;
+    let value = left.xcom("return_value").unwrap_or_else(|| panic!("{}", left.text()));
+    // As the database keeps it.
+    let kept: serde_json::Value = serde_json::from_str(&value.to_string()).unwrap();
+    rig.leader.xcoms.insert((0, "return_value".into()), kept);
+    let again = format!(
+        "{code}import struct\nfrom windlass import xcom_pull\nbits = lambda x: struct.pack('d', x) if isinstance(x, float) else x\n\
+        result = [list(map(bits, result)) == list(map(bits, xcom_pull('before'))), len(result)]"
+    );
+    let compared = rig.run(inline(&again)).await;
+    assert_eq!(compared.xcom("return_value").unwrap()[0], json!(true), "{}", compared.text());
 }

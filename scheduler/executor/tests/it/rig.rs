@@ -34,6 +34,8 @@ pub struct Leader {
     pub runs: Arc<Mutex<Vec<FetchItem>>>,
     /// The questions about runs that it was asked.
     pub asked: Arc<Mutex<Vec<FetchKey>>>,
+    /// It answers nothing.
+    pub is_away: bool,
 }
 
 impl Leader {
@@ -46,6 +48,9 @@ impl Leader {
 
 impl Host for Leader {
     fn fetch(&self, key: FetchKey) -> BoxFuture<'_, FetchItem> {
+        if self.is_away {
+            return std::future::pending().boxed();
+        }
         let missing = || FetchItem::Missing("not configured".into());
         let item = match key {
             FetchKey::Connection(id) => {
