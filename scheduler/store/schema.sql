@@ -57,9 +57,23 @@ CREATE TABLE audit_log (
     action text NOT NULL,
     dag_id text,
     run_id text,
-    details json NOT NULL
+    details json NOT NULL,
+    -- From where, and by which door: ui, api, cli.
+    address text,
+    door text,
+    -- What came of it: 'asked' until a command is answered, then the answer's word, or 'withdrawn'.
+    outcome text
 );
 CREATE INDEX audit_log_by_dag ON audit_log (dag_id, at);
+
+-- A command has the number of its line in the audit log. Whoever answers it, the line says how, in the same transaction.
+CREATE FUNCTION note_outcome() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE audit_log SET outcome = NEW.status WHERE id = NEW.command_id AND outcome = 'asked';
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER inbox_answer_note_outcome AFTER INSERT ON inbox_answer FOR EACH ROW EXECUTE FUNCTION note_outcome();
 
 CREATE TABLE dag (
     dag_id text PRIMARY KEY,

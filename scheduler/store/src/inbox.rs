@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use model::{Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp, masking};
+use model::{Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp, command::ClearEffect, masking};
 use sqlx::PgPool;
 use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
+    audit::Actor,
     connect::Writer,
     error::{Doing, StoreError},
     hints::{Hint, Hints, notify_inbox},
@@ -60,7 +61,12 @@ pub enum Trace {
 ///
 /// # Errors
 /// [`StoreError::Refused`] when it breaks a rule whoever applies it, or when too many wait; [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn submit(pool: &PgPool, command: &Command, by: &str) -> Result<CommandId, StoreError> {
+pub async fn submit<'a>(
+    pool: &PgPool,
+    command: &Command,
+    by: impl Into<Actor<'a>> + Send,
+) -> Result<CommandId, StoreError> {
+    let by: Actor<'a> = by.into();
     command.check().map_err(|reason| StoreError::Refused { reason })?;
     let subject = Subject::of(command);
     let body = serde_json::to_value(command)
@@ -68,12 +74,14 @@ pub async fn submit(pool: &PgPool, command: &Command, by: &str) -> Result<Comman
     let id = sqlx::query_file_scalar!(
         "queries/inbox_submit.sql",
         &body,
-        by,
+        by.name,
         subject.action,
         subject.dag_id,
         subject.run_id,
         WAITING_MAX,
         masking::masked(&body),
+        by.address(),
+        by.door(),
     )
     .fetch_optional(pool)
     .await
@@ -155,11 +163,11 @@ pub async fn mark_dead(writer: &mut Writer, epoch: Epoch, id: CommandId, why: &s
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn cancel_command(pool: &PgPool, id: CommandId) -> Result<Withdrawal, StoreError> {
-    let gone = sqlx::query!("DELETE FROM inbox WHERE id = $1 AND dead_because IS NULL", id.get())
-        .execute(pool)
+    let gone = sqlx::query_file_scalar!("queries/inbox_cancel.sql", id.get())
+        .fetch_one(pool)
         .await
         .doing("withdrawing a command")?;
-    Ok(if gone.rows_affected() == 1 { Withdrawal::Withdrawn } else { Withdrawal::AlreadyTaken })
+    Ok(if gone == 1 { Withdrawal::Withdrawn } else { Withdrawal::AlreadyTaken })
 }
 
 /// The answer to a command, when it is there.
@@ -227,6 +235,12 @@ impl<'a> Subject<'a> {
         let (action, dag, run) = match command {
             Command::TriggerDagRun(wish) => ("trigger_dag_run", Some(&wish.dag_id), wish.run_id.as_ref()),
             Command::PauseDag { dag_id, .. } => ("pause_dag", Some(dag_id), None),
+            Command::ClearTaskInstances(wish) if wish.effect == ClearEffect::DryRun => {
+                ("clear_task_instances_dry_run", Some(&wish.dag_id), Some(&wish.run_id))
+            }
+            Command::MarkTaskInstances(wish) if wish.effect == ClearEffect::DryRun => {
+                ("mark_task_instances_dry_run", Some(&wish.dag_id), Some(&wish.run_id))
+            }
             Command::ClearTaskInstances(wish) => ("clear_task_instances", Some(&wish.dag_id), Some(&wish.run_id)),
             Command::MarkTaskInstances(wish) => ("mark_task_instances", Some(&wish.dag_id), Some(&wish.run_id)),
             Command::MarkDagRun { dag_id, run_id, .. } => ("mark_dag_run", Some(dag_id), Some(run_id)),

@@ -8,7 +8,7 @@ use model::Pool;
 use serde_json::json;
 
 use crate::{
-    audit,
+    audit::{self, Actor},
     connect::Writer,
     error::StoreError,
     leader::{Candidate, lead},
@@ -29,7 +29,7 @@ pub enum PoolChange {
 /// # Errors
 /// [`StoreError::Refused`] for a pool that breaks a rule, before anything is changed; [`StoreError::Deposed`] when somebody
 /// began to lead at this moment; [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn change_alone(writer: &mut Writer, who: &str, changes: Vec<PoolChange>) -> Result<(), StoreError> {
+pub async fn change_alone(writer: &mut Writer, who: Actor<'_>, changes: Vec<PoolChange>) -> Result<(), StoreError> {
     let mut plan = Plan::default();
     let mut told = Vec::new();
     for change in changes {
@@ -49,7 +49,7 @@ pub async fn change_alone(writer: &mut Writer, who: &str, changes: Vec<PoolChang
             }
         }
     }
-    let candidate = Candidate { holder: format!("{who} at the command line"), endpoint: String::new() };
+    let candidate = Candidate { holder: format!("{} at the command line", who.name), endpoint: String::new() };
     let leadership = lead(writer, &candidate).await?;
     turn::apply(writer, leadership.epoch, leadership.now, &plan).await?;
     for (action, details) in told {

@@ -9,5 +9,6 @@ mod guard;
 mod many;
 mod pages;
 mod runs;
+mod safety;
 mod support;
 mod views;
