@@ -7,6 +7,7 @@ mod admin_pages;
 mod api;
 mod guard;
 mod many;
+mod odd_values;
 mod pages;
 mod runs;
 mod safety;
