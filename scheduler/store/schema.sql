@@ -43,9 +43,7 @@ CREATE TABLE inbox (
     -- The epoch that has taken a command to decide it: while that epoch is in force, the command can not be withdrawn.
     delivered_epoch bigint,
     -- Commands that come in floods (new runs) wait behind those that are few and that somebody waits for.
-    is_bulk boolean NOT NULL DEFAULT false,
-    -- The line of the audit log that tells of the command, so that its withdrawal can be told, too.
-    audit_id bigint
+    is_bulk boolean NOT NULL DEFAULT false
 );
 
 -- Answers to commands, kept for a minute.
@@ -63,9 +61,23 @@ CREATE TABLE audit_log (
     action text NOT NULL,
     dag_id text,
     run_id text,
-    details json NOT NULL
+    details json NOT NULL,
+    -- From where, and by which door: ui, api, cli.
+    address text,
+    door text,
+    -- What came of it: 'asked' until a command is answered, then the answer's word, or 'withdrawn'.
+    outcome text
 );
 CREATE INDEX audit_log_by_dag ON audit_log (dag_id, at);
+
+-- A command has the number of its line in the audit log. Whoever answers it, the line says how, in the same transaction.
+CREATE FUNCTION note_outcome() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE audit_log SET outcome = NEW.status WHERE id = NEW.command_id AND outcome = 'asked';
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER inbox_answer_note_outcome AFTER INSERT ON inbox_answer FOR EACH ROW EXECUTE FUNCTION note_outcome();
 
 CREATE TABLE dag (
     dag_id text PRIMARY KEY,

@@ -2,6 +2,7 @@
 
 use model::{Answer, Command, CommandId};
 use serde_json::Value;
+use sqlx::PgPool;
 use store::inbox::{self, Withdrawal};
 
 use crate::{
@@ -16,22 +17,53 @@ use crate::{
 /// What the leader answers, and [`ApiError::NoLeader`] when nobody took the command: it is withdrawn then, so that
 /// nothing happens behind the back of somebody who was told that nothing did.
 pub async fn send(app: &App, command: &Command, who: &Principal) -> ApiResult<Value> {
-    let id = inbox::submit(&app.pool, command, &who.name).await?;
+    let id = inbox::submit(&app.pool, command, who.actor()).await?;
+    let mut pending = Pending { pool: &app.pool, id: Some(id) };
     app.leader.hint();
     if let Some(answer) = answer(app, id).await? {
+        pending.id = None;
         return ApiError::of_answer(answer);
     }
     match inbox::cancel_command(&app.pool, id).await? {
-        Withdrawal::Withdrawn => Err(ApiError::NoLeader("no leader took the command in time".to_owned())),
+        Withdrawal::Withdrawn => {
+            pending.id = None;
+            Err(ApiError::NoLeader("no leader took the command in time".to_owned()))
+        }
         // The leader that is in force has it, so it can not be taken back: its answer is on its way.
-        Withdrawal::AlreadyTaken => match answer(app, id).await? {
-            Some(answer) => ApiError::of_answer(answer),
-            None => Err(ApiError::NoLeader(
-                "the leader has taken the command and has not answered yet: it may still be carried out, so look before you \
-                 send it again"
-                    .to_owned(),
-            )),
-        },
+        Withdrawal::AlreadyTaken => {
+            pending.id = None;
+            match answer(app, id).await? {
+                Some(answer) => ApiError::of_answer(answer),
+                None => Err(ApiError::NoLeader(
+                    "the leader has taken the command and has not answered yet: it may still be carried out, so look before \
+                     you send it again"
+                        .to_owned(),
+                )),
+            }
+        }
+    }
+}
+
+/// A command whose sender waits. When the sender is gone, because the client hung up or the request took too long, a command
+/// that nobody has taken is withdrawn.
+struct Pending<'p> {
+    pool: &'p PgPool,
+    id: Option<CommandId>,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let pool = self.pool.clone();
+        tokio::spawn(async move {
+            match inbox::cancel_command(&pool, id).await {
+                Ok(Withdrawal::Withdrawn) => {
+                    tracing::info!(command.id = id.get(), "a command is withdrawn: its sender does not wait any more");
+                }
+                Ok(Withdrawal::AlreadyTaken) => {}
+                Err(error) => tracing::warn!(%error, command.id = id.get(), "a command could not be withdrawn"),
+            }
+        });
     }
 }
 

@@ -79,6 +79,17 @@ pub enum ApiError {
     /// No leader took the command or answered the question; nothing was changed.
     #[error("the scheduler does not answer: {0}. Nothing was changed; try again in a few seconds")]
     NoLeader(String),
+    /// Too much is asked for at once; nothing was changed.
+    #[error("{0}. Nothing was changed; try again in a few seconds")]
+    Busy(String),
+    /// The answer did not come in time.
+    #[error("{}", gave_up(*.after_secs, *.changes))]
+    GaveUp {
+        /// How long it was waited for.
+        after_secs: u64,
+        /// Whether the request was to change something.
+        changes: bool,
+    },
     /// PostgreSQL does not answer.
     #[error("the database does not answer; try again in a few seconds")]
     Database(#[source] StoreError),
@@ -129,6 +140,15 @@ impl FieldError {
     }
 }
 
+fn gave_up(after_secs: u64, changes: bool) -> String {
+    let state = if changes {
+        "What had not begun is withdrawn; what was done before stays, and the audit log has it"
+    } else {
+        "Nothing was changed"
+    };
+    format!("the answer did not come within {after_secs} s. {state}")
+}
+
 fn summary(errors: &[FieldError]) -> String {
     let texts: Vec<_> =
         errors.iter().map(|error| format!("{}: {}", error.loc.last().map_or("", String::as_str), error.msg)).collect();
@@ -151,7 +171,8 @@ impl ApiError {
             Self::NotThere(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Malformed(_) | Self::MalformedText(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyLogins { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoLeader(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoLeader(_) | Self::Busy(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::GaveUp { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -161,7 +182,7 @@ impl ApiError {
     pub const fn retry_after_secs(&self) -> Option<u64> {
         match self {
             Self::TooManyLogins { retry_after_secs } => Some(*retry_after_secs),
-            Self::NoLeader(_) | Self::Database(_) => Some(5),
+            Self::NoLeader(_) | Self::Busy(_) | Self::Database(_) => Some(5),
             _ => None,
         }
     }

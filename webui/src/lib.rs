@@ -18,9 +18,11 @@ mod live;
 mod logs;
 mod pages;
 mod prefs;
+mod preview;
 mod rendered;
 mod router;
 mod samples;
+mod server;
 mod settings;
 mod versions;
 
@@ -33,26 +35,24 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use auth::{
+    client::{InvalidNetwork, TrustedProxies},
     rights::{Access, Face, ROUTES, Right, Role, Route},
     token::{InvalidSecret, Secret},
 };
 pub use settings::{AppSettings, CookieScope};
 
-/// The web server could not start or had to stop.
+/// The web server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// PostgreSQL can not be reached at the start; later the server waits for it.
     #[error("the web server could not start: {0}")]
     Store(#[from] StoreError),
-    /// The socket failed.
-    #[error("the web server stopped: {0}")]
-    Socket(#[from] std::io::Error),
 }
 
 /// Serves until `shutdown` is cancelled; open event streams end then, too.
 ///
 /// # Errors
-/// [`ServeError`] when PostgreSQL can not be reached at the start, or the socket fails.
+/// [`ServeError`] when PostgreSQL can not be reached at the start.
 pub async fn serve(
     settings: AppSettings,
     listener: TcpListener,
@@ -64,14 +64,13 @@ pub async fn serve(
     let app = app::App::new(settings, pool, hints, leader, shutdown.clone());
     let listening = tokio::spawn(live::pass_on(app.clone()));
     let sampling = tokio::spawn(samples::keep(app.clone()));
-    let service = router::router(app).into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
-    shutdown.cancel();
+    let proxies = app.settings.trusted_proxies.clone();
+    server::serve(listener, router::router(app), |address| proxies.trusts(address), &shutdown).await;
     if let Err(error) = listening.await {
         tracing::error!(%error, "the task that listens for changes ended badly");
     }
     if let Err(error) = sampling.await {
         tracing::error!(%error, "the task that samples services ended badly");
     }
-    Ok(served?)
+    Ok(())
 }

@@ -1,29 +1,29 @@
 //! The routes and the layers around them. Who may use a route is said in [`crate::auth::rights`].
 
-use std::{any::Any, time::Duration};
+use std::{any::Any, sync::Arc};
 
 use axum::{
     Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware,
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, patch, post, put},
 };
 use serde_json::json;
+use tokio::{sync::Semaphore, time::Duration};
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
-    timeout::TimeoutLayer,
     trace::TraceLayer,
 };
 
 use crate::{
-    api,
+    CookieScope, api,
     app::App,
     assets,
     auth::{
@@ -37,8 +37,15 @@ use crate::{
 
 /// The largest body: a conf is a few KiB, Airflow's notes end at 1,000 characters.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// The longest that an answer may take: longer than a command waits for its leader. Event streams answer at once.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Requests that are being answered: more would only wait for each other, and for the connections to PostgreSQL.
+const REQUESTS_MAX: usize = 256;
+/// Answered also when everything else is full: who watches over the server is told the truth.
+const ALWAYS_ANSWERED: [&str; 2] = ["/api/v2/monitor/health", "/metrics"];
+/// A browser that has seen us over https does not come over http for a year.
+const TRANSPORT_SECURITY: &str = "max-age=31536000; includeSubDomains";
+/// No page uses a sensor or a payment, so nothing that gets into one may, either.
+const PERMISSIONS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), \
+    magnetometer=(), microphone=(), payment=(), usb=()";
 /// Scripts, styles and data come from here alone, nothing is inline, and nobody may frame a page.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -46,6 +53,12 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 /// The whole application.
 pub fn router(app: App) -> Router {
     let requests = app.settings.requests.clone();
+    let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+    let patience = app.settings.answer_time_max;
+    let secure = match app.settings.cookie {
+        CookieScope::Plain => None,
+        CookieScope::Secure => Some(header(header::STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY)),
+    };
     let routes = Router::new()
         .merge(auth_routes())
         .merge(rest_routes())
@@ -69,6 +82,8 @@ pub fn router(app: App) -> Router {
             .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .layer(header(header::X_FRAME_OPTIONS, "DENY"))
             .layer(header(header::REFERRER_POLICY, "same-origin"))
+            .layer(header(HeaderName::from_static("permissions-policy"), PERMISSIONS))
+            .option_layer(secure)
             .layer(header(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
             .layer(header(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
             .layer(header(header::CACHE_CONTROL, "no-store"))
@@ -77,7 +92,8 @@ pub fn router(app: App) -> Router {
                     .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"))),
             )
             .layer(CatchPanicLayer::custom(after_panic))
-            .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, ANSWER_TIME_MAX))
+            .layer(middleware::from_fn_with_state(places, shed))
+            .layer(middleware::from_fn_with_state(patience, give_up))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
     )
 }
@@ -264,6 +280,27 @@ fn admin_page_routes() -> Router<App> {
         .route("/users/edit", get(users::edit).post(users::update))
         .route("/users/delete", get(users::ask).post(users::delete))
         .route("/account", get(users::account).post(users::change_password))
+}
+
+/// Refuses what is too much at once, before it costs anything. The place is given back when the answer begins: streams have
+/// places of their own.
+async fn shed(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    if ALWAYS_ANSWERED.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    match places.try_acquire() {
+        Ok(_place) => next.run(request).await,
+        Err(_) => ApiError::Busy(format!("{REQUESTS_MAX} requests are being answered already")).into_response(),
+    }
+}
+
+/// Ends a request that takes too long, and says so. What it was waiting for is withdrawn by whoever waited.
+async fn give_up(State(patience): State<Duration>, request: Request, next: Next) -> Response {
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => ApiError::GaveUp { after_secs: patience.as_secs(), changes }.into_response(),
+    }
 }
 
 /// Sets a header unless the handler has set it.

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use link::LogArchive;
 use metrics::{Page, http::Requests};
 use prometheus_client::registry::Registry;
-use store::SecretKey;
+use store::{SecretKey, users::PASSWORD_CHARS_MIN};
 
-use crate::auth::token::Secret;
+use crate::auth::{client::TrustedProxies, token::Secret};
 
 /// Airflow's lifetime of a token from `/auth/token`.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -15,6 +15,10 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const CLI_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// How long a command waits for the leader; a take-over of the lead takes at most about 5 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A stream outlives the end of its session by so long at most.
+const SESSION_LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The longest that an answer may take: longer than a command waits for its leader. Event streams answer at once.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Settings of the web server.
 #[derive(Debug, Clone)]
@@ -29,6 +33,14 @@ pub struct AppSettings {
     pub cli_token_lifetime: Duration,
     /// Whether browsers may send the session over plain http.
     pub cookie: CookieScope,
+    /// Whose word about a client's address is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// The shortest password that a user may get.
+    pub password_chars_min: usize,
+    /// How often an open stream asks whether its session still holds.
+    pub session_look_every: Duration,
+    /// How long an answer may take before the client is told that it did not come.
+    pub answer_time_max: Duration,
     /// How long a command waits for the leader's answer before the client gets a 503.
     pub answer_timeout: Duration,
     /// A sentence for the login page, such as the login that a fresh installation has.
@@ -60,6 +72,10 @@ impl AppSettings {
             token_lifetime: TOKEN_LIFETIME,
             cli_token_lifetime: CLI_TOKEN_LIFETIME,
             cookie: CookieScope::Plain,
+            trusted_proxies: TrustedProxies::default(),
+            password_chars_min: PASSWORD_CHARS_MIN,
+            session_look_every: SESSION_LOOK_EVERY,
+            answer_time_max: ANSWER_TIME_MAX,
             answer_timeout: ANSWER_TIMEOUT,
             login_hint: None,
             log_archive: None,

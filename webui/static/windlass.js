@@ -50,14 +50,21 @@ function swap(html) {
 }
 
 if (live?.dataset.runs) {
-  const events = new EventSource("/events");
+  let events = null;
   let wasAway = false;
-  events.addEventListener("open", () => { if (wasAway) refresh(); wasAway = false; });
-  events.addEventListener("error", () => { wasAway = true; });
-  events.addEventListener("changed", ({ data }) => {
-    const runs = live.dataset.runs;
-    if (data === "*" || runs === "*" || data.split(",").includes(runs)) refresh();
-  });
+  const watch = () => {
+    events = new EventSource("/events");
+    events.addEventListener("open", () => { if (wasAway) refresh(); wasAway = false; });
+    events.addEventListener("error", () => { wasAway = true; });
+    events.addEventListener("changed", ({ data }) => {
+      const runs = live.dataset.runs;
+      if (data === "*" || runs === "*" || data.split(",").includes(runs)) refresh();
+    });
+    // A newer tab of this session has taken the place: this one watches again when somebody looks at it.
+    events.addEventListener("ended", () => { events.close(); events = null; });
+  };
+  watch();
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && !events) watch(); });
 }
 if (live?.dataset.every) setInterval(refresh, Number(live.dataset.every));
 document.addEventListener("visibilitychange", refresh);

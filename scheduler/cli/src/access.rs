@@ -10,6 +10,7 @@ use daemon::{
 };
 use model::{AnswerStatus, Command};
 use sqlx::PgPool;
+use store::audit::Actor;
 use store::{
     Hints, SecretKey, Writer, inbox,
     inbox::Withdrawal,
@@ -153,7 +154,7 @@ impl Access {
     pub async fn command(&self, command: Command) -> anyhow::Result<serde_json::Value> {
         let pool = self.pool().await?;
         let hints = Hints::listen(pool).await?;
-        let id = inbox::submit(pool, &command, &caller()).await?;
+        let id = inbox::submit(pool, &command, Actor::at_the_command_line(&caller())).await?;
         let answer = match inbox::await_answer(pool, &hints, id, ANSWER_WITHIN).await? {
             Some(answer) => answer,
             None => match inbox::cancel_command(pool, id).await? {
@@ -192,7 +193,7 @@ impl Access {
     pub async fn change_pool(&self, change: PoolChange) -> anyhow::Result<()> {
         self.pool().await?;
         let mut writer = Writer::connect(&self.urls.state).await?;
-        let done = pools::change_alone(&mut writer, &caller(), vec![change]).await;
+        let done = pools::change_alone(&mut writer, Actor::at_the_command_line(&caller()), vec![change]).await;
         writer.close().await;
         Ok(done?)
     }

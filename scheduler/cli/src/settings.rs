@@ -253,6 +253,22 @@ pub fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
+/// `WINDLASS_PASSWORD_LENGTH_MIN`: the shortest password that a user may get, in characters.
+///
+/// # Errors
+/// When it is no number.
+pub fn password_chars_min() -> anyhow::Result<usize> {
+    number("WINDLASS_PASSWORD_LENGTH_MIN", store::users::PASSWORD_CHARS_MIN)
+}
+
+/// `WINDLASS_TRUSTED_PROXIES`: the proxies whose word about a client's address is taken.
+///
+/// # Errors
+/// When it names something that is no network.
+pub fn trusted_proxies() -> anyhow::Result<webui::TrustedProxies> {
+    text("WINDLASS_TRUSTED_PROXIES").unwrap_or_default().parse().context("WINDLASS_TRUSTED_PROXIES")
+}
+
 fn number<T: FromStr>(name: &str, default: T) -> anyhow::Result<T> {
     match text(name) {
         None => Ok(default),

@@ -13,6 +13,7 @@ mod needs;
 pub mod plan;
 pub mod retry;
 pub mod rules;
+pub mod selection;
 pub mod state;
 pub mod timetable;
 mod turn;

@@ -4,5 +4,3 @@ SET LOCAL lock_timeout = '2s';
 ALTER TABLE inbox ADD COLUMN delivered_epoch bigint;
 -- Commands that come in floods (new runs) wait behind those that are few and that somebody waits for.
 ALTER TABLE inbox ADD COLUMN is_bulk boolean NOT NULL DEFAULT false;
--- The line of the audit log that tells of the command, so that its withdrawal can be told, too.
-ALTER TABLE inbox ADD COLUMN audit_id bigint;

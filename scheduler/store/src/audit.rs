@@ -1,10 +1,13 @@
-//! The audit log: who did what, and when. A line is written in the transaction of what it tells of.
+//! The audit log: who did what, when, from where and by which door. A line is written in the transaction of what it tells of;
+//! that of a command when it is asked, and its outcome with the answer.
 //!
 //! Never in it: a value of a variable, a password, or anything under a secret's name.
 
+use std::net::IpAddr;
+
 use model::{Timestamp, masking};
 use serde_json::Value;
-use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
+use sqlx::{FromRow, PgExecutor, PgPool, Postgres, QueryBuilder};
 
 use crate::{
     error::{Doing, StoreError},
@@ -12,6 +15,63 @@ use crate::{
 };
 
 const DOING: &str = "reading the audit log";
+/// A name that somebody gave at a login may be any text; longer ones are cut.
+const NAME_CHARS_MAX: usize = 128;
+
+/// Who does something, from where and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Actor<'a> {
+    /// The user's name.
+    pub name: &'a str,
+    /// By which door; none for the parts of Windlass itself.
+    pub door: Option<Door>,
+    /// The address of a client.
+    pub address: Option<IpAddr>,
+}
+
+/// By which door something came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The pages.
+    Ui,
+    /// REST.
+    Api,
+    /// The command line.
+    Cli,
+}
+
+impl<'a> Actor<'a> {
+    /// Somebody at the command line.
+    #[must_use]
+    pub const fn at_the_command_line(name: &'a str) -> Self {
+        Self { name, door: Some(Door::Cli), address: None }
+    }
+
+    pub(crate) fn address(&self) -> Option<String> {
+        self.address.map(|address| address.to_string())
+    }
+
+    pub(crate) fn door(&self) -> Option<&'static str> {
+        self.door.map(|door| match door {
+            Door::Ui => "ui",
+            Door::Api => "api",
+            Door::Cli => "cli",
+        })
+    }
+}
+
+impl<'a> From<&'a str> for Actor<'a> {
+    /// A part of Windlass itself, or a test.
+    fn from(name: &'a str) -> Self {
+        Self { name, door: None, address: None }
+    }
+}
+
+impl<'a> From<&'a String> for Actor<'a> {
+    fn from(name: &'a String) -> Self {
+        Self::from(name.as_str())
+    }
+}
 
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq, FromRow)]
@@ -30,6 +90,12 @@ pub struct AuditEvent {
     pub run_id: Option<String>,
     /// What was asked for, without secrets.
     pub details: Value,
+    /// From which address.
+    pub address: Option<String>,
+    /// By which door: ui, api or cli.
+    pub door: Option<String>,
+    /// What came of it: asked, as long as nobody has answered, then done, or not_found, conflict, invalid, withdrawn.
+    pub outcome: Option<String>,
 }
 
 /// Which lines a list is limited to.
@@ -106,15 +172,36 @@ impl AuditOrder {
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn record(db: &mut PgConnection, who: &str, action: &str, details: &Value) -> Result<(), StoreError> {
-    let details = masking::masked(details);
+pub async fn record<'a>(
+    db: impl PgExecutor<'_>,
+    who: impl Into<Actor<'a>>,
+    action: &str,
+    details: &Value,
+) -> Result<(), StoreError> {
+    let who: Actor<'a> = who.into();
     // As text: it keeps the order of keys, and takes any text.
-    let details = details.to_string();
-    sqlx::query!("INSERT INTO audit_log (who, action, details) VALUES ($1, $2, $3::text::json)", who, action, details)
-        .execute(db)
-        .await
-        .doing("writing the audit log")?;
+    let details = masking::masked(details).to_string();
+    let name: String = who.name.chars().take(NAME_CHARS_MAX).collect();
+    sqlx::query!(
+        "INSERT INTO audit_log (who, action, details, address, door, outcome) VALUES ($1, $2, $3::text::json, $4, $5, 'done')",
+        name,
+        action,
+        details,
+        who.address(),
+        who.door()
+    )
+    .execute(db)
+    .await
+    .doing("writing the audit log")?;
     Ok(())
+}
+
+/// Notes a login that failed: the name is the one that was given, whoever gave it.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn login_failed(pool: &PgPool, who: Actor<'_>) -> Result<(), StoreError> {
+    record(pool, who, "login_failed", &Value::Object(serde_json::Map::new())).await
 }
 
 /// A page of lines and how many there are in all.
@@ -130,7 +217,9 @@ pub async fn events(pool: &PgPool, filter: &AuditFilter) -> Result<(Vec<AuditEve
     if filter.limit == 0 || total <= filter.offset {
         return Ok((Vec::new(), total));
     }
-    let mut page = QueryBuilder::new("SELECT id, at, who, action, dag_id, run_id, details FROM audit_log WHERE true");
+    let mut page = QueryBuilder::new(
+        "SELECT id, at, who, action, dag_id, run_id, details, address, door, outcome FROM audit_log WHERE true",
+    );
     conditions(&mut page, filter);
     order(&mut page, &filter.order);
     page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
@@ -172,7 +261,7 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
         }
     }
     if let Some(text) = &filter.anywhere {
-        let line = "concat_ws(' ', who, action, dag_id, run_id, details::text)";
+        let line = "concat_ws(' ', who, action, dag_id, run_id, address, door, outcome, details::text)";
         query.push(format_args!(" AND strpos(lower({line}), lower(")).push_bind(text.clone()).push(")) > 0");
     }
 }

@@ -10,11 +10,12 @@
 
 use std::time::Duration;
 
-use model::{Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp, masking};
+use model::{Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp, command::ClearEffect, masking};
 use sqlx::PgPool;
 use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
+    audit::Actor,
     connect::Writer,
     error::{Doing, StoreError},
     hints::{Hint, Hints, notify_inbox},
@@ -66,7 +67,12 @@ pub enum Trace {
 ///
 /// # Errors
 /// [`StoreError::Refused`] when it breaks a rule whoever applies it, or when too many wait; [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn submit(pool: &PgPool, command: &Command, by: &str) -> Result<CommandId, StoreError> {
+pub async fn submit<'a>(
+    pool: &PgPool,
+    command: &Command,
+    by: impl Into<Actor<'a>> + Send,
+) -> Result<CommandId, StoreError> {
+    let by: Actor<'a> = by.into();
     command.check().map_err(|reason| StoreError::Refused { reason })?;
     let subject = Subject::of(command);
     let refused = |error| StoreError::Refused { reason: format!("the command can not be stored: {error}") };
@@ -75,12 +81,14 @@ pub async fn submit(pool: &PgPool, command: &Command, by: &str) -> Result<Comman
     let id = sqlx::query_file_scalar!(
         "queries/inbox_submit.sql",
         text,
-        by,
+        by.name,
         subject.action,
         subject.dag_id,
         subject.run_id,
         WAITING_MAX,
         told,
+        by.address(),
+        by.door(),
         is_bulk(command),
     )
     .fetch_optional(pool)
@@ -260,6 +268,12 @@ impl<'a> Subject<'a> {
         let (action, dag, run) = match command {
             Command::TriggerDagRun(wish) => ("trigger_dag_run", Some(&wish.dag_id), wish.run_id.as_ref()),
             Command::PauseDag { dag_id, .. } => ("pause_dag", Some(dag_id), None),
+            Command::ClearTaskInstances(wish) if wish.effect == ClearEffect::DryRun => {
+                ("clear_task_instances_dry_run", Some(&wish.dag_id), Some(&wish.run_id))
+            }
+            Command::MarkTaskInstances(wish) if wish.effect == ClearEffect::DryRun => {
+                ("mark_task_instances_dry_run", Some(&wish.dag_id), Some(&wish.run_id))
+            }
             Command::ClearTaskInstances(wish) => ("clear_task_instances", Some(&wish.dag_id), Some(&wish.run_id)),
             Command::MarkTaskInstances(wish) => ("mark_task_instances", Some(&wish.dag_id), Some(&wish.run_id)),
             Command::MarkDagRun { dag_id, run_id, .. } => ("mark_dag_run", Some(dag_id), Some(run_id)),

@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::Executor as _;
 
 use crate::{
-    audit,
+    audit::{self, Actor},
     connect::Writer,
     error::{Doing, StoreError},
     leader::{Candidate, lead},
@@ -33,7 +33,7 @@ pub enum PoolChange {
 /// # Errors
 /// [`StoreError::Refused`] for a pool that breaks a rule, before anything is changed; [`StoreError::Deposed`] when somebody
 /// began to lead at this moment; [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn change_alone(writer: &mut Writer, who: &str, changes: Vec<PoolChange>) -> Result<(), StoreError> {
+pub async fn change_alone(writer: &mut Writer, who: Actor<'_>, changes: Vec<PoolChange>) -> Result<(), StoreError> {
     let mut plan = Plan::default();
     let mut told = Vec::new();
     for change in changes {
@@ -53,7 +53,7 @@ pub async fn change_alone(writer: &mut Writer, who: &str, changes: Vec<PoolChang
             }
         }
     }
-    let candidate = Candidate { holder: format!("{who} at the command line"), endpoint: String::new() };
+    let candidate = Candidate { holder: format!("{} at the command line", who.name), endpoint: String::new() };
     let leadership = lead(writer, &candidate).await?;
     within(limit::STATEMENT, DOING, async {
         // The turn is a statement of this transaction: what it changes and what the audit log says of it are one.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
 use crate::{
-    audit,
+    audit::{self, Actor},
     connect::Writer,
     error::{Doing, StoreError},
     hints::notify_inbox,
@@ -286,7 +286,7 @@ pub async fn list(
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn release(pool: &PgPool, who: &str, subject: &Subject) -> Result<bool, StoreError> {
+pub async fn release(pool: &PgPool, who: impl Into<Actor<'_>> + Send, subject: &Subject) -> Result<bool, StoreError> {
     const DOING: &str = "releasing from quarantine";
     let mut transaction = pool.begin().await.doing(DOING)?;
     let was_held = match (subject.kind, subject.key.parse().map(CommandId)) {
@@ -308,7 +308,7 @@ pub async fn release(pool: &PgPool, who: &str, subject: &Subject) -> Result<bool
     };
     if was_held {
         let details = json!({ "kind": subject.kind.name(), "key": subject.key });
-        audit::record(&mut transaction, who, "release_quarantine", &details).await?;
+        audit::record(&mut *transaction, who, "release_quarantine", &details).await?;
     }
     transaction.commit().await.doing(DOING)?;
     if was_held && let Err(error) = notify_inbox(pool).await {

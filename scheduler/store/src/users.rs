@@ -2,21 +2,20 @@
 //!
 //! Passwords are kept as argon2id hashes. Whether a name exists can not be told by how long an answer takes.
 
+mod hashing;
 mod manage;
 
-use std::sync::LazyLock;
-
-use argon2::{
-    Argon2, PasswordHash, PasswordVerifier,
-    password_hash::{PasswordHasher, SaltString, rand_core::OsRng},
-};
 use model::{Timestamp, UnknownCode};
+use serde_json::json;
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
-use crate::error::{Doing, StoreError};
+use crate::{
+    audit::{self, Actor},
+    error::{Doing, StoreError},
+};
 
-pub use manage::{UserChange, create_user, delete_user, mistakes, set_password, set_role};
+pub use manage::{PASSWORD_CHARS_MIN, UserChange, create_user, delete_user, mistakes, set_password, set_role};
 
 /// The user that a standalone starts with, and its password.
 pub const DEFAULT_USER: &str = "airflow";
@@ -105,7 +104,7 @@ pub struct NewUser<'a> {
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn put_user(pool: &PgPool, user: NewUser<'_>) -> Result<(), StoreError> {
-    let hash = hash(user.password.to_owned()).await?;
+    let hash = hashing::hash(user.password.to_owned()).await?;
     sqlx::query_file!("queries/user_account_set.sql", user.username, hash, user.role.code())
         .execute(pool)
         .await
@@ -153,26 +152,40 @@ pub async fn authenticate(pool: &PgPool, username: &str, password: &str) -> Resu
         .fetch_optional(pool)
         .await
         .doing("reading a user")?;
-    let hash = row.as_ref().map_or_else(|| NOBODYS_HASH.clone(), |row| row.password_hash.clone());
-    let fits = verify(password.to_owned(), hash).await?;
+    let fits = hashing::verify(password.to_owned(), row.as_ref().map(|row| row.password_hash.clone())).await?;
     row.filter(|_| fits).map(|row| account(row.id, row.username, row.role)).transpose()
 }
 
-/// Notes that a token was issued. One that is not noted is void.
+/// A token that is issued.
+#[derive(Debug, Clone, Copy)]
+pub struct NewToken {
+    /// Its id.
+    pub jti: Uuid,
+    /// Whose it is, by number.
+    pub user_id: i64,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+/// Notes that a token was issued to somebody who has shown the password, with a line in the audit log: `action` is how. One
+/// that is not noted is void.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn record_token(
-    db: impl PgExecutor<'_>,
-    jti: Uuid,
-    user_id: i64,
-    expires_at: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query!("INSERT INTO token (jti, user_id, expires_at) VALUES ($1, $2, $3)", jti, user_id, expires_at)
-        .execute(db)
-        .await
-        .doing("noting a token")?;
-    Ok(())
+pub async fn record_token(pool: &PgPool, who: Actor<'_>, token: NewToken, action: &str) -> Result<(), StoreError> {
+    const DOING: &str = "noting a token";
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    sqlx::query!(
+        "INSERT INTO token (jti, user_id, expires_at) VALUES ($1, $2, $3)",
+        token.jti,
+        token.user_id,
+        token.expires_at
+    )
+    .execute(&mut *transaction)
+    .await
+    .doing(DOING)?;
+    audit::record(&mut *transaction, who, action, &json!({})).await?;
+    transaction.commit().await.doing(DOING)
 }
 
 /// The user of a token, as of today; none when the token has expired, is revoked, or its user is gone.
@@ -184,41 +197,23 @@ pub async fn of_token(db: impl PgExecutor<'_>, jti: Uuid) -> Result<Option<Accou
     row.map(|row| account(row.id, row.username, row.role)).transpose()
 }
 
-/// Voids a token.
+/// Voids a token, with a line in the audit log unless it was void before.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn revoke_token(db: impl PgExecutor<'_>, jti: Uuid) -> Result<(), StoreError> {
-    sqlx::query!("UPDATE token SET revoked_at = now() WHERE jti = $1 AND revoked_at IS NULL", jti)
-        .execute(db)
+pub async fn revoke_token(pool: &PgPool, who: Actor<'_>, jti: Uuid) -> Result<(), StoreError> {
+    const DOING: &str = "revoking a token";
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    let revoked = sqlx::query!("UPDATE token SET revoked_at = now() WHERE jti = $1 AND revoked_at IS NULL", jti)
+        .execute(&mut *transaction)
         .await
-        .doing("revoking a token")?;
-    Ok(())
+        .doing(DOING)?;
+    if revoked.rows_affected() > 0 {
+        audit::record(&mut *transaction, who, "logout", &json!({})).await?;
+    }
+    transaction.commit().await.doing(DOING)
 }
-
-/// What the password of a name that does not exist is compared with, so that it takes as long.
-static NOBODYS_HASH: LazyLock<String> = LazyLock::new(|| hash_now("nobody"));
 
 fn account(id: i64, username: String, role: i16) -> Result<Account, StoreError> {
     Ok(Account { id, username, role: Role::try_from(role)? })
-}
-
-/// Hashing takes tens of milliseconds on purpose, so it runs apart from the threads that serve.
-async fn hash(password: String) -> Result<String, StoreError> {
-    tokio::task::spawn_blocking(move || hash_now(&password)).await.map_err(|error| crate::rows::corrupt(&error))
-}
-
-fn hash_now(password: &str) -> String {
-    let salt = SaltString::generate(&mut OsRng);
-    let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
-    hash.expect("the default parameters and a generated salt are valid").to_string()
-}
-
-async fn verify(password: String, hash: String) -> Result<bool, StoreError> {
-    let compare = move || {
-        PasswordHash::new(&hash)
-            .map(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
-            .map_err(|error| crate::rows::corrupt(&error))
-    };
-    tokio::task::spawn_blocking(compare).await.map_err(|error| crate::rows::corrupt(&error))?
 }

@@ -28,6 +28,7 @@ use crate::{
     commands,
     error::{ApiError, ApiResult},
     instances::{self, TaskOfRun},
+    preview,
 };
 
 /// `POST /api/v2/dags/{dag_id}/clearTaskInstances`.
@@ -186,11 +187,15 @@ async fn refuse_running(app: &App, run: &RunRow, wish: &ClearTaskInstances, who:
     }
 }
 
-/// Sends a clear and finds the instances that it names; both doors, REST and page, come here.
+/// Sends a clear and finds the instances that it names; both doors, REST and page, come here. What is only to be told is
+/// read, and nobody is asked.
 ///
 /// # Errors
 /// What the leader answers.
 pub async fn cleared(app: &App, run: RunRow, wish: ClearTaskInstances, who: &Principal) -> ApiResult<Vec<TaskOfRun>> {
+    if wish.effect == ClearEffect::DryRun {
+        return preview::of_clear(app, &wish).await;
+    }
     let answer = commands::send(app, &Command::ClearTaskInstances(wish), who).await?;
     named(app, run, &answer).await
 }

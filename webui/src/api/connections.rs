@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use model::masking::{self, MASK};
+use model::masking::{self, MASK, StillMasked};
 use serde_json::{Value, json};
 use store::secrets::{Connection, Creation, Deletion, connections, connections::Stored};
 
@@ -16,6 +16,7 @@ use super::{
     body::Body,
     bulk::{self, Managed, Mask},
     query::{Query, in_order, matches},
+    variables::still_masked,
 };
 use crate::{
     app::App,
@@ -79,7 +80,7 @@ impl Managed for Connections {
 
     async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
         let id = &wish.connection.conn_id;
-        match connections::create(&app.pool, &app.settings.secret_key, &who.name, &wish.connection).await? {
+        match connections::create(&app.pool, &app.settings.secret_key, who.actor(), &wish.connection).await? {
             Creation::Created => Ok(()),
             Creation::Exists => {
                 Err(ApiError::AlreadyExists(format!("The Connection with connection_id: `{id}` already exists")))
@@ -92,12 +93,15 @@ impl Managed for Connections {
         let new = wish.connection.clone();
         let meant: BTreeSet<String> = wish.sent.iter().filter(|field| mask.has(field)).cloned().collect();
         let change = move |old| merged(old, new, &meant);
-        let done = connections::update(&app.pool, &app.settings.secret_key, &who.name, &id, change).await?;
-        done.map(drop).ok_or_else(|| missing(&id))
+        let done = connections::update(&app.pool, &app.settings.secret_key, who.actor(), &id, change).await?;
+        match done {
+            Some(changed) => changed.map(drop).map_err(|(field, error)| still_masked(field, &error)),
+            None => Err(missing(&id)),
+        }
     }
 
     async fn delete(&self, app: &App, who: &Principal, id: &String) -> ApiResult<()> {
-        match connections::delete(&app.pool, &who.name, id).await? {
+        match connections::delete(&app.pool, who.actor(), id).await? {
             Deletion::Deleted => Ok(()),
             Deletion::Missing => Err(missing(id)),
         }
@@ -108,46 +112,56 @@ fn missing(id: &str) -> ApiError {
     ApiError::NotFound(format!("The Connection with connection_id: `{id}` was not found"))
 }
 
+/// A field that still holds a mask.
+type Lost = (&'static str, StillMasked);
+
 /// The stored connection with the fields that are meant replaced. A secret that comes back masked, and a password that is
 /// null, stay what they are.
-pub fn merged(old: Connection, new: Connection, meant: &BTreeSet<String>) -> Connection {
+///
+/// # Errors
+/// The field in which a mask is left that stands for nothing.
+fn merged(old: Connection, new: Connection, meant: &BTreeSet<String>) -> Result<Connection, Lost> {
     let is_meant = |field: &str| meant.contains(field);
     let pick = |field: &str, new: Option<String>, old: Option<String>| if is_meant(field) { new } else { old };
-    let kept = |new: Option<String>, old: &Option<String>| match (new, old) {
-        (Some(new), Some(old)) if new == masking::masked_text(old) => Some(old.clone()),
+    let host = match (new.host, &old.host) {
+        (Some(new), Some(old)) => Some(masking::unmasked_text(&new, old).map_err(|error| ("host", error))?),
         (new, _) => new,
     };
+    let extra = merged_extra(new.extra, old.extra.as_deref()).map_err(|error| ("extra", error))?;
     let password = new.password.filter(|password| password != MASK);
-    Connection {
+    Ok(Connection {
         conn_id: old.conn_id,
         conn_type: if is_meant("conn_type") { new.conn_type } else { old.conn_type },
-        host: pick("host", kept(new.host, &old.host), old.host),
+        host: pick("host", host, old.host),
         schema: pick("schema", new.schema, old.schema),
         login: pick("login", new.login, old.login),
         password: pick("password", password.or_else(|| old.password.clone()), old.password),
         port: if is_meant("port") { new.port } else { old.port },
-        extra: pick("extra", merged_extra(new.extra, old.extra.as_deref()), old.extra),
+        extra: pick("extra", extra, old.extra),
         description: pick("description", new.description, old.description),
-    }
+    })
 }
 
-fn merged_extra(new: Option<String>, old: Option<&str>) -> Option<String> {
-    let new = new.filter(|text| !text.trim().is_empty())?;
-    let Some(old) = old else { return Some(new) };
+fn merged_extra(new: Option<String>, old: Option<&str>) -> Result<Option<String>, StillMasked> {
+    let Some(new) = new.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+    let Some(old) = old else { return Ok(Some(new)) };
     let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
     match (parsed(&new), parsed(old)) {
         (Some(wanted), Some(stored)) => {
-            let meant = masking::unmasked(&wanted, &stored);
-            Some(if meant == wanted { new } else { meant.to_string() })
+            let meant = masking::unmasked(&wanted, &stored)?;
+            Ok(Some(if meant == wanted { new } else { meant.to_string() }))
         }
-        _ if new == MASK => Some(old.to_owned()),
-        _ => Some(new),
+        _ if new == MASK => Ok(Some(old.to_owned())),
+        _ => Ok(Some(new)),
     }
 }
 
 /// `extra` as it may be shown.
 #[must_use]
 pub fn shown_extra(extra: &str) -> String {
+    if extra.trim().is_empty() {
+        return extra.to_owned();
+    }
     match serde_json::from_str::<Value>(extra) {
         Ok(value) => {
             let masked = masking::masked(&value);
@@ -314,16 +328,28 @@ mod tests {
             extra: old.extra.as_deref().map(shown_extra),
             ..old.clone()
         };
-        let merged = merged(old.clone(), shown, &fields(&["host", "password", "extra", "port"]));
+        let merged = merged(old.clone(), shown, &fields(&["host", "password", "extra", "port"])).unwrap();
         assert_eq!((merged.host, merged.password), (old.host, old.password));
         let extra: Value = serde_json::from_str(&merged.extra.unwrap()).unwrap();
         assert_eq!(extra, json!({"token": "t", "a": 1}));
     }
 
     #[test]
+    fn one_part_of_a_url_is_changed_and_its_secret_stays() {
+        let edited = Connection { host: Some("http://you:***@new.example".to_owned()), ..stored() };
+        let merged = merged(stored(), edited, &fields(&["host"])).unwrap();
+        assert_eq!(merged.host.as_deref(), Some("http://you:pw@new.example"));
+        for (host, extra) in [("http://a:***@b http://c:***@d", "{}"), ("h", r#"{"tokens": "***"}"#)] {
+            let lost = Connection { host: Some(host.to_owned()), extra: Some(extra.to_owned()), ..stored() };
+            assert!(super::merged(stored(), lost, &fields(&["host", "extra"])).is_err(), "{host} {extra}");
+        }
+        assert_eq!(shown_extra(""), "", "nothing is no secret");
+    }
+
+    #[test]
     fn null_clears_a_field_but_not_the_password_and_what_was_not_sent_stays() {
         let nothing = Connection { conn_id: "db".to_owned(), conn_type: "http".to_owned(), ..Connection::default() };
-        let merged = merged(stored(), nothing, &fields(&["host", "password", "extra"]));
+        let merged = merged(stored(), nothing, &fields(&["host", "password", "extra"])).unwrap();
         assert_eq!((merged.host, merged.extra, merged.port), (None, None, Some(1)));
         assert_eq!(merged.password.as_deref(), Some("secret"));
     }

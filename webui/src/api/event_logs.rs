@@ -62,8 +62,23 @@ pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>>
     events.first().map(|event| Json(shape(event))).ok_or_else(missing)
 }
 
+/// What was asked for, and beside it from where, by which door and how it ended, which Airflow has no members for.
+fn extra_of(event: &AuditEvent) -> Value {
+    let mut extra = match &event.details {
+        Value::Object(details) => details.clone(),
+        Value::Null => serde_json::Map::new(),
+        other => [("details".to_owned(), other.clone())].into_iter().collect(),
+    };
+    for (name, value) in [("address", &event.address), ("door", &event.door), ("outcome", &event.outcome)] {
+        if let Some(value) = value {
+            extra.insert(name.to_owned(), Value::from(value.as_str()));
+        }
+    }
+    Value::Object(extra)
+}
+
 fn shape(event: &AuditEvent) -> Value {
-    let extra = (!event.details.is_null()).then(|| event.details.to_string());
+    let extra = extra_of(event).to_string();
     json!({
         "event_log_id": event.id, "when": instant(event.at),
         "dag_id": event.dag_id, "dag_display_name": event.dag_id, "task_id": null, "task_display_name": null,

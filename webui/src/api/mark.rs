@@ -27,6 +27,7 @@ use crate::{
     commands,
     error::{ApiError, ApiResult},
     instances::{self, TaskOfRun},
+    preview,
 };
 
 /// `PATCH …/taskInstances/{task_id}`, with and without a map index.
@@ -207,9 +208,12 @@ impl Wish {
             state,
             effect,
         };
+        if effect == ClearEffect::DryRun {
+            return preview::of_mark(app, &wish).await;
+        }
         let answer = commands::send(app, &Command::MarkTaskInstances(wish), who).await?;
         let touched = named(app, (**run).clone(), &answer).await?;
-        if touched.is_empty() && effect == ClearEffect::Apply {
+        if touched.is_empty() {
             return Err(ApiError::Conflict(format!("{} already in {state} state", targets.label)));
         }
         Ok(touched)

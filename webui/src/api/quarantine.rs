@@ -44,7 +44,7 @@ pub async fn release(
 /// # Errors
 /// [`ApiError::NotFound`] when nothing of that id is held.
 pub async fn release_one(app: &App, who: &Principal, id: &str) -> ApiResult<()> {
-    let was_held = quarantine::release(&app.pool, &who.name, &subject(id)?).await?;
+    let was_held = quarantine::release(&app.pool, who.actor(), &subject(id)?).await?;
     if was_held { Ok(()) } else { Err(missing(id)) }
 }
 

@@ -3,7 +3,7 @@
 use chrono::SecondsFormat;
 use dag::{Dag, Schedule, Task};
 use engine::RunRow;
-use model::{DagVersionId, TaskState, Timestamp};
+use model::{DagVersionId, TaskState, Timestamp, masking};
 use serde_json::{Map, Value, json};
 use store::read::{DagView, Try, Version};
 use uuid::Uuid;
@@ -158,7 +158,7 @@ pub fn run(run: &RunRow, version: Option<&Version>) -> Value {
         "last_scheduling_decision": instant_or_null(run.ended_at.or(run.started_at)),
         "run_type": run.run_type.name(), "state": run.state.name(), "triggered_by": run.triggered_by.name(),
         "triggering_user_name": run.triggering_user,
-        "conf": run.conf, "note": run.note,
+        "conf": masking::masked_members(&run.conf), "note": run.note,
         "dag_versions": version.map(dag_version).into_iter().collect::<Vec<_>>(),
         "bundle_version": version.map(|version| version.content_hash.as_str()),
         "partition_key": null, "partition_date": null,

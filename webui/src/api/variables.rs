@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use model::masking::{self, MASK};
+use model::masking::{self, MASK, StillMasked};
 use serde::Serialize;
 use serde_json::{Value, json, ser::Formatter};
 use store::secrets::{Creation, Deletion, variables, variables::Stored, variables::Variable};
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     app::App,
     auth::Principal,
-    error::{ApiError, ApiResult},
+    error::{ApiError, ApiResult, FieldError},
 };
 
 /// The resource, for bulk requests.
@@ -70,7 +70,7 @@ impl Managed for Variables {
 
     async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
         let key = &wish.variable.key;
-        match variables::create(&app.pool, &app.settings.secret_key, &who.name, &wish.variable).await? {
+        match variables::create(&app.pool, &app.settings.secret_key, who.actor(), &wish.variable).await? {
             Creation::Created => Ok(()),
             Creation::Exists => Err(ApiError::Conflict(format!("The Variable with key: `{key}` already exists"))),
         }
@@ -81,17 +81,20 @@ impl Managed for Variables {
         let is_meant = |field: &str| sent.contains(field) && mask.has(field);
         let (with_value, with_description) = (is_meant("value"), is_meant("description"));
         let new = variable.clone();
-        let change = move |old: Variable| Variable {
-            value: if with_value { kept_value(&old, new.value) } else { old.value },
-            description: if with_description { new.description } else { old.description },
-            key: old.key,
+        let change = move |old: Variable| {
+            let value = if with_value { kept_value(&old, new.value)? } else { old.value };
+            let description = if with_description { new.description } else { old.description };
+            Ok::<_, StillMasked>(Variable { value, description, key: old.key })
         };
-        let done = variables::update(&app.pool, &app.settings.secret_key, &who.name, &variable.key, change).await?;
-        done.map(drop).ok_or_else(|| missing(&variable.key))
+        let done = variables::update(&app.pool, &app.settings.secret_key, who.actor(), &variable.key, change).await?;
+        match done {
+            Some(changed) => changed.map(drop).map_err(|error| still_masked("value", &error)),
+            None => Err(missing(&variable.key)),
+        }
     }
 
     async fn delete(&self, app: &App, who: &Principal, key: &String) -> ApiResult<()> {
-        match variables::delete(&app.pool, &who.name, key).await? {
+        match variables::delete(&app.pool, who.actor(), key).await? {
             Deletion::Deleted => Ok(()),
             Deletion::Missing => Err(missing(key)),
         }
@@ -102,10 +105,34 @@ fn missing(key: &str) -> ApiError {
     ApiError::NotFound(format!("The Variable with key: `{key}` was not found"))
 }
 
-/// The value that is meant: the stored one when `new` is what was shown of it.
-#[must_use]
-pub fn kept_value(old: &Variable, new: String) -> String {
-    if new == shown_value(old) { old.value.clone() } else { new }
+/// The value that is meant: what is still as it was shown is the stored one, member by member.
+///
+/// # Errors
+/// [`StillMasked`] when a mask is left that stands for nothing.
+fn kept_value(old: &Variable, new: String) -> Result<String, StillMasked> {
+    if new == shown_value(old) {
+        return Ok(old.value.clone());
+    }
+    if !new.contains(MASK) {
+        return Ok(new);
+    }
+    if masking::is_secret_name(&old.key) {
+        return Err(StillMasked { place: "the value".to_owned() });
+    }
+    let parsed =
+        |text: &str| serde_json::from_str::<Value>(text).ok().filter(|value| value.is_object() || value.is_array());
+    match (parsed(&new), parsed(&old.value)) {
+        (Some(wanted), Some(stored)) => {
+            let meant = masking::unmasked(&wanted, &stored)?;
+            Ok(if meant == wanted { new } else { text_of(meant) })
+        }
+        _ => masking::unmasked_text(&new, &old.value),
+    }
+}
+
+/// A mask that came back and stands for nothing.
+pub fn still_masked(member: &str, error: &StillMasked) -> ApiError {
+    ApiError::Malformed(vec![FieldError::body(member, "value_error", format!("Value error, {error}"), MASK.into())])
 }
 
 /// The value as it may be shown.
@@ -268,6 +295,21 @@ mod tests {
         assert_eq!(shown("settings", r#"{"password": "p", "a": 1}"#), r#"{"password": "***", "a": 1}"#);
         assert_eq!(shown("settings", r#"{"a":1}"#), r#"{"a":1}"#);
         assert_eq!(shown("url", "http://me:pw@h/x"), "http://me:***@h/x");
+    }
+
+    #[test]
+    fn one_member_of_a_json_value_is_changed_and_its_secrets_stay() {
+        let old = |value: &str| Variable { key: "cfg".to_owned(), value: value.to_owned(), description: None };
+        let stored = old(r#"{"password": "TOPSECRET", "host": "a", "url": "http://me:pw@h"}"#);
+        let edited = r#"{"password": "***", "host": "b", "url": "http://me:***@i"}"#;
+        let expected = r#"{"password": "TOPSECRET", "host": "b", "url": "http://me:pw@i"}"#;
+        assert_eq!(kept_value(&stored, edited.to_owned()).unwrap(), expected);
+        assert!(kept_value(&stored, r#"{"passwort": "***"}"#.to_owned()).is_err());
+        let url = old("postgres://me:p/w@h/db");
+        assert_eq!(kept_value(&url, "postgres://me:***@i/db".to_owned()).unwrap(), "postgres://me:p/w@i/db");
+        assert_eq!(kept_value(&old("a hotel"), "a *** hotel".to_owned()).unwrap(), "a *** hotel");
+        let token = Variable { key: "api_token".to_owned(), ..old("x") };
+        assert!(kept_value(&token, "***!".to_owned()).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{Path, State},
     http::header,
@@ -14,12 +15,17 @@ use model::{MapIndex, RunKey, XComValue};
 use serde_json::{Map, Value, json};
 use store::{Hint, read};
 use tokio::{
-    sync::{OwnedSemaphorePermit, broadcast, broadcast::error::RecvError},
+    sync::{broadcast, broadcast::error::RecvError},
     time::{Instant, timeout_at},
 };
 
 use super::{logs::LINES, lookup_run, parse_task, query::Query};
-use crate::{app::App, error::ApiResult};
+use crate::{
+    app::App,
+    auth::Principal,
+    error::ApiResult,
+    live::{self, Place},
+};
 
 /// The least pause between two lines, whatever the client asks for: each is a query.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -29,6 +35,7 @@ const INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// `GET …/dagRuns/{dag_run_id}/wait?interval=…&result=…`.
 pub async fn until_finished(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     Path((dag_id, run_id)): Path<(String, String)>,
     mut query: Query,
 ) -> ApiResult<Response> {
@@ -37,7 +44,9 @@ pub async fn until_finished(
     let results = query.all("result").map(str::to_owned).collect();
     let run = lookup_run(&app, &dag_id, &run_id).await?;
     let waiting = Waiting {
-        _place: app.hub.place()?,
+        _place: app.hub.wait(who.token_id)?,
+        next_look: Instant::now() + app.settings.session_look_every,
+        who,
         news: app.hints.subscribe(),
         interval: interval.clamp(INTERVAL_MIN, INTERVAL_MAX),
         results,
@@ -51,7 +60,10 @@ pub async fn until_finished(
 /// What a waiting client holds.
 struct Waiting {
     /// One of the places of those who wait, given back when the stream ends.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
+    /// When it is looked whether the session still holds.
+    next_look: Instant,
+    who: Principal,
     news: broadcast::Receiver<Hint>,
     interval: Duration,
     results: Vec<String>,
@@ -94,6 +106,12 @@ impl Waiting {
                 () = stop.cancelled() => return None,
                 news = timeout_at(until, self.news_of(run.key)) => news.is_err(),
             };
+            if Instant::now() >= self.next_look {
+                if !live::still_holds(&self.app, self.who.token_id).await {
+                    return None;
+                }
+                self.next_look = Instant::now() + self.app.settings.session_look_every;
+            }
             let now = read::run(&self.app.pool, &run.dag_id, &run.run_id).await.ok()??;
             if is_over || now.state.is_finished() {
                 return Some(now);
@@ -139,7 +157,7 @@ impl Waiting {
                 [one] if one.map == MapIndex::UNMAPPED => one.value.clone(),
                 many => many.iter().map(|entry| entry.value.clone()).collect(),
             };
-            results.insert(name.clone(), value);
+            results.insert(name.clone(), self.who.may_see(XComValue::RETURN_VALUE, value));
         }
         Ok(results)
     }

@@ -85,6 +85,7 @@ impl Filter {
 /// `GET …/xcomEntries/{xcom_key}`: with its value, as JSON or as text.
 pub async fn one(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     Path((dag_id, run_id, task_id, key)): OfXCom,
     mut query: Query,
 ) -> ApiResult<Json<Value>> {
@@ -96,7 +97,7 @@ pub async fn one(
     let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
     let entry = find(&app, &of, &key).await?.ok_or_else(|| missing(&key))?;
     let mut shaped = shape(&of, &entry);
-    shaped["value"] = match entry.value {
+    shaped["value"] = match who.may_see(&key, entry.value) {
         Value::String(text) => Value::String(text),
         value if stringify => Value::String(value.to_string()),
         value => value,

@@ -3,19 +3,25 @@
 //! A request reaches its handler only through [`check`]; a route without a line in [`rights::ROUTES`] is refused, and so is
 //! a path or a query that nothing stored can match.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{ConnectInfo, MatchedPath, Request, State},
     http::{HeaderMap, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
+use store::audit::Door;
+
 use super::{
     Principal,
+    client::Client,
     rights::{self, Access, Face, Role},
     token::Claims,
 };
 use crate::{
+    CookieScope,
     app::App,
     door,
     error::{ApiError, ApiResult},
@@ -24,7 +30,18 @@ use crate::{
 };
 
 /// The cookie that holds the session of a browser, named as Airflow names it.
-pub const COOKIE: &str = "_token";
+const COOKIE: &str = "_token";
+/// The same over https alone: browsers take a cookie of this name from the host itself only, for all of its paths.
+const HOST_COOKIE: &str = "__Host-_token";
+
+/// The name of the session's cookie.
+#[must_use]
+pub const fn cookie_name(scope: CookieScope) -> &'static str {
+    match scope {
+        CookieScope::Plain => COOKIE,
+        CookieScope::Secure => HOST_COOKIE,
+    }
+}
 
 /// Lets a request through or refuses it.
 pub async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -36,6 +53,8 @@ pub async fn check(State(app): State<App>, request: Request, next: Next) -> Resp
     if let Err(error) = checked {
         return refuse(route.face, &request, error);
     }
+    let client = client_of(&app, &request);
+    request.extensions_mut().insert(client);
     let right = match route.access {
         Access::Public => return next.run(request).await,
         Access::JoinToken => {
@@ -46,7 +65,7 @@ pub async fn check(State(app): State<App>, request: Request, next: Next) -> Resp
         }
         Access::Needs(right) => right,
     };
-    match admit(&app, request.method(), request.headers(), right.least_role()).await {
+    match admit(&app, request.method(), request.headers(), client, right.least_role()).await {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
@@ -74,23 +93,26 @@ fn refuse(face: Face, request: &Request, error: ApiError) -> Response {
     }
 }
 
-async fn admit(app: &App, method: &Method, headers: &HeaderMap, least: Role) -> ApiResult<Principal> {
-    let (token, source) = token_of(headers).ok_or(ApiError::Unauthenticated)?;
-    let principal = Principal { prefs: Prefs::of(headers), ..identify(app, &token).await? };
+/// Where a request comes from.
+fn client_of(app: &App, request: &Request) -> Client {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
+    app.settings.trusted_proxies.client(peer, request.headers())
+}
+
+async fn admit(app: &App, method: &Method, headers: &HeaderMap, client: Client, least: Role) -> ApiResult<Principal> {
+    let (token, source) = token_of(headers, app.settings.cookie).ok_or(ApiError::Unauthenticated)?;
+    let claims: Claims = app.tokens.read(&token).map_err(|_| ApiError::InvalidToken)?;
+    let role = super::login::role_of_session(app, &claims).await?.ok_or(ApiError::InvalidToken)?;
+    let door = match source {
+        Source::Header => Door::Api,
+        Source::Cookie => Door::Ui,
+    };
+    let principal = Principal { name: claims.sub, role, token_id: claims.jti, prefs: Prefs::of(headers), door, client };
     if source == Source::Cookie && changes(method) && !comes_from_here(headers) {
         return Err(ApiError::Forbidden);
     }
     if principal.role < least { Err(ApiError::Forbidden) } else { Ok(principal) }
-}
-
-/// Whom a token stands for today: it is ours, not over, not revoked, and its user still exists.
-///
-/// # Errors
-/// [`ApiError::InvalidToken`], and when PostgreSQL does not answer.
-pub async fn identify(app: &App, token: &str) -> ApiResult<Principal> {
-    let claims: Claims = app.tokens.read(token).map_err(|_| ApiError::InvalidToken)?;
-    let role = super::login::role_of_session(app, &claims).await?.ok_or(ApiError::InvalidToken)?;
-    Ok(Principal { name: claims.sub.clone(), role, token_id: claims.jti, prefs: Prefs::default() })
 }
 
 /// How a token came.
@@ -104,20 +126,21 @@ pub enum Source {
 
 /// The token of a request.
 #[must_use]
-pub fn token_of(headers: &HeaderMap) -> Option<(String, Source)> {
+pub fn token_of(headers: &HeaderMap, scope: CookieScope) -> Option<(String, Source)> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(value) = text(header::AUTHORIZATION) {
         let (scheme, token) = value.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| (token.trim().to_owned(), Source::Header));
     }
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
-        .filter(|token| !token.is_empty())
-        .map(|token| (token.to_owned(), Source::Cookie))
+    session_cookie(headers, scope).map(|token| (token.to_owned(), Source::Cookie))
+}
+
+/// The token in the session's cookie.
+#[must_use]
+pub fn session_cookie(headers: &HeaderMap, scope: CookieScope) -> Option<&str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = lines.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, token)| *name == cookie_name(scope) && !token.is_empty()).map(|(_, token)| token)
 }
 
 fn changes(method: &Method) -> bool {
@@ -155,12 +178,12 @@ mod tests {
 
     #[test]
     fn a_token_comes_in_the_header_or_in_the_cookie() {
-        assert_eq!(
-            token_of(&headers(&[("authorization", "Bearer a.b.c")])),
-            Some(("a.b.c".to_owned(), Source::Header))
-        );
-        assert_eq!(token_of(&headers(&[("cookie", "x=1; _token=t; y=2")])), Some(("t".to_owned(), Source::Cookie)));
-        assert_eq!(token_of(&headers(&[("cookie", "_tokens=t")])), None);
-        assert_eq!(token_of(&headers(&[("authorization", "Basic eHg=")])), None);
+        let plain = |pairs: &[(&'static str, &'static str)]| token_of(&headers(pairs), CookieScope::Plain);
+        assert_eq!(plain(&[("authorization", "Bearer a.b.c")]), Some(("a.b.c".to_owned(), Source::Header)));
+        assert_eq!(plain(&[("cookie", "x=1; _token=t; y=2")]), Some(("t".to_owned(), Source::Cookie)));
+        assert_eq!(plain(&[("cookie", "_tokens=t")]), None);
+        assert_eq!(plain(&[("authorization", "Basic eHg=")]), None);
+        let both = headers(&[("cookie", "_token=planted; __Host-_token=ours")]);
+        assert_eq!(token_of(&both, CookieScope::Secure), Some(("ours".to_owned(), Source::Cookie)));
     }
 }

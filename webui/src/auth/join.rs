@@ -15,7 +15,9 @@ use crate::{
 /// # Errors
 /// [`ApiError::Unauthenticated`] without one, [`ApiError::JoinToken`] for one that is not in use.
 pub async fn admit(app: &App, headers: &HeaderMap) -> ApiResult<()> {
-    let Some((shown, Source::Header)) = token_of(headers) else { return Err(ApiError::Unauthenticated) };
+    let Some((shown, Source::Header)) = token_of(headers, app.settings.cookie) else {
+        return Err(ApiError::Unauthenticated);
+    };
     let problem = match token_of_lookup(&app.pool, &Secret::new(shown).digest()).await? {
         Some(TokenState::Valid) => return Ok(()),
         Some(TokenState::Expired(_)) => "the join token has expired",

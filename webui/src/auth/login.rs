@@ -1,23 +1,25 @@
 //! Logging in and out: `/auth/token` for programs, and what the login page shares with it.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
-    extract::{ConnectInfo, FromRequest, Request, State},
+    extract::{FromRequest, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Redirect, Response},
+    response::{Html, IntoResponse, Redirect, Response},
 };
 use model::door::Text;
 use serde_json::{Value, json};
-use store::users;
+use store::{
+    audit::{self, Actor, Door},
+    users,
+};
 
 use super::{
-    guard::{self, COOKIE, Source},
+    client::Client,
+    guard::{self, Source},
+    limiter::Attempt,
     rights::Role,
     token::Claims,
 };
@@ -25,7 +27,9 @@ use crate::{
     CookieScope,
     api::body::unread,
     app::App,
+    assets,
     error::{ApiError, ApiResult, FieldError},
+    pages::error::PageResult,
 };
 
 /// A body of two short texts needs no more.
@@ -39,27 +43,48 @@ pub struct Login {
     pub password: String,
 }
 
+/// How somebody logs in.
+pub struct Way<'a> {
+    /// From where.
+    pub client: Client,
+    /// By which door.
+    pub door: Door,
+    /// What the audit log calls it.
+    pub action: &'static str,
+    /// How long the token lives.
+    pub lifetime: Duration,
+    /// A session that the client has had before, by its cookie.
+    pub session: Option<&'a str>,
+}
+
 /// `POST /auth/token`: JSON or a form.
 pub async fn token(
     State(app): State<App>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Extension(client): Extension<Client>,
     request: Request,
 ) -> ApiResult<Response> {
-    issue(&app, from, request, app.settings.token_lifetime).await
+    issue(&app, client, "create_token", app.settings.token_lifetime, request).await
 }
 
 /// `POST /auth/token/cli`: the same with a shorter life.
 pub async fn token_for_cli(
     State(app): State<App>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Extension(client): Extension<Client>,
     request: Request,
 ) -> ApiResult<Response> {
-    issue(&app, from, request, app.settings.cli_token_lifetime).await
+    issue(&app, client, "create_token_cli", app.settings.cli_token_lifetime, request).await
 }
 
-async fn issue(app: &App, from: SocketAddr, request: Request, lifetime: Duration) -> ApiResult<Response> {
+async fn issue(
+    app: &App,
+    client: Client,
+    action: &'static str,
+    lifetime: Duration,
+    request: Request,
+) -> ApiResult<Response> {
     let login = login_of(request).await?;
-    let token = log_in(app, &login, from, lifetime).await?;
+    let way = Way { client, door: Door::Api, action, lifetime, session: None };
+    let token = log_in(app, &login, way).await?;
     Ok((StatusCode::CREATED, Json(json!({ "access_token": token }))).into_response())
 }
 
@@ -93,29 +118,49 @@ fn of_json(bytes: &[u8]) -> (Option<String>, Option<String>) {
 ///
 /// # Errors
 /// [`ApiError::BadLogin`] without saying what was wrong, [`ApiError::TooManyLogins`] after too many of those.
-pub async fn log_in(app: &App, login: &Login, from: SocketAddr, lifetime: Duration) -> ApiResult<String> {
+pub async fn log_in(app: &App, login: &Login, way: Way<'_>) -> ApiResult<String> {
     for (field, text) in [("username", &login.username), ("password", &login.password)] {
         if let Err(error) = Text::new(text.as_str()) {
             let message = format!("Value error, {error}");
             return Err(ApiError::Malformed(vec![FieldError::body(field, "value_error", message, Value::Null)]));
         }
     }
-    let (user, address) = (login.username.as_str(), from.ip());
-    if let Some(retry_after_secs) = app.logins.wait_secs(user, address, Instant::now()) {
-        return Err(ApiError::TooManyLogins { retry_after_secs });
-    }
-    let Some(account) = users::authenticate(&app.pool, user, &login.password).await? else {
-        app.logins.failed(user, address, Instant::now());
-        tracing::warn!(user.name = user, client.address = %address, "a login failed");
+    let user = login.username.as_str();
+    let session = way.session.and_then(|token| app.tokens.was_issued_to(token, user));
+    let who = Actor { name: user, door: Some(way.door), address: Some(way.client.0) };
+    let account = authenticate(app, Attempt { user, from: way.client.0, session }, &login.password).await?;
+    let Some(account) = account else {
+        tracing::warn!(user.name = user, client.address = %way.client.0, "a login failed");
+        audit::login_failed(&app.pool, who).await?;
         return Err(ApiError::BadLogin);
     };
-    app.logins.succeeded(user, address);
     let (token, claims) = app
         .tokens
-        .issue(user, account.role, lifetime)
+        .issue(user, account.role, way.lifetime)
         .map_err(|error| ApiError::Internal(format!("a token could not be signed: {error}")))?;
-    users::record_token(&app.pool, claims.jti, account.id, claims.expires_at()).await?;
+    let issued = users::NewToken { jti: claims.jti, user_id: account.id, expires_at: claims.expires_at() };
+    users::record_token(&app.pool, who, issued, way.action).await?;
     Ok(token)
+}
+
+/// The user of a name and a password. The attempt is counted before the password is compared, and forgotten when it was right.
+///
+/// # Errors
+/// [`ApiError::TooManyLogins`], also while too many are being compared; when PostgreSQL does not answer.
+pub async fn authenticate(app: &App, attempt: Attempt<'_>, password: &str) -> ApiResult<Option<users::Account>> {
+    let refused = |retry_after_secs| ApiError::TooManyLogins { retry_after_secs };
+    let reserved = app.logins.reserve(attempt, Instant::now()).map_err(refused)?;
+    match users::authenticate(&app.pool, attempt.user, password).await {
+        Ok(Some(account)) => {
+            reserved.succeeded(Instant::now());
+            Ok(Some(account))
+        }
+        Ok(None) => Ok(None),
+        Err(error) => {
+            reserved.take_back();
+            Err(error.into())
+        }
+    }
 }
 
 /// The role of a token's user today; none when the token is revoked or the user is gone.
@@ -128,25 +173,38 @@ pub async fn role_of_session(app: &App, claims: &Claims) -> ApiResult<Option<Rol
 }
 
 /// `POST /auth/logout`: the token is void from now on, wherever else it may be.
-pub async fn logout(State(app): State<App>, headers: HeaderMap) -> ApiResult<Response> {
-    if let Some((token, source)) = guard::token_of(&headers) {
+pub async fn logout(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    if let Some((token, source)) = guard::token_of(&headers, app.settings.cookie) {
         if source == Source::Cookie && !guard::comes_from_here(&headers) {
             return Err(ApiError::Forbidden);
         }
         if let Ok(claims) = app.tokens.read(&token) {
-            users::revoke_token(&app.pool, claims.jti).await?;
+            let door = if source == Source::Cookie { Door::Ui } else { Door::Api };
+            let who = Actor { name: &claims.sub, door: Some(door), address: Some(client.0) };
+            users::revoke_token(&app.pool, who, claims.jti).await?;
         }
     }
     Ok(with_cookie(Redirect::to("/login").into_response(), &cookie(&app, "", Duration::ZERO)))
 }
 
-/// `GET /auth/logout`: a program that shows its token in the header is logged out as in Airflow; a browser, which sends
-/// its cookie whoever made it ask, only gets to the login page.
-pub async fn logout_question(State(app): State<App>, headers: HeaderMap) -> ApiResult<Response> {
-    match guard::token_of(&headers) {
-        Some((_, Source::Header)) => logout(State(app), headers).await,
-        Some((_, Source::Cookie)) if guard::comes_from_here(&headers) => logout(State(app), headers).await,
-        Some((_, Source::Cookie)) | None => Ok(Redirect::to("/login").into_response()),
+/// `GET /auth/logout`: a program that shows its token in the header is logged out as in Airflow. A browser sends its cookie
+/// whoever made it ask, a link in somebody's text included: it gets a page with the button that does it.
+pub async fn logout_question(
+    State(app): State<App>,
+    client: Extension<Client>,
+    headers: HeaderMap,
+) -> PageResult<Response> {
+    match guard::token_of(&headers, app.settings.cookie) {
+        Some((_, Source::Header)) => Ok(logout(State(app), client, headers).await?),
+        Some((_, Source::Cookie)) => {
+            let page = assets::render("logout.html", &json!({ "title": "Log out" }));
+            Ok(Html(page.map_err(|error| ApiError::Internal(error.to_string()))?).into_response())
+        }
+        None => Ok(Redirect::to("/login").into_response()),
     }
 }
 
@@ -167,7 +225,8 @@ pub fn cookie(app: &App, token: &str, lifetime: Duration) -> String {
         CookieScope::Plain => "",
         CookieScope::Secure => "; Secure",
     };
-    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{secure}", lifetime.as_secs())
+    let name = guard::cookie_name(app.settings.cookie);
+    format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{secure}", lifetime.as_secs())
 }
 
 /// Adds a cookie to an answer.

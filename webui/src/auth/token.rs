@@ -141,6 +141,17 @@ impl Tokens {
         jsonwebtoken::decode(token, &self.decoding, &rules).map(|read| read.claims).map_err(|_| InvalidToken)
     }
 
+    /// The id of a token that was issued to this user once, over or not: whoever has it has logged in as the user before.
+    #[must_use]
+    pub fn was_issued_to(&self, token: &str, user: &str) -> Option<Uuid> {
+        let mut rules = Validation::new(Algorithm::HS512);
+        rules.set_audience(&[AUDIENCE]);
+        rules.set_required_spec_claims(&["aud", "sub"]);
+        (rules.validate_exp, rules.validate_nbf) = (false, false);
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &rules).ok()?.claims;
+        (claims.sub == user).then_some(claims.jti)
+    }
+
     /// The text that every form of a session carries, so that another site can not send one.
     #[must_use]
     pub fn form_token(&self, session: Uuid) -> String {
@@ -203,6 +214,14 @@ mod tests {
         let (text, _) = tokens(1).issue("airflow", Role::Admin, Duration::from_secs(60)).unwrap();
         let (unsigned, _) = text.rsplit_once('.').unwrap();
         assert!(tokens(1).read(&format!("{unsigned}.")).is_err());
+    }
+
+    #[test]
+    fn a_token_that_is_over_still_tells_who_had_it() {
+        let (text, claims) = tokens(1).issue("airflow", Role::Admin, Duration::ZERO).unwrap();
+        assert_eq!(tokens(1).was_issued_to(&text, "airflow"), Some(claims.jti));
+        assert_eq!(tokens(1).was_issued_to(&text, "somebody"), None);
+        assert_eq!(tokens(2).was_issued_to(&text, "airflow"), None);
     }
 
     #[test]

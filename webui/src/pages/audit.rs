@@ -32,6 +32,10 @@ struct Row {
     action: String,
     subject: Option<(String, String)>,
     details: String,
+    address: Option<String>,
+    door: Option<String>,
+    /// A word when it was not simply done.
+    outcome: Option<String>,
 }
 
 /// `GET /audit?q=…&page=…`.
@@ -56,6 +60,9 @@ pub async fn show(
     let row = |event: AuditEvent| Row {
         at: clock.moment(event.at),
         subject: subject(&event),
+        outcome: event.outcome.filter(|outcome| outcome != "done"),
+        address: event.address,
+        door: event.door,
         who: event.who,
         action: event.action,
         details: event.details.to_string(),

@@ -1,14 +1,13 @@
 //! The login page.
 
-use std::net::SocketAddr;
-
 use axum::{
-    Form,
-    extract::{ConnectInfo, State, rejection::FormRejection},
+    Extension, Form,
+    extract::{State, rejection::FormRejection},
     http::HeaderMap,
     response::{Html, IntoResponse, Redirect, Response},
 };
 use serde::{Deserialize, Serialize};
+use store::audit::Door;
 
 use super::error::{PageError, PageResult, safe_next};
 use crate::{
@@ -16,8 +15,9 @@ use crate::{
     app::App,
     assets,
     auth::{
+        client::Client,
         guard,
-        login::{LOGIN_BYTES_MAX, Login, cookie, log_in, with_cookie},
+        login::{LOGIN_BYTES_MAX, Login, Way, cookie, log_in, with_cookie},
     },
     error::ApiError,
 };
@@ -62,7 +62,7 @@ pub struct Fields {
 /// `POST /login`: a cookie and the way back, or the form again with what was wrong.
 pub async fn submit(
     State(app): State<App>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     fields: Result<Form<Fields>, FormRejection>,
 ) -> PageResult<Response> {
@@ -73,7 +73,14 @@ pub async fn submit(
     }
     let next = safe_next(&fields.next);
     let login = Login { username: fields.username, password: fields.password };
-    match log_in(&app, &login, from, app.settings.token_lifetime).await {
+    let way = Way {
+        client,
+        door: Door::Ui,
+        action: "login",
+        lifetime: app.settings.token_lifetime,
+        session: guard::session_cookie(&headers, app.settings.cookie),
+    };
+    match log_in(&app, &login, way).await {
         Ok(token) => {
             let cookie = cookie(&app, &token, app.settings.token_lifetime);
             Ok(with_cookie(Redirect::to(next).into_response(), &cookie))

@@ -6,7 +6,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
-use model::{Command, DagId, ServiceKey, ServiceState, Timestamp, command::ServiceAction, door::Text};
+use model::{Command, DagId, ServiceKey, ServiceState, Timestamp, command::ServiceAction, door::Text, masking};
 use serde::Serialize;
 use serde_json::Value;
 use store::read::{self, ServiceView};
@@ -97,8 +97,8 @@ fn row(app: &App, service: &ServiceView, chosen: Option<&ServiceKey>, clock: Clo
     let whole = |name: &str| service.progress.get(name).and_then(Value::as_i64).map(words::number);
     let rate = service.progress.get("rate_per_s").and_then(Value::as_f64);
     let commit = service.progress.get("last_commit").and_then(Value::as_str).and_then(|text| text.parse().ok());
-    let command = service.spec.get("command").and_then(Value::as_array);
-    let words: Vec<&str> = command.into_iter().flatten().filter_map(Value::as_str).collect();
+    let command = masking::masked(service.spec.get("command").unwrap_or(&Value::Null));
+    let words: Vec<&str> = command.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     Row {
         name: key.name.clone(),
         replica: key.replica,

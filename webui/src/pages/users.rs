@@ -1,15 +1,14 @@
 //! Users, for those who manage them, and everybody's own password.
 
-use std::{net::SocketAddr, time::Instant};
-
 use axum::{
     Extension,
-    extract::{ConnectInfo, State},
+    extract::State,
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
 use serde::Serialize;
 use store::{
+    audit,
     secrets::{Creation, Mistake},
     users::{self, Account, NewUser, Role, UserChange},
 };
@@ -23,7 +22,7 @@ use super::{
 use crate::{
     api::query::Query,
     app::App,
-    auth::{Principal, form::PageForm},
+    auth::{Principal, form::PageForm, limiter::Attempt, login::authenticate},
     error::{ApiError, ApiResult},
 };
 
@@ -114,9 +113,10 @@ pub async fn create(
 
 async fn create_user(app: &App, who: &Principal, form: &PageForm) -> ApiResult<()> {
     let (username, password) = (form.text("username").trim(), form.text("password"));
-    forms::checked(users::mistakes(username, password))?;
+    forms::checked(users::mistakes(username, password, app.settings.password_chars_min))?;
     let user = NewUser { username, password, role: role_of(form)? };
-    match users::create_user(&app.pool, &who.name, user).await? {
+    let _place = place(app)?;
+    match users::create_user(&app.pool, who.actor(), user).await? {
         Creation::Created => Ok(()),
         Creation::Exists => Err(ApiError::AlreadyExists(format!("There is a user {username} already"))),
     }
@@ -189,13 +189,14 @@ async fn change_user(app: &App, who: &Principal, username: &str, form: &PageForm
     let account = find(app, username).await?;
     let (role, password) = (role_of(form)?, form.text("password"));
     if !password.is_empty() {
-        forms::checked(users::mistakes(username, password))?;
+        forms::checked(users::mistakes(username, password, app.settings.password_chars_min))?;
     }
     if role != account.role {
-        done(users::set_role(&app.pool, &who.name, username, role).await?, username)?;
+        done(users::set_role(&app.pool, who.actor(), username, role).await?, username)?;
     }
     if !password.is_empty() {
-        done(users::set_password(&app.pool, &who.name, username, password).await?, username)?;
+        let _place = place(app)?;
+        done(users::set_password(&app.pool, who.actor(), username, password).await?, username)?;
     }
     Ok(())
 }
@@ -232,7 +233,7 @@ pub async fn delete(
     form: PageForm,
 ) -> PageResult<Response> {
     let username = form.text("username");
-    let outcome = done(users::delete_user(&app.pool, &who.name, username).await?, username);
+    let outcome = done(users::delete_user(&app.pool, who.actor(), username).await?, username);
     match outcome {
         Ok(()) => Ok(Redirect::to("/users").into_response()),
         Err(error @ ApiError::Conflict(_)) => {
@@ -277,31 +278,33 @@ async fn account_form(app: &App, who: &Principal) -> ApiResult<FormPage> {
 pub async fn change_password(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     form: PageForm,
 ) -> PageResult<Response> {
-    match change_own(&app, &who, from, &form).await {
+    match change_own(&app, &who, &form).await {
         Ok(()) => Ok(Redirect::to("/login").into_response()),
         Err(error) => account_form(&app, &who).await?.refuse(&headers, &form, error),
     }
 }
 
 /// Whoever found an open session does not know the password, and may guess no more often than at the login.
-async fn change_own(app: &App, who: &Principal, from: SocketAddr, form: &PageForm) -> ApiResult<()> {
-    if let Some(retry_after_secs) = app.logins.wait_secs(&who.name, from.ip(), Instant::now()) {
-        return Err(ApiError::TooManyLogins { retry_after_secs });
-    }
+async fn change_own(app: &App, who: &Principal, form: &PageForm) -> ApiResult<()> {
     let new = form.text("password");
-    forms::checked(users::mistakes(&who.name, new))?;
+    forms::checked(users::mistakes(&who.name, new, app.settings.password_chars_min))?;
     let wrong = |field, text: &str| forms::checked(vec![Mistake { field, text: text.to_owned() }]);
     if new != form.text("again") {
         return wrong("again", "it is not the same as the one above");
     }
-    if users::authenticate(&app.pool, &who.name, form.text("current")).await?.is_none() {
-        app.logins.failed(&who.name, from.ip(), Instant::now());
+    let attempt = Attempt { user: &who.name, from: who.client.0, session: Some(who.token_id) };
+    if authenticate(app, attempt, form.text("current")).await?.is_none() {
+        audit::login_failed(&app.pool, who.actor()).await?;
         return wrong("current", "it is wrong");
     }
-    app.logins.succeeded(&who.name, from.ip());
-    done(users::set_password(&app.pool, &who.name, &who.name, new).await?, &who.name)
+    let _place = place(app)?;
+    done(users::set_password(&app.pool, who.actor(), &who.name, new).await?, &who.name)
+}
+
+/// A place among those whose password is being hashed.
+fn place(app: &App) -> ApiResult<tokio::sync::OwnedSemaphorePermit> {
+    app.logins.place().map_err(|retry_after_secs| ApiError::TooManyLogins { retry_after_secs })
 }

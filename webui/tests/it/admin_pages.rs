@@ -121,9 +121,11 @@ async fn users_are_managed_by_admins_and_everybody_changes_the_own_password() {
 
     let token = server.token("ann").await;
     assert_eq!(server.page(&token, "/users").await.0, 403);
-    let wrong = [("current", "guess"), ("password", "new one"), ("again", "new one")];
+    let wrong = [("current", "guess"), ("password", "new ones"), ("again", "new ones")];
     assert_eq!(server.submit(&token, "/account", "/account", &wrong).await.status(), 422);
-    let right = [("current", PASSWORD), ("password", "new one"), ("again", "new one")];
+    let short = [("current", PASSWORD), ("password", "seven77"), ("again", "seven77")];
+    assert_eq!(server.submit(&token, "/account", "/account", &short).await.status(), 422);
+    let right = [("current", PASSWORD), ("password", "new ones"), ("again", "new ones")];
     let changed = server.submit(&token, "/account", "/account", &right).await;
     assert_eq!(changed.headers()["location"], "/login");
     let old = client().get(server.url("/api/v2/dags")).bearer_auth(&token).send().await.unwrap();

@@ -119,7 +119,7 @@ async fn another_site_can_not_act_through_a_browser() {
     assert_eq!(form.send().await.unwrap().status(), 403);
     let logout =
         client().get(server.url("/auth/logout")).header("cookie", format!("_token={token}")).send().await.unwrap();
-    assert_eq!(logout.status(), 303);
+    assert_eq!(logout.status(), 200, "a page with a button");
     let (status, _) = server.page(&token, "/dags").await;
     assert_eq!(status, 200, "a link of another site must not log anybody out");
 }
@@ -161,7 +161,7 @@ async fn ids_that_lead_elsewhere_are_simply_not_found() {
             let text = answer.text().await.unwrap();
             // No text has a NUL. A client takes `..` out of a path by itself: then another page answers, which is fine.
             let was_shortened = id.contains("..") || id.contains("%2e");
-            let refused = if id == "%00" { vec![422] } else { vec![404, 405] };
+            let refused = if id == "%00" { vec![404, 422] } else { vec![404, 405] };
             assert!(refused.contains(&status) || (was_shortened && status < 400), "{path}: {status}");
             assert!(!text.contains("<script>alert") && !text.contains("root:"), "{path}");
         }

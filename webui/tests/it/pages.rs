@@ -21,7 +21,7 @@ async fn every_page_is_whole_and_escapes_what_users_wrote() {
         ("/dags/stock_data_pipeline/trigger", "Rebuild silver and gold"),
         (run.as_str(), "query 1 of 2"),
         (&format!("{run}?task=gold"), "waits for silver"),
-        (&format!("{run}/clear?task=silver&downstream=1"), "This will run 1 task instance again"),
+        (&format!("{run}/clear?task=silver&downstream=1"), "This will run 3 task instances again"),
         ("/runs?state=failed", "manual__5"),
         ("/services", "Services would be here"),
         ("/import-errors", "&lt;script&gt;alert(2)"),

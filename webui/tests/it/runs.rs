@@ -123,9 +123,12 @@ async fn a_clear_takes_a_run_with_its_span_or_a_range_of_dates() {
     let user = server.user("user").await;
     let clear = async |body: Value| user.post("/dags/stock_data_pipeline/clearTaskInstances", body).await;
     let (status, body) =
-        clear(json!({"dag_run_id": RUN, "task_ids": ["silver"], "include_past": true, "include_future": true})).await;
+        clear(json!({"dag_run_id": RUN, "task_ids": ["silver"], "include_past": true, "include_future": true,
+            "only_failed": false}))
+        .await;
     assert_eq!((status, &body["total_entries"]), (200, &json!(1)), "{body}");
-    let (status, body) = clear(json!({"task_ids": [["silver", -1]], "start_date": "2020-01-01T00:00:00Z"})).await;
+    let since = json!({"task_ids": [["silver", -1]], "start_date": "2020-01-01T00:00:00Z", "only_failed": false});
+    let (status, body) = clear(since).await;
     assert_eq!((status, &body["total_entries"]), (200, &json!(1)), "{body}");
     let (_, none) = clear(json!({"task_ids": ["silver"], "end_date": "2020-01-01T00:00:00Z"})).await;
     assert_eq!(none["total_entries"], 0);

@@ -368,6 +368,11 @@ pub const RUN: &str = "scheduled__2026-11-21T00:00:00+00:00";
 impl Server {
     /// Starts one on a database of its own, with a user for each role.
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(change: impl FnOnce(&mut AppSettings)) -> Self {
         let (url, pool) = database().await;
         make_users(&pool).await;
         let mut writer = Writer::connect(&url).await.unwrap();
@@ -393,6 +398,7 @@ impl Server {
         let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap(), key());
         settings.answer_timeout = Duration::from_secs(2);
         settings.log_archive = Some(Arc::new(Shipped(Arc::clone(&leader))));
+        change(&mut settings);
         let port = Arc::new(Port(Arc::clone(&leader)));
         tokio::spawn(windlass_webui::serve(settings, listener, pool.clone(), port, shutdown.clone()));
         Self { base, pool, leader, shutdown }

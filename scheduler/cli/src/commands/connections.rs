@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use model::masking::{self, MASK};
 use serde_json::{Map, Value, json};
+use store::audit::Actor;
 use store::secrets::{Connection, Creation, Deletion, connections, connections::Stored, uri};
 
 use crate::{
@@ -136,15 +137,17 @@ async fn carry_out(settings: &Settings, access: &Access, command: Connections) -
         Connections::Add(add) => {
             let connection = connection_of(*add)?;
             check(&connection)?;
-            match connections::create(pool, &key, &caller(), &connection).await? {
+            match connections::create(pool, &key, Actor::at_the_command_line(&caller()), &connection).await? {
                 Creation::Created => println!("connection {} is there now", connection.conn_id),
                 Creation::Exists => bail!("there is a connection {} already; delete it first", connection.conn_id),
             }
         }
-        Connections::Delete { conn_id } => match connections::delete(pool, &caller(), &conn_id).await? {
-            Deletion::Deleted => println!("connection {conn_id} is deleted"),
-            Deletion::Missing => bail!("there is no connection {conn_id}"),
-        },
+        Connections::Delete { conn_id } => {
+            match connections::delete(pool, Actor::at_the_command_line(&caller()), &conn_id).await? {
+                Deletion::Deleted => println!("connection {conn_id} is deleted"),
+                Deletion::Missing => bail!("there is no connection {conn_id}"),
+            }
+        }
         Connections::Export { file, file_format } => {
             let found = connections::all(pool, &key).await?;
             write_file(&file, &exported(&found, file_format)?)?;
@@ -255,10 +258,13 @@ fn imported(text: &str) -> anyhow::Result<Vec<Connection>> {
 async fn import(access: &Access, settings: &Settings, new: Connection, overwrite: bool) -> anyhow::Result<()> {
     let (pool, key) = (access.pool().await?, Access::secret_key(settings)?);
     let id = new.conn_id.clone();
-    match connections::create(pool, &key, &caller(), &new).await? {
+    match connections::create(pool, &key, Actor::at_the_command_line(&caller()), &new).await? {
         Creation::Created => println!("connection {id} is imported"),
         Creation::Exists if overwrite => {
-            connections::update(pool, &key, &caller(), &id, |_| new).await?;
+            connections::update(pool, &key, Actor::at_the_command_line(&caller()), &id, |_| {
+                Ok::<_, std::convert::Infallible>(new)
+            })
+            .await?;
             println!("connection {id} is replaced");
         }
         Creation::Exists => println!("connection {id} is there already and left alone; --overwrite replaces it"),

@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use sqlx::PgPool;
+use store::audit::Actor;
 use store::{
     secrets::Creation,
     users::{self, NewUser, Role, UserChange},
@@ -15,7 +16,7 @@ use crate::{
     access::{Access, caller},
     output::{Listing, Output},
     secret_input::{ask, resolve},
-    settings::Settings,
+    settings::{Settings, password_chars_min},
 };
 
 /// The commands.
@@ -129,7 +130,7 @@ async fn carry_out(access: &Access, command: Users) -> anyhow::Result<()> {
             let (password, is_news) = password.get()?;
             check(&username, &password)?;
             let user = NewUser { username: &username, password: &password, role };
-            if users::create_user(pool, &caller(), user).await? == Creation::Exists {
+            if users::create_user(pool, Actor::at_the_command_line(&caller()), user).await? == Creation::Exists {
                 bail!("there is a user {username} already");
             }
             println!("user {username} is there now, as {}", role.name());
@@ -139,13 +140,16 @@ async fn carry_out(access: &Access, command: Users) -> anyhow::Result<()> {
             tell(&password, is_news);
         }
         Users::Delete { username } => {
-            done(users::delete_user(pool, &caller(), &username).await?, &username)?;
+            done(users::delete_user(pool, Actor::at_the_command_line(&caller()), &username).await?, &username)?;
             println!("user {username} is deleted");
         }
         Users::ResetPassword { username, password } => {
             let (password, is_news) = password.get()?;
             check(&username, &password)?;
-            done(users::set_password(pool, &caller(), &username, &password).await?, &username)?;
+            done(
+                users::set_password(pool, Actor::at_the_command_line(&caller()), &username, &password).await?,
+                &username,
+            )?;
             println!("user {username} has another password; every session of the user has ended");
             tell(&password, is_news);
         }
@@ -158,7 +162,9 @@ async fn is_there(pool: &PgPool, username: &str) -> anyhow::Result<bool> {
 }
 
 fn check(username: &str, password: &str) -> anyhow::Result<()> {
-    let mistakes: Vec<String> = users::mistakes(username, password).iter().map(ToString::to_string).collect();
+    let chars_min = password_chars_min()?;
+    let mistakes: Vec<String> =
+        users::mistakes(username, password, chars_min).iter().map(ToString::to_string).collect();
     if mistakes.is_empty() { Ok(()) } else { bail!("{}", mistakes.join("; ")) }
 }
 

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
+use store::audit::Actor;
 use store::{
     SecretKey,
     secrets::{Creation, Deletion, variables, variables::Variable},
@@ -119,10 +120,12 @@ async fn carry_out(settings: &Settings, access: &Access, command: Variables) -> 
             check(&variable)?;
             set(access, &key, variable).await?;
         }
-        Variables::Delete { key: name } => match variables::delete(pool, &caller(), &name).await? {
-            Deletion::Deleted => println!("variable {name} is deleted"),
-            Deletion::Missing => bail!("there is no variable {name}"),
-        },
+        Variables::Delete { key: name } => {
+            match variables::delete(pool, Actor::at_the_command_line(&caller()), &name).await? {
+                Deletion::Deleted => println!("variable {name} is deleted"),
+                Deletion::Missing => bail!("there is no variable {name}"),
+            }
+        }
         Variables::Export { file } => export(access, &key, &file).await?,
         Variables::Import { file, action_on_existing_key } => {
             import(access, &key, imported(&read_file(&file)?)?, action_on_existing_key).await?;
@@ -145,11 +148,13 @@ fn check(variable: &Variable) -> anyhow::Result<()> {
 async fn set(access: &Access, key: &SecretKey, new: Variable) -> anyhow::Result<()> {
     let pool = access.pool().await?;
     let name = new.key.clone();
-    match variables::create(pool, key, &caller(), &new).await? {
+    match variables::create(pool, key, Actor::at_the_command_line(&caller()), &new).await? {
         Creation::Created => println!("variable {name} is there now"),
         Creation::Exists => {
-            let change = |old: Variable| Variable { description: new.description.or(old.description), ..new };
-            variables::update(pool, key, &caller(), &name, change).await?;
+            let change = |old: Variable| {
+                Ok::<_, std::convert::Infallible>(Variable { description: new.description.or(old.description), ..new })
+            };
+            variables::update(pool, key, Actor::at_the_command_line(&caller()), &name, change).await?;
             println!("variable {name} is replaced");
         }
     }

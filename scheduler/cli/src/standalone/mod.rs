@@ -27,7 +27,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use webui::{AppSettings, Secret};
 
-use crate::{ask, fleet::settings::installation_key, production::refuse_default_login, settings::Settings};
+use crate::{
+    ask,
+    fleet::settings::installation_key,
+    production::refuse_default_login,
+    settings::{Settings, password_chars_min, trusted_proxies},
+};
 use children::Children;
 
 /// Runs until Ctrl-C, SIGTERM, or a part that can not go on.
@@ -208,6 +213,8 @@ fn app_settings(settings: &Settings, home: &Home) -> anyhow::Result<AppSettings>
     let mut app = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
     app.login_hint = Some(format!("First login: {DEFAULT_USER} / {DEFAULT_USER}"));
     app.log_archive = settings.log_archive();
+    app.trusted_proxies = trusted_proxies()?;
+    app.password_chars_min = password_chars_min()?;
     Ok(app)
 }
 

@@ -9,7 +9,8 @@ use dag::{Dag, Task, TaskPos};
 use model::{DagVersionId, TaskId, TaskIdx};
 
 use super::ready::{ClassId, Ready};
-use crate::state::DagVersion;
+pub(crate) use crate::selection::Direction;
+use crate::{selection::reached, state::DagVersion};
 
 /// A version of a DAG.
 #[derive(Debug)]
@@ -67,16 +68,7 @@ impl Definition {
 
     /// Everything that is reached from these tasks in one direction, they themselves not included unless reached.
     pub fn reached(&self, from: impl IntoIterator<Item = TaskPos>, direction: Direction) -> BTreeSet<TaskPos> {
-        let mut open: Vec<TaskPos> = from.into_iter().collect();
-        let mut found = BTreeSet::new();
-        while let Some(pos) = open.pop() {
-            let neighbours = match direction {
-                Direction::Upstream => &self.task(pos).upstream,
-                Direction::Downstream => &self.task(pos).downstream,
-            };
-            open.extend(neighbours.iter().copied().filter(|next| found.insert(*next)));
-        }
-        found
+        reached(&self.dag, from, direction)
     }
 
     /// The tasks that a branch's answer names: one task, or those at the head of a group.
@@ -91,13 +83,6 @@ impl Definition {
             members.iter().copied().filter(is_head).collect()
         })
     }
-}
-
-/// A way along the arrows of a DAG.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Upstream,
-    Downstream,
 }
 
 /// Whether a task asks for its previous run.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use dag::TaskPos;
 use model::{
     DagRunEvent, RunKey, TaskEvent, TaskState,
-    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns},
+    command::{ClearEffect, ClearTaskInstances, ClearVersion, EndedRuns},
 };
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use crate::{
         instance::{Instance, Place},
         run::{Run, tries_after},
     },
+    selection::is_cleared,
 };
 
 impl Engine {
@@ -36,7 +37,7 @@ impl Engine {
         let mut chosen = self.select_in(&keys, &clear.tasks, clear.relatives)?;
         for (key, tasks) in &mut chosen {
             let run = self.known_run(*key);
-            tasks.retain(|pos| is_meant(run.state(*pos), clear.only));
+            tasks.retain(|pos| is_cleared(run.state(*pos), clear.only));
         }
         let listed = self.listed(&chosen);
         if clear.effect == ClearEffect::Apply {
@@ -187,12 +188,4 @@ fn strays_of(run: &Run, latest: &Definition) -> Vec<TiChange> {
         Some(TiChange { expected, row })
     })
     .collect()
-}
-
-fn is_meant(state: TaskState, only: ClearOnly) -> bool {
-    match only {
-        ClearOnly::All => true,
-        ClearOnly::Failed => state.is_failed_like(),
-        ClearOnly::Running => state == TaskState::Running,
-    }
 }

@@ -4,25 +4,14 @@ use std::collections::BTreeSet;
 
 use dag::TaskPos;
 use model::{
-    DagId, MapIndex, RunId, RunKey,
+    DagId, RunId, RunKey,
     command::{Relatives, TaskSelector},
 };
 use serde_json::{Value, json};
 
 use super::command::Refusal;
-use crate::{
-    Engine,
-    memory::definition::{Definition, Direction},
-};
-
-/// What becomes of a task that a version does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
-    /// The command is refused.
-    Refused,
-    /// It is not meant there.
-    PassedOver,
-}
+pub(super) use crate::selection::Missing;
+use crate::{Engine, memory::definition::Definition, selection::chosen};
 
 /// The tasks of one run that are meant.
 pub(super) type Chosen = (RunKey, BTreeSet<TaskPos>);
@@ -34,31 +23,8 @@ pub(super) fn select(
     relatives: Relatives,
     missing: Missing,
 ) -> Result<BTreeSet<TaskPos>, Refusal> {
-    if tasks.is_empty() {
-        return Ok(def.dag.positions().collect());
-    }
-    let mut chosen = BTreeSet::new();
-    for selector in tasks {
-        let exists = selector.map_index.is_none_or(|map| map == MapIndex::UNMAPPED);
-        match (def.position_of(&selector.task_id).filter(|_| exists), missing) {
-            (Some(pos), _) => drop(chosen.insert(pos)),
-            (None, Missing::PassedOver) => {}
-            (None, Missing::Refused) => {
-                return Err(Refusal::NotFound(format!(
-                    "Task with ID: `{}` was not found in the run's DAG version",
-                    selector.task_id
-                )));
-            }
-        }
-    }
-    let mut all = chosen.clone();
-    if relatives.upstream {
-        all.extend(def.reached(chosen.iter().copied(), Direction::Upstream));
-    }
-    if relatives.downstream {
-        all.extend(def.reached(chosen, Direction::Downstream));
-    }
-    Ok(all)
+    chosen(&def.dag, |task| def.position_of(task), tasks, relatives, missing)
+        .map_err(|error| Refusal::NotFound(error.to_string()))
 }
 
 impl Engine {

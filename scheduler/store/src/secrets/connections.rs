@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::{Connection, ConnectionRow, Creation, Deletion, Entry, Mistake, Place, SecretKey};
 use crate::{
-    audit,
+    audit::{self, Actor},
     error::{Doing, StoreError},
 };
 
@@ -126,7 +126,7 @@ fn stored(row: ConnectionRow, key: &SecretKey) -> Stored {
 pub async fn create(
     pool: &PgPool,
     key: &SecretKey,
-    who: &str,
+    who: Actor<'_>,
     connection: &Connection,
 ) -> Result<Creation, StoreError> {
     const DOING: &str = "creating a connection";
@@ -141,22 +141,23 @@ pub async fn create(
         return Ok(Creation::Exists);
     }
     write(&mut transaction, key, connection).await?;
-    audit::record(&mut transaction, who, "post_connection", &told(connection)).await?;
+    audit::record(&mut *transaction, who, "post_connection", &told(connection)).await?;
     transaction.commit().await.doing(DOING)?;
     Ok(Creation::Created)
 }
 
-/// Changes a stored connection; `change` sees it with its secrets. None when there is none of this id.
+/// Changes a stored connection; `change` sees it with its secrets, and may refuse: nothing is changed then. None when there is
+/// none of this id.
 ///
 /// # Errors
 /// [`StoreError::Refused`] when its secrets can not be opened; [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn update(
+pub async fn update<E: Send>(
     pool: &PgPool,
     key: &SecretKey,
-    who: &str,
+    who: Actor<'_>,
     conn_id: &str,
-    change: impl FnOnce(Connection) -> Connection + Send,
-) -> Result<Option<Connection>, StoreError> {
+    change: impl FnOnce(Connection) -> Result<Connection, E> + Send,
+) -> Result<Option<Result<Connection, E>>, StoreError> {
     const DOING: &str = "changing a connection";
     let mut transaction = pool.begin().await.doing(DOING)?;
     let row = sqlx::query_as!(
@@ -166,18 +167,21 @@ pub async fn update(
         conn_id
     );
     let Some(row) = row.fetch_optional(&mut *transaction).await.doing(DOING)? else { return Ok(None) };
-    let changed = Connection { conn_id: conn_id.to_owned(), ..change(row.open(key)?) };
+    let changed = match change(row.open(key)?) {
+        Ok(changed) => Connection { conn_id: conn_id.to_owned(), ..changed },
+        Err(refused) => return Ok(Some(Err(refused))),
+    };
     write(&mut transaction, key, &changed).await?;
-    audit::record(&mut transaction, who, "patch_connection", &told(&changed)).await?;
+    audit::record(&mut *transaction, who, "patch_connection", &told(&changed)).await?;
     transaction.commit().await.doing(DOING)?;
-    Ok(Some(changed))
+    Ok(Some(Ok(changed)))
 }
 
 /// Deletes a connection.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn delete(pool: &PgPool, who: &str, conn_id: &str) -> Result<Deletion, StoreError> {
+pub async fn delete(pool: &PgPool, who: Actor<'_>, conn_id: &str) -> Result<Deletion, StoreError> {
     let entry = Entry { who, action: "delete_connection", details: json!({ "connection_id": conn_id }) };
     super::delete(pool, sqlx::query!("DELETE FROM connection WHERE conn_id = $1", conn_id), entry).await
 }

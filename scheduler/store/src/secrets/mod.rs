@@ -16,7 +16,7 @@ use serde_json::Value;
 use sqlx::{PgExecutor, PgPool, Postgres, postgres::PgArguments, query::Query};
 
 use crate::{
-    audit,
+    audit::{self, Actor},
     error::{Doing, StoreError},
 };
 
@@ -125,7 +125,7 @@ pub enum Deletion {
 
 /// What the audit log says of a change.
 struct Entry<'a> {
-    who: &'a str,
+    who: Actor<'a>,
     action: &'static str,
     details: Value,
 }
@@ -141,7 +141,7 @@ async fn delete(
     if statement.execute(&mut *transaction).await.doing(DOING)?.rows_affected() == 0 {
         return Ok(Deletion::Missing);
     }
-    audit::record(&mut transaction, entry.who, entry.action, &entry.details).await?;
+    audit::record(&mut *transaction, entry.who, entry.action, &entry.details).await?;
     transaction.commit().await.doing(DOING)?;
     Ok(Deletion::Deleted)
 }

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::{Creation, Deletion, Entry, Mistake, Place, SecretKey, open};
 use crate::{
-    audit,
+    audit::{self, Actor},
     error::{Doing, StoreError},
 };
 
@@ -100,7 +100,12 @@ fn stored(key: &SecretKey, name: String, sealed: &[u8], description: Option<Stri
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn create(pool: &PgPool, key: &SecretKey, who: &str, variable: &Variable) -> Result<Creation, StoreError> {
+pub async fn create(
+    pool: &PgPool,
+    key: &SecretKey,
+    who: Actor<'_>,
+    variable: &Variable,
+) -> Result<Creation, StoreError> {
     const DOING: &str = "creating a variable";
     let mut transaction = pool.begin().await.doing(DOING)?;
     // The row is ours from here on, or it is somebody else's.
@@ -110,22 +115,23 @@ pub async fn create(pool: &PgPool, key: &SecretKey, who: &str, variable: &Variab
         return Ok(Creation::Exists);
     }
     write(&mut transaction, key, variable).await?;
-    audit::record(&mut transaction, who, "post_variable", &json!({ "key": variable.key })).await?;
+    audit::record(&mut *transaction, who, "post_variable", &json!({ "key": variable.key })).await?;
     transaction.commit().await.doing(DOING)?;
     Ok(Creation::Created)
 }
 
-/// Changes a stored variable; `change` sees its value. None when there is none of this key.
+/// Changes a stored variable; `change` sees its value, and may refuse: nothing is changed then. None when there is none of
+/// this key.
 ///
 /// # Errors
 /// [`StoreError::Refused`] when its value can not be opened; [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn update(
+pub async fn update<E: Send>(
     pool: &PgPool,
     key: &SecretKey,
-    who: &str,
+    who: Actor<'_>,
     name: &str,
-    change: impl FnOnce(Variable) -> Variable + Send,
-) -> Result<Option<Variable>, StoreError> {
+    change: impl FnOnce(Variable) -> Result<Variable, E> + Send,
+) -> Result<Option<Result<Variable, E>>, StoreError> {
     const DOING: &str = "changing a variable";
     let mut transaction = pool.begin().await.doing(DOING)?;
     let row = sqlx::query!("SELECT value_sealed, description FROM variable WHERE key = $1 FOR UPDATE", name)
@@ -135,18 +141,21 @@ pub async fn update(
     let Some(row) = row else { return Ok(None) };
     let value = open(key, &Place::Variable(name), Some(&row.value_sealed))?.unwrap_or_default();
     let old = Variable { key: name.to_owned(), value, description: row.description };
-    let changed = Variable { key: name.to_owned(), ..change(old) };
+    let changed = match change(old) {
+        Ok(changed) => Variable { key: name.to_owned(), ..changed },
+        Err(refused) => return Ok(Some(Err(refused))),
+    };
     write(&mut transaction, key, &changed).await?;
-    audit::record(&mut transaction, who, "patch_variable", &json!({ "key": name })).await?;
+    audit::record(&mut *transaction, who, "patch_variable", &json!({ "key": name })).await?;
     transaction.commit().await.doing(DOING)?;
-    Ok(Some(changed))
+    Ok(Some(Ok(changed)))
 }
 
 /// Deletes a variable.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn delete(pool: &PgPool, who: &str, name: &str) -> Result<Deletion, StoreError> {
+pub async fn delete(pool: &PgPool, who: Actor<'_>, name: &str) -> Result<Deletion, StoreError> {
     let entry = Entry { who, action: "delete_variable", details: json!({ "key": name }) };
     super::delete(pool, sqlx::query!("DELETE FROM variable WHERE key = $1", name), entry).await
 }

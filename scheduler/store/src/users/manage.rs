@@ -3,9 +3,9 @@
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
-use super::{NewUser, Role, hash};
+use super::{DEFAULT_USER, NewUser, Role, hashing::hash};
 use crate::{
-    audit,
+    audit::{self, Actor},
     error::{Doing, StoreError},
     secrets::{Creation, Mistake},
 };
@@ -26,9 +26,13 @@ pub enum UserChange {
     LastAdmin,
 }
 
-/// What is wrong with a name and a password, field by field.
+/// The shortest password, in characters, unless the installation says otherwise.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+
+/// What is wrong with a name and a password of at least so many characters, field by field. The login that a fresh
+/// installation is documented to have is let through: whoever must not have it is refused elsewhere.
 #[must_use]
-pub fn mistakes(username: &str, password: &str) -> Vec<Mistake> {
+pub fn mistakes(username: &str, password: &str, chars_min: usize) -> Vec<Mistake> {
     let mut found = Vec::new();
     let is_allowed = |c: char| c.is_alphanumeric() || "_.-@+".contains(c);
     if username.is_empty() {
@@ -40,6 +44,10 @@ pub fn mistakes(username: &str, password: &str) -> Vec<Mistake> {
     }
     if password.is_empty() {
         found.push(Mistake::new("password", "a user needs a password"));
+    } else if password.chars().count() < chars_min && (username, password) != (DEFAULT_USER, DEFAULT_USER) {
+        found.push(Mistake::new("password", format!("a password has at least {chars_min} characters")));
+    } else if password.contains('\0') {
+        found.push(Mistake::new("password", "a password has no NUL character"));
     } else if password.len() > PASSWORD_BYTES_MAX {
         found.push(Mistake::new("password", format!("a password has at most {PASSWORD_BYTES_MAX} bytes")));
     }
@@ -50,7 +58,7 @@ pub fn mistakes(username: &str, password: &str) -> Vec<Mistake> {
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn create_user(pool: &PgPool, who: &str, user: NewUser<'_>) -> Result<Creation, StoreError> {
+pub async fn create_user(pool: &PgPool, who: Actor<'_>, user: NewUser<'_>) -> Result<Creation, StoreError> {
     const DOING: &str = "creating a user";
     let hash = hash(user.password.to_owned()).await?;
     let mut transaction = pool.begin().await.doing(DOING)?;
@@ -64,7 +72,7 @@ pub async fn create_user(pool: &PgPool, who: &str, user: NewUser<'_>) -> Result<
         return Ok(Creation::Exists);
     }
     let details = json!({ "username": user.username, "role": user.role.name() });
-    audit::record(&mut transaction, who, "create_user", &details).await?;
+    audit::record(&mut *transaction, who, "create_user", &details).await?;
     transaction.commit().await.doing(DOING)?;
     Ok(Creation::Created)
 }
@@ -73,7 +81,12 @@ pub async fn create_user(pool: &PgPool, who: &str, user: NewUser<'_>) -> Result<
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn set_password(pool: &PgPool, who: &str, username: &str, password: &str) -> Result<UserChange, StoreError> {
+pub async fn set_password(
+    pool: &PgPool,
+    who: Actor<'_>,
+    username: &str,
+    password: &str,
+) -> Result<UserChange, StoreError> {
     const DOING: &str = "changing a password";
     let hash = hash(password.to_owned()).await?;
     let mut transaction = pool.begin().await.doing(DOING)?;
@@ -85,7 +98,7 @@ pub async fn set_password(pool: &PgPool, who: &str, username: &str, password: &s
         return Ok(UserChange::Missing);
     }
     sqlx::query_file!("queries/token_revoke_all.sql", username).execute(&mut *transaction).await.doing(DOING)?;
-    audit::record(&mut transaction, who, "reset_password", &json!({ "username": username })).await?;
+    audit::record(&mut *transaction, who, "reset_password", &json!({ "username": username })).await?;
     transaction.commit().await.doing(DOING)?;
     Ok(UserChange::Done)
 }
@@ -94,7 +107,7 @@ pub async fn set_password(pool: &PgPool, who: &str, username: &str, password: &s
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn set_role(pool: &PgPool, who: &str, username: &str, role: Role) -> Result<UserChange, StoreError> {
+pub async fn set_role(pool: &PgPool, who: Actor<'_>, username: &str, role: Role) -> Result<UserChange, StoreError> {
     const DOING: &str = "changing a role";
     let mut transaction = pool.begin().await.doing(DOING)?;
     if role != Role::Admin && is_last_admin(&mut transaction, username).await? {
@@ -107,7 +120,7 @@ pub async fn set_role(pool: &PgPool, who: &str, username: &str, role: Role) -> R
     if changed.rows_affected() == 0 {
         return Ok(UserChange::Missing);
     }
-    audit::record(&mut transaction, who, "update_user", &json!({ "username": username, "role": role.name() })).await?;
+    audit::record(&mut *transaction, who, "update_user", &json!({ "username": username, "role": role.name() })).await?;
     transaction.commit().await.doing(DOING)?;
     Ok(UserChange::Done)
 }
@@ -116,7 +129,7 @@ pub async fn set_role(pool: &PgPool, who: &str, username: &str, role: Role) -> R
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn delete_user(pool: &PgPool, who: &str, username: &str) -> Result<UserChange, StoreError> {
+pub async fn delete_user(pool: &PgPool, who: Actor<'_>, username: &str) -> Result<UserChange, StoreError> {
     const DOING: &str = "deleting a user";
     let mut transaction = pool.begin().await.doing(DOING)?;
     if is_last_admin(&mut transaction, username).await? {
@@ -126,7 +139,7 @@ pub async fn delete_user(pool: &PgPool, who: &str, username: &str) -> Result<Use
     if gone.doing(DOING)?.rows_affected() == 0 {
         return Ok(UserChange::Missing);
     }
-    audit::record(&mut transaction, who, "delete_user", &json!({ "username": username })).await?;
+    audit::record(&mut *transaction, who, "delete_user", &json!({ "username": username })).await?;
     transaction.commit().await.doing(DOING)?;
     Ok(UserChange::Done)
 }

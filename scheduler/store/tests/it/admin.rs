@@ -35,42 +35,46 @@ fn connection(id: &str, password: &str) -> Connection {
 async fn a_connection_is_created_once_and_changed_with_its_secrets_at_hand() {
     let (database, key) = (Database::create().await, key());
     let db = connection("db", "canary-1");
-    assert_eq!(connections::create(&database.pool, &key, "me", &db).await.unwrap(), Creation::Created);
+    assert_eq!(connections::create(&database.pool, &key, "me".into(), &db).await.unwrap(), Creation::Created);
     let other = connection("db", "canary-2");
-    assert_eq!(connections::create(&database.pool, &key, "me", &other).await.unwrap(), Creation::Exists);
+    assert_eq!(connections::create(&database.pool, &key, "me".into(), &other).await.unwrap(), Creation::Exists);
     let change = |old: Connection| {
         assert_eq!(old.password.as_deref(), Some("canary-1"));
-        Connection { host: Some("new.example".to_owned()), ..old }
+        Ok::<_, ()>(Connection { host: Some("new.example".to_owned()), ..old })
     };
-    let changed = connections::update(&database.pool, &key, "me", "db", change).await.unwrap().unwrap();
+    let changed = connections::update(&database.pool, &key, "me".into(), "db", change).await.unwrap().unwrap().unwrap();
     assert_eq!(changed.host.as_deref(), Some("new.example"));
     let all = connections::all(&database.pool, &key).await.unwrap();
     assert_eq!(all.len(), 1);
     assert!(all[0].connection == changed && all[0].problem.is_none());
-    assert!(connections::update(&database.pool, &key, "me", "none", |old| old).await.unwrap().is_none());
-    assert_eq!(connections::delete(&database.pool, "me", "db").await.unwrap(), Deletion::Deleted);
-    assert_eq!(connections::delete(&database.pool, "me", "db").await.unwrap(), Deletion::Missing);
+    assert!(
+        connections::update(&database.pool, &key, "me".into(), "none", |old| Ok::<_, ()>(old)).await.unwrap().is_none()
+    );
+    assert_eq!(connections::delete(&database.pool, "me".into(), "db").await.unwrap(), Deletion::Deleted);
+    assert_eq!(connections::delete(&database.pool, "me".into(), "db").await.unwrap(), Deletion::Missing);
 }
 
 #[tokio::test]
 async fn what_another_key_sealed_is_listed_without_its_secrets_and_not_changed() {
     let (database, key) = (Database::create().await, key());
-    connections::create(&database.pool, &key, "me", &connection("db", "canary")).await.unwrap();
+    connections::create(&database.pool, &key, "me".into(), &connection("db", "canary")).await.unwrap();
     let wrong = self::key();
     let found = connections::find(&database.pool, &wrong, "db").await.unwrap().unwrap();
     assert_eq!((found.connection.host.as_deref(), found.connection.password), (Some("db.example"), None));
     assert!(found.problem.unwrap().contains("decrypted"));
-    assert!(connections::update(&database.pool, &wrong, "me", "db", |old| old).await.is_err());
+    assert!(connections::update(&database.pool, &wrong, "me".into(), "db", |old| Ok::<_, ()>(old)).await.is_err());
 }
 
 #[tokio::test]
 async fn a_variable_is_created_once_and_changed() {
     let (database, key) = (Database::create().await, key());
     let variable = Variable { key: "a/b".to_owned(), value: "1".to_owned(), description: None };
-    assert_eq!(variables::create(&database.pool, &key, "me", &variable).await.unwrap(), Creation::Created);
-    assert_eq!(variables::create(&database.pool, &key, "me", &variable).await.unwrap(), Creation::Exists);
-    let change = |old: Variable| Variable { value: format!("{}2", old.value), ..old };
-    variables::update(&database.pool, &key, "me", "a/b", change).await.unwrap().unwrap();
+    assert_eq!(variables::create(&database.pool, &key, "me".into(), &variable).await.unwrap(), Creation::Created);
+    assert_eq!(variables::create(&database.pool, &key, "me".into(), &variable).await.unwrap(), Creation::Exists);
+    let change = |old: Variable| Ok::<_, ()>(Variable { value: format!("{}2", old.value), ..old });
+    variables::update(&database.pool, &key, "me".into(), "a/b", change).await.unwrap().unwrap().unwrap();
+    let refused = variables::update(&database.pool, &key, "me".into(), "a/b", |_| Err("no")).await.unwrap();
+    assert_eq!(refused, Some(Err("no")));
     let found = variables::find(&database.pool, &key, "a/b").await.unwrap().unwrap();
     assert_eq!(found.variable.value, "12");
 }
@@ -87,43 +91,53 @@ fn mistakes_are_told_by_their_fields() {
         ..Connection::default()
     };
     assert_eq!(fields(&bad), ["connection_id", "conn_type", "host", "port", "extra"]);
-    assert_eq!(users::mistakes("a b", "").len(), 2);
-    assert!(users::mistakes("me@example.org", "pw").is_empty());
+    assert_eq!(users::mistakes("a b", "", 8).len(), 2);
+    assert!(users::mistakes("me@example.org", "longword", 8).is_empty());
+    assert_eq!(users::mistakes("me@example.org", "short", 8).len(), 1);
+    assert!(users::mistakes("airflow", "airflow", 8).is_empty(), "the documented first login");
 }
 
 #[tokio::test]
 async fn the_last_admin_stays_and_a_new_password_ends_every_token() {
     let database = Database::create().await;
     let new = |username, role| NewUser { username, password: "old", role };
-    assert_eq!(users::create_user(&database.pool, "me", new("root", Role::Admin)).await.unwrap(), Creation::Created);
-    assert_eq!(users::create_user(&database.pool, "me", new("root", Role::Viewer)).await.unwrap(), Creation::Exists);
-    assert_eq!(users::delete_user(&database.pool, "me", "root").await.unwrap(), UserChange::LastAdmin);
-    assert_eq!(users::set_role(&database.pool, "me", "root", Role::Op).await.unwrap(), UserChange::LastAdmin);
-    assert_eq!(users::delete_user(&database.pool, "me", "nobody").await.unwrap(), UserChange::Missing);
+    assert_eq!(
+        users::create_user(&database.pool, "me".into(), new("root", Role::Admin)).await.unwrap(),
+        Creation::Created
+    );
+    assert_eq!(
+        users::create_user(&database.pool, "me".into(), new("root", Role::Viewer)).await.unwrap(),
+        Creation::Exists
+    );
+    assert_eq!(users::delete_user(&database.pool, "me".into(), "root").await.unwrap(), UserChange::LastAdmin);
+    assert_eq!(users::set_role(&database.pool, "me".into(), "root", Role::Op).await.unwrap(), UserChange::LastAdmin);
+    assert_eq!(users::delete_user(&database.pool, "me".into(), "nobody").await.unwrap(), UserChange::Missing);
     let account = users::authenticate(&database.pool, "root", "old").await.unwrap().unwrap();
     let token = Uuid::new_v4();
-    users::record_token(&database.pool, token, account.id, Utc::now() + TimeDelta::minutes(5)).await.unwrap();
-    assert_eq!(users::set_password(&database.pool, "me", "root", "new").await.unwrap(), UserChange::Done);
+    let expires_at = Utc::now() + TimeDelta::minutes(5);
+    let issued = users::NewToken { jti: token, user_id: account.id, expires_at };
+    users::record_token(&database.pool, "root".into(), issued, "login").await.unwrap();
+    assert_eq!(users::set_password(&database.pool, "me".into(), "root", "new").await.unwrap(), UserChange::Done);
     assert!(users::of_token(&database.pool, token).await.unwrap().is_none());
     assert!(users::authenticate(&database.pool, "root", "old").await.unwrap().is_none());
     assert!(users::authenticate(&database.pool, "root", "new").await.unwrap().is_some());
-    users::create_user(&database.pool, "me", new("second", Role::Admin)).await.unwrap();
-    assert_eq!(users::set_role(&database.pool, "me", "root", Role::Op).await.unwrap(), UserChange::Done);
+    users::create_user(&database.pool, "me".into(), new("second", Role::Admin)).await.unwrap();
+    assert_eq!(users::set_role(&database.pool, "me".into(), "root", Role::Op).await.unwrap(), UserChange::Done);
 }
 
 #[tokio::test]
 async fn the_audit_log_says_who_did_what_and_no_value() {
     let (database, key) = (Database::create().await, key());
     let pool = &database.pool;
-    connections::create(pool, &key, "ann", &connection("db", "canary-password")).await.unwrap();
+    connections::create(pool, &key, "ann".into(), &connection("db", "canary-password")).await.unwrap();
     let variable = Variable { key: "v".to_owned(), value: "canary-value".to_owned(), description: None };
-    variables::create(pool, &key, "bob", &variable).await.unwrap();
-    users::create_user(pool, "ann", NewUser { username: "eve", password: "canary-user", role: Role::User })
+    variables::create(pool, &key, "bob".into(), &variable).await.unwrap();
+    users::create_user(pool, "ann".into(), NewUser { username: "eve", password: "canary-user", role: Role::User })
         .await
         .unwrap();
     let etl = Pool { name: "etl".to_owned(), slots: Some(3), description: String::new(), include_deferred: false };
     inbox::submit(pool, &Command::CreatePool(etl), "bob").await.unwrap();
-    audit::record(&mut pool.acquire().await.unwrap(), "x", "x", &json!({"api_token": "canary-named"})).await.unwrap();
+    audit::record(&mut *pool.acquire().await.unwrap(), "x", "x", &json!({"api_token": "canary-named"})).await.unwrap();
 
     let filter = AuditFilter { limit: 100, ..AuditFilter::default() };
     let (events, total) = audit::events(pool, &filter).await.unwrap();
@@ -167,15 +181,15 @@ async fn pools_are_changed_by_a_turn_when_nobody_leads() {
         description: String::new(),
         include_deferred: false,
     };
-    pools::change_alone(&mut writer, "me", vec![PoolChange::Set(pool(3))]).await.unwrap();
+    pools::change_alone(&mut writer, "me".into(), vec![PoolChange::Set(pool(3))]).await.unwrap();
     let found = read::pools(&database.pool).await.unwrap();
     assert_eq!(found.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>(), ["default_pool", "etl"]);
     let too_many = vec![PoolChange::Delete("etl".to_owned()), PoolChange::Set(pool(u32::MAX))];
-    assert!(pools::change_alone(&mut writer, "me", too_many).await.is_err());
+    assert!(pools::change_alone(&mut writer, "me".into(), too_many).await.is_err());
     let default = vec![PoolChange::Delete(Pool::DEFAULT.to_owned())];
-    assert!(pools::change_alone(&mut writer, "me", default).await.is_err());
+    assert!(pools::change_alone(&mut writer, "me".into(), default).await.is_err());
     assert_eq!(read::pools(&database.pool).await.unwrap().len(), 2, "a refusal changes nothing");
-    pools::change_alone(&mut writer, "me", vec![PoolChange::Delete("etl".to_owned())]).await.unwrap();
+    pools::change_alone(&mut writer, "me".into(), vec![PoolChange::Delete("etl".to_owned())]).await.unwrap();
     assert_eq!(read::pools(&database.pool).await.unwrap().len(), 1);
     assert_eq!(database.count("audit_log").await, 2);
 }

@@ -74,7 +74,7 @@ async fn a_withdrawn_command_is_not_applied_and_a_taken_one_is_not_withdrawn() {
     leader.apply(&answering([kept])).await.unwrap();
     assert_eq!(inbox::cancel_command(&database.pool, kept).await.unwrap(), Withdrawal::AlreadyTaken);
     assert!(inbox::find_answer(&database.pool, kept).await.unwrap().is_some());
-    assert_eq!(database.count("audit_log WHERE action = 'withdraw_command'").await, 1);
+    assert_eq!(database.count("audit_log WHERE outcome = 'withdrawn'").await, 1);
 }
 
 #[tokio::test]

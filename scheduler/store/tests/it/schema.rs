@@ -4,7 +4,7 @@ use sqlx::{Executor, PgPool};
 
 use crate::support::Database;
 
-/// Columns, constraints, indexes, settings of tables, sequences and functions, a line each.
+/// Columns, constraints, indexes, settings of tables, sequences, functions and triggers, a line each.
 const CATALOGUE: &str = "
     SELECT 'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
            || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
@@ -22,6 +22,8 @@ const CATALOGUE: &str = "
     SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
     UNION ALL
     SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
     UNION ALL
     SELECT 'sequence ' || sequencename || ' ' || data_type || ' ' || increment_by FROM pg_sequences
     WHERE schemaname = 'public'";

@@ -17,7 +17,7 @@ fn key() -> SecretKey {
 
 async fn put(pool: &PgPool, key: &SecretKey, name: &str, value: &str) {
     let variable = Variable { key: name.to_owned(), value: value.to_owned(), description: None };
-    variables::create(pool, key, "me", &variable).await.unwrap();
+    variables::create(pool, key, "me".into(), &variable).await.unwrap();
 }
 
 #[tokio::test]
@@ -34,9 +34,9 @@ async fn secrets_come_back_and_are_never_in_clear_in_a_table() {
         port: Some(5432),
         ..secrets::Connection::default()
     };
-    connections::create(&database.pool, &key, "me", &connection).await.unwrap();
+    connections::create(&database.pool, &key, "me".into(), &connection).await.unwrap();
     let variable = Variable { key: "api".to_owned(), value: "v4lue".to_owned(), description: Some("a key".to_owned()) };
-    variables::create(&database.pool, &key, "me", &variable).await.unwrap();
+    variables::create(&database.pool, &key, "me".into(), &variable).await.unwrap();
     let found = secrets::connection(&database.pool, &key, &nothing, "db").await.unwrap();
     assert!(found.as_ref() == Some(&connection));
     assert!(!format!("{found:?}").contains("pa55word"));
@@ -87,8 +87,8 @@ async fn the_environment_comes_before_the_database() {
     let error = secrets::connection(&database.pool, &key, &environment, "bad").await.unwrap_err().to_string();
     assert!(error.contains("AIRFLOW_CONN_BAD") && !error.contains("secret"), "{error}");
     assert!(secrets::connection(&database.pool, &key, &environment, "none").await.unwrap().is_none());
-    assert_eq!(variables::delete(&database.pool, "me", "api").await.unwrap(), Deletion::Deleted);
-    assert_eq!(variables::delete(&database.pool, "me", "api").await.unwrap(), Deletion::Missing);
+    assert_eq!(variables::delete(&database.pool, "me".into(), "api").await.unwrap(), Deletion::Deleted);
+    assert_eq!(variables::delete(&database.pool, "me".into(), "api").await.unwrap(), Deletion::Missing);
 }
 
 #[tokio::test]
@@ -108,13 +108,14 @@ async fn a_user_comes_in_with_its_password_and_its_tokens_end() {
     let (kept, revoked, expired) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
     for (jti, minutes) in [(kept, 5), (revoked, 5), (expired, -5)] {
         let expires_at = Utc::now() + TimeDelta::minutes(minutes);
-        users::record_token(&database.pool, jti, account.id, expires_at).await.unwrap();
+        let token = users::NewToken { jti, user_id: account.id, expires_at };
+        users::record_token(&database.pool, "airflow".into(), token, "login").await.unwrap();
     }
-    users::revoke_token(&database.pool, revoked).await.unwrap();
+    users::revoke_token(&database.pool, "airflow".into(), revoked).await.unwrap();
     assert_eq!(users::of_token(&database.pool, kept).await.unwrap(), Some(account));
     for void in [revoked, expired, Uuid::new_v4()] {
         assert_eq!(users::of_token(&database.pool, void).await.unwrap(), None);
     }
-    assert_eq!(users::delete_user(&database.pool, "me", "airflow").await.unwrap(), UserChange::Done);
+    assert_eq!(users::delete_user(&database.pool, "me".into(), "airflow").await.unwrap(), UserChange::Done);
     assert_eq!(users::of_token(&database.pool, kept).await.unwrap(), None);
 }

@@ -13,7 +13,7 @@ use axum::{
 };
 use engine::RunRow;
 use link::query::Query as Ask;
-use model::{DagRunState, MapIndex, TaskId, TaskState, TiKey};
+use model::{DagRunState, MapIndex, TaskId, TaskState, TiKey, masking};
 use serde::Serialize;
 use store::read::{self, Try, Version};
 
@@ -143,7 +143,8 @@ pub async fn show(
         is_finished: run.state.is_finished(),
         facts: facts(&run, &version, &tasks, clock),
         note: run.note.clone(),
-        conf: (!run.conf.is_empty()).then(|| serde_json::to_string_pretty(&run.conf).unwrap_or_default()),
+        conf: (!run.conf.is_empty())
+            .then(|| serde_json::to_string_pretty(&masking::masked_members(&run.conf)).unwrap_or_default()),
         why_class: if sentence.is_some() { Badge::from(run.state) } else { Badge::from(TaskState::Failed) }.class,
         why: sentence.or_else(|| failure(&tasks)),
         before: other(neighbours.0),

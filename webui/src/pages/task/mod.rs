@@ -148,7 +148,7 @@ pub async fn show(
         clear_url: format!("{run}/clear?task={}&downstream=1", segment(of.task().task_id.as_str())),
         tries: try_links(&of, &past, number, &url),
         tabs: tabs(&url, tab, &TABS),
-        content: content(&app, look, &of, &past, clock).await?,
+        content: content(&app, look, &of, &past, &who).await?,
         run_url: run,
         url,
     };
@@ -208,7 +208,8 @@ struct Look<'a> {
     find: &'a str,
 }
 
-async fn content(app: &App, look: Look<'_>, of: &TaskOfRun, past: &[Try], clock: Clock) -> ApiResult<Content> {
+async fn content(app: &App, look: Look<'_>, of: &TaskOfRun, past: &[Try], who: &Principal) -> ApiResult<Content> {
+    let clock = Clock::of(who);
     let Look { tab, number, find } = look;
     Ok(match tab {
         "rendered" => {
@@ -216,7 +217,7 @@ async fn content(app: &App, look: Look<'_>, of: &TaskOfRun, past: &[Try], clock:
             let empty = pane.rendered.is_empty();
             Content::Rendered { note: pane.note.filter(|_| empty && pane.lines.is_empty()), fields: pane.rendered }
         }
-        "xcom" => Content::Xcom { values: xcoms(app, of).await? },
+        "xcom" => Content::Xcom { values: xcoms(app, of, who).await? },
         "details" => Content::Details {
             settings: details::settings(of),
             tries: details::tries(of, past, clock),
@@ -230,14 +231,19 @@ async fn content(app: &App, look: Look<'_>, of: &TaskOfRun, past: &[Try], clock:
     })
 }
 
-async fn xcoms(app: &App, of: &TaskOfRun) -> ApiResult<Vec<Xcom>> {
+async fn xcoms(app: &App, of: &TaskOfRun, who: &Principal) -> ApiResult<Vec<Xcom>> {
     let found = read::xcoms(&app.pool, of.key, XCOM_CHARS_MAX).await?;
     let shown = |one: read::XcomView| {
         let is_cut = one.chars > XCOM_CHARS_MAX;
-        let value = serde_json::from_str::<serde_json::Value>(&one.text).ok();
+        // The beginning of a long value is no JSON any more: it is searched as a text.
+        let value = serde_json::from_str::<serde_json::Value>(&one.text).unwrap_or_else(|_| one.text.clone().into());
+        let text = match who.may_see(&one.key, value) {
+            serde_json::Value::String(text) if is_cut => text,
+            value => serde_json::to_string_pretty(&value).unwrap_or_default(),
+        };
         Xcom {
             key: one.key,
-            text: value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or(one.text),
+            text,
             cut: is_cut.then(|| {
                 format!(
                     "The first {} of {} characters.",
