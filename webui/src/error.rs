@@ -79,6 +79,14 @@ pub enum ApiError {
     /// No leader took the command or answered the question; nothing was changed.
     #[error("the scheduler does not answer: {0}. Nothing was changed; try again in a few seconds")]
     NoLeader(String),
+    /// What is asked for can not be found in the time that one request has.
+    #[error(
+        "{0} would take longer than one request may: limit it to a DAG, to runs, or to a range of dates (run_after_gte)"
+    )]
+    TooHeavy(String),
+    /// Too much of the kind is under way.
+    #[error("{0}; try again in a few seconds")]
+    Busy(String),
     /// PostgreSQL does not answer.
     #[error("the database does not answer; try again in a few seconds")]
     Database(#[source] StoreError),
@@ -144,14 +152,14 @@ impl ApiError {
             Self::InvalidToken | Self::Forbidden | Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::AlreadyExists(_) => StatusCode::CONFLICT,
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::TooHeavy(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotThere(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Malformed(_) | Self::MalformedText(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyLogins { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoLeader(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoLeader(_) | Self::Busy(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -161,7 +169,7 @@ impl ApiError {
     pub const fn retry_after_secs(&self) -> Option<u64> {
         match self {
             Self::TooManyLogins { retry_after_secs } => Some(*retry_after_secs),
-            Self::NoLeader(_) | Self::Database(_) => Some(5),
+            Self::NoLeader(_) | Self::Busy(_) | Self::Database(_) => Some(5),
             _ => None,
         }
     }
@@ -207,6 +215,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Unreachable { .. } => Self::Database(error),
             StoreError::Refused { reason } => Self::BadRequest(reason),
+            StoreError::TooHeavy { doing } => Self::TooHeavy(doing.to_owned()),
             other => match other.refused_value() {
                 Some(reason) => {
                     // What comes from outside passes the door before it comes here: this one went past it.

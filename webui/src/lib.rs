@@ -5,6 +5,7 @@
 //! ([`auth::guard`]) that knows who may do what before any handler runs; every error leaves through
 //! [`error::ApiError`]; text of users is printed by templates that escape, under a content policy without exceptions.
 
+mod apart;
 mod api;
 mod app;
 mod assets;
@@ -20,7 +21,9 @@ mod pages;
 mod prefs;
 mod rendered;
 mod router;
+mod run_counts;
 mod samples;
+mod searches;
 mod settings;
 mod versions;
 
@@ -32,6 +35,7 @@ use store::{Hints, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use apart::{Apart, WebDatabase, serve_apart};
 pub use auth::{
     rights::{Access, Face, ROUTES, Right, Role, Route},
     token::{InvalidSecret, Secret},

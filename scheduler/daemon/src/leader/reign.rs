@@ -19,7 +19,7 @@ use store::{
 };
 use tokio::sync::{
     broadcast::{self, error::RecvError},
-    mpsc, oneshot,
+    mpsc,
 };
 
 use super::{
@@ -143,14 +143,17 @@ impl Reign {
             self.sweep().await?;
             self.show(ear);
             batch = Batch::default();
-            let patience = self.patience();
-            let first = tokio::select! {
-                news = ear.receiver.recv() => news,
-                () = self.folders.hear() => None,
-                () = tokio::time::sleep(patience) => None,
-                () = ear.shutdown.cancelled() => return Ok(ReignEnd::Asked),
+            self.answer_some(ear);
+            let mut next = loop {
+                let patience = self.patience();
+                tokio::select! {
+                    news = ear.receiver.recv() => break news,
+                    () = self.folders.hear() => break None,
+                    asked = ear.questions.next() => self.answer(asked),
+                    () = tokio::time::sleep(patience) => break None,
+                    () = ear.shutdown.cancelled() => return Ok(ReignEnd::Asked),
+                }
             };
-            let mut next = first;
             while let Some(news) = next.take() {
                 if matches!(news, News::Deposed(epoch) if epoch == self.epoch) {
                     return Ok(ReignEnd::Deposed);
@@ -246,7 +249,6 @@ impl Reign {
             }
             News::Disconnected(connection) => self.peers.disconnected(connection),
             News::Inbox => batch.reads_inbox = true,
-            News::Query { query, answer } => self.answer(query, answer),
             News::Deposed(_) => {}
         }
         Ok(())
@@ -399,17 +401,6 @@ impl Reign {
         self.announcer.send(Announcement::Answers(vec![id]));
         self.quarantined += 1;
         Ok(())
-    }
-
-    /// Asks every worker that may have a log; used by [`super::queries`].
-    pub(super) fn ask_for_log(&mut self, question: link::Query, answer: oneshot::Sender<link::Reply>) {
-        let workers = self.peers.connected();
-        let asked = self.log_reads.ask(question, workers.len(), answer);
-        if let Some(message) = asked {
-            for worker in workers {
-                self.peers.send(worker, message.clone());
-            }
-        }
     }
 }
 

@@ -10,5 +10,6 @@ mod leader;
 mod leaving;
 mod odd_commands;
 mod pools;
+mod questions;
 mod reign;
 mod worker;
