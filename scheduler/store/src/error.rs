@@ -98,7 +98,11 @@ impl StoreError {
             | Self::Unreachable { .. }
             | Self::NewerFormat { .. }
             | Self::Unsuitable { .. } => true,
-            Self::Diverged { .. } | Self::Database { .. } | Self::Corrupt { .. } | Self::Refused { .. } => false,
+            Self::Diverged { .. }
+            | Self::Database { .. }
+            | Self::TooHeavy { .. }
+            | Self::Corrupt { .. }
+            | Self::Refused { .. } => false,
         }
     }
 
@@ -121,6 +125,7 @@ impl StoreError {
             | Self::Unreachable { .. }
             | Self::NewerFormat { .. }
             | Self::Unsuitable { .. }
+            | Self::TooHeavy { .. }
             | Self::Corrupt { .. } => false,
         }
     }
