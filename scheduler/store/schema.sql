@@ -69,6 +69,10 @@ CREATE TABLE audit_log (
     outcome text
 );
 CREATE INDEX audit_log_by_dag ON audit_log (dag_id, at);
+CREATE INDEX audit_log_of_dag ON audit_log (dag_id, id);
+CREATE INDEX audit_log_by_action ON audit_log (action, id);
+CREATE INDEX audit_log_by_who ON audit_log (who, id);
+CREATE INDEX audit_log_by_time ON audit_log (at, id);
 
 -- A command has the number of its line in the audit log. Whoever answers it, the line says how, in the same transaction.
 CREATE FUNCTION note_outcome() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -158,9 +162,17 @@ CREATE TABLE dag_run (
 );
 -- What a new leader loads: runs that have not ended (states 0 and 1), and those with an attempt that outlived its state.
 CREATE INDEX dag_run_to_load ON dag_run (id) WHERE state IN (0, 1) OR has_leftovers;
-CREATE INDEX dag_run_by_date ON dag_run (dag_id, run_after);
 -- Whether a version still has runs.
 CREATE INDEX dag_run_by_version ON dag_run (version_id);
+-- What lists of runs walk along. They change with a run, not with its task instances.
+CREATE INDEX dag_run_newest ON dag_run (run_after, id);
+CREATE INDEX dag_run_of_dag_newest ON dag_run (dag_id, run_after, id);
+CREATE INDEX dag_run_of_dag ON dag_run (dag_id, id);
+CREATE INDEX dag_run_failed ON dag_run (run_after, id) WHERE state = 3;
+CREATE INDEX dag_run_of_dag_failed ON dag_run (dag_id, run_after, id) WHERE state = 3;
+CREATE INDEX dag_run_by_logical_date ON dag_run (logical_date, id);
+CREATE INDEX dag_run_by_start ON dag_run (started_at, id);
+CREATE INDEX dag_run_by_change ON dag_run ((coalesce(ended_at, started_at, queued_at)), id);
 
 -- Runs that were deleted, until what belongs to them is gone, too: a turn stays short, however much that is.
 CREATE TABLE dropped_run (

@@ -12,7 +12,9 @@ use crate::{
     auth::{limiter::LoginLimiter, token::Tokens},
     live::Hub,
     pages::picture::Pictures,
+    run_counts::RunCounts,
     samples::Samples,
+    searches::Searches,
     versions::VersionCache,
 };
 
@@ -26,7 +28,9 @@ pub struct Parts {
     pub(crate) logins: LoginLimiter,
     pub(crate) versions: VersionCache,
     pub(crate) pictures: Pictures,
+    pub(crate) run_counts: RunCounts,
     pub(crate) samples: Samples,
+    pub(crate) searches: Searches,
     pub(crate) hub: Hub,
     pub(crate) hints: Hints,
 }
@@ -54,7 +58,9 @@ impl App {
             logins: LoginLimiter::default(),
             versions: VersionCache::default(),
             pictures: Pictures::default(),
+            run_counts: RunCounts::new(&hints),
             samples: Samples::default(),
+            searches: Searches::default(),
             hub: Hub::default(),
             hints,
         }))

@@ -90,6 +90,11 @@ pub enum ApiError {
         /// Whether the request was to change something.
         changes: bool,
     },
+    /// What is asked for can not be found in the time that one request has.
+    #[error(
+        "{0} would take longer than one request may: limit it to a DAG, to runs, or to a range of dates (run_after_gte)"
+    )]
+    TooHeavy(String),
     /// PostgreSQL does not answer.
     #[error("the database does not answer; try again in a few seconds")]
     Database(#[source] StoreError),
@@ -164,7 +169,7 @@ impl ApiError {
             Self::InvalidToken | Self::Forbidden | Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::AlreadyExists(_) => StatusCode::CONFLICT,
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::TooHeavy(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -228,6 +233,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Unreachable { .. } => Self::Database(error),
             StoreError::Refused { reason } => Self::BadRequest(reason),
+            StoreError::TooHeavy { doing } => Self::TooHeavy(doing.to_owned()),
             other => match other.refused_value() {
                 Some(reason) => {
                     // What comes from outside passes the door before it comes here: this one went past it.

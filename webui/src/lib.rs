@@ -5,6 +5,7 @@
 //! ([`auth::guard`]) that knows who may do what before any handler runs; every error leaves through
 //! [`error::ApiError`]; text of users is printed by templates that escape, under a content policy without exceptions.
 
+mod apart;
 mod api;
 mod app;
 mod assets;
@@ -21,8 +22,10 @@ mod prefs;
 mod preview;
 mod rendered;
 mod router;
+mod run_counts;
 mod samples;
 mod server;
+mod searches;
 mod settings;
 mod versions;
 
@@ -34,6 +37,7 @@ use store::{Hints, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use apart::{Apart, WebDatabase, serve_apart};
 pub use auth::{
     client::{InvalidNetwork, TrustedProxies},
     rights::{Access, Face, ROUTES, Right, Role, Route},

@@ -4,7 +4,7 @@
 //! A log is named by ids that the database knows, never by a text of the client: no path is built from input.
 
 use link::{ArchiveError, LogChunk, LogPlace, Query, Reply, query::LogName};
-use model::ServiceKey;
+use model::{ServiceKey, WorkerId};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,16 +20,32 @@ pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Log {
     /// An attempt's.
-    Attempt(LogPlace),
+    Attempt(AttemptLog),
     /// A service's: it lies at its worker only.
-    Service(ServiceKey),
+    Service(ServiceKey, Option<WorkerId>),
+}
+
+/// The log of an attempt: where it is in the archive, and which worker has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptLog {
+    /// Its ids.
+    pub place: LogPlace,
+    /// Its worker, when the row knows it.
+    pub worker: Option<WorkerId>,
 }
 
 impl Log {
     fn name(&self) -> LogName {
         match self {
-            Self::Attempt(place) => LogName::Attempt(place.attempt),
-            Self::Service(key) => LogName::Service(key.clone()),
+            Self::Attempt(of) => LogName::Attempt(of.place.attempt),
+            Self::Service(key, _) => LogName::Service(key.clone()),
+        }
+    }
+
+    const fn worker(&self) -> Option<WorkerId> {
+        match self {
+            Self::Attempt(of) => of.worker,
+            Self::Service(_, worker) => *worker,
         }
     }
 }
@@ -71,7 +87,7 @@ pub struct LogPage {
 /// # Errors
 /// [`ApiError::NotFound`] when the log is gone with its worker, [`ApiError::NoLeader`] when nobody can fetch it.
 pub async fn read(app: &App, log: &Log, offset: u64) -> ApiResult<LogPage> {
-    let at_worker = ask_worker(app, log.name(), offset).await;
+    let at_worker = ask_worker(app, log, offset).await;
     // A worker that does not have the log answers that it is empty.
     if at_worker.as_ref().is_ok_and(|page| page.length > 0) {
         return at_worker;
@@ -83,8 +99,9 @@ pub async fn read(app: &App, log: &Log, offset: u64) -> ApiResult<LogPage> {
     }
 }
 
-async fn ask_worker(app: &App, log: LogName, offset: u64) -> ApiResult<LogPage> {
-    match app.leader.ask(Query::ReadLog { log, offset, bytes_max: CHUNK_BYTES_MAX }).await? {
+async fn ask_worker(app: &App, log: &Log, offset: u64) -> ApiResult<LogPage> {
+    let question = Query::ReadLog { log: log.name(), worker: log.worker(), offset, bytes_max: CHUNK_BYTES_MAX };
+    match app.leader.ask(question).await? {
         Reply::Log(chunk) => Ok(page_of(&chunk, offset)),
         Reply::NotFound { detail } => Err(ApiError::NotFound(detail)),
         other => Err(ApiError::Internal(format!("the leader answered a question for a log with {other:?}"))),
@@ -93,7 +110,9 @@ async fn ask_worker(app: &App, log: LogName, offset: u64) -> ApiResult<LogPage> 
 
 /// What the archive has of a log.
 async fn in_archive(app: &App, log: &Log, offset: u64) -> Result<Option<LogPage>, ArchiveError> {
-    let (Log::Attempt(place), Some(archive)) = (log, &app.settings.log_archive) else { return Ok(None) };
+    let (Log::Attempt(AttemptLog { place, .. }), Some(archive)) = (log, &app.settings.log_archive) else {
+        return Ok(None);
+    };
     let chunk = archive.read(place, offset, CHUNK_BYTES_MAX).await?;
     Ok(chunk.map(|chunk| LogPage { archived_at: Some(archive.address(place)), ..page_of(&chunk, offset) }))
 }

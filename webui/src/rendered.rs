@@ -1,7 +1,7 @@
 //! The rendered fields of an attempt: the record at the head of its log, which is the only place that has them.
 
 use link::{Query, Reply, query::LogName};
-use model::AttemptId;
+use model::{AttemptId, WorkerId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -16,8 +16,8 @@ struct Record {
 }
 
 /// The fields as the worker rendered and masked them; none when the attempt has not got so far, or its log is out of reach.
-pub async fn fields(app: &App, attempt: AttemptId) -> Map<String, Value> {
-    let head = Query::ReadLog { log: LogName::Attempt(attempt), offset: 0, bytes_max: HEAD_BYTES };
+pub async fn fields(app: &App, attempt: AttemptId, worker: Option<WorkerId>) -> Map<String, Value> {
+    let head = Query::ReadLog { log: LogName::Attempt(attempt), worker, offset: 0, bytes_max: HEAD_BYTES };
     match app.leader.ask(head).await {
         Ok(Reply::Log(chunk)) => in_head(&chunk.bytes),
         Ok(_) | Err(_) => Map::new(),

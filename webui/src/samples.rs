@@ -118,6 +118,7 @@ mod tests {
             is_wanted: true,
             spec: json!({}),
             instance: None,
+            worker_id: None,
             worker: None,
             restarts: 0,
             not_before: None,

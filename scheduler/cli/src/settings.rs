@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub dags_folder: PathBuf,
     /// `WINDLASS_PORT`, on 127.0.0.1.
     pub port: u16,
+    /// `WINDLASS_WEB_STATEMENT_TIMEOUT_SECS`: how long a statement of the web server may take.
+    pub statement_timeout: Duration,
     /// `WINDLASS_REGISTRY_PORT`, on 127.0.0.1.
     pub registry_port: u16,
     /// `WINDLASS_WORKER_SLOTS`.
@@ -92,6 +95,7 @@ impl Settings {
         Ok(Self {
             dags_folder: absolute(&here, &text("WINDLASS_DAGS_FOLDER").unwrap_or_else(|| "dags".to_owned())),
             port: number("WINDLASS_PORT", 8083)?,
+            statement_timeout: statement_timeout()?,
             registry_port: number("WINDLASS_REGISTRY_PORT", 8081)?,
             worker_slots: number("WINDLASS_WORKER_SLOTS", 16)?,
             task_limits: task_limits(text("WINDLASS_TASK_MEMORY_MAX"), text("WINDLASS_TASK_PIDS_MAX"))?,
@@ -276,6 +280,17 @@ fn number<T: FromStr>(name: &str, default: T) -> anyhow::Result<T> {
             Ok(number) => Ok(number),
             Err(_) => bail!("{name} is {value:?}; expected a whole number that fits"),
         },
+    }
+}
+
+/// How long a statement of the web server may take.
+fn statement_timeout() -> anyhow::Result<Duration> {
+    const NAME: &str = "WINDLASS_WEB_STATEMENT_TIMEOUT_SECS";
+    /// PostgreSQL counts in milliseconds of 31 bits; a day is more than anybody waits for a page.
+    const SECS_MAX: u64 = 86_400;
+    match number(NAME, store::STATEMENT_TIMEOUT.as_secs())? {
+        secs @ 1..=SECS_MAX => Ok(Duration::from_secs(secs)),
+        other => bail!("{NAME} is {other}; expected 1 to {SECS_MAX} seconds"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What api processes ask the leader, beside the commands that go through the inbox: nothing here changes anything.
 
 use futures::future::BoxFuture;
-use model::{AttemptId, DagId, MapIndex, RunId, ServiceKey, TaskId};
+use model::{AttemptId, DagId, MapIndex, RunId, ServiceKey, TaskId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 pub use crate::message::LogName;
@@ -37,6 +37,9 @@ pub enum Query {
     ReadLog {
         /// Whose.
         log: LogName,
+        /// The worker that has it, by the stored row; without one all are asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        worker: Option<WorkerId>,
         /// From this byte.
         offset: u64,
         /// At most so many bytes.

@@ -44,6 +44,14 @@ const PINNED: [(&str, &str); 7] = [
     ("statement_timeout", "30s"),
 ];
 
+/// Further settings of a web server's connections. Its statements vary with what is asked, so each is planned for its own
+/// values; compiling a plan would take longer than the whole answer may.
+const BROWSING: [(&str, &str); 2] = [("jit", "off"), ("plan_cache_mode", "force_custom_plan")];
+
+/// How long a statement of a web server may take unless it is set: pages answer within milliseconds, and whoever asks for
+/// more than this has to ask for less.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The connection that a leader stores its turns on. There is one, and nothing else uses it while a turn is stored.
 #[derive(Debug)]
 pub struct Writer {
@@ -82,7 +90,21 @@ impl Writer {
 /// # Errors
 /// [`StoreError::Unsuitable`] for a server before 14 or behind a transaction pooler; [`StoreError::Unreachable`].
 pub async fn open(url: &str) -> Result<PgPool, StoreError> {
-    let options = target(url, "windlass")?.settled().await.doing("connecting to PostgreSQL")?;
+    open_as(target(url, "windlass")?, &[]).await
+}
+
+/// Opens a pool for a web server: its statements end after `statement_timeout`, so that no list holds a connection for long.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_for_web(url: &str, statement_timeout: Duration) -> Result<PgPool, StoreError> {
+    let timeout = statement_timeout.as_millis().to_string();
+    let [jit, plans] = BROWSING;
+    open_as(target(url, "windlass web")?, &[jit, plans, ("statement_timeout", timeout.as_str())]).await
+}
+
+async fn open_as(target: Target, settings: &[(&str, &str)]) -> Result<PgPool, StoreError> {
+    let options = target.settled().await.doing("connecting to PostgreSQL")?.options(settings.iter().copied());
     let pool = PgPoolOptions::new()
         .max_connections(POOL_CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)

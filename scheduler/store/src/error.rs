@@ -6,6 +6,9 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 /// Raised by the function `refuse` in a statement that must leave nothing behind.
 const REFUSED: &str = "WL001";
 
+/// PostgreSQL's code for a statement that was ended, here by `statement_timeout`.
+const CANCELED: &str = "57014";
+
 /// A store operation that did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -39,6 +42,12 @@ pub enum StoreError {
         doing: &'static str,
         /// The driver's error.
         source: sqlx::Error,
+    },
+    /// The statement took longer than its connection allows, and was ended: ask for less.
+    #[error("{doing}: PostgreSQL did not finish within the time that is allowed")]
+    TooHeavy {
+        /// What was being done.
+        doing: &'static str,
     },
     /// A newer Windlass has raised the format of the state: this binary must not lead.
     #[error(
@@ -91,7 +100,11 @@ impl StoreError {
             | Self::Unreachable { .. }
             | Self::NewerFormat { .. }
             | Self::Unsuitable { .. } => true,
-            Self::Diverged { .. } | Self::Database { .. } | Self::Corrupt { .. } | Self::Refused { .. } => false,
+            Self::Diverged { .. }
+            | Self::Database { .. }
+            | Self::TooHeavy { .. }
+            | Self::Corrupt { .. }
+            | Self::Refused { .. } => false,
         }
     }
 
@@ -114,6 +127,7 @@ impl StoreError {
             | Self::Unreachable { .. }
             | Self::NewerFormat { .. }
             | Self::Unsuitable { .. }
+            | Self::TooHeavy { .. }
             | Self::Corrupt { .. } => false,
         }
     }
@@ -141,6 +155,9 @@ impl<T> Doing<T> for Result<T, sqlx::Error> {
 pub(crate) fn classify(source: sqlx::Error, doing: &'static str) -> StoreError {
     if let Some(refusal) = refusal(&source) {
         return refusal;
+    }
+    if source.as_database_error().is_some_and(|error| error.code().as_deref() == Some(CANCELED)) {
+        return StoreError::TooHeavy { doing };
     }
     if is_connection_lost(&source) {
         StoreError::Unreachable { doing, source }

@@ -30,7 +30,7 @@ pub mod versions;
 pub mod workers;
 pub mod xcoms;
 
-pub use connect::{Writer, migrate, open};
+pub use connect::{STATEMENT_TIMEOUT, Writer, migrate, open, open_for_web};
 pub use error::StoreError;
 pub use hints::{Hint, Hints};
 pub use leader::{Candidate, Leadership, lead, resume, set_clock_back};
@@ -40,5 +40,5 @@ pub use load::{Loaded, Unreadable, hold_unreadable, load, reserve_run_keys};
 pub use secrets::SecretKey;
 pub use services::{ServiceRow, Wanted, forget_services, load_services, save_services};
 pub use turn::{Applied, apply};
-pub use versions::{FileBatch, StoredFiles, blob, store_files, store_version, stored_files};
+pub use versions::{FileBatch, StoredFiles, blob, blob_heads, store_files, store_version, stored_files};
 pub use workers::{WorkerRecord, register_worker, worker_lost};

@@ -159,6 +159,26 @@ pub async fn blob(db: impl PgExecutor<'_>, sha256: &str) -> Result<Option<Vec<u8
         .doing("reading a file of a DAG version")
 }
 
+/// Those of these files that are stored, by their SHA-256 in hex: of each the first `bytes_max` bytes, and how many it has.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn blob_heads(
+    db: impl PgExecutor<'_>,
+    sha256: &[String],
+    bytes_max: i32,
+) -> Result<BTreeMap<String, (Vec<u8>, i32)>, StoreError> {
+    let hashes: Vec<Vec<u8>> = sha256.iter().filter_map(|hash| hex::decode(hash).ok()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT sha256, substring(bytes FROM 1 FOR $2) AS "head!", length(bytes) AS "length!"
+           FROM blob WHERE sha256 = ANY ($1)"#,
+        &hashes,
+        bytes_max
+    );
+    let rows = rows.fetch_all(db).await.doing("reading files of a DAG version")?;
+    Ok(rows.into_iter().map(|row| (hex::encode(row.sha256), (row.head, row.length))).collect())
+}
+
 /// Proves the epoch, and holds a takeover back until the transaction has ended.
 pub(crate) async fn fence(transaction: &mut PgConnection, epoch: Epoch) -> Result<(), StoreError> {
     sqlx::query!("SELECT epoch FROM leader WHERE epoch = $1 FOR KEY SHARE", epoch.get())

@@ -10,8 +10,9 @@ use axum::{
     extract::{Path, State},
 };
 use engine::RunRow;
-use model::{Command, MapIndex, command::ClearEffect};
+use model::{Command, DagId, MapIndex, RunId, TaskId, TiKey, command::ClearEffect};
 use serde_json::Value;
+use store::read;
 
 use super::{
     ALL,
@@ -27,7 +28,6 @@ use crate::{
     auth::Principal,
     commands,
     error::{ApiError, ApiResult},
-    instances,
 };
 
 /// `PATCH /api/v2/dags/{dag_id}/dagRuns`; `~` when each entity names its DAG.
@@ -77,6 +77,11 @@ impl RunName {
         }
     }
 
+    /// The ids, when they can be some.
+    fn parsed(&self) -> Option<(DagId, RunId)> {
+        Some((DagId::new(self.dag_id.as_str()).ok()?, RunId::new(self.run_id.as_str()).ok()?))
+    }
+
     /// The run, if there is one.
     async fn row(&self, app: &App) -> ApiResult<Option<RunRow>> {
         match lookup_run(app, &self.dag_id, &self.run_id).await {
@@ -114,13 +119,9 @@ impl Managed for Runs {
     }
 
     async fn known(&self, app: &App, of: BTreeSet<RunName>) -> ApiResult<BTreeSet<RunName>> {
-        let mut known = BTreeSet::new();
-        for name in of {
-            if name.row(app).await?.is_some() {
-                known.insert(name);
-            }
-        }
-        Ok(known)
+        let names = of.iter().filter_map(RunName::parsed);
+        let known: BTreeSet<(DagId, RunId)> = read::runs_known(&app.pool, names).await?.into_iter().collect();
+        Ok(of.into_iter().filter(|name| name.parsed().is_some_and(|name| known.contains(&name))).collect())
     }
 
     async fn create(&self, _: &App, _: &Principal, _: &RunWish) -> ApiResult<()> {
@@ -205,11 +206,21 @@ impl Managed for TaskInstances {
         let mut known = BTreeSet::new();
         for (run, names) in by_run {
             let Some(row) = run.row(app).await? else { continue };
-            let there = instances::of_runs(app, vec![row]).await?;
-            let is_there = |name: &InstanceName| {
-                there.iter().any(|of| of.task().task_id.as_str() == name.task_id && of.key.map == name.map)
+            let version = app.versions.one(&app.pool, row.version).await?;
+            let key = |name: &InstanceName| {
+                let pos = version.dag.position(&TaskId::new(name.task_id.as_str()).ok()?)?;
+                Some(TiKey { run: row.key, task: version.task_idx[pos.0], map: name.map })
             };
-            known.extend(names.into_iter().filter(is_there));
+            let keyed: Vec<(TiKey, InstanceName)> =
+                names.into_iter().filter_map(|name| Some((key(&name)?, name))).collect();
+            let stored: BTreeSet<TiKey> = read::instances_at(&app.pool, keyed.iter().map(|(key, _)| *key))
+                .await?
+                .into_iter()
+                .map(|one| one.row.key)
+                .collect();
+            // A task without a row is one instance, which has not begun; an expanded one has rows.
+            let is_there = |key: &TiKey| stored.contains(key) || key.map == MapIndex::UNMAPPED;
+            known.extend(keyed.into_iter().filter(|(key, _)| is_there(key)).map(|(_, name)| name));
         }
         Ok(known)
     }

@@ -1,19 +1,23 @@
 //! Clearing: letting task instances run again. Every door defaults to telling only what would happen, as in Airflow.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{
     Extension, Json,
     extract::{Path, State},
+    response::{IntoResponse, Response},
 };
 use engine::RunRow;
 use model::{
-    Command, DagId, MapIndex, RunId, TaskId,
+    Command, DagId, MapIndex, RunId, RunKey, TaskId, TiKey,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns, Relatives, SetNote, TaskSelector},
     door::Note,
 };
 use serde_json::{Value, json};
-use store::read::{self, Direction, Range, RunFilter, RunOrder};
+use store::read::{self, Range, RunFilter};
 
 use super::{
     body::Body,
@@ -31,18 +35,21 @@ use crate::{
     preview,
 };
 
+/// Instances that an answer describes; `total_entries` counts all. With the ten KiB of each this is 10 MiB.
+pub const DESCRIBED_MAX: usize = 10_000;
+
 /// `POST /api/v2/dags/{dag_id}/clearTaskInstances`.
 pub async fn task_instances(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     Path(dag_id): Path<String>,
     mut body: Body,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Response> {
     let asked = Asked::of(&mut body);
     body.finish()?;
     let (dag, _) = lookup_dag(&app, &dag_id).await?;
     let mut runs = asked.runs(&app, &dag.dag_id).await?.into_iter();
-    let Some(first) = runs.next() else { return Ok(collection(&[])) };
+    let Some(first) = runs.next() else { return collection(Touched { described: Vec::new(), count: 0 }).await };
     let run = lookup_run(&app, &dag_id, first.as_str()).await?;
     let wish = ClearTaskInstances { also: runs.collect(), ..asked.wish(dag.dag_id, first) };
     if asked.refuses_running && asked.effect == ClearEffect::Apply {
@@ -50,9 +57,9 @@ pub async fn task_instances(
     }
     let found = cleared(&app, run, wish, &who).await?;
     if let (Some(_), ClearEffect::Apply) = (&asked.note, asked.effect) {
-        note_all(&app, &found, asked.note.as_ref(), &who).await?;
+        note_all(&app, &found.described, asked.note.as_ref(), &who).await?;
     }
-    Ok(collection(&found))
+    collection(found).await
 }
 
 /// What the body asks for.
@@ -125,12 +132,19 @@ impl Asked {
     }
 }
 
+/// Leaves a remark on all of them: a command a run, whatever the number of its instances.
 async fn note_all(app: &App, found: &[TaskOfRun], note: Option<&Note>, who: &Principal) -> ApiResult<()> {
+    let mut by_run: BTreeMap<RunKey, Vec<&TaskOfRun>> = BTreeMap::new();
     for of in found {
+        by_run.entry(of.key.run).or_default().push(of);
+    }
+    for of_run in by_run.into_values() {
+        let selector =
+            |of: &&TaskOfRun| TaskSelector { task_id: of.task().task_id.clone(), map_index: Some(of.key.map) };
         let wish = SetNote {
-            dag_id: of.run.dag_id.clone(),
-            run_id: of.run.run_id.clone(),
-            tasks: vec![TaskSelector { task_id: of.task().task_id.clone(), map_index: Some(of.key.map) }],
+            dag_id: of_run[0].run.dag_id.clone(),
+            run_id: of_run[0].run.run_id.clone(),
+            tasks: of_run.iter().map(selector).collect(),
             note: note.cloned(),
         };
         commands::send(app, &Command::SetNote(wish), who).await?;
@@ -181,9 +195,27 @@ fn selectors(body: &mut Body, entries: Vec<Value>) -> Vec<TaskSelector> {
 async fn refuse_running(app: &App, run: &RunRow, wish: &ClearTaskInstances, who: &Principal) -> ApiResult<()> {
     let asked = ClearTaskInstances { effect: ClearEffect::DryRun, ..wish.clone() };
     let found = cleared(app, run.clone(), asked, who).await?;
-    match found.iter().find(|of| of.state() == model::TaskState::Running) {
+    match found.described.iter().find(|of| of.state() == model::TaskState::Running) {
         Some(of) => Err(ApiError::Conflict(format!("Task {} is running and would be stopped", of.task().task_id))),
         None => Ok(()),
+    }
+}
+
+/// The instances that a command touches, or would touch.
+#[derive(Debug)]
+pub struct Touched {
+    /// Of them so many as an answer describes, in the order of the answer.
+    pub described: Vec<TaskOfRun>,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Touched {
+    /// These, of which an answer describes the first.
+    pub fn of(mut all: Vec<TaskOfRun>) -> Self {
+        let count = all.len();
+        all.truncate(DESCRIBED_MAX);
+        Self { described: all, count }
     }
 }
 
@@ -192,50 +224,76 @@ async fn refuse_running(app: &App, run: &RunRow, wish: &ClearTaskInstances, who:
 ///
 /// # Errors
 /// What the leader answers.
-pub async fn cleared(app: &App, run: RunRow, wish: ClearTaskInstances, who: &Principal) -> ApiResult<Vec<TaskOfRun>> {
+pub async fn cleared(app: &App, run: RunRow, wish: ClearTaskInstances, who: &Principal) -> ApiResult<Touched> {
     if wish.effect == ClearEffect::DryRun {
-        return preview::of_clear(app, &wish).await;
+        return preview::of_clear(app, &wish).await.map(Touched::of);
     }
     let answer = commands::send(app, &Command::ClearTaskInstances(wish), who).await?;
     named(app, run, &answer).await
 }
 
-/// The instances that an answer of the leader names, of this run and of others of its DAG.
+/// An instance in an answer of the leader.
+struct Named<'a> {
+    run_id: RunId,
+    task_id: &'a str,
+    map: MapIndex,
+}
+
+/// The instances that an answer of the leader names, of this run and of others of its DAG: each is one look at an index.
 ///
 /// # Errors
 /// When PostgreSQL does not answer.
-pub async fn named(app: &App, run: RunRow, answer: &Value) -> ApiResult<Vec<TaskOfRun>> {
-    let entries = answer.get("task_instances").and_then(Value::as_array).into_iter().flatten();
-    let named: Vec<(RunId, &str, MapIndex)> = entries
+pub async fn named(app: &App, run: RunRow, answer: &Value) -> ApiResult<Touched> {
+    let entries = answer.get("task_instances").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let named: Vec<Named<'_>> = entries
+        .iter()
         .filter_map(|one| {
-            let of = one.get("run_id").and_then(Value::as_str).and_then(|id| RunId::new(id).ok());
-            let map = map_index_of(one.get("map_index"));
-            Some((of.unwrap_or_else(|| run.run_id.clone()), one.get("task_id")?.as_str()?, map))
+            let run_id = one.get("run_id").and_then(Value::as_str).and_then(|id| RunId::new(id).ok());
+            Some(Named {
+                run_id: run_id.unwrap_or_else(|| run.run_id.clone()),
+                task_id: one.get("task_id")?.as_str()?,
+                map: map_index_of(one.get("map_index")),
+            })
         })
         .collect();
-    let others: BTreeSet<&RunId> = named.iter().map(|(of, ..)| of).filter(|of| **of != run.run_id).collect();
-    let filter = RunFilter {
-        dag_ids: vec![run.dag_id.clone()],
-        run_ids: others.iter().copied().cloned().collect(),
-        order: vec![(RunOrder::LogicalDate, Direction::Ascending)],
-        limit: i64::try_from(others.len()).unwrap_or(i64::MAX),
-        ..RunFilter::default()
+    let runs = runs_of_answer(app, run, &named).await?;
+    let versions = app.versions.all(&app.pool, runs.values().map(|run| run.version)).await?;
+    let key = |of: &Named<'_>| {
+        let run = runs.get(&of.run_id)?;
+        let version = versions.get(&run.version)?;
+        let pos = version.dag.position(&TaskId::new(of.task_id).ok()?)?;
+        Some(TiKey { run: run.key, task: version.task_idx[pos.0], map: of.map })
     };
-    let mut runs = vec![run];
-    if !others.is_empty() {
-        runs.extend(read::runs(&app.pool, &filter).await?.0);
-    }
-    let is_named = |of: &TaskOfRun| {
-        let is_it = |(run, task, map): &(RunId, &str, MapIndex)| {
-            *run == of.run.run_id && *task == of.task().task_id.as_str() && *map == of.key.map
-        };
-        named.iter().any(is_it)
-    };
-    Ok(instances::of_runs(app, runs).await?.into_iter().filter(is_named).collect())
+    let keys: Vec<TiKey> = named.iter().take(DESCRIBED_MAX).filter_map(key).collect();
+    let by_key = runs.into_values().map(|run| (run.key, Arc::new(run))).collect();
+    Ok(Touched { described: instances::at(app, &by_key, &keys).await?, count: named.len() })
 }
 
-/// The answer that lists instances.
-pub fn collection(found: &[TaskOfRun]) -> Json<Value> {
-    let shaped: Vec<Value> = found.iter().map(shapes::instance).collect();
-    Json(json!({ "task_instances": shaped, "total_entries": found.len() }))
+/// The runs of an answer by their ids.
+async fn runs_of_answer(app: &App, run: RunRow, named: &[Named<'_>]) -> ApiResult<BTreeMap<RunId, RunRow>> {
+    let others: BTreeSet<&RunId> = named.iter().map(|of| &of.run_id).filter(|of| **of != run.run_id).collect();
+    let mut runs = BTreeMap::new();
+    if !others.is_empty() {
+        let filter = RunFilter {
+            dag_ids: vec![run.dag_id.clone()],
+            run_ids: others.iter().copied().cloned().collect(),
+            limit: i64::try_from(others.len()).unwrap_or(i64::MAX),
+            ..RunFilter::default()
+        };
+        runs.extend(read::runs(&app.pool, &filter).await?.0.into_iter().map(|run| (run.run_id.clone(), run)));
+    }
+    runs.insert(run.run_id.clone(), run);
+    Ok(runs)
+}
+
+/// The answer that lists instances. Many are written on a thread that may be busy for a while.
+///
+/// # Errors
+/// [`ApiError::Internal`] when that thread fails.
+pub async fn collection(touched: Touched) -> ApiResult<Response> {
+    let written = tokio::task::spawn_blocking(move || {
+        let shaped: Vec<Value> = touched.described.iter().map(shapes::instance).collect();
+        Json(json!({ "task_instances": shaped, "total_entries": touched.count })).into_response()
+    });
+    written.await.map_err(|error| ApiError::Internal(format!("writing task instances failed: {error}")))
 }

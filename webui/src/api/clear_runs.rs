@@ -1,29 +1,34 @@
 //! Clearing whole runs, one or several.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::{
     Extension, Json,
     extract::{Path, State},
+    response::{IntoResponse, Response},
 };
 use engine::RunRow;
 use model::{
+    RunKey,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion},
     door::Note,
 };
 use serde_json::{Value, json};
+use store::read;
 
 use super::{
     ALL,
     body::Body,
-    clear::{cleared, collection, effect, version},
+    clear::{DESCRIBED_MAX, Touched, cleared, collection, effect, version},
     lookup_run,
     runs::{note_of, set_note, shaped},
+    shapes,
     span::RUNS_MAX,
 };
 use crate::{
     app::App,
     auth::Principal,
     error::{ApiError, ApiResult},
-    instances::TaskOfRun,
 };
 
 /// `POST …/dagRuns/{dag_run_id}/clear`.
@@ -32,14 +37,14 @@ pub async fn one(
     Extension(who): Extension<Principal>,
     Path((dag_id, run_id)): Path<(String, String)>,
     mut body: Body,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Response> {
     let wish = Wish::read(&mut body);
     body.finish()?;
     let run = lookup_run(&app, &dag_id, &run_id).await?;
     let found = wish.carry_out(&app, &run, &who).await?;
     match wish.effect {
-        ClearEffect::DryRun => Ok(collection(&found)),
-        ClearEffect::Apply => shaped(&app, &lookup_run(&app, &dag_id, &run_id).await?).await,
+        ClearEffect::DryRun => collection(found).await,
+        ClearEffect::Apply => Ok(shaped(&app, &lookup_run(&app, &dag_id, &run_id).await?).await?.into_response()),
     }
 }
 
@@ -49,31 +54,37 @@ pub async fn several(
     Extension(who): Extension<Principal>,
     Path(dag_id): Path<String>,
     mut body: Body,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Response> {
     let wish = Wish::read(&mut body);
     let entries = entries(&mut body);
     body.finish()?;
-    // All are looked up before anything is changed.
+    // All are looked up before anything is changed, each once.
+    let mut seen = BTreeSet::new();
     let mut runs: Vec<RunRow> = Vec::new();
     for entry in &entries {
-        let run = lookup_run(&app, entry.dag_of(&dag_id)?, &entry.run_id).await?;
-        if runs.iter().all(|known| known.key != run.key) {
-            runs.push(run);
+        let dag = entry.dag_of(&dag_id)?;
+        if seen.insert((dag, entry.run_id.as_str())) {
+            runs.push(lookup_run(&app, dag, &entry.run_id).await?);
         }
     }
-    let mut found: Vec<TaskOfRun> = Vec::new();
+    let mut found = Touched { described: Vec::new(), count: 0 };
     for run in &runs {
-        found.extend(wish.carry_out(&app, run, &who).await?);
+        let of_run = wish.carry_out(&app, run, &who).await?;
+        found.count += of_run.count;
+        let room = DESCRIBED_MAX.saturating_sub(found.described.len());
+        found.described.extend(of_run.described.into_iter().take(room));
     }
     if wish.effect == ClearEffect::DryRun {
-        return Ok(collection(&found));
+        return collection(found).await;
     }
-    let mut answers = Vec::new();
-    for run in &runs {
-        let Json(answer) = shaped(&app, &lookup_run(&app, run.dag_id.as_str(), run.run_id.as_str()).await?).await?;
-        answers.push(answer);
-    }
-    Ok(Json(json!({ "total_entries": answers.len(), "dag_runs": answers })))
+    let keys: Vec<RunKey> = runs.iter().map(|run| run.key).collect();
+    let now: BTreeMap<RunKey, RunRow> =
+        read::runs_of(&app.pool, &keys).await?.into_iter().map(|run| (run.key, run)).collect();
+    let versions = app.versions.all(&app.pool, now.values().map(|run| run.version)).await?;
+    let as_it_is = keys.iter().filter_map(|key| now.get(key));
+    let answers: Vec<Value> =
+        as_it_is.map(|run| shapes::run(run, versions.get(&run.version).map(|version| &**version))).collect();
+    Ok(Json(json!({ "total_entries": answers.len(), "dag_runs": answers })).into_response())
 }
 
 /// How runs are to be cleared.
@@ -98,7 +109,7 @@ impl Wish {
     }
 
     /// Clears a run, or tells which of its instances would be.
-    async fn carry_out(&self, app: &App, run: &RunRow, who: &Principal) -> ApiResult<Vec<TaskOfRun>> {
+    async fn carry_out(&self, app: &App, run: &RunRow, who: &Principal) -> ApiResult<Touched> {
         let wish = ClearTaskInstances {
             only: self.only,
             effect: self.effect,

@@ -1,6 +1,6 @@
 //! Versions of DAGs and their text.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -9,14 +9,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use store::read::{self, Version};
+use store::read::{self, Version, VersionFilter, VersionOrder};
 
 use super::{
     ALL,
     accept::{self, Form},
     lookup_dag,
     path::Names,
-    query::{Query, in_order},
+    query::Query,
     shapes,
 };
 use crate::{
@@ -24,21 +24,13 @@ use crate::{
     error::{ApiError, ApiResult},
 };
 
-/// What lists can be ordered by.
-#[derive(Debug, Clone, Copy)]
-enum Key {
-    Id,
-    Number,
-    Bundle,
-    Hash,
-}
-
-fn key(name: &str) -> Option<Key> {
+fn key(name: &str) -> Option<VersionOrder> {
     match name {
-        "id" => Some(Key::Id),
-        "version_number" => Some(Key::Number),
-        "bundle_name" => Some(Key::Bundle),
-        "bundle_version" => Some(Key::Hash),
+        "id" => Some(VersionOrder::Id),
+        "version_number" => Some(VersionOrder::Number),
+        // There is one bundle.
+        "bundle_name" => Some(VersionOrder::Id),
+        "bundle_version" => Some(VersionOrder::Hash),
         _ => None,
     }
 }
@@ -46,30 +38,18 @@ fn key(name: &str) -> Option<Key> {
 /// `GET /api/v2/dags/{dag_id}/dagVersions`; `~` for all DAGs.
 pub async fn list(State(app): State<App>, Path(dag_id): Path<String>, mut query: Query) -> ApiResult<Json<Value>> {
     let page = query.page();
-    let order = query.order(key)?;
-    let numbers = query.numbers("version_number");
-    let hash = query.text("bundle_version").map(str::to_owned);
+    let filter = VersionFilter {
+        order: query.order(key)?,
+        numbers: query.numbers("version_number"),
+        content_hash: query.text("bundle_version").map(str::to_owned),
+        dag_id: if dag_id == ALL { None } else { Some(lookup_dag(&app, &dag_id).await?.0.dag_id) },
+    };
     query.finish()?;
-    let mut found = versions(&app, &dag_id).await?;
-    found.retain(|version| {
-        (numbers.is_empty() || numbers.contains(&version.number))
-            && hash.as_ref().is_none_or(|hash| *hash == version.content_hash)
-    });
-    in_order(&mut found, &order, Key::Id, |key, a, b| match key {
-        Key::Id => a.id.cmp(&b.id),
-        Key::Number => a.number.cmp(&b.number),
-        Key::Bundle => Ordering::Equal,
-        Key::Hash => a.content_hash.cmp(&b.content_hash),
-    });
-    let total = found.len();
-    let shaped: Vec<Value> = page.of(found).iter().map(|version| shapes::dag_version(version)).collect();
-    Ok(Json(json!({ "dag_versions": shaped, "total_entries": total })))
-}
-
-async fn versions(app: &App, dag_id: &str) -> ApiResult<Vec<Arc<Version>>> {
-    let dag = if dag_id == ALL { None } else { Some(lookup_dag(app, dag_id).await?.0.dag_id) };
-    let ids = read::version_ids(&app.pool, dag.as_ref()).await?;
-    Ok(app.versions.all(&app.pool, ids).await?.into_values().collect())
+    let (found, total) = read::version_page(&app.pool, &filter, page.window()).await?;
+    let shaped: Vec<Value> = found.iter().map(|(dag, version)| shapes::dag_version_of(dag, version)).collect();
+    Ok(Json(json!({
+        "dag_versions": shaped, "total_entries": total.number(), "total_entries_limit": total.limit(),
+    })))
 }
 
 /// `GET /api/v2/dags/{dag_id}/dagVersions/{version_number}`.
@@ -78,12 +58,14 @@ pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>>
 }
 
 async fn numbered(app: &App, dag_id: &str, number: i32) -> ApiResult<Arc<Version>> {
-    let found = versions(app, dag_id).await?.into_iter().find(|version| version.number == number);
-    found.ok_or_else(|| {
+    let missing = || {
         ApiError::NotFound(format!(
             "The DagVersion with dag_id: `{dag_id}` and version_number: `{number}` was not found"
         ))
-    })
+    };
+    let (dag, _) = lookup_dag(app, dag_id).await?;
+    let id = read::version_numbered(&app.pool, &dag.dag_id, number).await?.ok_or_else(missing)?;
+    app.versions.one(&app.pool, id).await
 }
 
 /// `GET /api/v2/dagSources/{dag_id}`: the text of a version, the newest when none is named.

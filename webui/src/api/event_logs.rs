@@ -50,7 +50,9 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
     query.finish()?;
     let (events, total) = audit::events(&app.pool, &filter).await?;
     let shaped: Vec<Value> = events.iter().map(shape).collect();
-    Ok(Json(json!({ "event_logs": shaped, "total_entries": total })))
+    Ok(Json(json!({
+        "event_logs": shaped, "total_entries": total.number(), "total_entries_limit": total.limit(),
+    })))
 }
 
 /// `GET /api/v2/eventLogs/{event_log_id}`.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use store::read::{self, ImportError};
+use store::read::{self, ImportError, Pattern, Window};
 
 use super::{
     path::Names,
-    query::{Query, matches},
+    query::Query,
     shapes::{BUNDLE, instant},
 };
 use crate::{
@@ -17,31 +17,41 @@ use crate::{
     error::{ApiError, ApiResult},
 };
 
+/// Mistakes that one answer tells; a file tells its first hundreds.
+const MISTAKES_MAX: i64 = 10_000;
+/// Files that are looked through for one by its number, which no row has.
+const FILES_MAX: i64 = 100_000;
+
 /// `GET /api/v2/importErrors`.
 pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
     let page = query.page();
     let pattern = query.pattern("filename_pattern");
     query.finish()?;
-    let mut found = by_file(&app).await?;
-    found.retain(|file, _| matches(&pattern, file));
-    let total = found.len();
-    let shaped: Vec<Value> = page.of(found).iter().map(|(file, errors)| shape(file, errors)).collect();
+    let files = read::broken_files(&app.pool, &pattern, page.window()).await?;
+    let total = read::broken_file_count(&app.pool, &pattern).await?;
+    let shaped: Vec<Value> = by_file(&app, &files).await?.iter().map(|(file, errors)| shape(file, errors)).collect();
     Ok(Json(json!({ "import_errors": shaped, "total_entries": total })))
 }
 
 /// `GET /api/v2/importErrors/{import_error_id}`.
 pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
     let id: i64 = names.number("import_error_id")?;
-    let found = by_file(&app).await?;
-    let found = found.iter().find(|(file, _)| number(file) == id);
+    let all = Window { limit: FILES_MAX, offset: 0 };
+    let files = read::broken_files(&app.pool, &Pattern::default(), all).await?;
     let missing = || ApiError::NotFound(format!("The ImportError with import_error_id: `{id}` was not found"));
-    let (file, errors) = found.ok_or_else(missing)?;
+    let file = files.into_iter().find(|file| number(file) == id).ok_or_else(missing)?;
+    let found = by_file(&app, &[file]).await?;
+    let (file, errors) = found.first_key_value().ok_or_else(missing)?;
     Ok(Json(shape(file, errors)))
 }
 
-async fn by_file(app: &App) -> ApiResult<BTreeMap<String, Vec<ImportError>>> {
+/// The mistakes of these files.
+async fn by_file(app: &App, named: &[String]) -> ApiResult<BTreeMap<String, Vec<ImportError>>> {
     let mut files: BTreeMap<String, Vec<ImportError>> = BTreeMap::new();
-    for error in read::import_errors(&app.pool).await? {
+    if named.is_empty() {
+        return Ok(files);
+    }
+    for error in read::import_errors(&app.pool, named, MISTAKES_MAX).await? {
         files.entry(error.file.clone()).or_default().push(error);
     }
     Ok(files)

@@ -1,66 +1,42 @@
 //! Filters and order of lists of task instances, from a query or from the body of a batch request.
 
-use std::cmp::Ordering;
-
-use model::{DagId, RunId, TaskState, Timestamp};
-use store::read::{Direction, Pattern, Range, SecondsRange};
+use dag::Task;
+use model::{DagId, RunId, TaskId, TaskIdx, TaskState};
+use store::read::{Direction, InstanceFilter, InstanceOrder, InstancesOf, Pattern, Range, SecondsRange, Version};
 
 use super::{
     body::Body,
-    query::{Query, by_keys, matches},
+    query::{Page, Query, matches},
 };
-use crate::{
-    error::{ApiError, ApiResult},
-    instances::TaskOfRun,
-};
+use crate::error::{ApiError, ApiResult};
 
 /// What lists can be ordered by.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
-    /// The instance's id.
-    Id,
-    /// Its state's name.
-    State,
-    /// How long it took.
-    Duration,
-    /// When it began.
-    StartDate,
-    /// When it ended.
-    EndDate,
-    /// Its map index.
-    MapIndex,
-    /// Its try.
-    TryNumber,
-    /// Its run's date.
-    LogicalDate,
-    /// Its run's earliest start.
-    RunAfter,
-    /// The start of its run's data interval.
-    IntervalStart,
-    /// The end of its run's data interval.
-    IntervalEnd,
-    /// Its operator.
+    /// By what PostgreSQL has.
+    Stored(InstanceOrder),
+    /// By the operator, which only a definition has.
     Operator,
 }
 
 /// The attribute of a name.
 #[must_use]
 pub fn key(name: &str) -> Option<Key> {
-    Some(match name {
-        "id" => Key::Id,
-        "state" => Key::State,
-        "duration" => Key::Duration,
-        "start_date" => Key::StartDate,
-        "end_date" => Key::EndDate,
-        "map_index" | "rendered_map_index" => Key::MapIndex,
-        "try_number" => Key::TryNumber,
-        "logical_date" => Key::LogicalDate,
-        "run_after" => Key::RunAfter,
-        "data_interval_start" => Key::IntervalStart,
-        "data_interval_end" => Key::IntervalEnd,
-        "operator" => Key::Operator,
+    Some(Key::Stored(match name {
+        "id" => InstanceOrder::Id,
+        "state" => InstanceOrder::State,
+        "duration" => InstanceOrder::Duration,
+        "start_date" => InstanceOrder::StartDate,
+        "end_date" => InstanceOrder::EndDate,
+        "map_index" | "rendered_map_index" => InstanceOrder::MapIndex,
+        "try_number" => InstanceOrder::TryNumber,
+        "logical_date" => InstanceOrder::LogicalDate,
+        "run_after" => InstanceOrder::RunAfter,
+        "data_interval_start" => InstanceOrder::IntervalStart,
+        "data_interval_end" => InstanceOrder::IntervalEnd,
+        "operator" => return Some(Key::Operator),
         _ => return None,
-    })
+    }))
 }
 
 /// Which instances a list is limited to.
@@ -68,6 +44,8 @@ pub fn key(name: &str) -> Option<Key> {
 pub struct Keep {
     /// Of these DAGs; of any when empty.
     pub dag_ids: Vec<DagId>,
+    /// Whether DAGs or runs were named that can not be: nothing is meant then.
+    pub names_nothing: bool,
     /// Of runs with these ids; of any when empty.
     pub run_ids: Vec<RunId>,
     /// Of runs that start at the earliest in this range.
@@ -120,9 +98,13 @@ impl Keep {
     /// [`ApiError::MalformedText`] for a state that is none.
     pub fn of_body(body: &mut Body) -> ApiResult<Self> {
         let states = body.list("state");
+        let (dag_ids, run_ids) = (body.texts("dag_ids"), body.texts("dag_run_ids"));
+        let dags: Vec<DagId> = dag_ids.iter().filter_map(|id| DagId::new(id.as_str()).ok()).collect();
+        let runs: Vec<RunId> = run_ids.iter().filter_map(|id| RunId::new(id.as_str()).ok()).collect();
         Ok(Self {
-            dag_ids: body.texts("dag_ids").into_iter().filter_map(|id| DagId::new(id).ok()).collect(),
-            run_ids: body.texts("dag_run_ids").into_iter().filter_map(|id| RunId::new(id).ok()).collect(),
+            names_nothing: (dags.is_empty() && !dag_ids.is_empty()) || (runs.is_empty() && !run_ids.is_empty()),
+            dag_ids: dags,
+            run_ids: runs,
             task_ids: body.texts("task_ids"),
             states: states.iter().map(|word| parse_state(word.as_str().unwrap_or("none"))).collect::<ApiResult<_>>()?,
             pools: body.texts("pool"),
@@ -136,26 +118,50 @@ impl Keep {
         })
     }
 
-    /// Whether an instance is among them. What its run is limited to has been asked of the store.
+    /// The same for one task.
     #[must_use]
-    pub fn keeps(&self, of: &TaskOfRun) -> bool {
-        let task = of.task();
-        let row = of.stored.as_ref().map(|stored| &stored.row);
-        let state = Some(of.state()).filter(|state| *state != TaskState::NoStatus);
-        let (started, ended) = (row.and_then(|row| row.started_at), row.and_then(|row| row.ended_at));
-        let took = started.zip(ended).map(|(from, to)| (to - from).as_seconds_f64());
-        (self.states.is_empty() || self.states.contains(&state))
-            && among(&self.task_ids, task.task_id.as_str())
-            && matches(&self.task_pattern, task.task_id.as_str())
-            && among(&self.pools, &task.pool)
-            && among(&self.queues, &task.queue)
-            && among(&self.operators, task.operator.name())
-            && (self.map_indexes.is_empty() || self.map_indexes.contains(&of.key.map.get()))
-            && (self.try_numbers.is_empty() || self.try_numbers.contains(&i32::from(of.try_number())))
-            && (self.versions.is_empty() || self.versions.contains(&of.version.number))
-            && within(self.start_date, started)
-            && within(self.end_date, ended)
-            && lasts(self.duration, took)
+    pub fn of_task(self, task: TaskId) -> Self {
+        Self { task_ids: vec![task.to_string()], ..self }
+    }
+
+    /// Whether tasks are limited by what only a definition has.
+    #[must_use]
+    pub fn limits_tasks(&self) -> bool {
+        let lists = [&self.task_ids, &self.pools, &self.queues, &self.operators];
+        lists.iter().any(|list| !list.is_empty()) || !self.task_pattern.0.is_empty() || !self.versions.is_empty()
+    }
+
+    /// The tasks of a version that are meant, in its order.
+    #[must_use]
+    pub fn tasks_of(&self, version: &Version) -> Vec<TaskIdx> {
+        if !self.versions.is_empty() && !self.versions.contains(&version.number) {
+            return Vec::new();
+        }
+        let is_meant = |task: &Task| {
+            among(&self.task_ids, task.task_id.as_str())
+                && matches(&self.task_pattern, task.task_id.as_str())
+                && among(&self.pools, &task.pool)
+                && among(&self.queues, &task.queue)
+                && among(&self.operators, task.operator.name())
+        };
+        let numbered = version.dag.tasks.iter().zip(&version.task_idx);
+        numbered.filter(|(task, _)| is_meant(task)).map(|(_, number)| *number).collect()
+    }
+
+    /// What is left to PostgreSQL, of instances of these.
+    #[must_use]
+    pub fn filter(&self, of: InstancesOf, order: Vec<(InstanceOrder, Direction)>, page: Page) -> InstanceFilter {
+        InstanceFilter {
+            of,
+            states: self.states.iter().map(|state| state.unwrap_or(TaskState::NoStatus)).collect(),
+            map_indexes: self.map_indexes.clone(),
+            try_numbers: self.try_numbers.clone(),
+            start_date: self.start_date,
+            end_date: self.end_date,
+            duration: self.duration,
+            order,
+            window: page.window(),
+        }
     }
 }
 
@@ -169,48 +175,4 @@ fn parse_state(text: &str) -> ApiResult<Option<TaskState>> {
         "none" | "no_status" => Ok(None),
         text => text.parse().map(Some).map_err(|error: model::UnknownCode| ApiError::MalformedText(error.to_string())),
     }
-}
-
-fn within(range: Range, at: Option<Timestamp>) -> bool {
-    let holds = |bound: Option<Timestamp>, fits: &dyn Fn(Ordering) -> bool| {
-        bound.is_none_or(|bound| at.is_some_and(|at| fits(at.cmp(&bound))))
-    };
-    holds(range.gte, &Ordering::is_ge)
-        && holds(range.gt, &Ordering::is_gt)
-        && holds(range.lte, &Ordering::is_le)
-        && holds(range.lt, &Ordering::is_lt)
-}
-
-fn lasts(range: SecondsRange, seconds: Option<f64>) -> bool {
-    let holds = |bound: Option<f64>, fits: &dyn Fn(f64, f64) -> bool| {
-        bound.is_none_or(|bound| seconds.is_some_and(|seconds| fits(seconds, bound)))
-    };
-    holds(range.gte, &|took, bound| took >= bound)
-        && holds(range.gt, &|took, bound| took > bound)
-        && holds(range.lte, &|took, bound| took <= bound)
-        && holds(range.lt, &|took, bound| took < bound)
-}
-
-/// The order of two instances; what is equal stays in the order of runs and tasks, because the sort is stable.
-#[must_use]
-pub fn compare(a: &TaskOfRun, b: &TaskOfRun, order: &[(Key, Direction)]) -> Ordering {
-    let started = |of: &TaskOfRun| of.stored.as_ref().and_then(|stored| stored.row.started_at);
-    let ended = |of: &TaskOfRun| of.stored.as_ref().and_then(|stored| stored.row.ended_at);
-    let took = |of: &TaskOfRun| started(of).zip(ended(of)).map(|(from, to)| to - from);
-    by_keys(order.iter().copied(), |key| match key {
-        Key::Id => a.key.uuid().cmp(&b.key.uuid()),
-        Key::State => a.state().name().cmp(b.state().name()),
-        Key::Duration => took(a).cmp(&took(b)),
-        Key::StartDate => started(a).cmp(&started(b)),
-        Key::EndDate => ended(a).cmp(&ended(b)),
-        Key::MapIndex => a.key.map.cmp(&b.key.map),
-        Key::TryNumber => a.try_number().cmp(&b.try_number()),
-        Key::LogicalDate => a.run.logical_date.cmp(&b.run.logical_date),
-        Key::RunAfter => a.run.run_after.cmp(&b.run.run_after),
-        Key::IntervalStart => {
-            a.run.data_interval.map(|(start, _)| start).cmp(&b.run.data_interval.map(|(start, _)| start))
-        }
-        Key::IntervalEnd => a.run.data_interval.map(|(_, end)| end).cmp(&b.run.data_interval.map(|(_, end)| end)),
-        Key::Operator => a.task().operator.name().cmp(b.task().operator.name()),
-    })
 }

@@ -1,21 +1,23 @@
 //! Task instances: lists of them, and one.
 //!
-//! Instances without a row are made from the DAG version, so filters and order work on whole runs in memory; over all
-//! runs (`~`) only the newest are looked at, within a bound.
+//! What limits rows is PostgreSQL's to find; what only a definition has (pool, queue, operator) becomes the numbers of the
+//! tasks that are meant, version by version. Instances without a row come from there, too ([`read::instance_list`]).
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
     extract::{Path, State},
 };
 use engine::RunRow;
-use model::{DagId, MapIndex};
+use model::{DagId, DagVersionId, MapIndex, RunKey, TaskIdx};
 use serde_json::{Value, json};
-use store::read::{self, Direction, RunFilter, RunOrder};
+use store::read::{self, Direction, InstanceOrder, InstancesOf, RunFilter, Version};
 
 use super::{
     ALL,
     body::Body,
-    instance_filter::{Keep, Key, compare, key},
+    instance_filter::{Keep, Key, key},
     lookup_dag, lookup_run, parse_task,
     path::Names,
     query::{Page, Query, sort_key},
@@ -25,12 +27,13 @@ use super::{
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
-    instances::{self, TaskOfRun},
+    instances::{self, Found, TaskOfRun},
     rendered,
+    versions::{VERSIONS_MAX, Versions},
 };
 
-/// How many of the newest runs a list over all runs looks at: with 1,000 tasks a run this is 200,000 instances.
-const RUNS_MAX: i64 = 200;
+/// Versions that a filter by what definitions have may look at: as many as are kept in memory.
+const VERSIONS_LOOKED_AT_MAX: i64 = VERSIONS_MAX as i64 / 2;
 
 /// `GET …/dagRuns/{dag_run_id}/taskInstances`; `~` for all runs, and with it for all DAGs.
 pub async fn list(
@@ -40,10 +43,15 @@ pub async fn list(
 ) -> ApiResult<Json<Value>> {
     let page = query.page();
     let order = query.order(key)?;
-    let keep = Keep::of_query(&mut query)?;
+    let mut keep = Keep::of_query(&mut query)?;
     query.finish()?;
-    let runs = runs_of(&app, &dag_id, &run_id, &keep).await?;
-    listed(&app, runs, page, &keep, &order).await
+    match scope(&app, &dag_id, &run_id).await? {
+        Scope::Run(run) => of_run(&app, *run, &keep, &order, page).await,
+        Scope::Runs(dag_ids) => {
+            keep.dag_ids = dag_ids;
+            of_runs(&app, &keep, &order, page).await
+        }
+    }
 }
 
 /// `POST /api/v2/dags/~/dagRuns/~/taskInstances/list`: the same with its filters in the body.
@@ -59,8 +67,7 @@ pub async fn batch(
     let keep = Keep::of_body(&mut body)?;
     body.take("executor");
     body.finish()?;
-    let runs = newest_runs(&app, keep.dag_ids.clone(), &keep).await?;
-    listed(&app, runs, page, &keep, order.as_slice()).await
+    of_runs(&app, &keep, order.as_slice(), page).await
 }
 
 /// `GET …/taskInstances/{task_id}/listMapped`: the instances of an expanded task.
@@ -75,58 +82,123 @@ pub async fn mapped_list(
     query.finish()?;
     let run = lookup_run(&app, &dag_id, &run_id).await?;
     let task = parse_task(&task_id)?;
-    let mut found = instances::of_runs(&app, vec![run]).await?;
-    found.retain(|of| of.task().task_id == task && of.key.map != MapIndex::UNMAPPED);
-    if found.is_empty() {
-        return Err(ApiError::NotFound(format!("Task id {task_id} is not mapped")));
+    let not_mapped = || ApiError::NotFound(format!("Task id {task_id} is not mapped"));
+    match instances::find(&app, run.clone(), &task, MapIndex::UNMAPPED).await? {
+        Found::Expanded => of_run(&app, run, &keep.of_task(task), &order, page).await,
+        Found::One(_) | Found::Nothing => Err(not_mapped()),
     }
-    Ok(answer(found, page, &keep, &order))
 }
 
-async fn listed(
-    app: &App,
-    runs: Vec<RunRow>,
-    page: Page,
-    keep: &Keep,
-    order: &[(Key, Direction)],
-) -> ApiResult<Json<Value>> {
-    Ok(answer(instances::of_runs(app, runs).await?, page, keep, order))
+/// What a path of a list means.
+pub enum Scope {
+    /// One run.
+    Run(Box<RunRow>),
+    /// All runs of these DAGs; of all DAGs when none is named.
+    Runs(Vec<DagId>),
 }
 
-fn answer(mut found: Vec<TaskOfRun>, page: Page, keep: &Keep, order: &[(Key, Direction)]) -> Json<Value> {
-    found.retain(|of| keep.keeps(of));
-    found.sort_by(|a, b| compare(a, b, order));
-    let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
-    Json(page.answer("task_instances", page.of(found).iter().map(shapes::instance).collect(), total))
-}
-
-/// The runs that a path of a list means, `~` for all: the newest of them.
+/// What a path means, `~` for all.
 ///
 /// # Errors
 /// [`ApiError::NotFound`], and [`ApiError::BadRequest`] for a run of no DAG.
-pub async fn runs_of(app: &App, dag_id: &str, run_id: &str, keep: &Keep) -> ApiResult<Vec<RunRow>> {
-    if run_id != ALL {
-        if dag_id == ALL {
+pub async fn scope(app: &App, dag_id: &str, run_id: &str) -> ApiResult<Scope> {
+    match (dag_id, run_id) {
+        (ALL, ALL) => Ok(Scope::Runs(Vec::new())),
+        (ALL, _) => {
             let text = "A run id names a run of one DAG: give the dag_id, or `~` for both";
-            return Err(ApiError::BadRequest(text.to_owned()));
+            Err(ApiError::BadRequest(text.to_owned()))
         }
-        return Ok(vec![lookup_run(app, dag_id, run_id).await?]);
+        (dag_id, ALL) => Ok(Scope::Runs(vec![lookup_dag(app, dag_id).await?.0.dag_id])),
+        (dag_id, run_id) => Ok(Scope::Run(Box::new(lookup_run(app, dag_id, run_id).await?))),
     }
-    let dag_ids = if dag_id == ALL { Vec::new() } else { vec![lookup_dag(app, dag_id).await?.0.dag_id] };
-    newest_runs(app, dag_ids, keep).await
 }
 
-async fn newest_runs(app: &App, dag_ids: Vec<DagId>, keep: &Keep) -> ApiResult<Vec<RunRow>> {
-    let filter = RunFilter {
-        dag_ids,
+/// The runs that a list over many is limited to.
+#[must_use]
+pub fn runs_of(keep: &Keep) -> RunFilter {
+    RunFilter {
+        dag_ids: keep.dag_ids.clone(),
         run_ids: keep.run_ids.clone(),
         run_after: keep.run_after,
         logical_date: keep.logical_date,
-        order: vec![(RunOrder::RunAfter, Direction::Descending)],
-        limit: RUNS_MAX,
         ..RunFilter::default()
+    }
+}
+
+async fn of_run(app: &App, run: RunRow, keep: &Keep, order: &[(Key, Direction)], page: Page) -> ApiResult<Json<Value>> {
+    let version = app.versions.one(&app.pool, run.version).await?;
+    let mut tasks = keep.tasks_of(&version);
+    let order = match order {
+        // The order of definitions is made here, the rest follows it.
+        [(Key::Operator, direction)] => {
+            by_operator(&version, &mut tasks, *direction);
+            Vec::new()
+        }
+        order => stored_order(order)?,
     };
-    Ok(read::runs(&app.pool, &filter).await?.0)
+    let filter = keep.filter(InstancesOf::Run(run.key, tasks), order, page);
+    let run = Arc::new(run);
+    let (listed, total) = read::instance_list(&app.pool, &filter).await?;
+    let found = listed.into_iter().filter_map(|one| TaskOfRun::listed(&run, &version, one));
+    Ok(Json(page.answer("task_instances", found.map(|of| shapes::instance(&of)).collect(), total)))
+}
+
+fn by_operator(version: &Version, tasks: &mut [TaskIdx], direction: Direction) {
+    let name = |task: &TaskIdx| version.position_of(*task).map(|pos| version.dag.task(pos).operator.name());
+    tasks.sort_by(|a, b| direction.turned(name(a).cmp(&name(b))));
+}
+
+fn stored_order(order: &[(Key, Direction)]) -> ApiResult<Vec<(InstanceOrder, Direction)>> {
+    let stored = |(key, direction): &(Key, Direction)| match key {
+        Key::Stored(key) => Ok((*key, *direction)),
+        Key::Operator => {
+            let text = "Ordering by 'operator' is for one run, and by nothing else beside it";
+            Err(ApiError::BadRequest(text.to_owned()))
+        }
+    };
+    order.iter().map(stored).collect()
+}
+
+/// The instances of many runs: those of runs that have not ended are completed with the tasks of their versions.
+async fn of_runs(app: &App, keep: &Keep, order: &[(Key, Direction)], page: Page) -> ApiResult<Json<Value>> {
+    if keep.names_nothing {
+        return Ok(Json(page.answer("task_instances", Vec::new(), 0)));
+    }
+    let order = stored_order(order)?;
+    let tasks = tasks_of_versions(app, keep).await?;
+    let of = InstancesOf::Runs { filter: Box::new(runs_of(keep)), tasks, only_these: keep.limits_tasks() };
+    let filter = keep.filter(of, order, page);
+    let _search = app.searches.enter().await?;
+    let (listed, total) = read::instance_list(&app.pool, &filter).await?;
+    let keys: Vec<RunKey> = listed.iter().map(|one| one.key.run).collect();
+    let runs: BTreeMap<RunKey, Arc<RunRow>> =
+        read::runs_of(&app.pool, &keys).await?.into_iter().map(|run| (run.key, Arc::new(run))).collect();
+    let versions: Versions = app.versions.all(&app.pool, runs.values().map(|run| run.version)).await?;
+    let found = listed.into_iter().filter_map(|one| {
+        let run = runs.get(&one.key.run)?;
+        TaskOfRun::listed(run, versions.get(&run.version)?, one)
+    });
+    let shaped = found.map(|of| shapes::instance(&of)).collect();
+    Ok(Json(page.answer("task_instances", shaped, total)))
+}
+
+/// The tasks that are meant, by version: of all versions when a filter needs definitions, else of those of open runs.
+async fn tasks_of_versions(app: &App, keep: &Keep) -> ApiResult<BTreeMap<DagVersionId, Vec<TaskIdx>>> {
+    let ids = if keep.limits_tasks() {
+        read::version_ids(&app.pool, &keep.dag_ids, VERSIONS_LOOKED_AT_MAX + 1).await?
+    } else {
+        read::open_versions(&app.pool, &keep.dag_ids).await?
+    };
+    if i64::try_from(ids.len()).is_ok_and(|count| count > VERSIONS_LOOKED_AT_MAX) {
+        let text = format!(
+            "These filters look into definitions, and more than {VERSIONS_LOOKED_AT_MAX} DAG versions are meant: name a DAG \
+             in the path, or DAGs in dag_ids"
+        );
+        return Err(ApiError::BadRequest(text));
+    }
+    let versions = app.versions.all(&app.pool, ids).await?;
+    let meant = versions.into_iter().map(|(id, version)| (id, keep.tasks_of(&version)));
+    Ok(meant.filter(|(_, tasks)| !tasks.is_empty()).collect())
 }
 
 /// One instance, by the texts of a path.
@@ -141,15 +213,12 @@ pub async fn lookup(app: &App, dag_id: &str, run_id: &str, task_id: &str, map: M
     };
     let run = lookup_run(app, dag_id, run_id).await?;
     let task = parse_task(task_id).map_err(|_| missing())?;
-    let of_task: Vec<TaskOfRun> =
-        instances::of_runs(app, vec![run]).await?.into_iter().filter(|of| of.task().task_id == task).collect();
-    let expanded = of_task.iter().any(|of| of.key.map != MapIndex::UNMAPPED);
-    match of_task.into_iter().find(|of| of.key.map == map) {
-        Some(found) => Ok(found),
-        None if expanded && map == MapIndex::UNMAPPED => {
+    match instances::find(app, run, &task, map).await? {
+        Found::One(found) => Ok(*found),
+        Found::Expanded => {
             Err(ApiError::NotFound("Task instance is mapped, add the map_index value to the URL".to_owned()))
         }
-        None => Err(missing()),
+        Found::Nothing => Err(missing()),
     }
 }
 
@@ -157,8 +226,10 @@ pub async fn lookup(app: &App, dag_id: &str, run_id: &str, task_id: &str, map: M
 pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
     let of = names.instance(&app).await?;
     let mut shaped = shapes::instance(&of);
-    if let Some(attempt) = of.stored.as_ref().and_then(|stored| stored.row.attempt) {
-        shaped["rendered_fields"] = json!(rendered::fields(&app, attempt).await);
+    if let Some(row) = of.stored.as_ref().map(|stored| &stored.row)
+        && let Some(attempt) = row.attempt
+    {
+        shaped["rendered_fields"] = json!(rendered::fields(&app, attempt, row.worker).await);
     }
     Ok(Json(shaped))
 }

@@ -1,10 +1,12 @@
 //! Logs of tries, as JSON or as JSON lines, with a signed place to read on from.
 
 use axum::{
+    body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Json, Response},
 };
+use futures::{StreamExt, stream};
 use link::LogPlace;
 use serde_json::{Value, json};
 use store::read;
@@ -19,11 +21,9 @@ use crate::{
     app::App,
     error::{ApiError, ApiResult},
     instances::TaskOfRun,
-    logs::{self, Log, LogLine, LogPage},
+    logs::{self, AttemptLog, Log, LogLine, LogPage},
 };
 
-/// `full_content` reads so many pieces at most, 4 MiB; the rest follows by its token.
-const PIECES_MAX: usize = 16;
 /// An object a line.
 pub const LINES: &str = "application/x-ndjson";
 /// Where JSON lines carry the next place.
@@ -39,11 +39,11 @@ pub async fn one(State(app): State<App>, names: Names, headers: HeaderMap, mut q
     query.finish()?;
     let task_id = names.text("task_id");
     let of = lookup(&app, names.text("dag_id"), names.text("dag_run_id"), task_id, map).await?;
-    let place = place_of(&app, &of, try_number).await?.ok_or_else(|| {
+    let found = log_of_try(&app, &of, try_number).await?.ok_or_else(|| {
         ApiError::NotFound(format!("TaskInstance not found: try {try_number} of {task_id} has not been started"))
     })?;
-    let name = place.attempt.to_string();
-    let log = Log::Attempt(place);
+    let name = found.place.attempt.to_string();
+    let log = Log::Attempt(found);
     let offset = match query.text("token") {
         Some(place) => app
             .tokens
@@ -51,39 +51,102 @@ pub async fn one(State(app): State<App>, names: Names, headers: HeaderMap, mut q
             .map_err(|_| ApiError::BadRequest("Invalid continuation token".to_owned()))?,
         None => 0,
     };
-    let mut page = logs::read(&app, &log, offset).await?;
-    for _ in 1..if full { PIECES_MAX } else { 1 } {
-        if page.next >= page.length {
-            break;
-        }
-        let more = logs::read(&app, &log, page.next).await?;
-        page.lines.extend(more.lines);
-        (page.next, page.length, page.ended) = (more.next, more.length, more.ended);
+    let page = logs::read(&app, &log, offset).await?;
+    let source = (offset == 0).then(|| source_line(&of, try_number, &page));
+    if full && page.next < page.length {
+        return Ok(streamed(app, log, name, form, source, page));
     }
     let next = (!page.ended).then(|| app.tokens.place(&name, page.next));
-    let source = (offset == 0).then(|| source_line(&of, try_number, &page));
     Ok(answer(form, source, &page, next))
 }
 
-/// The place of a try's log: the current attempt's, or that of a superseded one; none when it was never begun.
+/// What has been sent of a whole log.
+struct Sending {
+    app: App,
+    log: Log,
+    name: String,
+    form: Form,
+    /// The piece that is to be sent.
+    page: LogPage,
+    /// How long the log was when it was asked for: what is written meanwhile is for the next request.
+    until: u64,
+    is_first: bool,
+}
+
+/// The whole log as it is now, piece by piece: as large as it may be, one piece of it is in memory. What can not be read
+/// any more ends the body early, so that a client sees a broken answer and not a short one.
+fn streamed(app: App, log: Log, name: String, form: Form, source: Option<Value>, page: LogPage) -> Response {
+    let head = match form {
+        Form::Json => format!("{{\"content\":[{}", source.map(|line| line.to_string()).unwrap_or_default()),
+        Form::Other => source.map(|line| format!("{line}\n")).unwrap_or_default(),
+    };
+    let is_first = form == Form::Json && head.ends_with('[');
+    let until = page.length;
+    let begin = Sending { app, log, name, form, page, until, is_first };
+    let rest = stream::try_unfold(Some(begin), |sending| async {
+        let Some(mut sending) = sending else { return Ok::<_, ApiError>(None) };
+        let mut text = sending.lines();
+        let is_last = sending.page.next >= sending.until || sending.page.lines.is_empty();
+        if is_last {
+            text.push_str(&sending.foot());
+            return Ok(Some((Bytes::from(text), None)));
+        }
+        sending.page = logs::read(&sending.app, &sending.log, sending.page.next).await?;
+        Ok(Some((Bytes::from(text), Some(sending))))
+    });
+    let whole = stream::once(async move { Ok(Bytes::from(head)) }).chain(rest);
+    let kind = if form == Form::Json { "application/json" } else { LINES };
+    ([(header::CONTENT_TYPE, kind)], Body::from_stream(whole)).into_response()
+}
+
+impl Sending {
+    /// The lines of the piece.
+    fn lines(&mut self) -> String {
+        let mut text = String::new();
+        for line in &self.page.lines {
+            if self.form == Form::Json && !std::mem::take(&mut self.is_first) {
+                text.push(',');
+            }
+            text.push_str(&shape(line).to_string());
+            if self.form == Form::Other {
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    /// What ends the answer: in JSON the place to go on from, unless the log has ended.
+    fn foot(&self) -> String {
+        let next = (!self.page.ended).then(|| self.app.tokens.place(&self.name, self.page.next));
+        match self.form {
+            Form::Json => format!("],\"continuation_token\":{}}}", json!(next)),
+            Form::Other => String::new(),
+        }
+    }
+}
+
+/// A try's log: the current attempt's, or that of a superseded one; none when it was never begun.
 ///
 /// # Errors
 /// When PostgreSQL does not answer.
-pub async fn place_of(app: &App, of: &TaskOfRun, try_number: i16) -> ApiResult<Option<LogPlace>> {
-    let attempt = if try_number == of.try_number() {
-        of.stored.as_ref().and_then(|stored| stored.row.attempt).filter(|_| try_number > 0)
+pub async fn log_of_try(app: &App, of: &TaskOfRun, try_number: i16) -> ApiResult<Option<AttemptLog>> {
+    let (attempt, worker) = if try_number == of.try_number() {
+        let row = of.stored.as_ref().map(|stored| &stored.row).filter(|_| try_number > 0);
+        (row.and_then(|row| row.attempt), row.and_then(|row| row.worker))
     } else {
         let past = read::tries(&app.pool, of.key).await?;
-        past.iter().find(|past| past.try_number.get() == try_number).and_then(|past| past.attempt)
+        let past = past.iter().find(|past| past.try_number.get() == try_number);
+        (past.and_then(|past| past.attempt), past.and_then(|past| past.worker_id))
     };
-    Ok(attempt.map(|attempt| LogPlace {
+    let place = |attempt| LogPlace {
         dag_id: of.run.dag_id.clone(),
         run_id: of.run.run_id.clone(),
         task_id: of.task().task_id.clone(),
         map_index: of.key.map,
         try_number,
         attempt,
-    }))
+    };
+    Ok(attempt.map(|attempt| AttemptLog { place: place(attempt), worker }))
 }
 
 /// Airflow's log begins with where it comes from.

@@ -1,11 +1,18 @@
 //! Setting task instances to a state by hand, one, a group or many, and leaving remarks on them.
 
-use axum::{
-    Extension, Json,
-    extract::{FromRequest, Request, State},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
+
+use axum::{
+    Extension,
+    extract::{FromRequest, Request, State},
+    response::Response,
+};
+use dag::Task;
 use model::{
-    Command, TaskState,
+    Command, TaskState, TiKey,
     command::{ClearEffect, MarkTaskInstances, Relatives, SetNote, TaskSelector},
     door::Note,
 };
@@ -14,7 +21,7 @@ use serde_json::Value;
 use super::{
     body::Body,
     bulk::Mask,
-    clear::{collection, named, relatives},
+    clear::{Touched, collection, named, relatives},
     lookup_run,
     path::Names,
     query::Query,
@@ -36,9 +43,9 @@ pub async fn one(
     Extension(who): Extension<Principal>,
     names: Names,
     wish: Wish,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Response> {
     let targets = Targets::one(names.instance(&app).await?);
-    Ok(collection(&wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?))
+    collection(wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?).await
 }
 
 /// `PATCH …/taskInstances/{task_id}/dry_run`, with and without a map index: which instances would be set.
@@ -47,9 +54,9 @@ pub async fn dry_run(
     Extension(who): Extension<Principal>,
     names: Names,
     wish: Wish,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Response> {
     let targets = Targets::one(names.instance(&app).await?);
-    Ok(collection(&wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?))
+    collection(wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?).await
 }
 
 /// `PATCH …/taskGroupInstances/{group_id}`.
@@ -58,9 +65,9 @@ pub async fn group(
     Extension(who): Extension<Principal>,
     names: Names,
     wish: Wish,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Response> {
     let targets = Targets::group(&app, &names).await?;
-    Ok(collection(&wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?))
+    collection(wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?).await
 }
 
 /// `PATCH …/taskGroupInstances/{group_id}/dry_run`.
@@ -69,9 +76,9 @@ pub async fn group_dry_run(
     Extension(who): Extension<Principal>,
     names: Names,
     wish: Wish,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Response> {
     let targets = Targets::group(&app, &names).await?;
-    Ok(collection(&wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?))
+    collection(wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?).await
 }
 
 /// Instances of one run, at least one.
@@ -94,11 +101,14 @@ impl Targets {
     async fn group(app: &App, names: &Names) -> ApiResult<Self> {
         let (dag_id, group) = (names.text("dag_id"), names.text("group_id"));
         let run = lookup_run(app, dag_id, names.text("dag_run_id")).await?;
-        let is_in = |of: &TaskOfRun| {
-            let inner = of.task().group.as_deref().and_then(|own| own.strip_prefix(group));
+        let is_in = |task: &Task| {
+            let inner = task.group.as_deref().and_then(|own| own.strip_prefix(group));
             inner.is_some_and(|inner| inner.is_empty() || inner.starts_with('.'))
         };
-        let mut members = instances::of_runs(app, vec![run]).await?.into_iter().filter(is_in);
+        let version = app.versions.one(&app.pool, run.version).await?;
+        let positions = version.dag.positions().filter(|pos| is_in(version.dag.task(*pos))).collect();
+        let members = instances::of_tasks(app, Arc::new(run), Arc::clone(&version), &positions).await?;
+        let mut members = members.into_iter();
         let missing = || ApiError::NotFound(format!("Task group '{group}' not found in DAG '{dag_id}'"));
         let first = members.next().ok_or_else(missing)?;
         let label = "All task instances in the group are".to_owned();
@@ -118,8 +128,8 @@ impl Targets {
     /// The same instances as they are now.
     async fn again(&self, app: &App) -> ApiResult<Vec<TaskOfRun>> {
         let run = lookup_run(app, self.first.run.dag_id.as_str(), self.first.run.run_id.as_str()).await?;
-        let is_one = |of: &TaskOfRun| self.all().any(|target| target.key == of.key);
-        Ok(instances::of_runs(app, vec![run]).await?.into_iter().filter(is_one).collect())
+        let keys: Vec<TiKey> = self.all().map(|target| target.key).collect();
+        instances::at(app, &BTreeMap::from([(run.key, Arc::new(run))]), &keys).await
     }
 }
 
@@ -172,8 +182,9 @@ impl Wish {
         targets: Targets,
         effect: ClearEffect,
         who: &Principal,
-    ) -> ApiResult<Vec<TaskOfRun>> {
-        let mut touched: Vec<TaskOfRun> = targets.all().cloned().collect();
+    ) -> ApiResult<Touched> {
+        let all: Vec<TaskOfRun> = targets.all().cloned().collect();
+        let mut touched = Touched { count: all.len(), described: all };
         if let Some(state) = self.state {
             touched = self.mark(app, &targets, state, effect, who).await?;
         }
@@ -183,9 +194,10 @@ impl Wish {
             let wish = SetNote { dag_id, run_id, tasks: targets.selectors(), note };
             commands::send(app, &Command::SetNote(wish), who).await?;
             let mut fresh = targets.again(app).await?;
-            touched.retain(|other| fresh.iter().all(|one| one.key != other.key));
-            fresh.extend(touched);
-            touched = fresh;
+            let seen: BTreeSet<TiKey> = fresh.iter().map(|one| one.key).collect();
+            let (described, count) = (touched.described, touched.count);
+            fresh.extend(described.into_iter().filter(|other| !seen.contains(&other.key)));
+            touched = Touched { count: count.max(fresh.len()), described: fresh };
         }
         Ok(touched)
     }
@@ -197,7 +209,7 @@ impl Wish {
         state: TaskState,
         effect: ClearEffect,
         who: &Principal,
-    ) -> ApiResult<Vec<TaskOfRun>> {
+    ) -> ApiResult<Touched> {
         let run = &targets.first.run;
         let wish = MarkTaskInstances {
             dag_id: run.dag_id.clone(),
@@ -209,11 +221,11 @@ impl Wish {
             effect,
         };
         if effect == ClearEffect::DryRun {
-            return preview::of_mark(app, &wish).await;
+            return preview::of_mark(app, &wish).await.map(Touched::of);
         }
         let answer = commands::send(app, &Command::MarkTaskInstances(wish), who).await?;
         let touched = named(app, (**run).clone(), &answer).await?;
-        if touched.is_empty() {
+        if touched.count == 0 {
             return Err(ApiError::Conflict(format!("{} already in {state} state", targets.label)));
         }
         Ok(touched)

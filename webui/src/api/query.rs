@@ -12,7 +12,7 @@ use model::{
     door::{Instant, Zone},
 };
 use serde_json::{Value, json};
-use store::read::{Direction, Pattern, Range, SecondsRange};
+use store::read::{Direction, Pattern, Range, SecondsRange, Total, Window};
 
 use super::body::instant_mistake;
 use crate::error::{ApiError, ApiResult, FieldError};
@@ -51,6 +51,12 @@ pub enum Paging {
 }
 
 impl Page {
+    /// The same for the store.
+    #[must_use]
+    pub const fn window(self) -> Window {
+        Window { limit: self.limit, offset: self.offset }
+    }
+
     /// That part of a list in memory.
     #[must_use]
     pub fn of<T>(self, items: impl IntoIterator<Item = T>) -> Vec<T> {
@@ -58,16 +64,18 @@ impl Page {
         items.into_iter().skip(count(self.offset)).take(count(self.limit)).collect()
     }
 
-    /// The answer with a part of a list under `name`, and with the places of the parts beside it.
+    /// The answer with a part of a list under `name`, and with the places of the parts beside it. `total_entries_limit` says
+    /// where a count was ended.
     #[must_use]
-    pub fn answer(self, name: &str, rows: Vec<Value>, total: i64) -> Value {
+    pub fn answer(self, name: &str, rows: Vec<Value>, total: impl Into<Total>) -> Value {
+        let total = total.into();
         let end = self.offset.saturating_add(self.limit);
         let is_cursor = self.paging == Paging::Cursor;
-        let next = (is_cursor && end < total).then(|| end.to_string());
+        let next = (is_cursor && total.exceeds(end)).then(|| end.to_string());
         let previous = (is_cursor && self.offset > 0).then(|| (self.offset - self.limit).max(0).to_string());
         json!({
-            name: rows, "total_entries": total,
-            "next_cursor": next, "previous_cursor": previous, "total_entries_limit": null,
+            name: rows, "total_entries": total.number(),
+            "next_cursor": next, "previous_cursor": previous, "total_entries_limit": total.limit(),
         })
     }
 }

@@ -128,6 +128,7 @@ fn filter_of(dag_ids: Vec<DagId>, page: Page, query: &mut Query) -> ApiResult<Ru
         end_date: query.range("end_date"),
         updated_at: query.range("updated_at"),
         order: query.order(key)?,
+        newest: None,
         limit: page.limit,
         offset: page.offset,
     };

@@ -3,9 +3,9 @@
 use chrono::SecondsFormat;
 use dag::{Dag, Schedule, Task};
 use engine::RunRow;
-use model::{DagVersionId, TaskState, Timestamp, masking};
+use model::{DagId, DagVersionId, TaskState, Timestamp, masking};
 use serde_json::{Map, Value, json};
-use store::read::{DagView, Try, Version};
+use store::read::{DagView, Try, Version, VersionBrief};
 use uuid::Uuid;
 
 use crate::{instances::TaskOfRun, pages::words};
@@ -130,9 +130,17 @@ pub fn params(dag: &Dag) -> Value {
 /// A version of a DAG.
 #[must_use]
 pub fn dag_version(version: &Version) -> Value {
+    let Version { id, number, content_hash, created_at, .. } = version;
+    let brief = VersionBrief { id: *id, number: *number, content_hash: content_hash.clone(), created_at: *created_at };
+    dag_version_of(&version.dag.dag_id, &brief)
+}
+
+/// The same without its definition.
+#[must_use]
+pub fn dag_version_of(dag_id: &DagId, version: &VersionBrief) -> Value {
     json!({
-        "id": version_uuid(version.id), "version_number": version.number, "dag_id": version.dag.dag_id,
-        "dag_display_name": version.dag.dag_id, "bundle_name": BUNDLE, "bundle_version": version.content_hash,
+        "id": version_uuid(version.id), "version_number": version.number, "dag_id": dag_id,
+        "dag_display_name": dag_id, "bundle_name": BUNDLE, "bundle_version": version.content_hash,
         "bundle_url": null, "created_at": instant(version.created_at),
     })
 }

@@ -62,9 +62,11 @@ pub async fn dated(app: &App, dag_id: &DagId, range: Range) -> ApiResult<Vec<Run
         ..RunFilter::default()
     };
     let (runs, total) = read::runs(&app.pool, &filter).await?;
-    if total > RUNS_MAX {
+    if total.exceeds(RUNS_MAX) {
+        let more = if total.limit().is_some() { " or more" } else { "" };
         return Err(ApiError::BadRequest(format!(
-            "{total} runs are meant, and one request takes at most {RUNS_MAX}: limit them with start_date and end_date"
+            "{}{more} runs are meant, and one request takes at most {RUNS_MAX}: limit them with start_date and end_date",
+            total.number()
         )));
     }
     Ok(runs.into_iter().map(|run| run.run_id).collect())

@@ -11,7 +11,7 @@ use axum::{
 };
 use engine::RunRow;
 use futures::{Stream, stream};
-use model::{MapIndex, RunKey, XComValue};
+use model::{MapIndex, RunKey};
 use serde_json::{Map, Value, json};
 use store::{Hint, read};
 use tokio::{
@@ -150,12 +150,11 @@ impl Waiting {
         let mut results = Map::new();
         for name in &self.results {
             let Some(pos) = parse_task(name).ok().and_then(|task| version.dag.position(&task)) else { continue };
-            let mut left = read::xcom_entries(&self.app.pool, &[run.key], Some(version.task_idx[pos.0])).await?;
-            left.retain(|entry| entry.key == XComValue::RETURN_VALUE);
+            let mut left = read::returned(&self.app.pool, run.key, version.task_idx[pos.0]).await?;
             let value = match left.as_slice() {
                 [] => continue,
-                [one] if one.map == MapIndex::UNMAPPED => one.value.clone(),
-                many => many.iter().map(|entry| entry.value.clone()).collect(),
+                [(MapIndex::UNMAPPED, _)] => left.remove(0).1,
+                _ => left.into_iter().map(|(_, value)| value).collect(),
             };
             results.insert(name.clone(), self.who.may_see(XComValue::RETURN_VALUE, value));
         }

@@ -11,15 +11,15 @@ use model::{
     door::{InvalidText, Json as Storable, XComKey},
 };
 use serde_json::{Value, json};
-use store::read::{self, Pattern, XComEntry};
+use store::read::{self, RunFilter, XComEntry, XComFilter};
 
 use super::{
     ALL,
     body::Body,
     instance_filter::Keep,
-    instances::{lookup, runs_of},
+    instances::{Scope, lookup, runs_of, scope},
     parse_task,
-    query::{Query, matches},
+    query::Query,
     shapes::{instant, instant_or_null},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     auth::Principal,
     commands,
     error::{ApiError, ApiResult},
-    instances::{self, TaskOfRun},
+    instances::TaskOfRun,
 };
 
 type OfTask = Path<(String, String, String)>;
@@ -40,46 +40,27 @@ pub async fn list(
     mut query: Query,
 ) -> ApiResult<Json<Value>> {
     let page = query.page();
-    let keep = Keep::of_query(&mut query)?;
-    let filter = Filter::of(&mut query);
+    let mut keep = Keep::of_query(&mut query)?;
+    let key = query.text("xcom_key").map(str::to_owned);
+    let key_pattern = query.pattern("xcom_key_pattern");
+    let map_indexes = query.numbers("map_index");
     query.finish()?;
-    let task = if task_id == ALL { None } else { Some(parse_task(&task_id)?) };
-    let runs = runs_of(&app, &dag_id, &run_id, &keep).await?;
-    let keys: Vec<_> = runs.iter().map(|run| run.key).collect();
-    let instances = instances::of_runs(&app, runs).await?;
-    let entries = read::xcom_entries(&app.pool, &keys, None).await?;
-    let mut found: Vec<Value> = Vec::new();
-    for entry in entries.iter().filter(|entry| filter.keeps(entry)) {
-        let of = instances.iter().find(|of| of.key.run == entry.run && of.key.task == entry.task);
-        if let Some(of) = of.filter(|of| task.as_ref().is_none_or(|task| *task == of.task().task_id)) {
-            found.push(shape(of, entry));
+    let task_id = if task_id == ALL { None } else { Some(parse_task(&task_id)?) };
+    let run = match scope(&app, &dag_id, &run_id).await? {
+        Scope::Run(run) => Some(run.key),
+        Scope::Runs(dag_ids) => {
+            keep.dag_ids = dag_ids;
+            None
         }
-    }
-    let total = found.len();
-    Ok(Json(json!({ "xcom_entries": page.of(found), "total_entries": total })))
-}
-
-/// Which XComs a list is limited to.
-struct Filter {
-    key: Option<String>,
-    pattern: Pattern,
-    maps: Vec<i32>,
-}
-
-impl Filter {
-    fn of(query: &mut Query) -> Self {
-        Self {
-            key: query.text("xcom_key").map(str::to_owned),
-            pattern: query.pattern("xcom_key_pattern"),
-            maps: query.numbers("map_index"),
-        }
-    }
-
-    fn keeps(&self, entry: &XComEntry) -> bool {
-        self.key.as_ref().is_none_or(|key| *key == entry.key)
-            && matches(&self.pattern, &entry.key)
-            && (self.maps.is_empty() || self.maps.contains(&entry.map.get()))
-    }
+    };
+    let runs = if run.is_some() { RunFilter::default() } else { runs_of(&keep) };
+    let filter = XComFilter { runs, run, task_id, key, key_pattern, map_indexes, window: page.window() };
+    let _search = app.searches.enter().await?;
+    let (found, total) = read::xcom_entries(&app.pool, &filter).await?;
+    let shaped: Vec<Value> = found.iter().map(shape).collect();
+    Ok(Json(json!({
+        "xcom_entries": shaped, "total_entries": total.number(), "total_entries_limit": total.limit(),
+    })))
 }
 
 /// `GET …/xcomEntries/{xcom_key}`: with its value, as JSON or as text.
@@ -95,9 +76,10 @@ pub async fn one(
     query.flag("deserialize");
     query.finish()?;
     let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
-    let entry = find(&app, &of, &key).await?.ok_or_else(|| missing(&key))?;
-    let mut shaped = shape(&of, &entry);
-    shaped["value"] = match who.may_see(&key, entry.value) {
+    let value = read::xcom_value(&app.pool, of.key, &key).await?.ok_or_else(|| missing(&key))?;
+    let value = who.may_see(&key, value);
+    let mut shaped = shape(&entry_of(&of, key));
+    shaped["value"] = match value {
         Value::String(text) => Value::String(text),
         value if stringify => Value::String(value.to_string()),
         value => value,
@@ -120,7 +102,7 @@ pub async fn create(
     body.finish()?;
     let key = key_of(key.unwrap_or_default())?;
     let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
-    if find(&app, &of, key.as_str()).await?.is_some() {
+    if read::xcom_value(&app.pool, of.key, key.as_str()).await?.is_some() {
         return Err(ApiError::Conflict(format!(
             "The XCom with key: `{key}` with mentioned task instance already exists."
         )));
@@ -138,7 +120,7 @@ pub async fn update(
     let (map, value) = value_of(&mut body);
     body.finish()?;
     let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
-    find(&app, &of, &key).await?.ok_or_else(|| missing(&key))?;
+    read::xcom_value(&app.pool, of.key, &key).await?.ok_or_else(|| missing(&key))?;
     set(&app, &of, key_of(key)?, value, &who).await
 }
 
@@ -152,7 +134,7 @@ pub async fn delete(
     let map = query.numbers("map_index").first().copied().map_or(MapIndex::UNMAPPED, MapIndex);
     query.finish()?;
     let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
-    find(&app, &of, &key).await?.ok_or_else(|| missing(&key))?;
+    read::xcom_value(&app.pool, of.key, &key).await?.ok_or_else(|| missing(&key))?;
     commands::send(&app, &Command::DeleteXCom(name_of(&of, key_of(key)?)), &who).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -181,10 +163,8 @@ async fn set(app: &App, of: &TaskOfRun, key: XComKey, value: Value, who: &Princi
     let xcom = name_of(of, key.clone());
     let value = Storable::new(value).map_err(|error| ApiError::BadRequest(error.to_string()))?;
     commands::send(app, &Command::SetXCom { xcom, value: value.clone() }, who).await?;
-    let (key, value) = (key.into_string(), value.into_value());
-    let entry = XComEntry { run: of.key.run, task: of.key.task, map: of.key.map, key, value };
-    let mut shaped = shape(of, &entry);
-    shaped["value"] = entry.value;
+    let mut shaped = shape(&entry_of(of, key.into_string()));
+    shaped["value"] = value.into_value();
     Ok(Json(shaped))
 }
 
@@ -198,24 +178,24 @@ fn name_of(of: &TaskOfRun, key: XComKey) -> XComName {
     }
 }
 
-async fn find(app: &App, of: &TaskOfRun, key: &str) -> ApiResult<Option<XComEntry>> {
-    let entries = read::xcom_entries(&app.pool, &[of.key.run], Some(of.key.task)).await?;
-    Ok(entries.into_iter().find(|entry| entry.map == of.key.map && entry.key == key))
+/// An XCom of an instance. It is as old as the attempt's end that left it.
+fn entry_of(of: &TaskOfRun, key: String) -> XComEntry {
+    let row = of.stored.as_ref().map(|stored| &stored.row);
+    let left_at = row.and_then(|row| row.ended_at.or(row.started_at)).unwrap_or(of.run.queued_at);
+    XComEntry { left_at, ..XComEntry::of_run(&of.run, of.task().task_id.clone(), of.key.map, key) }
 }
 
 fn missing(key: &str) -> ApiError {
     ApiError::NotFound(format!("XCom entry with key: `{key}` not found"))
 }
 
-/// An entry without its value. It is as old as the attempt's end that left it.
-fn shape(of: &TaskOfRun, entry: &XComEntry) -> Value {
-    let row = of.stored.as_ref().map(|stored| &stored.row);
-    let left_at = row.and_then(|row| row.ended_at.or(row.started_at)).unwrap_or(of.run.queued_at);
+/// An entry without its value.
+fn shape(entry: &XComEntry) -> Value {
     json!({
-        "key": entry.key, "timestamp": instant(left_at),
-        "logical_date": instant_or_null(of.run.logical_date), "run_after": instant(of.run.run_after),
+        "key": entry.key, "timestamp": instant(entry.left_at),
+        "logical_date": instant_or_null(entry.logical_date), "run_after": instant(entry.run_after),
         "map_index": entry.map.get(),
-        "task_id": of.task().task_id, "task_display_name": of.task().task_id,
-        "dag_id": of.run.dag_id, "dag_display_name": of.run.dag_id, "run_id": of.run.run_id,
+        "task_id": entry.task_id, "task_display_name": entry.task_id,
+        "dag_id": entry.dag_id, "dag_display_name": entry.dag_id, "run_id": entry.run_id,
     })
 }

@@ -13,14 +13,18 @@ use super::{
     error::PageResult,
     forms::{self, Pager},
     run_url, segment, show as print,
-    words::{Clock, Moment},
+    words::{self, Clock, Moment},
 };
 use crate::{api::query::Query, app::App, auth::Principal};
+
+/// A search looks at the newest lines: their whole text is in no index.
+const SEARCHED_MAX: i64 = 10_000;
 
 #[derive(Serialize)]
 struct View {
     frame: Frame,
     search: String,
+    searched: Option<String>,
     rows: Vec<Row>,
     pager: Pager,
 }
@@ -51,6 +55,7 @@ pub async fn show(
     let page = forms::rows_of(number);
     let filter = AuditFilter {
         anywhere: (!search.is_empty()).then(|| search.clone()),
+        newest: (!search.is_empty()).then_some(SEARCHED_MAX),
         order: vec![(AuditOrder::Id, Direction::Descending)],
         limit: page.limit,
         offset: page.offset,
@@ -70,7 +75,11 @@ pub async fn show(
     let rows = events.into_iter().map(row).collect();
     let frame = Frame::new(&app, &who, Place::Audit, "Audit log").await?;
     let pager = Pager::new(total, number, &format!("/audit?q={}&page=", segment(&search)));
-    Ok(print(&headers, "audit", &View { frame, search, rows, pager })?)
+    Ok(print(
+        &headers,
+        "audit",
+        &View { frame, searched: (!search.is_empty()).then(|| words::number(SEARCHED_MAX)), search, rows, pager },
+    )?)
 }
 
 /// What it was done to: a word and its page.

@@ -26,6 +26,9 @@ use crate::{
     error::{ApiError, ApiResult},
 };
 
+/// Task instances that the question names; it tells how many there are.
+const AFFECTED_MAX: usize = 500;
+
 #[derive(Serialize)]
 struct View {
     frame: Frame,
@@ -94,7 +97,9 @@ pub async fn show(
     let asked = wish(&run, task.clone(), choice, ClearEffect::DryRun);
     let found = cleared(&app, run.clone(), asked, &who).await?;
     let affected: Vec<Affected> = found
+        .described
         .iter()
+        .take(AFFECTED_MAX)
         .map(|of| Affected { badge: Badge::from(of.state()), label: of.task().task_id.to_string() })
         .collect();
     let view = View {
@@ -104,7 +109,7 @@ pub async fn show(
         url,
         task: task.map(|task| task.to_string()),
         choice,
-        count: words::count(affected.len(), "task instance"),
+        count: words::count(found.count, "task instance"),
         affected,
     };
     Ok(print(&headers, "clear", &view)?)

@@ -11,6 +11,7 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use store::read::Total;
 
 use super::{Frame, Place, error::PageResult, show as print};
 use crate::{
@@ -273,12 +274,13 @@ pub fn rows_of(number: i64) -> Page {
 impl Pager {
     /// Of so many rows; `address` ends with what the number of the page follows.
     #[must_use]
-    pub fn new(total: i64, number: i64, address: &str) -> Self {
+    pub fn new(total: impl Into<Total>, number: i64, address: &str) -> Self {
+        let total = total.into();
         let number = number.max(0);
         let to = |number: i64| format!("{address}{number}");
         Self {
-            total: super::words::number(total),
-            older: (total > rows_of(number).offset.saturating_add(ROWS)).then(|| to(number + 1)),
+            total: super::words::total(total),
+            older: total.exceeds(rows_of(number).offset.saturating_add(ROWS)).then(|| to(number + 1)),
             newer: (number > 0).then(|| to(number - 1)),
         }
     }

@@ -28,6 +28,9 @@ use crate::{
 /// So many entries of the quarantine are shown; the command line and REST have all.
 const HELD_SHOWN_MAX: i64 = 50;
 
+/// Mistakes of one page: whoever has more mends some first.
+const MISTAKES_MAX: i64 = 500;
+
 #[derive(Serialize)]
 struct View {
     frame: Frame,
@@ -81,7 +84,7 @@ pub async fn show(
 ) -> PageResult<Response> {
     let clock = Clock::of(&who);
     let mut files: Vec<File> = Vec::new();
-    for error in read::import_errors(&app.pool).await? {
+    for error in read::import_errors(&app.pool, &[], MISTAKES_MAX).await? {
         if files.last().is_none_or(|file| file.name != error.file) {
             files.push(File { name: error.file.clone(), since: clock.moment(error.found_at), rows: Vec::new() });
         }

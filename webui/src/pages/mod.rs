@@ -35,7 +35,7 @@ use axum::{
 };
 use link::{Query, Reply};
 use serde::Serialize;
-use store::read;
+use store::read::{self, Pattern};
 
 use crate::{
     app::App,
@@ -108,9 +108,9 @@ impl Frame {
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn new(app: &App, who: &Principal, place: Place, title: impl Into<String>) -> ApiResult<Self> {
-        let (foot, errors) = tokio::join!(foot(app), read::import_errors(&app.pool));
-        let mut files: Vec<String> = errors?.into_iter().map(|error| error.file).collect();
-        files.dedup();
+        let all = Pattern::default();
+        let (foot, broken) = tokio::join!(foot(app), read::broken_file_count(&app.pool, &all));
+        let broken = broken?;
         let may = |right: Right| who.role >= right.least_role();
         Ok(Self {
             title: title.into(),
@@ -123,7 +123,7 @@ impl Frame {
             may_admin: may(Right::ChangeAdmin),
             may_manage_users: may(Right::ManageUsers),
             foot,
-            import_errors: files.len(),
+            import_errors: usize::try_from(broken).unwrap_or(0),
             theme: who.prefs.theme.name(),
             zone: who.prefs.zone.name(),
         })
@@ -148,12 +148,18 @@ async fn foot(app: &App) -> Foot {
     }
 }
 
+/// Whether only the live part of a page is asked for.
+#[must_use]
+pub fn is_fragment(headers: &HeaderMap) -> bool {
+    headers.contains_key(FRAGMENT)
+}
+
 /// A page or its live part, by what was asked for.
 ///
 /// # Errors
 /// [`ApiError::Internal`] when a template asks for what its view does not have.
 pub fn show(headers: &HeaderMap, name: &str, view: &impl Serialize) -> ApiResult<Response> {
-    let template = if headers.contains_key(FRAGMENT) { format!("{name}_live.html") } else { format!("{name}.html") };
+    let template = if is_fragment(headers) { format!("{name}_live.html") } else { format!("{name}.html") };
     let html = assets::render(&template, view)
         .map_err(|error| ApiError::Internal(format!("the template {template} could not be printed: {error:?}")))?;
     Ok(([("vary", FRAGMENT)], Html(html)).into_response())

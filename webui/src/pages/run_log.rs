@@ -9,7 +9,6 @@ use axum::{
 };
 use chrono::DateTime;
 use futures::stream;
-use link::LogPlace;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -19,12 +18,12 @@ use super::{
     words::Clock,
 };
 use crate::{
-    api::{instances::lookup, logs::place_of, query::Query},
+    api::{instances::lookup, logs::log_of_try, query::Query},
     app::App,
     auth::Principal,
     error::{ApiError, ApiResult},
     instances::TaskOfRun,
-    logs::{self, Log, LogLine, LogPage},
+    logs::{self, AttemptLog, Log, LogLine, LogPage},
 };
 
 /// A line as the page prints it.
@@ -84,7 +83,7 @@ pub struct Pane {
 /// When PostgreSQL does not answer. A log that can not be read is told in the pane.
 pub async fn pane(app: &App, of: &TaskOfRun, number: i16, find: &str, clock: Clock) -> ApiResult<Pane> {
     let mut pane = Pane { find: find.to_owned(), ..Pane::default() };
-    let Some(place) = place_of(app, of, number).await? else {
+    let Some(found) = log_of_try(app, of, number).await? else {
         pane.note = Some(if of.state().is_finished() {
             "It was decided without running: there is no log.".to_owned()
         } else {
@@ -92,7 +91,7 @@ pub async fn pane(app: &App, of: &TaskOfRun, number: i16, find: &str, clock: Clo
         });
         return Ok(pane);
     };
-    let log = Log::Attempt(place);
+    let log = Log::Attempt(found);
     let page = match logs::tail(app, &log).await {
         Ok(page) => page,
         Err(error @ (ApiError::NotFound(_) | ApiError::NoLeader(_))) => {
@@ -177,9 +176,9 @@ pub async fn download(
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
     query: Query,
 ) -> ApiResult<Response> {
-    let place = place(&app, &dag_id, &run_id, &task_id, &query).await?;
-    let attempt = place.attempt;
-    let log = Log::Attempt(place);
+    let found = place(&app, &dag_id, &run_id, &task_id, &query).await?;
+    let attempt = found.place.attempt;
+    let log = Log::Attempt(found);
     let first = logs::read(&app, &log, 0).await?;
     let pieces = stream::try_unfold(Some(first), move |page| {
         let (app, log) = (app.clone(), log.clone());
@@ -200,11 +199,11 @@ pub async fn download(
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
-async fn place(app: &App, dag_id: &str, run_id: &str, task_id: &str, query: &Query) -> ApiResult<LogPlace> {
+async fn place(app: &App, dag_id: &str, run_id: &str, task_id: &str, query: &Query) -> ApiResult<AttemptLog> {
     let of = lookup(app, dag_id, run_id, task_id, query.map_index()?).await?;
     let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
     let missing = || ApiError::NotFound("This try has not been started".to_owned());
-    place_of(app, &of, number).await?.ok_or_else(missing)
+    log_of_try(app, &of, number).await?.ok_or_else(missing)
 }
 
 /// A piece of a log for the script.

@@ -17,6 +17,8 @@ use crate::{api::query::Query, app::App, auth::Principal, error::ApiResult};
 
 /// Runs of one page.
 const ROWS: i64 = 50;
+/// A search looks at the newest runs: parts of ids are in no index.
+pub const SEARCHED_MAX: i64 = 20_000;
 
 #[derive(Serialize)]
 struct View {
@@ -35,6 +37,7 @@ pub struct List {
     /// Whether the rows are of several DAGs.
     names_dags: bool,
     search: String,
+    searched: Option<String>,
     state: String,
 }
 
@@ -83,6 +86,7 @@ pub async fn list(app: &App, dag_id: Option<&DagId>, query: &Query, clock: Clock
         dag_ids: dag_id.cloned().into_iter().collect(),
         states: chosen.into_iter().collect(),
         run_id_pattern: Pattern(Some(literal(&search)).filter(|text| !text.is_empty()).into_iter().collect()),
+        newest: (!search.is_empty()).then_some(SEARCHED_MAX),
         order: vec![(RunOrder::RunAfter, Direction::Descending)],
         limit: ROWS,
         offset: page.saturating_mul(ROWS),
@@ -120,11 +124,12 @@ pub async fn list(app: &App, dag_id: Option<&DagId>, query: &Query, clock: Clock
     Ok(List {
         chips: chips.collect(),
         rows: rows.collect(),
-        total: words::number(total),
-        older: (total > filter.offset.saturating_add(ROWS)).then(|| address(chosen, page + 1)),
+        total: words::total(total),
+        older: total.exceeds(filter.offset.saturating_add(ROWS)).then(|| address(chosen, page + 1)),
         newer: (page > 0).then(|| address(chosen, page - 1)),
         names_dags: dag_id.is_none(),
         state: chosen.map(|state| state.name().to_owned()).unwrap_or_default(),
+        searched: (!search.is_empty()).then(|| words::number(SEARCHED_MAX)),
         search,
     })
 }

@@ -1,17 +1,16 @@
 //! One field that leads everywhere: DAGs, tasks, runs, pages, and what can be done with a DAG. A page by itself, and the
 //! list below Ctrl-K, which is its live part.
 
-use std::sync::Arc;
-
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
+use model::{DagId, TaskId};
 use serde::Serialize;
-use store::read::{self, Direction, Pattern, RunFilter, RunOrder, Version};
+use store::read::{self, DagFilter, Direction, Pattern, RunFilter, RunOrder, Window};
 
 use super::{
     Frame, Place, dag_url,
     error::PageResult,
     run_url,
-    runs::{kind, literal},
+    runs::{SEARCHED_MAX, kind, literal},
     segment, show as print,
     state::Badge,
     with_query,
@@ -77,15 +76,19 @@ async fn hits(app: &App, search: &str, frame: &Frame, clock: Clock) -> ApiResult
         let text = text.to_lowercase();
         words.iter().all(|word| text.contains(word))
     };
-    let views: Vec<_> = read::dags(&app.pool).await?.into_iter().filter(|view| !view.is_stale).collect();
-    let versions = app.versions.all(&app.pool, views.iter().map(|view| view.current)).await?;
-    let mut dags: Vec<_> = views.iter().filter(|view| fits(view.dag_id.as_str())).collect();
-    // What begins as it was typed is meant first.
-    dags.sort_by_key(|view| !view.dag_id.as_str().to_lowercase().starts_with(&needle));
+    let fitting = DagFilter {
+        id_words: words.iter().map(|word| (*word).to_owned()).collect(),
+        without_stale: true,
+        // What begins as it was typed is meant first.
+        first: (!needle.is_empty()).then(|| needle.clone()),
+        ..DagFilter::default()
+    };
+    let window = Window { limit: i64::try_from(HITS_MAX).unwrap_or(i64::MAX), offset: 0 };
+    let (dags, _) = read::dag_list(&app.pool, &fitting, window).await?;
     let mut hits: Vec<Hit> = Vec::new();
-    for view in dags.iter().take(HITS_MAX) {
-        let description = versions.get(&view.current).and_then(|version| version.dag.description.clone());
-        hits.push(Hit::link("DAG", view.dag_id.as_str(), description.unwrap_or_default(), dag_url(&view.dag_id)));
+    for view in &dags {
+        let description = view.description.clone().unwrap_or_default();
+        hits.push(Hit::link("DAG", view.dag_id.as_str(), description, dag_url(&view.dag_id)));
     }
     if let (Some(view), true, false) = (dags.first(), frame.may_change, words.is_empty()) {
         let url = dag_url(&view.dag_id);
@@ -97,36 +100,27 @@ async fn hits(app: &App, search: &str, frame: &Frame, clock: Clock) -> ApiResult
     let pages = PAGES.iter().filter(|(title, _)| fits(title));
     hits.extend(pages.map(|(title, url)| Hit::link("page", *title, "", *url)));
     if !words.is_empty() {
-        let current = views.iter().filter_map(|view| versions.get(&view.current));
-        hits.extend(tasks(current, fits));
+        hits.extend(tasks(app, &words).await?);
         hits.extend(runs(app, search, clock).await?);
     }
     Ok(hits)
 }
 
-/// Tasks of the current versions: they lead to the grid, which has all their instances.
-fn tasks<'a>(versions: impl Iterator<Item = &'a Arc<Version>>, fits: impl Fn(&str) -> bool) -> Vec<Hit> {
-    let all = versions.flat_map(|version| version.dag.tasks.iter().map(move |task| (&version.dag.dag_id, task)));
-    let found =
-        all.filter(|(dag_id, task)| fits(&format!("{dag_id} {}", task.task_id)) && fits_itself(&fits, task, dag_id));
-    found
-        .take(HITS_MAX)
-        .map(|(dag_id, task)| {
-            let url =
-                format!("{}#task-{}", with_query(&dag_url(dag_id), "tab", "details"), segment(task.task_id.as_str()));
-            Hit::link("task", task.task_id.as_str(), dag_id.as_str(), url)
-        })
-        .collect()
-}
-
-/// A DAG's name alone does not bring all of its tasks.
-fn fits_itself(fits: &impl Fn(&str) -> bool, task: &dag::Task, dag_id: &model::DagId) -> bool {
-    fits(task.task_id.as_str()) || !fits(dag_id.as_str())
+/// Tasks of DAGs: they lead to the grid, which has all their instances.
+async fn tasks(app: &App, words: &[&str]) -> ApiResult<Vec<Hit>> {
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let found = read::tasks_named(&app.pool, &words, i64::try_from(HITS_MAX).unwrap_or(i64::MAX)).await?;
+    let hit = |(dag_id, task_id): &(DagId, TaskId)| {
+        let url = format!("{}#task-{}", with_query(&dag_url(dag_id), "tab", "details"), segment(task_id.as_str()));
+        Hit::link("task", task_id.as_str(), dag_id.as_str(), url)
+    };
+    Ok(found.iter().map(hit).collect())
 }
 
 async fn runs(app: &App, search: &str, clock: Clock) -> ApiResult<Vec<Hit>> {
     let filter = RunFilter {
         run_id_pattern: Pattern(vec![literal(search)]),
+        newest: Some(SEARCHED_MAX),
         order: vec![(RunOrder::RunAfter, Direction::Descending)],
         limit: i64::try_from(HITS_MAX).unwrap_or(i64::MAX),
         ..RunFilter::default()

@@ -83,7 +83,7 @@ pub async fn show(
     let wanted = query.text("log");
     let chosen = services.iter().find(|service| wanted == Some(service.key.to_string().as_str()));
     let log = match chosen {
-        Some(service) => Some(log_of(&app, &service.key, clock).await?),
+        Some(service) => Some(log_of(&app, service, clock).await?),
         None => None,
     };
     let rows = services.iter().map(|service| row(&app, service, chosen.map(|chosen| &chosen.key), clock)).collect();
@@ -187,11 +187,12 @@ fn spark(name: &str, samples: &[Sample], number: fn(&Sample) -> Option<f64>) -> 
     })
 }
 
-async fn log_of(app: &App, key: &ServiceKey, clock: Clock) -> ApiResult<LogView> {
+async fn log_of(app: &App, service: &ServiceView, clock: Clock) -> ApiResult<LogView> {
+    let key = &service.key;
     let follow = format!("/services/{}/{}/{}/log?", segment(key.dag.as_str()), segment(&key.name), key.replica);
     let mut view =
         LogView { label: key.to_string(), lines: Vec::new(), note: None, follow_url: Some(follow), offset: 0 };
-    match logs::tail(app, &Log::Service(key.clone())).await {
+    match logs::tail(app, &Log::Service(key.clone(), service.worker_id)).await {
         Ok(page) => {
             view.lines = run_log::lines(&page, clock);
             view.offset = page.next;
@@ -206,9 +207,9 @@ async fn log_of(app: &App, key: &ServiceKey, clock: Clock) -> ApiResult<LogView>
 }
 
 /// The replica of a path, if it exists: only then its log is asked for.
-async fn lookup(app: &App, dag_id: &str, name: &str, replica: i32) -> ApiResult<ServiceKey> {
-    let found = read::services(&app.pool).await?.into_iter().map(|service| service.key);
-    let is_meant = |key: &ServiceKey| key.dag.as_str() == dag_id && key.name == name && key.replica == replica;
+async fn lookup(app: &App, dag_id: &str, name: &str, replica: i32) -> ApiResult<ServiceView> {
+    let found = read::services(&app.pool).await?.into_iter();
+    let is_meant = |of: &ServiceView| of.key.dag.as_str() == dag_id && of.key.name == name && of.key.replica == replica;
     let missing = || ApiError::NotFound(format!("There is no service {name} of DAG {dag_id}"));
     found.into_iter().find(is_meant).ok_or_else(missing)
 }
@@ -221,9 +222,9 @@ pub async fn log(
     query: Query,
 ) -> ApiResult<Response> {
     let replica = names.number("replica")?;
-    let key = lookup(&app, names.text("dag_id"), names.text("name"), replica).await?;
+    let service = lookup(&app, names.text("dag_id"), names.text("name"), replica).await?;
     let offset = query.text("offset").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let page = logs::read(&app, &Log::Service(key), offset).await?;
+    let page = logs::read(&app, &Log::Service(service.key, service.worker_id), offset).await?;
     Ok(run_log::answer(&page, Clock::of(&who)).into_response())
 }
 
@@ -240,7 +241,7 @@ pub async fn control(
         "stop" => ServiceAction::Stop,
         other => return Err(ApiError::NotFound(format!("There is no action {other:?} on a service")).into()),
     };
-    let key = lookup(&app, &dag_id, &name, 0).await?;
+    let key = lookup(&app, &dag_id, &name, 0).await?.key;
     let dag_id: DagId = key.dag;
     commands::send(&app, &Command::ControlService { dag_id, name: Text::new(key.name)?, action }, &who).await?;
     Ok(Redirect::to("/services").into_response())

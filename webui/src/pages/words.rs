@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use dag::Schedule;
 use model::Timestamp;
 use serde::Serialize;
+use store::read::Total;
 
 use crate::auth::Principal;
 
@@ -144,6 +145,12 @@ pub fn number(number: i64) -> String {
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits are ASCII")).collect();
     format!("{}{}", if number < 0 { "−" } else { "" }, groups.join(","))
+}
+
+/// How many rows a list has; `10,000+` when nobody counted further.
+#[must_use]
+pub fn total(total: Total) -> String {
+    format!("{}{}", number(total.number()), if total.limit().is_some() { "+" } else { "" })
 }
 
 /// `1 task`, `2 tasks`.

@@ -4,6 +4,7 @@
 
 mod admin;
 mod admin_pages;
+mod apart;
 mod api;
 mod guard;
 mod many;

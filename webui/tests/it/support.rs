@@ -37,7 +37,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use windlass_webui::{AppSettings, Secret};
+use windlass_webui::{AppSettings, Secret, WebDatabase};
 
 /// The sample DAG; its texts are hostile where users may write any.
 pub const STOCK: &str = r##"
@@ -175,7 +175,7 @@ impl TestLeader {
                     ..PoolView::default()
                 }],
             },
-            Query::ReadLog { log, offset, bytes_max } => match self.text(&log) {
+            Query::ReadLog { log, offset, bytes_max, .. } => match self.text(&log) {
                 Some(text) => {
                     let from = usize::try_from(offset).unwrap().min(text.len());
                     let to = text.len().min(from + bytes_max as usize);
@@ -373,6 +373,31 @@ impl Server {
 
     /// The same with other settings.
     pub async fn start_with(change: impl FnOnce(&mut AppSettings)) -> Self {
+        let (_, pool, leader) = Self::prepared().await;
+        let shutdown = CancellationToken::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let port = Arc::new(Port(Arc::clone(&leader)));
+        let mut settings = app_settings(&leader);
+        change(&mut settings);
+        tokio::spawn(windlass_webui::serve(settings, listener, pool.clone(), port, shutdown.clone()));
+        Self { base, pool, leader, shutdown }
+    }
+
+    /// Starts one on threads of its own, which asks this leader.
+    pub async fn apart(port: Arc<dyn LeaderPort>) -> Self {
+        let (url, pool, leader) = Self::prepared().await;
+        let shutdown = CancellationToken::new();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let database = WebDatabase { url, statement_timeout: store::STATEMENT_TIMEOUT };
+        let settings = app_settings(&leader);
+        drop(windlass_webui::serve_apart(settings, listener, database, port, shutdown.clone()).unwrap());
+        Self { base, pool, leader, shutdown }
+    }
+
+    /// A database with sample rows and its leader.
+    async fn prepared() -> (String, PgPool, Arc<TestLeader>) {
         let (url, pool) = database().await;
         make_users(&pool).await;
         let mut writer = Writer::connect(&url).await.unwrap();
@@ -392,16 +417,7 @@ impl Server {
         });
         leader.log(attempt, &["query 1 of 2", HOSTILE_LINE]);
         tokio::spawn(Arc::clone(&leader).lead(writer, epoch));
-        let shutdown = CancellationToken::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap(), key());
-        settings.answer_timeout = Duration::from_secs(2);
-        settings.log_archive = Some(Arc::new(Shipped(Arc::clone(&leader))));
-        change(&mut settings);
-        let port = Arc::new(Port(Arc::clone(&leader)));
-        tokio::spawn(windlass_webui::serve(settings, listener, pool.clone(), port, shutdown.clone()));
-        Self { base, pool, leader, shutdown }
+        (url, pool, leader)
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -446,6 +462,13 @@ impl Server {
         let request = client().post(self.url(path)).header("cookie", format!("_token={token}"));
         request.header("origin", &self.base).form(&fields).send().await.unwrap()
     }
+}
+
+fn app_settings(leader: &Arc<TestLeader>) -> AppSettings {
+    let mut settings = AppSettings::new(Secret::new(vec![7; 32]).unwrap(), key());
+    settings.answer_timeout = Duration::from_secs(2);
+    settings.log_archive = Some(Arc::new(Shipped(Arc::clone(leader))));
+    settings
 }
 
 /// What the server's secrets are sealed with.

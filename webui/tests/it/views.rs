@@ -42,6 +42,8 @@ async fn what_users_wrote_is_text_wherever_it_is_shown() {
     let hostile = "UPDATE dag_version SET compiled = replace(replace(compiled::text, '\"weather\"', '\"<script>alert(3)</script>\"'), \
                    '\"hourly weather\"', '\"<img src=x onerror=alert(4)>\"')::json";
     sqlx::query(hostile).execute(&server.pool).await.unwrap();
+    let row = "UPDATE dag SET description = '<img src=x onerror=alert(4)>' WHERE dag_id = 'weather_pipeline'";
+    sqlx::query(row).execute(&server.pool).await.unwrap();
     let doc = "UPDATE dag_version SET compiled = jsonb_set(compiled::jsonb, '{doc_md}', \
                '\"[x](javascript:alert(5)) [y](https://y.example/?\\\"><script>alert(6)</script>) `<script>alert(7)`\"')::json";
     sqlx::query(doc).execute(&server.pool).await.unwrap();

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use link::{LogArchive, LogChunk, LogPlace, Query, Reply, query::LogName};
-use model::AttemptId;
+use model::{AttemptId, WorkerId};
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 use store::read;
@@ -30,6 +30,8 @@ pub enum Follow {
 /// A log that can be read.
 pub struct AttemptLog {
     place: LogPlace,
+    /// The worker that has it, when that is known.
+    worker: Option<WorkerId>,
     /// Whether its attempt had ended when it was looked for.
     is_over: bool,
     archive: Option<Arc<dyn LogArchive>>,
@@ -58,12 +60,13 @@ impl AttemptLog {
         let row = instance.map(|instance| instance.row);
         let row = row.filter(|row| row.try_number.get() > 0).ok_or_else(not_begun)?;
         let current = row.try_number.get();
-        let attempt: Option<AttemptId> = match try_number {
-            None => row.attempt,
-            Some(number) if number == current => row.attempt,
+        let (attempt, worker): (Option<AttemptId>, Option<WorkerId>) = match try_number {
+            None => (row.attempt, row.worker),
+            Some(number) if number == current => (row.attempt, row.worker),
             Some(number) => {
                 let past = read::tries(pool, row.key).await?;
-                past.iter().find(|past| past.try_number.get() == number).and_then(|past| past.attempt)
+                let past = past.iter().find(|past| past.try_number.get() == number);
+                (past.and_then(|past| past.attempt), past.and_then(|past| past.worker_id))
             }
         };
         let Some(attempt) = attempt else {
@@ -79,12 +82,12 @@ impl AttemptLog {
         };
         let is_over = row.attempt != Some(attempt) || row.state.is_finished();
         let (leader, folder) = (Leader::find(settings).await?, settings.home.join("logs"));
-        Ok(Self { place, is_over, archive: settings.log_archive(), leader, folder })
+        Ok(Self { place, worker, is_over, archive: settings.log_archive(), leader, folder })
     }
 
     async fn read(&self, offset: u64) -> anyhow::Result<LogChunk> {
         let name = LogName::Attempt(self.place.attempt);
-        let question = Query::ReadLog { log: name.clone(), offset, bytes_max: CHUNK_BYTES };
+        let question = Query::ReadLog { log: name.clone(), worker: self.worker, offset, bytes_max: CHUNK_BYTES };
         let at_worker = self.leader.ask(question).await;
         // A worker that does not have the log answers that it is empty.
         if let Ok(Reply::Log(chunk)) = &at_worker

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
-use daemon::leader::{self, DagSource, Ear, LeaderMetrics, LeaderSettings, LocalPort, NetworkAcceptor};
+use daemon::leader::{self, DagSource, Ear, LeaderMetrics, LeaderSettings, NetworkAcceptor};
 use link::transport::tls::Door;
 use metrics::Listen;
 
@@ -38,20 +38,18 @@ pub async fn run(settings: &Settings, options: Scheduler) -> anyhow::Result<Exit
     fleet.link_advertise = options.advertise.or(fleet.link_advertise);
     let listen = options.metrics_listen.or(fleet.metrics_listen).unwrap_or_else(|| Listen::usually(METRICS_PORT));
     let shared = Shared::open(settings, Schema::Migrate).await?;
-    let news = leader::news_channel();
-    let port = Arc::new(LocalPort::new(news.0.clone()));
     let shutdown = on_signal()?;
     let metrics = LeaderMetrics::default();
     let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
     metrics.register(&mut registry);
     let health = metrics.clone();
     show(registry, Arc::new(move || health.health()), listen, shutdown.clone()).await?;
-    let ear = Ear::new(news, shutdown);
+    let ear = Ear::new(leader::news_channel(), shutdown);
     let door = Door::open(fleet.link_listen, shared.cluster.authority(), shared.cluster.clone(), ear.standing());
     let door = door.await.map_err(|error| cannot_listen(error, fleet.link_listen, "WINDLASS_LINK_LISTEN"))?;
     let endpoint = fleet.advertised(door.address()?)?;
     tracing::info!("workers and api processes find this scheduler at {endpoint}");
-    let acceptor = NetworkAcceptor::new(door, port, ear.standing());
+    let acceptor = NetworkAcceptor::new(door, Arc::new(ear.port()), ear.standing());
     let leader = LeaderSettings {
         database_url: shared.url,
         name: format!("{}:{}", fleet::host_name(), std::process::id()),

@@ -1,6 +1,6 @@
 //! `windlass standalone`: one process tree with everything.
 //!
-//! Leader and web server live in this process. PostgreSQL, the schema registry and the worker are processes of their own,
+//! Leader and web server live in this process, each on threads and connections of its own, so that no page holds the leader. PostgreSQL, the schema registry and the worker are processes of their own,
 //! so that a restart of the leader kills no stream; after a kill -9 the next standalone finds and adopts what lives.
 
 pub mod children;
@@ -14,10 +14,13 @@ use std::{convert::Infallible, net::SocketAddrV4, process::ExitCode, sync::Arc, 
 use anyhow::{Context, bail};
 use daemon::{
     home::{Home, HomeLock},
-    leader::{self, DagSource, Ear, LeaderMetrics, LeaderSettings, LocalPort},
+    leader::{self, DagSource, Ear, LeaderMetrics, LeaderSettings},
     postgres::{EmbeddedPostgres, Urls},
 };
-use link::transport::{Acceptor, UnixAcceptor, write_endpoint};
+use link::{
+    LeaderPort,
+    transport::{Acceptor, UnixAcceptor, write_endpoint},
+};
 use store::users::DEFAULT_USER;
 use tokio::{
     net::TcpListener,
@@ -25,7 +28,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use webui::{AppSettings, Secret};
+use webui::{Apart, AppSettings, Secret, WebDatabase};
 
 use crate::{
     ask,
@@ -98,20 +101,20 @@ async fn serve(
     store::migrate(&pool).await?;
     store::users::create_default_user(&pool).await?;
     refuse_default_login(&pool, settings.deployment).await?;
-    let news = leader::news_channel();
-    let port = Arc::new(LocalPort::new(news.0.clone()));
     let shutdown = CancellationToken::new();
+    let ear = Ear::new(leader::news_channel(), shutdown.clone());
+    let port: Arc<dyn LeaderPort> = Arc::new(ear.port());
     let (leader_settings, acceptor) = leader_settings(DagSource::Folder(settings.dags_folder.clone()), home, urls)?;
     let mut app = app_settings(settings, home)?;
     let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
     leader_settings.metrics.register(&mut registry);
     app.show(registry);
-    let ear = Ear::new(news, shutdown.clone());
     let leading = tokio::spawn(leader::run(leader_settings, acceptor, ear));
-    let _questions = ask::answer(home, Arc::clone(&port) as Arc<dyn link::LeaderPort>)?;
+    let _questions = ask::answer(home, Arc::clone(&port))?;
     let children = Children::start(settings, home, urls)?;
     let web_shutdown = CancellationToken::new();
-    let serving = tokio::spawn(webui::serve(app, listener, pool.clone(), port, web_shutdown.clone()));
+    let database = WebDatabase { url: urls.state.clone(), statement_timeout: settings.statement_timeout };
+    let serving = webui::serve_apart(app, listener.into_std()?, database, port, web_shutdown.clone())?;
     tracing::info!("the UI is on http://{} (login {DEFAULT_USER} / {DEFAULT_USER})", settings.address());
 
     let ended = first_end(leading, serving, databases).await;
@@ -166,11 +169,7 @@ async fn signalled() {
     }
 }
 
-async fn first_end(
-    mut leading: Leading,
-    serving: JoinHandle<Result<(), webui::ServeError>>,
-    databases: &mut Databases,
-) -> Ended {
+async fn first_end(mut leading: Leading, serving: Apart, databases: &mut Databases) -> Ended {
     tokio::select! {
         never = databases.watch() => match never {},
         () = signalled() => Ended { outcome: Ok(()), leading: Some(leading) },
@@ -178,9 +177,8 @@ async fn first_end(
             let outcome = ended.context("the leader has failed").and_then(|ended| Ok(ended?));
             Ended { outcome, leading: None }
         }
-        ended = serving => {
-            let outcome = ended.context("the web server has failed").and_then(|ended| Ok(ended?));
-            Ended { outcome, leading: Some(leading) }
+        ended = serving.ended() => {
+            Ended { outcome: ended.context("the web server has failed"), leading: Some(leading) }
         }
     }
 }

@@ -286,6 +286,7 @@ const fn reason(error: &StoreError) -> &'static str {
         StoreError::Database { .. } => "refused_by_postgresql",
         StoreError::NewerFormat { .. }
         | StoreError::Unsuitable { .. }
+        | StoreError::TooHeavy { .. }
         | StoreError::Corrupt { .. }
         | StoreError::Refused { .. } => "unusable",
     }

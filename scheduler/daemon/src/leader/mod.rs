@@ -18,6 +18,7 @@ mod peers;
 mod picture;
 mod port;
 mod queries;
+mod questions;
 mod reign;
 mod runs;
 mod said;
@@ -26,9 +27,9 @@ mod turns;
 
 use std::path::PathBuf;
 
-use link::{FromWorker, Hello, Query, Reply, ToWorker, transport::tls::Standing};
+use link::{FromWorker, Hello, ToWorker, transport::tls::Standing};
 use store::inbox::Room;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::folder::FolderNews;
@@ -38,8 +39,9 @@ pub use campaign::{LeaderError, run};
 pub use door::NetworkAcceptor;
 pub use peers::ConnectionId;
 pub use port::LocalPort;
+use questions::Questions;
 
-/// News that may wait for the leader. Workers and pages wait when it is full; nothing is dropped.
+/// News that may wait for the leader. Workers wait when it is full; nothing is dropped.
 const NEWS_WAITING_MAX: usize = 8192;
 
 /// What a leader is given.
@@ -89,13 +91,6 @@ pub enum News {
     Disconnected(ConnectionId),
     /// The inbox may have something.
     Inbox,
-    /// A page wants to know something.
-    Query {
-        /// What.
-        query: Query,
-        /// Where the answer goes.
-        answer: oneshot::Sender<Reply>,
-    },
 }
 
 /// The leader's ear: news comes in here, from the first moment on, whether the process leads or not.
@@ -115,6 +110,7 @@ pub struct Ear {
     /// Turns that still take one event each, because the engine gave up on a turn before.
     careful_turns: u32,
     standing: watch::Sender<Standing>,
+    questions: Questions,
 }
 
 impl Ear {
@@ -127,7 +123,7 @@ impl Ear {
     #[must_use]
     pub fn new((sender, receiver): (mpsc::Sender<News>, mpsc::Receiver<News>), shutdown: CancellationToken) -> Self {
         let (standing, _) = watch::channel(Standing::StandsBy { leader: None });
-        Self { sender, receiver, shutdown, careful_turns: 0, standing }
+        Self { sender, receiver, shutdown, careful_turns: 0, standing, questions: Questions::default() }
     }
 
     /// Whether this process leads, for those who decide what to do with visitors.
@@ -136,7 +132,16 @@ impl Ear {
         self.standing.subscribe()
     }
 
-    fn stands(&self, now: Standing) {
+    /// The way to ask the leader in this process.
+    #[must_use]
+    pub fn port(&self) -> LocalPort {
+        questions::port(&self.questions, self.sender.clone())
+    }
+
+    fn stands(&mut self, now: Standing) {
+        if now != Standing::Leads {
+            self.questions.fall_silent();
+        }
         self.standing.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;

@@ -1,6 +1,9 @@
 //! How the installation stands: copied out of the leader's memory once a second, for scrapes.
 
-use std::time::Instant;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use engine::{DagCounts, PoolUse, RunCounts};
 use metrics::Picture;
@@ -8,9 +11,13 @@ use model::{ServiceState, TaskState};
 
 use super::{
     Ear,
+    questions::Sight,
     reign::{BEAT, Reign},
 };
 use crate::services::Replica;
+
+/// A leader that has shown nothing new for so long hangs: what it showed last is not told any more.
+const SIGHT_GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// The states in which something may still happen to an instance; the others are history, and counted as it is made.
 const OPEN: [TaskState; 8] = [
@@ -122,5 +129,7 @@ impl Reign {
             services: self.supervisor.replicas().map(Replica::state).collect(),
         };
         self.metrics.stands(cluster);
+        let good_until = self.peers.is_watching().then(|| now + SIGHT_GOOD_FOR);
+        ear.questions.show(Sight { view: Arc::new(self.cluster()), good_until });
     }
 }

@@ -6,12 +6,18 @@ use std::{
 };
 
 use link::{
-    LogChunk, Query, Reply, ToWorker,
-    query::{ClusterView, PoolView, PoolWaiter, TaskWhy, WorkerView},
+    LogChunk, NoLeader, Query, Reply, ToWorker,
+    query::{ClusterView, LogName, PoolView, PoolWaiter, TaskWhy, WorkerView},
 };
+use model::WorkerId;
 use tokio::sync::oneshot;
 
-use super::{reign::Reign, said::with_line};
+use super::{
+    Ear,
+    questions::{Answered, Asked, Room},
+    reign::Reign,
+    said::with_line,
+};
 
 /// Reads of logs that may be under way; pages that ask beyond it hear that the leader is busy.
 const LOG_READS_MAX: usize = 256;
@@ -30,31 +36,37 @@ pub struct LogReads {
 
 #[derive(Debug)]
 struct LogRead {
-    answer: oneshot::Sender<Reply>,
+    answer: oneshot::Sender<Answered>,
     open: usize,
     asked_at: Instant,
 }
 
 impl LogReads {
-    /// Prepares a question to so many workers; none when it can not be asked, and then it is answered already.
-    pub fn ask(&mut self, question: Query, workers: usize, answer: oneshot::Sender<Reply>) -> Option<ToWorker> {
-        // A page that has gone away does not wait for its answer.
-        self.waiting.retain(|_, read| !read.answer.is_closed());
-        let Query::ReadLog { log, offset, bytes_max } = question else { return None };
-        if workers == 0 || self.waiting.len() >= LOG_READS_MAX {
-            drop(answer.send(not_found("no worker that has the log is connected right now")));
-            return None;
+    /// Notes a question to so many workers and gives its number; none when it can not be asked, and then it is answered
+    /// already.
+    fn ask(&mut self, workers: usize, answer: oneshot::Sender<Answered>) -> Option<u64> {
+        if self.waiting.len() >= LOG_READS_MAX {
+            // A page that has gone away does not wait for its answer.
+            self.waiting.retain(|_, read| !read.answer.is_closed());
         }
-        self.next_id += 1;
-        self.waiting.insert(self.next_id, LogRead { answer, open: workers, asked_at: Instant::now() });
-        Some(ToWorker::ReadLog { id: self.next_id, log, offset, bytes_max })
+        let refusal = if workers == 0 {
+            Ok(not_found("no worker that has the log is connected right now"))
+        } else if self.waiting.len() >= LOG_READS_MAX {
+            Err(NoLeader { reason: format!("it is busy: {LOG_READS_MAX} logs are being read at this moment") })
+        } else {
+            self.next_id += 1;
+            self.waiting.insert(self.next_id, LogRead { answer, open: workers, asked_at: Instant::now() });
+            return Some(self.next_id);
+        };
+        drop(answer.send(refusal));
+        None
     }
 
     /// Answers those who have waited for too long, once a beat.
     pub fn give_up(&mut self) {
         let late = self.waiting.extract_if(.., |_, read| read.asked_at.elapsed() >= LOG_READ_WAIT);
         for (_, read) in late {
-            drop(read.answer.send(not_found("a worker that may have the log does not answer right now")));
+            drop(read.answer.send(Ok(not_found("a worker that may have the log does not answer right now"))));
         }
     }
 
@@ -66,14 +78,28 @@ impl LogReads {
             return;
         }
         if let Some(read) = self.waiting.remove(&id) {
-            drop(read.answer.send(Reply::Log(LogChunk { bytes, length, ended })));
+            drop(read.answer.send(Ok(Reply::Log(LogChunk { bytes, length, ended }))));
         }
     }
 }
 
 impl Reign {
+    /// Answers some of those who wait, so that neither they nor the next turn wait for long.
+    pub(super) fn answer_some(&mut self, ear: &mut Ear) {
+        let mut room = Room::new();
+        while room.take()
+            && let Some(asked) = ear.questions.waiting()
+        {
+            self.answer(asked);
+        }
+    }
+
     /// Answers, at once or when a worker has.
-    pub(super) fn answer(&mut self, query: Query, answer: oneshot::Sender<Reply>) {
+    pub(super) fn answer(&mut self, Asked { query, answer }: Asked) {
+        // Nobody works for one who has gone away meanwhile.
+        if answer.is_closed() {
+            return;
+        }
         let now = self.clock.now();
         let reply = match query {
             Query::WhyTask { dag_id, run_id, task_id, map_index } => {
@@ -107,13 +133,26 @@ impl Reign {
             Query::Pools => {
                 Reply::Pools { pools: self.engine.pool_uses(POOL_WAITERS_MAX).into_iter().map(pool_view).collect() }
             }
-            read @ Query::ReadLog { .. } => return self.ask_for_log(read, answer),
+            Query::ReadLog { log, worker, offset, bytes_max } => {
+                return self.ask_for_log(LogRange { log, offset, bytes_max }, worker, answer);
+            }
         };
         // Whoever asked may have gone away.
-        drop(answer.send(reply));
+        drop(answer.send(Ok(reply)));
     }
 
-    fn cluster(&self) -> ClusterView {
+    /// Asks the worker that has a log; every one while nobody knows which that is.
+    fn ask_for_log(&mut self, range: LogRange, holder: Option<WorkerId>, answer: oneshot::Sender<Answered>) {
+        let mut workers = self.peers.connected();
+        workers.retain(|worker| holder.is_none_or(|holder| holder == *worker));
+        let Some(id) = self.log_reads.ask(workers.len(), answer) else { return };
+        let LogRange { log, offset, bytes_max } = range;
+        for worker in workers {
+            self.peers.send(worker, ToWorker::ReadLog { id, log: log.clone(), offset, bytes_max });
+        }
+    }
+
+    pub(super) fn cluster(&self) -> ClusterView {
         let workers = self.peers.iter().map(|(worker, peer)| {
             let attempts: Vec<_> = self.engine.attempts_on(worker).into_iter().collect();
             let services = self.supervisor.replicas().filter(|r| r.worker() == Some(worker) && r.living().is_some());
@@ -129,6 +168,13 @@ impl Reign {
         });
         ClusterView { leader: self.name.clone(), epoch: self.epoch.get(), workers: workers.collect() }
     }
+}
+
+/// A part of a log.
+struct LogRange {
+    log: LogName,
+    offset: u64,
+    bytes_max: u32,
 }
 
 fn pool_view(pool: engine::PoolUse) -> PoolView {

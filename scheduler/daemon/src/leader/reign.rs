@@ -20,7 +20,7 @@ use store::{
 };
 use tokio::sync::{
     broadcast::{self, error::RecvError},
-    mpsc, oneshot,
+    mpsc,
 };
 
 use super::{
@@ -179,16 +179,20 @@ impl Reign {
             self.show(ear);
             let inbox = std::mem::replace(&mut self.inbox, InboxNext::WhenHinted);
             batch = Batch { reads_inbox: inbox != InboxNext::WhenHinted, ..Batch::default() };
+            self.answer_some(ear);
             if inbox == InboxNext::BeforeNews {
                 continue;
             }
-            let patience = if batch.reads_inbox { Duration::ZERO } else { self.patience() };
-            let first = tokio::select! {
-                news = ear.receiver.recv() => news,
-                () = self.folders.hear() => None,
-                () = self.lease.changed() => None,
-                () = tokio::time::sleep(patience) => None,
-                () = ear.shutdown.cancelled() => return Ok(ReignEnd::Asked),
+            let first = loop {
+                let patience = if batch.reads_inbox { Duration::ZERO } else { self.patience() };
+                tokio::select! {
+                    news = ear.receiver.recv() => break news,
+                    () = self.folders.hear() => break None,
+                    () = self.lease.changed() => break None,
+                    asked = ear.questions.next() => self.answer(asked),
+                    () = tokio::time::sleep(patience) => break None,
+                    () = ear.shutdown.cancelled() => return Ok(ReignEnd::Asked),
+                }
             };
             // What waits is heard also when there is no time to wait for it.
             let mut next = first.or_else(|| ear.receiver.try_recv().ok());
@@ -327,7 +331,6 @@ impl Reign {
             }
             News::Disconnected(connection) => self.peers.disconnected(connection),
             News::Inbox => batch.reads_inbox = true,
-            News::Query { query, answer } => self.answer(query, answer),
         }
         Ok(())
     }
@@ -491,17 +494,6 @@ impl Reign {
         self.announcer.send(Announcement::Answers(vec![id]));
         self.quarantined += 1;
         Ok(())
-    }
-
-    /// Asks every worker that may have a log; used by [`super::queries`].
-    pub(super) fn ask_for_log(&mut self, question: link::Query, answer: oneshot::Sender<link::Reply>) {
-        let workers = self.peers.connected();
-        let asked = self.log_reads.ask(question, workers.len(), answer);
-        if let Some(message) = asked {
-            for worker in workers {
-                self.peers.send(worker, message.clone());
-            }
-        }
     }
 }
 

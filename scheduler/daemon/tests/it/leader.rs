@@ -53,8 +53,8 @@ pub fn lead_with(url: &str, name: &str, folder: &Path, key: &Path, news: NewsCha
         secret_key: SecretKey::from_file_or_create(key).unwrap(),
         metrics: leader::LeaderMetrics::default(),
     };
-    let port = LocalPort::new(news.0.clone());
     let ear = Ear::new(news, CancellationToken::new());
+    let port = ear.port();
     Running { task: tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), connector, port }
 }
 

@@ -12,5 +12,6 @@ mod lease;
 mod leaving;
 mod odd_commands;
 mod pools;
+mod questions;
 mod reign;
 mod worker;

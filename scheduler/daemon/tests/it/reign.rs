@@ -47,7 +47,7 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 }
 
 async fn errors_of(pool: &PgPool, file: &str) -> Vec<String> {
-    let errors = read::import_errors(pool).await.unwrap();
+    let errors = read::import_errors(pool, &[], 100).await.unwrap();
     errors.into_iter().filter(|error| error.file == file).map(|error| error.message).collect()
 }
 
@@ -76,7 +76,8 @@ async fn what_postgresql_refuses_of_one_file_is_the_error_of_that_file() {
     }
     let leader = lead(&url, "first", folder.path());
     until("the good files are loaded", async || file_of(&pool, "z").await.is_some()).await;
-    until("the bad ones have their errors", async || read::import_errors(&pool).await.unwrap().len() == 2).await;
+    until("the bad ones have their errors", async || read::import_errors(&pool, &[], 100).await.unwrap().len() == 2)
+        .await;
     assert!(errors_of(&pool, "refused.yaml").await[0].contains("no such character"));
     assert!(errors_of(&pool, "unlucky.yaml").await[0].contains("could not get it"));
     assert!(file_of(&pool, "a").await.is_some() && file_of(&pool, "refused").await.is_none());

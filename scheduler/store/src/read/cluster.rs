@@ -1,6 +1,6 @@
 //! Services, pools and the leader.
 
-use model::{Pool, ServiceKey, ServiceState, Timestamp};
+use model::{Pool, ServiceKey, ServiceState, Timestamp, WorkerId};
 use serde_json::Value;
 use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
@@ -24,6 +24,8 @@ pub struct ServiceView {
     pub spec: Value,
     /// The id of its process, the fence of what it writes.
     pub instance: Option<Uuid>,
+    /// Its worker, which has its log.
+    pub worker_id: Option<WorkerId>,
     /// The name of its worker.
     pub worker: Option<String>,
     /// How often it was started again.
@@ -66,6 +68,7 @@ pub async fn services(db: impl PgExecutor<'_>) -> Result<Vec<ServiceView>, Store
                 is_wanted: row.is_wanted,
                 spec: row.spec.0,
                 instance: row.instance,
+                worker_id: row.worker_id.map(WorkerId),
                 worker: row.worker,
                 restarts: row.restarts,
                 not_before: row.not_before,

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use dag::Dag;
+use dag::{Dag, TaskPos};
 use engine::DueRun;
 use model::{DagId, DagVersionId, TaskIdx, Timestamp};
 use sqlx::{PgExecutor, types::Json};
 
-use super::DOING;
+use super::{DOING, Pattern, Window};
 use crate::{
     error::{Doing, StoreError},
     rows::dag_id as stored_dag_id,
@@ -22,6 +22,12 @@ pub struct DagView {
     pub current: DagVersionId,
     /// The file that defines it, below the DAG folder.
     pub fileloc: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Its owners.
+    pub owners: Vec<String>,
     /// Whether it is held back.
     pub is_paused: bool,
     /// Whether no file defines it any more.
@@ -49,6 +55,15 @@ pub struct Version {
     pub dag: Arc<Dag>,
     /// The number of each task, by its position.
     pub task_idx: Vec<TaskIdx>,
+    positions: BTreeMap<TaskIdx, TaskPos>,
+}
+
+impl Version {
+    /// Where a task of this number stands, if the version has it.
+    #[must_use]
+    pub fn position_of(&self, task: TaskIdx) -> Option<TaskPos> {
+        self.positions.get(&task).copied()
+    }
 }
 
 /// A mistake in a DAG file.
@@ -87,10 +102,15 @@ pub struct VersionBrief {
     pub created_at: Timestamp,
 }
 
-struct DagRecord {
+/// A row of `dag` as pages see it.
+#[derive(sqlx::FromRow)]
+pub(super) struct DagRecord {
     dag_id: String,
     current_version: i64,
     fileloc: String,
+    description: Option<String>,
+    tags: Vec<String>,
+    owners: Vec<String>,
     is_paused: bool,
     is_stale: bool,
     has_import_errors: bool,
@@ -115,6 +135,9 @@ impl TryFrom<DagRecord> for DagView {
             dag_id: stored_dag_id(&row.dag_id)?,
             current: DagVersionId(row.current_version),
             fileloc: row.fileloc,
+            description: row.description,
+            tags: row.tags,
+            owners: row.owners,
             is_paused: row.is_paused,
             is_stale: row.is_stale,
             has_import_errors: row.has_import_errors,
@@ -173,12 +196,14 @@ pub async fn versions(db: impl PgExecutor<'_>, ids: &[DagVersionId]) -> Result<V
                     what: format!("task {} of DAG {} has no number", task.task_id, dag.dag_id),
                 })
             };
+            let task_idx: Vec<TaskIdx> = dag.tasks.iter().map(number).collect::<Result<_, _>>()?;
             Ok(Version {
                 id: DagVersionId(row.id),
                 number: row.number,
                 content_hash: row.content_hash,
                 created_at: row.created_at,
-                task_idx: dag.tasks.iter().map(number).collect::<Result<_, _>>()?,
+                positions: task_idx.iter().copied().zip(dag.positions()).collect(),
+                task_idx,
                 dag: Arc::new(dag),
             })
         })
@@ -193,16 +218,36 @@ pub async fn version(db: impl PgExecutor<'_>, id: DagVersionId) -> Result<Option
     Ok(versions(db, &[id]).await?.pop())
 }
 
-/// The versions of a DAG, or of all DAGs, oldest first.
+/// The newest versions of these DAGs, of all when none is named; at most `limit`.
 ///
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer.
-pub async fn version_ids(db: impl PgExecutor<'_>, dag_id: Option<&DagId>) -> Result<Vec<DagVersionId>, StoreError> {
+pub async fn version_ids(
+    db: impl PgExecutor<'_>,
+    dag_ids: &[DagId],
+    limit: i64,
+) -> Result<Vec<DagVersionId>, StoreError> {
+    let dag_ids: Vec<String> = dag_ids.iter().map(ToString::to_string).collect();
     let rows = sqlx::query_scalar!(
-        "SELECT id FROM dag_version WHERE $1::text IS NULL OR dag_id = $1 ORDER BY id",
-        dag_id.map(DagId::as_str)
+        "SELECT id FROM dag_version WHERE cardinality($1::text[]) = 0 OR dag_id = ANY ($1) ORDER BY id DESC LIMIT $2",
+        &dag_ids,
+        limit
     );
     Ok(rows.fetch_all(db).await.doing(DOING)?.into_iter().map(DagVersionId).collect())
+}
+
+/// The version of a DAG that has a number.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn version_numbered(
+    db: impl PgExecutor<'_>,
+    dag_id: &DagId,
+    number: i32,
+) -> Result<Option<DagVersionId>, StoreError> {
+    let row =
+        sqlx::query_scalar!("SELECT id FROM dag_version WHERE dag_id = $1 AND number = $2", dag_id.as_str(), number);
+    Ok(row.fetch_optional(db).await.doing(DOING)?.map(DagVersionId))
 }
 
 /// The text of a version as people wrote it: its file when it was last read with this content. A version of an older
@@ -244,15 +289,55 @@ pub async fn version_list(
     Ok(brief.collect())
 }
 
-/// Every mistake in DAG files, by file and place.
+/// Mistakes in DAG files, by file and place: of these files, or of all when none is named; at most `limit`.
 ///
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer.
-pub async fn import_errors(db: impl PgExecutor<'_>) -> Result<Vec<ImportError>, StoreError> {
+pub async fn import_errors(
+    db: impl PgExecutor<'_>,
+    files: &[String],
+    limit: i64,
+) -> Result<Vec<ImportError>, StoreError> {
     let rows = sqlx::query_as!(
         ImportError,
         "SELECT file, position, message, line, col, field, suggestion, found_at, excerpt
-         FROM import_error ORDER BY file, position"
+         FROM import_error WHERE cardinality($1::text[]) = 0 OR file = ANY ($1) ORDER BY file, position LIMIT $2",
+        files,
+        limit
     );
     rows.fetch_all(db).await.doing(DOING)
+}
+
+/// The DAG files that have mistakes and whose names match, in their order: a part of them.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn broken_files(
+    db: impl PgExecutor<'_>,
+    pattern: &Pattern,
+    window: Window,
+) -> Result<Vec<String>, StoreError> {
+    let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
+    let files = sqlx::query_scalar!(
+        "SELECT file FROM import_error WHERE position = 0 AND (cardinality($1::text[]) = 0 OR file ILIKE ANY ($1))
+         ORDER BY file LIMIT $2 OFFSET $3",
+        &anywhere,
+        window.limit,
+        window.offset
+    );
+    files.fetch_all(db).await.doing(DOING)
+}
+
+/// How many DAG files whose names match have mistakes.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn broken_file_count(db: impl PgExecutor<'_>, pattern: &Pattern) -> Result<i64, StoreError> {
+    let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM import_error
+           WHERE position = 0 AND (cardinality($1::text[]) = 0 OR file ILIKE ANY ($1))"#,
+        &anywhere
+    );
+    count.fetch_one(db).await.doing(DOING)
 }

@@ -2,7 +2,8 @@
 
 use engine::{TiExtra, TiRow};
 use model::{AttemptId, MapIndex, RunKey, TaskIdx, TaskState, TiKey, Timestamp, TryNumber, WorkerId};
-use sqlx::PgExecutor;
+use sqlx::{FromRow, PgExecutor};
+use uuid::Uuid;
 
 use super::DOING;
 use crate::{
@@ -30,6 +31,8 @@ pub struct Try {
     pub attempt: Option<AttemptId>,
     /// The name of its worker.
     pub worker: Option<String>,
+    /// Its worker, which has its log.
+    pub worker_id: Option<WorkerId>,
     /// When it was given a slot.
     pub queued_at: Option<Timestamp>,
     /// When it started.
@@ -40,42 +43,136 @@ pub struct Try {
     pub reason: Option<String>,
 }
 
-/// The stored instances of these runs, by run, task and map index.
+/// The stored instances of these runs, by run, task and map index. It is for runs that are looked at whole.
 ///
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
 pub async fn instances(db: impl PgExecutor<'_>, runs: &[RunKey]) -> Result<Vec<Instance>, StoreError> {
     let runs: Vec<i64> = runs.iter().map(|run| run.get()).collect();
-    let rows = sqlx::query_file!("queries/read_instances.sql", &runs).fetch_all(db).await.doing(DOING)?;
-    rows.into_iter()
-        .map(|row| {
-            let key = TiKey { run: RunKey(row.run_id), task: TaskIdx(row.task_idx), map: MapIndex(row.map_index) };
-            let extra = TiExtra {
-                max_tries: row.max_tries,
-                infrastructure_losses: row.infrastructure_losses,
-                // Decides about the next loss, and is shown nowhere.
-                lost_at: None,
-                wake_at: row.wake_at,
-                exit_code: row.exit_code,
-                reason: row.reason,
-                note: row.note,
-                skips: row.skips.map(|skips| skips.into_iter().map(TaskIdx).collect()),
-            };
-            let stored = TiRow {
-                key,
-                try_number: TryNumber(row.try_number),
-                state: code(row.state)?,
-                attempt: row.attempt.map(AttemptId),
-                live: row.live,
-                worker: row.worker_id.map(WorkerId),
-                queued_at: row.queued_at,
-                started_at: row.started_at,
-                ended_at: row.ended_at,
-                extra,
-            };
-            Ok(Instance { row: stored, worker: row.worker })
+    let rows = sqlx::query_file_as!(InstanceRecord, "queries/read_instances.sql", &runs);
+    rows.fetch_all(db).await.doing(DOING)?.into_iter().map(Instance::try_from).collect()
+}
+
+/// Those of these instances that have a row, by run, task and map index.
+///
+/// # Errors
+/// As [`instances`].
+pub async fn instances_at(
+    db: impl PgExecutor<'_>,
+    keys: impl IntoIterator<Item = TiKey>,
+) -> Result<Vec<Instance>, StoreError> {
+    let (mut runs, mut tasks, mut maps) = (Vec::new(), Vec::new(), Vec::new());
+    for key in keys {
+        runs.push(key.run.get());
+        tasks.push(key.task.get());
+        maps.push(key.map.get());
+    }
+    let rows = sqlx::query_file_as!(InstanceRecord, "queries/read_instances_at.sql", &runs, &tasks, &maps);
+    rows.fetch_all(db).await.doing(DOING)?.into_iter().map(Instance::try_from).collect()
+}
+
+/// The stored instances of these tasks in a run, by task and map index; at most `limit`.
+///
+/// # Errors
+/// As [`instances`].
+pub async fn instances_of_tasks(
+    db: impl PgExecutor<'_>,
+    run: RunKey,
+    tasks: &[TaskIdx],
+    limit: i64,
+) -> Result<Vec<Instance>, StoreError> {
+    let tasks: Vec<i32> = tasks.iter().map(|task| task.get()).collect();
+    let rows = sqlx::query_file_as!(InstanceRecord, "queries/read_instances_of_tasks.sql", run.get(), &tasks, limit);
+    rows.fetch_all(db).await.doing(DOING)?.into_iter().map(Instance::try_from).collect()
+}
+
+/// A row of `task_instance` with its side row and the name of its worker.
+#[derive(Debug, FromRow)]
+pub(super) struct InstanceRecord {
+    pub(super) run_id: i64,
+    pub(super) task_idx: i32,
+    pub(super) map_index: i32,
+    try_number: i16,
+    state: i16,
+    attempt: Option<Uuid>,
+    live: bool,
+    worker_id: Option<i32>,
+    queued_at: Option<Timestamp>,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    max_tries: Option<i16>,
+    infrastructure_losses: i16,
+    wake_at: Option<Timestamp>,
+    exit_code: Option<i32>,
+    reason: Option<String>,
+    note: Option<String>,
+    skips: Option<Vec<i32>>,
+    worker: Option<String>,
+}
+
+impl TryFrom<InstanceRecord> for Instance {
+    type Error = StoreError;
+
+    fn try_from(row: InstanceRecord) -> Result<Self, StoreError> {
+        let extra = TiExtra {
+            max_tries: row.max_tries,
+            infrastructure_losses: row.infrastructure_losses,
+            // Decides about the next loss, and is shown nowhere.
+            lost_at: None,
+            wake_at: row.wake_at,
+            exit_code: row.exit_code,
+            reason: row.reason,
+            note: row.note,
+            skips: row.skips.map(|skips| skips.into_iter().map(TaskIdx).collect()),
+        };
+        let stored = TiRow {
+            key: TiKey { run: RunKey(row.run_id), task: TaskIdx(row.task_idx), map: MapIndex(row.map_index) },
+            try_number: TryNumber(row.try_number),
+            state: code(row.state)?,
+            attempt: row.attempt.map(AttemptId),
+            live: row.live,
+            worker: row.worker_id.map(WorkerId),
+            queued_at: row.queued_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            extra,
+        };
+        Ok(Self { row: stored, worker: row.worker })
+    }
+}
+
+/// The task that failed first in a run, as a list of DAGs tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstFailure {
+    /// The run.
+    pub run: RunKey,
+    /// The task.
+    pub task_id: String,
+    /// Why, when it was said.
+    pub reason: Option<String>,
+    /// Its try.
+    pub try_number: TryNumber,
+    /// The last try that a failure may lead to, when it is not what the task says.
+    pub tries_max: Option<i16>,
+}
+
+/// Of each of these runs the task that failed first, when one did: one walk over each run's rows.
+///
+/// # Errors
+/// As [`instances`].
+pub async fn first_failures(db: impl PgExecutor<'_>, runs: &[RunKey]) -> Result<Vec<FirstFailure>, StoreError> {
+    let runs: Vec<i64> = runs.iter().map(|run| run.get()).collect();
+    let rows = sqlx::query_file!("queries/read_first_failures.sql", &runs).fetch_all(db).await.doing(DOING)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| FirstFailure {
+            run: RunKey(row.run_id),
+            task_id: row.task_id,
+            reason: row.reason,
+            try_number: TryNumber(row.try_number),
+            tries_max: row.max_tries,
         })
-        .collect()
+        .collect())
 }
 
 /// How many stored instances of these runs are in which state.
@@ -111,6 +208,7 @@ pub async fn tries(db: impl PgExecutor<'_>, key: TiKey) -> Result<Vec<Try>, Stor
                 state: code(row.state)?,
                 attempt: row.attempt.map(AttemptId),
                 worker: row.worker,
+                worker_id: row.worker_id.map(WorkerId),
                 queued_at: row.queued_at,
                 started_at: row.started_at,
                 ended_at: row.ended_at,
@@ -133,6 +231,7 @@ pub async fn tries_of_run(db: impl PgExecutor<'_>, run: RunKey, limit: i64) -> R
                 state: code(row.state)?,
                 attempt: row.attempt.map(AttemptId),
                 worker: row.worker,
+                worker_id: row.worker_id.map(WorkerId),
                 queued_at: row.queued_at,
                 started_at: row.started_at,
                 ended_at: row.ended_at,

@@ -1,6 +1,6 @@
 //! The list of runs: filtered, ordered and paged by PostgreSQL.
 //!
-//! The one statement here that is not checked when the program is built: its filters and its order vary with the
+//! A statement that is not checked when the program is built: its filters and its order vary with the
 //! question, and a statement that covers them all could use no index. Names of columns come from the enums below, values
 //! are always bound.
 
@@ -10,11 +10,14 @@ use engine::RunRow;
 use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::DOING;
+use super::total::{Total, Window, counted, counting};
 use crate::{
     error::{Doing, StoreError},
     rows::RunRecord,
 };
+
+/// What was being done, for errors.
+const LISTING: &str = "this list of runs";
 
 /// How a list of runs is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +153,8 @@ pub struct RunFilter {
     pub duration: SecondsRange,
     /// The order; by number when empty.
     pub order: Vec<(RunOrder, Direction)>,
+    /// Looks at the newest so many only, for searches of texts that no index knows.
+    pub newest: Option<i64>,
     /// At most so many.
     pub limit: i64,
     /// After so many.
@@ -160,38 +165,68 @@ pub struct RunFilter {
 ///
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
-pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, i64), StoreError> {
-    let mut count = QueryBuilder::new("SELECT count(*) FROM dag_run WHERE true");
-    conditions(&mut count, filter);
-    let total: i64 = count.build_query_scalar().fetch_one(pool).await.doing(DOING)?;
-    if filter.limit == 0 || total <= filter.offset {
-        return Ok((Vec::new(), total));
-    }
-    let mut page = QueryBuilder::new(
-        "SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, \
-         interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, \
-         triggering_user FROM dag_run WHERE true",
-    );
-    conditions(&mut page, filter);
-    order(&mut page, &filter.order);
-    page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
-    let rows: Vec<RunRecord> = page.build_query_as().fetch_all(pool).await.doing(DOING)?;
+pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, Total), StoreError> {
+    let window = Window { limit: filter.limit, offset: filter.offset };
+    window.check()?;
+    let mut page = page_of_runs(filter);
+    let rows: Vec<RunRecord> = page.build_query_as().fetch_all(pool).await.doing(LISTING)?;
+    let total = window.total(pool, rows.len(), matching_runs(filter)).await?;
     Ok((rows.into_iter().map(RunRow::try_from).collect::<Result<_, _>>()?, total))
 }
 
-fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
-    if !filter.dag_ids.is_empty() {
-        let ids: Vec<String> = filter.dag_ids.iter().map(ToString::to_string).collect();
-        query.push(" AND dag_id = ANY(").push_bind(ids).push(")");
+/// The statement of a page, for its plan to be looked at.
+#[must_use]
+pub fn page_of_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
+    let mut page = QueryBuilder::new(
+        "SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, \
+         interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user ",
+    );
+    source(&mut page, filter);
+    conditions(&mut page, filter);
+    order(&mut page, &filter.order);
+    page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
+    page
+}
+
+/// The statement that counts all runs of a filter.
+#[must_use]
+pub fn matching_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
+    let mut count = counting();
+    source(&mut count, filter);
+    conditions(&mut count, filter);
+    counted(count)
+}
+
+/// All runs, or the newest of them.
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
+    let Some(newest) = filter.newest else {
+        query.push("FROM dag_run WHERE true");
+        return;
+    };
+    query.push("FROM (SELECT * FROM dag_run WHERE true");
+    of_dags(query, &filter.dag_ids);
+    query.push(" ORDER BY run_after DESC, id DESC LIMIT ").push_bind(newest).push(") AS dag_run WHERE true");
+}
+
+/// One DAG is compared, not looked for in a list, so that the order of an index by DAG is the order of the answer.
+fn of_dags(query: &mut QueryBuilder<'_, Postgres>, dag_ids: &[DagId]) {
+    match dag_ids {
+        [] => {}
+        [one] => drop(query.push(" AND dag_id = ").push_bind(one.to_string())),
+        several => {
+            let ids: Vec<String> = several.iter().map(ToString::to_string).collect();
+            query.push(" AND dag_id = ANY(").push_bind(ids).push(")");
+        }
     }
+}
+
+pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
+    of_dags(query, &filter.dag_ids);
     if !filter.run_ids.is_empty() {
         let ids: Vec<String> = filter.run_ids.iter().map(ToString::to_string).collect();
         query.push(" AND run_id = ANY(").push_bind(ids).push(")");
     }
-    if !filter.states.is_empty() {
-        let codes: Vec<i16> = filter.states.iter().map(|state| state.code()).collect();
-        query.push(" AND state = ANY(").push_bind(codes).push(")");
-    }
+    in_states(query, &filter.states);
     if !filter.run_types.is_empty() {
         let codes: Vec<i16> = filter.run_types.iter().map(|kind| kind.code()).collect();
         query.push(" AND run_type = ANY(").push_bind(codes).push(")");
@@ -208,6 +243,23 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     }
     patterns(query, filter);
     ranges(query, filter);
+}
+
+/// Codes stand in the text, so that the planner sees which partial index has all that is asked for.
+fn in_states(query: &mut QueryBuilder<'_, Postgres>, states: &[DagRunState]) {
+    if states.is_empty() {
+        return;
+    }
+    if states.iter().all(|state| !state.is_finished()) {
+        query.push(" AND (state IN (0, 1) OR has_leftovers)");
+    }
+    match states {
+        [one] => drop(query.push(format_args!(" AND state = {}", one.code()))),
+        several => {
+            let codes: Vec<String> = several.iter().map(|state| state.code().to_string()).collect();
+            query.push(format_args!(" AND state IN ({})", codes.join(", ")));
+        }
+    }
 }
 
 fn patterns(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
@@ -233,18 +285,29 @@ fn ranges(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
         (UPDATED_AT, filter.updated_at),
     ];
     for (column, range) in ranges {
-        for (sign, bound) in [(">=", range.gte), (">", range.gt), ("<=", range.lte), ("<", range.lt)] {
-            if let Some(instant) = bound {
-                query.push(format_args!(" AND {column} {sign} ")).push_bind(instant);
-            }
+        within(query, column, range);
+    }
+    // A run that ended or began since was changed since: the index by its last change knows where to look.
+    for range in [filter.end_date, filter.start_date] {
+        within(query, UPDATED_AT, Range { lte: None, lt: None, ..range });
+    }
+    lasting(query, "ended_at - started_at", filter.duration);
+}
+
+/// Limits a time to a range.
+pub(super) fn lasting(query: &mut QueryBuilder<'_, Postgres>, time: &str, range: SecondsRange) {
+    for (sign, bound) in [(">=", range.gte), (">", range.gt), ("<=", range.lte), ("<", range.lt)] {
+        if let Some(seconds) = bound {
+            query.push(format_args!(" AND extract(epoch FROM {time})::float8 {sign} ")).push_bind(seconds);
         }
     }
-    let took = filter.duration;
-    for (sign, bound) in [(">=", took.gte), (">", took.gt), ("<=", took.lte), ("<", took.lt)] {
-        if let Some(seconds) = bound {
-            query
-                .push(format_args!(" AND extract(epoch FROM ended_at - started_at)::float8 {sign} "))
-                .push_bind(seconds);
+}
+
+/// Limits a column to a range.
+pub(super) fn within(query: &mut QueryBuilder<'_, Postgres>, column: &str, range: Range) {
+    for (sign, bound) in [(">=", range.gte), (">", range.gt), ("<=", range.lte), ("<", range.lt)] {
+        if let Some(instant) = bound {
+            query.push(format_args!(" AND {column} {sign} ")).push_bind(instant);
         }
     }
 }
@@ -259,7 +322,7 @@ fn order(query: &mut QueryBuilder<'_, Postgres>, keys: &[(RunOrder, Direction)])
     query.push("id").push(word(first));
 }
 
-const fn word(direction: Direction) -> &'static str {
+pub(super) const fn word(direction: Direction) -> &'static str {
     match direction {
         Direction::Ascending => " ASC",
         Direction::Descending => " DESC",

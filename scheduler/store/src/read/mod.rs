@@ -4,24 +4,42 @@
 //! rows it is about.
 
 mod cluster;
+mod dag_list;
 mod dags;
 mod elsewhere;
+mod instance_list;
 mod instances;
 mod list;
 mod runs;
+pub(crate) mod total;
+mod version_list;
 mod xcom_entries;
 mod xcoms;
 
 pub use cluster::{LeaderView, ServiceView, leader, pools, services};
+pub use dag_list::{
+    DagCounts, DagFilter, DagNames, DagOrder, dag_counts, dag_ids, dag_list, dag_names, dag_tags, tasks_named,
+};
 pub use dags::{
-    DagView, ImportError, Version, VersionBrief, dag, dags, import_errors, source, version, version_ids, version_list,
-    versions,
+    DagView, ImportError, Version, VersionBrief, broken_file_count, broken_files, dag, dags, import_errors, source,
+    version, version_ids, version_list, version_numbered, versions,
 };
 pub use elsewhere::{run_on, task_states};
-pub use instances::{Instance, Try, instances, task_counts, tries, tries_of_run};
-pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SecondsRange, runs};
-pub use runs::{RunBrief, latest_runs, neighbours, recent_runs, run, run_counts, run_states, runs_of};
-pub use xcom_entries::{XComEntry, xcom_entries};
+pub use instance_list::{
+    InstanceFilter, InstanceOrder, InstancesOf, Listed, instance_list, matching_instances, open_versions,
+    page_of_instances,
+};
+pub use instances::{
+    FirstFailure, Instance, Try, first_failures, instances, instances_at, instances_of_tasks, task_counts, tries,
+    tries_of_run,
+};
+pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SecondsRange, matching_runs, page_of_runs, runs};
+pub use runs::{
+    RunBrief, active_runs, dags_of_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_of,
+};
+pub use total::{COUNT_MAX, OFFSET_MAX, Total, Window};
+pub use version_list::{VersionFilter, VersionOrder, version_page};
+pub use xcom_entries::{XComEntry, XComFilter, page_of_xcoms, returned, xcom_entries, xcom_value};
 pub use xcoms::{XcomView, xcoms};
 
 /// What was being done, for errors of the driver.

@@ -50,6 +50,28 @@ pub async fn runs_of(db: impl PgExecutor<'_>, keys: &[RunKey]) -> Result<Vec<Run
     rows.fetch_all(db).await.doing(DOING)?.into_iter().map(RunRow::try_from).collect()
 }
 
+/// Those of these runs that exist, by their ids.
+///
+/// # Errors
+/// As [`run`].
+pub async fn runs_known(
+    db: impl PgExecutor<'_>,
+    names: impl Iterator<Item = (DagId, RunId)>,
+) -> Result<Vec<(DagId, RunId)>, StoreError> {
+    let (dag_ids, run_ids): (Vec<String>, Vec<String>) =
+        names.map(|(dag, run)| (dag.to_string(), run.to_string())).unzip();
+    let rows = sqlx::query!(
+        "SELECT dag_id, run_id FROM dag_run
+         WHERE (dag_id, run_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))",
+        &dag_ids,
+        &run_ids
+    );
+    let rows = rows.fetch_all(db).await.doing(DOING)?;
+    rows.into_iter()
+        .map(|row| Ok((stored_dag_id(&row.dag_id)?, RunId::new(row.run_id).map_err(|error| corrupt(&error))?)))
+        .collect()
+}
+
 /// The newest runs of each of these DAGs, newest first.
 ///
 /// # Errors
@@ -88,23 +110,17 @@ pub async fn latest_runs(db: impl PgExecutor<'_>, dag_ids: &[DagId]) -> Result<V
     recent_runs(db, dag_ids, 1).await
 }
 
-/// How many runs of each DAG have not ended, by state.
+/// How many runs of a DAG have not ended.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_states(db: impl PgExecutor<'_>) -> Result<Vec<(DagId, DagRunState, i64)>, StoreError> {
-    let rows = sqlx::query!(
-        r#"SELECT dag_id, state, count(*) AS "count!" FROM dag_run WHERE state IN (0, 1) GROUP BY dag_id, state"#
-    )
-    .fetch_all(db)
-    .await
-    .doing(DOING)?;
-    rows.into_iter()
-        .map(|row| {
-            let dag_id = stored_dag_id(&row.dag_id)?;
-            Ok((dag_id, code(row.state)?, row.count))
-        })
-        .collect()
+pub async fn active_runs(db: impl PgExecutor<'_>, dag_id: &DagId) -> Result<i64, StoreError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM dag_run
+           WHERE (state IN (0, 1) OR has_leftovers) AND state IN (0, 1) AND dag_id = $1"#,
+        dag_id.as_str()
+    );
+    count.fetch_one(db).await.doing(DOING)
 }
 
 /// How many runs each of these DAGs has in each state, ended ones included; states without a run are left out.
@@ -122,6 +138,16 @@ pub async fn run_counts(
     );
     let rows = rows.fetch_all(db).await.doing(DOING)?;
     rows.into_iter().map(|row| Ok((stored_dag_id(&row.dag_id)?, code(row.state)?, row.count))).collect()
+}
+
+/// The DAGs of these runs.
+///
+/// # Errors
+/// As [`run`].
+pub async fn dags_of_runs(db: impl PgExecutor<'_>, runs: &[RunKey]) -> Result<Vec<DagId>, StoreError> {
+    let runs: Vec<i64> = runs.iter().map(|key| key.get()).collect();
+    let rows = sqlx::query_scalar!("SELECT DISTINCT dag_id FROM dag_run WHERE id = ANY ($1)", &runs);
+    rows.fetch_all(db).await.doing(DOING)?.iter().map(|id| stored_dag_id(id)).collect()
 }
 
 /// The runs of the same DAG directly before and after one, by their earliest start.

@@ -1,55 +1,206 @@
-//! XComs, for people.
+//! XComs: a list of them without their values, one with its value, and what a task returned.
 
-use model::{MapIndex, RunKey, TaskIdx};
+use engine::RunRow;
+use model::{MapIndex, RunId, RunKey, TaskId, TaskIdx, TiKey, Timestamp, XComValue};
 use serde_json::Value;
-use sqlx::{PgExecutor, types::Json};
+use sqlx::{FromRow, PgExecutor, PgPool, Postgres, QueryBuilder, types::Json};
 
-use super::DOING;
-use crate::error::{Doing, StoreError};
+use super::{
+    DOING, Pattern,
+    list::{RunFilter, conditions},
+    total::{Total, Window, counted, counting},
+};
+use crate::{
+    error::{Doing, StoreError},
+    rows::{corrupt, dag_id},
+};
 
-/// An XCom.
+/// What was being done, for errors.
+const LISTING: &str = "this list of XComs";
+/// Values of one task that are told together: those of an expanded task are a list.
+const RETURNED_MAX: i64 = 1_000;
+
+/// Which XComs, newest runs first, in a run by task, map index and key.
 #[derive(Debug, Clone, PartialEq)]
+pub struct XComFilter {
+    /// Of these runs; its order, limit and offset mean nothing here.
+    pub runs: RunFilter,
+    /// Of one run.
+    pub run: Option<RunKey>,
+    /// Left by tasks of this id.
+    pub task_id: Option<TaskId>,
+    /// Under this key.
+    pub key: Option<String>,
+    /// Whose key matches.
+    pub key_pattern: Pattern,
+    /// With one of these map indexes; any when empty.
+    pub map_indexes: Vec<i32>,
+    /// Which part.
+    pub window: Window,
+}
+
+/// An XCom of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XComEntry {
+    /// The DAG.
+    pub dag_id: model::DagId,
     /// The run.
-    pub run: RunKey,
+    pub run_id: RunId,
+    /// The date that the run stands for.
+    pub logical_date: Option<Timestamp>,
+    /// The run's earliest start.
+    pub run_after: Timestamp,
     /// The task that left it.
-    pub task: TaskIdx,
+    pub task_id: TaskId,
     /// Its instance.
     pub map: MapIndex,
     /// Its key.
     pub key: String,
-    /// Its value.
-    pub value: Value,
+    /// When it was left: at the end of the attempt, as far as that is known.
+    pub left_at: Timestamp,
 }
 
-/// The XComs of these runs, by run, task, map index and key; of one task when given.
+/// A part of a list of XComs, and how many there are in all.
+///
+/// # Errors
+/// [`StoreError::TooHeavy`] when no index helps to find them; [`StoreError::Refused`] for an offset that is too far away;
+/// other [`StoreError`]s when PostgreSQL does not answer or a row makes no sense.
+pub async fn xcom_entries(pool: &PgPool, filter: &XComFilter) -> Result<(Vec<XComEntry>, Total), StoreError> {
+    filter.window.check()?;
+    let rows: Vec<EntryRecord> = page_of_xcoms(filter).build_query_as().fetch_all(pool).await.doing(LISTING)?;
+    let mut count = counting();
+    source(&mut count, filter);
+    let total = filter.window.total(pool, rows.len(), counted(count)).await?;
+    Ok((rows.into_iter().map(XComEntry::try_from).collect::<Result<_, _>>()?, total))
+}
+
+/// The statement of a page, for its plan to be looked at.
+#[must_use]
+pub fn page_of_xcoms(filter: &XComFilter) -> QueryBuilder<'_, Postgres> {
+    let mut page = QueryBuilder::new(
+        "WITH page AS (SELECT r.id, r.dag_id, r.run_id, r.logical_date, r.run_after, r.queued_at, x.task_idx, x.map_index, \
+         x.key ",
+    );
+    source(&mut page, filter);
+    page.push(" ORDER BY r.run_after DESC, r.id DESC, x.task_idx, x.map_index, x.key LIMIT ");
+    page.push_bind(filter.window.limit).push(" OFFSET ").push_bind(filter.window.offset);
+    page.push(
+        "), numbered AS (SELECT row_number() OVER () AS place, page.* FROM page) \
+         SELECT p.dag_id, p.run_id, p.logical_date, p.run_after, t.task_id, p.map_index, p.key, \
+         coalesce(ti.ended_at, ti.started_at, p.queued_at) AS left_at \
+         FROM numbered p JOIN dag_task t ON t.dag_id = p.dag_id AND t.task_idx = p.task_idx \
+         LEFT JOIN task_instance ti ON ti.run_id = p.id AND ti.task_idx = p.task_idx AND ti.map_index = p.map_index \
+         ORDER BY p.place",
+    );
+    page
+}
+
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &XComFilter) {
+    query.push("FROM (SELECT * FROM dag_run WHERE true");
+    conditions(query, &filter.runs);
+    if let Some(run) = filter.run {
+        query.push(" AND id = ").push_bind(run.get());
+    }
+    query.push(
+        ") AS r CROSS JOIN LATERAL (SELECT xcom.task_idx, xcom.map_index, xcom.key FROM xcom WHERE xcom.run_id = r.id",
+    );
+    if let Some(task) = &filter.task_id {
+        query
+            .push(" AND xcom.task_idx = (SELECT t.task_idx FROM dag_task t WHERE t.dag_id = r.dag_id AND t.task_id = ");
+        query.push_bind(task.to_string()).push(")");
+    }
+    if let Some(key) = &filter.key {
+        query.push(" AND xcom.key = ").push_bind(key.clone());
+    }
+    if !filter.key_pattern.0.is_empty() {
+        let anywhere: Vec<String> = filter.key_pattern.0.iter().map(|part| format!("%{part}%")).collect();
+        query.push(" AND xcom.key ILIKE ANY(").push_bind(anywhere).push(")");
+    }
+    if !filter.map_indexes.is_empty() {
+        query.push(" AND xcom.map_index = ANY(").push_bind(filter.map_indexes.clone()).push(")");
+    }
+    query.push(") AS x");
+}
+
+#[derive(FromRow)]
+struct EntryRecord {
+    dag_id: String,
+    run_id: String,
+    logical_date: Option<Timestamp>,
+    run_after: Timestamp,
+    task_id: String,
+    map_index: i32,
+    key: String,
+    left_at: Timestamp,
+}
+
+impl TryFrom<EntryRecord> for XComEntry {
+    type Error = StoreError;
+
+    fn try_from(row: EntryRecord) -> Result<Self, StoreError> {
+        Ok(Self {
+            dag_id: dag_id(&row.dag_id)?,
+            run_id: RunId::new(row.run_id).map_err(|error| corrupt(&error))?,
+            logical_date: row.logical_date,
+            run_after: row.run_after,
+            task_id: TaskId::new(row.task_id).map_err(|error| corrupt(&error))?,
+            map: MapIndex(row.map_index),
+            key: row.key,
+            left_at: row.left_at,
+        })
+    }
+}
+
+impl XComEntry {
+    /// One that an instance of a run has just left.
+    #[must_use]
+    pub fn of_run(run: &RunRow, task_id: TaskId, map: MapIndex, key: String) -> Self {
+        Self {
+            dag_id: run.dag_id.clone(),
+            run_id: run.run_id.clone(),
+            logical_date: run.logical_date,
+            run_after: run.run_after,
+            task_id,
+            map,
+            key,
+            left_at: run.queued_at,
+        }
+    }
+}
+
+/// The value that an instance has left under a key.
 ///
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer.
-pub async fn xcom_entries(
-    db: impl PgExecutor<'_>,
-    runs: &[RunKey],
-    task: Option<TaskIdx>,
-) -> Result<Vec<XComEntry>, StoreError> {
-    let runs: Vec<i64> = runs.iter().map(|run| run.get()).collect();
-    let rows = sqlx::query_file_as!(XComRecord, "queries/read_xcoms.sql", &runs, task.map(TaskIdx::get))
-        .fetch_all(db)
-        .await
-        .doing(DOING)?;
-    let view = |row: XComRecord| XComEntry {
-        run: RunKey(row.run_id),
-        task: TaskIdx(row.task_idx),
-        map: MapIndex(row.map_index),
-        key: row.key,
-        value: row.value.0,
-    };
-    Ok(rows.into_iter().map(view).collect())
+pub async fn xcom_value(db: impl PgExecutor<'_>, of: TiKey, key: &str) -> Result<Option<Value>, StoreError> {
+    let value = sqlx::query_scalar!(
+        r#"SELECT value AS "value: Json<Value>" FROM xcom
+           WHERE run_id = $1 AND task_idx = $2 AND map_index = $3 AND key = $4"#,
+        of.run.get(),
+        of.task.get(),
+        of.map.get(),
+        key
+    );
+    Ok(value.fetch_optional(db).await.doing(DOING)?.map(|value| value.0))
 }
 
-struct XComRecord {
-    run_id: i64,
-    task_idx: i32,
-    map_index: i32,
-    key: String,
-    value: Json<Value>,
+/// What the instances of a task returned in a run, by map index.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn returned(
+    db: impl PgExecutor<'_>,
+    run: RunKey,
+    task: TaskIdx,
+) -> Result<Vec<(MapIndex, Value)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT map_index, value AS "value: Json<Value>" FROM xcom
+           WHERE run_id = $1 AND task_idx = $2 AND key = $3 ORDER BY map_index LIMIT $4"#,
+        run.get(),
+        task.get(),
+        XComValue::RETURN_VALUE,
+        RETURNED_MAX
+    );
+    let rows = rows.fetch_all(db).await.doing(DOING)?;
+    Ok(rows.into_iter().map(|row| (MapIndex(row.map_index), row.value.0)).collect())
 }

@@ -149,7 +149,7 @@ async fn the_audit_log_says_who_did_what_and_no_value() {
         ("bob", "post_pool"),
         ("x", "x"),
     ];
-    assert_eq!((told, total), (expected.to_vec(), 5));
+    assert_eq!((told, total), (expected.to_vec(), read::Total::Exactly(5)));
     let rows: String =
         sqlx::query_scalar("SELECT string_agg(a::text, ' ') FROM audit_log a").fetch_one(pool).await.unwrap();
     assert!(rows.contains("db") && !rows.contains("canary"), "{rows}");

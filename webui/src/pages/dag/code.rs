@@ -18,7 +18,7 @@ const VERSIONS_MAX: i64 = 30;
 /// Files of one page.
 const FILES_MAX: usize = 50;
 /// Of each file so much is shown.
-const FILE_CHARS_MAX: usize = 64 * 1024;
+const FILE_BYTES_MAX: i32 = 64 * 1024;
 
 /// The code of a version.
 #[derive(Debug, Serialize)]
@@ -66,8 +66,11 @@ pub(super) async fn code(app: &App, view: &DagView, query: &Query, clock: Clock)
     let version = app.versions.one(&app.pool, id).await?;
     let url = dag_url(&view.dag_id);
     let mut files = Vec::new();
-    for (name, sha256) in version.dag.files.iter().take(FILES_MAX) {
-        files.push(file(app, name, sha256).await?);
+    let shown: Vec<_> = version.dag.files.iter().take(FILES_MAX).collect();
+    let hashes: Vec<String> = shown.iter().map(|(_, sha256)| (*sha256).clone()).collect();
+    let heads = store::blob_heads(&app.pool, &hashes, FILE_BYTES_MAX).await?;
+    for (name, sha256) in shown {
+        files.push(file(name, heads.get(sha256)));
     }
     Ok(Code {
         versions: all
@@ -89,15 +92,16 @@ pub(super) async fn code(app: &App, view: &DagView, query: &Query, clock: Clock)
     })
 }
 
-async fn file(app: &App, name: &str, sha256: &str) -> ApiResult<File> {
-    let bytes = store::blob(&app.pool, sha256).await?.unwrap_or_default();
-    let whole = String::from_utf8_lossy(&bytes);
-    let text: String = whole.chars().take(FILE_CHARS_MAX).collect();
-    let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-    Ok(File {
+fn file(name: &str, head: Option<&(Vec<u8>, i32)>) -> File {
+    let (bytes, length) = head.map_or((&[][..], 0), |(bytes, length)| (bytes.as_slice(), *length));
+    let is_cut = i32::try_from(bytes.len()).is_ok_and(|shown| shown < length);
+    let text = String::from_utf8_lossy(bytes);
+    // A character that the cut went through is left out.
+    let text = if is_cut { text.trim_end_matches('\u{fffd}') } else { &text };
+    File {
         name: name.to_owned(),
-        size: format!("{} bytes", words::number(size)),
-        is_cut: text.len() < whole.len(),
-        text,
-    })
+        size: format!("{} bytes", words::number(i64::from(length))),
+        is_cut,
+        text: text.to_owned(),
+    }
 }

@@ -2,15 +2,15 @@
 
 use model::DagRunState;
 use serde::Serialize;
+use store::read::{DagCounts, DagFilter};
 
-use super::Entry;
 use crate::api::query::Query;
 
 /// A state to show, with how many DAGs are in it.
 #[derive(Serialize)]
 pub(super) struct Chip {
     word: &'static str,
-    count: usize,
+    count: i64,
     url: String,
     chosen: bool,
 }
@@ -46,14 +46,30 @@ impl ByState {
         }
     }
 
-    pub(super) fn keeps(self, entry: &Entry) -> bool {
-        let newest = entry.runs.first().map(|run| run.state);
+    /// Narrows a filter to this state.
+    pub(super) fn of(self, filter: DagFilter) -> DagFilter {
+        match self.run() {
+            Some(state) => DagFilter { last_states: vec![state], ..filter },
+            None if self == Self::Paused => DagFilter { paused: Some(true), ..filter },
+            None => filter,
+        }
+    }
+
+    /// The state of the newest run that it stands for.
+    const fn run(self) -> Option<DagRunState> {
         match self {
-            Self::All => true,
-            Self::Running => newest == Some(DagRunState::Running),
-            Self::Failed => newest == Some(DagRunState::Failed),
-            Self::Waiting => newest == Some(DagRunState::Queued),
-            Self::Paused => entry.view.is_paused,
+            Self::Running => Some(DagRunState::Running),
+            Self::Failed => Some(DagRunState::Failed),
+            Self::Waiting => Some(DagRunState::Queued),
+            Self::All | Self::Paused => None,
+        }
+    }
+
+    fn count(self, counts: &DagCounts) -> i64 {
+        match self.run() {
+            Some(state) => counts.by_state.get(&state).copied().unwrap_or(0),
+            None if self == Self::Paused => counts.paused,
+            None => counts.all,
         }
     }
 }
@@ -64,7 +80,7 @@ pub(super) struct Wanted {
     pub(super) tag: Option<String>,
     pub(super) owner: Option<String>,
     pub(super) state: ByState,
-    pub(super) page: usize,
+    pub(super) page: i64,
 }
 
 impl Wanted {
@@ -75,35 +91,33 @@ impl Wanted {
             tag: query.text("tag").map(str::to_owned),
             owner: query.text("owner").map(str::to_owned),
             state: ByState::EACH.into_iter().find(|one| one.word() == state).unwrap_or(ByState::All),
-            page: query.text("page").and_then(|text| text.parse().ok()).unwrap_or(0),
+            page: query.text("page").and_then(|text| text.parse().ok()).unwrap_or(0).max(0),
         }
     }
 
-    /// Whether a DAG fits search, tag and owner; the state is counted apart.
-    pub(super) fn matches(&self, entry: &Entry) -> bool {
-        let dag = &entry.version.dag;
-        let needle = self.search.to_lowercase();
-        let mut texts = dag.tags.iter().chain(&dag.description).chain(&dag.owners);
-        (needle.is_empty()
-            || dag.dag_id.as_str().to_lowercase().contains(&needle)
-            || texts.any(|text| text.to_lowercase().contains(&needle)))
-            && self.tag.as_ref().is_none_or(|tag| dag.tags.contains(tag))
-            && self.owner.as_ref().is_none_or(|owner| dag.owners.contains(owner))
+    /// Search, tag and owner; the state is counted apart.
+    pub(super) fn filter(&self) -> DagFilter {
+        DagFilter {
+            text: Some(self.search.clone()).filter(|text| !text.is_empty()),
+            tags: self.tag.clone().into_iter().collect(),
+            owners: self.owner.clone().into_iter().collect(),
+            without_stale: true,
+            ..DagFilter::default()
+        }
     }
 
-    pub(super) fn chips(&self, matching: &[&Entry]) -> Vec<Chip> {
+    pub(super) fn chips(&self, counts: &DagCounts) -> Vec<Chip> {
         let chip = |one: ByState| Chip {
             word: one.word(),
-            count: matching.iter().filter(|entry| one.keeps(entry)).count(),
+            count: one.count(counts),
             url: self.url(one, self.tag.as_deref(), self.owner.as_deref(), 0),
             chosen: one == self.state,
         };
         ByState::EACH.into_iter().map(chip).collect()
     }
 
-    pub(super) fn tags(&self, all: &[Entry]) -> Vec<Choice> {
-        let names = distinct(all.iter().flat_map(|entry| &entry.version.dag.tags));
-        names.into_iter().map(|name| self.tag_choice(name)).collect()
+    pub(super) fn tags(&self, all: &[String]) -> Vec<Choice> {
+        all.iter().map(|name| self.tag_choice(name)).collect()
     }
 
     pub(super) fn tag_choice(&self, name: &str) -> Choice {
@@ -112,18 +126,17 @@ impl Wanted {
         Choice { name: name.to_owned(), url: self.url(self.state, tag, self.owner.as_deref(), 0), chosen }
     }
 
-    pub(super) fn owners(&self, all: &[Entry]) -> Vec<Choice> {
-        let names = distinct(all.iter().flat_map(|entry| &entry.version.dag.owners));
+    pub(super) fn owners(&self, all: &[String]) -> Vec<Choice> {
         let choice = |name: &String| {
             let chosen = self.owner.as_ref() == Some(name);
             let owner = if chosen { None } else { Some(name.as_str()) };
             Choice { name: name.clone(), url: self.url(self.state, self.tag.as_deref(), owner, 0), chosen }
         };
-        names.into_iter().map(choice).collect()
+        all.iter().map(choice).collect()
     }
 
     /// The address of another page of the same choice.
-    pub(super) fn at_page(&self, page: usize) -> String {
+    pub(super) fn at_page(&self, page: i64) -> String {
         self.url(self.state, self.tag.as_deref(), self.owner.as_deref(), page)
     }
 
@@ -134,7 +147,7 @@ impl Wanted {
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
-    fn url(&self, state: ByState, tag: Option<&str>, owner: Option<&str>, page: usize) -> String {
+    fn url(&self, state: ByState, tag: Option<&str>, owner: Option<&str>, page: i64) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if state != ByState::All {
             query.append_pair("state", state.word());
@@ -152,11 +165,4 @@ impl Wanted {
             query => format!("/dags?{query}"),
         }
     }
-}
-
-fn distinct<'a>(names: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
-    let mut names: Vec<&String> = names.collect();
-    names.sort();
-    names.dedup();
-    names
 }

@@ -12,9 +12,9 @@ use axum::{
 };
 use futures::{StreamExt, stream};
 use link::Query as Ask;
-use model::{Command, DagId, DagRunState, TaskState, command::Paused};
+use model::{Command, DagId, DagRunState, TaskId, command::Paused};
 use serde::Serialize;
-use store::read::{self, DagView, RunBrief, Version};
+use store::read::{self, DagView, FirstFailure, Pattern, RunBrief, Version, Window};
 
 use super::{
     Frame, Place, dag_url,
@@ -30,7 +30,6 @@ use crate::{
     auth::{Principal, form::PageForm},
     commands,
     error::ApiResult,
-    instances,
 };
 use filter::{Chip, Choice, Wanted};
 
@@ -41,7 +40,11 @@ const BAR_HEIGHT: i64 = 20;
 /// The shortest bar that can be seen and clicked.
 const BAR_HEIGHT_MIN: i64 = 4;
 /// Rows of one page; the search and the filters narrow further.
-const ROWS_MAX: usize = 100;
+const ROWS_MAX: i64 = 100;
+/// Files with mistakes that the page warns of; the page of import errors has all.
+const WARNED_MAX: i64 = 10;
+/// Mistakes of those files that are read to be counted.
+const MISTAKES_MAX: i64 = 1_000;
 /// Questions to the leader that are on their way at once.
 const QUESTIONS_AT_ONCE: usize = 16;
 
@@ -122,28 +125,23 @@ pub async fn show(
 ) -> PageResult<Response> {
     let clock = Clock::of(&who);
     let wanted = Wanted::of(&query);
-    let all = entries(&app).await?;
-    let matching: Vec<&Entry> = all.iter().filter(|entry| wanted.matches(entry)).collect();
-    let chosen: Vec<&Entry> = matching.iter().copied().filter(|entry| wanted.state.keeps(entry)).collect();
-    let first = wanted.page.saturating_mul(ROWS_MAX).min(chosen.len());
-    let shown = &chosen[first..chosen.len().min(first + ROWS_MAX)];
-    let reasons = reasons(&app, shown, clock).await?;
-    let rows: Vec<Row> = shown.iter().zip(reasons).map(|(entry, why)| row(entry, why, clock, &wanted)).collect();
-    let last = first + rows.len();
+    let counts = read::dag_counts(&app.pool, &wanted.filter()).await?;
+    let names = read::dag_names(&app.pool).await?;
+    let (entries, total) = entries(&app, &wanted).await?;
+    let reasons = reasons(&app, &entries, clock).await?;
+    let rows: Vec<Row> = entries.iter().zip(reasons).map(|(entry, why)| row(entry, why, clock, &wanted)).collect();
+    let first = wanted.page.saturating_mul(ROWS_MAX);
+    let last = first + i64::try_from(rows.len()).unwrap_or(0);
     let view = View {
         frame: Frame::new(&app, &who, Place::Dags, "DAGs").await?,
-        chips: wanted.chips(&matching),
-        tags: wanted.tags(&all),
-        owners: wanted.owners(&all),
+        chips: wanted.chips(&counts),
+        any: counts.all > 0 || !read::dag_ids(&app.pool, &[], 1).await?.is_empty(),
+        tags: wanted.tags(&names.tags),
+        owners: wanted.owners(&names.owners),
         hidden: wanted.hidden(),
-        place: if last - first < chosen.len() {
-            format!("{}–{last} of {}", first + 1, chosen.len())
-        } else {
-            String::new()
-        },
+        place: if last - first < total { format!("{}–{last} of {total}", first + 1) } else { String::new() },
         newer: (wanted.page > 0).then(|| wanted.at_page(wanted.page - 1)),
-        older: (last < chosen.len()).then(|| wanted.at_page(wanted.page + 1)),
-        any: !all.is_empty(),
+        older: (last < total).then(|| wanted.at_page(wanted.page + 1)),
         attention: attention(&app).await?,
         search: wanted.search,
         tag: wanted.tag,
@@ -153,9 +151,10 @@ pub async fn show(
     Ok(print(&headers, "dags", &view)?)
 }
 
-async fn entries(app: &App) -> ApiResult<Vec<Entry>> {
-    let views = read::dags(&app.pool).await?;
-    let views: Vec<DagView> = views.into_iter().filter(|view| !view.is_stale).collect();
+/// The DAGs of a page with their newest runs: what is not on the page is not read.
+async fn entries(app: &App, wanted: &Wanted) -> ApiResult<(Vec<Entry>, i64)> {
+    let window = Window { limit: ROWS_MAX, offset: wanted.page.saturating_mul(ROWS_MAX) };
+    let (views, total) = read::dag_list(&app.pool, &wanted.state.of(wanted.filter()), window).await?;
     let versions = app.versions.all(&app.pool, views.iter().map(|view| view.current)).await?;
     let ids: Vec<DagId> = views.iter().map(|view| view.dag_id.clone()).collect();
     let mut runs: BTreeMap<DagId, Vec<RunBrief>> = BTreeMap::new();
@@ -167,11 +166,11 @@ async fn entries(app: &App) -> ApiResult<Vec<Entry>> {
         let runs = runs.remove(&view.dag_id).unwrap_or_default();
         Some(Entry { view, version, runs })
     };
-    Ok(views.into_iter().filter_map(entry).collect())
+    Ok((views.into_iter().filter_map(entry).collect(), total))
 }
 
 /// For each DAG one sentence where something waits, runs or failed.
-async fn reasons(app: &App, entries: &[&Entry], clock: Clock) -> ApiResult<Vec<Option<String>>> {
+async fn reasons(app: &App, entries: &[Entry], clock: Clock) -> ApiResult<Vec<Option<String>>> {
     let mut failures = failures(app, entries).await?;
     let mut reasons = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -201,7 +200,7 @@ enum Reason {
 }
 
 /// Of each DAG whose newest run failed: which task, and why.
-async fn failures(app: &App, entries: &[&Entry]) -> ApiResult<BTreeMap<model::RunKey, String>> {
+async fn failures(app: &App, entries: &[Entry]) -> ApiResult<BTreeMap<model::RunKey, String>> {
     let failed: Vec<_> = entries
         .iter()
         .filter_map(|entry| entry.runs.first())
@@ -211,14 +210,17 @@ async fn failures(app: &App, entries: &[&Entry]) -> ApiResult<BTreeMap<model::Ru
     if failed.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let runs = read::runs_of(&app.pool, &failed).await?;
+    let tries_max = |failure: &FirstFailure| {
+        let entry = entries.iter().find(|entry| entry.runs.first().is_some_and(|run| run.key == failure.run))?;
+        let task = entry.version.dag.task(entry.version.dag.position(&TaskId::new(failure.task_id.as_str()).ok()?)?);
+        i16::try_from(task.retries).ok().map(|retries| retries.saturating_add(1))
+    };
     let mut found = BTreeMap::new();
-    for of in instances::of_runs(app, runs).await? {
-        if let Some(stored) = of.stored.as_ref().filter(|stored| stored.row.state == TaskState::Failed) {
-            let reason = stored.row.extra.reason.as_deref().unwrap_or("failed");
-            let text = format!("{}: {reason}; try {} of {}", of.task().task_id, of.try_number(), of.tries_max());
-            found.entry(of.run.key).or_insert(text);
-        }
+    for failure in read::first_failures(&app.pool, &failed).await? {
+        let reason = failure.reason.as_deref().unwrap_or("failed");
+        let of = failure.tries_max.or_else(|| tries_max(&failure)).map(|max| format!(" of {max}")).unwrap_or_default();
+        let text = format!("{}: {reason}; try {}{of}", failure.task_id, failure.try_number);
+        found.insert(failure.run, text);
     }
     Ok(found)
 }
@@ -293,7 +295,9 @@ async fn attention(app: &App) -> ApiResult<Vec<Attention>> {
         }
     }
     let badge = Badge { class: "upstream-failed", glyph: "↑", word: "import error" };
-    let broken = read::import_errors(&app.pool).await?;
+    let files = read::broken_files(&app.pool, &Pattern::default(), Window { limit: WARNED_MAX, offset: 0 }).await?;
+    let broken =
+        if files.is_empty() { Vec::new() } else { read::import_errors(&app.pool, &files, MISTAKES_MAX).await? };
     for errors in broken.chunk_by(|one, next| one.file == next.file) {
         let more = match errors.len() - 1 {
             0 => String::new(),

@@ -11,6 +11,7 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
+use dag::TaskPos;
 use engine::RunRow;
 use link::query::Query as Ask;
 use model::{DagRunState, MapIndex, TaskId, TaskState, TiKey, masking};
@@ -20,6 +21,7 @@ use store::read::{self, Try, Version};
 use super::{
     Fact, Frame, Place, dag_url,
     error::PageResult,
+    is_fragment,
     picture::{Face, Shown},
     run_log::{self, Pane},
     run_url,
@@ -129,6 +131,8 @@ pub async fn show(
         past.entry(key).or_default().push(one);
     }
     let gantt = Gantt::of(&run, &tasks, &past, clock);
+    let mut by_task: BTreeMap<TaskPos, Vec<&TaskOfRun>> = BTreeMap::new();
+    tasks.iter().for_each(|of| by_task.entry(of.pos).or_default().push(of));
     let neighbours = read::neighbours(&app.pool, &run).await?;
     let other = |id: Option<model::RunId>| id.map(|id| run_url(&run.dag_id, &id));
     let title = format!("{}, {}", kind(run.run_type), clock.day(run.logical_date.unwrap_or(run.run_after)));
@@ -149,11 +153,11 @@ pub async fn show(
         why: sentence.or_else(|| failure(&tasks)),
         before: other(neighbours.0),
         after: other(neighbours.1),
-        picture: app.pictures.of(&version).map(|picture| picture.shown(|pos| face(&tasks, pos, &chosen, clock))),
+        picture: app.pictures.of(&version).map(|picture| picture.shown(|pos| face(by_task.get(&pos), &chosen, clock))),
         rows: tasks.iter().take(ROWS_MAX).map(|of| rows::row(of, &chosen, &gantt, &past, &reasons, clock)).collect(),
         more: tasks.len().saturating_sub(ROWS_MAX),
         log: match chosen.of {
-            Some(of) => Some(log_of(&app, of, clock).await?),
+            Some(of) => Some(log_of(&app, of, !is_fragment(&headers), clock).await?),
             None => None,
         },
         gantt,
@@ -221,8 +225,8 @@ fn chosen<'a>(tasks: &'a [TaskOfRun], query: &Query) -> ApiResult<Option<&'a Tas
 }
 
 /// A task's box on the picture; an expanded task shows its worst instance.
-fn face(tasks: &[TaskOfRun], pos: dag::TaskPos, chosen: &Chosen<'_>, clock: Clock) -> Face {
-    let instances = || tasks.iter().filter(|of| of.pos == pos);
+fn face(of_task: Option<&Vec<&TaskOfRun>>, chosen: &Chosen<'_>, clock: Clock) -> Face {
+    let instances = || of_task.into_iter().flatten().copied();
     let worst = instances().max_by_key(|of| (of.state().is_failed_like(), !of.state().is_finished()));
     match worst {
         Some(of) => Face {
@@ -242,8 +246,8 @@ fn face(tasks: &[TaskOfRun], pos: dag::TaskPos, chosen: &Chosen<'_>, clock: Cloc
     }
 }
 
-/// The log of a task's current try, its end first: that is what people open it for.
-async fn log_of(app: &App, of: &TaskOfRun, clock: Clock) -> ApiResult<LogView> {
+/// The log of a task's current try, its end first: that is what people open it for. The live part of the page prints none.
+async fn log_of(app: &App, of: &TaskOfRun, is_printed: bool, clock: Clock) -> ApiResult<LogView> {
     let badge = Badge::from(of.state());
     let mut details = vec![Fact::new("operator", of.task().operator.name())];
     if let Some(stored) = &of.stored {
@@ -257,7 +261,7 @@ async fn log_of(app: &App, of: &TaskOfRun, clock: Clock) -> ApiResult<LogView> {
         badge,
         task_url: task_url(of),
         mark: format!("{}/{}/{}", rows::name(of), of.try_number(), badge.class),
-        pane: run_log::pane(app, of, of.try_number(), "", clock).await?,
+        pane: if is_printed { run_log::pane(app, of, of.try_number(), "", clock).await? } else { Pane::default() },
         details,
     })
 }

@@ -4,12 +4,15 @@
 mod details;
 mod mark;
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use axum::{
     Extension,
     extract::{Path, State},
     http::HeaderMap,
     response::Response,
 };
+use dag::TaskPos;
 use link::query::Query as Ask;
 use model::TaskState;
 use serde::Serialize;
@@ -18,6 +21,7 @@ use store::read::{self, Try};
 use super::{
     Fact, Frame, Place, Tab, dag_url,
     error::PageResult,
+    is_fragment,
     run_log::{self, Pane},
     run_url,
     runs::kind,
@@ -38,6 +42,8 @@ pub use mark::submit as mark;
 /// The tabs: name in the address and word.
 const TABS: [(&str, &str); 4] =
     [("log", "Log"), ("rendered", "Rendered fields"), ("xcom", "XCom"), ("details", "Details")];
+/// Tasks before or after this one that are named; a task may have thousands.
+const NEIGHBOURS_MAX: usize = 200;
 /// Of each XCom so much is shown; an attempt may leave 64 KiB under a key.
 const XCOM_CHARS_MAX: i32 = 16 * 1024;
 
@@ -116,14 +122,16 @@ pub async fn show(
     let of = lookup(&app, &dag_id, &run_id, &task_id, query.map_index()?).await?;
     let past = read::tries(&app.pool, of.key).await?;
     let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
-    let siblings = instances::of_runs(&app, vec![of.run.as_ref().clone()]).await?;
+    let beside: BTreeSet<TaskPos> = of.task().upstream.iter().chain(&of.task().downstream).copied().collect();
+    let siblings = instances::of_tasks(&app, Arc::clone(&of.run), Arc::clone(&of.version), &beside).await?;
     let before_and_after = read::neighbours(&app.pool, &of.run).await?;
     let other = |id: Option<model::RunId>| {
         id.map(|id| format!("{}/tasks/{}", run_url(&of.run.dag_id, &id), segment(of.task().task_id.as_str())))
     };
     let url = task_url(&of);
     let tab = query.text("tab").unwrap_or_default();
-    let look = Look { tab, number, find: query.text("find").unwrap_or_default() };
+    let is_printed = !is_fragment(&headers);
+    let look = Look { tab, number, find: query.text("find").unwrap_or_default(), is_printed };
     let run = run_url(&of.run.dag_id, &of.run.run_id);
     let shown = View {
         frame: Frame::new(&app, &who, Place::Dags, of.task().task_id.to_string()).await?,
@@ -179,8 +187,10 @@ async fn reason(app: &App, of: &TaskOfRun) -> Option<String> {
 }
 
 fn neighbours(siblings: &[TaskOfRun], positions: &[dag::TaskPos]) -> Vec<Neighbour> {
-    let of_these = siblings.iter().filter(|of| positions.contains(&of.pos));
+    let wanted: BTreeSet<&TaskPos> = positions.iter().collect();
+    let of_these = siblings.iter().filter(|of| wanted.contains(&of.pos));
     of_these
+        .take(NEIGHBOURS_MAX)
         .map(|of| Neighbour { badge: Badge::from(of.state()), task_id: super::run::name(of), url: task_url(of) })
         .collect()
 }
@@ -206,11 +216,13 @@ struct Look<'a> {
     number: i16,
     /// What is searched in its log.
     find: &'a str,
+    /// Whether its log is printed: the live part of the page has none.
+    is_printed: bool,
 }
 
 async fn content(app: &App, look: Look<'_>, of: &TaskOfRun, past: &[Try], who: &Principal) -> ApiResult<Content> {
     let clock = Clock::of(who);
-    let Look { tab, number, find } = look;
+    let Look { tab, number, find, is_printed } = look;
     Ok(match tab {
         "rendered" => {
             let pane = run_log::pane(app, of, number, "", clock).await?;
@@ -224,7 +236,10 @@ async fn content(app: &App, look: Look<'_>, of: &TaskOfRun, past: &[Try], who: &
             doc: super::markdown::blocks(of.task().doc_md.as_deref().unwrap_or_default()),
         },
         _ => Content::Log {
-            pane: Box::new(run_log::pane(app, of, number, find, clock).await?),
+            pane: match is_printed {
+                true => Box::new(run_log::pane(app, of, number, find, clock).await?),
+                false => Box::default(),
+            },
             mark: format!("{number}/{}", Badge::from(of.state()).class),
             address: task_url(of),
         },

@@ -12,6 +12,9 @@ use crate::{
     output::{Listing, Output},
 };
 
+/// Mistakes that one call lists; whoever has more mends some first.
+const IMPORT_ERRORS_MAX: i64 = 10_000;
+
 /// One line a DAG.
 ///
 /// # Errors
@@ -94,7 +97,7 @@ pub async fn next_execution(pool: &PgPool, dag_id: &str) -> anyhow::Result<()> {
 /// # Errors
 /// When PostgreSQL does not answer.
 pub async fn import_errors(pool: &PgPool, output: Output) -> anyhow::Result<ExitCode> {
-    let errors = read::import_errors(pool).await?;
+    let errors = read::import_errors(pool, &[], IMPORT_ERRORS_MAX).await?;
     let mut listing = Listing::new(&["filepath", "line", "field", "error"]);
     for error in &errors {
         let text = match &error.suggestion {

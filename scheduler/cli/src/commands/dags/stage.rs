@@ -6,7 +6,7 @@ use anyhow::Context;
 use daemon::{
     folder::FolderNews,
     home::Home,
-    leader::{self, DagSource, Ear, LeaderError, LocalPort},
+    leader::{self, DagSource, Ear, LeaderError},
     postgres::EmbeddedPostgres,
 };
 use link::LeaderPort;
@@ -82,12 +82,12 @@ impl Stage {
         store::migrate(&pool).await?;
         let settings = own_settings(settings, home)?;
         let (leader_settings, acceptor) = leader_settings(DagSource::Fixed(dags), home, urls)?;
-        let news = leader::news_channel();
-        let port: Arc<dyn LeaderPort> = Arc::new(LocalPort::new(news.0.clone()));
-        let questions = ask::answer(home, port)?;
         let shutdown = CancellationToken::new();
+        let ear = Ear::new(leader::news_channel(), shutdown.clone());
+        let port: Arc<dyn LeaderPort> = Arc::new(ear.port());
+        let questions = ask::answer(home, port)?;
         let children = Children::start(&settings, home, urls)?;
-        let leading = tokio::spawn(leader::run(leader_settings, acceptor, Ear::new(news, shutdown.clone())));
+        let leading = tokio::spawn(leader::run(leader_settings, acceptor, ear));
         Ok((settings, Access::beside(urls), pool, (children, questions, shutdown, leading)))
     }
 

@@ -1,0 +1,11 @@
+-- The stored instances of the tasks $2 in run $1, as read_instances.sql has them; at most $3.
+SELECT ti.run_id, ti.task_idx, ti.map_index, ti.try_number, ti.state, ti.attempt, ti.live, ti.worker_id, ti.queued_at,
+       ti.started_at, ti.ended_at, x.max_tries AS "max_tries?",
+       coalesce(x.infrastructure_losses, 0::smallint) AS "infrastructure_losses!", x.wake_at AS "wake_at?",
+       x.exit_code AS "exit_code?", x.reason AS "reason?", x.note AS "note?", x.skips AS "skips?", w.name AS "worker?"
+FROM task_instance ti
+LEFT JOIN task_instance_extra x USING (run_id, task_idx, map_index)
+LEFT JOIN worker w ON w.id = ti.worker_id
+WHERE ti.run_id = $1 AND ti.task_idx = ANY ($2)
+ORDER BY ti.task_idx, ti.map_index
+LIMIT $3

@@ -1,0 +1,254 @@
+//! The list of DAGs: filtered, ordered, counted and paged by PostgreSQL, on the columns that its rows have. A definition is
+//! read only for what a page shows.
+
+use std::collections::BTreeMap;
+
+use model::{DagId, DagRunState, TaskId};
+use sqlx::{PgPool, Postgres, QueryBuilder, Row};
+
+use super::{
+    DagView, Direction, Pattern,
+    dags::DagRecord,
+    total::{OFFSET_MAX, Window},
+};
+use crate::{
+    error::{Doing, StoreError},
+    rows::corrupt,
+};
+
+/// What was being done, for errors.
+const LISTING: &str = "this list of DAGs";
+/// Tags or owners that are offered to choose from.
+const NAMES_MAX: i64 = 1_000;
+
+/// How a list of DAGs is ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DagOrder {
+    /// By id.
+    DagId,
+    /// By the next run.
+    NextRun,
+    /// By the state of the newest run, by its name.
+    LastState,
+    /// By the start of the newest run.
+    LastStart,
+}
+
+impl DagOrder {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::DagId => "d.dag_id",
+            Self::NextRun => "d.next_run_after",
+            Self::LastState => "(ARRAY['queued', 'running', 'success', 'failed'])[last.state + 1]",
+            Self::LastStart => "last.started_at",
+        }
+    }
+}
+
+/// Which DAGs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DagFilter {
+    /// Whose id matches.
+    pub id_pattern: Pattern,
+    /// Whose id begins so.
+    pub id_prefix: Option<String>,
+    /// With a text somewhere in id, description, tags or owners.
+    pub text: Option<String>,
+    /// With each of these words somewhere in the id.
+    pub id_words: Vec<String>,
+    /// Those whose ids begin so come first.
+    pub first: Option<String>,
+    /// With these tags; any when empty.
+    pub tags: Vec<String>,
+    /// Whether all of the tags are asked for, not one of them.
+    pub all_tags: bool,
+    /// Of one of these owners; of any when empty.
+    pub owners: Vec<String>,
+    /// Held back, or not.
+    pub paused: Option<bool>,
+    /// Without those that no file defines any more.
+    pub without_stale: bool,
+    /// With mistakes in their files, or without.
+    pub with_import_errors: Option<bool>,
+    /// Whose newest run is in one of these states; any when empty.
+    pub last_states: Vec<DagRunState>,
+    /// The order; by id when empty.
+    pub order: Vec<(DagOrder, Direction)>,
+}
+
+/// How many DAGs there are by the state of their newest run, and how many are paused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DagCounts {
+    /// All.
+    pub all: i64,
+    /// Those that are paused.
+    pub paused: i64,
+    /// By the state of the newest run.
+    pub by_state: BTreeMap<DagRunState, i64>,
+}
+
+/// A part of the DAGs, and how many there are in all.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
+pub async fn dag_list(pool: &PgPool, filter: &DagFilter, window: Window) -> Result<(Vec<DagView>, i64), StoreError> {
+    let mut page = QueryBuilder::new(
+        "SELECT d.dag_id, d.current_version, d.fileloc, d.description, d.tags, d.owners, d.is_paused, d.is_stale, \
+         EXISTS (SELECT FROM import_error e WHERE e.file = d.fileloc) AS has_import_errors, d.next_logical_date, \
+         d.next_interval_start, d.next_interval_end, d.next_run_after, d.last_parsed_at ",
+    );
+    let by_last = filter.order.iter().any(|(key, _)| matches!(key, DagOrder::LastState | DagOrder::LastStart));
+    source(&mut page, filter, by_last);
+    page.push(" ORDER BY ");
+    if let Some(first) = &filter.first {
+        page.push("starts_with(lower(d.dag_id), lower(").push_bind(first.clone()).push(")) DESC, ");
+    }
+    let way = |direction| if direction == Direction::Descending { " DESC" } else { " ASC" };
+    for (key, direction) in &filter.order {
+        page.push(key.sql()).push(way(*direction)).push(", ");
+    }
+    page.push("d.dag_id").push(filter.order.first().map_or(" ASC", |(_, direction)| way(*direction)));
+    page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset.min(OFFSET_MAX));
+    let rows: Vec<DagRecord> = page.build_query_as().fetch_all(pool).await.doing(LISTING)?;
+    let mut count = QueryBuilder::new("SELECT count(*) ");
+    source(&mut count, filter, false);
+    let total = count.build_query_scalar().fetch_one(pool).await.doing(LISTING)?;
+    Ok((rows.into_iter().map(DagView::try_from).collect::<Result<_, _>>()?, total))
+}
+
+/// How the DAGs of a filter stand.
+///
+/// # Errors
+/// As [`dag_list`].
+pub async fn dag_counts(pool: &PgPool, filter: &DagFilter) -> Result<DagCounts, StoreError> {
+    let mut query =
+        QueryBuilder::new("SELECT last.state, count(*) AS dags, count(*) FILTER (WHERE d.is_paused) AS paused ");
+    source(&mut query, filter, true);
+    query.push(" GROUP BY last.state");
+    let mut counts = DagCounts::default();
+    for row in query.build().fetch_all(pool).await.doing(LISTING)? {
+        let (state, dags, paused): (Option<i16>, i64, i64) =
+            (row.try_get(0).doing(LISTING)?, row.try_get(1).doing(LISTING)?, row.try_get(2).doing(LISTING)?);
+        counts.all += dags;
+        counts.paused += paused;
+        if let Some(state) = state {
+            counts.by_state.insert(crate::rows::code(state)?, dags);
+        }
+    }
+    Ok(counts)
+}
+
+/// `last` is a DAG's newest run: one step along an index a DAG, and only when something asks for it.
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last: bool) {
+    query.push("FROM dag d");
+    if needs_last || !filter.last_states.is_empty() {
+        query.push(
+            " LEFT JOIN LATERAL (SELECT r.state, r.started_at FROM dag_run r WHERE r.dag_id = d.dag_id \
+             ORDER BY r.run_after DESC, r.id DESC LIMIT 1) AS last ON true",
+        );
+    }
+    query.push(" WHERE true");
+    if filter.without_stale {
+        query.push(" AND NOT d.is_stale");
+    }
+    if let Some(paused) = filter.paused {
+        query.push(" AND d.is_paused = ").push_bind(paused);
+    }
+    if let Some(prefix) = &filter.id_prefix {
+        query.push(" AND starts_with(d.dag_id, ").push_bind(prefix.clone()).push(")");
+    }
+    if !filter.id_pattern.0.is_empty() {
+        let anywhere: Vec<String> = filter.id_pattern.0.iter().map(|part| format!("%{part}%")).collect();
+        query.push(" AND d.dag_id ILIKE ANY(").push_bind(anywhere).push(")");
+    }
+    for word in &filter.id_words {
+        query.push(" AND strpos(lower(d.dag_id), lower(").push_bind(word.clone()).push(")) > 0");
+    }
+    if let Some(text) = &filter.text {
+        query.push(" AND strpos(lower(concat_ws(' ', d.dag_id, d.description, array_to_string(d.tags, ' '), ");
+        query.push("array_to_string(d.owners, ' '))), lower(").push_bind(text.clone()).push(")) > 0");
+    }
+    if !filter.tags.is_empty() {
+        query.push(if filter.all_tags { " AND d.tags @> " } else { " AND d.tags && " }).push_bind(filter.tags.clone());
+    }
+    if !filter.owners.is_empty() {
+        query.push(" AND d.owners && ").push_bind(filter.owners.clone());
+    }
+    if let Some(with) = filter.with_import_errors {
+        query.push(" AND EXISTS (SELECT FROM import_error e WHERE e.file = d.fileloc) = ").push_bind(with);
+    }
+    if !filter.last_states.is_empty() {
+        let codes: Vec<i16> = filter.last_states.iter().map(|state| state.code()).collect();
+        query.push(" AND last.state = ANY(").push_bind(codes).push(")");
+    }
+}
+
+/// The tags of all DAGs whose name matches, in their order: a part of them, and how many there are.
+///
+/// # Errors
+/// As [`dag_list`].
+pub async fn dag_tags(pool: &PgPool, pattern: &Pattern, window: Window) -> Result<(Vec<String>, i64), StoreError> {
+    let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
+    let rows = sqlx::query!(
+        r#"SELECT tag AS "tag!", count(*) OVER () AS "total!"
+           FROM (SELECT DISTINCT unnest(tags) AS tag FROM dag) AS t
+           WHERE cardinality($1::text[]) = 0 OR tag ILIKE ANY ($1)
+           ORDER BY tag LIMIT $2 OFFSET $3"#,
+        &anywhere,
+        window.limit,
+        window.offset
+    );
+    let rows = rows.fetch_all(pool).await.doing(LISTING)?;
+    // A part beyond the end has no row to tell the number.
+    let total = rows.first().map_or(window.offset.min(0), |row| row.total);
+    Ok((rows.into_iter().map(|row| row.tag).collect(), total))
+}
+
+/// Tasks of DAGs that files define, with all of these words in the ids of DAG and task and one of them in the task's, by DAG
+/// and task; at most `limit`.
+///
+/// # Errors
+/// As [`dag_list`].
+pub async fn tasks_named(pool: &PgPool, words: &[String], limit: i64) -> Result<Vec<(DagId, TaskId)>, StoreError> {
+    let rows = sqlx::query_file!("queries/read_tasks_named.sql", words, limit).fetch_all(pool).await.doing(LISTING)?;
+    rows.into_iter()
+        .map(|row| Ok((crate::rows::dag_id(&row.dag_id)?, TaskId::new(row.task_id).map_err(|error| corrupt(&error))?)))
+        .collect()
+}
+
+/// What the DAGs that files define can be narrowed to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DagNames {
+    /// Their tags.
+    pub tags: Vec<String>,
+    /// Their owners.
+    pub owners: Vec<String>,
+}
+
+/// The tags and owners of all DAGs that a file defines, the first so many of each.
+///
+/// # Errors
+/// As [`dag_list`].
+pub async fn dag_names(pool: &PgPool) -> Result<DagNames, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT
+               ARRAY(SELECT DISTINCT unnest(tags) AS name FROM dag WHERE NOT is_stale ORDER BY name LIMIT $1) AS "tags!",
+               ARRAY(SELECT DISTINCT unnest(owners) AS name FROM dag WHERE NOT is_stale ORDER BY name LIMIT $1) AS "owners!""#,
+        NAMES_MAX
+    );
+    let row = row.fetch_one(pool).await.doing(LISTING)?;
+    Ok(DagNames { tags: row.tags, owners: row.owners })
+}
+
+/// The ids of those of these DAGs that exist; of all when none is named, at most `limit`, by id.
+///
+/// # Errors
+/// As [`dag_list`].
+pub async fn dag_ids(pool: &PgPool, named: &[String], limit: i64) -> Result<Vec<DagId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "SELECT dag_id FROM dag WHERE cardinality($1::text[]) = 0 OR dag_id = ANY ($1) ORDER BY dag_id LIMIT $2",
+        named,
+        limit
+    );
+    ids.fetch_all(pool).await.doing(LISTING)?.iter().map(|id| crate::rows::dag_id(id)).collect()
+}

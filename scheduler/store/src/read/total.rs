@@ -1,0 +1,157 @@
+//! How many rows a list has, at a bounded cost.
+//!
+//! PostgreSQL counts by walking, so a list counts up to [`COUNT_MAX`] rows, for [`COUNT_TIME_MAX`] at most, and then says
+//! "at least so many". A page that is not full is the last one and tells the whole number without any count.
+
+use std::time::Duration;
+
+use sqlx::{Connection, PgPool, Postgres, QueryBuilder};
+
+use super::DOING;
+use crate::error::{Doing, StoreError};
+
+/// Nobody pages further by hand, and programs that do need no number: 200 pages of 50 rows.
+pub const COUNT_MAX: i64 = 10_000;
+/// Rows that a page may skip. PostgreSQL walks over each of them, at some microseconds a row.
+pub const OFFSET_MAX: i64 = 100_000;
+/// A number that takes longer to find than all the rest of the answer is not worth it.
+const COUNT_TIME_MAX: Duration = Duration::from_millis(250);
+
+/// How many rows a list has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// So many.
+    Exactly(i64),
+    /// So many have been found, and the count was ended there.
+    AtLeast(i64),
+}
+
+impl Total {
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> i64 {
+        match self {
+            Self::Exactly(number) | Self::AtLeast(number) => number,
+        }
+    }
+
+    /// Where the count was ended, if it was.
+    #[must_use]
+    pub const fn limit(self) -> Option<i64> {
+        match self {
+            Self::Exactly(_) => None,
+            Self::AtLeast(number) => Some(number),
+        }
+    }
+
+    /// Whether there are more rows than this, as far as is known.
+    #[must_use]
+    pub const fn exceeds(self, rows: i64) -> bool {
+        match self {
+            Self::Exactly(number) => number > rows,
+            // The rest was not counted: there may be more.
+            Self::AtLeast(number) => number >= rows,
+        }
+    }
+}
+
+impl From<i64> for Total {
+    fn from(number: i64) -> Self {
+        Self::Exactly(number)
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// At most so many rows.
+    pub limit: i64,
+    /// After so many.
+    pub offset: i64,
+}
+
+impl Window {
+    /// Refuses to skip more rows than one request may walk over.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`], with the way out.
+    pub fn check(self) -> Result<(), StoreError> {
+        if self.offset <= OFFSET_MAX {
+            return Ok(());
+        }
+        let reason = format!(
+            "offset is {}, and a list skips at most {OFFSET_MAX} rows: go on from the last row's date with a filter such as \
+             run_after_lte",
+            self.offset
+        );
+        Err(StoreError::Refused { reason })
+    }
+
+    /// How many rows the whole list has. `rows` says how many this part of it has, `matching` selects all of them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when PostgreSQL does not answer.
+    pub(crate) async fn total(
+        self,
+        pool: &PgPool,
+        rows: usize,
+        matching: QueryBuilder<'_, Postgres>,
+    ) -> Result<Total, StoreError> {
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        let seen = self.offset.saturating_add(rows);
+        if rows < self.limit && (rows > 0 || self.offset == 0) {
+            return Ok(Total::Exactly(seen));
+        }
+        match count(pool, matching).await {
+            Ok(number) if number > COUNT_MAX => Ok(Total::AtLeast(COUNT_MAX.max(seen))),
+            Ok(number) => Ok(Total::Exactly(number)),
+            Err(StoreError::TooHeavy { .. }) => Ok(Total::AtLeast(seen)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Counts up to one more than [`COUNT_MAX`], within its time.
+async fn count(pool: &PgPool, mut matching: QueryBuilder<'_, Postgres>) -> Result<i64, StoreError> {
+    let mut connection = pool.acquire().await.doing(DOING)?;
+    let mut transaction = connection.begin().await.doing(DOING)?;
+    let within = COUNT_TIME_MAX.as_millis().to_string();
+    sqlx::query!("SELECT set_config('statement_timeout', $1, true)", within)
+        .fetch_one(&mut *transaction)
+        .await
+        .doing(DOING)?;
+    let counted = matching.build_query_scalar::<i64>().fetch_one(&mut *transaction).await.doing(DOING);
+    transaction.rollback().await.doing(DOING)?;
+    counted
+}
+
+/// Begins a statement that counts what it is given next, up to one more than [`COUNT_MAX`]; [`counted`] ends it.
+pub(crate) fn counting<'a>() -> QueryBuilder<'a, Postgres> {
+    QueryBuilder::new("SELECT count(*) FROM (SELECT 1 ")
+}
+
+/// Ends a statement that [`counting`] has begun.
+pub(crate) fn counted<'a>(mut query: QueryBuilder<'a, Postgres>) -> QueryBuilder<'a, Postgres> {
+    query.push(format_args!(" LIMIT {}) AS matching", COUNT_MAX + 1));
+    query
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_was_ended_says_where() {
+        assert_eq!((Total::Exactly(7).number(), Total::Exactly(7).limit()), (7, None));
+        assert_eq!((Total::AtLeast(7).number(), Total::AtLeast(7).limit()), (7, Some(7)));
+        assert!(Total::AtLeast(50).exceeds(50) && !Total::Exactly(50).exceeds(50));
+    }
+
+    #[test]
+    fn an_offset_beyond_what_is_walked_is_refused_with_the_way_out() {
+        let far = Window { limit: 1, offset: OFFSET_MAX + 1 };
+        let error = far.check().unwrap_err().to_string();
+        assert!(error.contains("run_after_lte"), "{error}");
+        assert!(Window { limit: 1, offset: OFFSET_MAX }.check().is_ok());
+    }
+}

@@ -1,0 +1,102 @@
+//! The list of DAG versions, without their definitions.
+
+use model::{DagId, DagVersionId, Timestamp};
+use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+
+use super::{
+    Direction, VersionBrief,
+    list::word,
+    total::{Total, Window, counted, counting},
+};
+use crate::{
+    error::{Doing, StoreError},
+    rows::dag_id,
+};
+
+/// What was being done, for errors.
+const LISTING: &str = "this list of DAG versions";
+
+/// How a list of versions is ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionOrder {
+    /// By key: the order in which they were seen.
+    Id,
+    /// By number.
+    Number,
+    /// By the hash of their content.
+    Hash,
+}
+
+impl VersionOrder {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Number => "number",
+            Self::Hash => "content_hash",
+        }
+    }
+}
+
+/// Which versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VersionFilter {
+    /// Of one DAG; of all without.
+    pub dag_id: Option<DagId>,
+    /// With one of these numbers; any when empty.
+    pub numbers: Vec<i32>,
+    /// With this content.
+    pub content_hash: Option<String>,
+    /// The order; by key when empty.
+    pub order: Vec<(VersionOrder, Direction)>,
+}
+
+/// A part of the versions with their DAGs, and how many there are in all.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
+pub async fn version_page(
+    pool: &PgPool,
+    filter: &VersionFilter,
+    window: Window,
+) -> Result<(Vec<(DagId, VersionBrief)>, Total), StoreError> {
+    window.check()?;
+    let mut page = QueryBuilder::new("SELECT id, dag_id, number, content_hash, created_at ");
+    source(&mut page, filter);
+    page.push(" ORDER BY ");
+    for (key, direction) in &filter.order {
+        page.push(key.sql()).push(word(*direction)).push(", ");
+    }
+    page.push("id").push(word(filter.order.first().map_or(Direction::Ascending, |(_, direction)| *direction)));
+    page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
+    let rows: Vec<VersionRecord> = page.build_query_as().fetch_all(pool).await.doing(LISTING)?;
+    let mut count = counting();
+    source(&mut count, filter);
+    let total = window.total(pool, rows.len(), counted(count)).await?;
+    let brief = |row: VersionRecord| {
+        let VersionRecord { id, dag_id: dag, number, content_hash, created_at } = row;
+        Ok((dag_id(&dag)?, VersionBrief { id: DagVersionId(id), number, content_hash, created_at }))
+    };
+    Ok((rows.into_iter().map(brief).collect::<Result<_, StoreError>>()?, total))
+}
+
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &VersionFilter) {
+    query.push("FROM dag_version WHERE true");
+    if let Some(dag) = &filter.dag_id {
+        query.push(" AND dag_id = ").push_bind(dag.to_string());
+    }
+    if !filter.numbers.is_empty() {
+        query.push(" AND number = ANY(").push_bind(filter.numbers.clone()).push(")");
+    }
+    if let Some(hash) = &filter.content_hash {
+        query.push(" AND content_hash = ").push_bind(hash.clone());
+    }
+}
+
+#[derive(FromRow)]
+struct VersionRecord {
+    id: i64,
+    dag_id: String,
+    number: i32,
+    content_hash: String,
+    created_at: Timestamp,
+}
