@@ -133,7 +133,8 @@ fn param_value(param: &Param) -> Value {
     };
     // A file's order of keywords has no meaning.
     fields.0.sort_keys();
-    if !param.default.is_null() {
+    // An empty mapping would be read as the value.
+    if !param.default.is_null() || (fields.0.is_empty() && param.description.is_none()) {
         fields.put("default", param.default.clone());
     }
     fields.some("description", param.description.clone());

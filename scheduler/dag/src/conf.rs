@@ -1,5 +1,6 @@
 //! What a run is given: a `conf` over the DAG's params, checked against their JSON Schemas.
 
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use serde_json::{Map, Value};
 
 use crate::compiled::Dag;
@@ -39,24 +40,63 @@ impl Dag {
     }
 }
 
-/// Checks a value against a JSON Schema. References to other documents are not followed.
+/// Checks a value against a JSON Schema, formats of texts included, as Airflow does. References to other documents are not
+/// followed.
 pub(crate) fn check_value(schema: &Value, value: &Value) -> Result<(), Mismatch> {
     if schema.as_object().is_some_and(Map::is_empty) {
         return Ok(());
     }
     let validator = jsonschema::options()
+        .should_validate_formats(true)
+        .with_format("date", is_date)
+        .with_format("time", is_time)
+        .with_format("date-time", is_date_time)
         .with_retriever(NothingElsewhere)
         .build(schema)
         .map_err(|why| Mismatch::Schema(why.to_string()))?;
-    let mismatches: Vec<String> = validator
-        .iter_errors(value)
-        .take(MISMATCHES_MAX)
-        .map(|error| match error.instance_path.to_string() {
-            path if path.is_empty() => error.to_string(),
-            path => format!("{path}: {error}"),
-        })
-        .collect();
+    let mismatches: Vec<String> = validator.iter_errors(value).take(MISMATCHES_MAX).map(|error| told(&error)).collect();
     if mismatches.is_empty() { Ok(()) } else { Err(Mismatch::Value(mismatches.join("; "))) }
+}
+
+fn told(error: &jsonschema::ValidationError<'_>) -> String {
+    let example = match &error.kind {
+        jsonschema::error::ValidationErrorKind::Format { format } => match format.as_str() {
+            "date" => " (write 2026-01-31)",
+            "time" => " (write 06:30:00)",
+            "date-time" => " (write 2026-01-31T06:30:00Z)",
+            _ => "",
+        },
+        _ => "",
+    };
+    match error.instance_path.to_string() {
+        path if path.is_empty() => format!("{error}{example}"),
+        path => format!("{path}: {error}{example}"),
+    }
+}
+
+/// A day of the calendar, as 2026-01-31.
+fn is_date(text: &str) -> bool {
+    text.len() == "2026-01-31".len() && NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
+}
+
+/// A time of day, with an offset or without one, as Airflow's own example has it.
+fn is_time(text: &str) -> bool {
+    is_date_time(&format!("2000-01-01T{text}"))
+}
+
+/// A day and a time of day, with an offset or without one: a form's field gives it without.
+fn is_date_time(text: &str) -> bool {
+    let text = &text.replacen([' ', 't'], "T", 1);
+    let zulu = text.strip_suffix(['Z', 'z']).map(|naive| format!("{naive}+00:00"));
+    let with_offset = zulu.as_deref().unwrap_or(text);
+    text.is_ascii()
+        && text.get(..10).is_some_and(is_date)
+        && (["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"]
+            .iter()
+            .any(|form| DateTime::parse_from_str(with_offset, form).is_ok())
+            || ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
+                .iter()
+                .any(|form| NaiveDateTime::parse_from_str(text, form).is_ok()))
 }
 
 /// Refuses references to other documents: a DAG file must not make the leader call addresses or read files.

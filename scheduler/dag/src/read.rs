@@ -11,6 +11,7 @@ mod http;
 mod inherit;
 mod kafka;
 mod operator;
+mod param_words;
 mod params;
 mod remarks;
 mod schedule;
@@ -83,7 +84,11 @@ fn read_several(
     let top = Layer::of(entries, FieldPath::default());
     problems.share(DEFAULT_BLOCK);
     let (defaults, dags): (Vec<_>, Vec<_>) = top.items().partition(|(key, _)| *key.name == *DEFAULT_BLOCK);
-    let default = default_block(&defaults, dags.len(), problems);
+    if let Some(too_much) = too_much(&defaults, dags.len()) {
+        problems.add(&defaults[0].1.place, too_much);
+        return Vec::new();
+    }
+    let default = default_block(&defaults, problems);
     // A key that stands there twice spoils the DAG that it names, which is read where it stands first.
     let mut by_name: BTreeMap<&str, Vec<&Item<'_>>> = BTreeMap::new();
     for (key, item) in &dags {
@@ -111,20 +116,20 @@ fn read_several(
     read
 }
 
+/// Why the DAGs can not be read with what they inherit.
+fn too_much(defaults: &[(&Key, Item<'_>)], dags: usize) -> Option<String> {
+    let inherited = count(defaults.first()?.1.node).saturating_mul(dags);
+    (inherited > INHERITED_NODES_MAX)
+        .then(|| format!("the DAGs of this file inherit {inherited} nodes; at most {INHERITED_NODES_MAX} are read"))
+}
+
 /// The block that the DAGs inherit from, when there is one that can be read.
-fn default_block<'n>(found: &[(&Key, Item<'n>)], dags: usize, problems: &mut Problems) -> Option<Item<'n>> {
+fn default_block<'n>(found: &[(&Key, Item<'n>)], problems: &mut Problems) -> Option<Item<'n>> {
     found.iter().for_each(|(_, item)| item.look_through(problems));
     let (key, item) = found.first()?;
     let place = Place { at: key.at, path: item.place.path.clone() };
     let item = Item { node: item.node, place };
     let layer = item.layer("a mapping of what the DAGs of this file inherit", problems)?;
-    let inherited = count(item.node).saturating_mul(dags);
-    if inherited > INHERITED_NODES_MAX {
-        let message =
-            format!("the DAGs of this file inherit {inherited} nodes; at most {INHERITED_NODES_MAX} are read");
-        problems.add(&item.place, message);
-        return None;
-    }
     fields::check_keys(&layer, &[keys::DAG], &[keys::DAG_NOT_YET], Here::Dag, problems);
     if let Some(id) = layer.get("dag_id") {
         problems.add(&id.place, "a dag_id is not inherited: each DAG has its own");

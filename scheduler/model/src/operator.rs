@@ -244,10 +244,34 @@ pub struct Sql {
     pub sql: Vec<SqlSource>,
     /// Bound parameters (`:name` in the text).
     #[serde(default)]
-    pub parameters: BTreeMap<String, serde_json::Value>,
+    pub parameters: SqlParameters,
     /// Whether the rows of the last statement become the task's XCom.
     #[serde(default)]
     pub output: SqlOutput,
+}
+
+/// Parameters of SQL.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SqlParameters {
+    /// By name.
+    Named(BTreeMap<String, serde_json::Value>),
+    /// A template that gives them, as JSON text.
+    Template(String),
+}
+
+impl SqlParameters {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Named(named) if named.is_empty())
+    }
+}
+
+impl Default for SqlParameters {
+    fn default() -> Self {
+        Self::Named(BTreeMap::new())
+    }
 }
 
 /// One piece of SQL.

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use model::{
     Operator,
-    operator::{Bash, Python, PythonSource, ReadyWhen, ServiceSpec, SkipReach, Sql, SqlOutput, SqlSource},
+    operator::{
+        Bash, Python, PythonSource, ReadyWhen, ServiceSpec, SkipReach, Sql, SqlOutput, SqlParameters, SqlSource,
+    },
 };
 use serde_json::{Map, Value, json};
 
@@ -67,8 +69,10 @@ fn sql_fields(sql: &Sql, fields: &mut Fields) {
         SqlSource::File(text) | SqlSource::Text(text) => Value::from(text.clone()),
     };
     fields.put("sql", sql.sql.iter().map(source).collect::<Vec<_>>());
-    if !sql.parameters.is_empty() {
-        fields.put("parameters", sql.parameters.clone().into_iter().collect::<Map<_, _>>());
+    match &sql.parameters {
+        parameters if parameters.is_empty() => {}
+        SqlParameters::Named(named) => fields.put("parameters", named.clone().into_iter().collect::<Map<_, _>>()),
+        SqlParameters::Template(template) => fields.put("parameters", template.clone()),
     }
     match sql.output {
         SqlOutput::None => {}

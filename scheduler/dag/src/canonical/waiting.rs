@@ -4,7 +4,7 @@ use model::{
     DagRunState, TaskState,
     operator::{
         ExternalTaskSensor, FileSensor, Http, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpSensor,
-        HttpTarget, Poking, SqlSensor, SqlSource, TriggerDagRunTask, TriggerDate,
+        HttpTarget, Poking, SqlParameters, SqlSensor, SqlSource, TriggerDagRunTask, TriggerDate,
     },
 };
 use serde_json::{Map, Value};
@@ -36,8 +36,10 @@ pub(super) fn sql_sensor(sensor: &SqlSensor, fields: &mut Fields) {
     fields.put("conn_id", sensor.conn_id.clone());
     let (SqlSource::File(text) | SqlSource::Text(text)) = &sensor.sql;
     fields.put("sql", text.clone());
-    if !sensor.parameters.is_empty() {
-        fields.put("parameters", sensor.parameters.clone().into_iter().collect::<Map<_, _>>());
+    match &sensor.parameters {
+        parameters if parameters.is_empty() => {}
+        SqlParameters::Named(named) => fields.put("parameters", named.clone().into_iter().collect::<Map<_, _>>()),
+        SqlParameters::Template(template) => fields.put("parameters", template.clone()),
     }
     fields.some("success", sensor.success.clone());
     fields.some("failure", sensor.failure.clone());

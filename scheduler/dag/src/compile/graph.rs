@@ -1,6 +1,4 @@
-//! Dependencies between tasks and groups, spread out to dependencies between tasks.
-//!
-//! A dependency on a group means its leaves, a dependency of a group means its roots.
+//! Names of dependencies, resolved to tasks and groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,27 +7,17 @@ use crate::{
     read::{Dependency, Draft, Group},
 };
 
-/// The direct neighbours of each task, by its place in the file.
-#[derive(Debug, Clone)]
-pub(super) struct Edges {
-    /// What is directly before each task.
-    pub(super) upstream: Vec<BTreeSet<usize>>,
-    /// What is directly after each task.
-    pub(super) downstream: Vec<BTreeSet<usize>>,
-}
-
-impl Edges {
-    pub(super) fn count(&self) -> usize {
-        self.upstream.iter().map(BTreeSet::len).sum()
-    }
-}
-
 /// One end of a dependency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum End {
+    /// A task, by its place in the file.
     Task(usize),
+    /// A group, by its place in the file.
     Group(usize),
 }
+
+/// Dependencies: what comes before, and what comes after it. Each stands there once.
+pub(super) type Links = BTreeSet<(End, End)>;
 
 struct Names<'d> {
     drafts: &'d [Draft],
@@ -39,9 +27,9 @@ struct Names<'d> {
 }
 
 /// Resolves every dependency; none when a name means nothing.
-pub(super) fn edges(drafts: &[Draft], groups: &[Group<'_>], problems: &mut Problems) -> Option<Edges> {
+pub(super) fn links(drafts: &[Draft], groups: &[Group<'_>], problems: &mut Problems) -> Option<Links> {
     let names = Names::new(drafts, groups);
-    let mut links = Vec::new();
+    let mut links = Links::new();
     let mut complete = true;
     let of_tasks = drafts
         .iter()
@@ -57,12 +45,12 @@ pub(super) fn edges(drafts: &[Draft], groups: &[Group<'_>], problems: &mut Probl
                     problems.add(&dependency.place, format!("{:?} can not wait for itself", dependency.name));
                     complete = false;
                 }
-                Some(source) => links.push((source, target)),
+                Some(source) => drop(links.insert((source, target))),
                 None => complete = false,
             }
         }
     }
-    if complete { Some(names.spread(&links)) } else { None }
+    complete.then_some(links)
 }
 
 impl<'d> Names<'d> {
@@ -80,6 +68,7 @@ impl<'d> Names<'d> {
 
     /// A whole id, else a name in the same group or one around it, else a name that only one task or group has.
     fn resolve(&self, dependency: &Dependency, scope: Option<&str>, problems: &mut Problems) -> Option<End> {
+        const NAMED_MAX: usize = 5;
         let name = dependency.name.as_str();
         if let Some(end) = self.in_scope(name, scope).or_else(|| self.whole.get(name).copied()) {
             return Some(end);
@@ -87,8 +76,11 @@ impl<'d> Names<'d> {
         match self.short.get(name).map(Vec::as_slice) {
             Some([end]) => Some(*end),
             Some(ends) => {
-                let ids = ends.iter().map(|end| self.id(*end)).collect::<Vec<_>>().join(", ");
-                problems.add(&dependency.place, format!("{name:?} can mean {ids}; write the whole id"));
+                let mut ids: Vec<&str> = ends.iter().take(NAMED_MAX).map(|end| self.id(*end)).collect();
+                if ends.len() > NAMED_MAX {
+                    ids.push("…");
+                }
+                problems.add(&dependency.place, format!("{name:?} can mean {}; write the whole id", ids.join(", ")));
                 None
             }
             None => {
@@ -126,71 +118,14 @@ impl<'d> Names<'d> {
         }
     }
 
-    /// Whether an end is a group or lies in it.
-    fn within(&self, end: End, group: &str) -> bool {
-        self.group_of(end).is_some_and(|own| is_within(own, group))
-    }
-
     /// Whether one end contains the other: such a dependency would be a cycle.
     fn overlap(&self, a: End, b: End) -> bool {
         let contains = |outer: End, inner: End| match outer {
-            End::Group(index) => self.within(inner, &self.groups[index].group_id),
+            End::Group(index) => self.group_of(inner).is_some_and(|own| is_within(own, &self.groups[index].group_id)),
             End::Task(_) => outer == inner,
         };
         contains(a, b) || contains(b, a)
     }
-
-    fn spread(&self, links: &[(End, End)]) -> Edges {
-        let ends: Vec<GroupEnds> = self.groups.iter().map(|group| self.ends_of(&group.group_id, links)).collect();
-        let none = vec![BTreeSet::new(); self.drafts.len()];
-        let mut edges = Edges { upstream: none.clone(), downstream: none };
-        for (source, target) in links {
-            let sources = match source {
-                End::Task(index) => std::slice::from_ref(index),
-                End::Group(index) => ends[*index].leaves.as_slice(),
-            };
-            let targets = match target {
-                End::Task(index) => std::slice::from_ref(index),
-                End::Group(index) => ends[*index].roots.as_slice(),
-            };
-            for (source, target) in sources.iter().flat_map(|source| targets.iter().map(move |target| (source, target)))
-            {
-                edges.upstream[*target].insert(*source);
-                edges.downstream[*source].insert(*target);
-            }
-        }
-        edges
-    }
-
-    /// The tasks of a group that nothing in it comes before, and those that nothing in it comes after.
-    fn ends_of(&self, group: &str, links: &[(End, End)]) -> GroupEnds {
-        let inner: Vec<&(End, End)> = links
-            .iter()
-            .filter(|(source, target)| self.within(*source, group) && self.within(*target, group))
-            .collect();
-        let has_after: BTreeSet<usize> = inner.iter().flat_map(|(source, _)| self.tasks_of(*source)).collect();
-        let has_before: BTreeSet<usize> = inner.iter().flat_map(|(_, target)| self.tasks_of(*target)).collect();
-        let tasks = |marked: &BTreeSet<usize>| {
-            let members = (0..self.drafts.len()).filter(|task| self.within(End::Task(*task), group));
-            members.filter(|task| !marked.contains(task)).collect()
-        };
-        GroupEnds { roots: tasks(&has_before), leaves: tasks(&has_after) }
-    }
-
-    fn tasks_of(&self, end: End) -> Vec<usize> {
-        match end {
-            End::Task(index) => vec![index],
-            End::Group(index) => {
-                let group = &self.groups[index].group_id;
-                (0..self.drafts.len()).filter(|task| self.within(End::Task(*task), group)).collect()
-            }
-        }
-    }
-}
-
-struct GroupEnds {
-    roots: Vec<usize>,
-    leaves: Vec<usize>,
 }
 
 fn is_within(group: &str, outer: &str) -> bool {

@@ -8,6 +8,9 @@ use crate::{
     yaml::{Key, Node, Value, meant_otherwise},
 };
 
+/// After so many keys of one mapping that are not in its tables no further one is looked at: more than are ever told.
+const UNKNOWN_MAX: usize = 1_000;
+
 /// Mappings with more entries than this are looked up by an index; in smaller ones looking at all is faster.
 const SMALL: usize = 32;
 
@@ -130,10 +133,15 @@ pub(super) fn check_keys(
     problems: &mut Problems,
 ) {
     let names = || known.iter().flat_map(|table| table.iter()).map(|key| key.name);
+    let mut unknown = 0;
     for (key, item) in layer.items() {
+        if unknown > UNKNOWN_MAX {
+            break;
+        }
         if matches!(item.node.value, Value::Refused(_)) || names().any(|name| *name == *key.name) {
             continue;
         }
+        unknown += 1;
         let place = Place { at: key.at, path: item.place.path };
         if let Some((name, what)) = not_yet.iter().flat_map(|table| table.iter()).find(|(name, _)| **name == *key.name)
         {

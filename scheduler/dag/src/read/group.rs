@@ -24,6 +24,8 @@ pub(crate) struct Group<'n> {
     pub(crate) dependencies: Vec<Dependency>,
     /// Values for its tasks, its own before those of the groups around it.
     pub(super) defaults: Vec<Layer<'n>>,
+    /// Where it is.
+    pub(crate) place: Place,
 }
 
 /// A name that something comes after.
@@ -161,6 +163,7 @@ fn read<'n>(
         tooltip: own.fields.take("tooltip").and_then(|item| item.text_or_none(problems)),
         dependencies: dependencies(&own.fields, problems),
         defaults,
+        place: own.place.clone(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{
     Operator,
-    operator::{Bash, Branch, Python, PythonSource, ShortCircuit, SkipReach, Sql, SqlOutput, SqlSource},
+    operator::{Bash, Branch, Python, PythonSource, ShortCircuit, SkipReach, Sql, SqlOutput, SqlParameters, SqlSource},
 };
 
 use super::{
@@ -153,10 +153,19 @@ fn sql(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems) ->
 }
 
 /// The bound parameters of SQL.
-pub(super) fn parameters(fields: &Fields<'_>, problems: &mut Problems) -> Option<BTreeMap<String, serde_json::Value>> {
-    let Some(item) = fields.take("parameters") else { return Some(BTreeMap::new()) };
-    let layer = item.layer("a mapping of names to values", problems)?;
-    layer.items().map(|(key, item)| Some((key.name.to_string(), item.json(problems)?))).collect()
+pub(super) fn parameters(fields: &Fields<'_>, problems: &mut Problems) -> Option<SqlParameters> {
+    const WHAT: &str = "a mapping of names to values, or a template that gives one";
+    let Some(item) = fields.take("parameters") else { return Some(SqlParameters::default()) };
+    match &item.node.value {
+        Value::Text(text) if text.contains("{{") || text.contains("{%") => {
+            item.text(problems).map(SqlParameters::Template)
+        }
+        _ => {
+            let layer = item.layer(WHAT, problems)?;
+            let named = layer.items().map(|(key, item)| Some((key.name.to_string(), item.json(problems)?)));
+            named.collect::<Option<BTreeMap<_, _>>>().map(SqlParameters::Named)
+        }
+    }
 }
 
 /// A single line that ends with `.sql` is the name of a file, as in Airflow.

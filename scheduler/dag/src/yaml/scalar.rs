@@ -10,7 +10,7 @@ const NO_NUL: &str = "this text has a NUL character (\\0), which can not be stor
 
 /// The value of a scalar.
 pub(super) fn value(text: &str, is_plain: bool, tag: Option<&Tag>) -> Value {
-    if text.contains('\0') {
+    if model::door::nul_at(text).is_some() {
         return Value::Refused(NO_NUL.into());
     }
     match tag {

@@ -369,8 +369,8 @@ fn params_keep_to_their_schema() {
     check(
         &dag("{n: {type: wholenumber, default: 1}}"),
         expect![[r#"
-        dags/x.yaml:3:10: params.n: this is not a JSON Schema: "wholenumber" is not valid under any of the schemas listed in the 'anyOf' keyword
-    "#]],
+            dags/x.yaml:3:10: params.n: this is not a JSON Schema: "wholenumber" is not valid under any of the schemas listed in the 'anyOf' keyword; a mapping that is the value stands below default
+        "#]],
     );
     check(
         &dag("{n: {default: .nan}}"),
@@ -381,7 +381,7 @@ fn params_keep_to_their_schema() {
     check(
         &dag("{n: {$ref: \"http://example.com/schema.json\", default: 1}}"),
         expect![[r#"
-            dags/x.yaml:3:10: params.n: this is not a JSON Schema: Resource 'http://example.com/schema.json' is not present in a registry and retrieving it failed: a param's schema can only refer to itself
+            dags/x.yaml:3:10: params.n: this is not a JSON Schema: Resource 'http://example.com/schema.json' is not present in a registry and retrieving it failed: a param's schema can only refer to itself; a mapping that is the value stands below default
         "#]],
     );
 }

@@ -106,3 +106,75 @@ fn group_problems_are_told() {
     "#]]
     .assert_eq(&messages(&load(ambiguous)));
 }
+
+#[test]
+fn a_group_without_tasks_passes_a_dependency_through() {
+    check(
+        "dag_id: x\ntask_groups:\n  first: {}\n  between: {dependencies: [first]}\n  last: {dependencies: [between]}\n\
+         tasks:\n  a: {operator: empty, task_group_name: first}\n  b: {operator: empty, task_group_name: first, dependencies: [a]}\n  \
+         c: {operator: empty, task_group_name: last}\n  d: {operator: empty, task_group_name: last, dependencies: [c]}\n  \
+         e: {operator: empty, dependencies: [between]}\n",
+        expect![[r#"
+            first.a <- 
+            first.b <- first.a
+            last.c <- first.b
+            last.d <- last.c
+            e <- first.b
+        "#]],
+    );
+    // Several in a row, and groups that hold only empty groups.
+    check(
+        "dag_id: x\ntask_groups:\n  outer: {dependencies: [a]}\n  one: {parent_group_name: outer}\n  \
+         two: {parent_group_name: outer, dependencies: [one]}\n  next: {dependencies: [outer]}\n\
+         tasks:\n  a: {operator: empty}\n  b: {operator: empty, dependencies: [next]}\n",
+        expect![[r#"
+            a <- 
+            b <- a
+        "#]],
+    );
+}
+
+#[test]
+fn an_empty_group_beside_tasks_adds_no_dependency() {
+    check(
+        "dag_id: x\ntask_groups:\n  outer: {dependencies: [a]}\n  empty: {parent_group_name: outer}\n\
+         tasks:\n  a: {operator: empty}\n  t: {operator: empty, task_group_name: outer}\n  b: {operator: empty, dependencies: [outer]}\n",
+        expect![[r#"
+            a <- 
+            outer.t <- a
+            b <- outer.t
+        "#]],
+    );
+    // One that a task of the group comes after is that task's way to what is before the group.
+    check(
+        "dag_id: x\ntask_groups:\n  outer: {dependencies: [a]}\n  empty: {parent_group_name: outer}\n\
+         tasks:\n  a: {operator: empty}\n  t: {operator: empty, task_group_name: outer, dependencies: [empty]}\n  \
+         b: {operator: empty, dependencies: [outer]}\n",
+        expect![[r#"
+            a <- 
+            outer.t <- a
+            b <- outer.t
+        "#]],
+    );
+}
+
+#[test]
+fn empty_groups_that_wait_for_each_other_are_told() {
+    let text = "dag_id: x\ntask_groups:\n  a: {dependencies: [b]}\n  b: {dependencies: [a]}\ntasks: [{task_id: t, operator: empty}]\n";
+    expect![[r#"
+        dags/x.yaml:3:22: task_groups.a.dependencies[0]: the tasks wait for each other: a -> b -> a
+    "#]]
+    .assert_eq(&messages(&load(text)));
+}
+
+#[test]
+fn a_task_and_a_group_have_different_ids() {
+    let text = "dag_id: x\ntask_groups: [{group_name: load}]\ntasks:\n  - {task_id: load, operator: empty}\n  \
+        - {task_id: t, operator: empty, task_group_name: load}\n";
+    expect![[r#"
+        dags/x.yaml:4:15: tasks[0].task_id: "load" is a group, too; a task and a group of one DAG have different ids
+    "#]]
+    .assert_eq(&messages(&load(text)));
+    let inside = "dag_id: x\ntask_groups: [{group_name: load}]\ntasks:\n  - {task_id: load, operator: empty, task_group_name: load}\n";
+    assert_eq!(one(inside).dag.tasks[0].task_id.as_str(), "load.load");
+}

@@ -26,6 +26,7 @@ fn shipped(name: &str) -> CompiledDag {
     let text = fs::read_to_string(folder().join(name)).expect("the DAG is shipped");
     let mut loaded = dag::load(name, &text, &Folder(folder()));
     assert!(loaded.errors.is_empty(), "{}", messages(&loaded));
+    assert_eq!(loaded.warnings, [], "{name}");
     loaded.dags.remove(0)
 }
 

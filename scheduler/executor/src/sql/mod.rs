@@ -154,10 +154,26 @@ async fn render(attempt: &Attempt, keys: &Sql) -> Result<(String, Vec<Script>), 
         Ok((conn_id, parameters, sources.iter().map(render).collect::<Result<Vec<_>, _>>()?))
     });
     let (conn_id, parameters, texts) = rendered.await?;
+    let parameters = named(parameters).map_err(Outcome::failed)?;
     let shown: Vec<&String> = texts.iter().map(|(_, text)| text).collect();
     attempt.log_rendered(json!({"conn_id": conn_id, "sql": shown, "parameters": parameters}));
     let bind = |(name, text): (String, String)| Script { name, sql: script::bind(&text, &parameters) };
     Ok((conn_id, texts.into_iter().map(bind).collect()))
+}
+
+/// Parameters by name; those that one template gives are JSON text.
+fn named(parameters: Value) -> Result<Value, String> {
+    const SHOWN_MAX: usize = 200;
+    let Value::String(text) = parameters else { return Ok(parameters) };
+    match serde_json::from_str(&text) {
+        Ok(object @ Value::Object(_)) => Ok(object),
+        Ok(_) | Err(_) => {
+            let shown: String = text.chars().take(SHOWN_MAX).collect();
+            Err(format!(
+                "parameters gives {shown:?}; expected a mapping as JSON, such as {{{{ ti.xcom_pull('x') | tojson }}}} gives"
+            ))
+        }
+    }
 }
 
 async fn sources(attempt: &Attempt, keys: &Sql) -> Result<Vec<(String, String)>, String> {

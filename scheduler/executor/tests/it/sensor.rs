@@ -7,7 +7,7 @@ use model::{
     DagId, DagRunState, EndKind, Operator, RunId, TaskId, TaskState,
     operator::{
         ExternalTaskSensor, FileSensor, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpSensor, HttpTarget,
-        Poking, SqlSensor, SqlSource,
+        Poking, SqlParameters, SqlSensor, SqlSource,
     },
 };
 use windlass_executor::StopCause;
@@ -118,7 +118,7 @@ fn sql(query: &str, success: Option<&str>, failure: Option<&str>) -> SqlSensor {
     SqlSensor {
         conn_id: "pg".into(),
         sql: SqlSource::Text(query.into()),
-        parameters: BTreeMap::new(),
+        parameters: SqlParameters::default(),
         success: success.map(str::to_owned),
         failure: failure.map(str::to_owned),
         fail_on_empty: false,

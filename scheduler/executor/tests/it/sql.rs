@@ -9,7 +9,7 @@ use std::{
 use link::ConnectionFields;
 use model::{
     EndKind, Operator,
-    operator::{Sql, SqlOutput, SqlSource},
+    operator::{Sql, SqlOutput, SqlParameters, SqlSource},
 };
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -23,7 +23,7 @@ fn sql(conn_id: &str, text: &str) -> Sql {
     Sql {
         conn_id: conn_id.into(),
         sql: vec![SqlSource::Text(text.into())],
-        parameters: BTreeMap::new(),
+        parameters: SqlParameters::default(),
         output: SqlOutput::None,
     }
 }
@@ -59,7 +59,7 @@ async fn a_script_runs_statement_by_statement_and_says_what_each_did() {
     let script = "CREATE TABLE t (n int, s text, at date);\n\
         INSERT INTO t VALUES (1, :name, '{{ ds }}'), (2, ';', NULL);\n\
         SELECT n, s, at, true AS yes, 1.5::float8 AS f FROM t ORDER BY n;";
-    let parameters = BTreeMap::from([("name".to_owned(), json!("O'Hara"))]);
+    let parameters = SqlParameters::Named(BTreeMap::from([("name".to_owned(), json!("O'Hara"))]));
     let ran = rig.run(Operator::Sql(Sql { parameters, output: SqlOutput::Rows, ..sql("pg", script) })).await;
     assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.text());
     let rows = json!([
@@ -69,6 +69,21 @@ async fn a_script_runs_statement_by_statement_and_says_what_each_did() {
     assert_eq!(ran.xcom("return_value"), Some(&rows));
     let said = ran.lines("sys").join("\n");
     assert!(said.contains("Statement 2 of 3 (sql[0]): INSERT INTO t") && said.contains("2 rows in"), "{said}");
+}
+
+#[tokio::test]
+async fn one_template_may_give_all_parameters() {
+    let rig = with_database().await;
+    let with = |template: &str| {
+        let parameters = SqlParameters::Template(template.to_owned());
+        Operator::Sql(Sql { parameters, output: SqlOutput::Rows, ..sql("pg", "SELECT :day::text AS day, :n + 1 AS n") })
+    };
+    let ran = rig.run(with("{{ {'day': ds, 'n': 1} | tojson }}")).await;
+    assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.text());
+    assert_eq!(ran.xcom("return_value"), Some(&json!([{"day": "2026-01-30", "n": 2}])));
+    let ran = rig.run(with("{{ ds }}")).await;
+    assert_eq!(ran.end.kind, EndKind::Failed);
+    assert!(ran.end.reason.contains("expected a mapping"), "{}", ran.end.reason);
 }
 
 #[tokio::test]

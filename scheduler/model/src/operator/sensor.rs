@@ -1,10 +1,8 @@
 //! Keys of the sensors: tasks that look for something again and again until it is there.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::{HttpRequest, SqlSource};
+use super::{HttpRequest, SqlParameters, SqlSource};
 use crate::{DagId, TaskId, TaskState};
 
 /// What all sensors share, as Airflow's BaseSensorOperator has it. A sensor holds its slots while it waits (mode `poke`).
@@ -78,7 +76,7 @@ pub struct SqlSensor {
     pub sql: SqlSource,
     /// Bound parameters (`:name` in the text).
     #[serde(default)]
-    pub parameters: BTreeMap<String, serde_json::Value>,
+    pub parameters: SqlParameters,
     /// A template with the names `value` and `row` that says whether it is there; the value's truth when absent.
     #[serde(default)]
     pub success: Option<String>,

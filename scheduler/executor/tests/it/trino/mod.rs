@@ -7,12 +7,12 @@ mod faults;
 mod lost;
 mod real;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use link::ConnectionFields;
 use model::{
     Operator,
-    operator::{Sql, SqlOutput, SqlSource},
+    operator::{Sql, SqlOutput, SqlParameters, SqlSource},
 };
 use tokio::time::Instant;
 use url::Url;
@@ -27,7 +27,7 @@ fn sql(text: &str) -> Sql {
     Sql {
         conn_id: "trino".into(),
         sql: vec![SqlSource::Text(text.into())],
-        parameters: BTreeMap::new(),
+        parameters: SqlParameters::default(),
         output: SqlOutput::None,
     }
 }

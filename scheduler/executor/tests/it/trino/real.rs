@@ -6,7 +6,10 @@ use std::{
 };
 
 use link::ConnectionFields;
-use model::{EndKind, Operator, operator::Sql};
+use model::{
+    EndKind, Operator,
+    operator::{Sql, SqlParameters},
+};
 use serde_json::json;
 use windlass_executor::StopCause;
 
@@ -37,7 +40,7 @@ async fn values_come_with_their_types() {
         TIMESTAMP '2026-01-30 14:30:00.000001 UTC' AS ts, TIMESTAMP '2026-01-30 14:30:00 Europe/Zurich' AS zoned, \
         ARRAY[DECIMAL '1.0', NULL] AS list, MAP(ARRAY['k'], ARRAY[TIMESTAMP '2026-01-30 14:30:00.5']) AS pairs, \
         CAST(ROW(1, 'x') AS ROW(a integer, b varchar)) AS nested, JSON '{\"a\": [1]}' AS doc, :name AS bound";
-    let parameters = BTreeMap::from([("name".to_owned(), json!("O'Hara"))]);
+    let parameters = SqlParameters::Named(BTreeMap::from([("name".to_owned(), json!("O'Hara"))]));
     let Operator::Sql(keys) = rows(query) else { unreachable!("rows makes this operator") };
     let ran = rig.run(Operator::Sql(Sql { parameters, ..keys })).await;
     let expected = json!([{
