@@ -6,6 +6,7 @@ extern crate windlass_daemon as daemon;
 
 mod cluster;
 mod elsewhere;
+mod folder_scale;
 mod leader;
 mod leaving;
 mod odd_commands;
