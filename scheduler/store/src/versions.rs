@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection, PgExecutor};
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
-    load::{task_numbers, version},
+    load::{load_version, task_numbers, version},
 };
 
 const DOING: &str = "storing DAG versions";
@@ -145,6 +145,20 @@ pub fn storable(error: DagFileError) -> DagFileError {
         suggestion: error.suggestion.map(clean),
         excerpt: error.excerpt.map(clean),
     }
+}
+
+/// A version when it is the one that new runs of its DAG are made with.
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn current(connection: &mut PgConnection, id: DagVersionId) -> Result<Option<DagVersion>, StoreError> {
+    let is_current = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM dag_version AS v JOIN dag AS d ON d.dag_id = v.dag_id
+                          WHERE v.id = $1 AND d.current_version = v.id AND NOT d.is_stale) AS "is_current!""#,
+        id.get()
+    );
+    let is_current = is_current.fetch_one(&mut *connection).await.doing("looking for a DAG version")?;
+    if is_current { load_version(connection, id).await } else { Ok(None) }
 }
 
 /// A file of a DAG version by the SHA-256 of its bytes in hex.

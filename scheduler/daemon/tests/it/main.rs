@@ -7,6 +7,7 @@ extern crate windlass_daemon as daemon;
 mod cluster;
 mod commands;
 mod elsewhere;
+mod folder_scale;
 mod leader;
 mod lease;
 mod leaving;

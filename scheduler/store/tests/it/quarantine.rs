@@ -69,23 +69,26 @@ async fn a_deposed_leader_holds_nothing_and_old_failures_are_forgotten() {
     let database = Database::create().await;
     let mut leader = database.leader().await;
     let epoch = leader.epoch();
-    for (name, kind) in [("1", Kind::Run), ("2", Kind::Version)] {
+    for (name, kind) in [("1", Kind::Dag), ("2", Kind::Version)] {
         quarantine::count(&mut leader.writer, epoch, &Subject::new(kind, name), "it broke", None).await.unwrap();
     }
-    quarantine::hold(leader.writer.connection(), epoch, &Subject::new(Kind::Dag, "d"), "unreadable").await.unwrap();
-    database
-        .pool
-        .execute("UPDATE quarantine SET last_at = now() - interval '2 days' WHERE kind <> 'run'")
-        .await
-        .unwrap();
+    let unreadable = |keys: &[&str]| -> Vec<(String, String)> {
+        keys.iter().map(|key| ((*key).to_owned(), "written by a newer version".to_owned())).collect()
+    };
+    let keys = unreadable(&["DAG a: version 7", "DAG a: version 7", "DAG b: its row"]);
+    quarantine::set_unreadable(&mut leader.writer, epoch, keys).await.unwrap();
+    database.pool.execute("UPDATE quarantine SET last_at = now() - interval '2 days' WHERE kind <> 'dag'").await.unwrap();
     store::maintenance::sweep(&mut leader.writer, epoch).await.unwrap();
-    assert_eq!(database.count("quarantine WHERE kind IN ('run', 'dag')").await, 2);
-    assert_eq!(database.count("quarantine").await, 2);
-    quarantine::forget(leader.writer.connection(), epoch, &Subject::new(Kind::Dag, "d")).await.unwrap();
-    assert_eq!(database.count("quarantine").await, 1);
+    assert_eq!(database.count("quarantine WHERE kind IN ('stored', 'dag')").await, 3);
+    assert_eq!(database.count("quarantine").await, 3);
+    quarantine::set_unreadable(&mut leader.writer, epoch, unreadable(&["DAG b: its row"])).await.unwrap();
+    assert_eq!(database.count("quarantine WHERE kind = 'stored' AND key = 'DAG b: its row' AND failures = 2").await, 1);
+    assert_eq!(quarantine::list(&database.pool, None, (10, 0)).await.unwrap().1, 1);
 
     database.pool.execute("UPDATE leader SET epoch = epoch + 1").await.unwrap();
-    let refused = quarantine::count(&mut leader.writer, epoch, &Subject::new(Kind::Run, "1"), "it broke", None).await;
+    let refused = quarantine::count(&mut leader.writer, epoch, &Subject::new(Kind::Dag, "1"), "it broke", None).await;
+    assert!(matches!(refused, Err(StoreError::Deposed)), "{refused:?}");
+    let refused = quarantine::set_unreadable(&mut leader.writer, epoch, []).await;
     assert!(matches!(refused, Err(StoreError::Deposed)), "{refused:?}");
     assert!(quarantine::take_released(&mut leader.writer, epoch).await.unwrap().is_empty());
 }
