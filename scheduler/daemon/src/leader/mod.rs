@@ -24,7 +24,10 @@ mod turns;
 
 use std::path::PathBuf;
 
-use link::{FromWorker, Hello, Query, Reply, ToWorker, transport::tls::Standing};
+use link::{
+    FromWorker, Hello, Query, Reply, ToWorker,
+    transport::{Claim, tls::Standing},
+};
 use model::Epoch;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -73,6 +76,8 @@ pub enum News {
         connection: ConnectionId,
         /// What it says.
         hello: Box<Hello>,
+        /// What is proven of who it is.
+        claim: Claim,
         /// Where messages to it go.
         sender: mpsc::Sender<ToWorker>,
     },

@@ -9,7 +9,7 @@ use std::{
 
 use chrono::TimeDelta;
 use engine::{Engine, Event};
-use link::{FromWorker, ServiceExit, ToWorker};
+use link::{FromWorker, ServiceExit, ToWorker, transport::Claim};
 use model::{AttemptId, Command, CommandId, Epoch, Timestamp, TurnNumber, WorkerId};
 use sqlx::PgPool;
 use store::{
@@ -238,7 +238,11 @@ impl Reign {
     /// Takes one piece of news into a batch.
     async fn take(&mut self, news: News, batch: &mut Batch) -> Result<(), StoreError> {
         match news {
-            News::Hello { connection, hello, sender } => self.welcome(connection, &hello, sender, batch).await?,
+            News::Hello { connection, hello, claim, sender } => {
+                if self.may_speak(&hello, claim).await? {
+                    self.welcome(connection, &hello, sender, batch).await?;
+                }
+            }
             News::FromWorker { connection, message } => {
                 if let Some(worker) = self.peers.heard(connection) {
                     self.heard((worker, connection), *message, batch);
@@ -250,6 +254,18 @@ impl Reign {
             News::Deposed(_) => {}
         }
         Ok(())
+    }
+
+    /// A worker of a version without certificates may join, but not under the name of one that has a certificate.
+    async fn may_speak(&mut self, hello: &link::Hello, claim: Claim) -> Result<bool, StoreError> {
+        if claim != Claim::Unproven {
+            return Ok(true);
+        }
+        let taken = store::certificates::is_certified(self.writer.connection(), hello.worker).await?;
+        if taken {
+            tracing::error!(worker.name = %hello.name, claimed = %hello.worker, "a worker is turned away: it speaks in the name of one that has a certificate");
+        }
+        Ok(!taken)
     }
 
     async fn welcome(
