@@ -78,6 +78,7 @@ async fn measure(home: &Path, url: &str) -> anyhow::Result<Value> {
         dags: leader::DagSource::Folder(dags),
         secret_key: SecretKey::from_file_or_create(&home.join("bench.key"))?,
         metrics: leader::LeaderMetrics::default(),
+        retention: Default::default(),
     };
     let ear = Ear::new(leader::news_channel(), shutdown.clone());
     let leading = tokio::spawn(leader::run(settings, Box::new(acceptor), ear));

@@ -400,6 +400,17 @@ CREATE TABLE join_token (
 -- At most one is in use.
 CREATE UNIQUE INDEX join_token_in_use ON join_token ((true)) WHERE revoked_at IS NULL;
 
+-- What a worker's join token has bought: the certificate by which it is known from its next connection on. Until it is used it
+-- may be bought again.
+CREATE TABLE worker_certificate (
+    identity uuid PRIMARY KEY,
+    fingerprint bytea NOT NULL,
+    token_id text NOT NULL,
+    issued_at timestamptz NOT NULL DEFAULT now(),
+    used_at timestamptz,
+    revoked_at timestamptz
+);
+
 -- What the leader could not take in, by kind and key: counted while it is tried again, and held after that until a person
 -- releases it. Commands that were put aside stay in `inbox` with their reason.
 CREATE TABLE quarantine (

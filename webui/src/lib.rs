@@ -24,8 +24,8 @@ mod rendered;
 mod router;
 mod run_counts;
 mod samples;
-mod server;
 mod searches;
+mod server;
 mod settings;
 mod versions;
 

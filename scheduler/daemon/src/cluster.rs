@@ -8,14 +8,17 @@ use std::time::Duration;
 use chrono::SecondsFormat;
 use futures::future::BoxFuture;
 use link::transport::tls::{
-    Admission, Authority, Caller, Finder, Gatekeeper, IdentityError, JoinToken, Purpose, Secret,
+    Admission, Authority, Caller, Enrollment, Finder, Fingerprint, Gatekeeper, IdentityError, JoinToken, Purpose,
+    Recognition, Secret,
 };
 use model::Timestamp;
 use sqlx::PgPool;
 use store::{
     SecretKey, StoreError,
+    certificates::{self, Issued},
     cluster::{self, ClusterSecret, NewToken, StoredToken, TokenState},
 };
+use uuid::Uuid;
 
 /// The identity of the cluster can not be had.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +125,46 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    async fn certify(&self, worker: Uuid, token: &str) -> Result<Enrollment, ClusterError> {
+        let certificate = self.authority.certify(worker)?;
+        let issued = certificates::issue(&self.pool, worker, certificate.fingerprint().bytes(), token).await?;
+        Ok(match issued {
+            Issued::Noted => Enrollment::Certified(certificate),
+            Issued::InUse => Enrollment::Denied(format!(
+                "worker {worker} is known by its certificate, and this caller does not have it. When its folder was lost, \
+                 `windlass workers readmit {worker}` lets it join again"
+            )),
+            Issued::Revoked => Enrollment::Denied(revoked(worker)),
+        })
+    }
+}
+
+fn revoked(worker: Uuid) -> String {
+    format!("the certificate of worker {worker} was taken back; `windlass workers readmit {worker}` lets it join again")
+}
+
 impl Gatekeeper for Cluster {
+    fn recognise(&self, worker: Uuid, certificate: Fingerprint) -> BoxFuture<'_, Recognition> {
+        Box::pin(async move {
+            match certificates::standing(&self.pool, worker, certificate.bytes()).await {
+                Ok(certificates::Standing::Known) => Recognition::Known,
+                Ok(certificates::Standing::Unknown) => Recognition::Unknown,
+                Ok(certificates::Standing::Revoked) => Recognition::Denied(revoked(worker)),
+                Err(error) => Recognition::Denied(format!("its certificate can not be checked right now: {error}")),
+            }
+        })
+    }
+
+    fn enroll<'a>(&'a self, worker: Uuid, token: &'a str) -> BoxFuture<'a, Enrollment> {
+        Box::pin(async move {
+            let certified = self.certify(worker, token).await;
+            certified.unwrap_or_else(|error| {
+                Enrollment::Denied(format!("it can be given no certificate right now: {error}"))
+            })
+        })
+    }
+
     fn admit<'a>(&'a self, purpose: Purpose, id: &'a str, secret: &'a Secret) -> BoxFuture<'a, Admission> {
         Box::pin(async move {
             match purpose {

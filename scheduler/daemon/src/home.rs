@@ -3,10 +3,11 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
+use nix::unistd::geteuid;
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 
@@ -37,6 +38,16 @@ pub enum HomeError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A folder of ours can be entered or changed by others: they could take the leader's place.
+    #[error(
+        "{path} {problem}: whoever can write there could run tasks as this user. Remove it, or set WINDLASS_HOME to another folder"
+    )]
+    NotPrivate {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// Another standalone uses it.
     #[error("another windlass standalone (pid {pid}) runs on {path}. Stop it, or set WINDLASS_HOME to another folder")]
@@ -187,11 +198,33 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError {
     move |source| HomeError::Io { path, source }
 }
 
+/// Makes a folder for this user alone. One that is there is used only when it is this user's and nobody else may write
+/// there; what others could read of an older version's is closed.
 fn make_private(folder: &Path) -> Result<(), HomeError> {
     match fs::DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at(folder)(error)),
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(folder)(error)),
+        Err(_) => {}
     }
+    let metadata = folder.symlink_metadata().map_err(at(folder))?;
+    let refused = |problem: String| HomeError::NotPrivate { path: folder.to_owned(), problem };
+    let (owner, mode) = (metadata.uid(), metadata.permissions().mode() & 0o777);
+    if !metadata.is_dir() {
+        return Err(refused("is no folder".to_owned()));
+    }
+    if owner != geteuid().as_raw() {
+        return Err(refused(format!("belongs to user {owner}")));
+    }
+    if mode & 0o022 != 0 {
+        return Err(refused(format!("has the mode {mode:o}, by which others may write there")));
+    }
+    if mode & 0o077 != 0
+        && let Err(error) = fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+    {
+        // As a volume that is mounted to be read: what is secret in it has a mode of its own.
+        tracing::debug!(%error, path = %folder.display(), "the folder stays readable for others");
+    }
+    Ok(())
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
@@ -218,8 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_sockets_that_others_may_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(&folder.path().join("x".repeat(120))).unwrap();
+        let sockets = home.sockets().unwrap();
+        let set = |mode| fs::set_permissions(&sockets, fs::Permissions::from_mode(mode)).unwrap();
+        set(0o777);
+        let error = home.sockets().unwrap_err().to_string();
+        assert!(error.contains("777") && error.contains(sockets.to_str().unwrap()), "{error}");
+        set(0o755);
+        home.sockets().unwrap();
+        assert_eq!(fs::metadata(&sockets).unwrap().permissions().mode() & 0o777, 0o700, "nobody else looks in");
+        fs::remove_dir(&sockets).unwrap();
+        std::os::unix::fs::symlink(folder.path(), &sockets).unwrap();
+        assert!(home.sockets().unwrap_err().to_string().contains("is no folder"));
+        fs::remove_file(&sockets).unwrap();
+        if geteuid().is_root() {
+            fs::create_dir(&sockets).unwrap();
+            std::os::unix::fs::chown(&sockets, Some(65_534), None).unwrap();
+            assert!(home.sockets().unwrap_err().to_string().contains("belongs to user 65534"));
+            fs::remove_dir(&sockets).unwrap();
+        }
+    }
+
+    #[test]
     fn the_signing_key_is_made_once_and_is_private() {
-        use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let home = Home::open(folder.path()).unwrap();
         assert_eq!(home.signing_key().unwrap(), home.signing_key().unwrap());

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     Masker, Stop,
+    docker::DockerPolicy,
     environment::{self, Variables},
     kafka::mask_kafka,
     log::Log,
@@ -76,6 +77,8 @@ pub struct WorkerContext {
     pub launchers: Launchers,
     /// How long processes may take to end after TERM before they are killed.
     pub kill_grace: Duration,
+    /// What containers may do with this machine.
+    pub docker: DockerPolicy,
 }
 
 /// A connection that an attempt can not have.

@@ -5,6 +5,7 @@
 //! given. A notification is a hint and never stands in a writing transaction.
 
 pub mod audit;
+pub mod certificates;
 pub mod cluster;
 pub mod connect;
 pub mod diagnosis;

@@ -23,6 +23,17 @@ pub enum Workers {
     Token(Token),
     /// List the workers that the leader knows.
     List,
+    /// Take back a worker's certificate: it can not connect any more, nor anybody in its name.
+    Revoke(Worker),
+    /// Forget a worker's certificate, so that it may join again with the token.
+    Readmit(Worker),
+}
+
+/// Which worker is meant.
+#[derive(Debug, clap::Args)]
+pub struct Worker {
+    /// Its name, or the id in the file worker-id of its log folder.
+    worker: String,
 }
 
 /// Options of `workers token`.
@@ -48,14 +59,38 @@ pub async fn run(settings: &Settings, workers: Workers) -> anyhow::Result<ExitCo
             let valid_for = valid_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
             println!("{}", shared.cluster.rotate(valid_for).await?.reveal());
             eprintln!(
-                "The old token is revoked: no worker connects with it any more. Workers that are connected stay until \
-                 their connection ends; give every worker the new token and start it again."
+                "The old token is revoked: no worker joins with it any more. Workers that have joined are known by their \
+                 certificates and stay (`windlass workers revoke`); those that ask api processes for the leader need the \
+                 new token when they are started again, and so do those of 0.1.0."
             );
         }
         Workers::List => list(&shared).await?,
+        Workers::Revoke(Worker { worker }) => {
+            let count = store::certificates::revoke(&shared.pool, &worker).await?;
+            told(
+                count,
+                &worker,
+                "is taken back; its connection ends at the next change of leader or when it is restarted",
+            )?;
+        }
+        Workers::Readmit(Worker { worker }) => {
+            let count = store::certificates::forget(&shared.pool, &worker).await?;
+            told(count, &worker, "is forgotten: it may join again with the join token")?;
+        }
     }
     shared.pool.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn told(count: u64, worker: &str, what: &str) -> anyhow::Result<()> {
+    match count {
+        0 => bail!(
+            "no worker {worker} has a certificate that this could be about; name it as its log does, or by the id in the file worker-id"
+        ),
+        1 => println!("the certificate of worker {worker} {what}"),
+        many => println!("{many} workers are called {worker}: the certificate of each {what}"),
+    }
+    Ok(())
 }
 
 async fn list(shared: &Shared) -> anyhow::Result<()> {

@@ -57,6 +57,7 @@ pub async fn run(settings: &Settings, options: Scheduler) -> anyhow::Result<Exit
         dags: DagSource::Folder(settings.dags_folder.clone()),
         secret_key: shared.key,
         metrics,
+        retention: settings.retention,
     };
     leader::run(leader, Box::new(acceptor), ear).await?;
     Ok(ExitCode::SUCCESS)

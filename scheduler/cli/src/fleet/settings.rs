@@ -7,12 +7,13 @@ use std::{
     env, fs,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, bail};
 use daemon::home::Home;
+use executor::docker::Mounts;
 use link::transport::tls::{JoinToken, parse_endpoints};
 use metrics::Listen;
 use store::SecretKey;
@@ -46,6 +47,10 @@ pub struct FleetSettings {
     pub worker_log_dir: Option<PathBuf>,
     /// `WINDLASS_WORKER_DRAIN_SECS`: how long attempts may go on when their worker is asked to end.
     pub worker_drain: Option<Duration>,
+    /// `WINDLASS_DOCKER_PRIVILEGED`: whether containers of tasks may have further rights on a worker's machine.
+    pub docker_privileged: bool,
+    /// `WINDLASS_DOCKER_MOUNTS`: the folders that containers may see.
+    pub docker_mounts: Option<Mounts>,
     /// `WINDLASS_METRICS_LISTEN`: where a scheduler or a worker serves `/metrics`; each has a port of its own by default.
     pub metrics_listen: Option<Listen>,
 }
@@ -79,6 +84,8 @@ impl FleetSettings {
             worker_queues: text("WINDLASS_WORKER_QUEUES").map(|list| parse_queues(&list)).transpose()?,
             worker_log_dir: text("WINDLASS_WORKER_LOG_DIR").map(PathBuf::from),
             worker_drain: seconds("WINDLASS_WORKER_DRAIN_SECS")?,
+            docker_privileged: switch("WINDLASS_DOCKER_PRIVILEGED")?,
+            docker_mounts: text("WINDLASS_DOCKER_MOUNTS").map(|list| parse_mounts(&list)).transpose()?,
             metrics_listen: text("WINDLASS_METRICS_LISTEN")
                 .map(|listen| listen.parse().context("WINDLASS_METRICS_LISTEN"))
                 .transpose()?,
@@ -238,6 +245,26 @@ pub fn parse_api_urls(text: &str) -> anyhow::Result<Vec<Url>> {
     urls.collect()
 }
 
+/// Folders that containers may see: absolute paths separated by commas, `any` or `none`.
+///
+/// # Errors
+/// The one that is no absolute path.
+pub fn parse_mounts(text: &str) -> anyhow::Result<Mounts> {
+    let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        ["any"] => return Ok(Mounts::Any),
+        ["none"] => return Ok(Mounts::Below(Vec::new())),
+        _ => {}
+    }
+    let folder = |part: &&str| match Path::new(part) {
+        path if path.is_absolute() => Ok(path.to_owned()),
+        _ => bail!(
+            "WINDLASS_DOCKER_MOUNTS: {part:?} is no absolute path; expected folders separated by commas, any, or none"
+        ),
+    };
+    parts.iter().map(folder).collect::<anyhow::Result<_>>().map(Mounts::Below)
+}
+
 /// Names of queues.
 ///
 /// # Errors
@@ -282,6 +309,8 @@ mod tests {
             worker_queues: None,
             worker_log_dir: None,
             worker_drain: None,
+            docker_privileged: false,
+            docker_mounts: None,
             metrics_listen: None,
         }
     }
@@ -302,5 +331,8 @@ mod tests {
         assert!(format!("{:#}", parse_leaders("a").unwrap_err()).contains("host:port"));
         assert!(parse_listen("localhost").is_err() && parse_advertise("a:1,b:2").is_err());
         assert!(parse_queues(" , ").is_err());
+        assert_eq!(parse_mounts("/data, /srv").unwrap(), Mounts::Below(vec!["/data".into(), "/srv".into()]));
+        assert_eq!((parse_mounts("any").unwrap(), parse_mounts("none").unwrap()), (Mounts::Any, Mounts::Below(vec![])));
+        assert!(parse_mounts("data").unwrap_err().to_string().contains("WINDLASS_DOCKER_MOUNTS"));
     }
 }

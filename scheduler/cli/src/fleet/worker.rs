@@ -8,9 +8,10 @@ use daemon::{
     home::Home,
     worker::{self, DRAIN_MAX_DEFAULT, WorkerSettings},
 };
+use executor::docker::{DockerPolicy, Mounts, Rights};
 use link::transport::{
     Connector, UnixConnector,
-    tls::{Caller, Finder, JoinToken, ListedEndpoints, TcpConnector},
+    tls::{Caller, Finder, JoinToken, ListedEndpoints, TcpConnector, WorkerFiles},
 };
 
 use metrics::Listen;
@@ -23,6 +24,7 @@ use super::{
     show,
 };
 use crate::{
+    production::Deployment,
     settings::Settings,
     standalone::{worker::run_file, worker_log},
 };
@@ -98,13 +100,16 @@ pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCod
     let home = Home::open(&settings.home)?;
     let (local, fingerprint) = (options.local, options.fingerprint.clone());
     let (fleet, slots) = options.over(settings)?;
+    let docker = docker_policy(&fleet, settings.deployment);
     if slots == 0 {
         bail!("a worker with 0 slots could run nothing; use 1 or more");
     }
     let connector: Arc<dyn Connector> = if local {
         Arc::new(UnixConnector::new(home.endpoint_file()))
     } else {
-        Arc::new(TcpConnector::new(Caller::worker(&fleet::join_token()?)?, finder(&fleet)?))
+        let log_dir = fleet.worker_log_dir.clone().unwrap_or_else(|| home.logs());
+        let caller = Caller::worker(&fleet::join_token()?, WorkerFiles::new(log_dir))?;
+        Arc::new(TcpConnector::new(caller, finder(&fleet)?))
     };
     let mut worker = WorkerSettings::new(fleet.worker_log_dir.unwrap_or_else(|| home.logs()), home.temporary());
     worker.program_dir = settings.program_dir()?;
@@ -120,6 +125,7 @@ pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCod
     // A standalone ends when it is asked to; whoever wants its attempts to go on for a while sets how long.
     let drain_default = if local { Duration::ZERO } else { DRAIN_MAX_DEFAULT };
     worker.drain_max = fleet.worker_drain.unwrap_or(drain_default);
+    worker.docker = docker;
     if let Some(fingerprint) = fingerprint {
         worker.run_file = Some(run_file(&home, fingerprint)?);
         tokio::spawn(worker_log::keep_short(worker_log::path(&home)));
@@ -133,6 +139,18 @@ pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCod
     show(registry, Arc::new(move || health.health()), listen, over).await?;
     worker::run(worker, connector, shutdown).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// In production nothing of the machine is shown to containers that nobody has named.
+fn docker_policy(fleet: &FleetSettings, deployment: Deployment) -> DockerPolicy {
+    let usual = match deployment {
+        Deployment::Local => Mounts::Any,
+        Deployment::Production => Mounts::Below(Vec::new()),
+    };
+    DockerPolicy {
+        rights: if fleet.docker_privileged { Rights::AsAsked } else { Rights::Usual },
+        mounts: fleet.docker_mounts.clone().unwrap_or(usual),
+    }
 }
 
 fn finder(fleet: &FleetSettings) -> anyhow::Result<Arc<dyn Finder>> {

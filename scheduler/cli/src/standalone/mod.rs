@@ -21,6 +21,7 @@ use link::{
     LeaderPort,
     transport::{Acceptor, UnixAcceptor, write_endpoint},
 };
+use store::retention::Retention;
 use store::users::DEFAULT_USER;
 use tokio::{
     net::TcpListener,
@@ -104,7 +105,8 @@ async fn serve(
     let shutdown = CancellationToken::new();
     let ear = Ear::new(leader::news_channel(), shutdown.clone());
     let port: Arc<dyn LeaderPort> = Arc::new(ear.port());
-    let (leader_settings, acceptor) = leader_settings(DagSource::Folder(settings.dags_folder.clone()), home, urls)?;
+    let (mut leader_settings, acceptor) = leader_settings(DagSource::Folder(settings.dags_folder.clone()), home, urls)?;
+    leader_settings.retention = settings.retention;
     let mut app = app_settings(settings, home)?;
     let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
     leader_settings.metrics.register(&mut registry);
@@ -202,6 +204,7 @@ pub fn leader_settings(
         dags,
         secret_key: installation_key(home)?,
         metrics: LeaderMetrics::default(),
+        retention: Retention::default(),
     };
     Ok((leader, Box::new(acceptor)))
 }

@@ -83,6 +83,7 @@ async fn one_reign(settings: &LeaderSettings, ear: &mut Ear) -> Result<ReignEnd,
         {
             break taken;
         }
+        settings.metrics.looked();
         ear.stands(Standing::StandsBy { leader: lease.seen().map(|seen| seen.endpoint.clone()) });
         pause(ear, WATCH_EVERY).await;
     };

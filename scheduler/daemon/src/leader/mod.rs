@@ -27,7 +27,10 @@ mod turns;
 
 use std::path::PathBuf;
 
-use link::{FromWorker, Hello, ToWorker, transport::tls::Standing};
+use link::{
+    FromWorker, Hello, ToWorker,
+    transport::{Claim, tls::Standing},
+};
 use store::inbox::Room;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -58,6 +61,8 @@ pub struct LeaderSettings {
     pub secret_key: store::SecretKey,
     /// Where it counts what it does.
     pub metrics: LeaderMetrics,
+    /// How long it keeps history.
+    pub retention: store::retention::Retention,
 }
 
 /// Where a leader has its DAGs from.
@@ -77,6 +82,8 @@ pub enum News {
         connection: ConnectionId,
         /// What it says.
         hello: Box<Hello>,
+        /// What is proven of who it is.
+        claim: Claim,
         /// Where messages to it go.
         sender: mpsc::Sender<ToWorker>,
     },

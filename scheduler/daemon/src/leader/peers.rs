@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use link::{FromWorker, Hello, ToWorker, transport::LeaderLink};
+use link::{
+    FromWorker, Hello, ToWorker,
+    transport::{Claim, LeaderLink},
+};
 use model::{AttemptId, WorkerId};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -298,6 +301,7 @@ impl Peer {
 /// Carries one connection's messages until it closes: those of the worker to the leader's news, the leader's to it.
 pub async fn carry(connection: ConnectionId, link: LeaderLink, news: mpsc::Sender<News>) {
     let (to_worker, mut outgoing) = mpsc::channel(MESSAGES_WAITING_MAX);
+    let claim = link.claim();
     let (sender, mut receiver) = link.split();
     let sending = async {
         while let Some(message) = outgoing.recv().await {
@@ -311,8 +315,12 @@ pub async fn carry(connection: ConnectionId, link: LeaderLink, news: mpsc::Sende
         loop {
             match receiver.recv().await {
                 Ok(Some(FromWorker::Hello(hello))) => {
+                    if matches!(claim, Claim::Proven(worker) if worker != hello.worker) {
+                        tracing::error!(claimed = %hello.worker, ?claim, "a worker's connection is closed: it speaks in another's name");
+                        break;
+                    }
                     let Some(sender) = way_back.take() else { break };
-                    if news.send(News::Hello { connection, hello: Box::new(hello), sender }).await.is_err() {
+                    if news.send(News::Hello { connection, hello: Box::new(hello), claim, sender }).await.is_err() {
                         break;
                     }
                 }

@@ -9,7 +9,7 @@ use std::{
 
 use chrono::TimeDelta;
 use engine::{Engine, Event, Rest};
-use link::{FromWorker, ServiceExit, ToWorker};
+use link::{FromWorker, ServiceExit, ToWorker, transport::Claim};
 use model::{AttemptId, Command, CommandId, Epoch, Timestamp, TurnNumber, WorkerId};
 use sqlx::PgPool;
 use store::{
@@ -17,6 +17,7 @@ use store::{
     hints::{Hint, Hints},
     inbox,
     maintenance::Swept,
+    retention::{Cleaner, Left},
 };
 use tokio::sync::{
     broadcast::{self, error::RecvError},
@@ -43,6 +44,10 @@ use crate::services::{Declared, Replica, Supervisor};
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// Answers are kept for a minute.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often to look whether old history is to go.
+const CLEAN_EVERY: Duration = Duration::from_secs(30);
+/// The pause between two steps of deleting it: a step is some 50 ms, in which no turn is stored.
+const CLEAN_PAUSE: Duration = Duration::from_millis(250);
 /// The part of each second that goes to what belongs to deleted runs, while there is any.
 const DROPPED_SWEEP: Duration = Duration::from_millis(100);
 
@@ -104,6 +109,8 @@ pub struct Reign {
     pub(super) next_picture: Instant,
     next_sweep: Instant,
     pub(super) next_dropped_sweep: Instant,
+    cleaner: Cleaner,
+    next_clean: Instant,
 }
 
 impl Reign {
@@ -154,6 +161,8 @@ impl Reign {
             next_picture: Instant::now(),
             next_sweep: Instant::now() + SWEEP_EVERY,
             next_dropped_sweep: Instant::now(),
+            cleaner: Cleaner::new(settings.retention),
+            next_clean: Instant::now() + CLEAN_EVERY,
             writer,
             supervisor,
             peers,
@@ -175,6 +184,7 @@ impl Reign {
             self.keep_time(&mut batch);
             self.turn(batch).await?;
             ear.turn_went_well();
+            self.metrics.turns_on();
             self.sweep().await?;
             self.show(ear);
             let inbox = std::mem::replace(&mut self.inbox, InboxNext::WhenHinted);
@@ -239,6 +249,15 @@ impl Reign {
                 Swept::Some => BEAT,
             };
             self.next_dropped_sweep = Instant::now() + pause;
+        }
+        if Instant::now() >= self.next_clean {
+            let now = self.clock.now();
+            let left = self.cleaner.step(&mut self.writer, self.epoch, now).await?;
+            let pause = match left {
+                Left::Nothing => CLEAN_EVERY,
+                Left::More => CLEAN_PAUSE,
+            };
+            self.next_clean = Instant::now() + pause;
         }
         Ok(())
     }
@@ -323,7 +342,11 @@ impl Reign {
     /// Takes one piece of news into a batch.
     async fn take(&mut self, news: News, batch: &mut Batch) -> Result<(), StoreError> {
         match news {
-            News::Hello { connection, hello, sender } => self.welcome(connection, &hello, sender, batch).await?,
+            News::Hello { connection, hello, claim, sender } => {
+                if self.may_speak(&hello, claim).await? {
+                    self.welcome(connection, &hello, sender, batch).await?;
+                }
+            }
             News::FromWorker { connection, message } => {
                 if let Some(worker) = self.peers.heard(connection) {
                     self.heard((worker, connection), *message, batch);
@@ -333,6 +356,18 @@ impl Reign {
             News::Inbox => batch.reads_inbox = true,
         }
         Ok(())
+    }
+
+    /// A worker of a version without certificates may join, but not under the name of one that has a certificate.
+    async fn may_speak(&mut self, hello: &link::Hello, claim: Claim) -> Result<bool, StoreError> {
+        if claim != Claim::Unproven {
+            return Ok(true);
+        }
+        let taken = store::certificates::is_certified(self.writer.connection(), hello.worker).await?;
+        if taken {
+            tracing::error!(worker.name = %hello.name, claimed = %hello.worker, "a worker is turned away: it speaks in the name of one that has a certificate");
+        }
+        Ok(!taken)
     }
 
     async fn welcome(

@@ -8,35 +8,15 @@ use std::{
     process::Stdio,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::{
     binaries::Binaries,
-    databases::{STATE_ROLE, Urls},
+    databases::{Passwords, STATE_ROLE},
     error::{PostgresError, at},
     layout::Layout,
     owner::Owner,
 };
-
-/// The passwords of a cluster: random, and made of hexadecimal digits, so that they need no quoting anywhere.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Passwords {
-    pub state: String,
-    pub lake: String,
-}
-
-impl Passwords {
-    fn generate() -> Self {
-        let random = || format!("{:032x}", rand::random::<u128>());
-        Self { state: random(), lake: random() }
-    }
-
-    /// Where the databases are, when the server listens on a port.
-    pub(super) fn urls(&self, port: u16) -> Urls {
-        Urls::on_loopback(port, &self.state, &self.lake)
-    }
-}
 
 /// Makes the cluster unless it is there, and answers its passwords.
 pub(super) async fn make_unless_there(

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
-
-use super::cluster::Passwords;
 
 /// Owns the cluster and the state.
 pub(super) const STATE_ROLE: &str = "windlass";
@@ -17,6 +16,25 @@ const LAKE_DATABASE: &str = "windlass_lake";
 const FIRST_DATABASE: &str = "postgres";
 /// A living server answers at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The passwords of a cluster: random, and made of hexadecimal digits, so that they need no quoting anywhere.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Passwords {
+    pub state: String,
+    pub lake: String,
+}
+
+impl Passwords {
+    pub(super) fn generate() -> Self {
+        let random = || format!("{:032x}", rand::random::<u128>());
+        Self { state: random(), lake: random() }
+    }
+
+    /// Where the databases are, when the server listens on a port.
+    pub(super) fn urls(&self, port: u16) -> Urls {
+        Urls::on_loopback(port, &self.state, &self.lake)
+    }
+}
 
 /// Where the databases of an installation are. They hold passwords.
 #[derive(Clone, PartialEq, Eq)]

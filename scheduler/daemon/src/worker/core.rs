@@ -125,6 +125,7 @@ impl Core {
             groups: places.groups,
             launchers: places.launchers,
             kill_grace: settings.kill_grace,
+            docker: settings.docker.clone(),
         });
         settings.metrics.has_slots(settings.slots);
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use link::transport::tls::WorkerFiles;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -40,7 +41,7 @@ impl Identity {
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
         }
-        let id = read_or_make(&log_dir.join("worker-id")).map_err(failed)?;
+        let id = read_or_make(&WorkerFiles::id_file(log_dir)).map_err(failed)?;
         Ok(Self { id, lock })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, time::Duration};
 
-use executor::{LakeSettings, log::remote::RemoteLogs, process::Limits};
+use executor::{LakeSettings, docker::DockerPolicy, log::remote::RemoteLogs, process::Limits};
 use model::Capability;
 
 /// The queue that every worker serves unless it is told otherwise.
@@ -67,6 +67,8 @@ pub struct WorkerSettings {
     pub silence_max: Duration,
     /// How long processes may take to end after TERM before they are killed.
     pub kill_grace: Duration,
+    /// What containers may do with its machine.
+    pub docker: DockerPolicy,
     /// How long attempts may go on when the worker is asked to end; then they are handed back.
     pub drain_max: Duration,
     /// What is written down as soon as its directory is its own, for whoever started it to find it again.
@@ -96,6 +98,7 @@ impl WorkerSettings {
             limits: Limits::default(),
             silence_max: crate::guard::SILENCE_MAX,
             kill_grace: KILL_GRACE_DEFAULT,
+            docker: DockerPolicy::default(),
             drain_max: DRAIN_MAX_DEFAULT,
             run_file: None,
             metrics: super::WorkerMetrics::default(),

@@ -1,13 +1,27 @@
 //! The identity of a cluster: one for all who have its key, and a door that knows who may come in.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
-use daemon::cluster::{Cluster, SeatFinder};
-use link::transport::tls::{Admission, Finder as _, Gatekeeper as _, JoinToken, Purpose, Secret};
+use daemon::{
+    cluster::{Cluster, SeatFinder},
+    leader::{self, Ear, LeaderSettings, LocalPort, NetworkAcceptor},
+};
+use link::{
+    ToWorker,
+    transport::{
+        Connector as _,
+        tls::{
+            Admission, Caller, Door, Enrollment, Finder as _, Gatekeeper as _, JoinToken, ListedEndpoints, Purpose,
+            Recognition, Secret, TcpConnector, WorkerFiles,
+        },
+    },
+};
 use sqlx::PgPool;
-use store::{Candidate, SecretKey, Writer};
+use store::{Candidate, SecretKey, Writer, certificates};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::leader::database;
+use crate::leader::{WITHIN, database, hello};
 
 async fn migrated() -> (String, PgPool) {
     let url = database().await;
@@ -82,4 +96,80 @@ async fn an_api_process_finds_the_leader_where_the_takeover_says_it_is() {
             (other, _) => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_worker_has_one_certificate_until_it_is_taken_back_or_forgotten() {
+    let (_, pool) = migrated().await;
+    let cluster = Cluster::open(pool.clone(), key("AAAA")).await.unwrap();
+    let worker = Uuid::new_v4();
+    let buy = async || match cluster.enroll(worker, "token").await {
+        Enrollment::Certified(certificate) => Ok(certificate),
+        Enrollment::Denied(reason) => Err(reason),
+    };
+    let unused = buy().await.unwrap();
+    let certificate = buy().await.expect("the first one was never used: its way back may have been cut");
+    assert_eq!(cluster.recognise(worker, unused.fingerprint()).await, Recognition::Unknown);
+    assert_eq!(cluster.recognise(worker, certificate.fingerprint()).await, Recognition::Known);
+    assert!(buy().await.unwrap_err().contains("windlass workers readmit"));
+    assert_eq!(certificates::revoke(&pool, &worker.to_string()).await.unwrap(), 1);
+    assert!(matches!(cluster.recognise(worker, certificate.fingerprint()).await, Recognition::Denied(_)));
+    assert!(buy().await.unwrap_err().contains("was taken back"));
+    assert_eq!(certificates::forget(&pool, &worker.to_string()).await.unwrap(), 1);
+    buy().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_speaks_in_the_name_of_a_worker_that_has_a_certificate() {
+    let (url, pool) = migrated().await;
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Arc::new(Cluster::open(pool, key("AAAA")).await.unwrap());
+    let token = cluster.join_token().await.unwrap();
+    let (leading, endpoint) = lead_on_network(&url, folder.path(), &cluster).await;
+    let (own, other) = (Uuid::new_v4(), Uuid::new_v4());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(WorkerFiles::id_file(dir.path()), own.to_string()).unwrap();
+    // A version without certificates writes no id where the link looks for it.
+    let old = tempfile::tempdir().unwrap();
+    for (files, named, welcome) in [(&dir, own, true), (&dir, other, false), (&old, own, false), (&old, other, true)] {
+        let caller = Caller::worker(&token, WorkerFiles::new(files.path())).unwrap();
+        let connector = TcpConnector::new(caller, Arc::new(ListedEndpoints(vec![endpoint.clone()])));
+        let connect = async {
+            loop {
+                match connector.connect().await {
+                    Ok(worker) => break worker,
+                    Err(_stands_by) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        let mut worker = tokio::time::timeout(WITHIN, connect).await.expect("it is let in");
+        worker.send(hello(named, BTreeSet::new())).await.unwrap();
+        let first = tokio::time::timeout(WITHIN, worker.recv()).await.expect("it is answered").unwrap();
+        assert_eq!(matches!(first, Some(ToWorker::Welcome { .. })), welcome, "{named} of {own}: {first:?}");
+    }
+    leading.abort();
+}
+
+async fn lead_on_network(
+    url: &str,
+    folder: &Path,
+    cluster: &Arc<Cluster>,
+) -> (tokio::task::JoinHandle<Result<(), leader::LeaderError>>, String) {
+    let news = leader::news_channel();
+    let port = Arc::new(LocalPort::new(news.0.clone()));
+    let ear = Ear::new(news, CancellationToken::new());
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let door = Door::open(listen, cluster.authority(), cluster.clone(), ear.standing()).await.unwrap();
+    let endpoint = door.address().unwrap().to_string();
+    let acceptor = NetworkAcceptor::new(door, port, ear.standing());
+    let settings = LeaderSettings {
+        database_url: url.to_owned(),
+        name: "network".to_owned(),
+        endpoint: endpoint.clone(),
+        dags: leader::DagSource::Folder(folder.to_owned()),
+        secret_key: key("AAAA"),
+        metrics: leader::LeaderMetrics::default(),
+        retention: Default::default(),
+    };
+    (tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), endpoint)
 }

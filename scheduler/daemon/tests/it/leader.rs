@@ -52,6 +52,7 @@ pub fn lead_with(url: &str, name: &str, folder: &Path, key: &Path, news: NewsCha
         dags: daemon::leader::DagSource::Folder(folder.to_owned()),
         secret_key: SecretKey::from_file_or_create(key).unwrap(),
         metrics: leader::LeaderMetrics::default(),
+        retention: Default::default(),
     };
     let ear = Ear::new(news, CancellationToken::new());
     let port = ear.port();

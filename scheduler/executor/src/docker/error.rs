@@ -31,6 +31,9 @@ pub enum DockerError {
         /// What the engine says.
         message: String,
     },
+    /// The worker does not let it.
+    #[error("{0}")]
+    Policy(String),
     /// The engine refused.
     #[error("{doing}: {}", advice(message))]
     Refused {
@@ -62,7 +65,7 @@ impl DockerError {
     pub(super) fn pull(image: &str, error: Self) -> Self {
         let message = match error {
             Self::Missing { message, .. } | Self::Refused { message, .. } => message,
-            away @ (Self::Away { .. } | Self::Image { .. }) => return away,
+            away @ (Self::Away { .. } | Self::Image { .. } | Self::Policy(_)) => return away,
         };
         Self::Image { image: image.to_owned(), detail: pull_advice(&message) }
     }
@@ -71,7 +74,7 @@ impl DockerError {
     pub(super) fn exit_code(&self) -> Option<i32> {
         match self {
             Self::Refused { message, .. } | Self::Missing { message, .. } => Trouble::of(message)?.exit_code(),
-            Self::Away { .. } | Self::Image { .. } => None,
+            Self::Away { .. } | Self::Image { .. } | Self::Policy(_) => None,
         }
     }
 }

@@ -12,6 +12,7 @@ mod judge;
 pub mod labels;
 mod left;
 mod mailbox;
+mod policy;
 mod render;
 mod request;
 mod service;
@@ -48,6 +49,7 @@ pub use self::{
     error::DockerError,
     left::{Left, left_by},
     mailbox::{Mailbox, ServiceNews},
+    policy::{DockerPolicy, Mounts, Rights},
     service::{REPORT_PREFIX, ServiceEnd, serve},
 };
 
@@ -131,6 +133,9 @@ impl DockerExecutor {
     async fn start(&self, attempt: &Attempt, engine: &Engine) -> Result<Started, Outcome> {
         let rendered = self.render(attempt).await?;
         attempt.log_rendered(rendered.shown());
+        if let Some(refusal) = attempt.worker.docker.refusal(&rendered.container) {
+            return Err(Outcome::failed_for_good(refusal));
+        }
         let login = image::login(attempt, &rendered.container).await?;
         let failed = |error: DockerError| not_started(&error);
         image::provide(engine, &rendered.container, login, &attempt.log).await.map_err(failed)?;
@@ -319,7 +324,7 @@ fn is_about(error: &DockerError, tmp: &Mount) -> bool {
     let MountSource::Bind(path) = &tmp.source else { return false };
     match error {
         DockerError::Refused { message, .. } | DockerError::Missing { message, .. } => message.contains(path.as_str()),
-        DockerError::Away { .. } | DockerError::Image { .. } => false,
+        DockerError::Away { .. } | DockerError::Image { .. } | DockerError::Policy(_) => false,
     }
 }
 

@@ -90,6 +90,9 @@ impl Instance<'_> {
     }
 
     async fn make(&self, engine: &Engine) -> Result<String, DockerError> {
+        if let Some(refusal) = self.worker.docker.refusal(self.container) {
+            return Err(DockerError::Policy(refusal));
+        }
         image::provide(engine, self.container, None, self.log).await?;
         let command = &self.start.spec.command;
         let request = Request {

@@ -192,6 +192,7 @@ impl Rig {
             launchers: Launchers::new(recipe, Arc::clone(&groups)).unwrap(),
             groups,
             kill_grace: Duration::from_millis(300),
+            docker: windlass_executor::docker::DockerPolicy::default(),
         };
         Ok(Self {
             dir,

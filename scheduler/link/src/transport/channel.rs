@@ -8,7 +8,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::mpsc;
 
-use super::{Acceptor, Connector, LeaderLink, Link, LinkReceiver, LinkSender, MESSAGES_WAITING_MAX, WorkerLink};
+use super::{Acceptor, Claim, Connector, LeaderLink, Link, LinkReceiver, LinkSender, MESSAGES_WAITING_MAX, WorkerLink};
 
 /// Connections that may wait to be accepted: a process has one worker of its own, and tests a few.
 const CONNECTIONS_WAITING_MAX: usize = 16;
@@ -53,8 +53,8 @@ impl Acceptor for ChannelAcceptor {
 fn pair() -> (WorkerLink, LeaderLink) {
     let (to_leader, from_worker) = mpsc::channel(MESSAGES_WAITING_MAX);
     let (to_worker, from_leader) = mpsc::channel(MESSAGES_WAITING_MAX);
-    let worker = Link { sender: LinkSender(to_leader), receiver: receiver(from_leader) };
-    let leader = Link { sender: LinkSender(to_worker), receiver: receiver(from_worker) };
+    let worker = Link { sender: LinkSender(to_leader), receiver: receiver(from_leader), claim: Claim::Trusted };
+    let leader = Link { sender: LinkSender(to_worker), receiver: receiver(from_worker), claim: Claim::Trusted };
     (worker, leader)
 }
 

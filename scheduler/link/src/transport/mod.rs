@@ -16,6 +16,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 pub use channel::{ChannelAcceptor, ChannelConnector, in_process};
 pub use frame::{FRAME_BYTES_MAX, FrameError, read_frame, write_frame};
@@ -38,6 +39,19 @@ pub type LeaderLink = Link<ToWorker, FromWorker>;
 pub struct Link<Out, In> {
     sender: LinkSender<Out>,
     receiver: LinkReceiver<In>,
+    claim: Claim,
+}
+
+/// What is proven of who the other side is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Claim {
+    /// It is of this machine and this user.
+    #[default]
+    Trusted,
+    /// It has shown this worker's certificate.
+    Proven(Uuid),
+    /// It has a join token, and is of a version that knows no certificates.
+    Unproven,
 }
 
 /// The sending half of a link. The connection closes when every clone of it is gone.
@@ -57,6 +71,16 @@ pub struct LinkReceiver<In> {
 pub struct Closed;
 
 impl<Out, In> Link<Out, In> {
+    pub(crate) fn claimed(self, claim: Claim) -> Self {
+        Self { claim, ..self }
+    }
+
+    /// What is proven of who the other side is.
+    #[must_use]
+    pub const fn claim(&self) -> Claim {
+        self.claim
+    }
+
     /// Sends a message, waiting while too many are under way.
     ///
     /// # Errors

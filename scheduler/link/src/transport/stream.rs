@@ -9,7 +9,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{FrameError, Link, LinkReceiver, LinkSender, MESSAGES_WAITING_MAX, frame::read_message, write_frame};
+use super::{
+    Claim, FrameError, Link, LinkReceiver, LinkSender, MESSAGES_WAITING_MAX, frame::read_message, write_frame,
+};
 use crate::Message;
 
 /// Makes a link of a stream. It ends when the stream ends, when a frame can not be read or written, or when its sending
@@ -41,7 +43,11 @@ where
         write_all(writer, out_receiver, over).await;
         drop(kept);
     });
-    Link { sender: LinkSender(out_sender), receiver: LinkReceiver { messages: in_receiver, fault } }
+    Link {
+        sender: LinkSender(out_sender),
+        receiver: LinkReceiver { messages: in_receiver, fault },
+        claim: Claim::Trusted,
+    }
 }
 
 async fn write_all<W, Out>(writer: W, mut messages: mpsc::Receiver<Out>, over: CancellationToken)

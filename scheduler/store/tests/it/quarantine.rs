@@ -77,7 +77,11 @@ async fn a_deposed_leader_holds_nothing_and_old_failures_are_forgotten() {
     };
     let keys = unreadable(&["DAG a: version 7", "DAG a: version 7", "DAG b: its row"]);
     quarantine::set_unreadable(&mut leader.writer, epoch, keys).await.unwrap();
-    database.pool.execute("UPDATE quarantine SET last_at = now() - interval '2 days' WHERE kind <> 'dag'").await.unwrap();
+    database
+        .pool
+        .execute("UPDATE quarantine SET last_at = now() - interval '2 days' WHERE kind <> 'dag'")
+        .await
+        .unwrap();
     store::maintenance::sweep(&mut leader.writer, epoch).await.unwrap();
     assert_eq!(database.count("quarantine WHERE kind IN ('stored', 'dag')").await, 3);
     assert_eq!(database.count("quarantine").await, 3);

@@ -11,7 +11,7 @@ use tokio_rustls::{
 };
 
 use super::{
-    Fingerprint, GREETING_BYTES_MAX, IdentityError, JoinToken, Purpose, SERVER_NAME, Secret,
+    Fingerprint, GREETING_BYTES_MAX, IdentityError, JoinToken, Purpose, SERVER_NAME, Secret, WorkerFiles,
     greeting::{Greeting, Verdict},
     verify::client_config,
 };
@@ -35,6 +35,9 @@ pub struct Caller {
     purpose: Purpose,
     id: String,
     secret: Secret,
+    authority: Fingerprint,
+    /// Where a worker keeps what proves who it is.
+    files: Option<WorkerFiles>,
 }
 
 impl std::fmt::Debug for Caller {
@@ -91,6 +94,12 @@ pub enum CallError {
         /// Where the leader is, as far as it knows.
         leader: Option<String>,
     },
+    /// What proves who the worker is can not be kept or used.
+    #[error("the worker's certificate (worker-certificate.json in its log folder): {error}")]
+    Unkept {
+        /// Why.
+        error: io::Error,
+    },
     /// The conversation broke.
     #[error("{endpoint} answered in a way that can not be understood: {error}")]
     Broken {
@@ -109,12 +118,13 @@ fn sentences(failures: &[CallError]) -> String {
 }
 
 impl Caller {
-    /// A worker that has this token.
+    /// A worker that has this token. Its first call brings it a certificate, by which it is known from then on.
     ///
     /// # Errors
     /// [`IdentityError::Tls`].
-    pub fn worker(token: &JoinToken) -> Result<Self, IdentityError> {
-        Self::new(Purpose::Work, token.id.clone(), token.secret.clone(), token.authority)
+    pub fn worker(token: &JoinToken, files: WorkerFiles) -> Result<Self, IdentityError> {
+        let caller = Self::new(Purpose::Work, token.id.clone(), token.secret.clone(), token.authority)?;
+        Ok(Self { files: Some(files), ..caller })
     }
 
     /// An api process of the cluster with this authority, with the secret that its api processes share.
@@ -126,8 +136,8 @@ impl Caller {
     }
 
     fn new(purpose: Purpose, id: String, secret: Secret, authority: Fingerprint) -> Result<Self, IdentityError> {
-        let tls = TlsConnector::from(Arc::new(client_config(authority)?));
-        Ok(Self { tls, purpose, id, secret })
+        let tls = TlsConnector::from(Arc::new(client_config(authority, None)?));
+        Ok(Self { tls, purpose, id, secret, authority, files: None })
     }
 
     /// Calls all of these addresses at once; the first that leads and admits the caller is the one. A standby's word of
@@ -166,10 +176,40 @@ impl Caller {
 
     async fn call(&self, endpoint: String) -> Result<TlsStream<TcpStream>, CallError> {
         let silent = CallError::Silent { endpoint: endpoint.clone() };
-        timeout(CALL_WAIT, self.introduce(endpoint)).await.unwrap_or(Err(silent))
+        let called = async {
+            let certificate = match self.introduce(endpoint.clone()).await? {
+                Introduced::In(stream) => return Ok(stream),
+                Introduced::Certified(certificate) => certificate,
+            };
+            if let Some(files) = &self.files
+                && let Err(error) = files.keep(&certificate)
+            {
+                return Err(CallError::Unkept { error });
+            }
+            // The next call shows it: only then nobody else can have one under this name.
+            match self.introduce(endpoint.clone()).await? {
+                Introduced::In(stream) => Ok(stream),
+                Introduced::Certified(_) => {
+                    let reason = "it gives a certificate, and does not know it".to_owned();
+                    Err(CallError::Refused { endpoint, reason })
+                }
+            }
+        };
+        timeout(CALL_WAIT, called).await.unwrap_or(Err(silent))
     }
 
-    async fn introduce(&self, endpoint: String) -> Result<TlsStream<TcpStream>, CallError> {
+    fn tls(&self) -> Result<TlsConnector, IdentityError> {
+        match self.files.as_ref().and_then(WorkerFiles::certificate) {
+            Some(own) => Ok(TlsConnector::from(Arc::new(client_config(self.authority, Some(&own))?))),
+            None => Ok(self.tls.clone()),
+        }
+    }
+
+    async fn introduce(&self, endpoint: String) -> Result<Introduced, CallError> {
+        let tls = match self.tls() {
+            Ok(tls) => tls,
+            Err(error) => return Err(CallError::Unkept { error: io::Error::other(error) }),
+        };
         let stream = match TcpStream::connect(&endpoint).await {
             Ok(stream) => stream,
             Err(error) => return Err(CallError::Unreachable { endpoint, error }),
@@ -177,7 +217,7 @@ impl Caller {
         // Acknowledgements are small and must not wait for company; a socket that can not be told so works, too.
         let _works_without = stream.set_nodelay(true);
         let name = ServerName::try_from(SERVER_NAME).expect("the constant is a DNS name");
-        let mut stream = match self.tls.connect(name, stream).await {
+        let mut stream = match tls.connect(name, stream).await {
             Ok(stream) => stream,
             Err(error) => return Err(failed_handshake(endpoint, error)),
         };
@@ -186,7 +226,8 @@ impl Caller {
             Err(error) => return Err(CallError::Broken { endpoint, error }),
         };
         match verdict {
-            Verdict::Admitted => Ok(stream),
+            Verdict::Admitted { certificate: None } => Ok(Introduced::In(stream)),
+            Verdict::Admitted { certificate: Some(certificate) } => Ok(Introduced::Certified(certificate)),
             Verdict::Refused { reason } => Err(CallError::Refused { endpoint, reason }),
             Verdict::StandsBy { leader } => Err(CallError::StandsBy { endpoint, leader }),
         }
@@ -199,12 +240,21 @@ impl Caller {
             purpose: self.purpose,
             id: self.id.clone(),
             secret: self.secret.clone(),
+            worker: self.files.as_ref().and_then(WorkerFiles::worker),
         };
         write_frame(stream, &greeting).await?;
         stream.flush().await?;
         let verdict = read_frame_within(stream, GREETING_BYTES_MAX).await?;
         verdict.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof).into())
     }
+}
+
+/// What came of a call.
+enum Introduced {
+    /// The caller is in.
+    In(TlsStream<TcpStream>),
+    /// The caller was given this to call with.
+    Certified(String),
 }
 
 fn failed_handshake(endpoint: String, error: io::Error) -> CallError {

@@ -18,16 +18,22 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, rustls, server::TlsStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{self, pki_types::CertificateDer},
+    server::TlsStream,
+};
+use uuid::Uuid;
 
 use super::{
-    Authority, GREETING_BYTES_MAX, HANDSHAKE_WAIT, Purpose, Secret,
+    Authority, Fingerprint, GREETING_BYTES_MAX, HANDSHAKE_WAIT, Purpose, Secret, WorkerCertificate,
     greeting::{Greeting, Verdict},
+    identity::is_of_worker,
 };
 use crate::{
     PROTOCOL_OLDEST, PROTOCOL_VERSION,
     remote::AnswerLink,
-    transport::{FrameError, LeaderLink, frame::read_frame_within, stream::over_stream_with, write_frame},
+    transport::{Claim, FrameError, LeaderLink, frame::read_frame_within, stream::over_stream_with, write_frame},
 };
 
 /// Visitors whose handshake is under way. More wait in the kernel's queue; each may stay for [`HANDSHAKE_WAIT`] at most.
@@ -46,6 +52,32 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(500);
 pub trait Gatekeeper: Send + Sync {
     /// Decides about a visitor by the secret that it knows.
     fn admit<'a>(&'a self, purpose: Purpose, id: &'a str, secret: &'a Secret) -> BoxFuture<'a, Admission>;
+
+    /// Whether a worker's certificate, which the cluster's authority has signed, is the one that it was given.
+    fn recognise(&self, worker: Uuid, certificate: Fingerprint) -> BoxFuture<'_, Recognition>;
+
+    /// Gives a worker that was admitted by this token its certificate, once.
+    fn enroll<'a>(&'a self, worker: Uuid, token: &'a str) -> BoxFuture<'a, Enrollment>;
+}
+
+/// What a gatekeeper knows of a worker's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recognition {
+    /// It is the worker's.
+    Known,
+    /// Nothing is known of it: the worker has to show its token.
+    Unknown,
+    /// It was taken back; the sentence says what to do.
+    Denied(String),
+}
+
+/// What a worker with a token is given.
+#[derive(Debug)]
+pub enum Enrollment {
+    /// Its certificate.
+    Certified(WorkerCertificate),
+    /// Nothing: another worker has this identity already. The sentence says what to do.
+    Denied(String),
 }
 
 /// A gatekeeper's decision.
@@ -157,6 +189,8 @@ enum TurnedAway {
     Refused(String),
     #[error("this process stands by")]
     StandsBy,
+    #[error("it was given its certificate, and calls again with it")]
+    Certified,
 }
 
 impl Door {
@@ -223,10 +257,12 @@ async fn one(
     let admitted = timeout(HANDSHAKE_WAIT, hall.admit(stream)).await.unwrap_or(Err(TurnedAway::TooSlow));
     drop(step);
     let visitor = match admitted {
-        Ok((Purpose::Work, stream, place)) => Visitor::Worker(over_stream_with(stream, place)),
-        Ok((Purpose::Ask, stream, place)) => Visitor::Api(over_stream_with(stream, place)),
+        Ok(Admitted { purpose: Purpose::Work, claim, stream, place }) => {
+            Visitor::Worker(over_stream_with(stream, place).claimed(claim))
+        }
+        Ok(Admitted { purpose: Purpose::Ask, stream, place, .. }) => Visitor::Api(over_stream_with(stream, place)),
         // Workers look for the leader among all schedulers; that is no news.
-        Err(TurnedAway::StandsBy) => return,
+        Err(TurnedAway::StandsBy | TurnedAway::Certified) => return,
         Err(reason) => {
             if hall.is_news(from.ip(), &reason.to_string()) {
                 tracing::warn!(peer = %from, "a connection is turned away: {reason}");
@@ -238,7 +274,19 @@ async fn one(
     drop(visitors.send(visitor).await);
 }
 
-type Admitted = (Purpose, TlsStream<TcpStream>, OwnedSemaphorePermit);
+/// A visitor that was let in.
+struct Admitted {
+    purpose: Purpose,
+    claim: Claim,
+    stream: TlsStream<TcpStream>,
+    place: OwnedSemaphorePermit,
+}
+
+/// Who a visitor is, and what it is given.
+struct Judged {
+    claim: Claim,
+    certificate: Option<WorkerCertificate>,
+}
 
 impl Hall {
     /// Whether this address was not turned away for this reason a short while ago.
@@ -267,10 +315,13 @@ impl Hall {
                 return Err(TurnedAway::Greeting(error));
             }
         };
-        if let Err(reason) = self.judge(&greeting).await {
-            tell(&mut stream, Verdict::Refused { reason: reason.clone() }).await?;
-            return Err(TurnedAway::Refused(reason));
-        }
+        let judged = match self.judge(&greeting, certificate_of(&stream)).await {
+            Ok(judged) => judged,
+            Err(reason) => {
+                tell(&mut stream, Verdict::Refused { reason: reason.clone() }).await?;
+                return Err(TurnedAway::Refused(reason));
+            }
+        };
         let standing = self.standing.borrow().clone();
         if let Standing::StandsBy { leader } = standing {
             tell(&mut stream, Verdict::StandsBy { leader }).await?;
@@ -281,23 +332,48 @@ impl Hall {
             tell(&mut stream, Verdict::Refused { reason: reason.clone() }).await?;
             return Err(TurnedAway::Refused(reason));
         };
-        say(&mut stream, &Verdict::Admitted).await?;
-        Ok((greeting.purpose, stream, place))
+        if let Some(certificate) = judged.certificate {
+            // It calls again with it.
+            tell(&mut stream, Verdict::Admitted { certificate: Some(certificate.reveal()) }).await?;
+            return Err(TurnedAway::Certified);
+        }
+        say(&mut stream, &Verdict::Admitted { certificate: None }).await?;
+        Ok(Admitted { purpose: greeting.purpose, claim: judged.claim, stream, place })
     }
 
-    async fn judge(&self, greeting: &Greeting) -> Result<(), String> {
+    async fn judge(&self, greeting: &Greeting, shown: Option<CertificateDer<'static>>) -> Result<Judged, String> {
+        if !crate::speaks(greeting.protocol, greeting.protocol_oldest) {
+            let theirs = greeting.protocol;
+            return Err(format!(
+                "the leader speaks versions {PROTOCOL_OLDEST} to {PROTOCOL_VERSION} of the link, the caller {theirs}: update the older one"
+            ));
+        }
+        let worker = greeting.worker.filter(|_| greeting.purpose == Purpose::Work);
+        if let (Some(worker), Some(shown)) = (worker, shown)
+            && is_of_worker(&shown, worker)
+        {
+            match self.gatekeeper.recognise(worker, Fingerprint::of(&shown)).await {
+                Recognition::Known => return Ok(Judged { claim: Claim::Proven(worker), certificate: None }),
+                Recognition::Denied(reason) => return Err(reason),
+                Recognition::Unknown => {}
+            }
+        }
         match self.gatekeeper.admit(greeting.purpose, &greeting.id, &greeting.secret).await {
             Admission::Denied(reason) => return Err(reason),
             Admission::Granted => {}
         }
-        if crate::speaks(greeting.protocol, greeting.protocol_oldest) {
-            return Ok(());
+        let Some(worker) = worker else { return Ok(Judged { claim: Claim::Unproven, certificate: None }) };
+        match self.gatekeeper.enroll(worker, &greeting.id).await {
+            Enrollment::Certified(certificate) => {
+                Ok(Judged { claim: Claim::Proven(worker), certificate: Some(certificate) })
+            }
+            Enrollment::Denied(reason) => Err(reason),
         }
-        let theirs = greeting.protocol;
-        Err(format!(
-            "the leader speaks versions {PROTOCOL_OLDEST} to {PROTOCOL_VERSION} of the link, the caller {theirs}: update the older one"
-        ))
     }
+}
+
+fn certificate_of(stream: &TlsStream<TcpStream>) -> Option<CertificateDer<'static>> {
+    stream.get_ref().1.peer_certificates()?.first().map(|certificate| certificate.clone().into_owned())
 }
 
 /// The last word to a visitor.

@@ -1,6 +1,7 @@
 //! What is said before a connection carries messages: who calls, and whether that is welcome.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::Secret;
 
@@ -28,6 +29,9 @@ pub(super) struct Greeting {
     pub(super) id: String,
     /// The secret.
     pub(super) secret: Secret,
+    /// Which worker calls; its certificate proves it, once it has one.
+    #[serde(default)]
+    pub(super) worker: Option<Uuid>,
 }
 
 /// The server's answer. After any but the first it closes the connection.
@@ -35,7 +39,11 @@ pub(super) struct Greeting {
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub(super) enum Verdict {
     /// Messages may follow.
-    Admitted,
+    Admitted {
+        /// For a worker that has shown its token for the first time: its certificate and the key, to call with from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificate: Option<String>,
+    },
     /// The caller is not known, or there is no room.
     Refused {
         /// Why, for people.

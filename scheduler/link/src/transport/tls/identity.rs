@@ -8,15 +8,20 @@ use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio_rustls::rustls::{
-    self, ServerConfig,
+    self, RootCertStore, ServerConfig,
+    client::verify_server_name,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
+    server::{ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier},
     version::TLS13,
 };
+use uuid::Uuid;
 
 use super::SERVER_NAME;
 
@@ -54,11 +59,72 @@ struct Stored {
     key: String,
 }
 
+/// What proves which worker a caller is: a certificate that its cluster's authority has signed, with its key.
+pub struct WorkerCertificate {
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+impl fmt::Debug for WorkerCertificate {
+    /// Shows the fingerprint only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WorkerCertificate").field(&self.fingerprint()).finish()
+    }
+}
+
+impl WorkerCertificate {
+    /// Its whole text with the key, for the worker alone.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        let stored =
+            Stored { certificate: BASE64_STANDARD.encode(&self.certificate), key: BASE64_STANDARD.encode(&self.key) };
+        serde_json::to_string(&stored).expect("two texts have a form in JSON")
+    }
+
+    /// One that was stored; none when the text is not whole.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Option<Self> {
+        let stored: Stored = serde_json::from_str(text).ok()?;
+        let certificate = BASE64_STANDARD.decode(stored.certificate).ok()?;
+        Some(Self { certificate: certificate.into(), key: BASE64_STANDARD.decode(stored.key).ok()? })
+    }
+
+    /// What tells it from every other one.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.certificate)
+    }
+
+    pub(super) fn for_tls(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (vec![self.certificate.clone()], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone())))
+    }
+}
+
+/// Whether a certificate is the one of a worker; who has signed it is checked already.
+pub(super) fn is_of_worker(certificate: &CertificateDer<'_>, worker: Uuid) -> bool {
+    let (Ok(parsed), Ok(name)) = (ParsedCertificate::try_from(certificate), ServerName::try_from(worker_name(worker)))
+    else {
+        return false;
+    };
+    verify_server_name(&parsed, &name).is_ok()
+}
+
+/// The name in a worker's certificate, which no leader has.
+fn worker_name(worker: Uuid) -> String {
+    format!("{worker}.worker.windlass.internal")
+}
+
 impl Fingerprint {
     /// The fingerprint of a certificate.
     #[must_use]
     pub fn of(certificate: &[u8]) -> Self {
         Self(Sha256::digest(certificate).into())
+    }
+
+    /// Its bytes, for whoever stores it.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -130,6 +196,18 @@ impl Authority {
         Fingerprint::of(&self.certificate)
     }
 
+    /// A certificate for a worker, with a key made now.
+    ///
+    /// # Errors
+    /// [`IdentityError::Certificate`].
+    pub fn certify(&self, worker: Uuid) -> Result<WorkerCertificate, IdentityError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![worker_name(worker)])?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &Issuer::new(authority_params()?, &self.key))?;
+        Ok(WorkerCertificate { certificate: certificate.der().clone(), key: key.serialize_der() })
+    }
+
     /// TLS for a leader, with a certificate made now. Its key exists in memory only.
     pub(super) fn server_config(&self) -> Result<ServerConfig, IdentityError> {
         self.server_config_beside(self)
@@ -145,9 +223,19 @@ impl Authority {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
-            .with_no_client_auth()
+            .with_client_cert_verifier(self.client_verifier()?)
             .with_single_cert(chain, key)?;
         Ok(config)
+    }
+}
+
+impl Authority {
+    /// A caller may show a certificate; when it does, this authority must have signed it.
+    fn client_verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone())?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).allow_unauthenticated();
+        verifier.build().map_err(|error| rustls::Error::General(error.to_string()).into())
     }
 }
 

@@ -7,6 +7,7 @@
 mod caller;
 mod connector;
 mod door;
+mod files;
 mod greeting;
 mod identity;
 mod secret;
@@ -17,9 +18,10 @@ use std::time::Duration;
 
 pub use caller::{CallError, Caller};
 pub use connector::{Finder, ListedEndpoints, TcpConnector, parse_endpoints};
-pub use door::{Admission, Door, Gatekeeper, Standing, Visitor};
+pub use door::{Admission, Door, Enrollment, Gatekeeper, Recognition, Standing, Visitor};
+pub use files::WorkerFiles;
 pub use greeting::Purpose;
-pub use identity::{Authority, Fingerprint, IdentityError};
+pub use identity::{Authority, Fingerprint, IdentityError, WorkerCertificate};
 pub use secret::Secret;
 pub use token::{JoinToken, TokenError};
 

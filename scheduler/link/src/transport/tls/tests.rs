@@ -1,6 +1,11 @@
 //! Visitors of every kind at a real door on loopback.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
@@ -10,33 +15,62 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+use uuid::Uuid;
 
 use super::{
-    Admission, Authority, Caller, Door, Finder, Fingerprint, Gatekeeper, HANDSHAKE_WAIT, JoinToken, ListedEndpoints,
-    Purpose, SERVER_NAME, Secret, Standing, TcpConnector, Visitor, greeting::Verdict, verify::client_config,
+    Admission, Authority, Caller, Door, Enrollment, Finder, Fingerprint, Gatekeeper, HANDSHAKE_WAIT, JoinToken,
+    ListedEndpoints, Purpose, Recognition, SERVER_NAME, Secret, Standing, TcpConnector, Visitor, WorkerFiles,
+    greeting::Verdict, verify::client_config,
 };
 use crate::{
     Connector as _, FromWorker, LeaderPort, NoLeader, Query, Reply, ToWorker, WorkerLink,
     remote::{RemotePort, answer_all},
-    transport::read_frame,
+    transport::{Claim, read_frame},
 };
 
 /// Nothing here takes longer unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 const API_SECRET: &str = "what api processes share";
 
-/// Knows one join token and the secret of api processes.
-struct Keeper(JoinToken);
+/// Knows one join token and the secret of api processes, and gives each worker one certificate.
+struct Keeper {
+    token: JoinToken,
+    authority: Authority,
+    given: Mutex<BTreeMap<Uuid, (Fingerprint, bool)>>,
+}
 
 impl Gatekeeper for Keeper {
     fn admit<'a>(&'a self, purpose: Purpose, id: &'a str, secret: &'a Secret) -> BoxFuture<'a, Admission> {
         let known = match purpose {
-            Purpose::Work => id == self.0.id && secret.matches(&self.0.secret),
+            Purpose::Work => id == self.token.id && secret.matches(&self.token.secret),
             Purpose::Ask => secret.matches(&Secret::new(API_SECRET)),
         };
         let admission =
             if known { Admission::Granted } else { Admission::Denied("the join token is not known".to_owned()) };
         std::future::ready(admission).boxed()
+    }
+
+    fn recognise(&self, worker: Uuid, certificate: Fingerprint) -> BoxFuture<'_, Recognition> {
+        let recognition = match self.given.lock().unwrap().get_mut(&worker) {
+            Some((given, used)) if *given == certificate => {
+                *used = true;
+                Recognition::Known
+            }
+            _ => Recognition::Unknown,
+        };
+        std::future::ready(recognition).boxed()
+    }
+
+    fn enroll<'a>(&'a self, worker: Uuid, _token: &'a str) -> BoxFuture<'a, Enrollment> {
+        let mut given = self.given.lock().unwrap();
+        let enrollment = if given.get(&worker).is_some_and(|(_, used)| *used) {
+            Enrollment::Denied("the worker has its certificate".to_owned())
+        } else {
+            let certificate = self.authority.certify(worker).unwrap();
+            given.insert(worker, (certificate.fingerprint(), false));
+            Enrollment::Certified(certificate)
+        };
+        std::future::ready(enrollment).boxed()
     }
 }
 
@@ -51,7 +85,8 @@ struct Leader {
 impl Leader {
     async fn open(authority: &Authority, token: &JoinToken, standing: Standing) -> Self {
         let (standing, watched) = watch::channel(standing);
-        let keeper = Arc::new(Keeper(token.clone()));
+        let again = Authority::from_stored(&authority.reveal()).unwrap();
+        let keeper = Arc::new(Keeper { token: token.clone(), authority: again, given: Mutex::default() });
         let door = Door::open("127.0.0.1:0".parse().unwrap(), authority, keeper, watched).await.unwrap();
         let endpoint = door.address().unwrap().to_string();
         let (sender, visitors) = mpsc::channel(8);
@@ -80,7 +115,9 @@ impl Leader {
 
 async fn connect(token: &JoinToken, endpoints: &[&str]) -> Result<WorkerLink, String> {
     let endpoints = ListedEndpoints(endpoints.iter().map(ToString::to_string).collect());
-    let connector = TcpConnector::new(Caller::worker(token).unwrap(), Arc::new(endpoints));
+    // A folder without an id: a worker of 0.1.0 says no more.
+    let files = WorkerFiles::new("/nowhere");
+    let connector = TcpConnector::new(Caller::worker(token, files).unwrap(), Arc::new(endpoints));
     timeout(PATIENCE, connector.connect()).await.unwrap().map_err(|error| error.to_string())
 }
 
@@ -156,7 +193,7 @@ async fn a_server_without_tls_is_named() {
 /// A connection with TLS that has not greeted yet.
 async fn doorstep(leader: &Leader) -> TlsStream<TcpStream> {
     let stream = TcpStream::connect(&leader.endpoint).await.unwrap();
-    let tls = TlsConnector::from(Arc::new(client_config(leader.token.authority).unwrap()));
+    let tls = TlsConnector::from(Arc::new(client_config(leader.token.authority, None).unwrap()));
     tls.connect(ServerName::try_from(SERVER_NAME).unwrap(), stream).await.unwrap()
 }
 
@@ -293,7 +330,7 @@ async fn many_silent_connections_from_one_address_keep_none_from_another_out() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let other = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
-    let tls = TlsConnector::from(Arc::new(client_config(leader.token.authority).unwrap()));
+    let tls = TlsConnector::from(Arc::new(client_config(leader.token.authority, None).unwrap()));
     let name = ServerName::try_from(SERVER_NAME).unwrap();
     timeout(HANDSHAKE_WAIT / 2, tls.connect(name, other)).await.expect("it is served at once").unwrap();
     // Those over the limit were closed at once, not after the time of a handshake.
@@ -301,5 +338,63 @@ async fn many_silent_connections_from_one_address_keep_none_from_another_out() {
     let closed = timeout(Duration::from_secs(1), silent[511].read(&mut byte)).await.expect("it is closed");
     assert!(!matches!(closed, Ok(1)));
     drop(silent);
+    leader.still_works().await;
+}
+
+/// A worker with a folder of its own.
+async fn call_from(dir: &Path, token: &JoinToken, leader: &Leader) -> Result<WorkerLink, String> {
+    let endpoints = ListedEndpoints(vec![leader.endpoint.clone()]);
+    let caller = Caller::worker(token, WorkerFiles::new(dir)).unwrap();
+    timeout(PATIENCE, TcpConnector::new(caller, Arc::new(endpoints)).connect())
+        .await
+        .unwrap()
+        .map_err(|e| e.to_string())
+}
+
+fn folder_of(worker: Uuid) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(WorkerFiles::id_file(dir.path()), worker.to_string()).unwrap();
+    dir
+}
+
+async fn claim(leader: &mut Leader) -> Claim {
+    let Visitor::Worker(link) = leader.visitor().await else { panic!("a worker came") };
+    link.claim()
+}
+
+#[tokio::test]
+async fn a_token_buys_a_worker_its_certificate_once() {
+    let mut leader = Leader::leading().await;
+    let worker = Uuid::from_u128(7);
+    let dir = folder_of(worker);
+    let _first = call_from(dir.path(), &leader.token, &leader).await.unwrap();
+    assert_eq!(claim(&mut leader).await, Claim::Proven(worker));
+    let kept = dir.path().join("worker-certificate.json");
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // From now on the certificate is enough, and the token is not.
+    let revoked = JoinToken { secret: Secret::generate(), ..leader.token.clone() };
+    let _second = call_from(dir.path(), &revoked, &leader).await.unwrap();
+    assert_eq!(claim(&mut leader).await, Claim::Proven(worker));
+    let thief = folder_of(worker);
+    let error = call_from(thief.path(), &leader.token, &leader).await.unwrap_err();
+    assert!(error.contains("refuses: the worker has its certificate"), "{error}");
+    // The certificate of one worker proves nothing of another.
+    std::fs::copy(&kept, thief.path().join("worker-certificate.json")).unwrap();
+    std::fs::write(WorkerFiles::id_file(thief.path()), Uuid::from_u128(8).to_string()).unwrap();
+    let error = call_from(thief.path(), &revoked, &leader).await.unwrap_err();
+    assert!(error.contains("the join token is not known"), "{error}");
+    leader.still_works().await;
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_and_a_workers_in_place_of_a_leaders_are_refused() {
+    let mut leader = Leader::leading().await;
+    let (worker, other) = (Uuid::from_u128(7), Authority::generate().unwrap());
+    let dir = folder_of(worker);
+    let forged = other.certify(worker).unwrap().reveal();
+    std::fs::write(dir.path().join("worker-certificate.json"), forged).unwrap();
+    assert!(call_from(dir.path(), &leader.token, &leader).await.is_err());
     leader.still_works().await;
 }

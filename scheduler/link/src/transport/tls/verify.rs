@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{
     version::TLS13,
 };
 
-use super::{Fingerprint, IdentityError, identity::provider};
+use super::{Fingerprint, IdentityError, WorkerCertificate, identity::provider};
 
 /// Trusts one authority, known by its fingerprint.
 #[derive(Debug)]
@@ -25,15 +25,20 @@ struct PinnedAuthority {
     provider: Arc<CryptoProvider>,
 }
 
-/// TLS for a caller of the cluster with this authority.
-pub(super) fn client_config(fingerprint: Fingerprint) -> Result<ClientConfig, IdentityError> {
+/// TLS for a caller of the cluster with this authority, that may have a certificate of its own.
+pub(super) fn client_config(
+    fingerprint: Fingerprint,
+    own: Option<&WorkerCertificate>,
+) -> Result<ClientConfig, IdentityError> {
     let verifier = PinnedAuthority { fingerprint, provider: provider() };
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    Ok(config)
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    Ok(match own.map(WorkerCertificate::for_tls) {
+        Some((chain, key)) => config.with_client_auth_cert(chain, key)?,
+        None => config.with_no_client_auth(),
+    })
 }
 
 impl ServerCertVerifier for PinnedAuthority {
