@@ -45,12 +45,15 @@ pub use auth::{
 };
 pub use settings::{AppSettings, CookieScope};
 
-/// The web server could not start.
+/// The web server could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// PostgreSQL can not be reached at the start; later the server waits for it.
     #[error("the web server could not start: {0}")]
     Store(#[from] StoreError),
+    /// The socket failed.
+    #[error("the web server stopped: {0}")]
+    Socket(#[from] std::io::Error),
 }
 
 /// Serves until `shutdown` is cancelled; open event streams end then, too.

@@ -147,7 +147,7 @@ pub async fn rotate_secret(pool: &PgPool, which: ClusterSecret, who: &str) -> Re
             .doing(DOING)?;
     }
     let details = serde_json::json!({"secret": which.name()});
-    crate::audit::record(&mut transaction, who, "rotate_cluster_secret", &details).await?;
+    crate::audit::record(&mut *transaction, who, "rotate_cluster_secret", &details).await?;
     transaction.commit().await.doing(DOING)
 }
 

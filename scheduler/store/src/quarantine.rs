@@ -3,7 +3,7 @@
 //! A failure is counted by the kind and key of what failed. After [`FAILURES_MAX`] it is held: the leader goes on without
 //! it until a person releases it, and then tries it again. Commands are held in the inbox, where their senders left them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use model::{CommandId, Epoch, Timestamp};
 use serde_json::{Value, json};
@@ -36,13 +36,13 @@ pub enum Kind {
     Version,
     /// A DAG whose file is gone.
     Dag,
-    /// Something stored that this version can not read; its key names the DAG and what of it.
-    Stored,
+    /// A DagRun that this version can not read; its key is its number.
+    Run,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Command, Self::Report, Self::Worker, Self::Version, Self::Dag, Self::Stored];
+    pub const ALL: [Self; 6] = [Self::Command, Self::Report, Self::Worker, Self::Version, Self::Dag, Self::Run];
 
     /// Its word in the database, in URLs and on the command line.
     #[must_use]
@@ -53,7 +53,7 @@ impl Kind {
             Self::Worker => "worker",
             Self::Version => "version",
             Self::Dag => "dag",
-            Self::Stored => "stored",
+            Self::Run => "run",
         }
     }
 
@@ -163,26 +163,6 @@ pub async fn count(
     Ok(if row.is_held { Standing::Held } else { Standing::Counted })
 }
 
-/// Holds what a leader that begins can not read of what is stored, by a key for people, and forgets what it can read again.
-///
-/// # Errors
-/// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn set_unreadable(
-    writer: &mut Writer,
-    epoch: Epoch,
-    unreadable: impl IntoIterator<Item = (String, String)>,
-) -> Result<(), StoreError> {
-    let by_key: BTreeMap<String, String> =
-        unreadable.into_iter().map(|(key, reason)| (clean(&key), clean(&reason))).collect();
-    let rows = by_key.into_iter().take(usize::try_from(ENTRIES_MAX).unwrap_or(usize::MAX));
-    let (keys, reasons): (Vec<_>, Vec<_>) = rows.unzip();
-    sqlx::query_file!("queries/quarantine_set_unreadable.sql", epoch.get(), &keys, &reasons)
-        .fetch_one(writer.connection())
-        .await
-        .doing("holding what can not be read")?;
-    Ok(())
-}
-
 /// Text that PostgreSQL can keep, of a bearable length.
 fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}").chars().take(REASON_CHARS_MAX).collect()
@@ -281,7 +261,7 @@ pub async fn release(pool: &PgPool, who: impl Into<Actor<'_>> + Send, subject: &
             .doing(DOING)?
             .is_some(),
         (Kind::Command, Err(_)) => false,
-        (Kind::Report | Kind::Worker | Kind::Version | Kind::Dag | Kind::Stored, _) => {
+        (Kind::Report | Kind::Worker | Kind::Version | Kind::Dag | Kind::Run, _) => {
             let released = sqlx::query!(
                 "UPDATE quarantine SET released_at = now()
                  WHERE kind = $1 AND key = $2 AND held_at IS NOT NULL AND released_at IS NULL",

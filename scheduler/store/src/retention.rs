@@ -103,7 +103,7 @@ pub async fn request(pool: &PgPool, who: &str, kinds: &[Kind], before: Timestamp
     }
     let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     let details = serde_json::json!({"before": before, "kinds": kinds});
-    audit::record(&mut transaction, who, "db_clean", &details).await?;
+    audit::record(&mut *transaction, who, "db_clean", &details).await?;
     transaction.commit().await.doing(DOING)
 }
 

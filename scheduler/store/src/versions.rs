@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection, PgExecutor};
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
-    load::{load_version, task_numbers, version},
+    load::{load_versions, task_numbers, version},
 };
 
 const DOING: &str = "storing DAG versions";
@@ -158,7 +158,12 @@ pub async fn current(connection: &mut PgConnection, id: DagVersionId) -> Result<
         id.get()
     );
     let is_current = is_current.fetch_one(&mut *connection).await.doing("looking for a DAG version")?;
-    if is_current { load_version(connection, id).await } else { Ok(None) }
+    if !is_current {
+        return Ok(None);
+    }
+    // One that can not be read is held by who has found it so.
+    let (mut found, _unreadable) = load_versions(connection, [id].into()).await?;
+    Ok(found.pop())
 }
 
 /// A file of a DAG version by the SHA-256 of its bytes in hex.

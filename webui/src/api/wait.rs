@@ -11,7 +11,7 @@ use axum::{
 };
 use engine::RunRow;
 use futures::{Stream, stream};
-use model::{MapIndex, RunKey};
+use model::{MapIndex, RunKey, XComValue};
 use serde_json::{Map, Value, json};
 use store::{Hint, read};
 use tokio::{

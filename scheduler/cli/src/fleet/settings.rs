@@ -84,7 +84,7 @@ impl FleetSettings {
             worker_queues: text("WINDLASS_WORKER_QUEUES").map(|list| parse_queues(&list)).transpose()?,
             worker_log_dir: text("WINDLASS_WORKER_LOG_DIR").map(PathBuf::from),
             worker_drain: seconds("WINDLASS_WORKER_DRAIN_SECS")?,
-            docker_privileged: switch("WINDLASS_DOCKER_PRIVILEGED")?,
+            docker_privileged: switch("WINDLASS_DOCKER_PRIVILEGED", false)?,
             docker_mounts: text("WINDLASS_DOCKER_MOUNTS").map(|list| parse_mounts(&list)).transpose()?,
             metrics_listen: text("WINDLASS_METRICS_LISTEN")
                 .map(|listen| listen.parse().context("WINDLASS_METRICS_LISTEN"))

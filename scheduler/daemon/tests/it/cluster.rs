@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use daemon::{
     cluster::{Cluster, SeatFinder},
-    leader::{self, Ear, LeaderSettings, LocalPort, NetworkAcceptor},
+    leader::{self, Ear, LeaderSettings, NetworkAcceptor},
 };
 use link::{
     ToWorker,
@@ -156,8 +156,8 @@ async fn lead_on_network(
     cluster: &Arc<Cluster>,
 ) -> (tokio::task::JoinHandle<Result<(), leader::LeaderError>>, String) {
     let news = leader::news_channel();
-    let port = Arc::new(LocalPort::new(news.0.clone()));
     let ear = Ear::new(news, CancellationToken::new());
+    let port = Arc::new(ear.port());
     let listen = "127.0.0.1:0".parse().unwrap();
     let door = Door::open(listen, cluster.authority(), cluster.clone(), ear.standing()).await.unwrap();
     let endpoint = door.address().unwrap().to_string();

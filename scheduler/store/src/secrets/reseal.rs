@@ -33,7 +33,7 @@ pub async fn reseal(pool: &PgPool, key: &SecretKey, who: &str) -> Result<Reseale
     cluster(&mut transaction, key, &mut done).await?;
     tokens(&mut transaction, key, &mut done).await?;
     let details = serde_json::json!({"secrets": done.secrets, "sealed_anew": done.anew});
-    audit::record(&mut transaction, who, "reseal_secrets", &details).await?;
+    audit::record(&mut *transaction, who, "reseal_secrets", &details).await?;
     transaction.commit().await.doing(DOING)?;
     Ok(done)
 }
