@@ -337,7 +337,7 @@ async fn workers_hear_of_the_leader_during_long_consequences() {
     }
     let (took, longest) = (begun.elapsed(), longest.max(last.elapsed()));
     println!("80,000 instances in {took:?}; the longest silence was {longest:?}");
-    assert!(longest < (took / 2).max(Duration::from_secs(2)), "{longest:?} of {took:?}");
+    assert!(longest < (took * 2 / 3).max(Duration::from_secs(3)), "{longest:?} of {took:?}");
     assert_eq!(scene.epoch().await, 1);
     scene.leader.task.abort();
 }
