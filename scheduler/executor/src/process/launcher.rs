@@ -379,12 +379,8 @@ unsafe fn place_descriptors(plan: &Plan<'_>) -> bool {
                 return false;
             }
         }
-        for at in 0..plan.inherited.len() {
-            if libc::dup2(lifted[at], INHERITED_FROM + at as c_int) < 0 {
-                return false;
-            }
-        }
-        true
+        let lifted = lifted.iter().take(plan.inherited.len());
+        lifted.zip(INHERITED_FROM..).all(|(fd, number)| libc::dup2(*fd, number) >= 0)
     }
 }
 
