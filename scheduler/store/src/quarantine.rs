@@ -38,11 +38,14 @@ pub enum Kind {
     Dag,
     /// A DagRun that this version can not read; its key is its number.
     Run,
+    /// What the DAG folder says of a DAG; its key is the number of the version, or the DAG's id and that it is gone.
+    Definition,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Command, Self::Report, Self::Worker, Self::Version, Self::Dag, Self::Run];
+    pub const ALL: [Self; 7] =
+        [Self::Command, Self::Report, Self::Worker, Self::Version, Self::Dag, Self::Run, Self::Definition];
 
     /// Its word in the database, in URLs and on the command line.
     #[must_use]
@@ -54,6 +57,7 @@ impl Kind {
             Self::Version => "version",
             Self::Dag => "dag",
             Self::Run => "run",
+            Self::Definition => "definition",
         }
     }
 
@@ -261,7 +265,7 @@ pub async fn release(pool: &PgPool, who: impl Into<Actor<'_>> + Send, subject: &
             .doing(DOING)?
             .is_some(),
         (Kind::Command, Err(_)) => false,
-        (Kind::Report | Kind::Worker | Kind::Version | Kind::Dag | Kind::Run, _) => {
+        (Kind::Report | Kind::Worker | Kind::Version | Kind::Dag | Kind::Run | Kind::Definition, _) => {
             let released = sqlx::query!(
                 "UPDATE quarantine SET released_at = now()
                  WHERE kind = $1 AND key = $2 AND held_at IS NOT NULL AND released_at IS NULL",

@@ -102,6 +102,11 @@ impl Folders {
         !(self.waiting.is_empty() && self.undefined.is_empty())
     }
 
+    /// Whether a file defines a DAG.
+    pub(super) fn defines(&self, dag: &DagId) -> bool {
+        self.stored.dags.contains_key(dag)
+    }
+
     /// How many errors there are in all files.
     pub(super) fn import_errors(&self) -> usize {
         self.stored.errors.values().map(Vec::len).sum()

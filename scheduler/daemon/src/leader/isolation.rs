@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use engine::{Event, Rest, WorkerJoined};
-use model::{AttemptEnd, AttemptId, EndKind, WorkerId};
+use model::{AttemptId, WorkerId};
 use store::StoreError;
 
 use super::{
@@ -47,37 +47,6 @@ impl Reign {
             }
         }
         Ok(())
-    }
-
-    /// One event is to blame: what is taken in its place, if anything is.
-    async fn blame(&mut self, event: Event, error: StoreError) -> Result<Option<Event>, StoreError> {
-        match event {
-            Event::Command { id, .. } => {
-                self.bury(id, &format!("it can not be carried out: {error}")).await?;
-                Ok(None)
-            }
-            Event::AttemptEnded { worker, attempt, end } => {
-                let reason = format!("the worker's report of its end can not be stored: {error}");
-                let told = AttemptEnd { ran_micros: end.ran_micros, ..AttemptEnd::new(EndKind::Failed, &reason) };
-                if end.kind == EndKind::Failed && end.xcoms.is_empty() && end.reason.starts_with("the worker's report")
-                {
-                    return Err(error);
-                }
-                tracing::error!(%attempt, worker.id = worker.get(), %error, "the end of an attempt can not be stored; it counts as failed");
-                Ok(Some(Event::AttemptEnded { worker, attempt, end: told }))
-            }
-            Event::AttemptStarted { worker, attempt, .. } => {
-                tracing::error!(%attempt, worker.id = worker.get(), %error, "the start of an attempt can not be stored");
-                Ok(None)
-            }
-            Event::WorkerJoined(_)
-            | Event::WorkerSilent(_)
-            | Event::WorkerLeaving(_)
-            | Event::WorkerLost(_)
-            | Event::DagVersionStored { .. }
-            | Event::DagGone(_)
-            | Event::Continue => Err(error),
-        }
     }
 
     /// Memory as it is stored, with the workers that are connected: what they hold is what they were given.

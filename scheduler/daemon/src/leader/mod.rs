@@ -11,6 +11,7 @@ mod deletions;
 mod door;
 mod fetch;
 mod folder_news;
+mod held;
 mod isolation;
 mod lease;
 mod metrics;

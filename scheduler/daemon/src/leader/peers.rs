@@ -151,6 +151,15 @@ impl Peers {
         }
     }
 
+    /// Closes the connection of a worker, if it has one.
+    pub fn hang_up(&mut self, worker: WorkerId) {
+        if let Some(peer) = self.by_worker.get_mut(&worker)
+            && let Some((connection, _)) = peer.connection.take()
+        {
+            self.by_connection.remove(&connection);
+        }
+    }
+
     /// A connection has closed. Its worker may come back.
     pub fn disconnected(&mut self, connection: ConnectionId) {
         if let Some(worker) = self.by_connection.remove(&connection)

@@ -73,7 +73,8 @@ impl LogReads {
     /// A worker has answered. The first one that has something of the log decides.
     pub fn arrived(&mut self, id: u64, bytes: Vec<u8>, length: u64, ended: bool) {
         let Some(read) = self.waiting.get_mut(&id) else { return };
-        read.open -= 1;
+        // A worker that answers twice counts once too often: then the others are waited for a little less.
+        read.open = read.open.saturating_sub(1);
         if length == 0 && read.open > 0 {
             return;
         }

@@ -32,6 +32,7 @@ use super::{
     deletions::Deletions,
     fetch::{Asker, Fetcher},
     folder_news::Folders,
+    held::Held,
     lease::LeaseWatch,
     peers::{ConnectionId, Peer, Peers, Presence},
     queries::LogReads,
@@ -100,6 +101,7 @@ pub struct Reign {
     renewals: Vec<Event>,
     /// How much is in quarantine, as it was last counted.
     pub(super) quarantined: u64,
+    pub(super) held: Held,
     pub(super) lease: LeaseWatch,
     /// Whether the last turn has left something for the next.
     pub(super) rest: Rest,
@@ -147,6 +149,7 @@ impl Reign {
             run_keys: store::reserve_run_keys(writer.connection()).await?,
             renewals: renewals(&snapshot),
             quarantined: store::quarantine::held_count(writer.connection()).await?,
+            held: Held::of(store::quarantine::held(writer.connection()).await?),
             engine: load(snapshot, clock.now())?,
             announcer: Announcer::start(pool.clone(), &scope),
             fetcher: Fetcher::new(pool, settings.secret_key.clone(), hints, scope),
@@ -237,6 +240,10 @@ impl Reign {
             self.next_sweep = Instant::now() + SWEEP_EVERY;
             store::maintenance::sweep(&mut self.writer, self.epoch).await?;
             self.quarantined = store::quarantine::held_count(self.writer.connection()).await?;
+            if !self.held.is_empty() {
+                // A hint that something is released may have been lost.
+                self.inbox = InboxNext::WithNews;
+            }
         }
         if Instant::now() >= self.next_dropped_sweep {
             let began = Instant::now();
@@ -383,6 +390,10 @@ impl Reign {
         }
         let now = self.clock.now();
         let worker = store::register_worker(&mut self.writer, self.epoch, &record(hello)).await?;
+        if self.held.has_worker(worker) {
+            tracing::error!(worker.name = %hello.name, "a worker is in quarantine: `windlass quarantine list` says why");
+            return Ok(());
+        }
         self.peers.joined(worker, hello, connection, sender);
         let live = self.engine.attempts_on(worker);
         let started = hello.up_micros.map(|up| ago(now, up) + CLOCK_DOUBT);
@@ -479,6 +490,7 @@ impl Reign {
     /// Reads what a turn has room for; what is left waits for the next one, which follows at once.
     async fn read_inbox(&mut self, batch: &mut Batch, ear: &Ear) -> Result<(), StoreError> {
         batch.reads_inbox = false;
+        self.take_released(batch).await?;
         let Some(room) = ear.room_for_commands(batch.events.len()) else {
             self.inbox = InboxNext::BeforeNews;
             return Ok(());
@@ -512,10 +524,11 @@ impl Reign {
     /// Stores some of what the DAG folder has. The rest waits for the next turn: workers are heard in between.
     async fn read_folder(&mut self, batch: &mut Batch, files_max: usize) -> Result<(), StoreError> {
         let left = self.renewals.len().saturating_sub(RENEWALS_MAX);
-        batch.events.extend(self.renewals.drain(left..));
+        let renewed: Vec<Event> = self.renewals.drain(left..).filter(|event| !self.held.has(event)).collect();
+        batch.events.extend(renewed);
         if self.folders.has_work() {
             let taken = self.folders.take(&mut self.writer, self.epoch, files_max).await?;
-            batch.events.extend(taken.events);
+            batch.events.extend(taken.events.into_iter().filter(|event| !self.held.has(event)));
             if taken.has_changed {
                 self.announcer.send(Announcement::Everything);
             }

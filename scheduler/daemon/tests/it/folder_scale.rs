@@ -9,7 +9,7 @@ use std::{
 };
 
 use daemon::folder::Folder;
-use link::{ToWorker, transport::Connector as _};
+use link::{FromWorker, ToWorker, transport::Connector as _};
 use model::{
     Command, DagId, TriggeredBy,
     command::{Paused, TriggerDagRun},
@@ -46,6 +46,10 @@ async fn until(pool: &PgPool, count: &str, wanted: usize) -> Duration {
         assert!(began.elapsed() < AT_LATEST, "{count}: {found} of {wanted}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+fn beat() -> FromWorker {
+    FromWorker::Beat { services: Vec::new(), started: Vec::new(), leaving: false }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,18 +92,24 @@ async fn a_folder_of_ten_thousand_files() {
     let second = lead(&url, "second", folder.path());
     let mut worker = second.connector.connect().await.unwrap();
     worker.send(hello(identity, BTreeSet::from([attempt]))).await.unwrap();
+    let mut beats = tokio::time::interval(Duration::from_secs(1));
     let welcomed = loop {
-        if let ToWorker::Welcome { live, .. } = receive(&mut worker).await {
-            assert_eq!(live, BTreeSet::from([attempt]));
-            break began.elapsed();
+        tokio::select! {
+            _ = beats.tick() => worker.send(beat()).await.unwrap(),
+            message = receive(&mut worker) => if let ToWorker::Welcome { live, .. } = message {
+                assert_eq!(live, BTreeSet::from([attempt]));
+                break began.elapsed();
+            },
         }
     };
     let looked = until(&pool, "SELECT count(*) FROM dag WHERE dag_id = 'zz'", 1);
     tokio::pin!(looked);
+    // As a worker does, it beats meanwhile.
     let (mut heard, mut silence) = (Instant::now(), Duration::ZERO);
     loop {
         tokio::select! {
             _ = &mut looked => break,
+            _ = beats.tick() => worker.send(beat()).await.unwrap(),
             message = receive(&mut worker) => {
                 assert!(!matches!(message, ToWorker::Kill { .. }), "{message:?}");
                 silence = silence.max(heard.elapsed());

@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod elsewhere;
 mod folder_scale;
+mod held;
 mod leader;
 mod lease;
 mod leaving;

@@ -1,0 +1,126 @@
+//! What the leader can not take in is held in quarantine, costs nothing but itself, and is taken when it is released.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use link::{FromWorker, ToWorker, transport::Connector as _};
+use model::{
+    AttemptEnd, Command, DagId, EndKind, RunId, TriggeredBy, XComValue,
+    command::{Paused, TriggerDagRun},
+};
+use sqlx::{Executor, PgPool};
+use store::{
+    Hints,
+    quarantine::{self, Entry, Kind, Subject},
+};
+use uuid::Uuid;
+
+use crate::leader::{WITHIN, database, done, hello, lead, next_assignment, receive};
+
+/// Stands for whatever PostgreSQL may refuse of a turn.
+const REFUSES: &str = "
+    CREATE FUNCTION refuse_poison() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'poison' USING ERRCODE = '22003'; END $$;
+    CREATE TRIGGER refuse_poison BEFORE UPDATE ON dag FOR EACH ROW
+    WHEN (NEW.dag_id = 'poison' AND NEW.next_run_after IS NOT NULL) EXECUTE FUNCTION refuse_poison();
+    CREATE TRIGGER refuse_poison BEFORE INSERT ON xcom FOR EACH ROW WHEN (NEW.key = 'poison')
+    EXECUTE FUNCTION refuse_poison()";
+
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(WITHIN, waiting).await.is_ok(), "{what}");
+}
+
+async fn held(pool: &PgPool) -> Vec<Entry> {
+    quarantine::list(pool, None, (100, 0)).await.unwrap().0
+}
+
+async fn number(pool: &PgPool, statement: &str) -> i64 {
+    sqlx::query_scalar(statement).fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_can_not_be_taken_in_is_held_and_taken_when_it_is_released() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["good", "poison", "well"] {
+        let text = format!("dag_id: {name}\nschedule: '@daily'\ntasks: [{{task_id: a, operator: empty}}]\n");
+        std::fs::write(folder.path().join(format!("{name}.yaml")), text).unwrap();
+    }
+    let url = database().await;
+    let pool = store::open(&url).await.unwrap();
+    store::migrate(&pool).await.unwrap();
+    pool.execute(REFUSES).await.unwrap();
+    let leader = lead(&url, "first", folder.path());
+    until("it is held", async || held(&pool).await.len() == 1).await;
+    let entry = held(&pool).await.remove(0);
+    assert!(entry.kind == "definition" && entry.failures == 3 && entry.reason.contains("DAG poison"), "{entry:?}");
+    let scheduled = "SELECT count(*) FROM dag WHERE next_run_after IS NOT NULL";
+    until("the others are scheduled", async || number(&pool, scheduled).await == 2).await;
+    assert_eq!(store::cluster::leader_seat(&pool).await.unwrap().epoch.get(), 1, "the leadership goes on");
+
+    // The next leader knows that it is held, and tries it no more.
+    leader.task.abort();
+    let leader = lead(&url, "second", folder.path());
+    let hints = Hints::listen(&pool).await.unwrap();
+    let nothing = Command::PauseDag { dag_id: DagId::new("good").unwrap(), to: Paused::Active };
+    done(&pool, &hints, nothing.clone()).await;
+    assert_eq!(held(&pool).await[0].failures, 3);
+
+    pool.execute("DROP TRIGGER refuse_poison ON dag").await.unwrap();
+    let subject: Subject = entry.id.parse().unwrap();
+    assert!(quarantine::release(&pool, "me", &subject).await.unwrap());
+    until("it is scheduled, too", async || number(&pool, scheduled).await == 3).await;
+    assert_eq!(number(&pool, "SELECT count(*) FROM quarantine").await, 0);
+    leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_can_not_be_taken_in_fails_its_attempt_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "dag_id: two\nschedule: null\ntasks:\n  - {task_id: a, operator: bash, bash_command: 'true'}\n  \
+                - {task_id: b, operator: bash, bash_command: 'true'}\n";
+    std::fs::write(folder.path().join("two.yaml"), text).unwrap();
+    let url = database().await;
+    let pool = store::open(&url).await.unwrap();
+    store::migrate(&pool).await.unwrap();
+    pool.execute(REFUSES).await.unwrap();
+    let hints = Hints::listen(&pool).await.unwrap();
+    let leader = lead(&url, "first", folder.path());
+    let mut worker = leader.connector.connect().await.unwrap();
+    worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
+    until("it is loaded", async || number(&pool, "SELECT count(*) FROM dag").await == 1).await;
+    let dag = DagId::new("two").unwrap();
+    done(&pool, &hints, Command::PauseDag { dag_id: dag.clone(), to: Paused::Active }).await;
+    let wish =
+        TriggerDagRun { run_id: Some(RunId::new("r").unwrap()), ..TriggerDagRun::by_hand(dag, TriggeredBy::Test) };
+    done(&pool, &hints, Command::TriggerDagRun(wish)).await;
+    let (bad, good) = (next_assignment(&mut worker).await, next_assignment(&mut worker).await);
+    for (seq, attempt, key) in [(1, bad, "poison"), (2, good, "well")] {
+        let xcoms = vec![XComValue { key: key.to_owned(), value: "1".into() }];
+        let end = Box::new(AttemptEnd { xcoms, ..AttemptEnd::new(EndKind::Success, "") });
+        worker.send(FromWorker::Ended { seq, attempt, end }).await.unwrap();
+    }
+    let acknowledged = async {
+        loop {
+            if matches!(receive(&mut worker).await, ToWorker::Ack { seq: 2.. }) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(WITHIN, acknowledged).await.expect("the worker may forget both");
+    let ended = "SELECT count(*) FROM task_instance WHERE state = 5 OR ended_at IS NOT NULL";
+    until("both have ended", async || number(&pool, ended).await == 2).await;
+    assert_eq!(number(&pool, "SELECT count(*) FROM xcom WHERE key = 'well'").await, 1);
+    let entries = held(&pool).await;
+    let subject = Subject::new(Kind::Report, format!("{bad} ended"));
+    assert_eq!(entries.iter().map(|entry| entry.id.clone()).collect::<Vec<_>>(), [subject.to_string()]);
+    assert_eq!(store::cluster::leader_seat(&pool).await.unwrap().epoch.get(), 1, "the leadership goes on");
+
+    // Its attempt has ended meanwhile: a release brings the report again, and it changes nothing.
+    assert!(quarantine::release(&pool, "me", &subject).await.unwrap());
+    until("it is taken", async || number(&pool, "SELECT count(*) FROM quarantine").await == 0).await;
+    leader.task.abort();
+}
