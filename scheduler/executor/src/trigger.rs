@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Attempt, Executor, Outcome, Stop,
-    template::{Renderer, TemplateError, to_json},
+    template::{Renderer, TemplateError},
 };
 
 /// The XCom that names the run, as in Airflow.
@@ -162,10 +162,10 @@ impl Executor for TriggerExecutor {
     }
 }
 
-/// A mapping with templates in it, or a template that gives a mapping.
+/// A mapping with templates in it, or a template that gives a mapping or its JSON text.
 fn conf(renderer: &Renderer, conf: &Value) -> Result<Value, TemplateError> {
     match conf {
-        Value::String(template) => to_json("conf", &renderer.value("conf", template)?),
+        Value::String(template) => renderer.structure("conf", template),
         other => renderer.json("conf", other),
     }
 }

@@ -51,6 +51,8 @@ pub enum WhichRun {
     Id(RunId),
     /// The one of this logical date.
     LogicalDate(Timestamp),
+    /// The last successful one before this logical date.
+    SuccessBefore(Timestamp),
 }
 
 /// How a run stands.
@@ -65,6 +67,15 @@ pub struct RunView {
     /// Those tasks that were asked for and that its DAG has, with their states.
     #[serde(default)]
     pub tasks: BTreeMap<TaskId, TaskState>,
+    /// The data that it covers.
+    #[serde(default)]
+    pub data_interval: Option<(Timestamp, Timestamp)>,
+    /// Its start.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    /// Its end.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
 }
 
 /// What became of a wanted run.

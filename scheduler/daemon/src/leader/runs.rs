@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use link::{FetchItem, IfExists, IfPaused, RunView, RunWish, Triggered, WhichRun};
 use model::{
-    Answer, AnswerStatus, AttemptId, Command, DagId, RunType, TaskId, TriggeredBy,
+    Answer, AnswerStatus, AttemptId, Command, DagId, DagRunState, RunType, TaskId, TriggeredBy,
     command::{ClearTaskInstances, TriggerDagRun},
     door::{self, Conf},
 };
@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use store::{
     Hints, StoreError,
     inbox::{self, Trace, Withdrawal},
-    read::{self, DagView},
+    read::{self, DagView, Direction, Range, RunFilter, RunOrder},
 };
 use tokio::time::Instant;
 
@@ -134,6 +134,18 @@ impl Runs {
             WhichRun::LogicalDate(date) => {
                 (read::run_on(&self.pool, dag_id, *date).await?, format!("with logical date {}", date.to_rfc3339()))
             }
+            WhichRun::SuccessBefore(date) => {
+                let filter = RunFilter {
+                    dag_ids: vec![dag_id.clone()],
+                    states: vec![DagRunState::Success],
+                    logical_date: Range { lt: Some(*date), ..Range::default() },
+                    order: vec![(RunOrder::LogicalDate, Direction::Descending)],
+                    limit: 1,
+                    ..RunFilter::default()
+                };
+                let found = read::runs(&self.pool, &filter).await?.0.pop();
+                (found, format!("that succeeded before {}", date.to_rfc3339()))
+            }
         };
         let Some(run) = run else { return Ok(FetchItem::Missing(format!("DAG {dag_id} has no run {name}"))) };
         let mut view = view(&run, &dag);
@@ -162,6 +174,9 @@ fn view(run: &engine::RunRow, dag: &DagView) -> RunView {
         state: run.state,
         dag_is_paused: dag.is_paused,
         tasks: std::collections::BTreeMap::new(),
+        data_interval: run.data_interval,
+        started_at: run.started_at,
+        ended_at: run.ended_at,
     }
 }
 

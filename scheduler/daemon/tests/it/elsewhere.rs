@@ -187,5 +187,14 @@ async fn a_run_elsewhere_is_found_by_its_date_with_its_tasks() {
         }
         other => panic!("{other:?}"),
     }
+    let before =
+        |date| FetchKey::Run { dag_id: dag_id.clone(), which: WhichRun::SuccessBefore(date), tasks: Vec::new() };
+    assert!(matches!(scene.ask(scene.attempt, before(date)).await, FetchItem::Missing(_)));
+    match scene.ask(scene.attempt, before(date + chrono::TimeDelta::days(1))).await {
+        FetchItem::Run(run) => {
+            assert!(run.run_id.as_str() == "r" && run.started_at.is_some() && run.ended_at.is_some())
+        }
+        other => panic!("{other:?}"),
+    }
     scene.leader.task.abort();
 }

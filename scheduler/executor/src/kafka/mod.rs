@@ -89,10 +89,10 @@ async fn produce(keys: &KafkaProduce, attempt: &Attempt, stop: &Stop) -> Result<
     run(attempt, stop, &cluster, request, &mut Unasked).await
 }
 
-/// A template that gives messages, or messages with templates in them.
+/// A template that gives messages or their JSON text, or messages with templates in them.
 fn given(renderer: &Renderer, messages: &Value) -> Result<Value, TemplateError> {
     match messages {
-        Value::String(template) => to_json("messages", &renderer.value("messages", template)?),
+        Value::String(template) => renderer.structure("messages", template),
         other => renderer.json("messages", other),
     }
 }

@@ -11,9 +11,11 @@ use chrono::{
 };
 use chrono_tz::Tz;
 use minijinja::{
-    Error, ErrorKind, State, Value,
+    Error, State, Value,
     value::{DynObject, Kwargs, Object, ObjectRepr, from_args},
 };
+
+use super::methods::unknown;
 
 /// An instant with the zone that it is shown in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,29 @@ const UNITS: &[(&str, f64)] = &[
     ("milliseconds", 1e3),
     ("microseconds", 1.0),
 ];
+
+/// The methods of an instant.
+const METHODS: &[&str] = &[
+    "strftime",
+    "isoformat",
+    "format",
+    "add",
+    "subtract",
+    "start_of",
+    "end_of",
+    "in_timezone",
+    "in_tz",
+    "date",
+    "timestamp",
+    "weekday",
+    "isoweekday",
+    "to_date_string",
+    "to_time_string",
+    "to_datetime_string",
+    "to_iso8601_string",
+];
+/// The methods of a duration.
+const DURATION_METHODS: &[&str] = &["total_seconds", "in_days", "in_hours", "in_minutes", "in_seconds"];
 
 impl From<Instant<Utc>> for DateTime {
     fn from(instant: Instant<Utc>) -> Self {
@@ -130,6 +155,9 @@ impl Object for DateTime {
             "week_of_year" => at.iso_week().week().into(),
             "quarter" => at.quarter().into(),
             "int_timestamp" => at.timestamp().into(),
+            "days_in_month" => days_in_month(at.date_naive()).into(),
+            "week_of_month" => ((at.day() - 1) / 7 + 1).into(),
+            "timezone_name" => at.timezone().name().into(),
             _ => return None,
         })
     }
@@ -148,7 +176,14 @@ impl Object for DateTime {
             "subtract" => self.shifted(args, -1),
             "in_timezone" | "in_tz" => self.in_zone(from_args::<(&str,)>(args)?.0).map(Value::from_object),
             "start_of" => start_of(**self, from_args::<(&str,)>(args)?.0).map(Value::from_object),
-            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+            "end_of" => end_of(**self, from_args::<(&str,)>(args)?.0).map(Value::from_object),
+            "format" => format_tokens(**self, from_args::<(&str,)>(args)?.0).map(Value::from),
+            "to_datetime_string" => {
+                from_args::<()>(args).and_then(|()| self.strftime("%Y-%m-%d %H:%M:%S")).map(Value::from)
+            }
+            "to_time_string" => from_args::<()>(args).and_then(|()| self.strftime("%H:%M:%S")).map(Value::from),
+            "to_iso8601_string" => from_args::<()>(args).map(|()| self.isoformat().replace("+00:00", "Z").into()),
+            _ => Err(unknown("a date", method, METHODS)),
         }
     }
 
@@ -163,16 +198,111 @@ impl Object for DateTime {
 
 fn start_of(at: DateTime, unit: &str) -> Result<DateTime, Error> {
     let date = at.0.date_naive();
-    let date = match unit {
-        "day" => Some(date),
-        "week" => Some(date.week(chrono::Weekday::Mon).first_day()),
-        "month" => date.with_day(1),
-        "year" => NaiveDate::from_ymd_opt(date.year(), 1, 1),
-        _ => return Err(invalid(format!("{unit:?} is no unit: day, week, month and year are"))),
+    let clock = |hour, minute, second| date.and_hms_opt(hour, minute, second);
+    let midnight = |date: Option<NaiveDate>| date.and_then(|date| date.and_hms_opt(0, 0, 0));
+    let naive = match unit {
+        "second" => clock(at.0.hour(), at.0.minute(), at.0.second()),
+        "minute" => clock(at.0.hour(), at.0.minute(), 0),
+        "hour" => clock(at.0.hour(), 0, 0),
+        "day" => midnight(Some(date)),
+        "week" => midnight(Some(date.week(chrono::Weekday::Mon).first_day())),
+        "month" => midnight(date.with_day(1)),
+        "quarter" => midnight(NaiveDate::from_ymd_opt(date.year(), (date.quarter() - 1) * 3 + 1, 1)),
+        "year" => midnight(NaiveDate::from_ymd_opt(date.year(), 1, 1)),
+        _ => {
+            return Err(invalid(format!(
+                "{unit:?} is no unit: second, minute, hour, day, week, month, quarter and year are"
+            )));
+        }
     };
-    let midnight = date.and_then(|date| date.and_hms_opt(0, 0, 0));
-    let start = midnight.and_then(|naive| naive.and_local_timezone(at.0.timezone()).earliest());
+    let start = naive.and_then(|naive| naive.and_local_timezone(at.0.timezone()).earliest());
     start.map(DateTime).ok_or_else(|| invalid(format!("the {unit} has no start in this time zone")))
+}
+
+/// The last microsecond of a unit, as pendulum has it.
+fn end_of(at: DateTime, unit: &str) -> Result<DateTime, Error> {
+    let start = start_of(at, unit)?;
+    let next = match unit {
+        "second" => start.plus(TimeDelta::seconds(1))?,
+        "minute" => start.plus(TimeDelta::minutes(1))?,
+        "hour" => start.plus(TimeDelta::hours(1))?,
+        // Days differ in length where clocks are set.
+        "day" => start_of(start.plus(TimeDelta::hours(36))?, "day")?,
+        "week" => start_of(start.plus(TimeDelta::hours(7 * 24 + 12))?, "week")?,
+        "month" => start.plus_months(1)?,
+        "quarter" => start.plus_months(3)?,
+        _ => start.plus_months(12)?,
+    };
+    next.plus(TimeDelta::microseconds(-1))
+}
+
+fn days_in_month(date: NaiveDate) -> u32 {
+    (28..=31).rev().find(|day| date.with_day(*day).is_some()).unwrap_or(28)
+}
+
+/// Pendulum's tokens and what strftime has for them, longest first.
+const TOKENS: &[(&str, &str)] = &[
+    ("SSSSSS", "%6f"),
+    ("YYYY", "%Y"),
+    ("MMMM", "%B"),
+    ("DDDD", "%j"),
+    ("dddd", "%A"),
+    ("MMM", "%b"),
+    ("DDD", "%-j"),
+    ("ddd", "%a"),
+    ("SSS", "%3f"),
+    ("YY", "%y"),
+    ("MM", "%m"),
+    ("DD", "%d"),
+    ("HH", "%H"),
+    ("hh", "%I"),
+    ("mm", "%M"),
+    ("ss", "%S"),
+    ("ZZ", "%z"),
+    ("Q", ""),
+    ("M", "%-m"),
+    ("D", "%-d"),
+    ("d", "%w"),
+    ("E", "%u"),
+    ("H", "%-H"),
+    ("h", "%-I"),
+    ("m", "%-M"),
+    ("s", "%-S"),
+    ("A", "%p"),
+    ("a", "%P"),
+    ("Z", "%:z"),
+    ("z", ""),
+    ("X", "%s"),
+];
+
+/// Formats as pendulum's `format` does: `YYYY-MM-DD`, with text in brackets as it is.
+fn format_tokens(at: DateTime, format: &str) -> Result<String, Error> {
+    let mut text = String::new();
+    let mut rest = format;
+    while let Some(c) = rest.chars().next() {
+        if let Some((literal, after)) = rest.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+            text.push_str(literal);
+            rest = after;
+            continue;
+        }
+        let Some((token, directive)) = TOKENS.iter().find(|(token, _)| rest.starts_with(token)) else {
+            if c.is_ascii_alphabetic() {
+                return Err(invalid(format!(
+                    "{format:?} has {c:?}, which is no token of a date here; write text in [brackets], or use strftime"
+                )));
+            }
+            text.push(c);
+            rest = &rest[c.len_utf8()..];
+            continue;
+        };
+        match *token {
+            "Q" => text.push_str(&at.0.quarter().to_string()),
+            "z" => text.push_str(at.0.timezone().name()),
+            _ => text.push_str(&at.strftime(directive)?),
+        }
+        rest = &rest[token.len()..];
+    }
+    Ok(text)
 }
 
 impl Object for Timedelta {
@@ -194,7 +324,11 @@ impl Object for Timedelta {
                 from_args::<()>(args)?;
                 Ok((self.0.num_milliseconds() as f64 / 1e3).into())
             }
-            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+            "in_days" => from_args::<()>(args).map(|()| self.0.num_days().into()),
+            "in_hours" => from_args::<()>(args).map(|()| self.0.num_hours().into()),
+            "in_minutes" => from_args::<()>(args).map(|()| self.0.num_minutes().into()),
+            "in_seconds" => from_args::<()>(args).map(|()| self.0.num_seconds().into()),
+            _ => Err(unknown("a duration", method, DURATION_METHODS)),
         }
     }
 
@@ -209,5 +343,5 @@ impl Object for Timedelta {
 }
 
 pub(super) fn invalid(detail: String) -> Error {
-    Error::new(ErrorKind::InvalidOperation, detail)
+    Error::new(minijinja::ErrorKind::InvalidOperation, detail)
 }

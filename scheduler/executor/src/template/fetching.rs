@@ -164,7 +164,7 @@ impl Object for Connection {
 
 impl Access {
     /// Asks and waits. Only where blocking is allowed.
-    fn fetch(&self, key: FetchKey) -> FetchItem {
+    pub(super) fn fetch(&self, key: FetchKey) -> FetchItem {
         self.wait_for(self.host.fetch(key)).unwrap_or_else(|| FetchItem::Unavailable(GIVEN_UP.to_owned()))
     }
 

@@ -15,7 +15,7 @@ mod scan;
 mod shell;
 mod task_instance;
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, io, sync::Arc};
 
 use link::TaskContext;
 use minijinja::{Environment, UndefinedBehavior, Value};
@@ -30,6 +30,8 @@ use crate::{Host, Masker};
 /// How deep templates may nest calls of their own macros.
 const RECURSION_MAX: usize = 100;
 
+/// How the names of the last successful run begin.
+const PREVIOUS: &[&str] = &["prev_data_interval", "prev_start_date", "prev_end_date"];
 /// How many steps one template may take: some seconds. A loop without an end of its own ends there.
 const STEPS_MAX: u64 = 20_000_000;
 /// The largest text that a template may give.
@@ -39,7 +41,7 @@ const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(crate) struct Renderer {
     environment: Environment<'static>,
     names: BTreeMap<&'static str, Value>,
-    given_up: CancellationToken,
+    access: Access,
 }
 
 /// What objects inside templates need to fetch.
@@ -69,15 +71,15 @@ impl Renderer {
         handle: Handle,
         given_up: CancellationToken,
     ) -> Self {
-        let access = Access { context: Arc::new(context), host, masker, handle, given_up: given_up.clone() };
-        Self { environment: environment(), names: names::names(&access, ti), given_up }
+        let access = Access { context: Arc::new(context), host, masker, handle, given_up };
+        Self { environment: environment(), names: names::names(&access, ti), access }
     }
 
     /// The same with one name more.
     pub(crate) fn with(&self, name: &'static str, value: Value) -> Self {
         let mut names = self.names.clone();
         names.insert(name, value);
-        Self { environment: self.environment.clone(), names, given_up: self.given_up.clone() }
+        Self { environment: self.environment.clone(), names, access: self.access.clone() }
     }
 
     /// Renders a field to text.
@@ -115,14 +117,15 @@ impl Renderer {
         source: &str,
         prepared: &str,
     ) -> Result<String, TemplateError> {
-        if self.given_up.is_cancelled() {
+        if self.access.given_up.is_cancelled() {
             return Err(TemplateError::broken("nobody waits for them any more"));
         }
+        let names = self.names_for(field, prepared)?;
         let prepared = arithmetic::rewritten(prepared);
         let mut bounded = Bounded::default();
         let template = environment.template_from_named_str(field, &prepared);
         let template = template.map_err(|error| self.explain(field, source, &error))?;
-        let rendered = template.render_captured_to(&self.names, &mut bounded).map(|_| ());
+        let rendered = template.render_captured_to(&*names, &mut bounded).map(|_| ());
         match rendered {
             Err(_) if bounded.is_full => Err(TemplateError::too_large(field)),
             Err(error) => Err(self.explain(field, source, &error)),
@@ -160,13 +163,33 @@ impl Renderer {
         })
     }
 
+    /// A field that is one template and gives an object or a list: as a value, or as its JSON text.
+    pub(crate) fn structure(&self, field: &str, source: &str) -> Result<serde_json::Value, TemplateError> {
+        let value = to_json(field, &self.value(field, source)?)?;
+        let parsed = value.as_str().map(str::trim).filter(|text| text.starts_with(['{', '[']));
+        Ok(parsed.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(value))
+    }
+
+    /// All names; those of an earlier run are asked for when a template has one of them.
+    fn names_for(&self, field: &str, source: &str) -> Result<Cow<'_, BTreeMap<&'static str, Value>>, TemplateError> {
+        if !PREVIOUS.iter().any(|name| source.contains(name)) {
+            return Ok(Cow::Borrowed(&self.names));
+        }
+        let previous = names::of_previous_success(&self.access);
+        let previous = previous.map_err(|detail| TemplateError::Render { field: field.to_owned(), detail })?;
+        let mut names = self.names.clone();
+        names.extend(previous);
+        Ok(Cow::Owned(names))
+    }
+
     /// The value of a field that is one expression, as it is (a list stays a list); otherwise its text.
     pub(crate) fn value(&self, field: &str, source: &str) -> Result<Value, TemplateError> {
         let Some(expression) = scan::only_expression(source) else {
             return self.text(field, source).map(Value::from);
         };
+        let names = self.names_for(field, expression)?;
         let prepared = arithmetic::expression(expression);
-        let value = self.environment.compile_expression(&prepared).and_then(|compiled| compiled.eval(&self.names));
+        let value = self.environment.compile_expression(&prepared).and_then(|compiled| compiled.eval(&*names));
         match value {
             Ok(value) if value.is_undefined() => Err(self.undefined(field, source)),
             Ok(value) => Ok(value),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use link::{FetchItem, FetchKey, WhichRun};
 use minijinja::Value;
 use model::{TiKey, Timestamp};
 use serde_json::json;
@@ -30,8 +31,6 @@ pub(super) fn names(access: &Access, ti: TiKey) -> BTreeMap<&'static str, Value>
         ("task_instance_key_str", key_text(access).into()),
     ]);
     names.extend(interval(("data_interval_start", "data_interval_end"), context.data_interval));
-    let previous = ("prev_data_interval_start_success", "prev_data_interval_end_success");
-    names.extend(interval(previous, context.prev_success_interval));
     names.extend(context.logical_date.map(of_logical_date).into_iter().flatten());
     names
 }
@@ -45,6 +44,31 @@ fn of_logical_date(date: Timestamp) -> [(&'static str, Value); 6] {
         ("ts_nodash", date.format("%Y%m%dT%H%M%S").to_string().into()),
         ("ts_nodash_with_tz", date.format("%Y%m%dT%H%M%S+0000").to_string().into()),
     ]
+}
+
+/// The names that say something of the last successful run before this one's date; none has a value when there is none.
+pub(super) fn of_previous_success(access: &Access) -> Result<[(&'static str, Value); 4], String> {
+    let context = &access.context;
+    let previous = match context.logical_date {
+        None => None,
+        Some(date) => {
+            let which = WhichRun::SuccessBefore(date);
+            let key = FetchKey::Run { dag_id: context.dag_id.clone(), which, tasks: Vec::new() };
+            match access.fetch(key) {
+                FetchItem::Run(run) => Some(run),
+                FetchItem::Missing(_) => None,
+                other => return Err(format!("the last successful run before this one: {}", other.misfit())),
+            }
+        }
+    };
+    let of = |at: Option<Timestamp>| at.map_or(Value::from(()), instant);
+    let interval = previous.as_ref().and_then(|run| run.data_interval);
+    Ok([
+        ("prev_data_interval_start_success", of(interval.map(|(start, _)| start))),
+        ("prev_data_interval_end_success", of(interval.map(|(_, end)| end))),
+        ("prev_start_date_success", of(previous.as_ref().and_then(|run| run.started_at))),
+        ("prev_end_date_success", of(previous.as_ref().and_then(|run| run.ended_at))),
+    ])
 }
 
 fn interval(

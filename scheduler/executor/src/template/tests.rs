@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::{FutureExt as _, future::BoxFuture};
-use link::{ConnectionFields, FetchItem, FetchKey, ServiceStatus};
+use link::{ConnectionFields, FetchItem, FetchKey, RunView, ServiceStatus, WhichRun};
 use model::{DagId, MapIndex, RunId, RunKey, RunType, TaskId, TaskIdx, TryNumber, operator::ServiceSpec};
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::watch};
@@ -34,6 +34,22 @@ impl Host for Leader {
             }
             FetchKey::XCom { task: TaskIdx(2), map_index: None, .. } => FetchItem::XCom(vec![json!(1), json!(2)]),
             FetchKey::XCom { .. } => FetchItem::XCom(Vec::new()),
+            FetchKey::Run { which: WhichRun::SuccessBefore(date), .. }
+                if date.to_rfc3339().starts_with("2026-01-30") =>
+            {
+                FetchItem::Run(Box::new(RunView {
+                    run_id: RunId::new("before").unwrap(),
+                    state: model::DagRunState::Success,
+                    dag_is_paused: false,
+                    tasks: BTreeMap::new(),
+                    data_interval: Some((
+                        "2026-01-28T00:00:00Z".parse().unwrap(),
+                        "2026-01-29T00:00:00Z".parse().unwrap(),
+                    )),
+                    started_at: Some("2026-01-29T00:00:01Z".parse().unwrap()),
+                    ended_at: None,
+                }))
+            }
             FetchKey::Variable(_)
             | FetchKey::Connection(_)
             | FetchKey::File(_)
@@ -195,6 +211,62 @@ fn instants_and_durations_are_calculated_with() {
         "{}",
         text("{{ logical_date - 1 }}")
     );
+}
+
+#[test]
+fn the_last_successful_run_has_names_that_are_none_without_one() {
+    let source = "{{ prev_data_interval_start_success or data_interval_start }} {{ prev_start_date_success | ts }} {{ prev_end_date_success }}";
+    assert_eq!(text(source), "2026-01-28 00:00:00+00:00 2026-01-29T00:00:01+00:00 None");
+    let first = with_renderer(Some("2026-01-01T00:00:00Z"), |renderer, _| renderer.text("f", source)).unwrap();
+    assert_eq!(first, "2026-01-01 00:00:00+00:00 None None");
+    let undated = with_renderer(None, |renderer, _| renderer.text("f", "{{ prev_data_interval_end_success is none }}"));
+    assert_eq!(undated.unwrap(), "True");
+}
+
+#[test]
+fn dates_and_texts_have_the_methods_that_people_use() {
+    for (source, expected) in [
+        (
+            "{{ logical_date.format('YYYY-MM') }} {{ logical_date.format('dddd D. MMM YY, HH:mm [at] Q') }}",
+            "2026-01 Friday 30. Jan 26, 13:45 at 1",
+        ),
+        ("{{ logical_date.subtract(days=1) | ds }} {{ logical_date.days_in_month }}", "2026-01-29 31"),
+        (
+            "{{ logical_date.start_of('quarter') | ds }} {{ logical_date.end_of('month') }}",
+            "2026-01-01 2026-01-31 23:59:59.999999+00:00",
+        ),
+        ("{{ logical_date.start_of('hour') | ts }}", "2026-01-30T13:00:00+00:00"),
+        ("{{ macros.ds_format(ds, '%Y-%m-%d', '%Y-%m') }}", "2026-01"),
+        ("{{ None | ds }} {{ dag_run.conf.get('x') | ts_nodash }}", "None None"),
+        ("{{ '{}-{x}'.format(1, x=2) }} {{ '7'.zfill(3) }} {{ '-7'.zfill(3) }}", "1-2 007 -07"),
+        (
+            "{{ 'a,b,c'.split(',', 1) }} {{ 'a b  c'.rsplit(maxsplit=1) }} {{ ' a  b '.split() }}",
+            "['a', 'b,c'] ['a b', 'c'] ['a', 'b']",
+        ),
+        ("{{ 'a b&c' | urlencode }} {{ 'hello wonderful world' | truncate(12) }}", "a%20b%26c hello..."),
+        ("{{ (data_interval_end - data_interval_start).in_hours() }} {{ 'x.csv'.removesuffix('.csv') }}", "10 x"),
+    ] {
+        assert_eq!(text(source), expected, "{source}");
+    }
+    for (source, says) in [
+        ("{{ logical_date.fromat('x') }}", "a date has no method fromat; it has: strftime, isoformat, format"),
+        ("{{ 'a'.swap() }}", "a text has no method swap; it has: upper"),
+        ("{{ 'a'.zfill(100000) }}", "over the limit of 10000"),
+        ("{{ '%99999d' % 1 }}", "a width of more than 4 digits"),
+    ] {
+        assert!(text(source).contains(says), "{source}: {}", text(source));
+    }
+}
+
+#[test]
+fn a_structure_may_be_its_json_text() {
+    with_renderer(DATE, |renderer, _| {
+        let of = |source: &str| renderer.structure("conf", source).unwrap();
+        assert_eq!(of("{{ {'a': params.n} | tojson }}"), json!({"a": 3}));
+        assert_eq!(of("{{ {'a': [params.n]} }}"), json!({"a": [3]}));
+        assert_eq!(of(" [{{ params.n }}] "), json!([3]));
+        assert_eq!(of("{ {{ ds }}"), json!("{ 2026-01-30"));
+    });
 }
 
 #[test]

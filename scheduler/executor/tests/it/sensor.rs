@@ -156,7 +156,15 @@ fn external(tasks: &[&str]) -> ExternalTaskSensor {
 
 fn run(state: DagRunState, tasks: &[(&str, TaskState)]) -> FetchItem {
     let tasks = tasks.iter().map(|(task, state)| (TaskId::new(task).unwrap(), *state)).collect();
-    FetchItem::Run(Box::new(RunView { run_id: RunId::new("r").unwrap(), state, dag_is_paused: false, tasks }))
+    FetchItem::Run(Box::new(RunView {
+        run_id: RunId::new("r").unwrap(),
+        state,
+        dag_is_paused: false,
+        tasks,
+        data_interval: None,
+        started_at: None,
+        ended_at: None,
+    }))
 }
 
 #[tokio::test]

@@ -27,7 +27,15 @@ fn task() -> TriggerDagRunTask {
 
 fn run(state: DagRunState) -> Box<RunView> {
     let run_id = RunId::new("r").unwrap();
-    Box::new(RunView { run_id, state, dag_is_paused: true, tasks: std::collections::BTreeMap::new() })
+    Box::new(RunView {
+        run_id,
+        state,
+        dag_is_paused: true,
+        tasks: std::collections::BTreeMap::new(),
+        data_interval: None,
+        started_at: None,
+        ended_at: None,
+    })
 }
 
 fn triggered(how: Triggered) -> FetchItem {

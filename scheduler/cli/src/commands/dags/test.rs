@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use super::{files::Place, stage::Stage, trigger::parse_conf};
+use super::{
+    files::Place,
+    stage::Stage,
+    trigger::{now, parse_conf},
+};
 use crate::{fleet::on_signal, output::visible, settings::Settings, text};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -66,7 +70,7 @@ pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
     let Some((place, compiled)) = compile(settings, &test)? else { return Ok(ExitCode::FAILURE) };
     let dag = compiled.dag.clone();
     let wish = TriggerDagRun {
-        logical_date: test.logical_date,
+        logical_date: Some(test.logical_date.map_or_else(now, Ok)?),
         conf: parse_conf(&dag, test.conf.as_deref())?,
         ..TriggerDagRun::by_hand(dag.dag_id.clone(), TriggeredBy::Cli)
     };

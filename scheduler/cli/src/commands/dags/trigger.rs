@@ -1,6 +1,7 @@
 //! Starting a run by hand.
 
 use anyhow::{Context, bail};
+use chrono::SubsecRound as _;
 use clap::Args;
 use model::{
     DagId, RunId, TriggeredBy,
@@ -23,7 +24,7 @@ pub struct Trigger {
     /// The run's id; made from its type and the time when absent.
     #[arg(long, short)]
     run_id: Option<RunId>,
-    /// The date that it stands for, such as 2026-11-21 or 2026-11-21T06:00:00Z.
+    /// The date that it stands for, such as 2026-11-21 or 2026-11-21T06:00:00Z; now when absent.
     #[arg(long, short = 'l', visible_alias = "exec-date")]
     logical_date: Option<Instant>,
     /// A remark.
@@ -45,7 +46,7 @@ pub async fn start(access: &Access, wish: Trigger) -> anyhow::Result<(DagId, Run
     let conf = parse_conf(&version.dag, wish.conf.as_deref())?;
     let command = TriggerDagRun {
         run_id: wish.run_id,
-        logical_date: wish.logical_date,
+        logical_date: Some(wish.logical_date.map_or_else(now, Ok)?),
         note: wish.note,
         conf,
         ..TriggerDagRun::by_hand(known.dag_id.clone(), TriggeredBy::Cli)
@@ -53,6 +54,14 @@ pub async fn start(access: &Access, wish: Trigger) -> anyhow::Result<(DagId, Run
     let body = access.command(Command::TriggerDagRun(command)).await?;
     let run_id = body["run_id"].as_str().context("the leader's answer names no run")?;
     Ok((known.dag_id, RunId::new(run_id)?))
+}
+
+/// The date of a run that is started now.
+///
+/// # Errors
+/// When the clock is set to something that no database holds.
+pub fn now() -> anyhow::Result<Instant> {
+    Instant::new(chrono::Utc::now().trunc_subsecs(6)).context("the clock of this machine")
 }
 
 /// `--conf`, checked against the DAG's params.
