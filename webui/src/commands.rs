@@ -34,11 +34,7 @@ pub async fn send(app: &App, command: &Command, who: &Principal) -> ApiResult<Va
             pending.id = None;
             match answer(app, id).await? {
                 Some(answer) => ApiError::of_answer(answer),
-                None => Err(ApiError::NoLeader(
-                    "the leader has taken the command and has not answered yet: it may still be carried out, so look before \
-                     you send it again"
-                        .to_owned(),
-                )),
+                None => Err(ApiError::Undecided),
             }
         }
     }

@@ -79,6 +79,11 @@ pub enum ApiError {
     /// No leader took the command or answered the question; nothing was changed.
     #[error("the scheduler does not answer: {0}. Nothing was changed; try again in a few seconds")]
     NoLeader(String),
+    /// The leader has the command and has not said what came of it.
+    #[error(
+        "the leader has taken the command and has not answered yet: it may still be carried out, so look before you send it again"
+    )]
+    Undecided,
     /// Too much is asked for at once; nothing was changed.
     #[error("{0}. Nothing was changed; try again in a few seconds")]
     Busy(String),
@@ -177,7 +182,7 @@ impl ApiError {
             Self::Malformed(_) | Self::MalformedText(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyLogins { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoLeader(_) | Self::Busy(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::GaveUp { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::GaveUp { .. } | Self::Undecided => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

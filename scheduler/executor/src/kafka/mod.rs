@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Attempt, Executor, Outcome, Stop,
-    template::{Renderer, TemplateError, to_json},
+    template::{Renderer, TemplateError},
 };
 pub(crate) use cluster::{Cluster, mask as mask_kafka};
 use judge::Collect;

@@ -69,70 +69,23 @@ async fn a_deposed_leader_holds_nothing_and_old_failures_are_forgotten() {
     let database = Database::create().await;
     let mut leader = database.leader().await;
     let epoch = leader.epoch();
-    for (name, kind) in [("1", Kind::Dag), ("2", Kind::Version)] {
+    for (name, kind) in [("1", Kind::Run), ("2", Kind::Version)] {
         quarantine::count(&mut leader.writer, epoch, &Subject::new(kind, name), "it broke", None).await.unwrap();
     }
+    quarantine::hold(leader.writer.connection(), epoch, &Subject::new(Kind::Dag, "d"), "unreadable").await.unwrap();
     database
         .pool
-        .execute("UPDATE quarantine SET last_at = now() - interval '2 days' WHERE kind <> 'dag'")
+        .execute("UPDATE quarantine SET last_at = now() - interval '2 days' WHERE kind <> 'run'")
         .await
         .unwrap();
     store::maintenance::sweep(&mut leader.writer, epoch).await.unwrap();
-    assert_eq!(database.count("quarantine WHERE kind = 'dag'").await, 1);
+    assert_eq!(database.count("quarantine WHERE kind IN ('run', 'dag')").await, 2);
+    assert_eq!(database.count("quarantine").await, 2);
+    quarantine::forget(leader.writer.connection(), epoch, &Subject::new(Kind::Dag, "d")).await.unwrap();
     assert_eq!(database.count("quarantine").await, 1);
-    database.pool.execute("UPDATE leader SET epoch = epoch + 1").await.unwrap();
-    let refused = quarantine::count(&mut leader.writer, epoch, &Subject::new(Kind::Dag, "1"), "it broke", None).await;
-    assert!(matches!(refused, Err(StoreError::Deposed)), "{refused:?}");
-    assert!(quarantine::take_released(&mut leader.writer, epoch).await.unwrap().is_empty());
-    assert!(quarantine::release(&database.pool, "me", &clean).await.unwrap());
-    assert!(!quarantine::release(&database.pool, "me", &clean).await.unwrap(), "it is released already");
-    let released = quarantine::take_released(&mut leader.writer, epoch).await.unwrap();
-    assert_eq!(released.len(), 1);
-    assert_eq!((&released[0].subject, released[0].content.as_ref()), (&clean, Some(&content)));
-    assert!(quarantine::take_released(&mut leader.writer, epoch).await.unwrap().is_empty());
-    assert_eq!(database.count("audit_log WHERE who = 'me' AND action = 'release_quarantine'").await, 1);
-}
 
-#[tokio::test]
-async fn a_command_that_was_put_aside_is_in_quarantine_and_comes_again_when_released() {
-    let database = Database::create().await;
-    let mut leader = database.leader().await;
-    let epoch = leader.epoch();
-    let command = Command::PauseDag { dag_id: dag_id("a"), to: Paused::Paused };
-    let id = inbox::submit(&database.pool, &command, "me").await.unwrap();
-    inbox::mark_dead(&mut leader.writer, epoch, id, "it broke").await.unwrap();
-    let (entries, total) = quarantine::list(&database.pool, None, (10, 0)).await.unwrap();
-    assert_eq!((total, entries[0].kind.as_str(), entries[0].reason.as_str()), (1, "command", "it broke"));
-    let subject: Subject = entries[0].id.parse().unwrap();
-    assert!(quarantine::release(&database.pool, "me", &subject).await.unwrap());
-    assert!(!quarantine::release(&database.pool, "me", &Subject::new(Kind::Command, "no number")).await.unwrap());
-    assert!(inbox::find_answer(&database.pool, id).await.unwrap().is_none(), "it is answered anew");
-    assert_eq!(
-        database.count("inbox WHERE dead_because IS NULL AND deliveries = 0 AND delivered_epoch IS NULL").await,
-        1
-    );
-}
-
-#[tokio::test]
-async fn a_deposed_leader_holds_nothing_and_old_failures_are_forgotten() {
-    let database = Database::create().await;
-    let mut leader = database.leader().await;
-    let epoch = leader.epoch();
-    for (name, kind) in [("1", Kind::Dag), ("2", Kind::Version)] {
-        quarantine::count(&mut leader.writer, epoch, &Subject::new(kind, name), "it broke", None).await.unwrap();
-    }
-    database
-        .pool
-        .execute("UPDATE quarantine SET last_at = now() - interval '2 days' WHERE kind <> 'dag'")
-        .await
-        .unwrap();
-    store::maintenance::sweep(&mut leader.writer, epoch).await.unwrap();
-    assert_eq!(database.count("quarantine WHERE kind = 'dag'").await, 1);
-    assert_eq!(database.count("quarantine").await, 1);
     database.pool.execute("UPDATE leader SET epoch = epoch + 1").await.unwrap();
-    let refused = quarantine::count(&mut leader.writer, epoch, &Subject::new(Kind::Dag, "1"), "it broke", None).await;
-    assert!(matches!(refused, Err(StoreError::Deposed)), "{refused:?}");
-    let refused = quarantine::set_unreadable(&mut leader.writer, epoch, []).await;
+    let refused = quarantine::count(&mut leader.writer, epoch, &Subject::new(Kind::Run, "1"), "it broke", None).await;
     assert!(matches!(refused, Err(StoreError::Deposed)), "{refused:?}");
     assert!(quarantine::take_released(&mut leader.writer, epoch).await.unwrap().is_empty());
 }
