@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     AppSettings,
     auth::{limiter::LoginLimiter, token::Tokens},
+    heartbeat::Heartbeat,
     live::Hub,
     pages::picture::Pictures,
     run_counts::RunCounts,
@@ -31,6 +32,7 @@ pub struct Parts {
     pub(crate) run_counts: RunCounts,
     pub(crate) samples: Samples,
     pub(crate) searches: Searches,
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) hub: Hub,
     pub(crate) hints: Hints,
 }
@@ -61,6 +63,7 @@ impl App {
             run_counts: RunCounts::new(&hints),
             samples: Samples::default(),
             searches: Searches::default(),
+            heartbeat: Heartbeat::default(),
             hub: Hub::default(),
             hints,
         }))

@@ -13,6 +13,7 @@ mod auth;
 mod commands;
 mod door;
 mod error;
+mod heartbeat;
 mod instances;
 mod layout;
 mod live;
@@ -71,10 +72,14 @@ pub async fn serve(
     let app = app::App::new(settings, pool, hints, leader, shutdown.clone());
     let listening = tokio::spawn(live::pass_on(app.clone()));
     let sampling = tokio::spawn(samples::keep(app.clone()));
+    let looking = tokio::spawn(heartbeat::keep(app.clone()));
     let proxies = app.settings.trusted_proxies.clone();
     server::serve(listener, router::router(app), |address| proxies.trusts(address), &shutdown).await;
     if let Err(error) = listening.await {
         tracing::error!(%error, "the task that listens for changes ended badly");
+    }
+    if let Err(error) = looking.await {
+        tracing::error!(%error, "the task that looks at the leader's lease ended badly");
     }
     if let Err(error) = sampling.await {
         tracing::error!(%error, "the task that samples services ended badly");

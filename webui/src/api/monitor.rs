@@ -4,7 +4,6 @@ use axum::{Json, extract::State};
 use chrono::{SecondsFormat, Utc};
 use link::{Query, Reply};
 use serde_json::{Value, json};
-use store::read;
 
 use super::{query::Query as ListQuery, shapes::instant};
 use crate::{
@@ -20,18 +19,18 @@ pub async fn version() -> Json<Value> {
     Json(json!({ "version": AIRFLOW_API, "git_version": concat!("windlass ", env!("CARGO_PKG_VERSION")) }))
 }
 
-/// `GET /api/v2/monitor/health`: always 200, as Airflow's; the body says what is not well.
+/// `GET /api/v2/monitor/health`: always 200, as Airflow's; the body says what is not well. The scheduler does what Airflow's
+/// triggerer and DAG processor do, so its heartbeat is theirs.
 pub async fn health(State(app): State<App>) -> Json<Value> {
-    let database = read::leader(&app.pool).await.is_ok();
-    let leads = matches!(app.leader.ask(Query::Cluster).await, Ok(Reply::Cluster(_)));
-    let beat = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, false);
+    let health = app.heartbeat.health().await;
     let status = |well: bool| if well { "healthy" } else { "unhealthy" };
-    let beat = |well: bool| if well { Value::from(beat.as_str()) } else { Value::Null };
+    let beat = health.heartbeat.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, false));
+    let scheduler = status(health.scheduler);
     Json(json!({
-        "metadatabase": { "status": status(database) },
-        "scheduler": { "status": status(leads), "latest_scheduler_heartbeat": beat(leads) },
-        "triggerer": { "status": status(leads), "latest_triggerer_heartbeat": beat(leads) },
-        "dag_processor": { "status": status(leads), "latest_dag_processor_heartbeat": beat(leads) },
+        "metadatabase": { "status": status(health.database) },
+        "scheduler": { "status": scheduler, "latest_scheduler_heartbeat": beat },
+        "triggerer": { "status": scheduler, "latest_triggerer_heartbeat": beat },
+        "dag_processor": { "status": scheduler, "latest_dag_processor_heartbeat": beat },
     }))
 }
 

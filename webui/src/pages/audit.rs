@@ -18,7 +18,7 @@ use super::{
 use crate::{api::query::Query, app::App, auth::Principal};
 
 /// A search looks at the newest lines: their whole text is in no index.
-const SEARCHED_MAX: i64 = 10_000;
+const SEARCHED_MAX: i64 = 5_000;
 
 #[derive(Serialize)]
 struct View {

@@ -18,7 +18,7 @@ use crate::{api::query::Query, app::App, auth::Principal, error::ApiResult};
 /// Runs of one page.
 const ROWS: i64 = 50;
 /// A search looks at the newest runs: parts of ids are in no index.
-pub const SEARCHED_MAX: i64 = 20_000;
+pub const SEARCHED_MAX: i64 = 5_000;
 
 #[derive(Serialize)]
 struct View {

@@ -7,6 +7,7 @@ mod admin_pages;
 mod apart;
 mod api;
 mod guard;
+mod lists;
 mod many;
 mod odd_values;
 mod pages;

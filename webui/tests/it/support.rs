@@ -187,6 +187,16 @@ impl TestLeader {
         })
     }
 
+    /// Raises the lease, faster than a real leader.
+    async fn beat(self: Arc<Self>, mut lease: store::Lease, epoch: Epoch) {
+        loop {
+            if self.is_present() {
+                lease.bump(epoch).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     async fn lead(self: Arc<Self>, mut writer: Writer, epoch: Epoch) {
         loop {
             let _ = tokio::time::timeout(Duration::from_millis(50), self.wake.notified()).await;
@@ -416,6 +426,7 @@ impl Server {
             present: Mutex::new(true),
         });
         leader.log(attempt, &["query 1 of 2", HOSTILE_LINE]);
+        tokio::spawn(Arc::clone(&leader).beat(store::Lease::connect(&url).await.unwrap(), epoch));
         tokio::spawn(Arc::clone(&leader).lead(writer, epoch));
         (url, pool, leader)
     }

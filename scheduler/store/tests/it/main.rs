@@ -8,6 +8,7 @@ extern crate windlass_store as store;
 mod admin;
 mod inbox;
 mod leadership;
+mod lists;
 mod plans;
 mod pool;
 mod quarantine;

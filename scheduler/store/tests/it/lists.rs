@@ -1,0 +1,214 @@
+//! Lists at size: their plans walk along indexes, their pages and numbers are right, and their cost is bounded.
+
+use std::collections::BTreeMap;
+
+use chrono::{Duration, TimeZone, Utc};
+use model::{DagRunState, DagVersionId, MapIndex, RunKey, TaskIdx, TaskState, Timestamp};
+use sqlx::{Execute, Executor, PgPool, Postgres, QueryBuilder};
+use store::{
+    StoreError,
+    audit::{self, AuditFilter, AuditOrder},
+    read::{
+        self, Direction, InstanceFilter, InstanceOrder, InstancesOf, Pattern, Range, RunFilter, RunOrder, SecondsRange,
+        Total, Window, XComFilter,
+    },
+};
+
+use crate::support::{Database, dag_id};
+
+/// 20,000 runs of ten DAGs with three instances each; each hundredth runs, each fiftieth failed in its last task.
+const ROWS: &str = "
+    INSERT INTO dag_task SELECT 'dag_' || d, 'task_' || t, t FROM generate_series(0, 9) d, generate_series(0, 2) t;
+    INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, run_after, queued_at,
+                         started_at, ended_at, conf)
+    SELECT n, 'dag_' || n % 10, 'r' || n, 0, 0, n % 10, CASE WHEN n % 100 = 7 THEN 1 WHEN n % 50 = 0 THEN 3 ELSE 2 END, at, at,
+           at, at, CASE WHEN n % 100 = 7 THEN NULL ELSE at + interval '30 s' END, '{}'
+    FROM generate_series(1, 20000) n, LATERAL (SELECT timestamptz '2026-01-01Z' + n * interval '1 minute' AS at) AS a;
+    INSERT INTO task_instance (run_id, task_idx, map_index, try_number, state, live, queued_at, started_at, ended_at)
+    SELECT n, t, -1, 1, CASE WHEN n % 50 = 0 AND t = 2 THEN 5 ELSE 4 END, false, at, at, at + interval '5 s'
+    FROM generate_series(1, 20000) n, generate_series(0, 2) t,
+         LATERAL (SELECT timestamptz '2026-01-01Z' + n * interval '1 minute' AS at) AS a
+    WHERE NOT (n % 100 = 7 AND t > 0);
+    INSERT INTO xcom SELECT n, 1, -1, 'return_value', '1' FROM generate_series(1, 20000) n;
+    INSERT INTO audit_log (at, who, action, dag_id, details)
+    SELECT timestamptz '2026-01-01Z' + n * interval '1 s', 'u' || n % 50, 'a' || n % 20, 'dag_' || n % 10, '{}'
+    FROM generate_series(1, 20000) n;
+    ANALYZE";
+
+fn minute(number: i64) -> Timestamp {
+    Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).unwrap() + Duration::minutes(number)
+}
+
+async fn filled() -> (Database, PgPool) {
+    let database = Database::create().await;
+    database.pool.execute(ROWS).await.unwrap();
+    let web = store::open_for_web(&database.url, store::STATEMENT_TIMEOUT).await.unwrap();
+    (database, web)
+}
+
+/// A page of runs, newest first.
+fn newest(filter: RunFilter) -> RunFilter {
+    RunFilter { order: vec![(RunOrder::RunAfter, Direction::Descending)], limit: 50, ..filter }
+}
+
+/// Instances of many runs; of those that have not ended all three tasks are known.
+fn instances(runs: RunFilter) -> InstanceFilter {
+    let tasks: BTreeMap<_, _> =
+        (0..10).map(|version| (DagVersionId(version), vec![TaskIdx(0), TaskIdx(1), TaskIdx(2)])).collect();
+    InstanceFilter {
+        of: InstancesOf::Runs { filter: Box::new(runs), tasks, only_these: false },
+        states: Vec::new(),
+        map_indexes: Vec::new(),
+        try_numbers: Vec::new(),
+        start_date: Range::default(),
+        end_date: Range::default(),
+        duration: SecondsRange::default(),
+        order: Vec::new(),
+        window: Window { limit: 50, offset: 0 },
+    }
+}
+
+fn xcoms(runs: RunFilter) -> XComFilter {
+    XComFilter {
+        runs,
+        run: None,
+        task_id: None,
+        key: None,
+        key_pattern: Pattern::default(),
+        map_indexes: Vec::new(),
+        window: Window { limit: 50, offset: 0 },
+    }
+}
+
+async fn assert_walks(web: &PgPool, what: &str, mut statement: QueryBuilder<'_, Postgres>) {
+    let mut query = statement.build();
+    let arguments = query.take_arguments().unwrap().unwrap_or_default();
+    let explain = format!("EXPLAIN {}", query.sql());
+    let plan: Vec<String> = sqlx::query_scalar_with(&explain, arguments).fetch_all(web).await.unwrap();
+    let plan = plan.join("\n");
+    for table in ["dag_run", "task_instance", "xcom", "audit_log"] {
+        assert!(!plan.contains(&format!("Seq Scan on {table} ")), "{what} reads all of {table}:\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn every_hot_list_walks_along_an_index() {
+    let (_database, web) = filled().await;
+    let since = Range { gte: Some(minute(19_900)), ..Range::default() };
+    let of_dag = RunFilter { dag_ids: vec![dag_id("dag_3")], ..RunFilter::default() };
+    let runs = [
+        ("the newest runs", RunFilter::default()),
+        ("the newest runs of a DAG", of_dag.clone()),
+        ("failed runs", RunFilter { states: vec![DagRunState::Failed], ..RunFilter::default() }),
+        ("failed runs of a DAG", RunFilter { states: vec![DagRunState::Failed], ..of_dag.clone() }),
+        ("running runs", RunFilter { states: vec![DagRunState::Running], ..RunFilter::default() }),
+        ("runs due since", RunFilter { run_after: since, ..RunFilter::default() }),
+        ("runs dated since", RunFilter { logical_date: since, ..RunFilter::default() }),
+        ("runs begun since", RunFilter { start_date: since, ..RunFilter::default() }),
+        ("runs ended since", RunFilter { end_date: since, ..RunFilter::default() }),
+        ("runs changed since", RunFilter { updated_at: since, ..RunFilter::default() }),
+        ("a search among the newest", RunFilter { newest: Some(1_000), ..RunFilter::default() }),
+    ];
+    for (what, filter) in runs {
+        assert_walks(&web, what, read::page_of_runs(&newest(filter.clone()))).await;
+        assert_walks(&web, what, read::page_of_runs(&RunFilter { limit: 50, ..filter })).await;
+    }
+    let all = instances(RunFilter::default());
+    let running = InstanceFilter { states: vec![TaskState::Running], ..all.clone() };
+    let begun = InstanceFilter { start_date: since, ..all.clone() };
+    for (what, filter) in [
+        ("all instances", &all),
+        ("instances of a DAG", &instances(of_dag.clone())),
+        ("running", &running),
+        ("begun", &begun),
+    ] {
+        assert_walks(&web, what, read::page_of_instances(filter)).await;
+    }
+    let of_run = InstancesOf::Run(RunKey(77), vec![TaskIdx(0), TaskIdx(1), TaskIdx(2)]);
+    assert_walks(&web, "instances of a run", read::page_of_instances(&InstanceFilter { of: of_run, ..all })).await;
+    assert_walks(&web, "XComs", read::page_of_xcoms(&xcoms(RunFilter::default()))).await;
+    assert_walks(&web, "XComs of a DAG", read::page_of_xcoms(&xcoms(of_dag))).await;
+    let log =
+        |filter: AuditFilter| AuditFilter { order: vec![(AuditOrder::Id, Direction::Descending)], limit: 50, ..filter };
+    let one = |text: &str| Some(text.to_owned());
+    for (what, filter) in [
+        ("the newest lines", AuditFilter::default()),
+        ("lines of a DAG", AuditFilter { dag_id: one("dag_3"), ..AuditFilter::default() }),
+        ("lines of an action", AuditFilter { actions: vec!["a3".to_owned()], ..AuditFilter::default() }),
+        ("lines of a user", AuditFilter { who: one("u7"), ..AuditFilter::default() }),
+        ("a search", AuditFilter { anywhere: one("x"), newest: Some(1_000), ..AuditFilter::default() }),
+    ] {
+        assert_walks(&web, what, audit::page_of_events(&log(filter))).await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_over_all_runs_sees_every_run_and_the_tasks_of_open_ones_that_have_no_row() {
+    let (_database, web) = filled().await;
+    let all = instances(RunFilter::default());
+    let (page, total) = read::instance_list(&web, &all).await.unwrap();
+    assert_eq!((page.len(), total), (50, Total::AtLeast(read::COUNT_MAX)), "60,000 instances are not counted");
+    assert_eq!(page[0].key.run, RunKey(20_000), "the newest run comes first");
+    let far = InstanceFilter { window: Window { limit: 3, offset: 59_997 }, ..all.clone() };
+    let (oldest, _) = read::instance_list(&web, &far).await.unwrap();
+    assert!(oldest.iter().all(|one| one.key.run == RunKey(1)), "{oldest:?}");
+    let failed = InstanceFilter { states: vec![TaskState::Failed], ..all.clone() };
+    assert_eq!(read::instance_list(&web, &failed).await.unwrap().1, Total::Exactly(400));
+    // Each of the 200 open runs has one row; its other two tasks are in no state yet.
+    let waiting = InstanceFilter { states: vec![TaskState::NoStatus], ..all.clone() };
+    let (page, total) = read::instance_list(&web, &waiting).await.unwrap();
+    assert_eq!(total, Total::Exactly(400));
+    assert!(
+        page.iter().all(|one| one.stored.is_none() && one.key.map == MapIndex::UNMAPPED && one.key.task != TaskIdx(0))
+    );
+    let dag = RunFilter { dag_ids: vec![dag_id("dag_7")], ..RunFilter::default() };
+    let since = Range { gte: Some(minute(19_800)), ..Range::default() };
+    let begun = InstanceFilter { start_date: since, ..instances(dag) };
+    // Runs 19,807 and 19,907 are open and have one row, the other 18 of the last 20 have three.
+    assert_eq!(read::instance_list(&web, &begun).await.unwrap().1, Total::Exactly(2 + 18 * 3));
+    let by_start = vec![(InstanceOrder::StartDate, Direction::Descending)];
+    let ordered = InstanceFilter { order: by_start, ..begun };
+    let (page, _) = read::instance_list(&web, &ordered).await.unwrap();
+    let starts: Vec<_> = page.iter().map(|one| one.stored.as_ref().unwrap().row.started_at).collect();
+    assert!(starts.is_sorted_by(|a, b| a >= b), "{starts:?}");
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_full_tells_the_number_and_a_full_one_counts_to_a_bound() {
+    let (_database, web) = filled().await;
+    let page = async |filter: RunFilter| {
+        let (runs, total) = read::runs(&web, &filter).await.unwrap();
+        (runs.len(), total)
+    };
+    let of_dag = |limit, offset| RunFilter { dag_ids: vec![dag_id("dag_3")], limit, offset, ..RunFilter::default() };
+    assert_eq!(page(of_dag(50, 0)).await, (50, Total::Exactly(2_000)));
+    assert_eq!(page(of_dag(50, 1_990)).await, (10, Total::Exactly(2_000)));
+    assert_eq!(page(of_dag(50, 5_000)).await, (0, Total::Exactly(2_000)));
+    assert_eq!(page(RunFilter { limit: 50, ..RunFilter::default() }).await, (50, Total::AtLeast(10_000)));
+    assert_eq!(
+        page(RunFilter { limit: 50, offset: 19_990, ..RunFilter::default() }).await,
+        (10, Total::Exactly(20_000))
+    );
+    let far = read::runs(&web, &of_dag(50, read::OFFSET_MAX + 1)).await.unwrap_err();
+    assert!(matches!(far, StoreError::Refused { .. }), "{far}");
+    let (entries, total) = read::xcom_entries(&web, &xcoms(RunFilter::default())).await.unwrap();
+    assert_eq!((entries[0].run_id.as_str(), entries[0].task_id.as_str(), entries.len()), ("r20000", "task_1", 50));
+    assert_eq!(total, Total::AtLeast(10_000));
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_ended_and_its_connection_is_free_again() {
+    let database = Database::create().await;
+    let web = store::open_for_web(&database.url, std::time::Duration::from_millis(200)).await.unwrap();
+    let fill = "INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, run_after, queued_at, conf)
+                SELECT n, 'd', repeat('x', 200) || n, 0, 0, 1, 2, now(), now(), json_build_object('a', repeat('y', 2000))
+                FROM generate_series(1, 60000) n";
+    database.pool.execute(fill).await.unwrap();
+    let rare = RunFilter { conf_contains: Some("zzzz".to_owned()), limit: 50, ..RunFilter::default() };
+    let slow = RunFilter { run_id_pattern: Pattern(vec!["%x%x%x%x%x%x%z".to_owned()]), ..rare };
+    for _ in 0..20 {
+        let error = read::runs(&web, &slow).await.unwrap_err();
+        assert!(matches!(error, StoreError::TooHeavy { .. }), "{error}");
+    }
+    assert!(read::leader(&web).await.is_ok());
+}

@@ -1,0 +1,103 @@
+//! Lists at size over HTTP: they see everything, load nothing that they do not show, and hold nobody up.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{RUN, Server, client};
+
+const STOCK: &str = "/dags/stock_data_pipeline";
+/// What a list may take on a machine that builds and tests at the same time; without bounds these took minutes.
+const LIST_WITHIN: Duration = Duration::from_secs(5);
+
+/// 400 more ended runs of the stock DAG with 100 instances of its tasks each, and an XCom for each.
+async fn fill(server: &Server) {
+    let rows = "
+        INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, run_after, queued_at, started_at,
+                             ended_at, conf)
+        SELECT n, r.dag_id, 'old__' || n, 1, 5, r.version_id, 2, at, at, at, at + interval '1 min', '{}'
+        FROM dag_run r, generate_series(1001, 1400) n,
+             LATERAL (SELECT timestamptz '2020-01-01Z' + n * interval '1 day' AS at) AS a
+        WHERE r.id = 1;
+        INSERT INTO task_instance (run_id, task_idx, map_index, try_number, state, live, queued_at, started_at, ended_at)
+        SELECT n, t.task_idx, m, 1, 4, false, now(), now(), now()
+        FROM generate_series(1001, 1400) n, dag_task t, generate_series(0, 16) m WHERE t.dag_id = 'stock_data_pipeline';
+        INSERT INTO xcom SELECT run_id, task_idx, map_index, 'return_value', to_json(repeat('v', 200)) FROM task_instance
+        WHERE run_id > 1000;
+        ANALYZE";
+    sqlx::raw_sql(rows).execute(&server.pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn lists_over_all_runs_see_the_oldest_one_and_take_no_longer_for_it() {
+    let server = Server::start().await;
+    fill(&server).await;
+    let viewer = server.user("viewer").await;
+    let before = Instant::now();
+    let (status, all) = viewer.get("/dags/~/dagRuns/~/taskInstances?limit=1").await;
+    assert_eq!((status, &all["total_entries"], &all["total_entries_limit"]), (200, &json!(10_000), &json!(10_000)));
+    // 400 × 6 × 17 instances are older than the 12 × 6 ended ones and the 6 of the run that runs.
+    let (_, oldest) = viewer.get("/dags/~/dagRuns/~/taskInstances?limit=1&offset=40877").await;
+    assert_eq!(oldest["task_instances"][0]["dag_run_id"], "old__1001");
+    let (_, found) = viewer.get("/dags/~/dagRuns/~/taskInstances?task_id=gold&run_after_lte=2023-01-01").await;
+    assert_eq!((&found["total_entries"], &found["task_instances"][0]["task_id"]), (&json!(96 * 17), &json!("gold")));
+    let (_, waiting) = viewer.get(&format!("{STOCK}/dagRuns/~/taskInstances?state=none")).await;
+    assert_eq!(waiting["total_entries"], 2, "two tasks of the run that runs have no row");
+    let (_, xcoms) = viewer.get("/dags/~/dagRuns/~/taskInstances/~/xcomEntries?limit=1").await;
+    assert_eq!((xcoms["xcom_entries"].as_array().unwrap().len(), &xcoms["total_entries"]), (1, &json!(10_000)));
+    assert_eq!(xcoms["xcom_entries"][0].get("value"), None);
+    let (_, of_dag) =
+        viewer.get(&format!("{STOCK}/dagRuns/old__1001/taskInstances/gold/xcomEntries?map_index=3")).await;
+    assert_eq!(of_dag["total_entries"], 1);
+    assert!(before.elapsed() < LIST_WITHIN, "{:?}", before.elapsed());
+}
+
+#[tokio::test]
+async fn a_run_is_counted_at_once() {
+    let server = Server::start().await;
+    let user = server.user("user").await;
+    let queued = async || {
+        let (_, stats) = user.get("/dagStats?dag_ids=stock_data_pipeline").await;
+        let states = stats["dags"][0]["stats"].as_array().unwrap().clone();
+        states.into_iter().find(|of| of["state"] == "queued").unwrap()["count"].clone()
+    };
+    assert_eq!(queued().await, 0);
+    let wish = json!({"logical_date": null, "dag_run_id": "counted"});
+    assert_eq!(user.post(&format!("{STOCK}/dagRuns"), wish).await.0, 200);
+    // The leader's hint follows its answer.
+    let until = Instant::now() + Duration::from_secs(10);
+    while queued().await != 1 {
+        assert!(Instant::now() < until, "the new run is not counted");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_log_is_streamed_whatever_its_length() {
+    const LINES: usize = 300_000;
+    let server = Server::start().await;
+    let text: String = (0..LINES).map(|n| format!("{{\"ts\":\"t\",\"stream\":\"out\",\"text\":\"{n}\"}}\n")).collect();
+    let row = "SELECT attempt FROM task_instance WHERE run_id = 13 AND live";
+    let attempt: uuid::Uuid = sqlx::query_scalar(row).fetch_one(&server.pool).await.unwrap();
+    server.leader.raw_log(model::AttemptId(attempt), &text);
+    let token = server.token("viewer").await;
+    let run = RUN.replace('+', "%2B");
+    let url = server.url(&format!("/api/v2{STOCK}/dagRuns/{run}/taskInstances/silver/logs/2?full_content=true"));
+    let read = |accept: &'static str| client().get(&url).bearer_auth(&token).header("accept", accept).send();
+    let answer: Value = read("application/json").await.unwrap().json().await.unwrap();
+    let lines = answer["content"].as_array().unwrap();
+    assert_eq!((lines.len(), &lines[LINES]["event"]), (LINES + 1, &json!((LINES - 1).to_string())));
+    assert_eq!(answer["continuation_token"], Value::Null);
+    let text = read("application/x-ndjson").await.unwrap().text().await.unwrap();
+    assert_eq!(text.lines().count(), LINES + 1);
+}
+
+#[tokio::test]
+async fn health_is_the_lease_that_moves() {
+    let server = Server::start().await;
+    let viewer = server.user("viewer").await;
+    let (status, health) = viewer.get("/monitor/health").await;
+    assert_eq!((status, &health["scheduler"]["status"]), (200, &json!("healthy")), "{health}");
+    let beat = health["scheduler"]["latest_scheduler_heartbeat"].as_str().unwrap();
+    let age = chrono::Utc::now() - beat.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    assert!(age.num_seconds().abs() < 10, "{beat}");
+}
