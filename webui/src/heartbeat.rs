@@ -109,7 +109,7 @@ impl Heartbeat {
         self.wake.notify_one();
         let mut seen = self.sight.subscribe();
         // Whoever looks may have stopped: then nothing is known, and nothing is well.
-        let _waited = timeout(FIRST_LOOK * 2, seen.wait_for(|sight| sight.is_sure(Instant::now()))).await;
+        drop(timeout(FIRST_LOOK * 2, seen.wait_for(|sight| sight.is_sure(Instant::now()))).await);
         let sight = *seen.borrow();
         sight.health(Instant::now())
     }
