@@ -79,7 +79,7 @@ async fn settings_delete_without_a_wish_and_a_leader_of_another_time_deletes_not
     assert_eq!(database.count("dag_run").await, 100);
 
     clean(&mut Cleaner::new(keep), &mut new).await;
-    assert_eq!(database.count("dag_run").await, 32);
+    assert_eq!(database.count("dag_run").await, 31);
     assert_eq!(database.count("audit_log WHERE action = 'x'").await, 59);
     assert_eq!(database.count("task_failure").await, 29);
 }
