@@ -306,7 +306,8 @@ mod tests {
         held.push(hub.watch(other).unwrap());
         assert_eq!(lock(&hub.watchers).total, 9);
         drop(held);
-        assert_eq!((lock(&hub.watchers).total, lock(&hub.watchers).open.len()), (0, 0));
+        let watchers = lock(&hub.watchers);
+        assert_eq!((watchers.total, watchers.open.len()), (0, 0));
     }
 
     #[test]

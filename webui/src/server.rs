@@ -46,7 +46,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// What is said to a connection that is one too many.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type: application/json\r\n\
-    connection: close\r\ncontent-length: 82\r\n\r\n\
+    connection: close\r\ncontent-length: 83\r\n\r\n\
     {\"detail\": \"too many connections are open; nothing was changed, try again in 5 s\"}\n";
 
 /// Serves until `shutdown` is cancelled.

@@ -109,6 +109,7 @@ impl LoginLimiter {
             if let Some(count) = counts.get(key)
                 && count.attempts >= max
                 && let Some(left) = WINDOW.checked_sub(now.saturating_duration_since(count.since))
+                && !left.is_zero()
             {
                 return Err(left.as_secs().max(1));
             }

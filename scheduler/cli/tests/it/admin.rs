@@ -126,7 +126,7 @@ fn users_are_created_changed_and_deleted() {
     assert!(here.run(&["users", "create", "-u", "bob", "-r", "King", "-p", "x"]).unwrap_err().contains("Viewer"));
     let listed = here.json(&["users", "list"]);
     assert_eq!((&listed[0]["username"], &listed[0]["roles"]), (&"ann".into(), &"Op".into()));
-    here.run_with(&["users", "reset-password", "-u", "ann"], "another\n").unwrap();
+    here.run_with(&["users", "reset-password", "-u", "ann"], "another one\n").unwrap();
     assert!(here.run(&["users", "delete", "-u", "root"]).unwrap_err().contains("only Admin"));
     here.run(&["users", "delete", "-u", "ann"]).unwrap();
     assert!(here.run(&["users", "delete", "-u", "ann"]).unwrap_err().contains("no user ann"));

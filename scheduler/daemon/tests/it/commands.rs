@@ -102,8 +102,8 @@ async fn senders_that_give_up_at_any_moment_disturb_nobody() {
     // Without a hint, so that the leader finds them within a second, and some are withdrawn before it does.
     let body = serde_json::to_string(&trigger("d", "NAME")).unwrap();
     let flood = format!(
-        "INSERT INTO inbox (command, sent_by, is_bulk)
-         SELECT replace('{body}', 'NAME', 'r' || n)::json, 'flood', true FROM generate_series(1, 300) n RETURNING id"
+        "INSERT INTO inbox (id, command, sent_by, is_bulk) OVERRIDING SYSTEM VALUE
+         SELECT nextval(pg_get_serial_sequence('audit_log', 'id')), replace('{body}', 'NAME', 'r' || n)::json, 'flood', true FROM generate_series(1, 300) n RETURNING id"
     );
     let ids: Vec<i64> = sqlx::query_scalar(&flood).fetch_all(&scene.pool).await.unwrap();
     let mut senders = Vec::new();
@@ -139,8 +139,8 @@ async fn a_flood_of_triggers_delays_no_pause_and_no_clear_by_more_than_a_second(
     let body = |run: &str| serde_json::to_string(&trigger("d", run)).unwrap();
     // As a client would leave them, but all at once.
     let flood = format!(
-        "INSERT INTO inbox (command, sent_by, is_bulk)
-         SELECT replace('{}', 'NAME', 'f' || n)::json, 'flood', true FROM generate_series(1, {FLOOD}) n",
+        "INSERT INTO inbox (id, command, sent_by, is_bulk) OVERRIDING SYSTEM VALUE
+         SELECT nextval(pg_get_serial_sequence('audit_log', 'id')), replace('{}', 'NAME', 'f' || n)::json, 'flood', true FROM generate_series(1, {FLOOD}) n",
         body("NAME")
     );
     scene.pool.execute(flood.as_str()).await.unwrap();

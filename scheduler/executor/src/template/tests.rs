@@ -241,7 +241,7 @@ fn dates_and_texts_have_the_methods_that_people_use() {
         ("{{ '{}-{x}'.format(1, x=2) }} {{ '7'.zfill(3) }} {{ '-7'.zfill(3) }}", "1-2 007 -07"),
         (
             "{{ 'a,b,c'.split(',', 1) }} {{ 'a b  c'.rsplit(maxsplit=1) }} {{ ' a  b '.split() }}",
-            "['a', 'b,c'] ['a b', 'c'] ['a', 'b']",
+            r#"["a", "b,c"] ["a b", "c"] ["a", "b"]"#,
         ),
         ("{{ 'a b&c' | urlencode }} {{ 'hello wonderful world' | truncate(12) }}", "a%20b%26c hello..."),
         ("{{ (data_interval_end - data_interval_start).in_hours() }} {{ 'x.csv'.removesuffix('.csv') }}", "10 x"),
