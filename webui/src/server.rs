@@ -127,10 +127,13 @@ impl Default for Places {
     }
 }
 
+/// How many connections are open of each address.
+type Counts = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
+
 /// A place, given back when it is dropped.
 struct Place {
     _one_of_all: OwnedSemaphorePermit,
-    of_address: Option<(IpAddr, Arc<Mutex<BTreeMap<IpAddr, usize>>>)>,
+    of_address: Option<(IpAddr, Counts)>,
 }
 
 impl Places {

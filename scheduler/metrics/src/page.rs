@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc};
 
 use axum::{
     Router,
-    http::{StatusCode, header},
+    body::Body,
+    http::header,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -70,10 +71,12 @@ impl Page {
 }
 
 fn answer(health: &Health) -> Response {
-    match health {
-        Health::Well(sentence) => (StatusCode::OK, format!("{sentence}\n")).into_response(),
-        Health::Ill(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
-    }
+    let (status, sentence) = match health {
+        Health::Well(sentence) => (200, sentence),
+        Health::Ill(reason) => (503, reason),
+    };
+    let answer = Response::builder().status(status).header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    answer.body(Body::from(format!("{sentence}\n"))).expect("status and header are valid")
 }
 
 impl IntoResponse for Page {

@@ -121,7 +121,7 @@ impl Server {
             if asked.success() {
                 return server;
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::park_timeout(std::time::Duration::from_millis(50));
         }
         panic!("the server does not come up");
     }

@@ -21,7 +21,7 @@ struct Blocking;
 impl LeaderPort for Blocking {
     fn ask(&self, _: Query) -> BoxFuture<'_, Result<Reply, NoLeader>> {
         Box::pin(async {
-            std::thread::sleep(BLOCKED_FOR);
+            std::thread::park_timeout(BLOCKED_FOR);
             Err(NoLeader { reason: "it takes its time".to_owned() })
         })
     }

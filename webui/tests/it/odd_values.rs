@@ -241,8 +241,11 @@ fn in_paths(route: &Route, text: &str, turn: usize) -> Option<Try> {
     // A literal `%ff` is no UTF-8 once it is decoded, which a client can send and a text can not hold.
     let raw = if text == "%ff" { text.to_owned() } else { encoded(text) };
     let odd = |path: String, name: &&str| path.replace(*name, "\u{1}");
-    let path =
-        if turn % 2 == 0 { names.iter().fold(route.path.to_owned(), odd) } else { odd(route.path.to_owned(), chosen) };
+    let path = if turn.is_multiple_of(2) {
+        names.iter().fold(route.path.to_owned(), odd)
+    } else {
+        odd(route.path.to_owned(), chosen)
+    };
     let path = path_of(&Route { path: leaked(&path), ..*route }).replace('\u{1}', &raw);
     Some(Try { method: route.method, path, body: None })
 }
@@ -333,7 +336,7 @@ fn client_of(_: &Server) -> &'static reqwest::Client {
 /// Streams do not end, and a logout ends the session that the next request needs.
 fn is_asked(route: &Route) -> bool {
     !matches!(route.path, "/events" | "/auth/logout" | "/api/v2/auth/logout")
-        && !(route.method == "DELETE" && !route.path.contains('{'))
+        && (route.method != "DELETE" || route.path.contains('{'))
 }
 
 async fn all_answer(server: &Server, tries: Vec<Try>, token: Option<&str>) {
@@ -342,7 +345,8 @@ async fn all_answer(server: &Server, tries: Vec<Try>, token: Option<&str>) {
             let (status, kind) = send(server, one, token).await;
             let shown: String = format!("{} {} {:?}", one.method, one.path, one.body).chars().take(400).collect();
             let is_rest = one.path.starts_with("/api/v2/") && !one.path.starts_with("/api/v2/auth/");
-            if is_rest && status >= 400 {
+            // A head that is too long is refused before anybody reads for whom it is.
+            if is_rest && status >= 400 && !matches!(status, 414 | 431) {
                 assert_eq!(kind, "application/json", "{shown}: {status}");
             }
             (status >= 500 && status != 501).then_some((shown, status))

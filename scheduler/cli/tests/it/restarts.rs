@@ -131,7 +131,7 @@ impl Home {
                 }
                 _ => assert!(since.elapsed() < ENDS_WITHIN, "the run does not end\n{}", self.log()),
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::park_timeout(Duration::from_millis(200));
         }
     }
 
@@ -179,7 +179,7 @@ fn until(what: &str, home: &Home, is_so: impl Fn() -> bool) {
     let since = Instant::now();
     while !is_so() {
         assert!(since.elapsed() < UP_WITHIN, "never: {what}\n{}", home.log());
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::park_timeout(Duration::from_millis(50));
     }
 }
 
@@ -191,7 +191,7 @@ fn restart_under_way(home: &mut Home, mut between: impl FnMut(&mut Home, u64)) {
     for round in 0..6_u64 {
         // Where in the work the kill falls is the point of the test.
         let moment = (u64::from(std::process::id()) * 37 + round * 613) % 1_700;
-        std::thread::sleep(Duration::from_millis(moment));
+        std::thread::park_timeout(Duration::from_millis(moment));
         home.kill();
         between(home, round);
         home.start();

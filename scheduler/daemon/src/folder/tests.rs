@@ -101,7 +101,7 @@ fn what_can_not_be_read_is_an_error_and_never_a_deletion() {
     let team = folder.path().join("team");
     // Root may read everything: the thread reads as nobody meanwhile.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(&team, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&team, fs::Permissions::from_mode(0o0)).unwrap();
     let me = setfsuid(Uid::from_raw(65_534));
     let news = look.look();
     let again = look.look();

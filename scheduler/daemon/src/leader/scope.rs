@@ -60,7 +60,6 @@ impl ScopeHandle {
     }
 
     /// Held by something that is no task, such as a thread, until it has ended.
-    #[must_use]
     pub fn guest(&self) -> TaskTrackerToken {
         self.tracker.token()
     }
@@ -84,7 +83,7 @@ mod tests {
         let (guest, held) = (scope.handle().guest(), Arc::clone(&owned));
         let thread = std::thread::spawn(move || {
             let _guest = guest;
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::park_timeout(Duration::from_millis(50));
             drop(held);
         });
         scope.end().await;

@@ -142,11 +142,20 @@ fn check_below(word: &str, item: &Item<'_>, problems: &mut Problems) -> bool {
         Value::Map(_) if OF_SCHEMA.contains(&word) => schema(item, problems),
         Value::Map(entries) if OF_NAMED_SCHEMAS.contains(&word) => {
             let named = Layer::of(entries, item.place.path.clone());
-            named.items().fold(true, |is_well, (_, item)| schema(&item, problems) && is_well)
+            let mut is_well = true;
+            // Each is looked at, also after one that is wrong.
+            for (_, item) in named.items() {
+                is_well &= schema(&item, problems);
+            }
+            is_well
         }
         Value::List(_) if OF_SCHEMAS.contains(&word) || OF_SCHEMA.contains(&word) => {
             let items = item.list("a list", problems).unwrap_or_default();
-            items.iter().fold(true, |is_well, item| schema(item, problems) && is_well)
+            let mut is_well = true;
+            for item in &items {
+                is_well &= schema(item, problems);
+            }
+            is_well
         }
         _ => true,
     }

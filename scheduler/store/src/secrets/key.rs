@@ -107,7 +107,7 @@ impl SecretKey {
     pub fn newest_only(text: &str) -> Result<String, StoreError> {
         let keys = Self::parse(text)?;
         let newest = *keys.keys.last_key_value().expect("there is a key: `parse` refuses an empty text").0;
-        let line = text.lines().filter(|line| read_line(line).is_some_and(|(number, _)| number == newest)).next_back();
+        let line = text.lines().rfind(|line| read_line(line).is_some_and(|(number, _)| number == newest));
         Ok(format!("{}\n", line.unwrap_or_default().trim()))
     }
 

@@ -47,9 +47,7 @@ async fn a_connection_is_created_once_and_changed_with_its_secrets_at_hand() {
     let all = connections::all(&database.pool, &key).await.unwrap();
     assert_eq!(all.len(), 1);
     assert!(all[0].connection == changed && all[0].problem.is_none());
-    assert!(
-        connections::update(&database.pool, &key, "me".into(), "none", |old| Ok::<_, ()>(old)).await.unwrap().is_none()
-    );
+    assert!(connections::update(&database.pool, &key, "me".into(), "none", Ok::<_, ()>).await.unwrap().is_none());
     assert_eq!(connections::delete(&database.pool, "me".into(), "db").await.unwrap(), Deletion::Deleted);
     assert_eq!(connections::delete(&database.pool, "me".into(), "db").await.unwrap(), Deletion::Missing);
 }
@@ -62,7 +60,7 @@ async fn what_another_key_sealed_is_listed_without_its_secrets_and_not_changed()
     let found = connections::find(&database.pool, &wrong, "db").await.unwrap().unwrap();
     assert_eq!((found.connection.host.as_deref(), found.connection.password), (Some("db.example"), None));
     assert!(found.problem.unwrap().contains("decrypted"));
-    assert!(connections::update(&database.pool, &wrong, "me".into(), "db", |old| Ok::<_, ()>(old)).await.is_err());
+    assert!(connections::update(&database.pool, &wrong, "me".into(), "db", Ok::<_, ()>).await.is_err());
 }
 
 #[tokio::test]

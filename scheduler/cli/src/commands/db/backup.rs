@@ -144,12 +144,11 @@ async fn put_back(settings: &Settings, access: &Access, options: &Restore, folde
     let home = Home::open(&settings.home)?;
     let key = fs::read_to_string(folder.join(KEY))?;
     let key_file = home.secret_key();
-    let other_key = fs::read_to_string(&key_file).is_ok_and(|there| there.trim() != key.trim());
     let lake = local_warehouse(settings).filter(|_| folder.join("lake").is_dir());
     let has_tables = access.has_tables().await?;
     let has_files =
         lake.as_ref().is_some_and(|lake| fs::read_dir(lake).is_ok_and(|mut entries| entries.next().is_some()));
-    if (has_tables || other_key && has_tables || has_files) && !options.overwrite {
+    if (has_tables || has_files) && !options.overwrite {
         bail!("there is an installation here already; --overwrite replaces its databases, key and lake");
     }
     if !confirmed(options.yes || !options.overwrite, "Databases, key and lake are replaced by the backup's.")? {

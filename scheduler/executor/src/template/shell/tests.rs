@@ -165,6 +165,7 @@ fn check(value: &str) -> Result<(), TestCaseError> {
 }
 
 /// Pieces of values that mean something to a shell, put together in any order.
+#[allow(clippy::too_many_lines, reason = "it is a list")]
 fn values() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "'",

@@ -250,6 +250,7 @@ impl Caller {
 }
 
 /// What came of a call.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Introduced {
     /// The caller is in.
     In(TlsStream<TcpStream>),
