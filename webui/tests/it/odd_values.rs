@@ -321,8 +321,8 @@ async fn send(server: &Server, one: &Try, token: Option<&str>) -> (u16, String) 
             let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap_or("").to_owned());
             (answer.status().as_u16(), kind.unwrap_or_default())
         }
-        // A target that is too long or no address is refused before it is a request.
-        Err(error) if error.is_builder() => (400, String::new()),
+        // A target that is too long for the client, or no address, was never asked for.
+        Err(error) if error.is_builder() => (0, String::new()),
         Err(error) => panic!("{} {}: {error}", one.method, one.path),
     }
 }
