@@ -147,7 +147,7 @@ def runs(api):
     refused("a conf that does not fit", 400, runs.trigger_dag_run, DAG, wrong)
     waited = runs.wait_dag_run_until_finished_without_preload_content(DAG, RUN, interval=0.2, result=["extract"])
     lines = [json.loads(line) for line in waited.read().decode().splitlines()]
-    same("wait", lines[-1], {"state": "success", "results": {"extract": 42}})
+    same("wait", lines[-1], {"state": "success", "results": {"extract": "42"}})
     same("the run", ended(runs, RUN).state, "success")
     listed = call("runs", runs.get_dag_runs, DAG, state=["success"], order_by=["-start_date"], limit=5)
     same("runs", RUN in [run.dag_run_id for run in listed.dag_runs], True)
@@ -263,7 +263,7 @@ def xcoms(api, run=RUN):
     call("xcoms", xcoms.get_xcom_entries, DAG, run, "extract")
     call("xcoms of all", xcoms.get_xcom_entries, "~", "~", "~")
     value = call("xcom", xcoms.get_xcom_entry, *of, "return_value")
-    same("xcom", value and value.actual_instance.value, 42)
+    same("xcom", value and value.actual_instance.value, "42")
     mine = airflow.XComCreateBody(key="mine", value={"rows": [1, 2]}, map_index=-1)
     call("create", xcoms.create_xcom_entry, *of, mine)
     refused("create again", 409, xcoms.create_xcom_entry, *of, mine)
