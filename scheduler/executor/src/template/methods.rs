@@ -56,9 +56,10 @@ pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[V
     }
 }
 
-/// The error that says which methods there are.
+/// The error that says which methods there are. Of the kind for unknown methods it would be asked for once more, as a method of
+/// any value, and lost.
 pub(super) fn unknown(whose: &str, method: &str, known: &[&str]) -> Error {
-    Error::new(ErrorKind::UnknownMethod, format!("{whose} has no method {method}; it has: {}", known.join(", ")))
+    Error::new(ErrorKind::InvalidOperation, format!("{whose} has no method {method}; it has: {}", known.join(", ")))
 }
 
 fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
