@@ -16,19 +16,11 @@ use link::{
         },
     },
 };
-use sqlx::PgPool;
 use store::{Candidate, SecretKey, Writer, certificates};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::leader::{WITHIN, database, hello};
-
-async fn migrated() -> (String, PgPool) {
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
-    (url, pool)
-}
+use crate::leader::{WITHIN, hello, migrated};
 
 /// A key of 32 equal bytes in base64.
 fn key(byte: &str) -> SecretKey {

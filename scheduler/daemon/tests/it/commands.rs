@@ -12,15 +12,14 @@ use model::{
     command::{Answer, ClearTaskInstances, Paused, TriggerDagRun},
 };
 use serde_json::json;
-use sqlx::{Executor, PgPool};
+use sqlx::Executor;
 use store::{
-    Hints,
     inbox::{self, Withdrawal},
     read,
 };
 use uuid::Uuid;
 
-use crate::leader::{Running, WITHIN, database, done, hello, lead, next_assignment, receive};
+use crate::leader::{Scene, WITHIN, done, hello, lead, next_assignment, number, receive, until};
 
 const DAGS: &str = "
 d:
@@ -34,35 +33,9 @@ wide:
   tasks: [{task_id: a, operator: bash, bash_command: 'true'}]
 ";
 
-/// A leader with the DAGs.
-struct Scene {
-    folder: tempfile::TempDir,
-    url: String,
-    pool: PgPool,
-    hints: Hints,
-    leader: Running,
-}
-
 impl Scene {
-    async fn new() -> Self {
-        Self::with(DAGS).await
-    }
-
-    async fn with(dags: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("dags.yaml"), dags).unwrap();
-        let url = database().await;
-        let pool = store::open(&url).await.unwrap();
-        store::migrate(&pool).await.unwrap();
-        let hints = Hints::listen(&pool).await.unwrap();
-        let leader = lead(&url, "first", folder.path());
-        let dag = DagId::new("d").unwrap();
-        until(async || read::dag(&pool, &dag).await.unwrap().is_some()).await;
-        Self { folder, url, pool, hints, leader }
-    }
-
     async fn count(&self, what: &str) -> i64 {
-        sqlx::query_scalar(&format!("SELECT count(*) FROM {what}")).fetch_one(&self.pool).await.unwrap()
+        number(&self.pool, &format!("SELECT count(*) FROM {what}")).await
     }
 
     async fn epoch(&self) -> i64 {
@@ -78,15 +51,6 @@ impl Scene {
     }
 }
 
-async fn until(mut condition: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(WITHIN, waiting).await.unwrap();
-}
-
 fn trigger(dag: &str, run: &str) -> Command {
     let wish = TriggerDagRun::by_hand(DagId::new(dag).unwrap(), TriggeredBy::Test);
     Command::TriggerDagRun(TriggerDagRun { run_id: Some(RunId::new(run).unwrap()), ..wish })
@@ -98,7 +62,7 @@ fn pause(to: Paused) -> Command {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn senders_that_give_up_at_any_moment_disturb_nobody() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(DAGS, &["d"]).await;
     // Without a hint, so that the leader finds them within a second, and some are withdrawn before it does.
     let body = serde_json::to_string(&trigger("d", "NAME")).unwrap();
     let flood = format!(
@@ -134,7 +98,7 @@ async fn senders_that_give_up_at_any_moment_disturb_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_triggers_delays_no_pause_and_no_clear_by_more_than_a_second() {
     const FLOOD: i64 = 5_000;
-    let scene = Scene::new().await;
+    let scene = Scene::with(DAGS, &["d"]).await;
     done(&scene.pool, &scene.hints, trigger("d", "mine")).await;
     let body = |run: &str| serde_json::to_string(&trigger("d", run)).unwrap();
     // As a client would leave them, but all at once.
@@ -169,7 +133,7 @@ async fn a_flood_of_triggers_delays_no_pause_and_no_clear_by_more_than_a_second(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_database_refuses_of_one_command_is_the_error_of_that_command() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(DAGS, &["d"]).await;
     let mut worker = scene.leader.connector.connect().await.unwrap();
     worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
     done(&scene.pool, &scene.hints, trigger("wide", "first")).await;
@@ -203,7 +167,10 @@ async fn what_the_database_refuses_of_one_command_is_the_error_of_that_command()
         .await
         .unwrap();
     let (dag, run) = (DagId::new("wide").unwrap(), RunId::new("first").unwrap());
-    until(async || read::run(&scene.pool, &dag, &run).await.unwrap().unwrap().state == DagRunState::Success).await;
+    until("the run succeeds", async || {
+        read::run(&scene.pool, &dag, &run).await.unwrap().unwrap().state == DagRunState::Success
+    })
+    .await;
     done(&scene.pool, &scene.hints, trigger("wide", "second")).await;
     next_assignment(&mut worker).await;
     scene.leader.task.abort();
@@ -211,7 +178,7 @@ async fn what_the_database_refuses_of_one_command_is_the_error_of_that_command()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_database_refuses_of_one_report_is_the_end_of_that_attempt() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(DAGS, &["d"]).await;
     let mut worker = scene.leader.connector.connect().await.unwrap();
     worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
     let mut attempts = Vec::new();
@@ -227,7 +194,7 @@ async fn what_the_database_refuses_of_one_report_is_the_end_of_that_attempt() {
         }
         worker.send(FromWorker::Ended { seq, attempt, end }).await.unwrap();
     }
-    until(async || scene.count("dag_run WHERE state IN (2, 3)").await == 3).await;
+    until("the runs end", async || scene.count("dag_run WHERE state IN (2, 3)").await == 3).await;
     let failed = format!("task_instance WHERE state = {}", TaskState::Failed.code());
     assert_eq!((scene.count(&failed).await, scene.epoch().await), (1, 1));
     let why: String = sqlx::query_scalar("SELECT reason FROM task_instance_extra WHERE reason IS NOT NULL")
@@ -246,7 +213,7 @@ async fn what_the_database_refuses_of_one_report_is_the_end_of_that_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dag_that_this_binary_can_not_read_holds_up_no_other() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(DAGS, &["d"]).await;
     done(&scene.pool, &scene.hints, trigger("wide", "waits")).await;
     scene.leader.task.abort();
     // As a newer version would have left it: its file is not one that this one can read either.
@@ -256,11 +223,14 @@ async fn a_dag_that_this_binary_can_not_read_holds_up_no_other() {
     let file = DAGS.replace("operator: bash", "operator: flink");
     std::fs::write(scene.folder.path().join("dags.yaml"), &file).unwrap();
     let second = lead(&scene.url, "second", scene.folder.path());
-    until(async || scene.epoch().await == 2).await;
+    until("a leader begins anew", async || scene.epoch().await == 2).await;
     let answer = done(&scene.pool, &scene.hints, trigger("d", "after")).await;
     assert_eq!(answer["run_id"], "after");
     let (dag, run) = (DagId::new("d").unwrap(), RunId::new("after").unwrap());
-    until(async || read::run(&scene.pool, &dag, &run).await.unwrap().unwrap().state == DagRunState::Success).await;
+    until("the run succeeds", async || {
+        read::run(&scene.pool, &dag, &run).await.unwrap().unwrap().state == DagRunState::Success
+    })
+    .await;
     let wide = Command::PauseDag { dag_id: DagId::new("wide").unwrap(), to: Paused::Paused };
     done(&scene.pool, &scene.hints, wide).await;
     assert_eq!(scene.count("dag WHERE dag_id = 'wide' AND is_paused").await, 1, "its switch can be set");
@@ -277,7 +247,7 @@ async fn a_dag_that_this_binary_can_not_read_holds_up_no_other() {
         r#"UPDATE dag_version SET compiled = replace(compiled::text, '"flink"', '"bash"')::json WHERE dag_id = 'wide'"#;
     scene.pool.execute(older).await.unwrap();
     let third = lead(&scene.url, "third", scene.folder.path());
-    until(async || scene.epoch().await == 3 && scene.count("quarantine").await == 0).await;
+    until("it is released", async || scene.epoch().await == 3 && scene.count("quarantine").await == 0).await;
     let wide = Command::PauseDag { dag_id: DagId::new("wide").unwrap(), to: Paused::Active };
     done(&scene.pool, &scene.hints, wide).await;
     let mut worker = third.connector.connect().await.unwrap();
@@ -288,7 +258,7 @@ async fn a_dag_that_this_binary_can_not_read_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dag_with_a_long_history_is_deleted_while_others_go_on() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(DAGS, &["d"]).await;
     done(&scene.pool, &scene.hints, pause(Paused::Paused)).await;
     let history = "INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, run_after, queued_at, conf)
         SELECT -n, 'd', 'old' || n, 1, 0, 1, 2, now(), now(), '{}' FROM generate_series(1, 30000) n;
@@ -303,7 +273,7 @@ async fn a_dag_with_a_long_history_is_deleted_while_others_go_on() {
     assert_eq!(scene.answer(deleting).await.status, AnswerStatus::Done);
     println!("30000 runs went in {:?}, another command took {other:?} meanwhile", begun.elapsed());
     assert_eq!((scene.count("dag_run WHERE dag_id = 'd'").await, scene.epoch().await), (0, 1));
-    until(async || scene.count("dropped_run").await == 0).await;
+    until("the deleted runs are gone", async || scene.count("dropped_run").await == 0).await;
     assert_eq!(scene.count("task_instance WHERE run_id < 0").await, 0);
     scene.leader.task.abort();
 }
@@ -312,7 +282,8 @@ async fn a_dag_with_a_long_history_is_deleted_while_others_go_on() {
 async fn workers_hear_of_the_leader_during_long_consequences() {
     let tasks: String = (0..1_000).map(|number| format!("    - {{task_id: t{number}, operator: empty}}\n")).collect();
     let scene =
-        Scene::with(&format!("{DAGS}many:\n  schedule: null\n  max_active_runs: 1000\n  tasks:\n{tasks}")).await;
+        Scene::with(&format!("{DAGS}many:\n  schedule: null\n  max_active_runs: 1000\n  tasks:\n{tasks}"), &["d"])
+            .await;
     let mut worker = scene.leader.connector.connect().await.unwrap();
     worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
     while !matches!(receive(&mut worker).await, ToWorker::Ack { .. }) {}

@@ -18,7 +18,7 @@ use sqlx::PgPool;
 use store::Hints;
 use uuid::Uuid;
 
-use crate::leader::{database, done, hello, lead, next_assignment, receive};
+use crate::leader::{done, hello, lead, migrated, next_assignment, receive};
 
 const FILES: usize = 10_000;
 const TASKS: usize = 10;
@@ -57,9 +57,7 @@ fn beat() -> FromWorker {
 async fn a_folder_of_ten_thousand_files() {
     let folder = tempfile::tempdir().unwrap();
     (0..FILES).for_each(|number| write(folder.path(), number, "true"));
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
+    let (url, pool) = migrated().await;
     let hints = Hints::listen(&pool).await.unwrap();
 
     let began = Instant::now();

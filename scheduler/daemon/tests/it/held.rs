@@ -1,6 +1,6 @@
 //! What the leader can not take in is held in quarantine, costs nothing but itself, and is taken when it is released.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use link::{FromWorker, ToWorker, transport::Connector as _};
 use model::{
@@ -14,7 +14,7 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::leader::{WITHIN, database, done, hello, lead, next_assignment, receive};
+use crate::leader::{WITHIN, done, hello, lead, migrated, next_assignment, number, receive, until};
 
 /// Stands for whatever PostgreSQL may refuse of a turn.
 const REFUSES: &str = "
@@ -25,21 +25,8 @@ const REFUSES: &str = "
     CREATE TRIGGER refuse_poison BEFORE INSERT ON xcom FOR EACH ROW WHEN (NEW.key = 'poison')
     EXECUTE FUNCTION refuse_poison()";
 
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(tokio::time::timeout(WITHIN, waiting).await.is_ok(), "{what}");
-}
-
 async fn held(pool: &PgPool) -> Vec<Entry> {
     quarantine::list(pool, None, (100, 0)).await.unwrap().0
-}
-
-async fn number(pool: &PgPool, statement: &str) -> i64 {
-    sqlx::query_scalar(statement).fetch_one(pool).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,9 +36,7 @@ async fn a_version_that_can_not_be_taken_in_is_held_and_taken_when_it_is_release
         let text = format!("dag_id: {name}\nschedule: '@daily'\ntasks: [{{task_id: a, operator: empty}}]\n");
         std::fs::write(folder.path().join(format!("{name}.yaml")), text).unwrap();
     }
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
+    let (url, pool) = migrated().await;
     pool.execute(REFUSES).await.unwrap();
     let leader = lead(&url, "first", folder.path());
     until("it is held", async || held(&pool).await.len() == 1).await;
@@ -83,9 +68,7 @@ async fn a_report_that_can_not_be_taken_in_fails_its_attempt_and_nothing_else() 
     let text = "dag_id: two\nschedule: null\ntasks:\n  - {task_id: a, operator: bash, bash_command: 'true'}\n  \
                 - {task_id: b, operator: bash, bash_command: 'true'}\n";
     std::fs::write(folder.path().join("two.yaml"), text).unwrap();
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
+    let (url, pool) = migrated().await;
     pool.execute(REFUSES).await.unwrap();
     let hints = Hints::listen(&pool).await.unwrap();
     let leader = lead(&url, "first", folder.path());

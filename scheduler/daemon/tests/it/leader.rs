@@ -30,6 +30,29 @@ pub async fn database() -> String {
     format!("{address}/{name}")
 }
 
+/// A store that nobody has used yet, and how it is reached.
+pub async fn migrated() -> (String, PgPool) {
+    let url = database().await;
+    let pool = store::open(&url).await.unwrap();
+    store::migrate(&pool).await.unwrap();
+    (url, pool)
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// What a query counts.
+pub async fn number(pool: &PgPool, query: &str) -> i64 {
+    sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
+}
+
 /// A leader that runs in this process.
 pub struct Running {
     pub task: JoinHandle<Result<(), LeaderError>>,
@@ -77,6 +100,31 @@ pub fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {
     })
 }
 
+/// A leader with its DAGs. Modules give it what they ask of it.
+pub struct Scene {
+    pub folder: tempfile::TempDir,
+    pub url: String,
+    pub pool: PgPool,
+    pub hints: Hints,
+    pub leader: Running,
+}
+
+impl Scene {
+    /// Starts a leader, and waits until it knows these DAGs of the file.
+    pub async fn with(yaml: &str, dags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("dags.yaml"), yaml).unwrap();
+        let (url, pool) = migrated().await;
+        let hints = Hints::listen(&pool).await.unwrap();
+        let leader = lead(&url, "first", folder.path());
+        for dag in dags {
+            let dag_id = DagId::new(*dag).unwrap();
+            until(dag, async || read::dag(&pool, &dag_id).await.unwrap().is_some()).await;
+        }
+        Self { folder, url, pool, hints, leader }
+    }
+}
+
 pub async fn done(pool: &PgPool, hints: &Hints, command: Command) -> serde_json::Value {
     let id = inbox::submit(pool, &command, "test").await.unwrap();
     inbox::await_answer(pool, hints, id, WITHIN).await.unwrap().expect("a leader answers").body
@@ -92,9 +140,7 @@ async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
     let yaml = "dag_id: two\nschedule: null\ntasks:\n  - {task_id: a, operator: bash, bash_command: 'true'}\n  \
                 - {task_id: b, operator: bash, bash_command: 'true', dependencies: [a]}\n";
     std::fs::write(folder.path().join("two.yaml"), yaml).unwrap();
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
+    let (url, pool) = migrated().await;
     let hints = Hints::listen(&pool).await.unwrap();
 
     let first = lead(&url, "first", folder.path());
@@ -102,13 +148,7 @@ async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
     let mut worker = first.connector.connect().await.unwrap();
     worker.send(hello(identity, BTreeSet::new())).await.unwrap();
     let dag = DagId::new("two").unwrap();
-    tokio::time::timeout(WITHIN, async {
-        while read::dag(&pool, &dag).await.unwrap().is_none() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .unwrap();
+    until("the DAG is there", async || read::dag(&pool, &dag).await.unwrap().is_some()).await;
     let second = lead(&url, "second", folder.path());
 
     done(&pool, &hints, Command::PauseDag { dag_id: dag.clone(), to: Paused::Active }).await;
@@ -131,31 +171,17 @@ async fn a_standby_takes_over_and_the_running_attempt_is_not_disturbed() {
     end(&worker, 1, attempt).await;
     let next = next_assignment(&mut worker).await;
     end(&worker, 2, next).await;
-    tokio::time::timeout(WITHIN, async {
-        while run_state(&pool, &dag, &run).await != DagRunState::Success {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .unwrap();
+    until("the run succeeds", async || run_state(&pool, &dag, &run).await == DagRunState::Success).await;
     second.task.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_word_to_a_worker_is_welcome_however_long_the_leader_was_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
+    let (url, pool) = migrated().await;
     let leader = lead(&url, "alone", folder.path());
     // A leader raises its lease each second; after three a beat is due.
-    tokio::time::timeout(WITHIN, async {
-        while read::leader(&pool).await.unwrap().lease < 3 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await
-    .unwrap();
+    until("it beats", async || read::leader(&pool).await.unwrap().lease >= 3).await;
     let mut worker = leader.connector.connect().await.unwrap();
     worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
     assert!(matches!(receive(&mut worker).await, ToWorker::Welcome { .. }));

@@ -20,7 +20,7 @@ use sqlx::{Executor, PgPool};
 use store::{Hints, read};
 use uuid::Uuid;
 
-use crate::leader::{WITHIN, database, done, hello, lead, receive};
+use crate::leader::{done, hello, lead, migrated, receive, until};
 
 /// A server of this test alone, all of whose processes can be stopped and let go on.
 struct Server {
@@ -70,15 +70,6 @@ impl Drop for Server {
         let _ended = kill(self.postmaster, Signal::SIGQUIT);
         drop(self.postgres.take());
     }
-}
-
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(WITHIN, waiting).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
 async fn lease(pool: &PgPool) -> i64 {
@@ -132,9 +123,8 @@ async fn a_leader_that_has_lost_the_database_tells_no_worker_that_it_lives_and_l
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_whose_connection_is_lost_is_kept_on_a_new_one() {
-    let (folder, url) = (tempfile::tempdir().unwrap(), database().await);
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (url, pool) = migrated().await;
     let leader = lead(&url, "first", folder.path());
     for _ in 0..2 {
         let before = lease(&pool).await;
@@ -151,11 +141,10 @@ async fn a_lease_whose_connection_is_lost_is_kept_on_a_new_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leaders_clock_follows_the_databases() {
-    let (folder, url) = (tempfile::tempdir().unwrap(), database().await);
+    let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("d.yaml"), "dag_id: d\nschedule: null\ntasks: [{task_id: a, operator: empty}]\n")
         .unwrap();
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
+    let (url, pool) = migrated().await;
     // A database whose clock can be set.
     let clock = "CREATE SCHEMA fake; CREATE TABLE fake.off (by interval); INSERT INTO fake.off VALUES ('0');
         CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS

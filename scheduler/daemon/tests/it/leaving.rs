@@ -1,6 +1,6 @@
 //! Workers that leave, and assignments that never arrived, with a real leader and workers that are played by hand.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use link::{
     FromWorker, Hello, ToWorker,
@@ -10,37 +10,13 @@ use model::{
     AttemptEnd, AttemptId, Command, DagId, TriggeredBy,
     command::{Paused, TriggerDagRun},
 };
-use sqlx::PgPool;
-use store::{Hints, read};
 use uuid::Uuid;
 
-use crate::leader::{Running, WITHIN, database, done, hello, lead, next_assignment, receive};
+use crate::leader::{Scene, done, hello, lead, next_assignment, number, receive, until};
 
 const DAG: &str = "dag_id: one\nschedule: null\ntasks:\n  - {task_id: a, operator: bash, bash_command: 'true'}\n";
 
-/// A leader with a DAG of one task.
-struct Scene {
-    folder: tempfile::TempDir,
-    url: String,
-    pool: PgPool,
-    hints: Hints,
-    leader: Running,
-}
-
 impl Scene {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("one.yaml"), DAG).unwrap();
-        let url = database().await;
-        let pool = store::open(&url).await.unwrap();
-        store::migrate(&pool).await.unwrap();
-        let hints = Hints::listen(&pool).await.unwrap();
-        let leader = lead(&url, "first", folder.path());
-        let dag = DagId::new("one").unwrap();
-        until("the DAG is there", async || read::dag(&pool, &dag).await.unwrap().is_some()).await;
-        Self { folder, url, pool, hints, leader }
-    }
-
     async fn trigger(&self) {
         let dag_id = DagId::new("one").unwrap();
         done(&self.pool, &self.hints, Command::PauseDag { dag_id: dag_id.clone(), to: Paused::Active }).await;
@@ -55,19 +31,6 @@ impl Scene {
         worker.send(FromWorker::Hello(words)).await.unwrap();
         worker
     }
-
-    async fn number(&self, query: &'static str) -> i64 {
-        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
-    }
-}
-
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(WITHIN, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 fn leaves() -> FromWorker {
@@ -79,7 +42,7 @@ const LOST_WORKERS: &str = "SELECT count(*) FROM worker WHERE lost_at IS NOT NUL
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_leaving_worker_hands_back_goes_to_another_at_no_cost_and_the_worker_is_forgotten() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(DAG, &["one"]).await;
     let mut first = scene.join(|_| {}).await;
     scene.trigger().await;
     let attempt = next_assignment(&mut first).await;
@@ -89,12 +52,12 @@ async fn what_a_leaving_worker_hands_back_goes_to_another_at_no_cost_and_the_wor
     first.send(FromWorker::Ended { seq: 1, attempt, end }).await.unwrap();
     let again = next_assignment(&mut second).await;
     assert_ne!(again, attempt);
-    assert_eq!(scene.number(LOSSES).await, 0);
+    assert_eq!(number(&scene.pool, LOSSES).await, 0);
     drop(first);
     // It has said that it leaves and holds nothing: ten seconds of silence are enough, not 75.
     until("it is noted that the worker is gone", async || {
         second.send(FromWorker::Beat { services: Vec::new(), started: Vec::new(), leaving: false }).await.unwrap();
-        scene.number(LOST_WORKERS).await == 1
+        number(&scene.pool, LOST_WORKERS).await == 1
     })
     .await;
     scene.leader.task.abort();
@@ -102,7 +65,7 @@ async fn what_a_leaving_worker_hands_back_goes_to_another_at_no_cost_and_the_wor
 
 /// Takes the place of the leader and welcomes the worker again, which says how long it has lived.
 async fn after_a_takeover(up: Option<i64>) -> (Scene, WorkerLink, AttemptId) {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::with(DAG, &["one"]).await;
     let identity = Uuid::new_v4();
     let mut worker = scene.join(|words| words.worker = identity).await;
     scene.trigger().await;
@@ -118,7 +81,7 @@ async fn after_a_takeover(up: Option<i64>) -> (Scene, WorkerLink, AttemptId) {
 async fn an_assignment_that_a_killed_leader_never_sent_is_sent_by_the_next_one() {
     let (scene, mut worker, attempt) = after_a_takeover(Some(3_600_000_000)).await;
     assert_eq!(next_assignment(&mut worker).await, attempt, "it was assigned while this process lived");
-    assert_eq!(scene.number(LOSSES).await, 0);
+    assert_eq!(number(&scene.pool, LOSSES).await, 0);
     scene.leader.task.abort();
 }
 
@@ -126,13 +89,13 @@ async fn an_assignment_that_a_killed_leader_never_sent_is_sent_by_the_next_one()
 async fn what_was_assigned_to_the_process_before_is_lost_and_tried_again() {
     let (scene, mut worker, attempt) = after_a_takeover(Some(0)).await;
     assert_ne!(next_assignment(&mut worker).await, attempt);
-    assert_eq!(scene.number(LOSSES).await, 1);
+    assert_eq!(number(&scene.pool, LOSSES).await, 1);
     scene.leader.task.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_assignment_that_was_lost_with_its_connection_is_sent_again() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(DAG, &["one"]).await;
     let identity = Uuid::new_v4();
     let mut worker = scene.join(|words| words.worker = identity).await;
     scene.trigger().await;
@@ -140,18 +103,18 @@ async fn an_assignment_that_was_lost_with_its_connection_is_sent_again() {
     drop(worker);
     let mut worker = scene.join(|words| words.worker = identity).await;
     assert_eq!(next_assignment(&mut worker).await, attempt);
-    assert_eq!(scene.number(LOSSES).await, 0);
+    assert_eq!(number(&scene.pool, LOSSES).await, 0);
     drop(worker);
     // Another process under this identity: the one that was given the attempt is dead.
     let mut worker = scene.join(|words| (words.worker, words.incarnation) = (identity, Uuid::from_u128(2))).await;
     assert_ne!(next_assignment(&mut worker).await, attempt);
-    assert_eq!(scene.number(LOSSES).await, 1);
+    assert_eq!(number(&scene.pool, LOSSES).await, 1);
     scene.leader.task.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_of_a_neighbouring_version_is_welcome_and_a_distant_one_is_not() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(DAG, &["one"]).await;
     let next = link::PROTOCOL_VERSION + 1;
     let mut newer =
         scene.join(|words| (words.protocol, words.protocol_oldest) = (next, Some(link::PROTOCOL_VERSION))).await;

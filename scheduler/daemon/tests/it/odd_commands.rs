@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use store::{Hints, inbox, read};
 
-use crate::leader::{WITHIN, database, lead};
+use crate::leader::{WITHIN, lead, migrated, until};
 
 /// A schedule each, so that a date's interval is asked of every kind of timetable.
 const SCHEDULES: [(&str, &str); 5] = [
@@ -193,20 +193,13 @@ async fn no_command_that_passes_the_door_makes_the_store_refuse_a_turn() {
         );
         std::fs::write(folder.path().join(format!("{dag}.yaml")), yaml).unwrap();
     }
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
+    let (url, pool) = migrated().await;
     let hints = Hints::listen(&pool).await.unwrap();
     let leader = lead(&url, "only", folder.path());
-    tokio::time::timeout(WITHIN, async {
-        for (dag, _) in SCHEDULES {
-            while read::dag(&pool, &DagId::new(dag).unwrap()).await.unwrap().is_none() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        }
-    })
-    .await
-    .unwrap();
+    for (dag, _) in SCHEDULES {
+        let dag_id = DagId::new(dag).unwrap();
+        until(dag, async || read::dag(&pool, &dag_id).await.unwrap().is_some()).await;
+    }
     let epoch = || async { read::leader(&pool).await.unwrap().epoch };
     let before = epoch().await;
     let texts = texts();

@@ -10,7 +10,7 @@ use model::{
 use store::{Hints, inbox, read};
 use uuid::Uuid;
 
-use crate::leader::{WITHIN, database, done, hello, lead, next_assignment};
+use crate::leader::{WITHIN, done, hello, lead, migrated, next_assignment, until};
 
 fn etl(slots: u32) -> Pool {
     Pool { name: "etl".to_owned(), slots: Some(slots), description: String::new(), include_deferred: false }
@@ -23,21 +23,13 @@ async fn a_larger_pool_lets_waiting_tasks_run_at_once() {
                 - {task_id: a, operator: bash, bash_command: 'true', pool: etl}\n  \
                 - {task_id: b, operator: bash, bash_command: 'true', pool: etl}\n";
     std::fs::write(folder.path().join("pooled.yaml"), yaml).unwrap();
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
+    let (url, pool) = migrated().await;
     let hints = Hints::listen(&pool).await.unwrap();
     let leader = lead(&url, "first", folder.path());
     let mut worker = leader.connector.connect().await.unwrap();
     worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
     let dag = DagId::new("pooled").unwrap();
-    tokio::time::timeout(WITHIN, async {
-        while read::dag(&pool, &dag).await.unwrap().is_none() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .unwrap();
+    until("the DAG is there", async || read::dag(&pool, &dag).await.unwrap().is_some()).await;
     done(&pool, &hints, Command::PauseDag { dag_id: dag.clone(), to: Paused::Active }).await;
     done(&pool, &hints, Command::TriggerDagRun(TriggerDagRun::by_hand(dag.clone(), TriggeredBy::Test))).await;
 

@@ -20,13 +20,11 @@ use sqlx::PgPool;
 use store::Hints;
 use uuid::Uuid;
 
-use crate::leader::{Running, WITHIN, database, done, hello, lead, receive};
+use crate::leader::{Running, WITHIN, done, hello, lead, migrated, receive};
 
 async fn leader() -> (Running, PgPool, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
+    let (url, pool) = migrated().await;
     (lead(&url, "asked", folder.path()), pool, folder)
 }
 

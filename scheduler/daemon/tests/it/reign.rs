@@ -7,17 +7,7 @@ use model::DagId;
 use sqlx::{Executor, PgPool};
 use store::read;
 
-use crate::leader::{WITHIN, database, lead, lead_with};
-
-/// A look at a folder and the turn that follows it.
-const TWENTY_MS: Duration = Duration::from_millis(20);
-
-async fn migrated() -> (String, PgPool) {
-    let url = database().await;
-    let pool = store::open(&url).await.unwrap();
-    store::migrate(&pool).await.unwrap();
-    (url, pool)
-}
+use crate::leader::{lead, lead_with, migrated, number, until};
 
 fn text(name: &str) -> String {
     format!("dag_id: {name}\nschedule: '@daily'\ntasks:\n  - {{task_id: a, operator: empty}}\n")
@@ -31,19 +21,6 @@ fn write(folder: &Path, file: &str, text: &str) {
 async fn file_of(pool: &PgPool, dag: &str) -> Option<String> {
     let view = read::dag(pool, &DagId::new(dag).unwrap()).await.unwrap();
     view.filter(|view| !view.is_stale).map(|view| view.fileloc)
-}
-
-async fn number(pool: &PgPool, statement: &str) -> i64 {
-    sqlx::query_scalar(statement).fetch_one(pool).await.unwrap()
-}
-
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(TWENTY_MS).await;
-        }
-    };
-    assert!(tokio::time::timeout(WITHIN, waiting).await.is_ok(), "{what}");
 }
 
 async fn errors_of(pool: &PgPool, file: &str) -> Vec<String> {
