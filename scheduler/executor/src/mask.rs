@@ -14,7 +14,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use link::ConnectionFields;
-use model::masking::{MASK, is_secret_name};
+use model::masking::{MASK, is_argument, is_secret_name, secrets_in};
 
 /// Shorter secrets are not masked, as in Airflow: their letters stand in ordinary words, and a masked log would be of no use.
 const SECRET_CHARS_MIN: usize = 5;
@@ -74,7 +74,11 @@ impl Masker {
         use serde_json::Value as V;
         match value {
             V::String(text) => self.add_in_text(text),
-            V::Array(items) => items.iter().for_each(|item| self.add_secrets_in(item)),
+            V::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    if is_argument(items, at) { self.add_texts(item) } else { self.add_secrets_in(item) }
+                }
+            }
             V::Object(fields) => {
                 for (name, field) in fields {
                     if is_secret_name(name) {
@@ -105,20 +109,9 @@ impl Masker {
         }
     }
 
-    /// Masks the login of URLs in a text, secret values of their queries, and the value of `--password=x`.
+    /// Masks what pages hide in a text: passwords and tokens of URLs, and the values of `--password=x` and its kin.
     fn add_in_text(&self, text: &str) {
-        for word in text.split_whitespace() {
-            if let Some((_, after)) = word.split_once("://")
-                && let Some((user, _)) = after.rsplit_once('@')
-            {
-                // A login alone is a token, `https://TOKEN@host`; beside a password it is a name.
-                self.add(user.split_once(':').map_or(user, |(_, password)| password));
-            }
-            let parameters = word.split(['?', '&', ';']);
-            for (name, value) in parameters.filter_map(|parameter| parameter.split_once('=')) {
-                self.add_named(name.trim_start_matches('-'), value);
-            }
-        }
+        secrets_in(text).for_each(|secret| self.add(secret));
     }
 
     /// Masks every text in a JSON value.
@@ -290,7 +283,7 @@ mod tests {
             "nested": {"api-key": ["s3cret-two"]}, "url": "postgres://me:p/w-three@h/db", "pin_token": "abcd",
             "git": "https://s3cret-four@github.test/x", "query": "https://h/?api_key=s3cret-five&a=plain-text",
             "headers": {"X-Auth": "s3cret-six", "Accept": "application/json", "Authorization": "Bearer s3cret-seven"},
-            "args": ["--password=s3cret-eight", "--verbose=always"],
+            "args": ["--password=s3cret-eight", "--verbose=always", "--token", "s3cret-eleven", "--format", "parquet"],
         });
         let masker = Masker::default();
         masker.add_connection(&ConnectionFields {
@@ -303,12 +296,21 @@ mod tests {
             port: None,
             extra: Some(extra.to_string()),
         });
-        for word in
-            ["eu-west", "json", "true", "require", "abcd", "plain-text", "always", "application/json", "somebody"]
-        {
+        for word in [
+            "eu-west",
+            "json",
+            "true",
+            "require",
+            "abcd",
+            "plain-text",
+            "always",
+            "application/json",
+            "somebody",
+            "parquet",
+        ] {
             assert_eq!(masker.mask(word), word);
         }
-        for secret in ["one", "two", "four", "five", "six", "seven", "eight", "nine", "ten"] {
+        for secret in ["one", "two", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"] {
             assert_eq!(masker.mask(&format!("s3cret-{secret}")), MASK, "{secret}");
         }
         assert_eq!(masker.mask("p/w-three"), MASK);

@@ -8,7 +8,7 @@ mod text;
 
 use serde_json::{Map, Value};
 
-pub use text::masked_text;
+pub use text::{masked_text, secrets_in};
 use text::{option_name, restored};
 
 /// What stands for a secret.
@@ -110,8 +110,9 @@ fn masked_header(header: &str, value: &Value) -> Value {
     if is_open || value.is_null() { masked(value) } else { MASK.into() }
 }
 
-/// Whether an item is the argument of the option before it: `["--password", "x"]`.
-fn is_argument(items: &[Value], at: usize) -> bool {
+/// Whether an item is the secret argument of the option before it: `["--password", "x"]`.
+#[must_use]
+pub fn is_argument(items: &[Value], at: usize) -> bool {
     let before = at.checked_sub(1).and_then(|before| items[before].as_str()).and_then(option_name);
     before.is_some_and(is_secret_name) && items[at].as_str().is_some_and(|text| option_name(text).is_none())
 }

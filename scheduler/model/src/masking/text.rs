@@ -21,6 +21,11 @@ pub fn masked_text(text: &str) -> String {
     shown
 }
 
+/// The secrets in a text, in order.
+pub fn secrets_in(text: &str) -> impl Iterator<Item = &str> {
+    secrets(text).into_iter().map(|secret| &text[secret])
+}
+
 /// The text that is meant when `new` was written by somebody who saw `stored` masked: each mask is the secret that stood at
 /// its place. None when the masks are not those that were shown.
 pub(super) fn restored(new: &str, stored: &str) -> Option<String> {
