@@ -5,16 +5,12 @@ use std::{io, time::Duration};
 use anstream::adapter::strip_str;
 use model::XComValue;
 use serde_json::Value;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{io::AsyncRead, task::JoinHandle, time::timeout};
 
 use crate::{
-    Attempt, Masker, Outcome,
-    log::{LINE_BYTES_MAX, LineSplitter, Part, Stream},
-    process::{Running, pump},
+    Attempt, Outcome,
+    log::{LINE_BYTES_MAX, Part, Stream},
+    process::{Running, pump, pump_parts},
     xcom,
 };
 
@@ -24,8 +20,6 @@ pub(crate) const OUTPUT_LINE_BYTES_MAX: usize = 128 * 1024;
 const KEPT_BYTES_MAX: usize = 2 * XComValue::BYTES_MAX;
 /// A longer last line is no part of a sentence.
 const WORDS_CHARS_MAX: usize = 300;
-/// How much is read at once.
-const READ_BYTES: usize = 16 * 1024;
 /// A process that left its group may hold a pipe open for ever; what it still writes is nobody's.
 const DRAIN_WAIT: Duration = Duration::from_secs(2);
 
@@ -153,26 +147,9 @@ where
             last.see(part);
             log.part(name, part);
         };
-        parts(stream, masker, line_bytes_max, take).await;
+        pump_parts(stream, masker, line_bytes_max, take).await;
         last
     })
-}
-
-/// Reads a stream to its end and gives its parts. A slow reader of parts slows the process down.
-async fn parts<R>(mut stream: R, masker: Masker, line_bytes_max: usize, mut take: impl FnMut(Part<'_>))
-where
-    R: AsyncRead + Unpin,
-{
-    let mut splitter = LineSplitter::new(masker, line_bytes_max);
-    let mut bytes = vec![0; READ_BYTES];
-    loop {
-        match stream.read(&mut bytes).await {
-            // A pipe that fails has no more to give than one that has ended.
-            Ok(0) | Err(_) => break,
-            Ok(read) => splitter.push_parts(&bytes[..read], &mut take),
-        }
-    }
-    splitter.finish_parts(take);
 }
 
 /// Carries standard error alone, for a process whose output is not for people.
@@ -214,13 +191,14 @@ pub(crate) fn could_not_run(error: io::Error) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Masker, log::LineSplitter};
     use serde_json::json;
 
     fn value_of(output: &[u8]) -> Result<Option<Value>, String> {
         let mut last = LastLine::default();
         let mut splitter = LineSplitter::new(Masker::default(), OUTPUT_LINE_BYTES_MAX);
-        splitter.push_parts(output, |part| last.see(part));
-        splitter.finish_parts(|part| last.see(part));
+        splitter.push(output, |part| last.see(part));
+        splitter.finish(|part| last.see(part));
         last.value()
     }
 

@@ -112,9 +112,9 @@ impl<'a, S: Sink> Follow<'a, S> {
     fn take(&mut self, reading: &mut Reading, piece: LogOutput) {
         let Reading { out, err, read } = reading;
         match piece {
-            LogOutput::StdErr { message } => err.push_parts(&message, |part| self.give(read, Stream::Err, part)),
+            LogOutput::StdErr { message } => err.push(&message, |part| self.give(read, Stream::Err, part)),
             LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
-                out.push_parts(&message, |part| self.give(read, Stream::Out, part));
+                out.push(&message, |part| self.give(read, Stream::Out, part));
             }
         }
     }
@@ -122,8 +122,8 @@ impl<'a, S: Sink> Follow<'a, S> {
     /// The last lines may have no end of their own.
     fn finish(&mut self, reading: Reading) {
         let Reading { out, err, mut read } = reading;
-        out.finish_parts(|part| self.give(&mut read, Stream::Out, part));
-        err.finish_parts(|part| self.give(&mut read, Stream::Err, part));
+        out.finish(|part| self.give(&mut read, Stream::Out, part));
+        err.finish(|part| self.give(&mut read, Stream::Err, part));
     }
 
     fn give(&mut self, read: &mut Written, stream: Stream, part: Part<'_>) {

@@ -32,7 +32,7 @@ impl Returned {
             return;
         }
         self.last.see(part);
-        let (Part::Line(line) | Part::Piece(line)) = part else { return };
+        let Some(line) = part.lasting() else { return };
         if self.bytes <= LINES_BYTES_MAX {
             self.bytes += line.len() + 1;
             self.lines.push(line.to_owned());

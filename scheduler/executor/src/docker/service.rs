@@ -230,7 +230,7 @@ struct Reports<'a> {
 
 impl Sink for Reports<'_> {
     fn part(&mut self, stream: Stream, part: Part<'_>) {
-        let (Part::Line(line) | Part::Piece(line)) = part else { return };
+        let Some(line) = part.lasting() else { return };
         match report(stream, line) {
             Some(Ok(report)) => self.tell.report(report),
             Some(Err(text)) => self.log.system(&format!("Not a report: {}", self.masker.mask(text))),

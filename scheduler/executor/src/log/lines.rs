@@ -22,6 +22,17 @@ pub enum Part<'t> {
     State(&'t str),
 }
 
+impl<'t> Part<'t> {
+    /// The text that stays on the line; none for what a return takes back.
+    #[must_use]
+    pub fn lasting(self) -> Option<&'t str> {
+        match self {
+            Self::Line(text) | Self::Piece(text) => Some(text),
+            Self::State(_) => None,
+        }
+    }
+}
+
 /// Collects bytes until a line is whole. A long line is split where no secret is parted, so that each piece can be masked
 /// by itself.
 #[derive(Debug)]
@@ -38,16 +49,8 @@ impl LineSplitter {
         Self { masker, bytes_max, waiting: Vec::new() }
     }
 
-    /// Takes bytes and gives the lines that they complete, and the pieces of long ones, to `line`.
-    pub fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&str)) {
-        self.push_parts(bytes, |part| match part {
-            Part::Line(text) | Part::Piece(text) => line(text),
-            Part::State(_) => {}
-        });
-    }
-
     /// Takes bytes and gives the parts that they complete.
-    pub fn push_parts(&mut self, bytes: &[u8], mut part: impl FnMut(Part<'_>)) {
+    pub fn push(&mut self, bytes: &[u8], mut part: impl FnMut(Part<'_>)) {
         for next in bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
             let returned = self.waiting.ends_with(b"\r");
             if returned && next == b"\r" {
@@ -67,15 +70,7 @@ impl LineSplitter {
     }
 
     /// Gives what is left when the stream ends.
-    pub fn finish(self, mut line: impl FnMut(&str)) {
-        self.finish_parts(|part| match part {
-            Part::Line(text) | Part::Piece(text) => line(text),
-            Part::State(_) => {}
-        });
-    }
-
-    /// Gives what is left when the stream ends.
-    pub fn finish_parts(mut self, mut part: impl FnMut(Part<'_>)) {
+    pub fn finish(mut self, mut part: impl FnMut(Part<'_>)) {
         if !self.waiting.is_empty() {
             self.end_line(&mut part);
         }
@@ -126,10 +121,11 @@ mod tests {
         masker.add(secret);
         let mut found = Vec::new();
         let mut splitter = LineSplitter::new(masker.clone(), bytes_max);
+        let mut take = |part: Part<'_>| found.extend(part.lasting().map(|line| masker.mask(line).into_owned()));
         for chunk in chunks {
-            splitter.push(chunk, |line| found.push(masker.mask(line).into_owned()));
+            splitter.push(chunk, &mut take);
         }
-        splitter.finish(|line| found.push(masker.mask(line).into_owned()));
+        splitter.finish(take);
         found
     }
 
@@ -145,8 +141,8 @@ mod tests {
             let mut found = Vec::new();
             let mut splitter = LineSplitter::new(Masker::default(), 100);
             let mut take = |part: Part<'_>| found.push(format!("{part:?}"));
-            text.chunks(size).for_each(|chunk| splitter.push_parts(chunk, &mut take));
-            splitter.finish_parts(take);
+            text.chunks(size).for_each(|chunk| splitter.push(chunk, &mut take));
+            splitter.finish(take);
             let expected = [
                 "State(\"10%\")",
                 "State(\"20%\")",

@@ -15,6 +15,7 @@ pub use cgroup::{Cgroups, Limits, NoCgroups, clear as clear_cgroups};
 pub use launch::{Inherited, Launch, Running, StdinUse, find_program};
 pub use launcher::{LAUNCHER, main as launcher_main};
 pub use launchers::{Launchers, Recipe};
+pub(crate) use pump::pump_parts;
 pub use pump::{LastLine, pump};
 pub use register::{GroupKind, GroupRegister, Watch};
 pub use supervise::{Finished, ProcessEnd, supervise};
