@@ -57,6 +57,8 @@ pub struct Settings {
     pub deployment: Deployment,
     /// `WINDLASS_AUTO_MIGRATE`: whether schedulers and api processes bring the schema to their version when they start.
     pub auto_migrate: bool,
+    /// `WINDLASS_KEEP_LOGS_DAYS`: how long a worker keeps logs.
+    pub keep_logs: Option<Duration>,
     /// `WINDLASS_KEEP_RUNS_DAYS` and `WINDLASS_KEEP_AUDIT_DAYS`: how long history is kept.
     pub retention: Retention,
     /// `WINDLASS_LOG_FORMAT`, or `--log-format` before it.
@@ -106,6 +108,7 @@ impl Settings {
             fleet: FleetSettings::from_environment()?,
             deployment: Deployment::from_environment()?,
             auto_migrate: switch("WINDLASS_AUTO_MIGRATE", true)?,
+            keep_logs: days("WINDLASS_KEEP_LOGS_DAYS")?.and_then(|keep| keep.to_std().ok()),
             retention: Retention { runs: days("WINDLASS_KEEP_RUNS_DAYS")?, audit: days("WINDLASS_KEEP_AUDIT_DAYS")? },
             log_format: log_format()?,
             warehouse,

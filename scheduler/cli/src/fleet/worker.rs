@@ -118,6 +118,7 @@ pub async fn run(settings: &Settings, options: Worker) -> anyhow::Result<ExitCod
     worker.queues = fleet.worker_queues.unwrap_or(worker.queues);
     worker.name = fleet.worker_name.unwrap_or(worker.name);
     worker.logs_remote.clone_from(&settings.logs_remote);
+    worker.keep_logs = settings.keep_logs;
     worker.lake = settings
         .lake_database_url
         .clone()

@@ -8,7 +8,7 @@ use std::{
 };
 
 use executor::{
-    StopCause, WorkerContext,
+    StopCause, WorkerContext, log,
     process::{GroupRegister, Launchers},
 };
 use link::{
@@ -30,6 +30,7 @@ use super::{
     event::Event,
     identity::Identity,
     log_reads::{Growth, LogReads, Question},
+    log_retention::LogRetention,
     metrics::Standing,
     reports::Reports,
     services::Services,
@@ -98,6 +99,7 @@ pub(super) struct Core {
     asked: BTreeMap<u64, Asked>,
     next_question: u64,
     log_reads: LogReads,
+    log_retention: LogRetention,
     /// The highest leadership that was heard of; a lower one is not heeded.
     epoch: Option<Epoch>,
     /// Whether the leader of this connection has said Welcome.
@@ -141,6 +143,7 @@ impl Core {
             asked: BTreeMap::new(),
             next_question: 1,
             log_reads: LogReads::new(log_dir.clone(), sender.clone()),
+            log_retention: LogRetention::new(log_dir.clone(), settings.keep_logs),
             epoch: None,
             welcome: false,
             heard_at: Instant::now(),
@@ -408,6 +411,11 @@ impl Core {
             reports: self.reports.waiting(),
             streams: self.services.streams(),
             leaving: self.is_leaving(),
+        });
+        self.log_retention.look_when_due(|| {
+            let attempts = self.attempts.ids().chain(self.reports.ended_attempts()).map(LogName::Attempt);
+            let names = attempts.chain(self.services.keys().cloned().map(LogName::Service));
+            names.map(|name| log::path(&self.settings.log_dir, &name)).collect()
         });
         if let Closing::Leaving { since } = self.closing
             && (self.attempts.is_empty() || since.elapsed() >= self.settings.drain_max)

@@ -12,6 +12,7 @@ mod host;
 mod identity;
 mod keeper;
 mod log_reads;
+mod log_retention;
 mod metrics;
 mod reports;
 mod service;

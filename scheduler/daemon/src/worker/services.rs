@@ -159,6 +159,11 @@ impl Services {
         self.held.keys().copied().collect()
     }
 
+    /// What they are instances of.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.held.values().map(|held| &held.key)
+    }
+
     /// The newest report of each, for those who watch.
     pub(super) fn streams(&self) -> Vec<Stream> {
         self.held.values().filter_map(Held::stream).collect()
@@ -171,7 +176,7 @@ impl Services {
 
     /// Whether an instance of the replica runs.
     pub(super) fn runs(&self, key: &ServiceKey) -> bool {
-        self.held.values().any(|held| held.key == *key)
+        self.keys().any(|held| held == key)
     }
 
     fn beat_of(&mut self, instance: Uuid) -> Option<FromWorker> {

@@ -63,6 +63,8 @@ pub struct WorkerSettings {
     pub logs_remote: Option<RemoteLogs>,
     /// How often a log that grows is shipped.
     pub ship_logs_every: Duration,
+    /// How long logs are kept after the last write to them; for ever when it is not told.
+    pub keep_logs: Option<Duration>,
     /// How long attempts go on without a word from the leader.
     pub silence_max: Duration,
     /// How long processes may take to end after TERM before they are killed.
@@ -92,6 +94,7 @@ impl WorkerSettings {
             lake: None,
             logs_remote: None,
             ship_logs_every: SHIP_LOGS_EVERY_DEFAULT,
+            keep_logs: None,
             // The link works even when the program's file was replaced by a newer one.
             guard_command: vec!["/proc/self/exe".into(), "guard".into()],
             launcher_command: vec!["/proc/self/exe".into(), "launcher".into()],

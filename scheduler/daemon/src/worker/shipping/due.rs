@@ -21,7 +21,7 @@ pub(super) struct DueList {
 impl DueList {
     /// Opens the list, and makes it when there is none.
     pub(super) fn open(log_dir: &Path) -> io::Result<Self> {
-        let dir = log_dir.join("shipping");
+        let dir = dir_below(log_dir);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         Ok(Self { dir })
     }
@@ -60,8 +60,21 @@ impl DueList {
     }
 
     fn path(&self, attempt: AttemptId) -> PathBuf {
-        self.dir.join(format!("{attempt}.json"))
+        note_in(&self.dir, &attempt.to_string())
     }
+}
+
+/// The note in a worker's log directory that says that the log of this attempt is not yet shipped.
+pub(in crate::worker) fn note(log_dir: &Path, attempt: &str) -> PathBuf {
+    note_in(&dir_below(log_dir), attempt)
+}
+
+fn dir_below(log_dir: &Path) -> PathBuf {
+    log_dir.join("shipping")
+}
+
+fn note_in(dir: &Path, attempt: &str) -> PathBuf {
+    dir.join(format!("{attempt}.json"))
 }
 
 fn attempt_of(path: &Path) -> Option<AttemptId> {

@@ -27,6 +27,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
+pub(super) use self::due::note;
 use self::{
     due::DueList,
     queue::{Fault, Job, Outcome, Queue, WAITING_MAX},

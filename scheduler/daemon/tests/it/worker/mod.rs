@@ -4,6 +4,7 @@ mod docker;
 mod leader;
 mod leaving;
 mod lives;
+mod log_retention;
 mod processes;
 mod services;
 mod shipping;
