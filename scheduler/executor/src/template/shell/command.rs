@@ -5,8 +5,13 @@
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "rbash", "busybox", "fish"];
 /// Programs that hand the argument of `-c` or `--command` to a shell.
 const CARRIERS: &[&str] = &["su", "runuser", "script", "flock", "sg"];
+/// Builtins that read a file as code.
+const SOURCES: &[&str] = &["source", "."];
+/// What they and shells call their standard input.
+const INPUT: &[&str] = &["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 /// What reads all of its arguments as code.
-const EVALUATES: &[&str] = &["eval", "trap", "alias", "ssh", "rsh", "autossh", "watch", "parallel"];
+const EVALUATES: &[&str] =
+    &["eval", "trap", "alias", "compgen", "complete", "ssh", "rsh", "autossh", "watch", "parallel"];
 /// Programs that start the program which their arguments name.
 const WRAPPERS: &[&str] = &[
     "sudo", "doas", "env", "nohup", "nice", "ionice", "setsid", "stdbuf", "timeout", "time", "xargs", "chroot",
@@ -28,7 +33,7 @@ pub(super) enum Role {
     Command,
     /// What the command is given.
     Argument,
-    /// The same, but code when it begins with `-`: an option and its value in one word.
+    /// The same, but code when it begins with `-`: an option and its value in one word. It may name a file with code.
     AfterShell,
     /// Code that is read once more.
     Code,
@@ -74,6 +79,8 @@ enum Shell {
     Carrier,
     /// The next word is code.
     CodeNext,
+    /// Its standard input is code, whatever its arguments are.
+    FromInput,
 }
 
 impl Simple {
@@ -93,7 +100,7 @@ impl Simple {
             name if NAMES.contains(&name) => Role::Name,
             "test" | "[" if matches!(last, Some("-v" | "-R")) => Role::Name,
             "printf" if last == Some("-v") => Role::Name,
-            _ if self.shell != Shell::No => Role::AfterShell,
+            _ if matches!(self.shell, Shell::Options | Shell::Carrier) => Role::AfterShell,
             _ => Role::Argument,
         }
     }
@@ -126,7 +133,8 @@ impl Simple {
         if let Some(base) = base {
             self.wraps |= names_command && WRAPPERS.contains(&base);
             self.evaluates |= (names_command || self.wraps) && EVALUATES.contains(&base);
-            if SHELLS.contains(&base) && (names_command || self.wraps) {
+            let is_shell = SHELLS.contains(&base) && (names_command || self.wraps);
+            if is_shell || (names_command && SOURCES.contains(&base)) {
                 self.shell = Shell::Options;
             } else if CARRIERS.contains(&base) && (names_command || self.wraps) {
                 self.shell = Shell::Carrier;
@@ -145,15 +153,21 @@ impl Simple {
     fn follow_shell(&mut self, literal: Option<&str>) {
         let text = literal.unwrap_or_default();
         let is_option = text.starts_with(['-', '+']);
-        let takes_value = matches!(self.last.as_deref(), Some("-o" | "+o" | "-O" | "+O" | "--rcfile" | "--init-file"));
+        // `-o pipefail`, also as the last of several letters.
+        let takes_value = self.last.as_deref().is_some_and(|last| {
+            let is_letters = last.starts_with(['-', '+']) && !last.starts_with("--");
+            (is_letters && last.ends_with(['o', 'O'])) || matches!(last, "--rcfile" | "--init-file")
+        });
         self.shell = match self.shell {
             Shell::Options | Shell::Carrier if text == "--command" => Shell::CodeNext,
             Shell::Options | Shell::Carrier if is_option && !text.starts_with("--") && text.contains('c') => {
                 Shell::CodeNext
             }
+            Shell::Options if is_option && !text.starts_with("--") && text.contains('s') => Shell::FromInput,
+            Shell::Options if INPUT.contains(&text) => Shell::FromInput,
             // Programs such as busybox and kubectl name the shell after words of their own.
             Shell::Options if !is_option && !takes_value && !SHELLS.contains(&text) => Shell::No,
-            Shell::CodeNext if !is_option => Shell::No,
+            Shell::CodeNext if !is_option && !takes_value => Shell::No,
             unchanged => unchanged,
         };
     }
