@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub use error::TemplateError;
+pub(crate) use fetching::GIVEN_UP;
 
 use crate::{Host, Masker};
 
