@@ -12,7 +12,7 @@
 //! | `verify-full` | that, and it names the host |
 //!
 //! `sslrootcert=system` is an authority that everybody can get a certificate of: it makes every mode `verify-full`. On a Unix
-//! socket there is no TLS, whatever the mode. `sslcert` and `sslkey` are the client's own certificate. Files are PEM. An unknown parameter of a URL is an error: a misspelt
+//! socket there is no TLS, whatever the mode. A name is looked for in subjectAltName, and nowhere else. `sslcert` and `sslkey` are the client's own certificate. Files are PEM. An unknown parameter of a URL is an error: a misspelt
 //! `sslmode` would be clear text. Nothing here asks anything of a server but whether the connection is encrypted.
 
 mod target;
@@ -37,6 +37,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const STARTING_PAUSE: Duration = Duration::from_millis(250);
 /// PostgreSQL's code for a login that its rules (`pg_hba.conf`) refuse: how it says that it wants TLS.
 const INVALID_AUTHORIZATION: &str = "28000";
+
+/// How rustls calls a certificate of another version than 3.
+const OLD_VERSION: &str = "UnsupportedCertVersion";
 
 /// Servers of which it has been said that the way to them is not encrypted.
 static IN_CLEAR_TEXT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -134,12 +137,23 @@ impl Target {
     }
 
     async fn once(&self, options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-        tokio::time::timeout(self.connect_timeout(), options.connect()).await.unwrap_or_else(|_| {
+        let connected = tokio::time::timeout(self.connect_timeout(), options.connect()).await;
+        connected.map(|connected| connected.map_err(explained)).unwrap_or_else(|_| {
             let waited = self.connect_timeout().as_secs();
             let text = format!("no answer from {}:{} for {waited} s", options.get_host(), options.get_port());
             Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
         })
     }
+}
+
+/// The same error, in words that say what to do where rustls has none.
+fn explained(error: sqlx::Error) -> sqlx::Error {
+    if !error.to_string().contains(OLD_VERSION) {
+        return error;
+    }
+    let text = "a certificate, the server's or sslcert, is of X.509's version 1, and 3 is needed: sign it with an extension, as by \
+                openssl x509 -req … -extfile with subjectAltName";
+    sqlx::Error::Tls(text.into())
 }
 
 /// sqlx leaves the choice to the process for some modes, and rustls makes none where two providers are compiled in.

@@ -33,6 +33,8 @@ use tokio_rustls::{
     },
 };
 
+use crate::explained;
+
 /// How many servers one process may reach in this way.
 const TUNNELS_MAX: usize = 256;
 /// How many connections may go through one of them at a time.
@@ -81,7 +83,7 @@ pub(crate) async fn through(
 ) -> Result<PgConnectOptions, sqlx::Error> {
     let key = Key { host: options.get_host().to_owned(), port: options.get_port(), certificates: certificates.clone() };
     // Tried once before, since a socket that closes says nothing of the reason.
-    drop(reach(&key).await?);
+    drop(reach(&key).await.map_err(explained)?);
     let folder = folder_of(key).map_err(sqlx::Error::Io)?;
     Ok(options.clone().socket(folder).ssl_mode(PgSslMode::Disable))
 }
