@@ -9,6 +9,10 @@ const CARRIERS: &[&str] = &["su", "runuser", "script", "flock", "sg"];
 const SOURCES: &[&str] = &["source", "."];
 /// What they and shells call their standard input.
 const INPUT: &[&str] = &["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+/// Programs that run a command elsewhere, or a shell that reads its input where none is named.
+const REMOTES: &[&str] = &["ssh", "autossh", "rsh"];
+/// Their options that have a value.
+const REMOTE_VALUES: &str = "BbcDEeFIiJLlmOopQRSWw";
 /// What reads all of its arguments as code.
 const EVALUATES: &[&str] =
     &["eval", "trap", "alias", "compgen", "complete", "ssh", "rsh", "autossh", "watch", "parallel"];
@@ -64,6 +68,7 @@ pub(super) struct Simple {
     wraps: bool,
     evaluates: bool,
     shell: Shell,
+    remote: Remote,
     integer: bool,
     special: bool,
 }
@@ -81,6 +86,19 @@ enum Shell {
     CodeNext,
     /// Its standard input is code, whatever its arguments are.
     FromInput,
+}
+
+/// How far a command is that runs another one elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Remote {
+    #[default]
+    No,
+    Options,
+    Value,
+    /// The host is named; without a command, what is read is code.
+    Host,
+    /// A command follows, which reads what it will.
+    Command,
 }
 
 impl Simple {
@@ -119,6 +137,11 @@ impl Simple {
         self.evaluates || self.shell != Shell::No
     }
 
+    /// Whether what a pipe brings to it is code.
+    pub(super) fn takes_code(&self) -> bool {
+        self.shell != Shell::No || matches!(self.remote, Remote::Options | Remote::Value | Remote::Host)
+    }
+
     /// Takes the next word; none when its text is not known.
     pub(super) fn push_literal(&mut self, literal: Option<&str>) {
         let base = literal.map(|text| text.rsplit('/').next().unwrap_or_default());
@@ -130,9 +153,19 @@ impl Simple {
             }
         }
         self.follow_shell(literal);
+        self.follow_remote(literal);
         if let Some(base) = base {
             self.wraps |= names_command && WRAPPERS.contains(&base);
-            self.evaluates |= (names_command || self.wraps) && EVALUATES.contains(&base);
+            let may_be_name = names_command || self.wraps;
+            self.evaluates |= may_be_name && EVALUATES.contains(&base);
+            if may_be_name && self.remote == Remote::No {
+                self.remote = match base {
+                    base if REMOTES.contains(&base) => Remote::Options,
+                    // Its input is commands where it is given none.
+                    "parallel" => Remote::Host,
+                    _ => Remote::No,
+                };
+            }
             let is_shell = SHELLS.contains(&base) && (names_command || self.wraps);
             if is_shell || (names_command && SOURCES.contains(&base)) {
                 self.shell = Shell::Options;
@@ -148,6 +181,27 @@ impl Simple {
             self.special |= options.contains(['a', 'A', 'n']);
         }
         self.last = literal.map(str::to_owned);
+    }
+
+    fn follow_remote(&mut self, literal: Option<&str>) {
+        let text = literal.unwrap_or_default();
+        let has_value = |letters: &str| letters.len() == 1 && REMOTE_VALUES.contains(letters);
+        self.remote = match self.remote {
+            Remote::Options => match text.strip_prefix('-') {
+                Some(letters) if has_value(letters) => Remote::Value,
+                Some(_) => Remote::Options,
+                None => Remote::Host,
+            },
+            Remote::Value => Remote::Options,
+            Remote::Host if text.starts_with('-') => Remote::Host,
+            Remote::Host => {
+                if SHELLS.contains(&text) {
+                    self.shell = Shell::Options;
+                }
+                Remote::Command
+            }
+            unchanged => unchanged,
+        };
     }
 
     fn follow_shell(&mut self, literal: Option<&str>) {

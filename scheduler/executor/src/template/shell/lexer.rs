@@ -231,7 +231,7 @@ impl Reader<'_> {
     /// A command ends. What a pipeline brings to a shell that reads its input is code.
     fn end_command(&self, simple: &Simple) -> Read<()> {
         match self.piped.first() {
-            Some(value) if simple.reads_code() => Err(Stop::refused(*value, Why::Code)),
+            Some(value) if simple.takes_code() => Err(Stop::refused(*value, Why::Code)),
             Some(_) | None => Ok(()),
         }
     }

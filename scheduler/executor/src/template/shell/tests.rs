@@ -330,6 +330,9 @@ const STRICT: &[&str] = &[
     "echo {{ params.v }} | (bash)",
     "echo {{ params.v }} | { bash; }",
     "x=$(echo {{ params.v }} | bash)",
+    "echo {{ params.v }} | ssh -p 22 host",
+    "echo {{ params.v }} | ssh host bash -s",
+    "echo {{ params.v }} | sudo parallel",
     "{{ params.v }}",
     "x{{ params.v }} y",
     "true && {{ params.v }}",
@@ -394,6 +397,12 @@ fn what_is_not_from_outside_is_text_as_any_other() {
         ("{{ params.v | unquoted }} '{{ params.v }}'", "a b 'a b'"),
         ("echo \"hello {{ params.v }}\" 'hello {{ params.v }}'", "echo \"hello a b\" 'hello a b'"),
         ("{{ params.safe }} --day={{ ds }}", "'a-1' --day=2026-01-30"),
+        ("echo {{ params.v }} | ssh -p 22 host 'cat > f'", "echo 'a b' | ssh -p 22 host 'cat > f'"),
+        ("echo {{ params.v }} | bash f.sh", "echo 'a b' | bash f.sh"),
+        (
+            "echo {{ params.v }} | while read -r x; do trap : EXIT; done",
+            "echo 'a b' | while read -r x; do trap : EXIT; done",
+        ),
     ] {
         assert_eq!(command(template, &json!({"v": "a b", "safe": "a-1"})).unwrap(), expected, "{template}");
     }
