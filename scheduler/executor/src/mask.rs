@@ -348,8 +348,10 @@ mod tests {
         let expected =
             serde_json::json!({"env": {"API_TOKEN": "***", "REGION": "eu"}, "list": [{"db-password": "***"}]});
         assert_eq!(Masker::default().mask_json(&value), expected);
-        let value = serde_json::json!({"args": ["--token", "t"], "url": "https://me:pw@h/?api_key=k", "n": "a hunter22"});
-        let expected = serde_json::json!({"args": ["--token", "***"], "url": "https://me:***@h/?api_key=***", "n": "a ***"});
+        let value =
+            serde_json::json!({"args": ["--token", "t"], "url": "https://me:pw@h/?api_key=k", "n": "a hunter22"});
+        let expected =
+            serde_json::json!({"args": ["--token", "***"], "url": "https://me:***@h/?api_key=***", "n": "a ***"});
         assert_eq!(masker(&["hunter22"]).mask_json(&value), expected);
     }
 }

@@ -37,7 +37,6 @@ impl Exchange {
     /// How the attempt ends when that is not possible.
     pub(crate) async fn prepare(attempt: &Attempt, request: &HttpRequest) -> Result<Self, Outcome> {
         let rendered = render(attempt, request).await?;
-        rendered.headers.iter().for_each(|(name, value)| attempt.masker.add_header(name, value));
         let mut headers = BTreeMap::new();
         let mut settings = Settings::of_task(rendered.options);
         let (url, login) = match &rendered.target {
@@ -52,6 +51,7 @@ impl Exchange {
             }
         };
         headers.extend(rendered.headers);
+        headers.iter().for_each(|(name, value)| attempt.masker.add_header(name, value));
         attempt.masker.add_in_text(&url);
         attempt.log_rendered(json!({"method": rendered.method.name(), "url": url, "payload": rendered.payload}));
         Ok(Self {
@@ -169,7 +169,9 @@ fn headers_of(connection: &ConnectionFields) -> Result<BTreeMap<String, String>,
     let own = match extra.get("headers") {
         None | Some(Value::Null) => None,
         Some(Value::Object(own)) => Some(own),
-        Some(_) => return Err(format!("connection {:?}, extra \"headers\": a mapping is expected", connection.conn_id)),
+        Some(_) => {
+            return Err(format!("connection {:?}, extra \"headers\": a mapping is expected", connection.conn_id));
+        }
     };
     let is_header = |name: &str| name != "headers" && !SETTINGS.contains(&name);
     let fields = extra.as_object().into_iter().flatten().filter(|(name, _)| is_header(name));
