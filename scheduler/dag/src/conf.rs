@@ -1,5 +1,7 @@
 //! What a run is given: a `conf` over the DAG's params, checked against their JSON Schemas.
 
+mod references;
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use serde_json::{Map, Value};
 
@@ -45,6 +47,9 @@ impl Dag {
 pub(crate) fn check_value(schema: &Value, value: &Value) -> Result<(), Mismatch> {
     if schema.as_object().is_some_and(Map::is_empty) {
         return Ok(());
+    }
+    if let Some(why) = references::refusal(schema) {
+        return Err(Mismatch::Schema(why));
     }
     let validator = jsonschema::options()
         .should_validate_formats(true)

@@ -17,11 +17,12 @@ use crate::{
     log::Log,
     process::{GroupRegister, Launchers},
     sql::mask_trino,
-    template::{Renderer, TemplateError},
+    template::{GIVEN_UP, Renderer, TemplateError},
 };
 
 tokio::task_local! {
-    /// The request to end the attempt that this task carries out: rendering heeds it wherever an executor renders.
+    /// The request to end the attempt that this task carries out: rendering and questions to the leader heed it wherever an
+    /// executor renders or asks.
     pub(crate) static STOP: Stop;
 }
 
@@ -173,13 +174,22 @@ impl Attempt {
         variables.iter().for_each(|(name, value)| self.masker.add_named(name, value));
     }
 
+    /// Asks the leader; a leader that is away keeps nobody from ending the attempt.
+    async fn ask(&self, key: FetchKey) -> FetchItem {
+        let stop = STOP.try_with(Stop::clone).unwrap_or_default();
+        tokio::select! {
+            item = self.host.fetch(key) => item,
+            _ = stop.requested() => FetchItem::Unavailable(GIVEN_UP.to_owned()),
+        }
+    }
+
     /// A connection; its secrets are masked from now on.
     ///
     /// # Errors
     /// [`NoConnection`], whose text says which one.
     pub(crate) async fn connection(&self, conn_id: &str) -> Result<Box<ConnectionFields>, NoConnection> {
         let conn_id = conn_id.to_owned();
-        match self.host.fetch(FetchKey::Connection(conn_id.clone())).await {
+        match self.ask(FetchKey::Connection(conn_id.clone())).await {
             FetchItem::Connection(fields) => {
                 match fields.conn_type.as_str() {
                     "trino" => mask_trino(&self.masker, &fields),
@@ -202,7 +212,7 @@ impl Attempt {
         let Some(sha256) = self.assignment.files.get(name) else {
             return Err(format!("the DAG version has no file {name:?}; it has: {}", known()));
         };
-        match self.host.fetch(FetchKey::File(sha256.clone())).await {
+        match self.ask(FetchKey::File(sha256.clone())).await {
             FetchItem::File(bytes) => {
                 String::from_utf8(bytes).map_err(|error| format!("file {name:?} is not UTF-8 text: {error}"))
             }

@@ -65,6 +65,10 @@ pub async fn resume(attempt: &Attempt, stop: &Stop, age: Duration) -> AttemptEnd
         outcome = attempt::STOP.scope(stop.clone(), executor.run(attempt, stop)) => outcome,
         never = stop_at_limits(attempt, stop, began) => match never {},
     };
+    // What fails because it is to end, such as a question that nobody waits for any more, has ended for that reason.
+    if outcome.kind() == EndKind::Failed && stop.is_requested() {
+        return ended(attempt, stop.requested().await.into(), began);
+    }
     ended(attempt, outcome, began)
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use link::ConnectionFields;
-use model::masking::{MASK, is_argument, is_secret_name, secrets_in};
+use model::masking::{MASK, is_argument, is_secret_name, masked, secrets_in};
 
 /// Shorter secrets are not masked, as in Airflow: their letters stand in ordinary words, and a masked log would be of no use.
 const SECRET_CHARS_MIN: usize = 5;
@@ -109,8 +109,14 @@ impl Masker {
         }
     }
 
+    /// Masks a URL that is a secret, and what is secret in it where it shows by itself.
+    pub fn add_url(&self, url: &str) {
+        self.add(url);
+        self.add_in_text(url);
+    }
+
     /// Masks what pages hide in a text: passwords and tokens of URLs, and the values of `--password=x` and its kin.
-    fn add_in_text(&self, text: &str) {
+    pub fn add_in_text(&self, text: &str) {
         secrets_in(text).for_each(|secret| self.add(secret));
     }
 
@@ -139,21 +145,22 @@ impl Masker {
         })
     }
 
-    /// The JSON value without secrets, neither known ones nor values with a secret's name.
+    /// The JSON value without secrets, neither known ones nor what pages hide.
     #[must_use]
     pub fn mask_json(&self, value: &serde_json::Value) -> serde_json::Value {
-        use serde_json::Value as V;
-        match value {
-            V::String(text) => V::String(self.mask(text).into_owned()),
-            V::Array(items) => V::Array(items.iter().map(|item| self.mask_json(item)).collect()),
-            V::Object(fields) => V::Object(fields.iter().map(|(name, field)| self.mask_field(name, field)).collect()),
-            V::Null | V::Bool(_) | V::Number(_) => value.clone(),
-        }
+        let mut shown = masked(value);
+        self.mask_texts(&mut shown);
+        shown
     }
 
-    fn mask_field(&self, name: &str, value: &serde_json::Value) -> (String, serde_json::Value) {
-        let hidden = is_secret_name(name) && !value.is_null();
-        (name.to_owned(), if hidden { MASK.into() } else { self.mask_json(value) })
+    fn mask_texts(&self, value: &mut serde_json::Value) {
+        use serde_json::Value as V;
+        match value {
+            V::String(text) => *text = self.mask(text).into_owned(),
+            V::Array(items) => items.iter_mut().for_each(|item| self.mask_texts(item)),
+            V::Object(fields) => fields.values_mut().for_each(|field| self.mask_texts(field)),
+            V::Null | V::Bool(_) | V::Number(_) => {}
+        }
     }
 
     /// Where a text that goes on can be cut so that no secret, whole or begun, is cut in two: what is before is safe to
@@ -162,7 +169,7 @@ impl Masker {
     pub fn safe_cut(&self, text: &str) -> Option<usize> {
         self.with(|secrets| {
             let longest = secrets.forms.first().map_or(0, String::len);
-            let mut cut = floor_char_boundary(text, text.len().saturating_sub(longest.saturating_sub(1)));
+            let mut cut = text.floor_char_boundary(text.len().saturating_sub(longest.saturating_sub(1)));
             // Moving the cut may put it inside an earlier secret; each move goes left, so this ends.
             while let Some(start) = secrets.spanning(text, cut) {
                 cut = start;
@@ -180,18 +187,11 @@ impl Secrets {
     /// Where a secret starts that begins before `cut` and ends after it.
     fn spanning(&self, text: &str, cut: usize) -> Option<usize> {
         self.forms.iter().find_map(|form| {
-            let from = floor_char_boundary(text, cut.saturating_sub(form.len()));
+            let from = text.floor_char_boundary(cut.saturating_sub(form.len()));
             let matches = text[from..].match_indices(form.as_str()).map(|(at, _)| from + at);
             matches.take_while(|start| *start < cut).find(|start| start + form.len() > cut)
         })
     }
-}
-
-fn floor_char_boundary(text: &str, mut at: usize) -> usize {
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
 }
 
 fn forms_of(secret: &str) -> Vec<String> {
@@ -317,6 +317,13 @@ mod tests {
     }
 
     #[test]
+    fn a_urls_password_is_masked_where_it_shows_without_the_url() {
+        let masker = Masker::default();
+        masker.add_url("postgres://lake:lakesecret@h/lake?sslkey=/etc/key.pem");
+        assert_eq!(masker.mask("password lakesecret, /etc/key.pem"), "password ***, /etc/key.pem");
+    }
+
+    #[test]
     fn a_longer_secret_goes_before_one_inside_it() {
         assert_eq!(masker(&["abcde", "abcdefgh"]).mask("abcdefgh abcde"), "*** ***");
     }
@@ -341,5 +348,10 @@ mod tests {
         let expected =
             serde_json::json!({"env": {"API_TOKEN": "***", "REGION": "eu"}, "list": [{"db-password": "***"}]});
         assert_eq!(Masker::default().mask_json(&value), expected);
+        let value =
+            serde_json::json!({"args": ["--token", "t"], "url": "https://me:pw@h/?api_key=k", "n": "a hunter22"});
+        let expected =
+            serde_json::json!({"args": ["--token", "***"], "url": "https://me:***@h/?api_key=***", "n": "a ***"});
+        assert_eq!(masker(&["hunter22"]).mask_json(&value), expected);
     }
 }

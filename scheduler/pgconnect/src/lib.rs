@@ -6,12 +6,13 @@
 //! |---|---|
 //! | `disable` | no TLS |
 //! | `allow` | without TLS, and with TLS when the server refuses that |
-//! | `prefer` (default) | with TLS, and without when the server has none or the handshake fails; said once a server in the log |
+//! | `prefer` (default) | with TLS, and without when the server has none or refuses it, or the handshake fails; said once a server in the log |
 //! | `require` | with TLS; the certificate is checked only when `sslrootcert` is given, then as by `verify-ca` |
 //! | `verify-ca` | the certificate is of an authority in `sslrootcert`, or one that the system trusts |
 //! | `verify-full` | that, and it names the host |
 //!
-//! `sslcert` and `sslkey` are the client's own certificate. Files are PEM. An unknown parameter of a URL is an error: a misspelt
+//! `sslrootcert=system` is an authority that everybody can get a certificate of: it makes every mode `verify-full`. On a Unix
+//! socket there is no TLS, whatever the mode. A name is looked for in subjectAltName, and nowhere else. `sslcert` and `sslkey` are the client's own certificate. Files are PEM. An unknown parameter of a URL is an error: a misspelt
 //! `sslmode` would be clear text. Nothing here asks anything of a server but whether the connection is encrypted.
 
 mod target;
@@ -20,7 +21,7 @@ mod tunnel;
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
@@ -32,8 +33,13 @@ pub use target::{NoTarget, Target};
 
 /// How long a connection may take to be made, handshake and login included, unless `connect_timeout` says otherwise.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pause before a server is tried again that is just starting.
+const STARTING_PAUSE: Duration = Duration::from_millis(250);
 /// PostgreSQL's code for a login that its rules (`pg_hba.conf`) refuse: how it says that it wants TLS.
 const INVALID_AUTHORIZATION: &str = "28000";
+
+/// How rustls calls a certificate of another version than 3.
+const OLD_VERSION: &str = "UnsupportedCertVersion";
 
 /// Servers of which it has been said that the way to them is not encrypted.
 static IN_CLEAR_TEXT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -59,10 +65,28 @@ impl Target {
         Ok(options)
     }
 
+    /// The same for a server that may be just starting: it is tried again for so long.
+    ///
+    /// # Errors
+    /// As [`Self::settled`].
+    pub async fn settled_within(&self, patience: Duration) -> Result<PgConnectOptions, sqlx::Error> {
+        let began = Instant::now();
+        loop {
+            match self.settled().await {
+                Err(error) if is_starting(&error) && began.elapsed() + STARTING_PAUSE < patience => {
+                    tokio::time::sleep(STARTING_PAUSE).await;
+                }
+                settled => return settled,
+            }
+        }
+    }
+
     async fn connect_and_settle(&self) -> Result<(PgConnection, PgConnectOptions), sqlx::Error> {
         choose_cryptography();
         let options = self.options().clone();
-        if options.get_socket().is_some() {
+        // sqlx takes a host that is a path, such as its own default, for a folder of sockets.
+        if options.get_socket().is_some() || options.get_host().starts_with('/') {
+            let options = options.ssl_mode(PgSslMode::Disable);
             return Ok((self.once(&options).await?, options));
         }
         match options.get_ssl_mode() {
@@ -98,9 +122,9 @@ impl Target {
     async fn with_tls_first(&self, options: PgConnectOptions) -> Result<(PgConnection, PgConnectOptions), sqlx::Error> {
         let (mut connection, options) = match self.once(&options).await {
             Ok(connection) => (connection, options),
-            Err(error @ (sqlx::Error::Tls(_) | sqlx::Error::Io(_))) => {
+            Err(error) if is_about_tls(&error) => {
                 let plain = options.ssl_mode(PgSslMode::Disable);
-                // When nothing answers at all, the first error is the one to tell.
+                // When that does not help either, the first error is the one to tell.
                 let connection = self.once(&plain).await.map_err(|_| error)?;
                 (connection, plain)
             }
@@ -113,12 +137,23 @@ impl Target {
     }
 
     async fn once(&self, options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-        tokio::time::timeout(self.connect_timeout(), options.connect()).await.unwrap_or_else(|_| {
+        let connected = tokio::time::timeout(self.connect_timeout(), options.connect()).await;
+        connected.map(|connected| connected.map_err(explained)).unwrap_or_else(|_| {
             let waited = self.connect_timeout().as_secs();
             let text = format!("no answer from {}:{} for {waited} s", options.get_host(), options.get_port());
             Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
         })
     }
+}
+
+/// The same error, in words that say what to do where rustls has none.
+fn explained(error: sqlx::Error) -> sqlx::Error {
+    if !error.to_string().contains(OLD_VERSION) {
+        return error;
+    }
+    let text = "a certificate, the server's or sslcert, is of X.509's version 1, and 3 is needed: sign it with an extension, as by \
+                openssl x509 -req … -extfile with subjectAltName";
+    sqlx::Error::Tls(text.into())
 }
 
 /// sqlx leaves the choice to the process for some modes, and rustls makes none where two providers are compiled in.
@@ -129,6 +164,22 @@ fn choose_cryptography() {
 
 fn is_refused_by_rule(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == INVALID_AUTHORIZATION)
+}
+
+/// Whether a connection may do without TLS: there was none, it failed, or a rule refuses it.
+fn is_about_tls(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Tls(_) | sqlx::Error::Io(_)) || is_refused_by_rule(error)
+}
+
+/// Whether a server will answer in a moment: nobody listens yet, or it says that it starts.
+fn is_starting(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => {
+            matches!(error.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound)
+        }
+        sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
+        _ => false,
+    }
 }
 
 fn with_tls_or(error: sqlx::Error, refused: sqlx::Error) -> sqlx::Error {

@@ -35,7 +35,18 @@ pub struct Target {
     options: PgConnectOptions,
     connect_timeout: Duration,
     certificates: Certificates,
-    checks_certificate: bool,
+    authority: Authority,
+}
+
+/// Who is asked whether a certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Authority {
+    /// Nobody was named.
+    Unnamed,
+    /// Those of a file.
+    File,
+    /// Those that the system trusts.
+    System,
 }
 
 /// Why a text names no server. Says the parameter, and never a value that may be secret.
@@ -58,8 +69,8 @@ impl Target {
         let file = |name: &str| std::env::var_os(name).map(PathBuf::from);
         let certificates =
             Certificates { root: file("PGSSLROOTCERT"), client: file("PGSSLCERT"), key: file("PGSSLKEY") };
-        let checks_certificate = certificates.root.is_some();
-        Self { options, connect_timeout: CONNECT_TIMEOUT, certificates, checks_certificate }.tightened()
+        let authority = if certificates.root.is_some() { Authority::File } else { Authority::Unnamed };
+        Self { options, connect_timeout: CONNECT_TIMEOUT, certificates, authority }.tightened()
     }
 
     /// The target of a URL, `postgres://user:password@host:port/database?sslmode=…`.
@@ -97,11 +108,11 @@ impl Target {
                     value.parse().map_err(|_| NoTarget(format!("sslmode is {value:?}; it is one of {MODES}")))?;
                 self.options = self.options.ssl_mode(mode);
             }
-            "sslrootcert" if value == SYSTEM_ROOTS => self.checks_certificate = true,
+            "sslrootcert" if value == SYSTEM_ROOTS => self.authority = Authority::System,
             "sslrootcert" => {
                 self.options = self.options.ssl_root_cert(value);
                 self.certificates.root = Some(value.into());
-                self.checks_certificate = true;
+                self.authority = Authority::File;
             }
             "sslcert" => {
                 self.options = self.options.ssl_client_cert(value);
@@ -118,7 +129,10 @@ impl Target {
             "channel_binding" if value == "require" => {
                 return Err(NoTarget("channel_binding=require is not supported; use sslmode=verify-full".into()));
             }
-            "channel_binding" => {}
+            "channel_binding" if matches!(value, "prefer" | "disable") => {}
+            "channel_binding" => {
+                return Err(NoTarget(format!("channel_binding is {value:?}; it is prefer or disable")));
+            }
             other => return Err(NoTarget(format!("{other} belongs to the address, not to its parameters"))),
         }
         Ok(self.tightened())
@@ -155,10 +169,13 @@ impl Target {
         &self.certificates
     }
 
-    /// Who names an authority wants it asked: libpq's rule for `require`.
+    /// Who names an authority wants it asked: libpq's rules. Of the system's everybody gets a certificate, for a name of his
+    /// own, so that only the name tells the server.
     fn tightened(mut self) -> Self {
-        if self.checks_certificate && matches!(self.options.get_ssl_mode(), PgSslMode::Require) {
-            self.options = self.options.ssl_mode(PgSslMode::VerifyCa);
+        match (self.authority, self.options.get_ssl_mode()) {
+            (Authority::System, _) => self.options = self.options.ssl_mode(PgSslMode::VerifyFull),
+            (Authority::File, PgSslMode::Require) => self.options = self.options.ssl_mode(PgSslMode::VerifyCa),
+            (Authority::File | Authority::Unnamed, _) => {}
         }
         self
     }
@@ -233,6 +250,7 @@ mod tests {
         assert!(refused("mysql://h/d").contains("postgres://"));
         assert!(refused("postgres://me:s3cret@h/d?sslpasword=s3cret2").find("s3cret").is_none());
         assert!(refused("postgres://h/d?channel_binding=require").contains("verify-full"));
+        assert!(refused("postgres://h/d?channel_binding=requird").contains("requird"));
         assert!(refused("postgres://h/d?connect_timeout=soon").contains("seconds"));
     }
 
@@ -244,6 +262,11 @@ mod tests {
         assert!(matches!(mode("postgres://h/d?sslrootcert=/ca.pem&sslmode=require"), PgSslMode::VerifyCa));
         assert!(matches!(mode("postgres://h/d?sslmode=verify-full&sslrootcert=/ca.pem"), PgSslMode::VerifyFull));
         assert!(matches!(mode("postgres://h/d"), PgSslMode::Prefer));
+        for parameters in ["", "&sslmode=prefer", "&sslmode=require", "&sslmode=verify-ca"] {
+            let mode = mode(&format!("postgres://h/d?sslrootcert=system{parameters}"));
+            assert!(matches!(mode, PgSslMode::VerifyFull), "{parameters}: {mode:?}");
+        }
+        assert!(matches!(mode("postgres://h/d?sslmode=require&sslrootcert=system"), PgSslMode::VerifyFull));
     }
 
     #[test]

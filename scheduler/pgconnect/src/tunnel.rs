@@ -16,7 +16,7 @@ use std::{
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
     net::{TcpStream, UnixListener, UnixStream},
 };
 use tokio_rustls::{
@@ -33,10 +33,20 @@ use tokio_rustls::{
     },
 };
 
+use crate::explained;
+
 /// How many servers one process may reach in this way.
 const TUNNELS_MAX: usize = 256;
 /// How many connections may go through one of them at a time.
 const CONNECTIONS_MAX: usize = 1024;
+/// A folder whose process is gone is removed once it is so old: a younger one may be about to be listened at.
+const LEFT_AFTER: Duration = Duration::from_secs(60);
+/// How many folders are looked at for that.
+const LEFT_MAX: usize = 1000;
+/// How the names of the folders begin.
+const FOLDER: &str = "windlass-pg-";
+/// How long a server may take to hear that its client is gone.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(5);
 /// How long reaching the server and the handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 /// PostgreSQL's request for TLS: length 8, code 80877103.
@@ -60,7 +70,7 @@ struct Key {
     certificates: Certificates,
 }
 
-/// The folders of the sockets. They are this process's; a killed one leaves an empty folder in the temporary directory.
+/// The folders of the sockets. They outlast the process, which may end at any moment; another one removes them.
 static TUNNELS: Mutex<BTreeMap<Key, tempfile::TempDir>> = Mutex::new(BTreeMap::new());
 
 /// The same connection by way of a checked tunnel.
@@ -73,7 +83,7 @@ pub(crate) async fn through(
 ) -> Result<PgConnectOptions, sqlx::Error> {
     let key = Key { host: options.get_host().to_owned(), port: options.get_port(), certificates: certificates.clone() };
     // Tried once before, since a socket that closes says nothing of the reason.
-    drop(reach(&key).await?);
+    drop(reach(&key).await.map_err(explained)?);
     let folder = folder_of(key).map_err(sqlx::Error::Io)?;
     Ok(options.clone().socket(folder).ssl_mode(PgSslMode::Disable))
 }
@@ -86,7 +96,8 @@ fn folder_of(key: Key) -> io::Result<PathBuf> {
     if tunnels.len() >= TUNNELS_MAX {
         return Err(io::Error::other(format!("more than {TUNNELS_MAX} servers are reached with sslmode=verify-ca")));
     }
-    let folder = tempfile::Builder::new().prefix("windlass-pg-").tempdir()?;
+    remove_left(&std::env::temp_dir());
+    let folder = tempfile::Builder::new().prefix(FOLDER).tempdir()?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700))?;
     let socket = folder.path().join(format!(".s.PGSQL.{}", key.port));
     let listener = std::os::unix::net::UnixListener::bind(socket)?;
@@ -95,6 +106,29 @@ fn folder_of(key: Key) -> io::Result<PathBuf> {
     let path = folder.path().to_owned();
     tunnels.insert(key, folder);
     Ok(path)
+}
+
+/// Removes the folders of processes that are gone: nobody listens at their sockets. Another user's can not be removed.
+fn remove_left(among: &Path) {
+    let is_old = |folder: &Path| {
+        let made = fs::metadata(folder).and_then(|of| of.modified());
+        made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age >= LEFT_AFTER))
+    };
+    let is_left = |folder: &Path| {
+        let mut sockets = fs::read_dir(folder).into_iter().flatten().flatten();
+        sockets.next().is_none_or(|socket| {
+            let answer = std::os::unix::net::UnixStream::connect(socket.path());
+            answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        })
+    };
+    let entries = fs::read_dir(among).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(FOLDER.as_bytes()));
+    for folder in ours.take(LEFT_MAX).map(|entry| entry.path()) {
+        if is_old(&folder) && is_left(&folder) {
+            // Whoever is as far as we are has removed it.
+            let _removed = fs::remove_dir_all(folder);
+        }
+    }
 }
 
 type NewTunnel = (Key, std::os::unix::net::UnixListener);
@@ -150,11 +184,19 @@ async fn serve(key: Key, listener: std::os::unix::net::UnixListener) {
     }
 }
 
-async fn carry(key: &Key, mut client: UnixStream) {
+/// Carries bytes until one side is gone: then there is nothing left that the other one could want.
+async fn carry(key: &Key, client: UnixStream) {
     match reach(key).await {
-        Ok(mut server) => {
+        Ok(server) => {
+            let (mut from_client, mut to_client) = tokio::io::split(client);
+            let (mut from_server, mut to_server) = tokio::io::split(server);
             // However it ends, the client sees it end.
-            let _ended = copy_bidirectional(&mut client, &mut server).await;
+            tokio::select! {
+                _ = copy(&mut from_client, &mut to_server) => {
+                    let _ended = tokio::time::timeout(GOODBYE_LIMIT, to_server.shutdown()).await;
+                }
+                _ = copy(&mut from_server, &mut to_client) => {}
+            }
         }
         Err(error) => {
             tracing::warn!(postgres.server = %format_args!("{}:{}", key.host, key.port), %error, "no TLS connection")
@@ -272,5 +314,34 @@ impl ServerCertVerifier for IgnoringNames {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_processes_that_are_gone_are_removed_and_no_others() {
+        let among = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let folder = among.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            folder
+        };
+        let old = |folder: &Path| {
+            let long_ago = std::time::SystemTime::now() - 2 * LEFT_AFTER;
+            fs::File::open(folder).unwrap().set_modified(long_ago).unwrap();
+        };
+        let listen = |folder: &Path| std::os::unix::net::UnixListener::bind(folder.join(".s.PGSQL.5432")).unwrap();
+        let (left, living, young) = (folder("windlass-pg-a"), folder("windlass-pg-b"), folder("windlass-pg-c"));
+        let other = folder("somebody-elses");
+        drop(listen(&left));
+        let _living = listen(&living);
+        drop(listen(&young));
+        [&left, &living, &other].into_iter().for_each(|folder| old(folder));
+        remove_left(among.path());
+        assert!(!left.exists(), "nobody listens there any more");
+        assert!(living.exists() && young.exists() && other.exists());
     }
 }

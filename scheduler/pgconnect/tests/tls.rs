@@ -59,16 +59,28 @@ fn as_user(program: &Path) -> Command {
     }
 }
 
+/// Where the server's programs are: where Debian has them, or in PATH.
 fn binaries() -> PathBuf {
-    let mut versions: Vec<PathBuf> =
-        fs::read_dir("/usr/lib/postgresql").unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path().join("bin"))
+        .collect();
     versions.sort();
-    versions.pop().unwrap().join("bin")
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = versions.into_iter().rev().chain(std::env::split_paths(&path));
+    let has_all = |folder: &PathBuf| ["initdb", "postgres", "pg_isready"].iter().all(|one| folder.join(one).is_file());
+    folders.find(has_all).expect("PostgreSQL's server is installed")
 }
 
 impl Server {
     /// With these rules for logins; `tls` names the files of certificate, key and authority.
     fn start(rules: &str, tls: Option<(&str, &str, &str)>) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::start_at(rules, tls, port)
+    }
+
+    fn start_at(rules: &str, tls: Option<(&str, &str, &str)>, port: u16) -> Self {
         let folder = tempfile::Builder::new().prefix("windlass-tls-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let data = folder.path().join("data");
@@ -90,7 +102,6 @@ impl Server {
             path
         };
         let rules = write("hba", rules);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut settings = vec![
             "listen_addresses=127.0.0.1".to_owned(),
             format!("port={port}"),
@@ -142,6 +153,8 @@ impl Drop for Server {
         let process = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap_or_default();
         if let Some(pid) = process.lines().next().and_then(|line| line.parse().ok()) {
             let _ended = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGQUIT);
+        } else {
+            let _ended = self.child.kill();
         }
         let _status = self.child.wait();
     }
@@ -216,6 +229,35 @@ async fn a_server_that_wants_tls_and_a_client_certificate_gets_them() {
     assert_eq!(encrypted(&server.url("127.0.0.1", "tls_user", &with)).await, Ok(true));
     let without = encrypted(&server.url("127.0.0.1", "tls_user", "sslmode=require")).await.unwrap_err();
     assert!(without.contains("certificate"), "{without}");
+}
+
+#[tokio::test]
+async fn prefer_does_without_tls_where_a_rule_refuses_it_and_a_socket_has_none() {
+    let ours = Authority::new("ours");
+    let (certificate, key) = ours.sign(&["localhost"], "localhost");
+    let rules = "local all all trust\nhostnossl all all 127.0.0.1/32 trust\n";
+    let server = Server::start(rules, Some((&certificate, &key, &ours.pem)));
+    assert_eq!(encrypted(&server.url("127.0.0.1", "windlass", "sslmode=prefer")).await, Ok(false));
+    let refused = encrypted(&server.url("127.0.0.1", "windlass", "sslmode=require")).await.unwrap_err();
+    assert!(refused.contains("no pg_hba.conf entry"), "{refused}");
+    let socket = server.folder.path().display().to_string().replace('/', "%2F");
+    for mode in ["prefer", "require", "verify-ca", "verify-full"] {
+        assert_eq!(encrypted(&server.url(&socket, "windlass", &format!("sslmode={mode}"))).await, Ok(false), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_just_starting_is_waited_for_by_whoever_has_patience() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let target = Target::parse(&format!("postgres://windlass@127.0.0.1:{port}/postgres")).unwrap();
+    assert!(target.settled().await.is_err());
+    let starting = tokio::task::spawn_blocking(move || {
+        Server::start_at("local all all trust\nhost all all 127.0.0.1/32 trust\n", None, port)
+    });
+    target.settled_within(std::time::Duration::from_secs(60)).await.unwrap();
+    drop(starting.await.unwrap());
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ pub enum PgError {
 /// When the server cannot be reached within [`CONNECT_TIMEOUT`] or a migration fails.
 pub async fn connect(url: &str) -> Result<PgPool, PgError> {
     let target = Target::parse(url).map_err(PgError::Url)?.map(|options| options.options(SESSION));
-    let options = target.settled().await.map_err(PgError::Connect)?;
+    let options = target.settled_within(CONNECT_TIMEOUT).await.map_err(PgError::Connect)?;
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(CONNECT_TIMEOUT)

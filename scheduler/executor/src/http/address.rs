@@ -49,16 +49,8 @@ mod tests {
     use super::*;
 
     fn at(host: &str, schema: Option<&str>, port: Option<i32>, endpoint: &str) -> String {
-        let connection = ConnectionFields {
-            conn_id: "api".into(),
-            conn_type: "http".into(),
-            host: Some(host.into()),
-            schema: schema.map(str::to_owned),
-            login: None,
-            password: None,
-            port,
-            extra: None,
-        };
+        let connection =
+            ConnectionFields { schema: schema.map(str::to_owned), port, ..super::super::tests::connection(host, "") };
         address(&connection, endpoint)
     }
 

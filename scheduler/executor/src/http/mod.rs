@@ -87,3 +87,22 @@ async fn filtered(attempt: &Attempt, template: &str, response: &Response) -> Res
         })
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use link::ConnectionFields;
+
+    /// A connection with this host and extra, and nothing else.
+    pub(super) fn connection(host: &str, extra: &str) -> ConnectionFields {
+        ConnectionFields {
+            conn_id: "api".into(),
+            conn_type: "http".into(),
+            host: Some(host.into()),
+            schema: None,
+            login: None,
+            password: None,
+            port: None,
+            extra: Some(extra.into()),
+        }
+    }
+}

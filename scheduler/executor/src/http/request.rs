@@ -37,7 +37,6 @@ impl Exchange {
     /// How the attempt ends when that is not possible.
     pub(crate) async fn prepare(attempt: &Attempt, request: &HttpRequest) -> Result<Self, Outcome> {
         let rendered = render(attempt, request).await?;
-        rendered.headers.iter().for_each(|(name, value)| attempt.masker.add_header(name, value));
         let mut headers = BTreeMap::new();
         let mut settings = Settings::of_task(rendered.options);
         let (url, login) = match &rendered.target {
@@ -46,12 +45,14 @@ impl Exchange {
                 let connection =
                     attempt.connection(http_conn_id).await.map_err(|no| Outcome::failed(no.to_string()))?;
                 settings = settings.with(&connection).map_err(Outcome::failed)?;
-                headers.extend(headers_of(&connection));
+                headers.extend(headers_of(&connection).map_err(Outcome::failed)?);
                 let login = connection.login.clone().filter(|login| !login.is_empty());
                 (address(&connection, endpoint), login.map(|login| (login, connection.password.clone())))
             }
         };
         headers.extend(rendered.headers);
+        headers.iter().for_each(|(name, value)| attempt.masker.add_header(name, value));
+        attempt.masker.add_in_text(&url);
         attempt.log_rendered(json!({"method": rendered.method.name(), "url": url, "payload": rendered.payload}));
         Ok(Self {
             client: settings.client().map_err(Outcome::failed)?,
@@ -159,12 +160,29 @@ async fn render(attempt: &Attempt, request: &HttpRequest) -> Result<HttpRequest,
     Ok(rendered.await?)
 }
 
-/// Every text in a connection's `extra` that is no setting is a header.
-fn headers_of(connection: &ConnectionFields) -> BTreeMap<String, String> {
+/// What is no setting in a connection's `extra` is a header.
+///
+/// # Errors
+/// One sentence with the name of what is no text: it would be left out without a word.
+fn headers_of(connection: &ConnectionFields) -> Result<BTreeMap<String, String>, String> {
     let extra: Value = serde_json::from_str(connection.extra.as_deref().unwrap_or("{}")).unwrap_or_default();
-    let own = extra.get("headers").and_then(Value::as_object).into_iter().flatten();
-    let fields = extra.as_object().into_iter().flatten().filter(|(name, _)| !SETTINGS.contains(&name.as_str()));
-    fields.chain(own).filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+    let own = match extra.get("headers") {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(own)) => Some(own),
+        Some(_) => {
+            return Err(format!("connection {:?}, extra \"headers\": a mapping is expected", connection.conn_id));
+        }
+    };
+    let is_header = |name: &str| name != "headers" && !SETTINGS.contains(&name);
+    let fields = extra.as_object().into_iter().flatten().filter(|(name, _)| is_header(name));
+    let text = |(name, value): (&String, &Value)| match value.as_str() {
+        Some(text) => Ok((name.clone(), text.to_owned())),
+        None => Err(format!(
+            "connection {:?}, extra {name:?}: it is no setting, and as a header it has to be a text",
+            connection.conn_id
+        )),
+    };
+    fields.chain(own.into_iter().flatten()).filter(|(_, value)| !value.is_null()).map(text).collect()
 }
 
 fn method(method: HttpMethod) -> Method {
@@ -221,20 +239,7 @@ fn sentence(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn connection(host: &str, schema: Option<&str>, port: Option<i32>, extra: Option<&str>) -> ConnectionFields {
-        ConnectionFields {
-            conn_id: "api".into(),
-            conn_type: "http".into(),
-            host: Some(host.into()),
-            schema: schema.map(str::to_owned),
-            login: None,
-            password: None,
-            port,
-            extra: extra.map(str::to_owned),
-        }
-    }
+    use super::{super::tests::connection, *};
 
     #[test]
     fn lists_and_nothing_in_a_form_are_written_as_requests_does() {
@@ -248,6 +253,8 @@ mod tests {
     fn texts_in_a_connections_extra_are_headers() {
         let extra = r#"{"X-Key": "k", "timeout": "5", "verify": false, "headers": {"Accept": "text/csv"}}"#;
         let expected = [("Accept".to_owned(), "text/csv".to_owned()), ("X-Key".to_owned(), "k".to_owned())];
-        assert_eq!(headers_of(&connection("x.test", None, None, Some(extra))), expected.into());
+        assert_eq!(headers_of(&connection("x.test", extra)), Ok(expected.into()));
+        let refused = headers_of(&connection("x.test", r#"{"X-Retries": 5}"#)).unwrap_err();
+        assert!(refused.contains("X-Retries") && refused.contains("text"), "{refused}");
     }
 }

@@ -196,19 +196,10 @@ fn proxies(value: &Value) -> Result<Vec<(String, String)>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::tests::connection, *};
 
     fn with(extra: &str, options: HttpOptions) -> Result<Settings, String> {
-        Settings::of_task(options).with(&ConnectionFields {
-            conn_id: "api".into(),
-            conn_type: "http".into(),
-            host: None,
-            schema: None,
-            login: None,
-            password: None,
-            port: None,
-            extra: Some(extra.into()),
-        })
+        Settings::of_task(options).with(&connection("", extra))
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Cluster {
     pub(super) fn environment(&self, attempt: &Attempt) -> Variables {
         let mut variables = attempt.worker.lake.as_ref().map(environment::of_lake).unwrap_or_default();
         if let Some(lake) = &attempt.worker.lake {
-            attempt.masker.add(&lake.database_url);
+            attempt.masker.add_url(&lake.database_url);
         }
         match self {
             Self::Connection(_) => {}

@@ -117,22 +117,32 @@ impl Cgroups {
         &self.dir
     }
 
-    /// Makes a group for a launcher and puts it in there.
-    pub(super) fn make(&self, number: u64, launcher: i32) -> io::Result<Cgroup> {
+    /// Makes a group for a launcher and puts it in there. Without limits an attempt does well without one.
+    pub(super) fn make(&self, launcher: i32) -> io::Result<Option<Cgroup>> {
         self.remove_retired();
-        let dir = self.dir.join(format!("launcher-{number}"));
-        let failed = |error: io::Error| {
-            io::Error::new(error.kind(), format!("making the control group {}: {error}", dir.display()))
-        };
-        fs::create_dir(&dir).map_err(failed)?;
-        let cgroup = Cgroup { dir: dir.clone(), limits: self.limits, killed: 0, retired: Arc::clone(&self.retired) };
+        let dir = self.dir.join(format!("launcher-{launcher}"));
+        match self.fill(&dir, launcher) {
+            Ok(cgroup) => Ok(Some(cgroup)),
+            Err(error) if self.limits.controllers().next().is_none() => {
+                tracing::warn!(%error, "the control group {} can not be made; an attempt goes without", dir.display());
+                Ok(None)
+            }
+            Err(error) => {
+                Err(io::Error::new(error.kind(), format!("making the control group {}: {error}", dir.display())))
+            }
+        }
+    }
+
+    fn fill(&self, dir: &Path, launcher: i32) -> io::Result<Cgroup> {
+        fs::create_dir(dir)?;
+        let cgroup = Cgroup { dir: dir.to_owned(), limits: self.limits, killed: 0, retired: Arc::clone(&self.retired) };
         if let Some(bytes) = self.limits.memory_bytes {
-            fs::write(dir.join("memory.max"), bytes.to_string()).map_err(failed)?;
+            fs::write(dir.join("memory.max"), bytes.to_string())?;
         }
         if let Some(processes) = self.limits.processes {
-            fs::write(dir.join("pids.max"), (processes + LAUNCHER_PROCESSES).to_string()).map_err(failed)?;
+            fs::write(dir.join("pids.max"), (processes + LAUNCHER_PROCESSES).to_string())?;
         }
-        fs::write(dir.join("cgroup.procs"), launcher.to_string()).map_err(failed)?;
+        fs::write(dir.join("cgroup.procs"), launcher.to_string())?;
         Ok(cgroup)
     }
 
@@ -290,16 +300,26 @@ mod tests {
         let own = group("memory pids\n");
         let limits = Limits { memory_bytes: Some(1 << 30), processes: Some(100) };
         let cgroups = Cgroups { dir: own.path().to_owned(), limits, retired: Arc::default() };
-        let mut cgroup = cgroups.make(4, 17).unwrap();
-        let read = |name: &str| fs::read_to_string(own.path().join("launcher-4").join(name)).unwrap();
+        let mut cgroup = cgroups.make(17).unwrap().unwrap();
+        let read = |name: &str| fs::read_to_string(own.path().join("launcher-17").join(name)).unwrap();
         assert_eq!(
             (read("memory.max"), read("pids.max"), read("cgroup.procs")),
             ("1073741824".into(), "101".into(), "17".into())
         );
-        let events = own.path().join("launcher-4/memory.events");
+        let events = own.path().join("launcher-17/memory.events");
         fs::write(&events, "low 0\noom 1\noom_kill 1\n").unwrap();
         assert!(cgroup.news().unwrap().contains("1073741824 bytes"));
         assert_eq!(cgroup.news(), None, "each kill is told once");
-        fs::remove_dir_all(own.path().join("launcher-4")).unwrap();
+        fs::remove_dir_all(own.path().join("launcher-17")).unwrap();
+    }
+
+    #[test]
+    fn an_attempt_goes_without_a_group_that_can_not_be_made_but_not_without_its_limits() {
+        let own = group("memory pids\n");
+        fs::create_dir(own.path().join("launcher-17")).unwrap();
+        let with = |limits| Cgroups { dir: own.path().to_owned(), limits, retired: Arc::default() };
+        assert!(with(Limits::default()).make(17).unwrap().is_none());
+        let error = with(Limits { memory_bytes: Some(1), processes: None }).make(17).unwrap_err().to_string();
+        assert!(error.contains("launcher-17"), "{error}");
     }
 }

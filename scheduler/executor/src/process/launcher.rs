@@ -300,6 +300,9 @@ fn start(request: &Received, stack: &mut [u128]) -> Result<i32, (Step, c_int)> {
         let errno = *libc::__errno_location();
         if process > 0 && ptr::read_volatile(&raw const plan.failed.1) != 0 {
             libc::waitpid(process, ptr::null_mut(), 0);
+            // The number may come to mean something else. A guard that is gone needs no news.
+            let line = format!("-{process}\n");
+            libc::write(plan.guard, line.as_ptr().cast(), line.len());
         }
         libc::sigprocmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
         match (process, ptr::read_volatile(&raw const plan.failed)) {

@@ -9,10 +9,7 @@ use std::{
         unix::net::UnixStream as StdUnixStream,
     },
     process::{ExitStatus, Stdio},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::{
@@ -54,7 +51,6 @@ struct Inner {
     /// What a process reads that is given nothing.
     nothing: File,
     idle: Mutex<Vec<Launcher>>,
-    made: AtomicU64,
 }
 
 impl Launchers {
@@ -64,8 +60,7 @@ impl Launchers {
     /// When `/dev/null` can not be opened.
     pub fn new(recipe: Recipe, groups: Arc<GroupRegister>) -> io::Result<Self> {
         let nothing = File::open("/dev/null")?;
-        let (idle, made) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self(Arc::new(Inner { recipe, groups, nothing, idle, made })))
+        Ok(Self(Arc::new(Inner { recipe, groups, nothing, idle: Mutex::default() })))
     }
 
     /// Where process groups are made known.
@@ -115,8 +110,10 @@ impl Inner {
         let failed = |error: io::Error| io::Error::new(error.kind(), format!("starting a launcher: {error}"));
         let child = command.spawn().map_err(failed)?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).expect("a child that was not awaited has an id");
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
-        let cgroup = self.recipe.cgroups.as_ref().map(|cgroups| cgroups.make(number, pid)).transpose()?;
+        let cgroup = match &self.recipe.cgroups {
+            Some(cgroups) => cgroups.make(pid)?,
+            None => None,
+        };
         Ok(Launcher { socket: UnixStream::from_std(ours)?, child, pid, cgroup, said: Vec::new() })
     }
 }

@@ -78,8 +78,14 @@ pub async fn supervise(running: &mut Running, stop: &Stop, grace: Duration, log:
     let outcome = match ended {
         Some(((end, leftovers), stopped)) => {
             launcher.cgroup.as_mut().into_iter().filter_map(|cgroup| cgroup.news()).for_each(|news| log.system(&news));
-            if leftovers == Leftovers::None || end_leftovers(&mut launcher, log).await {
-                running.launchers.give_back(launcher);
+            let left = match leftovers {
+                Leftovers::None => Left::Nothing,
+                Leftovers::Some => end_leftovers(&mut launcher, log).await,
+            };
+            match left {
+                Left::Nothing => running.launchers.give_back(launcher),
+                Left::Something => {}
+                Left::Unknown => kill_found(running, &launcher, log).await,
             }
             Ok(Finished { end, stopped })
         }
@@ -129,8 +135,18 @@ fn group_of(process: i32) -> Option<i32> {
     nix::unistd::getpgid(Some(Pid::from_raw(process))).ok().map(Pid::as_raw)
 }
 
-/// Ends what a process that is gone has left. Whether nothing is left.
-async fn end_leftovers(launcher: &mut Launcher, log: &Log) -> bool {
+/// What is left of an attempt in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// What even KILL has not ended.
+    Something,
+    /// The launcher is gone, and what was below it is anywhere.
+    Unknown,
+}
+
+/// Ends what a process that is gone has left.
+async fn end_leftovers(launcher: &mut Launcher, log: &Log) -> Left {
     let mut named = BTreeSet::new();
     let mut all = Vec::new();
     for (with, wait) in [(Signal::SIGTERM, LEFTOVERS_GRACE), (Signal::SIGKILL, KILLED_WAIT)] {
@@ -146,9 +162,12 @@ async fn end_leftovers(launcher: &mut Launcher, log: &Log) -> bool {
                 Err(_) => {}
                 Ok(Ok(Some(Reply::Empty))) => {
                     tell_leftovers(&all, log);
-                    return true;
+                    return Left::Nothing;
                 }
-                Ok(_) => return false,
+                Ok(_) => {
+                    tell_leftovers(&all, log);
+                    return Left::Unknown;
+                }
             }
         }
     }
@@ -160,7 +179,7 @@ async fn end_leftovers(launcher: &mut Launcher, log: &Log) -> bool {
         tracing::warn!(left, "processes are still there after KILL");
         log.system(&format!("Still there after KILL: {left}"));
     }
-    false
+    Left::Something
 }
 
 fn tell_leftovers(found: &[Found], log: &Log) {
@@ -180,10 +199,16 @@ async fn kill_cgroup(launcher: &mut Launcher) {
     }
 }
 
-/// A launcher was killed by somebody: what was below it is found by its group and by the variable that it carries.
+/// A launcher was killed by somebody.
 async fn abandoned(running: &Running, mut launcher: Launcher, log: &Log) -> io::Error {
     let status = timeout(KILLED_WAIT, launcher.gone()).await.ok().flatten();
     let how = status.map_or_else(|| "went away".to_owned(), |status| format!("ended ({status})"));
+    kill_found(running, &launcher, log).await;
+    io::Error::other(format!("its launcher {} {how}, so that nobody knows how it ended", launcher.pid))
+}
+
+/// Kills what was below a launcher that is gone: it is found by its group and by the variable that it carries.
+async fn kill_found(running: &Running, launcher: &Launcher, log: &Log) {
     let mut all: Vec<Found> = Vec::new();
     let until = Instant::now() + KILLED_WAIT;
     loop {
@@ -200,5 +225,4 @@ async fn abandoned(running: &Running, mut launcher: Launcher, log: &Log) -> io::
         tokio::time::sleep(LOOK).await;
     }
     tell_leftovers(&all, log);
-    io::Error::other(format!("its launcher {} {how}, so that nobody knows how it ended", launcher.pid))
 }

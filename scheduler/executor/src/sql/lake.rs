@@ -61,7 +61,7 @@ pub(super) async fn run(work: &Work<'_>, settings: &LakeSettings) -> Result<Tabl
 
 fn launch(work: &Work<'_>, settings: &LakeSettings, workspace: &Workspace) -> Launch {
     let worker = &work.attempt.worker;
-    work.attempt.masker.add(&settings.database_url);
+    work.attempt.masker.add_url(&settings.database_url);
     let mut env = environment::standard(worker);
     env.extend(environment::of_lake(settings));
     env.extend(environment::of_attempt(worker, &work.attempt.assignment));

@@ -14,7 +14,7 @@ pub(crate) use trino::mask as mask_trino;
 use futures::{FutureExt as _, future::BoxFuture};
 use link::ConnectionFields;
 use model::operator::{Sql, SqlOutput, SqlSource};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{Attempt, Executor, LakeSettings, Outcome, Stop, attempt::NoConnection, log::Stream};
 use checks::Checks;
@@ -202,7 +202,9 @@ async fn engine(attempt: &Attempt, conn_id: &str) -> Result<Engine, String> {
     match fields.conn_type.as_str() {
         "postgres" | "postgresql" => Ok(Engine::Postgres(fields)),
         "trino" => Ok(Engine::Trino(fields)),
-        "lake" => configured_lake(attempt, &fields).map(Engine::Lake),
+        "lake" => configured_lake(attempt, &fields)
+            .map(Engine::Lake)
+            .map_err(|error| format!("connection {conn_id:?}: {error}")),
         other => Err(format!("connection {conn_id:?} has the type {other:?}; sql runs on postgres, trino and lake")),
     }
 }
@@ -215,9 +217,14 @@ fn embedded_lake(attempt: &Attempt) -> Result<LakeSettings, String> {
 
 /// A `lake` connection may name another catalogue or warehouse in its extra settings.
 fn configured_lake(attempt: &Attempt, fields: &ConnectionFields) -> Result<LakeSettings, String> {
-    let extra: Value = serde_json::from_str(fields.extra.as_deref().unwrap_or("{}")).unwrap_or_default();
-    let text = |name: &str| extra.get(name).and_then(Value::as_str).map(str::to_owned);
-    match (text("database_url"), text("warehouse")) {
+    let extra = extra(fields)?;
+    only_known(&extra, &["database_url", "warehouse"])?;
+    let text = |name: &str| match extra.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("its {name} is no text")),
+    };
+    match (text("database_url")?, text("warehouse")?) {
         (Some(database_url), Some(warehouse)) => Ok(LakeSettings { database_url, warehouse }),
         (database_url, warehouse) => {
             let embedded = embedded_lake(attempt)?;
@@ -226,6 +233,22 @@ fn configured_lake(attempt: &Attempt, fields: &ConnectionFields) -> Result<LakeS
                 warehouse: warehouse.unwrap_or(embedded.warehouse),
             })
         }
+    }
+}
+
+/// A connection's extra settings. The text may hold secrets, and the parser's message does not repeat it.
+fn extra(fields: &ConnectionFields) -> Result<Map<String, Value>, String> {
+    match fields.extra.as_deref().map(str::trim) {
+        None | Some("") => Ok(Map::new()),
+        Some(text) => serde_json::from_str(text).map_err(|error| format!("its extra is not a JSON object: {error}")),
+    }
+}
+
+/// Refuses a setting that nothing here would heed.
+fn only_known(extra: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
+    match extra.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(format!("its extra has {name:?}, which is no setting here: {} are", known.join(", "))),
+        None => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ use sqlx::{
 };
 
 use super::{
-    Purpose, ROWS_SHOWN_MAX, Script, Table, Work,
+    Purpose, ROWS_SHOWN_MAX, Script, Table, Work, extra,
     script::{Statement, position, statements},
     shown,
 };
@@ -45,11 +45,15 @@ pub(super) async fn run(work: &Work<'_>, fields: &ConnectionFields) -> Result<Ta
     let refused =
         |error: &dyn std::fmt::Display| Outcome::failed(format!("connecting to {:?}: {error}", fields.conn_id));
     let target = target(fields).map_err(|reason| refused(&reason))?;
-    let mut connection = tokio::select! {
-        connected = target.connect() => connected.map_err(|error| refused(&error))?,
+    let connecting = async {
+        let mut connection = target.connect().await?;
+        let backend = prepare(&mut connection).await?;
+        Ok::<_, sqlx::Error>((connection, backend))
+    };
+    let (mut connection, backend) = tokio::select! {
+        connected = connecting => connected.map_err(|error| refused(&error))?,
         cause = work.stop.requested() => return Err(cause.into()),
     };
-    let backend = prepare(&mut connection).await.map_err(|error| refused(&error))?;
     tokio::select! {
         outcome = run_scripts(work, &mut connection) => {
             // What matters was committed; a connection that does not close nicely is closed anyway.
@@ -78,10 +82,7 @@ fn target(fields: &ConnectionFields) -> Result<Target, String> {
     if let Some(database) = &fields.schema {
         options = options.database(database);
     }
-    let extra = fields.extra.as_deref().filter(|extra| !extra.trim().is_empty()).unwrap_or("{}");
-    let extra: serde_json::Map<String, Value> =
-        serde_json::from_str(extra).map_err(|error| format!("its extra is no JSON object: {error}"))?;
-    extra.iter().try_fold(Target::new(options), |target, (key, value)| {
+    extra(fields)?.iter().try_fold(Target::new(options), |target, (key, value)| {
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),

@@ -110,9 +110,23 @@ impl DateTime {
         let months = kwargs.get::<Option<i64>>("months")?.unwrap_or(0);
         let years = kwargs.get::<Option<i64>>("years")?.unwrap_or(0);
         let given = delta.as_ref().and_then(|value| value.downcast_object_ref::<Timedelta>()).map(|delta| delta.0);
-        let delta = given.unwrap_or_default() + timedelta(&kwargs)?;
+        let has_days = ["weeks", "days"].iter().any(|unit| kwargs.has(unit));
+        let delta = (given.unwrap_or_default() + timedelta(&kwargs)?) * sign;
         let months = years.saturating_mul(12).saturating_add(months).saturating_mul(i64::from(sign));
-        Ok(Value::from_object(self.plus_months(months)?.plus(delta * sign)?))
+        let moved = self.plus_months(months)?;
+        Ok(Value::from_object(if has_days { moved.plus_on_the_clock(delta)? } else { moved.plus(delta)? }))
+    }
+
+    /// The same time of day so much later, as pendulum has it of days and weeks; where clocks are set, later than that.
+    fn plus_on_the_clock(self, delta: TimeDelta) -> Result<Self, Error> {
+        let gap = TimeDelta::hours(3);
+        let zone = self.0.timezone();
+        let at = |naive: NaiveDateTime| naive.and_local_timezone(zone).latest();
+        let moved = self.0.naive_local().checked_add_signed(delta).and_then(|naive| {
+            // A time that never was on the clock is as long after one that was.
+            at(naive).or_else(|| at(naive.checked_sub_signed(gap)?)?.checked_add_signed(gap))
+        });
+        moved.map(Self).ok_or_else(|| invalid("the date is out of range".to_owned()))
     }
 
     fn in_zone(self, name: &str) -> Result<Self, Error> {
@@ -311,9 +325,11 @@ impl Object for Timedelta {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let (days, seconds, micros) = self.parts();
         match key.as_str()? {
-            "days" => Some(self.0.num_days().into()),
-            "seconds" => Some((self.0.num_seconds() - self.0.num_days() * 86_400).into()),
+            "days" => Some(days.into()),
+            "seconds" => Some(seconds.into()),
+            "microseconds" => Some(micros.into()),
             _ => None,
         }
     }
@@ -322,7 +338,8 @@ impl Object for Timedelta {
         match method {
             "total_seconds" => {
                 from_args::<()>(args)?;
-                Ok((self.0.num_milliseconds() as f64 / 1e3).into())
+                let (days, seconds, micros) = self.parts();
+                Ok((days as f64 * 86_400.0 + seconds as f64 + micros as f64 / 1e6).into())
             }
             "in_days" => from_args::<()>(args).map(|()| self.0.num_days().into()),
             "in_hours" => from_args::<()>(args).map(|()| self.0.num_hours().into()),
@@ -337,8 +354,25 @@ impl Object for Timedelta {
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secs = self.0.num_seconds();
-        write!(f, "{} days, {:02}:{:02}:{:02}", secs / 86_400, secs / 3600 % 24, secs / 60 % 60, secs % 60)
+        let (days, seconds, micros) = self.parts();
+        match days {
+            0 => {}
+            1 | -1 => write!(f, "{days} day, ")?,
+            days => write!(f, "{days} days, ")?,
+        }
+        write!(f, "{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
+        if micros == 0 { Ok(()) } else { write!(f, ".{micros:06}") }
+    }
+}
+
+impl Timedelta {
+    /// Days, seconds and microseconds as Python has them: only the days are ever negative.
+    fn parts(self) -> (i64, i64, i64) {
+        const SECONDS_A_DAY: i64 = 86_400;
+        let nanos = i64::from(self.0.subsec_nanos());
+        let seconds = self.0.num_seconds() - i64::from(nanos < 0);
+        let micros = nanos.rem_euclid(1_000_000_000) / 1_000;
+        (seconds.div_euclid(SECONDS_A_DAY), seconds.rem_euclid(SECONDS_A_DAY), micros)
     }
 }
 

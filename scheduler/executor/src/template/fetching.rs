@@ -12,7 +12,7 @@ use super::{Access, datetime::invalid};
 use crate::is_secret_name;
 
 /// Said of what was asked of the leader when the attempt was to end.
-pub(super) const GIVEN_UP: &str = "the attempt was to end before the leader had answered";
+pub(crate) const GIVEN_UP: &str = "the attempt was to end before the leader had answered";
 
 /// Whether asking the value for an attribute asks the leader.
 pub(super) fn fetches(value: &Value) -> bool {

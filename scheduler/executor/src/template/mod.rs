@@ -24,8 +24,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub use error::TemplateError;
+pub(crate) use fetching::GIVEN_UP;
 
-use crate::{Host, Masker};
+use crate::{Host, Masker, xcom};
 
 /// How deep templates may nest calls of their own macros.
 const RECURSION_MAX: usize = 100;
@@ -166,8 +167,14 @@ impl Renderer {
     /// A field that is one template and gives an object or a list: as a value, or as its JSON text.
     pub(crate) fn structure(&self, field: &str, source: &str) -> Result<serde_json::Value, TemplateError> {
         let value = to_json(field, &self.value(field, source)?)?;
-        let parsed = value.as_str().map(str::trim).filter(|text| text.starts_with(['{', '[']));
-        Ok(parsed.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(value))
+        match value.as_str().map(str::trim).filter(|text| text.starts_with(['{', '['])).map(xcom::parse) {
+            Some(Ok(parsed)) => Ok(parsed),
+            Some(Err(xcom::ParseError::NotExact(number))) => Err(TemplateError::not_json(
+                field,
+                &format!("{number} has more than 64 bits and would not be exact; write it as a text"),
+            )),
+            Some(Err(xcom::ParseError::NotJson(_))) | None => Ok(value),
+        }
     }
 
     /// All names; those of an earlier run are asked for when a template has one of them.

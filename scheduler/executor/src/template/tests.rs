@@ -195,6 +195,23 @@ fn instants_and_durations_are_calculated_with() {
         ("{{ logical_date + macros.timedelta(hours=1, minutes=30) }}", "2026-01-30 15:15:10.250000+00:00"),
         ("{{ (macros.timedelta(days=1) + logical_date) | ts }}", "2026-01-31T13:45:10.250000+00:00"),
         ("{{ (data_interval_end - data_interval_start).total_seconds() }}", "36889.75"),
+        ("{{ macros.timedelta(hours=-1).days }} {{ macros.timedelta(hours=-1).seconds }}", "-1 82800"),
+        ("{{ macros.timedelta(hours=-1) }}", "-1 day, 23:00:00"),
+        ("{{ macros.timedelta(days=1, seconds=0.5) }}", "1 day, 0:00:00.500000"),
+        ("{{ macros.timedelta(minutes=90) }}", "1:30:00"),
+        // Clocks in Berlin go forward on the 29th of March at 2:00.
+        (
+            "{{ macros.datetime(2026, 3, 28, 11).in_timezone('Europe/Berlin').add(days=1) }}",
+            "2026-03-29 12:00:00+02:00",
+        ),
+        (
+            "{{ macros.datetime(2026, 3, 28, 11).in_timezone('Europe/Berlin').add(hours=24) }}",
+            "2026-03-29 13:00:00+02:00",
+        ),
+        (
+            "{{ macros.datetime(2026, 3, 28, 1, 30).in_timezone('Europe/Berlin').add(days=1) }}",
+            "2026-03-29 03:30:00+02:00",
+        ),
         ("{{ (macros.timedelta(days=2) * 3 - macros.timedelta(hours=1)).days }}", "5"),
         ("{{ (logical_date - macros.timedelta(days=1)) < logical_date }}", "True"),
         ("{{ macros.timedelta(days=1) == macros.timedelta(hours=24) }}", "True"),
@@ -266,6 +283,8 @@ fn a_structure_may_be_its_json_text() {
         assert_eq!(of("{{ {'a': [params.n]} }}"), json!({"a": [3]}));
         assert_eq!(of(" [{{ params.n }}] "), json!([3]));
         assert_eq!(of("{ {{ ds }}"), json!("{ 2026-01-30"));
+        let why = renderer.structure("conf", "{ \"id\": 123456789012345678901 }").unwrap_err().to_string();
+        assert!(why.contains("123456789012345678901") && why.contains("exact"), "{why}");
     });
 }
 

@@ -26,6 +26,19 @@ fn get(url: String) -> Http {
     }
 }
 
+#[tokio::test]
+async fn what_is_secret_in_an_address_shows_nowhere() {
+    let rig = Rig::new();
+    let ran = rig.run(Operator::Http(get("http://me:hunter22@127.0.0.1:1/x?api_key=k3y-of-mine".into()))).await;
+    assert_eq!(ran.end.kind, EndKind::Failed);
+    for shown in [&ran.end.reason, &ran.text()] {
+        assert!(
+            !shown.contains("hunter22") && !shown.contains("k3y-of-mine") && shown.contains("127.0.0.1"),
+            "{shown}"
+        );
+    }
+}
+
 fn with_request(http: Http, change: impl FnOnce(&mut HttpRequest)) -> Http {
     let mut http = http;
     change(&mut http.request);
@@ -34,7 +47,7 @@ fn with_request(http: Http, change: impl FnOnce(&mut HttpRequest)) -> Http {
 
 #[tokio::test]
 async fn a_connection_gives_host_login_and_headers_and_its_secrets_show_nowhere() {
-    let server = Server::new(&["200 OK\n\n{\"token\": \"hunter22\", \"id\": 7}"]).await;
+    let server = Server::new(&["200 OK\n\n{\"token\": \"hunter22\", \"id\": 7, \"for\": \"auth-of-mine\"}"]).await;
     let mut rig = Rig::new();
     let fields = ConnectionFields {
         conn_id: "api".into(),
@@ -44,7 +57,7 @@ async fn a_connection_gives_host_login_and_headers_and_its_secrets_show_nowhere(
         login: Some("me".into()),
         password: Some("hunter22".into()),
         port: Some(i32::from(server.port)),
-        extra: Some(r#"{"X-Key": "k3y-of-mine"}"#.into()),
+        extra: Some(r#"{"X-Key": "k3y-of-mine", "X-Auth": "auth-of-mine"}"#.into()),
     };
     rig.leader.connections.insert("api".into(), fields);
     let http = with_request(get(String::new()), |request| {
@@ -64,7 +77,9 @@ async fn a_connection_gives_host_login_and_headers_and_its_secrets_show_nowhere(
         assert!(asked.contains(part), "{part} in {asked}");
     }
     assert!(asked.ends_with(r#"{"day":"2026-01-30","n":1}"#), "{asked}");
-    assert!(!ran.text().contains("hunter22") && !ran.text().contains("k3y-of-mine"), "{}", ran.text());
+    for secret in ["hunter22", "k3y-of-mine", "auth-of-mine"] {
+        assert!(!ran.text().contains(secret), "{}", ran.text());
+    }
 }
 
 #[tokio::test]

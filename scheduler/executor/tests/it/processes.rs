@@ -161,6 +161,22 @@ async fn an_attempt_whose_launcher_is_killed_fails_with_the_reason_and_leaves_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_when_a_launcher_is_killed_after_its_process_is_ended_as_well() {
+    let rig = Rig::new();
+    let file = rig.dir.path().join("pid");
+    let deaf = format!("trap \"\" TERM; echo $$ > {0}; sleep 0.3; kill -9 $L; sleep 300", file.display());
+    let ran = rig
+        .run(bash(&format!(
+            "L=$PPID setsid sh -c '{deaf}' >/dev/null 2>&1 & until [ -s {} ]; do sleep 0.02; done",
+            file.display()
+        )))
+        .await;
+    assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.end.reason);
+    assert!(!runs(&pid_in(&file)), "{}", ran.text());
+    assert_eq!(rig.run(bash("echo next")).await.lines("out"), ["next"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_nobody_awaits_any_more_is_killed() {
     let rig = std::sync::Arc::new(Rig::new());
     let file = rig.dir.path().join("pid");
@@ -189,6 +205,13 @@ async fn what_can_not_be_started_is_said_with_its_place() {
     assert!(ran.end.reason.contains("/nowhere/python"), "{}", ran.end.reason);
     let ran = rig.run(python("pass", vec!["a\0b".into()], None)).await;
     assert!(ran.end.reason.contains("NUL"), "{}", ran.end.reason);
+    let told = rig.told_guard();
+    let lines = || told.lines().filter(|line| *line != "ok");
+    let (made, gone): (Vec<&str>, Vec<&str>) = lines().partition(|line| line.starts_with('+'));
+    assert_eq!(made.len(), 2, "the program and the one whose directory is missing: {told}");
+    for group in made {
+        assert!(gone.contains(&format!("-{}", &group[2..]).as_str()), "the guard believes that {group} runs: {told}");
+    }
     assert_eq!(rig.run(bash("echo fine")).await.lines("out"), ["fine"]);
 }
 

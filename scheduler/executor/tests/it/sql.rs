@@ -136,6 +136,46 @@ async fn an_unknown_connection_is_named() {
     assert_eq!(end.reason, "there is no connection \"nope\": not configured");
 }
 
+#[tokio::test]
+async fn a_leader_that_is_away_keeps_nobody_from_ending_a_task() {
+    let mut rig = Rig::new();
+    rig.execution_timeout_secs = Some(0.2);
+    rig.leader.is_away = true;
+    rig.leader.files.insert("a.sql".into(), "SELECT 1".into());
+    let began = Instant::now();
+    for task in [sql("pg", "SELECT 1"), Sql { sql: vec![SqlSource::File("a.sql".into())], ..sql("pg", "") }] {
+        rig.stop = Stop::default();
+        let end = rig.run(Operator::Sql(task)).await.end;
+        assert_eq!(end.kind, EndKind::TimedOut, "{}", end.reason);
+        assert!(end.reason.contains("execution_timeout of 0.2 s"), "{}", end.reason);
+    }
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn a_lake_connection_that_is_not_understood_is_not_another_lake() {
+    let mut rig = Rig::new();
+    lake_program(&rig, "exit 0");
+    for (extra, word) in
+        [(r#"{"databse_url": "postgres://x"}"#, "databse_url"), ("{", "JSON"), (r#"{"warehouse": 5}"#, "warehouse")]
+    {
+        let fields = ConnectionFields {
+            conn_id: "other".into(),
+            conn_type: "lake".into(),
+            host: None,
+            schema: None,
+            login: None,
+            password: None,
+            port: None,
+            extra: Some(extra.into()),
+        };
+        rig.leader.connections.insert("other".into(), fields);
+        let end = rig.run(Operator::Sql(sql("other", "SELECT 1"))).await.end;
+        assert_eq!(end.kind, EndKind::Failed);
+        assert!(end.reason.starts_with("connection \"other\": ") && end.reason.contains(word), "{}", end.reason);
+    }
+}
+
 /// A stand-in for the program that has the embedded engine.
 fn lake_program(rig: &Rig, script: &str) {
     let path = rig.program_dir.join("windlass-tasks");

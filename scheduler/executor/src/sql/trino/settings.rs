@@ -9,6 +9,7 @@ use link::ConnectionFields;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::super::{extra, only_known};
 use crate::{Masker, is_secret_name};
 
 const PORT_HTTP: u16 = 8080;
@@ -17,6 +18,20 @@ const PORT_HTTPS: u16 = 443;
 const USER_DEFAULT: &str = "windlass";
 /// Dates mean the same on the embedded engine and on Trino.
 const TIME_ZONE_DEFAULT: &str = "UTC";
+
+/// The settings that a connection's extra may hold.
+const KNOWN: &[&str] = &[
+    "auth",
+    "catalog",
+    "client_tags",
+    "jwt__token",
+    "protocol",
+    "roles",
+    "schema",
+    "session_properties",
+    "timezone",
+    "verify",
+];
 
 /// How the caller proves who it is.
 #[derive(Clone, PartialEq, Eq)]
@@ -73,6 +88,7 @@ impl Settings {
     pub(super) fn of(fields: &ConnectionFields) -> Result<Self, String> {
         let problem = |detail: String| format!("connection {:?}: {detail}", fields.conn_id);
         let extra = extra(fields).map_err(problem)?;
+        only_known(&extra, KNOWN).map_err(problem)?;
         let server = server(fields, &extra).map_err(problem)?;
         let login = login(fields, &extra, &server).map_err(problem)?;
         let (catalog, schema) = place(fields, &extra);
@@ -106,14 +122,6 @@ fn mask_value(masker: &Masker, name: &str, value: &Value) {
         masker.add_texts(value);
     } else if let Value::Object(fields) = value {
         fields.iter().for_each(|(name, value)| mask_value(masker, name, value));
-    }
-}
-
-fn extra(fields: &ConnectionFields) -> Result<Map<String, Value>, String> {
-    match fields.extra.as_deref().map(str::trim) {
-        None | Some("") => Ok(Map::new()),
-        // The text may hold secrets, and the parser's message does not repeat it.
-        Some(text) => serde_json::from_str(text).map_err(|error| format!("its extra is not a JSON object: {error}")),
     }
 }
 
@@ -284,6 +292,7 @@ mod tests {
             (json!({"auth": "kerberos"}), "kerberos"),
             (json!({"session_properties": [1]}), "session_properties"),
             (json!({"client_tags": {"a": 1}}), "client_tags"),
+            (json!({"verfy": "/etc/ca.pem"}), "verfy"),
         ] {
             let refused = Settings::of(&connection(extra)).err().unwrap();
             assert!(refused.starts_with("connection \"t\": ") && refused.contains(part), "{refused}");

@@ -5,8 +5,17 @@
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "rbash", "busybox", "fish"];
 /// Programs that hand the argument of `-c` or `--command` to a shell.
 const CARRIERS: &[&str] = &["su", "runuser", "script", "flock", "sg"];
+/// Builtins that read a file as code.
+const SOURCES: &[&str] = &["source", "."];
+/// What they and shells call their standard input.
+const INPUT: &[&str] = &["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+/// Programs that run a command elsewhere, or a shell that reads its input where none is named.
+const REMOTES: &[&str] = &["ssh", "autossh", "rsh"];
+/// Their options that have a value.
+const REMOTE_VALUES: &str = "BbcDEeFIiJLlmOopQRSWw";
 /// What reads all of its arguments as code.
-const EVALUATES: &[&str] = &["eval", "trap", "alias", "ssh", "rsh", "autossh", "watch", "parallel"];
+const EVALUATES: &[&str] =
+    &["eval", "trap", "alias", "compgen", "complete", "ssh", "rsh", "autossh", "watch", "parallel"];
 /// Programs that start the program which their arguments name.
 const WRAPPERS: &[&str] = &[
     "sudo", "doas", "env", "nohup", "nice", "ionice", "setsid", "stdbuf", "timeout", "time", "xargs", "chroot",
@@ -28,7 +37,7 @@ pub(super) enum Role {
     Command,
     /// What the command is given.
     Argument,
-    /// The same, but code when it begins with `-`: an option and its value in one word.
+    /// The same, but code when it begins with `-`: an option and its value in one word. It may name a file with code.
     AfterShell,
     /// Code that is read once more.
     Code,
@@ -59,6 +68,7 @@ pub(super) struct Simple {
     wraps: bool,
     evaluates: bool,
     shell: Shell,
+    remote: Remote,
     integer: bool,
     special: bool,
 }
@@ -74,6 +84,21 @@ enum Shell {
     Carrier,
     /// The next word is code.
     CodeNext,
+    /// Its standard input is code, whatever its arguments are.
+    FromInput,
+}
+
+/// How far a command is that runs another one elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Remote {
+    #[default]
+    No,
+    Options,
+    Value,
+    /// The host is named; without a command, what is read is code.
+    Host,
+    /// A command follows, which reads what it will.
+    Command,
 }
 
 impl Simple {
@@ -93,7 +118,7 @@ impl Simple {
             name if NAMES.contains(&name) => Role::Name,
             "test" | "[" if matches!(last, Some("-v" | "-R")) => Role::Name,
             "printf" if last == Some("-v") => Role::Name,
-            _ if self.shell != Shell::No => Role::AfterShell,
+            _ if matches!(self.shell, Shell::Options | Shell::Carrier) => Role::AfterShell,
             _ => Role::Argument,
         }
     }
@@ -112,6 +137,11 @@ impl Simple {
         self.evaluates || self.shell != Shell::No
     }
 
+    /// Whether what a pipe brings to it is code.
+    pub(super) fn takes_code(&self) -> bool {
+        self.shell != Shell::No || matches!(self.remote, Remote::Options | Remote::Value | Remote::Host)
+    }
+
     /// Takes the next word; none when its text is not known.
     pub(super) fn push_literal(&mut self, literal: Option<&str>) {
         let base = literal.map(|text| text.rsplit('/').next().unwrap_or_default());
@@ -123,10 +153,21 @@ impl Simple {
             }
         }
         self.follow_shell(literal);
+        self.follow_remote(literal);
         if let Some(base) = base {
             self.wraps |= names_command && WRAPPERS.contains(&base);
-            self.evaluates |= (names_command || self.wraps) && EVALUATES.contains(&base);
-            if SHELLS.contains(&base) && (names_command || self.wraps) {
+            let may_be_name = names_command || self.wraps;
+            self.evaluates |= may_be_name && EVALUATES.contains(&base);
+            if may_be_name && self.remote == Remote::No {
+                self.remote = match base {
+                    base if REMOTES.contains(&base) => Remote::Options,
+                    // Its input is commands where it is given none.
+                    "parallel" => Remote::Host,
+                    _ => Remote::No,
+                };
+            }
+            let is_shell = SHELLS.contains(&base) && (names_command || self.wraps);
+            if is_shell || (names_command && SOURCES.contains(&base)) {
                 self.shell = Shell::Options;
             } else if CARRIERS.contains(&base) && (names_command || self.wraps) {
                 self.shell = Shell::Carrier;
@@ -142,18 +183,45 @@ impl Simple {
         self.last = literal.map(str::to_owned);
     }
 
+    fn follow_remote(&mut self, literal: Option<&str>) {
+        let text = literal.unwrap_or_default();
+        let has_value = |letters: &str| letters.len() == 1 && REMOTE_VALUES.contains(letters);
+        self.remote = match self.remote {
+            Remote::Options => match text.strip_prefix('-') {
+                Some(letters) if has_value(letters) => Remote::Value,
+                Some(_) => Remote::Options,
+                None => Remote::Host,
+            },
+            Remote::Value => Remote::Options,
+            Remote::Host if text.starts_with('-') => Remote::Host,
+            Remote::Host => {
+                if SHELLS.contains(&text) {
+                    self.shell = Shell::Options;
+                }
+                Remote::Command
+            }
+            unchanged => unchanged,
+        };
+    }
+
     fn follow_shell(&mut self, literal: Option<&str>) {
         let text = literal.unwrap_or_default();
         let is_option = text.starts_with(['-', '+']);
-        let takes_value = matches!(self.last.as_deref(), Some("-o" | "+o" | "-O" | "+O" | "--rcfile" | "--init-file"));
+        // `-o pipefail`, also as the last of several letters.
+        let takes_value = self.last.as_deref().is_some_and(|last| {
+            let is_letters = last.starts_with(['-', '+']) && !last.starts_with("--");
+            (is_letters && last.ends_with(['o', 'O'])) || matches!(last, "--rcfile" | "--init-file")
+        });
         self.shell = match self.shell {
             Shell::Options | Shell::Carrier if text == "--command" => Shell::CodeNext,
             Shell::Options | Shell::Carrier if is_option && !text.starts_with("--") && text.contains('c') => {
                 Shell::CodeNext
             }
+            Shell::Options if is_option && !text.starts_with("--") && text.contains('s') => Shell::FromInput,
+            Shell::Options if INPUT.contains(&text) => Shell::FromInput,
             // Programs such as busybox and kubectl name the shell after words of their own.
             Shell::Options if !is_option && !takes_value && !SHELLS.contains(&text) => Shell::No,
-            Shell::CodeNext if !is_option => Shell::No,
+            Shell::CodeNext if !is_option && !takes_value => Shell::No,
             unchanged => unchanged,
         };
     }

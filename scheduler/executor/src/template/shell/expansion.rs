@@ -84,6 +84,7 @@ impl Reader<'_> {
     pub(super) fn dollar(&mut self, word: &mut Word, within: Within) -> Read<()> {
         self.advance();
         word.before = Before::Dollar;
+        let is_code = self.is_code(word);
         let Some(Kind::Char(c)) = self.peek() else { return Ok(()) };
         match c {
             '(' if self.nth(1) == Some(Kind::Char('(')) => {
@@ -93,11 +94,11 @@ impl Reader<'_> {
             }
             '(' => {
                 self.advance();
-                self.substitution()?;
+                self.feeding(is_code, Self::substitution)?;
             }
             '{' => {
                 self.advance();
-                self.deeper(|reader| reader.parameter(within))?;
+                self.feeding(is_code, |reader| reader.deeper(|reader| reader.parameter(within)))?;
             }
             '[' => {
                 self.advance();
@@ -308,7 +309,7 @@ impl Reader<'_> {
         let at = std::mem::replace(&mut self.at, 0);
         let pending = std::mem::take(&mut self.pending);
         self.backticks.push(within);
-        let read = self.all_commands();
+        let read = self.feeding(self.is_code(word), Self::all_commands);
         self.backticks.pop();
         self.items = outer;
         self.at = at;

@@ -75,6 +75,14 @@ pub(super) struct Reader<'k> {
     pub(super) substitutions: usize,
     /// Whether this place is in a here-document in which bash expands.
     pub(super) is_in_here: bool,
+    /// Whether what is put out here is read as code: a substitution in code, or one that a shell reads.
+    pub(super) feeds_code: bool,
+    /// Values of this command that may be put out as they are.
+    pub(super) own: Vec<usize>,
+    /// Those of the commands before it in its pipeline.
+    piped: Vec<usize>,
+    /// Compound commands that have begun and not ended.
+    compounds: usize,
     /// Here-documents that begin at the next line.
     pub(super) pending: Vec<Here>,
     /// Variables whose values are calculated.
@@ -96,6 +104,10 @@ pub(super) fn read(items: &[Item], kept: &[Kept]) -> Result<Vec<(usize, String)>
         depth: 0,
         substitutions: 0,
         is_in_here: false,
+        feeds_code: false,
+        own: Vec::new(),
+        piped: Vec::new(),
+        compounds: 0,
         pending: Vec::new(),
         integers: BTreeSet::new(),
         all_integers: false,
@@ -207,13 +219,41 @@ impl Reader<'_> {
         self.deeper(|reader| reader.list(end))
     }
 
+    /// Reads what may be put out into code, when `is_code` or what is around it is read so.
+    pub(super) fn feeding<T>(&mut self, is_code: bool, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
+        let outer = self.feeds_code;
+        self.feeds_code |= is_code;
+        let found = read(self);
+        self.feeds_code = outer;
+        found
+    }
+
+    /// A command ends. What a pipeline brings to a shell that reads its input is code.
+    fn end_command(&self, simple: &Simple) -> Read<()> {
+        match self.piped.first() {
+            Some(value) if simple.takes_code() => Err(Stop::refused(*value, Why::Code)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A pipeline ends, unless what is around it may still be piped as a whole.
+    fn end_pipeline(&mut self) {
+        if self.depth == 1 && self.compounds == 0 {
+            self.own.clear();
+            self.piped.clear();
+        }
+    }
+
     fn list(&mut self, end: End) -> Read<Ended> {
         let mut simple = Simple::default();
         // Whether the language's own words are known here.
         let mut fresh = true;
         loop {
             let c = match self.peek() {
-                None if end == End::Text => return Ok(Ended::Here),
+                None if end == End::Text => {
+                    self.end_command(&simple)?;
+                    return Ok(Ended::Here);
+                }
                 None => return Err(Stop::Lost("a substitution or group that is not closed")),
                 Some(Kind::Char(c)) => c,
                 Some(Kind::Value(_)) => {
@@ -224,8 +264,10 @@ impl Reader<'_> {
             match c {
                 ' ' | '\t' => self.advance(),
                 '\n' => {
+                    self.end_command(&simple)?;
                     self.advance();
                     self.here_documents()?;
+                    self.end_pipeline();
                     (simple, fresh) = (Simple::default(), true);
                 }
                 '#' => self.comment()?,
@@ -234,8 +276,15 @@ impl Reader<'_> {
                     fresh = false;
                 }
                 ';' | '&' | '|' => {
+                    self.end_command(&simple)?;
+                    let is_pipe = c == '|' && self.nth(1) != Some(Kind::Char('|'));
                     if self.operator(end, c)? {
                         return Ok(Ended::Here);
+                    }
+                    if is_pipe {
+                        self.piped.append(&mut self.own);
+                    } else {
+                        self.end_pipeline();
                     }
                     (simple, fresh) = (Simple::default(), true);
                 }
@@ -244,6 +293,7 @@ impl Reader<'_> {
                     (simple, fresh) = (Simple::default(), true);
                 }
                 ')' if end == End::Paren => {
+                    self.end_command(&simple)?;
                     self.advance();
                     return Ok(Ended::Here);
                 }
@@ -285,7 +335,7 @@ impl Reader<'_> {
                 Ok(true)
             }
             (';', Some(Kind::Char(';' | '&'))) => Err(Stop::Lost("a `;;` outside of a case")),
-            ('|', Some(Kind::Char('&'))) => {
+            ('|', Some(Kind::Char('&' | '|'))) => {
                 self.advance();
                 Ok(false)
             }
@@ -327,6 +377,7 @@ impl Reader<'_> {
                     return Ok(Ended::Here);
                 }
                 "for" | "select" => {
+                    self.compounds += 1;
                     *fresh = self.for_names(simple)?;
                     return Ok(Ended::Here);
                 }
@@ -341,8 +392,17 @@ impl Reader<'_> {
                     *fresh = true;
                     return Ok(Ended::Here);
                 }
-                "{" | "}" | "!" | "if" | "then" | "elif" | "else" | "fi" | "while" | "until" | "do" | "done"
-                | "time" | "esac" => {
+                "{" | "if" | "while" | "until" => {
+                    self.compounds += 1;
+                    *fresh = true;
+                    return Ok(Ended::Here);
+                }
+                "}" | "fi" | "done" => {
+                    self.compounds = self.compounds.saturating_sub(1);
+                    *fresh = true;
+                    return Ok(Ended::Here);
+                }
+                "!" | "then" | "elif" | "else" | "do" | "time" | "esac" => {
                     *fresh = true;
                     return Ok(Ended::Here);
                 }
@@ -386,6 +446,7 @@ impl Reader<'_> {
             "<<" | "<<-" => self.here_delimiter(operator == "<<-", simple.reads_code()),
             "<&-" | ">&-" => Ok(()),
             "<<<" if simple.reads_code() => self.word(Role::Code).map(|_| ()),
+            "<" if simple.reads_code() => self.word(Role::AfterShell).map(|_| ()),
             _ => self.word(Role::Argument).map(|_| ()),
         }
     }
@@ -555,7 +616,8 @@ impl Reader<'_> {
                     }
                     self.advance();
                     self.advance();
-                    self.substitution()?;
+                    let is_code = self.is_code(&word) || role == Role::AfterShell;
+                    self.feeding(is_code, Self::substitution)?;
                     word.is_literal = false;
                 }
                 Some(Kind::Char('(')) if word.may_be_array() => {

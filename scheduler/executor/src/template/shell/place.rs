@@ -60,6 +60,11 @@ impl Reader<'_> {
         {
             return Err(Stop::refused(value, Why::HereJoin));
         }
+        // Written as code that means it, a value is put out as such.
+        let is_quoted_code = self.kept[value].form == Form::Quoted && !matches!(quote, Quote::Bare | Quote::Forced);
+        if quote != Quote::Comment && !is_quoted_code && !quote::is_plain(text) {
+            self.own.push(value);
+        }
         self.written.push((start, written));
         word.values.push(value);
         word.is_literal = false;
@@ -148,9 +153,12 @@ impl Reader<'_> {
         }
     }
 
-    fn is_code(&self, word: &Word) -> bool {
+    pub(super) fn is_code(&self, word: &Word) -> bool {
         let is_run = word.assigned.as_deref().is_some_and(command::is_run_by_bash);
-        is_run || word.role == Role::Code || (word.role == Role::AfterShell && word.text.starts_with('-'))
+        self.feeds_code
+            || is_run
+            || word.role == Role::Code
+            || (word.role == Role::AfterShell && word.text.starts_with('-'))
     }
 
     fn is_calculated(&self, word: &Word) -> bool {
