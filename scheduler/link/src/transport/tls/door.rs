@@ -235,7 +235,10 @@ impl Door {
                         tokio::spawn(one(Arc::clone(&self.hall), (stream, from), (place, step), visitors.clone()));
                     }
                     None if self.hall.is_news(from.ip(), "too many") => {
-                        tracing::warn!(peer = %from, "more than {HANDSHAKES_PER_ADDRESS_MAX} connections from one address say nothing; further ones are closed");
+                        tracing::warn!(
+                            peer = %from,
+                            "more than {HANDSHAKES_PER_ADDRESS_MAX} connections from one address say nothing; further ones are closed"
+                        );
                     }
                     None => {}
                 },
