@@ -96,7 +96,7 @@ impl Clients {
         let is_there = |name: &&str| folder.join(name).is_file();
         // Debian's wrapper on the search path takes the version of a cluster of its own choice.
         let real = folder.join(Self::PROGRAMS[0]).canonicalize().ok()?;
-        if real.ends_with("pg_wrapper") || !Self::PROGRAMS.iter().all(|name| is_there(name)) {
+        if real.ends_with("pg_wrapper") || !Self::PROGRAMS.iter().all(is_there) {
             return None;
         }
         let output = Command::new(real).arg("--version").output().ok()?;

@@ -188,7 +188,7 @@ fn judged(name: &str, status: ExitStatus, said: &str) -> anyhow::Result<()> {
 fn telling_line(said: &str) -> &str {
     let told = |line: &&str| ["error:", "ERROR:", "FATAL:"].iter().any(|mark| line.contains(mark));
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines().find(told).or_else(|| lines().last()).unwrap_or("it said nothing")
+    lines().find(told).or_else(|| lines().next_back()).unwrap_or("it said nothing")
 }
 
 fn is_foreign(name: &OsStr) -> bool {
