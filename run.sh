@@ -3,7 +3,7 @@
 # stock_data_pipeline to its end and shows the result.
 #   ./run.sh          leaves everything running, with the UI on http://127.0.0.1:8083, until Ctrl-C
 #   ./run.sh --once   ends when the run has ended: status 0 after success, else the reason and status 1
-# An archive of scripts/release.sh for this version and machine in dist/ is used instead of compiling when its checksum is right.
+# An archive of scripts/release.sh for this machine in dist/ that was made of these sources is used instead of compiling.
 # Settings are environment variables; .env.example lists them, and a file .env is read when there is one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -81,9 +81,11 @@ show_result() {
     echo "==> UI: http://127.0.0.1:$WINDLASS_PORT/dags/$dag   login: airflow / airflow"
 }
 
-# Makes a folder of programs out of those that lie in folder $1. `windlass-tasks` may follow later.
+# Makes a folder of programs out of those that lie in folder $1, named by all of them. `windlass-tasks` may follow later.
 use_programs() {
-    programs=$WINDLASS_HOME/programs/$(sha256sum "$1/windlass" | cut -c1-16)
+    local parts=("$1/windlass")
+    [ ! -x "$1/windlass-tasks" ] || parts+=("$1/windlass-tasks")
+    programs=$WINDLASS_HOME/programs/$(sha256sum "${parts[@]}" | cut -c1-64 | sha256sum | cut -c1-16)
     windlass=$programs/windlass
     mkdir -p "$programs"
     put_program "$1" windlass
@@ -100,23 +102,33 @@ put_program() {
     mv -f "$programs/$2.new" "$programs/$2"
 }
 
-# Unpacks the archive of this version when there is one; fails when its checksum is wrong.
+# Whether the archive of this version is there and was made of these sources: older programs would be worse than waiting.
+archive_fits() {
+    local archive made_of
+    archive=dist/$(archive_name).tar.gz
+    [ -f "$archive" ] || return 1
+    made_of=$(tar -xzOf "$archive" "$(archive_name)/SOURCES" 2>/dev/null || true)
+    [ "$made_of" != "$(sources_hash)" ] || return 0
+    echo "==> $archive was made of other sources than these, so it is not used"
+    return 1
+}
+
+# Unpacks the archive of this version; fails when its checksum is wrong.
 unpack_archive() {
     local name
     name=$(archive_name)
-    [ -f "dist/$name.tar.gz" ] || return 1
     (cd dist && sha256sum --check --quiet --strict "$name.tar.gz.sha256") || {
         echo "dist/$name.tar.gz is not what its checksum says; remove it, or get both files again" >&2
         exit 1
     }
     mkdir -p "$WINDLASS_HOME/archive"
-    tar -C "$WINDLASS_HOME/archive" -xzf "dist/$name.tar.gz"
+    tar -C "$WINDLASS_HOME/archive" --no-same-owner -xzf "dist/$name.tar.gz"
     echo "==> Using the programs of dist/$name.tar.gz"
     use_programs "$WINDLASS_HOME/archive/$name"
 }
 
 mkdir -p "$WINDLASS_HOME"
-if [ -f "dist/$(archive_name).tar.gz" ]; then
+if archive_fits; then
     install_packages "${RUN_PACKAGES[@]}"
     unpack_archive
     start_server

@@ -19,6 +19,22 @@ esac
 
 step() { printf '==> [%3d s] %s\n' "$SECONDS" "$*"; }
 
+# Runs a command for so many seconds at most, with all that it has started. It has a process group of its own, which Ctrl-C at the
+# terminal does not reach: so it is handed on.
+bounded() {
+    local status=0 running
+    set -m
+    timeout --kill-after=30 "$@" &
+    running=$!
+    set +m
+    # shellcheck disable=SC2064
+    trap "kill $running 2>/dev/null || true; wait $running || true; exit 130" INT
+    wait "$running" || status=$?
+    trap 'exit 130' INT
+    return "$status"
+}
+trap 'exit 130' INT
+
 install_packages "${BUILD_PACKAGES[@]}" chromium:chromium chromedriver:chromium-driver
 python3 -c 'import ensurepip' 2>/dev/null || { as_root apt-get update -qq && as_root apt-get install -y -qq python3-venv >/dev/null; }
 require_rust
@@ -34,14 +50,22 @@ start_test_postgres
 trap stop_test_postgres EXIT
 step "tests"
 # They take five minutes on two cores; four times that is a hang.
-timeout --kill-after=30 1200 cargo test --workspace --all-targets --release --locked --no-fail-fast
+bounded 1200 cargo test --workspace --all-targets --release --locked --no-fail-fast
 
-# The real parts of a group of tests. What can not be had on this machine fails the full set; CI says so and goes on.
-stack_up() {
-    e2e/stack up "$@" && return
+# What the first run of a group ended with, when this is its second; set by `group`.
+first_status=0
+
+# Leaves a group whose parts can not be had on this machine, which fails the full set; CI says so and goes on. A group that has
+# failed once and can not be run again has failed.
+leave_out() {
     [ "$mode" = --ci ] || exit 1
-    step "skipped: the stack's $* can not be started here"
-    exit 0
+    step "skipped: $*"
+    exit "$first_status"
+}
+
+# The real parts of a group of tests.
+stack_up() {
+    within_group e2e/stack up "$@" || leave_out "the stack's $* can not be started here"
 }
 
 # CI leaves out a group that may not fit into its time: room_for MINUTES, with what a machine has to fetch that has nothing yet.
@@ -52,15 +76,13 @@ room_for() {
     # CI itself ends a run a quarter of an hour after the deadline.
     [ "$group_ends" -le $((deadline + 600)) ] || group_ends=$((deadline + 600))
     [ $((deadline - SECONDS)) -ge $(($1 * 60)) ] && return
-    step "skipped: it may take $1 minutes, and fewer are left"
-    # A group that failed and has no time for a second run has failed.
-    exit "$first_status"
+    leave_out "it may take $1 minutes, and fewer are left"
 }
 
 # Runs a part of a group within the group's time.
 within_group() {
     local status=0
-    timeout --kill-after=30 $((group_ends > SECONDS ? group_ends - SECONDS : 1)) "$@" || status=$?
+    bounded $((group_ends > SECONDS ? group_ends - SECONDS : 1)) "$@" || status=$?
     [ "$status" != 124 ] && [ "$status" != 137 ] || step "FAILED: this hangs: it had twice the time that it takes: $*" >&2
     return "$status"
 }
@@ -98,11 +120,7 @@ docker_tests() (
 monitoring_tests() (
     step "the full set: every query of every dashboard on a real Prometheus"
     room_for 6
-    if ! install_packages prometheus:prometheus; then
-        [ "$mode" = --ci ] || exit 1
-        step "skipped: Debian's prometheus can not be installed here"
-        exit 0
-    fi
+    install_packages prometheus:prometheus || leave_out "Debian's prometheus can not be installed here"
     trap 'e2e/stack down --volumes kafka' EXIT
     stack_up kafka
     export KAFKA_BOOTSTRAP_SERVERS_TEST=127.0.0.1:${STACK_KAFKA_PORT:-19092}
@@ -166,7 +184,7 @@ compose_tests() (
     stack_up docker
     eval "$(e2e/stack env)"
     export WINDLASS_E2E_COMPOSE=1
-    e2e/images && e2e/images windlass --programs target/release && some_tests compose
+    within_group e2e/images && within_group e2e/images windlass --programs target/release && some_tests compose
 )
 
 # Real systems may be late on the machine that CI has: a group that failed there is run once more, and both outcomes are in the log.

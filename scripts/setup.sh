@@ -51,6 +51,13 @@ archive_name() {
     echo "windlass-$version-$(uname -m)-linux"
 }
 
+# What the programs are made of, in one word.
+sources_hash() {
+    local place=(.cargo .env.example .sqlx Cargo.lock Cargo.toml scheduler tasks webui workspace-hack)
+    find "${place[@]}" -type f ! -path '*/target/*' ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z |
+        xargs -0 sha256sum | sha256sum | cut -c1-64
+}
+
 # What the programs need to run, beside PostgreSQL.
 RUN_PACKAGES=(python3:python3)
 BUILD_PACKAGES=(cc:gcc c++:g++ make:make cmake:cmake perl:perl python3:python3 pkg-config:pkg-config)

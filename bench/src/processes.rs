@@ -13,24 +13,22 @@ use std::{
 
 use anyhow::Context;
 use daemon::{
-    leader::{self, Ear, LeaderSettings},
-    postgres::EmbeddedPostgres,
+    leader::{self, Ear},
     worker::{self, WorkerSettings},
 };
 use executor::process::tree;
 use link::transport::{UnixAcceptor, UnixConnector, write_endpoint};
-use model::{
-    Command, DagId,
-    command::{Paused, Pool},
-};
+use model::{Command, DagId, command::Paused};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use store::{Hints, SecretKey};
+use store::Hints;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     median,
-    scheduler::{CHAIN, RUN_WITHIN, ask, chain, head, one_run, until_stored},
+    scheduler::{
+        CHAIN, RUN_WITHIN, ask, chain, head, leader_settings, one_run, open_default_pool, until_stored, with_postgres,
+    },
 };
 
 const WIDE: usize = 2_000;
@@ -44,11 +42,7 @@ const TICKS_PER_S: f64 = 100.0;
 /// Measures; the medians of several rounds.
 #[tokio::main]
 pub async fn run() -> anyhow::Result<Value> {
-    let home = tempfile::tempdir()?;
-    let postgres = EmbeddedPostgres::start(home.path()).await?;
-    let measured = measure(home.path(), postgres.state_url()).await;
-    postgres.stop().await;
-    measured
+    with_postgres(measure).await
 }
 
 /// A worker of the leader in this folder, until it is killed.
@@ -71,15 +65,7 @@ async fn measure(home: &Path, url: &str) -> anyhow::Result<Value> {
     let acceptor = UnixAcceptor::bind(home.join("leader.sock"))?;
     write_endpoint(&home.join("endpoint"), acceptor.path())?;
     let shutdown = CancellationToken::new();
-    let settings = LeaderSettings {
-        database_url: url.to_owned(),
-        name: "bench".to_owned(),
-        endpoint: String::new(),
-        dags: leader::DagSource::Folder(dags),
-        secret_key: SecretKey::from_file_or_create(&home.join("bench.key"))?,
-        metrics: leader::LeaderMetrics::default(),
-        retention: Default::default(),
-    };
+    let settings = leader_settings(home, url, dags)?;
     let ear = Ear::new(leader::news_channel(), shutdown.clone());
     let leading = tokio::spawn(leader::run(settings, Box::new(acceptor), ear));
     let mut working = Program::new(std::env::current_exe()?).arg("worker").arg(home).stdin(Stdio::null()).spawn()?;
@@ -101,9 +87,7 @@ struct Round {
 
 async fn figures(pool: &PgPool, worker: &Child) -> anyhow::Result<Value> {
     let hints = Hints::listen(pool).await?;
-    let of_tasks =
-        Pool { name: Pool::DEFAULT.to_owned(), slots: None, description: String::new(), include_deferred: false };
-    ask(pool, &hints, Command::SetPool(of_tasks)).await?;
+    open_default_pool(pool, &hints).await?;
     let [wide, chain] = [DagId::new("wide")?, DagId::new("chain")?];
     for dag_id in [&wide, &chain] {
         until_stored(pool, dag_id).await?;

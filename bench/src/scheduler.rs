@@ -2,13 +2,13 @@
 
 use std::{
     fmt::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use daemon::{
-    leader::{self, Ear, LeaderSettings},
+    leader::{self, DagSource, Ear, LeaderMetrics, LeaderSettings},
     postgres::EmbeddedPostgres,
 };
 use link::transport::in_process;
@@ -33,11 +33,38 @@ pub(crate) const RUN_WITHIN: Duration = Duration::from_secs(120);
 /// Measures; the medians of several rounds.
 #[tokio::main]
 pub async fn run() -> anyhow::Result<Value> {
+    with_postgres(measure).await
+}
+
+/// Measures on a new PostgreSQL: the folder of its home, and the URL of its state database.
+pub(crate) async fn with_postgres(
+    measure: impl AsyncFnOnce(&Path, &str) -> anyhow::Result<Value>,
+) -> anyhow::Result<Value> {
     let home = tempfile::tempdir()?;
     let postgres = EmbeddedPostgres::start(home.path()).await?;
     let measured = measure(home.path(), postgres.state_url()).await;
     postgres.stop().await;
     measured
+}
+
+/// A leader of the DAGs in this folder.
+pub(crate) fn leader_settings(home: &Path, url: &str, dags: PathBuf) -> anyhow::Result<LeaderSettings> {
+    Ok(LeaderSettings {
+        database_url: url.to_owned(),
+        name: "bench".to_owned(),
+        endpoint: String::new(),
+        dags: DagSource::Folder(dags),
+        secret_key: SecretKey::from_file_or_create(&home.join("bench.key"))?,
+        metrics: LeaderMetrics::default(),
+        retention: Default::default(),
+    })
+}
+
+/// Gives the default pool as many slots as anybody asks for.
+pub(crate) async fn open_default_pool(pool: &PgPool, hints: &Hints) -> anyhow::Result<()> {
+    let endless =
+        Pool { name: Pool::DEFAULT.to_owned(), slots: None, description: String::new(), include_deferred: false };
+    ask(pool, hints, Command::SetPool(endless)).await.map(drop)
 }
 
 async fn measure(home: &Path, url: &str) -> anyhow::Result<Value> {
@@ -48,15 +75,7 @@ async fn measure(home: &Path, url: &str) -> anyhow::Result<Value> {
     write_dags(&dags)?;
     let (connector, acceptor) = in_process();
     let shutdown = CancellationToken::new();
-    let settings = LeaderSettings {
-        database_url: url.to_owned(),
-        name: "bench".to_owned(),
-        endpoint: String::new(),
-        dags: daemon::leader::DagSource::Folder(dags),
-        secret_key: SecretKey::from_file_or_create(&home.join("bench.key"))?,
-        metrics: leader::LeaderMetrics::default(),
-        retention: Default::default(),
-    };
+    let settings = leader_settings(home, url, dags)?;
     let ear = Ear::new(leader::news_channel(), shutdown.clone());
     let leading = tokio::spawn(leader::run(settings, Box::new(acceptor), ear));
     let working = tokio::spawn(null_worker::serve(connector));
@@ -69,9 +88,7 @@ async fn measure(home: &Path, url: &str) -> anyhow::Result<Value> {
 
 async fn figures(pool: &PgPool, raw: f64) -> anyhow::Result<Value> {
     let hints = Hints::listen(pool).await?;
-    let pool_of_tasks =
-        Pool { name: Pool::DEFAULT.to_owned(), slots: None, description: String::new(), include_deferred: false };
-    ask(pool, &hints, Command::SetPool(pool_of_tasks)).await?;
+    open_default_pool(pool, &hints).await?;
     let chain = rounds(pool, &hints, "chain").await?;
     let fan = rounds(pool, &hints, "fan").await?;
     let empty = rounds(pool, &hints, "empty_chain").await?;

@@ -22,6 +22,8 @@ use crate::{fleet, settings::Settings};
 
 /// A leader answers within milliseconds; one that is taking over within this.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A living leader raises its lease each second.
+const LEASE_MOVES_WITHIN: Duration = Duration::from_millis(2_500);
 
 /// An open way, to be closed.
 #[derive(Debug)]
@@ -107,17 +109,13 @@ impl Access {
     /// # Errors
     /// When it can not be reached.
     pub async fn leads_somebody(&self) -> anyhow::Result<bool> {
-        /// A living leader raises its lease each second.
-        const LEASE_MOVES_WITHIN: Duration = Duration::from_millis(2_500);
         if self.is_alone() || !self.has_tables().await? {
             return Ok(false);
         }
         let pool = store::open(&self.urls.state).await?;
-        let before = store::diagnosis::lease(&pool).await?;
-        tokio::time::sleep(LEASE_MOVES_WITHIN).await;
-        let moved = store::diagnosis::lease(&pool).await? != before;
+        let moves = lease_moves(&pool).await;
         pool.close().await;
-        Ok(moved)
+        Ok(moves?)
     }
 
     /// Where the databases are.
@@ -213,4 +211,14 @@ impl Access {
 #[must_use]
 pub fn caller() -> String {
     std::env::var("USER").unwrap_or_else(|_| "cli".to_owned())
+}
+
+/// Whether somebody raises the lease, as a living leader does.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn lease_moves(pool: &PgPool) -> Result<bool, store::StoreError> {
+    let before = store::diagnosis::lease(pool).await?;
+    tokio::time::sleep(LEASE_MOVES_WITHIN).await;
+    Ok(store::diagnosis::lease(pool).await? != before)
 }

@@ -50,7 +50,10 @@ impl Deployment {
     /// # Errors
     /// The names of the variables to set. Their values are not shown.
     pub fn check_credentials(self) -> anyhow::Result<()> {
-        self.check_variables(env::vars())
+        // What is no text is none of the defaults.
+        let texts =
+            env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        self.check_variables(texts)
     }
 
     fn check_variables(self, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<()> {
@@ -136,6 +139,33 @@ mod tests {
         assert!(defaults.len() >= 5, "{defaults:?}");
         for default in defaults {
             assert!(LOCAL_DEFAULTS.contains(&default), "{default} is a default that production would take");
+        }
+    }
+
+    #[test]
+    fn the_compose_file_hands_on_every_setting_that_can_mean_something_there() {
+        /// What the image and the file fix, and what needs an engine or control groups that a container has not.
+        const NOT_THERE: &[&str] = &[
+            "WINDLASS_HOME",
+            "WINDLASS_DAGS_FOLDER",
+            "WINDLASS_REGISTRY_PORT",
+            "WINDLASS_TASK_MEMORY_MAX",
+            "WINDLASS_TASK_PIDS_MAX",
+            "WINDLASS_LEADER_ENDPOINTS",
+            "WINDLASS_WORKER_NAME",
+            "WINDLASS_WORKER_LOG_DIR",
+            "WINDLASS_DOCKER_PRIVILEGED",
+            "WINDLASS_DOCKER_MOUNTS",
+        ];
+        let read =
+            |name: &str| std::fs::read_to_string(format!("{}/../../{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let (listed, compose) = (read(".env.example"), read("compose.yaml"));
+        let names = listed.lines().filter_map(|line| line.strip_prefix('#')?.split_once('='));
+        let names: Vec<&str> = names.map(|(name, _)| name).filter(|name| name.starts_with("WINDLASS_")).collect();
+        assert!(names.len() > 30, "{names:?}");
+        for name in names {
+            let handed_on = compose.contains(&format!("{name}:")) || compose.contains(&format!("${{{name}"));
+            assert!(handed_on != NOT_THERE.contains(&name), "{name}");
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, IsTerminal as _},
-    net::{Ipv4Addr, SocketAddrV4},
-    path::{Path, PathBuf},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
+    path::{self, Path, PathBuf},
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -21,6 +22,7 @@ use link::LogArchive;
 use replay::StockSource;
 use store::retention::Retention;
 use tracing_subscriber::EnvFilter;
+use webui::TrustedProxies;
 
 use crate::{fleet::settings::FleetSettings, production::Deployment};
 
@@ -61,9 +63,16 @@ pub struct Settings {
     pub keep_logs: Option<Duration>,
     /// `WINDLASS_KEEP_RUNS_DAYS` and `WINDLASS_KEEP_AUDIT_DAYS`: how long history is kept.
     pub retention: Retention,
+    /// `WINDLASS_TRUSTED_PROXIES`: the proxies whose word about a client's address is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// `WINDLASS_PASSWORD_LENGTH_MIN`: the shortest password that a user may get, in characters.
+    pub password_chars_min: usize,
     /// `WINDLASS_LOG_FORMAT`, or `--log-format` before it.
     pub log_format: LogFormat,
 }
+
+/// Settings that other programs have, too.
+const SETTINGS_OF_OTHERS: [&str; 4] = ["DATABASE_URL", "SCHEMA_REGISTRY_URL", "STOCK_SOURCE", "AWS_ENDPOINT_URL"];
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -90,12 +99,12 @@ impl Settings {
     /// # Errors
     /// When a value can not be read; the message names the variable and what it should be.
     pub fn from_environment() -> anyhow::Result<Self> {
-        let here = env::current_dir().context("the working directory can not be told")?;
-        let home = absolute(&here, &text("WINDLASS_HOME").unwrap_or_else(|| ".windlass".to_owned()));
+        refuse_odd_bytes(env::vars_os())?;
+        let home = absolute(&text("WINDLASS_HOME").unwrap_or_else(|| ".windlass".to_owned()))?;
         let warehouse =
             text("WINDLASS_LAKE_WAREHOUSE").unwrap_or_else(|| format!("file://{}", home.join("lake").display()));
         Ok(Self {
-            dags_folder: absolute(&here, &text("WINDLASS_DAGS_FOLDER").unwrap_or_else(|| "dags".to_owned())),
+            dags_folder: absolute(&text("WINDLASS_DAGS_FOLDER").unwrap_or_else(|| "dags".to_owned()))?,
             port: number("WINDLASS_PORT", 8083)?,
             statement_timeout: statement_timeout()?,
             registry_port: number("WINDLASS_REGISTRY_PORT", 8081)?,
@@ -110,6 +119,11 @@ impl Settings {
             auto_migrate: switch("WINDLASS_AUTO_MIGRATE", true)?,
             keep_logs: days("WINDLASS_KEEP_LOGS_DAYS")?.and_then(|keep| keep.to_std().ok()),
             retention: Retention { runs: days("WINDLASS_KEEP_RUNS_DAYS")?, audit: days("WINDLASS_KEEP_AUDIT_DAYS")? },
+            trusted_proxies: text("WINDLASS_TRUSTED_PROXIES")
+                .unwrap_or_default()
+                .parse()
+                .context("WINDLASS_TRUSTED_PROXIES")?,
+            password_chars_min: number("WINDLASS_PASSWORD_LENGTH_MIN", store::users::PASSWORD_CHARS_MIN)?,
             log_format: log_format()?,
             warehouse,
             home,
@@ -158,6 +172,19 @@ impl Settings {
     #[must_use]
     pub fn address(&self) -> SocketAddrV4 {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// Where this machine reaches the UI and the API: of a standalone, or of an api process with the same settings.
+    #[must_use]
+    pub fn api_address(&self) -> SocketAddr {
+        match self.fleet.api_listen {
+            Some(listen) if listen.ip().is_unspecified() && listen.is_ipv6() => {
+                (Ipv6Addr::LOCALHOST, listen.port()).into()
+            }
+            Some(listen) if listen.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, listen.port()).into(),
+            Some(listen) => listen,
+            None => self.address().into(),
+        }
     }
 
     /// Where schemas are registered: a given registry, or the embedded one.
@@ -260,22 +287,6 @@ pub fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-/// `WINDLASS_PASSWORD_LENGTH_MIN`: the shortest password that a user may get, in characters.
-///
-/// # Errors
-/// When it is no number.
-pub fn password_chars_min() -> anyhow::Result<usize> {
-    number("WINDLASS_PASSWORD_LENGTH_MIN", store::users::PASSWORD_CHARS_MIN)
-}
-
-/// `WINDLASS_TRUSTED_PROXIES`: the proxies whose word about a client's address is taken.
-///
-/// # Errors
-/// When it names something that is no network.
-pub fn trusted_proxies() -> anyhow::Result<webui::TrustedProxies> {
-    text("WINDLASS_TRUSTED_PROXIES").unwrap_or_default().parse().context("WINDLASS_TRUSTED_PROXIES")
-}
-
 fn number<T: FromStr>(name: &str, default: T) -> anyhow::Result<T> {
     match text(name) {
         None => Ok(default),
@@ -297,8 +308,21 @@ fn statement_timeout() -> anyhow::Result<Duration> {
     }
 }
 
-fn absolute(here: &Path, path: &str) -> PathBuf {
-    here.join(path)
+fn absolute(path: &str) -> anyhow::Result<PathBuf> {
+    path::absolute(path).with_context(|| format!("the place of {path} can not be told"))
+}
+
+/// A setting that is no text would count as one that is not set.
+fn refuse_odd_bytes(variables: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
+    let is_ours = |name: &str| name.starts_with("WINDLASS_") || SETTINGS_OF_OTHERS.contains(&name);
+    for (name, value) in variables {
+        if let (Some(name), None) = (name.to_str(), value.to_str())
+            && is_ours(name)
+        {
+            bail!("{name} is not UTF-8");
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -313,6 +337,17 @@ mod tests {
         assert_eq!(task_limits(None, None).unwrap(), Limits::default());
         assert!(limits("2 geese", "1").unwrap_err().to_string().contains("WINDLASS_TASK_MEMORY_MAX"));
         assert!(limits("1g", "0").unwrap_err().to_string().contains("WINDLASS_TASK_PIDS_MAX"));
+    }
+
+    #[test]
+    fn a_setting_that_is_no_text_is_refused_by_name_and_other_variables_may_be_anything() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let odd = || OsString::from_vec(vec![b'a', 0xff]);
+        refuse_odd_bytes([("LS_COLORS".into(), odd()), (odd(), "x".into())].into_iter()).unwrap();
+        for name in ["WINDLASS_HOME", "DATABASE_URL"] {
+            let error = refuse_odd_bytes([(name.into(), odd())].into_iter()).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
     }
 
     #[test]

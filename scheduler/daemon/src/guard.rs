@@ -53,8 +53,8 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 /// So many looks are left to the launchers: they kill what is below them, and end, when their worker is gone.
 const LAUNCHERS_LOOKS: u32 = 50;
 
-/// Runs the guard until its work is done. `args` are `--worker UUID [--silence-secs N] [--lock-fd N] [--cgroups DIR]`; standard input is the worker's
-/// pipe, standard output goes to the worker. It must run before anything else of the program has started.
+/// Runs the guard until its work is done. `args` are `--worker UUID [--silence-secs N] [--lock-fd N] [--cgroups DIR]`; standard
+/// input is the worker's pipe, standard output goes to the worker. It must run before anything else of the program has started.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Options::parse(args).map_err(io::Error::other).and_then(|options| Guard::new(&options).run()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,13 +3,15 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use nix::unistd::geteuid;
 use rand::RngCore;
 use sha2::{Digest, Sha256};
+
+use crate::private;
 
 /// A Unix socket's path has at most 107 bytes; the file's name takes some of them.
 const SOCKET_FOLDER_BYTES_MAX: usize = 80;
@@ -138,7 +140,13 @@ impl Home {
     /// The key that encrypts connections and variables; never in the database.
     #[must_use]
     pub fn secret_key(&self) -> PathBuf {
-        self.keys().join("secret.key")
+        Self::secret_key_of(&self.root)
+    }
+
+    /// Where that key lies in the home of this folder, whether or not that is there.
+    #[must_use]
+    pub fn secret_key_of(root: &Path) -> PathBuf {
+        root.join("keys/secret.key")
     }
 
     /// The key that signs sessions and tokens, made at the first start.
@@ -146,7 +154,7 @@ impl Home {
     /// # Errors
     /// [`HomeError::Io`] when it can neither be read nor made.
     pub fn signing_key(&self) -> Result<Vec<u8>, HomeError> {
-        let path = self.keys().join("signing.key");
+        let path = signing_key(&self.root);
         if let Ok(key) = fs::read(&path)
             && key.len() == SIGNING_KEY_BYTES
         {
@@ -154,8 +162,22 @@ impl Home {
         }
         let mut key = vec![0; SIGNING_KEY_BYTES];
         rand::rng().fill_bytes(&mut key);
-        write_private(&path, &key)?;
+        private::write(&path, &key).map_err(at(&path))?;
         Ok(key)
+    }
+
+    /// Gives up the key that signs sessions and tokens in this home, if it has one; the next start makes another. Answers
+    /// whether it had one.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`] when it can not be removed.
+    pub fn forget_signing_key(root: &Path) -> Result<bool, HomeError> {
+        let path = signing_key(root);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(at(&path)(error)),
+        }
     }
 
     /// Where the leader's socket lies: in the home when its path is short enough for a socket, else below the system's
@@ -168,18 +190,10 @@ impl Home {
         if run.as_os_str().len() <= SOCKET_FOLDER_BYTES_MAX {
             return Ok(run);
         }
-        let digest = hex(&Sha256::digest(self.root.as_os_str().as_encoded_bytes()));
+        let digest = hex::encode(Sha256::digest(self.root.as_os_str().as_encoded_bytes()));
         let folder = std::env::temp_dir().join(format!("windlass-{}", &digest[..16]));
         make_private(&folder)?;
         Ok(folder)
-    }
-
-    /// Writes a file of the run folder, readable by this user only, all of it or nothing.
-    ///
-    /// # Errors
-    /// [`HomeError::Io`] when it can not be written.
-    pub fn write_run_file(&self, name: &str, content: &serde_json::Value) -> Result<(), HomeError> {
-        write_private(&self.run().join(name), content.to_string().as_bytes())
     }
 
     /// Reads a file of the run folder; none when it is not there or not whole.
@@ -189,8 +203,8 @@ impl Home {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn signing_key(root: &Path) -> PathBuf {
+    root.join("keys/signing.key")
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError {
@@ -225,15 +239,6 @@ fn make_private(folder: &Path) -> Result<(), HomeError> {
         tracing::debug!(%error, path = %folder.display(), "the folder stays readable for others");
     }
     Ok(())
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
-    let unfinished = path.with_extension("new");
-    let mut options = File::options();
-    let mut file =
-        options.create(true).truncate(true).write(true).mode(0o600).open(&unfinished).map_err(at(&unfinished))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at(&unfinished))?;
-    fs::rename(&unfinished, path).map_err(at(path))
 }
 
 #[cfg(test)]
@@ -278,9 +283,12 @@ mod tests {
     fn the_signing_key_is_made_once_and_is_private() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::open(folder.path()).unwrap();
-        assert_eq!(home.signing_key().unwrap(), home.signing_key().unwrap());
+        let key = home.signing_key().unwrap();
+        assert_eq!(home.signing_key().unwrap(), key);
         let mode = fs::metadata(home.root().join("keys/signing.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert!(Home::forget_signing_key(home.root()).unwrap() && !Home::forget_signing_key(home.root()).unwrap());
+        assert_ne!(home.signing_key().unwrap(), key);
     }
 
     #[test]

@@ -6,5 +6,6 @@ pub mod guard;
 pub mod home;
 pub mod leader;
 pub mod postgres;
+pub mod private;
 pub mod services;
 pub mod worker;

@@ -129,7 +129,7 @@ pub async fn secret(
 }
 
 /// Forgets a secret of the cluster, so that the next process that starts makes a new one. With the authority go the join
-/// tokens, which name it.
+/// tokens, which name it, and the workers' certificates, which it has signed; what was taken back stays so.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
@@ -142,6 +142,10 @@ pub async fn rotate_secret(pool: &PgPool, which: ClusterSecret, who: &str) -> Re
         .doing(DOING)?;
     if which == ClusterSecret::Authority {
         sqlx::query!("UPDATE join_token SET revoked_at = now() WHERE revoked_at IS NULL")
+            .execute(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        sqlx::query!("DELETE FROM worker_certificate WHERE revoked_at IS NULL")
             .execute(&mut *transaction)
             .await
             .doing(DOING)?;

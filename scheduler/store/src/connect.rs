@@ -191,11 +191,16 @@ pub(crate) fn target(url: &str, name: &str) -> Result<Target, StoreError> {
     Ok(target.named(name).map(|options| options.options(SESSION).disable_statement_logging()))
 }
 
-async fn refuse_old_server(pool: &PgPool) -> Result<(), StoreError> {
-    let version = sqlx::query_scalar!(r#"SELECT current_setting('server_version_num')::int AS "version!""#)
+/// The server's `server_version_num`.
+pub(crate) async fn server_version(pool: &PgPool) -> Result<i32, StoreError> {
+    sqlx::query_scalar!(r#"SELECT current_setting('server_version_num')::int AS "version!""#)
         .fetch_one(pool)
         .await
-        .doing("asking PostgreSQL for its version")?;
+        .doing("asking PostgreSQL for its version")
+}
+
+async fn refuse_old_server(pool: &PgPool) -> Result<(), StoreError> {
+    let version = server_version(pool).await?;
     if version >= SERVER_VERSION_MIN {
         return Ok(());
     }

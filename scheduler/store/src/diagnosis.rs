@@ -26,8 +26,6 @@ pub struct Diagnosis {
     pub bytes: i64,
     /// The leader's name; empty when nobody has led yet.
     pub leader: String,
-    /// Raised each second by a living leader.
-    pub lease: i64,
     /// Commands that wait for the leader.
     pub waiting_commands: i64,
     /// Seconds since the oldest of them was sent.

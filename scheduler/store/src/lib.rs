@@ -21,6 +21,7 @@ pub mod maintenance;
 pub mod pools;
 pub mod quarantine;
 pub mod read;
+pub mod replace;
 pub mod retention;
 mod rows;
 pub mod secrets;

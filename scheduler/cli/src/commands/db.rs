@@ -4,7 +4,7 @@ mod backup;
 mod clean;
 mod keys;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Subcommand;
 
@@ -63,7 +63,7 @@ async fn work(settings: &Settings, access: &Access, db: Db) -> anyhow::Result<Ex
         Db::Backup(options) => backup::backup(settings, access, &options).await,
         Db::Restore(_) => unreachable!("it opens its own way"),
         Db::Reseal(options) => keys::reseal(settings, access, &options).await,
-        Db::Rotate(options) => keys::rotate(access, &options).await,
+        Db::Rotate(options) => keys::rotate(settings, access, &options).await,
     }
 }
 
@@ -81,9 +81,4 @@ fn confirmed(yes: bool, question: &str) -> anyhow::Result<bool> {
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// A path of the command line, from the root.
-fn absolute(path: &std::path::Path) -> anyhow::Result<PathBuf> {
-    Ok(std::path::absolute(path)?)
 }

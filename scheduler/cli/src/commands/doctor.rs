@@ -1,9 +1,10 @@
 //! `windlass doctor`: everything that an installation needs is looked at, each finding with what to do.
 //!
-//! It changes nothing, and a part that can not be looked at is a finding, not the end. Status 1 when something is broken.
+//! It changes nothing: no folder, key, database or schema is made. A part that can not be looked at is a finding, not the end.
+//! Status 1 when something is broken.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::ExitCode,
@@ -12,7 +13,7 @@ use std::{
 
 use chrono::Utc;
 use clap::Args;
-use daemon::home::Home;
+use daemon::postgres::EmbeddedPostgres;
 use pgconnect::Target;
 use serde_json::json;
 use store::{
@@ -23,7 +24,7 @@ use store::{
 
 use super::health::ask_health;
 use crate::{
-    access::Access,
+    access::{Access, lease_moves},
     fleet,
     output::{Format, Listing, Output},
     settings::Settings,
@@ -43,8 +44,12 @@ const COMMAND_AGE_MAX_SECS: f64 = 10.0;
 const FREE_BYTES_MIN: u64 = 2 * 1024 * 1024 * 1024;
 /// One watch a folder; the kernel's limit is shared with everything else of this user.
 const WATCHES_SPARE: u64 = 1_000;
-/// A living leader raises its lease each second.
-const LEASE_MOVES_WITHIN: Duration = Duration::from_millis(2_500);
+/// Logs that grow over this are in nobody's way yet, and nobody reads them.
+const LOG_BYTES_MAX: u64 = 1 << 30;
+const NOTHING_RUNS: &str = "nothing of this installation runs";
+const START: &str = "start `windlass standalone`";
+/// What to do when PostgreSQL does not answer.
+const REACH_IT: &str = "check that PostgreSQL runs and is reached";
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
@@ -99,14 +104,20 @@ impl Findings {
 pub async fn run(settings: &Settings, options: &Doctor) -> anyhow::Result<ExitCode> {
     let mut findings = Findings::default();
     look_at_settings(settings, &mut findings);
-    look_at_home(settings, &mut findings);
+    let key = look_at_home(settings, &mut findings);
     look_at_folder_watches(settings, &mut findings);
-    match Access::open(settings).await {
-        Ok(access) => {
-            look_at_databases(settings, &access, &mut findings).await;
-            access.close().await;
+    if settings.database_url.is_none() && !EmbeddedPostgres::exists(&settings.home) {
+        findings.warn("database", "there is none yet", "the first `windlass standalone` makes it; or set DATABASE_URL");
+    } else {
+        match Access::open(settings).await {
+            Ok(access) => {
+                look_at_databases(settings, &access, key.as_ref(), &mut findings).await;
+                access.close().await;
+            }
+            Err(error) => {
+                findings.broken("database", format!("{error:#}"), "check DATABASE_URL, or the home's PostgreSQL");
+            }
         }
-        Err(error) => findings.broken("database", format!("{error:#}"), "check DATABASE_URL, or the home's PostgreSQL"),
     }
     look_at_web(settings, &mut findings).await;
     show(&findings, options.output);
@@ -146,7 +157,8 @@ fn look_at_settings(settings: &Settings, findings: &mut Findings) {
         Ok(()) => findings.ok("settings", "each can be read"),
         Err(error) => findings.broken("settings", format!("{error:#}"), "change that setting"),
     }
-    for name in std::env::vars().map(|(name, _)| name).filter(|name| is_unknown(name)) {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| is_unknown(name)) {
         let nearest =
             known_settings().max_by(|a, b| strsim::jaro_winkler(&name, a).total_cmp(&strsim::jaro_winkler(&name, b)));
         let nearest = nearest.unwrap_or("another");
@@ -166,27 +178,42 @@ fn is_unknown(name: &str) -> bool {
         && !known_settings().any(|known| known == name)
 }
 
-fn look_at_home(settings: &Settings, findings: &mut Findings) {
-    let home = match Home::open(&settings.home) {
-        Ok(home) => home,
-        Err(error) => return findings.broken("home", error.to_string(), "make WINDLASS_HOME a folder of this user's"),
-    };
-    findings.ok("home", settings.home.display().to_string());
-    for folder in [settings.home.as_path(), home.logs().as_path()] {
+/// Looks at the home without making one, and answers the key when there is one.
+fn look_at_home(settings: &Settings, findings: &mut Findings) -> Option<SecretKey> {
+    let home = settings.home.as_path();
+    match fs::metadata(home) {
+        Ok(metadata) if metadata.is_dir() => findings.ok("home", home.display().to_string()),
+        Ok(_) => findings.broken("home", format!("{} is no folder", home.display()), "set WINDLASS_HOME to a folder"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            findings.ok("home", format!("{} is not there yet; the first start makes it", home.display()));
+        }
+        Err(error) => {
+            let seen = format!("{}: {error}", home.display());
+            findings.broken("home", seen, "make WINDLASS_HOME a folder of this user's");
+        }
+    }
+    let logs = home.join("logs");
+    for folder in [home, logs.as_path()] {
         if let Some(free) = free_bytes(folder) {
             let seen = format!("{} has {:.1} GiB free", folder.display(), free as f64 / f64::from(1 << 30));
             findings.judge(free > FREE_BYTES_MIN, "disk", seen, "make room: runs fail when it is full");
         }
     }
-    match fleet::settings::installation_key(&home) {
-        Ok(_) => findings.ok("key", "it can be read, and by nobody else"),
+    for log in [logs.join("worker.log"), home.join("standalone.log")] {
+        if let Ok(bytes) = fs::metadata(&log).map(|metadata| metadata.len()) {
+            let seen = format!("{} has {} MiB", log.display(), bytes >> 20);
+            findings.judge(bytes < LOG_BYTES_MAX, "logs", seen, "truncate it while nothing runs");
+        }
+    }
+    match fleet::settings::existing_key(home) {
+        Ok(Some(key)) => {
+            findings.ok("key", "it can be read, and by nobody else");
+            return Some(key);
+        }
+        Ok(None) => findings.ok("key", "there is none yet; the first start makes it"),
         Err(error) => findings.broken("key", format!("{error:#}"), "without it connections and variables stay sealed"),
     }
-    let log = home.logs().join("worker.log");
-    if let Ok(bytes) = fs::metadata(&log).map(|metadata| metadata.len()) {
-        let seen = format!("{} has {} MiB", log.display(), bytes >> 20);
-        findings.judge(bytes < 1 << 30, "logs", seen, "truncate it while nothing runs");
-    }
+    None
 }
 
 fn free_bytes(folder: &Path) -> Option<u64> {
@@ -223,33 +250,37 @@ fn count_folders(folder: &Path, depth: usize) -> u64 {
     1 + below.map(|entry| count_folders(&entry.path(), depth + 1)).sum::<u64>()
 }
 
-async fn look_at_databases(settings: &Settings, access: &Access, findings: &mut Findings) {
+async fn look_at_databases(settings: &Settings, access: &Access, key: Option<&SecretKey>, findings: &mut Findings) {
     match access.pending_migrations().await {
         Ok(pending) if pending.is_empty() => findings.ok("schema", "it is this version's, or a newer one's"),
-        Ok(pending) => {
-            findings.broken("schema", format!("it lacks {}", pending.join(", ")), "run `windlass db migrate`");
-            return;
+        // Nothing uses it, and whatever starts next brings it up to date.
+        Ok(pending) if access.is_alone() => {
+            findings.ok("schema", format!("it lacks {}, which the next start applies", pending.join(", ")));
+            return findings.warn("leader", NOTHING_RUNS, START);
         }
+        Ok(pending) => return look_at_older_schema(settings, access, &pending.join(", "), findings).await,
         Err(error) => {
-            return findings.broken("database", format!("{error:#}"), "check that PostgreSQL runs and is reached");
+            return findings.broken("database", format!("{error:#}"), REACH_IT);
         }
     }
     let pool = match access.pool().await {
         Ok(pool) => pool,
         Err(error) => {
-            return findings.broken("database", format!("{error:#}"), "check that PostgreSQL runs and is reached");
+            return findings.broken("database", format!("{error:#}"), REACH_IT);
         }
     };
     let asked = Instant::now();
     match diagnosis::diagnose(pool).await {
         Ok(found) => {
-            look_at_server(&found, asked.elapsed(), findings);
+            look_at_server(settings, &found, asked.elapsed(), findings);
             look_at_state(&found, findings);
             look_at_leader(access, pool, &found, findings).await;
         }
-        Err(error) => findings.broken("database", error.to_string(), "check that PostgreSQL runs and is reached"),
+        Err(error) => findings.broken("database", error.to_string(), REACH_IT),
     }
-    look_at_secrets(settings, pool, findings).await;
+    if let Some(key) = key {
+        look_at_secrets(key, pool, findings).await;
+    }
     match Target::parse(&access.urls().lake) {
         Ok(target) => match target.connect().await {
             Ok(_) => findings.ok("lake", "its database answers"),
@@ -263,7 +294,25 @@ async fn look_at_databases(settings: &Settings, access: &Access, findings: &mut 
     }
 }
 
-fn look_at_server(found: &Diagnosis, took: Duration, findings: &mut Findings) {
+/// A server whose schema is older than this program: whoever runs there is older, too, or the next start changes it.
+async fn look_at_older_schema(settings: &Settings, access: &Access, pending: &str, findings: &mut Findings) {
+    const ABOUT: &str = "schema";
+    match access.leads_somebody().await {
+        Ok(true) => findings.warn(
+            ABOUT,
+            format!("it lacks {pending}, and an older version of Windlass leads on it"),
+            "update the schedulers, or use the `windlass` that they are",
+        ),
+        Ok(false) if settings.auto_migrate => {
+            findings.ok(ABOUT, format!("it lacks {pending}, which the next start applies"));
+            findings.warn("leader", NOTHING_RUNS, "start `windlass scheduler` or `windlass standalone`");
+        }
+        Ok(false) => findings.broken(ABOUT, format!("it lacks {pending}"), "run `windlass db migrate`"),
+        Err(error) => findings.broken("database", format!("{error:#}"), REACH_IT),
+    }
+}
+
+fn look_at_server(settings: &Settings, found: &Diagnosis, took: Duration, findings: &mut Findings) {
     let millis = took.as_millis();
     findings.ok(
         "database",
@@ -289,12 +338,15 @@ fn look_at_server(found: &Diagnosis, took: Duration, findings: &mut Findings) {
         if found.is_private { "encrypted, or on this machine" } else { "the way to PostgreSQL is not encrypted" },
         "add ?sslmode=verify-full to DATABASE_URL",
     );
-    findings.judge(
-        !found.is_superuser,
-        "role",
-        if found.is_superuser { "Windlass is PostgreSQL's superuser" } else { "no superuser" },
-        "give it a role that owns its databases and no more",
-    );
+    // The private server is Windlass's own, and nobody else's.
+    if settings.database_url.is_some() {
+        findings.judge(
+            !found.is_superuser,
+            "role",
+            if found.is_superuser { "Windlass is PostgreSQL's superuser" } else { "no superuser" },
+            "give it a role that owns its databases and no more",
+        );
+    }
 }
 
 fn look_at_state(found: &Diagnosis, findings: &mut Findings) {
@@ -320,36 +372,31 @@ fn look_at_state(found: &Diagnosis, findings: &mut Findings) {
 
 async fn look_at_leader(access: &Access, pool: &sqlx::PgPool, found: &Diagnosis, findings: &mut Findings) {
     if access.is_alone() {
-        return findings.warn("leader", "nothing of this installation runs", "start `windlass standalone`");
+        return findings.warn("leader", NOTHING_RUNS, START);
     }
-    tokio::time::sleep(LEASE_MOVES_WITHIN).await;
-    match diagnosis::lease(pool).await {
-        Ok(lease) if lease != found.lease => findings.ok("leader", format!("{} leads", found.leader)),
-        Ok(_) => findings.broken("leader", "nobody leads: nothing is scheduled", "start a scheduler, or read its log"),
-        Err(error) => findings.broken("leader", error.to_string(), "check that PostgreSQL runs and is reached"),
+    match lease_moves(pool).await {
+        Ok(true) => findings.ok("leader", format!("{} leads", found.leader)),
+        Ok(false) => {
+            findings.broken("leader", "nobody leads: nothing is scheduled", "start a scheduler, or read its log")
+        }
+        Err(error) => findings.broken("leader", error.to_string(), REACH_IT),
     }
 }
 
-async fn look_at_secrets(settings: &Settings, pool: &sqlx::PgPool, findings: &mut Findings) {
-    let key: SecretKey = match Access::secret_key(settings) {
-        Ok(key) => key,
-        // Said of the key itself already.
-        Err(_) => return,
+async fn look_at_secrets(key: &SecretKey, pool: &sqlx::PgPool, findings: &mut Findings) {
+    let read = async {
+        let connections = connections::all(pool, key).await?.into_iter().map(|stored| stored.problem);
+        let variables = variables::all(pool, key).await?.into_iter().map(|stored| stored.problem);
+        Ok::<Vec<String>, store::StoreError>(connections.chain(variables).flatten().collect())
     };
-    let mut problems = Vec::new();
-    if let Ok(all) = connections::all(pool, &key).await {
-        problems.extend(all.into_iter().filter_map(|stored| stored.problem));
-    }
-    if let Ok(all) = variables::all(pool, &key).await {
-        problems.extend(all.into_iter().filter_map(|stored| stored.problem));
-    }
-    match problems.first() {
-        None => findings.ok("secrets", "the key opens every connection and variable"),
-        Some(first) => findings.broken(
+    match read.await.as_deref() {
+        Ok([]) => findings.ok("secrets", "the key opens every connection and variable"),
+        Ok(all @ [first, ..]) => findings.broken(
             "secrets",
-            format!("{} can not be opened: {first}", problems.len()),
+            format!("{} can not be opened: {first}", all.len()),
             "give the key that they were sealed with, or enter them anew",
         ),
+        Err(error) => findings.broken("secrets", format!("they can not be read: {error}"), REACH_IT),
     }
 }
 
@@ -358,7 +405,8 @@ async fn look_at_web(settings: &Settings, findings: &mut Findings) {
         Ok(health) => {
             let parts = ["metadatabase", "scheduler"]
                 .map(|part| health[part]["status"].as_str().unwrap_or("unknown").to_owned());
-            let seen = format!("http://{} answers: database {}, scheduler {}", settings.address(), parts[0], parts[1]);
+            let seen =
+                format!("http://{} answers: database {}, scheduler {}", settings.api_address(), parts[0], parts[1]);
             findings.judge(
                 parts.iter().all(|part| part == "healthy"),
                 "web",

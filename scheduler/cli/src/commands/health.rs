@@ -25,7 +25,7 @@ pub struct Health {
 /// When nothing answers there.
 pub async fn ask_health(settings: &Settings) -> anyhow::Result<Value> {
     let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
-    let url = format!("http://{}/api/v2/monitor/health", settings.address());
+    let url = format!("http://{}/api/v2/monitor/health", settings.api_address());
     let nothing = || format!("nothing answers on {url}");
     client.get(&url).send().await.with_context(nothing)?.json().await.with_context(nothing)
 }

@@ -16,7 +16,7 @@ use crate::{
     access::{Access, caller},
     output::{Listing, Output},
     secret_input::{ask, resolve},
-    settings::{Settings, password_chars_min},
+    settings::Settings,
 };
 
 /// The commands.
@@ -99,7 +99,7 @@ impl Password {
 fn random_password() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 16];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(bytes))
 }
 
 /// Carries one out.
@@ -108,12 +108,12 @@ fn random_password() -> anyhow::Result<String> {
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Users) -> anyhow::Result<ExitCode> {
     let access = Access::open(settings).await?;
-    let done = carry_out(&access, command).await;
+    let done = carry_out(&access, command, settings.password_chars_min).await;
     access.close().await;
     done.map(|()| ExitCode::SUCCESS)
 }
 
-async fn carry_out(access: &Access, command: Users) -> anyhow::Result<()> {
+async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow::Result<()> {
     let pool = access.pool().await?;
     match command {
         Users::List { output } => {
@@ -128,7 +128,7 @@ async fn carry_out(access: &Access, command: Users) -> anyhow::Result<()> {
         }
         Users::Create { username, role, password, person, .. } => {
             let (password, is_news) = password.get()?;
-            check(&username, &password)?;
+            check(&username, &password, chars_min)?;
             let user = NewUser { username: &username, password: &password, role };
             if users::create_user(pool, Actor::at_the_command_line(&caller()), user).await? == Creation::Exists {
                 bail!("there is a user {username} already");
@@ -145,7 +145,7 @@ async fn carry_out(access: &Access, command: Users) -> anyhow::Result<()> {
         }
         Users::ResetPassword { username, password } => {
             let (password, is_news) = password.get()?;
-            check(&username, &password)?;
+            check(&username, &password, chars_min)?;
             done(
                 users::set_password(pool, Actor::at_the_command_line(&caller()), &username, &password).await?,
                 &username,
@@ -161,8 +161,7 @@ async fn is_there(pool: &PgPool, username: &str) -> anyhow::Result<bool> {
     Ok(users::all(pool).await?.iter().any(|account| account.username == username))
 }
 
-fn check(username: &str, password: &str) -> anyhow::Result<()> {
-    let chars_min = password_chars_min()?;
+fn check(username: &str, password: &str, chars_min: usize) -> anyhow::Result<()> {
     let mistakes: Vec<String> =
         users::mistakes(username, password, chars_min).iter().map(ToString::to_string).collect();
     if mistakes.is_empty() { Ok(()) } else { bail!("{}", mistakes.join("; ")) }

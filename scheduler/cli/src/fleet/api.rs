@@ -12,7 +12,7 @@ use webui::{AppSettings, CookieScope, Secret};
 use super::{Schema, Shared, cannot_listen, on_signal, settings as fleet};
 use crate::{
     production::{Deployment, refuse_default_login},
-    settings::{Settings, password_chars_min, trusted_proxies},
+    settings::Settings,
 };
 
 /// Options of `api`; each stands above its variable.
@@ -57,8 +57,8 @@ pub async fn run(settings: &Settings, options: &Api) -> anyhow::Result<ExitCode>
     let secret = Secret::new(shared.cluster.signing_secret().await?.reveal().as_bytes())?;
     let mut app = AppSettings::new(secret, shared.key.clone());
     app.log_archive = settings.log_archive();
-    app.trusted_proxies = trusted_proxies()?;
-    app.password_chars_min = password_chars_min()?;
+    app.trusted_proxies = settings.trusted_proxies.clone();
+    app.password_chars_min = settings.password_chars_min;
     app.cookie = if settings.fleet.api_behind_tls { CookieScope::Secure } else { CookieScope::Plain };
     let leader = RemotePort::new(shared.cluster.caller()?, Arc::new(SeatFinder(shared.pool.clone())));
     let shutdown = on_signal()?;

@@ -143,6 +143,18 @@ pub fn installation_key(home: &Home) -> anyhow::Result<SecretKey> {
     }
 }
 
+/// That key, when there is one already; none is made.
+///
+/// # Errors
+/// When it can not be read.
+pub fn existing_key(home: &Path) -> anyhow::Result<Option<SecretKey>> {
+    if let Some(text) = given_secret("WINDLASS_SECRET_KEY")? {
+        return parse_key(&text).map(Some);
+    }
+    let file = Home::secret_key_of(home);
+    Ok(if file.exists() { Some(SecretKey::from_file_or_create(&file)?) } else { None })
+}
+
 /// The text of that key.
 ///
 /// # Errors

@@ -1,7 +1,8 @@
 //! `windlass standalone`: one process tree with everything.
 //!
-//! Leader and web server live in this process, each on threads and connections of its own, so that no page holds the leader. PostgreSQL, the schema registry and the worker are processes of their own,
-//! so that a restart of the leader kills no stream; after a kill -9 the next standalone finds and adopts what lives.
+//! Leader and web server live in this process, each on threads and connections of its own, so that no page holds the leader.
+//! PostgreSQL, the schema registry and the worker are processes of their own, so that a restart of the leader kills no stream;
+//! after a kill -9 the next standalone finds and adopts what lives.
 
 pub mod children;
 mod process;
@@ -31,12 +32,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use webui::{Apart, AppSettings, Secret, WebDatabase};
 
-use crate::{
-    ask,
-    fleet::settings::installation_key,
-    production::refuse_default_login,
-    settings::{Settings, password_chars_min, trusted_proxies},
-};
+use crate::{ask, fleet::settings::installation_key, production::refuse_default_login, settings::Settings};
 use children::Children;
 
 /// Runs until Ctrl-C, SIGTERM, or a part that can not go on.
@@ -99,7 +95,11 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let urls = &databases.urls.clone();
     let pool = store::open(&urls.state).await?;
-    store::migrate(&pool).await?;
+    if databases.own.is_some() || settings.auto_migrate {
+        store::migrate(&pool).await?;
+    } else {
+        store::connect::check_schema(&pool).await?;
+    }
     store::users::create_default_user(&pool).await?;
     refuse_default_login(&pool, settings.deployment).await?;
     let shutdown = CancellationToken::new();
@@ -214,8 +214,8 @@ fn app_settings(settings: &Settings, home: &Home) -> anyhow::Result<AppSettings>
     let mut app = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
     app.login_hint = Some(format!("First login: {DEFAULT_USER} / {DEFAULT_USER}"));
     app.log_archive = settings.log_archive();
-    app.trusted_proxies = trusted_proxies()?;
-    app.password_chars_min = password_chars_min()?;
+    app.trusted_proxies = settings.trusted_proxies.clone();
+    app.password_chars_min = settings.password_chars_min;
     Ok(app)
 }
 

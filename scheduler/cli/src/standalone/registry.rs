@@ -65,7 +65,11 @@ pub async fn keep(plan: Plan, stop: CancellationToken) {
 async fn watch(mut child: Child, stop: &CancellationToken) {
     tokio::select! {
         ended = child.wait() => match ended {
-            Ok(status) => tracing::warn!(%status, port_setting = "WINDLASS_REGISTRY_PORT", "the schema registry has ended; starting it again"),
+            Ok(status) => tracing::warn!(
+                %status,
+                port_setting = "WINDLASS_REGISTRY_PORT",
+                "the schema registry has ended; starting it again"
+            ),
             Err(error) => tracing::error!(%error, "the schema registry can not be watched"),
         },
         () = stop.cancelled() => {

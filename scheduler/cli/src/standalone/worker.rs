@@ -6,7 +6,9 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path,
     process::{Command as StdCommand, Stdio},
@@ -69,7 +71,7 @@ const WITHHELD: &[&str] = &[
 /// What is run, and what tells it from a worker of other settings.
 pub struct Plan {
     home: Home,
-    environment: BTreeMap<String, String>,
+    environment: BTreeMap<OsString, OsString>,
     fingerprint: String,
     /// How long it may take to leave when it is asked to.
     drain_max: Duration,
@@ -107,19 +109,20 @@ impl Plan {
     /// # Errors
     /// When this program's folder can not be told.
     pub fn new(settings: &Settings, home: &Home, urls: &Urls) -> anyhow::Result<Self> {
-        let mut environment: BTreeMap<String, String> = env::vars().collect();
-        environment.retain(|name, _| !is_passing(name) && !WITHHELD.contains(&name.as_str()));
-        environment.insert("WINDLASS_HOME".to_owned(), home.root().display().to_string());
-        environment.insert("WINDLASS_LAKE_DATABASE_URL".to_owned(), urls.lake.clone());
-        environment.insert("WINDLASS_LAKE_WAREHOUSE".to_owned(), settings.warehouse.clone());
-        environment.insert("SCHEMA_REGISTRY_URL".to_owned(), settings.registry());
+        let mut environment: BTreeMap<OsString, OsString> = env::vars_os().collect();
+        environment.retain(|name, _| !name.to_str().is_some_and(|name| is_passing(name) || WITHHELD.contains(&name)));
+        let mut set = |name: &str, value: String| environment.insert(name.into(), value.into());
+        set("WINDLASS_HOME", home.root().display().to_string());
+        set("WINDLASS_LAKE_DATABASE_URL", urls.lake.clone());
+        set("WINDLASS_LAKE_WAREHOUSE", settings.warehouse.clone());
+        set("SCHEMA_REGISTRY_URL", settings.registry());
         if settings.fleet.metrics_listen == Some(Listen::Off) {
-            environment.insert("WINDLASS_METRICS_LISTEN".to_owned(), "off".to_owned());
+            set("WINDLASS_METRICS_LISTEN", "off".to_owned());
         }
         // Services run in folders of their own: a relative file is meant from where Windlass was started.
         if let StockSource::Replay(file) = StockSource::parse(&text("STOCK_SOURCE").unwrap_or_default())? {
             let source = StockSource::Replay(path::absolute(file)?);
-            environment.insert("STOCK_SOURCE".to_owned(), source.to_string());
+            set("STOCK_SOURCE", source.to_string());
         }
         let fingerprint = fingerprint(&environment, settings)?;
         let drain_max = settings.fleet.worker_drain.unwrap_or(Duration::ZERO);
@@ -199,15 +202,16 @@ fn is_passing(name: &str) -> bool {
 
 /// The program that runs and the environment in one word, without showing any value. The program's file may have been
 /// replaced since it was started: what runs counts, not what lies there now.
-fn fingerprint(environment: &BTreeMap<String, String>, settings: &Settings) -> anyhow::Result<String> {
+fn fingerprint(environment: &BTreeMap<OsString, OsString>, settings: &Settings) -> anyhow::Result<String> {
     let mut digest = Sha256::new();
-    for (name, value) in environment {
-        digest.update(format!("{}:{name}={}:{value}\n", name.len(), value.len()));
+    for text in environment.iter().flat_map(|(name, value)| [name, value]) {
+        digest.update(format!("{}:", text.len()));
+        digest.update(text.as_encoded_bytes());
     }
     let program = fs::metadata(THIS_PROGRAM).context("the program that runs can not be looked at")?;
     digest.update(format!("{:?} {} {}", settings.program_dir()?, program.dev(), program.ino()));
     digest.update(format!("{:?} {}", program.modified().ok(), program.len()));
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(digest.finalize()))
 }
 
 /// Keeps a worker running until asked to stop.

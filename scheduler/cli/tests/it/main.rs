@@ -77,6 +77,8 @@ fn an_address_or_token_that_is_none_is_found_before_anything_starts() {
         ("WINDLASS_API_URL", "10.0.0.5:8083", "http://10.0.0.5:8083"),
         ("WINDLASS_API_BEHIND_TLS", "yes", "true or false"),
         ("WINDLASS_LOGS_REMOTE", "logs/here", "s3://bucket/prefix"),
+        ("WINDLASS_TRUSTED_PROXIES", "proxy.internal", "10.0.0.0/8"),
+        ("WINDLASS_PASSWORD_LENGTH_MIN", "eight", "a whole number"),
         ("WINDLASS_SECRET_KEY", "hunter2", "32 bytes in base64"),
         ("WINDLASS_JOIN_TOKEN", "hunter2", "windlass workers token"),
         ("WINDLASS_JOIN_TOKEN_FILE", "/nowhere/token", "/nowhere/token can not be read"),

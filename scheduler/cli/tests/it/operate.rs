@@ -11,12 +11,57 @@ use sqlx::{Connection, Executor, PgConnection};
 
 /// Runs a command on a home with a private PostgreSQL, or on the database of `more`.
 fn windlass(home: &Path, arguments: &[&str], more: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    run_program(env!("CARGO_BIN_EXE_windlass"), home, arguments, more)
+}
+
+fn run_program(program: &str, home: &Path, arguments: &[&str], more: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WINDLASS_") || name == "DATABASE_URL") {
         command.env_remove(name);
     }
     command.args(arguments).env("WINDLASS_HOME", home).env("WINDLASS_DAGS_FOLDER", home.join("dags"));
     command.envs(more.iter().copied()).output().expect("windlass starts")
+}
+
+/// A key that is none of an installation's own.
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// Databases on the server of the tests, dropped with this.
+struct Databases {
+    server: String,
+    names: Vec<String>,
+}
+
+impl Databases {
+    fn create(names: &[&str]) -> Self {
+        let server = std::env::var("WINDLASS_TEST_DATABASE_URL").expect("test.sh sets WINDLASS_TEST_DATABASE_URL");
+        let names: Vec<String> = names.iter().map(|name| format!("{name}_{}", std::process::id())).collect();
+        for name in &names {
+            ask(&server, &format!("CREATE DATABASE {name}"));
+        }
+        Self { server, names }
+    }
+
+    fn url(&self, index: usize) -> String {
+        let (address, _) = self.server.rsplit_once('/').unwrap();
+        format!("{address}/{}", self.names[index])
+    }
+}
+
+impl Drop for Databases {
+    fn drop(&mut self) {
+        for name in &self.names {
+            ask(&self.server, &format!("DROP DATABASE {name} WITH (FORCE)"));
+        }
+    }
+}
+
+fn ask(url: &str, statements: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        connection.execute(statements).await.unwrap();
+    });
 }
 
 fn done(output: &Output) -> String {
@@ -78,6 +123,8 @@ fn a_backup_brings_everything_back_and_one_that_is_not_whole_changes_nothing() {
     assert!(done(&run(&["connections", "get", "db", "-o", "json"])).contains("\"h\""));
     assert_eq!(fs::read_to_string(home.path().join("lake/t/data.parquet")).unwrap(), "rows");
     done(&run(&["doctor"]));
+    let inside = home.path().join("dags/backup");
+    assert!(refused(&run(&["db", "backup", inside.to_str().unwrap()])).contains("lies in the DAG folder"));
 
     // And into a home that has nothing yet, but for where the tables lie.
     let other = self::home();
@@ -85,8 +132,14 @@ fn a_backup_brings_everything_back_and_one_that_is_not_whole_changes_nothing() {
     fs::remove_dir_all(home.path().join("lake")).unwrap();
     let elsewhere = [("WINDLASS_LAKE_WAREHOUSE", warehouse.as_str())];
     assert!(refused(&windlass(other.path(), &["db", "restore", folder], &[])).contains("WINDLASS_LAKE_WAREHOUSE"));
-    done(&windlass(other.path(), &["db", "restore", folder], &elsewhere));
+    let other_key = [elsewhere[0], ("WINDLASS_SECRET_KEY", KEY)];
+    let reason = refused(&windlass(other.path(), &["db", "restore", folder], &other_key));
+    assert!(reason.contains("another key") && reason.contains("nothing was changed"), "{reason}");
+    // Where a group's members may write to each other's files by default.
+    let restore = ["-c", "umask 002 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_windlass"), "db", "restore", folder];
+    done(&run_program("sh", other.path(), &restore, &elsewhere));
     assert_eq!(done(&windlass(other.path(), &["variables", "get", "greeting"], &elsewhere)), "hello\n");
+    assert_eq!(done(&run(&["variables", "get", "greeting"])), "hello\n", "the lake's folder is private");
     assert_eq!(fs::read_to_string(home.path().join("lake/t/data.parquet")).unwrap(), "rows");
 }
 
@@ -114,24 +167,21 @@ fn a_new_key_takes_the_place_of_the_old_one_and_every_secret_stays() {
 
 #[test]
 fn a_command_on_a_server_never_changes_its_schema() {
-    let server = std::env::var("WINDLASS_TEST_DATABASE_URL").expect("test.sh sets WINDLASS_TEST_DATABASE_URL");
-    let name = format!("cli_schema_{}", std::process::id());
-    let (address, _) = server.rsplit_once('/').unwrap();
-    let url = format!("{address}/{name}");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let ask = |url: &str, statement: &str| {
-        runtime.block_on(async {
-            let mut connection = PgConnection::connect(url).await.unwrap();
-            connection.execute(statement).await.unwrap();
-        });
-    };
-    ask(&server, &format!("CREATE DATABASE {name}"));
+    let databases = Databases::create(&["cli_schema"]);
+    let url = databases.url(0);
     let home = home();
-    let key = [("DATABASE_URL", url.as_str()), ("WINDLASS_SECRET_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")];
+    let key = [("DATABASE_URL", url.as_str()), ("WINDLASS_SECRET_KEY", KEY)];
     for arguments in [&["variables", "list"][..], &["pools", "list"], &["workers", "token"], &["users", "list"]] {
         let reason = refused(&windlass(home.path(), arguments, &key));
         assert!(reason.contains("windlass db migrate"), "{arguments:?}: {reason}");
     }
+    let port = free_port();
+    let by_hand = [key[0], key[1], ("WINDLASS_AUTO_MIGRATE", "false"), ("WINDLASS_PORT", port.as_str())];
+    assert!(refused(&windlass(home.path(), &["standalone"], &by_hand)).contains("windlass db migrate"));
+    let looked = windlass(home.path(), &["doctor"], &key);
+    assert!(String::from_utf8_lossy(&looked.stdout).contains("which the next start applies"));
+    let looked = windlass(home.path(), &["doctor"], &by_hand);
+    assert!(String::from_utf8_lossy(&looked.stdout).contains("BROKEN  schema"));
     ask(&url, "CREATE TABLE variable (x int)");
     ask(&url, "DROP TABLE variable");
     done(&windlass(home.path(), &["db", "migrate"], &key));
@@ -143,7 +193,92 @@ fn a_command_on_a_server_never_changes_its_schema() {
     ask(&url, newer);
     done(&windlass(home.path(), &["db", "migrate"], &key));
     done(&windlass(home.path(), &["variables", "list"], &key));
-    ask(&server, &format!("DROP DATABASE {name} WITH (FORCE)"));
+}
+
+#[test]
+fn a_backup_takes_an_upgrade_back_and_one_that_can_not_be_restored_changes_nothing() {
+    let databases = Databases::create(&["cli_restore", "cli_restore_lake"]);
+    let (state, lake) = (databases.url(0), databases.url(1));
+    let home = home();
+    let on_server =
+        [("DATABASE_URL", state.as_str()), ("WINDLASS_LAKE_DATABASE_URL", lake.as_str()), ("WINDLASS_SECRET_KEY", KEY)];
+    let run = |arguments: &[&str]| windlass(home.path(), arguments, &on_server);
+    done(&run(&["db", "migrate"]));
+    done(&run(&["variables", "set", "greeting", "hello"]));
+    ask(&lake, "CREATE TABLE watermark (n int); INSERT INTO watermark VALUES (7)");
+    let backup = home.path().join("backup");
+    let folder = backup.to_str().unwrap();
+    done(&run(&["db", "backup", folder]));
+
+    // A newer program has been here: its table holds on to one of ours, and its names are those of the next upgrade.
+    let upgrade = "CREATE TABLE later (id int GENERATED ALWAYS AS IDENTITY, name text REFERENCES pool);
+                   CREATE FUNCTION sooner() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE mood AS ENUM ('glad');
+                   ALTER TABLE variable ADD COLUMN newer int DEFAULT 1; CREATE VIEW seen AS SELECT newer FROM variable;
+                   INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                   VALUES (9999, 'of a newer program', true, 'x', 1)";
+    ask(&state, upgrade);
+    done(&run(&["variables", "set", "greeting", "changed"]));
+    ask(&lake, "DELETE FROM watermark");
+    assert!(refused(&run(&["db", "restore", folder])).contains("--overwrite"));
+    done(&run(&["db", "restore", folder, "--overwrite", "--yes"]));
+    assert_eq!(done(&run(&["variables", "get", "greeting"])), "hello\n");
+    ask(
+        &state,
+        "CREATE TABLE later (id int); CREATE TYPE mood AS ENUM ('sad'); CREATE FUNCTION sooner() RETURNS int LANGUAGE sql AS 'SELECT 2'",
+    );
+    ask(&state, "DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM _sqlx_migrations WHERE version = 9999); END $$");
+    ask(&lake, "DO $$ BEGIN ASSERT (SELECT n FROM watermark) = 7; END $$");
+
+    // A dump that breaks off, and a manifest that says nothing against it: everything is as it was.
+    done(&run(&["variables", "set", "greeting", "kept"]));
+    let dump = fs::read(backup.join("state.dump")).unwrap();
+    fs::write(backup.join("state.dump"), &dump[..dump.len() - dump.len() / 4]).unwrap();
+    let manifest = fs::read(backup.join("manifest.json")).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    manifest["files"].as_object_mut().unwrap().remove("state.dump");
+    fs::write(backup.join("manifest.json"), manifest.to_string()).unwrap();
+    let reason = refused(&run(&["db", "restore", folder, "--overwrite", "--yes"]));
+    assert!(reason.contains("pg_restore"), "{reason}");
+    assert_eq!(done(&run(&["variables", "get", "greeting"])), "kept\n");
+}
+
+#[test]
+fn keys_of_an_installation_on_a_server_are_replaced_with_care_and_logins_can_be_given_up() {
+    let databases = Databases::create(&["cli_keys"]);
+    let url = databases.url(0);
+    let home = home();
+    let run = |arguments: &[&str]| windlass(home.path(), arguments, &[("DATABASE_URL", url.as_str())]);
+    done(&run(&["db", "migrate"]));
+    let reason = refused(&run(&["db", "reseal", "--new-key"]));
+    assert!(reason.contains("DATABASE_URL") && reason.contains("secret.key"), "{reason}");
+    let signing = home.path().join("keys/signing.key");
+    fs::create_dir_all(signing.parent().unwrap()).unwrap();
+    fs::write(&signing, [7; 64]).unwrap();
+    done(&run(&["db", "rotate", "api", "--yes"]));
+    assert!(signing.exists());
+    done(&run(&["db", "rotate", "login", "--yes"]));
+    assert!(!signing.exists(), "a standalone signs with this one");
+}
+
+#[test]
+fn a_look_makes_nothing_and_takes_any_environment() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let home = home();
+    let place = home.path().join("not/yet");
+    let odd = std::ffi::OsString::from_vec(vec![b'x', 0xff]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    command.arg("doctor").env_remove("DATABASE_URL").env("WINDLASS_HOME", &place).env("LS_COLORS", &odd).env(&odd, "1");
+    let output = command.env("WINDLASS_DAGS_FOLDER", home.path().join("dags")).output().unwrap();
+    let said = done(&output);
+    assert!(said.contains("there is none yet") && !said.contains("superuser"), "{said}");
+    assert!(!home.path().join("not").exists());
+    let wrong = command.env("WINDLASS_WORKER_NAME", &odd).output().unwrap();
+    assert!(refused(&wrong).contains("WINDLASS_WORKER_NAME is not UTF-8"));
+}
+
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
 }
 
 #[test]

@@ -39,7 +39,7 @@ use super::{
     said::Said,
     scope::ScopeHandle,
 };
-use crate::services::{Declared, Replica, Supervisor};
+use crate::services::{self, Declared, Replica, Supervisor};
 
 /// Workers and waiting attempts hear of the leader at least so often; also how often silence is measured.
 pub(super) const BEAT: Duration = Duration::from_secs(1);
@@ -399,10 +399,8 @@ impl Reign {
         let started = hello.up_micros.map(|up| ago(now, up) + CLOCK_DOUBT);
         let since_start = |attempt| started.zip(self.engine.assigned_at(attempt)).is_some_and(|(start, at)| at > start);
         let unsent = self.peers.undelivered(worker, &live, hello, since_start);
-        self.supervisor.worker_joined(now, worker, &hello.capabilities, &hello.services);
-        if hello.leaving {
-            self.supervisor.worker_leaving(worker);
-        }
+        let presence = if hello.leaving { services::Presence::Leaving } else { services::Presence::Accepting };
+        self.supervisor.worker_joined(now, worker, &hello.capabilities, &hello.services, presence);
         batch.events.push(Event::WorkerJoined(engine::WorkerJoined {
             worker,
             name: hello.name.clone(),

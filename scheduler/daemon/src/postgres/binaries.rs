@@ -52,12 +52,57 @@ impl Binaries {
     }
 }
 
-/// A program of the newest version that has it; Debian's wrappers on the search path choose by clusters of their own.
-pub(super) fn newest_program(name: &str) -> Option<PathBuf> {
-    let version = |folder: &PathBuf| folder.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
-    let mut folders: Vec<PathBuf> = folders().into_iter().filter(|folder| folder.join(name).is_file()).collect();
-    folders.sort_by_key(version);
-    folders.pop().map(|folder| folder.join(name))
+/// The programs of one version that copy databases: `pg_dump`, `pg_restore`, `psql`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clients {
+    folder: PathBuf,
+    major: u32,
+}
+
+impl Clients {
+    /// What has to be there.
+    const PROGRAMS: [&str; 3] = ["pg_dump", "pg_restore", "psql"];
+
+    /// Those that are installed, the oldest first.
+    #[must_use]
+    pub fn installed() -> Vec<Self> {
+        let mut found: Vec<Self> = folders().into_iter().filter_map(Self::of).collect();
+        found.sort_by_key(|clients| clients.major);
+        found
+    }
+
+    /// Those for a server of this version, the best first: an older `pg_dump` refuses the server, and a newer one writes what
+    /// the server does not understand, such as settings that it has not.
+    #[must_use]
+    pub fn for_server(major: u32) -> Vec<Self> {
+        let mut found = Self::installed();
+        found.retain(|clients| clients.major >= major);
+        found
+    }
+
+    /// Their major version.
+    #[must_use]
+    pub const fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn of(folder: PathBuf) -> Option<Self> {
+        let is_there = |name: &&str| folder.join(name).is_file();
+        // Debian's wrapper on the search path takes the version of a cluster of its own choice.
+        let real = folder.join(Self::PROGRAMS[0]).canonicalize().ok()?;
+        if real.ends_with("pg_wrapper") || !Self::PROGRAMS.iter().all(is_there) {
+            return None;
+        }
+        let output = Command::new(real).arg("--version").output().ok()?;
+        let major = major_of(&String::from_utf8_lossy(&output.stdout))?;
+        Some(Self { folder, major })
+    }
 }
 
 /// Folders of the search path first, so that somebody can choose.
@@ -80,6 +125,27 @@ fn major_of(version: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_are_told_by_their_own_version_and_only_where_all_of_them_are() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, "#!/bin/sh\necho 'pg_dump (PostgreSQL) 16.4'\n").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        place("pg_dump");
+        assert_eq!(Clients::of(folder.path().to_owned()), None, "psql is missing");
+        place("pg_restore");
+        place("psql");
+        assert_eq!(Clients::of(folder.path().to_owned()).unwrap().major(), 16);
+        fs::rename(folder.path().join("pg_dump"), folder.path().join("pg_wrapper")).unwrap();
+        std::os::unix::fs::symlink("pg_wrapper", folder.path().join("pg_dump")).unwrap();
+        assert_eq!(Clients::of(folder.path().to_owned()), None, "the wrapper answers for whatever it chooses");
+        let versions: Vec<u32> = Clients::for_server(MAJOR_MIN).iter().map(Clients::major).collect();
+        assert!(versions.is_sorted() && versions.iter().all(|major| *major >= MAJOR_MIN), "{versions:?}");
+    }
 
     #[test]
     fn the_major_version_is_read_from_what_postgres_says() {

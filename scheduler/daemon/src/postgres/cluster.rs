@@ -1,12 +1,6 @@
 //! Makes the cluster at the first start, whole or not at all, and keeps its passwords.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    process::Stdio,
-};
+use std::{fs, io, path::Path, process::Stdio};
 
 use tokio::process::Command;
 
@@ -17,6 +11,7 @@ use super::{
     layout::Layout,
     owner::Owner,
 };
+use crate::private;
 
 /// Makes the cluster unless it is there, and answers its passwords.
 pub(super) async fn make_unless_there(
@@ -44,11 +39,7 @@ pub(super) fn read_passwords(layout: &Layout) -> Result<Passwords, PostgresError
 
 /// Writes a file that only this user can read, all of it or nothing.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), PostgresError> {
-    let unfinished = path.with_extension("new");
-    let mut options = File::options();
-    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&unfinished).map_err(at(path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at(path))?;
-    fs::rename(&unfinished, path).map_err(at(path))
+    private::write(path, bytes).map_err(at(path))
 }
 
 /// Makes it beside its place and moves it there, so that a start that was killed leaves no half of one.

@@ -114,8 +114,7 @@ fn sockets(base: &Path) -> PathBuf {
 
 /// A short name for a path.
 fn digest(path: &Path) -> String {
-    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(path.as_os_str().as_encoded_bytes())[..8])
 }
 
 /// A new folder that only its owner can enter; one that is there already is left as it is.

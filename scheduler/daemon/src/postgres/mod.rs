@@ -19,13 +19,7 @@ use std::{
 
 use self::{binaries::Binaries, layout::Layout, owner::Owner, server::Server};
 
-pub use self::{databases::Urls, error::PostgresError};
-
-/// A program of an installed PostgreSQL, such as `pg_dump`: the newest, which reads every older server.
-#[must_use]
-pub fn client_program(name: &str) -> Option<PathBuf> {
-    binaries::newest_program(name)
-}
+pub use self::{binaries::Clients, databases::Urls, error::PostgresError};
 
 /// A running private PostgreSQL. Dropped without [`EmbeddedPostgres::stop`] it runs on, for the next start to adopt.
 #[derive(Debug)]
@@ -65,6 +59,12 @@ impl EmbeddedPostgres {
         let urls = cluster::read_passwords(&layout)?.urls(port);
         databases::reach(&urls).await.map_err(|_| PostgresError::NotRunning { home: home.to_owned() })?;
         Ok(urls)
+    }
+
+    /// Whether a home has a cluster, running or not.
+    #[must_use]
+    pub fn exists(home: &Path) -> bool {
+        Layout::existing(home).is_ok_and(|layout| layout.data.is_dir())
     }
 
     /// Where its databases are.

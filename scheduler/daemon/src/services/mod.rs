@@ -46,8 +46,10 @@ struct Host {
 
 /// Whether a worker can be given a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presence {
+pub enum Presence {
+    /// It can.
     Accepting,
+    /// It has not been heard of for a while.
     Silent,
     /// It was asked to end, and ends its services by itself.
     Leaving,
@@ -108,18 +110,19 @@ impl Supervisor {
             .collect()
     }
 
-    /// A worker has come, with the instances that it holds. Those it should hold and does not are dead.
+    /// A worker has come, with the instances that it holds. Those it should hold and does not are dead. One that is leaving
+    /// is known as such before anything is decided, so that it is given nothing.
     pub fn worker_joined(
         &mut self,
         now: Timestamp,
         worker: WorkerId,
         capabilities: &BTreeSet<Capability>,
         held: &BTreeSet<Uuid>,
+        presence: Presence,
     ) {
         if !capabilities.contains(&Capability::Process) && !capabilities.contains(&Capability::Docker) {
             return;
         }
-        let presence = Presence::Accepting;
         let host = Host { capabilities: capabilities.clone(), instances: held.clone(), presence };
         self.hosts.insert(worker, host);
         self.bury(now, worker, |instance| !held.contains(&instance));

@@ -37,7 +37,13 @@ fn declared(hash: &str) -> Declared {
 
 fn with_worker() -> Supervisor {
     let mut supervisor = Supervisor::default();
-    supervisor.worker_joined(at(0), WORKER, &BTreeSet::from([Capability::Process]), &BTreeSet::new());
+    supervisor.worker_joined(
+        at(0),
+        WORKER,
+        &BTreeSet::from([Capability::Process]),
+        &BTreeSet::new(),
+        Presence::Accepting,
+    );
     supervisor
 }
 
@@ -116,7 +122,13 @@ fn what_an_older_instance_says_changes_nothing() {
 fn a_service_lost_with_its_worker_starts_at_once_on_another() {
     let (mut supervisor, _) = running();
     let other = WorkerId(2);
-    supervisor.worker_joined(at(3), other, &BTreeSet::from([Capability::Process]), &BTreeSet::new());
+    supervisor.worker_joined(
+        at(3),
+        other,
+        &BTreeSet::from([Capability::Process]),
+        &BTreeSet::new(),
+        Presence::Accepting,
+    );
     supervisor.take_output();
     supervisor.worker_lost(at(80), WORKER);
     let output = supervisor.take_output();
@@ -127,9 +139,21 @@ fn a_service_lost_with_its_worker_starts_at_once_on_another() {
 fn a_reconnecting_worker_keeps_what_it_holds_and_loses_the_rest() {
     let (mut supervisor, instance) = running();
     supervisor.take_output();
-    supervisor.worker_joined(at(5), WORKER, &BTreeSet::from([Capability::Process]), &BTreeSet::from([instance]));
+    supervisor.worker_joined(
+        at(5),
+        WORKER,
+        &BTreeSet::from([Capability::Process]),
+        &BTreeSet::from([instance]),
+        Presence::Accepting,
+    );
     assert!(started(&supervisor.take_output()).is_empty());
-    supervisor.worker_joined(at(6), WORKER, &BTreeSet::from([Capability::Process]), &BTreeSet::new());
+    supervisor.worker_joined(
+        at(6),
+        WORKER,
+        &BTreeSet::from([Capability::Process]),
+        &BTreeSet::new(),
+        Presence::Accepting,
+    );
     assert_eq!(started(&supervisor.take_output()).len(), 1);
 }
 
@@ -159,7 +183,7 @@ fn a_service_in_a_container_waits_for_a_worker_with_docker() {
     assert_eq!(sentence, "waits for a worker with docker: start one where the Docker engine runs");
     let other = WorkerId(2);
     let both = BTreeSet::from([Capability::Process, Capability::Docker]);
-    supervisor.worker_joined(at(2), other, &both, &BTreeSet::new());
+    supervisor.worker_joined(at(2), other, &both, &BTreeSet::new(), Presence::Accepting);
     let output = supervisor.take_output();
     assert!(matches!(output.actions.as_slice(), [Action::Start(worker, _), ..] if *worker == other), "{output:?}");
 }
@@ -271,12 +295,30 @@ fn another_number_of_replicas_replaces_all_at_once() {
 }
 
 #[test]
+fn a_worker_that_comes_back_while_it_leaves_is_given_nothing() {
+    let (mut supervisor, instance) = running();
+    supervisor.take_output();
+    let process = BTreeSet::from([Capability::Process]);
+    // The connection broke, and the service ended meanwhile.
+    supervisor.worker_joined(at(5), WORKER, &process, &BTreeSet::new(), Presence::Leaving);
+    assert!(started(&supervisor.take_output()).is_empty(), "it would end {instance} again at once");
+    supervisor.worker_joined(at(6), WorkerId(2), &process, &BTreeSet::new(), Presence::Accepting);
+    assert_eq!(started(&supervisor.take_output()).len(), 1);
+}
+
+#[test]
 fn what_ends_with_a_worker_that_leaves_starts_elsewhere_at_once_and_is_no_death() {
     let (mut supervisor, instance) = running();
     supervisor.take_output();
     supervisor.worker_leaving(WORKER);
     let other = WorkerId(2);
-    supervisor.worker_joined(at(3), other, &BTreeSet::from([Capability::Process]), &BTreeSet::new());
+    supervisor.worker_joined(
+        at(3),
+        other,
+        &BTreeSet::from([Capability::Process]),
+        &BTreeSet::new(),
+        Presence::Accepting,
+    );
     assert!(started(&supervisor.take_output()).is_empty(), "it goes on where it is until that ends");
     ended(&mut supervisor, 4, instance);
     let output = supervisor.take_output();

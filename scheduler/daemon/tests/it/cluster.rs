@@ -16,7 +16,10 @@ use link::{
         },
     },
 };
-use store::{Candidate, SecretKey, Writer, certificates};
+use store::{
+    Candidate, SecretKey, Writer, certificates,
+    cluster::{ClusterSecret, rotate_secret},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -109,6 +112,24 @@ async fn a_worker_has_one_certificate_until_it_is_taken_back_or_forgotten() {
     assert!(buy().await.unwrap_err().contains("was taken back"));
     assert_eq!(certificates::forget(&pool, &worker.to_string()).await.unwrap(), 1);
     buy().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_change_of_the_authority_workers_buy_new_certificates_and_revoked_ones_do_not() {
+    let (_, pool) = migrated().await;
+    let cluster = Cluster::open(pool.clone(), key("AAAA")).await.unwrap();
+    let (worker, revoked) = (Uuid::new_v4(), Uuid::new_v4());
+    for one in [worker, revoked] {
+        let Enrollment::Certified(given) = cluster.enroll(one, "token").await else { panic!("it is new") };
+        assert_eq!(cluster.recognise(one, given.fingerprint()).await, Recognition::Known);
+    }
+    certificates::revoke(&pool, &revoked.to_string()).await.unwrap();
+    rotate_secret(&pool, ClusterSecret::Authority, "test").await.unwrap();
+
+    let again = Cluster::open(pool, key("AAAA")).await.unwrap();
+    assert_ne!(again.authority().fingerprint(), cluster.authority().fingerprint());
+    assert!(matches!(again.enroll(worker, "token").await, Enrollment::Certified(_)));
+    assert!(matches!(again.enroll(revoked, "token").await, Enrollment::Denied(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

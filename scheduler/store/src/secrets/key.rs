@@ -111,6 +111,16 @@ impl SecretKey {
         Ok(format!("{}\n", line.unwrap_or_default().trim()))
     }
 
+    /// Whether this opens all that the other one has sealed.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        const PLACE: &str = "a comparison of keys";
+        other.keys.iter().all(|(number, key)| {
+            let sealed = Self { keys: BTreeMap::from([(*number, key.clone())]) }.seal(PLACE, "");
+            self.open(PLACE, &sealed).is_ok()
+        })
+    }
+
     /// Whether the newest key has sealed this.
     pub(crate) fn is_newest(&self, sealed: &[u8]) -> bool {
         sealed.first() == self.keys.last_key_value().map(|(number, _)| number)
@@ -193,6 +203,8 @@ mod tests {
         assert_eq!(both.open("p", &sealed).unwrap(), "s3cret");
         assert_eq!(both.seal("p", "s3cret")[0], 2);
         assert!(old.open("p", &both.seal("p", "x")).unwrap_err().contains("key 2"));
+        let other = SecretKey::parse(&key(&[9; KEY_BYTES])).unwrap();
+        assert!(both.covers(&old) && !old.covers(&both) && !both.covers(&other));
     }
 
     #[test]

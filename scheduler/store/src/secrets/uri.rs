@@ -102,7 +102,7 @@ fn extra(query: &str) -> Option<String> {
 }
 
 /// Text with its `%41` escapes resolved. A `+` is a plus here, as in Airflow.
-fn decoded(text: &str) -> String {
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

@@ -1,7 +1,8 @@
 //! `windlass dags test FILE`: a DAG in the foreground, without any set-up, by the same leader and workers as ever.
 //!
-//! The DAG folder is the installation's when the file lies in it, else the file's own. Its schedule starts nothing; one run is triggered and followed, with the logs of
-//! its tasks on standard output. Connections and variables come from the environment. Nothing is kept.
+//! The DAG folder is the installation's when the file lies in it, else the file's own. Its schedule starts nothing; one run is
+//! triggered and followed, with the logs of its tasks on standard output. Connections and variables come from the environment.
+//! Nothing is kept.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -3,12 +3,16 @@
 //! A backup is a folder: `manifest.json` (version, instant, SHA-256 of each file), `state.dump` and `lake.dump` (pg_dump's custom
 //! form, each a consistent picture), `secret.key`, `dags/`, and `lake/` when the tables lie in a directory. The databases come
 //! first: the lake's files are never changed, and a file that the catalogue names is not deleted for hours after.
-//! Restoring checks every file against the manifest before it changes anything, and afterwards that the key opens a secret.
+//! Restoring checks every file against the manifest before it changes anything, and afterwards that the key opens every secret.
+//! What a database holds is dropped and restored in one transaction, whatever version has made it.
+
+mod files;
+mod programs;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -16,14 +20,19 @@ use std::{
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use clap::Args;
-use daemon::{home::Home, postgres};
+use daemon::{home::Home, private};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-use store::secrets::connections;
-use tokio::process::Command;
+use store::{
+    SecretKey,
+    secrets::{connections, variables},
+};
 use url::Url;
 
-use super::{absolute, confirmed};
+use self::{
+    files::{copy, empty, hashes, refuse_inside},
+    programs::{Database, Place},
+};
+use super::confirmed;
 use crate::{access::Access, fleet, settings::Settings};
 
 const MANIFEST: &str = "manifest.json";
@@ -46,7 +55,7 @@ pub struct Backup {
 pub struct Restore {
     /// The folder of the backup.
     folder: PathBuf,
-    /// Replace what is in the databases, the key and the lake's files now.
+    /// Replace everything of Windlass's roles in the databases, the key and the lake's files.
     #[arg(long)]
     overwrite: bool,
     /// Do not ask.
@@ -70,35 +79,35 @@ struct Manifest {
 /// # Errors
 /// When a part can not be read or written; what was written stays, without a manifest.
 pub(super) async fn backup(settings: &Settings, access: &Access, options: &Backup) -> anyhow::Result<ExitCode> {
-    let folder = absolute(&options.folder)?;
+    let folder = std::path::absolute(&options.folder)?;
+    let lake = local_warehouse(settings);
+    refuse_inside(&folder, &copied(settings, lake.as_deref()))?;
+    // Looks at the schema, too: a backup of a half migrated database would be worth little.
+    access.pool().await?;
+    let (state, tables) = (Database::open(&access.urls().state).await?, Database::open(&access.urls().lake).await?);
     fs::DirBuilder::new()
         .mode(0o700)
         .create(&folder)
         .with_context(|| format!("{} can not be made; it must not be there yet", folder.display()))?;
-    // Looks at the schema, too: a backup of a half migrated database would be worth little.
-    access.pool().await?;
-    for (name, url) in [(STATE, &access.urls().state), (LAKE, &access.urls().lake)] {
+    for (name, database) in [(STATE, &state), (LAKE, &tables)] {
         println!("dumping {name}");
-        let target = folder.join(name);
-        program("pg_dump", url, &["--format=custom".as_ref(), "--file".as_ref(), target.as_os_str()]).await?;
+        database.dump(&folder.join(name)).await?;
     }
     let key = fleet::settings::installation_key_text(&Home::open(&settings.home)?)?;
-    write_private(&folder.join(KEY), key.as_bytes())?;
+    private::write(&folder.join(KEY), key.as_bytes())?;
     println!("copying the DAG folder {}", settings.dags_folder.display());
     copy(&settings.dags_folder, &folder.join("dags"))?;
-    if let (Some(lake), false) = (local_warehouse(settings), options.without_lake_files) {
+    if let (Some(lake), false) = (lake, options.without_lake_files) {
         println!("copying the lake's files {}", lake.display());
         copy(&lake, &folder.join("lake"))?;
     }
-    let mut files = BTreeMap::new();
-    hashes(&folder, &folder, &mut files)?;
     let manifest = Manifest {
         windlass: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: Utc::now(),
         warehouse: settings.warehouse.clone(),
-        files,
+        files: hashes(&folder)?,
     };
-    write_private(&folder.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
+    private::write(&folder.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
     println!(
         "{} files are in {}; it holds the key: keep it as safe as the installation",
         manifest.files.len(),
@@ -112,7 +121,7 @@ pub(super) async fn backup(settings: &Settings, access: &Access, options: &Backu
 /// # Errors
 /// When it is not whole, something runs, or something is there that `--overwrite` would replace.
 pub(super) async fn restore(settings: &Settings, options: &Restore) -> anyhow::Result<ExitCode> {
-    let folder = absolute(&options.folder)?;
+    let folder = std::path::absolute(&options.folder)?;
     let manifest = checked_manifest(&folder)?;
     println!(
         "the backup of {} is whole: {} files, made by windlass {}",
@@ -128,6 +137,7 @@ pub(super) async fn restore(settings: &Settings, options: &Restore) -> anyhow::R
             settings.warehouse
         );
     }
+    refuse_inside(&folder, &copied(settings, local_warehouse(settings).as_deref()))?;
     let access = Access::open(settings).await?;
     let done = put_back(settings, &access, options, &folder).await;
     access.close().await;
@@ -143,34 +153,37 @@ async fn put_back(settings: &Settings, access: &Access, options: &Restore, folde
     }
     let home = Home::open(&settings.home)?;
     let key = fs::read_to_string(folder.join(KEY))?;
-    let key_file = home.secret_key();
+    if !settings.has_own_key() && !fleet::settings::installation_key(&home)?.covers(&SecretKey::parse(&key)?) {
+        bail!(
+            "the backup was sealed with another key than WINDLASS_SECRET_KEY (or its file) has; give it the backup's, {}, as a \
+             further line or in its place; nothing was changed",
+            folder.join(KEY).display()
+        );
+    }
     let lake = local_warehouse(settings).filter(|_| folder.join("lake").is_dir());
-    let has_tables = access.has_tables().await?;
+    let (state, tables) = (Database::open(&access.urls().state).await?, Database::open(&access.urls().lake).await?);
     let has_files =
         lake.as_ref().is_some_and(|lake| fs::read_dir(lake).is_ok_and(|mut entries| entries.next().is_some()));
-    if (has_tables || has_files) && !options.overwrite {
+    let is_free = state.is_empty() && tables.is_empty() && !has_files;
+    if !is_free && !options.overwrite {
         bail!("there is an installation here already; --overwrite replaces its databases, key and lake");
     }
-    if !confirmed(options.yes || !options.overwrite, "Databases, key and lake are replaced by the backup's.")? {
+    let question =
+        "Everything of their roles in both databases, the key and the lake's files are replaced by the backup's.";
+    if !confirmed(options.yes || is_free, question)? {
         return Ok(ExitCode::FAILURE);
     }
-    for (name, url) in [(STATE, &access.urls().state), (LAKE, &access.urls().lake)] {
+    for (name, database) in [(STATE, &state), (LAKE, &tables)] {
         println!("restoring {name}");
-        let arguments = ["--clean", "--if-exists", "--no-owner", "--exit-on-error", "--single-transaction", "--dbname"];
-        let database = database_of(url)?;
-        let dump = folder.join(name);
-        let mut all: Vec<&std::ffi::OsStr> = arguments.iter().map(AsRef::as_ref).collect();
-        all.extend([database.as_ref(), dump.as_os_str()]);
-        program("pg_restore", url, &all).await?;
+        let place = if database.is_empty() { Place::Empty } else { Place::Taken };
+        database.restore(&folder.join(name), place).await?;
     }
     if settings.has_own_key() {
-        write_private(&key_file, key.as_bytes())?;
+        private::write(&home.secret_key(), key.as_bytes())?;
     }
     if let Some(lake) = lake {
         println!("copying the lake's files to {}", lake.display());
-        if lake.exists() {
-            fs::remove_dir_all(&lake)?;
-        }
+        empty(&lake)?;
         copy(&folder.join("lake"), &lake)?;
     }
     opens(settings, access).await?;
@@ -178,11 +191,19 @@ async fn put_back(settings: &Settings, access: &Access, options: &Restore, folde
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the key opens what was restored.
+/// Whether the key opens what was restored. A schema of an older version is left to whoever brings it up to date.
 async fn opens(settings: &Settings, access: &Access) -> anyhow::Result<()> {
+    let pending = access.pending_migrations().await?;
+    if !pending.is_empty() && !access.is_alone() {
+        println!("its schema is older than this program; `windlass db migrate` applies: {}", pending.join(", "));
+        return Ok(());
+    }
     let key = Access::secret_key(settings)?;
-    let all = connections::all(access.pool().await?, &key).await?;
-    match all.iter().find_map(|stored| stored.problem.as_ref()) {
+    let pool = access.pool().await?;
+    let (connections, variables) = (connections::all(pool, &key).await?, variables::all(pool, &key).await?);
+    let problems = connections.iter().map(|stored| &stored.problem);
+    let problem = problems.chain(variables.iter().map(|stored| &stored.problem)).flatten().next();
+    match problem {
         Some(problem) => bail!("restored, but the key does not open its secrets: {problem}"),
         None => Ok(()),
     }
@@ -193,9 +214,7 @@ fn checked_manifest(folder: &Path) -> anyhow::Result<Manifest> {
     let text =
         fs::read(&path).with_context(|| format!("{} can not be read: the backup is not whole", path.display()))?;
     let manifest: Manifest = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
-    let mut files = BTreeMap::new();
-    hashes(folder, folder, &mut files)?;
-    files.remove(MANIFEST);
+    let files = hashes(folder)?;
     for (name, hash) in &manifest.files {
         match files.get(name) {
             Some(found) if found == hash => {}
@@ -206,90 +225,13 @@ fn checked_manifest(folder: &Path) -> anyhow::Result<Manifest> {
     Ok(manifest)
 }
 
+/// The folders that a backup is a copy of.
+fn copied<'a>(settings: &'a Settings, lake: Option<&'a Path>) -> Vec<(&'static str, &'a Path)> {
+    let dags = ("the DAG folder", settings.dags_folder.as_path());
+    [Some(dags), lake.map(|lake| ("the lake", lake))].into_iter().flatten().collect()
+}
+
 /// The folder of the lake, when its tables lie in one.
 fn local_warehouse(settings: &Settings) -> Option<PathBuf> {
     Url::parse(&settings.warehouse).ok().filter(|url| url.scheme() == "file")?.to_file_path().ok()
-}
-
-fn hashes(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            hashes(root, &path, found)?;
-            continue;
-        }
-        let mut digest = Sha256::new();
-        io::copy(&mut fs::File::open(&path)?, &mut digest)?;
-        let hash = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-        found.insert(name, hash);
-    }
-    Ok(())
-}
-
-/// A folder with all that is in it. Links are followed: what they name belongs to the backup.
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("{} can not be made", to.display()))?;
-    for entry in fs::read_dir(from).with_context(|| format!("{} can not be read", from.display()))? {
-        let (path, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name())))?;
-        if path.is_dir() {
-            copy(&path, &target)?;
-        } else if let Err(error) = fs::copy(&path, &target)
-            // Files of the lake come and go while it is copied; what the catalogue names stays for hours.
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error).with_context(|| format!("{} can not be copied", path.display()));
-        }
-    }
-    Ok(())
-}
-
-fn write_private(path: &Path, text: &[u8]) -> anyhow::Result<()> {
-    let mut file = fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?;
-    io::Write::write_all(&mut file, text)?;
-    Ok(file.sync_all()?)
-}
-
-fn database_of(url: &str) -> anyhow::Result<String> {
-    let url = Url::parse(url).context("the database URL")?;
-    Ok(url.path().trim_start_matches('/').to_owned())
-}
-
-/// Runs a program of PostgreSQL on a database. Where and as whom goes by its environment, which other users can not read.
-async fn program(name: &str, url: &str, arguments: &[&std::ffi::OsStr]) -> anyhow::Result<()> {
-    let path = postgres::client_program(name)
-        .with_context(|| format!("{name} is not installed (package postgresql-client)"))?;
-    let url = Url::parse(url).context("the database URL")?;
-    let decoded = |text: &str| {
-        url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes())
-            .next()
-            .map_or_else(String::new, |(_, value)| value.into_owned())
-    };
-    let mut command = Command::new(&path);
-    command
-        .args(arguments)
-        .env("PGDATABASE", decoded(url.path().trim_start_matches('/')))
-        .env("PGUSER", decoded(url.username()));
-    command.env("PGHOST", url.host_str().map_or_else(|| "localhost".to_owned(), decoded));
-    command.env("PGPORT", url.port().unwrap_or(5432).to_string()).env("PGAPPNAME", "windlass backup");
-    if let Some(password) = url.password() {
-        command.env("PGPASSWORD", decoded(password));
-    }
-    for (parameter, variable) in [
-        ("sslmode", "PGSSLMODE"),
-        ("sslrootcert", "PGSSLROOTCERT"),
-        ("sslcert", "PGSSLCERT"),
-        ("sslkey", "PGSSLKEY"),
-        ("host", "PGHOST"),
-    ] {
-        if let Some((_, value)) = url.query_pairs().find(|(found, _)| found == parameter) {
-            command.env(variable, value.as_ref());
-        }
-    }
-    let output = command.output().await.with_context(|| format!("{} can not be run", path.display()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    bail!("{name} failed: {}", said.trim().lines().last().unwrap_or("it said nothing"))
 }

@@ -1,16 +1,16 @@
 //! `windlass db reseal` and `db rotate`: keys and secrets are replaced, and old ones retire.
 
-use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::ExitCode};
+use std::{fs, process::ExitCode};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use daemon::home::Home;
+use daemon::{home::Home, private};
 use store::{SecretKey, cluster, cluster::ClusterSecret, secrets};
 
 use super::confirmed;
 use crate::{
     access::{Access, caller},
-    settings::{Settings, text},
+    settings::Settings,
 };
 
 /// Options of `db reseal`.
@@ -35,11 +35,11 @@ pub struct Rotate {
 /// A secret that can be given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Rotated {
-    /// What logins are signed with: everybody logs in again once the api processes have been restarted.
+    /// What logins are signed with: everybody logs in again once the standalone or the api processes have been restarted.
     Login,
     /// What api processes show to the leader: restart schedulers and api processes.
     Api,
-    /// Who signs the certificates of leaders: restart everything, workers with a new join token.
+    /// Who signs the certificates of leaders and workers: restart everything, workers with a new join token.
     Authority,
 }
 
@@ -51,45 +51,46 @@ pub(super) async fn reseal(settings: &Settings, access: &Access, options: &Resea
     let home = Home::open(&settings.home)?;
     let file = home.secret_key();
     if options.new_key {
-        if text("WINDLASS_SECRET_KEY").is_some() || text("WINDLASS_SECRET_KEY_FILE").is_some() {
+        if !settings.has_own_key() {
             bail!(
                 "the key comes from the environment: add a line with the next number to it (2 and 32 bytes in base64), give \
                  it to every process and restart them, run `windlass db reseal`, and then take the older lines away"
+            );
+        }
+        if settings.database_url.is_some() {
+            bail!(
+                "the databases are on a server (DATABASE_URL), where other processes may use the key: add a line with the next \
+                 number to {} (2 and 32 bytes in base64), restart whoever uses it, run `windlass db reseal`, and then take the \
+                 older lines away",
+                file.display()
             );
         }
         if !access.is_alone() {
             bail!("a process of this installation runs and knows only the old key; stop it first");
         }
         let old = fs::read_to_string(&file).with_context(|| format!("{} can not be read", file.display()))?;
-        replace(&file, &SecretKey::with_new(&old)?)?;
+        private::write(&file, SecretKey::with_new(&old)?.as_bytes())?;
     }
     let key = Access::secret_key(settings)?;
     let done = secrets::reseal(access.pool().await?, &key, &caller()).await?;
     println!("{} secrets, {} of them sealed anew with the newest key", done.secrets, done.anew);
     if options.new_key {
         let both = fs::read_to_string(&file)?;
-        replace(&file, &SecretKey::newest_only(&both)?)?;
+        private::write(&file, SecretKey::newest_only(&both)?.as_bytes())?;
         println!("{} holds the new key alone; a backup from before needs the old one", file.display());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes a private file whole or not at all.
-fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    let unfinished = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path).with_context(|| format!("{} can not be written", path.display()))
 }
 
 /// Gives a secret of the cluster up.
 ///
 /// # Errors
 /// When the database can not be used.
-pub(super) async fn rotate(access: &Access, options: &Rotate) -> anyhow::Result<ExitCode> {
+pub(super) async fn rotate(settings: &Settings, access: &Access, options: &Rotate) -> anyhow::Result<ExitCode> {
     let (secret, then) = match options.secret {
-        Rotated::Login => (ClusterSecret::Signing, "Restart the api processes; everybody logs in again."),
+        Rotated::Login => {
+            (ClusterSecret::Signing, "Restart the standalone or the api processes; everybody logs in again.")
+        }
         Rotated::Api => (ClusterSecret::Api, "Restart the schedulers, then the api processes."),
         Rotated::Authority => (
             ClusterSecret::Authority,
@@ -100,6 +101,10 @@ pub(super) async fn rotate(access: &Access, options: &Rotate) -> anyhow::Result<
         return Ok(ExitCode::FAILURE);
     }
     cluster::rotate_secret(access.pool().await?, secret, &caller()).await?;
+    if options.secret == Rotated::Login {
+        // A standalone signs with a key of its home.
+        Home::forget_signing_key(&settings.home)?;
+    }
     println!("{then}");
     Ok(ExitCode::SUCCESS)
 }

@@ -94,7 +94,8 @@ impl Queue {
         self.entries.keys().copied().collect()
     }
 
-    /// Takes up logs from disk, at most [`WAITING_MAX`] at a time. Those that are not here have ended: their attempts are not this worker's, or were let go.
+    /// Takes up logs from disk, at most [`WAITING_MAX`] at a time. Those that are not here have ended: their attempts are not
+    /// this worker's, or were let go.
     pub(super) fn take_up(&mut self, places: Vec<LogPlace>, now: Instant) {
         self.more_on_disk = places.len() >= WAITING_MAX;
         for place in places {

@@ -7,20 +7,45 @@ use model::{AttemptId, EndKind};
 use serde_json::json;
 use tokio::net::UnixListener;
 use uuid::Uuid;
+use windlass_daemon::worker::WorkerSettings;
 
-use super::leader::{Place, bash};
+use super::leader::{Leader, Place, Worker, bash};
+
+const LONG: &str = "sleep 300";
+
+/// A worker that runs this.
+async fn at_work(
+    place: &mut Place,
+    command: &str,
+    change: impl FnOnce(&mut WorkerSettings),
+) -> (Worker, Leader, AttemptId) {
+    let worker = place.worker_with(change);
+    let mut leader = place.accept().await;
+    let attempt = leader.assign(command).await;
+    leader.started(attempt).await;
+    (worker, leader, attempt)
+}
+
+async fn leaves(leader: &mut Leader) {
+    leader.until("that it leaves", |m| matches!(m, FromWorker::Beat { leaving: true, .. }).then_some(())).await;
+}
+
+/// The attempt comes back, and the worker ends.
+async fn handed_back(worker: Worker, mut leader: Leader, attempt: AttemptId) {
+    let end = leader.ended(attempt).await;
+    assert_eq!((end.kind, end.handed_back), (EndKind::Lost, true));
+    worker.ends(leader).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_goes_on_and_what_comes_is_handed_back() {
     let mut place = Place::new();
-    let worker = place.worker();
-    let mut leader = place.accept().await;
-    assert!(!leader.hello.leaving && leader.hello.operators.contains("kafka_lag"), "{:?}", leader.hello);
     let go = place.dir.path().join("go").display().to_string();
-    let first = leader.assign(&format!("until [ -e {go} ]; do sleep 0.05; done")).await;
-    leader.started(first).await;
+    let waits = format!("until [ -e {go} ]; do sleep 0.05; done");
+    let (worker, mut leader, first) = at_work(&mut place, &waits, |_| {}).await;
+    assert!(!leader.hello.leaving && leader.hello.operators.contains("kafka_lag"), "{:?}", leader.hello);
     worker.asked.ask();
-    leader.until("that it leaves", |m| matches!(m, FromWorker::Beat { leaving: true, .. }).then_some(())).await;
+    leaves(&mut leader).await;
     let late = leader.assign("true").await;
     let end = leader.ended(late).await;
     assert_eq!((end.kind, end.handed_back, end.reason.as_str()), (EndKind::Lost, true, "its worker is shutting down"));
@@ -32,41 +57,29 @@ async fn what_runs_goes_on_and_what_comes_is_handed_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_longer_than_the_limit_is_handed_back() {
+    let limit = |settings: &mut WorkerSettings| settings.drain_max = Duration::from_millis(300);
     let mut place = Place::new();
-    let worker = place.worker_with(|settings| settings.drain_max = Duration::from_millis(300));
-    let mut leader = place.accept().await;
-    let attempt = leader.assign("sleep 300").await;
-    leader.started(attempt).await;
+    let (worker, leader, attempt) = at_work(&mut place, LONG, limit).await;
     worker.asked.ask();
-    let end = leader.ended(attempt).await;
-    assert_eq!((end.kind, end.handed_back), (EndKind::Lost, true));
-    worker.ends(leader).await;
+    handed_back(worker, leader, attempt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_wait() {
     let mut place = Place::new();
-    let worker = place.worker();
-    let mut leader = place.accept().await;
-    let attempt = leader.assign("sleep 300").await;
-    leader.started(attempt).await;
+    let (worker, mut leader, attempt) = at_work(&mut place, LONG, |_| {}).await;
     worker.asked.ask();
-    leader.until("that it leaves", |m| matches!(m, FromWorker::Beat { leaving: true, .. }).then_some(())).await;
+    leaves(&mut leader).await;
     worker.asked.ask();
-    let end = leader.ended(attempt).await;
-    assert_eq!((end.kind, end.handed_back), (EndKind::Lost, true));
-    worker.ends(leader).await;
+    handed_back(worker, leader, attempt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_leader_hears_that_the_worker_leaves() {
     let mut place = Place::new();
-    let worker = place.worker();
-    let mut leader = place.accept().await;
-    let attempt = leader.assign("sleep 300").await;
-    leader.started(attempt).await;
+    let (worker, mut leader, attempt) = at_work(&mut place, LONG, |_| {}).await;
     worker.asked.ask();
-    leader.until("that it leaves", |m| matches!(m, FromWorker::Beat { leaving: true, .. }).then_some(())).await;
+    leaves(&mut leader).await;
     drop(leader);
     let leader = place.accept().await;
     assert!(leader.hello.leaving && leader.hello.attempts.contains(&attempt), "{:?}", leader.hello);

@@ -182,7 +182,7 @@ impl Caller {
                 Introduced::Certified(certificate) => certificate,
             };
             if let Some(files) = &self.files
-                && let Err(error) = files.keep(&certificate)
+                && let Err(error) = files.keep(self.authority, &certificate)
             {
                 return Err(CallError::Unkept { error });
             }
@@ -199,7 +199,7 @@ impl Caller {
     }
 
     fn tls(&self) -> Result<TlsConnector, IdentityError> {
-        match self.files.as_ref().and_then(WorkerFiles::certificate) {
+        match self.files.as_ref().and_then(|files| files.certificate(self.authority)) {
             Some(own) => Ok(TlsConnector::from(Arc::new(client_config(self.authority, Some(&own))?))),
             None => Ok(self.tls.clone()),
         }

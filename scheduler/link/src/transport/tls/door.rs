@@ -235,7 +235,10 @@ impl Door {
                         tokio::spawn(one(Arc::clone(&self.hall), (stream, from), (place, step), visitors.clone()));
                     }
                     None if self.hall.is_news(from.ip(), "too many") => {
-                        tracing::warn!(peer = %from, "more than {HANDSHAKES_PER_ADDRESS_MAX} connections from one address say nothing; further ones are closed");
+                        tracing::warn!(
+                            peer = %from,
+                            "more than {HANDSHAKES_PER_ADDRESS_MAX} connections from one address say nothing; further ones are closed"
+                        );
                     }
                     None => {}
                 },
@@ -315,14 +318,14 @@ impl Hall {
                 return Err(TurnedAway::Greeting(error));
             }
         };
-        let judged = match self.judge(&greeting, certificate_of(&stream)).await {
+        let standing = self.standing.borrow().clone();
+        let judged = match self.judge(&greeting, certificate_of(&stream), &standing).await {
             Ok(judged) => judged,
             Err(reason) => {
                 tell(&mut stream, Verdict::Refused { reason: reason.clone() }).await?;
                 return Err(TurnedAway::Refused(reason));
             }
         };
-        let standing = self.standing.borrow().clone();
         if let Standing::StandsBy { leader } = standing {
             tell(&mut stream, Verdict::StandsBy { leader }).await?;
             return Err(TurnedAway::StandsBy);
@@ -341,7 +344,12 @@ impl Hall {
         Ok(Admitted { purpose: greeting.purpose, claim: judged.claim, stream, place })
     }
 
-    async fn judge(&self, greeting: &Greeting, shown: Option<CertificateDer<'static>>) -> Result<Judged, String> {
+    async fn judge(
+        &self,
+        greeting: &Greeting,
+        shown: Option<CertificateDer<'static>>,
+        standing: &Standing,
+    ) -> Result<Judged, String> {
         if !crate::speaks(greeting.protocol, greeting.protocol_oldest) {
             let theirs = greeting.protocol;
             return Err(format!(
@@ -362,7 +370,10 @@ impl Hall {
             Admission::Denied(reason) => return Err(reason),
             Admission::Granted => {}
         }
-        let Some(worker) = worker else { return Ok(Judged { claim: Claim::Unproven, certificate: None }) };
+        // A standby sends it on: a certificate that it noted would take the place of the one that the leader gives meanwhile.
+        let (Some(worker), Standing::Leads) = (worker, standing) else {
+            return Ok(Judged { claim: Claim::Unproven, certificate: None });
+        };
         match self.gatekeeper.enroll(worker, &greeting.id).await {
             Enrollment::Certified(certificate) => {
                 Ok(Judged { claim: Claim::Proven(worker), certificate: Some(certificate) })

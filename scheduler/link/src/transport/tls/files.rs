@@ -7,14 +7,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::WorkerCertificate;
+use super::{Fingerprint, WorkerCertificate};
 
 /// The worker's own folder.
 #[derive(Debug, Clone)]
 pub struct WorkerFiles {
     dir: PathBuf,
+}
+
+/// The certificate as it is kept: with the authority that has signed it, as after a change of the authority it is worth nothing.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    authority: String,
+    certificate: String,
 }
 
 impl WorkerFiles {
@@ -39,17 +47,23 @@ impl WorkerFiles {
         fs::read_to_string(Self::id_file(&self.dir)).ok()?.trim().parse().ok()
     }
 
-    /// Its certificate; none before the first call, or when the file is not whole.
-    pub(super) fn certificate(&self) -> Option<WorkerCertificate> {
-        WorkerCertificate::from_stored(&fs::read_to_string(self.certificate_file()).ok()?)
+    /// The certificate that this authority has given it; none before the first call, when the file is not whole, or when
+    /// another authority gave it.
+    pub(super) fn certificate(&self, of: Fingerprint) -> Option<WorkerCertificate> {
+        let kept: Kept = serde_json::from_slice(&fs::read(self.certificate_file()).ok()?).ok()?;
+        if kept.authority.parse() != Ok(of) {
+            return None;
+        }
+        WorkerCertificate::from_stored(&kept.certificate)
     }
 
-    /// Keeps the certificate, for this user's eyes only: whole or not at all.
-    pub(super) fn keep(&self, certificate: &str) -> io::Result<()> {
+    /// Keeps the certificate that this authority has given, for this user's eyes only: whole or not at all.
+    pub(super) fn keep(&self, of: Fingerprint, certificate: &str) -> io::Result<()> {
         let path = self.certificate_file();
         let draft = path.with_extension("new");
+        let kept = Kept { authority: of.to_string(), certificate: certificate.to_owned() };
         let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(certificate.as_bytes())?;
+        file.write_all(&serde_json::to_vec(&kept)?)?;
         file.sync_all()?;
         fs::rename(draft, path)
     }

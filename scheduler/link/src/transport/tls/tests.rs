@@ -78,6 +78,7 @@ impl Gatekeeper for Keeper {
 struct Leader {
     endpoint: String,
     token: JoinToken,
+    keeper: Arc<Keeper>,
     standing: watch::Sender<Standing>,
     visitors: mpsc::Receiver<Visitor>,
 }
@@ -87,11 +88,11 @@ impl Leader {
         let (standing, watched) = watch::channel(standing);
         let again = Authority::from_stored(&authority.reveal()).unwrap();
         let keeper = Arc::new(Keeper { token: token.clone(), authority: again, given: Mutex::default() });
-        let door = Door::open("127.0.0.1:0".parse().unwrap(), authority, keeper, watched).await.unwrap();
+        let door = Door::open("127.0.0.1:0".parse().unwrap(), authority, keeper.clone(), watched).await.unwrap();
         let endpoint = door.address().unwrap().to_string();
         let (sender, visitors) = mpsc::channel(8);
         tokio::spawn(door.receive(sender));
-        Self { endpoint, token: token.clone(), standing, visitors }
+        Self { endpoint, token: token.clone(), keeper, standing, visitors }
     }
 
     async fn leading() -> Self {
@@ -394,7 +395,34 @@ async fn a_certificate_of_another_authority_and_a_workers_in_place_of_a_leaders_
     let (worker, other) = (Uuid::from_u128(7), Authority::generate().unwrap());
     let dir = folder_of(worker);
     let forged = other.certify(worker).unwrap().reveal();
-    std::fs::write(dir.path().join("worker-certificate.json"), forged).unwrap();
+    WorkerFiles::new(dir.path()).keep(leader.token.authority, &forged).unwrap();
     assert!(call_from(dir.path(), &leader.token, &leader).await.is_err());
     leader.still_works().await;
+}
+
+#[tokio::test]
+async fn a_worker_buys_a_new_certificate_when_its_cluster_has_another_authority() {
+    let (mut before, mut after) = (Leader::leading().await, Leader::leading().await);
+    let worker = Uuid::from_u128(7);
+    let dir = folder_of(worker);
+    for leader in [&mut before, &mut after] {
+        let token = leader.token.clone();
+        let _link = call_from(dir.path(), &token, leader).await.unwrap();
+        assert_eq!(claim(leader).await, Claim::Proven(worker));
+    }
+}
+
+#[tokio::test]
+async fn a_standby_gives_no_certificate() {
+    let authority = Authority::generate().unwrap();
+    let token = JoinToken::generate(authority.fingerprint());
+    let mut standby = Leader::open(&authority, &token, Standing::StandsBy { leader: None }).await;
+    let worker = Uuid::from_u128(7);
+    let dir = folder_of(worker);
+    let error = call_from(dir.path(), &token, &standby).await.unwrap_err();
+    assert!(error.contains("stands by"), "{error}");
+    assert!(standby.keeper.given.lock().unwrap().is_empty(), "the leader alone notes certificates");
+    standby.standing.send_replace(Standing::Leads);
+    let _link = call_from(dir.path(), &token, &standby).await.unwrap();
+    assert_eq!(claim(&mut standby).await, Claim::Proven(worker));
 }
