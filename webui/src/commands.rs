@@ -12,7 +12,7 @@ use crate::{
     error::{ApiError, ApiResult},
 };
 
-/// Commands of one request that wait for their answers at a time: the leader takes what is there in one turn.
+/// Commands of one request that wait for the leader at once: it takes them in one turn, and each holds a connection.
 const AT_ONCE: usize = 16;
 
 /// Sends commands that do not depend on each other, and waits for what came of them. The first that fails ends it: what

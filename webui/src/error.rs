@@ -153,6 +153,14 @@ impl FieldError {
     }
 }
 
+/// A body that could not be read: it is too large, or the connection broke.
+pub fn unread(status: StatusCode, error: &dyn std::fmt::Display, bytes_max: usize) -> ApiError {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        return ApiError::TooLarge { bytes_max };
+    }
+    ApiError::BadRequest(format!("the body could not be read: {error}"))
+}
+
 fn gave_up(after_secs: u64, changes: bool) -> String {
     let state = if changes {
         "What had not begun is withdrawn; what was done before stays, and the audit log has it"

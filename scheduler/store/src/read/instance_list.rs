@@ -151,10 +151,8 @@ pub struct Listed {
 /// [`StoreError::TooHeavy`] when no index helps to find them; [`StoreError::Refused`] for an offset that is too far away;
 /// other [`StoreError`]s when PostgreSQL does not answer or a row makes no sense.
 pub async fn instance_list(pool: &PgPool, filter: &InstanceFilter) -> Result<(Vec<Listed>, Total), StoreError> {
-    filter.window.check()?;
-    let rows: Vec<ListedRecord> = page_of_instances(filter).build_query_as().fetch_all(pool).await.doing(LISTING)?;
-    let total = filter.window.total(pool, rows.len(), matching_instances(filter)).await?;
-    Ok((rows.into_iter().map(Listed::try_from).collect::<Result<_, _>>()?, total))
+    let (page, matching) = (page_of_instances(filter), matching_instances(filter));
+    filter.window.read::<ListedRecord, _>(pool, page, matching, LISTING).await
 }
 
 /// The statement of a page, for its plan to be looked at. Side rows are joined to the rows of the page only.
