@@ -13,7 +13,7 @@ use crate::{AppSettings, ServeError, serve};
 
 /// Pages wait for PostgreSQL most of the time: two threads serve hundreds of sessions.
 const THREADS: usize = 2;
-/// What a request may still do with its thread when the server ends; then the thread is left to itself.
+/// What a request may still do with its thread or connection when the server ends; then they are left to themselves.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// The database of a web server that runs apart.
@@ -28,17 +28,22 @@ pub struct WebDatabase {
 /// A web server on its own threads.
 #[derive(Debug)]
 pub struct Apart {
-    ended: oneshot::Receiver<Result<(), ServeError>>,
+    /// None when its end has been told.
+    ended: Option<oneshot::Receiver<Result<(), ServeError>>>,
 }
 
 impl Apart {
-    /// Returns when the server has ended: by `shutdown`, or because it can not go on.
+    /// Returns when the server has ended, with all that it was answering: by `shutdown`, or because it can not go on. Its
+    /// end is told once; who asks again does not wait.
     ///
     /// # Errors
     /// As [`serve`].
-    pub async fn ended(self) -> Result<(), ServeError> {
+    pub async fn ended(&mut self) -> Result<(), ServeError> {
+        let Some(end) = &mut self.ended else { return Ok(()) };
         let died = || ServeError::Socket(io::Error::other("its threads ended without a word; the log has more"));
-        self.ended.await.unwrap_or_else(|_| Err(died()))
+        let ended = end.await.unwrap_or_else(|_| Err(died()));
+        self.ended = None;
+        ended
     }
 }
 
@@ -62,7 +67,9 @@ pub fn serve_apart(
             let pool = store::open_for_web(&database.url, database.statement_timeout).await?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let served = serve(settings, listener, pool.clone(), leader, shutdown).await;
-            pool.close().await;
+            if tokio::time::timeout(END_WITHIN, pool.close()).await.is_err() {
+                tracing::warn!("connections of the web server to PostgreSQL are left to their statements' time limit");
+            }
             served
         };
         let served = runtime.block_on(serving);
@@ -70,5 +77,5 @@ pub fn serve_apart(
         // Whoever started it may have gone.
         drop(tell.send(served));
     })?;
-    Ok(Apart { ended })
+    Ok(Apart { ended: Some(ended) })
 }

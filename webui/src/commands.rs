@@ -1,5 +1,6 @@
 //! Changes: a command goes into the inbox, the leader applies it in a turn and answers.
 
+use futures::{StreamExt, TryStreamExt, stream};
 use model::{Answer, Command, CommandId};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -10,6 +11,19 @@ use crate::{
     auth::Principal,
     error::{ApiError, ApiResult},
 };
+
+/// Commands of one request that wait for the leader at once: it takes them in one turn, and each holds a connection.
+const AT_ONCE: usize = 16;
+
+/// Sends commands that do not depend on each other, and waits for what came of them. The first that fails ends it: what
+/// nobody has taken by then is withdrawn.
+///
+/// # Errors
+/// As [`send`].
+pub async fn send_all(app: &App, commands: impl IntoIterator<Item = Command>, who: &Principal) -> ApiResult<()> {
+    let sent = stream::iter(commands).map(|command| async move { send(app, &command, who).await.map(drop) });
+    sent.buffer_unordered(AT_ONCE).try_collect().await
+}
 
 /// Sends a command and waits for what came of it.
 ///

@@ -1,7 +1,7 @@
 //! What a path and a query may hold, checked before any handler reads them: texts that are UTF-8 and have no NUL.
 
 use axum::{
-    RequestPartsExt,
+    RequestExt,
     extract::{RawPathParams, Request, rejection::RawPathParamsRejection},
 };
 use model::door::Text;
@@ -12,13 +12,10 @@ use crate::error::{ApiError, ApiResult, FieldError};
 ///
 /// # Errors
 /// [`ApiError::Malformed`] with every part that can not.
-pub async fn check(request: Request) -> (Request, ApiResult<()>) {
-    let (mut parts, body) = request.into_parts();
-    let path = parts.extract::<RawPathParams>().await;
-    let mut errors = in_path(path);
-    errors.extend(in_query(parts.uri.query().unwrap_or_default()));
-    let checked = if errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(errors)) };
-    (Request::from_parts(parts, body), checked)
+pub async fn check(request: &mut Request) -> ApiResult<()> {
+    let mut errors = in_path(request.extract_parts::<RawPathParams>().await);
+    errors.extend(in_query(request.uri().query().unwrap_or_default()));
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(errors)) }
 }
 
 fn in_path(path: Result<RawPathParams, RawPathParamsRejection>) -> Vec<FieldError> {

@@ -13,6 +13,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use store::StoreError;
 
+/// How the store names what it was doing when it was looking for the rows of a list.
+const A_LIST: &str = "this list of ";
+
 /// The result of a handler.
 pub type ApiResult<T> = Result<T, ApiError>;
 
@@ -101,7 +104,7 @@ pub enum ApiError {
     )]
     TooHeavy(String),
     /// PostgreSQL does not answer.
-    #[error("the database does not answer; try again in a few seconds")]
+    #[error("the database does not answer in time; try again in a few seconds")]
     Database(#[source] StoreError),
     /// A mistake of the program.
     #[error("an unexpected error; the server's log has it under the request's id")]
@@ -148,6 +151,14 @@ impl FieldError {
         let msg = "Input should be a valid integer, unable to parse string as an integer".to_owned();
         Self { kind: "int_parsing", loc: vec!["path".to_owned(), name.to_owned()], msg, input: Value::from(input) }
     }
+}
+
+/// A body that could not be read: it is too large, or the connection broke.
+pub fn unread(status: StatusCode, error: &dyn std::fmt::Display, bytes_max: usize) -> ApiError {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        return ApiError::TooLarge { bytes_max };
+    }
+    ApiError::BadRequest(format!("the body could not be read: {error}"))
 }
 
 fn gave_up(after_secs: u64, changes: bool) -> String {
@@ -238,7 +249,9 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Unreachable { .. } => Self::Database(error),
             StoreError::Refused { reason } => Self::BadRequest(reason),
-            StoreError::TooHeavy { doing } => Self::TooHeavy(doing.to_owned()),
+            // A list can be asked for with more limits; whoever asks for anything else can only come back.
+            StoreError::TooHeavy { doing } if doing.starts_with(A_LIST) => Self::TooHeavy(doing.to_owned()),
+            StoreError::TooHeavy { .. } => Self::Database(error),
             other => match other.refused_value() {
                 Some(reason) => {
                     // What comes from outside passes the door before it comes here: this one went past it.
@@ -271,4 +284,19 @@ pub(crate) fn with_retry(error: &ApiError, mut response: Response) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_can_ask_for_less_is_told_to() {
+        let of = |doing| ApiError::from(StoreError::TooHeavy { doing });
+        let list = of("this list of runs");
+        assert_eq!(list.status(), StatusCode::BAD_REQUEST);
+        assert!(list.to_string().starts_with("this list of runs would take longer"), "{list}");
+        let page = of("reading for a page");
+        assert_eq!((page.status(), page.retry_after_secs()), (StatusCode::SERVICE_UNAVAILABLE, Some(5)), "{page}");
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use chrono::Utc;
@@ -13,8 +13,9 @@ use model::Timestamp;
 use store::read;
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 
@@ -122,27 +123,42 @@ impl Heartbeat {
 
 /// Looks at the lease while somebody asks, until the server stops.
 pub async fn keep(app: App) {
-    let stop = app.shutdown.clone();
+    let pool = &app.pool;
+    let lease = move || async move {
+        let seen = timeout(SILENT_AFTER, read::leader(pool)).await.ok().and_then(Result::ok);
+        seen.map(|leader| (leader.epoch, leader.lease))
+    };
+    look_on(&app.heartbeat, &app.shutdown, lease).await;
+}
+
+async fn look_on<F: Future<Output = Option<(i64, i64)>>>(
+    heartbeat: &Heartbeat,
+    stop: &CancellationToken,
+    lease: impl Fn() -> F,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = app.heartbeat.wake.notified() => {}
+            () = heartbeat.wake.notified() => {}
         }
-        app.heartbeat.sight.send_modify(|sight| sight.again(Instant::now()));
-        while app.heartbeat.is_asked() {
-            let seen = timeout(SILENT_AFTER, read::leader(&app.pool)).await.ok().and_then(Result::ok);
-            let lease = seen.map(|leader| (leader.epoch, leader.lease));
-            app.heartbeat.sight.send_modify(|sight| sight.look(lease, Instant::now(), Utc::now()));
+        heartbeat.sight.send_modify(|sight| sight.again(Instant::now()));
+        while heartbeat.is_asked() {
+            let seen = lease().await;
+            heartbeat.sight.send_modify(|sight| sight.look(seen, Instant::now(), Utc::now()));
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(LOOK_EVERY) => {}
             }
         }
+        // What has been seen proves nothing to who asks next, and that may be before this task comes to look again.
+        heartbeat.sight.send_modify(|sight| sight.again(Instant::now()));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
 
     #[test]
@@ -164,5 +180,22 @@ mod tests {
         assert!(!sight.health(after(16)).database && sight.is_sure(after(16)));
         sight.again(after(100));
         assert!(!sight.is_sure(after(100)), "what was seen before nobody asked proves nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_after_a_pause_is_not_told_of_what_was_seen_before_it() {
+        let heartbeat = Heartbeat::default();
+        let (stop, raised) = (CancellationToken::new(), AtomicI64::new(0));
+        let looking =
+            look_on(&heartbeat, &stop, || std::future::ready(Some((1, raised.fetch_add(1, Ordering::Relaxed)))));
+        let asking = async {
+            for pause in [0, 1, 300] {
+                sleep(Duration::from_secs(pause)).await;
+                let health = heartbeat.health().await;
+                assert!(health.scheduler && health.database, "after {pause} s: {health:?}");
+            }
+            stop.cancel();
+        };
+        tokio::join!(looking, asking);
     }
 }

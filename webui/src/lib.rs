@@ -35,7 +35,7 @@ use std::sync::Arc;
 use link::LeaderPort;
 use sqlx::PgPool;
 use store::{Hints, StoreError};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use apart::{Apart, WebDatabase, serve_apart};
@@ -70,19 +70,24 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let hints = Hints::listen(&pool).await?;
     let app = app::App::new(settings, pool, hints, leader, shutdown.clone());
-    let listening = tokio::spawn(live::pass_on(app.clone()));
-    let sampling = tokio::spawn(samples::keep(app.clone()));
-    let looking = tokio::spawn(heartbeat::keep(app.clone()));
+    let mut beside = JoinSet::new();
+    beside.spawn(live::pass_on(app.clone()));
+    beside.spawn(samples::keep(app.clone()));
+    beside.spawn(heartbeat::keep(app.clone()));
     let proxies = app.settings.trusted_proxies.clone();
-    server::serve(listener, router::router(app), |address| proxies.trusts(address), &shutdown).await;
-    if let Err(error) = listening.await {
-        tracing::error!(%error, "the task that listens for changes ended badly");
+    let serving = server::serve(listener, router::router(app), |address| proxies.trusts(address), &shutdown);
+    let mut serving = std::pin::pin!(serving);
+    loop {
+        tokio::select! {
+            () = serving.as_mut() => break,
+            Some(ended) = beside.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a task that listens for changes or looks at the scheduler ended badly");
+                }
+            }
+        }
     }
-    if let Err(error) = looking.await {
-        tracing::error!(%error, "the task that looks at the leader's lease ended badly");
-    }
-    if let Err(error) = sampling.await {
-        tracing::error!(%error, "the task that samples services ended badly");
-    }
+    // What they wait for, PostgreSQL for example, holds up no end.
+    beside.shutdown().await;
     Ok(())
 }

@@ -219,8 +219,7 @@ pub async fn events(State(app): State<App>, Extension(who): Extension<Principal>
     let watching = Watching {
         place: app.hub.watch(who.token_id)?,
         hints: app.hub.hints.subscribe(),
-        next_look: Instant::now() + app.settings.session_look_every,
-        session: who.token_id,
+        look: SessionLook::new(&app, who.token_id),
         app,
     };
     let stream = stream::unfold(Some(watching), async |watching| {
@@ -241,8 +240,7 @@ fn event_goes_on(data: &str) -> bool {
 struct Watching {
     place: Place,
     hints: broadcast::Receiver<Arc<str>>,
-    next_look: Instant,
-    session: Uuid,
+    look: SessionLook,
     app: App,
 }
 
@@ -253,12 +251,7 @@ impl Watching {
             tokio::select! {
                 () = self.app.shutdown.cancelled() => return None,
                 () = self.place.ended.cancelled() => return Some((ENDED, Arc::from(ENDED))),
-                () = tokio::time::sleep_until(self.next_look) => {
-                    if !still_holds(&self.app, self.session).await {
-                        return None;
-                    }
-                    self.next_look = Instant::now() + self.app.settings.session_look_every;
-                }
+                () = self.look.due() => if !self.look.holds(&self.app).await { return None },
                 hint = self.hints.recv() => return match hint {
                     Ok(hint) => Some(("changed", hint)),
                     Err(RecvError::Lagged(_)) => Some(("changed", Arc::from(EVERYTHING))),
@@ -269,15 +262,35 @@ impl Watching {
     }
 }
 
-/// Whether a session still holds: it is not revoked, not over, and its user is there. While PostgreSQL does not answer,
-/// nobody is shut out.
-pub async fn still_holds(app: &App, session: Uuid) -> bool {
-    match users::of_token(&app.pool, session).await {
-        Ok(account) => account.is_some(),
-        Err(error) => {
-            tracing::debug!(%error, "a session could not be looked up");
-            true
-        }
+/// The looks of an open stream at its session.
+pub struct SessionLook {
+    session: Uuid,
+    next: Instant,
+}
+
+impl SessionLook {
+    /// Of a stream that begins now, and whose session holds.
+    pub fn new(app: &App, session: Uuid) -> Self {
+        Self { session, next: Instant::now() + app.settings.session_look_every }
+    }
+
+    /// Returns when it is time to look.
+    pub async fn due(&self) {
+        tokio::time::sleep_until(self.next).await;
+    }
+
+    /// Whether the session still holds: it is not revoked, not over, and its user is there. While PostgreSQL does not answer,
+    /// nobody is shut out.
+    pub async fn holds(&mut self, app: &App) -> bool {
+        let holds = match users::of_token(&app.pool, self.session).await {
+            Ok(account) => account.is_some(),
+            Err(error) => {
+                tracing::debug!(%error, "a session could not be looked up");
+                true
+            }
+        };
+        self.next = Instant::now() + app.settings.session_look_every;
+        holds
     }
 }
 

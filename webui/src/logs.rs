@@ -3,6 +3,7 @@
 //!
 //! A log is named by ids that the database knows, never by a text of the client: no path is built from input.
 
+use futures::{Stream, stream};
 use link::{ArchiveError, LogChunk, LogPlace, Query, Reply, query::LogName};
 use model::{ServiceKey, WorkerId};
 use serde::Deserialize;
@@ -133,6 +134,32 @@ pub async fn tail(app: &App, log: &Log) -> ApiResult<LogPage> {
         page.lines.remove(0);
     }
     Ok(page)
+}
+
+/// A log from a piece of it on, piece by piece, as long as it was when that piece was read: what is written meanwhile is for
+/// the next request. The last piece comes with true, and none after it.
+pub fn pieces(app: App, log: Log, first: LogPage) -> impl Stream<Item = ApiResult<(LogPage, bool)>> {
+    let until = first.length;
+    stream::try_unfold(Next::Is(first), move |next| {
+        let (app, log) = (app.clone(), log.clone());
+        async move {
+            let page = match next {
+                Next::Is(first) => first,
+                Next::At(offset) => read(&app, &log, offset).await?,
+                Next::Nothing => return Ok(None),
+            };
+            let is_last = page.next >= until || page.lines.is_empty();
+            let next = if is_last { Next::Nothing } else { Next::At(page.next) };
+            Ok(Some(((page, is_last), next)))
+        }
+    })
+}
+
+/// What is sent next of a log.
+enum Next {
+    Is(LogPage),
+    At(u64),
+    Nothing,
 }
 
 /// Cuts a chunk into whole lines. A line longer than a chunk comes in pieces, so that reading never stands still.

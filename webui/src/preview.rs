@@ -1,15 +1,17 @@
 //! What a clear or a mark would touch, told from what is stored: no command is left, nothing is audited, and no turn of the
 //! leader is needed. The rule is the engine's own.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use dag::TaskPos;
 use engine::{
     RunRow,
     selection::{self, Missing},
 };
 use model::{
-    DagId, RunId, RunKey, TaskState,
+    DagId, RunId, RunKey, TaskState, TiKey,
     command::{ClearTaskInstances, MarkTaskInstances, Relatives, TaskSelector},
 };
 use store::read::{self, Direction, RunFilter, RunOrder};
@@ -79,13 +81,13 @@ async fn meant(
 ) -> ApiResult<Vec<TaskOfRun>> {
     let rows = runs.rows(app).await?;
     let versions = app.versions.all(&app.pool, rows.iter().map(|run| run.version)).await?;
-    let mut chosen: BTreeSet<(RunKey, TaskPos)> = BTreeSet::new();
+    let mut chosen: Vec<TiKey> = Vec::new();
     let mut missing = Missing::Refused;
     for run in &rows {
         let Some(version) = versions.get(&run.version).map(Arc::clone) else { continue };
         let found = selection::chosen(&version.dag, |task| version.dag.position(task), tasks, relatives, missing);
         let found = found.map_err(|error| ApiError::NotFound(error.to_string()))?;
-        chosen.extend(found.into_iter().map(|pos| (run.key, pos)));
+        chosen.extend(found.into_iter().map(|pos| TiKey::unmapped(run.key, version.task_idx[pos.0])));
         if chosen.len() > INSTANCES_MAX {
             return Err(ApiError::BadRequest(format!(
                 "more than {INSTANCES_MAX} task instances are meant: limit the runs by start_date and end_date"
@@ -94,6 +96,7 @@ async fn meant(
         // The first run has to have the tasks; the others need not.
         missing = Missing::PassedOver;
     }
-    let all = instances::of_runs(app, rows).await?;
-    Ok(all.into_iter().filter(|of| chosen.contains(&(of.key.run, of.pos)) && is_meant(of.state())).collect())
+    let runs: BTreeMap<RunKey, Arc<RunRow>> = rows.into_iter().map(|run| (run.key, Arc::new(run))).collect();
+    let all = instances::at(app, &runs, &chosen).await?;
+    Ok(all.into_iter().filter(|of| is_meant(of.state())).collect())
 }

@@ -1,6 +1,6 @@
 //! The routes and the layers around them. Who may use a route is said in [`crate::auth::rights`].
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -11,11 +11,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, patch, post, put},
 };
+use futures::FutureExt;
 use serde_json::json;
 use tokio::{sync::Semaphore, time::Duration};
 use tower::ServiceBuilder;
 use tower_http::{
-    catch_panic::CatchPanicLayer,
     compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
@@ -29,6 +29,7 @@ use crate::{
     auth::{
         guard,
         login::{self, LOGIN_BYTES_MAX},
+        rights::Face,
     },
     error::ApiError,
     live,
@@ -91,7 +92,7 @@ pub fn router(app: App) -> Router {
                 CompressionLayer::new()
                     .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"))),
             )
-            .layer(CatchPanicLayer::custom(after_panic))
+            .layer(middleware::from_fn(survive))
             .layer(middleware::from_fn_with_state(places, shed))
             .layer(middleware::from_fn_with_state(patience, give_up))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
@@ -290,16 +291,20 @@ async fn shed(State(places): State<Arc<Semaphore>>, request: Request, next: Next
     }
     match places.try_acquire() {
         Ok(_place) => next.run(request).await,
-        Err(_) => ApiError::Busy(format!("{REQUESTS_MAX} requests are being answered already")).into_response(),
+        Err(_) => {
+            let error = ApiError::Busy(format!("{REQUESTS_MAX} requests are being answered already"));
+            guard::said_to(guard::face_of(&request), error)
+        }
     }
 }
 
 /// Ends a request that takes too long, and says so. What it was waiting for is withdrawn by whoever waited.
 async fn give_up(State(patience): State<Duration>, request: Request, next: Next) -> Response {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let face = guard::face_of(&request);
     match tokio::time::timeout(patience, next.run(request)).await {
         Ok(answer) => answer,
-        Err(_) => ApiError::GaveUp { after_secs: patience.as_secs(), changes }.into_response(),
+        Err(_) => guard::said_to(face, ApiError::GaveUp { after_secs: patience.as_secs(), changes }),
     }
 }
 
@@ -328,7 +333,58 @@ pub fn wrong_method() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, Json(json!({ "detail": "Method Not Allowed" }))).into_response()
 }
 
-fn after_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
+/// Answers also when a handler panics, in the way that its client understands.
+async fn survive(request: Request, next: Next) -> Response {
+    let face = guard::face_of(&request);
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| after_panic(face, &*panic))
+}
+
+fn after_panic(face: Face, panic: &(dyn Any + Send)) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    ApiError::Internal(format!("a handler panicked: {}", text.unwrap_or("without a text"))).into_response()
+    guard::said_to(face, ApiError::Internal(format!("a handler panicked: {}", text.unwrap_or("without a text"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// Kind of the answer and its text, of a route of each face behind a layer.
+    async fn answers(layered: impl Fn(Router) -> Router) -> [(StatusCode, String, String); 2] {
+        let idle = || async { std::future::pending::<()>().await };
+        let app = layered(Router::new().route("/dags", get(idle)).route("/api/v2/dags", get(idle)));
+        let ask = |path: &'static str| {
+            let app = app.clone();
+            async move {
+                let answer = app.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+                let kind = answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+                let status = answer.status();
+                let text = axum::body::to_bytes(answer.into_body(), BODY_BYTES_MAX).await.unwrap();
+                (status, kind, String::from_utf8(text.to_vec()).unwrap())
+            }
+        };
+        [ask("/dags").await, ask("/api/v2/dags").await]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn people_get_a_page_and_programs_json_when_there_is_no_time_or_no_room() {
+        let late = |app: Router| app.layer(middleware::from_fn_with_state(Duration::from_secs(1), give_up));
+        let full = |app: Router| app.layer(middleware::from_fn_with_state(Arc::new(Semaphore::new(0)), shed));
+        for (status, answers) in [(504, answers(late).await), (503, answers(full).await)] {
+            let [page, rest] = answers;
+            assert_eq!((page.0.as_u16(), rest.0.as_u16()), (status, status));
+            assert!(page.1.starts_with("text/html") && page.2.contains("</html>"), "{page:?}");
+            assert!(rest.1 == "application/json" && rest.2.starts_with("{\"detail\":"), "{rest:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_panics_is_answered_by_a_page() {
+        let app = Router::new().route("/runs", get(async || -> () { panic!("a mistake") }));
+        let app = app.layer(middleware::from_fn(survive));
+        let answer = app.oneshot(Request::get("/runs").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(answer.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"));
+    }
 }

@@ -234,8 +234,8 @@ pub async fn list(
         .doing("reading the quarantine")?;
     let total = match rows.first() {
         Some(row) => row.total,
-        None if offset == 0 => 0,
-        // Beyond the end: how much there is stands in the first row.
+        None if offset <= 0 && limit > 0 => 0,
+        // Beyond the end, or nothing asked for: how much there is stands in the first row.
         None => return Ok((Vec::new(), Box::pin(list(pool, only, (1, 0))).await?.1)),
     };
     let entries = rows.into_iter().map(|row| Entry {

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
-    http::StatusCode,
 };
 use model::{
     MapIndex,
@@ -17,7 +16,7 @@ use store::read::{Range, SecondsRange};
 
 use super::query::{LIMIT_MAX, Page, Paging};
 use crate::{
-    error::{ApiError, ApiResult, FieldError},
+    error::{ApiError, ApiResult, FieldError, unread},
     router::BODY_BYTES_MAX,
 };
 
@@ -316,14 +315,6 @@ pub fn instant_mistake(error: InvalidInstant) -> (&'static str, &'static str) {
             ("datetime_parsing", "Input should be a valid datetime, in the years 1 to 9999 in UTC")
         }
     }
-}
-
-/// A body that could not be read: it is too large, or the connection broke.
-pub fn unread(status: StatusCode, error: &dyn std::fmt::Display, bytes_max: usize) -> ApiError {
-    if status == StatusCode::PAYLOAD_TOO_LARGE {
-        return ApiError::TooLarge { bytes_max };
-    }
-    ApiError::BadRequest(format!("the body could not be read: {error}"))
 }
 
 fn malformed(kind: &'static str, message: &str, input: Value) -> ApiError {

@@ -29,8 +29,8 @@ pub trait Managed {
     /// Airflow's words for several of them in errors: `connections with these connection_ids`.
     const SEVERAL: &'static str;
 
-    /// Reads a wish out of a body; what is wrong is noted there.
-    fn read(&self, body: &mut Body) -> Self::Wish;
+    /// Reads a wish out of a body; what is wrong is noted there, of the fields that the mask means.
+    fn read(&self, body: &mut Body, mask: &Mask) -> Self::Wish;
     /// Whose wish it is.
     fn id<'w>(&self, wish: &'w Self::Wish) -> &'w Self::Id;
     /// What an entity that is to be deleted names; none when it is malformed.
@@ -46,7 +46,7 @@ pub trait Managed {
 
     /// Creates the one that a body describes.
     async fn create_from(&self, app: &App, who: &Principal, mut body: Body) -> ApiResult<Self::Id> {
-        let wish = self.read(&mut body);
+        let wish = self.read(&mut body, &Mask::default());
         body.finish()?;
         self.create(app, who, &wish).await?;
         Ok(self.id(&wish).clone())
@@ -54,7 +54,7 @@ pub trait Managed {
 
     /// Changes the one that a body describes.
     async fn update_from(&self, app: &App, who: &Principal, mut body: Body, mask: &Mask) -> ApiResult<()> {
-        let wish = self.read(&mut body);
+        let wish = self.read(&mut body, mask);
         body.finish()?;
         self.update(app, who, &wish, mask).await
     }
@@ -196,8 +196,11 @@ fn read<T: Managed>(of: &T, action: Value) -> ApiResult<Action<T>> {
     }
     body.finish()?;
     Ok(match kind.as_str() {
-        "create" => Action::Create(wishes(of, entities)?, on_existence),
-        "update" => Action::Update(wishes(of, entities)?, on_absence, Mask::of(mask.iter().filter_map(Value::as_str))),
+        "create" => Action::Create(wishes(of, entities, &Mask::default())?, on_existence),
+        "update" => {
+            let mask = Mask::of(mask.iter().filter_map(Value::as_str));
+            Action::Update(wishes(of, entities, &mask)?, on_absence, mask)
+        }
         _ => Action::Delete(names(of, entities)?, on_absence),
     })
 }
@@ -226,7 +229,7 @@ fn in_the_way(body: &mut Body, name: &str, words: &[&str]) -> InTheWay {
     }
 }
 
-fn wishes<T: Managed>(of: &T, entities: Vec<Value>) -> ApiResult<Vec<T::Wish>> {
+fn wishes<T: Managed>(of: &T, entities: Vec<Value>, mask: &Mask) -> ApiResult<Vec<T::Wish>> {
     let one = |entity: Value| {
         let members: Map<String, Value> = match entity {
             Value::Object(members) => members,
@@ -236,7 +239,7 @@ fn wishes<T: Managed>(of: &T, entities: Vec<Value>) -> ApiResult<Vec<T::Wish>> {
             }
         };
         let mut body = Body::of(members);
-        let wish = of.read(&mut body);
+        let wish = of.read(&mut body, mask);
         body.finish()?;
         Ok(wish)
     };

@@ -102,7 +102,7 @@ impl Managed for Runs {
     type Wish = RunWish;
     const SEVERAL: &'static str = "DagRuns with these identifiers";
 
-    fn read(&self, body: &mut Body) -> RunWish {
+    fn read(&self, body: &mut Body, _: &Mask) -> RunWish {
         let dag_id = body.text("dag_id").unwrap_or_else(|| self.dag_id.clone());
         let name = RunName { dag_id, run_id: body.required_text("dag_run_id") };
         name.check(body);
@@ -171,7 +171,7 @@ impl Managed for TaskInstances {
     type Wish = InstanceWish;
     const SEVERAL: &'static str = "task instances with these identifiers";
 
-    fn read(&self, body: &mut Body) -> InstanceWish {
+    fn read(&self, body: &mut Body, _: &Mask) -> InstanceWish {
         let dag_id = body.text("dag_id").unwrap_or_else(|| self.runs.dag_id.clone());
         let run_id = body.text("dag_run_id").unwrap_or_else(|| self.run_id.clone());
         let run = RunName { dag_id, run_id };

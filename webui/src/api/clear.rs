@@ -12,7 +12,7 @@ use axum::{
 };
 use engine::RunRow;
 use model::{
-    Command, DagId, MapIndex, RunId, RunKey, TaskId, TiKey,
+    Command, DagId, MapIndex, RunId, TaskId, TiKey,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns, Relatives, SetNote, TaskSelector},
     door::Note,
 };
@@ -53,13 +53,18 @@ pub async fn task_instances(
     let run = lookup_run(&app, &dag_id, first.as_str()).await?;
     let wish = ClearTaskInstances { also: runs.collect(), ..asked.wish(dag.dag_id, first) };
     if asked.refuses_running && asked.effect == ClearEffect::Apply {
-        refuse_running(&app, &run, &wish, &who).await?;
+        refuse_running(&app, &wish).await?;
     }
-    let found = cleared(&app, run, wish, &who).await?;
-    if let (Some(_), ClearEffect::Apply) = (&asked.note, asked.effect) {
-        note_all(&app, &found.described, asked.note.as_ref(), &who).await?;
+    if asked.effect == ClearEffect::DryRun {
+        return collection(cleared(&app, run, wish, &who).await?).await;
     }
-    collection(found).await
+    let dag_id = run.dag_id.clone();
+    let answer = commands::send(&app, &Command::ClearTaskInstances(wish), &who).await?;
+    let touched = names_in(&run, &answer);
+    if let Some(note) = &asked.note {
+        commands::send_all(&app, notes(&dag_id, &touched, note), &who).await?;
+    }
+    collection(described(&app, run, &touched).await?).await
 }
 
 /// What the body asks for.
@@ -132,24 +137,18 @@ impl Asked {
     }
 }
 
-/// Leaves a remark on all of them: a command a run, whatever the number of its instances.
-async fn note_all(app: &App, found: &[TaskOfRun], note: Option<&Note>, who: &Principal) -> ApiResult<()> {
-    let mut by_run: BTreeMap<RunKey, Vec<&TaskOfRun>> = BTreeMap::new();
-    for of in found {
-        by_run.entry(of.key.run).or_default().push(of);
+/// What leaves a remark on all of these: a command a run, whatever the number of its instances.
+fn notes(dag_id: &DagId, touched: &[Named], note: &Note) -> Vec<Command> {
+    let mut by_run: BTreeMap<&RunId, Vec<TaskSelector>> = BTreeMap::new();
+    for of in touched {
+        let selector = TaskSelector { task_id: of.task_id.clone(), map_index: Some(of.map) };
+        by_run.entry(&of.run_id).or_default().push(selector);
     }
-    for of_run in by_run.into_values() {
-        let selector =
-            |of: &&TaskOfRun| TaskSelector { task_id: of.task().task_id.clone(), map_index: Some(of.key.map) };
-        let wish = SetNote {
-            dag_id: of_run[0].run.dag_id.clone(),
-            run_id: of_run[0].run.run_id.clone(),
-            tasks: of_run.iter().map(selector).collect(),
-            note: note.cloned(),
-        };
-        commands::send(app, &Command::SetNote(wish), who).await?;
-    }
-    Ok(())
+    let command = |(run_id, tasks): (&RunId, _)| {
+        let (dag_id, run_id) = (dag_id.clone(), run_id.clone());
+        Command::SetNote(SetNote { dag_id, run_id, tasks, note: Some(note.clone()) })
+    };
+    by_run.into_iter().map(command).collect()
 }
 
 /// `include_upstream` and `include_downstream`.
@@ -192,10 +191,10 @@ fn selectors(body: &mut Body, entries: Vec<Value>) -> Vec<TaskSelector> {
     found
 }
 
-async fn refuse_running(app: &App, run: &RunRow, wish: &ClearTaskInstances, who: &Principal) -> ApiResult<()> {
-    let asked = ClearTaskInstances { effect: ClearEffect::DryRun, ..wish.clone() };
-    let found = cleared(app, run.clone(), asked, who).await?;
-    match found.described.iter().find(|of| of.state() == model::TaskState::Running) {
+/// Looks at all that would be cleared, not only at what an answer describes.
+async fn refuse_running(app: &App, wish: &ClearTaskInstances) -> ApiResult<()> {
+    let found = preview::of_clear(app, wish).await?;
+    match found.iter().find(|of| of.state() == model::TaskState::Running) {
         Some(of) => Err(ApiError::Conflict(format!("Task {} is running and would be stopped", of.task().task_id))),
         None => Ok(()),
     }
@@ -233,44 +232,53 @@ pub async fn cleared(app: &App, run: RunRow, wish: ClearTaskInstances, who: &Pri
 }
 
 /// An instance in an answer of the leader.
-struct Named<'a> {
+struct Named {
     run_id: RunId,
-    task_id: &'a str,
+    task_id: TaskId,
     map: MapIndex,
 }
 
-/// The instances that an answer of the leader names, of this run and of others of its DAG: each is one look at an index.
+/// The instances that an answer of the leader names, of this run and of others of its DAG.
+fn names_in(run: &RunRow, answer: &Value) -> Vec<Named> {
+    let entries = answer.get("task_instances").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let named = |one: &Value| {
+        let run_id = one.get("run_id").and_then(Value::as_str).and_then(|id| RunId::new(id).ok());
+        Some(Named {
+            run_id: run_id.unwrap_or_else(|| run.run_id.clone()),
+            task_id: TaskId::new(one.get("task_id")?.as_str()?).ok()?,
+            map: map_index_of(one.get("map_index")),
+        })
+    };
+    entries.iter().filter_map(named).collect()
+}
+
+/// The instances that an answer of the leader names.
 ///
 /// # Errors
 /// When PostgreSQL does not answer.
 pub async fn named(app: &App, run: RunRow, answer: &Value) -> ApiResult<Touched> {
-    let entries = answer.get("task_instances").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let named: Vec<Named<'_>> = entries
-        .iter()
-        .filter_map(|one| {
-            let run_id = one.get("run_id").and_then(Value::as_str).and_then(|id| RunId::new(id).ok());
-            Some(Named {
-                run_id: run_id.unwrap_or_else(|| run.run_id.clone()),
-                task_id: one.get("task_id")?.as_str()?,
-                map: map_index_of(one.get("map_index")),
-            })
-        })
-        .collect();
-    let runs = runs_of_answer(app, run, &named).await?;
+    let named = names_in(&run, answer);
+    described(app, run, &named).await
+}
+
+/// So many of them as an answer describes: each is one look at an index.
+async fn described(app: &App, run: RunRow, named: &[Named]) -> ApiResult<Touched> {
+    let first = &named[..named.len().min(DESCRIBED_MAX)];
+    let runs = runs_of_answer(app, run, first).await?;
     let versions = app.versions.all(&app.pool, runs.values().map(|run| run.version)).await?;
-    let key = |of: &Named<'_>| {
+    let key = |of: &Named| {
         let run = runs.get(&of.run_id)?;
         let version = versions.get(&run.version)?;
-        let pos = version.dag.position(&TaskId::new(of.task_id).ok()?)?;
+        let pos = version.dag.position(&of.task_id)?;
         Some(TiKey { run: run.key, task: version.task_idx[pos.0], map: of.map })
     };
-    let keys: Vec<TiKey> = named.iter().take(DESCRIBED_MAX).filter_map(key).collect();
+    let keys: Vec<TiKey> = first.iter().filter_map(key).collect();
     let by_key = runs.into_values().map(|run| (run.key, Arc::new(run))).collect();
     Ok(Touched { described: instances::at(app, &by_key, &keys).await?, count: named.len() })
 }
 
 /// The runs of an answer by their ids.
-async fn runs_of_answer(app: &App, run: RunRow, named: &[Named<'_>]) -> ApiResult<BTreeMap<RunId, RunRow>> {
+async fn runs_of_answer(app: &App, run: RunRow, named: &[Named]) -> ApiResult<BTreeMap<RunId, RunRow>> {
     let others: BTreeSet<&RunId> = named.iter().map(|of| &of.run_id).filter(|of| **of != run.run_id).collect();
     let mut runs = BTreeMap::new();
     if !others.is_empty() {

@@ -16,7 +16,7 @@ use super::{
     accept::{self, Form},
     lookup_dag,
     path::Names,
-    query::Query,
+    query::{Query, counted},
     shapes,
 };
 use crate::{
@@ -47,9 +47,7 @@ pub async fn list(State(app): State<App>, Path(dag_id): Path<String>, mut query:
     query.finish()?;
     let (found, total) = read::version_page(&app.pool, &filter, page.window()).await?;
     let shaped: Vec<Value> = found.iter().map(|(dag, version)| shapes::dag_version_of(dag, version)).collect();
-    Ok(Json(json!({
-        "dag_versions": shaped, "total_entries": total.number(), "total_entries_limit": total.limit(),
-    })))
+    Ok(Json(counted("dag_versions", shaped, total)))
 }
 
 /// `GET /api/v2/dags/{dag_id}/dagVersions/{version_number}`.

@@ -4,7 +4,6 @@ use axum::{
     Extension, Json,
     extract::{Path, State},
 };
-use futures::{StreamExt, TryStreamExt, stream};
 use model::{Command, DagId, DagRunState, command::Paused};
 use serde_json::{Value, json};
 use store::read::{self, DagFilter, DagOrder, DagView, Window};
@@ -17,8 +16,6 @@ use crate::{
     error::{ApiError, ApiResult},
 };
 
-/// Commands of one request that wait for the leader at once: it takes them in one turn, and each holds a connection.
-const COMMANDS_AT_ONCE: usize = 16;
 /// DAGs that one request pauses or un-pauses: with so many at once it ends within its time.
 const CHANGED_MAX: i64 = 1_000;
 /// DAGs whose runs one answer counts.
@@ -125,8 +122,7 @@ pub async fn patch_many(
 }
 
 async fn pause(app: &App, dag_ids: Vec<DagId>, to: Paused, who: &Principal) -> ApiResult<()> {
-    let send = |dag_id| async move { commands::send(app, &Command::PauseDag { dag_id, to }, who).await.map(drop) };
-    stream::iter(dag_ids).map(send).buffer_unordered(COMMANDS_AT_ONCE).try_collect().await
+    commands::send_all(app, dag_ids.into_iter().map(|dag_id| Command::PauseDag { dag_id, to }), who).await
 }
 
 /// `is_paused`, the only thing that can be changed.

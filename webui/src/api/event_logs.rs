@@ -5,7 +5,11 @@ use model::door::Instant;
 use serde_json::{Value, json};
 use store::audit::{self, AuditEvent, AuditFilter, AuditOrder};
 
-use super::{path::Names, query::Query, shapes::instant};
+use super::{
+    path::Names,
+    query::{Query, counted},
+    shapes::instant,
+};
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
@@ -50,9 +54,7 @@ pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Va
     query.finish()?;
     let (events, total) = audit::events(&app.pool, &filter).await?;
     let shaped: Vec<Value> = events.iter().map(shape).collect();
-    Ok(Json(json!({
-        "event_logs": shaped, "total_entries": total.number(), "total_entries_limit": total.limit(),
-    })))
+    Ok(Json(counted("event_logs", shaped, total)))
 }
 
 /// `GET /api/v2/eventLogs/{event_log_id}`.

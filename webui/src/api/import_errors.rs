@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
+use dag::ERRORS_PER_FILE_MAX;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::read::{self, ImportError, Pattern, Window};
@@ -17,8 +18,10 @@ use crate::{
     error::{ApiError, ApiResult},
 };
 
-/// Mistakes that one answer tells; a file tells its first hundreds.
-const MISTAKES_MAX: i64 = 10_000;
+/// Files whose mistakes are read at once.
+const FILES_AT_ONCE: usize = 20;
+/// What a file tells at most: its first mistakes, and what the leader may add when it takes it in. So none is cut.
+const MISTAKES_OF_FILE_MAX: usize = 2 * ERRORS_PER_FILE_MAX;
 /// Files that are looked through for one by its number, which no row has.
 const FILES_MAX: i64 = 100_000;
 
@@ -48,11 +51,11 @@ pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>>
 /// The mistakes of these files.
 async fn by_file(app: &App, named: &[String]) -> ApiResult<BTreeMap<String, Vec<ImportError>>> {
     let mut files: BTreeMap<String, Vec<ImportError>> = BTreeMap::new();
-    if named.is_empty() {
-        return Ok(files);
-    }
-    for error in read::import_errors(&app.pool, named, MISTAKES_MAX).await? {
-        files.entry(error.file.clone()).or_default().push(error);
+    for some in named.chunks(FILES_AT_ONCE) {
+        let limit = i64::try_from(some.len() * MISTAKES_OF_FILE_MAX).unwrap_or(i64::MAX);
+        for error in read::import_errors(&app.pool, some, limit).await? {
+            files.entry(error.file.clone()).or_default().push(error);
+        }
     }
     Ok(files)
 }

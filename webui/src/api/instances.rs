@@ -164,10 +164,13 @@ async fn of_runs(app: &App, keep: &Keep, order: &[(Key, Direction)], page: Page)
     if keep.names_nothing {
         return Ok(Json(page.answer("task_instances", Vec::new(), 0)));
     }
-    let order = stored_order(order)?;
-    let tasks = tasks_of_versions(app, keep).await?;
-    let of = InstancesOf::Runs { filter: Box::new(runs_of(keep)), tasks, only_these: keep.limits_tasks() };
-    let filter = keep.filter(of, order, page);
+    let runs = Box::new(runs_of(keep));
+    let of = InstancesOf::Runs { filter: runs, tasks: BTreeMap::new(), only_these: keep.limits_tasks() };
+    let mut filter = keep.filter(of, stored_order(order)?, page);
+    let completes = filter.means_missing_rows();
+    if let InstancesOf::Runs { tasks, .. } = &mut filter.of {
+        *tasks = tasks_of_versions(app, keep, completes).await?;
+    }
     let _search = app.searches.enter().await?;
     let (listed, total) = read::instance_list(&app.pool, &filter).await?;
     let keys: Vec<RunKey> = listed.iter().map(|one| one.key.run).collect();
@@ -182,19 +185,24 @@ async fn of_runs(app: &App, keep: &Keep, order: &[(Key, Direction)], page: Page)
     Ok(Json(page.answer("task_instances", shaped, total)))
 }
 
-/// The tasks that are meant, by version: of all versions when a filter needs definitions, else of those of open runs.
-async fn tasks_of_versions(app: &App, keep: &Keep) -> ApiResult<BTreeMap<DagVersionId, Vec<TaskIdx>>> {
-    let ids = if keep.limits_tasks() {
-        read::version_ids(&app.pool, &keep.dag_ids, VERSIONS_LOOKED_AT_MAX + 1).await?
-    } else {
-        read::open_versions(&app.pool, &keep.dag_ids).await?
-    };
-    if i64::try_from(ids.len()).is_ok_and(|count| count > VERSIONS_LOOKED_AT_MAX) {
-        let text = format!(
-            "These filters look into definitions, and more than {VERSIONS_LOOKED_AT_MAX} DAG versions are meant: name a DAG \
-             in the path, or DAGs in dag_ids"
+/// The tasks that are meant, by version: of all versions when a filter needs definitions; else of those of open runs, when
+/// those are completed with instances that have no row.
+async fn tasks_of_versions(app: &App, keep: &Keep, completes: bool) -> ApiResult<BTreeMap<DagVersionId, Vec<TaskIdx>>> {
+    const MAX: i64 = VERSIONS_LOOKED_AT_MAX;
+    let (ids, reason) = if keep.limits_tasks() {
+        let reason = format!("These filters look into definitions, and more than {MAX} DAG versions are meant");
+        (read::version_ids(&app.pool, &keep.dag_ids, MAX + 1).await?, reason)
+    } else if completes {
+        let reason = format!(
+            "DagRuns of more than {MAX} DAG versions have not ended, and what they have not begun is known from these alone"
         );
-        return Err(ApiError::BadRequest(text));
+        (read::open_versions(&app.pool, &keep.dag_ids, MAX + 1).await?, reason)
+    } else {
+        return Ok(BTreeMap::new());
+    };
+    if i64::try_from(ids.len()).is_ok_and(|count| count > MAX) {
+        let way_out = if keep.limits_tasks() { "" } else { ", or states (any but no_status)" };
+        return Err(ApiError::BadRequest(format!("{reason}: name a DAG in the path, or DAGs in dag_ids{way_out}")));
     }
     let versions = app.versions.all(&app.pool, ids).await?;
     let meant = versions.into_iter().map(|(id, version)| (id, keep.tasks_of(&version)));

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Json, Response},
 };
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use link::LogPlace;
 use serde_json::{Value, json};
 use store::read;
@@ -60,19 +60,6 @@ pub async fn one(State(app): State<App>, names: Names, headers: HeaderMap, mut q
     Ok(answer(form, source, &page, next))
 }
 
-/// What has been sent of a whole log.
-struct Sending {
-    app: App,
-    log: Log,
-    name: String,
-    form: Form,
-    /// The piece that is to be sent.
-    page: LogPage,
-    /// How long the log was when it was asked for: what is written meanwhile is for the next request.
-    until: u64,
-    is_first: bool,
-}
-
 /// The whole log as it is now, piece by piece: as large as it may be, one piece of it is in memory. What can not be read
 /// any more ends the body early, so that a client sees a broken answer and not a short one.
 fn streamed(app: App, log: Log, name: String, form: Form, source: Option<Value>, page: LogPage) -> Response {
@@ -80,49 +67,33 @@ fn streamed(app: App, log: Log, name: String, form: Form, source: Option<Value>,
         Form::Json => format!("{{\"content\":[{}", source.map(|line| line.to_string()).unwrap_or_default()),
         Form::Other => source.map(|line| format!("{line}\n")).unwrap_or_default(),
     };
-    let is_first = form == Form::Json && head.ends_with('[');
-    let until = page.length;
-    let begin = Sending { app, log, name, form, page, until, is_first };
-    let rest = stream::try_unfold(Some(begin), |sending| async {
-        let Some(mut sending) = sending else { return Ok::<_, ApiError>(None) };
-        let mut text = sending.lines();
-        let is_last = sending.page.next >= sending.until || sending.page.lines.is_empty();
-        if is_last {
-            text.push_str(&sending.foot());
-            return Ok(Some((Bytes::from(text), None)));
+    let mut is_first = form == Form::Json && head.ends_with('[');
+    let rest = logs::pieces(app.clone(), log, page).map_ok(move |(page, is_last)| {
+        let mut text = written(form, &page, &mut is_first);
+        if is_last && form == Form::Json {
+            let next = (!page.ended).then(|| app.tokens.place(&name, page.next));
+            text.push_str(&format!("],\"continuation_token\":{}}}", json!(next)));
         }
-        sending.page = logs::read(&sending.app, &sending.log, sending.page.next).await?;
-        Ok(Some((Bytes::from(text), Some(sending))))
+        Bytes::from(text)
     });
     let whole = stream::once(async move { Ok(Bytes::from(head)) }).chain(rest);
     let kind = if form == Form::Json { "application/json" } else { LINES };
     ([(header::CONTENT_TYPE, kind)], Body::from_stream(whole)).into_response()
 }
 
-impl Sending {
-    /// The lines of the piece.
-    fn lines(&mut self) -> String {
-        let mut text = String::new();
-        for line in &self.page.lines {
-            if self.form == Form::Json && !std::mem::take(&mut self.is_first) {
-                text.push(',');
-            }
-            text.push_str(&shape(line).to_string());
-            if self.form == Form::Other {
-                text.push('\n');
-            }
+/// The lines of a piece; in JSON they are parted from those before them.
+fn written(form: Form, page: &LogPage, is_first: &mut bool) -> String {
+    let mut text = String::new();
+    for line in &page.lines {
+        if form == Form::Json && !std::mem::take(is_first) {
+            text.push(',');
         }
-        text
-    }
-
-    /// What ends the answer: in JSON the place to go on from, unless the log has ended.
-    fn foot(&self) -> String {
-        let next = (!self.page.ended).then(|| self.app.tokens.place(&self.name, self.page.next));
-        match self.form {
-            Form::Json => format!("],\"continuation_token\":{}}}", json!(next)),
-            Form::Other => String::new(),
+        text.push_str(&shape(line).to_string());
+        if form == Form::Other {
+            text.push('\n');
         }
     }
+    text
 }
 
 /// A try's log: the current attempt's, or that of a superseded one; none when it was never begun.

@@ -43,7 +43,7 @@ impl Managed for Pools {
     type Wish = Wish;
     const SEVERAL: &'static str = "pools with these pool names";
 
-    fn read(&self, body: &mut Body) -> Wish {
+    fn read(&self, body: &mut Body, _: &Mask) -> Wish {
         let sent = body.names();
         if !sent.contains("slots") {
             body.missing("slots");

@@ -80,6 +80,12 @@ impl Page {
     }
 }
 
+/// The answer with rows under `name`, and with the number of all; `total_entries_limit` says where a count was ended.
+#[must_use]
+pub fn counted(name: &str, rows: Vec<Value>, total: Total) -> Value {
+    json!({ name: rows, "total_entries": total.number(), "total_entries_limit": total.limit() })
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = std::convert::Infallible;
 

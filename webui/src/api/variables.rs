@@ -38,7 +38,7 @@ impl Managed for Variables {
     type Wish = Wish;
     const SEVERAL: &'static str = "variables with these keys";
 
-    fn read(&self, body: &mut Body) -> Wish {
+    fn read(&self, body: &mut Body, mask: &Mask) -> Wish {
         let sent = body.names();
         body.take("team_name");
         let key = body.required_text("key");
@@ -48,7 +48,8 @@ impl Managed for Variables {
         let value = body.take("value").unwrap_or_default();
         let variable = Variable { key, value: text_of(value), description: body.text("description") };
         if sent.contains("key") {
-            for mistake in variable.mistakes() {
+            // What a mask leaves out only came along; the key is what is looked up.
+            for mistake in variable.mistakes().into_iter().filter(|one| one.field == "key" || mask.has(one.field)) {
                 body.wrong(mistake.field, "value_error", format!("Value error, {}", mistake.text), MASK.into());
             }
         }
@@ -254,7 +255,7 @@ pub async fn patch(
     mut body: Body,
 ) -> ApiResult<Json<Value>> {
     let mask = Mask::of(query.all("update_mask"));
-    let wish = Variables.read(&mut body);
+    let wish = Variables.read(&mut body, &mask);
     body.finish()?;
     if wish.variable.key != key {
         return Err(ApiError::BadRequest("Invalid body, key from request body doesn't match uri parameter".to_owned()));

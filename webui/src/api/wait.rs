@@ -24,7 +24,7 @@ use crate::{
     app::App,
     auth::Principal,
     error::ApiResult,
-    live::{self, Place},
+    live::{Place, SessionLook},
 };
 
 /// The least pause between two lines, whatever the client asks for: each is a query.
@@ -45,7 +45,7 @@ pub async fn until_finished(
     let run = lookup_run(&app, &dag_id, &run_id).await?;
     let waiting = Waiting {
         _place: app.hub.wait(who.token_id)?,
-        next_look: Instant::now() + app.settings.session_look_every,
+        look: SessionLook::new(&app, who.token_id),
         who,
         news: app.hints.subscribe(),
         interval: interval.clamp(INTERVAL_MIN, INTERVAL_MAX),
@@ -61,8 +61,7 @@ pub async fn until_finished(
 struct Waiting {
     /// One of the places of those who wait, given back when the stream ends.
     _place: Place,
-    /// When it is looked whether the session still holds.
-    next_look: Instant,
+    look: SessionLook,
     who: Principal,
     news: broadcast::Receiver<Hint>,
     interval: Duration,
@@ -101,33 +100,19 @@ impl Waiting {
     async fn next(&mut self, run: &RunRow) -> Option<RunRow> {
         let until = Instant::now() + self.interval;
         loop {
-            let stop = self.app.shutdown.clone();
             let is_over = tokio::select! {
-                () = stop.cancelled() => return None,
-                news = timeout_at(until, self.news_of(run.key)) => news.is_err(),
-            };
-            if Instant::now() >= self.next_look {
-                if !live::still_holds(&self.app, self.who.token_id).await {
-                    return None;
+                () = self.app.shutdown.cancelled() => return None,
+                () = self.look.due() => {
+                    if !self.look.holds(&self.app).await {
+                        return None;
+                    }
+                    continue;
                 }
-                self.next_look = Instant::now() + self.app.settings.session_look_every;
-            }
+                news = timeout_at(until, news_of(&mut self.news, run.key)) => news.is_err(),
+            };
             let now = read::run(&self.app.pool, &run.dag_id, &run.run_id).await.ok()??;
             if is_over || now.state.is_finished() {
                 return Some(now);
-            }
-        }
-    }
-
-    /// Returns when something of the run may have changed.
-    async fn news_of(&mut self, key: RunKey) {
-        loop {
-            match self.news.recv().await {
-                Ok(Hint::Changes(runs)) if !runs.is_empty() && !runs.contains(&key) => {}
-                Ok(Hint::Inbox | Hint::Answers(_)) => {}
-                Ok(Hint::Changes(_) | Hint::Everything) | Err(RecvError::Lagged(_)) => return,
-                // Nobody tells any more: the interval alone decides.
-                Err(RecvError::Closed) => std::future::pending().await,
             }
         }
     }
@@ -159,5 +144,18 @@ impl Waiting {
             results.insert(name.clone(), self.who.may_see(XComValue::RETURN_VALUE, value));
         }
         Ok(results)
+    }
+}
+
+/// Returns when something of the run may have changed.
+async fn news_of(news: &mut broadcast::Receiver<Hint>, key: RunKey) {
+    loop {
+        match news.recv().await {
+            Ok(Hint::Changes(runs)) if !runs.is_empty() && !runs.contains(&key) => {}
+            Ok(Hint::Inbox | Hint::Answers(_)) => {}
+            Ok(Hint::Changes(_) | Hint::Everything) | Err(RecvError::Lagged(_)) => return,
+            // Nobody tells any more: the interval alone decides.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }

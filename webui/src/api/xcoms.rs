@@ -19,7 +19,7 @@ use super::{
     instance_filter::Keep,
     instances::{Scope, lookup, runs_of, scope},
     parse_task,
-    query::Query,
+    query::{Query, counted},
     shapes::{instant, instant_or_null},
 };
 use crate::{
@@ -58,9 +58,7 @@ pub async fn list(
     let _search = app.searches.enter().await?;
     let (found, total) = read::xcom_entries(&app.pool, &filter).await?;
     let shaped: Vec<Value> = found.iter().map(shape).collect();
-    Ok(Json(json!({
-        "xcom_entries": shaped, "total_entries": total.number(), "total_entries_limit": total.limit(),
-    })))
+    Ok(Json(counted("xcom_entries", shaped, total)))
 }
 
 /// `GET …/xcomEntries/{xcom_key}`: with its value, as JSON or as text.

@@ -9,7 +9,12 @@ use axum::{
 use model::door::Text;
 
 use super::{Principal, token::equal_in_constant_time};
-use crate::{api::body::unread, app::App, error::ApiError, pages::error::PageError, router::BODY_BYTES_MAX};
+use crate::{
+    app::App,
+    error::{ApiError, unread},
+    pages::error::PageError,
+    router::BODY_BYTES_MAX,
+};
 
 /// The hidden field that holds the token.
 pub const FIELD: &str = "csrf";

@@ -44,13 +44,12 @@ pub const fn cookie_name(scope: CookieScope) -> &'static str {
 }
 
 /// Lets a request through or refuses it.
-pub async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let Some(route) = rights::route(request.method().as_str(), path) else {
         return method_or_right_is_missing(path);
     };
-    let (mut request, checked) = door::check(request).await;
-    if let Err(error) = checked {
+    if let Err(error) = door::check(&mut request).await {
         return refuse(route.face, &request, error);
     }
     let client = client_of(&app, &request);
@@ -83,13 +82,29 @@ fn method_or_right_is_missing(path: &str) -> Response {
     ApiError::Forbidden.into_response()
 }
 
+/// For whom a request is to be answered, when nobody has looked at it yet: what the table of rights does not know is a page
+/// unless it is below `/api/`.
+#[must_use]
+pub fn face_of(request: &Request) -> Face {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let known = rights::ROUTES.iter().find(|route| route.path == path).map(|route| route.face);
+    known.unwrap_or(if request.uri().path().starts_with("/api/") { Face::Api } else { Face::Page })
+}
+
+/// An error in the way that its reader understands.
+pub fn said_to(face: Face, error: ApiError) -> Response {
+    match face {
+        Face::Page => PageError(error).into_response(),
+        Face::Api => error.into_response(),
+    }
+}
+
 fn refuse(face: Face, request: &Request, error: ApiError) -> Response {
     match (face, &error) {
         (Face::Page, ApiError::Unauthenticated | ApiError::InvalidToken) if request.method() == Method::GET => {
             login_redirect(request.uri())
         }
-        (Face::Page, _) => PageError(error).into_response(),
-        (Face::Api, _) => error.into_response(),
+        _ => said_to(face, error),
     }
 }
 

@@ -116,7 +116,9 @@ impl LoginLimiter {
         }
         let in_hand = Arc::clone(&self.in_hand).try_acquire_owned().map_err(|_| 1_u64)?;
         for key in &keys {
-            make_room(&mut counts, now);
+            if !counts.contains_key(key) {
+                make_room(&mut counts, now);
+            }
             let count = counts.entry(key.clone()).or_insert(Count { attempts: 0, since: now });
             if now.saturating_duration_since(count.since) >= WINDOW {
                 *count = Count { attempts: 0, since: now };
@@ -140,6 +142,7 @@ impl Reservation<'_> {
     pub fn succeeded(self, now: Instant) {
         let mut known = lock(&self.limiter.known);
         if known.len() >= ENTRIES_MAX
+            && !known.contains_key(&self.pair)
             && let Some(oldest) = known.iter().min_by_key(|(_, at)| **at).map(|(pair, _)| pair.clone())
         {
             known.remove(&oldest);
@@ -265,5 +268,27 @@ mod tests {
             drop(limiter.reserve(Attempt { user: &name, from: address, session: None }, now));
         }
         assert!(lock(&limiter.counts).len() <= ENTRIES_MAX);
+    }
+
+    #[test]
+    fn who_is_counted_already_takes_no_place_from_another() {
+        let limiter = LoginLimiter::default();
+        let start = Instant::now();
+        let mut now = start;
+        // The oldest of all is closed; then strangers fill what is remembered.
+        (0..10).for_each(|last| drop(limiter.reserve(from("airflow", last.min(8)), now)));
+        while lock(&limiter.counts).len() < ENTRIES_MAX {
+            now += Duration::from_millis(1);
+            let count = u32::try_from(lock(&limiter.counts).len()).unwrap();
+            let (name, address) = (format!("user{count}"), IpAddr::from((count + 1).to_be_bytes()));
+            drop(limiter.reserve(Attempt { user: &name, from: address, session: None }, now));
+        }
+        let last = format!("user{}", ENTRIES_MAX - 2);
+        let again = Attempt { user: &last, from: IpAddr::from((ENTRIES_MAX as u32 - 1).to_be_bytes()), session: None };
+        for _ in 0..5 {
+            drop(limiter.reserve(again, now));
+        }
+        assert!(now < start + WINDOW);
+        assert!(fail(&limiter, from("airflow", 77), now).is_err(), "what was counted of it is still known");
     }
 }

@@ -25,10 +25,9 @@ use super::{
 };
 use crate::{
     CookieScope,
-    api::body::unread,
     app::App,
     assets,
-    error::{ApiError, ApiResult, FieldError},
+    error::{ApiError, ApiResult, FieldError, unread},
     pages::error::PageResult,
 };
 

@@ -10,7 +10,7 @@ use axum::{
 use serde::Serialize;
 use store::{
     quarantine::{self, Entry},
-    read,
+    read::{self, Pattern},
 };
 
 use super::{
@@ -28,13 +28,15 @@ use crate::{
 /// So many entries of the quarantine are shown; the command line and REST have all.
 const HELD_SHOWN_MAX: i64 = 50;
 
-/// Mistakes of one page: whoever has more mends some first.
-const MISTAKES_MAX: i64 = 500;
+/// Mistakes of one page: whoever has more mends some first, and is told that there are more.
+const MISTAKES_MAX: usize = 500;
 
 #[derive(Serialize)]
 struct View {
     frame: Frame,
     files: Vec<File>,
+    /// What is not shown, in words.
+    more: Option<String>,
     held: Vec<Held>,
     held_more: i64,
 }
@@ -83,8 +85,11 @@ pub async fn show(
     headers: HeaderMap,
 ) -> PageResult<Response> {
     let clock = Clock::of(&who);
+    let mut found = read::import_errors(&app.pool, &[], MISTAKES_MAX as i64 + 1).await?;
+    let is_cut = found.len() > MISTAKES_MAX;
+    found.truncate(MISTAKES_MAX);
     let mut files: Vec<File> = Vec::new();
-    for error in read::import_errors(&app.pool, &[], MISTAKES_MAX).await? {
+    for error in found {
         if files.last().is_none_or(|file| file.name != error.file) {
             files.push(File { name: error.file.clone(), since: clock.moment(error.found_at), rows: Vec::new() });
         }
@@ -92,11 +97,20 @@ pub async fn show(
             file.rows.push(row(error));
         }
     }
+    let more = if is_cut {
+        let all = read::broken_file_count(&app.pool, &Pattern::default()).await?;
+        let all = count(usize::try_from(all).unwrap_or(0), "file");
+        Some(format!(
+            "These are the first {MISTAKES_MAX} mistakes. In all, {all} cannot be read: mend some, and the next ones show."
+        ))
+    } else {
+        None
+    };
     let (held, total) = quarantine::list(&app.pool, None, (HELD_SHOWN_MAX, 0)).await?;
     let held_more = (total - HELD_SHOWN_MAX).max(0);
     let held = held.into_iter().map(|entry| of_entry(entry, &clock)).collect();
     let frame = Frame::new(&app, &who, Place::ImportErrors, "Import errors").await?;
-    Ok(print(&headers, "import_errors", &View { frame, files, held, held_more })?)
+    Ok(print(&headers, "import_errors", &View { frame, files, more, held, held_more })?)
 }
 
 /// `POST /quarantine/release`.

@@ -11,7 +11,7 @@ use store::audit::Door;
 
 use super::error::{PageError, PageResult, safe_next};
 use crate::{
-    api::{body::unread, query::Query},
+    api::query::Query,
     app::App,
     assets,
     auth::{
@@ -19,7 +19,7 @@ use crate::{
         guard,
         login::{LOGIN_BYTES_MAX, Login, Way, cookie, log_in, with_cookie},
     },
-    error::ApiError,
+    error::{ApiError, unread},
 };
 
 #[derive(Serialize)]

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::DateTime;
-use futures::stream;
+use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -170,7 +170,7 @@ pub async fn read(
     Ok(answer(&page, Clock::of(&who)))
 }
 
-/// `GET …/tasks/{task_id}/log.txt?map_index=…&try=…`: the whole log as a file, piece by piece as it is read.
+/// `GET …/tasks/{task_id}/log.txt?map_index=…&try=…`: the whole log as it is now, as a file, piece by piece.
 pub async fn download(
     State(app): State<App>,
     Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
@@ -180,17 +180,9 @@ pub async fn download(
     let attempt = found.place.attempt;
     let log = Log::Attempt(found);
     let first = logs::read(&app, &log, 0).await?;
-    let pieces = stream::try_unfold(Some(first), move |page| {
-        let (app, log) = (app.clone(), log.clone());
-        async move {
-            let Some(page) = page else { return Ok::<_, ApiError>(None) };
-            let text: String =
-                page.lines.iter().map(|line| format!("{} {} {}\n", line.ts, line.stream, line.text)).collect();
-            let is_last = page.lines.is_empty() || page.next >= page.length;
-            let next = if is_last { None } else { Some(logs::read(&app, &log, page.next).await?) };
-            Ok(Some((Bytes::from(text), next)))
-        }
-    });
+    let line = |line: &LogLine| format!("{} {} {}\n", line.ts, line.stream, line.text);
+    let pieces = logs::pieces(app, log, first)
+        .map_ok(move |(page, _)| Bytes::from(page.lines.iter().map(line).collect::<String>()));
     // An attempt's id is hexadecimal: nothing of a user's is in the header.
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),

@@ -260,3 +260,22 @@ async fn no_answer_page_or_row_has_a_secret() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_mask_leaves_out_is_not_looked_at() {
+    let server = Server::start().await;
+    let op = server.user("op").await;
+    sample(&op).await;
+    let before = server.connection("db").await;
+    // A client sends back what it was shown, with parts that could not be stored.
+    let sent = json!({"connection_id": "db", "conn_type": "postgres", "login": "you", "extra": "no object", "port": 99999,
+        "host": "http://a:***@b http://c:***@d"});
+    let (status, changed) = op.patch("/connections/db?update_mask=login", sent.clone()).await;
+    assert_eq!((status, &changed["login"]), (200, &json!("you")), "{changed}");
+    let after = server.connection("db").await;
+    assert_eq!((after.extra, after.port, after.host), (before.extra, before.port, before.host));
+    assert_eq!(op.patch("/connections/db", sent.clone()).await.0, 422);
+    assert_eq!(op.patch("/connections/db?update_mask=port", sent.clone()).await.0, 422);
+    let bulk = json!({"actions": [{"action": "update", "entities": [sent], "update_mask": ["login"]}]});
+    assert_eq!(op.patch("/connections", bulk).await.1["update"]["success"], json!(["db"]));
+}

@@ -72,13 +72,113 @@ async fn a_run_is_counted_at_once() {
 }
 
 #[tokio::test]
+async fn who_goes_away_while_runs_are_counted_leaves_no_count_stale() {
+    let server = Server::start().await;
+    let user = server.user("user").await;
+    let stats = server.url("/api/v2/dagStats?dag_ids=stock_data_pipeline");
+    let token = server.token("viewer").await;
+    let ask = || client().get(&stats).bearer_auth(&token);
+    let queued = async || {
+        let stats: Value = ask().send().await.unwrap().json().await.unwrap();
+        stats["dags"][0]["stats"].as_array().unwrap().iter().find(|of| of["state"] == "queued").unwrap()["count"]
+            .clone()
+    };
+    assert_eq!(queued().await, 0);
+    let mut events = client().get(server.url("/events")).bearer_auth(&token).send().await.unwrap();
+    let wish = json!({"logical_date": null, "dag_run_id": "counted"});
+    assert_eq!(user.post(&format!("{STOCK}/dagRuns"), wish).await.0, 200);
+    let mut told = String::new();
+    while !told.contains("changed") {
+        let chunk = tokio::time::timeout(Duration::from_secs(10), events.chunk()).await.unwrap().unwrap().unwrap();
+        told.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    // The server has heard of the run, and can not find its DAG while the table is locked.
+    let mut lock = server.pool.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE dag_run IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    assert!(ask().timeout(Duration::from_millis(500)).send().await.unwrap_err().is_timeout());
+    lock.rollback().await.unwrap();
+    assert_eq!(queued().await, 1, "what was heard is forgotten only when it has been acted upon");
+    sqlx::raw_sql("DELETE FROM dag_run WHERE run_id = 'counted'").execute(&server.pool).await.unwrap();
+    let key: i64 = 100;
+    store::hints::notify_changes(&server.pool, [model::RunKey(key)]).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    while queued().await != 0 {
+        assert!(Instant::now() < until, "a run that is gone is still counted");
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_refused_for_its_own_reason_and_not_when_no_definition_is_needed() {
+    let server = Server::start().await;
+    let rows = "
+        INSERT INTO dag_version (id, dag_id, number, content_hash, canonical_yaml, compiled, fileloc)
+        OVERRIDING SYSTEM VALUE
+        SELECT 10000 + n, dag_id, 10000 + n, md5(n::text), canonical_yaml, compiled, fileloc FROM dag_version v, generate_series(1, 2049) n WHERE v.dag_id = 'stock_data_pipeline';
+        INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, run_after, queued_at, started_at, conf)
+        SELECT 10000 + n, 'stock_data_pipeline', 'open__' || n, 1, 5, 10000 + n, 1, now(), now(), now(), '{}'
+        FROM generate_series(1, 2049) n;
+        ANALYZE";
+    sqlx::raw_sql(rows).execute(&server.pool).await.unwrap();
+    let viewer = server.user("viewer").await;
+    let list = "/dags/~/dagRuns/~/taskInstances";
+    let (status, refused) = viewer.get(list).await;
+    let detail = refused["detail"].as_str().unwrap();
+    assert_eq!(status, 400, "{refused}");
+    assert!(detail.contains("have not ended") && detail.contains("states") && !detail.contains("filters"), "{detail}");
+    let (status, running) = viewer.get(&format!("{list}?state=running")).await;
+    assert_eq!((status, &running["total_entries"]), (200, &json!(1)), "{running}");
+    let (status, refused) = viewer.get(&format!("{list}?task_id=gold")).await;
+    assert!(status == 400 && refused["detail"].as_str().unwrap().contains("look into definitions"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_number_of_a_list_is_told_beside_no_row_of_it_too() {
+    let server = Server::start().await;
+    let rows = "
+        INSERT INTO quarantine (kind, key, reason, failures, first_at, last_at, held_at)
+        SELECT 'dag', 'd' || n, 'no reason', 3, now(), now(), now() FROM generate_series(1, 3) n";
+    sqlx::raw_sql(rows).execute(&server.pool).await.unwrap();
+    let admin = server.user("admin").await;
+    for (path, rows, total) in [("/dagTags", "tags", 3), ("/quarantine", "quarantine_entries", 3), ("/dags", "dags", 2)]
+    {
+        for part in ["limit=0", "offset=3", "limit=0&offset=50", "limit=1"] {
+            let (status, list) = admin.get(&format!("{path}?{part}")).await;
+            assert_eq!((status, &list["total_entries"]), (200, &json!(total)), "{path}?{part}: {list}");
+            let shown = list[rows].as_array().unwrap().len();
+            assert_eq!(shown, usize::from(part == "limit=1"), "{path}?{part}");
+        }
+    }
+    assert_eq!(admin.get("/dagTags?tag_name_pattern=nosuch").await.1["total_entries"], 0);
+    for path in ["/dags", "/dagTags"] {
+        let (status, refused) = admin.get(&format!("{path}?offset=100001")).await;
+        assert!(status == 400 && refused["detail"].as_str().unwrap().contains("at most 100000"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_grows_as_fast_as_it_is_read_is_downloaded_as_it_was() {
+    let server = Server::start().await;
+    let line = "{\"ts\":\"t\",\"stream\":\"out\",\"text\":\"x\"}\n";
+    server.leader.raw_log(server.running_attempt().await, &line.repeat(20_000));
+    server.leader.grow_logs_by(&line.repeat(10_000));
+    let token = server.token("viewer").await;
+    let run = RUN.replace('+', "%2B");
+    let download = format!("/dags/stock_data_pipeline/runs/{run}/tasks/silver/log.txt?try=2");
+    let whole = format!("/api/v2{STOCK}/dagRuns/{run}/taskInstances/silver/logs/2?full_content=true");
+    for path in [download, whole] {
+        let asked = client().get(server.url(&path)).header("cookie", format!("_token={token}")).send().await.unwrap();
+        assert_eq!(asked.status(), 200, "{path}");
+        let text = tokio::time::timeout(Duration::from_secs(20), asked.text()).await.expect("it ends").unwrap();
+        assert!(text.len() > 20_000, "{path}: {} bytes", text.len());
+    }
+}
+
+#[tokio::test]
 async fn a_whole_log_is_streamed_whatever_its_length() {
     const LINES: usize = 300_000;
     let server = Server::start().await;
     let text: String = (0..LINES).map(|n| format!("{{\"ts\":\"t\",\"stream\":\"out\",\"text\":\"{n}\"}}\n")).collect();
-    let row = "SELECT attempt FROM task_instance WHERE run_id = 13 AND live";
-    let attempt: uuid::Uuid = sqlx::query_scalar(row).fetch_one(&server.pool).await.unwrap();
-    server.leader.raw_log(model::AttemptId(attempt), &text);
+    server.leader.raw_log(server.running_attempt().await, &text);
     let token = server.token("viewer").await;
     let run = RUN.replace('+', "%2B");
     let url = server.url(&format!("/api/v2{STOCK}/dagRuns/{run}/taskInstances/silver/logs/2?full_content=true"));

@@ -168,6 +168,18 @@ async fn a_stream_ends_with_its_session() {
     tokio::time::timeout(WITHIN, ended).await.expect("both end");
 }
 
+#[tokio::test]
+async fn who_waits_long_is_let_go_with_the_session_all_the_same() {
+    let server = Server::start_with(|settings| settings.session_look_every = Duration::from_millis(100)).await;
+    let token = server.token("viewer").await;
+    let wait = format!("/api/v2{}/wait?interval=60", run_path());
+    let mut waiting = client().get(server.url(&wait)).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(waiting.chunk().await.unwrap().unwrap(), "{\"state\":\"running\"}\n");
+    client().post(server.url("/auth/logout")).bearer_auth(&token).send().await.unwrap();
+    let ended = tokio::time::timeout(WITHIN, waiting.chunk()).await.expect("it does not wait for its interval");
+    assert_eq!(ended.unwrap(), None);
+}
+
 async fn count(server: &Server, statement: &str) -> i64 {
     sqlx::query_scalar(statement).fetch_one(&server.pool).await.unwrap()
 }

@@ -37,7 +37,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use windlass_webui::{AppSettings, Secret, WebDatabase};
+use windlass_webui::{Apart, AppSettings, Secret, WebDatabase};
 
 /// The sample DAG; its texts are hostile where users may write any.
 pub const STOCK: &str = r##"
@@ -92,6 +92,8 @@ pub struct TestLeader {
     pool: PgPool,
     logs: Mutex<BTreeMap<AttemptId, String>>,
     shipped: Mutex<BTreeMap<AttemptId, String>>,
+    /// What is written to a log whenever it is read.
+    grows_by: Mutex<String>,
     wake: Notify,
     next_run: AtomicI64,
     present: Mutex<bool>,
@@ -122,9 +124,19 @@ impl TestLeader {
         self.logs.lock().unwrap().insert(attempt, text.to_owned());
     }
 
+    /// Lets something write to every log as fast as it is read.
+    pub fn grow_logs_by(&self, text: &str) {
+        text.clone_into(&mut self.grows_by.lock().unwrap());
+    }
+
     fn text(&self, log: &LogName) -> Option<String> {
         match log {
-            LogName::Attempt(attempt) => self.logs.lock().unwrap().get(attempt).cloned(),
+            LogName::Attempt(attempt) => {
+                let mut logs = self.logs.lock().unwrap();
+                let text = logs.get_mut(attempt)?;
+                text.push_str(&self.grows_by.lock().unwrap());
+                Some(text.clone())
+            }
             LogName::Service(_) => None,
         }
     }
@@ -395,15 +407,26 @@ impl Server {
     }
 
     /// Starts one on threads of its own, which asks this leader.
-    pub async fn apart(port: Arc<dyn LeaderPort>) -> Self {
+    pub async fn apart(port: Arc<dyn LeaderPort>) -> (Self, Apart) {
         let (url, pool, leader) = Self::prepared().await;
         let shutdown = CancellationToken::new();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let database = WebDatabase { url, statement_timeout: store::STATEMENT_TIMEOUT };
         let settings = app_settings(&leader);
-        drop(windlass_webui::serve_apart(settings, listener, database, port, shutdown.clone()).unwrap());
-        Self { base, pool, leader, shutdown }
+        let apart = windlass_webui::serve_apart(settings, listener, database, port, shutdown.clone()).unwrap();
+        (Self { base, pool, leader, shutdown }, apart)
+    }
+
+    /// Tells the server to stop.
+    pub fn stop(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// The attempt of `silver` in the run that runs.
+    pub async fn running_attempt(&self) -> AttemptId {
+        let row = "SELECT attempt FROM task_instance WHERE run_id = 13 AND live";
+        AttemptId(sqlx::query_scalar(row).fetch_one(&self.pool).await.unwrap())
     }
 
     /// A database with sample rows and its leader.
@@ -421,6 +444,7 @@ impl Server {
             pool: pool.clone(),
             logs: Mutex::default(),
             shipped: Mutex::default(),
+            grows_by: Mutex::default(),
             wake: Notify::new(),
             next_run: AtomicI64::new(100),
             present: Mutex::new(true),

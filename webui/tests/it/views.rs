@@ -223,6 +223,41 @@ async fn an_import_error_shows_its_line_with_a_mark() {
 }
 
 #[tokio::test]
+async fn mistakes_that_are_not_shown_are_told_of() {
+    let server = Server::start().await;
+    let token = server.token("viewer").await;
+    let rows = "INSERT INTO import_error (file, position, message) SELECT 'f' || f || '.yaml', p, 'wrong'
+        FROM generate_series(1, 110) f, generate_series(0, 99) p";
+    sqlx::raw_sql(rows).execute(&server.pool).await.unwrap();
+    expect(&server, &token, "/import-errors", &["the first 500 mistakes", "110 files"]).await;
+    let viewer = server.user("viewer").await;
+    let (_, list) = viewer.get("/importErrors?limit=100").await;
+    let texts: Vec<usize> = list["import_errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["stack_trace"].as_str().unwrap().lines().count())
+        .collect();
+    assert_eq!(
+        (texts, &list["total_entries"]),
+        (vec![100; 100], &serde_json::json!(110)),
+        "every file with all that is known of it"
+    );
+}
+
+#[tokio::test]
+async fn a_page_of_dags_beyond_the_end_says_so_and_leads_back() {
+    let server = Server::start().await;
+    let token = server.token("viewer").await;
+    for page in ["7", "999", "99999999", "9223372036854775807"] {
+        expect(&server, &token, &format!("/dags?page={page}"), &["The list ends before this page", "none of 2 here"])
+            .await;
+    }
+    let (_, first) = server.page(&token, "/dags?page=-1").await;
+    assert!(first.contains("weather_pipeline") && !first.contains("The list ends"));
+}
+
+#[tokio::test]
 async fn what_is_in_quarantine_is_shown_and_released() {
     let server = Server::start().await;
     let (viewer, admin) = (server.token("viewer").await, server.token("admin").await);

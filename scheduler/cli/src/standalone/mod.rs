@@ -116,16 +116,18 @@ async fn serve(
     let children = Children::start(settings, home, urls)?;
     let web_shutdown = CancellationToken::new();
     let database = WebDatabase { url: urls.state.clone(), statement_timeout: settings.statement_timeout };
-    let serving = webui::serve_apart(app, listener.into_std()?, database, port, web_shutdown.clone())?;
+    let mut serving = webui::serve_apart(app, listener.into_std()?, database, port, web_shutdown.clone())?;
     tracing::info!("the UI is on http://{} (login {DEFAULT_USER} / {DEFAULT_USER})", settings.address());
 
-    let ended = first_end(leading, serving, databases).await;
+    let ended = first_end(leading, &mut serving, databases).await;
     tracing::info!("stopping");
     web_shutdown.cancel();
-    // The worker goes before the leader, which still takes its last reports. A second signal makes it hurry.
+    // Worker and web server go before the leader, which still takes the last reports and answers the last requests, and
+    // before PostgreSQL. A second signal makes the worker hurry.
     let hurry = children.hurry();
+    let both = async { tokio::join!(children.stop(), web_has_ended(serving)) };
     tokio::select! {
-        () = children.stop() => {}
+        ((), ()) = both => {}
         never = async {
             signalled().await;
             tracing::info!("a second signal: what runs is handed back now");
@@ -150,6 +152,16 @@ struct Ended {
 
 type Leading = JoinHandle<Result<(), leader::LeaderError>>;
 
+async fn web_has_ended(mut serving: Apart) {
+    /// It answers what it has begun to, and ends within some seconds of that; a thread that is blocked ends with the process.
+    const WITHIN: Duration = Duration::from_secs(20);
+    match tokio::time::timeout(WITHIN, serving.ended()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the web server did not end in order"),
+        Err(_) => tracing::warn!("the web server did not end in time"),
+    }
+}
+
 async fn leader_has_ended(leading: Leading) {
     /// A leader ends within a turn.
     const WITHIN: Duration = Duration::from_secs(5);
@@ -171,7 +183,7 @@ async fn signalled() {
     }
 }
 
-async fn first_end(mut leading: Leading, serving: Apart, databases: &mut Databases) -> Ended {
+async fn first_end(mut leading: Leading, serving: &mut Apart, databases: &mut Databases) -> Ended {
     tokio::select! {
         never = databases.watch() => match never {},
         () = signalled() => Ended { outcome: Ok(()), leading: Some(leading) },

@@ -112,9 +112,13 @@ impl From<Conf> for Map<String, Value> {
 }
 
 /// Where a value stands: a chain from the value outwards, so that nothing is built unless it is told.
-enum Place<'p> {
+#[derive(Clone, Copy)]
+pub enum Place<'p> {
+    /// The whole value.
     Root,
+    /// A member of an object.
     Member(&'p Place<'p>, &'p str),
+    /// An element of a list.
     Element(&'p Place<'p>, usize),
 }
 
@@ -126,7 +130,8 @@ impl Place<'_> {
         }
     }
 
-    fn told(&self) -> String {
+    /// The place in words, such as `tags[2].name`.
+    pub fn told(&self) -> String {
         let text = self.to_string();
         let visible: String = text.trim_start_matches('.').chars().take(PLACE_CHARS_MAX).collect();
         if visible.is_empty() { "the value".to_owned() } else { visible.replace('\0', "\u{2400}") }

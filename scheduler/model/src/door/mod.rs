@@ -9,5 +9,6 @@ mod json;
 mod text;
 
 pub use instant::{Instant, InvalidInstant, Zone};
+pub(crate) use json::Place;
 pub use json::{Conf, InvalidJson, Json};
 pub use text::{InvalidText, Note, Text, XComKey, nul_at};

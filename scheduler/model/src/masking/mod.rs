@@ -6,10 +6,14 @@
 
 mod text;
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::{Map, Value};
 
 pub use text::{masked_text, secrets_in};
 use text::{option_name, restored};
+
+use crate::door::Place;
 
 /// What stands for a secret.
 pub const MASK: &str = "***";
@@ -113,8 +117,13 @@ fn masked_header(header: &str, value: &Value) -> Value {
 /// Whether an item is the secret argument of the option before it: `["--password", "x"]`.
 #[must_use]
 pub fn is_argument(items: &[Value], at: usize) -> bool {
-    let before = at.checked_sub(1).and_then(|before| items[before].as_str()).and_then(option_name);
-    before.is_some_and(is_secret_name) && items[at].as_str().is_some_and(|text| option_name(text).is_none())
+    secret_option(items, at).is_some() && items[at].as_str().is_some_and(|text| option_name(text).is_none())
+}
+
+/// The option before an item, when what follows it is a secret.
+fn secret_option(items: &[Value], at: usize) -> Option<&str> {
+    let before = items.get(at.checked_sub(1)?)?.as_str()?;
+    option_name(before).is_some_and(is_secret_name).then_some(before)
 }
 
 /// A value still holds a mask, and nothing tells what it stands for.
@@ -125,13 +134,19 @@ pub struct StillMasked {
     pub place: String,
 }
 
+impl StillMasked {
+    fn at(place: Place<'_>) -> Self {
+        Self { place: place.told() }
+    }
+}
+
 /// The value that is meant when `new` was written by somebody who saw `stored` masked: what is still as it was shown stays,
 /// also inside a text of which only a part was changed.
 ///
 /// # Errors
 /// [`StillMasked`] when a mask is left where the stored value had a secret: it would be stored in its place.
 pub fn unmasked(new: &Value, stored: &Value) -> Result<Value, StillMasked> {
-    meant(new, stored, &masked(stored), "the value")
+    meant(new, stored, &masked(stored), Place::Root)
 }
 
 /// The text that is meant when `new` was written by somebody who saw `stored` masked.
@@ -139,38 +154,28 @@ pub fn unmasked(new: &Value, stored: &Value) -> Result<Value, StillMasked> {
 /// # Errors
 /// [`StillMasked`].
 pub fn unmasked_text(new: &str, stored: &str) -> Result<String, StillMasked> {
-    restored(new, stored).ok_or_else(|| StillMasked { place: "the value".to_owned() })
+    restored(new, stored).ok_or_else(|| StillMasked::at(Place::Root))
 }
 
 /// `shown` is what was shown of `stored`.
-fn meant(new: &Value, stored: &Value, shown: &Value, place: &str) -> Result<Value, StillMasked> {
+fn meant(new: &Value, stored: &Value, shown: &Value, place: Place<'_>) -> Result<Value, StillMasked> {
     if new == shown {
         return Ok(stored.clone());
     }
     match (new, stored, shown) {
         (Value::Object(new), Value::Object(stored), Value::Object(shown)) => {
             let member = |(name, value): (&String, &Value)| {
-                let place = format!("{place}.{name}");
+                let place = Place::Member(&place, name);
                 let value = match (stored.get(name), shown.get(name)) {
-                    (Some(stored), Some(shown)) => meant(value, stored, shown, &place)?,
-                    (None, _) | (_, None) => fresh(name, value, &place)?,
+                    (Some(stored), Some(shown)) => meant(value, stored, shown, place)?,
+                    (None, _) | (_, None) => fresh(name, value, place)?,
                 };
                 Ok((name.clone(), value))
             };
             new.iter().map(member).collect::<Result<Map<_, _>, _>>().map(Value::Object)
         }
         (Value::Array(new), Value::Array(stored), Value::Array(shown)) => {
-            let item = |(at, value): (usize, &Value)| {
-                let place = format!("{place}[{at}]");
-                // Items may have moved: one that is as it was shown elsewhere is that one.
-                let same = |at: usize| shown.get(at).is_some_and(|shown| shown == value);
-                let from = if same(at) { Some(at) } else { (0..shown.len()).find(|other| same(*other)) };
-                match from.or(Some(at)).and_then(|at| Some((stored.get(at)?, shown.get(at)?))) {
-                    Some((stored, shown)) => meant(value, stored, shown, &place),
-                    None => fresh("", value, &place),
-                }
-            };
-            new.iter().enumerate().map(item).collect::<Result<Vec<_>, _>>().map(Value::Array)
+            meant_items(new, stored, shown, place).map(Value::Array)
         }
         (Value::String(text), Value::String(old), _) => {
             // Hidden whole: what is not the mask itself is a new value, unless it holds one.
@@ -179,27 +184,82 @@ fn meant(new: &Value, stored: &Value, shown: &Value, place: &str) -> Result<Valu
             } else {
                 restored(text, old)
             };
-            found.map(Value::String).ok_or_else(|| StillMasked { place: place.to_owned() })
+            found.map(Value::String).ok_or_else(|| StillMasked::at(place))
         }
         (new, ..) => fresh("", new, place),
     }
 }
 
+/// Which stored item an item of a list is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Same {
+    /// This one: it looks as that was shown.
+    As(usize),
+    /// One of several that were shown alike, and hide different secrets.
+    OneOfSeveral,
+}
+
+/// What an item looks like: it, and the option before it whose secret argument it may be.
+type Look<'v> = (Option<&'v str>, &'v Value);
+
+/// The items that are meant. One that looks as it was shown is that one, wherever it stands now; one that was edited is what
+/// stood at its place, as long as nothing was added or taken out: else nobody could tell whose secret its mask is.
+fn meant_items(new: &[Value], stored: &[Value], shown: &[Value], place: Place<'_>) -> Result<Vec<Value>, StillMasked> {
+    let is_aligned = new.len() == shown.len();
+    let is_kept = |at: usize| is_aligned && new[at] == shown[at] && secret_option(new, at) == secret_option(shown, at);
+    let by_look = by_look(stored, shown);
+    let same = |at: usize| -> Option<Same> {
+        if is_kept(at) { Some(Same::As(at)) } else { by_look.get(&(secret_option(new, at), &new[at])).copied() }
+    };
+    let found: Vec<Option<Same>> = (0..new.len()).map(same).collect();
+    let taken: BTreeSet<usize> =
+        found.iter().filter_map(|same| if let Some(Same::As(from)) = same { Some(*from) } else { None }).collect();
+    let item = |(at, same): (usize, &Option<Same>)| {
+        let place = Place::Element(&place, at);
+        match same {
+            Some(Same::As(from)) => Ok(stored[*from].clone()),
+            Some(Same::OneOfSeveral) => Err(StillMasked::at(place)),
+            None if is_aligned && !taken.contains(&at) && secret_option(new, at) == secret_option(shown, at) => {
+                meant(&new[at], &stored[at], &shown[at], place)
+            }
+            None => fresh("", &new[at], place),
+        }
+    };
+    found.iter().enumerate().map(item).collect()
+}
+
+/// The stored items by what was shown of them.
+fn by_look<'v>(stored: &[Value], shown: &'v [Value]) -> HashMap<Look<'v>, Same> {
+    let mut found: HashMap<Look<'v>, Same> = HashMap::with_capacity(shown.len());
+    for at in 0..shown.len().min(stored.len()) {
+        let same = found.entry((secret_option(shown, at), &shown[at])).or_insert(Same::As(at));
+        if let Same::As(first) = *same
+            && stored[first] != stored[at]
+        {
+            *same = Same::OneOfSeveral;
+        }
+    }
+    found
+}
+
 /// A value that was not there before: a mask in the place of a secret can stand for nothing.
-fn fresh(name: &str, value: &Value, place: &str) -> Result<Value, StillMasked> {
+fn fresh(name: &str, value: &Value, place: Place<'_>) -> Result<Value, StillMasked> {
     let is_left = match value {
         Value::String(text) => text == MASK || (is_secret_name(name) && text.contains(MASK)),
         Value::Array(items) => {
-            items.iter().enumerate().try_for_each(|(at, item)| fresh("", item, &format!("{place}[{at}]")).map(drop))?;
+            items
+                .iter()
+                .enumerate()
+                .try_for_each(|(at, item)| fresh("", item, Place::Element(&place, at)).map(drop))?;
             false
         }
         Value::Object(members) => {
-            members.iter().try_for_each(|(name, member)| fresh(name, member, &format!("{place}.{name}")).map(drop))?;
+            members.iter().try_for_each(|(name, member)| fresh(name, member, Place::Member(&place, name)).map(drop))?;
             false
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     };
-    if is_left { Err(StillMasked { place: place.to_owned() }) } else { Ok(value.clone()) }
+    if is_left { Err(StillMasked::at(place)) } else { Ok(value.clone()) }
 }
 
 #[cfg(test)]
@@ -244,6 +304,51 @@ mod tests {
         let stored = json!([{"name": "a", "password": "pa"}, {"name": "b", "password": "pb"}]);
         let moved = json!([{"name": "b", "password": "***"}]);
         assert_eq!(unmasked(&moved, &stored), Ok(json!([{"name": "b", "password": "pb"}])));
+    }
+
+    #[test]
+    fn the_secret_of_an_edited_item_is_never_that_of_another() {
+        let item = |name: &str, password: &str| json!({"name": name, "password": password});
+        let stored = json!([item("a", "pa"), item("b", "pb"), item("c", "pc")]);
+        // One was taken out and one renamed: which of them it was can not be told.
+        let shrunk = json!([item("b2", "***"), item("c", "***")]);
+        assert!(unmasked(&shrunk, &stored).is_err());
+        let moved = json!([item("b", "***"), item("a2", "***"), item("c", "***")]);
+        assert!(unmasked(&moved, &stored).is_err(), "what stood there is elsewhere now");
+        let edited = json!([item("a", "***"), item("b2", "***"), item("c", "new")]);
+        assert_eq!(unmasked(&edited, &stored), Ok(json!([item("a", "pa"), item("b2", "pb"), item("c", "new")])));
+        let alike = json!([{"password": "p1"}, {"password": "p2"}]);
+        assert_eq!(unmasked(&masked(&alike), &alike), Ok(alike.clone()));
+        assert!(unmasked(&json!([{"password": "***"}]), &alike).is_err(), "one of two that look alike");
+        assert_eq!(
+            unmasked(&json!([{"password": "***"}]), &json!([{"password": "p"}, {"password": "p"}])),
+            Ok(json!([{"password": "p"}]))
+        );
+    }
+
+    #[test]
+    fn arguments_keep_their_secrets_when_others_come_or_go() {
+        let stored = json!(["--verbose", "--password", "p", "--token", "t"]);
+        for (edited, meant) in [
+            (json!(["--password", "***", "--token", "***"]), json!(["--password", "p", "--token", "t"])),
+            (json!(["--token", "***"]), json!(["--token", "t"])),
+            (json!(["--token", "***", "--password", "***", "x"]), json!(["--token", "t", "--password", "p", "x"])),
+        ] {
+            assert_eq!(unmasked(&edited, &stored), Ok(meant), "{edited}");
+        }
+        assert!(unmasked(&json!(["--verbose", "--secret", "***", "--token", "***"]), &stored).is_err());
+    }
+
+    #[test]
+    fn a_long_list_is_compared_in_one_walk() {
+        let stored: Vec<Value> = (0..20_000).map(|at| json!({"name": at, "password": format!("p{at}")})).collect();
+        let stored = Value::Array(stored);
+        let Value::Array(mut shown) = masked(&stored) else { panic!("a list") };
+        shown.reverse();
+        let before = std::time::Instant::now();
+        let meant = unmasked(&Value::Array(shown), &stored).unwrap();
+        assert_eq!(meant[0], stored[19_999]);
+        assert!(before.elapsed() < std::time::Duration::from_secs(5), "{:?}", before.elapsed());
     }
 
     #[test]

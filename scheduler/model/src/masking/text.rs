@@ -7,6 +7,9 @@ use super::{MASK, is_secret_name};
 /// So much of a URL is looked at: browsers and servers take no longer ones.
 const URL_BYTES_MAX: usize = 8 * 1024;
 
+/// What closes the place that a URL stands in.
+const CLOSING: [char; 5] = ['"', '\'', '<', '>', '`'];
+
 /// The text without the secrets in it: `http://me:***@host/x?api_key=***`.
 #[must_use]
 pub fn masked_text(text: &str) -> String {
@@ -98,21 +101,59 @@ fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The secrets of one word: those of a URL, or the value of `name=value`, `"name":"value"`.
+/// The secrets of one word: those of the URLs in it, and the values of `name=value`, `"name":"value"`.
 fn in_word(text: &str, word: Range<usize>, found: &mut Vec<Range<usize>>) {
     let mut at = word.start;
     while let Some(scheme_end) = text[at..word.end].find("://").map(|found| at + found) {
-        pairs(text, at..scheme_end, found);
+        let seen = pairs(text, at..scheme_end, word.end, found);
+        if seen > scheme_end {
+            // The URL is a secret whole: the value of something that is named so.
+            at = seen;
+            continue;
+        }
         let start = scheme_end + 3;
-        // A URL ends where a quote or a bracket closes what it stands in.
+        // A URL ends where a quote or a bracket closes what it stands in, and where another one begins.
         let longest = text.floor_char_boundary(word.end.min(start + URL_BYTES_MAX));
-        let end = text[start..longest].find(['"', '\'', '<', '>', '`']).map_or(longest, |length| start + length);
-        let scheme = text[at..scheme_end].rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '+').next().unwrap_or("");
+        let end = another(&text[start..longest]).map_or(longest, |length| start + length);
+        let end = text[start..end].find(CLOSING).map_or(end, |length| start + length);
+        let scheme = &text[at..scheme_end][scheme_at(&text[at..scheme_end])..];
         let rest = user(text, scheme, start..end, found);
-        pairs(text, rest..end, found);
-        at = end;
+        at = pairs(text, rest..end, word.end, found);
     }
-    pairs(text, at..word.end, found);
+    pairs(text, at..word.end, word.end, found);
+}
+
+/// Where the scheme begins that a text ends with.
+fn scheme_at(text: &str) -> usize {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '+';
+    text.rfind(|c| !is_part(c)).map_or(0, |last| last + char_len(text, last))
+}
+
+/// Where another URL begins in a URL: behind a comma, as the value of a parameter, as a path. What looks like one inside of a
+/// password is none.
+fn another(url: &str) -> Option<usize> {
+    let (mut has_user, mut seen) = (false, 0);
+    for (scheme_end, _) in url.match_indices("://") {
+        // Each part is looked at once, however many there are.
+        if url[seen..scheme_end].contains(CLOSING) {
+            return None;
+        }
+        let begin = seen + scheme_at(&url[seen..scheme_end]);
+        has_user |= url[seen..begin].contains('@');
+        seen = scheme_end;
+        if begin == 0 || begin == scheme_end || url[..begin].ends_with(':') {
+            continue;
+        }
+        let authority = url[..begin].find(['/', '?', '#']).unwrap_or(begin);
+        let host = url[..authority].trim_end_matches([',', ';', '|', '&', '=', '(', ')', '[', ']']);
+        let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        // `user:pass…`: the password goes on until the `@`, whatever stands in it.
+        let is_in_password = !has_user && host.rsplit_once(':').is_some_and(|(_, port)| !is_port(port));
+        if !is_in_password {
+            return Some(begin);
+        }
+    }
+    None
 }
 
 /// Finds who logs in by a URL, and returns where the rest of it begins.
@@ -147,31 +188,34 @@ fn user(text: &str, scheme: &str, url: Range<usize>, found: &mut Vec<Range<usize
     login.end
 }
 
-/// `name=value` and `"name":"value"` in a range, of which a URL has several.
-fn pairs(text: &str, range: Range<usize>, found: &mut Vec<Range<usize>>) {
+/// `name=value` and `"name":"value"` whose sign stands in a range, of which a URL has several; a value may go on until `limit`.
+/// Returns up to where all has been looked at.
+fn pairs(text: &str, range: Range<usize>, limit: usize, found: &mut Vec<Range<usize>>) -> usize {
     let mut at = range.start;
-    while let Some(sign) = text[at..range.end].find(['=', ':']).map(|found| at + found) {
+    while at < range.end
+        && let Some(sign) = text[at..range.end].find(['=', ':']).map(|found| at + found)
+    {
         let is_json = text.as_bytes()[sign] == b':';
         let before = text[at..sign].trim_end_matches(['"', '\'', '\\']);
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let name = &before[before.rfind(|c: char| !is_name(c)).map_or(0, |last| last + char_len(before, last))..];
-        let after = &text[sign + 1..range.end];
+        let after = &text[sign + 1..limit];
         let open = after.len() - after.trim_start_matches(['"', '\'', '\\']).len();
         let start = sign + 1 + open;
         // A colon says little without quotes: it stands in times, ports and sentences.
         let counts = !is_json || (before.len() < sign - at && (open > 0 || !after.is_empty()));
-        if counts && is_secret_name(name) && start < range.end {
-            let end = text[start..range.end]
+        at = sign + 1;
+        if counts && is_secret_name(name) && start < limit {
+            let end = text[start..limit]
                 .find(['&', ';', ',', '"', '\'', '\\', '}', ']', '#'])
-                .map_or(range.end, |length| start + length);
+                .map_or(limit, |length| start + length);
             if end > start {
                 found.push(start..end);
             }
-            at = end.max(sign + 1);
-        } else {
-            at = sign + 1;
+            at = end.max(at);
         }
     }
+    at.max(range.end)
 }
 
 fn char_len(text: &str, at: usize) -> usize {
@@ -198,6 +242,15 @@ mod tests {
             ("https://b.s3/x?X-Amz-Signature=abc&X-Amz-Date=1", "https://b.s3/x?X-Amz-Signature=***&X-Amz-Date=1"),
             ("http://h:8080/a@b", "http://h:8080/a@b"),
             ("[\"redis://:pw@h:6379/0\"]", "[\"redis://:***@h:6379/0\"]"),
+            ("http://u:p@h1,http://u:p2@h2", "http://u:***@h1,http://u:***@h2"),
+            ("kafka://h1:9092,kafka://u:p@h2:9092", "kafka://h1:9092,kafka://u:***@h2:9092"),
+            ("http://h/?next=http://u:p@x&y=1", "http://h/?next=http://u:***@x&y=1"),
+            ("https://archive.example/web/http://u:p@x/y", "https://archive.example/web/http://u:***@x/y"),
+            ("https://h/?api_key=abc://def&x=1", "https://h/?api_key=***&x=1"),
+            ("token=https://u:p@h,http://u:q@i", "token=***,http://u:***@i"),
+            ("a=1;url=http://u:p@h;b=http://v:q@i", "a=1;url=http://u:***@h;b=http://v:***@i"),
+            ("postgres://u:p/w://x@h/db", "postgres://u:***@h/db"),
+            ("jdbc:postgresql://u:p@h/db", "jdbc:postgresql://u:***@h/db"),
         ] {
             assert_eq!(masked_text(text), shown);
             assert_eq!(restored(shown, text).as_deref(), Some(text), "{shown}");
@@ -227,6 +280,17 @@ mod tests {
         assert_eq!(restored(edited, stored).as_deref(), Some("postgres://you:p/w@other/db?sslpassword=x"));
         assert_eq!(restored("postgres://you:***@other/db", stored), None);
         assert_eq!(restored("postgres://you:new@other/db", stored).as_deref(), Some("postgres://you:new@other/db"));
+    }
+
+    #[test]
+    fn a_long_word_is_searched_in_one_walk() {
+        for part in ["a://", "u:p@x://", "=http://u:", "x:y://", "password=", "://@,"] {
+            let text = part.repeat(1_000_000 / part.len());
+            let before = std::time::Instant::now();
+            let shown = masked_text(&text);
+            assert!(before.elapsed() < std::time::Duration::from_secs(2), "{part}: {:?}", before.elapsed());
+            assert_eq!(restored(&shown, &text).as_deref(), Some(text.as_str()), "{part}");
+        }
     }
 
     #[test]

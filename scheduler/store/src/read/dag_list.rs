@@ -6,11 +6,7 @@ use std::collections::BTreeMap;
 use model::{DagId, DagRunState, TaskId};
 use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 
-use super::{
-    DagView, Direction, Pattern,
-    dags::DagRecord,
-    total::{OFFSET_MAX, Window},
-};
+use super::{DagView, Direction, Pattern, dags::DagRecord, total::Window};
 use crate::{
     error::{Doing, StoreError},
     rows::corrupt,
@@ -92,6 +88,7 @@ pub struct DagCounts {
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
 pub async fn dag_list(pool: &PgPool, filter: &DagFilter, window: Window) -> Result<(Vec<DagView>, i64), StoreError> {
+    window.check()?;
     let mut page = QueryBuilder::new(
         "SELECT d.dag_id, d.current_version, d.fileloc, d.description, d.tags, d.owners, d.is_paused, d.is_stale, \
          EXISTS (SELECT FROM import_error e WHERE e.file = d.fileloc) AS has_import_errors, d.next_logical_date, \
@@ -108,7 +105,7 @@ pub async fn dag_list(pool: &PgPool, filter: &DagFilter, window: Window) -> Resu
         page.push(key.sql()).push(way(*direction)).push(", ");
     }
     page.push("d.dag_id").push(filter.order.first().map_or(" ASC", |(_, direction)| way(*direction)));
-    page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset.min(OFFSET_MAX));
+    page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
     let rows: Vec<DagRecord> = page.build_query_as().fetch_all(pool).await.doing(LISTING)?;
     let mut count = QueryBuilder::new("SELECT count(*) ");
     source(&mut count, filter, false);
@@ -188,6 +185,7 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
 /// # Errors
 /// As [`dag_list`].
 pub async fn dag_tags(pool: &PgPool, pattern: &Pattern, window: Window) -> Result<(Vec<String>, i64), StoreError> {
+    window.check()?;
     let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
     let rows = sqlx::query!(
         r#"SELECT tag AS "tag!", count(*) OVER () AS "total!"
@@ -199,8 +197,12 @@ pub async fn dag_tags(pool: &PgPool, pattern: &Pattern, window: Window) -> Resul
         window.offset
     );
     let rows = rows.fetch_all(pool).await.doing(LISTING)?;
-    // A part beyond the end has no row to tell the number.
-    let total = rows.first().map_or(window.offset.min(0), |row| row.total);
+    let total = match rows.first() {
+        Some(row) => row.total,
+        None if window.is_first() => 0,
+        // A part without rows has none to tell the number, so a first part is asked for it.
+        None => Box::pin(dag_tags(pool, pattern, Window { limit: 1, offset: 0 })).await?.1,
+    };
     Ok((rows.into_iter().map(|row| row.tag).collect(), total))
 }
 

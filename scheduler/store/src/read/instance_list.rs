@@ -6,7 +6,8 @@
 //!
 //! Instances without a row are made from the DAG version. A run ends only when each of its tasks has a final state, and that
 //! is a row; so over many runs rows alone tell of the ended ones, and only runs that have not ended, which limits bound, are
-//! completed with the tasks of their versions. A list of one run is always completed, and follows the order of its tasks.
+//! completed with the tasks of their versions, and only when what has no state is asked for at all. A list of one run is
+//! always completed, and follows the order of its tasks.
 
 use std::collections::BTreeMap;
 
@@ -91,8 +92,8 @@ pub enum InstancesOf {
     Runs {
         /// Which runs.
         filter: Box<RunFilter>,
-        /// The tasks of versions that have no task missing here: those of runs that have not ended, or when
-        /// `only_these` is set all that are meant.
+        /// The tasks of versions that have no task missing here: those of runs that have not ended (which are not needed when
+        /// [`InstanceFilter::means_missing_rows`] does not hold), or when `only_these` is set all that are meant.
         tasks: BTreeMap<DagVersionId, Vec<TaskIdx>>,
         /// Whether nothing but these tasks is meant.
         only_these: bool,
@@ -122,6 +123,19 @@ pub struct InstanceFilter {
     pub window: Window,
 }
 
+impl InstanceFilter {
+    /// Whether an instance without a row can be meant: it is in no state and no try, is not expanded, and has
+    /// neither start nor end.
+    #[must_use]
+    pub fn means_missing_rows(&self) -> bool {
+        (self.states.is_empty() || self.states.contains(&TaskState::NoStatus))
+            && (self.try_numbers.is_empty() || self.try_numbers.contains(&0))
+            && (self.map_indexes.is_empty() || self.map_indexes.contains(&MapIndex::UNMAPPED.get()))
+            && [self.start_date, self.end_date].iter().all(|range| *range == Range::default())
+            && self.duration == SecondsRange::default()
+    }
+}
+
 /// An instance of a list; without a row it is in no state yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
@@ -137,10 +151,8 @@ pub struct Listed {
 /// [`StoreError::TooHeavy`] when no index helps to find them; [`StoreError::Refused`] for an offset that is too far away;
 /// other [`StoreError`]s when PostgreSQL does not answer or a row makes no sense.
 pub async fn instance_list(pool: &PgPool, filter: &InstanceFilter) -> Result<(Vec<Listed>, Total), StoreError> {
-    filter.window.check()?;
-    let rows: Vec<ListedRecord> = page_of_instances(filter).build_query_as().fetch_all(pool).await.doing(LISTING)?;
-    let total = filter.window.total(pool, rows.len(), matching_instances(filter)).await?;
-    Ok((rows.into_iter().map(Listed::try_from).collect::<Result<_, _>>()?, total))
+    let (page, matching) = (page_of_instances(filter), matching_instances(filter));
+    filter.window.read::<ListedRecord, _>(pool, page, matching, LISTING).await
 }
 
 /// The statement of a page, for its plan to be looked at. Side rows are joined to the rows of the page only.
@@ -196,23 +208,21 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter) {
                 query.push(" AND version_id = ANY(").push_bind(versions).push(")");
             }
             query.push(") AS r CROSS JOIN LATERAL (");
-            of_ended_runs(query, tasks, *only_these);
-            query.push(" UNION ALL ");
-            of_open_runs(query, tasks);
+            stored(query, tasks, *only_these);
+            if filter.means_missing_rows() {
+                query.push(" AND r.state NOT IN (0, 1) UNION ALL ");
+                of_open_runs(query, tasks);
+            }
             query.push(") AS t WHERE true");
         }
     }
     limit_rows(query, filter);
 }
 
-/// Ended runs: their rows.
-fn of_ended_runs(
-    query: &mut QueryBuilder<'_, Postgres>,
-    tasks: &BTreeMap<DagVersionId, Vec<TaskIdx>>,
-    only_these: bool,
-) {
+/// The rows of runs.
+fn stored(query: &mut QueryBuilder<'_, Postgres>, tasks: &BTreeMap<DagVersionId, Vec<TaskIdx>>, only_these: bool) {
     query.push("SELECT r.id AS run_id, ti.task_idx, ti.task_idx::bigint AS pos, ti.map_index, true AS is_stored, ");
-    query.push(COLUMNS).push(" FROM task_instance ti WHERE ti.run_id = r.id AND r.state NOT IN (0, 1)");
+    query.push(COLUMNS).push(" FROM task_instance ti WHERE ti.run_id = r.id");
     if only_these {
         query.push(" AND ti.task_idx IN (SELECT e::int FROM jsonb_array_elements_text(");
         query.push_bind(by_version(tasks)).push("::jsonb -> r.version_id::text) AS e)");
@@ -294,16 +304,18 @@ impl TryFrom<ListedRecord> for Listed {
     }
 }
 
-/// The versions that runs which have not ended are pinned to.
+/// The versions that runs which have not ended are pinned to, at most `limit` of them.
 ///
 /// # Errors
 /// As [`instance_list`].
-pub async fn open_versions(pool: &PgPool, dag_ids: &[DagId]) -> Result<Vec<DagVersionId>, StoreError> {
+pub async fn open_versions(pool: &PgPool, dag_ids: &[DagId], limit: i64) -> Result<Vec<DagVersionId>, StoreError> {
     let dag_ids: Vec<String> = dag_ids.iter().map(ToString::to_string).collect();
     let found = sqlx::query_scalar!(
         "SELECT DISTINCT version_id FROM dag_run
-         WHERE (state IN (0, 1) OR has_leftovers) AND state IN (0, 1) AND (cardinality($1::text[]) = 0 OR dag_id = ANY ($1))",
-        &dag_ids
+         WHERE (state IN (0, 1) OR has_leftovers) AND state IN (0, 1) AND (cardinality($1::text[]) = 0 OR dag_id = ANY ($1))
+         LIMIT $2",
+        &dag_ids,
+        limit
     );
     Ok(found.fetch_all(pool).await.doing(LISTING)?.into_iter().map(DagVersionId).collect())
 }

@@ -11,10 +11,7 @@ use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
 use super::total::{Total, Window, counted, counting};
-use crate::{
-    error::{Doing, StoreError},
-    rows::RunRecord,
-};
+use crate::{error::StoreError, rows::RunRecord};
 
 /// What was being done, for errors.
 const LISTING: &str = "this list of runs";
@@ -167,11 +164,7 @@ pub struct RunFilter {
 /// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
 pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, Total), StoreError> {
     let window = Window { limit: filter.limit, offset: filter.offset };
-    window.check()?;
-    let mut page = page_of_runs(filter);
-    let rows: Vec<RunRecord> = page.build_query_as().fetch_all(pool).await.doing(LISTING)?;
-    let total = window.total(pool, rows.len(), matching_runs(filter)).await?;
-    Ok((rows.into_iter().map(RunRow::try_from).collect::<Result<_, _>>()?, total))
+    window.read::<RunRecord, _>(pool, page_of_runs(filter), matching_runs(filter), LISTING).await
 }
 
 /// The statement of a page, for its plan to be looked at.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgPool, Postgres, QueryBuilder};
+use sqlx::{Connection, FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 
 use super::DOING;
 use crate::error::{Doing, StoreError};
@@ -85,6 +85,33 @@ impl Window {
             self.offset
         );
         Err(StoreError::Refused { reason })
+    }
+
+    /// The rows of this part, which `page` selects, and how many the whole list has, which `matching` does.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for an offset that is too far away; others when PostgreSQL does not answer or a row makes no
+    /// sense.
+    pub(crate) async fn read<R, T>(
+        self,
+        pool: &PgPool,
+        mut page: QueryBuilder<'_, Postgres>,
+        matching: QueryBuilder<'_, Postgres>,
+        doing: &'static str,
+    ) -> Result<(Vec<T>, Total), StoreError>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+        T: TryFrom<R, Error = StoreError>,
+    {
+        self.check()?;
+        let rows: Vec<R> = page.build_query_as().fetch_all(pool).await.doing(doing)?;
+        let total = self.total(pool, rows.len(), matching).await?;
+        Ok((rows.into_iter().map(T::try_from).collect::<Result<_, _>>()?, total))
+    }
+
+    /// Whether it has the list's first row, if there is any.
+    pub(crate) const fn is_first(self) -> bool {
+        self.offset <= 0 && self.limit > 0
     }
 
     /// How many rows the whole list has. `rows` says how many this part of it has, `matching` selects all of them.

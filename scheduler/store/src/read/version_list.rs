@@ -8,10 +8,7 @@ use super::{
     list::word,
     total::{Total, Window, counted, counting},
 };
-use crate::{
-    error::{Doing, StoreError},
-    rows::dag_id,
-};
+use crate::{error::StoreError, rows::dag_id};
 
 /// What was being done, for errors.
 const LISTING: &str = "this list of DAG versions";
@@ -59,7 +56,6 @@ pub async fn version_page(
     filter: &VersionFilter,
     window: Window,
 ) -> Result<(Vec<(DagId, VersionBrief)>, Total), StoreError> {
-    window.check()?;
     let mut page = QueryBuilder::new("SELECT id, dag_id, number, content_hash, created_at ");
     source(&mut page, filter);
     page.push(" ORDER BY ");
@@ -68,15 +64,18 @@ pub async fn version_page(
     }
     page.push("id").push(word(filter.order.first().map_or(Direction::Ascending, |(_, direction)| *direction)));
     page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
-    let rows: Vec<VersionRecord> = page.build_query_as().fetch_all(pool).await.doing(LISTING)?;
     let mut count = counting();
     source(&mut count, filter);
-    let total = window.total(pool, rows.len(), counted(count)).await?;
-    let brief = |row: VersionRecord| {
+    window.read::<VersionRecord, _>(pool, page, counted(count), LISTING).await
+}
+
+impl TryFrom<VersionRecord> for (DagId, VersionBrief) {
+    type Error = StoreError;
+
+    fn try_from(row: VersionRecord) -> Result<Self, StoreError> {
         let VersionRecord { id, dag_id: dag, number, content_hash, created_at } = row;
         Ok((dag_id(&dag)?, VersionBrief { id: DagVersionId(id), number, content_hash, created_at }))
-    };
-    Ok((rows.into_iter().map(brief).collect::<Result<_, StoreError>>()?, total))
+    }
 }
 
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &VersionFilter) {

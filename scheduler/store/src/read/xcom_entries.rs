@@ -66,12 +66,9 @@ pub struct XComEntry {
 /// [`StoreError::TooHeavy`] when no index helps to find them; [`StoreError::Refused`] for an offset that is too far away;
 /// other [`StoreError`]s when PostgreSQL does not answer or a row makes no sense.
 pub async fn xcom_entries(pool: &PgPool, filter: &XComFilter) -> Result<(Vec<XComEntry>, Total), StoreError> {
-    filter.window.check()?;
-    let rows: Vec<EntryRecord> = page_of_xcoms(filter).build_query_as().fetch_all(pool).await.doing(LISTING)?;
     let mut count = counting();
     source(&mut count, filter);
-    let total = filter.window.total(pool, rows.len(), counted(count)).await?;
-    Ok((rows.into_iter().map(XComEntry::try_from).collect::<Result<_, _>>()?, total))
+    filter.window.read::<EntryRecord, _>(pool, page_of_xcoms(filter), counted(count), LISTING).await
 }
 
 /// The statement of a page, for its plan to be looked at.

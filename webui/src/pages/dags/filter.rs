@@ -2,8 +2,9 @@
 
 use model::DagRunState;
 use serde::Serialize;
-use store::read::{DagCounts, DagFilter};
+use store::read::{DagCounts, DagFilter, OFFSET_MAX};
 
+use super::ROWS_MAX;
 use crate::api::query::Query;
 
 /// A state to show, with how many DAGs are in it.
@@ -91,7 +92,7 @@ impl Wanted {
             tag: query.text("tag").map(str::to_owned),
             owner: query.text("owner").map(str::to_owned),
             state: ByState::EACH.into_iter().find(|one| one.word() == state).unwrap_or(ByState::All),
-            page: query.text("page").and_then(|text| text.parse().ok()).unwrap_or(0).max(0),
+            page: query.text("page").and_then(|text| text.parse().ok()).unwrap_or(0).clamp(0, OFFSET_MAX / ROWS_MAX),
         }
     }
 

@@ -139,7 +139,11 @@ pub async fn show(
         tags: wanted.tags(&names.tags),
         owners: wanted.owners(&names.owners),
         hidden: wanted.hidden(),
-        place: if last - first < total { format!("{}–{last} of {total}", first + 1) } else { String::new() },
+        place: match last - first {
+            0 if total > 0 => format!("none of {total} here"),
+            here if here < total => format!("{}–{last} of {total}", first + 1),
+            _ => String::new(),
+        },
         newer: (wanted.page > 0).then(|| wanted.at_page(wanted.page - 1)),
         older: (last < total).then(|| wanted.at_page(wanted.page + 1)),
         attention: attention(&app).await?,
