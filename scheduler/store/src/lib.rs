@@ -25,6 +25,7 @@ pub mod retention;
 mod rows;
 pub mod secrets;
 pub mod services;
+mod texts;
 pub mod turn;
 pub mod users;
 pub mod versions;
