@@ -45,6 +45,8 @@ CREATE TABLE inbox (
     -- Commands that come in floods (new runs) wait behind those that are few and that somebody waits for.
     is_bulk boolean NOT NULL DEFAULT false
 );
+-- A command has the number of its line in the audit log. Only api processes of 0.1.0 take one from this sequence: far beyond.
+SELECT setval(pg_get_serial_sequence('inbox', 'id'), 1::bigint << 52);
 
 -- Answers to commands, kept for a minute.
 CREATE TABLE inbox_answer (
@@ -405,7 +407,9 @@ CREATE UNIQUE INDEX join_token_in_use ON join_token ((true)) WHERE revoked_at IS
 CREATE TABLE worker_certificate (
     identity uuid PRIMARY KEY,
     fingerprint bytea NOT NULL,
+    -- For a person who looks for what a token has bought that got into wrong hands.
     token_id text NOT NULL,
+    -- One that is not used within a month is forgotten.
     issued_at timestamptz NOT NULL DEFAULT now(),
     used_at timestamptz,
     revoked_at timestamptz
@@ -432,6 +436,7 @@ CREATE TABLE quarantine (
 CREATE TABLE clean_request (
     kind text PRIMARY KEY,
     before timestamptz NOT NULL,
+    -- For a person who wonders at a wish that does not come to its end.
     requested_by text NOT NULL,
     requested_at timestamptz NOT NULL DEFAULT now()
 );

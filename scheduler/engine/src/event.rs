@@ -1,6 +1,6 @@
 //! What can happen to the engine. An event carries facts only; the instant of the turn is the input's.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
     AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, DagVersionId, RunId, RunKey, Timestamp,
@@ -49,8 +49,8 @@ pub enum Event {
         worker: WorkerId,
         /// Which attempt.
         attempt: AttemptId,
-        /// How.
-        end: AttemptEnd,
+        /// How; shared, because a turn's events are kept until it is stored.
+        end: Arc<AttemptEnd>,
     },
     /// A worker is there: new, or back with a new connection.
     WorkerJoined(WorkerJoined),

@@ -34,9 +34,10 @@ pub(crate) struct Loss {
 
 impl Loss {
     /// A loss at `now`, after so many before it. The second loss within one cause waits for the end of its time, so that
-    /// two tries and no more fall to it, whatever the cause is.
+    /// two tries and no more fall to it, whatever the cause is. A last one after `now` was counted by a clock that was wrong, and
+    /// tells nothing.
     pub fn after(counted: i16, last: Option<Timestamp>, now: Timestamp) -> Self {
-        match last.filter(|last| now - *last < LOSSES_APART) {
+        match last.filter(|last| *last <= now && now - *last < LOSSES_APART) {
             Some(at) => Self { counted, at, again_at: at + LOSSES_APART },
             None => {
                 let pause = usize::try_from(counted).ok().and_then(|number| PAUSE_AFTER_LOSS.get(number));
@@ -127,6 +128,13 @@ mod tests {
             losses += 1;
         }
         assert_eq!((losses, now - start), (7, TimeDelta::seconds(180)));
+    }
+
+    #[test]
+    fn a_loss_of_a_clock_that_was_wrong_into_the_future_holds_nothing_back() {
+        let now: Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
+        let loss = Loss::after(1, Some(now + TimeDelta::days(365)), now);
+        assert_eq!(loss, Loss { counted: 2, at: now, again_at: now + TimeDelta::seconds(5) });
     }
 
     #[test]

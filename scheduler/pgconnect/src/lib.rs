@@ -12,8 +12,10 @@
 //! | `verify-full` | that, and it names the host |
 //!
 //! `sslrootcert=system` is an authority that everybody can get a certificate of: it makes every mode `verify-full`. On a Unix
-//! socket there is no TLS, whatever the mode. A name is looked for in subjectAltName, and nowhere else. `sslcert` and `sslkey` are the client's own certificate. Files are PEM. An unknown parameter of a URL is an error: a misspelt
-//! `sslmode` would be clear text. Nothing here asks anything of a server but whether the connection is encrypted.
+//! socket there is no TLS, whatever the mode. A name is looked for in subjectAltName, and nowhere else.
+//! `sslcert` and `sslkey` are the client's own certificate. Files are PEM. An unknown parameter of a URL is an error: a misspelt
+//! `sslmode` would be clear text. Nothing here asks anything of a server but how the connection stands: whether it is encrypted,
+//! and in a transaction.
 
 mod target;
 mod tunnel;
@@ -187,6 +189,18 @@ fn with_tls_or(error: sqlx::Error, refused: sqlx::Error) -> sqlx::Error {
         sqlx::Error::Tls(_) => refused,
         other => other,
     }
+}
+
+/// Whether a connection of a pool is in no transaction, for `before_acquire`: one that is gets closed. sqlx 0.8.4 to 0.9.0
+/// forgets a transaction when the future of `begin` is dropped before its answer is there, as by a client that hangs up: what
+/// the next caller writes on that connection would be taken back some seconds later, and hold its locks until then.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn is_out_of_transactions(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    // A simple query outside a transaction begins one at the very time of the statement.
+    let row = connection.fetch_one(sqlx::raw_sql("SELECT now() = statement_timestamp()")).await?;
+    row.try_get(0)
 }
 
 async fn is_encrypted(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {

@@ -6,7 +6,7 @@ WITH fence AS (
     WHERE id = ANY (ARRAY(
         SELECT old.id FROM dag_version AS old
         WHERE old.created_at < $2
-            AND NOT EXISTS (SELECT FROM dag WHERE dag.current_version = old.id)
+            AND NOT EXISTS (SELECT FROM dag WHERE dag.dag_id = old.dag_id AND dag.current_version = old.id)
             AND NOT EXISTS (SELECT FROM dag_run WHERE dag_run.version_id = old.id)
         ORDER BY old.id LIMIT $3
     ))

@@ -15,4 +15,4 @@ SELECT
     (SELECT count(*) FROM inbox WHERE dead_because IS NOT NULL)
         + (SELECT count(*) FROM quarantine WHERE held_at IS NOT NULL AND released_at IS NULL) AS "quarantined!",
     (SELECT count(DISTINCT file) FROM import_error) AS "broken_files!",
-    (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'dag_run'::regclass) AS "ended_runs!"
+    (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'dag_run'::regclass) AS "runs_kept!"

@@ -13,7 +13,7 @@ WITH fence AS (
     (SELECT id FROM ranked WHERE is_bulk ORDER BY nth, id LIMIT $3)
 ), delivered AS (
     UPDATE inbox AS i SET deliveries = i.deliveries + 1, delivered_epoch = $1
-    FROM chosen, fence WHERE i.id = chosen.id
+    FROM fence WHERE i.id = ANY (ARRAY(SELECT id FROM chosen))
     RETURNING i.id, i.is_bulk, i.command, i.sent_by, i.deliveries
 )
 SELECT id, command, sent_by, deliveries FROM delivered ORDER BY is_bulk, id

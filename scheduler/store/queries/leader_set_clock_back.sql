@@ -1,12 +1,12 @@
 -- The database's clock was wrong into the future, up to $2, and is right again: what was planned by the wrong one is planned
--- anew. A wait that has not ended ends as much earlier as the clock was fast; a run that was due already may start; a
--- schedule goes on after the newest interval that had really ended.
+-- anew. A wait that has not ended ends as much earlier as the clock was fast, one that had ended by the wrong clock at once; a
+-- run that was due already may start; a schedule goes on after the newest interval that had really ended.
 WITH fence AS (
     UPDATE leader SET turn_at = clock_timestamp() WHERE epoch = $1 RETURNING turn_at AS now
 ), waiting AS (
-    UPDATE task_instance_extra AS x SET wake_at = x.wake_at - ($2::timestamptz - fence.now)
+    UPDATE task_instance_extra AS x SET wake_at = greatest(fence.now, x.wake_at - ($2::timestamptz - fence.now))
     FROM dag_run AS d, fence
-    WHERE (d.state IN (0, 1) OR d.has_leftovers) AND x.run_id = d.id AND x.wake_at > $2
+    WHERE (d.state IN (0, 1) OR d.has_leftovers) AND x.run_id = d.id AND x.wake_at > fence.now
 ), starting AS (
     UPDATE dag_run AS d SET run_after = fence.now
     FROM fence

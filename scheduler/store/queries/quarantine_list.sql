@@ -3,7 +3,7 @@ SELECT kind AS "kind!", key AS "key!", reason AS "reason!", failures AS "failure
        last_at AS "last_at!", count(*) OVER () AS "total!"
 FROM (
     SELECT kind, key, reason, failures, first_at, last_at
-    FROM quarantine WHERE held_at IS NOT NULL AND released_at IS NULL AND kind <> 'command'
+    FROM quarantine WHERE held_at IS NOT NULL AND released_at IS NULL
     UNION ALL
     SELECT 'command', id::text, dead_because, deliveries::int, sent_at, sent_at
     FROM inbox WHERE dead_because IS NOT NULL

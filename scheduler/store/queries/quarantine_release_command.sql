@@ -2,8 +2,6 @@
 WITH waits AS (
     UPDATE inbox SET dead_because = NULL, deliveries = 0, delivered_epoch = NULL WHERE id = $1 AND dead_because IS NOT NULL RETURNING id
 ), unanswered AS (
-    DELETE FROM inbox_answer USING waits WHERE command_id = waits.id
-), uncounted AS (
-    DELETE FROM quarantine USING waits WHERE kind = 'command' AND key = waits.id::text
+    DELETE FROM inbox_answer WHERE command_id = $1 AND EXISTS (SELECT FROM waits)
 )
 SELECT id FROM waits

@@ -5,7 +5,7 @@ WITH fence AS (
     SELECT t.kind, t.key, t.reason FROM unnest($2::text[], $3::text[], $4::text[]) AS t (kind, key, reason)
 ), well AS (
     DELETE FROM quarantine AS q USING fence
-    WHERE q.kind IN ('version', 'run', 'dag') AND NOT EXISTS (SELECT FROM told WHERE told.kind = q.kind AND told.key = q.key)
+    WHERE q.kind IN ('version', 'run', 'dag') AND (q.kind, q.key) NOT IN (SELECT told.kind, told.key FROM told)
 ), held AS (
     INSERT INTO quarantine (kind, key, reason, held_at)
     SELECT told.kind, told.key, told.reason, now() FROM told, fence

@@ -101,7 +101,7 @@ WITH fence AS (
 ), dag_gone AS (
     DELETE FROM dag AS d USING fence WHERE d.dag_id = ANY ($40::text[]) AND d.is_stale RETURNING d.dag_id
 ), version_gone AS (
-    DELETE FROM dag_version AS v USING dag_gone AS g WHERE v.dag_id = g.dag_id
+    DELETE FROM dag_version WHERE dag_id = ANY (ARRAY(SELECT dag_id FROM dag_gone))
 ), failure AS (
     INSERT INTO task_failure (run_id, task_idx, map_index, try_number, failed_at, reason)
     SELECT f.*
@@ -125,12 +125,12 @@ WITH fence AS (
     ON CONFLICT (name) DO UPDATE
     SET slots = excluded.slots, description = excluded.description, include_deferred = excluded.include_deferred
 ), pool_gone AS ( -- $36: names
-    DELETE FROM pool AS p USING unnest($36::text[]) AS g (name), fence WHERE p.name = g.name
+    DELETE FROM pool AS p USING fence WHERE p.name = ANY ($36::text[])
 ), answer AS (
     SELECT a.command_id, a.status, a.body::json AS body
     FROM json_to_recordset($37::text::json) AS a (command_id bigint, status text, body text), fence
 ), taken AS (
-    DELETE FROM inbox AS i USING answer AS a WHERE i.id = a.command_id RETURNING 1
+    DELETE FROM inbox WHERE id = ANY (ARRAY(SELECT command_id FROM answer)) RETURNING 1
 ), answered AS (
     INSERT INTO inbox_answer (command_id, status, body) SELECT a.command_id, a.status, a.body FROM answer AS a
 )

@@ -14,6 +14,7 @@ use crate::{
     read::{
         Direction, Pattern, Total, Window,
         total::{counted, counting},
+        word,
     },
 };
 
@@ -282,10 +283,7 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
         ("action", &filter.action_pattern),
     ];
     for (column, pattern) in patterns {
-        if !pattern.0.is_empty() {
-            let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
-            query.push(format_args!(" AND {column} ILIKE ANY(")).push_bind(anywhere).push(")");
-        }
+        pattern.limit(query, column);
     }
     if let Some(text) = &filter.anywhere {
         let line = "concat_ws(' ', who, action, dag_id, run_id, address, door, outcome, details::text)";
@@ -295,10 +293,6 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
 
 /// The number is the tie breaker, in the direction of the first key.
 fn order(query: &mut QueryBuilder<'_, Postgres>, keys: &[(AuditOrder, Direction)]) {
-    let word = |direction| match direction {
-        Direction::Ascending => " ASC",
-        Direction::Descending => " DESC",
-    };
     query.push(" ORDER BY ");
     for (key, direction) in keys {
         query.push(key.sql()).push(word(*direction)).push(", ");

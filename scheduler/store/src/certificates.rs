@@ -3,7 +3,10 @@
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
-use crate::error::{Doing, StoreError};
+use crate::{
+    error::{Doing, StoreError},
+    limit::statement,
+};
 
 /// Whether a certificate counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +67,12 @@ pub async fn standing(pool: &PgPool, worker: Uuid, fingerprint: &[u8]) -> Result
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn is_certified(db: impl PgExecutor<'_>, worker: Uuid) -> Result<bool, StoreError> {
+    const DOING: &str = "looking for a worker's certificate";
     let found = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM worker_certificate WHERE identity = $1 AND (used_at IS NOT NULL OR revoked_at IS NOT NULL)) AS "found!""#,
         worker
     );
-    found.fetch_one(db).await.doing("looking for a worker's certificate")
+    statement(DOING, found.fetch_one(db)).await
 }
 
 /// Takes back the certificates of the workers with this name or identity; how many that were.

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use pgconnect::Target;
+use pgconnect::{Target, is_out_of_transactions};
 use sqlx::{
-    ConnectOptions as _, Connection, Executor as _, PgConnection, PgPool, Row as _,
+    ConnectOptions as _, Connection, PgConnection, PgPool,
     migrate::{Migrate as _, MigrateError},
     postgres::PgPoolOptions,
 };
@@ -115,15 +115,6 @@ async fn open_as(target: Target, settings: &[(&str, &str)]) -> Result<PgPool, St
     refuse_old_server(&pool).await?;
     refuse_pooler(&pool).await?;
     Ok(pool)
-}
-
-/// Whether a connection of the pool is in no transaction; one that is gets closed. sqlx 0.8.4 to 0.9.0 forgets a transaction
-/// when the future of `begin` is dropped before its answer is there, as by a client that hangs up: what the next caller
-/// writes on that connection would be taken back some seconds later.
-async fn is_out_of_transactions(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    // A simple query outside a transaction begins one at the very time of the statement.
-    let row = connection.fetch_one(sqlx::raw_sql("SELECT now() = statement_timestamp()")).await?;
-    row.try_get(0)
 }
 
 /// Brings the schema to this binary's version. Any number of processes may do it at once: they take turns.

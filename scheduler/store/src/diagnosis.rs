@@ -34,8 +34,8 @@ pub struct Diagnosis {
     pub quarantined: i64,
     /// Files with errors.
     pub broken_files: i64,
-    /// Ended runs.
-    pub ended_runs: i64,
+    /// Runs that are kept, as PostgreSQL has last estimated them.
+    pub runs_kept: i64,
 }
 
 /// Asks.

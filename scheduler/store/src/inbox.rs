@@ -19,8 +19,9 @@ use crate::{
     connect::Writer,
     error::{Doing, StoreError},
     hints::{Hint, Hints, notify_inbox},
-    limit::{self, within},
+    limit::statement,
     rows::word,
+    texts::storable,
 };
 
 /// After so many deliveries without a result a command is put aside: it may be what makes the leader fail.
@@ -142,13 +143,11 @@ pub struct Room {
 pub async fn read_inbox(writer: &mut Writer, epoch: Epoch, room: Room) -> Result<Vec<Waiting>, StoreError> {
     const DOING: &str = "reading the inbox";
     let (few, bulk) = (i64::from(room.few), i64::from(room.bulk));
-    let reading = async {
-        sqlx::query_file!("queries/inbox_deliver.sql", epoch.get(), few, bulk)
-            .fetch_all(writer.connection())
-            .await
-            .doing(DOING)
-    };
-    let rows = within(limit::STATEMENT, DOING, reading).await?;
+    let rows = statement(
+        DOING,
+        sqlx::query_file!("queries/inbox_deliver.sql", epoch.get(), few, bulk).fetch_all(writer.connection()),
+    )
+    .await?;
     Ok(rows
         .into_iter()
         .map(|row| Waiting {
@@ -166,22 +165,17 @@ pub async fn read_inbox(writer: &mut Writer, epoch: Epoch, room: Room) -> Result
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn mark_dead(writer: &mut Writer, epoch: Epoch, id: CommandId, why: &str) -> Result<(), StoreError> {
     const DOING: &str = "putting a command aside";
-    let why = why.replace('\0', "\u{fffd}");
+    let why = storable(why);
     let body = serde_json::json!({ "detail": why });
-    within(limit::STATEMENT, DOING, async {
-        sqlx::query_file_scalar!(
-            "queries/inbox_mark_dead.sql",
-            epoch.get(),
-            id.get(),
-            why,
-            word(&AnswerStatus::Invalid),
-            body
-        )
-        .fetch_one(writer.connection())
-        .await
-        .doing(DOING)
-    })
-    .await?;
+    let marking = sqlx::query_file_scalar!(
+        "queries/inbox_mark_dead.sql",
+        epoch.get(),
+        id.get(),
+        why,
+        word(&AnswerStatus::Invalid),
+        body
+    );
+    statement(DOING, marking.fetch_one(writer.connection())).await?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use sqlx::Connection;
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
-    limit::{self, within},
+    limit::{self, statement, within},
 };
 
 /// The newest format of the state that this binary knows. The state's own format rises only with what is stored, see
@@ -76,13 +76,11 @@ async fn take(writer: &mut Writer, candidate: &Candidate) -> Result<Leadership, 
 /// [`StoreError::Deposed`] when another leader has taken over; [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn resume(writer: &mut Writer, epoch: Epoch) -> Result<TurnNumber, StoreError> {
     const DOING: &str = "going on as the leader after a broken connection";
-    let asking = async {
-        sqlx::query_file_scalar!("queries/leader_resume.sql", epoch.get())
-            .fetch_optional(writer.connection())
-            .await
-            .doing(DOING)
-    };
-    let turn = within(limit::STATEMENT, DOING, asking).await?;
+    let turn = statement(
+        DOING,
+        sqlx::query_file_scalar!("queries/leader_resume.sql", epoch.get()).fetch_optional(writer.connection()),
+    )
+    .await?;
     turn.map(TurnNumber).ok_or(StoreError::Deposed)
 }
 
@@ -93,13 +91,13 @@ pub async fn resume(writer: &mut Writer, epoch: Epoch) -> Result<TurnNumber, Sto
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn set_clock_back(writer: &mut Writer, epoch: Epoch, wrong: Timestamp) -> Result<Timestamp, StoreError> {
     const DOING: &str = "following the database's clock back";
-    let setting = async {
+    statement(
+        DOING,
         sqlx::query_file_scalar!("queries/leader_set_clock_back.sql", epoch.get(), wrong)
-            .fetch_optional(writer.connection())
-            .await
-            .doing(DOING)
-    };
-    within(limit::STATEMENT, DOING, setting).await?.ok_or(StoreError::Deposed)
+            .fetch_optional(writer.connection()),
+    )
+    .await?
+    .ok_or(StoreError::Deposed)
 }
 
 /// The format that a state needs which has this operator: binaries that know only older ones can not lead with it, and say
@@ -136,12 +134,11 @@ pub const fn format_of(operator: &Operator) -> i32 {
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn raise_format(writer: &mut Writer, epoch: Epoch, needed: i32) -> Result<(), StoreError> {
     const DOING: &str = "raising the format of the state";
-    let raising = async {
+    let raised = statement(
+        DOING,
         sqlx::query!("UPDATE leader SET format = greatest(format, $2) WHERE epoch = $1", epoch.get(), needed)
-            .execute(writer.connection())
-            .await
-            .doing(DOING)
-    };
-    let raised = within(limit::STATEMENT, DOING, raising).await?;
+            .execute(writer.connection()),
+    )
+    .await?;
     if raised.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Deposed) }
 }

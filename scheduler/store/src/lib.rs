@@ -26,6 +26,7 @@ pub mod retention;
 mod rows;
 pub mod secrets;
 pub mod services;
+mod texts;
 pub mod turn;
 pub mod users;
 pub mod versions;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::error::StoreError;
+use crate::error::{Doing as _, StoreError};
 
 /// One statement of the leader. The server gives up after 30 s; a client that hears nothing for longer has lost it.
 pub const STATEMENT: Duration = Duration::from_secs(35);
@@ -30,4 +30,12 @@ pub async fn within<T>(
         let source = sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, late));
         Err(StoreError::Unreachable { doing, source })
     })
+}
+
+/// Does one statement of the leader within its limit.
+pub(crate) async fn statement<T>(
+    doing: &'static str,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    within(STATEMENT, doing, async { work.await.doing(doing) }).await
 }

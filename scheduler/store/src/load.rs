@@ -17,7 +17,7 @@ pub use crate::rows::Unreadable;
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
-    limit::{self, within},
+    limit::{self, statement, within},
     quarantine::{Kind, Subject},
     rows::{DagRecord, RunRecord, corrupt, known_words, with_instances},
 };
@@ -88,13 +88,12 @@ pub async fn hold_unreadable(writer: &mut Writer, epoch: Epoch, unreadable: &[Un
     let kinds: Vec<String> = unreadable.iter().map(|what| what.subject.kind.name().to_owned()).collect();
     let keys: Vec<String> = unreadable.iter().map(|what| what.subject.key.clone()).collect();
     let reasons: Vec<String> = unreadable.iter().map(Unreadable::reason).collect();
-    let holding = async {
+    statement(
+        DOING,
         sqlx::query_file_scalar!("queries/quarantine_unreadable.sql", epoch.get(), &kinds, &keys, &reasons)
-            .fetch_one(writer.connection())
-            .await
-            .doing(DOING)
-    };
-    within(limit::STATEMENT, DOING, holding).await?;
+            .fetch_one(writer.connection()),
+    )
+    .await?;
     Ok(())
 }
 
@@ -104,10 +103,8 @@ pub async fn hold_unreadable(writer: &mut Writer, epoch: Epoch, unreadable: &[Un
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn reserve_run_keys(connection: &mut PgConnection) -> Result<Range<i64>, StoreError> {
     const DOING: &str = "reserving run keys";
-    let reserving = async {
-        sqlx::query_scalar!(r#"SELECT nextval('run_key') AS "first!""#).fetch_one(connection).await.doing(DOING)
-    };
-    let first = within(limit::STATEMENT, DOING, reserving).await?;
+    let first =
+        statement(DOING, sqlx::query_scalar!(r#"SELECT nextval('run_key') AS "first!""#).fetch_one(connection)).await?;
     Ok(first..first + RUN_KEYS)
 }
 

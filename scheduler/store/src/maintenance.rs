@@ -1,12 +1,12 @@
 //! Housekeeping: what nobody reads any more goes, in small steps, between turns of the leader.
 
 use model::{DagId, Epoch};
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
-    limit::{self, within},
+    limit::{self, statement, within},
     quarantine,
     versions::fence,
 };
@@ -28,8 +28,9 @@ pub enum Swept {
     Some,
 }
 
-/// Deletes answers that are older than a minute, tokens that have expired, commands that were put aside a week ago, and
-/// forgets which ended runs had a living attempt once these have ended, too.
+/// Deletes answers that are older than a minute, tokens that have expired or were revoked long ago, commands that were put
+/// aside a week ago, workers that are gone for a month with their certificates, and forgets which ended runs had a living
+/// attempt once these have ended, too.
 ///
 /// # Errors
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
@@ -37,23 +38,9 @@ pub async fn sweep(writer: &mut Writer, epoch: Epoch) -> Result<(), StoreError> 
     within(limit::STATEMENT, DOING, async {
         let mut transaction = writer.connection().begin().await.doing(DOING)?;
         fence(&mut transaction, epoch).await?;
-        sqlx::query_file!("queries/inbox_answer_sweep.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
-        sqlx::query!(
-            "DELETE FROM token WHERE jti IN (SELECT jti FROM token WHERE expires_at < now() ORDER BY expires_at LIMIT $1)",
-            ROWS_MAX
-        )
-        .execute(&mut *transaction)
-        .await
-        .doing(DOING)?;
-        sqlx::query!(
-            "DELETE FROM inbox WHERE id IN (
-                 SELECT id FROM inbox WHERE dead_because IS NOT NULL AND sent_at < now() - interval '7 days'
-                 ORDER BY id LIMIT $1)",
-            ROWS_MAX
-        )
-        .execute(&mut *transaction)
-        .await
-        .doing(DOING)?;
+        sweep_inbox(&mut transaction).await.doing(DOING)?;
+        sweep_tokens(&mut transaction).await.doing(DOING)?;
+        sqlx::query_file!("queries/worker_forget.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
         quarantine::sweep(&mut transaction).await?;
         sqlx::query_file!("queries/dag_run_forget_leftovers.sql", ROWS_MAX)
             .execute(&mut *transaction)
@@ -62,6 +49,29 @@ pub async fn sweep(writer: &mut Writer, epoch: Epoch) -> Result<(), StoreError> 
         transaction.commit().await.doing(DOING)
     })
     .await
+}
+
+async fn sweep_inbox(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query_file!("queries/inbox_answer_sweep.sql", ROWS_MAX).execute(&mut *transaction).await?;
+    let put_aside = sqlx::query!(
+        "DELETE FROM inbox WHERE id = ANY (ARRAY(
+             SELECT id FROM inbox WHERE dead_because IS NOT NULL AND sent_at < now() - interval '7 days'
+             ORDER BY id LIMIT $1))",
+        ROWS_MAX
+    );
+    put_aside.execute(transaction).await.map(drop)
+}
+
+/// A revoked join token is kept so that its holder is told what happened to it; after a quarter nobody asks any more.
+async fn sweep_tokens(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let expired = sqlx::query!(
+        "DELETE FROM token WHERE jti = ANY (ARRAY(
+             SELECT jti FROM token WHERE expires_at < now() ORDER BY expires_at LIMIT $1))",
+        ROWS_MAX
+    );
+    expired.execute(&mut *transaction).await?;
+    let revoked = sqlx::query!("DELETE FROM join_token WHERE revoked_at < now() - interval '90 days'");
+    revoked.execute(transaction).await.map(drop)
 }
 
 /// Deletes a part of what belongs to runs that are gone.
@@ -95,12 +105,11 @@ pub async fn sweep_dropped_runs(writer: &mut Writer, epoch: Epoch) -> Result<Swe
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn drop_ended_runs(writer: &mut Writer, epoch: Epoch, dag: &DagId) -> Result<Swept, StoreError> {
     const DOING: &str = "deleting a DAG's ended runs";
-    let dropping = async {
+    let dropped = statement(
+        DOING,
         sqlx::query_file_scalar!("queries/dag_run_drop_ended.sql", epoch.get(), dag.as_str(), RUNS_MAX)
-            .fetch_one(writer.connection())
-            .await
-            .doing(DOING)
-    };
-    let dropped = within(limit::STATEMENT, DOING, dropping).await?;
+            .fetch_one(writer.connection()),
+    )
+    .await?;
     Ok(if dropped < RUNS_MAX { Swept::All } else { Swept::Some })
 }

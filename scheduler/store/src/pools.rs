@@ -57,14 +57,12 @@ pub async fn change_alone(writer: &mut Writer, who: Actor<'_>, changes: Vec<Pool
     let leadership = lead(writer, &candidate).await?;
     within(limit::STATEMENT, DOING, async {
         // The turn is a statement of this transaction: what it changes and what the audit log says of it are one.
-        let mut connection = writer.connection();
-        connection.execute("BEGIN").await.doing(DOING)?;
+        writer.connection().execute("BEGIN").await.doing(DOING)?;
         for (action, details) in told {
             audit::record(writer.connection(), who, action, &details).await?;
         }
         turn::apply(writer, leadership.epoch, leadership.now, &plan).await?;
-        connection = writer.connection();
-        connection.execute("COMMIT").await.doing(DOING)?;
+        writer.connection().execute("COMMIT").await.doing(DOING)?;
         Ok(())
     })
     .await

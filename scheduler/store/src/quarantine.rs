@@ -14,12 +14,12 @@ use crate::{
     connect::Writer,
     error::{Doing, StoreError},
     hints::notify_inbox,
+    limit::statement,
+    texts,
 };
 
 /// So many failures hold what failed. One may have had another reason.
 pub const FAILURES_MAX: i32 = 3;
-/// What is kept of a reason: a page shows it whole.
-const REASON_CHARS_MAX: usize = 2_000;
 /// So many entries are kept and read; the oldest beyond it are forgotten, as nobody looks at that many.
 const ENTRIES_MAX: i64 = 10_000;
 
@@ -152,24 +152,22 @@ pub async fn count(
     reason: &str,
     content: Option<&Value>,
 ) -> Result<Standing, StoreError> {
-    let row = sqlx::query_file!(
-        "queries/quarantine_count.sql",
-        epoch.get(),
-        subject.kind.name(),
-        clean(&subject.key),
-        clean(reason),
-        content.map(Value::to_string),
-        FAILURES_MAX
+    const DOING: &str = "counting a failure";
+    let row = statement(
+        DOING,
+        sqlx::query_file!(
+            "queries/quarantine_count.sql",
+            epoch.get(),
+            subject.kind.name(),
+            texts::reason(&subject.key),
+            texts::reason(reason),
+            content.map(Value::to_string),
+            FAILURES_MAX
+        )
+        .fetch_one(writer.connection()),
     )
-    .fetch_one(writer.connection())
-    .await
-    .doing("counting a failure")?;
+    .await?;
     Ok(if row.is_held { Standing::Held } else { Standing::Counted })
-}
-
-/// Text that PostgreSQL can keep, of a bearable length.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}").chars().take(REASON_CHARS_MAX).collect()
 }
 
 /// What is held, for a leader that begins. Kinds of a newer version are nothing that it could bring.
@@ -177,13 +175,12 @@ fn clean(text: &str) -> String {
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn held(connection: &mut PgConnection) -> Result<BTreeSet<Subject>, StoreError> {
-    let rows = sqlx::query!(
-        "SELECT kind, key FROM quarantine WHERE held_at IS NOT NULL AND released_at IS NULL ORDER BY id DESC LIMIT $1",
-        ENTRIES_MAX
-    )
-    .fetch_all(connection)
-    .await
-    .doing("reading the quarantine")?;
+    const DOING: &str = "reading the quarantine";
+    let rows = statement(DOING, sqlx::query!(
+            "SELECT kind, key FROM quarantine WHERE held_at IS NOT NULL AND released_at IS NULL ORDER BY id DESC LIMIT $1",
+            ENTRIES_MAX
+        )
+        .fetch_all(connection)).await?;
     Ok(rows.into_iter().filter_map(|row| Some(Subject { kind: Kind::of(&row.kind)?, key: row.key })).collect())
 }
 
@@ -192,12 +189,16 @@ pub async fn held(connection: &mut PgConnection) -> Result<BTreeSet<Subject>, St
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn held_count(connection: &mut PgConnection) -> Result<u64, StoreError> {
-    let count = sqlx::query_scalar!(
-        r#"SELECT (SELECT count(*) FROM quarantine
-                   WHERE held_at IS NOT NULL AND released_at IS NULL AND kind <> 'command')
-                + (SELECT count(*) FROM inbox WHERE dead_because IS NOT NULL) AS "count!""#
-    );
-    let count = count.fetch_one(connection).await.doing("counting the quarantine")?;
+    const DOING: &str = "counting the quarantine";
+    let count = statement(
+        DOING,
+        sqlx::query_scalar!(
+            r#"SELECT (SELECT count(*) FROM quarantine WHERE held_at IS NOT NULL AND released_at IS NULL)
+                    + (SELECT count(*) FROM inbox WHERE dead_because IS NOT NULL) AS "count!""#
+        )
+        .fetch_one(connection),
+    )
+    .await?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
@@ -206,10 +207,12 @@ pub async fn held_count(connection: &mut PgConnection) -> Result<u64, StoreError
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn take_released(writer: &mut Writer, epoch: Epoch) -> Result<Vec<Released>, StoreError> {
-    let rows = sqlx::query_file!("queries/quarantine_take_released.sql", epoch.get())
-        .fetch_all(writer.connection())
-        .await
-        .doing("reading what is released from quarantine")?;
+    const DOING: &str = "reading what is released from quarantine";
+    let rows = statement(
+        DOING,
+        sqlx::query_file!("queries/quarantine_take_released.sql", epoch.get()).fetch_all(writer.connection()),
+    )
+    .await?;
     let released = rows.into_iter().filter_map(|row| {
         let subject = Subject { kind: Kind::of(&row.kind)?, key: row.key };
         Some(Released { subject, content: row.content })

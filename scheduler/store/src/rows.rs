@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     error::{Doing, StoreError},
     quarantine::{Kind, Subject},
+    texts,
 };
 
 /// A row of `dag_run`.
@@ -158,9 +159,6 @@ impl TryFrom<DagRecord> for StoredDag {
     }
 }
 
-/// What is kept of a reason.
-const REASON_CHARS_MAX: usize = 2_000;
-
 /// Something stored that this binary can not read, because a newer one wrote it or because it is damaged. It concerns what
 /// it belongs to and nothing else.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,21 +189,25 @@ impl Unreadable {
     #[must_use]
     pub fn reason(&self) -> String {
         let Self { dag_id, what, why, .. } = self;
-        let reason = format!(
+        texts::reason(&format!(
             "{what} of DAG {dag_id} can not be read: {why}; a newer windlass may have written it: let that one lead"
-        );
-        reason.replace('\0', "\u{fffd}").chars().take(REASON_CHARS_MAX).collect()
+        ))
     }
 
     /// Says it in the log.
     pub fn say(&self) {
-        tracing::error!(
-            dag.id = %self.dag_id,
-            what = %self.what,
-            why = %self.why,
-            "something stored of a DAG can not be read and is left alone: a newer windlass may have written it, start that one"
-        );
+        say_unreadable(&self.dag_id, &self.what, &self.why);
     }
+}
+
+/// Says in the log what this binary can not read.
+pub(crate) fn say_unreadable(dag_id: &str, what: &str, why: &dyn std::fmt::Display) {
+    tracing::error!(
+        dag.id = dag_id,
+        what,
+        %why,
+        "something stored of a DAG can not be read and is left alone: a newer windlass may have written it, start that one"
+    );
 }
 
 /// Runs with their instances, in the order of the runs; of those that can not be read, why.

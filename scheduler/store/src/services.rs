@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use crate::{
     connect::Writer,
-    error::{Doing, StoreError},
-    limit::{self, within},
-    quarantine::{Kind, Subject},
-    rows::{Unreadable, code, corrupt, dag_id},
+    error::StoreError,
+    limit::statement,
+    rows::{code, corrupt, dag_id, say_unreadable},
+    texts::storable,
 };
 
 /// What is wanted of a replica.
@@ -65,14 +65,11 @@ pub struct ServiceRow {
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn load_services(connection: &mut PgConnection) -> Result<Vec<ServiceRow>, StoreError> {
     const DOING: &str = "loading services";
-    let loading = async {
-        sqlx::query_file_as!(ServiceRecord, "queries/service_all.sql").fetch_all(connection).await.doing(DOING)
-    };
-    let records = within(limit::STATEMENT, DOING, loading).await?;
+    let records =
+        statement(DOING, sqlx::query_file_as!(ServiceRecord, "queries/service_all.sql").fetch_all(connection)).await?;
     let read = |record: ServiceRecord| {
         let (dag_id, what) = (record.dag_id.clone(), format!("service {} {}", record.name, record.replica));
-        let subject = Subject::new(Kind::Dag, &dag_id);
-        ServiceRow::try_from(record).map_err(|error| Unreadable::new(subject, dag_id, what, &error).say()).ok()
+        ServiceRow::try_from(record).map_err(|error| say_unreadable(&dag_id, &what, &error)).ok()
     };
     Ok(records.into_iter().filter_map(read).collect())
 }
@@ -88,13 +85,11 @@ pub async fn save_services(writer: &mut Writer, epoch: Epoch, rows: &[ServiceRow
     }
     let rows: Vec<StoredService<'_>> = rows.iter().map(StoredService::of).collect();
     let rows = serde_json::to_string(&rows).map_err(|error| corrupt(&error))?;
-    let saving = async {
-        sqlx::query_file_scalar!("queries/service_save.sql", epoch.get(), rows)
-            .fetch_one(writer.connection())
-            .await
-            .doing(DOING)
-    };
-    within(limit::STATEMENT, DOING, saving).await?;
+    statement(
+        DOING,
+        sqlx::query_file_scalar!("queries/service_save.sql", epoch.get(), rows).fetch_one(writer.connection()),
+    )
+    .await?;
     Ok(())
 }
 
@@ -110,7 +105,8 @@ pub async fn forget_services(writer: &mut Writer, epoch: Epoch, keys: &[ServiceK
     let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
     let replicas: Vec<i32> = keys.iter().map(|key| key.replica).collect();
     const DOING: &str = "forgetting services";
-    let forgetting = async {
+    statement(
+        DOING,
         sqlx::query_file_scalar!(
             "queries/service_forget.sql",
             epoch.get(),
@@ -118,11 +114,9 @@ pub async fn forget_services(writer: &mut Writer, epoch: Epoch, keys: &[ServiceK
             &names as &[&str],
             &replicas
         )
-        .fetch_one(writer.connection())
-        .await
-        .doing(DOING)
-    };
-    within(limit::STATEMENT, DOING, forgetting).await?;
+        .fetch_one(writer.connection()),
+    )
+    .await?;
     Ok(())
 }
 
@@ -216,7 +210,7 @@ impl<'a> StoredService<'a> {
             progress: row.progress.to_string(),
             progress_seq: row.progress_seq,
             progress_stored_at: row.progress_stored_at,
-            last_error: row.last_error.as_ref().map(|error| error.replace('\0', "\u{fffd}")),
+            last_error: row.last_error.as_ref().map(storable),
         }
     }
 }

@@ -13,7 +13,9 @@ use sqlx::{Connection, PgConnection, PgExecutor};
 use crate::{
     connect::Writer,
     error::{Doing, StoreError},
+    limit::{self, within},
     load::{load_versions, task_numbers, version},
+    texts,
 };
 
 const DOING: &str = "storing DAG versions";
@@ -64,14 +66,17 @@ pub async fn store_files(
         check_sizes(&compiled.files)?;
     }
     check_ids(&batch.dags)?;
-    let mut transaction = writer.connection().begin().await.doing(DOING)?;
-    fence(&mut transaction, epoch).await?;
-    let stored = if batch.dags.is_empty() { Vec::new() } else { store_dags(&mut transaction, &batch.dags).await? };
-    if !batch.errors.is_empty() {
-        replace_errors(&mut transaction, &batch.errors).await?;
-    }
-    transaction.commit().await.doing(DOING)?;
-    Ok(stored)
+    within(limit::STATEMENT, DOING, async {
+        let mut transaction = writer.connection().begin().await.doing(DOING)?;
+        fence(&mut transaction, epoch).await?;
+        let stored = if batch.dags.is_empty() { Vec::new() } else { store_dags(&mut transaction, &batch.dags).await? };
+        if !batch.errors.is_empty() {
+            replace_errors(&mut transaction, &batch.errors).await?;
+        }
+        transaction.commit().await.doing(DOING)?;
+        Ok(stored)
+    })
+    .await
 }
 
 /// Stores one DAG.
@@ -98,8 +103,12 @@ pub async fn store_version(
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn stored_files(connection: &mut PgConnection) -> Result<StoredFiles, StoreError> {
     const DOING: &str = "reading what is stored of the DAG folder";
+    within(limit::STATEMENT, DOING, read_stored_files(connection, DOING)).await
+}
+
+async fn read_stored_files(connection: &mut PgConnection, doing: &'static str) -> Result<StoredFiles, StoreError> {
     let mut stored = StoredFiles::default();
-    for row in sqlx::query_file!("queries/dag_stored.sql").fetch_all(&mut *connection).await.doing(DOING)? {
+    for row in sqlx::query_file!("queries/dag_stored.sql").fetch_all(&mut *connection).await.doing(doing)? {
         let Ok(dag_id) = DagId::new(&row.dag_id) else {
             tracing::warn!(dag.id = row.dag_id, "the id of a stored DAG can not be read; its file is taken anew");
             continue;
@@ -112,7 +121,7 @@ pub async fn stored_files(connection: &mut PgConnection) -> Result<StoredFiles, 
     let errors = sqlx::query!(
         "SELECT file, message, line, col, field, suggestion, excerpt FROM import_error ORDER BY file, position"
     );
-    for row in errors.fetch_all(connection).await.doing(DOING)? {
+    for row in errors.fetch_all(connection).await.doing(doing)? {
         let number = |stored: Option<i32>| stored.and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
         stored.errors.entry(row.file.clone()).or_default().push(DagFileError {
             file: row.file,
@@ -136,14 +145,14 @@ pub fn storable(error: DagFileError) -> DagFileError {
         None => error.message,
     };
     DagFileError {
-        file: clean(error.file),
+        file: texts::storable(error.file),
         dag_id: None,
         line: position(error.line).map_or(0, i32::unsigned_abs) as usize,
         column: position(error.column).map_or(0, i32::unsigned_abs) as usize,
-        field: clean(error.field),
-        message: clean(message),
-        suggestion: error.suggestion.map(clean),
-        excerpt: error.excerpt.map(clean),
+        field: texts::storable(error.field),
+        message: texts::storable(message),
+        suggestion: error.suggestion.map(texts::storable),
+        excerpt: error.excerpt.map(texts::storable),
     }
 }
 
@@ -152,18 +161,21 @@ pub fn storable(error: DagFileError) -> DagFileError {
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn current(connection: &mut PgConnection, id: DagVersionId) -> Result<Option<DagVersion>, StoreError> {
-    let is_current = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM dag_version AS v JOIN dag AS d ON d.dag_id = v.dag_id
+    const DOING: &str = "looking for a DAG version";
+    within(limit::STATEMENT, DOING, async {
+        let is_current = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM dag_version AS v JOIN dag AS d ON d.dag_id = v.dag_id
                           WHERE v.id = $1 AND d.current_version = v.id AND NOT d.is_stale) AS "is_current!""#,
-        id.get()
-    );
-    let is_current = is_current.fetch_one(&mut *connection).await.doing("looking for a DAG version")?;
-    if !is_current {
-        return Ok(None);
-    }
-    // One that can not be read is held by who has found it so.
-    let (mut found, _unreadable) = load_versions(connection, [id].into()).await?;
-    Ok(found.pop())
+            id.get()
+        );
+        if !is_current.fetch_one(&mut *connection).await.doing(DOING)? {
+            return Ok(None);
+        }
+        // One that can not be read is held by who has found it so.
+        let (mut found, _unreadable) = load_versions(connection, [id].into()).await?;
+        Ok(found.pop())
+    })
+    .await
 }
 
 /// A file of a DAG version by the SHA-256 of its bytes in hex.
@@ -222,11 +234,6 @@ async fn store_dags(transaction: &mut PgConnection, dags: &[&CompiledDag]) -> Re
 /// A line or column; 0 says that the whole file is meant.
 fn position(number: usize) -> Option<i32> {
     i32::try_from(number).ok().filter(|number| *number > 0)
-}
-
-/// Text without NUL, which PostgreSQL has no place for: an error may quote any text.
-fn clean(text: String) -> String {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 fn check_sizes(files: &[DagFile]) -> Result<(), StoreError> {
@@ -351,7 +358,7 @@ async fn make_current(
 /// Replaces the errors of files. An error that stood there before keeps the time when it was found.
 async fn replace_errors(transaction: &mut PgConnection, files: &[(&str, &[DagFileError])]) -> Result<(), StoreError> {
     const DOING: &str = "storing import errors";
-    let names: Vec<String> = files.iter().map(|(name, _)| clean((*name).to_owned())).collect();
+    let names: Vec<String> = files.iter().map(|(name, _)| texts::storable(*name)).collect();
     let rows = sqlx::query!(
         "DELETE FROM import_error WHERE file = ANY ($1) RETURNING file, message, line, col, found_at",
         &names

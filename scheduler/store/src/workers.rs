@@ -5,12 +5,7 @@ use std::collections::BTreeSet;
 use model::{Capability, Epoch, WorkerId};
 use uuid::Uuid;
 
-use crate::{
-    connect::Writer,
-    error::{Doing, StoreError},
-    limit::{self, within},
-    rows::word,
-};
+use crate::{connect::Writer, error::StoreError, limit::statement, rows::word};
 
 /// A worker as it introduces itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +30,8 @@ pub async fn register_worker(writer: &mut Writer, epoch: Epoch, worker: &WorkerR
     let queues: Vec<String> = worker.queues.iter().cloned().collect();
     let capabilities: Vec<String> = worker.capabilities.iter().map(word).collect();
     const DOING: &str = "registering a worker";
-    let registering = async {
+    let id = statement(
+        DOING,
         sqlx::query_file_scalar!(
             "queries/worker_register.sql",
             epoch.get(),
@@ -45,11 +41,9 @@ pub async fn register_worker(writer: &mut Writer, epoch: Epoch, worker: &WorkerR
             &queues,
             &capabilities
         )
-        .fetch_optional(writer.connection())
-        .await
-        .doing(DOING)
-    };
-    let id = within(limit::STATEMENT, DOING, registering).await?;
+        .fetch_optional(writer.connection()),
+    )
+    .await?;
     id.map(WorkerId).ok_or(StoreError::Deposed)
 }
 
@@ -59,12 +53,10 @@ pub async fn register_worker(writer: &mut Writer, epoch: Epoch, worker: &WorkerR
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn worker_lost(writer: &mut Writer, epoch: Epoch, worker: WorkerId) -> Result<(), StoreError> {
     const DOING: &str = "noting that a worker is lost";
-    let noting = async {
-        sqlx::query_file_scalar!("queries/worker_lost.sql", epoch.get(), worker.get())
-            .fetch_one(writer.connection())
-            .await
-            .doing(DOING)
-    };
-    within(limit::STATEMENT, DOING, noting).await?;
+    statement(
+        DOING,
+        sqlx::query_file_scalar!("queries/worker_lost.sql", epoch.get(), worker.get()).fetch_one(writer.connection()),
+    )
+    .await?;
     Ok(())
 }

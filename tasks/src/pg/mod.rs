@@ -11,9 +11,9 @@ pub mod registry;
 pub mod stream;
 pub mod watermark;
 
-use pgconnect::{NoTarget, Target};
+use pgconnect::{NoTarget, Target, is_out_of_transactions};
+use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{Executor as _, PgConnection, PgPool, Row as _};
 use std::time::Duration;
 
 /// Enough for a worker's reader, writer, notifications and catalogue at once, and few enough for a small server.
@@ -61,15 +61,6 @@ pub async fn connect(url: &str) -> Result<PgPool, PgError> {
         .map_err(PgError::Connect)?;
     migrate(&pool).await?;
     Ok(pool)
-}
-
-/// Whether a connection of the pool is in no transaction; one that is gets closed. sqlx 0.8.4 to 0.9.0 forgets a transaction
-/// when the future of `begin` is dropped before its answer is there: the next caller's writes would be lost with it, and
-/// hold locks until then.
-async fn is_out_of_transactions(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    // A simple query outside a transaction begins one at the very time of the statement.
-    let row = connection.fetch_one(sqlx::raw_sql("SELECT now() = statement_timestamp()")).await?;
-    row.try_get(0)
 }
 
 /// Applies the missing migrations under an advisory lock.

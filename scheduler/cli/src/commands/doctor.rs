@@ -361,9 +361,9 @@ fn look_at_state(found: &Diagnosis, findings: &mut Findings) {
     findings.judge(found.broken_files == 0, "dags", seen, "`windlass dags list-import-errors` has file and line");
     let seen = format!("{} commands wait, the oldest for {:.0} s", found.waiting_commands, found.oldest_command_secs);
     findings.judge(found.oldest_command_secs < COMMAND_AGE_MAX_SECS, "inbox", seen, "does a scheduler lead?");
-    let seen = format!("about {} runs are kept", found.ended_runs);
+    let seen = format!("about {} runs are kept", found.runs_kept);
     findings.judge(
-        found.ended_runs < 5_000_000,
+        found.runs_kept < 5_000_000,
         "history",
         seen,
         "set WINDLASS_KEEP_RUNS_DAYS, or run `windlass db clean`",

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use engine::Plan;
 use model::{CommandId, RunKey};
 use sqlx::PgPool;
 use store::hints;
@@ -30,6 +31,18 @@ pub enum Announcement {
     Runs(BTreeSet<RunKey>),
     /// Something that is no run: DAGs, services, import errors.
     Everything,
+}
+
+impl Announcement {
+    /// Which pages a turn has made stale, if any.
+    pub(super) fn of_pages(plan: &Plan) -> Option<Self> {
+        // What has gone can not be named to a page that shows it among others, or counts it.
+        let has_gone = !(plan.runs_dropped.is_empty() && plan.dags_dropped.is_empty() && plan.pools_dropped.is_empty());
+        if has_gone || !plan.dags.is_empty() || !plan.pools.is_empty() {
+            return Some(Self::Everything);
+        }
+        (!plan.changed_runs.is_empty()).then(|| Self::Runs(plan.changed_runs.clone()))
+    }
 }
 
 /// Takes announcements. What can not be sent is lost, as every hint may be.
@@ -174,6 +187,27 @@ mod tests {
         assert!(announcer.has_pages());
         assert_eq!(announcer.take(Pages::Due).runs.into_names(), BTreeSet::from([RunKey(7)]));
         assert!(!announcer.has_pages());
+    }
+
+    #[test]
+    fn what_goes_is_told_to_every_page() {
+        let of_pages = |plan: Plan| {
+            let mut untold = Untold::default();
+            Announcement::of_pages(&plan).into_iter().for_each(|announcement| untold.add(announcement));
+            untold.runs
+        };
+        let run = RunKey(1);
+        let changed = Plan { changed_runs: BTreeSet::from([run]), ..Plan::default() };
+        assert_eq!(of_pages(changed.clone()), Named::These(BTreeSet::from([run])));
+        assert!(of_pages(Plan::default()).is_none());
+        let dag = model::DagId::new("etl").unwrap();
+        for plan in [
+            Plan { runs_dropped: vec![run], ..changed.clone() },
+            Plan { dags_dropped: vec![dag], ..changed.clone() },
+            Plan { pools_dropped: vec!["narrow".to_owned()], ..changed },
+        ] {
+            assert_eq!(of_pages(plan), Named::Any);
+        }
     }
 
     #[test]

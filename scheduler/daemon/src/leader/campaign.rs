@@ -59,9 +59,6 @@ async fn campaign(settings: &LeaderSettings, ear: &mut Ear) -> Result<(), Leader
             }
             Err(error @ (StoreError::NewerFormat { .. } | StoreError::Unsuitable { .. })) => return Err(error.into()),
             Err(error) => {
-                if matches!(error, StoreError::Corrupt { .. }) {
-                    ear.be_careful();
-                }
                 let wait = backoff.after(&error, began.elapsed());
                 tracing::warn!(%error, pause_secs = wait.as_secs_f64(), "the leadership is interrupted; memory is discarded and loaded again");
                 pause(ear, wait).await;

@@ -9,7 +9,7 @@ use engine::Event;
 use model::{Command, CommandId, DagId};
 use store::{StoreError, maintenance::Swept};
 
-use super::{batch::Batch, reign::Reign};
+use super::{announce::Announcement, batch::Batch, reign::Reign};
 
 /// Deletions that wait, in the order in which they came. The inbox bounds them.
 #[derive(Debug, Default)]
@@ -45,6 +45,7 @@ impl Reign {
             && store::maintenance::drop_ended_runs(&mut self.writer, self.epoch, &dag_id).await? == Swept::Some
         {
             self.deletions.waiting.push_front(Deletion { id, by, dag_id });
+            self.announcer.send(Announcement::Everything);
             return Ok(());
         }
         batch.events.push(Event::Command { id, by, command: Command::DeleteDag { dag_id } });

@@ -123,15 +123,10 @@ impl Folders {
         self.undefined.extend(piece.undefined);
     }
 
-    /// Stores some of what waits, at most so many files.
-    pub(super) async fn take(
-        &mut self,
-        writer: &mut Writer,
-        epoch: Epoch,
-        files_max: usize,
-    ) -> Result<Taken, StoreError> {
+    /// Stores some of what waits.
+    pub(super) async fn take(&mut self, writer: &mut Writer, epoch: Epoch) -> Result<Taken, StoreError> {
         let mut taken = Taken::default();
-        let batch = self.next_batch(files_max.min(FILES_MAX));
+        let batch = self.next_batch();
         if !batch.is_empty() {
             taken.has_changed = true;
             self.store(writer, epoch, batch, &mut taken.events).await?;
@@ -147,9 +142,9 @@ impl Folders {
     }
 
     /// Takes files from what waits until a batch is full; those that are as they are stored need nothing.
-    fn next_batch(&mut self, files_max: usize) -> Vec<(String, FileNews)> {
+    fn next_batch(&mut self) -> Vec<(String, FileNews)> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        while batch.len() < files_max && bytes < BYTES_MAX {
+        while batch.len() < FILES_MAX && bytes < BYTES_MAX {
             let Some((name, file)) = self.waiting.pop_first() else { break };
             // Nothing is wrong with a file that is gone.
             let mut file = file.unwrap_or_default();

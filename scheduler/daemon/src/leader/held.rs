@@ -79,7 +79,8 @@ impl Reign {
         match event {
             Event::AttemptEnded { worker, attempt, end } if !is_in_its_place(&end) => {
                 let told = AttemptEnd::new(EndKind::Failed, format!("{IN_ITS_PLACE}: {error}"));
-                Some(Event::AttemptEnded { worker, attempt, end: AttemptEnd { ran_micros: end.ran_micros, ..told } })
+                let end = AttemptEnd { ran_micros: end.ran_micros, ..told }.into();
+                Some(Event::AttemptEnded { worker, attempt, end })
             }
             Event::WorkerJoined(joined) => {
                 // It comes again with a new Hello, which is refused as long as it is held.
@@ -118,7 +119,11 @@ impl Reign {
         match subject.kind {
             Kind::Report => {
                 let report = content.and_then(|content| serde_json::from_value::<Report>(content).ok());
-                Ok(report.map(|Report { worker, attempt, end }| Event::AttemptEnded { worker, attempt, end }))
+                Ok(report.map(|Report { worker, attempt, end }| Event::AttemptEnded {
+                    worker,
+                    attempt,
+                    end: end.into(),
+                }))
             }
             Kind::Definition if subject.key.ends_with(GONE) => {
                 let dag = DagId::new(subject.key.trim_end_matches(GONE)).ok();
@@ -160,7 +165,7 @@ fn is_in_its_place(end: &AttemptEnd) -> bool {
 
 fn content(event: &Event) -> Option<Value> {
     let Event::AttemptEnded { worker, attempt, end } = event else { return None };
-    serde_json::to_value(Report { worker: *worker, attempt: *attempt, end: end.clone() }).ok()
+    serde_json::to_value(Report { worker: *worker, attempt: *attempt, end: AttemptEnd::clone(end) }).ok()
 }
 
 fn reason(event: &Event, error: &StoreError) -> String {

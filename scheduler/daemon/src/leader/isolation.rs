@@ -26,7 +26,7 @@ impl Reign {
         error: &StoreError,
     ) -> Result<(), StoreError> {
         tracing::error!(%error, events = events.len(), "a turn was refused; memory is loaded again, and the event that is to blame is looked for");
-        self.reload().await?;
+        self.reload(welcomes).await?;
         if !answers.is_empty() {
             self.step(Step { events: Vec::new(), answers }, welcomes).await?;
         }
@@ -38,7 +38,7 @@ impl Reign {
                 Ok(()) => {}
                 Err(error) if !blames_an_event(&error) => return Err(error),
                 Err(error) => {
-                    self.reload().await?;
+                    self.reload(welcomes).await?;
                     match <[Event; 1]>::try_from(group) {
                         Ok([event]) => groups.extend(self.blame(event, error).await?.map(|event| vec![event])),
                         Err(group) => groups.extend(group.into_iter().rev().map(|event| vec![event])),
@@ -49,9 +49,12 @@ impl Reign {
         Ok(())
     }
 
-    /// Memory as it is stored, with the workers that are connected: what they hold is what they were given.
-    async fn reload(&mut self) -> Result<(), StoreError> {
-        let connected = self.engine.connected_workers();
+    /// Memory as it is stored, with the workers that are connected: what they hold is what they were given. Those that are to be
+    /// welcomed join by their own event, which says what they hold: taken as connected they would be given work before they
+    /// are welcome, which they do not heed, and an assignment that never reached them would count as held.
+    async fn reload(&mut self, welcomes: &BTreeMap<WorkerId, Vec<AttemptId>>) -> Result<(), StoreError> {
+        let mut connected = self.engine.connected_workers();
+        connected.retain(|worker| !welcomes.contains_key(&worker.worker));
         let loaded = store::load(self.writer.connection()).await?;
         self.engine = load(loaded.snapshot, self.clock.now())?;
         self.rest = Rest::Nothing;

@@ -157,6 +157,7 @@ impl LeaderMetrics {
     pub(super) fn stands_by(&self) {
         self.leads.set(0);
         self.inbox.set(0);
+        self.pulse().leads = false;
         *self.cluster() = None;
     }
 
@@ -202,9 +203,15 @@ impl LeaderMetrics {
         self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lease was confirmed, and so many commands wait.
+    /// The lease was confirmed, and so many commands wait. A leader that still loads what is stored has no turns yet, and is
+    /// well as long as its lease is.
     pub(super) fn inbox_has(&self, commands: u64) {
-        self.pulse().confirmed = Instant::now();
+        let mut pulse = self.pulse();
+        pulse.confirmed = Instant::now();
+        if !pulse.leads {
+            pulse.turned = pulse.confirmed;
+        }
+        drop(pulse);
         self.inbox.set(i64::try_from(commands).unwrap_or(i64::MAX));
     }
 
@@ -377,6 +384,24 @@ mod tests {
         metrics.stands_by();
         let text = shown(&metrics);
         assert!(text.contains("windlass_scheduler_leads 0\n") && !text.contains("windlass_cluster"), "{text}");
+    }
+
+    #[test]
+    fn a_leader_that_loads_what_is_stored_is_not_ill() {
+        let metrics = LeaderMetrics::default();
+        metrics.turns_on();
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        // Its leadership ended, it took the next one at once, and loads for a minute.
+        metrics.stands_by();
+        metrics.took_over(Epoch(5));
+        metrics.pulse().turned = long_ago;
+        assert!(matches!(metrics.health(), Health::Ill(reason) if reason.contains("PostgreSQL")));
+        metrics.inbox_has(0);
+        assert!(matches!(metrics.health(), Health::Well(_)));
+        metrics.turns_on();
+        metrics.pulse().turned = long_ago;
+        metrics.inbox_has(0);
+        assert!(matches!(metrics.health(), Health::Ill(reason) if reason.contains("not turned")), "now it has turns");
     }
 
     #[test]

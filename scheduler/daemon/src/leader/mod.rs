@@ -12,6 +12,7 @@ mod door;
 mod fetch;
 mod folder_news;
 mod held;
+mod housekeeping;
 mod isolation;
 mod lease;
 mod metrics;
@@ -47,6 +48,14 @@ use questions::Questions;
 
 /// News that may wait for the leader. Workers wait when it is full; nothing is dropped.
 const NEWS_WAITING_MAX: usize = 8192;
+
+/// Events of one turn: turns are bounded, the rest waits for the next one.
+const EVENTS_MAX: usize = 2_000;
+/// Commands of one turn: a tenth of its events is kept free for them, whatever else there is. Those that come in floods have
+/// half of it, so that nobody's pause waits long behind them.
+const COMMANDS: Room = Room { few: 100, bulk: 100 };
+/// Events of one turn that are news of workers.
+const NEWS_MAX: usize = EVENTS_MAX - (COMMANDS.few + COMMANDS.bulk) as usize;
 
 /// What a leader is given.
 pub struct LeaderSettings {
@@ -115,23 +124,16 @@ pub struct Ear {
     pub receiver: mpsc::Receiver<News>,
     /// Ends the leader.
     pub shutdown: CancellationToken,
-    /// Turns that still take one event each, because the engine gave up on a turn before.
-    careful_turns: u32,
     standing: watch::Sender<Standing>,
     questions: Questions,
 }
 
 impl Ear {
-    /// Events of one turn beside commands: turns are bounded, the rest waits in the channel for the next one.
-    const EVENTS_MAX: usize = 1_800;
-    /// After a defect so many turns are taken one event at a time, so that a bad one falls alone.
-    const CAREFUL_TURNS: u32 = 256;
-
     /// An ear that has heard nothing yet.
     #[must_use]
     pub fn new((sender, receiver): (mpsc::Sender<News>, mpsc::Receiver<News>), shutdown: CancellationToken) -> Self {
         let (standing, _) = watch::channel(Standing::StandsBy { leader: None });
-        Self { sender, receiver, shutdown, careful_turns: 0, standing, questions: Questions::default() }
+        Self { sender, receiver, shutdown, standing, questions: Questions::default() }
     }
 
     /// Whether this process leads, for those who decide what to do with visitors.
@@ -161,50 +163,5 @@ impl Ear {
     /// says it to the next one.
     fn forget_news(&mut self) {
         while self.receiver.try_recv().is_ok() {}
-    }
-
-    /// Commands of one turn: a tenth of its events is kept free for them, whatever else there is. Those that come in floods
-    /// have half of it, so that nobody's pause waits long behind them.
-    const COMMANDS_MAX: u32 = 100;
-
-    /// How many commands may join a batch of so many events; none in a turn that is full.
-    fn room_for_commands(&self, events: usize) -> Option<Room> {
-        if self.careful_turns == 0 {
-            Some(Room { few: Self::COMMANDS_MAX, bulk: Self::COMMANDS_MAX })
-        } else {
-            (events == 0).then_some(Room { few: 1, bulk: 0 })
-        }
-    }
-
-    fn events_max(&self) -> usize {
-        if self.careful_turns > 0 { 1 } else { Self::EVENTS_MAX }
-    }
-
-    /// DAG files that are stored before one turn.
-    fn files_max(&self) -> usize {
-        if self.careful_turns > 0 { 1 } else { usize::MAX }
-    }
-
-    fn turn_went_well(&mut self) {
-        self.careful_turns = self.careful_turns.saturating_sub(1);
-    }
-
-    fn be_careful(&mut self) {
-        self.careful_turns = Self::CAREFUL_TURNS;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_have_room_in_every_batch_and_take_turns_with_other_news_in_careful_ones() {
-        let mut ear = Ear::new(news_channel(), CancellationToken::new());
-        let full = ear.events_max();
-        assert!(ear.room_for_commands(full).is_some_and(|room| room.few >= 100 && room.bulk >= 100));
-        ear.be_careful();
-        assert_eq!((ear.events_max(), ear.room_for_commands(1)), (1, None));
-        assert_eq!(ear.room_for_commands(0), Some(Room { few: 1, bulk: 0 }));
     }
 }

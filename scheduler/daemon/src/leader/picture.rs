@@ -51,7 +51,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Writes all of it to a scrape.
     pub(super) fn show(&self, mut picture: Picture<'_>) -> Result<(), std::fmt::Error> {
-        let help = "News of workers, pages and the DAG folder that waits for the next turn";
+        let help = "News of workers, and hints of the inbox, that wait for the next turn";
         picture.gauge("windlass_scheduler_news_waiting", help, self.news_waiting as f64)?;
         let instances = OPEN.iter().zip(self.instances);
         let instances = instances.map(|(state, count)| ([("state", state.name())], f64::from(count)));

@@ -16,8 +16,6 @@ use store::{
     Leadership, StoreError, Writer,
     hints::{Hint, Hints},
     inbox,
-    maintenance::Swept,
-    retention::{Cleaner, Left},
 };
 use tokio::sync::{
     broadcast::{self, error::RecvError},
@@ -25,7 +23,7 @@ use tokio::sync::{
 };
 
 use super::{
-    Ear, LeaderMetrics, LeaderSettings, News,
+    COMMANDS, EVENTS_MAX, Ear, LeaderMetrics, LeaderSettings, NEWS_MAX, News,
     announce::{Announcement, Announcer},
     batch::Batch,
     clock::{Clock, Correction},
@@ -33,6 +31,7 @@ use super::{
     fetch::{Asker, Fetcher},
     folder_news::Folders,
     held::Held,
+    housekeeping::Housekeeping,
     lease::LeaseWatch,
     peers::{ConnectionId, Peer, Peers, Presence},
     queries::LogReads,
@@ -43,15 +42,6 @@ use crate::services::{self, Declared, Replica, Supervisor};
 
 /// Workers and waiting attempts hear of the leader at least so often; also how often silence is measured.
 pub(super) const BEAT: Duration = Duration::from_secs(1);
-/// Answers are kept for a minute.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// How often to look whether old history is to go.
-const CLEAN_EVERY: Duration = Duration::from_secs(30);
-/// The pause between two steps of deleting it: a step is some 50 ms, in which no turn is stored.
-const CLEAN_PAUSE: Duration = Duration::from_millis(250);
-/// The part of each second that goes to what belongs to deleted runs, while there is any.
-const DROPPED_SWEEP: Duration = Duration::from_millis(100);
-
 /// DAGs whose schedule is computed anew in one turn.
 const RENEWALS_MAX: usize = 500;
 
@@ -66,17 +56,6 @@ pub enum ReignEnd {
     Asked,
     /// Another process leads.
     Deposed,
-}
-
-/// When the inbox is read next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum InboxNext {
-    /// When there is a hint that something is in it.
-    WhenHinted,
-    /// In the next turn: it may have more than was read.
-    WithNews,
-    /// In a turn of its own: in the last one there was no room for it.
-    BeforeNews,
 }
 
 /// A leader's memory and its ways to the world.
@@ -106,13 +85,11 @@ pub struct Reign {
     /// Whether the last turn has left something for the next.
     pub(super) rest: Rest,
     pub(super) deletions: Deletions,
-    inbox: InboxNext,
+    /// Whether the inbox may have more than was read of it.
+    pub(super) has_more_commands: bool,
     pub(super) next_beat: Instant,
     pub(super) next_picture: Instant,
-    next_sweep: Instant,
-    pub(super) next_dropped_sweep: Instant,
-    cleaner: Cleaner,
-    next_clean: Instant,
+    pub(super) housekeeping: Housekeeping,
 }
 
 impl Reign {
@@ -159,13 +136,10 @@ impl Reign {
             lease,
             rest: Rest::Nothing,
             deletions: Deletions::default(),
-            inbox: InboxNext::WhenHinted,
+            has_more_commands: false,
             next_beat: Instant::now(),
             next_picture: Instant::now(),
-            next_sweep: Instant::now() + SWEEP_EVERY,
-            next_dropped_sweep: Instant::now(),
-            cleaner: Cleaner::new(settings.retention),
-            next_clean: Instant::now() + CLEAN_EVERY,
+            housekeeping: Housekeeping::new(settings.retention),
             writer,
             supervisor,
             peers,
@@ -181,21 +155,16 @@ impl Reign {
             self.follow_clock().await?;
             self.go_on_deleting(&mut batch).await?;
             if batch.reads_inbox {
-                self.read_inbox(&mut batch, ear).await?;
+                self.read_inbox(&mut batch).await?;
             }
-            self.read_folder(&mut batch, ear.files_max()).await?;
+            self.read_folder(&mut batch).await?;
             self.keep_time(&mut batch);
             self.turn(batch).await?;
-            ear.turn_went_well();
             self.metrics.turns_on();
-            self.sweep().await?;
+            self.keep_house().await?;
             self.show(ear);
-            let inbox = std::mem::replace(&mut self.inbox, InboxNext::WhenHinted);
-            batch = Batch { reads_inbox: inbox != InboxNext::WhenHinted, ..Batch::default() };
+            batch = Batch { reads_inbox: std::mem::take(&mut self.has_more_commands), ..Batch::default() };
             self.answer_some(ear);
-            if inbox == InboxNext::BeforeNews {
-                continue;
-            }
             let first = loop {
                 let patience = if batch.reads_inbox { Duration::ZERO } else { self.patience() };
                 tokio::select! {
@@ -211,7 +180,7 @@ impl Reign {
             let mut next = first.or_else(|| ear.receiver.try_recv().ok());
             while let Some(news) = next.take() {
                 self.take(news, &mut batch).await?;
-                if batch.events.len() < ear.events_max() {
+                if batch.events.len() < NEWS_MAX {
                     next = ear.receiver.try_recv().ok();
                 }
             }
@@ -231,42 +200,6 @@ impl Reign {
         let beat =
             if self.peers.is_watching() { self.next_beat.saturating_duration_since(Instant::now()) } else { LONGEST };
         timer.min(beat)
-    }
-
-    /// Removes answers that nobody waits for any more, after a turn and not more than once a minute; and what belongs to runs
-    /// that are gone, as long as there is any, for a part of each second.
-    async fn sweep(&mut self) -> Result<(), StoreError> {
-        if Instant::now() >= self.next_sweep {
-            self.next_sweep = Instant::now() + SWEEP_EVERY;
-            store::maintenance::sweep(&mut self.writer, self.epoch).await?;
-            self.quarantined = store::quarantine::held_count(self.writer.connection()).await?;
-            if !self.held.is_empty() {
-                // A hint that something is released may have been lost.
-                self.inbox = InboxNext::WithNews;
-            }
-        }
-        if Instant::now() >= self.next_dropped_sweep {
-            let began = Instant::now();
-            let mut swept = Swept::Some;
-            while swept == Swept::Some && began.elapsed() < DROPPED_SWEEP {
-                swept = store::maintenance::sweep_dropped_runs(&mut self.writer, self.epoch).await?;
-            }
-            let pause = match swept {
-                Swept::All => SWEEP_EVERY,
-                Swept::Some => BEAT,
-            };
-            self.next_dropped_sweep = Instant::now() + pause;
-        }
-        if Instant::now() >= self.next_clean {
-            let now = self.clock.now();
-            let left = self.cleaner.step(&mut self.writer, self.epoch, now).await?;
-            let pause = match left {
-                Left::Nothing => CLEAN_EVERY,
-                Left::More => CLEAN_PAUSE,
-            };
-            self.next_clean = Instant::now() + pause;
-        }
-        Ok(())
     }
 
     /// Follows the database's clock. When it must go far back, what was planned is planned anew, and this leadership ends.
@@ -389,7 +322,14 @@ impl Reign {
             return Ok(());
         }
         let now = self.clock.now();
-        let worker = store::register_worker(&mut self.writer, self.epoch, &record(hello)).await?;
+        let worker = match store::register_worker(&mut self.writer, self.epoch, &record(hello)).await {
+            Ok(worker) => worker,
+            Err(error) if error.refuses_value() => {
+                tracing::error!(worker.name = ?hello.name, claimed = %hello.worker, %error, "a worker is turned away: what it says of itself can not be stored");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         if self.held.has_worker(worker) {
             tracing::error!(worker.name = %hello.name, "a worker is in quarantine: `windlass quarantine list` says why");
             return Ok(());
@@ -434,7 +374,7 @@ impl Reign {
                 if end.handed_back && self.peers.leaves(worker) {
                     self.supervisor.worker_leaving(worker);
                 }
-                batch.events.push(Event::AttemptEnded { worker, attempt, end: *end });
+                batch.events.push(Event::AttemptEnded { worker, attempt, end: end.into() });
             }
             FromWorker::Unreadable { kind, why } => {
                 tracing::error!(
@@ -486,21 +426,11 @@ impl Reign {
     }
 
     /// Reads what a turn has room for; what is left waits for the next one, which follows at once.
-    async fn read_inbox(&mut self, batch: &mut Batch, ear: &Ear) -> Result<(), StoreError> {
+    async fn read_inbox(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
         batch.reads_inbox = false;
         self.take_released(batch).await?;
-        let Some(room) = ear.room_for_commands(batch.events.len()) else {
-            self.inbox = InboxNext::BeforeNews;
-            return Ok(());
-        };
-        let mut read = inbox::read_inbox(&mut self.writer, self.epoch, room).await?;
-        if read.is_empty() && room.bulk == 0 {
-            let bulk = inbox::Room { few: 0, bulk: 1 };
-            read = inbox::read_inbox(&mut self.writer, self.epoch, bulk).await?;
-        }
-        if read.len() >= room.few as usize {
-            self.inbox = InboxNext::WithNews;
-        }
+        let read = inbox::read_inbox(&mut self.writer, self.epoch, COMMANDS).await?;
+        self.has_more_commands = read.len() >= COMMANDS.few.min(COMMANDS.bulk) as usize;
         for waiting in read {
             match waiting.command {
                 Err(why) => self.bury(waiting.id, &why).await?,
@@ -520,12 +450,13 @@ impl Reign {
     }
 
     /// Stores some of what the DAG folder has. The rest waits for the next turn: workers are heard in between.
-    async fn read_folder(&mut self, batch: &mut Batch, files_max: usize) -> Result<(), StoreError> {
-        let left = self.renewals.len().saturating_sub(RENEWALS_MAX);
+    async fn read_folder(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        let room = RENEWALS_MAX.min(EVENTS_MAX.saturating_sub(batch.events.len()));
+        let left = self.renewals.len().saturating_sub(room);
         let renewed: Vec<Event> = self.renewals.drain(left..).filter(|event| !self.held.has(event)).collect();
         batch.events.extend(renewed);
         if self.folders.has_work() {
-            let taken = self.folders.take(&mut self.writer, self.epoch, files_max).await?;
+            let taken = self.folders.take(&mut self.writer, self.epoch).await?;
             batch.events.extend(taken.events.into_iter().filter(|event| !self.held.has(event)));
             if taken.has_changed {
                 self.announcer.send(Announcement::Everything);

@@ -71,7 +71,7 @@ impl Reign {
             }
         }
         if !(plan.runs_dropped.is_empty() && plan.dags_dropped.is_empty()) {
-            self.next_dropped_sweep = Instant::now();
+            self.housekeeping.runs_have_gone();
         }
         self.act_on(plan.effects);
         self.rest = plan.rest;
@@ -111,10 +111,8 @@ impl Reign {
         if !plan.answers.is_empty() {
             self.announcer.send(Announcement::Answers(plan.answers.iter().map(|(id, _)| *id).collect()));
         }
-        if !plan.dags.is_empty() || !plan.pools.is_empty() {
-            self.announcer.send(Announcement::Everything);
-        } else if !plan.changed_runs.is_empty() {
-            self.announcer.send(Announcement::Runs(plan.changed_runs.clone()));
+        if let Some(pages) = Announcement::of_pages(plan) {
+            self.announcer.send(pages);
         }
     }
 

@@ -160,7 +160,7 @@ fn leave(world: &mut World, worker: WorkerId, dice: &mut Dice) {
     world.attempts.retain(|(of, ..)| *of != worker);
     for (_, _, attempt) in held {
         if dice.one_in(2) {
-            world.turn(vec![Event::AttemptEnded { worker, attempt, end: AttemptEnd::handed_back("it leaves") }]);
+            world.turn(vec![Event::AttemptEnded { worker, attempt, end: AttemptEnd::handed_back("it leaves").into() }]);
         }
     }
     assert!(world.attempts.iter().all(|(of, ..)| *of != worker), "nothing is given to a worker that leaves");
@@ -194,7 +194,7 @@ fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> 
     }
     let number = dice.below(world.attempts.len());
     let (worker, _, attempt) = world.attempts.remove(number);
-    let mut events = vec![Event::AttemptEnded { worker, attempt, end }];
+    let mut events = vec![Event::AttemptEnded { worker, attempt, end: end.into() }];
     if dice.one_in(3) {
         events.insert(0, Event::AttemptStarted { worker, attempt, at: world.now });
     }

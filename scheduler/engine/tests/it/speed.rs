@@ -35,8 +35,11 @@ fn run_fan(width: usize) -> (usize, std::time::Duration) {
     while world.run_state(run) == DagRunState::Running {
         let ended = std::mem::take(&mut world.attempts);
         done += ended.len();
-        let end =
-            |(worker, _, attempt)| Event::AttemptEnded { worker, attempt, end: AttemptEnd::new(EndKind::Success, "") };
+        let end = |(worker, _, attempt)| Event::AttemptEnded {
+            worker,
+            attempt,
+            end: AttemptEnd::new(EndKind::Success, "").into(),
+        };
         let events: Vec<Event> = ended.into_iter().map(end).collect();
         assert!(!events.is_empty(), "something is always at work");
         let start = Instant::now();

@@ -182,7 +182,7 @@ impl World {
     pub fn ended(&mut self, task: &str, end: AttemptEnd) -> Event {
         let (worker, _, attempt) = self.attempt_of(task);
         self.attempts.retain(|(_, _, other)| *other != attempt);
-        Event::AttemptEnded { worker, attempt, end }
+        Event::AttemptEnded { worker, attempt, end: end.into() }
     }
 
     /// The engine is thrown away and loaded from the store.

@@ -154,10 +154,7 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
     if let Some(prefix) = &filter.id_prefix {
         query.push(" AND starts_with(d.dag_id, ").push_bind(prefix.clone()).push(")");
     }
-    if !filter.id_pattern.0.is_empty() {
-        let anywhere: Vec<String> = filter.id_pattern.0.iter().map(|part| format!("%{part}%")).collect();
-        query.push(" AND d.dag_id ILIKE ANY(").push_bind(anywhere).push(")");
-    }
+    filter.id_pattern.limit(query, "d.dag_id");
     for word in &filter.id_words {
         query.push(" AND strpos(lower(d.dag_id), lower(").push_bind(word.clone()).push(")) > 0");
     }

@@ -317,11 +317,10 @@ pub async fn broken_files(
     pattern: &Pattern,
     window: Window,
 ) -> Result<Vec<String>, StoreError> {
-    let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
     let files = sqlx::query_scalar!(
         "SELECT file FROM import_error WHERE position = 0 AND (cardinality($1::text[]) = 0 OR file ILIKE ANY ($1))
          ORDER BY file LIMIT $2 OFFSET $3",
-        &anywhere,
+        &pattern.anywhere(),
         window.limit,
         window.offset
     );
@@ -333,11 +332,10 @@ pub async fn broken_files(
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer.
 pub async fn broken_file_count(db: impl PgExecutor<'_>, pattern: &Pattern) -> Result<i64, StoreError> {
-    let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
     let count = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM import_error
            WHERE position = 0 AND (cardinality($1::text[]) = 0 OR file ILIKE ANY ($1))"#,
-        &anywhere
+        &pattern.anywhere()
     );
     count.fetch_one(db).await.doing(DOING)
 }

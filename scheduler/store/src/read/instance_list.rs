@@ -173,7 +173,7 @@ pub fn page_of_instances(filter: &InstanceFilter) -> QueryBuilder<'_, Postgres> 
 
 /// The statement that counts all instances of a filter.
 #[must_use]
-pub fn matching_instances(filter: &InstanceFilter) -> QueryBuilder<'_, Postgres> {
+fn matching_instances(filter: &InstanceFilter) -> QueryBuilder<'_, Postgres> {
     let mut count = counting();
     source(&mut count, filter);
     counted(count)

@@ -175,47 +175,14 @@ pub async fn first_failures(db: impl PgExecutor<'_>, runs: &[RunKey]) -> Result<
         .collect())
 }
 
-/// How many stored instances of these runs are in which state.
-///
-/// # Errors
-/// As [`instances`].
-pub async fn task_counts(
-    db: impl PgExecutor<'_>,
-    runs: &[RunKey],
-) -> Result<Vec<(RunKey, TaskState, i64)>, StoreError> {
-    let runs: Vec<i64> = runs.iter().map(|run| run.get()).collect();
-    let rows = sqlx::query!(
-        r#"SELECT run_id, state, count(*) AS "count!" FROM task_instance WHERE run_id = ANY($1) GROUP BY run_id, state"#,
-        &runs
-    )
-    .fetch_all(db).await.doing(DOING)?;
-    rows.into_iter().map(|row| Ok((RunKey(row.run_id), code(row.state)?, row.count))).collect()
-}
-
 /// The superseded tries of an instance, oldest first.
 ///
 /// # Errors
 /// As [`instances`].
 pub async fn tries(db: impl PgExecutor<'_>, key: TiKey) -> Result<Vec<Try>, StoreError> {
-    let rows = sqlx::query_file!("queries/read_tries.sql", key.run.get(), key.task.get(), key.map.get())
-        .fetch_all(db)
-        .await
-        .doing(DOING)?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Try {
-                try_number: TryNumber(row.try_number),
-                state: code(row.state)?,
-                attempt: row.attempt.map(AttemptId),
-                worker: row.worker,
-                worker_id: row.worker_id.map(WorkerId),
-                queued_at: row.queued_at,
-                started_at: row.started_at,
-                ended_at: row.ended_at,
-                reason: row.reason,
-            })
-        })
-        .collect()
+    let (run, task, map) = (key.run.get(), key.task.get(), key.map.get());
+    let rows = sqlx::query_file_as!(TryRecord, "queries/read_tries.sql", run, task, map);
+    rows.fetch_all(db).await.doing(DOING)?.into_iter().map(Try::try_from).collect()
 }
 
 /// The superseded tries of all instances of a run, oldest first within each; at most `limit`.
@@ -223,21 +190,43 @@ pub async fn tries(db: impl PgExecutor<'_>, key: TiKey) -> Result<Vec<Try>, Stor
 /// # Errors
 /// As [`instances`].
 pub async fn tries_of_run(db: impl PgExecutor<'_>, run: RunKey, limit: i64) -> Result<Vec<(TiKey, Try)>, StoreError> {
-    let rows = sqlx::query_file!("queries/read_tries_of_run.sql", run.get(), limit).fetch_all(db).await.doing(DOING)?;
-    rows.into_iter()
-        .map(|row| {
-            let one = Try {
-                try_number: TryNumber(row.try_number),
-                state: code(row.state)?,
-                attempt: row.attempt.map(AttemptId),
-                worker: row.worker,
-                worker_id: row.worker_id.map(WorkerId),
-                queued_at: row.queued_at,
-                started_at: row.started_at,
-                ended_at: row.ended_at,
-                reason: row.reason,
-            };
-            Ok((TiKey { run, task: TaskIdx(row.task_idx), map: MapIndex(row.map_index) }, one))
+    let rows = sqlx::query_file_as!(TryRecord, "queries/read_tries_of_run.sql", run.get(), limit);
+    let rows = rows.fetch_all(db).await.doing(DOING)?.into_iter();
+    rows.map(|row| {
+        let key = TiKey { run, task: TaskIdx(row.task_idx), map: MapIndex(row.map_index) };
+        Ok((key, Try::try_from(row)?))
+    })
+    .collect()
+}
+
+struct TryRecord {
+    task_idx: i32,
+    map_index: i32,
+    try_number: i16,
+    state: i16,
+    attempt: Option<Uuid>,
+    queued_at: Option<Timestamp>,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    reason: Option<String>,
+    worker_id: Option<i32>,
+    worker: Option<String>,
+}
+
+impl TryFrom<TryRecord> for Try {
+    type Error = StoreError;
+
+    fn try_from(row: TryRecord) -> Result<Self, StoreError> {
+        Ok(Self {
+            try_number: TryNumber(row.try_number),
+            state: code(row.state)?,
+            attempt: row.attempt.map(AttemptId),
+            worker: row.worker,
+            worker_id: row.worker_id.map(WorkerId),
+            queued_at: row.queued_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            reason: row.reason,
         })
-        .collect()
+    }
 }

@@ -113,6 +113,20 @@ pub struct SecondsRange {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pattern(pub Vec<String>);
 
+impl Pattern {
+    /// What ILIKE is given: each part anywhere.
+    pub(crate) fn anywhere(&self) -> Vec<String> {
+        self.0.iter().map(|part| format!("%{part}%")).collect()
+    }
+
+    /// Limits a column to what matches.
+    pub(crate) fn limit(&self, query: &mut QueryBuilder<'_, Postgres>, column: &str) {
+        if !self.0.is_empty() {
+            query.push(format_args!(" AND {column} ILIKE ANY(")).push_bind(self.anywhere()).push(")");
+        }
+    }
+}
+
 /// Which runs, in which order, and which page of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunFilter {
@@ -183,7 +197,7 @@ pub fn page_of_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
 
 /// The statement that counts all runs of a filter.
 #[must_use]
-pub fn matching_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
+fn matching_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
     let mut count = counting();
     source(&mut count, filter);
     conditions(&mut count, filter);
@@ -262,10 +276,7 @@ fn patterns(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
         ("triggering_user", &filter.user_pattern),
     ];
     for (column, pattern) in patterns {
-        if !pattern.0.is_empty() {
-            let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
-            query.push(format_args!(" AND {column} ILIKE ANY(")).push_bind(anywhere).push(")");
-        }
+        pattern.limit(query, column);
     }
 }
 
@@ -315,7 +326,7 @@ fn order(query: &mut QueryBuilder<'_, Postgres>, keys: &[(RunOrder, Direction)])
     query.push("id").push(word(first));
 }
 
-pub(super) const fn word(direction: Direction) -> &'static str {
+pub(crate) const fn word(direction: Direction) -> &'static str {
     match direction {
         Direction::Ascending => " ASC",
         Direction::Descending => " DESC",

@@ -26,14 +26,13 @@ pub use dags::{
 };
 pub use elsewhere::{run_on, task_states};
 pub use instance_list::{
-    InstanceFilter, InstanceOrder, InstancesOf, Listed, instance_list, matching_instances, open_versions,
-    page_of_instances,
+    InstanceFilter, InstanceOrder, InstancesOf, Listed, instance_list, open_versions, page_of_instances,
 };
 pub use instances::{
-    FirstFailure, Instance, Try, first_failures, instances, instances_at, instances_of_tasks, task_counts, tries,
-    tries_of_run,
+    FirstFailure, Instance, Try, first_failures, instances, instances_at, instances_of_tasks, tries, tries_of_run,
 };
-pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SecondsRange, matching_runs, page_of_runs, runs};
+pub(crate) use list::word;
+pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SecondsRange, page_of_runs, runs};
 pub use runs::{
     RunBrief, active_runs, dags_of_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_of,
 };

@@ -109,10 +109,7 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &XComFilter) {
     if let Some(key) = &filter.key {
         query.push(" AND xcom.key = ").push_bind(key.clone());
     }
-    if !filter.key_pattern.0.is_empty() {
-        let anywhere: Vec<String> = filter.key_pattern.0.iter().map(|part| format!("%{part}%")).collect();
-        query.push(" AND xcom.key ILIKE ANY(").push_bind(anywhere).push(")");
-    }
+    filter.key_pattern.limit(query, "xcom.key");
     if !filter.map_indexes.is_empty() {
         query.push(" AND xcom.map_index = ANY(").push_bind(filter.map_indexes.clone()).push(")");
     }

@@ -11,6 +11,8 @@ use model::{Answer, CommandId, Pool, TaskState, TiKey, Timestamp, XComValue};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::texts::storable;
+
 /// The parameters of a turn's rare parts.
 #[derive(Debug)]
 pub(super) struct RareParts {
@@ -87,13 +89,8 @@ fn array<'a, T, R: Serialize>(rows: &'a [T], row: impl Fn(&'a T) -> R) -> String
     serde_json::to_string(&rows).expect("rows have text keys and no value that JSON lacks")
 }
 
-/// Text without NUL.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-fn clean_option(text: Option<&String>) -> Option<String> {
-    text.map(|text| clean(text))
+fn storable_option(text: Option<&String>) -> Option<String> {
+    text.map(storable)
 }
 
 #[derive(Serialize)]
@@ -149,9 +146,9 @@ impl<'a> NewRun<'a> {
             started_at: run.started_at,
             ended_at: run.ended_at,
             conf: serde_json::to_string(&run.conf).expect("a JSON object is JSON"),
-            note: clean_option(run.note.as_ref()),
+            note: storable_option(run.note.as_ref()),
             clear_number: run.clear_number,
-            triggering_user: clean_option(run.triggering_user.as_ref()),
+            triggering_user: storable_option(run.triggering_user.as_ref()),
         }
     }
 }
@@ -180,7 +177,7 @@ impl ChangedRun {
             queued_at: run.queued_at,
             started_at: run.started_at,
             ended_at: run.ended_at,
-            note: clean_option(run.note.as_ref()),
+            note: storable_option(run.note.as_ref()),
             clear_number: run.clear_number,
         }
     }
@@ -209,8 +206,8 @@ impl Extra {
             lost_at: extra.lost_at,
             wake_at: extra.wake_at,
             exit_code: extra.exit_code,
-            reason: clean_option(extra.reason.as_ref()),
-            note: clean_option(extra.note.as_ref()),
+            reason: storable_option(extra.reason.as_ref()),
+            note: storable_option(extra.note.as_ref()),
             skips: extra.skips.as_ref().map(|skips| skips.iter().map(|task| task.get()).collect()),
         }
     }
@@ -242,7 +239,7 @@ impl Try {
             queued_at: row.queued_at,
             started_at: row.started_at,
             ended_at: row.ended_at,
-            reason: clean_option(row.reason.as_ref()),
+            reason: storable_option(row.reason.as_ref()),
             exit_code: row.exit_code,
         }
     }
@@ -258,7 +255,7 @@ struct XCom {
 
 impl XCom {
     fn of(instance: TiKey, xcom: &XComValue) -> Self {
-        Self { instance: Key::of(instance), key: clean(&xcom.key), value: xcom.value.to_string() }
+        Self { instance: Key::of(instance), key: storable(&xcom.key), value: xcom.value.to_string() }
     }
 }
 
@@ -271,7 +268,7 @@ struct DeletedXCom {
 
 impl DeletedXCom {
     fn of(instance: TiKey, key: &str) -> Self {
-        Self { instance: Key::of(instance), key: clean(key) }
+        Self { instance: Key::of(instance), key: storable(key) }
     }
 }
 
@@ -290,7 +287,7 @@ impl Failure {
             key: Key::of(row.key),
             try_number: row.try_number.get(),
             failed_at: row.failed_at,
-            reason: clean(&row.reason),
+            reason: storable(&row.reason),
         }
     }
 }
@@ -337,9 +334,9 @@ struct PoolRow {
 impl PoolRow {
     fn of(pool: &Pool) -> Self {
         Self {
-            name: clean(&pool.name),
+            name: storable(&pool.name),
             slots: pool.slots,
-            description: clean(&pool.description),
+            description: storable(&pool.description),
             include_deferred: pool.include_deferred,
         }
     }

@@ -114,6 +114,29 @@ async fn a_withdrawal_that_meets_a_delivery_is_decided_by_who_was_first() {
     }
 }
 
+/// An api process of 0.1.0 numbers its commands by the inbox's own sequence, this version by the audit log's.
+#[tokio::test]
+async fn commands_of_an_older_api_process_meet_no_number_of_this_version() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let old = r#"INSERT INTO inbox (command, sent_by) VALUES ('{"command": "pause_dag", "dag_id": "a", "to": "paused"}', 'old')
+                 RETURNING id"#;
+    let mut pending = Vec::new();
+    for name in ["a", "b", "c"] {
+        let older: i64 = sqlx::query_scalar(old).fetch_one(&database.pool).await.unwrap();
+        pending.push((CommandId(older), inbox::submit(&database.pool, &pause(name), "me").await.unwrap()));
+    }
+    for (older, newer) in &pending {
+        assert!(older.get() > newer.get() && older.get() < 1 << 53, "{older} {newer}");
+        leader.apply(&answering([*older])).await.unwrap();
+    }
+    assert_eq!(
+        database.count("audit_log WHERE outcome = 'asked'").await,
+        3,
+        "no other command's line says that it is done"
+    );
+}
+
 #[tokio::test]
 async fn an_attempt_whose_command_was_withdrawn_has_left_none() {
     let database = Database::create().await;

@@ -167,7 +167,8 @@ async fn a_clock_that_was_wrong_into_the_future_is_followed_back_with_what_it_pl
         FROM (VALUES (1, now() - interval '1 day'), (2, now() + interval '364 days'), (3, now() + interval '2 years')) v (n, at);
         UPDATE dag_run SET state = 0, run_type = 1 WHERE id = 3;
         INSERT INTO task_instance_extra (run_id, task_idx, map_index, wake_at)
-        VALUES (1, 0, -1, now() + interval '1 year 10 minutes'), (1, 1, -1, now() + interval '10 minutes');
+        VALUES (1, 0, -1, now() + interval '1 year 10 minutes'), (1, 1, -1, now() + interval '10 minutes'),
+               (1, 2, -1, now() + interval '364 days'), (1, 3, -1, now() - interval '1 minute');
         UPDATE dag SET next_run_after = now() + interval '366 days', last_interval_end = now() + interval '364 days'";
     database.pool.execute(planned).await.unwrap();
     let wrong = chrono::Utc::now() + chrono::TimeDelta::days(365);
@@ -182,9 +183,11 @@ async fn a_clock_that_was_wrong_into_the_future_is_followed_back_with_what_it_pl
             "the wait goes on",
         ),
         (
-            "task_instance_extra WHERE task_idx = 1 AND wake_at BETWEEN now() AND now() + interval '11 minutes'",
-            "a wait from before",
+            "task_instance_extra WHERE task_idx = 1 AND wake_at <= now()",
+            "a wait from before was over by the wrong clock",
         ),
+        ("task_instance_extra WHERE task_idx = 2 AND wake_at <= now()", "so was one that the wrong clock began"),
+        ("task_instance_extra WHERE task_idx = 3 AND wake_at < now() - interval '59 seconds'", "it was over"),
         ("dag WHERE next_run_after IS NULL AND last_interval_end < now()", "the schedule goes on after what was real"),
     ] {
         assert_eq!(database.count(what).await, 1, "{why}");
@@ -243,6 +246,32 @@ async fn a_worker_keeps_its_number() {
     assert_eq!((workers[0].name.as_str(), &workers[0].capabilities), ("host:2", &worker.capabilities));
     store::worker_lost(&mut leader.writer, epoch, first).await.unwrap();
     assert!(store::load(leader.writer.connection()).await.unwrap().snapshot.workers.is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_that_is_gone_for_a_month_is_forgotten_with_its_certificate() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let seed = "INSERT INTO worker (identity, name, slots, queues, capabilities, lost_at)
+        SELECT uuid, name, 1, '{}', '{}', now() - age::interval
+        FROM (VALUES (gen_random_uuid(), 'gone', '31 days'), (gen_random_uuid(), 'serves', '31 days'),
+                     (gen_random_uuid(), 'taken back', '31 days'), (gen_random_uuid(), 'lately', '29 days'),
+                     (gen_random_uuid(), 'here', NULL)) AS v (uuid, name, age);
+        INSERT INTO service (dag_id, name, replica, spec, spec_hash, is_wanted, state, worker_id, deaths, restarts, changed_at,
+                             progress, progress_seq)
+        SELECT 'etl', 'sink', 0, '{}', '', true, 1, id, 0, 0, now(), '{}', 0 FROM worker WHERE name = 'serves';
+        INSERT INTO worker_certificate (identity, fingerprint, token_id, issued_at, used_at, revoked_at)
+        SELECT identity, '', name, now() - interval '90 days', now() - interval '90 days',
+               CASE WHEN name = 'taken back' THEN now() END FROM worker;
+        INSERT INTO worker_certificate (identity, fingerprint, token_id, issued_at)
+        VALUES (gen_random_uuid(), '', 'never used', now() - interval '31 days'), (gen_random_uuid(), '', 'new', now())";
+    database.pool.execute(seed).await.unwrap();
+    store::maintenance::sweep(&mut leader.writer, epoch).await.unwrap();
+    let names = |query| sqlx::query_scalar::<_, String>(query).fetch_all(&database.pool);
+    assert_eq!(names("SELECT name FROM worker ORDER BY name").await.unwrap(), ["here", "lately", "serves"]);
+    let kept = names("SELECT token_id FROM worker_certificate ORDER BY token_id").await.unwrap();
+    assert_eq!(kept, ["here", "lately", "new", "serves", "taken back"]);
 }
 
 #[tokio::test]

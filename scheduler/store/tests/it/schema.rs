@@ -25,7 +25,8 @@ const CATALOGUE: &str = "
     UNION ALL
     SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
     UNION ALL
-    SELECT 'sequence ' || sequencename || ' ' || data_type || ' ' || increment_by FROM pg_sequences
+    SELECT 'sequence ' || sequencename || ' ' || data_type || ' ' || increment_by
+           || CASE WHEN last_value >= 1::bigint << 52 THEN ' far' ELSE '' END FROM pg_sequences
     WHERE schemaname = 'public'";
 
 pub async fn catalogue(pool: &PgPool) -> Vec<String> {

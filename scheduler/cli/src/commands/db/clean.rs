@@ -7,7 +7,8 @@ use chrono::{DateTime, NaiveDate, TimeZone as _, Utc};
 use clap::Args;
 use store::{
     Writer, cluster,
-    retention::{self, Cleaner, Kind, Left, Retention},
+    maintenance::Swept,
+    retention::{self, Cleaner, Kind, Retention},
 };
 
 use super::confirmed;
@@ -80,7 +81,7 @@ async fn here(access: &Access) -> anyhow::Result<()> {
     let seat = cluster::leader_seat(access.pool().await?).await?;
     let mut writer = Writer::connect(&access.urls().state).await?;
     let mut cleaner = Cleaner::new(Retention::default());
-    while cleaner.step(&mut writer, seat.epoch, Utc::now()).await? == Left::More {}
+    while cleaner.step(&mut writer, seat.epoch, Utc::now()).await?.left == Swept::Some {}
     // What belongs to the runs is swept by the next leader.
     writer.close().await;
     Ok(())
