@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use link::{FromWorker, ToWorker, transport::Connector as _};
+use link::{FromWorker, Hello, ToWorker, transport::Connector as _};
 use model::{
     AttemptEnd, Command, DagId, EndKind, RunId, TriggeredBy, XComValue,
     command::{Paused, TriggerDagRun},
@@ -14,7 +14,7 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::leader::{WITHIN, done, hello, lead, migrated, next_assignment, number, receive, until};
+use crate::leader::{Scene, WITHIN, done, hello, lead, migrated, next_assignment, number, receive, until};
 
 /// Stands for whatever PostgreSQL may refuse of a turn.
 const REFUSES: &str = "
@@ -106,4 +106,25 @@ async fn a_report_that_can_not_be_taken_in_fails_its_attempt_and_nothing_else() 
     assert!(quarantine::release(&pool, "me", &subject).await.unwrap());
     until("it is taken", async || number(&pool, "SELECT count(*) FROM quarantine").await == 0).await;
     leader.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_words_can_not_be_stored_is_turned_away_alone() {
+    let scene = Scene::with("dag_id: one\nschedule: null\ntasks: [{task_id: a, operator: empty}]\n", &["one"]).await;
+    let odd_name = |hello: &mut Hello| "a\0b".clone_into(&mut hello.name);
+    let odd_queue = |hello: &mut Hello| hello.queues = BTreeSet::from(["\0".to_owned()]);
+    let odd: [fn(&mut Hello); 2] = [odd_name, odd_queue];
+    for change in odd {
+        let mut worker = scene.leader.connector.connect().await.unwrap();
+        let FromWorker::Hello(mut words) = hello(Uuid::new_v4(), BTreeSet::new()) else { panic!("hello says Hello") };
+        change(&mut words);
+        worker.send(FromWorker::Hello(words)).await.unwrap();
+        let heard = tokio::time::timeout(WITHIN, worker.recv()).await.expect("the connection is closed");
+        assert_eq!(heard.unwrap(), None);
+    }
+    let mut worker = scene.leader.connector.connect().await.unwrap();
+    worker.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
+    assert!(matches!(receive(&mut worker).await, ToWorker::Welcome { .. }));
+    assert_eq!(store::cluster::leader_seat(&scene.pool).await.unwrap().epoch.get(), 1, "the leadership goes on");
+    scene.leader.task.abort();
 }

@@ -229,3 +229,25 @@ async fn fifty_leaderships_of_this_process() {
     assert!(!leader.task.is_finished());
     leader.task.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn housekeeping_that_fails_ends_no_leadership() {
+    let (url, pool) = migrated().await;
+    // A sequence keeps what a transaction that is taken back has counted.
+    pool.execute(
+        "CREATE SEQUENCE tried;
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN PERFORM nextval('tried'); RAISE EXCEPTION 'no' USING ERRCODE = '53100'; END $$;
+         CREATE TRIGGER refuse BEFORE DELETE ON dropped_run FOR EACH ROW EXECUTE FUNCTION refuse();
+         INSERT INTO dropped_run VALUES (1)",
+    )
+    .await
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let leader = lead(&url, "first", folder.path());
+    until("it was tried", async || number(&pool, "SELECT count(*) FROM tried WHERE is_called").await == 1).await;
+    write(folder.path(), "a.yaml", &text("a"));
+    until("the leader works on", async || file_of(&pool, "a").await.is_some()).await;
+    assert_eq!(epoch(&pool).await, 1);
+    leader.task.abort();
+}
