@@ -305,3 +305,24 @@ pub async fn collection(touched: Touched) -> ApiResult<Response> {
     });
     written.await.map_err(|error| ApiError::Internal(format!("writing task instances failed: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_was_cleared_gets_the_note_with_a_command_a_run() {
+        let named = |at: usize| Named {
+            run_id: RunId::new(format!("r{}", at % 3)).unwrap(),
+            task_id: TaskId::new(format!("t{at}")).unwrap(),
+            map: MapIndex::UNMAPPED,
+        };
+        let touched: Vec<Named> = (0..DESCRIBED_MAX + 2).map(named).collect();
+        let commands = notes(&DagId::new("d").unwrap(), &touched, &Note::new("again").unwrap());
+        let of = |command: &Command| match command {
+            Command::SetNote(wish) => wish.tasks.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(commands.iter().map(of).collect::<Vec<_>>(), [3334, 3334, 3334]);
+    }
+}
