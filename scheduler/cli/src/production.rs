@@ -144,8 +144,11 @@ mod tests {
 
     #[test]
     fn the_compose_file_hands_on_every_setting_that_can_mean_something_there() {
-        /// What the image and the file fix, and what needs an engine or control groups that a container has not.
+        /// What the image and the file fix, among it the files with secrets, and what needs an engine or control groups that
+        /// a container has not.
         const NOT_THERE: &[&str] = &[
+            "WINDLASS_SECRET_KEY",
+            "WINDLASS_JOIN_TOKEN",
             "WINDLASS_HOME",
             "WINDLASS_DAGS_FOLDER",
             "WINDLASS_REGISTRY_PORT",

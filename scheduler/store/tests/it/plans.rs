@@ -106,3 +106,26 @@ async fn a_takeover_looks_only_at_runs_that_have_not_ended() {
     let lines: Vec<String> = sqlx::query_scalar(&explain).fetch_all(&mut connection).await.unwrap();
     assert!(lines.join("\n").contains("dag_run_to_load"), "{lines:?}");
 }
+
+/// A DAG may have ten thousand tasks: what a statement has just added is not looked through for each row that follows.
+#[tokio::test]
+async fn new_tasks_cost_the_same_each_however_many_there_are() {
+    const TASKS: u64 = 3_000;
+    const PAGES_EACH_MAX: u64 = 20;
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let connection = leader.writer.connection();
+    let number = include_str!("../../queries/dag_task_number.sql");
+    connection.execute(format!("PREPARE number AS {number}").as_str()).await.unwrap();
+    let ids: Vec<String> = (0..TASKS).map(|task| format!("t{task}")).collect();
+    let explain = format!(
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE number ('{{{}}}', '{{{}}}')",
+        vec!["wide"; ids.len()].join(","),
+        ids.join(",")
+    );
+    let told: serde_json::Value = sqlx::query_scalar(&explain).fetch_one(&mut *connection).await.unwrap();
+    let pages = told[0]["Plan"]["Shared Hit Blocks"].as_u64().unwrap();
+    assert!(pages > TASKS && pages < TASKS * PAGES_EACH_MAX, "{pages} pages were looked at: {told:#}");
+    let last: i32 = sqlx::query_scalar("SELECT max(task_idx) FROM dag_task").fetch_one(&database.pool).await.unwrap();
+    assert_eq!(u64::try_from(last).unwrap(), TASKS - 1);
+}
