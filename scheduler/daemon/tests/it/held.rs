@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use daemon::leader;
 use link::{FromWorker, Hello, ToWorker, transport::Connector as _};
 use model::{
     AttemptEnd, Command, DagId, EndKind, RunId, TriggeredBy, XComValue,
@@ -14,7 +15,7 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::leader::{Scene, WITHIN, done, hello, lead, migrated, next_assignment, number, receive, until};
+use crate::leader::{Scene, WITHIN, done, hello, lead, lead_with, migrated, next_assignment, number, receive, until};
 
 /// Stands for whatever PostgreSQL may refuse of a turn.
 const REFUSES: &str = "
@@ -127,4 +128,57 @@ async fn a_worker_whose_words_can_not_be_stored_is_turned_away_alone() {
     assert!(matches!(receive(&mut worker).await, ToWorker::Welcome { .. }));
     assert_eq!(store::cluster::leader_seat(&scene.pool).await.unwrap().epoch.get(), 1, "the leadership goes on");
     scene.leader.task.abort();
+}
+
+/// A worker joins in the turn that is refused because of another's report: it is welcomed before it is given anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_joins_beside_a_bad_report_is_welcomed_before_it_is_given_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "dag_id: two\nschedule: null\ntasks:\n  - {task_id: a, operator: bash, bash_command: 'true'}\n  \
+                - {task_id: b, operator: bash, bash_command: 'true'}\n  \
+                - {task_id: c, operator: bash, bash_command: 'true'}\n";
+    std::fs::write(folder.path().join("two.yaml"), text).unwrap();
+    let (url, pool) = migrated().await;
+    pool.execute(REFUSES).await.unwrap();
+    let hints = Hints::listen(&pool).await.unwrap();
+    let news = leader::news_channel();
+    let waiting = {
+        let sender = news.0.clone();
+        move || sender.max_capacity() - sender.capacity()
+    };
+    let leader = lead_with(&url, "first", folder.path(), &folder.path().join(".key"), news);
+    until("it is loaded", async || number(&pool, "SELECT count(*) FROM dag").await == 1).await;
+    // It has one slot: the second task waits for the end of the first one, the third for the other worker.
+    let mut first = leader.connector.connect().await.unwrap();
+    let FromWorker::Hello(words) = hello(Uuid::new_v4(), BTreeSet::new()) else { panic!("hello says Hello") };
+    first.send(FromWorker::Hello(Hello { slots: 1, ..words })).await.unwrap();
+    let dag = DagId::new("two").unwrap();
+    let pause = Command::PauseDag { dag_id: dag.clone(), to: Paused::Active };
+    done(&pool, &hints, pause.clone()).await;
+    done(&pool, &hints, Command::TriggerDagRun(TriggerDagRun::by_hand(dag, TriggeredBy::Test))).await;
+    let attempt = next_assignment(&mut first).await;
+
+    // The leader is held up until both are there for its next turn.
+    let mut lock = pool.begin().await.unwrap();
+    lock.execute("SELECT FROM leader FOR UPDATE").await.unwrap();
+    store::inbox::submit(&pool, &pause, "test").await.unwrap();
+    let held_up = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                   AND application_name = 'windlass leader' AND wait_event_type = 'Lock'";
+    until("the leader waits", async || number(&pool, held_up).await == 1).await;
+    let before = waiting();
+    let xcoms = vec![XComValue { key: "poison".to_owned(), value: "1".into() }];
+    let end = Box::new(AttemptEnd { xcoms, ..AttemptEnd::new(EndKind::Success, "") });
+    first.send(FromWorker::Ended { seq: 1, attempt, end }).await.unwrap();
+    let mut second = leader.connector.connect().await.unwrap();
+    second.send(hello(Uuid::new_v4(), BTreeSet::new())).await.unwrap();
+    until("both have come", async || waiting() >= before + 2).await;
+    lock.rollback().await.unwrap();
+
+    assert!(matches!(receive(&mut second).await, ToWorker::Welcome { .. }));
+    let given = next_assignment(&mut second).await;
+    assert_ne!(given, attempt);
+    until("the report is held", async || held(&pool).await.len() == 1).await;
+    let losses = "SELECT coalesce(sum(infrastructure_losses), 0)::bigint FROM task_instance_extra";
+    assert_eq!(number(&pool, losses).await, 0);
+    leader.task.abort();
 }
