@@ -10,6 +10,7 @@ use crate::{
     connect::Writer,
     error::{Doing, StoreError},
     limit::{self, statement, within},
+    versions::ended,
 };
 
 /// The newest format of the state that this binary knows. The state's own format rises only with what is stored, see
@@ -54,16 +55,19 @@ async fn take(writer: &mut Writer, candidate: &Candidate) -> Result<Leadership, 
         return Err(StoreError::NewerFormat { found: old.format, known: FORMAT });
     }
     let mut transaction = writer.connection().begin().await.doing(DOING)?;
-    sqlx::query_file!("queries/leader_end_backend.sql", old.backend_pid, old.backend_start)
-        .fetch_optional(&mut *transaction)
-        .await
-        .doing(DOING)?;
-    let taken = sqlx::query_file!("queries/leader_take.sql", old.epoch, &candidate.holder, &candidate.endpoint)
-        .fetch_optional(&mut *transaction)
-        .await
-        .doing(DOING)?
-        .ok_or(StoreError::Deposed)?;
-    transaction.commit().await.doing(DOING)?;
+    let taking = async {
+        sqlx::query_file!("queries/leader_end_backend.sql", old.backend_pid, old.backend_start)
+            .fetch_optional(&mut *transaction)
+            .await
+            .doing(DOING)?;
+        sqlx::query_file!("queries/leader_take.sql", old.epoch, &candidate.holder, &candidate.endpoint)
+            .fetch_optional(&mut *transaction)
+            .await
+            .doing(DOING)?
+            .ok_or(StoreError::Deposed)
+    };
+    let taken = taking.await;
+    let taken = ended(transaction, taken, DOING).await?;
     Ok(Leadership { epoch: Epoch(taken.epoch), turn: TurnNumber(taken.turn), now: taken.now })
 }
 

@@ -8,7 +8,7 @@ use crate::{
     error::{Doing, StoreError},
     limit::{self, statement, within},
     quarantine,
-    versions::fence,
+    versions::{ended, fence},
 };
 
 /// One step deletes at most so many rows of a table: some 50 ms, for which a turn may wait.
@@ -37,18 +37,20 @@ pub enum Swept {
 pub async fn sweep(writer: &mut Writer, epoch: Epoch) -> Result<(), StoreError> {
     within(limit::STATEMENT, DOING, async {
         let mut transaction = writer.connection().begin().await.doing(DOING)?;
-        fence(&mut transaction, epoch).await?;
-        sweep_inbox(&mut transaction).await.doing(DOING)?;
-        sweep_tokens(&mut transaction).await.doing(DOING)?;
-        sqlx::query_file!("queries/worker_forget.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
-        quarantine::sweep(&mut transaction).await?;
-        sqlx::query_file!("queries/dag_run_forget_leftovers.sql", ROWS_MAX)
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
-        transaction.commit().await.doing(DOING)
+        let swept = sweep_tables(&mut transaction, epoch).await;
+        ended(transaction, swept, DOING).await
     })
     .await
+}
+
+async fn sweep_tables(transaction: &mut PgConnection, epoch: Epoch) -> Result<(), StoreError> {
+    fence(transaction, epoch).await?;
+    sweep_inbox(transaction).await.doing(DOING)?;
+    sweep_tokens(transaction).await.doing(DOING)?;
+    sqlx::query_file!("queries/worker_forget.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
+    quarantine::sweep(transaction).await?;
+    let leftovers = sqlx::query_file!("queries/dag_run_forget_leftovers.sql", ROWS_MAX);
+    leftovers.execute(transaction).await.map(drop).doing(DOING)
 }
 
 async fn sweep_inbox(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -81,22 +83,24 @@ async fn sweep_tokens(transaction: &mut PgConnection) -> Result<(), sqlx::Error>
 pub async fn sweep_dropped_runs(writer: &mut Writer, epoch: Epoch) -> Result<Swept, StoreError> {
     within(limit::STATEMENT, DOING, async {
         let mut transaction = writer.connection().begin().await.doing(DOING)?;
-        fence(&mut transaction, epoch).await?;
-        let runs = sqlx::query_scalar!("SELECT run_id FROM dropped_run ORDER BY run_id LIMIT $1", DROPPED_RUNS_MAX)
-            .fetch_all(&mut *transaction)
-            .await
-            .doing(DOING)?;
-        if runs.is_empty() {
-            return Ok(Swept::All);
-        }
-        sqlx::query_file!("queries/dropped_run_sweep.sql", &runs, ROWS_MAX)
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
-        transaction.commit().await.doing(DOING)?;
-        Ok(Swept::Some)
+        let swept = sweep_some_dropped_runs(&mut transaction, epoch).await;
+        ended(transaction, swept, DOING).await
     })
     .await
+}
+
+async fn sweep_some_dropped_runs(transaction: &mut PgConnection, epoch: Epoch) -> Result<Swept, StoreError> {
+    fence(transaction, epoch).await?;
+    let runs = sqlx::query_scalar!("SELECT run_id FROM dropped_run ORDER BY run_id LIMIT $1", DROPPED_RUNS_MAX)
+        .fetch_all(&mut *transaction)
+        .await
+        .doing(DOING)?;
+    if runs.is_empty() {
+        return Ok(Swept::All);
+    }
+    let sweep = sqlx::query_file!("queries/dropped_run_sweep.sql", &runs, ROWS_MAX);
+    sweep.execute(transaction).await.doing(DOING)?;
+    Ok(Swept::Some)
 }
 
 /// Deletes a part of a DAG's ended runs, so that what is left of it fits into one turn.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dag::{CompiledDag, DagFile, DagFileError, FILE_BYTES_MAX, FILES_BYTES_MAX};
 use engine::DagVersion;
 use model::{DagId, DagVersionId, Epoch, Timestamp};
-use sqlx::{Connection, PgConnection, PgExecutor};
+use sqlx::{Connection, PgConnection, PgExecutor, Postgres, Transaction};
 
 use crate::{
     connect::Writer,
@@ -68,15 +68,23 @@ pub async fn store_files(
     check_ids(&batch.dags)?;
     within(limit::STATEMENT, DOING, async {
         let mut transaction = writer.connection().begin().await.doing(DOING)?;
-        fence(&mut transaction, epoch).await?;
-        let stored = if batch.dags.is_empty() { Vec::new() } else { store_dags(&mut transaction, &batch.dags).await? };
-        if !batch.errors.is_empty() {
-            replace_errors(&mut transaction, &batch.errors).await?;
-        }
-        transaction.commit().await.doing(DOING)?;
-        Ok(stored)
+        let stored = store_batch(&mut transaction, epoch, batch).await;
+        ended(transaction, stored, DOING).await
     })
     .await
+}
+
+async fn store_batch(
+    transaction: &mut PgConnection,
+    epoch: Epoch,
+    batch: &FileBatch<'_>,
+) -> Result<Vec<DagVersion>, StoreError> {
+    fence(transaction, epoch).await?;
+    let stored = if batch.dags.is_empty() { Vec::new() } else { store_dags(transaction, &batch.dags).await? };
+    if !batch.errors.is_empty() {
+        replace_errors(transaction, &batch.errors).await?;
+    }
+    Ok(stored)
 }
 
 /// Stores one DAG.
@@ -208,6 +216,24 @@ pub async fn blob_heads(
     );
     let rows = rows.fetch_all(db).await.doing("reading files of a DAG version")?;
     Ok(rows.into_iter().map(|row| (hex::encode(row.sha256), (row.head, row.length))).collect())
+}
+
+/// Ends a transaction of the leader's connection: keeps it when all went well, and rolls it back otherwise. One that is only
+/// dropped stays open until the next statement, which an idle leader does not send for long: PostgreSQL would end its
+/// connection, and with it the leadership.
+pub(crate) async fn ended<T>(
+    transaction: Transaction<'_, Postgres>,
+    done: Result<T, StoreError>,
+    doing: &'static str,
+) -> Result<T, StoreError> {
+    match done {
+        Ok(done) => transaction.commit().await.doing(doing).map(|()| done),
+        Err(error) => {
+            // A connection that is lost has rolled back; the error says so already.
+            let _ = transaction.rollback().await;
+            Err(error)
+        }
+    }
 }
 
 /// Proves the epoch, and holds a takeover back until the transaction has ended.

@@ -5,11 +5,12 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Read as _},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt as _},
     path::Path,
 };
 
 use dag::{FileProblem, ReadFile};
+use nix::fcntl::OFlag;
 
 /// A DAG file that is larger is refused: people write them.
 const DAG_FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -68,7 +69,9 @@ pub(super) fn read_text(path: &Path) -> Result<String, Unread> {
 
 fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
+    // Some files of the system's own look regular and have a reader wait for what comes: they are an error of that file.
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    file.take(bytes_max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -121,5 +124,25 @@ impl ReadFile for FolderReader<'_> {
             self.all_read.set(false);
         }
         content
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_would_have_its_reader_wait_is_read_at_once() {
+        // Stands for those that look regular, such as /proc/kmsg: reading that would take messages from who needs them.
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("x.yaml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let told = std::thread::spawn(move || read_at_most(&pipe, 10));
+        let ends = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !told.is_finished() {
+            assert!(std::time::Instant::now() < ends, "it still waits");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(told.join().unwrap().unwrap(), b"");
     }
 }

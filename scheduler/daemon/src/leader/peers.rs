@@ -267,6 +267,14 @@ impl Peers {
         }
     }
 
+    /// This process heard nobody for so long, as it was busy or held up: that is no silence of theirs.
+    pub fn heard_nobody_for(&mut self, time: Duration) {
+        let now = Instant::now();
+        for peer in self.by_worker.values_mut() {
+            peer.last_heard = (peer.last_heard + time).min(now);
+        }
+    }
+
     /// Every worker that is connected.
     #[must_use]
     pub fn connected(&self) -> Vec<WorkerId> {
@@ -370,6 +378,26 @@ mod tests {
             operators: BTreeSet::new(),
             leaving: false,
             up_micros: None,
+        }
+    }
+
+    #[test]
+    fn time_in_which_the_leader_heard_nobody_is_no_silence() {
+        let (worker, mut peers) = (WorkerId(1), Peers::default());
+        let (sender, _messages) = mpsc::channel(8);
+        peers.joined(worker, &hello(1), ConnectionId(1), sender);
+        let Some(long_ago) = Instant::now().checked_sub(DEAD_AFTER) else { return };
+        for (stall, presence) in [
+            (DEAD_AFTER, None),
+            (DEAD_AFTER - SILENT_AFTER, Some(Presence::Silent)),
+            (Duration::ZERO, Some(Presence::Dead)),
+        ] {
+            peers.by_worker.get_mut(&worker).unwrap().last_heard = long_ago;
+            peers.heard_nobody_for(stall);
+            assert_eq!(
+                peers.changed_presence(),
+                presence.map(|presence| (worker, presence)).into_iter().collect::<Vec<_>>()
+            );
         }
     }
 

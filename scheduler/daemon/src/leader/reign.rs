@@ -235,6 +235,10 @@ impl Reign {
     fn keep_time(&mut self, batch: &mut Batch) {
         let now = self.clock.now();
         if Instant::now() >= self.next_beat {
+            let late = self.next_beat.elapsed();
+            if late > BEAT {
+                self.peers.heard_nobody_for(late);
+            }
             self.next_beat = Instant::now() + BEAT;
             self.acknowledge_all();
             self.log_reads.give_up();

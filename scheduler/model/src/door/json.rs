@@ -1,6 +1,6 @@
 //! JSON that can be stored and read back: no NUL in any text or name, and not deeper than every reader on its way goes.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -26,6 +26,12 @@ pub enum InvalidJson {
     TooDeep {
         /// The outermost member that is.
         place: String,
+    },
+    /// A list of runs has a hundred of them.
+    #[error("it has {bytes} bytes as JSON text, and a run is given at most {max}: put what is larger into a file or a table, and hand on its name", max = Conf::BYTES_MAX)]
+    TooLarge {
+        /// How many.
+        bytes: usize,
     },
 }
 
@@ -63,13 +69,19 @@ impl Json {
 }
 
 impl Conf {
+    /// The most that it may have as JSON text; as much as an XCom.
+    pub const BYTES_MAX: usize = crate::XComValue::BYTES_MAX;
+
     /// Checks an object.
     ///
     /// # Errors
     /// [`InvalidJson`] with the place of what is wrong.
     pub fn new(members: Map<String, Value>) -> Result<Self, InvalidJson> {
         check_members(&members, &Place::Root)?;
-        Ok(Self(members))
+        let mut text = Length(0);
+        // Neither the counter nor a map of texts can fail.
+        let _ = serde_json::to_writer(&mut text, &members);
+        if text.0 > Self::BYTES_MAX { Err(InvalidJson::TooLarge { bytes: text.0 }) } else { Ok(Self(members)) }
     }
 
     /// The members.
@@ -108,6 +120,20 @@ impl TryFrom<Map<String, Value>> for Conf {
 impl From<Conf> for Map<String, Value> {
     fn from(conf: Conf) -> Self {
         conf.0
+    }
+}
+
+/// Counts what is written to it.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -203,6 +229,15 @@ mod tests {
         assert!(Json::new(json!({"a\0": 1})).is_err());
         assert!(serde_json::from_str::<Conf>(r#"{"a": "\u0000"}"#).is_err());
         assert!(Json::new(json!("\0")).unwrap_err().to_string().contains("the value"));
+    }
+
+    #[test]
+    fn a_conf_is_no_larger_than_lists_of_runs_can_bear() {
+        let conf = |letters: usize| serde_json::from_value::<Conf>(json!({"a": "x".repeat(letters)}));
+        let frame = r#"{"a":""}"#.len();
+        assert!(conf(Conf::BYTES_MAX - frame).is_ok());
+        let error = conf(Conf::BYTES_MAX - frame + 1).unwrap_err().to_string();
+        assert!(error.contains("65537 bytes") && error.contains("at most 65536"), "{error}");
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use engine::{Plan, TiRow};
-use model::{Capability, TurnNumber, WorkerId};
+use model::{Capability, Epoch, TurnNumber, WorkerId};
 use sqlx::{Executor, PgConnection};
-use store::{Lease, Sight, StoreError, WorkerRecord, Writer};
+use store::{
+    Lease, Sight, StoreError, WorkerRecord, Writer,
+    maintenance::{self, Swept},
+};
 use uuid::Uuid;
 
 use crate::support::{Database, Leader, candidate, compile, queued, starting};
@@ -320,4 +323,34 @@ async fn end_backends_of(database: &Database, application: &str) {
     .execute(connection)
     .await
     .unwrap();
+}
+
+/// PostgreSQL ends a connection whose transaction stays open, and an idle leader sends nothing for long.
+#[tokio::test]
+async fn no_transaction_of_a_leader_stays_open() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let backend: i32 =
+        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(leader.writer.connection()).await.unwrap();
+    let assert_idle = async |after: &str| {
+        let state: String = sqlx::query_scalar("SELECT state FROM pg_stat_activity WHERE pid = $1")
+            .bind(backend)
+            .fetch_one(&database.pool)
+            .await
+            .unwrap();
+        assert_eq!(state, "idle", "after {after}");
+    };
+    let (epoch, writer) = (leader.epoch(), &mut leader.writer);
+    assert_eq!(maintenance::sweep_dropped_runs(writer, epoch).await.unwrap(), Swept::All);
+    assert_idle("a look at nothing").await;
+    maintenance::sweep(writer, epoch).await.unwrap();
+    assert_idle("a sweep").await;
+    let deposed = Epoch(epoch.get() + 1);
+    let compiled = compile("etl", &["a"]);
+    assert!(maintenance::sweep_dropped_runs(writer, deposed).await.is_err());
+    assert_idle("a look that is refused").await;
+    assert!(maintenance::sweep(writer, deposed).await.is_err());
+    assert_idle("a sweep that is refused").await;
+    assert!(store::store_version(writer, deposed, &compiled).await.is_err());
+    assert_idle("a file that is refused").await;
 }

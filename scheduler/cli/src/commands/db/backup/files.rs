@@ -30,15 +30,24 @@ pub(super) fn hashes(root: &Path) -> io::Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-/// A folder with all that is in it. Links are followed: what they name belongs to the backup; one to a folder that it lies in
-/// adds nothing. What is no file and no folder, such as a pipe, is left out.
+/// A folder with all that is in it. Links to files are followed: what they name belongs to the backup. One to a folder is
+/// followed within the folder that is copied, as a DAG file reads no other; one that it lies in adds nothing. What is no file
+/// and no folder, such as a pipe, is left out.
 pub(super) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    copy_below(from, to, &mut Vec::new())
+    let root = from.canonicalize().with_context(|| format!("{} can not be read", from.display()))?;
+    copy_below(from, to, &root, &mut Vec::new())
 }
 
-fn copy_below(from: &Path, to: &Path, above: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+fn copy_below(from: &Path, to: &Path, root: &Path, above: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let real = from.canonicalize().with_context(|| format!("{} can not be read", from.display()))?;
     if above.contains(&real) {
+        return Ok(());
+    }
+    if !real.starts_with(root) {
+        tracing::warn!(
+            link = %from.display(),
+            "a link that leads out of the folder is left out of the backup: move what it names into the folder, or keep a copy of it yourself"
+        );
         return Ok(());
     }
     above.push(real);
@@ -52,7 +61,7 @@ fn copy_below(from: &Path, to: &Path, above: &mut Vec<PathBuf>) -> anyhow::Resul
     for entry in fs::read_dir(from).with_context(|| format!("{} can not be read", from.display()))? {
         let (path, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name())))?;
         if path.is_dir() {
-            copy_below(&path, &target, above)?;
+            copy_below(&path, &target, root, above)?;
         } else if path.is_file()
             && let Err(error) = fs::copy(&path, &target)
             // Files of the lake come and go while it is copied; what the catalogue names stays for hours.
@@ -103,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_has_what_links_name_and_ends_where_they_lead_in_a_circle() {
+    fn a_copy_has_what_links_name_and_ends_where_they_lead_in_a_circle_or_out_of_it() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         fs::create_dir_all(from.join("sub")).unwrap();
@@ -111,6 +120,10 @@ mod tests {
         symlink("../shared.sql", from.join("a.sql")).unwrap();
         symlink("..", from.join("sub/round")).unwrap();
         symlink("nowhere", from.join("dangling")).unwrap();
+        fs::create_dir(folder.path().join("elsewhere")).unwrap();
+        fs::write(folder.path().join("elsewhere/large"), "").unwrap();
+        symlink("../elsewhere", from.join("outside")).unwrap();
+        symlink("/", from.join("everything")).unwrap();
         nix::unistd::mkfifo(&from.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         copy(&from, &to).unwrap();
         assert_eq!(hashes(&to).unwrap().keys().collect::<Vec<_>>(), ["a.sql"]);
