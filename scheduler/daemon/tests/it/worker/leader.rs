@@ -71,6 +71,13 @@ impl Place {
         self.dir.path().join("logs")
     }
 
+    /// Listens elsewhere. A worker that ends while nothing acknowledges its reports may have asked for its leader again,
+    /// and that connection would be taken for the next worker's.
+    pub fn listen_anew(&mut self) {
+        self.acceptor = UnixAcceptor::bind(self.dir.path().join(format!("{}.sock", Uuid::new_v4().simple()))).unwrap();
+        write_endpoint(&self.dir.path().join("endpoint"), self.acceptor.path()).unwrap();
+    }
+
     /// Starts a worker in this process.
     pub fn worker(&self) -> Worker {
         self.worker_with(|_| {})

@@ -193,6 +193,7 @@ async fn nothing_outlives_a_worker_that_is_killed_and_the_next_one_knows_what_wa
     process.wait().unwrap();
     until("no process is left", || processes.iter().all(|process| !runs(*process))).await;
     drop(leader);
+    place.listen_anew();
     let mut process = worker_process(&place);
     let mut leader = place.accept().await;
     assert_eq!(leader.hello.worker, id);

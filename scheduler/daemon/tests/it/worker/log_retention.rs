@@ -28,6 +28,7 @@ async fn old_logs_go_but_for_those_of_attempts_whose_end_is_not_reported() {
     leader.ended(unreported).await;
     worker.stop().await;
     drop(leader);
+    place.listen_anew();
     let [old, needed] = [reported, unreported].map(|attempt| log::path(&place.log_dir(), &LogName::Attempt(attempt)));
     for path in [&old, &needed] {
         File::options().append(true).open(path).unwrap().set_modified(SystemTime::now() - DAY * 8).unwrap();
