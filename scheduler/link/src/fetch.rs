@@ -112,6 +112,19 @@ pub struct ConnectionFields {
     pub extra: Option<String>,
 }
 
+impl ConnectionFields {
+    /// The further settings by their names; none when there is no text.
+    ///
+    /// # Errors
+    /// When the text is not a JSON object. It may hold secrets, and the message does not repeat it.
+    pub fn extra_settings(&self) -> serde_json::Result<serde_json::Map<String, serde_json::Value>> {
+        match self.extra.as_deref().map(str::trim) {
+            None | Some("") => Ok(serde_json::Map::new()),
+            Some(text) => serde_json::from_str(text),
+        }
+    }
+}
+
 impl std::fmt::Debug for ConnectionFields {
     /// Shows everything but the secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

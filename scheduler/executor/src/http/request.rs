@@ -165,7 +165,7 @@ async fn render(attempt: &Attempt, request: &HttpRequest) -> Result<HttpRequest,
 /// # Errors
 /// One sentence with the name of what is no text: it would be left out without a word.
 fn headers_of(connection: &ConnectionFields) -> Result<BTreeMap<String, String>, String> {
-    let extra: Value = serde_json::from_str(connection.extra.as_deref().unwrap_or("{}")).unwrap_or_default();
+    let extra = connection.extra_settings().unwrap_or_default();
     let own = match extra.get("headers") {
         None | Some(Value::Null) => None,
         Some(Value::Object(own)) => Some(own),
@@ -174,7 +174,7 @@ fn headers_of(connection: &ConnectionFields) -> Result<BTreeMap<String, String>,
         }
     };
     let is_header = |name: &str| name != "headers" && !SETTINGS.contains(&name);
-    let fields = extra.as_object().into_iter().flatten().filter(|(name, _)| is_header(name));
+    let fields = extra.iter().filter(|(name, _)| is_header(name));
     let text = |(name, value): (&String, &Value)| match value.as_str() {
         Some(text) => Ok((name.clone(), text.to_owned())),
         None => Err(format!(

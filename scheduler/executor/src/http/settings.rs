@@ -8,7 +8,7 @@ use std::{fs, time::Duration};
 use link::ConnectionFields;
 use model::operator::HttpOptions;
 use reqwest::{Certificate, Client, Identity, Proxy, redirect::Policy};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// How long connecting may take, within the time limit of the whole exchange.
 pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(15);
@@ -53,8 +53,8 @@ impl Settings {
     /// # Errors
     /// One sentence with the key that has no such value or can not be done.
     pub(super) fn with(mut self, connection: &ConnectionFields) -> Result<Self, String> {
-        let extra = connection.extra.as_deref().filter(|extra| !extra.trim().is_empty()).unwrap_or("{}");
-        let extra: Map<String, Value> = serde_json::from_str(extra)
+        let extra = connection
+            .extra_settings()
             .map_err(|error| format!("connection {:?}: its extra is no JSON object: {error}", connection.conn_id))?;
         for (name, value) in extra.iter().filter(|(_, value)| !value.is_null()) {
             self.take(name, value)

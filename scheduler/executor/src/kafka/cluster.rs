@@ -90,7 +90,7 @@ impl Cluster {
 /// them would be of no use.
 pub(crate) fn mask(masker: &Masker, fields: &ConnectionFields) {
     fields.password.iter().for_each(|password| masker.add(password));
-    let Ok(extra) = extra(fields) else { return };
+    let Ok(extra) = fields.extra_settings() else { return };
     extra.iter().for_each(|(name, value)| mask_property(masker, name, value));
 }
 
@@ -111,16 +111,6 @@ fn mask_property(masker: &Masker, name: &str, value: &Value) {
     }
 }
 
-fn extra(fields: &ConnectionFields) -> Result<serde_json::Map<String, Value>, String> {
-    let conn_id = &fields.conn_id;
-    match fields.extra.as_deref().map(str::trim) {
-        None | Some("") => Ok(serde_json::Map::new()),
-        // The text may hold secrets, and the parser's message does not repeat it.
-        Some(text) => serde_json::from_str(text)
-            .map_err(|error| format!("connection {conn_id:?}: its extra is not a JSON object: {error}")),
-    }
-}
-
 fn properties(fields: &ConnectionFields) -> Result<Properties, String> {
     let conn_id = &fields.conn_id;
     if fields.conn_type != "kafka" {
@@ -130,7 +120,10 @@ fn properties(fields: &ConnectionFields) -> Result<Properties, String> {
         ));
     }
     let mut properties = Properties::new();
-    for (name, value) in extra(fields)? {
+    let extra = fields.extra_settings();
+    for (name, value) in
+        extra.map_err(|error| format!("connection {conn_id:?}: its extra is not a JSON object: {error}"))?
+    {
         let text = match value {
             Value::String(text) => text,
             Value::Bool(value) => value.to_string(),

@@ -64,7 +64,7 @@ impl Executor for FileSensorExecutor {
 /// The folder that a connection names in its extra setting `path`.
 async fn base(attempt: &Attempt, conn_id: &str) -> Result<PathBuf, Outcome> {
     let connection = attempt.connection(conn_id).await.map_err(|no| Outcome::failed(no.to_string()))?;
-    let extra: Value = serde_json::from_str(connection.extra.as_deref().unwrap_or("{}")).unwrap_or_default();
+    let extra = connection.extra_settings().unwrap_or_default();
     match extra.get("path").and_then(Value::as_str) {
         Some(path) => Ok(PathBuf::from(path)),
         None => Err(Outcome::failed(format!("connection {conn_id:?} has no path in its extra settings"))),

@@ -236,12 +236,8 @@ fn configured_lake(attempt: &Attempt, fields: &ConnectionFields) -> Result<LakeS
     }
 }
 
-/// A connection's extra settings. The text may hold secrets, and the parser's message does not repeat it.
 fn extra(fields: &ConnectionFields) -> Result<Map<String, Value>, String> {
-    match fields.extra.as_deref().map(str::trim) {
-        None | Some("") => Ok(Map::new()),
-        Some(text) => serde_json::from_str(text).map_err(|error| format!("its extra is not a JSON object: {error}")),
-    }
+    fields.extra_settings().map_err(|error| format!("its extra is not a JSON object: {error}"))
 }
 
 /// Refuses a setting that nothing here would heed.
