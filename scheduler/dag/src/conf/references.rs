@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 /// How many references a schema may have: each is followed from within the one that leads to it.
@@ -94,7 +95,7 @@ impl<'s> Walk<'s, '_> {
         match fragment {
             "" => bases.collect(),
             pointer if pointer.starts_with('/') => {
-                let pointer = without_percents(pointer);
+                let pointer = percent_decode_str(pointer).decode_utf8_lossy();
                 bases.filter_map(|base| base.pointer(&pointer)).collect()
             }
             anchor => {
@@ -108,24 +109,4 @@ impl<'s> Walk<'s, '_> {
             }
         }
     }
-}
-
-/// A pointer with the characters that stand for themselves in a URL only when written by their numbers.
-fn without_percents(pointer: &str) -> String {
-    let mut bytes = Vec::with_capacity(pointer.len());
-    let mut rest = pointer.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let number = after.get(..2).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        match number {
-            Some(number) if *byte == b'%' => {
-                bytes.push(number);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
