@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use model::{DagId, DagRunState, TaskId};
 use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 
-use super::{DagView, Direction, Pattern, dags::DagRecord, total::Window};
+use super::{DagView, Direction, Pattern, dags::DagRecord, total::Window, word};
 use crate::{
     error::{Doing, StoreError},
     rows::corrupt,
@@ -100,11 +100,10 @@ pub async fn dag_list(pool: &PgPool, filter: &DagFilter, window: Window) -> Resu
     if let Some(first) = &filter.first {
         page.push("starts_with(lower(d.dag_id), lower(").push_bind(first.clone()).push(")) DESC, ");
     }
-    let way = |direction| if direction == Direction::Descending { " DESC" } else { " ASC" };
     for (key, direction) in &filter.order {
-        page.push(key.sql()).push(way(*direction)).push(", ");
+        page.push(key.sql()).push(word(*direction)).push(", ");
     }
-    page.push("d.dag_id").push(filter.order.first().map_or(" ASC", |(_, direction)| way(*direction)));
+    page.push("d.dag_id").push(filter.order.first().map_or(" ASC", |(_, direction)| word(*direction)));
     page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
     let rows: Vec<DagRecord> = page.build_query_as().fetch_all(pool).await.doing(LISTING)?;
     let mut count = QueryBuilder::new("SELECT count(*) ");
@@ -183,7 +182,7 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
 /// As [`dag_list`].
 pub async fn dag_tags(pool: &PgPool, pattern: &Pattern, window: Window) -> Result<(Vec<String>, i64), StoreError> {
     window.check()?;
-    let anywhere: Vec<String> = pattern.0.iter().map(|part| format!("%{part}%")).collect();
+    let anywhere = pattern.anywhere();
     let rows = sqlx::query!(
         r#"SELECT tag AS "tag!", count(*) OVER () AS "total!"
            FROM (SELECT DISTINCT unnest(tags) AS tag FROM dag) AS t
