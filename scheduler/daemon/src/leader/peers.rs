@@ -260,14 +260,7 @@ impl Peers {
         !self.by_worker.is_empty()
     }
 
-    /// PostgreSQL was away: silence of that time proves nothing.
-    pub fn pardon(&mut self) {
-        for peer in self.by_worker.values_mut() {
-            peer.last_heard = Instant::now();
-        }
-    }
-
-    /// This process heard nobody for so long, as it was busy or held up: that is no silence of theirs.
+    /// This process heard nobody for so long, as it was busy, held up or without PostgreSQL: that is no silence of theirs.
     pub fn heard_nobody_for(&mut self, time: Duration) {
         let now = Instant::now();
         for peer in self.by_worker.values_mut() {

@@ -147,7 +147,6 @@ impl Reign {
             if let Ok(mut writer) = Writer::connect(&self.database_url).await {
                 let stored = store::resume(&mut writer, self.epoch).await?;
                 self.writer = writer;
-                self.peers.pardon();
                 return if stored == expected { Ok(stored) } else { Err(StoreError::Unknown { reason }) };
             }
             self.acknowledge_all();

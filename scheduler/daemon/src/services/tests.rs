@@ -35,15 +35,15 @@ fn declared(hash: &str) -> Declared {
     }
 }
 
+/// A worker that can run processes has come, with the instances that it holds.
+fn joins(supervisor: &mut Supervisor, secs: i64, worker: WorkerId, holds: &[Uuid]) {
+    let process = BTreeSet::from([Capability::Process]);
+    supervisor.worker_joined(at(secs), worker, &process, &holds.iter().copied().collect(), Presence::Accepting);
+}
+
 fn with_worker() -> Supervisor {
     let mut supervisor = Supervisor::default();
-    supervisor.worker_joined(
-        at(0),
-        WORKER,
-        &BTreeSet::from([Capability::Process]),
-        &BTreeSet::new(),
-        Presence::Accepting,
-    );
+    joins(&mut supervisor, 0, WORKER, &[]);
     supervisor
 }
 
@@ -122,13 +122,7 @@ fn what_an_older_instance_says_changes_nothing() {
 fn a_service_lost_with_its_worker_starts_at_once_on_another() {
     let (mut supervisor, _) = running();
     let other = WorkerId(2);
-    supervisor.worker_joined(
-        at(3),
-        other,
-        &BTreeSet::from([Capability::Process]),
-        &BTreeSet::new(),
-        Presence::Accepting,
-    );
+    joins(&mut supervisor, 3, other, &[]);
     supervisor.take_output();
     supervisor.worker_lost(at(80), WORKER);
     let output = supervisor.take_output();
@@ -139,21 +133,9 @@ fn a_service_lost_with_its_worker_starts_at_once_on_another() {
 fn a_reconnecting_worker_keeps_what_it_holds_and_loses_the_rest() {
     let (mut supervisor, instance) = running();
     supervisor.take_output();
-    supervisor.worker_joined(
-        at(5),
-        WORKER,
-        &BTreeSet::from([Capability::Process]),
-        &BTreeSet::from([instance]),
-        Presence::Accepting,
-    );
+    joins(&mut supervisor, 5, WORKER, &[instance]);
     assert!(started(&supervisor.take_output()).is_empty());
-    supervisor.worker_joined(
-        at(6),
-        WORKER,
-        &BTreeSet::from([Capability::Process]),
-        &BTreeSet::new(),
-        Presence::Accepting,
-    );
+    joins(&mut supervisor, 6, WORKER, &[]);
     assert_eq!(started(&supervisor.take_output()).len(), 1);
 }
 
@@ -302,7 +284,7 @@ fn a_worker_that_comes_back_while_it_leaves_is_given_nothing() {
     // The connection broke, and the service ended meanwhile.
     supervisor.worker_joined(at(5), WORKER, &process, &BTreeSet::new(), Presence::Leaving);
     assert!(started(&supervisor.take_output()).is_empty(), "it would end {instance} again at once");
-    supervisor.worker_joined(at(6), WorkerId(2), &process, &BTreeSet::new(), Presence::Accepting);
+    joins(&mut supervisor, 6, WorkerId(2), &[]);
     assert_eq!(started(&supervisor.take_output()).len(), 1);
 }
 
@@ -312,13 +294,7 @@ fn what_ends_with_a_worker_that_leaves_starts_elsewhere_at_once_and_is_no_death(
     supervisor.take_output();
     supervisor.worker_leaving(WORKER);
     let other = WorkerId(2);
-    supervisor.worker_joined(
-        at(3),
-        other,
-        &BTreeSet::from([Capability::Process]),
-        &BTreeSet::new(),
-        Presence::Accepting,
-    );
+    joins(&mut supervisor, 3, other, &[]);
     assert!(started(&supervisor.take_output()).is_empty(), "it goes on where it is until that ends");
     ended(&mut supervisor, 4, instance);
     let output = supervisor.take_output();
