@@ -2,6 +2,8 @@
 //!
 //! Shapes are Airflow's: `{"detail": "…"}`, and for a 422 a list with a place for each mistake.
 
+use std::borrow::Cow;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -12,6 +14,7 @@ use model::{Answer, AnswerStatus, door::InvalidText, masking};
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::StoreError;
+use utoipa::ToSchema;
 
 /// How the store names what it was doing when it was looking for the rows of a list.
 const A_LIST: &str = "this list of ";
@@ -66,7 +69,7 @@ pub enum ApiError {
     NotAllowed(String),
     /// Airflow has it, Windlass does not.
     #[error("{0}")]
-    NotThere(&'static str),
+    NotThere(Cow<'static, str>),
     /// Parts of the request are malformed.
     #[error("the request is malformed: {}", summary(.0))]
     Malformed(Vec<FieldError>),
@@ -112,7 +115,8 @@ pub enum ApiError {
 }
 
 /// One malformed part of a request.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ValidationError)]
 pub struct FieldError {
     /// The kind of mistake, in pydantic's words.
     #[serde(rename = "type")]
@@ -122,6 +126,7 @@ pub struct FieldError {
     /// What is wrong, for people.
     pub msg: String,
     /// What was given.
+    #[schema(required = false)]
     pub input: Value,
 }
 

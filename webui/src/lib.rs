@@ -39,9 +39,11 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use apart::{Apart, WebDatabase, serve_apart};
+pub use api::openapi::document as openapi;
 pub use auth::{
     client::{InvalidNetwork, TrustedProxies},
-    rights::{Access, Face, ROUTES, Right, Role, Route},
+    rights::{Access, Face, Right, Role, Route},
+    table::routes,
     token::{InvalidSecret, Secret},
 };
 pub use settings::{AppSettings, CookieScope};

@@ -1,4 +1,4 @@
-//! The routes and the layers around them. Who may use a route is said in [`crate::auth::rights`].
+//! The routes and the layers around them. Who may use a route is said where it is declared, see [`crate::auth::table`].
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
@@ -62,6 +62,7 @@ pub fn router(app: App) -> Router {
     };
     let routes = Router::new()
         .merge(auth_routes())
+        .merge(api::openapi::declared())
         .merge(rest_routes())
         .merge(cluster_routes())
         .merge(page_routes())
@@ -117,7 +118,7 @@ fn rest_routes() -> Router<App> {
     let of_run = |rest: &str| format!("{RUN}{rest}");
     let runs = get(api::runs::list).post(api::runs::trigger).patch(api::bulk_runs::runs);
     Router::new()
-        .route("/openapi.json", get(api::openapi::document))
+        .route("/openapi.json", get(api::openapi::show))
         .route("/api/v2/version", get(api::monitor::version))
         .route("/api/v2/monitor/health", get(api::monitor::health))
         .route("/api/v2/dags", get(api::dags::list).patch(api::dags::patch_many))
@@ -150,11 +151,9 @@ fn rest_routes() -> Router<App> {
 }
 
 fn admin_rest_routes() -> Router<App> {
-    use api::{connections, event_logs, pools, variables};
+    use api::{connections, event_logs, variables};
     let connection = || get(connections::one).patch(connections::patch).delete(connections::delete);
     Router::new()
-        .route("/api/v2/pools", get(pools::list).post(pools::create).patch(pools::bulk))
-        .route("/api/v2/pools/{pool_name}", get(pools::one).patch(pools::patch).delete(pools::delete))
         .route("/api/v2/variables", get(variables::list).post(variables::create).patch(variables::bulk))
         .route(
             "/api/v2/variables/{*variable_key}",

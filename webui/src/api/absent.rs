@@ -54,7 +54,7 @@ pub const INSTANCE_STAYS: &str =
 /// `DELETE …/taskInstances/{task_id}`.
 pub async fn delete_instance(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
     names.instance(&app).await?;
-    Err(ApiError::NotThere(INSTANCE_STAYS))
+    Err(ApiError::NotThere(INSTANCE_STAYS.into()))
 }
 
 /// `GET …/dagRuns/{dag_run_id}/hitlDetails`: no task asks people.
@@ -89,7 +89,7 @@ pub async fn asset_events() -> Json<Value> {
 
 /// `POST /api/v2/assets/events`.
 pub async fn make_asset_event() -> ApiError {
-    ApiError::NotThere("There are no assets yet, so nothing can be told of one")
+    ApiError::NotThere("There are no assets yet, so nothing can be told of one".into())
 }
 
 /// `GET /api/v2/assets/{asset_id}` and what lies below it.
@@ -110,7 +110,7 @@ const NO_FAVORITES: &str = "There are no favorite Dags yet: find them by their t
 /// `POST /api/v2/dags/{dag_id}/favorite` and `…/unfavorite`.
 pub async fn favorite(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
     lookup_dag(&app, names.text("dag_id")).await?;
-    Err(ApiError::NotThere(NO_FAVORITES))
+    Err(ApiError::NotThere(NO_FAVORITES.into()))
 }
 
 /// Why there is no backfill, and what to do.
@@ -150,7 +150,7 @@ pub async fn make_backfill(State(app): State<App>, mut body: Body) -> ApiResult<
     }
     body.finish()?;
     lookup_dag(&app, &dag_id).await?;
-    Err(ApiError::NotThere(NO_BACKFILLS))
+    Err(ApiError::NotThere(NO_BACKFILLS.into()))
 }
 
 /// A list of what there is none of.

@@ -157,6 +157,28 @@ impl Body {
         found
     }
 
+    /// A whole number that has to be there.
+    pub fn required_integer(&mut self, name: &str) -> i64 {
+        if !self.has(name) {
+            self.missing(name);
+        } else if self.members.get(name).is_some_and(Value::is_null) {
+            self.members.shift_remove(name);
+            self.wrong(name, "int_type", "Input should be a valid integer", Value::Null);
+        }
+        self.integer(name).unwrap_or(0)
+    }
+
+    /// A boolean that has to be there.
+    pub fn required_flag(&mut self, name: &str) -> bool {
+        if !self.has(name) {
+            self.missing(name);
+        } else if self.members.get(name).is_some_and(Value::is_null) {
+            self.members.shift_remove(name);
+            self.wrong(name, "bool_type", "Input should be a valid boolean", Value::Null);
+        }
+        self.flag(name, false)
+    }
+
     /// A boolean, or its default.
     pub fn flag(&mut self, name: &str, default: bool) -> bool {
         match self.take(name) {
@@ -167,6 +189,11 @@ impl Body {
                 default
             }
         }
+    }
+
+    /// A boolean that may be absent.
+    pub fn optional_flag(&mut self, name: &str) -> Option<bool> {
+        self.members.get(name).is_some_and(|value| !value.is_null()).then(|| self.flag(name, false))
     }
 
     /// A list, empty when absent.

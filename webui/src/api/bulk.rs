@@ -5,9 +5,19 @@
 
 use std::{collections::BTreeSet, fmt::Display};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        Ref, RefOr,
+        schema::{AnyOfBuilder, OneOfBuilder, Schema},
+    },
+};
 
-use super::body::Body;
+use super::{
+    body::Body,
+    declare::{answer, member, schema},
+};
 use crate::{
     app::App,
     auth::Principal,
@@ -110,17 +120,92 @@ enum Action<T: Managed> {
     Delete(BTreeSet<T::Id>, InTheWay),
 }
 
-/// What became of the actions of a kind.
-#[derive(Default)]
-struct Tally {
-    success: Vec<String>,
-    errors: Vec<Value>,
+/// Declares the body of a bulk request whose entities are those of another body: `bulk_body!(PoolBulkBody of PoolBody)`.
+macro_rules! bulk_body {
+    ($name:ident of $entity:ty) => {
+        /// Actions, each on several entities, as [`crate::api::bulk::apply`] reads them.
+        pub struct $name;
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                $crate::api::bulk::actions_on::<$entity>()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {
+            fn name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+                let entity = <$entity as utoipa::ToSchema>::name().into_owned();
+                schemas.push((entity, <$entity as utoipa::PartialSchema>::schema()));
+                <$entity as utoipa::ToSchema>::schemas(schemas);
+            }
+        }
+    };
+}
+pub(crate) use bulk_body;
+
+/// The schema of a body of actions on entities that are each a `T`.
+pub fn actions_on<T: ToSchema>() -> RefOr<Schema> {
+    let entity = || RefOr::from(Ref::from_schema_name(T::name()));
+    let action = |word: &str, entities: Schema, choice: (&str, &[&str])| {
+        let mut object = member::closed_object();
+        object.properties.insert("action".to_owned(), schema::words([word]).into());
+        object.properties.insert("entities".to_owned(), entities.into());
+        object.properties.insert(choice.0.to_owned(), schema::words(choice.1.iter().copied()).into());
+        object.required.extend(["action", "entities"].map(str::to_owned));
+        object
+    };
+    let named = AnyOfBuilder::new().item(schema::text()).item(entity());
+    let mut update = action("update", schema::list(entity()), ("action_on_non_existence", ON_ABSENCE));
+    update.properties.insert("update_mask".to_owned(), schema::nullable(schema::list(schema::text())).into());
+    let actions = OneOfBuilder::new()
+        .item(action("create", schema::list(entity()), ("action_on_existence", ON_EXISTENCE)))
+        .item(update)
+        .item(action("delete", schema::list(Schema::from(named)), ("action_on_non_existence", ON_ABSENCE)));
+    let mut object = member::closed_object();
+    object.properties.insert("actions".to_owned(), schema::list(Schema::from(actions)).into());
+    object.required.push("actions".to_owned());
+    object.into()
 }
 
-impl Tally {
+const ON_EXISTENCE: &[&str] = &["fail", "skip", "overwrite"];
+const ON_ABSENCE: &[&str] = &["fail", "skip"];
+
+answer! {
+    /// What became of the actions, by their kind; null of a kind that was not asked for.
+    #[derive(Default)]
+    pub struct BulkResponse {
+        create: Option<BulkActionResponse>,
+        update: Option<BulkActionResponse>,
+        delete: Option<BulkActionResponse>,
+    }
+}
+
+answer! {
+    /// What became of the actions of a kind.
+    #[derive(Default)]
+    pub struct BulkActionResponse {
+        /// Whose turn was done.
+        success: Vec<String>,
+        errors: Vec<BulkError>,
+    }
+}
+
+answer! {
+    /// Why an action, or one entity of it, was refused.
+    pub struct BulkError {
+        error: String,
+        status_code: u16,
+    }
+}
+
+impl BulkActionResponse {
     fn failed(&mut self, error: &ApiError) {
         error.log();
-        self.errors.push(json!({ "error": error.to_string(), "status_code": error.status().as_u16() }));
+        self.errors.push(BulkError { error: error.to_string(), status_code: error.status().as_u16() });
     }
 
     fn note(&mut self, id: &impl Display, done: ApiResult<()>) {
@@ -135,7 +220,7 @@ impl Tally {
 ///
 /// # Errors
 /// [`ApiError::Malformed`] before anything is done.
-pub async fn apply<T: Managed>(kind: &T, app: &App, who: &Principal, mut body: Body) -> ApiResult<Value> {
+pub async fn apply<T: Managed>(kind: &T, app: &App, who: &Principal, mut body: Body) -> ApiResult<BulkResponse> {
     let listed = body.list("actions");
     if listed.len() > ACTIONS_MAX {
         let message = format!("List should have at most {ACTIONS_MAX} items");
@@ -146,27 +231,16 @@ pub async fn apply<T: Managed>(kind: &T, app: &App, who: &Principal, mut body: B
     for (at, action) in listed.into_iter().enumerate() {
         actions.push(read(kind, action).map_err(|error| placed(error, at))?);
     }
-    let mut answer = json!({ "create": null, "update": null, "delete": null });
+    let mut answer = BulkResponse::default();
     for action in actions {
-        let word = match action {
-            Action::Create(..) => "create",
-            Action::Update(..) => "update",
-            Action::Delete(..) => "delete",
+        let of_kind = match action {
+            Action::Create(..) => &mut answer.create,
+            Action::Update(..) => &mut answer.update,
+            Action::Delete(..) => &mut answer.delete,
         };
-        let mut tally = Tally::default();
-        if let Err(error) = carry_out(kind, app, who, action, &mut tally).await {
+        let tally = of_kind.get_or_insert_default();
+        if let Err(error) = carry_out(kind, app, who, action, tally).await {
             tally.failed(&error);
-        }
-        let found = &mut answer[word];
-        if found.is_null() {
-            *found = json!({ "success": [], "errors": [] });
-        }
-        for (name, more) in
-            [("success", tally.success.into_iter().map(Value::from).collect()), ("errors", tally.errors)]
-        {
-            if let Some(list) = found[name].as_array_mut() {
-                list.extend::<Vec<Value>>(more);
-            }
         }
     }
     Ok(answer)
@@ -184,8 +258,8 @@ fn read<T: Managed>(of: &T, action: Value) -> ApiResult<Action<T>> {
     let mut body = Body::of(members);
     let kind = body.required_text("action");
     let entities = body.list("entities");
-    let on_existence = in_the_way(&mut body, "action_on_existence", &["fail", "skip", "overwrite"]);
-    let on_absence = in_the_way(&mut body, "action_on_non_existence", &["fail", "skip"]);
+    let on_existence = in_the_way(&mut body, "action_on_existence", ON_EXISTENCE);
+    let on_absence = in_the_way(&mut body, "action_on_non_existence", ON_ABSENCE);
     let mask = body.list("update_mask");
     if entities.len() > ENTITIES_MAX {
         let message = format!("List should have at most {ENTITIES_MAX} items");
@@ -260,7 +334,7 @@ async fn carry_out<T: Managed>(
     app: &App,
     who: &Principal,
     action: Action<T>,
-    tally: &mut Tally,
+    tally: &mut BulkActionResponse,
 ) -> ApiResult<()> {
     match action {
         Action::Create(wishes, on_existence) => {

@@ -36,7 +36,7 @@ pub async fn runs(
     Extension(who): Extension<Principal>,
     Path(dag_id): Path<String>,
     body: Body,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<bulk::BulkResponse>> {
     bulk::apply(&Runs { dag_id }, &app, &who, body).await.map(Json)
 }
 
@@ -46,7 +46,7 @@ pub async fn task_instances(
     Extension(who): Extension<Principal>,
     Path((dag_id, run_id)): Path<(String, String)>,
     body: Body,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<bulk::BulkResponse>> {
     bulk::apply(&TaskInstances { runs: Runs { dag_id }, run_id }, &app, &who, body).await.map(Json)
 }
 

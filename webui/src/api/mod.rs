@@ -1,6 +1,6 @@
 //! The REST API: one file per resource, in Airflow 3's shapes.
 //!
-//! Members that are null are written as null; instants are ISO 8601 in UTC with `Z`. The `lookup` functions are the only
+//! What [`declare`] declares is typed; the rest follows. Members that are null are written as null; instants are ISO 8601 in UTC with `Z`. The `lookup` functions are the only
 //! way from a text of the client to a row, so that a text that can not be an id is simply not found.
 
 pub mod absent;
@@ -13,6 +13,7 @@ pub mod clear_runs;
 pub mod connections;
 pub mod dag_versions;
 pub mod dags;
+pub mod declare;
 pub mod event_logs;
 pub mod import_errors;
 pub mod instance_filter;

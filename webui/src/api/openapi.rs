@@ -1,50 +1,93 @@
-//! The OpenAPI document of what exists, made from the table of routes, so that it can not lag behind.
+//! The OpenAPI document: what the operations declare, and from the table of routes those that declare nothing yet.
+
+use std::sync::LazyLock;
 
 use axum::Json;
 use serde_json::{Map, Value, json};
+use utoipa::openapi::{
+    ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder,
+    security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::router::OpenApiRouter;
 
-use crate::auth::rights::{Access, ROUTES, Route};
+use super::{
+    declare::errors::{HTTPExceptionResponse, HTTPValidationError},
+    pools,
+};
+use crate::{
+    app::App,
+    auth::rights::{Access, Route, WRITTEN},
+    error::FieldError,
+};
 
-/// `GET /openapi.json`.
-pub async fn document() -> Json<Value> {
-    let mut paths: Map<String, Value> = Map::new();
-    for route in ROUTES.iter().filter(|route| !route.operation.is_empty()) {
+/// The name under which operations say which right they ask for.
+pub const SECURITY_SCHEME: &str = "token";
+
+/// All declared operations, as routes and as a document.
+pub fn declared() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(base()).merge(pools::routes())
+}
+
+fn base() -> OpenApi {
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let components = ComponentsBuilder::new()
+        .security_scheme(SECURITY_SCHEME, SecurityScheme::Http(bearer))
+        .schema_from::<HTTPExceptionResponse>()
+        .schema_from::<HTTPValidationError>()
+        .schema_from::<FieldError>();
+    let info = InfoBuilder::new()
+        .title("Windlass")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("The part of Apache Airflow's REST API that Windlass serves."));
+    OpenApiBuilder::new().info(info).components(Some(components.build())).build()
+}
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    let declared = declared().split_for_parts().1;
+    let mut document = serde_json::to_value(declared).expect("the document is of maps and texts");
+    // What the router takes as the rest of a path is one parameter to clients.
+    let declared = document["paths"].as_object().cloned().unwrap_or_default();
+    let mut paths: Map<String, Value> =
+        declared.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    for route in WRITTEN.iter().filter(|route| !route.operation.is_empty()) {
         let path = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| json!({}));
         path[route.method.to_ascii_lowercase()] = operation(route);
     }
-    Json(json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Windlass", "version": env!("CARGO_PKG_VERSION"),
-            "description": "The part of Apache Airflow's REST API that Windlass serves.",
-        },
-        "components": {
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
-            "schemas": { "Error": { "type": "object", "properties": { "detail": {} }, "required": ["detail"] } },
-        },
-        "paths": paths,
-    }))
+    document["paths"] = paths.into();
+    document
+});
+
+/// The document.
+#[must_use]
+pub fn document() -> &'static Value {
+    &DOCUMENT
 }
 
+/// `GET /openapi.json`.
+pub async fn show() -> Json<&'static Value> {
+    Json(document())
+}
+
+/// What the table of routes knows of an operation that declares nothing.
 fn operation(route: &Route) -> Value {
     let names = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let parameters: Vec<Value> = names
         .map(|name| name.trim_start_matches('*'))
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
-    let success = match route.operation {
-        "create_token" | "create_token_cli" | "post_connection" | "post_pool" | "post_variable" => "201",
-        "delete_connection" | "delete_pool" | "delete_variable" => "204",
+    let success = match &*route.operation {
+        "create_token" | "create_token_cli" | "post_connection" | "post_variable" => "201",
+        "delete_connection" | "delete_variable" => "204",
         _ => "200",
     };
-    let error = json!({ "$ref": "#/components/schemas/Error" });
+    let error = json!({ "$ref": "#/components/schemas/HTTPExceptionResponse" });
     let failed = |text: &str| json!({ "description": text, "content": { "application/json": { "schema": error } } });
     let mut found = json!({
         "operationId": route.operation, "parameters": parameters,
         "responses": { success: { "description": "Successful Response" }, "422": failed("Validation Error") },
     });
-    if let Access::Needs(_) = route.access {
-        found["security"] = json!([{ "token": [] }]);
+    if let Access::Needs(right) = route.access {
+        found["security"] = json!([{ SECURITY_SCHEME: [right.to_string()] }]);
         found["responses"]["401"] = failed("Unauthorized");
         found["responses"]["403"] = failed("Forbidden");
     }

@@ -2,26 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use link::{Query as Question, Reply, query::PoolView};
 use model::{Command, Pool, door::Text};
-use serde_json::{Value, json};
-use store::read;
+use serde_json::Value;
+use store::read::{self, Pattern};
+use utoipa::openapi::{
+    RefOr,
+    schema::{Schema, Type},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
-    bulk::{self, Managed, Mask},
-    query::{Query, matches},
+    bulk::{self, BulkResponse, Managed, Mask, bulk_body},
+    declare::{
+        Errors, Flag, Ignored, Member, OrderBy, OrderKey, Prefix, Sent, answer, body, path_params, query_params, schema,
+    },
+    query::{Page, matches},
 };
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     commands,
-    error::{ApiError, ApiResult},
+    error::{ApiError, ApiResult, FieldError},
 };
 
 /// What Airflow's clients write for a pool without a limit.
@@ -29,13 +33,156 @@ const NO_LIMIT: i64 = -1;
 /// The fields of the default pool that may be changed.
 const DEFAULT_POOL_FIELDS: [&str; 2] = ["slots", "include_deferred"];
 
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, create, bulk)).routes(routes!(one, patch, delete))
+}
+
+path_params! {
+    /// A pool.
+    pub struct PoolPath {
+        pool_name: String,
+    }
+}
+
+query_params! {
+    /// Which pools a list has.
+    pub struct PoolFilter {
+        page: Page,
+        order_by: OrderBy<PoolKey>,
+        /// Part of the name, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
+        pool_name_pattern: Pattern,
+        /// How the name begins.
+        pool_name_prefix_pattern: Prefix,
+    }
+}
+
+query_params! {
+    /// What a change is limited to.
+    pub struct PoolMask {
+        /// The fields that are changed; without any, all that are sent.
+        update_mask: Mask,
+    }
+}
+
+/// What pools are ordered by: their names are all that Airflow offers.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolKey;
+
+impl OrderKey for PoolKey {
+    const KEYS: &'static [(&'static str, Self)] = &[("id", Self), ("pool", Self), ("name", Self)];
+    const DEFAULT: &'static str = "id";
+}
+
+body! {
+    /// A pool as it is to be.
+    pub struct PoolBody {
+        name: String,
+        slots: Slots,
+        description: Sent<Option<String>>,
+        /// Whether deferred task instances take slots.
+        include_deferred: Sent<Flag<false>>,
+        /// There are no teams here.
+        _team_name: Ignored = "team_name",
+    }
+}
+
+body! {
+    /// What a pool is to be changed to.
+    pub struct PoolPatchBody {
+        /// Its name, which stays.
+        pool: Option<String>,
+        slots: Sent<Slots>,
+        description: Sent<Option<String>>,
+        /// Whether deferred task instances take slots.
+        include_deferred: Sent<bool>,
+        /// There are no teams here.
+        _team_name: Ignored = "team_name",
+    }
+}
+
+bulk_body!(PoolBulkBody of PoolBody);
+
+/// How many slots a pool has; none when there is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slots(Option<u32>);
+
+impl Member for Slots {
+    const REQUIRED: bool = true;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        let slots = body.required_integer(name);
+        if slots < NO_LIMIT {
+            let message = "Input should be greater than or equal to -1";
+            body.wrong(name, "greater_than_equal", message, Value::from(slots));
+        }
+        Self((slots != NO_LIMIT).then(|| u32::try_from(slots).unwrap_or(u32::MAX)))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        Schema::from(schema::of(Type::Integer).minimum(Some(NO_LIMIT))).into()
+    }
+}
+
+answer! {
+    /// A pool and how it is used.
+    pub struct PoolResponse {
+        name: String,
+        /// How many slots it has; -1 without a limit.
+        slots: i64,
+        description: Option<String>,
+        include_deferred: bool,
+        occupied_slots: u32,
+        running_slots: u32,
+        queued_slots: u32,
+        scheduled_slots: u32,
+        /// How many are free; -1 without a limit.
+        open_slots: i64,
+        deferred_slots: u32,
+        team_name: Option<String>,
+    }
+}
+
+answer! {
+    /// A part of the list of pools.
+    pub struct PoolCollectionResponse {
+        pools: Vec<PoolResponse>,
+        total_entries: usize,
+    }
+}
+
 /// The resource, for bulk requests.
 pub struct Pools;
 
-/// A pool as a client wants it, and which members it sent.
+/// A pool as a client wants it: its name, and the fields that were sent.
+#[derive(Default)]
 pub struct Wish {
-    pool: Pool,
-    sent: BTreeSet<String>,
+    name: String,
+    slots: Option<Slots>,
+    description: Option<String>,
+    include_deferred: Option<bool>,
+}
+
+impl Wish {
+    /// The pool with the fields of another one where nothing was sent, or where the mask means others.
+    fn over(&self, old: Pool, mask: &Mask) -> Pool {
+        Pool {
+            name: old.name,
+            slots: self.slots.filter(|_| mask.has("slots")).map_or(old.slots, |slots| slots.0),
+            description: self.description.clone().filter(|_| mask.has("description")).unwrap_or(old.description),
+            include_deferred: self
+                .include_deferred
+                .filter(|_| mask.has("include_deferred"))
+                .unwrap_or(old.include_deferred),
+        }
+    }
+
+    /// A new pool.
+    fn pool(&self) -> Pool {
+        let nothing =
+            Pool { name: self.name.clone(), slots: Some(0), description: String::new(), include_deferred: false };
+        self.over(nothing, &Mask::default())
+    }
 }
 
 impl Managed for Pools {
@@ -44,15 +191,22 @@ impl Managed for Pools {
     const SEVERAL: &'static str = "pools with these pool names";
 
     fn read(&self, body: &mut Body, _: &Mask) -> Wish {
-        let sent = body.names();
-        if !sent.contains("slots") {
-            body.missing("slots");
+        let was_named = body.has("name");
+        let PoolBody { name, slots, description, include_deferred, _team_name: _ } = PoolBody::read(body);
+        let wish = Wish {
+            name,
+            slots: Some(slots),
+            description: description.0.map(Option::unwrap_or_default),
+            include_deferred: include_deferred.0.map(|flag| flag.0),
+        };
+        if was_named && let Err(reason) = wish.pool().check() {
+            body.wrong("name", "value_error", format!("Value error, {reason}"), Value::from(wish.name.as_str()));
         }
-        read_as(body, "name")
+        wish
     }
 
     fn id<'w>(&self, wish: &'w Wish) -> &'w String {
-        &wish.pool.name
+        &wish.name
     }
 
     fn named(&self, entity: &Value) -> Option<String> {
@@ -64,25 +218,18 @@ impl Managed for Pools {
     }
 
     async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
-        match commands::send(app, &Command::CreatePool(wish.pool.clone()), who).await {
+        match commands::send(app, &Command::CreatePool(wish.pool()), who).await {
             Err(ApiError::Conflict(detail)) => Err(ApiError::AlreadyExists(detail)),
             other => other.map(drop),
         }
     }
 
     async fn update(&self, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
-        let Wish { pool: new, sent } = wish;
-        let is_meant = |field: &str| sent.contains(field) && mask.has(field);
-        let old = find(app, &new.name).await?;
-        if is_meant("description") && old.name == Pool::DEFAULT && new.description != old.description {
+        let old = find(app, &wish.name).await?;
+        let changed = wish.over(old.clone(), mask);
+        if changed.name == Pool::DEFAULT && changed.description != old.description {
             return Err(only_slots());
         }
-        let changed = Pool {
-            slots: if is_meant("slots") { new.slots } else { old.slots },
-            description: if is_meant("description") { new.description.clone() } else { old.description },
-            include_deferred: if is_meant("include_deferred") { new.include_deferred } else { old.include_deferred },
-            name: old.name,
-        };
         commands::send(app, &Command::SetPool(changed), who).await.map(drop)
     }
 
@@ -96,29 +243,6 @@ impl Managed for Pools {
 
 fn only_slots() -> ApiError {
     ApiError::BadRequest("Only slots and included_deferred can be modified on Default Pool".to_owned())
-}
-
-/// Reads a pool whose name is in the member `name_field`: Airflow calls it `pool` in one body and `name` in the others.
-fn read_as(body: &mut Body, name_field: &'static str) -> Wish {
-    let mut sent = body.names();
-    body.take("team_name");
-    let name = body.required_text(name_field);
-    let slots = body.integer("slots").unwrap_or(0);
-    let limit = if slots == NO_LIMIT { None } else { Some(u32::try_from(slots).unwrap_or(u32::MAX)) };
-    if slots < NO_LIMIT {
-        let message = "Input should be greater than or equal to -1";
-        body.wrong("slots", "greater_than_equal", message, Value::from(slots));
-    }
-    let description = body.text("description").unwrap_or_default();
-    let pool = Pool { name, slots: limit, description, include_deferred: body.flag("include_deferred", false) };
-    if slots >= NO_LIMIT
-        && sent.contains(name_field)
-        && let Err(reason) = pool.check()
-    {
-        body.wrong(name_field, "value_error", format!("Value error, {reason}"), Value::from(pool.name.as_str()));
-    }
-    sent.insert("name".to_owned());
-    Wish { pool, sent }
 }
 
 /// How the leader says that pools are used.
@@ -150,99 +274,161 @@ pub fn open_slots(pool: &Pool, used: &PoolView) -> Option<u32> {
     pool.slots.map(|slots| slots.saturating_sub(used.occupied))
 }
 
-fn shape(pool: &Pool, used: Option<&PoolView>) -> Value {
+fn shape(pool: Pool, used: Option<&PoolView>) -> PoolResponse {
     // The leader may have heard of a pool a moment before or after the tables: one that it does not know is not used.
     let idle = PoolView::default();
     let used = used.unwrap_or(&idle);
-    json!({
-        "name": pool.name, "slots": pool.slots.map_or(NO_LIMIT, i64::from), "description": pool.description,
-        "include_deferred": pool.include_deferred,
-        "occupied_slots": used.occupied, "running_slots": used.running, "queued_slots": used.queued,
-        "scheduled_slots": used.scheduled, "deferred_slots": used.deferred,
-        "open_slots": open_slots(pool, used).map_or(NO_LIMIT, i64::from), "team_name": null,
-    })
+    PoolResponse {
+        slots: pool.slots.map_or(NO_LIMIT, i64::from),
+        open_slots: open_slots(&pool, used).map_or(NO_LIMIT, i64::from),
+        name: pool.name,
+        description: Some(pool.description),
+        include_deferred: pool.include_deferred,
+        occupied_slots: used.occupied,
+        running_slots: used.running,
+        queued_slots: used.queued,
+        scheduled_slots: used.scheduled,
+        deferred_slots: used.deferred,
+        team_name: None,
+    }
 }
 
-async fn shaped(app: &App, name: &str) -> ApiResult<Json<Value>> {
+async fn shaped(app: &App, name: &str) -> ApiResult<Json<PoolResponse>> {
     let pool = find(app, name).await?;
-    Ok(Json(shape(&pool, uses(app).await?.get(name))))
+    Ok(Json(shape(pool, uses(app).await?.get(name))))
 }
 
-/// `GET /api/v2/pools`.
-pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
-    let page = query.page();
-    let order = query.order(|name| matches!(name, "id" | "name" | "pool").then_some(()))?;
-    let pattern = query.pattern("pool_name_pattern");
-    let prefix = query.prefix("pool_name_prefix_pattern");
-    query.finish()?;
+/// Get Pools
+#[utoipa::path(
+    get, path = "/api/v2/pools", operation_id = "get_pools", tag = "Pool",
+    params(PoolFilter),
+    responses((status = 200, description = "Successful Response", body = PoolCollectionResponse), Errors),
+    security(("token" = [Right::Read]))
+)]
+pub async fn list(State(app): State<App>, filter: PoolFilter) -> ApiResult<Json<PoolCollectionResponse>> {
     let mut found = read::pools(&app.pool).await?;
     found.retain(|pool| {
-        matches(&pattern, &pool.name) && prefix.as_ref().is_none_or(|prefix| pool.name.starts_with(prefix))
+        matches(&filter.pool_name_pattern, &pool.name) && filter.pool_name_prefix_pattern.fits(&pool.name)
     });
-    if let Some((_, direction)) = order.first() {
+    if let Some((PoolKey, direction)) = filter.order_by.0.first() {
         found.sort_by(|a, b| direction.turned(a.name.cmp(&b.name)));
     }
-    let total = found.len();
+    let total_entries = found.len();
     let used = uses(&app).await?;
-    let shaped: Vec<Value> = page.of(found).iter().map(|pool| shape(pool, used.get(&pool.name))).collect();
-    Ok(Json(json!({ "pools": shaped, "total_entries": total })))
+    let shaped = filter.page.of(found).into_iter().map(|pool| {
+        let used = used.get(&pool.name);
+        shape(pool, used)
+    });
+    Ok(Json(PoolCollectionResponse { pools: shaped.collect(), total_entries }))
 }
 
-/// `POST /api/v2/pools`.
+/// Post Pool
+#[utoipa::path(
+    post, path = "/api/v2/pools", operation_id = "post_pool", tag = "Pool",
+    request_body = PoolBody,
+    responses((status = 201, description = "Successful Response", body = PoolResponse), Errors<409>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn create(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     body: Body,
-) -> ApiResult<(StatusCode, Json<Value>)> {
+) -> ApiResult<(StatusCode, Json<PoolResponse>)> {
     let id = Pools.create_from(&app, &who, body).await?;
     Ok((StatusCode::CREATED, shaped(&app, &id).await?))
 }
 
-/// `PATCH /api/v2/pools`.
-pub async fn bulk(State(app): State<App>, Extension(who): Extension<Principal>, body: Body) -> ApiResult<Json<Value>> {
+/// Bulk Pools
+#[utoipa::path(
+    patch, path = "/api/v2/pools", operation_id = "bulk_pools", tag = "Pool",
+    request_body = PoolBulkBody,
+    responses((status = 200, description = "Successful Response", body = BulkResponse), Errors),
+    security(("token" = [Right::ChangeAdmin]))
+)]
+pub async fn bulk(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    body: Body,
+) -> ApiResult<Json<BulkResponse>> {
     bulk::apply(&Pools, &app, &who, body).await.map(Json)
 }
 
-/// `GET /api/v2/pools/{pool_name}`.
-pub async fn one(State(app): State<App>, Path(name): Path<String>) -> ApiResult<Json<Value>> {
-    shaped(&app, &name).await
+/// Get Pool
+#[utoipa::path(
+    get, path = "/api/v2/pools/{pool_name}", operation_id = "get_pool", tag = "Pool",
+    params(PoolPath),
+    responses((status = 200, description = "Successful Response", body = PoolResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn one(State(app): State<App>, path: PoolPath) -> ApiResult<Json<PoolResponse>> {
+    shaped(&app, &path.pool_name).await
 }
 
-/// `PATCH /api/v2/pools/{pool_name}?update_mask=…`: another pool than the default one is sent whole, as in Airflow.
+/// Patch Pool
+///
+/// Another pool than the default one is sent whole, as in Airflow.
+#[utoipa::path(
+    patch, path = "/api/v2/pools/{pool_name}", operation_id = "patch_pool", tag = "Pool",
+    params(PoolPath, PoolMask),
+    request_body = PoolPatchBody,
+    responses((status = 200, description = "Successful Response", body = PoolResponse), Errors<404>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn patch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path(name): Path<String>,
-    query: Query,
-    mut body: Body,
-) -> ApiResult<Json<Value>> {
-    let mask = Mask::of(query.all("update_mask"));
-    let sent = body.names();
-    let is_default = name == Pool::DEFAULT;
-    if is_default && (mask.is_open() || !mask.fields().all(|field| DEFAULT_POOL_FIELDS.contains(&field))) {
-        return Err(only_slots());
+    PoolPath { pool_name }: PoolPath,
+    PoolMask { update_mask }: PoolMask,
+    body: PoolPatchBody,
+) -> ApiResult<Json<PoolResponse>> {
+    if pool_name == Pool::DEFAULT {
+        if update_mask.is_open() || !update_mask.fields().all(|field| DEFAULT_POOL_FIELDS.contains(&field)) {
+            return Err(only_slots());
+        }
+    } else {
+        whole(&body)?;
     }
-    if is_default {
-        body.fill_in("pool", &name);
-    }
-    let wish = read_as(&mut body, "pool");
-    for field in ["slots", "include_deferred"].into_iter().filter(|field| !is_default && !sent.contains(*field)) {
-        body.missing(field);
-    }
-    body.finish()?;
-    if wish.pool.name != name {
+    if body.pool.is_some_and(|name| name != pool_name) {
         return Err(ApiError::BadRequest("A pool can not be renamed: tasks name it. Create another one".to_owned()));
     }
-    Pools.update(&app, &who, &wish, &mask).await?;
-    shaped(&app, &name).await
+    let wish = Wish {
+        name: pool_name.clone(),
+        slots: body.slots.0,
+        description: body.description.0.map(Option::unwrap_or_default),
+        include_deferred: body.include_deferred.0,
+    };
+    if let Err(reason) = wish.pool().check() {
+        let error = FieldError::body("pool", "value_error", format!("Value error, {reason}"), pool_name.into());
+        return Err(ApiError::Malformed(vec![error]));
+    }
+    Pools.update(&app, &who, &wish, &update_mask).await?;
+    shaped(&app, &pool_name).await
 }
 
-/// `DELETE /api/v2/pools/{pool_name}`.
+/// Refuses a pool that is not sent whole.
+fn whole(body: &PoolPatchBody) -> ApiResult<()> {
+    let sent = [
+        ("pool", body.pool.is_some()),
+        ("slots", body.slots.was_sent()),
+        ("include_deferred", body.include_deferred.was_sent()),
+    ];
+    let missing = |(name, _)| FieldError::body(name, "missing", "Field required", Value::Null);
+    let errors: Vec<FieldError> = sent.into_iter().filter(|(_, was_sent)| !was_sent).map(missing).collect();
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(errors)) }
+}
+
+/// Delete Pool
+#[utoipa::path(
+    delete, path = "/api/v2/pools/{pool_name}", operation_id = "delete_pool", tag = "Pool",
+    params(PoolPath),
+    responses((status = 204, description = "Successful Response"), Errors<404>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn delete(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path(name): Path<String>,
+    path: PoolPath,
 ) -> ApiResult<StatusCode> {
-    Pools.delete(&app, &who, &name).await?;
+    Pools.delete(&app, &who, &path.pool_name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

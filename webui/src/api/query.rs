@@ -1,7 +1,7 @@
 //! Query parameters: limits, order, ranges, patterns. Mistakes are gathered and answered together; unknown parameters
 //! are ignored, as in Airflow.
 
-use std::{cmp::Ordering, fmt::Display, str::FromStr, time::Duration};
+use std::{borrow::Cow, cmp::Ordering, fmt::Display, str::FromStr, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, RawQuery},
@@ -18,7 +18,7 @@ use super::body::instant_mistake;
 use crate::error::{ApiError, ApiResult, FieldError};
 
 /// Airflow's default size of a page.
-const LIMIT_DEFAULT: i64 = 50;
+pub const LIMIT_DEFAULT: i64 = 50;
 /// Larger pages are cut to this.
 pub const LIMIT_MAX: i64 = 100;
 /// Airflow's limit of sort keys.
@@ -28,6 +28,7 @@ const ORDER_KEYS_MAX: usize = 10;
 pub struct Query {
     pairs: Vec<(String, String)>,
     errors: Vec<FieldError>,
+    refused: Option<ApiError>,
 }
 
 /// Which part of a list is asked for.
@@ -99,7 +100,11 @@ impl Query {
     /// Takes the text after `?`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self { pairs: url::form_urlencoded::parse(text.as_bytes()).into_owned().collect(), errors: Vec::new() }
+        Self {
+            pairs: url::form_urlencoded::parse(text.as_bytes()).into_owned().collect(),
+            errors: Vec::new(),
+            refused: None,
+        }
     }
 
     /// The first value of a parameter that is not empty.
@@ -117,9 +122,17 @@ impl Query {
     /// Answers with everything that was wrong, if anything was.
     ///
     /// # Errors
-    /// [`ApiError::Malformed`].
+    /// [`ApiError::Malformed`], or what was refused for another reason.
     pub fn finish(&mut self) -> ApiResult<()> {
-        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(std::mem::take(&mut self.errors))) }
+        if !self.errors.is_empty() {
+            return Err(ApiError::Malformed(std::mem::take(&mut self.errors)));
+        }
+        self.refused.take().map_or(Ok(()), Err)
+    }
+
+    /// Notes what is refused as a whole; the first reason is told.
+    pub fn refuse(&mut self, error: ApiError) {
+        self.refused.get_or_insert(error);
     }
 
     /// `map_index`; a task that is not expanded has none.
@@ -140,6 +153,18 @@ impl Query {
         let is_cursor = self.pairs.iter().any(|(key, _)| key == "cursor");
         let (paging, name) = if is_cursor { (Paging::Cursor, "cursor") } else { (Paging::Offset, "offset") };
         Page { limit, offset: self.number(name, 0), paging }
+    }
+
+    /// `limit` and `offset` alone.
+    pub fn offset_page(&mut self) -> Page {
+        let limit = self.number("limit", LIMIT_DEFAULT).min(LIMIT_MAX);
+        Page { limit, offset: self.number("offset", 0), paging: Paging::Offset }
+    }
+
+    /// A whole number.
+    pub fn integer(&mut self, name: &str) -> Option<i64> {
+        let text = self.text(name)?.to_owned();
+        self.parsed(name, &text, "int_parsing", "Input should be a valid integer")
     }
 
     /// Every value of a parameter, as whole numbers.
@@ -249,7 +274,7 @@ impl Query {
     /// An instant in any form that clients send; without a zone it is UTC.
     pub fn instant(&mut self, name: &str) -> Option<Instant> {
         let text = self.text(name)?.to_owned();
-        Instant::parse(&text, Zone::Utc)
+        Instant::parse(&with_plus(&text), Zone::Utc)
             .map_err(|error| {
                 let (kind, message) = instant_mistake(error);
                 self.errors.push(FieldError::query(name, kind, message, &text));
@@ -281,6 +306,19 @@ impl Query {
             return Err(ApiError::BadRequest(format!("Ordering takes at most {ORDER_KEYS_MAX} attributes")));
         }
         texts.into_iter().map(|text| sort_key(text, &key)).collect()
+    }
+}
+
+/// An instant whose `+` was sent as it is, and so was read as a space: what stands between a time and an offset of hours and
+/// minutes can only have been a plus.
+fn with_plus(text: &str) -> Cow<'_, str> {
+    let is_offset = |rest: &str| {
+        let digits = rest.bytes().filter(u8::is_ascii_digit).count();
+        digits == rest.replacen(':', "", 1).len() && matches!((digits, rest.find(':')), (2 | 4, None) | (4, Some(2)))
+    };
+    match text.trim_end().rsplit_once(' ') {
+        Some((time, offset)) if time.contains(':') && is_offset(offset) => format!("{time}+{offset}").into(),
+        _ => text.into(),
     }
 }
 
@@ -393,12 +431,23 @@ mod tests {
 
     #[test]
     fn an_instant_without_a_zone_is_utc_and_an_odd_one_is_refused() {
-        for text in ["2026-11-21", "2026-11-21T00:00", "2026-11-21T01:00:00%2B0100", "2026-11-21%2000:00:00Z"] {
+        for text in [
+            "2026-11-21",
+            "2026-11-21T00:00",
+            "2026-11-21T01:00:00%2B0100",
+            "2026-11-21%2000:00:00Z",
+            "2026-11-21T00:00:00.000000+0000",
+            "2026-11-21T01:00+01:00",
+            "2026-11-21+01:00:00+01",
+            "2026-11-21%2000:00",
+        ] {
             let mut query = Query::parse(&format!("at={text}"));
             assert_eq!(query.instant("at").unwrap().to_string(), "2026-11-21 00:00:00 UTC", "{text}");
             query.finish().unwrap();
         }
-        for text in ["yesterday", "-9999-01-01", "0000-01-01", "10000-01-01"] {
+        for text in
+            ["yesterday", "-9999-01-01", "0000-01-01", "10000-01-01", "2026-11-21T00:00+1", "2026-11-21+0000+0000"]
+        {
             let mut query = Query::parse(&format!("at={text}"));
             assert_eq!(query.instant("at"), None, "{text}");
             assert!(query.finish().is_err(), "{text}");

@@ -237,7 +237,11 @@ pub async fn create(
 }
 
 /// `PATCH /api/v2/variables`.
-pub async fn bulk(State(app): State<App>, Extension(who): Extension<Principal>, body: Body) -> ApiResult<Json<Value>> {
+pub async fn bulk(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    body: Body,
+) -> ApiResult<Json<bulk::BulkResponse>> {
     bulk::apply(&Variables, &app, &who, body).await.map(Json)
 }
 

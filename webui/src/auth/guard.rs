@@ -1,6 +1,6 @@
 //! The one place before any handler: who asks, from where, and whether the role suffices.
 //!
-//! A request reaches its handler only through [`check`]; a route without a line in [`rights::ROUTES`] is refused, and so is
+//! A request reaches its handler only through [`check`]; a route that does not say who may use it is refused, and so is
 //! a path or a query that nothing stored can match.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,7 +17,8 @@ use store::audit::Door;
 use super::{
     Principal,
     client::Client,
-    rights::{self, Access, Face, Role},
+    rights::{Access, Face, Role},
+    table,
     token::Claims,
 };
 use crate::{
@@ -45,8 +46,9 @@ pub const fn cookie_name(scope: CookieScope) -> &'static str {
 
 /// Lets a request through or refuses it.
 pub async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let Some(route) = rights::route(request.method().as_str(), path) else {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let path = path.as_ref().map_or("", MatchedPath::as_str);
+    let Some(route) = table::route(request.method().as_str(), path) else {
         return method_or_right_is_missing(path);
     };
     if let Err(error) = door::check(&mut request).await {
@@ -62,6 +64,7 @@ pub async fn check(State(app): State<App>, mut request: Request, next: Next) -> 
                 Err(error) => refuse(route.face, &request, error),
             };
         }
+        Access::Closed => return right_is_missing(path),
         Access::Needs(right) => right,
     };
     match admit(&app, request.method(), request.headers(), client, right.least_role()).await {
@@ -75,10 +78,11 @@ pub async fn check(State(app): State<App>, mut request: Request, next: Next) -> 
 
 /// The router knows the path: either not with this method, or nobody said who may use it.
 fn method_or_right_is_missing(path: &str) -> Response {
-    if rights::ROUTES.iter().any(|route| route.path == path) {
-        return crate::router::wrong_method();
-    }
-    tracing::error!(path, "a route has no line in the table of rights and is refused");
+    if table::routes_at(path).is_empty() { right_is_missing(path) } else { crate::router::wrong_method() }
+}
+
+fn right_is_missing(path: &str) -> Response {
+    tracing::error!(path, "a route does not say who may use it and is refused");
     ApiError::Forbidden.into_response()
 }
 
@@ -87,7 +91,7 @@ fn method_or_right_is_missing(path: &str) -> Response {
 #[must_use]
 pub fn face_of(request: &Request) -> Face {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let known = rights::ROUTES.iter().find(|route| route.path == path).map(|route| route.face);
+    let known = table::routes_at(path).first().map(|route| route.face);
     known.unwrap_or(if request.uri().path().starts_with("/api/") { Face::Api } else { Face::Page })
 }
 

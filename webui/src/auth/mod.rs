@@ -7,6 +7,7 @@ pub mod join;
 pub mod limiter;
 pub mod login;
 pub mod rights;
+pub mod table;
 pub mod token;
 
 use client::Client;

@@ -1,6 +1,9 @@
-//! Roles, and the table of every route with the right that it asks for.
+//! Roles, rights, and the routes whose access is written here: pages, and what does not declare itself yet (see
+//! [`crate::api::declare`] for what does).
 //!
-//! A route that is not in the table is refused for everybody: a new one fails closed.
+//! A route that neither declares its right nor stands here is refused for everybody: a new one fails closed.
+
+use std::{borrow::Cow, fmt};
 
 pub use store::users::Role;
 
@@ -36,6 +39,43 @@ impl Right {
             Self::ManageUsers => Role::Admin,
         }
     }
+
+    const ALL: [Self; 8] = [
+        Self::Read,
+        Self::ChangeDags,
+        Self::ReadAdmin,
+        Self::ChangeAdmin,
+        Self::ManageUsers,
+        Self::OwnAccount,
+        Self::ChangeServices,
+        Self::ChangeOwnView,
+    ];
+
+    /// Its name in the OpenAPI document.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::ChangeDags => "change_dags",
+            Self::ReadAdmin => "read_admin",
+            Self::ChangeAdmin => "change_admin",
+            Self::ManageUsers => "manage_users",
+            Self::OwnAccount => "own_account",
+            Self::ChangeServices => "change_services",
+            Self::ChangeOwnView => "change_own_view",
+        }
+    }
+
+    /// The right of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|right| right.name() == name)
+    }
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Who may use a route.
@@ -47,6 +87,8 @@ pub enum Access {
     JoinToken,
     /// Who is logged in and has the right.
     Needs(Right),
+    /// Nobody: it was not said who.
+    Closed,
 }
 
 /// Whether a route answers programs or people, which decides how it refuses.
@@ -59,38 +101,62 @@ pub enum Face {
 }
 
 /// One route.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Route {
     /// `GET`, `POST`, `PATCH`.
-    pub method: &'static str,
+    pub method: Cow<'static, str>,
     /// The path as the router has it.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// Who may use it.
     pub access: Access,
     /// How it refuses.
     pub face: Face,
     /// Airflow's name of the operation; empty for what is not part of the REST API.
-    pub operation: &'static str,
+    pub operation: Cow<'static, str>,
 }
 
 const fn public(method: &'static str, path: &'static str, face: Face, operation: &'static str) -> Route {
-    Route { method, path, access: Access::Public, face, operation }
+    Route {
+        method: Cow::Borrowed(method),
+        path: Cow::Borrowed(path),
+        access: Access::Public,
+        face,
+        operation: Cow::Borrowed(operation),
+    }
 }
 
 const fn worker(method: &'static str, path: &'static str) -> Route {
-    Route { method, path, access: Access::JoinToken, face: Face::Api, operation: "" }
+    Route {
+        method: Cow::Borrowed(method),
+        path: Cow::Borrowed(path),
+        access: Access::JoinToken,
+        face: Face::Api,
+        operation: Cow::Borrowed(""),
+    }
 }
 
 const fn api(method: &'static str, path: &'static str, right: Right, operation: &'static str) -> Route {
-    Route { method, path, access: Access::Needs(right), face: Face::Api, operation }
+    Route {
+        method: Cow::Borrowed(method),
+        path: Cow::Borrowed(path),
+        access: Access::Needs(right),
+        face: Face::Api,
+        operation: Cow::Borrowed(operation),
+    }
 }
 
 const fn page(method: &'static str, path: &'static str, right: Right) -> Route {
-    Route { method, path, access: Access::Needs(right), face: Face::Page, operation: "" }
+    Route {
+        method: Cow::Borrowed(method),
+        path: Cow::Borrowed(path),
+        access: Access::Needs(right),
+        face: Face::Page,
+        operation: Cow::Borrowed(""),
+    }
 }
 
-/// Every route.
-pub const ROUTES: &[Route] = &[
+/// Every route that does not declare itself.
+pub const WRITTEN: &[Route] = &[
     public("POST", "/auth/token", Face::Api, "create_token"),
     public("POST", "/auth/token/cli", Face::Api, "create_token_cli"),
     public("GET", "/auth/logout", Face::Page, ""),
@@ -322,12 +388,6 @@ pub const ROUTES: &[Route] = &[
     api("GET", "/api/v2/quarantine", Right::Read, ""),
     api("GET", "/api/v2/quarantine/{entry_id}", Right::Read, ""),
     api("POST", "/api/v2/quarantine/{entry_id}/release", Right::ChangeAdmin, ""),
-    api("GET", "/api/v2/pools", Right::Read, "get_pools"),
-    api("POST", "/api/v2/pools", Right::ChangeAdmin, "post_pool"),
-    api("PATCH", "/api/v2/pools", Right::ChangeAdmin, "bulk_pools"),
-    api("GET", "/api/v2/pools/{pool_name}", Right::Read, "get_pool"),
-    api("PATCH", "/api/v2/pools/{pool_name}", Right::ChangeAdmin, "patch_pool"),
-    api("DELETE", "/api/v2/pools/{pool_name}", Right::ChangeAdmin, "delete_pool"),
     api("GET", "/api/v2/variables", Right::ReadAdmin, "get_variables"),
     api("POST", "/api/v2/variables", Right::ChangeAdmin, "post_variable"),
     api("PATCH", "/api/v2/variables", Right::ChangeAdmin, "bulk_variables"),
@@ -402,46 +462,3 @@ pub const ROUTES: &[Route] = &[
     page("POST", "/preferences", Right::ChangeOwnView),
     page("GET", "/events", Right::Read),
 ];
-
-/// The route of a method and a path of the router. `HEAD` is `GET` without a body.
-#[must_use]
-pub fn route(method: &str, path: &str) -> Option<&'static Route> {
-    let method = if method == "HEAD" { "GET" } else { method };
-    ROUTES.iter().find(|route| route.method == method && route.path == path)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn a_route_stands_once_in_the_table() {
-        let distinct: BTreeSet<_> = ROUTES.iter().map(|route| (route.method, route.path)).collect();
-        assert_eq!(distinct.len(), ROUTES.len());
-    }
-
-    #[test]
-    fn what_changes_something_is_never_public_but_the_login() {
-        let open: Vec<_> = ROUTES
-            .iter()
-            .filter(|route| route.access == Access::Public && route.method != "GET")
-            .map(|route| route.path)
-            .collect();
-        assert_eq!(open, ["/auth/token", "/auth/token/cli", "/auth/logout", "/login"]);
-    }
-
-    #[test]
-    fn a_viewer_changes_nothing_but_what_is_its_own() {
-        let asks = |route: &&Route| route.method != "GET" && !route.path.ends_with("/list");
-        let changes = ROUTES.iter().filter(asks);
-        for route in changes {
-            if let Access::Needs(right) = route.access
-                && ![Right::OwnAccount, Right::ChangeOwnView].contains(&right)
-            {
-                assert!(right.least_role() > Role::Viewer, "{} {}", route.method, route.path);
-            }
-        }
-    }
-}

@@ -6,7 +6,7 @@ use store::{
     SecretKey,
     cluster::{self, NewToken},
 };
-use windlass_webui::{Access, Face, ROUTES, Role, Route};
+use windlass_webui::{Access, Face, Role, Route, routes};
 
 use crate::support::{PASSWORD, RUN, Server, client};
 
@@ -38,7 +38,7 @@ pub fn path_of(route: &Route) -> String {
         ("{event_log_id}", "1"),
         ("{entry_id}", "report:none"),
     ];
-    values.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, &value.replace('+', "%2B")))
+    values.iter().fold(route.path.to_string(), |path, (name, value)| path.replace(name, &value.replace('+', "%2B")))
 }
 
 async fn status(server: &Server, route: &Route, token: Option<&str>) -> u16 {
@@ -59,7 +59,7 @@ async fn every_route_asks_for_a_login_and_for_its_role() {
         (Role::Op, server.token("op").await),
         (Role::Admin, server.token("admin").await),
     ];
-    for route in ROUTES.iter().filter(|route| route.path != "/events") {
+    for route in routes().filter(|route| route.path != "/events") {
         let name = format!("{} {}", route.method, route.path);
         let bare = status(&server, route, None).await;
         if route.access == Access::JoinToken {

@@ -39,6 +39,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use windlass_webui::{Apart, AppSettings, Secret, WebDatabase};
 
+use crate::document::check_answer;
+
 /// The sample DAG; its texts are hostile where users may write any.
 pub const STOCK: &str = r##"
 dag_id: stock_data_pipeline
@@ -538,18 +540,25 @@ impl Client {
     /// The status alone: what is deleted leaves no body.
     pub async fn delete(&self, path: &str) -> u16 {
         let request = client().delete(format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
-        request.send().await.unwrap().status().as_u16()
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        let body = (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap());
+        check_answer("delete", &format!("/api/v2{path}"), status, body.as_ref());
+        status
     }
 
     async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
-        let request = client().request(method, format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
+        let request = client().request(method.clone(), format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
         let request = match body {
             Some(body) => request.json(&body),
             None => request,
         };
         let answer = request.send().await.unwrap();
         assert_eq!(answer.headers()["content-type"], "application/json");
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        let (status, body) = (answer.status().as_u16(), answer.json().await.unwrap());
+        check_answer(method.as_str(), &format!("/api/v2{path}"), status, Some(&body));
+        (status, body)
     }
 }
 

@@ -1,0 +1,371 @@
+//! The parameters of queries.
+
+use std::{fmt::Display, str::FromStr};
+
+use model::{MapIndex, door::Instant};
+use store::read::{Direction, Pattern, Range, SecondsRange};
+use utoipa::openapi::{
+    RefOr, Required,
+    path::{Parameter, ParameterBuilder, ParameterIn},
+    schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type},
+};
+
+use super::schema;
+use crate::{
+    api::{
+        bulk::Mask,
+        query::{LIMIT_DEFAULT, Page, Query},
+    },
+    error::ApiError,
+};
+
+/// A parameter that reads itself and declares itself.
+pub trait Param: Sized {
+    /// Reads it by its name; what is wrong is noted in the query.
+    fn read(query: &mut Query, name: &str) -> Self;
+    /// What the document says of it: mostly one parameter of this name.
+    fn declare(name: &str) -> Vec<Declared>;
+}
+
+/// One parameter of the document.
+pub struct Declared {
+    name: String,
+    required: Required,
+    schema: Schema,
+}
+
+impl Declared {
+    /// One that may be left out.
+    pub fn optional(name: impl Into<String>, schema: impl Into<Schema>) -> Self {
+        Self { name: name.into(), required: Required::False, schema: schema.into() }
+    }
+
+    /// One that has to be there.
+    pub fn required(name: impl Into<String>, schema: impl Into<Schema>) -> Self {
+        Self { name: name.into(), required: Required::True, schema: schema.into() }
+    }
+}
+
+/// The declarations of a field in a query, with what its doc comment says.
+pub fn in_query(declared: Vec<Declared>, about: &str) -> impl Iterator<Item = Parameter> {
+    declared.into_iter().map(move |one| {
+        ParameterBuilder::new()
+            .name(one.name)
+            .parameter_in(ParameterIn::Query)
+            .required(one.required)
+            .description((!about.is_empty()).then_some(about))
+            .schema(Some(one.schema))
+            .build()
+    })
+}
+
+fn one(name: &str, schema: Schema) -> Vec<Declared> {
+    vec![Declared::optional(name, schema)]
+}
+
+fn count(default: i64) -> Schema {
+    let number = schema::of(Type::Integer).minimum(Some(0)).default(Some(default.into()));
+    number.into()
+}
+
+/// `limit` and `offset`, whatever the field is called.
+impl Param for Page {
+    fn read(query: &mut Query, _: &str) -> Self {
+        query.offset_page()
+    }
+
+    fn declare(_: &str) -> Vec<Declared> {
+        vec![Declared::optional("limit", count(LIMIT_DEFAULT)), Declared::optional("offset", count(0))]
+    }
+}
+
+/// `limit`, `offset` and `cursor`, whatever the field is called: the lists that clients can walk by cursor.
+#[derive(Debug, Clone, Copy)]
+pub struct CursorPage(pub Page);
+
+impl Param for CursorPage {
+    fn read(query: &mut Query, _: &str) -> Self {
+        Self(query.page())
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        let mut all = Page::declare(name);
+        all.push(Declared::optional("cursor", schema::nullable(schema::text())));
+        all
+    }
+}
+
+/// What a list can be ordered by.
+pub trait OrderKey: Clone + 'static {
+    /// Airflow's names of the attributes.
+    const KEYS: &'static [(&'static str, Self)];
+    /// The order when none is asked for.
+    const DEFAULT: &'static str;
+}
+
+/// `order_by`: attributes to order by, the first one first.
+#[derive(Debug, Clone)]
+pub struct OrderBy<K>(pub Vec<(K, Direction)>);
+
+impl<K: OrderKey> Param for OrderBy<K> {
+    fn read(query: &mut Query, _: &str) -> Self {
+        let key = |name: &str| K::KEYS.iter().find(|(known, _)| *known == name).map(|(_, key)| key.clone());
+        match query.order(key) {
+            Ok(order) => Self(order),
+            Err(error) => {
+                query.refuse(error);
+                Self(Vec::new())
+            }
+        }
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        let names: Vec<&str> = K::KEYS.iter().map(|(name, _)| *name).collect();
+        let about = format!("Attributes to order by, descending after a `-`: `{}`", names.join(", "));
+        let list = ArrayBuilder::new()
+            .items(RefOr::from(schema::text()))
+            .description(Some(about))
+            .default(Some(serde_json::json!([K::DEFAULT])));
+        one(name, list.into())
+    }
+}
+
+/// Part of a text whatever its case; `%` and `_` are wildcards, `|` separates alternatives, `~` alone is everything.
+impl Param for Pattern {
+    fn read(query: &mut Query, name: &str) -> Self {
+        query.pattern(name)
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::text()))
+    }
+}
+
+/// The beginning of a text, exactly; what is not a letter or a digit at its end is ignored.
+#[derive(Debug, Clone, Default)]
+pub struct Prefix(pub Option<String>);
+
+impl Prefix {
+    /// Whether a text begins so.
+    #[must_use]
+    pub fn fits(&self, text: &str) -> bool {
+        self.0.as_deref().is_none_or(|prefix| text.starts_with(prefix))
+    }
+}
+
+impl Param for Prefix {
+    fn read(query: &mut Query, name: &str) -> Self {
+        Self(query.prefix(name))
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::text()))
+    }
+}
+
+impl Param for String {
+    fn read(query: &mut Query, name: &str) -> Self {
+        query.required_text(name)
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        vec![Declared::required(name, schema::text())]
+    }
+}
+
+impl Param for Option<String> {
+    fn read(query: &mut Query, name: &str) -> Self {
+        query.text(name).map(str::to_owned)
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::text()))
+    }
+}
+
+/// Every value that is not empty.
+impl Param for Vec<String> {
+    fn read(query: &mut Query, name: &str) -> Self {
+        query.all(name).filter(|text| !text.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::list(schema::text()))
+    }
+}
+
+impl Param for Option<bool> {
+    fn read(query: &mut Query, name: &str) -> Self {
+        query.flag(name)
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::boolean()))
+    }
+}
+
+/// True or false, and what it is when nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flag<const DEFAULT: bool>(pub bool);
+
+impl<const DEFAULT: bool> Flag<DEFAULT> {
+    /// Its schema.
+    pub fn schema() -> ObjectBuilder {
+        schema::of(Type::Boolean).default(Some(DEFAULT.into()))
+    }
+}
+
+impl<const DEFAULT: bool> Param for Flag<DEFAULT> {
+    fn read(query: &mut Query, name: &str) -> Self {
+        Self(query.flag(name).unwrap_or(DEFAULT))
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, Self::schema().into())
+    }
+}
+
+impl Param for Option<i64> {
+    fn read(query: &mut Query, name: &str) -> Self {
+        query.integer(name)
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::integer()))
+    }
+}
+
+impl Param for Vec<i32> {
+    fn read(query: &mut Query, name: &str) -> Self {
+        query.numbers(name)
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::list(schema::integer()))
+    }
+}
+
+/// A task that is not expanded has none: -1.
+impl Param for MapIndex {
+    fn read(query: &mut Query, _: &str) -> Self {
+        match query.map_index() {
+            Ok(index) => index,
+            Err(error) => {
+                query.refuse(error);
+                Self::UNMAPPED
+            }
+        }
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::of(Type::Integer).minimum(Some(-1)).default(Some((-1).into())).into())
+    }
+}
+
+impl Param for Option<Instant> {
+    fn read(query: &mut Query, name: &str) -> Self {
+        query.instant(name)
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::instant()))
+    }
+}
+
+fn bounds(name: &str, schema: &Schema) -> Vec<Declared> {
+    let bound = |sign| Declared::optional(format!("{name}_{sign}"), schema.clone());
+    ["gte", "gt", "lte", "lt"].map(bound).into()
+}
+
+/// `<name>_gte`, `_gt`, `_lte` and `_lt`, as instants.
+impl Param for Range {
+    fn read(query: &mut Query, name: &str) -> Self {
+        query.range(name)
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        bounds(name, &schema::nullable(schema::instant()))
+    }
+}
+
+/// The same in seconds.
+impl Param for SecondsRange {
+    fn read(query: &mut Query, name: &str) -> Self {
+        query.seconds(name)
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        let number = schema::of(Type::Number).format(Some(SchemaFormat::KnownFormat(KnownFormat::Double)));
+        bounds(name, &schema::nullable(Schema::from(number)))
+    }
+}
+
+/// `update_mask`: the fields that a change is limited to.
+impl Param for Mask {
+    fn read(query: &mut Query, name: &str) -> Self {
+        Self::of(query.all(name))
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::list(schema::text())))
+    }
+}
+
+/// A word of an enum. Airflow answers a bad one in a query with a text.
+pub trait Word: FromStr<Err: Display> {
+    /// All of them.
+    fn names() -> Vec<&'static str>;
+}
+
+impl<T: Word> Param for Vec<T> {
+    fn read(query: &mut Query, name: &str) -> Self {
+        match query.words(name) {
+            Ok(words) => words,
+            Err(error) => {
+                query.refuse(error);
+                Self::new()
+            }
+        }
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::list(schema::words(T::names())))
+    }
+}
+
+impl<T: Word> Param for Option<T> {
+    fn read(query: &mut Query, name: &str) -> Self {
+        let text = query.text(name)?;
+        match text.parse() {
+            Ok(word) => Some(word),
+            Err(error) => {
+                query.refuse(ApiError::MalformedText(format!("{name}: {error}")));
+                None
+            }
+        }
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::words(T::names())))
+    }
+}
+
+/// A filter of Airflow that nothing here could act upon yet. It is refused: a client that gets more than it asked for deletes
+/// or clears the wrong things.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsupported;
+
+impl Param for Unsupported {
+    fn read(query: &mut Query, name: &str) -> Self {
+        if query.text(name).is_some() {
+            let why =
+                format!("`{name}` is not supported yet, and a list without it would be another one: leave it out");
+            query.refuse(ApiError::NotThere(why.into()));
+        }
+        Self
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::anything()))
+    }
+}

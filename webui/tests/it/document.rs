@@ -1,0 +1,291 @@
+//! Our OpenAPI document: that it holds what Airflow's clients rely on, and that what is answered is as it says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{LazyLock, Mutex},
+};
+
+use jsonschema::Validator;
+use serde_json::{Map, Value, json};
+
+/// Facts of Airflow's REST API; `airflow_facts.py` beside it makes them.
+static FACTS: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../data/airflow_facts.json")).unwrap());
+
+/// Operations that declare themselves: those that declare no shape of an answer are written in the table of rights.
+fn declared() -> impl Iterator<Item = (&'static str, &'static str, &'static Map<String, Value>)> {
+    let paths = windlass_webui::openapi()["paths"].as_object().unwrap();
+    let operations = paths.iter().flat_map(|(path, item)| {
+        item.as_object()
+            .unwrap()
+            .iter()
+            .map(move |(method, of)| (method.as_str(), path.as_str(), of.as_object().unwrap()))
+    });
+    operations.filter(|(.., operation)| operation.contains_key("tags"))
+}
+
+/// What a pointer within the document leads to.
+fn resolved(schema: &Value) -> &Value {
+    match schema["$ref"].as_str() {
+        Some(place) => resolved(windlass_webui::openapi().pointer(place.trim_start_matches('#')).expect(place)),
+        None => schema,
+    }
+}
+
+/// The alternatives of a schema, without nestings.
+fn alternatives(schema: &'static Value) -> Vec<&'static Value> {
+    let schema = resolved(schema);
+    let parts = ["anyOf", "oneOf", "allOf"].iter().find_map(|word| schema[*word].as_array());
+    parts.map_or_else(|| vec![schema], |parts| parts.iter().flat_map(alternatives).collect())
+}
+
+/// The types of one alternative: `string`, `instant`, `null` …; none of what may be anything.
+fn types(schema: &Value) -> Vec<&str> {
+    let word = |kind: &'static str, name: &str| if name == "string" && kind == "date-time" { "instant" } else { "" };
+    let format = if schema["format"] == "date-time" { "date-time" } else { "" };
+    let named = |name: &'_ str| word(format, name) == "instant";
+    match &schema["type"] {
+        Value::String(name) if named(name) => vec!["instant"],
+        Value::String(name) => vec![name],
+        Value::Array(names) => {
+            names.iter().filter_map(Value::as_str).map(|name| if named(name) { "instant" } else { name }).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Which way values go: what we answer has to be what clients expect, what clients send has to be what we take.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Out,
+    In,
+}
+
+/// The differences of our schema from what Airflow says of one.
+struct Comparison {
+    way: Way,
+    seen: BTreeSet<String>,
+    faults: Vec<String>,
+}
+
+impl Comparison {
+    fn fault(&mut self, place: &str, what: impl std::fmt::Display) {
+        self.faults.push(format!("{place}: {what}"));
+    }
+
+    /// Compares with a short text such as `[PoolResponse]` or `instant|null`.
+    fn kinds(&mut self, place: &str, theirs: &str, ours: &'static Value) {
+        if theirs == "any" {
+            return;
+        }
+        let ours = alternatives(ours);
+        let mut expected: BTreeSet<&str> = BTreeSet::new();
+        for part in theirs.split('|') {
+            if let Some(items) = part.strip_prefix('[') {
+                expected.insert("array");
+                let lists: Vec<_> = ours.iter().filter(|one| types(one).contains(&"array")).collect();
+                for list in lists {
+                    self.kinds(&format!("{place}[]"), items.trim_end_matches(']'), &list["items"]);
+                }
+                continue;
+            }
+            match &FACTS["schemas"][part] {
+                Value::Null => drop(expected.insert(part)),
+                Value::Array(words) => {
+                    expected.insert("string");
+                    self.words(place, words, &ours);
+                }
+                Value::String(kind) => self.kinds(place, kind, ours[0]),
+                members => {
+                    expected.insert("object");
+                    if self.seen.insert(format!("{place} {part}")) && place.matches('.').count() < 8 {
+                        let objects: Vec<_> =
+                            ours.iter().filter(|one| types(one).contains(&"object")).copied().collect();
+                        self.members(place, members.as_object().unwrap(), &objects);
+                    }
+                }
+            }
+        }
+        self.types(place, &expected, &ours);
+    }
+
+    fn types(&mut self, place: &str, expected: &BTreeSet<&str>, ours: &[&'static Value]) {
+        let ours: BTreeSet<&str> = ours.iter().flat_map(|one| types(one)).collect();
+        let fits = |kind: &str, among: &BTreeSet<&str>| {
+            among.contains(kind)
+                || (kind == "integer" && among.contains("number"))
+                || (kind == "instant" && among.contains("string"))
+        };
+        let wrong: Vec<&str> = match self.way {
+            Way::Out => ours.iter().copied().filter(|kind| !fits(kind, expected)).collect(),
+            Way::In => expected.iter().copied().filter(|kind| !ours.is_empty() && !fits(kind, &ours)).collect(),
+        };
+        if !wrong.is_empty() {
+            self.fault(place, format_args!("{wrong:?}: Airflow has {expected:?}, we have {ours:?}"));
+        }
+    }
+
+    fn words(&mut self, place: &str, theirs: &[Value], ours: &[&Value]) {
+        let ours: Vec<&Value> = ours.iter().filter_map(|one| one["enum"].as_array()).flatten().collect();
+        let wrong: Vec<&Value> = match self.way {
+            Way::Out => ours.iter().filter(|word| !theirs.contains(word)).copied().collect(),
+            Way::In => theirs.iter().filter(|word| !ours.is_empty() && !ours.contains(word)).collect(),
+        };
+        if !wrong.is_empty() {
+            self.fault(place, format_args!("{wrong:?} on one side only"));
+        }
+        if self.way == Way::Out && ours.is_empty() {
+            self.fault(place, "it is an enum in Airflow, and any text here");
+        }
+    }
+
+    fn members(&mut self, place: &str, theirs: &Map<String, Value>, ours: &[&'static Value]) {
+        let [ours, ..] = ours else { return };
+        let empty = Map::new();
+        let properties = ours["properties"].as_object().unwrap_or(&empty);
+        let required = |name: &str| ours["required"].as_array().is_some_and(|all| all.contains(&json!(name)));
+        for (name, kind) in theirs.iter().filter(|(name, _)| *name != "!") {
+            let (name, needed) = name.strip_suffix('?').map_or((name.as_str(), true), |name| (name, false));
+            let place = format!("{place}.{name}");
+            let Some(_) = properties.get(name) else {
+                self.fault(&place, "it is missing here");
+                continue;
+            };
+            match self.way {
+                Way::Out if needed && !required(name) => self.fault(&place, "it is always there in Airflow"),
+                Way::In if !needed && required(name) => self.fault(&place, "it may be left out in Airflow"),
+                Way::Out | Way::In => {}
+            }
+            self.kinds(&place, kind.as_str().unwrap(), &ours["properties"][name]);
+        }
+        if self.way == Way::Out && theirs.contains_key("!") {
+            let more = |name: &&String| !theirs.contains_key(*name) && !theirs.contains_key(&format!("{name}?"));
+            let more: Vec<&String> = properties.keys().filter(more).collect();
+            if !more.is_empty() {
+                self.fault(place, format_args!("Airflow's clients break on more members: {more:?}"));
+            }
+        }
+    }
+}
+
+fn differences(way: Way, place: &str, theirs: &str, ours: &'static Value) -> Vec<String> {
+    let mut comparison = Comparison { way, seen: BTreeSet::new(), faults: Vec::new() };
+    comparison.kinds(place, theirs, ours);
+    comparison.faults
+}
+
+/// The names of query parameters, and whether they have to be there.
+fn query_of(operation: &Map<String, Value>) -> BTreeMap<&str, bool> {
+    let all = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
+    let in_query = all.filter(|one| one["in"] == "query");
+    in_query.map(|one| (one["name"].as_str().unwrap(), one["required"] == true)).collect()
+}
+
+fn faults_of(method: &str, path: &str, operation: &'static Map<String, Value>) -> Vec<String> {
+    let id = operation["operationId"].as_str().unwrap();
+    let theirs = &FACTS["operations"][id];
+    if theirs.is_null() {
+        return if path.starts_with("/api/v2/quarantine") {
+            Vec::new()
+        } else {
+            vec![format!("{id}: Airflow has no such operation")]
+        };
+    }
+    let mut faults = Vec::new();
+    if (theirs["method"].as_str(), theirs["path"].as_str()) != (Some(method), Some(path)) {
+        faults.push(format!("{id}: {method} {path} is {} {} in Airflow", theirs["method"], theirs["path"]));
+    }
+    let query = query_of(operation);
+    for name in theirs["query"].as_array().unwrap().iter().filter_map(Value::as_str) {
+        let (name, needed) = name.strip_suffix('?').map_or((name, true), |name| (name, false));
+        match query.get(name) {
+            None => faults.push(format!("{id}?{name}: it is missing here")),
+            Some(true) if !needed => faults.push(format!("{id}?{name}: it may be left out in Airflow")),
+            Some(_) => {}
+        }
+    }
+    for (status, schema) in theirs["answers"].as_object().unwrap() {
+        let Some(ours) = operation["responses"].get(status) else {
+            faults.push(format!("{id} {status}: it is not declared here"));
+            continue;
+        };
+        if let (Some(schema), true) = (schema.as_str(), status.starts_with('2')) {
+            let ours = &ours["content"]["application/json"]["schema"];
+            faults.extend(differences(Way::Out, &format!("{id} {status}"), schema, ours));
+        }
+    }
+    if let (Some(schema), Some(ours)) = (theirs["body"].as_str(), operation.get("requestBody")) {
+        let ours = &ours["content"]["application/json"]["schema"];
+        faults.extend(differences(Way::In, &format!("{id} body"), schema, ours));
+    } else if theirs["body"].is_string() {
+        faults.push(format!("{id}: Airflow takes a body"));
+    }
+    faults
+}
+
+#[test]
+fn what_is_declared_holds_what_airflow_declares() {
+    let faults: Vec<String> =
+        declared().flat_map(|(method, path, operation)| faults_of(method, path, operation)).collect();
+    assert!(declared().count() >= 7, "pools at least declare themselves");
+    assert!(faults.is_empty(), "{} differences:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn a_difference_is_seen() {
+    static WRONG: LazyLock<Value> = LazyLock::new(|| {
+        json!({"type": "object", "required": ["name", "slots", "include_deferred"], "properties": {
+            "name": {"type": ["string", "null"]}, "slots": {"type": "string"}, "include_deferred": {"type": "boolean"},
+        }})
+    });
+    let out = differences(Way::Out, "", "PoolResponse", &WRONG);
+    assert!(out.iter().any(|fault| fault.starts_with(".name: [\"null\"]")), "{out:?}");
+    assert!(out.iter().any(|fault| fault.starts_with(".slots: [\"string\"]")), "{out:?}");
+    assert!(out.iter().any(|fault| fault.starts_with(".team_name: it is missing")), "{out:?}");
+    let into = differences(Way::In, "", "PoolBody", &WRONG);
+    assert!(into.iter().any(|fault| fault.starts_with(".include_deferred: it may be left out")), "{into:?}");
+}
+
+/// The declared operation that a concrete path is of; where several fit, the one with the fewest parts left open.
+fn operation_at(method: &str, path: &str) -> Option<&'static Map<String, Value>> {
+    let path = path.split('?').next().unwrap_or_default();
+    let fits = |template: &str| {
+        let (template, path): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
+        let ends_open = template.last().is_some_and(|part| *part == "{variable_key}");
+        (template.len() == path.len() || (ends_open && path.len() > template.len()))
+            && template.iter().zip(&path).all(|(part, given)| part.starts_with('{') || part == given)
+    };
+    declared()
+        .filter(|(of, template, _)| of.eq_ignore_ascii_case(method) && fits(template))
+        .min_by_key(|(_, template, _)| template.matches('{').count())
+        .map(|(.., operation)| operation)
+}
+
+/// Panics unless an answer is one that its operation declares. `path` is the whole one, from `/api/v2` on.
+pub fn check_answer(method: &str, path: &str, status: u16, answer: Option<&Value>) {
+    static VALIDATORS: LazyLock<Mutex<BTreeMap<(String, String), std::sync::Arc<Validator>>>> =
+        LazyLock::new(Mutex::default);
+    let Some(operation) = operation_at(method, path) else { return };
+    let id = operation["operationId"].as_str().unwrap();
+    // Everything can fail, and a mistake of ours is no part of what is promised.
+    if status == 500 {
+        return;
+    }
+    let declared = &operation["responses"][&status.to_string()];
+    assert!(declared.is_object(), "{id} answers {status}, and does not declare it: {answer:?}");
+    let (schema, Some(answer)) = (&declared["content"]["application/json"]["schema"], answer) else { return };
+    assert!(!schema.is_null(), "{id} answers {status} with a body, and declares none");
+    let key = (id.to_owned(), status.to_string());
+    let known = VALIDATORS.lock().unwrap().get(&key).cloned();
+    let validator = known.unwrap_or_else(|| {
+        let whole = json!({ "allOf": [schema], "components": windlass_webui::openapi()["components"] });
+        let made = std::sync::Arc::new(
+            jsonschema::draft202012::options().should_validate_formats(true).build(&whole).unwrap(),
+        );
+        VALIDATORS.lock().unwrap().insert(key, made.clone());
+        made
+    });
+    let faults: Vec<String> =
+        validator.iter_errors(answer).map(|error| format!("{}: {error}", error.instance_path)).collect();
+    assert!(faults.is_empty(), "{method} {path} {status}: {faults:#?} in {answer:#}");
+}
