@@ -143,6 +143,13 @@ impl FieldError {
         Self { kind, loc: vec!["query".to_owned(), name.to_owned()], msg: msg.into(), input: Value::from(input) }
     }
 
+    /// A header that has to be there.
+    #[must_use]
+    pub fn missing_header(name: &str) -> Self {
+        let loc = vec!["header".to_owned(), name.to_owned()];
+        Self { kind: "missing", loc, msg: "Field required".to_owned(), input: Value::Null }
+    }
+
     /// A part of the path that names nothing.
     #[must_use]
     pub fn path_text(name: &str, msg: impl Into<String>, input: &str) -> Self {

@@ -119,18 +119,9 @@ fn rest_routes() -> Router<App> {
     let runs = get(api::runs::list).post(api::runs::trigger).patch(api::bulk_runs::runs);
     Router::new()
         .route("/openapi.json", get(api::openapi::show))
-        .route("/api/v2/version", get(api::monitor::version))
-        .route("/api/v2/monitor/health", get(api::monitor::health))
-        .route("/api/v2/dags", get(api::dags::list).patch(api::dags::patch_many))
-        .route("/api/v2/dagTags", get(api::dags::tags))
-        .route("/api/v2/dagStats", get(api::dags::stats))
         .route("/api/v2/dagSources/{dag_id}", get(api::dag_versions::source))
-        .route(DAG, get(api::dags::one).patch(api::dags::patch).delete(api::dags::delete))
         .route(&of_dag("/dagVersions"), get(api::dag_versions::list))
         .route(&of_dag("/dagVersions/{version_number}"), get(api::dag_versions::one))
-        .route(&of_dag("/details"), get(api::dags::details))
-        .route(&of_dag("/tasks"), get(api::tasks::list))
-        .route(&of_dag("/tasks/{task_id}"), get(api::tasks::one))
         .route(&of_dag("/dagRuns"), runs)
         .route(&of_dag("/dagRuns/list"), post(api::runs::batch))
         .route(&of_dag("/clearTaskInstances"), post(api::clear::task_instances))
@@ -142,29 +133,26 @@ fn rest_routes() -> Router<App> {
         .route(&of_run("/taskInstances/list"), post(api::instances::batch))
         .merge(instance_routes())
         .merge(absent_routes())
-        .route("/api/v2/importErrors", get(api::import_errors::list))
-        .route("/api/v2/importErrors/{import_error_id}", get(api::import_errors::one))
         .route("/api/v2/quarantine", get(api::quarantine::list))
         .route("/api/v2/quarantine/{entry_id}", get(api::quarantine::one))
         .route("/api/v2/quarantine/{entry_id}/release", post(api::quarantine::release))
         .merge(admin_rest_routes())
 }
 
+/// A connection may have a word as its id that is a route of its own.
 fn admin_rest_routes() -> Router<App> {
-    use api::{connections, event_logs, variables};
-    let connection = || get(connections::one).patch(connections::patch).delete(connections::delete);
+    use api::connections::{ConnectionPath, delete, one, patch};
+    let changes = |word: &'static str| {
+        axum::routing::patch(async move |app, who, mask, body| {
+            patch(app, who, ConnectionPath::of_word(word), mask, body).await
+        })
+        .delete(async move |app, who| delete(app, who, ConnectionPath::of_word(word)).await)
+    };
+    let all = |word: &'static str| changes(word).get(async move |app| one(app, ConnectionPath::of_word(word)).await);
     Router::new()
-        .route("/api/v2/variables", get(variables::list).post(variables::create).patch(variables::bulk))
-        .route(
-            "/api/v2/variables/{*variable_key}",
-            get(variables::one).patch(variables::patch).delete(variables::delete),
-        )
-        .route("/api/v2/connections", get(connections::list).post(connections::create).patch(connections::bulk))
-        .route("/api/v2/connections/{connection_id}", connection())
-        // A connection may have this word as its id.
-        .route("/api/v2/connections/test", connection().post(connections::test))
-        .route("/api/v2/eventLogs", get(event_logs::list))
-        .route("/api/v2/eventLogs/{event_log_id}", get(event_logs::one))
+        .route("/api/v2/connections/test", all("test"))
+        .route("/api/v2/connections/defaults", all("defaults"))
+        .route("/api/v2/connections/enqueue-test", changes("enqueue-test"))
 }
 
 /// What there is of one task instance, with and without its map index.
@@ -225,7 +213,6 @@ fn absent_routes() -> Router<App> {
 /// What is asked of the whole installation, and seldom there.
 fn cluster_routes() -> Router<App> {
     Router::new()
-        .route("/api/v2/jobs", get(api::monitor::jobs))
         .route("/api/v2/plugins", get(api::absent::plugins))
         .route("/api/v2/plugins/importErrors", get(api::absent::plugin_errors))
         .route("/api/v2/providers", get(api::absent::providers))

@@ -129,6 +129,14 @@ pub struct AuditFilter {
     pub who_pattern: Pattern,
     /// By parts of the action.
     pub action_pattern: Pattern,
+    /// By the beginning of the DAG's id.
+    pub dag_id_prefix: Option<String>,
+    /// By the beginning of the run's id.
+    pub run_id_prefix: Option<String>,
+    /// By the beginning of the user's name.
+    pub who_prefix: Option<String>,
+    /// By the beginning of the action.
+    pub action_prefix: Option<String>,
     /// A text somewhere in the line.
     pub anywhere: Option<String>,
     /// The order; by number when empty.
@@ -284,6 +292,17 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
     ];
     for (column, pattern) in patterns {
         pattern.limit(query, column);
+    }
+    let prefixes = [
+        ("dag_id", &filter.dag_id_prefix),
+        ("run_id", &filter.run_id_prefix),
+        ("who", &filter.who_prefix),
+        ("action", &filter.action_prefix),
+    ];
+    for (column, prefix) in prefixes {
+        if let Some(prefix) = prefix {
+            query.push(format_args!(" AND starts_with({column}, ")).push_bind(prefix.clone()).push(")");
+        }
     }
     if let Some(text) = &filter.anywhere {
         let line = "concat_ws(' ', who, action, dag_id, run_id, address, door, outcome, details::text)";

@@ -106,6 +106,12 @@ impl Body {
         self.members.contains_key(name)
     }
 
+    /// Whether a member was sent and is not null.
+    #[must_use]
+    pub fn has_value(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// Sets a member that was not sent.
     pub fn fill_in(&mut self, name: &str, text: &str) {
         self.members.entry(name).or_insert_with(|| Value::from(text));
@@ -193,7 +199,11 @@ impl Body {
 
     /// A boolean that may be absent.
     pub fn optional_flag(&mut self, name: &str) -> Option<bool> {
-        self.members.get(name).is_some_and(|value| !value.is_null()).then(|| self.flag(name, false))
+        if self.has_value(name) {
+            return Some(self.flag(name, false));
+        }
+        self.members.shift_remove(name);
+        None
     }
 
     /// A list, empty when absent.

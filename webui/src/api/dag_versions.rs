@@ -14,10 +14,10 @@ use store::read::{self, Version, VersionFilter, VersionOrder};
 use super::{
     ALL,
     accept::{self, Form},
+    dag_shapes::{dag_version, dag_version_of},
     lookup_dag,
     path::Names,
     query::{Query, counted},
-    shapes,
 };
 use crate::{
     app::App,
@@ -46,13 +46,13 @@ pub async fn list(State(app): State<App>, Path(dag_id): Path<String>, mut query:
     };
     query.finish()?;
     let (found, total) = read::version_page(&app.pool, &filter, page.window()).await?;
-    let shaped: Vec<Value> = found.iter().map(|(dag, version)| shapes::dag_version_of(dag, version)).collect();
+    let shaped: Vec<Value> = found.iter().map(|(dag, version)| json!(dag_version_of(dag, version))).collect();
     Ok(Json(counted("dag_versions", shaped, total)))
 }
 
 /// `GET /api/v2/dags/{dag_id}/dagVersions/{version_number}`.
 pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    Ok(Json(shapes::dag_version(&*numbered(&app, names.text("dag_id"), names.number("version_number")?).await?)))
+    Ok(Json(json!(dag_version(&*numbered(&app, names.text("dag_id"), names.number("version_number")?).await?))))
 }
 
 async fn numbered(app: &App, dag_id: &str, number: i32) -> ApiResult<Arc<Version>> {

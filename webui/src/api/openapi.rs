@@ -10,10 +10,7 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{
-    declare::errors::{HTTPExceptionResponse, HTTPValidationError},
-    pools,
-};
+use super::declare::errors::{HTTPExceptionResponse, HTTPValidationError};
 use crate::{
     app::App,
     auth::rights::{Access, Route, WRITTEN},
@@ -25,7 +22,16 @@ pub const SECURITY_SCHEME: &str = "token";
 
 /// All declared operations, as routes and as a document.
 pub fn declared() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(base()).merge(pools::routes())
+    OpenApiRouter::with_openapi(base())
+        .merge(super::pools::routes())
+        .merge(super::variables::routes())
+        .merge(super::connections::routes())
+        .merge(super::connection_tests::routes())
+        .merge(super::dags::routes())
+        .merge(super::tasks::routes())
+        .merge(super::event_logs::routes())
+        .merge(super::import_errors::routes())
+        .merge(super::monitor::routes())
 }
 
 fn base() -> OpenApi {
@@ -53,6 +59,11 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
         let path = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| json!({}));
         path[route.method.to_ascii_lowercase()] = operation(route);
     }
+    for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        if operation.get("requestBody").is_some() {
+            operation["responses"]["413"] = failed("Payload Too Large");
+        }
+    }
     document["paths"] = paths.into();
     document
 });
@@ -68,6 +79,11 @@ pub async fn show() -> Json<&'static Value> {
     Json(document())
 }
 
+fn failed(reason: &str) -> Value {
+    let error = json!({ "$ref": "#/components/schemas/HTTPExceptionResponse" });
+    json!({ "description": reason, "content": { "application/json": { "schema": error } } })
+}
+
 /// What the table of routes knows of an operation that declares nothing.
 fn operation(route: &Route) -> Value {
     let names = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
@@ -76,12 +92,9 @@ fn operation(route: &Route) -> Value {
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
     let success = match &*route.operation {
-        "create_token" | "create_token_cli" | "post_connection" | "post_variable" => "201",
-        "delete_connection" | "delete_variable" => "204",
+        "create_token" | "create_token_cli" => "201",
         _ => "200",
     };
-    let error = json!({ "$ref": "#/components/schemas/HTTPExceptionResponse" });
-    let failed = |text: &str| json!({ "description": text, "content": { "application/json": { "schema": error } } });
     let mut found = json!({
         "operationId": route.operation, "parameters": parameters,
         "responses": { success: { "description": "Successful Response" }, "422": failed("Validation Error") },

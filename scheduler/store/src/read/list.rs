@@ -64,9 +64,10 @@ impl RunOrder {
 const UPDATED_AT: &str = "coalesce(ended_at, started_at, queued_at)";
 
 /// Which way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Direction {
     /// Smallest first.
+    #[default]
     Ascending,
     /// Largest first.
     Descending,

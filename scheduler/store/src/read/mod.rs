@@ -18,11 +18,12 @@ mod xcoms;
 
 pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dag_list::{
-    DagCounts, DagFilter, DagNames, DagOrder, dag_counts, dag_ids, dag_list, dag_names, dag_tags, tasks_named,
+    DagCounts, DagFilter, DagNames, DagOrder, TagFilter, dag_counts, dag_ids, dag_list, dag_names, dag_tags,
+    tasks_named,
 };
 pub use dags::{
-    DagView, ImportError, Version, VersionBrief, broken_file_count, broken_files, dag, dags, import_errors, source,
-    version, version_ids, version_list, version_numbered, versions,
+    DagView, FileFilter, FileOrder, ImportError, Version, VersionBrief, broken_file_count, broken_files, dag, dags,
+    import_errors, source, version, version_ids, version_list, version_numbered, versions,
 };
 pub use elsewhere::{run_on, task_states};
 pub use instance_list::{

@@ -109,11 +109,6 @@ impl Window {
         Ok((rows.into_iter().map(T::try_from).collect::<Result<_, _>>()?, total))
     }
 
-    /// Whether it has the list's first row, if there is any.
-    pub(crate) const fn is_first(self) -> bool {
-        self.offset <= 0 && self.limit > 0
-    }
-
     /// How many rows the whole list has. `rows` says how many this part of it has, `matching` selects all of them.
     ///
     /// # Errors
