@@ -13,6 +13,7 @@ mod auth;
 mod commands;
 mod door;
 mod error;
+mod exact;
 mod heartbeat;
 mod instances;
 mod layout;
