@@ -16,8 +16,10 @@ mod error;
 mod exact;
 mod heartbeat;
 mod instances;
+mod intake;
 mod layout;
 mod live;
+mod load;
 mod logs;
 mod pages;
 mod prefs;
@@ -75,6 +77,7 @@ pub async fn serve(
     beside.spawn(live::pass_on(app.clone()));
     beside.spawn(samples::keep(app.clone()));
     beside.spawn(heartbeat::keep(app.clone()));
+    beside.spawn(load::tell(app.clone()));
     let proxies = app.settings.trusted_proxies.clone();
     let serving = server::serve(listener, router::router(app), |address| proxies.trusts(address), &shutdown);
     let mut serving = std::pin::pin!(serving);
