@@ -56,13 +56,10 @@ impl Exact {
         masking::unmasked(&self.0, &stored.0).map(Self)
     }
 
-    /// A text alone as it is, anything else as JSON.
+    /// The value as JSON text.
     #[must_use]
     pub fn to_text(&self, spacing: Spacing) -> String {
-        match &self.0 {
-            Value::String(text) if !text.starts_with(CARRIED) => text.clone(),
-            _ => written(&Carried(&self.0), spacing),
-        }
+        written(&Carried(&self.0), spacing)
     }
 }
 
@@ -170,6 +167,7 @@ mod tests {
             r#"{"a": 1.10, "b": [123456789012345678901234567890, -0, 1E+3, 1e400], "c": "1.10"}"#,
             r#"{"\u00001": "\u00001", "d": "\u0000\u00002", "e": "a\"1\\", "f": [true, null, {}], "7": 7}"#,
             "1.10",
+            "\"a text\"",
             "[-1.0, \"\u{fc} 1\"]",
         ] {
             let exact = Exact::parse(json).unwrap();
