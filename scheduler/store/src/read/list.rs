@@ -10,11 +10,18 @@ use engine::RunRow;
 use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::total::{Total, Window, counted, counting};
-use crate::{error::StoreError, rows::RunRecord};
+use super::total::{Statements, Total, Window, counted, counting};
+use crate::{
+    error::{Doing, StoreError},
+    rows::{RunRecord, dag_id as stored_dag_id},
+};
 
 /// What was being done, for errors.
 const LISTING: &str = "this list of runs";
+/// The newest runs that are looked at when no index helps to find or order those that are meant: some 20 ms.
+pub const SEARCHED_RUNS_MAX: i64 = 10_000;
+/// A pattern that more DAGs than this match is looked for in the runs.
+const PATTERN_DAGS_MAX: i64 = 1_000;
 
 /// How a list of runs is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +66,14 @@ impl RunOrder {
             Self::Duration => "(ended_at - started_at)",
         }
     }
+
+    /// Whether an index has runs in this order.
+    const fn is_indexed(self) -> bool {
+        match self {
+            Self::Id | Self::DagId | Self::LogicalDate | Self::RunAfter | Self::StartDate | Self::UpdatedAt => true,
+            Self::State | Self::RunId | Self::EndDate | Self::Conf | Self::Duration => false,
+        }
+    }
 }
 
 const UPDATED_AT: &str = "coalesce(ended_at, started_at, queued_at)";
@@ -94,6 +109,13 @@ pub struct Range {
     pub lte: Option<Timestamp>,
     /// Before.
     pub lt: Option<Timestamp>,
+}
+
+impl Range {
+    /// Whether it has an end and no beginning.
+    pub(super) const fn is_only_before(&self) -> bool {
+        self.gte.is_none() && self.gt.is_none() && (self.lte.is_some() || self.lt.is_some())
+    }
 }
 
 /// A range of durations in seconds.
@@ -164,12 +186,27 @@ pub struct RunFilter {
     pub duration: SecondsRange,
     /// The order; by number when empty.
     pub order: Vec<(RunOrder, Direction)>,
-    /// Looks at the newest so many only, for searches of texts that no index knows.
+    /// Looks at the newest so many only, of these DAGs, in these states and due in this range; at [`SEARCHED_RUNS_MAX`] anyway
+    /// when no index knows the rest.
     pub newest: Option<i64>,
     /// At most so many.
     pub limit: i64,
     /// After so many.
     pub offset: i64,
+}
+
+impl RunFilter {
+    /// How many of the newest runs are looked at; all when an index leads to those that are meant.
+    fn searched(&self) -> Option<i64> {
+        let has_text = |pattern: &Pattern| !pattern.0.is_empty();
+        let by_text = [&self.run_id_pattern, &self.dag_id_pattern, &self.user_pattern].into_iter().any(has_text)
+            || self.run_id_prefix.is_some()
+            || self.conf_contains.is_some();
+        let by_end = self.end_date.is_only_before() || self.updated_at.is_only_before();
+        let by_order = self.order.first().is_some_and(|(key, _)| !key.is_indexed());
+        let is_search = by_text || by_end || by_order || self.duration != SecondsRange::default();
+        self.newest.or(is_search.then_some(SEARCHED_RUNS_MAX))
+    }
 }
 
 /// A page of runs and how many there are in all.
@@ -178,21 +215,59 @@ pub struct RunFilter {
 /// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
 pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, Total), StoreError> {
     let window = Window { limit: filter.limit, offset: filter.offset };
-    window.read::<RunRecord, _>(pool, page_of_runs(filter), matching_runs(filter), LISTING).await
+    let known = with_known_dags(pool, filter).await?;
+    let filter = known.as_ref().unwrap_or(filter);
+    if known.is_some() && filter.dag_ids.is_empty() {
+        return Ok((Vec::new(), Total::Exactly(0)));
+    }
+    let looked_at = filter.searched().map(|newest| looked_at(filter, newest));
+    let statements = Statements { page: page_of_runs(filter), matching: matching_runs(filter), looked_at };
+    window.read::<RunRecord, _>(pool, statements, LISTING).await
 }
 
-/// The statement of a page, for its plan to be looked at.
+/// The filter with the DAGs that its pattern means named, unless they are too many: an index has the runs of a DAG, and
+/// PostgreSQL knows how many these are.
+async fn with_known_dags(pool: &PgPool, filter: &RunFilter) -> Result<Option<RunFilter>, StoreError> {
+    if filter.dag_id_pattern.0.is_empty() {
+        return Ok(None);
+    }
+    let mut query = QueryBuilder::new("SELECT dag_id FROM dag WHERE true");
+    of_dags(&mut query, &filter.dag_ids);
+    filter.dag_id_pattern.limit(&mut query, "dag_id");
+    query.push(" ORDER BY dag_id LIMIT ").push_bind(PATTERN_DAGS_MAX + 1);
+    let ids: Vec<String> = query.build_query_scalar().fetch_all(pool).await.doing(LISTING)?;
+    if i64::try_from(ids.len()).unwrap_or(i64::MAX) > PATTERN_DAGS_MAX {
+        return Ok(None);
+    }
+    let dag_ids = ids.iter().map(|id| stored_dag_id(id)).collect::<Result<_, _>>()?;
+    Ok(Some(RunFilter { dag_ids, dag_id_pattern: Pattern::default(), ..filter.clone() }))
+}
+
+/// The statement of a page, for its plan to be looked at. Rows are read when it is known which: those that are skipped are
+/// only walked over.
 #[must_use]
 pub fn page_of_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new(
         "SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, \
-         interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user ",
+         interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user \
+         FROM (SELECT id ",
     );
     source(&mut page, filter);
     conditions(&mut page, filter);
     order(&mut page, &filter.order);
     page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
+    page.push(") AS page JOIN dag_run USING (id)");
+    order(&mut page, &filter.order);
     page
+}
+
+/// The statement that counts the runs that a search looks at, and says whether these are all.
+fn looked_at(filter: &RunFilter, newest: i64) -> QueryBuilder<'_, Postgres> {
+    let mut query = QueryBuilder::new("SELECT least(count(*), ");
+    query.push_bind(newest).push("), count(*) <= ").push_bind(newest).push(" FROM (SELECT 1 FROM dag_run WHERE true");
+    found_by_index(&mut query, filter);
+    query.push(" LIMIT ").push_bind(newest + 1).push(") AS looked_at");
+    query
 }
 
 /// The statement that counts all runs of a filter.
@@ -206,17 +281,24 @@ fn matching_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
 
 /// All runs, or the newest of them.
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
-    let Some(newest) = filter.newest else {
+    let Some(newest) = filter.searched() else {
         query.push("FROM dag_run WHERE true");
         return;
     };
     query.push("FROM (SELECT * FROM dag_run WHERE true");
-    of_dags(query, &filter.dag_ids);
+    found_by_index(query, filter);
     query.push(" ORDER BY run_after DESC, id DESC LIMIT ").push_bind(newest).push(") AS dag_run WHERE true");
 }
 
+/// What limits a search before its newest runs are taken, so that older ones can be looked at by asking for them.
+fn found_by_index(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
+    of_dags(query, &filter.dag_ids);
+    in_states(query, &filter.states);
+    within(query, "run_after", filter.run_after);
+}
+
 /// One DAG is compared, not looked for in a list, so that the order of an index by DAG is the order of the answer.
-fn of_dags(query: &mut QueryBuilder<'_, Postgres>, dag_ids: &[DagId]) {
+pub(super) fn of_dags(query: &mut QueryBuilder<'_, Postgres>, dag_ids: &[DagId]) {
     match dag_ids {
         [] => {}
         [one] => drop(query.push(" AND dag_id = ").push_bind(one.to_string())),
@@ -295,6 +377,8 @@ fn ranges(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     for range in [filter.end_date, filter.start_date] {
         within(query, UPDATED_AT, Range { lte: None, lt: None, ..range });
     }
+    // None begins before it may.
+    within(query, "run_after", Range { gte: None, gt: None, ..filter.start_date });
     lasting(query, "ended_at - started_at", filter.duration);
 }
 
