@@ -172,6 +172,9 @@ CREATE INDEX dag_run_of_dag_newest ON dag_run (dag_id, run_after, id);
 CREATE INDEX dag_run_of_dag ON dag_run (dag_id, id);
 CREATE INDEX dag_run_failed ON dag_run (run_after, id) WHERE state = 3;
 CREATE INDEX dag_run_of_dag_failed ON dag_run (dag_id, run_after, id) WHERE state = 3;
+-- Runs that no schedule made are the fewer, as a rule.
+CREATE INDEX dag_run_by_type ON dag_run (run_type, run_after, id) WHERE run_type <> 0;
+CREATE INDEX dag_run_of_dag_by_type ON dag_run (dag_id, run_type, run_after, id) WHERE run_type <> 0;
 CREATE INDEX dag_run_by_logical_date ON dag_run (logical_date, id);
 CREATE INDEX dag_run_by_start ON dag_run (started_at, id);
 CREATE INDEX dag_run_by_change ON dag_run ((coalesce(ended_at, started_at, queued_at)), id);

@@ -26,3 +26,7 @@ END
 $$;
 CREATE TRIGGER task_instance_note_state AFTER INSERT OR UPDATE OF state ON task_instance
     FOR EACH ROW WHEN (NEW.state BETWEEN 5 AND 8) EXECUTE FUNCTION note_instance_state();
+
+-- Runs that no schedule made are the fewer, as a rule.
+CREATE INDEX dag_run_by_type ON dag_run (run_type, run_after, id) WHERE run_type <> 0;
+CREATE INDEX dag_run_of_dag_by_type ON dag_run (dag_id, run_type, run_after, id) WHERE run_type <> 0;

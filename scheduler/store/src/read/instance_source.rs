@@ -10,8 +10,8 @@ use model::{DagVersionId, TaskIdx, TaskState};
 use sqlx::{Postgres, QueryBuilder};
 
 use super::{
-    Range, SecondsRange,
-    instance_list::{InstanceFilter, InstancesOf},
+    Direction, Range, SecondsRange,
+    instance_list::{InstanceFilter, InstanceOrder, InstancesOf},
     list::{RunFilter, conditions, lasting, of_dags, within},
 };
 
@@ -86,7 +86,25 @@ impl InstanceFilter {
             || !(self.try_numbers.is_empty() || self.try_numbers.contains(&1))
             || !(self.map_indexes.is_empty() || self.map_indexes.contains(&model::MapIndex::UNMAPPED.get()))
             || (is_rare_state && (*only_these || begins_somewhere));
-        is_sparse || self.order.first().is_some_and(|(key, _)| !key.is_indexed())
+        is_sparse || self.order.first().is_some_and(|(key, _)| !key.is_indexed()) || self.has_range_beside_order()
+    }
+
+    /// Whether a range of the runs' would be looked for along an order of another kind.
+    fn has_range_beside_order(&self) -> bool {
+        let InstancesOf::Runs { filter: runs, .. } = &self.of else { return false };
+        let first = self.order.first().map_or(InstanceOrder::RunAfter, |(key, _)| *key);
+        let is_upward = self.order.first().is_some_and(|(_, direction)| *direction == Direction::Ascending);
+        (runs.run_after != Range::default() && first != InstanceOrder::RunAfter)
+            || (runs.logical_date != Range::default() && first != InstanceOrder::LogicalDate)
+            || (self.start_date != Range::default() && is_upward)
+    }
+
+    /// What makes runs the newest for a search: a column that an index has in order.
+    fn newest_by(&self) -> &'static str {
+        match &self.of {
+            InstancesOf::Runs { filter: runs, .. } if runs.logical_date != Range::default() => "logical_date",
+            InstancesOf::Run(..) | InstancesOf::Runs { .. } => "run_after",
+        }
     }
 }
 
@@ -133,7 +151,7 @@ fn instances(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter, ne
     query.push("(");
     runs(query, filter);
     if let Some(newest) = newest {
-        query.push(" ORDER BY run_after DESC, id DESC LIMIT ").push_bind(newest);
+        query.push(format_args!(" ORDER BY {} DESC, id DESC LIMIT ", filter.newest_by())).push_bind(newest);
     }
     query.push(") AS r CROSS JOIN LATERAL (");
     match &filter.of {

@@ -195,17 +195,53 @@ pub struct RunFilter {
     pub offset: i64,
 }
 
+/// The newest runs that a search looks at.
+#[derive(Clone, Copy)]
+struct Searched {
+    /// What makes them the newest: a column that an index has in order.
+    by: &'static str,
+    /// How many they are.
+    newest: i64,
+}
+
 impl RunFilter {
-    /// How many of the newest runs are looked at; all when an index leads to those that are meant.
-    fn searched(&self) -> Option<i64> {
-        let has_text = |pattern: &Pattern| !pattern.0.is_empty();
-        let by_text = [&self.run_id_pattern, &self.dag_id_pattern, &self.user_pattern].into_iter().any(has_text)
+    /// What is looked at; all runs when an index leads to those that are meant, in the order that is asked for.
+    fn searched(&self) -> Option<Searched> {
+        let by = self.range_beside_order();
+        let is_search = by.is_some() || self.asks_what_no_index_knows();
+        let newest = self.newest.or(is_search.then_some(SEARCHED_RUNS_MAX))?;
+        Some(Searched { by: by.unwrap_or("run_after"), newest })
+    }
+
+    fn asks_what_no_index_knows(&self) -> bool {
+        let patterns = [&self.run_id_pattern, &self.dag_id_pattern, &self.user_pattern];
+        let by_text = patterns.into_iter().any(|pattern| !pattern.0.is_empty())
             || self.run_id_prefix.is_some()
             || self.conf_contains.is_some();
-        let by_end = self.end_date.is_only_before() || self.updated_at.is_only_before();
-        let by_order = self.order.first().is_some_and(|(key, _)| !key.is_indexed());
-        let is_search = by_text || by_end || by_order || self.duration != SecondsRange::default();
-        self.newest.or(is_search.then_some(SEARCHED_RUNS_MAX))
+        // A DAG's runs are unique by their ids.
+        let is_indexed = |key: RunOrder| key.is_indexed() || (key == RunOrder::RunId && self.dag_ids.len() == 1);
+        let by_order = self.order.first().is_some_and(|(key, _)| !is_indexed(*key));
+        by_text || by_order || !self.versions.is_empty() || self.duration != SecondsRange::default()
+    }
+
+    /// The column of a range that another order would have to be walked for, perhaps along all runs.
+    fn range_beside_order(&self) -> Option<&'static str> {
+        let (first, direction) = self.order.first().copied().unwrap_or((RunOrder::Id, Direction::Ascending));
+        let ranges = [
+            (RunOrder::LogicalDate, self.logical_date),
+            (RunOrder::RunAfter, self.run_after),
+            (RunOrder::StartDate, self.start_date),
+            (RunOrder::UpdatedAt, self.updated_at),
+            (RunOrder::EndDate, self.end_date),
+        ];
+        let is_beside = |(key, range): &(RunOrder, Range)| {
+            // The oldest come first in every order that a list walks along upwards.
+            let leads_there = range.is_only_before() && direction == Direction::Ascending && first.is_indexed();
+            *range != Range::default() && *key != first && !leads_there
+        };
+        let (key, _) = ranges.into_iter().find(is_beside)?;
+        // The end is what changed last.
+        Some(if key == RunOrder::EndDate { UPDATED_AT } else { key.sql() })
     }
 }
 
@@ -220,7 +256,7 @@ pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, Tot
     if known.is_some() && filter.dag_ids.is_empty() {
         return Ok((Vec::new(), Total::Exactly(0)));
     }
-    let looked_at = filter.searched().map(|newest| looked_at(filter, newest));
+    let looked_at = filter.searched().map(|searched| looked_at(filter, searched.newest));
     let statements = Statements { page: page_of_runs(filter), matching: matching_runs(filter), looked_at };
     window.read::<RunRecord, _>(pool, statements, LISTING).await
 }
@@ -281,20 +317,20 @@ fn matching_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
 
 /// All runs, or the newest of them.
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
-    let Some(newest) = filter.searched() else {
+    let Some(Searched { by, newest }) = filter.searched() else {
         query.push("FROM dag_run WHERE true");
         return;
     };
     query.push("FROM (SELECT * FROM dag_run WHERE true");
     found_by_index(query, filter);
-    query.push(" ORDER BY run_after DESC, id DESC LIMIT ").push_bind(newest).push(") AS dag_run WHERE true");
+    query.push(format_args!(" ORDER BY {by} DESC, id DESC LIMIT ")).push_bind(newest).push(") AS dag_run WHERE true");
 }
 
 /// What limits a search before its newest runs are taken, so that older ones can be looked at by asking for them.
 fn found_by_index(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     of_dags(query, &filter.dag_ids);
     in_states(query, &filter.states);
-    within(query, "run_after", filter.run_after);
+    dates(query, filter);
 }
 
 /// One DAG is compared, not looked for in a list, so that the order of an index by DAG is the order of the answer.
@@ -316,9 +352,13 @@ pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFil
         query.push(" AND run_id = ANY(").push_bind(ids).push(")");
     }
     in_states(query, &filter.states);
-    if !filter.run_types.is_empty() {
-        let codes: Vec<i16> = filter.run_types.iter().map(|kind| kind.code()).collect();
-        query.push(" AND run_type = ANY(").push_bind(codes).push(")");
+    match filter.run_types.as_slice() {
+        [] => {}
+        [one] => drop(query.push(format_args!(" AND run_type = {}", one.code()))),
+        several => {
+            let codes: Vec<i16> = several.iter().map(|kind| kind.code()).collect();
+            query.push(" AND run_type = ANY(").push_bind(codes).push(")");
+        }
     }
     if let Some(prefix) = &filter.run_id_prefix {
         query.push(" AND starts_with(run_id, ").push_bind(prefix.clone()).push(")");
@@ -331,7 +371,8 @@ pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFil
         query.push_bind(filter.versions.clone()).push("))");
     }
     patterns(query, filter);
-    ranges(query, filter);
+    dates(query, filter);
+    lasting(query, "ended_at - started_at", filter.duration);
 }
 
 /// Codes stand in the text, so that the planner sees which partial index has all that is asked for.
@@ -342,12 +383,19 @@ fn in_states(query: &mut QueryBuilder<'_, Postgres>, states: &[DagRunState]) {
     if states.iter().all(|state| !state.is_finished()) {
         query.push(" AND (state IN (0, 1) OR has_leftovers)");
     }
-    match states {
-        [one] => drop(query.push(format_args!(" AND state = {}", one.code()))),
-        several => {
-            let codes: Vec<String> = several.iter().map(|state| state.code().to_string()).collect();
-            query.push(format_args!(" AND state IN ({})", codes.join(", ")));
+    let codes = |states: &[DagRunState]| {
+        let codes: Vec<String> = states.iter().map(|state| state.code().to_string()).collect();
+        codes.join(", ")
+    };
+    let (open, ended): (Vec<DagRunState>, Vec<DagRunState>) = states.iter().partition(|state| !state.is_finished());
+    match (states, open.is_empty(), ended.as_slice()) {
+        ([one], ..) => drop(query.push(format_args!(" AND state = {}", one.code()))),
+        // Each side has a partial index of its own.
+        (_, false, [DagRunState::Failed]) => {
+            let open = codes(&open);
+            query.push(format_args!(" AND (state = 3 OR (state IN (0, 1) OR has_leftovers) AND state IN ({open}))"));
         }
+        (several, ..) => drop(query.push(format_args!(" AND state IN ({})", codes(several)))),
     }
 }
 
@@ -362,7 +410,7 @@ fn patterns(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     }
 }
 
-fn ranges(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
+fn dates(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     let ranges = [
         ("logical_date", filter.logical_date),
         ("run_after", filter.run_after),
@@ -379,7 +427,6 @@ fn ranges(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     }
     // None begins before it may.
     within(query, "run_after", Range { gte: None, gt: None, ..filter.start_date });
-    lasting(query, "ended_at - started_at", filter.duration);
 }
 
 /// Limits a time to a range.
