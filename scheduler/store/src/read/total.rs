@@ -1,22 +1,24 @@
 //! How many rows a list has, at a bounded cost.
 //!
-//! PostgreSQL counts by walking, so a list counts up to [`COUNT_MAX`] rows, for [`COUNT_TIME_MAX`] at most, and then says
+//! PostgreSQL counts by walking, so a list counts up to [`COUNT_MAX`] rows, for some 25 ms, and then says
 //! "at least so many". A page that is not full is the last one and tells the whole number without any count. A list that no
 //! index helps to find looks at the newest rows only, and says at how many ([`Total::Among`]).
-
-use std::time::Duration;
 
 use sqlx::{Connection, FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 
 use super::DOING;
-use crate::error::{Doing, StoreError};
+use crate::{
+    connect::STATEMENT_TIMEOUT,
+    error::{Doing, StoreError},
+};
 
 /// Nobody pages further by hand, and programs that do need no number: 200 pages of 50 rows.
 pub const COUNT_MAX: i64 = 10_000;
 /// Rows that a page may skip. PostgreSQL walks over each of them, at some microseconds a row.
 pub const OFFSET_MAX: i64 = 100_000;
-/// A number that takes longer to find than all the rest of the answer is not worth it.
-const COUNT_TIME_MAX: Duration = Duration::from_millis(20);
+/// A number that takes longer to find than all the rest of the answer is not worth it: of the time that a statement may take a
+/// count gets this part, 25 ms of five seconds.
+const COUNT_PART_OF_TIMEOUT: f64 = 200.0;
 
 /// How many rows a list has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,11 +178,15 @@ impl Window {
 async fn count(pool: &PgPool, mut matching: QueryBuilder<'_, Postgres>) -> Result<i64, StoreError> {
     let mut connection = pool.acquire().await.doing(DOING)?;
     let mut transaction = connection.begin().await.doing(DOING)?;
-    let within = COUNT_TIME_MAX.as_millis().to_string();
-    sqlx::query!("SELECT set_config('statement_timeout', $1, true)", within)
-        .fetch_one(&mut *transaction)
-        .await
-        .doing(DOING)?;
+    // Where statements have no limit of their own, counts have the web server's.
+    let limit = sqlx::query!(
+        "SELECT set_config('statement_timeout', greatest(1,
+             coalesce(nullif(extract(epoch FROM current_setting('statement_timeout')::interval)::float8, 0), $2) * 1000 / $1
+         )::int::text, true)",
+        COUNT_PART_OF_TIMEOUT,
+        STATEMENT_TIMEOUT.as_secs_f64()
+    );
+    limit.fetch_one(&mut *transaction).await.doing(DOING)?;
     let counted = matching.build_query_scalar::<i64>().fetch_one(&mut *transaction).await.doing(DOING);
     transaction.rollback().await.doing(DOING)?;
     counted
