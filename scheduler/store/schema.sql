@@ -74,6 +74,7 @@ CREATE INDEX audit_log_by_dag ON audit_log (dag_id, at);
 CREATE INDEX audit_log_of_dag ON audit_log (dag_id, id);
 CREATE INDEX audit_log_by_action ON audit_log (action, id);
 CREATE INDEX audit_log_by_who ON audit_log (who, id);
+CREATE INDEX audit_log_of_run ON audit_log (run_id, id) WHERE run_id IS NOT NULL;
 CREATE INDEX audit_log_by_time ON audit_log (at, id);
 
 -- A command has the number of its line in the audit log. Whoever answers it, the line says how, in the same transaction.

@@ -30,3 +30,4 @@ CREATE TRIGGER task_instance_note_state AFTER INSERT OR UPDATE OF state ON task_
 -- Runs that no schedule made are the fewer, as a rule.
 CREATE INDEX dag_run_by_type ON dag_run (run_type, run_after, id) WHERE run_type <> 0;
 CREATE INDEX dag_run_of_dag_by_type ON dag_run (dag_id, run_type, run_after, id) WHERE run_type <> 0;
+CREATE INDEX audit_log_of_run ON audit_log (run_id, id) WHERE run_id IS NOT NULL;

@@ -116,11 +116,10 @@ impl Window {
         Err(StoreError::Refused { reason })
     }
 
-    /// The rows of this part, and how many the whole list has.
+    /// The rows of this part as what they stand for, and how many the whole list has.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for an offset that is too far away; others when PostgreSQL does not answer or a row makes no
-    /// sense.
+    /// As [`Self::rows`], and when a row makes no sense.
     pub(crate) async fn read<R, T>(
         self,
         pool: &PgPool,
@@ -130,6 +129,23 @@ impl Window {
     where
         R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
         T: TryFrom<R, Error = StoreError>,
+    {
+        let (rows, total) = self.rows::<R>(pool, statements, doing).await?;
+        Ok((rows.into_iter().map(T::try_from).collect::<Result<_, _>>()?, total))
+    }
+
+    /// The rows of this part, and how many the whole list has.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for an offset that is too far away; others when PostgreSQL does not answer.
+    pub(crate) async fn rows<R>(
+        self,
+        pool: &PgPool,
+        statements: Statements<'_>,
+        doing: &'static str,
+    ) -> Result<(Vec<R>, Total), StoreError>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         self.check()?;
         let Statements { mut page, matching, looked_at } = statements;
@@ -142,7 +158,7 @@ impl Window {
                 if is_all { total } else { Total::Among { found: total.number(), newest } }
             }
         };
-        Ok((rows.into_iter().map(T::try_from).collect::<Result<_, _>>()?, total))
+        Ok((rows, total))
     }
 
     /// Whether it has the list's first row, if there is any.

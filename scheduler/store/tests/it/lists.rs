@@ -162,6 +162,8 @@ async fn every_hot_list_walks_along_an_index() {
         ("lines of a DAG", AuditFilter { dag_id: one("dag_3"), ..AuditFilter::default() }),
         ("lines of an action", AuditFilter { actions: vec!["a3".to_owned()], ..AuditFilter::default() }),
         ("lines of a user", AuditFilter { who: one("u7"), ..AuditFilter::default() }),
+        ("lines of a run", AuditFilter { run_id: one("r7"), ..AuditFilter::default() }),
+        ("lines since", AuditFilter { after: Some(minute(300)), ..AuditFilter::default() }),
         ("a search", AuditFilter { anywhere: one("x"), newest: Some(1_000), ..AuditFilter::default() }),
     ] {
         assert_walks(&web, what, audit::page_of_events(&log(filter))).await;
@@ -226,6 +228,11 @@ async fn what_no_index_knows_is_looked_for_in_the_newest_rows_and_the_list_says_
     assert_eq!(total(second(RunFilter::default())).await, Total::Among { found: 0, newest: 10_000 });
     let lately = RunFilter { run_after: since, ..RunFilter::default() };
     assert_eq!(total(second(lately)).await, Total::Exactly(0));
+    let lines = |filter: AuditFilter| AuditFilter { limit: 50, ..filter };
+    let total = async |filter: AuditFilter| audit::events(&web, &lines(filter)).await.unwrap().1;
+    let anywhere = AuditFilter { dag_id_pattern: Pattern(vec!["nothing".to_owned()]), ..AuditFilter::default() };
+    assert_eq!(total(anywhere.clone()).await, Total::Among { found: 0, newest: 10_000 });
+    assert_eq!(total(AuditFilter { dag_id: Some("dag_3".to_owned()), ..anywhere }).await, Total::Exactly(0));
     let keyed = XComFilter { key: Some("other".to_owned()), ..xcoms(RunFilter::default()) };
     assert_eq!(read::xcom_entries(&web, &keyed).await.unwrap().1, Total::Among { found: 0, newest: 5_000 });
 }
