@@ -48,7 +48,10 @@ async fn measure(home: &Path, url: &str) -> anyhow::Result<Value> {
     let windlass = Windlass::new(home, url)?;
     windlass.ask(&["db", "migrate"])?;
     let pool = store::open(url).await?;
+    windlass.write_dags()?;
     let filled_s = fill(&windlass, &pool).await?;
+    // Pages ask a leader; without a worker it starts nothing.
+    let _leader = Ended(windlass.command(&["scheduler"]).spawn()?);
     let (name, password) = USER;
     windlass.ask(&["users", "create", "--if-missing", "-u", name, "-r", "Admin", "-p", password])?;
     let _server = Ended(windlass.command(&["api"]).spawn()?);
@@ -72,7 +75,6 @@ async fn fill(windlass: &Windlass<'_>, pool: &PgPool) -> anyhow::Result<f64> {
     let start = Instant::now();
     let has_runs: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM dag_run)").fetch_one(pool).await?;
     if !has_runs {
-        windlass.write_dags()?;
         let scheduler = Ended(windlass.command(&["scheduler"]).spawn()?);
         let stored = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM dag").fetch_one(pool).await;
         while stored().await? < i64::try_from(DAGS)? {
