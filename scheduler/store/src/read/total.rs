@@ -7,10 +7,7 @@
 use sqlx::{Connection, FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 
 use super::DOING;
-use crate::{
-    connect::STATEMENT_TIMEOUT,
-    error::{Doing, StoreError},
-};
+use crate::error::{Doing, StoreError};
 
 /// Nobody pages further by hand, and programs that do need no number: 200 pages of 50 rows.
 pub const COUNT_MAX: i64 = 10_000;
@@ -19,6 +16,8 @@ pub const OFFSET_MAX: i64 = 100_000;
 /// A number that takes longer to find than all the rest of the answer is not worth it: of the time that a statement may take a
 /// count gets this part, 25 ms of five seconds.
 const COUNT_PART_OF_TIMEOUT: f64 = 200.0;
+/// Where statements have no limit, they have this one for it: nobody waits there.
+const NO_LIMIT_SECS: f64 = 3_600.0;
 
 /// How many rows a list has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,13 +193,12 @@ impl Window {
 async fn count(pool: &PgPool, mut matching: QueryBuilder<'_, Postgres>) -> Result<i64, StoreError> {
     let mut connection = pool.acquire().await.doing(DOING)?;
     let mut transaction = connection.begin().await.doing(DOING)?;
-    // Where statements have no limit of their own, counts have the web server's.
     let limit = sqlx::query!(
         "SELECT set_config('statement_timeout', greatest(1,
              coalesce(nullif(extract(epoch FROM current_setting('statement_timeout')::interval)::float8, 0), $2) * 1000 / $1
          )::int::text, true)",
         COUNT_PART_OF_TIMEOUT,
-        STATEMENT_TIMEOUT.as_secs_f64()
+        NO_LIMIT_SECS
     );
     limit.fetch_one(&mut *transaction).await.doing(DOING)?;
     let counted = matching.build_query_scalar::<i64>().fetch_one(&mut *transaction).await.doing(DOING);
