@@ -13,11 +13,13 @@ use crate::{
     error::{Doing, StoreError},
     read::{
         Direction, Pattern, Total, Window,
-        total::{counted, counting},
+        total::{Statements, counted, counting},
         word,
     },
 };
 
+/// The newest lines that are looked at when no index helps to find or order those that are meant: some 20 ms.
+const SEARCHED_MAX: i64 = 10_000;
 const DOING: &str = "reading the audit log";
 /// A name that somebody gave at a login may be any text; longer ones are cut.
 const NAME_CHARS_MAX: usize = 128;
@@ -133,7 +135,7 @@ pub struct AuditFilter {
     pub anywhere: Option<String>,
     /// The order; by number when empty.
     pub order: Vec<(AuditOrder, Direction)>,
-    /// Looks at the newest so many lines only, for texts that no index knows.
+    /// Looks at the newest so many lines only; at 10,000 anyway when no index knows what is asked for.
     pub newest: Option<i64>,
     /// At most so many.
     pub limit: i64,
@@ -218,12 +220,12 @@ pub async fn login_failed(pool: &PgPool, who: Actor<'_>) -> Result<(), StoreErro
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn events(pool: &PgPool, filter: &AuditFilter) -> Result<(Vec<AuditEvent>, Total), StoreError> {
     let window = Window { limit: filter.limit, offset: filter.offset };
-    window.check()?;
-    let events: Vec<AuditEvent> = page_of_events(filter).build_query_as().fetch_all(pool).await.doing(DOING)?;
     let mut count = counting();
     source(&mut count, filter);
     conditions(&mut count, filter);
-    let total = window.total(pool, events.len(), counted(count)).await?;
+    let looked_at = filter.searched().map(|searched| looked_at(filter, searched.newest));
+    let statements = Statements { page: page_of_events(filter), matching: counted(count), looked_at };
+    let (events, total) = window.rows::<AuditEvent>(pool, statements, DOING).await?;
     // Lines of older versions were stored as they came.
     let shown = |event: AuditEvent| AuditEvent { details: masking::masked(&event.details), ..event };
     Ok((events.into_iter().map(shown).collect(), total))
@@ -240,18 +242,52 @@ pub fn page_of_events(filter: &AuditFilter) -> QueryBuilder<'_, Postgres> {
     page
 }
 
-/// All lines, or the newest of them.
-fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
-    match filter.newest {
-        None => drop(query.push("FROM audit_log WHERE true")),
-        Some(newest) => {
-            query.push("FROM (SELECT * FROM audit_log ORDER BY id DESC LIMIT ").push_bind(newest);
-            query.push(") AS audit_log WHERE true");
-        }
+/// The newest lines that a search looks at.
+#[derive(Clone, Copy)]
+struct Searched {
+    /// What makes them the newest: a column that an index has in order.
+    by: &'static str,
+    /// How many they are.
+    newest: i64,
+}
+
+impl AuditFilter {
+    /// What is looked at; all lines when an index leads to those that are meant, in the order that is asked for.
+    fn searched(&self) -> Option<Searched> {
+        let patterns = [&self.dag_id_pattern, &self.run_id_pattern, &self.who_pattern, &self.action_pattern];
+        let first = self.order.first().map_or(AuditOrder::Id, |(key, _)| *key);
+        let is_range_beside_order = (self.after.is_some() || self.before.is_some()) && first != AuditOrder::When;
+        let is_search = patterns.into_iter().any(|pattern| !pattern.0.is_empty())
+            || self.anywhere.is_some()
+            || matches!(first, AuditOrder::RunId | AuditOrder::Details)
+            || is_range_beside_order;
+        let newest = self.newest.or(is_search.then_some(SEARCHED_MAX))?;
+        Some(Searched { by: if is_range_beside_order { "at" } else { "id" }, newest })
     }
 }
 
-fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
+/// All lines, or the newest of them.
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
+    let Some(Searched { by, newest }) = filter.searched() else {
+        query.push("FROM audit_log WHERE true");
+        return;
+    };
+    query.push("FROM (SELECT * FROM audit_log WHERE true");
+    found_by_index(query, filter);
+    query.push(format_args!(" ORDER BY {by} DESC, id DESC LIMIT ")).push_bind(newest).push(") AS audit_log WHERE true");
+}
+
+/// The statement that counts the lines that a search looks at, and says whether these are all.
+fn looked_at(filter: &AuditFilter, newest: i64) -> QueryBuilder<'_, Postgres> {
+    let mut query = QueryBuilder::new("SELECT least(count(*), ");
+    query.push_bind(newest).push("), count(*) <= ").push_bind(newest).push(" FROM (SELECT 1 FROM audit_log WHERE true");
+    found_by_index(&mut query, filter);
+    query.push(" LIMIT ").push_bind(newest + 1).push(") AS looked_at");
+    query
+}
+
+/// What limits a search before its newest lines are taken, so that older ones can be looked at by asking for them.
+fn found_by_index(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
     if let Some(id) = filter.id {
         query.push(" AND id = ").push_bind(id);
     }
@@ -276,6 +312,10 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
             query.push(format_args!(" AND at {sign} ")).push_bind(instant);
         }
     }
+}
+
+fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
+    found_by_index(query, filter);
     let patterns = [
         ("dag_id", &filter.dag_id_pattern),
         ("run_id", &filter.run_id_pattern),

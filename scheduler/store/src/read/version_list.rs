@@ -6,7 +6,7 @@ use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 use super::{
     Direction, VersionBrief,
     list::word,
-    total::{Total, Window, counted, counting},
+    total::{Statements, Total, Window, counted, counting},
 };
 use crate::{error::StoreError, rows::dag_id};
 
@@ -66,7 +66,8 @@ pub async fn version_page(
     page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
     let mut count = counting();
     source(&mut count, filter);
-    window.read::<VersionRecord, _>(pool, page, counted(count), LISTING).await
+    let statements = Statements { page, matching: counted(count), looked_at: None };
+    window.read::<VersionRecord, _>(pool, statements, LISTING).await
 }
 
 impl TryFrom<VersionRecord> for (DagId, VersionBrief) {

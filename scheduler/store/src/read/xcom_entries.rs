@@ -7,8 +7,9 @@ use sqlx::{FromRow, PgExecutor, PgPool, Postgres, QueryBuilder, types::Json};
 
 use super::{
     DOING, Pattern,
+    instance_source::RUNS_MAX,
     list::{RunFilter, conditions},
-    total::{Total, Window, counted, counting},
+    total::{Statements, Total, Window, counted, counting},
 };
 use crate::{
     error::{Doing, StoreError},
@@ -68,7 +69,9 @@ pub struct XComEntry {
 pub async fn xcom_entries(pool: &PgPool, filter: &XComFilter) -> Result<(Vec<XComEntry>, Total), StoreError> {
     let mut count = counting();
     source(&mut count, filter);
-    filter.window.read::<EntryRecord, _>(pool, page_of_xcoms(filter), counted(count), LISTING).await
+    let looked_at = filter.is_search().then(|| looked_at(filter));
+    let statements = Statements { page: page_of_xcoms(filter), matching: counted(count), looked_at };
+    filter.window.read::<EntryRecord, _>(pool, statements, LISTING).await
 }
 
 /// The statement of a page, for its plan to be looked at.
@@ -92,11 +95,35 @@ pub fn page_of_xcoms(filter: &XComFilter) -> QueryBuilder<'_, Postgres> {
     page
 }
 
+impl XComFilter {
+    /// Whether few runs may have what is asked for, so that the newest are looked into and no others.
+    fn is_search(&self) -> bool {
+        let is_limited = self.task_id.is_some()
+            || self.key.is_some()
+            || !self.key_pattern.0.is_empty()
+            || !self.map_indexes.is_empty();
+        is_limited && self.run.is_none()
+    }
+}
+
+/// The statement that counts the runs that a search looks into, and says whether these are all.
+fn looked_at(filter: &XComFilter) -> QueryBuilder<'_, Postgres> {
+    let mut query = QueryBuilder::new("SELECT least(count(*), ");
+    query.push_bind(RUNS_MAX).push("), count(*) <= ").push_bind(RUNS_MAX);
+    query.push(" FROM (SELECT 1 FROM dag_run WHERE true");
+    conditions(&mut query, &filter.runs);
+    query.push(" LIMIT ").push_bind(RUNS_MAX + 1).push(") AS looked_at");
+    query
+}
+
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &XComFilter) {
     query.push("FROM (SELECT * FROM dag_run WHERE true");
     conditions(query, &filter.runs);
     if let Some(run) = filter.run {
         query.push(" AND id = ").push_bind(run.get());
+    }
+    if filter.is_search() {
+        query.push(" ORDER BY run_after DESC, id DESC LIMIT ").push_bind(RUNS_MAX);
     }
     query.push(
         ") AS r CROSS JOIN LATERAL (SELECT xcom.task_idx, xcom.map_index, xcom.key FROM xcom WHERE xcom.run_id = r.id",
