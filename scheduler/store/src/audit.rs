@@ -13,7 +13,7 @@ use crate::{
     error::{Doing, StoreError},
     read::{
         Direction, Pattern, Total, Window,
-        total::{Statements, counted, counting},
+        total::{LookedAt, Reach, Rest, Statements, counted, counting},
         word,
     },
 };
@@ -135,7 +135,8 @@ pub struct AuditFilter {
     pub anywhere: Option<String>,
     /// The order; by number when empty.
     pub order: Vec<(AuditOrder, Direction)>,
-    /// Looks at the newest so many lines only; at 10,000 anyway when no index knows what is asked for.
+    /// Looks at the newest so many lines only. Without it, all are looked at: the newest 10,000 first, when no index knows what
+    /// is asked for.
     pub newest: Option<i64>,
     /// At most so many.
     pub limit: i64,
@@ -220,11 +221,11 @@ pub async fn login_failed(pool: &PgPool, who: Actor<'_>) -> Result<(), StoreErro
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn events(pool: &PgPool, filter: &AuditFilter) -> Result<(Vec<AuditEvent>, Total), StoreError> {
     let window = Window { limit: filter.limit, offset: filter.offset };
-    let mut count = counting();
-    source(&mut count, filter);
-    conditions(&mut count, filter);
-    let looked_at = filter.searched().map(|searched| looked_at(filter, searched.newest));
-    let statements = Statements { page: page_of_events(filter), matching: counted(count), looked_at };
+    let statements = |reach| Statements {
+        page: page(filter, reach),
+        matching: matching_events(filter, reach),
+        looked_at: filter.searched(reach).map(|searched| looked_at(filter, searched)),
+    };
     let (events, total) = window.rows::<AuditEvent>(pool, statements, DOING).await?;
     // Lines of older versions were stored as they came.
     let shown = |event: AuditEvent| AuditEvent { details: masking::masked(&event.details), ..event };
@@ -234,8 +235,12 @@ pub async fn events(pool: &PgPool, filter: &AuditFilter) -> Result<(Vec<AuditEve
 /// The statement of a page, for its plan to be looked at.
 #[must_use]
 pub fn page_of_events(filter: &AuditFilter) -> QueryBuilder<'_, Postgres> {
+    page(filter, Reach::Newest)
+}
+
+fn page(filter: &AuditFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new("SELECT id, at, who, action, dag_id, run_id, details, address, door, outcome ");
-    source(&mut page, filter);
+    source(&mut page, filter, reach);
     conditions(&mut page, filter);
     order(&mut page, &filter.order);
     page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
@@ -253,7 +258,7 @@ struct Searched {
 
 impl AuditFilter {
     /// What is looked at; all lines when an index leads to those that are meant, in the order that is asked for.
-    fn searched(&self) -> Option<Searched> {
+    fn searched(&self, reach: Reach) -> Option<Searched> {
         let patterns = [&self.dag_id_pattern, &self.run_id_pattern, &self.who_pattern, &self.action_pattern];
         let first = self.order.first().map_or(AuditOrder::Id, |(key, _)| *key);
         let is_range_beside_order = (self.after.is_some() || self.before.is_some()) && first != AuditOrder::When;
@@ -261,14 +266,14 @@ impl AuditFilter {
             || self.anywhere.is_some()
             || matches!(first, AuditOrder::RunId | AuditOrder::Details)
             || is_range_beside_order;
-        let newest = self.newest.or(is_search.then_some(SEARCHED_MAX))?;
+        let newest = self.newest.or((is_search && reach == Reach::Newest).then_some(SEARCHED_MAX))?;
         Some(Searched { by: if is_range_beside_order { "at" } else { "id" }, newest })
     }
 }
 
 /// All lines, or the newest of them.
-fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
-    let Some(Searched { by, newest }) = filter.searched() else {
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter, reach: Reach) {
+    let Some(Searched { by, newest }) = filter.searched(reach) else {
         query.push("FROM audit_log WHERE true");
         return;
     };
@@ -277,13 +282,26 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
     query.push(format_args!(" ORDER BY {by} DESC, id DESC LIMIT ")).push_bind(newest).push(") AS audit_log WHERE true");
 }
 
-/// The statement that counts the lines that a search looks at, and says whether these are all.
-fn looked_at(filter: &AuditFilter, newest: i64) -> QueryBuilder<'_, Postgres> {
+fn matching_events(filter: &AuditFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
+    let mut count = counting();
+    source(&mut count, filter, reach);
+    conditions(&mut count, filter);
+    counted(count)
+}
+
+/// The lines that a search looks at.
+fn looked_at(filter: &AuditFilter, Searched { by, newest }: Searched) -> LookedAt<'_> {
     let mut query = QueryBuilder::new("SELECT least(count(*), ");
     query.push_bind(newest).push("), count(*) <= ").push_bind(newest).push(" FROM (SELECT 1 FROM audit_log WHERE true");
     found_by_index(&mut query, filter);
     query.push(" LIMIT ").push_bind(newest + 1).push(") AS looked_at");
-    query
+    let begins_with_them = matches!(filter.order.as_slice(), [(key, Direction::Descending)] if key.sql() == by);
+    let rest = match filter.newest {
+        Some(_) => Rest::NotMeant,
+        None if begins_with_them => Rest::After,
+        None => Rest::Anywhere,
+    };
+    LookedAt { count: query, rest }
 }
 
 /// What limits a search before its newest lines are taken, so that older ones can be looked at by asking for them.

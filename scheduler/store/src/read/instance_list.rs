@@ -3,7 +3,7 @@
 //! `task_instance` has no index but its key, so a list over many runs walks along the runs, newest first, and from each to
 //! its instances; it ends when the page is full. What limits the runs (DAG, dates, states that only some runs can have) is
 //! found by an index before the walk ([`super::instance_source`]). What no index knows (durations, tries, orders by start) is
-//! looked for in the newest instances only, and the list says so ([`Total::Among`]).
+//! looked for in the newest instances first ([`super::total`]).
 //!
 //! Instances without a row are made from the DAG version. A run ends only when each of its tasks has a final state, and that
 //! is a row; so over many runs rows alone tell of the ended ones, and only runs that have not ended, which limits bound, are
@@ -20,7 +20,7 @@ use super::{
     instance_source::{looked_at, source},
     instances::InstanceRecord,
     list::{RunFilter, word},
-    total::{Statements, Total, Window, counted, counting},
+    total::{Reach, Statements, Total, Window, counted, counting},
 };
 use crate::error::{Doing, StoreError};
 
@@ -157,10 +157,11 @@ pub struct Listed {
 /// [`StoreError::TooHeavy`] when no index helps to find them; [`StoreError::Refused`] for an offset that is too far away;
 /// other [`StoreError`]s when PostgreSQL does not answer or a row makes no sense.
 pub async fn instance_list(pool: &PgPool, filter: &InstanceFilter) -> Result<(Vec<Listed>, Total), StoreError> {
-    let mut matching = counting();
-    source(&mut matching, filter);
-    let statements =
-        Statements { page: page_of_instances(filter), matching: counted(matching), looked_at: looked_at(filter) };
+    let statements = |reach| {
+        let mut matching = counting();
+        source(&mut matching, filter, reach);
+        Statements { page: page(filter, reach), matching: counted(matching), looked_at: looked_at(filter) }
+    };
     filter.window.read::<ListedRecord, _>(pool, statements, LISTING).await
 }
 
@@ -168,8 +169,12 @@ pub async fn instance_list(pool: &PgPool, filter: &InstanceFilter) -> Result<(Ve
 /// that are skipped are only walked over.
 #[must_use]
 pub fn page_of_instances(filter: &InstanceFilter) -> QueryBuilder<'_, Postgres> {
+    page(filter, Reach::Newest)
+}
+
+fn page(filter: &InstanceFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new("WITH page AS (SELECT run_id, task_idx, map_index ");
-    source(&mut page, filter);
+    source(&mut page, filter, reach);
     order(&mut page, filter);
     page.push(" LIMIT ").push_bind(filter.window.limit).push(" OFFSET ").push_bind(filter.window.offset);
     page.push(

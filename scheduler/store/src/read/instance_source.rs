@@ -13,6 +13,7 @@ use super::{
     Direction, Range, SecondsRange,
     instance_list::{InstanceFilter, InstanceOrder, InstancesOf},
     list::{RunFilter, conditions, lasting, of_dags, within},
+    total::{LookedAt, Reach, Rest},
 };
 
 /// The newest runs that a search looks into: some 20 ms. It looks at no more of their instances than [`INSTANCES_MAX`].
@@ -75,7 +76,7 @@ impl Whose {
 
 impl InstanceFilter {
     /// Whether what is asked for can be rare among the instances of many runs, or is in an order of its own, so that the newest
-    /// instances are looked at and no others.
+    /// instances are looked at first.
     fn is_search(&self) -> bool {
         let InstancesOf::Runs { only_these, .. } = &self.of else { return false };
         let is_rare_state = matches!(Whose::of(&self.states), Whose::Noted(_) | Whose::NotedOrOpen { .. });
@@ -109,9 +110,9 @@ impl InstanceFilter {
 }
 
 /// From runs to instances, with all filters.
-pub(super) fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter) {
+pub(super) fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter, reach: Reach) {
     query.push("FROM ");
-    if filter.is_search() {
+    if reach == Reach::Newest && filter.is_search() {
         query.push("(SELECT * FROM ");
         instances(query, filter, Some(RUNS_MAX));
         query
@@ -125,8 +126,8 @@ pub(super) fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFi
     limit_rows(query, filter);
 }
 
-/// The statement that counts the instances that a search looks at, and says whether these are all.
-pub(super) fn looked_at(filter: &InstanceFilter) -> Option<QueryBuilder<'_, Postgres>> {
+/// The instances that a search looks at.
+pub(super) fn looked_at(filter: &InstanceFilter) -> Option<LookedAt<'_>> {
     if !filter.is_search() {
         return None;
     }
@@ -138,7 +139,9 @@ pub(super) fn looked_at(filter: &InstanceFilter) -> Option<QueryBuilder<'_, Post
     query.push(" FROM (SELECT 1 FROM ");
     instances(&mut query, filter, Some(RUNS_MAX));
     query.push(" LIMIT ").push_bind(INSTANCES_MAX + 1).push(") AS looked_at");
-    Some(query)
+    // Without an order a list has the newest runs first.
+    let rest = if filter.order.is_empty() { Rest::After } else { Rest::Anywhere };
+    Some(LookedAt { count: query, rest })
 }
 
 /// The columns that filters and orders know, of a row and of an instance that may have none.

@@ -10,7 +10,7 @@ use engine::RunRow;
 use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::total::{Statements, Total, Window, counted, counting};
+use super::total::{LookedAt, Reach, Rest, Statements, Total, Window, counted, counting};
 use crate::{
     error::{Doing, StoreError},
     rows::{RunRecord, dag_id as stored_dag_id},
@@ -186,8 +186,8 @@ pub struct RunFilter {
     pub duration: SecondsRange,
     /// The order; by number when empty.
     pub order: Vec<(RunOrder, Direction)>,
-    /// Looks at the newest so many only, of these DAGs, in these states and due in this range; at [`SEARCHED_RUNS_MAX`] anyway
-    /// when no index knows the rest.
+    /// Looks at the newest so many only, of these DAGs, in these states and due in this range. Without it, all runs are looked
+    /// at: the newest [`SEARCHED_RUNS_MAX`] first, when no index knows the rest.
     pub newest: Option<i64>,
     /// At most so many.
     pub limit: i64,
@@ -206,9 +206,9 @@ struct Searched {
 
 impl RunFilter {
     /// What is looked at; all runs when an index leads to those that are meant, in the order that is asked for.
-    fn searched(&self) -> Option<Searched> {
+    fn searched(&self, reach: Reach) -> Option<Searched> {
         let by = self.range_beside_order();
-        let is_search = by.is_some() || self.asks_what_no_index_knows();
+        let is_search = reach == Reach::Newest && (by.is_some() || self.asks_what_no_index_knows());
         let newest = self.newest.or(is_search.then_some(SEARCHED_RUNS_MAX))?;
         Some(Searched { by: by.unwrap_or("run_after"), newest })
     }
@@ -256,8 +256,11 @@ pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, Tot
     if known.is_some() && filter.dag_ids.is_empty() {
         return Ok((Vec::new(), Total::Exactly(0)));
     }
-    let looked_at = filter.searched().map(|searched| looked_at(filter, searched.newest));
-    let statements = Statements { page: page_of_runs(filter), matching: matching_runs(filter), looked_at };
+    let statements = |reach| Statements {
+        page: page(filter, reach),
+        matching: matching_runs(filter, reach),
+        looked_at: filter.searched(reach).map(|searched| looked_at(filter, searched)),
+    };
     window.read::<RunRecord, _>(pool, statements, LISTING).await
 }
 
@@ -283,12 +286,16 @@ async fn with_known_dags(pool: &PgPool, filter: &RunFilter) -> Result<Option<Run
 /// only walked over.
 #[must_use]
 pub fn page_of_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
+    page(filter, Reach::Newest)
+}
+
+fn page(filter: &RunFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new(
         "SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, \
          interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user \
          FROM (SELECT id ",
     );
-    source(&mut page, filter);
+    source(&mut page, filter, reach);
     conditions(&mut page, filter);
     order(&mut page, &filter.order);
     page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
@@ -297,27 +304,32 @@ pub fn page_of_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
     page
 }
 
-/// The statement that counts the runs that a search looks at, and says whether these are all.
-fn looked_at(filter: &RunFilter, newest: i64) -> QueryBuilder<'_, Postgres> {
+/// The runs that a search looks at.
+fn looked_at(filter: &RunFilter, Searched { by, newest }: Searched) -> LookedAt<'_> {
     let mut query = QueryBuilder::new("SELECT least(count(*), ");
     query.push_bind(newest).push("), count(*) <= ").push_bind(newest).push(" FROM (SELECT 1 FROM dag_run WHERE true");
     found_by_index(&mut query, filter);
     query.push(" LIMIT ").push_bind(newest + 1).push(") AS looked_at");
-    query
+    let begins_with_them = matches!(filter.order.as_slice(), [(key, Direction::Descending)] if key.sql() == by);
+    let rest = match filter.newest {
+        Some(_) => Rest::NotMeant,
+        None if begins_with_them => Rest::After,
+        None => Rest::Anywhere,
+    };
+    LookedAt { count: query, rest }
 }
 
 /// The statement that counts all runs of a filter.
-#[must_use]
-fn matching_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
+fn matching_runs(filter: &RunFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut count = counting();
-    source(&mut count, filter);
+    source(&mut count, filter, reach);
     conditions(&mut count, filter);
     counted(count)
 }
 
 /// All runs, or the newest of them.
-fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
-    let Some(Searched { by, newest }) = filter.searched() else {
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter, reach: Reach) {
+    let Some(Searched { by, newest }) = filter.searched(reach) else {
         query.push("FROM dag_run WHERE true");
         return;
     };

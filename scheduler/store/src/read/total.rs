@@ -1,8 +1,12 @@
 //! How many rows a list has, at a bounded cost.
 //!
 //! PostgreSQL counts by walking, so a list counts up to [`COUNT_MAX`] rows, for some 25 ms, and then says
-//! "at least so many". A page that is not full is the last one and tells the whole number without any count. A list that no
-//! index helps to find looks at the newest rows only, and says at how many ([`Total::Among`]).
+//! "at least so many". A page that is not full is the last one and tells the whole number without any count.
+//!
+//! What no index helps to find is looked for in the newest rows first, for some 20 ms. That is the answer when there are no
+//! other rows, or when the newest ones come first in the list and fill the page. Else all rows are looked at, in the time that
+//! a statement has: a list is whole, or it is refused as too heavy. Only who asks for the newest rows alone gets these, and
+//! is told how many they are ([`Total::Among`]).
 
 use sqlx::{Connection, FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 
@@ -85,8 +89,36 @@ pub(crate) struct Statements<'a> {
     pub page: QueryBuilder<'a, Postgres>,
     /// Counts all rows, as [`counting`] and [`counted`] do.
     pub matching: QueryBuilder<'a, Postgres>,
-    /// When only the newest are looked at: counts those that are, and whether there are older ones.
-    pub looked_at: Option<QueryBuilder<'a, Postgres>>,
+    /// What they look at, if it is not all rows.
+    pub looked_at: Option<LookedAt<'a>>,
+}
+
+/// The newest rows, when a list looks at these.
+pub(crate) struct LookedAt<'a> {
+    /// Counts them, and says whether there are no others.
+    pub count: QueryBuilder<'a, Postgres>,
+    /// Where the older rows are.
+    pub rest: Rest,
+}
+
+/// Where rows are in a list that have not been looked at yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nowhere: only the newest were asked for.
+    NotMeant,
+    /// After the newest.
+    After,
+    /// Between them, or before.
+    Anywhere,
+}
+
+/// How far back a statement looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// At the newest rows, where no index helps.
+    Newest,
+    /// At all of them.
+    All,
 }
 
 /// A part of a list.
@@ -119,10 +151,10 @@ impl Window {
     ///
     /// # Errors
     /// As [`Self::rows`], and when a row makes no sense.
-    pub(crate) async fn read<R, T>(
+    pub(crate) async fn read<'s, R, T>(
         self,
         pool: &PgPool,
-        statements: Statements<'_>,
+        statements: impl Fn(Reach) -> Statements<'s>,
         doing: &'static str,
     ) -> Result<(Vec<T>, Total), StoreError>
     where
@@ -136,27 +168,49 @@ impl Window {
     /// The rows of this part, and how many the whole list has.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for an offset that is too far away; others when PostgreSQL does not answer.
-    pub(crate) async fn rows<R>(
+    /// [`StoreError::Refused`] for an offset that is too far away; [`StoreError::TooHeavy`] when all rows would have to be
+    /// looked at, and there is no time for it; others when PostgreSQL does not answer.
+    pub(crate) async fn rows<'s, R>(
         self,
         pool: &PgPool,
-        statements: Statements<'_>,
+        statements: impl Fn(Reach) -> Statements<'s>,
         doing: &'static str,
     ) -> Result<(Vec<R>, Total), StoreError>
     where
         R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         self.check()?;
-        let Statements { mut page, matching, looked_at } = statements;
+        let Statements { page, matching, looked_at } = statements(Reach::Newest);
+        let Some(LookedAt { mut count, rest }) = looked_at else {
+            return self.rows_of(pool, page, matching, doing).await;
+        };
+        let (newest, is_all): (i64, bool) = count.build_query_as().fetch_one(pool).await.doing(doing)?;
+        if is_all || rest != Rest::Anywhere {
+            let (rows, total) = self.rows_of(pool, page, matching, doing).await?;
+            let is_full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= self.limit);
+            match rest {
+                _ if is_all => return Ok((rows, total)),
+                Rest::NotMeant => return Ok((rows, Total::Among { found: total.number(), newest })),
+                Rest::After if is_full => return Ok((rows, Total::AtLeast(total.number()))),
+                Rest::After | Rest::Anywhere => {}
+            }
+        }
+        let Statements { page, matching, .. } = statements(Reach::All);
+        self.rows_of(pool, page, matching, doing).await
+    }
+
+    async fn rows_of<R>(
+        self,
+        pool: &PgPool,
+        mut page: QueryBuilder<'_, Postgres>,
+        matching: QueryBuilder<'_, Postgres>,
+        doing: &'static str,
+    ) -> Result<(Vec<R>, Total), StoreError>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
         let rows: Vec<R> = page.build_query_as().fetch_all(pool).await.doing(doing)?;
         let total = self.total(pool, rows.len(), matching).await?;
-        let total = match looked_at {
-            None => total,
-            Some(mut looked_at) => {
-                let (newest, is_all): (i64, bool) = looked_at.build_query_as().fetch_one(pool).await.doing(doing)?;
-                if is_all { total } else { Total::Among { found: total.number(), newest } }
-            }
-        };
         Ok((rows, total))
     }
 

@@ -9,7 +9,7 @@ use super::{
     DOING, Pattern,
     instance_source::RUNS_MAX,
     list::{RunFilter, conditions},
-    total::{Statements, Total, Window, counted, counting},
+    total::{LookedAt, Reach, Rest, Statements, Total, Window, counted, counting},
 };
 use crate::{
     error::{Doing, StoreError},
@@ -67,21 +67,27 @@ pub struct XComEntry {
 /// [`StoreError::TooHeavy`] when no index helps to find them; [`StoreError::Refused`] for an offset that is too far away;
 /// other [`StoreError`]s when PostgreSQL does not answer or a row makes no sense.
 pub async fn xcom_entries(pool: &PgPool, filter: &XComFilter) -> Result<(Vec<XComEntry>, Total), StoreError> {
-    let mut count = counting();
-    source(&mut count, filter);
-    let looked_at = filter.is_search().then(|| looked_at(filter));
-    let statements = Statements { page: page_of_xcoms(filter), matching: counted(count), looked_at };
+    let statements = |reach| {
+        let mut count = counting();
+        source(&mut count, filter, reach);
+        let looked_at = filter.is_search().then(|| looked_at(filter));
+        Statements { page: page(filter, reach), matching: counted(count), looked_at }
+    };
     filter.window.read::<EntryRecord, _>(pool, statements, LISTING).await
 }
 
 /// The statement of a page, for its plan to be looked at.
 #[must_use]
 pub fn page_of_xcoms(filter: &XComFilter) -> QueryBuilder<'_, Postgres> {
+    page(filter, Reach::Newest)
+}
+
+fn page(filter: &XComFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new(
         "WITH page AS (SELECT r.id, r.dag_id, r.run_id, r.logical_date, r.run_after, r.queued_at, x.task_idx, x.map_index, \
          x.key ",
     );
-    source(&mut page, filter);
+    source(&mut page, filter, reach);
     page.push(" ORDER BY r.run_after DESC, r.id DESC, x.task_idx, x.map_index, x.key LIMIT ");
     page.push_bind(filter.window.limit).push(" OFFSET ").push_bind(filter.window.offset);
     page.push(
@@ -96,7 +102,7 @@ pub fn page_of_xcoms(filter: &XComFilter) -> QueryBuilder<'_, Postgres> {
 }
 
 impl XComFilter {
-    /// Whether few runs may have what is asked for, so that the newest are looked into and no others.
+    /// Whether few runs may have what is asked for, so that the newest are looked into first.
     fn is_search(&self) -> bool {
         let is_limited = self.task_id.is_some()
             || self.key.is_some()
@@ -106,23 +112,24 @@ impl XComFilter {
     }
 }
 
-/// The statement that counts the runs that a search looks into, and says whether these are all.
-fn looked_at(filter: &XComFilter) -> QueryBuilder<'_, Postgres> {
+/// The runs that a search looks into.
+fn looked_at(filter: &XComFilter) -> LookedAt<'_> {
     let mut query = QueryBuilder::new("SELECT least(count(*), ");
     query.push_bind(RUNS_MAX).push("), count(*) <= ").push_bind(RUNS_MAX);
     query.push(" FROM (SELECT 1 FROM dag_run WHERE true");
     conditions(&mut query, &filter.runs);
     query.push(" LIMIT ").push_bind(RUNS_MAX + 1).push(") AS looked_at");
-    query
+    // The list has the newest runs first.
+    LookedAt { count: query, rest: Rest::After }
 }
 
-fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &XComFilter) {
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &XComFilter, reach: Reach) {
     query.push("FROM (SELECT * FROM dag_run WHERE true");
     conditions(query, &filter.runs);
     if let Some(run) = filter.run {
         query.push(" AND id = ").push_bind(run.get());
     }
-    if filter.is_search() {
+    if reach == Reach::Newest && filter.is_search() {
         query.push(" ORDER BY run_after DESC, id DESC LIMIT ").push_bind(RUNS_MAX);
     }
     query.push(
