@@ -8,7 +8,7 @@ use std::{
 };
 
 use executor::{
-    StopCause, WorkerContext, log,
+    StopCause, WorkerContext, Workspaces, log,
     process::{GroupRegister, Launchers},
 };
 use link::{
@@ -121,7 +121,7 @@ impl Core {
         let context = Arc::new(WorkerContext {
             worker: identity.id(),
             program_dir: settings.program_dir.clone(),
-            temp_dir: places.temp_dir,
+            workspaces: Workspaces::below(places.temp_dir),
             state_dir: settings.log_dir.join("state"),
             lake: settings.lake.clone(),
             groups: places.groups,
