@@ -228,7 +228,8 @@ mod tests {
 
     #[test]
     fn what_was_changed_in_any_way_is_removed() {
-        let changes: [(&str, fn(&Path)); 7] = [
+        type Change = (&'static str, fn(&Path));
+        let changes: [Change; 7] = [
             ("a file more", |dir| fs::write(dir.join("left"), "x").unwrap()),
             ("a hidden directory", |dir| fs::create_dir(dir.join(".x")).unwrap()),
             ("no command", |dir| fs::remove_file(dir.join(COMMAND_FILE)).unwrap()),
