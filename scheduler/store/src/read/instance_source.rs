@@ -17,7 +17,7 @@ use super::{
 };
 
 /// The newest runs that a search looks into: some 20 ms. It looks at no more of their instances than [`INSTANCES_MAX`].
-pub(super) const RUNS_MAX: i64 = 5_000;
+pub(super) const RUNS_MAX: i64 = 2_000;
 /// The newest instances that a search looks at: some 20 ms, however wide their runs are.
 const INSTANCES_MAX: i64 = 10_000;
 
@@ -80,8 +80,10 @@ impl InstanceFilter {
     fn is_search(&self) -> bool {
         let InstancesOf::Runs { only_these, .. } = &self.of else { return false };
         let is_rare_state = matches!(Whose::of(&self.states), Whose::Noted(_) | Whose::NotedOrOpen { .. });
+        let is_mixed = matches!(Whose::of(&self.states), Whose::NotedOrOpen { open: Open::Too, .. });
         let begins_somewhere = self.start_date != Range::default();
-        let is_sparse = self.end_date != Range::default()
+        let is_sparse = is_mixed
+            || self.end_date != Range::default()
             || self.start_date.is_only_before()
             || self.duration != SecondsRange::default()
             || !(self.try_numbers.is_empty() || self.try_numbers.contains(&1))
@@ -217,12 +219,20 @@ fn from_noted(query: &mut QueryBuilder<'_, Postgres>, state: TaskState, runs: &R
     query.push(") AS noted JOIN dag_run ON id = noted_run WHERE true");
 }
 
-/// Limits runs to those that are noted with one of these states, and to open ones where these are meant, too.
+/// Limits runs to those that are noted with one of these states, and to open ones where these are meant, too. Beside open runs
+/// only the newest of each state are taken, which is a search: no index has both in one order.
 fn noted(query: &mut QueryBuilder<'_, Postgres>, states: &[TaskState], open: Open, runs: &RunFilter) {
-    let codes: Vec<String> = states.iter().map(|state| state.code().to_string()).collect();
-    query.push("id IN (SELECT run_id FROM run_instance_state WHERE state IN (");
-    query.push(codes.join(", ")).push(")");
-    of_dags(query, &runs.dag_ids);
+    query.push("id IN (");
+    for (n, state) in states.iter().enumerate() {
+        query.push(if n == 0 { "" } else { " UNION ALL " });
+        query.push("(SELECT run_id FROM run_instance_state WHERE state = ").push(state.code());
+        of_dags(query, &runs.dag_ids);
+        within(query, "run_after", runs.run_after);
+        if open == Open::Too {
+            query.push(" ORDER BY run_after DESC, run_id DESC LIMIT ").push_bind(RUNS_MAX + 1);
+        }
+        query.push(")");
+    }
     if open == Open::Too {
         query.push(" UNION ALL SELECT id FROM dag_run WHERE (state IN (0, 1) OR has_leftovers)");
         of_dags(query, &runs.dag_ids);

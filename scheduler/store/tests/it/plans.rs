@@ -78,8 +78,7 @@ async fn a_turn_is_planned_anew_as_the_tables_grow() {
         leader.apply(&starting(some)).await.unwrap();
         leader.apply(&ending(some)).await.unwrap();
     }
-    let kept =
-        "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%that changes nothing but task instances%'";
+    let kept = "SELECT name FROM pg_prepared_statements WHERE statement LIKE '-- Stores a turn that changes nothing%'";
     let connection = leader.writer.connection();
     let name: String = sqlx::query_scalar(kept).fetch_one(&mut *connection).await.unwrap();
     let explain = format!("EXPLAIN (VERBOSE) EXECUTE {name} ({})", vec!["NULL"; 25].join(", "));
