@@ -13,7 +13,7 @@ use axum::{
 };
 use futures::FutureExt;
 use serde_json::json;
-use tokio::{sync::Semaphore, time::Duration};
+use tokio::time::Duration;
 use tower::ServiceBuilder;
 use tower_http::{
     compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
@@ -32,16 +32,13 @@ use crate::{
         rights::Face,
     },
     error::ApiError,
-    live,
+    intake, live,
+    load::{self, Gate},
     pages::{self, error::PageError},
 };
 
 /// The largest body: a conf is a few KiB, Airflow's notes end at 1,000 characters.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Requests that are being answered: more would only wait for each other, and for the connections to PostgreSQL.
-const REQUESTS_MAX: usize = 256;
-/// Answered also when everything else is full: who watches over the server is told the truth.
-const ALWAYS_ANSWERED: [&str; 2] = ["/api/v2/monitor/health", "/metrics"];
 /// A browser that has seen us over https does not come over http for a year.
 const TRANSPORT_SECURITY: &str = "max-age=31536000; includeSubDomains";
 /// No page uses a sensor or a payment, so nothing that gets into one may, either.
@@ -54,7 +51,8 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 /// The whole application.
 pub fn router(app: App) -> Router {
     let requests = app.settings.requests.clone();
-    let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+    let gate = Arc::new(Gate::default());
+    let counted = app.clone();
     let patience = app.settings.answer_time_max;
     let secure = match app.settings.cookie {
         CookieScope::Plain => None,
@@ -77,8 +75,10 @@ pub fn router(app: App) -> Router {
     routes.layer(
         ServiceBuilder::new()
             .layer(middleware::from_fn_with_state(requests, metrics::http::time))
+            .layer(middleware::from_fn_with_state(counted, load::count))
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-            .layer(TraceLayer::new_for_http().make_span_with(span))
+            // What failed is told where it became an answer, and what there was no room for is counted.
+            .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
             .layer(PropagateRequestIdLayer::x_request_id())
             .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
             .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -94,8 +94,9 @@ pub fn router(app: App) -> Router {
                     .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"))),
             )
             .layer(middleware::from_fn(survive))
-            .layer(middleware::from_fn_with_state(places, shed))
+            .layer(middleware::from_fn_with_state(gate, load::admit))
             .layer(middleware::from_fn_with_state(patience, give_up))
+            .layer(middleware::from_fn_with_state(patience / 4 * 3, intake::limit))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
     )
 }
@@ -269,21 +270,6 @@ fn admin_page_routes() -> Router<App> {
         .route("/account", get(users::account).post(users::change_password))
 }
 
-/// Refuses what is too much at once, before it costs anything. The place is given back when the answer begins: streams have
-/// places of their own.
-async fn shed(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    if ALWAYS_ANSWERED.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
-    match places.try_acquire() {
-        Ok(_place) => next.run(request).await,
-        Err(_) => {
-            let error = ApiError::Busy(format!("{REQUESTS_MAX} requests are being answered already"));
-            guard::said_to(guard::face_of(&request), error)
-        }
-    }
-}
-
 /// Ends a request that takes too long, and says so. What it was waiting for is withdrawn by whoever waited.
 async fn give_up(State(patience): State<Duration>, request: Request, next: Next) -> Response {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
@@ -356,7 +342,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn people_get_a_page_and_programs_json_when_there_is_no_time_or_no_room() {
         let late = |app: Router| app.layer(middleware::from_fn_with_state(Duration::from_secs(1), give_up));
-        let full = |app: Router| app.layer(middleware::from_fn_with_state(Arc::new(Semaphore::new(0)), shed));
+        let full = |app: Router| app.layer(middleware::from_fn_with_state(Arc::new(Gate::closed()), load::admit));
         for (status, answers) in [(504, answers(late).await), (503, answers(full).await)] {
             let [page, rest] = answers;
             assert_eq!((page.0.as_u16(), rest.0.as_u16()), (status, status));

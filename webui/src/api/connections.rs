@@ -21,6 +21,7 @@ use crate::{
     app::App,
     auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
+    exact::{Exact, Spacing},
 };
 
 /// The operations.
@@ -240,11 +241,10 @@ fn merged(old: Connection, new: Connection, meant: &BTreeSet<String>) -> Result<
 fn merged_extra(new: Option<String>, old: Option<&str>) -> Result<Option<String>, StillMasked> {
     let Some(new) = new.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
     let Some(old) = old else { return Ok(Some(new)) };
-    let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
-    match (parsed(&new), parsed(old)) {
+    match (Exact::parse(&new), Exact::parse(old)) {
         (Some(wanted), Some(stored)) => {
-            let meant = masking::unmasked(&wanted, &stored)?;
-            Ok(Some(if meant == wanted { new } else { meant.to_string() }))
+            let meant = wanted.unmasked(&stored)?;
+            Ok(Some(if meant == wanted { new } else { meant.to_text(Spacing::None) }))
         }
         _ if new == MASK => Ok(Some(old.to_owned())),
         _ => Ok(Some(new)),
@@ -257,12 +257,12 @@ pub fn shown_extra(extra: &str) -> String {
     if extra.trim().is_empty() {
         return extra.to_owned();
     }
-    match serde_json::from_str::<Value>(extra) {
-        Ok(value) => {
-            let masked = masking::masked(&value);
-            if masked == value { extra.to_owned() } else { masked.to_string() }
+    match Exact::parse(extra) {
+        Some(value) => {
+            let masked = value.masked();
+            if masked == value { extra.to_owned() } else { masked.to_text(Spacing::None) }
         }
-        Err(_) => MASK.to_owned(),
+        None => MASK.to_owned(),
     }
 }
 

@@ -61,6 +61,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     }
     for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
         if operation.get("requestBody").is_some() {
+            operation["responses"]["408"] = failed("Request Timeout");
             operation["responses"]["413"] = failed("Payload Too Large");
         }
     }

@@ -1,12 +1,11 @@
 //! Variables: any JSON in, text out. The value of one with a secret's name is masked, and so are such members of values
 //! that are JSON objects; a mask that comes back stands for what is stored.
 
-use std::{collections::BTreeSet, io};
+use std::collections::BTreeSet;
 
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use model::masking::{self, MASK, StillMasked};
-use serde::Serialize;
-use serde_json::{Value, ser::Formatter};
+use serde_json::Value;
 use store::read::Pattern;
 use store::secrets::{Creation, Deletion, variables, variables::Stored, variables::Variable};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -21,6 +20,7 @@ use crate::{
     app::App,
     auth::{Principal, rights::Right},
     error::{ApiError, ApiResult, FieldError},
+    exact::{self, Exact, Spacing},
 };
 
 /// The operations.
@@ -194,12 +194,11 @@ fn kept_value(old: &Variable, new: String) -> Result<String, StillMasked> {
     if masking::is_secret_name(&old.key) {
         return Err(StillMasked { place: "the value".to_owned() });
     }
-    let parsed =
-        |text: &str| serde_json::from_str::<Value>(text).ok().filter(|value| value.is_object() || value.is_array());
+    let parsed = |text: &str| Exact::parse(text).filter(|json| json.get().is_object() || json.get().is_array());
     match (parsed(&new), parsed(&old.value)) {
         (Some(wanted), Some(stored)) => {
-            let meant = masking::unmasked(&wanted, &stored)?;
-            Ok(if meant == wanted { new } else { text_of(meant) })
+            let meant = wanted.unmasked(&stored)?;
+            Ok(if meant == wanted { new } else { meant.to_text(Spacing::Python) })
         }
         _ => masking::unmasked_text(&new, &old.value),
     }
@@ -216,41 +215,20 @@ pub fn shown_value(variable: &Variable) -> String {
     if masking::is_secret_name(&variable.key) {
         return MASK.to_owned();
     }
-    match serde_json::from_str::<Value>(&variable.value) {
-        Ok(value) => {
-            let masked = masking::masked(&value);
-            if masked == value { variable.value.clone() } else { text_of(masked) }
+    match Exact::parse(&variable.value) {
+        Some(value) => {
+            let masked = value.masked();
+            if masked == value { variable.value.clone() } else { masked.to_text(Spacing::Python) }
         }
-        Err(_) => masking::masked_text(&variable.value),
+        None => masking::masked_text(&variable.value),
     }
 }
 
 /// A value as it is stored: texts as they are, anything else as JSON in Python's spacing, which Airflow's clients compare.
 fn text_of(value: Value) -> String {
-    let value = match value {
-        Value::String(text) => return text,
-        other => other,
-    };
-    let mut bytes = Vec::new();
-    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, Spaced);
-    value.serialize(&mut writer).expect("a JSON value can be written as JSON");
-    String::from_utf8(bytes).expect("JSON is UTF-8")
-}
-
-/// `{"a": 1, "b": [2, 3]}`.
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
+    match value {
+        Value::String(text) => text,
+        other => exact::written(&other, Spacing::Python),
     }
 }
 

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::{
     Extension, Json,
-    body::Bytes,
-    extract::{FromRequest, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
@@ -27,7 +26,8 @@ use crate::{
     CookieScope,
     app::App,
     assets,
-    error::{ApiError, ApiResult, FieldError, unread},
+    error::{ApiError, ApiResult, FieldError},
+    intake,
     pages::error::PageResult,
 };
 
@@ -90,8 +90,7 @@ async fn issue(
 async fn login_of(request: Request) -> ApiResult<Login> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_form = kind.starts_with("application/x-www-form-urlencoded");
-    let bytes = Bytes::from_request(request, &());
-    let bytes = bytes.await.map_err(|error| unread(error.status(), &error, LOGIN_BYTES_MAX))?;
+    let bytes = intake::read(request, LOGIN_BYTES_MAX).await?;
     let (username, password) = if is_form { of_form(&bytes) } else { of_json(&bytes) };
     match (username, password) {
         (Some(username), Some(password)) if !username.is_empty() && !password.is_empty() => {
@@ -116,7 +115,8 @@ fn of_json(bytes: &[u8]) -> (Option<String>, Option<String>) {
 /// A token for whoever knows the password.
 ///
 /// # Errors
-/// [`ApiError::BadLogin`] without saying what was wrong, [`ApiError::TooManyLogins`] after too many of those.
+/// [`ApiError::BadLogin`] without saying what was wrong, [`ApiError::TooManyLogins`] after too many of those,
+/// [`ApiError::CrowdedLogins`] while too many wait for their turn.
 pub async fn log_in(app: &App, login: &Login, way: Way<'_>) -> ApiResult<String> {
     for (field, text) in [("username", &login.username), ("password", &login.password)] {
         if let Err(error) = Text::new(text.as_str()) {
@@ -145,10 +145,9 @@ pub async fn log_in(app: &App, login: &Login, way: Way<'_>) -> ApiResult<String>
 /// The user of a name and a password. The attempt is counted before the password is compared, and forgotten when it was right.
 ///
 /// # Errors
-/// [`ApiError::TooManyLogins`], also while too many are being compared; when PostgreSQL does not answer.
+/// [`ApiError::TooManyLogins`], [`ApiError::CrowdedLogins`]; when PostgreSQL does not answer.
 pub async fn authenticate(app: &App, attempt: Attempt<'_>, password: &str) -> ApiResult<Option<users::Account>> {
-    let refused = |retry_after_secs| ApiError::TooManyLogins { retry_after_secs };
-    let reserved = app.logins.reserve(attempt, Instant::now()).map_err(refused)?;
+    let reserved = app.logins.reserve(attempt, Instant::now()).await?;
     match users::authenticate(&app.pool, attempt.user, password).await {
         Ok(Some(account)) => {
             reserved.succeeded(Instant::now());

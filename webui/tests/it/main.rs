@@ -6,6 +6,7 @@ mod admin;
 mod admin_pages;
 mod apart;
 mod api;
+mod bodies;
 mod document;
 mod filters;
 mod guard;

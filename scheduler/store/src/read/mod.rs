@@ -8,6 +8,7 @@ mod dag_list;
 mod dags;
 mod elsewhere;
 mod instance_list;
+mod instance_source;
 mod instances;
 mod list;
 mod runs;
@@ -33,7 +34,7 @@ pub use instances::{
     FirstFailure, Instance, Try, first_failures, instances, instances_at, instances_of_tasks, tries, tries_of_run,
 };
 pub(crate) use list::word;
-pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SecondsRange, page_of_runs, runs};
+pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SEARCHED_RUNS_MAX, SecondsRange, page_of_runs, runs};
 pub use runs::{
     RunBrief, active_runs, dags_of_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_of,
 };
