@@ -15,7 +15,7 @@ pub struct Input {
     /// The instant of the turn: the database's clock, never below the last turn's.
     pub now: Timestamp,
     /// Where random ids of this turn come from: drawn by the leader, so that the engine draws nothing.
-    pub seed: u64,
+    pub seed: u128,
     /// The key of the next run that is made; the leader reserves keys from the store's sequence.
     pub run_keys: std::ops::Range<i64>,
     /// What happened, in order. Timers that are due by `now` fire first, without an event.

@@ -89,17 +89,16 @@ impl Engine {
             .collect();
         for (key, need) in waiting {
             let previous = match self.facts.run(&need).cloned() {
-                Some(stored) => self.previous_of(key, &stored),
+                Some(stored) => self.previous_of(&stored),
                 None => Previous::None,
             };
-            self.known_run_mut(key).previous = previous;
+            self.follow(key, previous);
             self.mark_all_dirty(key);
         }
     }
 
-    fn previous_of(&mut self, follower: RunKey, stored: &StoredRun) -> Previous {
+    fn previous_of(&self, stored: &StoredRun) -> Previous {
         let key = stored.run.key;
-        self.followers.entry(key).or_default().insert(follower);
         let states = match self.versions.get(&stored.run.version) {
             Some(def) => crate::memory::run::Run::stored(stored, Arc::clone(def)).past_states(),
             None => stored.instances.iter().map(|row| (row.key.task, row.state)).collect(),

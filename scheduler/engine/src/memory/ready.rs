@@ -1,9 +1,25 @@
 //! Scheduled instances that wait for a slot, in the order in which they get one.
 //!
-//! Instances with equal demands wait in one queue, so that a full pool or a missing worker is found out once a turn
-//! and not once an instance. An instance whose run, or whose task, is at its limit is *held*: out of the queue until a
-//! slot of that limit is free. Always: when a run has held instances of a class, its queue has at least as many of them
-//! as the run has free slots; the same for a task.
+//! **What is here.** An instance that waits for nothing but a slot has one *ticket*. Tickets with equal demands (pool, slots,
+//! queue, what a worker has to be able to do) are one *class*, which has a queue in the order of who goes first. A full pool or
+//! a missing worker blocks a whole class, so it is found out once, at the queue's head, and not once an instance. Two limits
+//! are not of a class but of a part of it: how many attempts a run may have, and how many a task may have in all runs
+//! together. A ticket at the head whose run, or whose task, is at its limit is *held* under that limit, out of the queue, so
+//! that it blocks nobody behind it.
+//!
+//! **What always holds.** (1) Each instance that wants a slot has one ticket, in the queue of its class or under one limit.
+//! (2) A limit that has room, and holds tickets of a class, has a ticket of it in that class's queue too. So whatever the
+//! heads are blocked by, granting from the heads alone leaves no instance waiting whose slot is free.
+//!
+//! **Why.** (2) can only break when a limit gets room, when a ticket leaves a queue, or when one is held. In each case the
+//! best ticket that is held under the limit moves up: [`Ready::run_has_slot`] and [`Ready::task_has_slot`], [`Ready::withdraw`],
+//! and in [`Ready::hold`] for the *other* limit that the ticket stood for, when that has room. One that moved up may be held
+//! again under its other limit. Within one pass over the heads room only shrinks, so each ticket moves at most twice, and
+//! across passes a ticket that moves is paid for by the event that gave room. A paused DAG holds tickets under their runs, and
+//! counts as without room; its end releases all of them.
+//!
+//! **After a crash** nothing of this is stored: instances are decided again as they are loaded, and their tickets with them.
+//! `Engine::verify` recounts both.
 
 use std::{
     cmp::Reverse,
@@ -11,9 +27,7 @@ use std::{
 };
 
 use dag::Task;
-use model::{Capability, DagId, Operator, RunKey, TaskIdx, Timestamp};
-
-use super::instance::Place;
+use model::{Capability, DagId, Operator, RunKey, TaskIdx, TiKey, Timestamp};
 
 /// What an instance needs to get a slot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,15 +90,31 @@ pub(crate) struct ClassId(usize);
 pub(crate) struct Ticket {
     pub weight: Reverse<i32>,
     pub date: Timestamp,
-    pub place: Place,
+    pub key: TiKey,
     pub class: ClassId,
 }
 
-/// Why a ticket is out of its queue.
+/// How many attempts a task may have in all runs together. The number is part of the limit, because versions of a DAG may say
+/// different ones, and each run keeps to its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TaskLimit {
+    pub dag: DagId,
+    pub task: TaskIdx,
+    pub most: u32,
+}
+
+/// What a ticket can be held under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeldBy {
     Run,
     Task,
+}
+
+/// The limits that a ticket stands under beside its class: its run's always, its task's when there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub run: RunKey,
+    pub task: Option<TaskLimit>,
 }
 
 /// Who waits for a slot.
@@ -93,7 +123,7 @@ pub(crate) struct Ready {
     classes: Vec<Class>,
     by_demand: BTreeMap<Demand, ClassId>,
     by_run: BTreeMap<(RunKey, ClassId), BTreeSet<Ticket>>,
-    by_task: BTreeMap<(DagId, TaskIdx), BTreeSet<Ticket>>,
+    by_task: BTreeMap<(TaskLimit, ClassId), BTreeSet<Ticket>>,
 }
 
 #[derive(Debug)]
@@ -132,31 +162,56 @@ impl Ready {
         self.classes[ticket.class.0].queue.insert(ticket);
     }
 
-    /// Takes a ticket out, wherever it waits; another of its run and of its task moves up.
-    pub fn withdraw(&mut self, ticket: Ticket, task: (&DagId, TaskIdx)) {
-        let run = ticket.place.run;
+    /// Takes a ticket out, wherever it waits. When it leaves its queue, others of its run and of its task move up.
+    pub fn withdraw(&mut self, ticket: Ticket, limits: &Limits) {
         if self.classes[ticket.class.0].queue.remove(&ticket) {
-            self.move_up_of(run, ticket.class);
-            self.task_has_slot(task);
-        } else {
-            take(&mut self.by_run, &(run, ticket.class), &ticket);
-            take(&mut self.by_task, &(task.0.clone(), task.1), &ticket);
+            self.move_up_of_run(limits.run, ticket.class);
+            self.move_up_of_task(limits.task.as_ref(), ticket.class);
+            return;
+        }
+        take(&mut self.by_run, &(limits.run, ticket.class), &ticket);
+        if let Some(task) = &limits.task {
+            take(&mut self.by_task, &(task.clone(), ticket.class), &ticket);
         }
     }
 
-    /// Puts a ticket aside until its run, or its task, has a slot.
-    pub fn hold(&mut self, ticket: Ticket, by: HeldBy, task: (&DagId, TaskIdx)) {
+    /// Puts a ticket aside under a limit. When its other limit has room, the next one under that moves up.
+    pub fn hold(&mut self, ticket: Ticket, by: HeldBy, limits: Limits, other: OtherLimit) {
         self.classes[ticket.class.0].queue.remove(&ticket);
-        match by {
-            HeldBy::Run => self.by_run.entry((ticket.place.run, ticket.class)).or_default().insert(ticket),
-            HeldBy::Task => self.by_task.entry((task.0.clone(), task.1)).or_default().insert(ticket),
-        };
+        let Limits { run, task } = limits;
+        match (by, task) {
+            (HeldBy::Task, Some(task)) => {
+                self.by_task.entry((task, ticket.class)).or_default().insert(ticket);
+                if other == OtherLimit::HasRoom {
+                    self.move_up_of_run(run, ticket.class);
+                }
+            }
+            (HeldBy::Run | HeldBy::Task, task) => {
+                self.by_run.entry((run, ticket.class)).or_default().insert(ticket);
+                if other == OtherLimit::HasRoom {
+                    self.move_up_of_task(task.as_ref(), ticket.class);
+                }
+            }
+        }
     }
 
     /// A run has a slot more: the best held ticket of each of its classes moves up.
     pub fn run_has_slot(&mut self, run: RunKey) {
         for class in self.held_classes(run) {
-            self.move_up_of(run, class);
+            self.move_up_of_run(run, class);
+        }
+    }
+
+    /// A task has a slot more: under each of its limits the best held ticket of each class moves up.
+    pub fn task_has_slot(&mut self, dag: &DagId, task: TaskIdx) {
+        if self.by_task.is_empty() {
+            return;
+        }
+        let limit = |most| TaskLimit { dag: dag.clone(), task, most };
+        let whole = (limit(0), ClassId(0))..=(limit(u32::MAX), ClassId(usize::MAX));
+        let held: Vec<_> = self.by_task.range(whole).map(|(key, _)| key.clone()).collect();
+        for (limit, class) in held {
+            self.move_up_of_task(Some(&limit), class);
         }
     }
 
@@ -168,37 +223,43 @@ impl Ready {
         }
     }
 
-    /// A task has a slot more: its best held ticket moves up.
-    pub fn task_has_slot(&mut self, task: (&DagId, TaskIdx)) {
-        if self.by_task.is_empty() {
-            return;
-        }
-        let key = (task.0.clone(), task.1);
-        if let Some(ticket) = self.by_task.get(&key).and_then(BTreeSet::first).copied() {
-            take(&mut self.by_task, &key, &ticket);
-            self.offer(ticket);
-        }
-    }
-
-    /// Nothing holds the tickets of this DAG's tasks any more: their limits have changed.
+    /// Nothing holds the tickets of this DAG's tasks any more.
     pub fn release_tasks(&mut self, dag: &DagId) {
-        let keys: Vec<_> = self.by_task.keys().filter(|(of, _)| of == dag).cloned().collect();
+        let keys: Vec<_> = self.by_task.keys().filter(|(limit, _)| limit.dag == *dag).cloned().collect();
         for ticket in keys.iter().filter_map(|key| self.by_task.remove(key)).flatten().collect::<Vec<_>>() {
             self.offer(ticket);
         }
     }
 
-    /// The first instances that wait for a pool, in the order in which they get its slots.
-    pub fn next_in(&self, pool: &str, most: usize) -> Vec<Place> {
-        let queues = self.classes.iter().filter(|class| class.demand.pool == pool);
-        let first: BTreeSet<Ticket> = queues.flat_map(|class| class.queue.iter().take(most).copied()).collect();
-        first.into_iter().take(most).map(|ticket| ticket.place).collect()
+    /// Every ticket in a queue.
+    pub fn queued(&self) -> impl Iterator<Item = Ticket> {
+        self.classes.iter().flat_map(|class| class.queue.iter().copied())
     }
 
-    /// How many wait for the same pool before a ticket.
-    pub fn ahead(&self, ticket: &Ticket, pool: &str) -> usize {
+    /// Every ticket that is held under its run's limit, by run.
+    pub fn held_by_runs(&self) -> impl Iterator<Item = (RunKey, Ticket)> {
+        self.by_run.iter().flat_map(|((run, _), held)| held.iter().map(|ticket| (*run, *ticket)))
+    }
+
+    /// Every ticket that is held under its task's limit, by that limit.
+    pub fn held_by_tasks(&self) -> impl Iterator<Item = (&TaskLimit, Ticket)> {
+        self.by_task.iter().flat_map(|((limit, _), held)| held.iter().map(move |ticket| (limit, *ticket)))
+    }
+
+    /// The first instances that wait for a pool, in the order in which they get its slots.
+    pub fn next_in(&self, pool: &str, most: usize) -> Vec<TiKey> {
         let queues = self.classes.iter().filter(|class| class.demand.pool == pool);
-        queues.map(|class| class.queue.range(..*ticket).count()).sum()
+        let first: BTreeSet<Ticket> = queues.flat_map(|class| class.queue.iter().take(most).copied()).collect();
+        first.into_iter().take(most).map(|ticket| ticket.key).collect()
+    }
+
+    /// How many wait for the same pool before a ticket, in a queue or held.
+    pub fn ahead(&self, ticket: &Ticket, pool: &str) -> usize {
+        let of_pool = |class: ClassId| self.demand(class).pool == pool;
+        let queues = self.classes.iter().filter(|class| class.demand.pool == pool).map(|class| &class.queue);
+        let by_runs = self.by_run.iter().filter(|((_, class), _)| of_pool(*class)).map(|(_, held)| held);
+        let by_tasks = self.by_task.iter().filter(|((_, class), _)| of_pool(*class)).map(|(_, held)| held);
+        queues.chain(by_runs).chain(by_tasks).map(|tickets| tickets.range(..*ticket).count()).sum()
     }
 
     fn held_classes(&self, run: RunKey) -> Vec<ClassId> {
@@ -206,14 +267,35 @@ impl Ready {
         self.by_run.range(whole).map(|((_, class), _)| *class).collect()
     }
 
-    fn move_up_of(&mut self, run: RunKey, class: ClassId) {
-        let Some(held) = self.by_run.get_mut(&(run, class)) else { return };
-        let best = held.pop_first();
-        if held.is_empty() {
-            self.by_run.remove(&(run, class));
+    fn move_up_of_run(&mut self, run: RunKey, class: ClassId) {
+        if let Some(best) = pop(&mut self.by_run, &(run, class)) {
+            self.offer(best);
         }
-        self.classes[class.0].queue.extend(best);
     }
+
+    fn move_up_of_task(&mut self, task: Option<&TaskLimit>, class: ClassId) {
+        let Some(task) = task.filter(|_| !self.by_task.is_empty()) else { return };
+        if let Some(best) = pop(&mut self.by_task, &(task.clone(), class)) {
+            self.offer(best);
+        }
+    }
+}
+
+/// Whether the limit that does not hold a ticket back has room for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OtherLimit {
+    HasRoom,
+    Full,
+}
+
+/// Removes the best ticket under a key, and the set with its last ticket.
+fn pop<K: Ord>(held: &mut BTreeMap<K, BTreeSet<Ticket>>, key: &K) -> Option<Ticket> {
+    let tickets = held.get_mut(key)?;
+    let best = tickets.pop_first();
+    if tickets.is_empty() {
+        held.remove(key);
+    }
+    best
 }
 
 /// Removes a ticket from a map of sets, and the set with its last ticket.

@@ -68,6 +68,10 @@ impl Workers {
         connected.map(|worker| &worker.joined)
     }
 
+    pub fn ids(&self) -> impl Iterator<Item = WorkerId> {
+        self.workers.keys().copied()
+    }
+
     pub fn get(&self, worker: WorkerId) -> Option<&Worker> {
         self.workers.get(&worker)
     }

@@ -4,7 +4,7 @@ use model::{DagId, DagRunState, RunId, RunKey};
 use serde_json::{Value, json};
 
 use super::{command::Refusal, schedule::restriction};
-use crate::{Engine, timetable};
+use crate::{Engine, memory::run::Previous, timetable};
 
 impl Engine {
     /// Removes a run with everything that belongs to it.
@@ -43,7 +43,7 @@ impl Engine {
             let gone = self.dags.remove(dag_id);
             self.unserved.remove(dag_id);
             if let Some(gone) = gone {
-                self.versions.remove(&gone.row.current);
+                self.doubtful.insert(gone.row.current);
             }
         } else {
             self.restart_schedule(dag_id);
@@ -87,8 +87,13 @@ impl Engine {
         self.dag_mut(&dag_id).queued.remove(&(starts_at, key));
         self.withdraw_all(key);
         self.let_go(key);
+        // Those whose previous run it was have another one before them.
+        for follower in self.followers.remove(&key).unwrap_or_default() {
+            self.known_run_mut(follower).previous = Previous::Unknown;
+            self.ask_previous(follower);
+        }
         self.draft.visitors.remove(&key);
-        self.draft.instances.retain(|place, _| place.run != key);
+        self.draft.instances.retain(|instance, _| instance.run != key);
         // Another run may start in its place.
         self.unserved.insert(dag_id);
     }

@@ -26,13 +26,20 @@ impl Engine {
 
     /// Ends a run when nothing in it is unfinished, or when what is unfinished can never run.
     pub(super) fn check_end(&mut self, key: RunKey) {
+        if let Some(event) = self.end_of(key) {
+            self.end_run(key, event);
+        }
+    }
+
+    /// How a running run ends by what its tasks are; none while it goes on.
+    pub(crate) fn end_of(&self, key: RunKey) -> Option<DagRunEvent> {
         let run = self.known_run(key);
         if run.unfinished == 0 {
-            let event = if run.leaves_failed > 0 { DagRunEvent::Failed } else { DagRunEvent::Succeeded };
-            self.end_run(key, event);
-        } else if run.pending == 0 && run.parked.is_empty() && !self.may_be_freed_from_outside(key) {
-            self.end_run(key, DagRunEvent::Failed);
+            let has_failed = run.leaves_failed > 0 || was_stopped(run);
+            return Some(if has_failed { DagRunEvent::Failed } else { DagRunEvent::Succeeded });
         }
+        let is_stuck = run.pending == 0 && run.parked.is_empty() && !self.may_be_freed_from_outside(key);
+        is_stuck.then_some(DagRunEvent::Failed)
     }
 
     /// Whether a task that waits may be let go by another run.
@@ -109,14 +116,15 @@ impl Engine {
         self.end_run(key, DagRunEvent::Failed);
     }
 
-    /// The first failure of a DAG with fail_fast ends everything else of the run.
+    /// The first failure of a DAG with fail_fast ends everything else of the run: what runs fails, what waits is skipped.
     pub(super) fn fail_fast(&mut self, key: RunKey) {
         if !self.known_run(key).def.dag.fail_fast {
             return;
         }
         for pos in self.unfinished_tasks(key) {
             let place = Place { run: key, task: pos };
-            let mark = if self.core(place).live { model::task::Mark::Failed } else { model::task::Mark::Skipped };
+            let runs = self.core(place).state == TaskState::Running;
+            let mark = if runs { model::task::Mark::Failed } else { model::task::Mark::Skipped };
             self.set_final(place, mark, "another task of the run failed, and its DAG has fail_fast");
         }
     }
@@ -147,6 +155,11 @@ impl Engine {
             self.draft.effect(Effect::Kill { worker, attempt, reason: reason.to_owned() });
         }
     }
+}
+
+/// Whether a failure has ended everything else of a run: its leaves were skipped for it, and say nothing of how it went.
+fn was_stopped(run: &Run) -> bool {
+    run.def.dag.fail_fast && run.def.dag.positions().any(|pos| run.state(pos) == TaskState::Failed)
 }
 
 /// What is said of a run that took too long; none when its DAG sets no limit.

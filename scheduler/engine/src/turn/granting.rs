@@ -13,7 +13,7 @@ use crate::{
     memory::{
         instance::Place,
         pools::Room,
-        ready::{HeldBy, Ticket},
+        ready::{HeldBy, OtherLimit, Ticket},
         run::Run,
         workers::NoWorker,
     },
@@ -45,7 +45,7 @@ impl Engine {
                 return;
             }
             match self.blocked(&ticket) {
-                Ok(worker) => self.grant_one(ticket.place, worker),
+                Ok(worker) => self.grant_one(self.place_of_ticket(&ticket), worker),
                 Err(Blocked::Pool(_) | Blocked::Worker(_)) => continue,
                 Err(Blocked::Run { .. } | Blocked::Paused) => self.hold(ticket, HeldBy::Run),
                 Err(Blocked::Task { .. }) => self.hold(ticket, HeldBy::Task),
@@ -56,35 +56,52 @@ impl Engine {
 
     /// The worker that can take it now, or what is in the way.
     pub(crate) fn blocked(&self, ticket: &Ticket) -> Result<WorkerId, Blocked> {
-        let run = self.known_run(ticket.place.run);
-        self.limits(run, ticket.place)?;
+        let place = self.place_of_ticket(ticket);
+        self.limits(self.known_run(place.run), place)?;
         self.workers.pick(self.ready.demand(ticket.class)).map_err(Blocked::Worker)
     }
 
     /// Airflow's checks of the critical section, in its order.
     pub(crate) fn limits(&self, run: &Run, place: Place) -> Result<(), Blocked> {
         let task = run.def.task(place.task);
+        if self.is_held_back(run) {
+            return Err(Blocked::Paused);
+        }
         match self.pools.room(&task.pool, task.pool_slots) {
             Room::Free => {}
             room @ (Room::Full { .. } | Room::TooSmall { .. } | Room::NoSuchPool) => return Err(Blocked::Pool(room)),
         }
-        if self.is_held_back(run) {
-            return Err(Blocked::Paused);
-        }
-        if run.live >= run.def.dag.max_active_tasks {
+        if !run.has_room() {
             return Err(Blocked::Run { active: run.live });
         }
-        let active = self.dag_of(place.run).active(run.def.number(place.task));
-        if task.max_active_tis_per_dag.is_some_and(|limit| active >= limit) {
+        if !self.task_has_room(run, place) {
+            let active = self.dag_of(place.run).active(run.def.number(place.task));
             return Err(Blocked::Task { active });
         }
         Ok(())
     }
 
     fn hold(&mut self, ticket: Ticket, by: HeldBy) {
-        let run = self.known_run(ticket.place.run);
-        let (dag, number) = (run.row.dag_id.clone(), run.def.number(ticket.place.task));
-        self.ready.hold(ticket, by, (&dag, number));
+        let place = self.place_of_ticket(&ticket);
+        let run = self.known_run(place.run);
+        let has_room = match by {
+            HeldBy::Run => !self.is_held_back(run) && self.task_has_room(run, place),
+            HeldBy::Task => run.has_room(),
+        };
+        let other = if has_room { OtherLimit::HasRoom } else { OtherLimit::Full };
+        let limits = self.limits_of(place);
+        self.ready.hold(ticket, by, limits, other);
+    }
+
+    /// Whether fewer instances of a task are active in all runs than its version allows.
+    pub(crate) fn task_has_room(&self, run: &Run, place: Place) -> bool {
+        let limit = run.def.task(place.task).max_active_tis_per_dag;
+        limit.is_none_or(|limit| self.dag_of(place.run).active(run.def.number(place.task)) < limit)
+    }
+
+    /// Where the instance lies whose ticket waits: a run that goes on with another version takes its tickets back first.
+    fn place_of_ticket(&self, ticket: &Ticket) -> Place {
+        self.place_of(ticket.key).expect("what waits for a slot is in memory")
     }
 
     fn grant_one(&mut self, place: Place, worker: WorkerId) {

@@ -73,6 +73,19 @@ impl Engine {
         dag.queued.first().copied().filter(|_| !is_full)
     }
 
+    /// What a DAG that is not to be served lacks all the same: a run to make or to start, or a timer for it.
+    pub(crate) fn unserved_of(&self, dag_id: &DagId) -> Vec<String> {
+        let Some((def, dag)) = self.serving(dag_id).zip(self.dags.get(dag_id)) else { return Vec::new() };
+        let may_make = dag.unfinished_runs() < active_runs_max(&def);
+        let due = self.due(dag_id, &def).filter(|_| may_make).map(|due| ("make", due.run_after));
+        let starts = self.next_to_start(dag_id, &def).map(|(at, _)| ("start", at));
+        let lacks = |(what, at): (&str, Timestamp)| {
+            let has_timer = at > self.now && self.timers.has(at, &Timer::Dag(dag_id.clone()));
+            (!has_timer).then(|| format!("it has a run to {what} at {at}, and nothing will look at it then"))
+        };
+        due.into_iter().chain(starts).filter_map(lacks).collect()
+    }
+
     fn make_due_runs(&mut self, dag_id: &DagId, def: &Arc<Definition>) -> Served {
         loop {
             if self.dag_mut(dag_id).unfinished_runs() >= active_runs_max(def) {
@@ -176,7 +189,7 @@ impl Engine {
         }
     }
 
-    /// A new run waits for its start. The run that follows its date asks anew for the one before it.
+    /// A new run waits for its start. Runs that follow its date ask anew for the one before them.
     pub(super) fn make_run(&mut self, row: RunRow, def: &Arc<Definition>) {
         let (key, dag_id, date) = (row.key, row.dag_id.clone(), row.logical_date);
         self.draft.runs.insert(key);
@@ -184,10 +197,16 @@ impl Engine {
         self.unserved.insert(dag_id.clone());
         let Some(date) = date else { return };
         let later = (std::ops::Bound::Excluded(date), std::ops::Bound::Unbounded);
-        if let Some(next) = self.dag_mut(&dag_id).dates.range(later).next().map(|(_, next)| *next)
-            && self.known_run(next).row.state == DagRunState::Running
-        {
-            self.ask_previous(next);
+        let later: Vec<RunKey> = self.dag_mut(&dag_id).dates.range(later).map(|(_, next)| *next).collect();
+        for next in later {
+            let RunRow { state, run_type, .. } = self.known_run(next).row;
+            if state == DagRunState::Running {
+                self.ask_previous(next);
+            }
+            // A run by hand need not be the previous one of those behind it.
+            if run_type != RunType::Manual {
+                break;
+            }
         }
     }
 
@@ -205,10 +224,7 @@ impl Engine {
         if before != (false, dag.row.clone()) {
             self.draft.dags.insert(dag_id.clone());
         }
-        if old != def.id && !self.dags[&dag_id].runs.values().any(|run| self.runs[run].def.id == old) {
-            self.versions.remove(&old);
-        }
-        self.ready.release_tasks(&dag_id);
+        self.doubtful.insert(old);
         self.unserved.insert(dag_id);
     }
 
@@ -231,6 +247,7 @@ impl Engine {
         let row = &mut self.dag_mut(dag_id).row;
         row.next = timetable::next(&def.dag.schedule, &restriction(&def), row.last_interval, now);
         row.failed_in_a_row = 0;
+        self.ready.release_tasks(dag_id);
         for run in self.dag_mut(dag_id).running.clone() {
             self.ready.release_run(run);
             let memory = self.known_run_mut(run);

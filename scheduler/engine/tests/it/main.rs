@@ -6,6 +6,7 @@ extern crate windlass_engine as engine;
 
 mod commands;
 mod dags;
+mod faults;
 mod limits;
 mod mirror;
 mod reference;

@@ -43,7 +43,7 @@ fn run_fan(width: usize) -> (usize, std::time::Duration) {
         let events: Vec<Event> = ended.into_iter().map(end).collect();
         assert!(!events.is_empty(), "something is always at work");
         let start = Instant::now();
-        let plan = world.engine.turn(engine::Input { now: world.now, seed: done as u64, run_keys: 0..0, events });
+        let plan = world.engine.turn(engine::Input { now: world.now, seed: done as u128, run_keys: 0..0, events });
         spent += start.elapsed();
         world.mirror.apply(&plan);
         for effect in plan.effects {

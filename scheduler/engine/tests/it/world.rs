@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use dag::Dag;
-use engine::{Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
+use engine::{DagVersion, Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
 use model::{
-    AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, DagVersionId, EndKind, MapIndex,
-    Operator, Pool, RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
+    AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, EndKind, MapIndex, Operator, Pool,
+    RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
     command::{AnswerStatus, ClearTaskInstances, Relatives, TaskSelector, TriggerDagRun},
 };
 
@@ -23,7 +23,7 @@ pub struct World {
     pub attempts: Vec<(WorkerId, TiKey, AttemptId)>,
     pub kills: Vec<AttemptId>,
     pub assigned: BTreeSet<AttemptId>,
-    seed: u64,
+    seed: u128,
     keys: i64,
     commands: i64,
 }
@@ -62,10 +62,13 @@ impl World {
     }
 
     pub fn store_version(&mut self, id: i64, dag: Dag) {
-        let version = version(id, dag);
+        self.store(version(id, dag));
+    }
+
+    pub fn store(&mut self, version: DagVersion) {
         self.mirror.versions.push(version.clone());
         if let Some(dag) = self.mirror.dags.get_mut(&version.dag.dag_id) {
-            dag.current = DagVersionId(id);
+            dag.current = version.id;
         }
         self.turn(vec![Event::DagVersionStored { version }]);
     }
@@ -93,8 +96,20 @@ impl World {
         Event::WorkerJoined(joined)
     }
 
-    /// One turn with everything around it: needs, the store, the workers' ears.
+    /// One turn with everything around it: needs, the store, the workers' ears. What it does not take is given to further
+    /// ones; the plan is that of the last.
     pub fn turn(&mut self, events: Vec<Event>) -> Plan {
+        let mut events = events;
+        loop {
+            let plan = self.turn_once(events.clone());
+            events.drain(..plan.taken);
+            if events.is_empty() {
+                return plan;
+            }
+        }
+    }
+
+    fn turn_once(&mut self, events: Vec<Event>) -> Plan {
         loop {
             let needs = self.engine.needs(&events);
             if needs.is_empty() {
@@ -110,6 +125,7 @@ impl World {
         let plan = self.engine.turn(Input { now: self.now, seed: self.seed << 20, run_keys, events });
         self.keys += i64::try_from(plan.new_runs.len()).unwrap();
         self.mirror.apply(&plan);
+        assert_eq!(self.engine.verify(), Vec::<String>::new());
         for effect in &plan.effects {
             match effect {
                 Effect::Assign { worker, key, attempt } => {
