@@ -178,8 +178,10 @@ impl Engine {
             let state = instance.core.state;
             let at_work = matches!(state, TaskState::Queued | TaskState::Running | TaskState::Restarting);
             found.expect(instance.core.live || !at_work, format_args!("{id}: it is {state} without a live attempt"));
-            let may_wait = run.row.state == DagRunState::Running || !instance.core.wants_slot();
-            found.expect(may_wait, format_args!("{id}: it waits for a slot, and its run is {}", run.row.state));
+            let may_wait = run.row.state == DagRunState::Running && !self.is_held_back(run);
+            let waits = state == TaskState::Scheduled;
+            found
+                .expect(may_wait || !waits, format_args!("{id}: it is scheduled, and its run or its DAG is held back"));
         }
     }
 
@@ -245,14 +247,13 @@ impl Engine {
             tasks.extend(limits.task.map(|task| (task, ticket.class)));
         }
         for (key, ticket) in self.ready.held_by_runs() {
-            let Some(run) = self.run(key).filter(|run| run.has_room() && !self.is_held_back(run)) else { continue };
+            let Some(run) = self.run(key).filter(|run| run.has_room()) else { continue };
             let has_one = runs.contains(&(key, ticket.class));
             found.expect(has_one, format_args!("{ticket:?} is held under run {}, which has room", run.row.run_id));
         }
         for (limit, ticket) in self.ready.held_by_tasks() {
             let has_room = self.dags.get(&limit.dag).is_some_and(|dag| dag.active(limit.task) < limit.most);
-            let is_paused = self.dags.get(&limit.dag).is_some_and(|dag| dag.row.is_paused);
-            let has_one = !has_room || is_paused || tasks.contains(&(limit.clone(), ticket.class));
+            let has_one = !has_room || tasks.contains(&(limit.clone(), ticket.class));
             found.expect(has_one, format_args!("{ticket:?} is held under {limit:?}, which has room"));
         }
     }
@@ -278,7 +279,9 @@ impl Engine {
                 continue;
             }
             for pos in run.def.dag.positions().filter(|pos| !self.is_decided(key, *pos)) {
-                found.tell(format_args!("{}, {} is not decided", run.row.run_id, run.def.task(pos).task_id));
+                let (run_id, task, state) = (&run.row.run_id, &run.def.task(pos).task_id, run.state(pos));
+                let parked = if run.parked.contains(&pos) { " and parked" } else { "" };
+                found.tell(format_args!("{run_id}, {task} is {state}{parked}, which is not what would be decided"));
             }
             found.expect(self.end_of(key).is_none(), format_args!("run {} has not ended", run.row.run_id));
         }

@@ -37,7 +37,6 @@ impl Engine {
             Err(Blocked::Task { active }) => {
                 format!("{active} instances of it are active in all runs, as many as max_active_tis_per_dag allows")
             }
-            Err(Blocked::Paused) => "DAG is paused".to_owned(),
             Err(Blocked::Worker(reason)) => worker_sentence(self.ready.demand(ticket.class), &reason),
         }
     }

@@ -10,7 +10,6 @@ use super::{
     dags::DagState,
     definition::{Definition, asks_past},
     draft::Draft,
-    instance::Place,
     run::{Previous, Run},
     timers::Timer,
     workers::Presence,
@@ -61,6 +60,9 @@ impl Engine {
             engine.bring_in(run).expect("a snapshot has every version that its runs are pinned to");
         }
         engine.unserved = engine.dags.keys().cloned().collect();
+        for dag in engine.unserved.clone() {
+            engine.watch_failures(&dag);
+        }
         engine
     }
 
@@ -112,11 +114,10 @@ impl Engine {
     /// Nothing of a run waits for a slot any more: what was scheduled is what its row says, as after a takeover, and is decided
     /// again.
     pub(crate) fn withdraw_all(&mut self, key: RunKey) {
-        for pos in self.known_run(key).def.dag.positions() {
-            let place = Place { run: key, task: pos };
-            if self.core(place).state == TaskState::Scheduled {
-                self.write(place, |core| core.state = core.state_to_store());
-            }
+        let run = self.known_run(key);
+        let scheduled: Vec<_> = run.def.dag.positions().filter(|pos| run.state(*pos) == TaskState::Scheduled).collect();
+        for pos in scheduled {
+            self.decide_again(key, pos);
         }
     }
 

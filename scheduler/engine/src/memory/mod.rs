@@ -24,7 +24,7 @@ use std::{
 };
 
 use dag::TaskPos;
-use model::{AttemptId, DagId, DagVersionId, MapIndex, RunId, RunKey, TaskEvent, TiKey, Timestamp};
+use model::{AttemptId, DagId, DagVersionId, MapIndex, RunId, RunKey, TaskEvent, TaskState, TiKey, Timestamp};
 
 use crate::{
     Rest,
@@ -157,11 +157,11 @@ impl Engine {
         }
     }
 
-    /// What a task was decided by is not so any more. One that waits for a slot gives its ticket back: it is what its row says
+    /// What a task was decided by is not so any more. One that is scheduled gives its ticket back: it is what its row says
     /// again, as after a takeover.
     pub(crate) fn decide_again(&mut self, run: RunKey, task: TaskPos) {
         let place = Place { run, task };
-        if self.core(place).wants_slot() {
+        if self.core(place).state == TaskState::Scheduled {
             self.write(place, |core| core.state = core.state_to_store());
         }
         self.mark_dirty(run, task);

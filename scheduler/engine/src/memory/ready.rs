@@ -15,8 +15,8 @@
 //! best ticket that is held under the limit moves up: [`Ready::run_has_slot`] and [`Ready::task_has_slot`], [`Ready::withdraw`],
 //! and in [`Ready::hold`] for the *other* limit that the ticket stood for, when that has room. One that moved up may be held
 //! again under its other limit. Within one pass over the heads room only shrinks, so each ticket moves at most twice, and
-//! across passes a ticket that moves is paid for by the event that gave room. A paused DAG holds tickets under their runs, and
-//! counts as without room; its end releases all of them.
+//! across passes a ticket that moves is paid for by the event that gave room. A run that is not running, or whose DAG is
+//! paused, has no tickets: they are given back, and its tasks are decided again when it goes on.
 //!
 //! **After a crash** nothing of this is stored: instances are decided again as they are loaded, and their tickets with them.
 //! `Engine::verify` recounts both.
@@ -212,22 +212,6 @@ impl Ready {
         let held: Vec<_> = self.by_task.range(whole).map(|(key, _)| key.clone()).collect();
         for (limit, class) in held {
             self.move_up_of_task(Some(&limit), class);
-        }
-    }
-
-    /// Nothing holds this run's tickets any more.
-    pub fn release_run(&mut self, run: RunKey) {
-        for class in self.held_classes(run) {
-            let held = self.by_run.remove(&(run, class)).unwrap_or_default();
-            self.classes[class.0].queue.extend(held);
-        }
-    }
-
-    /// Nothing holds the tickets of this DAG's tasks any more.
-    pub fn release_tasks(&mut self, dag: &DagId) {
-        let keys: Vec<_> = self.by_task.keys().filter(|(limit, _)| limit.dag == *dag).cloned().collect();
-        for ticket in keys.iter().filter_map(|key| self.by_task.remove(key)).flatten().collect::<Vec<_>>() {
-            self.offer(ticket);
         }
     }
 

@@ -70,7 +70,9 @@ impl Engine {
         if row.is_paused != pauses {
             row.is_paused = pauses;
             self.draft.dags.insert(dag_id.clone());
-            if !pauses {
+            if pauses {
+                self.hold_back(dag_id);
+            } else {
                 self.unpause(dag_id);
             }
         }

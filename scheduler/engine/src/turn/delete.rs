@@ -59,8 +59,12 @@ impl Engine {
         let def = self.versions.get(&current).cloned();
         let row = &mut self.dag_mut(dag_id).row;
         row.last_interval = None;
-        row.failed_in_a_row = 0;
         row.next = def.and_then(|def| timetable::next(&def.dag.schedule, &restriction(&def), None, now));
+        // None of its runs is left.
+        let newest = &mut self.dag_mut(dag_id).newest;
+        newest.learn(&[]);
+        let failed = newest.failed_in_a_row();
+        self.dag_mut(dag_id).row.failed_in_a_row = failed;
         self.draft.dags.insert(dag_id.clone());
         self.unserved.insert(dag_id.clone());
     }
@@ -83,7 +87,8 @@ impl Engine {
     /// Takes a run out of memory, and what this turn would have stored of its instances.
     fn drop_run(&mut self, key: RunKey) {
         let run = self.known_run(key);
-        let (dag_id, starts_at) = (run.row.dag_id.clone(), run.starts_at());
+        let (dag_id, starts_at, run_after) = (run.row.dag_id.clone(), run.starts_at(), run.row.run_after);
+        self.forget_newest(&dag_id, (run_after, key));
         self.dag_mut(&dag_id).queued.remove(&(starts_at, key));
         self.withdraw_all(key);
         self.let_go(key);

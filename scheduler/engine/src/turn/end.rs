@@ -53,7 +53,6 @@ impl Engine {
 
     /// Ends a run and tells its DAG, which may be paused for it and may have another run to start.
     pub(super) fn end_run(&mut self, key: RunKey, event: DagRunEvent) {
-        let was_finished = self.known_run(key).row.state.is_finished();
         let starts_at = self.known_run(key).starts_at();
         self.change_run(key, event);
         let now = self.now;
@@ -61,25 +60,14 @@ impl Engine {
         run.row.ended_at = Some(now);
         run.dirty.clear();
         run.parked.clear();
-        let (dag_id, state, limit) =
-            (run.row.dag_id.clone(), run.row.state, run.def.dag.max_consecutive_failed_dag_runs);
+        let dag_id = run.row.dag_id.clone();
         let dag = self.dag_mut(&dag_id);
         dag.running.remove(&key);
         dag.queued.remove(&(starts_at, key));
         self.unserved.insert(dag_id.clone());
-        if !was_finished {
-            self.count_failures(&dag_id, state, limit);
-        }
-    }
-
-    fn count_failures(&mut self, dag_id: &model::DagId, state: DagRunState, limit: u32) {
-        let row = &mut self.dag_mut(dag_id).row;
-        let failed_in_a_row = if state == DagRunState::Failed { row.failed_in_a_row.saturating_add(1) } else { 0 };
-        let pauses = limit > 0 && failed_in_a_row >= limit && !row.is_paused;
-        if failed_in_a_row != row.failed_in_a_row || pauses {
-            row.failed_in_a_row = failed_in_a_row;
-            row.is_paused |= pauses;
-            self.draft.dags.insert(dag_id.clone());
+        // A mark by hand is no failure of its own, as in Airflow; it counts when the next one is.
+        if event == DagRunEvent::Failed {
+            self.run_has_failed(&dag_id);
         }
     }
 
@@ -92,6 +80,7 @@ impl Engine {
         if event == DagRunEvent::Cleared && run.row.note.is_some() && run.row.note == over_time(run) {
             run.row.note = None;
         }
+        self.follow_newest(key);
     }
 
     /// Fails a run that has taken longer than its dagrun_timeout; what it still does is stopped and skipped. Its tasks say

@@ -31,7 +31,6 @@ pub(crate) enum Blocked {
     Task {
         active: u32,
     },
-    Paused,
     Worker(NoWorker),
 }
 
@@ -47,7 +46,7 @@ impl Engine {
             match self.blocked(&ticket) {
                 Ok(worker) => self.grant_one(self.place_of_ticket(&ticket), worker),
                 Err(Blocked::Pool(_) | Blocked::Worker(_)) => continue,
-                Err(Blocked::Run { .. } | Blocked::Paused) => self.hold(ticket, HeldBy::Run),
+                Err(Blocked::Run { .. }) => self.hold(ticket, HeldBy::Run),
                 Err(Blocked::Task { .. }) => self.hold(ticket, HeldBy::Task),
             }
             heads.extend(self.ready.first(ticket.class));
@@ -64,9 +63,6 @@ impl Engine {
     /// Airflow's checks of the critical section, in its order.
     pub(crate) fn limits(&self, run: &Run, place: Place) -> Result<(), Blocked> {
         let task = run.def.task(place.task);
-        if self.is_held_back(run) {
-            return Err(Blocked::Paused);
-        }
         match self.pools.room(&task.pool, task.pool_slots) {
             Room::Free => {}
             room @ (Room::Full { .. } | Room::TooSmall { .. } | Room::NoSuchPool) => return Err(Blocked::Pool(room)),
@@ -85,7 +81,7 @@ impl Engine {
         let place = self.place_of_ticket(&ticket);
         let run = self.known_run(place.run);
         let has_room = match by {
-            HeldBy::Run => !self.is_held_back(run) && self.task_has_room(run, place),
+            HeldBy::Run => self.task_has_room(run, place),
             HeldBy::Task => run.has_room(),
         };
         let other = if has_room { OtherLimit::HasRoom } else { OtherLimit::Full };

@@ -11,6 +11,7 @@ mod clear;
 mod command;
 mod delete;
 mod end;
+mod failures;
 mod finish;
 mod granting;
 mod mark;
@@ -40,6 +41,7 @@ impl Engine {
         self.now = self.now.max(input.now.trunc_subsecs(6));
         self.draft = Draft::new(input.seed, input.run_keys);
         self.use_previous_runs();
+        self.use_newest_runs();
         self.settle();
         self.fire_timers();
         let given = input.events.len();

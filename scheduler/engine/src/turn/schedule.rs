@@ -46,6 +46,9 @@ impl Engine {
 
     fn serve(&mut self, dag_id: &DagId) -> Served {
         let Some(def) = self.serving(dag_id) else { return Served::Wholly };
+        if self.dag_mut(dag_id).newest.is_open() {
+            return Served::NotYet;
+        }
         let served = self.make_due_runs(dag_id, &def);
         while let Some((starts_at, key)) = self.next_to_start(dag_id, &def) {
             if starts_at > self.now {
@@ -194,6 +197,7 @@ impl Engine {
         let (key, dag_id, date) = (row.key, row.dag_id.clone(), row.logical_date);
         self.draft.runs.insert(key);
         self.insert_run(Run::new(row, Arc::clone(def)));
+        self.follow_newest(key);
         self.unserved.insert(dag_id.clone());
         let Some(date) = date else { return };
         let later = (std::ops::Bound::Excluded(date), std::ops::Bound::Unbounded);
@@ -225,6 +229,7 @@ impl Engine {
             self.draft.dags.insert(dag_id.clone());
         }
         self.doubtful.insert(old);
+        self.watch_failures(&dag_id);
         self.unserved.insert(dag_id);
     }
 
@@ -246,10 +251,7 @@ impl Engine {
         };
         let row = &mut self.dag_mut(dag_id).row;
         row.next = timetable::next(&def.dag.schedule, &restriction(&def), row.last_interval, now);
-        row.failed_in_a_row = 0;
-        self.ready.release_tasks(dag_id);
         for run in self.dag_mut(dag_id).running.clone() {
-            self.ready.release_run(run);
             let memory = self.known_run_mut(run);
             let parked = std::mem::take(&mut memory.parked);
             memory.dirty.extend(parked);

@@ -286,6 +286,60 @@ fn a_full_turn_decides_as_events_one_by_one_do() {
 }
 
 #[test]
+fn one_run_that_fails_twice_pauses_no_dag_and_a_success_between_counts() {
+    let mut world = World::new(vec![Dag { max_consecutive_failed_dag_runs: 2, ..dag("d", "a") }]);
+    let is_paused = |world: &World| world.mirror.dags[&d()].is_paused;
+    world.command(dated("r1", "2026-11-01T00:00:00Z"));
+    world.end("a", EndKind::Failed);
+    world.clear("d", "r1", "a", Relatives::default());
+    world.end("a", EndKind::Failed);
+    assert!(!is_paused(&world), "one run has failed twice");
+    world.command(dated("r2", "2026-11-02T00:00:00Z"));
+    world.end("a", EndKind::Success);
+    world.command(dated("r3", "2026-11-03T00:00:00Z"));
+    world.end("a", EndKind::Failed);
+    assert!(!is_paused(&world), "between two failures one has succeeded");
+    world.clear("d", "r2", "a", Relatives::default());
+    world.reload();
+    world.join(1, 10);
+    world.end("a", EndKind::Failed);
+    assert!(is_paused(&world), "the last two runs have failed");
+    assert_eq!(
+        world.engine.why_dag(&d(), world.now).unwrap(),
+        "DAG is paused, and its last 2 runs failed (max_consecutive_failed_dag_runs)"
+    );
+}
+
+#[test]
+fn a_dag_that_catches_up_is_paused_before_its_next_run_is_made() {
+    let graph = Dag {
+        schedule: dag::Schedule::Cron {
+            expressions: vec!["0 * * * *".to_owned()],
+            timezone: "UTC".parse().unwrap(),
+            timetable: dag::CronTimetable::CronTrigger,
+        },
+        start_date: Some("2026-11-21T01:00:00Z".parse().unwrap()),
+        catchup: dag::Catchup::All,
+        max_active_runs: 1,
+        max_consecutive_failed_dag_runs: 2,
+        ..dag("d", "a")
+    };
+    let mut world = World::new(vec![graph]);
+    world.quiesce();
+    world.end("a", EndKind::Failed);
+    world.end("a", EndKind::Failed);
+    assert_eq!((world.mirror.runs.len(), world.mirror.dags[&d()].is_paused), (2, true));
+}
+
+#[test]
+fn a_mark_by_hand_pauses_nothing_by_itself() {
+    let mut world = World::new(vec![Dag { max_consecutive_failed_dag_runs: 1, ..dag("d", "a") }]);
+    world.trigger("d", "r1");
+    world.command(mark_run("r1", DagRunState::Failed));
+    assert!(!world.mirror.dags[&d()].is_paused);
+}
+
+#[test]
 fn lost_workers_lengthen_no_pause() {
     let graph = with(dag("d", "a"), "a", |task| {
         task.retries = 1;
@@ -345,4 +399,21 @@ fn a_run_that_fail_fast_has_stopped_has_failed() {
     let run = world.trigger("d", "r");
     world.end("a", EndKind::Failed);
     assert_eq!((world.state(run, "b"), world.run_state(run)), (TaskState::Skipped, DagRunState::Failed));
+}
+
+#[test]
+fn a_run_whose_previous_one_is_inserted_in_the_turn_that_answers_asks_again() {
+    let graph = with(dag("d", "a"), "a", |task| task.depends_on_past = true);
+    let mut world = World::new(vec![graph]);
+    world.command(dated("p1", "2026-11-01T00:00:00Z"));
+    let command = |id, command| Event::Command { id: CommandId(id), by: "ada".to_owned(), command };
+    world.turn(vec![command(98, dated("f", "2026-11-03T00:00:00Z"))]);
+    // This turn learns which run is before f, and makes another one.
+    world.turn(vec![command(99, dated("p2", "2026-11-02T00:00:00Z"))]);
+    world.quiesce();
+    assert!(world.why("d", "f", "a").contains("has not succeeded"), "{}", world.why("d", "f", "a"));
+    for run in ["p1", "p2", "f"] {
+        end_in(&mut world, run, "a", EndKind::Success);
+    }
+    assert_eq!(world.mirror.run("f").state, DagRunState::Success);
 }

@@ -9,6 +9,7 @@ mod dags;
 mod faults;
 mod limits;
 mod mirror;
+mod oracle;
 mod reference;
 mod schedules;
 mod shipped;

@@ -26,6 +26,8 @@ pub struct World {
     seed: u128,
     keys: i64,
     commands: i64,
+    /// The most slots that the pool small has had.
+    pub small_most: u32,
 }
 
 impl World {
@@ -53,6 +55,7 @@ impl World {
             seed: 0,
             keys: 1,
             commands: 0,
+            small_most: 0,
         };
         for (number, dag) in dags.into_iter().enumerate() {
             world.store_version(i64::try_from(number).unwrap() + 1, dag);
@@ -140,8 +143,26 @@ impl World {
         plan
     }
 
-    /// Turns until nothing more happens at this instant.
+    /// Turns until nothing more happens at this instant; then a new leader would have nothing to do.
     pub fn quiesce(&mut self) {
+        self.come_to_rest();
+        crate::oracle::check(self);
+    }
+
+    /// The same store and workers under a leader that has just taken over.
+    pub fn successor(&self) -> Self {
+        Self {
+            engine: Engine::load(self.mirror.snapshot(), self.now),
+            mirror: self.mirror.clone(),
+            attempts: self.attempts.clone(),
+            kills: Vec::new(),
+            assigned: BTreeSet::new(),
+            seed: self.seed + (1 << 90),
+            ..*self
+        }
+    }
+
+    pub fn come_to_rest(&mut self) {
         for _ in 0..1_000 {
             let plan = self.turn(vec![Event::Continue]);
             let again = self.engine.next_wakeup().is_some_and(|at| at <= self.now);
