@@ -238,6 +238,10 @@ impl Engine {
         for idle in tickets.difference(&counted.tickets) {
             found.tell(format_args!("{idle:?} waits for nobody"));
         }
+        for what in self.ready.misplaced(&tickets) {
+            found.tell(format_args!("{what}"));
+        }
+        found.compare(format_args!("workers by load"), &self.workers.by_load(), &self.workers.count_by_load());
         let mut runs: BTreeSet<(RunKey, ClassId)> = BTreeSet::new();
         let mut tasks: BTreeSet<(TaskLimit, ClassId)> = BTreeSet::new();
         for ticket in self.ready.queued() {
@@ -291,7 +295,7 @@ impl Engine {
         for ticket in self.ready.queued().chain(by_runs).chain(by_tasks) {
             let Some(place) = self.place_of(ticket.key) else { continue };
             let run = self.known_run(place.run);
-            let pick = || self.workers.pick(self.ready.demand(ticket.class)).is_ok();
+            let pick = || self.workers.pick(self.ready.demand(ticket.class)).is_some();
             if self.limits(run, place).is_ok() && *has_worker.entry(ticket.class).or_insert_with(pick) {
                 let task = &run.def.task(place.task).task_id;
                 found.tell(format_args!("{}, {task} waits although its slot is free", run.row.run_id));

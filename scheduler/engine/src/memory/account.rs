@@ -155,7 +155,12 @@ impl Engine {
         for by in TakenBy::ALL {
             match (before.takes(by), after.takes(by)) {
                 (false, true) => self.pools.take(&task.pool, task.pool_slots, by),
-                (true, false) => self.pools.give_back(&task.pool, task.pool_slots, by),
+                (true, false) => {
+                    self.pools.give_back(&task.pool, task.pool_slots, by);
+                    if matches!(by, TakenBy::LiveAttempt | TakenBy::Deferred) {
+                        self.ready.pool_has_room(&task.pool);
+                    }
+                }
                 (true, true) | (false, false) => {}
             }
         }
@@ -191,7 +196,16 @@ impl Engine {
         let class = run.def.class(place.task);
         let on = self.ready.demand(class).on_worker;
         self.workers.give_back(worker, attempt, on);
+        self.worker_has_room(worker);
         self.ready.run_has_slot(place.run);
+    }
+}
+
+impl Engine {
+    /// A worker has come, or has a slot more: what it could serve is looked at again.
+    pub(crate) fn worker_has_room(&mut self, worker: model::WorkerId) {
+        let workers = &self.workers;
+        self.ready.worker_has_room(|demand| workers.takes(worker, demand));
     }
 }
 

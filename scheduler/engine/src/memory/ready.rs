@@ -11,7 +11,14 @@
 //! (2) A limit that has room, and holds tickets of a class, has a ticket of it in that class's queue too. So whatever the
 //! heads are blocked by, granting from the heads alone leaves no instance waiting whose slot is free.
 //!
-//! **Why.** (2) can only break when a limit gets room, when a ticket leaves a queue, or when one is held. In each case the
+//! (3) The head of a class is offered to a pass unless its pool, or every worker, is known to have nothing for it. So a turn
+//! in which no slot became free costs nothing, and one in which one became free looks at the best heads only, however many
+//! classes wait.
+//!
+//! **Why.** (3): a head that its pool has no room for blocks its class, and one that finds no worker blocks its *group*, the
+//! classes that demand the same of a worker; whatever gives room to the pool unblocks its classes, and a worker that has room
+//! unblocks the groups that it could serve. Within a pass both only fill up.
+//! (2) can only break when a limit gets room, when a ticket leaves a queue, or when one is held. In each case the
 //! best ticket that is held under the limit moves up: [`Ready::run_has_slot`] and [`Ready::task_has_slot`], [`Ready::withdraw`],
 //! and in [`Ready::hold`] for the *other* limit that the ticket stood for, when that has room. One that moved up may be held
 //! again under its other limit. Within one pass over the heads room only shrinks, so each ticket moves at most twice, and
@@ -81,6 +88,26 @@ impl Demand {
     }
 }
 
+/// The number of those classes that are served by the same workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct GroupId(usize);
+
+/// What a worker has to have.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct WorkerDemand {
+    queue: String,
+    capability: Capability,
+    operator: &'static str,
+    on_worker: OnWorker,
+}
+
+/// By what all of a class is blocked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BlockedBy {
+    Pool,
+    Workers,
+}
+
 /// The number of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClassId(usize);
@@ -122,6 +149,9 @@ pub(crate) struct Limits {
 pub(crate) struct Ready {
     classes: Vec<Class>,
     by_demand: BTreeMap<Demand, ClassId>,
+    pools: BTreeMap<String, OfPool>,
+    groups: Vec<Group>,
+    by_workers: BTreeMap<WorkerDemand, GroupId>,
     by_run: BTreeMap<(RunKey, ClassId), BTreeSet<Ticket>>,
     by_task: BTreeMap<(TaskLimit, ClassId), BTreeSet<Ticket>>,
 }
@@ -130,6 +160,32 @@ pub(crate) struct Ready {
 struct Class {
     demand: Demand,
     queue: BTreeSet<Ticket>,
+    group: GroupId,
+    /// Whether its pool has no room for it.
+    is_blocked: bool,
+    /// The first of its queue, while it is not blocked.
+    head: Option<Ticket>,
+}
+
+/// What waits for a pool.
+#[derive(Debug, Default)]
+struct OfPool {
+    classes: Vec<ClassId>,
+    /// Those of them that it blocks.
+    blocked: BTreeSet<ClassId>,
+    /// Every ticket, in a queue or held.
+    waiting: BTreeSet<Ticket>,
+}
+
+/// Classes that the same workers can serve.
+#[derive(Debug)]
+struct Group {
+    /// What they demand of a worker, as one of them says it.
+    demand: Demand,
+    /// The heads of those that their pools have room for.
+    heads: BTreeSet<Ticket>,
+    /// Whether no worker has room for them.
+    is_blocked: bool,
 }
 
 impl Ready {
@@ -140,31 +196,112 @@ impl Ready {
             return *class;
         }
         let class = ClassId(self.classes.len());
-        self.classes.push(Class { demand: demand.clone(), queue: BTreeSet::new() });
+        let group = self.group_of_demand(&demand);
+        self.classes.push(Class {
+            demand: demand.clone(),
+            queue: BTreeSet::new(),
+            group,
+            is_blocked: false,
+            head: None,
+        });
+        self.pools.entry(demand.pool.clone()).or_default().classes.push(class);
         self.by_demand.insert(demand, class);
         class
+    }
+
+    fn group_of_demand(&mut self, demand: &Demand) -> GroupId {
+        let key = WorkerDemand {
+            queue: demand.queue.clone(),
+            capability: demand.capability,
+            operator: demand.operator,
+            on_worker: demand.on_worker,
+        };
+        let next = GroupId(self.groups.len());
+        let group = *self.by_workers.entry(key).or_insert(next);
+        if group == next {
+            self.groups.push(Group { demand: demand.clone(), heads: BTreeSet::new(), is_blocked: false });
+        }
+        group
+    }
+
+    /// Nothing of a class can get a slot until that changes.
+    pub fn block(&mut self, class: ClassId, by: BlockedBy) {
+        let blocked = &mut self.classes[class.0];
+        match by {
+            BlockedBy::Pool => {
+                blocked.is_blocked = true;
+                self.pools.entry(blocked.demand.pool.clone()).or_default().blocked.insert(class);
+                self.refresh(class);
+            }
+            BlockedBy::Workers => self.groups[blocked.group.0].is_blocked = true,
+        }
+    }
+
+    /// A pool has room, or is another one.
+    pub fn pool_has_room(&mut self, pool: &str) {
+        let Some(pool) = self.pools.get_mut(pool).filter(|pool| !pool.blocked.is_empty()) else { return };
+        for class in std::mem::take(&mut pool.blocked) {
+            self.classes[class.0].is_blocked = false;
+            self.refresh(class);
+        }
+    }
+
+    /// A worker has room: what it could serve is not blocked.
+    pub fn worker_has_room(&mut self, serves: impl Fn(&Demand) -> bool) {
+        for group in self.groups.iter_mut().filter(|group| group.is_blocked) {
+            group.is_blocked = !serves(&group.demand);
+        }
+    }
+
+    /// The queue of a class has changed, or whether it is blocked.
+    fn refresh(&mut self, class: ClassId) {
+        let class = &mut self.classes[class.0];
+        let head = class.queue.first().copied().filter(|_| !class.is_blocked);
+        if head != class.head {
+            let heads = &mut self.groups[class.group.0].heads;
+            if let Some(old) = &class.head {
+                heads.remove(old);
+            }
+            heads.extend(head);
+            class.head = head;
+        }
     }
 
     pub fn demand(&self, class: ClassId) -> &Demand {
         &self.classes[class.0].demand
     }
 
-    /// The first ticket of every queue.
-    pub fn heads(&self) -> impl Iterator<Item = Ticket> {
-        self.classes.iter().filter_map(|class| class.queue.first().copied())
-    }
-
-    pub fn first(&self, class: ClassId) -> Option<Ticket> {
-        self.classes[class.0].queue.first().copied()
+    /// The best of the heads that may get a slot.
+    pub fn best(&self) -> Option<Ticket> {
+        self.groups.iter().filter(|group| !group.is_blocked).filter_map(|group| group.heads.first().copied()).min()
     }
 
     pub fn offer(&mut self, ticket: Ticket) {
+        let class = &self.classes[ticket.class.0];
+        if let Some(pool) = self.pools.get_mut(&class.demand.pool) {
+            pool.waiting.insert(ticket);
+        }
+        self.enqueue(ticket);
+    }
+
+    fn enqueue(&mut self, ticket: Ticket) {
         self.classes[ticket.class.0].queue.insert(ticket);
+        self.refresh(ticket.class);
+    }
+
+    /// Takes a ticket out of its queue. Whether it was there.
+    fn dequeue(&mut self, ticket: &Ticket) -> bool {
+        let was_there = self.classes[ticket.class.0].queue.remove(ticket);
+        self.refresh(ticket.class);
+        was_there
     }
 
     /// Takes a ticket out, wherever it waits. When it leaves its queue, others of its run and of its task move up.
     pub fn withdraw(&mut self, ticket: Ticket, limits: &Limits) {
-        if self.classes[ticket.class.0].queue.remove(&ticket) {
+        if let Some(pool) = self.pools.get_mut(&self.classes[ticket.class.0].demand.pool) {
+            pool.waiting.remove(&ticket);
+        }
+        if self.dequeue(&ticket) {
             self.move_up_of_run(limits.run, ticket.class);
             self.move_up_of_task(limits.task.as_ref(), ticket.class);
             return;
@@ -177,7 +314,7 @@ impl Ready {
 
     /// Puts a ticket aside under a limit. When its other limit has room, the next one under that moves up.
     pub fn hold(&mut self, ticket: Ticket, by: HeldBy, limits: Limits, other: OtherLimit) {
-        self.classes[ticket.class.0].queue.remove(&ticket);
+        self.dequeue(&ticket);
         let Limits { run, task } = limits;
         match (by, task) {
             (HeldBy::Task, Some(task)) => {
@@ -232,18 +369,27 @@ impl Ready {
 
     /// The first instances that wait for a pool, in the order in which they get its slots.
     pub fn next_in(&self, pool: &str, most: usize) -> Vec<TiKey> {
-        let queues = self.classes.iter().filter(|class| class.demand.pool == pool);
-        let first: BTreeSet<Ticket> = queues.flat_map(|class| class.queue.iter().take(most).copied()).collect();
+        let classes = self.pools.get(pool).into_iter().flat_map(|pool| &pool.classes);
+        let queues = classes.map(|class| &self.classes[class.0].queue);
+        let first: BTreeSet<Ticket> = queues.flat_map(|queue| queue.iter().take(most).copied()).collect();
         first.into_iter().take(most).map(|ticket| ticket.key).collect()
     }
 
-    /// How many wait for the same pool before a ticket, in a queue or held.
-    pub fn ahead(&self, ticket: &Ticket, pool: &str) -> usize {
-        let of_pool = |class: ClassId| self.demand(class).pool == pool;
-        let queues = self.classes.iter().filter(|class| class.demand.pool == pool).map(|class| &class.queue);
-        let by_runs = self.by_run.iter().filter(|((_, class), _)| of_pool(*class)).map(|(_, held)| held);
-        let by_tasks = self.by_task.iter().filter(|((_, class), _)| of_pool(*class)).map(|(_, held)| held);
-        queues.chain(by_runs).chain(by_tasks).map(|tickets| tickets.range(..*ticket).count()).sum()
+    /// How many wait for the same pool before a ticket, in a queue or held; counted up to `most`.
+    pub fn ahead(&self, ticket: &Ticket, pool: &str, most: usize) -> usize {
+        self.pools.get(pool).map_or(0, |pool| pool.waiting.range(..*ticket).take(most).count())
+    }
+
+    /// Heads that are not what their queues say, and tickets that are missing where all of a pool's are.
+    pub fn misplaced(&self, tickets: &BTreeSet<Ticket>) -> Vec<String> {
+        let expected = |class: &Class| class.queue.first().copied().filter(|_| !class.is_blocked);
+        let wrong = self.classes.iter().filter(|class| class.head != expected(class));
+        let wrong = wrong.map(|class| format!("the head of {:?} is {:?}", class.demand, class.head));
+        let heads: BTreeSet<Ticket> = self.classes.iter().filter_map(|class| class.head).collect();
+        let offered: BTreeSet<Ticket> = self.groups.iter().flat_map(|group| group.heads.iter().copied()).collect();
+        let waiting: BTreeSet<Ticket> = self.pools.values().flat_map(|pool| pool.waiting.iter().copied()).collect();
+        let lost = heads.symmetric_difference(&offered).chain(waiting.symmetric_difference(tickets));
+        wrong.chain(lost.map(|ticket| format!("{ticket:?} is not where it counts"))).collect()
     }
 
     fn held_classes(&self, run: RunKey) -> Vec<ClassId> {
@@ -253,14 +399,14 @@ impl Ready {
 
     fn move_up_of_run(&mut self, run: RunKey, class: ClassId) {
         if let Some(best) = pop(&mut self.by_run, &(run, class)) {
-            self.offer(best);
+            self.enqueue(best);
         }
     }
 
     fn move_up_of_task(&mut self, task: Option<&TaskLimit>, class: ClassId) {
         let Some(task) = task.filter(|_| !self.by_task.is_empty()) else { return };
         if let Some(best) = pop(&mut self.by_task, &(task.clone(), class)) {
-            self.offer(best);
+            self.enqueue(best);
         }
     }
 }

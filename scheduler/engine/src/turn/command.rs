@@ -91,6 +91,7 @@ impl Engine {
         self.draft.plan.pools.retain(|other| other.name != pool.name);
         self.draft.plan.pools_dropped.retain(|name| *name != pool.name);
         self.draft.plan.pools.push(pool.clone());
+        self.ready.pool_has_room(&pool.name);
         self.pools.set(pool);
         Ok(json!({}))
     }

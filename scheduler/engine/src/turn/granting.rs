@@ -2,9 +2,8 @@
 //!
 //! Airflow's critical section takes candidates by weight, date and index, and checks each one's pool, run, task and
 //! executor; a turn goes on until nothing more fits, so that no instance waits while its slot is free. Here that is one
-//! walk over the queues: what does not fit now does not fit later in the same turn either, since a grant only takes.
-
-use std::collections::BTreeSet;
+//! walk over the heads: what does not fit now does not fit later in the same turn either, since a grant only takes. What did not
+//! fit in an earlier turn is not looked at again until something gave it room.
 
 use model::{Operator, TaskEvent, TaskState, WorkerId};
 
@@ -13,9 +12,8 @@ use crate::{
     memory::{
         instance::Place,
         pools::Room,
-        ready::{HeldBy, OtherLimit, Ticket},
+        ready::{BlockedBy, HeldBy, OtherLimit, Ticket},
         run::Run,
-        workers::NoWorker,
     },
 };
 
@@ -31,33 +29,33 @@ pub(crate) enum Blocked {
     Task {
         active: u32,
     },
-    Worker(NoWorker),
+    /// No worker can take it now.
+    Worker,
 }
 
 impl Engine {
     /// Grants slots until nothing more fits.
     pub(super) fn grant(&mut self) {
-        let mut heads: BTreeSet<Ticket> = self.ready.heads().collect();
-        while let Some(ticket) = heads.pop_first() {
+        while let Some(ticket) = self.ready.best() {
             if self.draft.is_full() {
                 self.leave_rest();
                 return;
             }
-            match self.blocked(&ticket) {
+            match self.worker_for(&ticket) {
                 Ok(worker) => self.grant_one(self.place_of_ticket(&ticket), worker),
-                Err(Blocked::Pool(_) | Blocked::Worker(_)) => continue,
+                Err(Blocked::Pool(_)) => self.ready.block(ticket.class, BlockedBy::Pool),
+                Err(Blocked::Worker) => self.ready.block(ticket.class, BlockedBy::Workers),
                 Err(Blocked::Run { .. }) => self.hold(ticket, HeldBy::Run),
                 Err(Blocked::Task { .. }) => self.hold(ticket, HeldBy::Task),
             }
-            heads.extend(self.ready.first(ticket.class));
         }
     }
 
     /// The worker that can take it now, or what is in the way.
-    pub(crate) fn blocked(&self, ticket: &Ticket) -> Result<WorkerId, Blocked> {
+    pub(crate) fn worker_for(&self, ticket: &Ticket) -> Result<WorkerId, Blocked> {
         let place = self.place_of_ticket(ticket);
         self.limits(self.known_run(place.run), place)?;
-        self.workers.pick(self.ready.demand(ticket.class)).map_err(Blocked::Worker)
+        self.workers.pick(self.ready.demand(ticket.class)).ok_or(Blocked::Worker)
     }
 
     /// Airflow's checks of the critical section, in its order.

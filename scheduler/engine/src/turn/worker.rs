@@ -18,6 +18,7 @@ impl Engine {
             }
         }
         self.workers.set_leaving(worker, leaving);
+        self.worker_has_room(worker);
     }
 
     pub(super) fn worker_lost(&mut self, worker: WorkerId) {
