@@ -21,7 +21,7 @@ use crate::{
         census::Census,
         dags::DagState,
         instance::Place,
-        pools::{Pools, TakenBy},
+        pools::{Pools, Room, TakenBy},
         ready::{ClassId, OnWorker, TaskLimit, Ticket},
         run::{Previous, Run, is_pending},
         timers::Timer,
@@ -242,6 +242,9 @@ impl Engine {
             found.tell(format_args!("{what}"));
         }
         found.compare(format_args!("workers by load"), &self.workers.by_load(), &self.workers.count_by_load());
+        if self.ready.holds_none() {
+            return;
+        }
         let mut runs: BTreeSet<(RunKey, ClassId)> = BTreeSet::new();
         let mut tasks: BTreeSet<(TaskLimit, ClassId)> = BTreeSet::new();
         for ticket in self.ready.queued() {
@@ -289,14 +292,22 @@ impl Engine {
             }
             found.expect(self.end_of(key).is_none(), format_args!("run {} has not ended", run.row.run_id));
         }
-        let mut has_worker: BTreeMap<ClassId, bool> = BTreeMap::new();
+        // What a class's pool or workers say holds for all of it, however many wait.
+        let mut is_open: BTreeMap<ClassId, bool> = BTreeMap::new();
         let by_runs = self.ready.held_by_runs().map(|(_, ticket)| ticket);
         let by_tasks = self.ready.held_by_tasks().map(|(_, ticket)| ticket);
         for ticket in self.ready.queued().chain(by_runs).chain(by_tasks) {
+            let demand = self.ready.demand(ticket.class);
+            let has_room = || {
+                let room = self.pools.room(&demand.pool, demand.pool_slots);
+                room == Room::Free && self.workers.pick(demand).is_some()
+            };
+            if !*is_open.entry(ticket.class).or_insert_with(has_room) {
+                continue;
+            }
             let Some(place) = self.place_of(ticket.key) else { continue };
             let run = self.known_run(place.run);
-            let pick = || self.workers.pick(self.ready.demand(ticket.class)).is_some();
-            if self.limits(run, place).is_ok() && *has_worker.entry(ticket.class).or_insert_with(pick) {
+            if self.limits(run, place).is_ok() {
                 let task = &run.def.task(place.task).task_id;
                 found.tell(format_args!("{}, {task} waits although its slot is free", run.row.run_id));
             }

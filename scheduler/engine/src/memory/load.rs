@@ -1,4 +1,21 @@
 //! Rows become memory, at a takeover and when a finished run is asked for; finished runs leave it.
+//!
+//! **What is in memory.** Every run that is queued or running, every ended run with a live attempt, and within a turn those that
+//! a command asks for. A run is pinned to a version, which is in memory as long as a run pins it or it is current. Beside the
+//! instances of its version's tasks a run keeps those with a row whose task the version does not have: they count for
+//! nothing, are written like others, and come back when the run goes on with a version that has the task.
+//!
+//! **What always holds.** Memory knows nothing that rows do not say, but for what follows from them: a leader that takes over
+//! at any turn's end decides what this one would. `scheduled` is such a consequence, never stored. So whatever takes away what
+//! a task was scheduled by gives its ticket back ([`Engine::decide_again`]), as if it had just been loaded; and a run that
+//! pauses, is queued again, or goes on with another version gives all of its tickets back ([`Engine::withdraw_all`]).
+//!
+//! **Previous runs.** A run whose tasks depend on their past follows the run before it: `followers` has it under the key in its
+//! `previous`, and under no other ([`Engine::follow`]). While that one is in memory its instances count; when it leaves, its
+//! followers keep the states that it had. Who comes between two runs, or deletes one, has the later one ask again; until
+//! the answer nothing of it that depends on its past is scheduled.
+//!
+//! **After a crash** the rows are loaded, workers say what they hold, and the first turn decides everything that is not decided.
 
 use std::sync::Arc;
 

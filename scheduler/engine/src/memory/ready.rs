@@ -352,6 +352,11 @@ impl Ready {
         }
     }
 
+    /// Whether every ticket is in a queue.
+    pub fn holds_none(&self) -> bool {
+        self.by_run.is_empty() && self.by_task.is_empty()
+    }
+
     /// Every ticket in a queue.
     pub fn queued(&self) -> impl Iterator<Item = Ticket> {
         self.classes.iter().flat_map(|class| class.queue.iter().copied())
