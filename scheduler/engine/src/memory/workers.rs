@@ -139,8 +139,8 @@ impl Workers {
 
     /// The one way to change a worker, which is known or silent: the order by load moves along.
     fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
-        let silent = Worker::silent(id);
         if !self.workers.contains_key(&id) {
+            let silent = Worker::silent(id);
             let kind = self.kind_of(&silent.joined);
             self.workers.insert(id, Worker { kind, ..silent });
         }
