@@ -94,7 +94,7 @@ fn timetable_summary(schedule: &Schedule) -> Value {
         Schedule::Once => json!("@once"),
         Schedule::Continuous => json!("@continuous"),
         Schedule::Cron { expressions, .. } => Value::from(expressions.join(", ")),
-        Schedule::Delta { every } => Value::from(words::duration(*every)),
+        Schedule::Delta { every, .. } => Value::from(words::duration(*every)),
     }
 }
 
