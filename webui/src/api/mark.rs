@@ -17,14 +17,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
-    bulk::Mask,
+    bulk::{Mask, UpdateMask},
     clear::{Touched, collection, named},
     declare::{Errors, Flag, Member, Sent, body, path_params, query_params, schema, words::task_states},
     instance_answer::TaskInstanceCollectionResponse,
     instance_filter::is_in_group,
     instances::{MappedPath, TaskPath},
     lookup_run,
-    runs::ChangeMask,
     span::Span,
 };
 use crate::{
@@ -137,7 +136,7 @@ pub async fn one(
 #[utoipa::path(
     patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}",
     operation_id = "patch_task_instance_by_map_index", tag = "Task Instance",
-    params(MappedPath, ChangeMask),
+    params(MappedPath, UpdateMask),
     request_body = PatchTaskInstanceBody,
     responses(
         (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404, 409>
@@ -148,7 +147,7 @@ pub async fn one_mapped(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     path: MappedPath,
-    ChangeMask { update_mask: mask }: ChangeMask,
+    UpdateMask { update_mask: mask }: UpdateMask,
     body: PatchTaskInstanceBody,
 ) -> ApiResult<Response> {
     let targets = Targets::one(path.instance(&app).await?);
@@ -187,7 +186,7 @@ pub async fn dry_run(
 #[utoipa::path(
     patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/dry_run",
     operation_id = "patch_task_instance_dry_run_by_map_index", tag = "Task Instance",
-    params(MappedPath, ChangeMask),
+    params(MappedPath, UpdateMask),
     request_body = PatchTaskInstanceBody,
     responses(
         (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404>
@@ -198,7 +197,7 @@ pub async fn dry_run_mapped(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     path: MappedPath,
-    ChangeMask { update_mask: mask }: ChangeMask,
+    UpdateMask { update_mask: mask }: UpdateMask,
     body: PatchTaskInstanceBody,
 ) -> ApiResult<Response> {
     let targets = Targets::one(path.instance(&app).await?);
@@ -210,7 +209,7 @@ pub async fn dry_run_mapped(
 #[utoipa::path(
     patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskGroupInstances/{group_id}",
     operation_id = "patch_task_group_instances", tag = "Task Instance",
-    params(GroupPath, ChangeMask),
+    params(GroupPath, UpdateMask),
     request_body = PatchTaskInstanceBody,
     responses(
         (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404, 409>
@@ -221,7 +220,7 @@ pub async fn group(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     path: GroupPath,
-    ChangeMask { update_mask: mask }: ChangeMask,
+    UpdateMask { update_mask: mask }: UpdateMask,
     body: PatchTaskInstanceBody,
 ) -> ApiResult<Response> {
     let targets = Targets::group(&app, &path).await?;
@@ -235,7 +234,7 @@ pub async fn group(
 #[utoipa::path(
     patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskGroupInstances/{group_id}/dry_run",
     operation_id = "patch_task_group_instances_dry_run", tag = "Task Instance",
-    params(GroupPath, ChangeMask),
+    params(GroupPath, UpdateMask),
     request_body = PatchTaskInstanceBody,
     responses(
         (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404>
@@ -246,7 +245,7 @@ pub async fn group_dry_run(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     path: GroupPath,
-    ChangeMask { update_mask: mask }: ChangeMask,
+    UpdateMask { update_mask: mask }: UpdateMask,
     body: PatchTaskInstanceBody,
 ) -> ApiResult<Response> {
     let targets = Targets::group(&app, &path).await?;

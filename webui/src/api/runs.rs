@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ALL,
     body::Body,
-    bulk::Mask,
+    bulk::{Mask, UpdateMask},
     cursor::CursorPage,
     declare::{
         Errors, Member, Never, NeverDated, OrderBy, OrderKey, Prefix, Sent, Words, body, path_params, query_params,
@@ -224,14 +224,6 @@ body! {
     }
 }
 
-query_params! {
-    /// What a change is limited to.
-    pub struct ChangeMask {
-        /// The fields that are changed; without any, all that are sent.
-        update_mask: Mask,
-    }
-}
-
 /// A state that a run can be set to.
 #[derive(Debug, Clone, Copy)]
 pub struct MutableState(DagRunState);
@@ -433,7 +425,7 @@ pub fn check_conf(version: &Version, conf: &Map<String, Value>) -> ApiResult<()>
 /// Sets a run to a state, and leaves a note on it.
 #[utoipa::path(
     patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", operation_id = "patch_dag_run", tag = "DagRun",
-    params(RunPath, ChangeMask),
+    params(RunPath, UpdateMask),
     request_body = DAGRunPatchBody,
     responses((status = 200, description = "Successful Response", body = DAGRunResponse), Errors<404, 409>),
     security(("token" = [Right::ChangeDags]))
@@ -442,7 +434,7 @@ pub async fn patch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     path: RunPath,
-    ChangeMask { update_mask: mask }: ChangeMask,
+    UpdateMask { update_mask: mask }: UpdateMask,
     body: DAGRunPatchBody,
 ) -> ApiResult<Json<DAGRunResponse>> {
     if let Some(other) = mask.fields().find(|field| !matches!(*field, "state" | "note")) {
