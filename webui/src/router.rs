@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, patch, post, put},
+    routing::{delete, get, post, put},
 };
 use futures::FutureExt;
 use serde_json::json;
@@ -114,24 +114,12 @@ fn auth_routes() -> Router<App> {
 
 fn rest_routes() -> Router<App> {
     const DAG: &str = "/api/v2/dags/{dag_id}";
-    const RUN: &str = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}";
     let of_dag = |rest: &str| format!("{DAG}{rest}");
-    let of_run = |rest: &str| format!("{RUN}{rest}");
-    let runs = get(api::runs::list).post(api::runs::trigger).patch(api::bulk_runs::runs);
     Router::new()
         .route("/openapi.json", get(api::openapi::show))
         .route("/api/v2/dagSources/{dag_id}", get(api::dag_versions::source))
         .route(&of_dag("/dagVersions"), get(api::dag_versions::list))
         .route(&of_dag("/dagVersions/{version_number}"), get(api::dag_versions::one))
-        .route(&of_dag("/dagRuns"), runs)
-        .route(&of_dag("/dagRuns/list"), post(api::runs::batch))
-        .route(&of_dag("/clearTaskInstances"), post(api::clear::task_instances))
-        .route(&of_dag("/clearDagRuns"), post(api::clear_runs::several))
-        .route(RUN, get(api::runs::one).patch(api::runs::patch).delete(api::runs::delete))
-        .route(&of_run("/clear"), post(api::clear_runs::one))
-        .route(&of_run("/wait"), get(api::wait::until_finished))
-        .route(&of_run("/taskInstances"), get(api::instances::list).patch(api::bulk_runs::task_instances))
-        .route(&of_run("/taskInstances/list"), post(api::instances::batch))
         .merge(instance_routes())
         .merge(absent_routes())
         .route("/api/v2/quarantine", get(api::quarantine::list))
@@ -156,33 +144,14 @@ fn admin_rest_routes() -> Router<App> {
         .route("/api/v2/connections/enqueue-test", changes("enqueue-test"))
 }
 
-/// What there is of one task instance, with and without its map index.
+/// What Airflow has of one task instance, and Windlass does not.
 fn instance_routes() -> Router<App> {
     const TASK: &str = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}";
-    const GROUP: &str = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskGroupInstances/{group_id}";
     let of_task = |rest: &str| format!("{TASK}{rest}");
-    let of_mapped = |rest: &str| format!("{TASK}/{{map_index}}{rest}");
-    let xcoms = get(api::xcoms::list).post(api::xcoms::create);
-    let xcom = get(api::xcoms::one).patch(api::xcoms::update).delete(api::xcoms::delete);
     Router::new()
-        .route(TASK, get(api::instances::one).patch(api::mark::one).delete(api::absent::delete_instance))
-        .route(&of_mapped(""), get(api::instances::one).patch(api::mark::one))
-        .route(&of_task("/dry_run"), patch(api::mark::dry_run))
-        .route(&of_mapped("/dry_run"), patch(api::mark::dry_run))
-        .route(GROUP, patch(api::mark::group))
-        .route(&format!("{GROUP}/dry_run"), patch(api::mark::group_dry_run))
-        .route(&of_task("/listMapped"), get(api::instances::mapped_list))
-        .route(&of_task("/tries"), get(api::tries::list))
-        .route(&of_task("/tries/{task_try_number}"), get(api::tries::one))
-        .route(&of_mapped("/tries"), get(api::tries::list))
-        .route(&of_mapped("/tries/{task_try_number}"), get(api::tries::one))
-        .route(&of_task("/dependencies"), get(api::tries::dependencies))
-        .route(&of_mapped("/dependencies"), get(api::tries::dependencies))
+        .route(TASK, delete(api::absent::delete_instance))
         .route(&of_task("/links"), get(api::absent::links))
-        .route(&of_task("/logs/{try_number}"), get(api::logs::one))
         .route(&of_task("/externalLogUrl/{try_number}"), get(api::absent::external_log))
-        .route(&of_task("/xcomEntries"), xcoms)
-        .route(&of_task("/xcomEntries/{xcom_key}"), xcom)
 }
 
 /// What Airflow has of DAGs and runs, and Windlass does not.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use store::read::{Range, SecondsRange};
 
-use super::query::{LIMIT_MAX, Page, Paging};
+use super::query::{LIMIT_MAX, Page};
 use crate::{
     error::{ApiError, ApiResult, FieldError},
     intake,
@@ -22,6 +22,7 @@ use crate::{
 pub struct Body {
     members: Map<String, Value>,
     errors: Vec<FieldError>,
+    refused: Option<ApiError>,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Body {
@@ -47,7 +48,7 @@ impl Body {
 
     /// Members that can not be stored are taken out and noted: no handler sees one.
     fn checked(members: Map<String, Value>) -> Self {
-        let mut body = Self { members: Map::new(), errors: Vec::new() };
+        let mut body = Self { members: Map::new(), errors: Vec::new(), refused: None };
         for (name, value) in members {
             if let Some(at) = nul_at(&name) {
                 let why = format!("Value error, the name of a member has a NUL character at position {}", at + 1);
@@ -65,7 +66,7 @@ impl Body {
     /// Takes the members of an object that is a part of a body.
     #[must_use]
     pub fn of(members: Map<String, Value>) -> Self {
-        Self { members, errors: Vec::new() }
+        Self { members, errors: Vec::new(), refused: None }
     }
 
     /// The names of all members that were sent and not taken yet.
@@ -82,7 +83,15 @@ impl Body {
         for (name, value) in self.members {
             self.errors.push(FieldError::body(&name, "extra_forbidden", "Extra inputs are not permitted", value));
         }
-        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(self.errors)) }
+        if !self.errors.is_empty() {
+            return Err(ApiError::Malformed(self.errors));
+        }
+        self.refused.map_or(Ok(()), Err)
+    }
+
+    /// Notes what is refused as a whole; the first reason is told.
+    pub fn refuse(&mut self, error: ApiError) {
+        self.refused.get_or_insert(error);
     }
 
     /// Takes a member out; null counts as absent.
@@ -314,7 +323,7 @@ impl Body {
     /// `page_limit` and `page_offset`, as bodies of batch requests have them.
     pub fn page(&mut self) -> Page {
         let limit = self.count("page_limit", LIMIT_MAX).min(LIMIT_MAX);
-        Page { limit, offset: self.count("page_offset", 0), paging: Paging::Offset }
+        Page { limit, offset: self.count("page_offset", 0) }
     }
 
     /// An instant with its zone, which Airflow demands, or the seconds since 1970.

@@ -5,49 +5,109 @@ use std::{
     fmt,
 };
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-};
+use axum::{Extension, Json, extract::State};
 use engine::RunRow;
-use model::{Command, DagId, MapIndex, RunId, TaskId, TiKey, command::ClearEffect};
+use model::{Command, DagId, MapIndex, RunId, TaskId, TiKey, command::ClearEffect, door::Note};
 use serde_json::Value;
 use store::read;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ALL,
     body::Body,
-    bulk::{self, Managed, Mask},
+    bulk::{self, BulkResponse, Managed, Mask, bulk_body},
+    declare::{Errors, Flag, Sent, body},
     instances::lookup,
     lookup_run,
-    mark::{self, Targets},
-    runs::RunChange,
+    mark::{self, NewState, PatchTaskInstanceBody, Targets},
+    runs::{DagPath, MutableState, RunChange, RunPath},
 };
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     commands,
     error::{ApiError, ApiResult},
 };
 
-/// `PATCH /api/v2/dags/{dag_id}/dagRuns`; `~` when each entity names its DAG.
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(runs)).routes(routes!(task_instances))
+}
+
+body! {
+    /// A run, and what it is to be changed to.
+    pub struct BulkDAGRunBody {
+        dag_run_id: String,
+        /// The DAG of the path when it is left out.
+        dag_id: Option<String>,
+        state: Option<MutableState>,
+        /// Null or an empty text takes the note away.
+        note: Sent<Option<Note>>,
+    }
+}
+
+body! {
+    /// A task instance, and what it is to be changed to.
+    pub struct BulkTaskInstanceBody {
+        task_id: String,
+        map_index: MapIndex,
+        /// The DAG of the path when it is left out.
+        dag_id: Option<String>,
+        /// The run of the path when it is left out.
+        dag_run_id: Option<String>,
+        /// success, failed or skipped.
+        new_state: NewState,
+        /// Null or an empty text takes the note away.
+        note: Sent<Option<Note>>,
+        include_upstream: Flag<false>,
+        include_downstream: Flag<false>,
+        /// In runs of later dates, too.
+        include_future: Flag<false>,
+        /// In runs of earlier dates, too.
+        include_past: Flag<false>,
+    }
+}
+
+bulk_body!(BulkBodyDAGRun of BulkDAGRunBody);
+bulk_body!(BulkBodyTaskInstance of BulkTaskInstanceBody);
+
+/// Bulk Dag Runs
+///
+/// `~` in the path when each entity names its DAG.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns", operation_id = "bulk_dag_runs", tag = "DagRun",
+    params(DagPath),
+    request_body = BulkBodyDAGRun,
+    responses((status = 200, description = "Successful Response", body = BulkResponse), Errors<404>),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn runs(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path(dag_id): Path<String>,
+    DagPath { dag_id }: DagPath,
     body: Body,
-) -> ApiResult<Json<bulk::BulkResponse>> {
+) -> ApiResult<Json<BulkResponse>> {
     bulk::apply(&Runs { dag_id }, &app, &who, body).await.map(Json)
 }
 
-/// `PATCH …/dagRuns/{dag_run_id}/taskInstances`; `~` where each entity names its own.
+/// Bulk Task Instances
+///
+/// `~` in the path where each entity names its own.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances",
+    operation_id = "bulk_task_instances", tag = "Task Instance",
+    params(RunPath),
+    request_body = BulkBodyTaskInstance,
+    responses((status = 200, description = "Successful Response", body = BulkResponse), Errors<404>),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn task_instances(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path((dag_id, run_id)): Path<(String, String)>,
+    RunPath { dag_id, dag_run_id }: RunPath,
     body: Body,
-) -> ApiResult<Json<bulk::BulkResponse>> {
-    bulk::apply(&TaskInstances { runs: Runs { dag_id }, run_id }, &app, &who, body).await.map(Json)
+) -> ApiResult<Json<BulkResponse>> {
+    bulk::apply(&TaskInstances { runs: Runs { dag_id }, run_id: dag_run_id }, &app, &who, body).await.map(Json)
 }
 
 /// The runs of a path.
@@ -103,10 +163,11 @@ impl Managed for Runs {
     const SEVERAL: &'static str = "DagRuns with these identifiers";
 
     fn read(&self, body: &mut Body, _: &Mask) -> RunWish {
-        let dag_id = body.text("dag_id").unwrap_or_else(|| self.dag_id.clone());
-        let name = RunName { dag_id, run_id: body.required_text("dag_run_id") };
+        let wish = BulkDAGRunBody::read(body);
+        let dag_id = wish.dag_id.unwrap_or_else(|| self.dag_id.clone());
+        let name = RunName { dag_id, run_id: wish.dag_run_id };
         name.check(body);
-        RunWish { name, change: RunChange::read(body) }
+        RunWish { name, change: RunChange::of(wish.state, wish.note) }
     }
 
     fn id<'w>(&self, wish: &'w RunWish) -> &'w RunName {
@@ -172,13 +233,23 @@ impl Managed for TaskInstances {
     const SEVERAL: &'static str = "task instances with these identifiers";
 
     fn read(&self, body: &mut Body, _: &Mask) -> InstanceWish {
-        let dag_id = body.text("dag_id").unwrap_or_else(|| self.runs.dag_id.clone());
-        let run_id = body.text("dag_run_id").unwrap_or_else(|| self.run_id.clone());
+        let wish = BulkTaskInstanceBody::read(body);
+        let dag_id = wish.dag_id.unwrap_or_else(|| self.runs.dag_id.clone());
+        let run_id = wish.dag_run_id.unwrap_or_else(|| self.run_id.clone());
         let run = RunName { dag_id, run_id };
         run.check(body);
-        let map = body.map_index();
-        let name = InstanceName { run, task_id: body.required_text("task_id"), map };
-        InstanceWish { name, wish: mark::Wish::read(body) }
+        let change = PatchTaskInstanceBody {
+            new_state: wish.new_state,
+            note: wish.note,
+            include_upstream: wish.include_upstream,
+            include_downstream: wish.include_downstream,
+            include_future: wish.include_future,
+            include_past: wish.include_past,
+        };
+        InstanceWish {
+            name: InstanceName { run, task_id: wish.task_id, map: wish.map_index },
+            wish: mark::Wish::from(change),
+        }
     }
 
     fn id<'w>(&self, wish: &'w InstanceWish) -> &'w InstanceName {

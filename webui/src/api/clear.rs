@@ -7,28 +7,35 @@ use std::{
 
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use engine::RunRow;
 use model::{
     Command, DagId, MapIndex, RunId, TaskId, TiKey,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns, Relatives, SetNote, TaskSelector},
-    door::Note,
+    door::{Instant, Note},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use store::read::{self, Range, RunFilter};
+use utoipa::openapi::{
+    RefOr,
+    schema::{AnyOfBuilder, Schema},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
+    declare::{Errors, Flag, Member, Sent, body, schema},
+    instance_answer::{TaskInstanceCollectionResponse, TaskInstanceResponse},
     lookup_dag, lookup_run, map_index_of,
-    runs::note_of,
-    shapes,
+    runs::DagPath,
     span::{self, Span},
 };
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     commands,
     error::{ApiError, ApiResult},
     instances::{self, TaskOfRun},
@@ -38,11 +45,81 @@ use crate::{
 /// Instances that an answer describes; `total_entries` counts all. With the ten KiB of each this is 10 MiB.
 pub const DESCRIBED_MAX: usize = 10_000;
 
-/// `POST /api/v2/dags/{dag_id}/clearTaskInstances`.
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(task_instances))
+}
+
+body! {
+    /// Which task instances are to run again.
+    pub struct ClearTaskInstancesBody {
+        /// Whether it is only told what would be cleared.
+        dry_run: Flag<true>,
+        /// Of runs from this date on.
+        start_date: Option<Instant>,
+        /// Of runs up to this date.
+        end_date: Option<Instant>,
+        /// Failed ones and those whose upstream failed. It is off when `only_running` is on.
+        only_failed: Sent<Flag<true>>,
+        only_running: Flag<false>,
+        /// Whether runs that have ended go on.
+        reset_dag_runs: Flag<true>,
+        /// Task ids, or pairs of a task id and a map index; all tasks when it is left out.
+        task_ids: Option<Selectors>,
+        dag_run_id: Option<String>,
+        include_upstream: Flag<false>,
+        include_downstream: Flag<false>,
+        /// Of runs of later dates, too.
+        include_future: Flag<false>,
+        /// Of runs of earlier dates, too.
+        include_past: Flag<false>,
+        run_on_latest_version: Option<bool>,
+        /// Whether it is refused when a running one is meant.
+        prevent_running_task: Flag<false>,
+        note: Option<Note>,
+    }
+}
+
+/// `task_ids`.
+pub struct Selectors(Vec<TaskSelector>);
+
+impl Member for Option<Selectors> {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        if !body.has(name) {
+            return None;
+        }
+        let entries = body.list(name);
+        if entries.is_empty() {
+            body.wrong(name, "value_error", "task_ids list should have at least 1 element.", json!([]));
+        }
+        Some(Selectors(selectors(body, entries)))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        let part = AnyOfBuilder::new().item(schema::text()).item(schema::integer());
+        let pair = schema::list(Schema::from(part));
+        let entry = AnyOfBuilder::new().item(schema::text()).item(pair);
+        schema::nullable(schema::list(Schema::from(entry))).into()
+    }
+}
+
+/// Post Clear Task Instances
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/clearTaskInstances",
+    operation_id = "post_clear_task_instances", tag = "Task Instance",
+    params(DagPath),
+    request_body = ClearTaskInstancesBody,
+    responses(
+        (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404, 409>
+    ),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn task_instances(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path(dag_id): Path<String>,
+    DagPath { dag_id }: DagPath,
     mut body: Body,
 ) -> ApiResult<Response> {
     let asked = Asked::of(&mut body);
@@ -84,40 +161,34 @@ struct Asked {
 
 impl Asked {
     fn of(body: &mut Body) -> Self {
-        let only = (body.flag("only_failed", true), body.flag("only_running", false));
-        let span = Span::of(body);
-        let has_tasks = body.has("task_ids");
-        let tasks = body.list("task_ids");
-        if has_tasks && tasks.is_empty() {
-            body.wrong("task_ids", "value_error", "task_ids list should have at least 1 element.", json!([]));
-        }
-        let note = note_of(body).flatten();
+        let asked = ClearTaskInstancesBody::read(body);
+        refuse_contradictions(&asked, body);
         Self {
-            run_id: body.text("dag_run_id"),
-            span,
-            dates: span::dates(body, span),
-            tasks: selectors(body, tasks),
-            relatives: relatives(body),
-            only: match only {
-                (_, true) => ClearOnly::Running,
-                (true, false) => ClearOnly::Failed,
-                (false, false) => ClearOnly::All,
+            run_id: asked.dag_run_id,
+            span: Span { past: asked.include_past.0, future: asked.include_future.0 },
+            dates: Range {
+                gte: asked.start_date.map(Instant::get),
+                lte: asked.end_date.map(Instant::get),
+                ..Range::default()
             },
-            effect: effect(body.flag("dry_run", true)),
-            version: version(body.flag("run_on_latest_version", false)),
-            ended_runs: if body.flag("reset_dag_runs", true) { EndedRuns::GoOn } else { EndedRuns::StayEnded },
-            refuses_running: body.flag("prevent_running_task", false),
-            note,
+            tasks: asked.task_ids.map(|tasks| tasks.0).unwrap_or_default(),
+            relatives: Relatives { upstream: asked.include_upstream.0, downstream: asked.include_downstream.0 },
+            only: match (asked.only_failed.0, asked.only_running) {
+                (_, Flag(true)) => ClearOnly::Running,
+                (Some(Flag(false)), Flag(false)) => ClearOnly::All,
+                (Some(Flag(true)) | None, Flag(false)) => ClearOnly::Failed,
+            },
+            effect: effect(asked.dry_run.0),
+            version: version(asked.run_on_latest_version.unwrap_or(false)),
+            ended_runs: if asked.reset_dag_runs.0 { EndedRuns::GoOn } else { EndedRuns::StayEnded },
+            refuses_running: asked.prevent_running_task.0,
+            note: asked.note,
         }
     }
 
     /// The runs that are meant: the one that is named and its span, or those of the dates.
     async fn runs(&self, app: &App, dag_id: &DagId) -> ApiResult<Vec<RunId>> {
         let Some(run_id) = &self.run_id else { return span::dated(app, dag_id, self.dates).await };
-        if self.dates != Range::default() {
-            let text = "Name a run with dag_run_id, or runs with start_date and end_date, not both";
-            return Err(ApiError::BadRequest(text.to_owned()));
-        }
         let run = lookup_run(app, dag_id.as_str(), run_id).await?;
         let others = self.span.others(app, &run).await?;
         Ok(std::iter::once(run.run_id).chain(others).collect())
@@ -137,6 +208,31 @@ impl Asked {
     }
 }
 
+/// Notes what can not be meant together.
+fn refuse_contradictions(asked: &ClearTaskInstancesBody, body: &mut Body) {
+    if asked.only_running.0 && asked.only_failed.0 == Some(Flag(true)) {
+        let message = "Value error, only_failed and only_running both are set to True";
+        body.wrong("only_running", "value_error", message, json!(true));
+    }
+    if asked.end_date < asked.start_date && asked.end_date.is_some() {
+        body.wrong("end_date", "value_error", "Value error, end_date is sooner than start_date", Value::Null);
+    }
+    let dates = [
+        ("start_date", asked.start_date, "include_past", asked.include_past.0),
+        ("end_date", asked.end_date, "include_future", asked.include_future.0),
+    ];
+    for (date, given, span, is_set) in dates {
+        if given.is_some() && asked.dag_run_id.is_some() {
+            let message = format!("Value error, Exactly one of dag_run_id or {date} must be provided");
+            body.wrong(date, "value_error", message, Value::Null);
+        }
+        if given.is_some() && is_set {
+            let message = format!("Either {span} or {date} must be provided, not both");
+            body.wrong(span, "value_error", message, json!(true));
+        }
+    }
+}
+
 /// What leaves a remark on all of these: a command a run, whatever the number of its instances.
 fn notes(dag_id: &DagId, touched: &[Named], note: &Note) -> Vec<Command> {
     let mut by_run: BTreeMap<&RunId, Vec<TaskSelector>> = BTreeMap::new();
@@ -149,11 +245,6 @@ fn notes(dag_id: &DagId, touched: &[Named], note: &Note) -> Vec<Command> {
         Command::SetNote(SetNote { dag_id, run_id, tasks, note: Some(note.clone()) })
     };
     by_run.into_iter().map(command).collect()
-}
-
-/// `include_upstream` and `include_downstream`.
-pub fn relatives(body: &mut Body) -> Relatives {
-    Relatives { upstream: body.flag("include_upstream", false), downstream: body.flag("include_downstream", false) }
 }
 
 /// Whether it is done or only told.
@@ -294,14 +385,25 @@ async fn runs_of_answer(app: &App, run: RunRow, named: &[Named]) -> ApiResult<BT
     Ok(runs)
 }
 
-/// The answer that lists instances. Many are written on a thread that may be busy for a while.
+/// The answer that lists instances.
+///
+/// # Errors
+/// [`ApiError::Internal`] when the thread that writes it fails.
+pub async fn collection(touched: Touched) -> ApiResult<Response> {
+    written(touched, TaskInstanceCollectionResponse::whole).await
+}
+
+/// An answer that is made of instances and of how many there are. Many are written on a thread that may be busy for a while.
 ///
 /// # Errors
 /// [`ApiError::Internal`] when that thread fails.
-pub async fn collection(touched: Touched) -> ApiResult<Response> {
+pub async fn written<T: Serialize>(
+    touched: Touched,
+    answer: impl FnOnce(Vec<TaskInstanceResponse>, i64) -> T + Send + 'static,
+) -> ApiResult<Response> {
     let written = tokio::task::spawn_blocking(move || {
-        let shaped: Vec<Value> = touched.described.iter().map(shapes::instance).collect();
-        Json(json!({ "task_instances": shaped, "total_entries": touched.count })).into_response()
+        let shaped = touched.described.iter().map(TaskInstanceResponse::of).collect();
+        Json(answer(shaped, i64::try_from(touched.count).unwrap_or(i64::MAX))).into_response()
     });
     written.await.map_err(|error| ApiError::Internal(format!("writing task instances failed: {error}")))
 }

@@ -4,60 +4,193 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use engine::RunRow;
 use model::{
     RunKey,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion},
-    door::Note,
+    door::{Instant, Note},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use store::read;
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ALL,
     body::Body,
-    clear::{DESCRIBED_MAX, Touched, cleared, collection, effect, version},
+    bulk_runs::BulkDAGRunBody,
+    clear::{DESCRIBED_MAX, Touched, cleared, effect, version, written},
+    declare::{Errors, Flag, Member, answer, body, schema},
+    instance_answer::TaskInstanceResponse,
     lookup_run,
-    runs::{note_of, set_note, shaped},
-    shapes,
+    run_answer::{DAGRunCollectionResponse, DAGRunResponse, as_cleared},
+    runs::{DagPath, RunPath, set_note},
     span::RUNS_MAX,
 };
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
 };
 
-/// `POST …/dagRuns/{dag_run_id}/clear`.
-pub async fn one(
-    State(app): State<App>,
-    Extension(who): Extension<Principal>,
-    Path((dag_id, run_id)): Path<(String, String)>,
-    mut body: Body,
-) -> ApiResult<Response> {
-    let wish = Wish::read(&mut body);
-    body.finish()?;
-    let run = lookup_run(&app, &dag_id, &run_id).await?;
-    let found = wish.carry_out(&app, &run, &who).await?;
-    match wish.effect {
-        ClearEffect::DryRun => collection(found).await,
-        ClearEffect::Apply => Ok(shaped(&app, &lookup_run(&app, &dag_id, &run_id).await?).await?.into_response()),
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(one)).routes(routes!(several))
+}
+
+body! {
+    /// How a run is to be cleared.
+    pub struct DAGRunClearBody {
+        /// Whether it is only told what would be cleared.
+        dry_run: Flag<true>,
+        /// Failed ones and those whose upstream failed.
+        only_failed: Flag<false>,
+        _only_new: OnlyNew = "only_new",
+        run_on_latest_version: Option<bool>,
+        note: Option<Note>,
     }
 }
 
-/// `POST /api/v2/dags/{dag_id}/clearDagRuns`; `~` when each entry names its DAG. Each run is cleared by itself.
+body! {
+    /// Which runs are to be cleared, and how.
+    pub struct BulkDAGRunClearBody {
+        dag_runs: Entries,
+        /// There are no partitions yet.
+        partition_key: Option<String>,
+        partition_date_start: Option<Instant>,
+        partition_date_end: Option<Instant>,
+        /// Whether it is only told what would be cleared.
+        dry_run: Flag<true>,
+        /// Failed ones and those whose upstream failed.
+        only_failed: Flag<false>,
+        _only_new: OnlyNew = "only_new",
+        run_on_latest_version: Option<bool>,
+        note: Option<Note>,
+    }
+}
+
+/// `only_new`, which is refused: what is new in the latest version runs with it.
+pub struct OnlyNew;
+
+impl Member for OnlyNew {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        if body.flag(name, false) {
+            let message = "Tasks that are new in the latest version run with it: send run_on_latest_version instead";
+            body.wrong(name, "value_error", message, json!(true));
+        }
+        Self
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::boolean().into()
+    }
+}
+
+answer! {
+    /// The task instances that would be cleared.
+    pub struct ClearTaskInstanceCollectionResponse {
+        task_instances: Vec<TaskInstanceResponse>,
+        total_entries: i64,
+    }
+}
+
+/// What came of clearing a run: what would be cleared, or the run as it was cleared.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ClearedRun {
+    /// When it is only told.
+    DryRun(ClearTaskInstanceCollectionResponse),
+    /// When it is done.
+    Run(Box<DAGRunResponse>),
+}
+
+/// The same of several runs.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ClearedRuns {
+    /// When it is only told.
+    DryRun(ClearTaskInstanceCollectionResponse),
+    /// When it is done.
+    Runs(DAGRunCollectionResponse),
+}
+
+/// Clear Dag Run
+///
+/// The answer is the run as it was cleared, and so it is queued.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/clear", operation_id = "clear_dag_run", tag = "DagRun",
+    params(RunPath),
+    request_body = DAGRunClearBody,
+    responses((status = 200, description = "Successful Response", body = ClearedRun), Errors<404, 409>),
+    security(("token" = [Right::ChangeDags]))
+)]
+pub async fn one(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: RunPath,
+    body: DAGRunClearBody,
+) -> ApiResult<Response> {
+    let wish = Wish::from(body);
+    let run = lookup_run(&app, &path.dag_id, &path.dag_run_id).await?;
+    let found = wish.carry_out(&app, &run, &who).await?;
+    if wish.effect == ClearEffect::DryRun {
+        return would_clear(found, ClearedRun::DryRun).await;
+    }
+    let now = lookup_run(&app, &path.dag_id, &path.dag_run_id).await?;
+    let answer = DAGRunResponse::read(&app, &as_cleared(&run, now)).await?;
+    Ok(Json(ClearedRun::Run(Box::new(answer))).into_response())
+}
+
+async fn would_clear<T: Serialize + 'static>(
+    found: Touched,
+    answer: fn(ClearTaskInstanceCollectionResponse) -> T,
+) -> ApiResult<Response> {
+    let whole = |task_instances, total_entries| ClearTaskInstanceCollectionResponse { task_instances, total_entries };
+    written(found, move |instances, total| answer(whole(instances, total))).await
+}
+
+/// Clear Dag Runs
+///
+/// `~` in the path when each entry names its DAG. Each run is cleared by itself.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/clearDagRuns", operation_id = "clear_dag_runs", tag = "DagRun",
+    params(DagPath),
+    request_body = BulkDAGRunClearBody,
+    responses((status = 200, description = "Successful Response", body = ClearedRuns), Errors<404, 409>),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn several(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path(dag_id): Path<String>,
+    DagPath { dag_id }: DagPath,
     mut body: Body,
 ) -> ApiResult<Response> {
-    let wish = Wish::read(&mut body);
-    let entries = entries(&mut body);
+    let asked = BulkDAGRunClearBody::read(&mut body);
+    let partition = [
+        ("partition_key", asked.partition_key.is_some()),
+        ("partition_date_start", asked.partition_date_start.is_some()),
+        ("partition_date_end", asked.partition_date_end.is_some()),
+    ];
+    for (name, _) in partition.into_iter().filter(|(_, is_sent)| *is_sent) {
+        body.wrong(name, "value_error", "Value error, runs have no partitions: name them in dag_runs", Value::Null);
+    }
     body.finish()?;
+    let entries = asked.dag_runs.0;
+    let wish = Wish {
+        effect: effect(asked.dry_run.0),
+        only: only(asked.only_failed),
+        version: version(asked.run_on_latest_version.unwrap_or(false)),
+        note: asked.note,
+    };
     // All are looked up before anything is changed, each once.
     let mut seen = BTreeSet::new();
     let mut runs: Vec<RunRow> = Vec::new();
@@ -75,16 +208,16 @@ pub async fn several(
         found.described.extend(of_run.described.into_iter().take(room));
     }
     if wish.effect == ClearEffect::DryRun {
-        return collection(found).await;
+        return would_clear(found, ClearedRuns::DryRun).await;
     }
     let keys: Vec<RunKey> = runs.iter().map(|run| run.key).collect();
-    let now: BTreeMap<RunKey, RunRow> =
+    let mut now: BTreeMap<RunKey, RunRow> =
         read::runs_of(&app.pool, &keys).await?.into_iter().map(|run| (run.key, run)).collect();
-    let versions = app.versions.all(&app.pool, now.values().map(|run| run.version)).await?;
-    let as_it_is = keys.iter().filter_map(|key| now.get(key));
-    let answers: Vec<Value> =
-        as_it_is.map(|run| shapes::run(run, versions.get(&run.version).map(|version| &**version))).collect();
-    Ok(Json(json!({ "total_entries": answers.len(), "dag_runs": answers })).into_response())
+    let rows: Vec<RunRow> =
+        runs.iter().filter_map(|before| Some(as_cleared(before, now.remove(&before.key)?))).collect();
+    let answers = DAGRunResponse::read_all(&app, &rows).await?;
+    let total = i64::try_from(answers.len()).unwrap_or(i64::MAX);
+    Ok(Json(ClearedRuns::Runs(DAGRunCollectionResponse::whole(answers, total))).into_response())
 }
 
 /// How runs are to be cleared.
@@ -95,19 +228,22 @@ struct Wish {
     note: Option<Note>,
 }
 
-impl Wish {
-    fn read(body: &mut Body) -> Self {
-        if body.flag("only_new", false) {
-            body.wrong("only_new", "value_error", "Tasks that are new in the latest version run with it", json!(true));
-        }
+const fn only(failed: Flag<false>) -> ClearOnly {
+    if failed.0 { ClearOnly::Failed } else { ClearOnly::All }
+}
+
+impl From<DAGRunClearBody> for Wish {
+    fn from(asked: DAGRunClearBody) -> Self {
         Self {
-            effect: effect(body.flag("dry_run", true)),
-            only: if body.flag("only_failed", false) { ClearOnly::Failed } else { ClearOnly::All },
-            version: version(body.flag("run_on_latest_version", false)),
-            note: note_of(body).flatten(),
+            effect: effect(asked.dry_run.0),
+            only: only(asked.only_failed),
+            version: version(asked.run_on_latest_version.unwrap_or(false)),
+            note: asked.note,
         }
     }
+}
 
+impl Wish {
     /// Clears a run, or tells which of its instances would be.
     async fn carry_out(&self, app: &App, run: &RunRow, who: &Principal) -> ApiResult<Touched> {
         let wish = ClearTaskInstances {
@@ -125,7 +261,7 @@ impl Wish {
 }
 
 /// A run that is named in a body.
-struct Entry {
+pub struct Entry {
     dag_id: Option<String>,
     run_id: String,
 }
@@ -152,28 +288,33 @@ impl Entry {
 }
 
 /// `dag_runs`, the only way to say which: there are no partitions.
-fn entries(body: &mut Body) -> Vec<Entry> {
-    for name in ["partition_key", "partition_date_start", "partition_date_end"] {
-        if let Some(given) = body.take(name) {
-            body.wrong(name, "value_error", "Value error, runs have no partitions: name them in dag_runs", given);
+pub struct Entries(Vec<Entry>);
+
+impl Member for Entries {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        let listed = body.list(name);
+        if listed.is_empty() {
+            body.wrong(name, "value_error", "Value error, dag_runs should have at least 1 element", json!([]));
         }
-    }
-    let listed = body.list("dag_runs");
-    if listed.is_empty() {
-        body.wrong("dag_runs", "value_error", "Value error, dag_runs should have at least 1 element", json!([]));
-    }
-    if i64::try_from(listed.len()).is_ok_and(|count| count > RUNS_MAX) {
-        let message = format!("List should have at most {RUNS_MAX} items");
-        body.wrong("dag_runs", "too_long", message, Value::from(listed.len()));
-        return Vec::new();
-    }
-    let text = |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
-    let mut found = Vec::new();
-    for entry in listed {
-        match text(&entry, "dag_run_id") {
-            Some(run_id) => found.push(Entry { dag_id: text(&entry, "dag_id"), run_id }),
-            None => body.wrong("dag_runs", "missing", "An entry has a dag_run_id", entry),
+        if i64::try_from(listed.len()).is_ok_and(|count| count > RUNS_MAX) {
+            let message = format!("List should have at most {RUNS_MAX} items");
+            body.wrong(name, "too_long", message, Value::from(listed.len()));
+            return Self(Vec::new());
         }
+        let text = |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
+        let mut found = Vec::new();
+        for entry in listed {
+            match text(&entry, "dag_run_id") {
+                Some(run_id) => found.push(Entry { dag_id: text(&entry, "dag_id"), run_id }),
+                None => body.wrong(name, "missing", "An entry has a dag_run_id", entry),
+            }
+        }
+        Self(found)
     }
-    found
+
+    fn schema() -> RefOr<Schema> {
+        schema::list(<BulkDAGRunBody as utoipa::PartialSchema>::schema()).into()
+    }
 }

@@ -5,27 +5,24 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use engine::RunRow;
 use model::{DagId, DagVersionId, MapIndex, RunKey, TaskIdx};
-use serde_json::{Value, json};
-use store::read::{self, Direction, InstanceOrder, InstancesOf, RunFilter, Version};
+use store::read::{self, Direction, InstanceOrder, InstancesOf, Version};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ALL,
-    body::Body,
-    instance_filter::{Keep, Key, key},
+    cursor::CursorPage,
+    declare::{Errors, path_params},
+    instance_answer::{TaskInstanceCollectionResponse, TaskInstanceResponse},
+    instance_filter::{InstancesQuery, Keep, Key, MappedQuery, TaskInstancesBatchBody},
     lookup_dag, lookup_run, parse_task,
-    path::Names,
-    query::{Page, Query, sort_key},
-    runs::only_all,
-    shapes,
+    runs::{RunPath, one_key, only_all},
 };
 use crate::{
     app::App,
+    auth::rights::Right,
     error::{ApiError, ApiResult},
     instances::{self, Found, TaskOfRun},
     rendered,
@@ -35,56 +32,125 @@ use crate::{
 /// Versions that a filter by what definitions have may look at: as many as are kept in memory.
 const VERSIONS_LOOKED_AT_MAX: i64 = VERSIONS_MAX as i64 / 2;
 
-/// `GET …/dagRuns/{dag_run_id}/taskInstances`; `~` for all runs, and with it for all DAGs.
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(batch))
+        .routes(routes!(one))
+        .routes(routes!(one_mapped))
+        .routes(routes!(mapped_list))
+}
+
+path_params! {
+    /// A task instance that is not expanded, or a task of a run.
+    pub struct TaskPath {
+        dag_id: String,
+        dag_run_id: String,
+        task_id: String,
+    }
+}
+
+path_params! {
+    /// An instance of an expanded task; -1 is one that is not expanded.
+    pub struct MappedPath {
+        dag_id: String,
+        dag_run_id: String,
+        task_id: String,
+        map_index: MapIndex,
+    }
+}
+
+impl TaskPath {
+    /// The instance with an index.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`].
+    pub async fn instance(&self, app: &App, map: MapIndex) -> ApiResult<TaskOfRun> {
+        lookup(app, &self.dag_id, &self.dag_run_id, &self.task_id, map).await
+    }
+}
+
+impl MappedPath {
+    /// The instance.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`].
+    pub async fn instance(&self, app: &App) -> ApiResult<TaskOfRun> {
+        lookup(app, &self.dag_id, &self.dag_run_id, &self.task_id, self.map_index).await
+    }
+}
+
+/// Get Task Instances
+///
+/// `~` stands for all runs, and with it for all DAGs.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances",
+    operation_id = "get_task_instances", tag = "Task Instance",
+    params(RunPath, InstancesQuery),
+    responses((status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
 pub async fn list(
     State(app): State<App>,
-    Path((dag_id, run_id)): Path<(String, String)>,
-    mut query: Query,
-) -> ApiResult<Json<Value>> {
-    let page = query.page();
-    let order = query.order(key)?;
-    let mut keep = Keep::of_query(&mut query)?;
-    query.finish()?;
-    match scope(&app, &dag_id, &run_id).await? {
-        Scope::Run(run) => of_run(&app, *run, &keep, &order, page).await,
+    RunPath { dag_id, dag_run_id }: RunPath,
+    query: InstancesQuery,
+) -> ApiResult<Json<TaskInstanceCollectionResponse>> {
+    let (page, order) = (query.page.clone(), query.order_by.0.clone());
+    let mut keep = Keep::from(query);
+    match scope(&app, &dag_id, &dag_run_id).await? {
+        Scope::Run(run) => of_run(&app, *run, &keep, &order, &page).await,
         Scope::Runs(dag_ids) => {
             keep.dag_ids = dag_ids;
-            of_runs(&app, &keep, &order, page).await
+            of_runs(&app, &keep, &order, &page).await
         }
     }
 }
 
-/// `POST /api/v2/dags/~/dagRuns/~/taskInstances/list`: the same with its filters in the body.
+/// Get Task Instances Batch
+///
+/// The same with its filters in the body.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list",
+    operation_id = "get_task_instances_batch", tag = "Task Instance",
+    params(RunPath),
+    request_body = TaskInstancesBatchBody,
+    responses((status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
 pub async fn batch(
     State(app): State<App>,
-    Path((dag_id, run_id)): Path<(String, String)>,
-    mut body: Body,
-) -> ApiResult<Json<Value>> {
+    RunPath { dag_id, dag_run_id }: RunPath,
+    body: TaskInstancesBatchBody,
+) -> ApiResult<Json<TaskInstanceCollectionResponse>> {
     only_all(&dag_id, "dag_id")?;
-    only_all(&run_id, "dag_run_id")?;
-    let page = body.page();
-    let order = body.text("order_by").map(|text| sort_key(&text, key)).transpose()?;
-    let keep = Keep::of_body(&mut body)?;
-    body.take("executor");
-    body.finish()?;
-    of_runs(&app, &keep, order.as_slice(), page).await
+    only_all(&dag_run_id, "dag_run_id")?;
+    let order = one_key(body.order_by.as_deref())?;
+    let page = CursorPage::of(body.page);
+    of_runs(&app, &Keep::from(body), order.as_slice(), &page).await
 }
 
-/// `GET …/taskInstances/{task_id}/listMapped`: the instances of an expanded task.
+/// Get Mapped Task Instances
+///
+/// The instances of an expanded task.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped",
+    operation_id = "get_mapped_task_instances", tag = "Task Instance",
+    params(TaskPath, MappedQuery),
+    responses((status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
 pub async fn mapped_list(
     State(app): State<App>,
-    Path((dag_id, run_id, task_id)): Path<(String, String, String)>,
-    mut query: Query,
-) -> ApiResult<Json<Value>> {
-    let page = query.page();
-    let order = query.order(key)?;
-    let keep = Keep::of_query(&mut query)?;
-    query.finish()?;
-    let run = lookup_run(&app, &dag_id, &run_id).await?;
-    let task = parse_task(&task_id)?;
-    let not_mapped = || ApiError::NotFound(format!("Task id {task_id} is not mapped"));
+    path: TaskPath,
+    query: MappedQuery,
+) -> ApiResult<Json<TaskInstanceCollectionResponse>> {
+    let run = lookup_run(&app, &path.dag_id, &path.dag_run_id).await?;
+    let task = parse_task(&path.task_id)?;
+    let not_mapped = || ApiError::NotFound(format!("Task id {task} is not mapped"));
+    let page = CursorPage::of(query.page);
     match instances::find(&app, run.clone(), &task, MapIndex::UNMAPPED).await? {
-        Found::Expanded => of_run(&app, run, &keep.of_task(task), &order, page).await,
+        Found::Expanded => of_run(&app, run, &Keep::from(query.rows).of_task(&task), &query.order_by.0, &page).await,
         Found::One(_) | Found::Nothing => Err(not_mapped()),
     }
 }
@@ -113,21 +179,15 @@ pub async fn scope(app: &App, dag_id: &str, run_id: &str) -> ApiResult<Scope> {
     }
 }
 
-/// The runs that a list over many is limited to.
-#[must_use]
-pub fn runs_of(keep: &Keep) -> RunFilter {
-    RunFilter {
-        dag_ids: keep.dag_ids.clone(),
-        run_ids: keep.run_ids.clone(),
-        run_after: keep.run_after,
-        logical_date: keep.logical_date,
-        ..RunFilter::default()
-    }
-}
-
-async fn of_run(app: &App, run: RunRow, keep: &Keep, order: &[(Key, Direction)], page: Page) -> ApiResult<Json<Value>> {
+async fn of_run(
+    app: &App,
+    run: RunRow,
+    keep: &Keep,
+    order: &[(Key, Direction)],
+    page: &CursorPage,
+) -> ApiResult<Json<TaskInstanceCollectionResponse>> {
     let version = app.versions.one(&app.pool, run.version).await?;
-    let mut tasks = keep.tasks_of(&version);
+    let mut tasks = if keep.means_none || !keep.means(&run) { Vec::new() } else { keep.tasks_of(&version) };
     let order = match order {
         // The order of definitions is made here, the rest follows it.
         [(Key::Operator, direction)] => {
@@ -136,11 +196,12 @@ async fn of_run(app: &App, run: RunRow, keep: &Keep, order: &[(Key, Direction)],
         }
         order => stored_order(order)?,
     };
-    let filter = keep.filter(InstancesOf::Run(run.key, tasks), order, page);
+    let filter = keep.filter(InstancesOf::Run(run.key, tasks), order, page.page);
     let run = Arc::new(run);
-    let (listed, total) = read::instance_list(&app.pool, &filter).await?;
-    let found = listed.into_iter().filter_map(|one| TaskOfRun::listed(&run, &version, one));
-    Ok(Json(page.answer("task_instances", found.map(|of| shapes::instance(&of)).collect(), total)))
+    let mut part = read::instance_part(&app.pool, &filter, &page.walk).await?;
+    let rows = std::mem::take(&mut part.rows);
+    let found = rows.into_iter().filter_map(|one| TaskOfRun::listed(&run, &version, one));
+    Ok(Json(TaskInstanceCollectionResponse::of(page, &part, found)))
 }
 
 fn by_operator(version: &Version, tasks: &mut [TaskIdx], direction: Direction) {
@@ -160,29 +221,34 @@ fn stored_order(order: &[(Key, Direction)]) -> ApiResult<Vec<(InstanceOrder, Dir
 }
 
 /// The instances of many runs: those of runs that have not ended are completed with the tasks of their versions.
-async fn of_runs(app: &App, keep: &Keep, order: &[(Key, Direction)], page: Page) -> ApiResult<Json<Value>> {
-    if keep.names_nothing {
-        return Ok(Json(page.answer("task_instances", Vec::new(), 0)));
+async fn of_runs(
+    app: &App,
+    keep: &Keep,
+    order: &[(Key, Direction)],
+    page: &CursorPage,
+) -> ApiResult<Json<TaskInstanceCollectionResponse>> {
+    if keep.means_none {
+        return Ok(Json(TaskInstanceCollectionResponse::whole(Vec::new(), 0)));
     }
-    let runs = Box::new(runs_of(keep));
+    let runs = Box::new(keep.runs());
     let of = InstancesOf::Runs { filter: runs, tasks: BTreeMap::new(), only_these: keep.limits_tasks() };
-    let mut filter = keep.filter(of, stored_order(order)?, page);
+    let mut filter = keep.filter(of, stored_order(order)?, page.page);
     let completes = filter.means_missing_rows();
     if let InstancesOf::Runs { tasks, .. } = &mut filter.of {
         *tasks = tasks_of_versions(app, keep, completes).await?;
     }
     let _search = app.searches.enter().await?;
-    let (listed, total) = read::instance_list(&app.pool, &filter).await?;
-    let keys: Vec<RunKey> = listed.iter().map(|one| one.key.run).collect();
+    let mut part = read::instance_part(&app.pool, &filter, &page.walk).await?;
+    let rows = std::mem::take(&mut part.rows);
+    let keys: Vec<RunKey> = rows.iter().map(|one| one.key.run).collect();
     let runs: BTreeMap<RunKey, Arc<RunRow>> =
         read::runs_of(&app.pool, &keys).await?.into_iter().map(|run| (run.key, Arc::new(run))).collect();
     let versions: Versions = app.versions.all(&app.pool, runs.values().map(|run| run.version)).await?;
-    let found = listed.into_iter().filter_map(|one| {
+    let found = rows.into_iter().filter_map(|one| {
         let run = runs.get(&one.key.run)?;
         TaskOfRun::listed(run, versions.get(&run.version)?, one)
     });
-    let shaped = found.map(|of| shapes::instance(&of)).collect();
-    Ok(Json(page.answer("task_instances", shaped, total)))
+    Ok(Json(TaskInstanceCollectionResponse::of(page, &part, found)))
 }
 
 /// The tasks that are meant, by version: of all versions when a filter needs definitions; else of those of open runs, when
@@ -230,14 +296,42 @@ pub async fn lookup(app: &App, dag_id: &str, run_id: &str, task_id: &str, map: M
     }
 }
 
-/// `GET …/taskInstances/{task_id}`, with and without a map index: with its rendered fields, which only its log has.
-pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    let of = names.instance(&app).await?;
-    let mut shaped = shapes::instance(&of);
-    if let Some(row) = of.stored.as_ref().map(|stored| &stored.row)
-        && let Some(attempt) = row.attempt
-    {
-        shaped["rendered_fields"] = json!(rendered::fields(&app, attempt, row.worker).await);
+/// Get Task Instance
+///
+/// With its rendered fields.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}",
+    operation_id = "get_task_instance", tag = "Task Instance",
+    params(TaskPath),
+    responses((status = 200, description = "Successful Response", body = TaskInstanceResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn one(State(app): State<App>, path: TaskPath) -> ApiResult<Json<TaskInstanceResponse>> {
+    let of = path.instance(&app, MapIndex::UNMAPPED).await?;
+    Ok(Json(with_fields(&app, &of).await))
+}
+
+/// Get Mapped Task Instance
+///
+/// With its rendered fields.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}",
+    operation_id = "get_mapped_task_instance", tag = "Task Instance",
+    params(MappedPath),
+    responses((status = 200, description = "Successful Response", body = TaskInstanceResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn one_mapped(State(app): State<App>, path: MappedPath) -> ApiResult<Json<TaskInstanceResponse>> {
+    let of = path.instance(&app).await?;
+    Ok(Json(with_fields(&app, &of).await))
+}
+
+/// Rendered fields stand in the log of an attempt alone.
+async fn with_fields(app: &App, of: &TaskOfRun) -> TaskInstanceResponse {
+    let answer = TaskInstanceResponse::of(of);
+    let row = of.stored.as_ref().map(|stored| &stored.row);
+    match row.and_then(|row| Some((row.attempt?, row.worker))) {
+        Some((attempt, worker)) => answer.with_fields(rendered::fields(app, attempt, worker).await),
+        None => answer,
     }
-    Ok(Json(shaped))
 }

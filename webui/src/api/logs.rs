@@ -8,17 +8,21 @@ use axum::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use link::LogPlace;
-use serde_json::{Value, json};
+use model::MapIndex;
+use serde::Serialize;
+use serde_json::json;
 use store::read;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     accept::{self, Form},
+    declare::{At, Errors, Flag, answer, path_params, query_params},
     instances::lookup,
-    path::Names,
-    query::Query,
 };
 use crate::{
     app::App,
+    auth::rights::Right,
     error::{ApiError, ApiResult},
     instances::TaskOfRun,
     logs::{self, AttemptLog, Log, LogLine, LogPage},
@@ -29,22 +33,95 @@ pub const LINES: &str = "application/x-ndjson";
 /// Where JSON lines carry the next place.
 const NEXT: HeaderName = HeaderName::from_static("airflow-continuation-token");
 
-/// `GET …/taskInstances/{task_id}/logs/{try_number}`.
-pub async fn one(State(app): State<App>, names: Names, headers: HeaderMap, mut query: Query) -> ApiResult<Response> {
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(one))
+}
+
+path_params! {
+    /// A try's log.
+    pub struct LogPath {
+        dag_id: String,
+        dag_run_id: String,
+        task_id: String,
+        try_number: u32,
+    }
+}
+
+query_params! {
+    /// Which part of a log.
+    pub struct LogQuery {
+        map_index: MapIndex,
+        /// The whole log at once, instead of a piece and the place to read on from.
+        full_content: Flag<false>,
+        /// Where an earlier answer ended.
+        token: Option<String>,
+    }
+}
+
+answer! {
+    /// A part of a log.
+    pub struct TaskInstancesLogResponse {
+        content: Vec<StructuredLogMessage>,
+        /// Where to read on; null when the log has ended.
+        continuation_token: Option<String>,
+    }
+}
+
+/// A line of a log.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct StructuredLogMessage {
+    /// When it was written; left out where the line does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = At)]
+    timestamp: Option<String>,
+    /// Left out where the server says where the log comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    level: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    logger: Option<&'static str>,
+    event: String,
+}
+
+impl StructuredLogMessage {
+    fn line(&self) -> String {
+        serde_json::to_string(self).expect("texts can be written as JSON")
+    }
+}
+
+/// Get Log
+///
+/// As JSON, or as JSON lines whose header has the place to read on from.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/logs/{try_number}",
+    operation_id = "get_log", tag = "Task Instance",
+    params(LogPath, LogQuery),
+    responses(
+        (status = 200, description = "Successful Response", content(
+            (TaskInstancesLogResponse = "application/json"),
+            (String = "application/x-ndjson"),
+        )),
+        Errors<404, 406>
+    ),
+    security(("token" = [Right::Read]))
+)]
+pub async fn one(
+    State(app): State<App>,
+    LogPath { dag_id, dag_run_id, task_id, try_number }: LogPath,
+    headers: HeaderMap,
+    LogQuery { map_index, full_content: Flag(full), token }: LogQuery,
+) -> ApiResult<Response> {
     let form = accept::form(&headers, LINES)?;
-    let try_number: u16 = names.number("try_number")?;
     let try_number = i16::try_from(try_number).unwrap_or(i16::MAX);
-    let full = query.flag("full_content").unwrap_or(false);
-    let map = query.map_index()?;
-    query.finish()?;
-    let task_id = names.text("task_id");
-    let of = lookup(&app, names.text("dag_id"), names.text("dag_run_id"), task_id, map).await?;
+    let of = lookup(&app, &dag_id, &dag_run_id, &task_id, map_index).await?;
     let found = log_of_try(&app, &of, try_number).await?.ok_or_else(|| {
         ApiError::NotFound(format!("TaskInstance not found: try {try_number} of {task_id} has not been started"))
     })?;
     let name = found.place.attempt.to_string();
     let log = Log::Attempt(found);
-    let offset = match query.text("token") {
+    let offset = match token.as_deref() {
         Some(place) => app
             .tokens
             .offset_of(&name, place)
@@ -62,10 +139,17 @@ pub async fn one(State(app): State<App>, names: Names, headers: HeaderMap, mut q
 
 /// The whole log as it is now, piece by piece: as large as it may be, one piece of it is in memory. What can not be read
 /// any more ends the body early, so that a client sees a broken answer and not a short one.
-fn streamed(app: App, log: Log, name: String, form: Form, source: Option<Value>, page: LogPage) -> Response {
+fn streamed(
+    app: App,
+    log: Log,
+    name: String,
+    form: Form,
+    source: Option<StructuredLogMessage>,
+    page: LogPage,
+) -> Response {
     let head = match form {
-        Form::Json => format!("{{\"content\":[{}", source.map(|line| line.to_string()).unwrap_or_default()),
-        Form::Other => source.map(|line| format!("{line}\n")).unwrap_or_default(),
+        Form::Json => format!("{{\"content\":[{}", source.map(|line| line.line()).unwrap_or_default()),
+        Form::Other => source.map(|line| format!("{}\n", line.line())).unwrap_or_default(),
     };
     let mut is_first = form == Form::Json && head.ends_with('[');
     let rest = logs::pieces(app.clone(), log, page).map_ok(move |(page, is_last)| {
@@ -88,7 +172,7 @@ fn written(form: Form, page: &LogPage, is_first: &mut bool) -> String {
         if form == Form::Json && !std::mem::take(is_first) {
             text.push(',');
         }
-        text.push_str(&shape(line).to_string());
+        text.push_str(&shape(line).line());
         if form == Form::Other {
             text.push('\n');
         }
@@ -121,20 +205,25 @@ pub async fn log_of_try(app: &App, of: &TaskOfRun, try_number: i16) -> ApiResult
 }
 
 /// Airflow's log begins with where it comes from.
-fn source_line(of: &TaskOfRun, try_number: i16, page: &LogPage) -> Value {
-    if let Some(address) = &page.archived_at {
-        return json!({ "event": format!("Log of try {try_number}, read from {address}") });
-    }
-    let worker = of.stored.as_ref().and_then(|stored| stored.worker.as_deref()).unwrap_or("the leader");
-    json!({ "event": format!("Log of try {try_number}, kept by {worker}") })
+fn source_line(of: &TaskOfRun, try_number: i16, page: &LogPage) -> StructuredLogMessage {
+    let event = match &page.archived_at {
+        Some(address) => format!("Log of try {try_number}, read from {address}"),
+        None => {
+            let worker = of.stored.as_ref().and_then(|stored| stored.worker.as_deref()).unwrap_or("the leader");
+            format!("Log of try {try_number}, kept by {worker}")
+        }
+    };
+    StructuredLogMessage { timestamp: None, level: None, logger: None, event }
 }
 
-fn answer(form: Form, source: Option<Value>, page: &LogPage, next: Option<String>) -> Response {
+fn answer(form: Form, source: Option<StructuredLogMessage>, page: &LogPage, next: Option<String>) -> Response {
     let lines = source.into_iter().chain(page.lines.iter().map(shape));
     match form {
-        Form::Json => Json(json!({ "content": lines.collect::<Vec<_>>(), "continuation_token": next })).into_response(),
+        Form::Json => {
+            Json(TaskInstancesLogResponse { content: lines.collect(), continuation_token: next }).into_response()
+        }
         Form::Other => {
-            let text: String = lines.map(|line| format!("{line}\n")).collect();
+            let text: String = lines.map(|line| format!("{}\n", line.line())).collect();
             let kind = [(header::CONTENT_TYPE, LINES)];
             match next {
                 Some(next) => (kind, [(NEXT, next)], text).into_response(),
@@ -145,18 +234,16 @@ fn answer(form: Form, source: Option<Value>, page: &LogPage, next: Option<String
 }
 
 /// A line as Airflow's structured log.
-fn shape(line: &LogLine) -> Value {
-    let level = match line.stream.as_str() {
-        "err" => "error",
-        _ => "info",
+fn shape(line: &LogLine) -> StructuredLogMessage {
+    let (level, logger) = match line.stream.as_str() {
+        "err" => ("error", "task.stderr"),
+        "sys" => ("info", "windlass"),
+        _ => ("info", "task.stdout"),
     };
-    let logger = match line.stream.as_str() {
-        "sys" => "windlass",
-        "err" => "task.stderr",
-        _ => "task.stdout",
-    };
-    if line.ts.is_empty() {
-        return json!({ "event": line.text, "level": level, "logger": logger });
+    StructuredLogMessage {
+        timestamp: (!line.ts.is_empty()).then(|| line.ts.clone()),
+        level: Some(level),
+        logger: Some(logger),
+        event: line.text.clone(),
     }
-    json!({ "timestamp": line.ts, "level": level, "logger": logger, "event": line.text })
 }

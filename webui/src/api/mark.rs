@@ -5,79 +5,251 @@ use std::{
     sync::Arc,
 };
 
-use axum::{
-    Extension,
-    extract::{FromRequest, Request, State},
-    response::Response,
-};
-use dag::Task;
+use axum::{Extension, extract::State, response::Response};
 use model::{
-    Command, TaskState, TiKey,
+    Command, MapIndex, TaskState, TiKey,
     command::{ClearEffect, MarkTaskInstances, Relatives, SetNote, TaskSelector},
     door::Note,
 };
 use serde_json::Value;
+use utoipa::openapi::{RefOr, schema::Schema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
-    bulk::Mask,
-    clear::{Touched, collection, named, relatives},
+    bulk::{Mask, UpdateMask},
+    clear::{Touched, collection, named},
+    declare::{Errors, Flag, Member, Sent, body, path_params, query_params, schema, words::task_states},
+    instance_answer::TaskInstanceCollectionResponse,
+    instance_filter::is_in_group,
+    instances::{MappedPath, TaskPath},
     lookup_run,
-    path::Names,
-    query::Query,
-    runs::note_of,
     span::Span,
 };
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     commands,
     error::{ApiError, ApiResult},
     instances::{self, TaskOfRun},
     preview,
 };
 
-/// `PATCH …/taskInstances/{task_id}`, with and without a map index.
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(one))
+        .routes(routes!(one_mapped))
+        .routes(routes!(dry_run))
+        .routes(routes!(dry_run_mapped))
+        .routes(routes!(group))
+        .routes(routes!(group_dry_run))
+}
+
+path_params! {
+    /// A task group in a run.
+    pub struct GroupPath {
+        dag_id: String,
+        dag_run_id: String,
+        group_id: String,
+    }
+}
+
+query_params! {
+    /// Which instance of a task is changed, and what a change is limited to.
+    pub struct InstanceMask {
+        map_index: MapIndex,
+        /// The fields that are changed; without any, all that are sent.
+        update_mask: Mask,
+    }
+}
+
+body! {
+    /// What task instances are to be changed to.
+    pub struct PatchTaskInstanceBody {
+        /// success, failed or skipped.
+        new_state: NewState,
+        /// Null or an empty text takes the note away.
+        note: Sent<Option<Note>>,
+        include_upstream: Flag<false>,
+        include_downstream: Flag<false>,
+        /// In runs of later dates, too.
+        include_future: Flag<false>,
+        /// In runs of earlier dates, too.
+        include_past: Flag<false>,
+    }
+}
+
+/// `new_state`; a null is not the same as an absent one.
+#[derive(Debug, Clone, Copy)]
+pub struct NewState(Option<TaskState>);
+
+impl Member for NewState {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        if !body.has(name) {
+            return Self(None);
+        }
+        let word = body.text(name);
+        match word.as_deref() {
+            Some("success") => return Self(Some(TaskState::Success)),
+            Some("failed") => return Self(Some(TaskState::Failed)),
+            Some("skipped") => return Self(Some(TaskState::Skipped)),
+            Some(_) | None => {}
+        }
+        let given = word.map_or(Value::Null, Value::from);
+        let message = format!("'{}' is not one of ['success', 'failed', 'skipped']", given.as_str().unwrap_or("None"));
+        body.wrong(name, "value_error", message, given);
+        Self(None)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::nullable(schema::words(task_states())).into()
+    }
+}
+
+/// Patch Task Instance
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}",
+    operation_id = "patch_task_instance", tag = "Task Instance",
+    params(TaskPath, InstanceMask),
+    request_body = PatchTaskInstanceBody,
+    responses(
+        (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404, 409>
+    ),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn one(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    names: Names,
-    wish: Wish,
+    path: TaskPath,
+    InstanceMask { map_index, update_mask: mask }: InstanceMask,
+    body: PatchTaskInstanceBody,
 ) -> ApiResult<Response> {
-    let targets = Targets::one(names.instance(&app).await?);
+    let targets = Targets::one(path.instance(&app, map_index).await?);
+    let wish = Wish::from(body).limited_to(&mask);
     collection(wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?).await
 }
 
-/// `PATCH …/taskInstances/{task_id}/dry_run`, with and without a map index: which instances would be set.
+/// Patch Task Instance By Map Index
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}",
+    operation_id = "patch_task_instance_by_map_index", tag = "Task Instance",
+    params(MappedPath, UpdateMask),
+    request_body = PatchTaskInstanceBody,
+    responses(
+        (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404, 409>
+    ),
+    security(("token" = [Right::ChangeDags]))
+)]
+pub async fn one_mapped(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: MappedPath,
+    UpdateMask { update_mask: mask }: UpdateMask,
+    body: PatchTaskInstanceBody,
+) -> ApiResult<Response> {
+    let targets = Targets::one(path.instance(&app).await?);
+    let wish = Wish::from(body).limited_to(&mask);
+    collection(wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?).await
+}
+
+/// Patch Task Instance Dry Run
+///
+/// Which instances would be set.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/dry_run",
+    operation_id = "patch_task_instance_dry_run", tag = "Task Instance",
+    params(TaskPath, InstanceMask),
+    request_body = PatchTaskInstanceBody,
+    responses(
+        (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404>
+    ),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn dry_run(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    names: Names,
-    wish: Wish,
+    path: TaskPath,
+    InstanceMask { map_index, update_mask: mask }: InstanceMask,
+    body: PatchTaskInstanceBody,
 ) -> ApiResult<Response> {
-    let targets = Targets::one(names.instance(&app).await?);
+    let targets = Targets::one(path.instance(&app, map_index).await?);
+    let wish = Wish::from(body).limited_to(&mask);
     collection(wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?).await
 }
 
-/// `PATCH …/taskGroupInstances/{group_id}`.
+/// Patch Task Instance Dry Run By Map Index
+///
+/// Which instances would be set.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/dry_run",
+    operation_id = "patch_task_instance_dry_run_by_map_index", tag = "Task Instance",
+    params(MappedPath, UpdateMask),
+    request_body = PatchTaskInstanceBody,
+    responses(
+        (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404>
+    ),
+    security(("token" = [Right::ChangeDags]))
+)]
+pub async fn dry_run_mapped(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: MappedPath,
+    UpdateMask { update_mask: mask }: UpdateMask,
+    body: PatchTaskInstanceBody,
+) -> ApiResult<Response> {
+    let targets = Targets::one(path.instance(&app).await?);
+    let wish = Wish::from(body).limited_to(&mask);
+    collection(wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?).await
+}
+
+/// Patch Task Group Instances
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskGroupInstances/{group_id}",
+    operation_id = "patch_task_group_instances", tag = "Task Instance",
+    params(GroupPath, UpdateMask),
+    request_body = PatchTaskInstanceBody,
+    responses(
+        (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404, 409>
+    ),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn group(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    names: Names,
-    wish: Wish,
+    path: GroupPath,
+    UpdateMask { update_mask: mask }: UpdateMask,
+    body: PatchTaskInstanceBody,
 ) -> ApiResult<Response> {
-    let targets = Targets::group(&app, &names).await?;
+    let targets = Targets::group(&app, &path).await?;
+    let wish = Wish::from(body).limited_to(&mask);
     collection(wish.carry_out(&app, targets, ClearEffect::Apply, &who).await?).await
 }
 
-/// `PATCH …/taskGroupInstances/{group_id}/dry_run`.
+/// Patch Task Group Instances Dry Run
+///
+/// Which instances would be set.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskGroupInstances/{group_id}/dry_run",
+    operation_id = "patch_task_group_instances_dry_run", tag = "Task Instance",
+    params(GroupPath, UpdateMask),
+    request_body = PatchTaskInstanceBody,
+    responses(
+        (status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404>
+    ),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn group_dry_run(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    names: Names,
-    wish: Wish,
+    path: GroupPath,
+    UpdateMask { update_mask: mask }: UpdateMask,
+    body: PatchTaskInstanceBody,
 ) -> ApiResult<Response> {
-    let targets = Targets::group(&app, &names).await?;
+    let targets = Targets::group(&app, &path).await?;
+    let wish = Wish::from(body).limited_to(&mask);
     collection(wish.carry_out(&app, targets, ClearEffect::DryRun, &who).await?).await
 }
 
@@ -98,15 +270,11 @@ impl Targets {
     }
 
     /// The instances of a task group and of the groups in it.
-    async fn group(app: &App, names: &Names) -> ApiResult<Self> {
-        let (dag_id, group) = (names.text("dag_id"), names.text("group_id"));
-        let run = lookup_run(app, dag_id, names.text("dag_run_id")).await?;
-        let is_in = |task: &Task| {
-            let inner = task.group.as_deref().and_then(|own| own.strip_prefix(group));
-            inner.is_some_and(|inner| inner.is_empty() || inner.starts_with('.'))
-        };
+    async fn group(app: &App, path: &GroupPath) -> ApiResult<Self> {
+        let GroupPath { dag_id, dag_run_id, group_id: group } = path;
+        let run = lookup_run(app, dag_id, dag_run_id).await?;
         let version = app.versions.one(&app.pool, run.version).await?;
-        let positions = version.dag.positions().filter(|pos| is_in(version.dag.task(*pos))).collect();
+        let positions = version.dag.positions().filter(|pos| is_in_group(version.dag.task(*pos), group)).collect();
         let members = instances::of_tasks(app, Arc::new(run), Arc::clone(&version), &positions).await?;
         let mut members = members.into_iter();
         let missing = || ApiError::NotFound(format!("Task group '{group}' not found in DAG '{dag_id}'"));
@@ -142,25 +310,18 @@ pub struct Wish {
     span: Span,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Wish {
-    type Rejection = ApiError;
-
-    /// The body as far as `update_mask` means it.
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let query = Query::parse(request.uri().query().unwrap_or_default());
-        let mut body = Body::from_request(request, state).await?;
-        let wish = Self::read(&mut body);
-        body.finish()?;
-        Ok(wish.limited_to(&Mask::of(query.all("update_mask"))))
+impl From<PatchTaskInstanceBody> for Wish {
+    fn from(body: PatchTaskInstanceBody) -> Self {
+        Self {
+            state: body.new_state.0,
+            note: body.note.0,
+            relatives: Relatives { upstream: body.include_upstream.0, downstream: body.include_downstream.0 },
+            span: Span { past: body.include_past.0, future: body.include_future.0 },
+        }
     }
 }
 
 impl Wish {
-    /// Reads it out of a body; what is wrong is noted there.
-    pub fn read(body: &mut Body) -> Self {
-        Self { note: note_of(body), state: wanted_state(body), relatives: relatives(body), span: Span::of(body) }
-    }
-
     /// What a mask leaves of it.
     #[must_use]
     pub fn limited_to(&self, mask: &Mask) -> Self {
@@ -230,22 +391,4 @@ impl Wish {
         }
         Ok(touched)
     }
-}
-
-/// `new_state`; a null is not the same as an absent one.
-fn wanted_state(body: &mut Body) -> Option<TaskState> {
-    let was_sent = body.has("new_state");
-    let word = body.text("new_state");
-    match word.as_deref() {
-        Some("success") => return Some(TaskState::Success),
-        Some("failed") => return Some(TaskState::Failed),
-        Some("skipped") => return Some(TaskState::Skipped),
-        Some(_) | None => {}
-    }
-    if was_sent {
-        let given = word.map_or(Value::Null, Value::from);
-        let message = format!("'{}' is not one of ['success', 'failed', 'skipped']", given.as_str().unwrap_or("None"));
-        body.wrong("new_state", "value_error", message, given);
-    }
-    None
 }

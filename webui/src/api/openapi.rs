@@ -32,6 +32,16 @@ pub fn declared() -> OpenApiRouter<App> {
         .merge(super::event_logs::routes())
         .merge(super::import_errors::routes())
         .merge(super::monitor::routes())
+        .merge(super::runs::routes())
+        .merge(super::bulk_runs::routes())
+        .merge(super::clear_runs::routes())
+        .merge(super::wait::routes())
+        .merge(super::instances::routes())
+        .merge(super::tries::routes())
+        .merge(super::clear::routes())
+        .merge(super::mark::routes())
+        .merge(super::logs::routes())
+        .merge(super::xcoms::routes())
 }
 
 fn base() -> OpenApi {

@@ -45,13 +45,11 @@ impl Names {
         text.parse().map_err(|_| ApiError::Malformed(vec![FieldError::path(name, text)]))
     }
 
-    /// The task instance that `dag_id`, `dag_run_id`, `task_id` and, where the route has it, `map_index` name.
+    /// The task instance that `dag_id`, `dag_run_id` and `task_id` name.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`], and [`ApiError::Malformed`] when the map index is no number.
+    /// [`ApiError::NotFound`].
     pub async fn instance(&self, app: &App) -> ApiResult<TaskOfRun> {
-        let map =
-            if self.0.contains_key("map_index") { MapIndex(self.number("map_index")?) } else { MapIndex::UNMAPPED };
-        lookup(app, self.text("dag_id"), self.text("dag_run_id"), self.text("task_id"), map).await
+        lookup(app, self.text("dag_id"), self.text("dag_run_id"), self.text("task_id"), MapIndex::UNMAPPED).await
     }
 }

@@ -38,17 +38,6 @@ pub struct Page {
     pub limit: i64,
     /// After so many.
     pub offset: i64,
-    /// How the client finds the next part.
-    pub paging: Paging,
-}
-
-/// How a client goes from one part of a list to the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paging {
-    /// It counts by itself.
-    Offset,
-    /// It takes the place that the answer names.
-    Cursor,
 }
 
 impl Page {
@@ -64,24 +53,9 @@ impl Page {
         let count = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
         items.into_iter().skip(count(self.offset)).take(count(self.limit)).collect()
     }
-
-    /// The answer with a part of a list under `name`, and with the places of the parts beside it. `total_entries_limit` says
-    /// where a count was ended.
-    #[must_use]
-    pub fn answer(self, name: &str, rows: Vec<Value>, total: impl Into<Total>) -> Value {
-        let total = total.into();
-        let end = self.offset.saturating_add(self.limit);
-        let is_cursor = self.paging == Paging::Cursor;
-        let next = (is_cursor && total.exceeds(end)).then(|| end.to_string());
-        let previous = (is_cursor && self.offset > 0).then(|| (self.offset - self.limit).max(0).to_string());
-        json!({
-            name: rows, "total_entries": total.number(),
-            "next_cursor": next, "previous_cursor": previous, "total_entries_limit": total.limit(),
-        })
-    }
 }
 
-/// The answer with rows under `name`, and with the number of all; the rest as [`Page::answer`] has it.
+/// The answer with rows under `name`, and with the number of all; `total_entries_limit` says where a count was ended.
 #[must_use]
 pub fn counted(name: &str, rows: Vec<Value>, total: Total) -> Value {
     json!({ name: rows, "total_entries": total.number(), "total_entries_limit": total.limit() })
@@ -149,16 +123,13 @@ impl Query {
 
     /// `limit` and `offset`.
     pub fn page(&mut self) -> Page {
-        let limit = self.number("limit", LIMIT_DEFAULT).min(LIMIT_MAX);
-        let is_cursor = self.pairs.iter().any(|(key, _)| key == "cursor");
-        let (paging, name) = if is_cursor { (Paging::Cursor, "cursor") } else { (Paging::Offset, "offset") };
-        Page { limit, offset: self.number(name, 0), paging }
+        self.offset_page()
     }
 
-    /// `limit` and `offset` alone.
+    /// The same.
     pub fn offset_page(&mut self) -> Page {
         let limit = self.number("limit", LIMIT_DEFAULT).min(LIMIT_MAX);
-        Page { limit, offset: self.number("offset", 0), paging: Paging::Offset }
+        Page { limit, offset: self.number("offset", 0) }
     }
 
     /// A whole number.
@@ -387,22 +358,12 @@ mod tests {
 
     #[test]
     fn a_page_is_cut_to_a_hundred_and_never_negative() {
-        assert_eq!(Query::parse("limit=1000&offset=5").page(), Page { limit: 100, offset: 5, paging: Paging::Offset });
-        assert_eq!(Query::parse("").page(), Page { limit: 50, offset: 0, paging: Paging::Offset });
+        assert_eq!(Query::parse("limit=1000&offset=5").page(), Page { limit: 100, offset: 5 });
+        assert_eq!(Query::parse("").page(), Page { limit: 50, offset: 0 });
         let mut query = Query::parse("limit=-1&offset=x");
         query.page();
         let Err(ApiError::Malformed(errors)) = query.finish() else { panic!("refused") };
         assert_eq!(errors.iter().map(|error| error.kind).collect::<Vec<_>>(), ["greater_than_equal", "int_parsing"]);
-    }
-
-    #[test]
-    fn a_cursor_leads_through_a_list_and_back() {
-        let page = Query::parse("cursor=&limit=2").page();
-        let answer = page.answer("dags", Vec::new(), 5);
-        assert_eq!((&answer["next_cursor"], &answer["previous_cursor"]), (&json!("2"), &Value::Null));
-        let answer = Query::parse("cursor=4&limit=2").page().answer("dags", Vec::new(), 5);
-        assert_eq!((&answer["next_cursor"], &answer["previous_cursor"]), (&Value::Null, &json!("2")));
-        assert_eq!(Query::parse("offset=0&limit=2").page().answer("dags", Vec::new(), 5)["next_cursor"], Value::Null);
     }
 
     #[test]

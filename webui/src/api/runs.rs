@@ -1,93 +1,324 @@
 //! Runs: list, one, trigger, and the states that people set.
 
-use std::{fmt::Display, str::FromStr};
-
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
 };
 use engine::RunRow;
 use model::{
     Command, DagId, DagRunState, RunId, RunType, TriggeredBy,
     command::{SetNote, TriggerDagRun},
-    door::Note,
+    door::{Conf, Instant, Note},
 };
 use serde_json::{Map, Value};
-use store::read::{self, DagView, RunFilter, RunOrder, Version};
+use store::read::{self, DagView, Direction, Part, Pattern, Range, RunFilter, RunOrder, SecondsRange, Version};
+use utoipa::openapi::{RefOr, schema::Schema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ALL,
     body::Body,
-    bulk::Mask,
+    bulk::{Mask, UpdateMask},
+    cursor::CursorPage,
+    declare::{
+        Errors, Member, Never, NeverDated, OrderBy, OrderKey, Prefix, Sent, Words, body, path_params, query_params,
+        schema,
+    },
     lookup_dag, lookup_run,
-    query::{Page, Query, sort_key},
-    shapes,
+    query::{Page, sort_key},
+    run_answer::{DAGRunCollectionResponse, DAGRunResponse, as_cleared, as_made},
 };
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     commands,
     error::{ApiError, ApiResult},
 };
 
-fn key(name: &str) -> Option<RunOrder> {
-    Some(match name {
-        "id" => RunOrder::Id,
-        "state" => RunOrder::State,
-        "dag_id" => RunOrder::DagId,
-        "run_id" | "dag_run_id" => RunOrder::RunId,
-        "logical_date" => RunOrder::LogicalDate,
-        "run_after" => RunOrder::RunAfter,
-        "start_date" => RunOrder::StartDate,
-        "end_date" => RunOrder::EndDate,
-        "updated_at" => RunOrder::UpdatedAt,
-        "conf" => RunOrder::Conf,
-        "duration" => RunOrder::Duration,
-        _ => return None,
-    })
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, trigger)).routes(routes!(batch)).routes(routes!(one, patch, delete))
 }
 
-/// `GET /api/v2/dags/{dag_id}/dagRuns`; `~` for all DAGs.
-pub async fn list(State(app): State<App>, Path(dag_id): Path<String>, mut query: Query) -> ApiResult<Json<Value>> {
+path_params! {
+    /// A DAG.
+    pub struct DagPath {
+        dag_id: String,
+    }
+}
+
+path_params! {
+    /// A run.
+    pub struct RunPath {
+        dag_id: String,
+        dag_run_id: String,
+    }
+}
+
+impl OrderKey for RunOrder {
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("id", Self::Id),
+        ("state", Self::State),
+        ("dag_id", Self::DagId),
+        ("run_id", Self::RunId),
+        ("dag_run_id", Self::RunId),
+        ("logical_date", Self::LogicalDate),
+        ("run_after", Self::RunAfter),
+        ("start_date", Self::StartDate),
+        ("end_date", Self::EndDate),
+        ("updated_at", Self::UpdatedAt),
+        ("conf", Self::Conf),
+        ("duration", Self::Duration),
+        // No run has one, so the number alone orders them.
+        ("partition_date", Self::Id),
+    ];
+    const DEFAULT: &'static str = "id";
+}
+
+query_params! {
+    /// Which runs a list has.
+    pub struct RunsQuery {
+        page: CursorPage,
+        order_by: OrderBy<RunOrder>,
+        state: Vec<DagRunState>,
+        run_type: Vec<RunType>,
+        /// Part of the run's id, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
+        run_id_pattern: Pattern,
+        /// How the run's id begins.
+        run_id_prefix_pattern: Prefix,
+        /// Part of the DAG's id.
+        dag_id_pattern: Pattern,
+        /// How the DAG's id begins.
+        dag_id_prefix_pattern: Prefix,
+        /// Part of the name of the user who triggered the run.
+        triggering_user_name_pattern: Pattern,
+        /// How the name of the user begins who triggered the run.
+        triggering_user_name_prefix_pattern: Prefix,
+        /// A text in the run's conf as JSON.
+        conf_contains: Option<String>,
+        /// Numbers of the DAG versions that runs are pinned to.
+        dag_version: Vec<i32>,
+        /// The content of the DAG version that runs are pinned to.
+        bundle_version: Option<String>,
+        duration: SecondsRange,
+        logical_date: Range,
+        run_after: Range,
+        start_date: Range,
+        end_date: Range,
+        updated_at: Range,
+        /// No run has a partition: none fits.
+        partition_key_pattern: Never,
+        /// No run has a partition: none fits.
+        partition_key_prefix_pattern: Never,
+        /// No run has a partition: none fits.
+        partition_date_gte: NeverDated,
+        /// No run has a partition: none fits.
+        partition_date_lte: NeverDated,
+        /// There are no assets: no run fits.
+        consuming_asset_pattern: Never,
+    }
+}
+
+impl RunsQuery {
+    /// Whether it asks for what no run has.
+    const fn means_none(&self) -> bool {
+        self.partition_key_pattern.is_asked
+            || self.partition_key_prefix_pattern.is_asked
+            || self.partition_date_gte.is_asked
+            || self.partition_date_lte.is_asked
+            || self.consuming_asset_pattern.is_asked
+    }
+
+    fn filter(self, dag_ids: Vec<DagId>) -> RunFilter {
+        RunFilter {
+            dag_ids,
+            run_ids: Vec::new(),
+            states: self.state,
+            run_types: self.run_type,
+            run_id_pattern: self.run_id_pattern,
+            run_id_prefix: self.run_id_prefix_pattern.0,
+            dag_id_pattern: self.dag_id_pattern,
+            dag_id_prefix: self.dag_id_prefix_pattern.0,
+            user_pattern: self.triggering_user_name_pattern,
+            user_prefix: self.triggering_user_name_prefix_pattern.0,
+            conf_contains: self.conf_contains,
+            versions: self.dag_version,
+            content_hash: self.bundle_version,
+            duration: self.duration,
+            logical_date: self.logical_date,
+            run_after: self.run_after,
+            start_date: self.start_date,
+            end_date: self.end_date,
+            updated_at: self.updated_at,
+            order: self.order_by.0,
+            newest: None,
+            limit: self.page.page.limit,
+            offset: self.page.page.offset,
+        }
+    }
+}
+
+body! {
+    /// Which runs a list has, in the body of a batch request.
+    pub struct DAGRunsBatchBody {
+        page: Page,
+        /// An attribute to order by, descending after a `-`.
+        order_by: Option<String>,
+        dag_ids: Vec<String>,
+        states: Words<DagRunState>,
+        /// A text in the run's conf as JSON.
+        conf_contains: Option<String>,
+        logical_date: Range,
+        run_after: Range,
+        start_date: Range,
+        end_date: Range,
+        duration: SecondsRange,
+    }
+}
+
+body! {
+    /// A run that is to be made.
+    pub struct TriggerDAGRunPostBody {
+        dag_run_id: Option<String>,
+        data_interval_start: Option<Instant>,
+        data_interval_end: Option<Instant>,
+        /// The date that the run stands for; null for none.
+        logical_date: OrNull<Instant>,
+        /// The earliest start.
+        run_after: Option<Instant>,
+        conf: Conf,
+        note: Option<Note>,
+        /// There are no partitions yet.
+        partition_key: Option<String>,
+    }
+}
+
+/// A member that has to be there and may be null.
+pub struct OrNull<T>(pub Option<T>);
+
+impl<T> Member for OrNull<T>
+where
+    Option<T>: Member,
+{
+    const REQUIRED: bool = true;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        if !body.has(name) {
+            body.missing(name);
+        }
+        Self(Option::<T>::read(body, name))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        Option::<T>::schema()
+    }
+}
+
+body! {
+    /// What a run is to be changed to.
+    pub struct DAGRunPatchBody {
+        state: Option<MutableState>,
+        /// Null or an empty text takes the note away.
+        note: Sent<Option<Note>>,
+    }
+}
+
+/// A state that a run can be set to.
+#[derive(Debug, Clone, Copy)]
+pub struct MutableState(DagRunState);
+
+impl MutableState {
+    const ALL: [DagRunState; 3] = [DagRunState::Queued, DagRunState::Success, DagRunState::Failed];
+}
+
+impl Member for Option<MutableState> {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        let word = body.text(name)?;
+        let found = MutableState::ALL.into_iter().find(|state| state.name() == word);
+        if found.is_none() {
+            body.wrong(name, "enum", "Input should be 'queued', 'success' or 'failed'", Value::from(word));
+        }
+        found.map(MutableState)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::nullable(schema::words(MutableState::ALL.map(DagRunState::name))).into()
+    }
+}
+
+/// Get Dag Runs
+///
+/// `~` stands for all DAGs.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns", operation_id = "get_dag_runs", tag = "DagRun",
+    params(DagPath, RunsQuery),
+    responses((status = 200, description = "Successful Response", body = DAGRunCollectionResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn list(
+    State(app): State<App>,
+    DagPath { dag_id }: DagPath,
+    query: RunsQuery,
+) -> ApiResult<Json<DAGRunCollectionResponse>> {
     let dag_ids = if dag_id == ALL { Vec::new() } else { vec![lookup_dag(&app, &dag_id).await?.0.dag_id] };
-    let page = query.page();
-    let filter = filter_of(dag_ids, page, &mut query)?;
-    listed(&app, page, &filter).await
+    if query.means_none() {
+        return Ok(Json(DAGRunCollectionResponse::whole(Vec::new(), 0)));
+    }
+    let page = query.page.clone();
+    let part = read::run_part(&app.pool, &query.filter(dag_ids), &page.walk).await?;
+    DAGRunCollectionResponse::of(&app, &page, &part).await.map(Json)
 }
 
-/// `POST /api/v2/dags/~/dagRuns/list`: the same with its filters in the body.
-pub async fn batch(State(app): State<App>, Path(dag_id): Path<String>, mut body: Body) -> ApiResult<Json<Value>> {
+/// Get List Dag Runs Batch
+///
+/// The same with its filters in the body.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/dagRuns/list", operation_id = "get_list_dag_runs_batch", tag = "DagRun",
+    params(DagPath),
+    request_body = DAGRunsBatchBody,
+    responses((status = 200, description = "Successful Response", body = DAGRunCollectionResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn batch(
+    State(app): State<App>,
+    DagPath { dag_id }: DagPath,
+    body: DAGRunsBatchBody,
+) -> ApiResult<Json<DAGRunCollectionResponse>> {
     only_all(&dag_id, "dag_id")?;
-    let page = body.page();
-    let order = body.text("order_by").map(|text| sort_key(&text, key)).transpose()?;
-    let asked = body.texts("dag_ids");
+    let order = one_key(body.order_by.as_deref())?;
+    let dag_ids: Vec<DagId> = body.dag_ids.iter().filter_map(|id| DagId::new(id.as_str()).ok()).collect();
+    if !body.dag_ids.is_empty() && dag_ids.is_empty() {
+        return Ok(Json(DAGRunCollectionResponse::whole(Vec::new(), 0)));
+    }
     let filter = RunFilter {
-        dag_ids: asked.iter().filter_map(|id| DagId::new(id.as_str()).ok()).collect(),
-        states: words(&body.texts("states"))?,
-        conf_contains: body.text("conf_contains"),
-        logical_date: body.range("logical_date"),
-        run_after: body.range("run_after"),
-        start_date: body.range("start_date"),
-        end_date: body.range("end_date"),
-        duration: body.seconds("duration"),
+        dag_ids,
+        states: body.states.0,
+        conf_contains: body.conf_contains,
+        logical_date: body.logical_date,
+        run_after: body.run_after,
+        start_date: body.start_date,
+        end_date: body.end_date,
+        duration: body.duration,
         order: order.into_iter().collect(),
-        limit: page.limit,
-        offset: page.offset,
+        limit: body.page.limit,
+        offset: body.page.offset,
         ..RunFilter::default()
     };
-    body.finish()?;
-    if !asked.is_empty() && filter.dag_ids.is_empty() {
-        return Ok(Json(page.answer("dag_runs", Vec::new(), 0)));
-    }
-    listed(&app, page, &filter).await
+    let (rows, total) = read::runs(&app.pool, &filter).await?;
+    let part = Part { rows, total, next: None, previous: None };
+    DAGRunCollectionResponse::of(&app, &CursorPage::of(body.page), &part).await.map(Json)
 }
 
-async fn listed(app: &App, page: Page, filter: &RunFilter) -> ApiResult<Json<Value>> {
-    let (runs, total) = read::runs(&app.pool, filter).await?;
-    let versions = app.versions.all(&app.pool, runs.iter().map(|run| run.version)).await?;
-    let shape = |run: &RunRow| shapes::run(run, versions.get(&run.version).map(|version| &**version));
-    Ok(Json(page.answer("dag_runs", runs.iter().map(shape).collect(), total)))
+/// The `order_by` of a batch request.
+///
+/// # Errors
+/// [`ApiError::BadRequest`] for an attribute that nothing can be ordered by.
+pub fn one_key<K: OrderKey>(text: Option<&str>) -> ApiResult<Option<(K, Direction)>> {
+    let key = |name: &str| K::KEYS.iter().find(|(known, _)| *known == name).map(|(_, key)| key.clone());
+    text.map(|text| sort_key(text, key)).transpose()
 }
 
 /// Batch requests are about everything; what they are limited to stands in their bodies.
@@ -101,92 +332,58 @@ pub fn only_all(id: &str, name: &str) -> ApiResult<()> {
     Err(ApiError::BadRequest(format!("Only `~` is supported as {name} here; the body says what is asked for")))
 }
 
-/// Words of an enum in a body's list.
+/// Get Dag Run
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", operation_id = "get_dag_run", tag = "DagRun",
+    params(RunPath),
+    responses((status = 200, description = "Successful Response", body = DAGRunResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn one(State(app): State<App>, path: RunPath) -> ApiResult<Json<DAGRunResponse>> {
+    let run = lookup_run(&app, &path.dag_id, &path.dag_run_id).await?;
+    DAGRunResponse::read(&app, &run).await.map(Json)
+}
+
+/// Trigger Dag Run
 ///
-/// # Errors
-/// [`ApiError::MalformedText`].
-pub fn words<T: FromStr<Err: Display>>(texts: &[String]) -> ApiResult<Vec<T>> {
-    texts.iter().map(|text| text.parse().map_err(|error: T::Err| ApiError::MalformedText(error.to_string()))).collect()
-}
-
-fn filter_of(dag_ids: Vec<DagId>, page: Page, query: &mut Query) -> ApiResult<RunFilter> {
-    let filter = RunFilter {
-        dag_ids,
-        run_ids: Vec::new(),
-        states: query.words("state")?,
-        run_types: query.words("run_type")?,
-        run_id_pattern: query.pattern("run_id_pattern"),
-        run_id_prefix: query.prefix("run_id_prefix_pattern"),
-        dag_id_pattern: query.pattern("dag_id_pattern"),
-        user_pattern: query.pattern("triggering_user_name_pattern"),
-        conf_contains: query.text("conf_contains").map(str::to_owned),
-        versions: query.numbers("dag_version"),
-        duration: query.seconds("duration"),
-        logical_date: query.range("logical_date"),
-        run_after: query.range("run_after"),
-        start_date: query.range("start_date"),
-        end_date: query.range("end_date"),
-        updated_at: query.range("updated_at"),
-        order: query.order(key)?,
-        newest: None,
-        limit: page.limit,
-        offset: page.offset,
-    };
-    query.finish()?;
-    Ok(filter)
-}
-
-/// `GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}`.
-pub async fn one(State(app): State<App>, Path((dag_id, run_id)): Path<(String, String)>) -> ApiResult<Json<Value>> {
-    let run = lookup_run(&app, &dag_id, &run_id).await?;
-    shaped(&app, &run).await
-}
-
-/// The answer that shows one run.
-///
-/// # Errors
-/// When PostgreSQL does not answer.
-pub async fn shaped(app: &App, run: &RunRow) -> ApiResult<Json<Value>> {
-    let version = app.versions.one(&app.pool, run.version).await?;
-    Ok(Json(shapes::run(run, Some(&version))))
-}
-
-/// `POST /api/v2/dags/{dag_id}/dagRuns`: start a run by hand.
+/// The answer is the run as it was made, and so it is queued.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/dagRuns", operation_id = "trigger_dag_run", tag = "DagRun",
+    params(DagPath),
+    request_body = TriggerDAGRunPostBody,
+    responses((status = 200, description = "Successful Response", body = DAGRunResponse), Errors<404, 409>),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn trigger(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path(dag_id): Path<String>,
+    DagPath { dag_id }: DagPath,
     headers: HeaderMap,
     mut body: Body,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<DAGRunResponse>> {
     let (view, version) = lookup_dag(&app, &dag_id).await?;
-    if !body.has("logical_date") {
-        body.missing("logical_date");
-    }
-    let run_id = body.text("dag_run_id");
-    let bounds = (body.instant("data_interval_start"), body.instant("data_interval_end"));
-    let mut wish = TriggerDagRun {
-        dag_id: view.dag_id.clone(),
-        run_id: None,
-        logical_date: body.instant("logical_date"),
-        data_interval: bounds.0.zip(bounds.1),
-        run_after: body.instant("run_after"),
-        conf: body.conf("conf"),
-        note: body.note("note"),
-        run_type: RunType::Manual,
-        triggered_by: if headers.contains_key(header::REFERER) { TriggeredBy::Ui } else { TriggeredBy::RestApi },
-    };
-    if bounds.0.is_some() != bounds.1.is_some() {
+    let asked = TriggerDAGRunPostBody::read(&mut body);
+    if asked.data_interval_start.is_some() != asked.data_interval_end.is_some() {
         let message = "Either both data_interval_start and data_interval_end must be provided or both must be None";
         body.wrong("data_interval_start", "value_error", message, Value::Null);
     }
-    if body.take("partition_key").is_some() {
+    if asked.partition_key.is_some() {
         body.wrong("partition_key", "value_error", "This DAG's schedule has no partitions", Value::Null);
     }
     body.finish()?;
-    wish.run_id = run_id.map(parse_run_id).transpose()?;
+    let wish = TriggerDagRun {
+        dag_id: view.dag_id.clone(),
+        run_id: asked.dag_run_id.map(parse_run_id).transpose()?,
+        logical_date: asked.logical_date.0,
+        data_interval: asked.data_interval_start.zip(asked.data_interval_end),
+        run_after: asked.run_after,
+        conf: asked.conf,
+        note: asked.note,
+        run_type: RunType::Manual,
+        triggered_by: if headers.contains_key(header::REFERER) { TriggeredBy::Ui } else { TriggeredBy::RestApi },
+    };
     let run = start(&app, &view, &version, wish, &who).await?;
-    shaped(&app, &run).await
+    DAGRunResponse::read(&app, &as_made(run)).await.map(Json)
 }
 
 fn parse_run_id(text: String) -> ApiResult<RunId> {
@@ -223,23 +420,30 @@ pub fn check_conf(version: &Version, conf: &Map<String, Value>) -> ApiResult<()>
     version.dag.validate_conf(conf).map(drop).map_err(|mismatches| ApiError::BadRequest(mismatches.join("; ")))
 }
 
-/// `PATCH /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}`: set a run to a state, and leave a remark on it.
+/// Patch Dag Run
+///
+/// Sets a run to a state, and leaves a note on it.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", operation_id = "patch_dag_run", tag = "DagRun",
+    params(RunPath, UpdateMask),
+    request_body = DAGRunPatchBody,
+    responses((status = 200, description = "Successful Response", body = DAGRunResponse), Errors<404, 409>),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn patch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path((dag_id, run_id)): Path<(String, String)>,
-    query: Query,
-    mut body: Body,
-) -> ApiResult<Json<Value>> {
-    let change = RunChange::read(&mut body);
-    let mask = Mask::of(query.all("update_mask"));
+    path: RunPath,
+    UpdateMask { update_mask: mask }: UpdateMask,
+    body: DAGRunPatchBody,
+) -> ApiResult<Json<DAGRunResponse>> {
     if let Some(other) = mask.fields().find(|field| !matches!(*field, "state" | "note")) {
         return Err(ApiError::BadRequest(format!("`{other}` is no field of a run that can be updated")));
     }
-    body.finish()?;
-    let run = lookup_run(&app, &dag_id, &run_id).await?;
-    change.carry_out(&app, &run, &mask, &who).await?;
-    shaped(&app, &lookup_run(&app, &dag_id, &run_id).await?).await
+    let run = lookup_run(&app, &path.dag_id, &path.dag_run_id).await?;
+    RunChange::of(body.state, body.note).carry_out(&app, &run, &mask, &who).await?;
+    let now = lookup_run(&app, &path.dag_id, &path.dag_run_id).await?;
+    DAGRunResponse::read(&app, &as_cleared(&run, now)).await.map(Json)
 }
 
 /// What is to be changed of a run.
@@ -250,9 +454,10 @@ pub struct RunChange {
 }
 
 impl RunChange {
-    /// Reads it out of a body; what is wrong is noted there.
-    pub fn read(body: &mut Body) -> Self {
-        Self { note: note_of(body), state: body.text("state").and_then(|word| wanted_state(body, &word)) }
+    /// What was sent.
+    #[must_use]
+    pub fn of(state: Option<MutableState>, note: Sent<Option<Note>>) -> Self {
+        Self { state: state.map(|state| state.0), note: note.0 }
     }
 
     /// Does what the mask leaves of it.
@@ -281,30 +486,19 @@ pub async fn set_note(app: &App, run: &RunRow, note: Option<Note>, who: &Princip
     commands::send(app, &Command::SetNote(wish), who).await.map(drop)
 }
 
-fn wanted_state(body: &mut Body, word: &str) -> Option<DagRunState> {
-    match word {
-        "queued" => Some(DagRunState::Queued),
-        "success" => Some(DagRunState::Success),
-        "failed" => Some(DagRunState::Failed),
-        other => {
-            body.wrong("state", "enum", "Input should be 'queued', 'success' or 'failed'", Value::from(other));
-            None
-        }
-    }
-}
-
-/// The member `note`, when it was sent: null and an empty text take a remark away.
-pub fn note_of(body: &mut Body) -> Option<Option<Note>> {
-    body.has("note").then(|| body.note("note"))
-}
-
-/// `DELETE /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}`.
+/// Delete Dag Run
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", operation_id = "delete_dag_run", tag = "DagRun",
+    params(RunPath),
+    responses((status = 204, description = "Successful Response"), Errors<404, 409>),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn delete(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path((dag_id, run_id)): Path<(String, String)>,
+    path: RunPath,
 ) -> ApiResult<StatusCode> {
-    let run = lookup_run(&app, &dag_id, &run_id).await?;
+    let run = lookup_run(&app, &path.dag_id, &path.dag_run_id).await?;
     let command = Command::DeleteDagRun { dag_id: run.dag_id, run_id: run.run_id };
     commands::send(&app, &command, &who).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -2,10 +2,8 @@
 
 use engine::RunRow;
 use model::{DagId, RunId, Timestamp, door::Instant};
-use serde_json::Value;
 use store::read::{self, Direction, Range, RunFilter, RunOrder};
 
-use super::body::Body;
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
@@ -24,11 +22,6 @@ pub struct Span {
 }
 
 impl Span {
-    /// Reads both members.
-    pub fn of(body: &mut Body) -> Self {
-        Self { past: body.flag("include_past", false), future: body.flag("include_future", false) }
-    }
-
     /// The other runs that are meant beside this one, by their dates.
     ///
     /// # Errors
@@ -76,17 +69,4 @@ pub async fn dated(app: &App, dag_id: &DagId, range: Range) -> ApiResult<Vec<Run
 /// Before every run that has a date, and still an instant that PostgreSQL has.
 const fn beginning() -> Timestamp {
     Instant::MIN.get()
-}
-
-/// `start_date` and `end_date`, which exclude naming a run.
-pub fn dates(body: &mut Body, span: Span) -> Range {
-    for (name, date, is_set) in [("include_past", "start_date", span.past), ("include_future", "end_date", span.future)]
-    {
-        if is_set && body.has(date) {
-            let message = format!("Either {name} or {date} must be provided, not both");
-            body.wrong(name, "value_error", message, Value::from(true));
-        }
-    }
-    let mut bound = |name: &str| body.instant(name).map(Instant::get);
-    Range { gte: bound("start_date"), lte: bound("end_date"), ..Range::default() }
 }

@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use axum::{
     Extension,
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
@@ -19,10 +19,17 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{logs::LINES, lookup_run, parse_task, query::Query};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    declare::{Errors, PositiveSeconds, query_params},
+    logs::LINES,
+    lookup_run, parse_task,
+    runs::RunPath,
+};
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     error::ApiResult,
     live::{Place, SessionLook},
 };
@@ -32,17 +39,41 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The longest, so that a connection that broke is noticed.
 const INTERVAL_MAX: Duration = Duration::from_secs(60);
 
-/// `GET …/dagRuns/{dag_run_id}/wait?interval=…&result=…`.
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(until_finished))
+}
+
+query_params! {
+    /// How a run is waited for.
+    pub struct WaitQuery {
+        /// Seconds between two lines.
+        interval: PositiveSeconds,
+        /// Tasks whose return values the last line has.
+        result: Vec<String>,
+    }
+}
+
+/// Wait Dag Run Until Finished
+///
+/// JSON lines with the run's state, one at each interval; the last one when it has ended.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/wait",
+    operation_id = "wait_dag_run_until_finished", tag = "DagRun",
+    params(RunPath, WaitQuery),
+    responses(
+        (status = 200, description = "Successful Response", body = String, content_type = "application/x-ndjson"),
+        Errors<404>
+    ),
+    security(("token" = [Right::Read]))
+)]
 pub async fn until_finished(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path((dag_id, run_id)): Path<(String, String)>,
-    mut query: Query,
+    RunPath { dag_id, dag_run_id }: RunPath,
+    WaitQuery { interval: PositiveSeconds(interval), result: results }: WaitQuery,
 ) -> ApiResult<Response> {
-    let interval = query.positive_seconds("interval");
-    query.finish()?;
-    let results = query.all("result").map(str::to_owned).collect();
-    let run = lookup_run(&app, &dag_id, &run_id).await?;
+    let run = lookup_run(&app, &dag_id, &dag_run_id).await?;
     let waiting = Waiting {
         _place: app.hub.wait(who.token_id)?,
         look: SessionLook::new(&app, who.token_id),

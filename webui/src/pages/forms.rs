@@ -15,10 +15,7 @@ use store::read::Total;
 
 use super::{Frame, Place, error::PageResult, show as print};
 use crate::{
-    api::{
-        body::Body,
-        query::{Page, Paging},
-    },
+    api::{body::Body, query::Page},
     app::App,
     auth::{Principal, form::PageForm},
     error::{ApiError, ApiResult},
@@ -268,7 +265,7 @@ pub struct Pager {
 /// The rows of the page with this number, from 0.
 #[must_use]
 pub fn rows_of(number: i64) -> Page {
-    Page { limit: ROWS, offset: number.max(0).saturating_mul(ROWS), paging: Paging::Offset }
+    Page { limit: ROWS, offset: number.max(0).saturating_mul(ROWS) }
 }
 
 impl Pager {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{RUN, Server};
+use crate::support::{Client, RUN, Server};
 
 /// A path below the running sample run.
 fn of_run(rest: &str) -> String {
@@ -53,10 +53,108 @@ async fn runs_are_found_by_every_filter_and_by_batch() {
     assert_eq!((status, &body["dag_runs"][0]["dag_run_id"]), (200, &json!("manual__5")));
     assert_eq!(viewer.post("/dags/other/dagRuns/list", json!({})).await.0, 400);
     assert_eq!(viewer.post("/dags/~/dagRuns/list", json!({"foo": 1})).await.0, 422);
-    let (_, first) = viewer.get("/dags/~/dagRuns?cursor=&limit=10&order_by=-run_after").await;
-    assert_eq!((&first["next_cursor"], &first["previous_cursor"]), (&json!("10"), &Value::Null));
-    let (_, second) = viewer.get("/dags/~/dagRuns?cursor=10&limit=10&order_by=-run_after").await;
-    assert_eq!(second["dag_runs"].as_array().unwrap().len(), 3);
+    assert_eq!(viewer.post("/dags/~/dagRuns/list", json!({"order_by": "-nothing"})).await.0, 400);
+    let (status, refused) = viewer.post("/dags/~/dagRuns/list", json!({"states": ["over"]})).await;
+    assert!(status == 422 && refused["detail"].is_string(), "{refused}");
+    let (_, run) = viewer.get(&of_run("")).await;
+    let version = run["bundle_version"].as_str().unwrap().to_owned();
+    for (query, total) in [
+        (format!("bundle_version={version}"), 13),
+        ("bundle_version=other".to_owned(), 0),
+        ("dag_id_prefix_pattern=stock".to_owned(), 13),
+        ("dag_id_prefix_pattern=tock".to_owned(), 0),
+        ("triggering_user_name_prefix_pattern=nobody".to_owned(), 0),
+        ("partition_key_pattern=x".to_owned(), 0),
+        ("partition_key_pattern=~".to_owned(), 13),
+        ("partition_key_prefix_pattern=x".to_owned(), 0),
+        ("partition_date_gte=2026-01-01".to_owned(), 0),
+        ("consuming_asset_pattern=x".to_owned(), 0),
+    ] {
+        let (status, body) = viewer.get(&format!("/dags/~/dagRuns?{query}")).await;
+        assert_eq!((status, &body["total_entries"]), (200, &json!(total)), "{query}");
+    }
+    for wrong in ["order_by=nothing", "order_by=-run_after&order_by=note", "cursor=10"] {
+        assert_eq!(viewer.get(&format!("/dags/~/dagRuns?{wrong}")).await.0, 400, "{wrong}");
+    }
+    assert_eq!(viewer.get("/dags/~/dagRuns?partition_date_lte=soon").await.0, 422);
+}
+
+/// Walks through a list by its cursors, to the end and back.
+async fn walked(viewer: &Client, path: &str, rows: &str, id: impl Fn(&Value) -> String) -> (Vec<String>, Vec<String>) {
+    let (mut there, mut back) = (Vec::new(), Vec::new());
+    let ids = |list: &Value| list[rows].as_array().unwrap().iter().map(&id).collect::<Vec<_>>();
+    let part = async |cursor: &str| {
+        let (status, list) = viewer.get(&format!("{path}&cursor={cursor}")).await;
+        assert_eq!(status, 200, "{list}");
+        list
+    };
+    let mut list = part("").await;
+    assert_eq!(list["previous_cursor"], Value::Null);
+    loop {
+        there.extend(ids(&list));
+        let Some(next) = list["next_cursor"].as_str().map(str::to_owned) else { break };
+        list = part(&next).await;
+    }
+    while let Some(previous) = list["previous_cursor"].as_str().map(str::to_owned) {
+        list = part(&previous).await;
+        back.splice(0..0, ids(&list));
+    }
+    (there, back)
+}
+
+#[tokio::test]
+async fn lists_are_walked_by_the_places_of_rows_and_new_rows_shift_nothing() {
+    let server = Server::start().await;
+    let (viewer, user) = (server.user("viewer").await, server.user("user").await);
+    let run_id = |run: &Value| run["dag_run_id"].as_str().unwrap().to_owned();
+    for order in ["-run_after", "end_date", "-end_date&order_by=run_id", "logical_date", "duration", "state"] {
+        let (_, whole) = viewer.get(&format!("/dags/~/dagRuns?order_by={order}")).await;
+        let expected: Vec<String> = whole["dag_runs"].as_array().unwrap().iter().map(run_id).collect();
+        let (there, back) =
+            walked(&viewer, &format!("/dags/~/dagRuns?limit=5&order_by={order}"), "dag_runs", run_id).await;
+        assert_eq!((there.len(), &there, &back[..]), (13, &expected, &expected[..10]), "{order}");
+    }
+    let id = |one: &Value| format!("{} {}", one["dag_run_id"], one["task_id"]);
+    for order in ["", "&order_by=-start_date", "&order_by=state&order_by=-duration"] {
+        let list = format!("/dags/~/dagRuns/~/taskInstances?limit=30{order}");
+        let (there, back) = walked(&viewer, &list, "task_instances", id).await;
+        let distinct: std::collections::BTreeSet<_> = there.iter().collect();
+        assert_eq!((there.len(), distinct.len()), (13 * 6, 13 * 6), "{order}");
+        assert_eq!(back, there[..60], "{order}");
+    }
+    let of_run = walked(&viewer, &of_run("/taskInstances?limit=4&order_by=operator"), "task_instances", id).await;
+    assert_eq!((of_run.0.len(), of_run.1.len()), (6, 4));
+    let newest = "/dags/~/dagRuns?limit=5&order_by=-run_after&cursor=";
+    let (_, first) = viewer.get(newest).await;
+    let (status, _) = user.post("/dags/stock_data_pipeline/dagRuns", json!({"logical_date": null})).await;
+    assert_eq!(status, 200);
+    let next = first["next_cursor"].as_str().unwrap();
+    let (_, second) = viewer.get(&format!("{newest}{next}")).await;
+    assert_ne!(run_id(&second["dag_runs"][0]), run_id(&first["dag_runs"][4]), "no row is shown twice");
+    let (status, _) = viewer.get(&format!("/dags/~/dagRuns?order_by=run_after&cursor={next}")).await;
+    assert_eq!(status, 400, "a cursor is of one order");
+}
+
+#[tokio::test]
+async fn a_run_that_is_made_is_told_as_it_was_made() {
+    let server = Server::start().await;
+    let user = server.user("user").await;
+    // The scheduler may be faster than the answer.
+    let at_once = "
+        CREATE FUNCTION pg_temp_at_once() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.state := 1; NEW.started_at := now(); RETURN NEW; END $$;
+        CREATE TRIGGER at_once BEFORE INSERT ON dag_run FOR EACH ROW EXECUTE FUNCTION pg_temp_at_once()";
+    sqlx::raw_sql(at_once).execute(&server.pool).await.unwrap();
+    let runs = "/dags/stock_data_pipeline/dagRuns";
+    let (status, made) = user.post(runs, json!({"logical_date": null, "dag_run_id": "fast"})).await;
+    assert_eq!((status, &made["state"], &made["start_date"]), (200, &json!("queued"), &Value::Null));
+    assert_eq!(user.get(&format!("{runs}/fast")).await.1["state"], "running");
+    let long = json!({"logical_date": null, "note": "x".repeat(1001)});
+    let (status, by_post) = user.post(runs, long).await;
+    let (_, by_patch) = user.patch(&format!("{runs}/fast"), json!({"note": "x".repeat(1001)})).await;
+    assert_eq!((status, &by_post), (422, &by_patch), "the same mistake is told in the same words");
+    let (status, missing) = user.post(runs, json!({})).await;
+    assert_eq!((status, &missing["detail"][0]["type"]), (422, &json!("missing")));
 }
 
 #[tokio::test]
@@ -71,6 +169,43 @@ async fn task_instances_are_found_by_batch_and_by_their_own_filters() {
         let (_, body) = viewer.get(&of_run(&format!("/taskInstances?{query}"))).await;
         assert_eq!(body["total_entries"], total, "{query}");
     }
+    for (query, total) in [
+        ("pool=default_pool", 6),
+        ("pool_name_pattern=DEFAULT", 6),
+        ("pool_name_prefix_pattern=pool", 0),
+        ("queue_name_pattern=nosuch", 0),
+        ("operator_name_prefix_pattern=ba", 6),
+        ("operator_name_pattern=sql", 0),
+        ("executor=LocalExecutor", 0),
+        ("task_group_id=nosuch", 0),
+        ("task_display_name_prefix_pattern=bronze", 2),
+        ("rendered_map_index_pattern=0", 0),
+        ("rendered_map_index_prefix_pattern=0", 0),
+        ("updated_at_gte=2020-01-01", 4),
+        ("updated_at_gte=2100-01-01", 0),
+        ("dag_id_pattern=weather", 0),
+        ("dag_id_prefix_pattern=stock", 6),
+        ("run_id_pattern=manual", 0),
+        ("run_id_prefix_pattern=scheduled", 6),
+        ("run_after_gte=2100-01-01", 0),
+        ("logical_date_lt=2020-01-01", 0),
+    ] {
+        let (status, of_run) = viewer.get(&of_run(&format!("/taskInstances?{query}"))).await;
+        assert_eq!((status, &of_run["total_entries"]), (200, &json!(total)), "{query}");
+        // What is asked of one run is asked of all in the same way.
+        let run = format!("{query}&run_id_prefix_pattern={}", RUN.replace('+', "%2B"));
+        if !query.contains("run_id_prefix") {
+            let (_, of_all) = viewer.get(&format!("/dags/~/dagRuns/~/taskInstances?{run}")).await;
+            assert_eq!(of_all["total_entries"], total, "{query}");
+        }
+    }
+    for (wrong, status) in
+        [("order_by=nothing", 400), ("map_index=abc", 422), ("state=nothing", 422), ("cursor=1", 400)]
+    {
+        assert_eq!(viewer.get(&of_run(&format!("/taskInstances?{wrong}"))).await.0, status, "{wrong}");
+    }
+    let nobody = json!({"executor": ["LocalExecutor"]});
+    assert_eq!(viewer.post("/dags/~/dagRuns/~/taskInstances/list", nobody).await.1["total_entries"], 0);
     assert_eq!(viewer.get(&of_run("/taskInstances/silver/listMapped")).await.0, 404);
 }
 
@@ -86,6 +221,19 @@ async fn a_task_instance_shows_its_tries_its_fields_and_what_it_waits_for() {
     assert_eq!((&one["try_number"], &one["state"]), (&json!(2), &json!("running")));
     assert_eq!(viewer.get(&of_run("/taskInstances/silver/-1/tries/2")).await.1, one);
     assert_eq!(viewer.get(&of_run("/taskInstances/silver/tries/9")).await.0, 404);
+    for odd in [
+        "silver/abc",
+        "silver/tries/x",
+        "silver/tries?map_index=abc",
+        "silver/abc/tries",
+        "silver/logs/x",
+        "silver/logs/1?map_index=abc",
+        "silver/dependencies?map_index=abc",
+        "silver/xcomEntries?map_index=abc",
+    ] {
+        assert_eq!(viewer.get(&of_run(&format!("/taskInstances/{odd}"))).await.0, 422, "{odd}");
+    }
+    assert_eq!(viewer.get(&of_run("/taskInstances/silver/tries?map_index=7")).await.0, 404);
     let (_, waits) = viewer.get(&of_run("/taskInstances/gold/dependencies")).await;
     assert_eq!(waits["dependencies"].as_array().unwrap().len(), 1);
     assert!(waits["dependencies"][0]["reason"].is_string());
@@ -132,8 +280,17 @@ async fn a_clear_takes_a_run_with_its_span_or_a_range_of_dates() {
     assert_eq!((status, &body["total_entries"]), (200, &json!(1)), "{body}");
     let (_, none) = clear(json!({"task_ids": ["silver"], "end_date": "2020-01-01T00:00:00Z"})).await;
     assert_eq!(none["total_entries"], 0);
-    let both = json!({"dag_run_id": RUN, "include_past": true, "start_date": "2020-01-01T00:00:00Z"});
-    assert_eq!(clear(both).await.0, 422);
+    for wrong in [
+        json!({"dag_run_id": RUN, "include_past": true, "start_date": "2020-01-01T00:00:00Z"}),
+        json!({"dag_run_id": RUN, "end_date": "2020-01-01T00:00:00Z"}),
+        json!({"start_date": "2020-01-02T00:00:00Z", "end_date": "2020-01-01T00:00:00Z"}),
+        json!({"dag_run_id": RUN, "only_failed": true, "only_running": true}),
+    ] {
+        assert_eq!(clear(wrong.clone()).await.0, 422, "{wrong}");
+    }
+    let (_, running) = clear(json!({"dag_run_id": RUN, "only_running": true})).await;
+    assert_eq!((&running["total_entries"], &running["task_instances"][0]["task_id"]), (&json!(1), &json!("silver")));
+    assert_eq!(clear(json!({"dag_run_id": RUN, "only_failed": false})).await.1["total_entries"], 6);
     assert_eq!(clear(json!({"dag_run_id": "manual__1", "include_future": true})).await.0, 400);
     assert_eq!(clear(json!({"dag_run_id": RUN, "task_ids": []})).await.0, 422);
 }
@@ -152,6 +309,31 @@ async fn an_xcom_is_left_read_replaced_and_removed() {
     assert!(list["xcom_entries"][0].get("value").is_none());
     let (_, all) = viewer.get("/dags/~/dagRuns/~/taskInstances/~/xcomEntries?xcom_key=rows").await;
     assert_eq!(all["xcom_entries"][0]["task_id"], "silver");
+    let (status, _) = user.post(&of_run("/taskInstances/gold/xcomEntries"), json!({"key": "a", "value": 1})).await;
+    assert_eq!(status, 201);
+    let every = of_run("/taskInstances/~/xcomEntries");
+    for (query, keys) in [
+        ("order_by=key", &["a", "rows"][..]),
+        ("order_by=-key", &["rows", "a"]),
+        ("order_by=task_id", &["a", "rows"]),
+        ("order_by=-task_id&order_by=map_index", &["rows", "a"]),
+        ("order_by=timestamp&order_by=-key", &["rows", "a"]),
+        ("order_by=-run_after&order_by=dag_id&order_by=run_id&order_by=key", &["a", "rows"]),
+        ("xcom_key_prefix_pattern=ro", &["rows"]),
+        ("xcom_key_pattern=OW", &["rows"]),
+        ("task_id_pattern=OLD", &["a"]),
+        ("task_id_prefix_pattern=sil", &["rows"]),
+        ("run_id_prefix_pattern=manual", &[]),
+        ("dag_display_name_prefix_pattern=weather", &[]),
+        ("map_index_filter=0", &[]),
+        ("map_index_filter=-1&order_by=key", &["a", "rows"]),
+        ("run_after_gte=2100-01-01", &[]),
+    ] {
+        let (status, list) = viewer.get(&format!("{every}?{query}")).await;
+        let found: Vec<_> = list["xcom_entries"].as_array().unwrap().iter().map(|one| one["key"].clone()).collect();
+        assert_eq!((status, found), (200, keys.iter().map(|key| json!(key)).collect()), "{query}");
+    }
+    assert_eq!(viewer.get(&format!("{every}?order_by=value")).await.0, 400);
     let one = format!("{path}/rows");
     assert_eq!(viewer.get(&one).await.1["value"], json!({"n": 3}));
     assert_eq!(viewer.get(&format!("{one}?stringify=true")).await.1["value"], "{\"n\":3}");

@@ -16,11 +16,12 @@ use model::{DagId, DagVersionId, MapIndex, RunKey, TaskIdx, TaskState, TiKey};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 
 use super::{
-    Direction, Instance, Range, SecondsRange,
+    Direction, Instance, Pattern, Range, SecondsRange,
     instance_source::{looked_at, source},
     instances::InstanceRecord,
-    list::{RunFilter, word},
+    list::RunFilter,
     total::{Reach, Statements, Total, Window, counted, counting},
+    walk::{self, Key, Part, Walk},
 };
 use crate::error::{Doing, StoreError};
 
@@ -54,6 +55,20 @@ pub enum InstanceOrder {
 }
 
 impl InstanceOrder {
+    fn key(self, direction: Direction) -> Key {
+        let sql = self.sql();
+        match self {
+            Self::Id => Key::always(sql, "bigint", direction),
+            Self::State => Key::always(sql, "text", direction),
+            Self::MapIndex | Self::TryNumber => Key::always(sql, "int", direction),
+            Self::RunAfter => Key::always(sql, "timestamptz", direction),
+            Self::Duration => Key::sometimes(sql, "interval", direction),
+            Self::StartDate | Self::EndDate | Self::LogicalDate | Self::IntervalStart | Self::IntervalEnd => {
+                Key::sometimes(sql, "timestamptz", direction)
+            }
+        }
+    }
+
     fn sql(self) -> String {
         match self {
             Self::Id => "id".to_owned(),
@@ -121,8 +136,14 @@ pub struct InstanceFilter {
     pub start_date: Range,
     /// By end.
     pub end_date: Range,
+    /// By their last change.
+    pub updated_at: Range,
     /// By how many seconds they took.
     pub duration: SecondsRange,
+    /// By what tells an instance of an expanded task from the others, its map index as text.
+    pub mapped_pattern: Pattern,
+    /// The same, by how it begins.
+    pub mapped_prefix: Option<String>,
     /// The order; by run, newest first, then by task and map index when empty.
     pub order: Vec<(InstanceOrder, Direction)>,
     /// Which part.
@@ -137,8 +158,10 @@ impl InstanceFilter {
         (self.states.is_empty() || self.states.contains(&TaskState::NoStatus))
             && (self.try_numbers.is_empty() || self.try_numbers.contains(&0))
             && (self.map_indexes.is_empty() || self.map_indexes.contains(&MapIndex::UNMAPPED.get()))
-            && [self.start_date, self.end_date].iter().all(|range| *range == Range::default())
+            && [self.start_date, self.end_date, self.updated_at].iter().all(|range| *range == Range::default())
             && self.duration == SecondsRange::default()
+            && self.mapped_pattern == Pattern::default()
+            && self.mapped_prefix.is_none()
     }
 }
 
@@ -165,6 +188,36 @@ pub async fn instance_list(pool: &PgPool, filter: &InstanceFilter) -> Result<(Ve
     filter.window.read::<ListedRecord, _>(pool, statements, LISTING).await
 }
 
+/// The same by the places of rows.
+///
+/// # Errors
+/// As [`instance_list`], and [`StoreError::Refused`] for a place that is of another list.
+pub async fn instance_part(pool: &PgPool, filter: &InstanceFilter, walk: &Walk) -> Result<Part<Listed>, StoreError> {
+    if *walk == Walk::Off {
+        let (rows, total) = instance_list(pool, filter).await?;
+        return Ok(Part { rows, total, next: None, previous: None });
+    }
+    walk.check(&keys(filter))?;
+    let statements = |reach| {
+        let mut matching = counting();
+        source(&mut matching, filter, reach);
+        Statements { page: part(filter, walk, reach), matching: counted(matching), looked_at: looked_at(filter) }
+    };
+    walk.read::<ListedRecord, _>(pool, filter.window.limit, statements, LISTING).await
+}
+
+fn part<'f>(filter: &'f InstanceFilter, walk: &Walk, reach: Reach) -> QueryBuilder<'f, Postgres> {
+    let keys = walk.keys(keys(filter));
+    let mut part = QueryBuilder::new("WITH page AS (SELECT run_id, task_idx, map_index");
+    Walk::place(&mut part, &keys);
+    source(&mut part, filter, reach);
+    walk.limit(&mut part, &keys);
+    walk::order(&mut part, &keys);
+    part.push(" LIMIT ").push_bind(filter.window.limit.saturating_add(1));
+    part.push(NUMBERED).push(" p.row_place, ").push(WITH_SIDE_ROWS);
+    part
+}
+
 /// The statement of a page, for its plan to be looked at. Rows are read when it is known which, with their side rows: those
 /// that are skipped are only walked over.
 #[must_use]
@@ -175,36 +228,38 @@ pub fn page_of_instances(filter: &InstanceFilter) -> QueryBuilder<'_, Postgres> 
 fn page(filter: &InstanceFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new("WITH page AS (SELECT run_id, task_idx, map_index ");
     source(&mut page, filter, reach);
-    order(&mut page, filter);
+    walk::order(&mut page, &keys(filter));
     page.push(" LIMIT ").push_bind(filter.window.limit).push(" OFFSET ").push_bind(filter.window.offset);
-    page.push(
-        "), numbered AS (SELECT row_number() OVER () AS place, page.* FROM page) \
-         SELECT p.run_id, p.task_idx, p.map_index, ti.run_id IS NOT NULL AS is_stored, \
-         coalesce(ti.try_number, 0::smallint) AS try_number, coalesce(ti.state, 0::smallint) AS state, ti.attempt, \
-         coalesce(ti.live, false) AS live, ti.worker_id, ti.queued_at, ti.started_at, ti.ended_at, x.max_tries, \
-         coalesce(x.infrastructure_losses, 0::smallint) AS infrastructure_losses, \
-         x.wake_at, x.exit_code, x.reason, x.note, x.skips, w.name AS worker \
-         FROM numbered p \
-         LEFT JOIN task_instance ti \
-         ON ti.run_id = p.run_id AND ti.task_idx = p.task_idx AND ti.map_index = p.map_index \
-         LEFT JOIN task_instance_extra x \
-         ON x.run_id = p.run_id AND x.task_idx = p.task_idx AND x.map_index = p.map_index \
-         LEFT JOIN worker w ON w.id = ti.worker_id ORDER BY p.place",
-    );
+    page.push(NUMBERED).push(WITH_SIDE_ROWS);
     page
 }
 
-fn order(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter) {
-    query.push(" ORDER BY ");
+const NUMBERED: &str = "), numbered AS (SELECT row_number() OVER () AS place, page.* FROM page) SELECT ";
+const WITH_SIDE_ROWS: &str = "p.run_id, p.task_idx, p.map_index, ti.run_id IS NOT NULL AS is_stored, \
+    coalesce(ti.try_number, 0::smallint) AS try_number, coalesce(ti.state, 0::smallint) AS state, ti.attempt, \
+    coalesce(ti.live, false) AS live, ti.worker_id, ti.queued_at, ti.started_at, ti.ended_at, x.max_tries, \
+    coalesce(x.infrastructure_losses, 0::smallint) AS infrastructure_losses, \
+    x.wake_at, x.exit_code, x.reason, x.note, x.skips, w.name AS worker \
+    FROM numbered p \
+    LEFT JOIN task_instance ti ON ti.run_id = p.run_id AND ti.task_idx = p.task_idx AND ti.map_index = p.map_index \
+    LEFT JOIN task_instance_extra x ON x.run_id = p.run_id AND x.task_idx = p.task_idx AND x.map_index = p.map_index \
+    LEFT JOIN worker w ON w.id = ti.worker_id ORDER BY p.place";
+
+fn keys(filter: &InstanceFilter) -> Vec<Key> {
+    use Direction::{Ascending, Descending};
     let Some((_, first)) = filter.order.first() else {
-        query.push("run_after DESC, id DESC, pos, map_index");
-        return;
+        return vec![
+            Key::always("run_after", "timestamptz", Descending),
+            Key::always("id", "bigint", Descending),
+            Key::always("pos", "bigint", Ascending),
+            Key::always("map_index", "int", Ascending),
+        ];
     };
-    for (key, direction) in &filter.order {
-        query.push(key.sql()).push(word(*direction)).push(", ");
+    let mut keys: Vec<Key> = filter.order.iter().map(|(key, direction)| key.key(*direction)).collect();
+    for (column, kind) in [("id", "bigint"), ("task_idx", "int"), ("map_index", "int")] {
+        keys.push(Key::always(column, kind, *first));
     }
-    let last = word(*first);
-    query.push(format_args!("id{last}, task_idx{last}, map_index{last}"));
+    keys
 }
 
 #[derive(FromRow)]

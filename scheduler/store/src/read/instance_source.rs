@@ -2,7 +2,7 @@
 //!
 //! Every FROM clause made here has the same columns, so filters and orders name them without a table: of the run `id`,
 //! `version_id`, `run_state`, `logical_date`, `run_after`, `interval_start`, `interval_end`; of the instance `run_id`, `task_idx`,
-//! `pos`, `map_index`, `try_number`, `state`, `started_at`, `ended_at`.
+//! `pos`, `map_index`, `try_number`, `state`, `queued_at`, `started_at`, `ended_at`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use sqlx::{Postgres, QueryBuilder};
 use super::{
     Direction, Range, SecondsRange,
     instance_list::{InstanceFilter, InstanceOrder, InstancesOf},
-    list::{RunFilter, conditions, lasting, of_dags, within},
+    list::{RunFilter, begins, conditions, lasting, of_dags, within},
     total::{LookedAt, Reach, Rest},
 };
 
@@ -84,6 +84,9 @@ impl InstanceFilter {
         let begins_somewhere = self.start_date != Range::default();
         let is_sparse = is_mixed
             || self.end_date != Range::default()
+            || self.updated_at != Range::default()
+            || !self.mapped_pattern.0.is_empty()
+            || self.mapped_prefix.is_some()
             || self.start_date.is_only_before()
             || self.duration != SecondsRange::default()
             || !(self.try_numbers.is_empty() || self.try_numbers.contains(&1))
@@ -147,9 +150,9 @@ pub(super) fn looked_at(filter: &InstanceFilter) -> Option<LookedAt<'_>> {
 }
 
 /// The columns that filters and orders know, of a row and of an instance that may have none.
-const COLUMNS: &str = "ti.map_index, ti.try_number, ti.state, ti.started_at, ti.ended_at";
+const COLUMNS: &str = "ti.map_index, ti.try_number, ti.state, ti.queued_at, ti.started_at, ti.ended_at";
 const COMPLETED: &str = "coalesce(ti.map_index, -1) AS map_index, coalesce(ti.try_number, 0::smallint) AS try_number, \
-    coalesce(ti.state, 0::smallint) AS state, ti.started_at, ti.ended_at";
+    coalesce(ti.state, 0::smallint) AS state, ti.queued_at, ti.started_at, ti.ended_at";
 
 /// Runs, all or the newest, each with its instances.
 fn instances(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter, newest: Option<i64>) {
@@ -287,6 +290,9 @@ fn begun_since(query: &mut QueryBuilder<'_, Postgres>, start: Range) {
     }
 }
 
+/// What tells an instance of an expanded task from the others.
+const MAPPED: &str = "(CASE WHEN map_index >= 0 THEN map_index::text END)";
+
 fn limit_rows(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter) {
     if !filter.states.is_empty() {
         let codes: Vec<String> = filter.states.iter().map(|state| state.code().to_string()).collect();
@@ -299,5 +305,8 @@ fn limit_rows(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter) {
     }
     within(query, "started_at", filter.start_date);
     within(query, "ended_at", filter.end_date);
+    within(query, "coalesce(ended_at, started_at, queued_at)", filter.updated_at);
+    filter.mapped_pattern.limit(query, MAPPED);
+    begins(query, MAPPED, filter.mapped_prefix.as_deref());
     lasting(query, "ended_at - started_at", filter.duration);
 }

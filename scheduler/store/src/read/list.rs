@@ -10,7 +10,10 @@ use engine::RunRow;
 use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::total::{LookedAt, Reach, Rest, Statements, Total, Window, counted, counting};
+use super::{
+    total::{LookedAt, Reach, Rest, Statements, Total, Window, counted, counting},
+    walk::{self, Key, Part, Walk},
+};
 use crate::{
     error::{Doing, StoreError},
     rows::{RunRecord, dag_id as stored_dag_id},
@@ -44,13 +47,27 @@ pub enum RunOrder {
     EndDate,
     /// By its last change.
     UpdatedAt,
-    /// By its conf as text.
+    /// By the beginning of its conf as text.
     Conf,
     /// By how long it took.
     Duration,
 }
 
+/// A conf may be long, and a row's place holds what it is ordered by: what differs later than here is ordered by number.
+const CONF: &str = "left(conf::text, 200)";
+
 impl RunOrder {
+    fn key(self, direction: Direction) -> Key {
+        let sql = self.sql();
+        match self {
+            Self::Id => Key::always(sql, "bigint", direction),
+            Self::State | Self::DagId | Self::RunId | Self::Conf => Key::always(sql, "text", direction),
+            Self::RunAfter | Self::UpdatedAt => Key::always(sql, "timestamptz", direction),
+            Self::LogicalDate | Self::StartDate | Self::EndDate => Key::sometimes(sql, "timestamptz", direction),
+            Self::Duration => Key::sometimes(sql, "interval", direction),
+        }
+    }
+
     const fn sql(self) -> &'static str {
         match self {
             Self::Id => "id",
@@ -62,7 +79,7 @@ impl RunOrder {
             Self::StartDate => "started_at",
             Self::EndDate => "ended_at",
             Self::UpdatedAt => UPDATED_AT,
-            Self::Conf => "conf::text",
+            Self::Conf => CONF,
             Self::Duration => "(ended_at - started_at)",
         }
     }
@@ -165,12 +182,18 @@ pub struct RunFilter {
     pub run_id_pattern: Pattern,
     /// Whose DAG's id matches.
     pub dag_id_pattern: Pattern,
+    /// Whose DAG's id begins so.
+    pub dag_id_prefix: Option<String>,
     /// Whose triggering user's name matches.
     pub user_pattern: Pattern,
+    /// Whose triggering user's name begins so.
+    pub user_prefix: Option<String>,
     /// Whose conf has this text in it.
     pub conf_contains: Option<String>,
     /// Pinned to a version of one of these numbers; to any when empty.
     pub versions: Vec<i32>,
+    /// Pinned to a version with this content.
+    pub content_hash: Option<String>,
     /// Whose id begins so.
     pub run_id_prefix: Option<String>,
     /// By the date that they stand for.
@@ -217,7 +240,8 @@ impl RunFilter {
     fn asks_what_no_index_knows(&self) -> bool {
         let patterns = [&self.run_id_pattern, &self.dag_id_pattern, &self.user_pattern];
         let by_text = patterns.into_iter().any(|pattern| !pattern.0.is_empty())
-            || self.run_id_prefix.is_some()
+            || [&self.run_id_prefix, &self.dag_id_prefix, &self.user_prefix].into_iter().any(Option::is_some)
+            || self.content_hash.is_some()
             || self.conf_contains.is_some();
         // A DAG's runs are unique by their ids.
         let is_indexed = |key: RunOrder| key.is_indexed() || (key == RunOrder::RunId && self.dag_ids.len() == 1);
@@ -283,6 +307,56 @@ async fn with_known_dags(pool: &PgPool, filter: &RunFilter) -> Result<Option<Run
     Ok(Some(RunFilter { dag_ids, dag_id_pattern: Pattern::default(), ..filter.clone() }))
 }
 
+/// The same by the places of rows.
+///
+/// # Errors
+/// As [`runs`], and [`StoreError::Refused`] for a place that is of another list.
+pub async fn run_part(pool: &PgPool, filter: &RunFilter, walk: &Walk) -> Result<Part<RunRow>, StoreError> {
+    if *walk == Walk::Off {
+        let (rows, total) = runs(pool, filter).await?;
+        return Ok(Part { rows, total, next: None, previous: None });
+    }
+    let known = with_known_dags(pool, filter).await?;
+    let filter = known.as_ref().unwrap_or(filter);
+    if known.is_some() && filter.dag_ids.is_empty() {
+        return Ok(Part { rows: Vec::new(), total: Total::Exactly(0), next: None, previous: None });
+    }
+    walk.check(&keys(&filter.order))?;
+    let statements = |reach| Statements {
+        page: part(filter, walk, reach),
+        matching: matching_runs(filter, reach),
+        looked_at: filter.searched(reach).map(|searched| looked_at(filter, searched)),
+    };
+    walk.read::<RunRecord, _>(pool, filter.limit, statements, LISTING).await
+}
+
+/// The statement of a part, for its plan to be looked at.
+///
+/// # Errors
+/// [`StoreError::Refused`] for a place that is of another list.
+pub fn part_of_runs<'f>(filter: &'f RunFilter, walk: &Walk) -> Result<QueryBuilder<'f, Postgres>, StoreError> {
+    walk.check(&keys(&filter.order))?;
+    Ok(part(filter, walk, Reach::Newest))
+}
+
+fn part<'f>(filter: &'f RunFilter, walk: &Walk, reach: Reach) -> QueryBuilder<'f, Postgres> {
+    let keys = walk.keys(keys(&filter.order));
+    let mut part = QueryBuilder::new(COLUMNS);
+    part.push(", row_place FROM (SELECT id");
+    Walk::place(&mut part, &keys);
+    source(&mut part, filter, reach);
+    conditions(&mut part, filter);
+    walk.limit(&mut part, &keys);
+    walk::order(&mut part, &keys);
+    part.push(" LIMIT ").push_bind(filter.limit.saturating_add(1));
+    part.push(") AS page JOIN dag_run USING (id)");
+    walk::order(&mut part, &keys);
+    part
+}
+
+const COLUMNS: &str = "SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, \
+    interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user";
+
 /// The statement of a page, for its plan to be looked at. Rows are read when it is known which: those that are skipped are
 /// only walked over.
 #[must_use]
@@ -291,17 +365,14 @@ pub fn page_of_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
 }
 
 fn page(filter: &RunFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
-    let mut page = QueryBuilder::new(
-        "SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, \
-         interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user \
-         FROM (SELECT id ",
-    );
+    let mut page = QueryBuilder::new(COLUMNS);
+    page.push(" FROM (SELECT id ");
     source(&mut page, filter, reach);
     conditions(&mut page, filter);
-    order(&mut page, &filter.order);
+    walk::order(&mut page, &keys(&filter.order));
     page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
     page.push(") AS page JOIN dag_run USING (id)");
-    order(&mut page, &filter.order);
+    walk::order(&mut page, &keys(&filter.order));
     page
 }
 
@@ -373,8 +444,13 @@ pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFil
             query.push(" AND run_type = ANY(").push_bind(codes).push(")");
         }
     }
-    if let Some(prefix) = &filter.run_id_prefix {
-        query.push(" AND starts_with(run_id, ").push_bind(prefix.clone()).push(")");
+    let prefixes = [
+        ("run_id", &filter.run_id_prefix),
+        ("dag_id", &filter.dag_id_prefix),
+        ("triggering_user", &filter.user_prefix),
+    ];
+    for (column, prefix) in prefixes {
+        begins(query, column, prefix.as_deref());
     }
     if let Some(text) = &filter.conf_contains {
         query.push(" AND position(").push_bind(text.clone()).push(" in conf::text) > 0");
@@ -383,9 +459,20 @@ pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFil
         query.push(" AND version_id IN (SELECT id FROM dag_version WHERE number = ANY(");
         query.push_bind(filter.versions.clone()).push("))");
     }
+    if let Some(hash) = &filter.content_hash {
+        query.push(" AND version_id IN (SELECT id FROM dag_version WHERE content_hash = ");
+        query.push_bind(hash.clone()).push(")");
+    }
     patterns(query, filter);
     dates(query, filter);
     lasting(query, "ended_at - started_at", filter.duration);
+}
+
+/// Limits a column to texts that begin so.
+pub(super) fn begins(query: &mut QueryBuilder<'_, Postgres>, column: &str, prefix: Option<&str>) {
+    if let Some(prefix) = prefix {
+        query.push(format_args!(" AND starts_with({column}, ")).push_bind(prefix.to_owned()).push(")");
+    }
 }
 
 /// Codes stand in the text, so that the planner sees which partial index has all that is asked for.
@@ -461,13 +548,10 @@ pub(super) fn within(query: &mut QueryBuilder<'_, Postgres>, column: &str, range
 }
 
 /// The number is the tie breaker, in the direction of the first key.
-fn order(query: &mut QueryBuilder<'_, Postgres>, keys: &[(RunOrder, Direction)]) {
-    let first = keys.first().map_or(Direction::Ascending, |(_, direction)| *direction);
-    query.push(" ORDER BY ");
-    for (key, direction) in keys {
-        query.push(key.sql()).push(word(*direction)).push(", ");
-    }
-    query.push("id").push(word(first));
+fn keys(order: &[(RunOrder, Direction)]) -> Vec<Key> {
+    let first = order.first().map_or(Direction::Ascending, |(_, direction)| *direction);
+    let last = (!order.iter().any(|(key, _)| *key == RunOrder::Id)).then_some((RunOrder::Id, first));
+    order.iter().copied().chain(last).map(|(key, direction)| key.key(direction)).collect()
 }
 
 pub(crate) const fn word(direction: Direction) -> &'static str {

@@ -14,6 +14,7 @@ mod list;
 mod runs;
 pub(crate) mod total;
 mod version_list;
+mod walk;
 mod xcom_entries;
 mod xcoms;
 
@@ -28,19 +29,23 @@ pub use dags::{
 };
 pub use elsewhere::{run_on, task_states};
 pub use instance_list::{
-    InstanceFilter, InstanceOrder, InstancesOf, Listed, instance_list, open_versions, page_of_instances,
+    InstanceFilter, InstanceOrder, InstancesOf, Listed, instance_list, instance_part, open_versions, page_of_instances,
 };
 pub use instances::{
     FirstFailure, Instance, Try, first_failures, instances, instances_at, instances_of_tasks, tries, tries_of_run,
 };
 pub(crate) use list::word;
-pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SEARCHED_RUNS_MAX, SecondsRange, page_of_runs, runs};
+pub use list::{
+    Direction, Pattern, Range, RunFilter, RunOrder, SEARCHED_RUNS_MAX, SecondsRange, page_of_runs, part_of_runs,
+    run_part, runs,
+};
 pub use runs::{
     RunBrief, active_runs, dags_of_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_of,
 };
 pub use total::{COUNT_MAX, OFFSET_MAX, Total, Window};
 pub use version_list::{VersionFilter, VersionOrder, version_page};
-pub use xcom_entries::{XComEntry, XComFilter, page_of_xcoms, returned, xcom_entries, xcom_value};
+pub use walk::{Part, RowPlace, Walk};
+pub use xcom_entries::{XComEntry, XComFilter, XComOrder, page_of_xcoms, returned, xcom_entries, xcom_value};
 pub use xcoms::{XcomView, xcoms};
 
 /// What was being done, for errors of the driver.

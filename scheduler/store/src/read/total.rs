@@ -113,7 +113,7 @@ pub(crate) enum Reach {
 }
 
 /// A part of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Window {
     /// At most so many rows.
     pub limit: i64,

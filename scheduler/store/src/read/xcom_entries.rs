@@ -6,9 +6,9 @@ use serde_json::Value;
 use sqlx::{FromRow, PgExecutor, PgPool, Postgres, QueryBuilder, types::Json};
 
 use super::{
-    DOING, Pattern,
+    DOING, Direction, Pattern,
     instance_source::RUNS_MAX,
-    list::{RunFilter, conditions},
+    list::{RunFilter, begins, conditions, word},
     total::{LookedAt, Reach, Rest, Statements, Total, Window, counted, counting},
 };
 use crate::{
@@ -21,8 +21,44 @@ const LISTING: &str = "this list of XComs";
 /// Values of one task that are told together: those of an expanded task are a list.
 const RETURNED_MAX: i64 = 1_000;
 
+/// How a list of XComs is ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XComOrder {
+    /// By key.
+    Key,
+    /// By DAG.
+    DagId,
+    /// By the run's id.
+    RunId,
+    /// By task.
+    TaskId,
+    /// By map index.
+    MapIndex,
+    /// By when it was left.
+    LeftAt,
+    /// By the run's earliest start.
+    RunAfter,
+}
+
+impl XComOrder {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Key => "x.key",
+            Self::DagId => "r.dag_id",
+            Self::RunId => "r.run_id",
+            Self::TaskId => "(SELECT t.task_id FROM dag_task t WHERE t.dag_id = r.dag_id AND t.task_idx = x.task_idx)",
+            Self::MapIndex => "x.map_index",
+            Self::LeftAt => {
+                "coalesce((SELECT coalesce(ti.ended_at, ti.started_at) FROM task_instance ti WHERE ti.run_id = r.id \
+                 AND ti.task_idx = x.task_idx AND ti.map_index = x.map_index), r.queued_at)"
+            }
+            Self::RunAfter => "r.run_after",
+        }
+    }
+}
+
 /// Which XComs, newest runs first, in a run by task, map index and key.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct XComFilter {
     /// Of these runs; its order, limit and offset mean nothing here.
     pub runs: RunFilter,
@@ -30,12 +66,20 @@ pub struct XComFilter {
     pub run: Option<RunKey>,
     /// Left by tasks of this id.
     pub task_id: Option<TaskId>,
+    /// Left by tasks whose id matches.
+    pub task_pattern: Pattern,
+    /// Left by tasks whose id begins so.
+    pub task_prefix: Option<String>,
     /// Under this key.
     pub key: Option<String>,
     /// Whose key matches.
     pub key_pattern: Pattern,
+    /// Whose key begins so.
+    pub key_prefix: Option<String>,
     /// With one of these map indexes; any when empty.
     pub map_indexes: Vec<i32>,
+    /// The order; newest runs first, in a run by task, map index and key when empty.
+    pub order: Vec<(XComOrder, Direction)>,
     /// Which part.
     pub window: Window,
 }
@@ -88,7 +132,11 @@ fn page(filter: &XComFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
          x.key ",
     );
     source(&mut page, filter, reach);
-    page.push(" ORDER BY r.run_after DESC, r.id DESC, x.task_idx, x.map_index, x.key LIMIT ");
+    page.push(" ORDER BY ");
+    for (key, direction) in &filter.order {
+        page.push(key.sql()).push(word(*direction)).push(", ");
+    }
+    page.push("r.run_after DESC, r.id DESC, x.task_idx, x.map_index, x.key LIMIT ");
     page.push_bind(filter.window.limit).push(" OFFSET ").push_bind(filter.window.offset);
     page.push(
         "), numbered AS (SELECT row_number() OVER () AS place, page.* FROM page) \
@@ -107,6 +155,9 @@ impl XComFilter {
         let is_limited = self.task_id.is_some()
             || self.key.is_some()
             || !self.key_pattern.0.is_empty()
+            || self.key_prefix.is_some()
+            || !self.task_pattern.0.is_empty()
+            || self.task_prefix.is_some()
             || !self.map_indexes.is_empty();
         is_limited && self.run.is_none()
     }
@@ -119,8 +170,9 @@ fn looked_at(filter: &XComFilter) -> LookedAt<'_> {
     query.push(" FROM (SELECT 1 FROM dag_run WHERE true");
     conditions(&mut query, &filter.runs);
     query.push(" LIMIT ").push_bind(RUNS_MAX + 1).push(") AS looked_at");
-    // The list has the newest runs first.
-    LookedAt { count: query, rest: Rest::After }
+    // Without an order the list has the newest runs first.
+    let rest = if filter.order.is_empty() { Rest::After } else { Rest::Anywhere };
+    LookedAt { count: query, rest }
 }
 
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &XComFilter, reach: Reach) {
@@ -140,10 +192,17 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &XComFilter, reach: Re
             .push(" AND xcom.task_idx = (SELECT t.task_idx FROM dag_task t WHERE t.dag_id = r.dag_id AND t.task_id = ");
         query.push_bind(task.to_string()).push(")");
     }
+    if !filter.task_pattern.0.is_empty() || filter.task_prefix.is_some() {
+        query.push(" AND xcom.task_idx IN (SELECT t.task_idx FROM dag_task t WHERE t.dag_id = r.dag_id");
+        filter.task_pattern.limit(query, "t.task_id");
+        begins(query, "t.task_id", filter.task_prefix.as_deref());
+        query.push(")");
+    }
     if let Some(key) = &filter.key {
         query.push(" AND xcom.key = ").push_bind(key.clone());
     }
     filter.key_pattern.limit(query, "xcom.key");
+    begins(query, "xcom.key", filter.key_prefix.as_deref());
     if !filter.map_indexes.is_empty() {
         query.push(" AND xcom.map_index = ANY(").push_bind(filter.map_indexes.clone()).push(")");
     }

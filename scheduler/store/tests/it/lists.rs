@@ -10,7 +10,7 @@ use store::{
     audit::{self, AuditFilter, AuditOrder},
     read::{
         self, Direction, InstanceFilter, InstanceOrder, InstancesOf, Pattern, Range, RunFilter, RunOrder, SecondsRange,
-        Total, Window, XComFilter,
+        Total, Walk, Window, XComFilter,
     },
 };
 
@@ -65,22 +65,17 @@ fn instances(runs: RunFilter) -> InstanceFilter {
         try_numbers: Vec::new(),
         start_date: Range::default(),
         end_date: Range::default(),
+        updated_at: Range::default(),
         duration: SecondsRange::default(),
+        mapped_pattern: Pattern::default(),
+        mapped_prefix: None,
         order: Vec::new(),
         window: Window { limit: 50, offset: 0 },
     }
 }
 
 fn xcoms(runs: RunFilter) -> XComFilter {
-    XComFilter {
-        runs,
-        run: None,
-        task_id: None,
-        key: None,
-        key_pattern: Pattern::default(),
-        map_indexes: Vec::new(),
-        window: Window { limit: 50, offset: 0 },
-    }
+    XComFilter { runs, window: Window { limit: 50, offset: 0 }, ..XComFilter::default() }
 }
 
 const FAILED_OR_RUNNING: [DagRunState; 2] = [DagRunState::Failed, DagRunState::Running];
@@ -127,6 +122,9 @@ async fn every_hot_list_walks_along_an_index() {
     ];
     for (what, filter) in runs {
         assert_walks(&web, what, read::page_of_runs(&newest(filter.clone()))).await;
+        let from = Walk::After(vec![Some(minute(9_000).to_rfc3339()), Some("9000".to_owned())]);
+        let walked = newest(filter.clone());
+        assert_walks(&web, what, read::part_of_runs(&walked, &from).unwrap()).await;
         assert_walks(&web, what, read::page_of_runs(&RunFilter { limit: 50, ..filter })).await;
     }
     let all = instances(RunFilter::default());
@@ -199,6 +197,82 @@ async fn a_list_over_all_runs_sees_every_run_and_the_tasks_of_open_ones_that_hav
     let (page, _) = read::instance_list(&web, &ordered).await.unwrap();
     let starts: Vec<_> = page.iter().map(|one| one.stored.as_ref().unwrap().row.started_at).collect();
     assert!(starts.is_sorted_by(|a, b| a >= b), "{starts:?}");
+}
+
+/// Walks to the end and back, and looks at every row once each way.
+async fn assert_walk_and_back<T, I: PartialEq + std::fmt::Debug>(
+    what: &str,
+    expected: &[I],
+    part: impl AsyncFn(Walk) -> read::Part<T>,
+    id: impl Fn(&T) -> I,
+) {
+    let mut seen: Vec<I> = Vec::new();
+    let mut walk = Walk::First;
+    let last = loop {
+        let found = part(walk).await;
+        assert_eq!(found.previous.is_some(), !seen.is_empty(), "{what}: only the first part has nothing before it");
+        seen.extend(found.rows.iter().map(&id));
+        match found.next {
+            Some(place) => walk = Walk::After(place),
+            None => break found.previous,
+        }
+    };
+    assert_eq!(seen, expected, "{what}");
+    let last_part = expected.len() % 7;
+    let mut back: Vec<I> = Vec::new();
+    let mut previous = last;
+    while let Some(place) = previous {
+        let found = part(Walk::Before(place)).await;
+        assert!(found.next.is_some(), "{what}: it is known what comes after");
+        back.splice(0..0, found.rows.iter().map(&id));
+        previous = found.previous;
+    }
+    let ends = if last_part == 0 { 7 } else { last_part };
+    assert_eq!(back, expected[..expected.len() - ends], "{what}, backwards");
+}
+
+#[tokio::test]
+async fn a_walk_by_places_meets_every_row_once_in_every_order() {
+    use Direction::{Ascending, Descending};
+    let (_database, web) = filled().await;
+    // 20 runs, two of them without an end.
+    let since = Range { gte: Some(minute(19_801)), ..Range::default() };
+    let few = RunFilter { dag_ids: vec![dag_id("dag_7")], run_after: since, limit: 100, ..RunFilter::default() };
+    for order in [
+        vec![],
+        vec![(RunOrder::RunAfter, Descending)],
+        vec![(RunOrder::EndDate, Ascending)],
+        vec![(RunOrder::EndDate, Descending), (RunOrder::RunId, Ascending)],
+        vec![(RunOrder::Duration, Descending)],
+        vec![(RunOrder::State, Ascending), (RunOrder::Conf, Descending), (RunOrder::UpdatedAt, Descending)],
+    ] {
+        let what = format!("{order:?}");
+        let whole = RunFilter { order, ..few.clone() };
+        let expected: Vec<_> = read::runs(&web, &whole).await.unwrap().0.into_iter().map(|run| run.key).collect();
+        assert_eq!(expected.len(), 20);
+        let filter = RunFilter { limit: 7, ..whole };
+        let part = async |walk| read::run_part(&web, &filter, &walk).await.unwrap();
+        assert_walk_and_back(&what, &expected, part, |run| run.key).await;
+    }
+    for order in [
+        vec![],
+        vec![(InstanceOrder::StartDate, Ascending)],
+        vec![(InstanceOrder::Duration, Descending), (InstanceOrder::State, Ascending)],
+        vec![(InstanceOrder::Id, Descending)],
+    ] {
+        let what = format!("{order:?}");
+        let whole = InstanceFilter { order, window: Window { limit: 100, offset: 0 }, ..instances(few.clone()) };
+        let expected: Vec<_> =
+            read::instance_list(&web, &whole).await.unwrap().0.into_iter().map(|one| one.key).collect();
+        assert_eq!(expected.len(), 60, "three tasks of each run, also where they have no row");
+        let filter = InstanceFilter { window: Window { limit: 7, offset: 0 }, ..whole };
+        let part = async |walk| read::instance_part(&web, &filter, &walk).await.unwrap();
+        assert_walk_and_back(&what, &expected, part, |one| one.key).await;
+    }
+    let other = read::run_part(&web, &few, &Walk::After(vec![Some("1".to_owned()); 3])).await.unwrap_err();
+    assert!(matches!(other, StoreError::Refused { .. }), "{other}");
+    let forged = read::run_part(&web, &few, &Walk::After(vec![Some("soon".to_owned())])).await.unwrap_err();
+    assert!(forged.refused_value().is_some(), "{forged}");
 }
 
 #[tokio::test]

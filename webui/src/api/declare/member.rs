@@ -1,14 +1,28 @@
 //! The members of bodies.
 
-use model::door::{Conf, Instant, Note};
+use model::{
+    MapIndex,
+    door::{Conf, Instant, Note},
+};
 use serde_json::{Map, Value};
 use utoipa::openapi::{
     RefOr,
     schema::{AdditionalProperties, AllOfBuilder, Object, ObjectBuilder, Schema, Type},
 };
 
-use super::{param::Flag, schema};
-use crate::api::body::Body;
+use store::read::{Range, SecondsRange};
+
+use super::{
+    param::{Flag, Word},
+    schema,
+};
+use crate::{
+    api::{
+        body::Body,
+        query::{LIMIT_MAX, Page},
+    },
+    error::ApiError,
+};
 
 /// A member that reads itself and says its schema.
 pub trait Member: Sized {
@@ -18,6 +32,10 @@ pub trait Member: Sized {
     fn read(body: &mut Body, name: &str) -> Self;
     /// What the document says of it.
     fn schema() -> RefOr<Schema>;
+    /// The members that it is made of, which is mostly the one of its name.
+    fn members(name: &str) -> Vec<(String, RefOr<Schema>)> {
+        vec![(name.to_owned(), Self::schema())]
+    }
 }
 
 /// An object that has no other members than those that are added.
@@ -27,9 +45,11 @@ pub fn closed_object() -> Object {
 
 /// The same with one more member.
 pub fn with<T: Member>(mut object: Object, name: &str, about: &str, required: bool) -> Object {
-    object.properties.insert(name.to_owned(), described(T::schema(), about));
-    if required {
-        object.required.push(name.to_owned());
+    for (name, schema) in T::members(name) {
+        if required {
+            object.required.push(name.clone());
+        }
+        object.properties.insert(name, described(schema, about));
     }
     object
 }
@@ -200,6 +220,105 @@ impl Member for Map<String, Value> {
     fn schema() -> RefOr<Schema> {
         let open = AdditionalProperties::<Schema>::FreeForm(true);
         Schema::from(schema::of(Type::Object).additional_properties(Some(open))).into()
+    }
+}
+
+fn bounds(name: &str, schema: &Schema) -> Vec<(String, RefOr<Schema>)> {
+    ["gte", "gt", "lte", "lt"].map(|sign| (format!("{name}_{sign}"), schema.clone().into())).into()
+}
+
+/// `<name>_gte`, `_gt`, `_lte` and `_lt`, as instants.
+impl Member for Range {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        body.range(name)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::nullable(schema::instant()).into()
+    }
+
+    fn members(name: &str) -> Vec<(String, RefOr<Schema>)> {
+        bounds(name, &schema::nullable(schema::instant()))
+    }
+}
+
+/// The same in seconds.
+impl Member for SecondsRange {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        body.seconds(name)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::nullable(Schema::from(schema::of(Type::Number))).into()
+    }
+
+    fn members(name: &str) -> Vec<(String, RefOr<Schema>)> {
+        bounds(name, &schema::nullable(Schema::from(schema::of(Type::Number))))
+    }
+}
+
+/// `page_limit` and `page_offset`, whatever the field is called.
+impl Member for Page {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, _: &str) -> Self {
+        body.page()
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::integer().into()
+    }
+
+    fn members(_: &str) -> Vec<(String, RefOr<Schema>)> {
+        let count = |default: i64| {
+            Schema::from(schema::of(Type::Integer).minimum(Some(0)).default(Some(default.into()))).into()
+        };
+        vec![("page_limit".to_owned(), count(LIMIT_MAX)), ("page_offset".to_owned(), count(0))]
+    }
+}
+
+/// A task that is not expanded has none: -1, null, or nothing.
+impl Member for MapIndex {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, _: &str) -> Self {
+        body.map_index()
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::nullable(schema::integer()).into()
+    }
+}
+
+/// Words of an enum. Airflow allows null among them, which is read as the word `none`.
+#[derive(Debug, Clone)]
+pub struct Words<T>(pub Vec<T>);
+
+impl<T: Word> Member for Words<T> {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        let mut words = Vec::new();
+        for word in body.list(name) {
+            let text = if word.is_null() { Some("none") } else { word.as_str() };
+            let Some(text) = text else {
+                body.wrong(name, "enum", "Input should be a text", word);
+                continue;
+            };
+            match text.parse::<T>() {
+                Ok(word) => words.push(word),
+                Err(error) => body.refuse(ApiError::MalformedText(error.to_string())),
+            }
+        }
+        Self(words)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::nullable(schema::list(schema::nullable(schema::words(T::names())))).into()
     }
 }
 

@@ -43,8 +43,8 @@ pub mod schema;
 pub mod words;
 
 pub use errors::Errors;
-pub use member::{AnyJson, Ignored, Member, Sent};
-pub use param::{Flag, OrderBy, OrderKey, Param, Prefix, Unsupported, Word};
+pub use member::{AnyJson, Ignored, Member, Sent, Words};
+pub use param::{Flag, Never, NeverDated, OrderBy, OrderKey, Param, PositiveSeconds, Prefix, Unsupported, Word};
 pub use schema::At;
 
 /// What doc comments say, as one text.
@@ -63,8 +63,8 @@ macro_rules! wire_name {
 }
 pub(crate) use wire_name;
 
-/// The parameters of a query: a struct that reads itself from a request and declares itself. Fields are [`Param`]s; one whose
-/// name on the wire is no name in Rust is written `field: Type = "name"`.
+/// The parameters of a query: a struct that reads itself from a request and declares itself. Fields are [`Param`]s, as such a
+/// struct itself is; one whose name on the wire is no name in Rust is written `field: Type = "name"`.
 macro_rules! query_params {
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
         $( $(#[doc = $doc:literal])* $field:ident : $ty:ty $(= $wire:literal)? ),* $(,)?
@@ -82,8 +82,7 @@ macro_rules! query_params {
             $vis fn read(
                 query: &mut $crate::api::query::Query,
             ) -> $crate::error::ApiResult<Self> {
-                use $crate::api::declare::{Param, wire_name};
-                let read = Self { $( $field: <$ty as Param>::read(query, wire_name!($field $($wire)?)), )* };
+                let read = <Self as $crate::api::declare::Param>::read(query, "");
                 query.finish()?;
                 Ok(read)
             }
@@ -101,17 +100,30 @@ macro_rules! query_params {
             }
         }
 
-        impl utoipa::IntoParams for $name {
-            fn into_params(
-                _: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>,
-            ) -> Vec<utoipa::openapi::path::Parameter> {
+        /// As a part of another query.
+        impl $crate::api::declare::Param for $name {
+            fn read(query: &mut $crate::api::query::Query, _: &str) -> Self {
+                use $crate::api::declare::{Param, wire_name};
+                Self { $( $field: <$ty as Param>::read(query, wire_name!($field $($wire)?)), )* }
+            }
+
+            fn declare(_: &str) -> Vec<$crate::api::declare::param::Declared> {
                 use $crate::api::declare::{Param, param, prose, wire_name};
                 let mut all = Vec::new();
-                $( all.extend(param::in_query(
+                $( all.extend(param::about(
                     <$ty as Param>::declare(wire_name!($field $($wire)?)),
                     &prose(&[$($doc),*]),
                 )); )*
                 all
+            }
+        }
+
+        impl utoipa::IntoParams for $name {
+            fn into_params(
+                _: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>,
+            ) -> Vec<utoipa::openapi::path::Parameter> {
+                use $crate::api::declare::{Param, param};
+                param::in_query(<Self as Param>::declare("")).collect()
             }
         }
     };

@@ -11,10 +11,11 @@ use utoipa::openapi::{
 };
 
 use super::schema;
+pub use crate::api::query::Page;
 use crate::{
     api::{
         bulk::Mask,
-        query::{LIMIT_DEFAULT, Page, Query},
+        query::{LIMIT_DEFAULT, Query},
     },
     error::ApiError,
 };
@@ -32,28 +33,37 @@ pub struct Declared {
     name: String,
     required: Required,
     schema: Schema,
+    about: String,
 }
 
 impl Declared {
     /// One that may be left out.
     pub fn optional(name: impl Into<String>, schema: impl Into<Schema>) -> Self {
-        Self { name: name.into(), required: Required::False, schema: schema.into() }
+        Self { name: name.into(), required: Required::False, schema: schema.into(), about: String::new() }
     }
 
     /// One that has to be there.
     pub fn required(name: impl Into<String>, schema: impl Into<Schema>) -> Self {
-        Self { name: name.into(), required: Required::True, schema: schema.into() }
+        Self { name: name.into(), required: Required::True, schema: schema.into(), about: String::new() }
     }
 }
 
-/// The declarations of a field in a query, with what its doc comment says.
-pub fn in_query(declared: Vec<Declared>, about: &str) -> impl Iterator<Item = Parameter> {
-    declared.into_iter().map(move |one| {
+/// The declarations of a field with what its doc comment says, where they say nothing themselves.
+pub fn about(mut declared: Vec<Declared>, about: &str) -> Vec<Declared> {
+    for one in declared.iter_mut().filter(|one| one.about.is_empty()) {
+        about.clone_into(&mut one.about);
+    }
+    declared
+}
+
+/// The declarations of a query.
+pub fn in_query(declared: Vec<Declared>) -> impl Iterator<Item = Parameter> {
+    declared.into_iter().map(|one| {
         ParameterBuilder::new()
             .name(one.name)
             .parameter_in(ParameterIn::Query)
             .required(one.required)
-            .description((!about.is_empty()).then_some(about))
+            .description((!one.about.is_empty()).then_some(one.about))
             .schema(Some(one.schema))
             .build()
     })
@@ -76,23 +86,6 @@ impl Param for Page {
 
     fn declare(_: &str) -> Vec<Declared> {
         vec![Declared::optional("limit", count(LIMIT_DEFAULT)), Declared::optional("offset", count(0))]
-    }
-}
-
-/// `limit`, `offset` and `cursor`, whatever the field is called: the lists that clients can walk by cursor.
-#[allow(dead_code, reason = "lists of runs and of task instances take it as soon as they declare themselves")]
-#[derive(Debug, Clone, Copy)]
-pub struct CursorPage(pub Page);
-
-impl Param for CursorPage {
-    fn read(query: &mut Query, _: &str) -> Self {
-        Self(query.page())
-    }
-
-    fn declare(name: &str) -> Vec<Declared> {
-        let mut all = Page::declare(name);
-        all.push(Declared::optional("cursor", schema::nullable(schema::text())));
-        all
     }
 }
 
@@ -368,5 +361,56 @@ impl Param for Unsupported {
 
     fn declare(name: &str) -> Vec<Declared> {
         one(name, schema::nullable(schema::anything()))
+    }
+}
+
+/// A filter by what nothing here has yet, such as a partition: a list with it is empty, as it is in an Airflow where nothing
+/// has one.
+#[derive(Debug, Clone, Copy)]
+pub struct Never {
+    /// Whether it was sent, and so nothing fits.
+    pub is_asked: bool,
+}
+
+impl Param for Never {
+    fn read(query: &mut Query, name: &str) -> Self {
+        // A lone `~` is everything in a pattern, what has nothing included.
+        Self { is_asked: query.text(name).is_some_and(|text| text != "~") }
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::text()))
+    }
+}
+
+/// The same for what is told by a date.
+#[derive(Debug, Clone, Copy)]
+pub struct NeverDated {
+    /// Whether it was sent, and so nothing fits.
+    pub is_asked: bool,
+}
+
+impl Param for NeverDated {
+    fn read(query: &mut Query, name: &str) -> Self {
+        Self { is_asked: query.instant(name).is_some() }
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        one(name, schema::nullable(schema::instant()))
+    }
+}
+
+/// A time in seconds, more than none.
+#[derive(Debug, Clone, Copy)]
+pub struct PositiveSeconds(pub std::time::Duration);
+
+impl Param for PositiveSeconds {
+    fn read(query: &mut Query, name: &str) -> Self {
+        Self(query.positive_seconds(name))
+    }
+
+    fn declare(name: &str) -> Vec<Declared> {
+        let number = schema::of(Type::Number).exclusive_minimum(Some(0));
+        vec![Declared::required(name, number)]
     }
 }

@@ -1,5 +1,8 @@
 //! Airflow's enums: as filters read them, and as answers write them.
 
+use std::str::FromStr;
+
+use model::{TaskState, UnknownCode};
 use serde::{Serialize, Serializer};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -45,4 +48,40 @@ words! {
     DagRunState of model::DagRunState;
     /// Why there is a run.
     DagRunType of model::RunType;
+    /// Through which door a run came.
+    DagRunTriggeredByType of model::TriggeredBy;
+    /// The state of a task instance that has one.
+    TaskInstanceState of model::TaskState;
+}
+
+/// The state in an answer: none is null.
+#[must_use]
+pub fn task_state(state: TaskState) -> Option<TaskInstanceState> {
+    (state != TaskState::NoStatus).then_some(TaskInstanceState(state))
+}
+
+/// The states that task instances have in answers.
+pub fn task_states() -> impl Iterator<Item = &'static str> {
+    TaskState::ALL.iter().filter(|state| **state != TaskState::NoStatus).map(|state| state.name())
+}
+
+/// A state that task instances are looked for in. Airflow writes no state as `none` in queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateFilter(pub TaskState);
+
+impl FromStr for StateFilter {
+    type Err = UnknownCode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        match text {
+            "none" => Ok(Self(TaskState::NoStatus)),
+            text => text.parse().map(Self),
+        }
+    }
+}
+
+impl Word for StateFilter {
+    fn names() -> Vec<&'static str> {
+        task_states().chain(["none", TaskState::NoStatus.name()]).collect()
+    }
 }
