@@ -101,14 +101,10 @@ pub fn router(app: App) -> Router {
 }
 
 fn auth_routes() -> Router<App> {
-    let short = || DefaultBodyLimit::max(LOGIN_BYTES_MAX);
+    let short = DefaultBodyLimit::max(LOGIN_BYTES_MAX);
     Router::new()
-        .route("/auth/token", post(login::token).layer(short()))
-        .route("/auth/token/cli", post(login::token_for_cli).layer(short()))
         .route("/auth/logout", get(login::logout_question).post(login::logout))
-        .route("/api/v2/auth/logout", get(login::to_logout))
-        .route("/api/v2/auth/login", get(login::to_login))
-        .route("/login", get(pages::login::show).post(pages::login::submit).layer(short()))
+        .route("/login", get(pages::login::show).post(pages::login::submit).layer(short))
 }
 
 fn rest_routes() -> Router<App> {
@@ -124,10 +120,7 @@ fn rest_routes() -> Router<App> {
         .route("/api/v2/dags", get(api::dags::list).patch(api::dags::patch_many))
         .route("/api/v2/dagTags", get(api::dags::tags))
         .route("/api/v2/dagStats", get(api::dags::stats))
-        .route("/api/v2/dagSources/{dag_id}", get(api::dag_versions::source))
         .route(DAG, get(api::dags::one).patch(api::dags::patch).delete(api::dags::delete))
-        .route(&of_dag("/dagVersions"), get(api::dag_versions::list))
-        .route(&of_dag("/dagVersions/{version_number}"), get(api::dag_versions::one))
         .route(&of_dag("/details"), get(api::dags::details))
         .route(&of_dag("/tasks"), get(api::tasks::list))
         .route(&of_dag("/tasks/{task_id}"), get(api::tasks::one))
@@ -144,9 +137,6 @@ fn rest_routes() -> Router<App> {
         .merge(absent_routes())
         .route("/api/v2/importErrors", get(api::import_errors::list))
         .route("/api/v2/importErrors/{import_error_id}", get(api::import_errors::one))
-        .route("/api/v2/quarantine", get(api::quarantine::list))
-        .route("/api/v2/quarantine/{entry_id}", get(api::quarantine::one))
-        .route("/api/v2/quarantine/{entry_id}/release", post(api::quarantine::release))
         .merge(admin_rest_routes())
 }
 

@@ -11,12 +11,16 @@ use utoipa::openapi::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
+    dag_versions,
     declare::errors::{HTTPExceptionResponse, HTTPValidationError},
-    pools,
+    pools, quarantine,
 };
 use crate::{
     app::App,
-    auth::rights::{Access, Route, WRITTEN},
+    auth::{
+        login,
+        rights::{Access, Route, WRITTEN},
+    },
     error::FieldError,
 };
 
@@ -25,7 +29,11 @@ pub const SECURITY_SCHEME: &str = "token";
 
 /// All declared operations, as routes and as a document.
 pub fn declared() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(base()).merge(pools::routes())
+    OpenApiRouter::with_openapi(base())
+        .merge(login::routes())
+        .merge(dag_versions::routes())
+        .merge(pools::routes())
+        .merge(quarantine::routes())
 }
 
 fn base() -> OpenApi {
@@ -76,7 +84,7 @@ fn operation(route: &Route) -> Value {
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
     let success = match &*route.operation {
-        "create_token" | "create_token_cli" | "post_connection" | "post_variable" => "201",
+        "post_connection" | "post_variable" => "201",
         "delete_connection" | "delete_variable" => "204",
         _ => "200",
     };

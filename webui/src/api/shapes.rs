@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use store::read::{DagView, Try, Version, VersionBrief};
 use uuid::Uuid;
 
+use super::declare::{At, answer};
 use crate::{instances::TaskOfRun, pages::words};
 
 /// The one bundle: the DAG folder.
@@ -127,22 +128,43 @@ pub fn params(dag: &Dag) -> Value {
     Value::Object(dag.params.iter().map(|(name, param)| (name.clone(), one(param))).collect())
 }
 
+answer! {
+    /// A version of a DAG.
+    pub struct DagVersionResponse {
+        id: String,
+        version_number: i32,
+        dag_id: String,
+        dag_display_name: String,
+        bundle_name: Option<String>,
+        /// The hash of its content.
+        bundle_version: Option<String>,
+        bundle_url: Option<String>,
+        /// When it was seen first.
+        created_at: At,
+    }
+}
+
 /// A version of a DAG.
 #[must_use]
-pub fn dag_version(version: &Version) -> Value {
+pub fn dag_version(version: &Version) -> DagVersionResponse {
     let Version { id, number, content_hash, created_at, .. } = version;
     let brief = VersionBrief { id: *id, number: *number, content_hash: content_hash.clone(), created_at: *created_at };
-    dag_version_of(&version.dag.dag_id, &brief)
+    dag_version_of(&version.dag.dag_id, brief)
 }
 
 /// The same without its definition.
 #[must_use]
-pub fn dag_version_of(dag_id: &DagId, version: &VersionBrief) -> Value {
-    json!({
-        "id": version_uuid(version.id), "version_number": version.number, "dag_id": dag_id,
-        "dag_display_name": dag_id, "bundle_name": BUNDLE, "bundle_version": version.content_hash,
-        "bundle_url": null, "created_at": instant(version.created_at),
-    })
+pub fn dag_version_of(dag_id: &DagId, version: VersionBrief) -> DagVersionResponse {
+    DagVersionResponse {
+        id: version_uuid(version.id).to_string(),
+        version_number: version.number,
+        dag_id: dag_id.to_string(),
+        dag_display_name: dag_id.to_string(),
+        bundle_name: Some(BUNDLE.to_owned()),
+        bundle_version: Some(version.content_hash),
+        bundle_url: None,
+        created_at: version.created_at.into(),
+    }
 }
 
 /// Versions are numbered here and have a UUID in Airflow: the same one for ever.

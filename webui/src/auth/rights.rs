@@ -157,12 +157,8 @@ const fn page(method: &'static str, path: &'static str, right: Right) -> Route {
 
 /// Every route that does not declare itself.
 pub const WRITTEN: &[Route] = &[
-    public("POST", "/auth/token", Face::Api, "create_token"),
-    public("POST", "/auth/token/cli", Face::Api, "create_token_cli"),
     public("GET", "/auth/logout", Face::Page, ""),
     public("POST", "/auth/logout", Face::Page, ""),
-    public("GET", "/api/v2/auth/logout", Face::Page, "logout"),
-    public("GET", "/api/v2/auth/login", Face::Page, "login"),
     public("GET", "/api/v2/version", Face::Api, "get_version"),
     public("GET", "/api/v2/monitor/health", Face::Api, "get_health"),
     // Numbers, states and names of pools; no secret, no text of users. Prometheus logs in nowhere.
@@ -176,9 +172,6 @@ pub const WRITTEN: &[Route] = &[
     api("GET", "/api/v2/dags/{dag_id}", Right::Read, "get_dag"),
     api("PATCH", "/api/v2/dags/{dag_id}", Right::ChangeDags, "patch_dag"),
     api("DELETE", "/api/v2/dags/{dag_id}", Right::ChangeDags, "delete_dag"),
-    api("GET", "/api/v2/dags/{dag_id}/dagVersions", Right::Read, "get_dag_versions"),
-    api("GET", "/api/v2/dags/{dag_id}/dagVersions/{version_number}", Right::Read, "get_dag_version"),
-    api("GET", "/api/v2/dagSources/{dag_id}", Right::Read, "get_dag_source"),
     api("GET", "/api/v2/dagStats", Right::Read, "get_dag_stats"),
     api("GET", "/api/v2/dags/{dag_id}/details", Right::Read, "get_dag_details"),
     api("GET", "/api/v2/dags/{dag_id}/tasks", Right::Read, "get_tasks"),
@@ -385,9 +378,6 @@ pub const WRITTEN: &[Route] = &[
     api("GET", "/api/v2/config/section/{section}/option/{option}", Right::Read, "get_config_value"),
     api("GET", "/api/v2/importErrors", Right::Read, "get_import_errors"),
     api("GET", "/api/v2/importErrors/{import_error_id}", Right::Read, "get_import_error"),
-    api("GET", "/api/v2/quarantine", Right::Read, ""),
-    api("GET", "/api/v2/quarantine/{entry_id}", Right::Read, ""),
-    api("POST", "/api/v2/quarantine/{entry_id}/release", Right::ChangeAdmin, ""),
     api("GET", "/api/v2/variables", Right::ReadAdmin, "get_variables"),
     api("POST", "/api/v2/variables", Right::ChangeAdmin, "post_variable"),
     api("PATCH", "/api/v2/variables", Right::ChangeAdmin, "bulk_variables"),
