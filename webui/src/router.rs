@@ -202,8 +202,6 @@ fn absent_routes() -> Router<App> {
         .route("/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", queued())
         .route("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/upstreamAssetEvents", get(absent::upstream_asset_events))
         .route("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", get(absent::questions))
-        .route("/api/v2/dags/{dag_id}/favorite", post(absent::favorite))
-        .route("/api/v2/dags/{dag_id}/unfavorite", post(absent::favorite))
         .route("/api/v2/backfills", get(absent::backfills).post(absent::make_backfill))
         .route("/api/v2/backfills/dry_run", post(absent::make_backfill))
         .route("/api/v2/backfills/{backfill_id}", get(absent::backfill))

@@ -104,15 +104,6 @@ pub async fn queued_events(State(app): State<App>, names: Names) -> ApiResult<Js
     Ok(none("queued_events"))
 }
 
-/// Why a DAG is not marked.
-const NO_FAVORITES: &str = "There are no favorite Dags yet: find them by their tags";
-
-/// `POST /api/v2/dags/{dag_id}/favorite` and `…/unfavorite`.
-pub async fn favorite(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    lookup_dag(&app, names.text("dag_id")).await?;
-    Err(ApiError::NotThere(NO_FAVORITES.into()))
-}
-
 /// Why there is no backfill, and what to do.
 const NO_BACKFILLS: &str =
     "Backfills can not be made yet: let the DAG catch up, or trigger a run for each logical date";

@@ -15,6 +15,7 @@ pub mod dag_versions;
 pub mod dags;
 pub mod declare;
 pub mod event_logs;
+pub mod favorites;
 pub mod import_errors;
 pub mod instance_filter;
 pub mod instances;

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{
     dag_versions,
     declare::errors::{HTTPExceptionResponse, HTTPValidationError},
-    pools, quarantine,
+    favorites, pools, quarantine,
 };
 use crate::{
     app::App,
@@ -32,6 +32,7 @@ pub fn declared() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(base())
         .merge(login::routes())
         .merge(dag_versions::routes())
+        .merge(favorites::routes())
         .merge(pools::routes())
         .merge(quarantine::routes())
 }

@@ -343,8 +343,6 @@ pub const WRITTEN: &[Route] = &[
         "get_upstream_asset_events",
     ),
     api("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", Right::Read, "get_hitl_details"),
-    api("POST", "/api/v2/dags/{dag_id}/favorite", Right::ChangeOwnView, "favorite_dag"),
-    api("POST", "/api/v2/dags/{dag_id}/unfavorite", Right::ChangeOwnView, "unfavorite_dag"),
     api("GET", "/api/v2/assets", Right::Read, "get_assets"),
     api("GET", "/api/v2/assets/aliases", Right::Read, "get_asset_aliases"),
     api("GET", "/api/v2/assets/aliases/{asset_id}", Right::Read, "get_asset_alias"),

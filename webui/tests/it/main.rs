@@ -7,6 +7,7 @@ mod admin_pages;
 mod apart;
 mod api;
 mod document;
+mod features;
 mod guard;
 mod lists;
 mod many;
