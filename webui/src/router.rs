@@ -217,7 +217,6 @@ fn cluster_routes() -> Router<App> {
         .route("/api/v2/plugins", get(api::absent::plugins))
         .route("/api/v2/plugins/importErrors", get(api::absent::plugin_errors))
         .route("/api/v2/providers", get(api::absent::providers))
-        .route("/api/v2/dagWarnings", get(api::absent::warnings))
         .route("/api/v2/config", get(api::absent::config))
         .route("/api/v2/config/section/{section}/option/{option}", get(api::absent::config))
 }

@@ -25,11 +25,6 @@ pub async fn providers() -> Json<Value> {
     none("providers")
 }
 
-/// `GET /api/v2/dagWarnings`: what Airflow warns of is an import error here.
-pub async fn warnings() -> Json<Value> {
-    none("dag_warnings")
-}
-
 /// `GET /api/v2/config` and `GET /api/v2/config/section/{section}/option/{option}`: Airflow's default.
 pub async fn config() -> ApiError {
     let text = "Your Airflow administrator chose not to expose the configuration, most likely for security reasons.";

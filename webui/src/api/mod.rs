@@ -12,6 +12,7 @@ pub mod clear;
 pub mod clear_runs;
 pub mod connections;
 pub mod dag_versions;
+pub mod dag_warnings;
 pub mod dags;
 pub mod declare;
 pub mod event_logs;

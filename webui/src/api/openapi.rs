@@ -11,7 +11,7 @@ use utoipa::openapi::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    dag_versions,
+    dag_versions, dag_warnings,
     declare::errors::{HTTPExceptionResponse, HTTPValidationError},
     favorites, pools, quarantine,
 };
@@ -32,6 +32,7 @@ pub fn declared() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(base())
         .merge(login::routes())
         .merge(dag_versions::routes())
+        .merge(dag_warnings::routes())
         .merge(favorites::routes())
         .merge(pools::routes())
         .merge(quarantine::routes())

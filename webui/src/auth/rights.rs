@@ -371,7 +371,6 @@ pub const WRITTEN: &[Route] = &[
     api("GET", "/api/v2/plugins", Right::Read, "get_plugins"),
     api("GET", "/api/v2/plugins/importErrors", Right::Read, "import_errors"),
     api("GET", "/api/v2/providers", Right::Read, "get_providers"),
-    api("GET", "/api/v2/dagWarnings", Right::Read, "list_dag_warnings"),
     api("GET", "/api/v2/config", Right::Read, "get_config"),
     api("GET", "/api/v2/config/section/{section}/option/{option}", Right::Read, "get_config_value"),
     api("GET", "/api/v2/importErrors", Right::Read, "get_import_errors"),

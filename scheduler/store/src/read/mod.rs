@@ -13,6 +13,7 @@ mod list;
 mod runs;
 pub(crate) mod total;
 mod version_list;
+mod warnings;
 mod xcom_entries;
 mod xcoms;
 
@@ -38,6 +39,7 @@ pub use runs::{
 };
 pub use total::{COUNT_MAX, OFFSET_MAX, Total, Window};
 pub use version_list::{VersionFilter, VersionOrder, version_page};
+pub use warnings::{MissingPools, MissingPoolsFilter, WarningOrder, missing_pools};
 pub use xcom_entries::{XComEntry, XComFilter, page_of_xcoms, returned, xcom_entries, xcom_value};
 pub use xcoms::{XcomView, xcoms};
 
