@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, patch, post, put},
+    routing::{get, patch, post},
 };
 use futures::FutureExt;
 use serde_json::json;
@@ -134,7 +134,6 @@ fn rest_routes() -> Router<App> {
         .route(&of_run("/taskInstances"), get(api::instances::list).patch(api::bulk_runs::task_instances))
         .route(&of_run("/taskInstances/list"), post(api::instances::batch))
         .merge(instance_routes())
-        .merge(absent_routes())
         .route("/api/v2/importErrors", get(api::import_errors::list))
         .route("/api/v2/importErrors/{import_error_id}", get(api::import_errors::one))
         .merge(admin_rest_routes())
@@ -166,7 +165,7 @@ fn instance_routes() -> Router<App> {
     let xcoms = get(api::xcoms::list).post(api::xcoms::create);
     let xcom = get(api::xcoms::one).patch(api::xcoms::update).delete(api::xcoms::delete);
     Router::new()
-        .route(TASK, get(api::instances::one).patch(api::mark::one).delete(api::absent::delete_instance))
+        .route(TASK, get(api::instances::one).patch(api::mark::one))
         .route(&of_mapped(""), get(api::instances::one).patch(api::mark::one))
         .route(&of_task("/dry_run"), patch(api::mark::dry_run))
         .route(&of_mapped("/dry_run"), patch(api::mark::dry_run))
@@ -179,46 +178,14 @@ fn instance_routes() -> Router<App> {
         .route(&of_mapped("/tries/{task_try_number}"), get(api::tries::one))
         .route(&of_task("/dependencies"), get(api::tries::dependencies))
         .route(&of_mapped("/dependencies"), get(api::tries::dependencies))
-        .route(&of_task("/links"), get(api::absent::links))
         .route(&of_task("/logs/{try_number}"), get(api::logs::one))
-        .route(&of_task("/externalLogUrl/{try_number}"), get(api::absent::external_log))
         .route(&of_task("/xcomEntries"), xcoms)
         .route(&of_task("/xcomEntries/{xcom_key}"), xcom)
 }
 
-/// What Airflow has of DAGs and runs, and Windlass does not.
-fn absent_routes() -> Router<App> {
-    use api::absent;
-    let queued = || get(absent::asset).delete(absent::asset);
-    Router::new()
-        .route("/api/v2/assets", get(absent::assets))
-        .route("/api/v2/assets/aliases", get(absent::asset_aliases))
-        .route("/api/v2/assets/aliases/{asset_id}", get(absent::asset))
-        .route("/api/v2/assets/events", get(absent::asset_events).post(absent::make_asset_event))
-        .route("/api/v2/assets/{asset_id}", get(absent::asset))
-        .route("/api/v2/assets/{asset_id}/materialize", post(absent::asset))
-        .route("/api/v2/assets/{asset_id}/queuedEvents", queued())
-        .route("/api/v2/dags/{dag_id}/assets/queuedEvents", get(absent::queued_events))
-        .route("/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", queued())
-        .route("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/upstreamAssetEvents", get(absent::upstream_asset_events))
-        .route("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", get(absent::questions))
-        .route("/api/v2/backfills", get(absent::backfills).post(absent::make_backfill))
-        .route("/api/v2/backfills/dry_run", post(absent::make_backfill))
-        .route("/api/v2/backfills/{backfill_id}", get(absent::backfill))
-        .route("/api/v2/backfills/{backfill_id}/pause", put(absent::backfill))
-        .route("/api/v2/backfills/{backfill_id}/unpause", put(absent::backfill))
-        .route("/api/v2/backfills/{backfill_id}/cancel", put(absent::backfill))
-}
-
 /// What is asked of the whole installation, and seldom there.
 fn cluster_routes() -> Router<App> {
-    Router::new()
-        .route("/api/v2/jobs", get(api::monitor::jobs))
-        .route("/api/v2/plugins", get(api::absent::plugins))
-        .route("/api/v2/plugins/importErrors", get(api::absent::plugin_errors))
-        .route("/api/v2/providers", get(api::absent::providers))
-        .route("/api/v2/config", get(api::absent::config))
-        .route("/api/v2/config/section/{section}/option/{option}", get(api::absent::config))
+    Router::new().route("/api/v2/jobs", get(api::monitor::jobs))
 }
 
 fn page_routes() -> Router<App> {

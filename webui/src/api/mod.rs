@@ -5,6 +5,8 @@
 
 pub mod absent;
 pub mod accept;
+pub mod assets;
+pub mod backfills;
 pub mod body;
 pub mod bulk;
 pub mod bulk_runs;
@@ -17,6 +19,7 @@ pub mod dags;
 pub mod declare;
 pub mod event_logs;
 pub mod favorites;
+pub mod hitl;
 pub mod import_errors;
 pub mod instance_filter;
 pub mod instances;
@@ -32,6 +35,7 @@ pub mod query;
 pub mod runs;
 pub mod shapes;
 pub mod span;
+pub mod state_stores;
 pub mod tasks;
 pub mod tries;
 pub mod variables;

@@ -11,9 +11,9 @@ use utoipa::openapi::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    dag_versions, dag_warnings,
+    absent, assets, backfills, dag_versions, dag_warnings,
     declare::errors::{HTTPExceptionResponse, HTTPValidationError},
-    favorites, pools, quarantine,
+    favorites, hitl, pools, quarantine, state_stores,
 };
 use crate::{
     app::App,
@@ -31,11 +31,16 @@ pub const SECURITY_SCHEME: &str = "token";
 pub fn declared() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(base())
         .merge(login::routes())
+        .merge(absent::routes())
+        .merge(assets::routes())
+        .merge(backfills::routes())
         .merge(dag_versions::routes())
         .merge(dag_warnings::routes())
         .merge(favorites::routes())
+        .merge(hitl::routes())
         .merge(pools::routes())
         .merge(quarantine::routes())
+        .merge(state_stores::routes())
 }
 
 fn base() -> OpenApi {

@@ -91,7 +91,7 @@ async fn a_task_instance_shows_its_tries_its_fields_and_what_it_waits_for() {
     assert!(waits["dependencies"][0]["reason"].is_string());
     let (_, waits) = viewer.get(&of_run("/taskInstances/silver/-1/dependencies")).await;
     assert_eq!(waits["dependencies"], json!([]), "what runs waits for nothing");
-    assert_eq!(viewer.get(&of_run("/taskInstances/silver/externalLogUrl/1")).await.0, 404);
+    assert_eq!(viewer.get(&of_run("/taskInstances/silver/externalLogUrl/1")).await.0, 400);
     assert_eq!(viewer.get(&of_run("/taskInstances/silver/links")).await.1["extra_links"], json!({}));
 }
 

@@ -537,6 +537,10 @@ impl Client {
         self.send(reqwest::Method::PATCH, path, Some(body)).await
     }
 
+    pub async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        self.send(reqwest::Method::PUT, path, Some(body)).await
+    }
+
     /// The status alone: what is deleted leaves no body.
     pub async fn delete(&self, path: &str) -> u16 {
         let request = client().delete(format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
