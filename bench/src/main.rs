@@ -2,10 +2,11 @@
 //!
 //! `windlass-bench scheduler` measures the leader with a worker that does nothing, beside raw commits of the same
 //! PostgreSQL. `windlass-bench processes` measures tasks that are processes, beside the raw start of the same process.
-//! `windlass-bench stock [rows]` measures the main pipeline, from replay to gold.
+//! `windlass-bench lists [URL]` measures lists over HTTP beside ten million task instances. `windlass-bench stock [rows]` measures the main pipeline, from replay to gold.
 
 #![allow(clippy::print_stdout, reason = "the figures go to standard output")]
 
+mod lists;
 mod null_worker;
 mod processes;
 mod scheduler;
@@ -22,10 +23,11 @@ fn main() -> anyhow::Result<()> {
         Some("guard") => return guard(),
         Some("launcher") => return launcher(),
         Some("worker") => return processes::worker(&arguments.next().context("worker needs a folder")?),
+        Some("lists") => lists::run(arguments.next())?,
         Some("processes") => processes::run()?,
         Some("scheduler") => scheduler::run()?,
         Some("stock") => stock::run(arguments.next().map_or(Ok(stock::ROWS), |rows| rows.parse())?)?,
-        _ => anyhow::bail!("usage: windlass-bench scheduler | processes | stock [rows]"),
+        _ => anyhow::bail!("usage: windlass-bench scheduler | processes | lists [URL] | stock [rows]"),
     };
     println!("{}", labelled(figures));
     Ok(())

@@ -80,6 +80,7 @@ async fn measure(home: &Path, url: &str) -> anyhow::Result<Value> {
 /// One round's figures.
 struct Round {
     spawns_per_s: f64,
+    cpu_ms_a_spawn: f64,
     tasks_per_s: f64,
     cpu_ms_a_task: f64,
     ms_a_step: f64,
@@ -95,14 +96,18 @@ async fn figures(pool: &PgPool, worker: &Child) -> anyhow::Result<Value> {
     }
     // The first run makes what later ones use again.
     one_run(pool, &hints, &chain).await?;
+    let own = i32::try_from(std::process::id())?;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
+        let before = ticks(own).context("this process is there")?;
         let spawns_per_s = tokio::task::spawn_blocking(raw_spawns).await??;
+        let spawning = ticks(own).context("this process is there")? - before;
+        let cpu_ms_a_spawn = spawning as f64 / TICKS_PER_S * 1000.0 / RAW_SPAWNS as f64;
         let before = cpu_secs(worker)?;
         let secs = one_run(pool, &hints, &wide).await?;
         let cpu_ms_a_task = (cpu_secs(worker)? - before) * 1000.0 / WIDE as f64;
         let ms_a_step = one_run(pool, &hints, &chain).await? * 1000.0 / CHAIN as f64;
-        rounds.push(Round { spawns_per_s, tasks_per_s: WIDE as f64 / secs, cpu_ms_a_task, ms_a_step });
+        rounds.push(Round { spawns_per_s, cpu_ms_a_spawn, tasks_per_s: WIDE as f64 / secs, cpu_ms_a_task, ms_a_step });
     }
     let middle = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
     Ok(json!({
@@ -112,7 +117,9 @@ async fn figures(pool: &PgPool, worker: &Child) -> anyhow::Result<Value> {
         "tasks_in_raw_spawns": middle(|round| round.tasks_per_s / round.spawns_per_s),
         "chain_of_100_ms_a_step": middle(|round| round.ms_a_step),
         "chain_step_in_raw_spawns": middle(|round| round.ms_a_step * round.spawns_per_s / 1000.0),
+        "raw_spawn_cpu_ms": middle(|round| round.cpu_ms_a_spawn),
         "worker_cpu_ms_a_task": middle(|round| round.cpu_ms_a_task),
+        "worker_cpu_in_raw_spawns": middle(|round| round.cpu_ms_a_task / round.cpu_ms_a_spawn),
         "tasks": WIDE,
         "slots": SLOTS,
         "rounds": ROUNDS,

@@ -77,7 +77,7 @@ enum KafkaCommand {
 
 /// Runs a command. Its failure is printed, once, with its causes.
 pub fn main(cli: Cli) -> ExitCode {
-    log_to_stderr();
+    log_to_stderr(cli.command.log_format());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::from(error).context("cannot start the runtime")),
@@ -91,11 +91,33 @@ pub fn main(cli: Cli) -> ExitCode {
     }
 }
 
-fn log_to_stderr() {
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LogFormat {
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl Command {
+    /// Servers write as `WINDLASS_LOG_FORMAT` says. The lines of all others are read in the log of a task or a service, which
+    /// gives each its time and place itself.
+    fn log_format(&self) -> LogFormat {
+        let is_server = matches!(self, Self::SchemaRegistry { .. } | Self::KafkaExporter { .. });
+        let is_json = || process_environment("WINDLASS_LOG_FORMAT").is_some_and(|format| format.trim() == "json");
+        if is_server && is_json() { LogFormat::Json } else { LogFormat::Text }
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     // Below this it writes what it sends, and that starts with the keys.
     let filter = filter.add_directive("tungstenite=info".parse().expect("the directive is constant and well-formed"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    match format {
+        LogFormat::Text => logging.init(),
+        LogFormat::Json => logging.json().flatten_event(true).init(),
+    }
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

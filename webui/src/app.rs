@@ -12,6 +12,7 @@ use crate::{
     auth::{limiter::LoginLimiter, token::Tokens},
     heartbeat::Heartbeat,
     live::Hub,
+    load::Refusals,
     pages::picture::Pictures,
     run_counts::RunCounts,
     samples::Samples,
@@ -34,6 +35,7 @@ pub struct Parts {
     pub(crate) searches: Searches,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) hub: Hub,
+    pub(crate) refusals: Refusals,
     pub(crate) hints: Hints,
 }
 
@@ -65,6 +67,7 @@ impl App {
             searches: Searches::default(),
             heartbeat: Heartbeat::default(),
             hub: Hub::default(),
+            refusals: Refusals::default(),
             hints,
         }))
     }

@@ -2,7 +2,7 @@
 //!
 //! Shapes are Airflow's: `{"detail": "…"}`, and for a 422 a list with a place for each mistake.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
     Json,
@@ -15,6 +15,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use store::StoreError;
 use utoipa::ToSchema;
+
+use crate::{auth::limiter::Refusal, load::Refused};
 
 /// How the store names what it was doing when it was looking for the rows of a list.
 const A_LIST: &str = "this list of ";
@@ -61,6 +63,12 @@ pub enum ApiError {
         /// How many are taken.
         bytes_max: usize,
     },
+    /// The body did not come in its time.
+    #[error("the body did not come within {} s. Nothing was changed", .within.as_secs_f32())]
+    TooSlow {
+        /// How long it was waited for.
+        within: Duration,
+    },
     /// The answer exists, but not in a form that the client takes.
     #[error("{0}")]
     NotAcceptable(String),
@@ -85,6 +93,9 @@ pub enum ApiError {
         /// When to try again.
         retry_after_secs: u64,
     },
+    /// Others log in, and it did not come to this one's turn.
+    #[error("too many people log in at this moment; try again in a second")]
+    CrowdedLogins,
     /// No leader took the command or answered the question; nothing was changed.
     #[error("the scheduler does not answer: {0}. Nothing was changed; try again in a few seconds")]
     NoLeader(String),
@@ -146,6 +157,13 @@ impl FieldError {
         Self { kind, loc: vec!["query".to_owned(), name.to_owned()], msg: msg.into(), input: Value::from(input) }
     }
 
+    /// A header that has to be there.
+    #[must_use]
+    pub fn missing_header(name: &str) -> Self {
+        let loc = vec!["header".to_owned(), name.to_owned()];
+        Self { kind: "missing", loc, msg: "Field required".to_owned(), input: Value::Null }
+    }
+
     /// A part of the path that names nothing.
     #[must_use]
     pub fn path_text(name: &str, msg: impl Into<String>, input: &str) -> Self {
@@ -159,14 +177,6 @@ impl FieldError {
         let msg = "Input should be a valid integer, unable to parse string as an integer".to_owned();
         Self { kind: "int_parsing", loc: vec!["path".to_owned(), name.to_owned()], msg, input: Value::from(input) }
     }
-}
-
-/// A body that could not be read: it is too large, or the connection broke.
-pub fn unread(status: StatusCode, error: &dyn std::fmt::Display, bytes_max: usize) -> ApiError {
-    if status == StatusCode::PAYLOAD_TOO_LARGE {
-        return ApiError::TooLarge { bytes_max };
-    }
-    ApiError::BadRequest(format!("the body could not be read: {error}"))
 }
 
 fn gave_up(after_secs: u64, changes: bool) -> String {
@@ -195,12 +205,13 @@ impl ApiError {
             Self::Conflict(_) | Self::AlreadyExists(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) | Self::TooHeavy(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::UnknownKind(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotThere(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Malformed(_) | Self::MalformedText(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyLogins { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyLogins { .. } | Self::CrowdedLogins => StatusCode::TOO_MANY_REQUESTS,
             Self::NoLeader(_) | Self::Busy(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::GaveUp { .. } | Self::Undecided => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -212,6 +223,7 @@ impl ApiError {
     pub const fn retry_after_secs(&self) -> Option<u64> {
         match self {
             Self::TooManyLogins { retry_after_secs } => Some(*retry_after_secs),
+            Self::CrowdedLogins => Some(1),
             Self::NoLeader(_) | Self::Busy(_) | Self::Database(_) => Some(5),
             _ => None,
         }
@@ -222,6 +234,9 @@ impl ApiError {
         match self {
             Self::Database(error) => tracing::error!(%error, "a request failed: PostgreSQL did not answer it"),
             Self::Internal(text) => tracing::error!(error = %text, "a request failed unexpectedly"),
+            Self::NoLeader(_) | Self::Undecided | Self::GaveUp { .. } => {
+                tracing::warn!(error = %self, "a request was not answered in time");
+            }
             _ => {}
         }
     }
@@ -237,6 +252,15 @@ impl ApiError {
             AnswerStatus::NotFound => Err(Self::NotFound(detail())),
             AnswerStatus::Conflict => Err(Self::Conflict(detail())),
             AnswerStatus::Invalid => Err(Self::BadRequest(detail())),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Guesses { retry_after_secs } => Self::TooManyLogins { retry_after_secs },
+            Refusal::Crowd => Self::CrowdedLogins,
         }
     }
 }
@@ -287,10 +311,13 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Adds `Retry-After` where waiting helps.
+/// Adds `Retry-After` where waiting helps, and marks what there was no room for.
 pub(crate) fn with_retry(error: &ApiError, mut response: Response) -> Response {
     if let Some(secs) = error.retry_after_secs() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
+    if matches!(error, ApiError::Busy(_) | ApiError::CrowdedLogins) {
+        response.extensions_mut().insert(Refused);
     }
     response
 }

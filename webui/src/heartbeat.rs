@@ -1,7 +1,8 @@
-//! Whether the scheduler lives, by its lease: the number that it raises each second in PostgreSQL.
+//! Whether the scheduler lives and works: by its lease, the number that it raises each second in PostgreSQL, and by its answers.
 //!
-//! What always holds here: a heartbeat is a change of that number that this process has seen itself; nothing is healthy because
-//! somebody asked. While nobody asks nothing is looked at, and what was seen before that proves nothing afterwards.
+//! What always holds here: a heartbeat is a change of that number that this process has seen itself, of a leader whose turns go
+//! on: the lease has a thread of its own, which knows nothing of a turn that takes long. Nothing is healthy because somebody
+//! asked. While nobody asks nothing is looked at, and what was seen before that proves nothing afterwards.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use chrono::Utc;
+use link::Query;
 use model::Timestamp;
 use store::read;
 use tokio::{
@@ -33,13 +35,22 @@ const FIRST_LOOK: Duration = Duration::from_millis(2_500);
 pub struct Health {
     /// Whether PostgreSQL answers.
     pub database: bool,
-    /// Whether the scheduler's lease moves.
+    /// Whether the scheduler's lease moves, and its turns go on.
     pub scheduler: bool,
-    /// When the lease was seen to move last.
+    /// When both were seen last.
     pub heartbeat: Option<Timestamp>,
 }
 
-/// What has been seen of the lease.
+/// What one look has shown.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// Epoch and number.
+    lease: (i64, i64),
+    /// Whether the leader has shown lately how the cluster stands, which it does between its turns.
+    turns: bool,
+}
+
+/// What has been seen of the scheduler.
 #[derive(Debug, Clone, Copy)]
 struct Sight {
     began: Instant,
@@ -59,16 +70,15 @@ impl Sight {
         *self = Self { moved: self.moved, ..Self::new(now) };
     }
 
-    /// Takes in what the database says: epoch and number, or nothing.
-    fn look(&mut self, lease: Option<(i64, i64)>, now: Instant, at: Timestamp) {
+    /// Takes in what was seen; nothing when the database does not answer.
+    fn look(&mut self, seen: Option<Look>, now: Instant, at: Timestamp) {
         self.looked = true;
-        self.database = lease.is_some();
-        if let (Some(before), Some(seen)) = (self.lease, lease)
-            && before != seen
-        {
+        self.database = seen.is_some();
+        let Some(seen) = seen else { return };
+        if self.lease.is_some_and(|before| before != seen.lease) && seen.turns {
             self.moved = Some((now, at));
         }
-        self.lease = lease.or(self.lease);
+        self.lease = Some(seen.lease);
     }
 
     fn has_moved(&self, now: Instant) -> bool {
@@ -123,18 +133,21 @@ impl Heartbeat {
 
 /// Looks at the lease while somebody asks, until the server stops.
 pub async fn keep(app: App) {
-    let pool = &app.pool;
-    let lease = move || async move {
-        let seen = timeout(SILENT_AFTER, read::leader(pool)).await.ok().and_then(Result::ok);
-        seen.map(|leader| (leader.epoch, leader.lease))
+    let (pool, leader) = (&app.pool, &app.leader);
+    let look = move || async move {
+        // Who asks for the cluster takes no time from a turn: it is answered from what was shown last.
+        let shown = timeout(SILENT_AFTER, leader.ask(Query::Cluster));
+        let (seen, shown) = tokio::join!(timeout(SILENT_AFTER, read::leader(pool)), shown);
+        let leader = seen.ok().and_then(Result::ok)?;
+        Some(Look { lease: (leader.epoch, leader.lease), turns: matches!(shown, Ok(Ok(_))) })
     };
-    look_on(&app.heartbeat, &app.shutdown, lease).await;
+    look_on(&app.heartbeat, &app.shutdown, look).await;
 }
 
-async fn look_on<F: Future<Output = Option<(i64, i64)>>>(
+async fn look_on<F: Future<Output = Option<Look>>>(
     heartbeat: &Heartbeat,
     stop: &CancellationToken,
-    lease: impl Fn() -> F,
+    look: impl Fn() -> F,
 ) {
     loop {
         tokio::select! {
@@ -143,7 +156,7 @@ async fn look_on<F: Future<Output = Option<(i64, i64)>>>(
         }
         heartbeat.sight.send_modify(|sight| sight.again(Instant::now()));
         while heartbeat.is_asked() {
-            let seen = lease().await;
+            let seen = look().await;
             heartbeat.sight.send_modify(|sight| sight.look(seen, Instant::now(), Utc::now()));
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -168,14 +181,20 @@ mod tests {
         let at = |secs: i64| Utc::now() + chrono::TimeDelta::seconds(secs);
         let mut sight = Sight::new(start);
         assert!(!sight.is_sure(start));
-        sight.look(Some((1, 7)), start, at(0));
+        let look = |number, turns| Some(Look { lease: (1, number), turns });
+        sight.look(look(7, true), start, at(0));
         assert!(!sight.is_sure(after(1)), "one look proves nothing");
         assert!(sight.is_sure(after(3)) && !sight.health(after(3)).scheduler, "it does not move");
-        sight.look(Some((1, 8)), after(4), at(4));
+        sight.look(look(8, true), after(4), at(4));
         let well = sight.health(after(5));
         assert!(well.scheduler && well.database && well.heartbeat.is_some());
         let silent = sight.health(after(15));
         assert!(!silent.scheduler && silent.heartbeat == well.heartbeat, "the last heartbeat is told");
+        for second in 5..20_u32 {
+            sight.look(look(8 + i64::from(second), false), after(u64::from(second)), at(i64::from(second)));
+        }
+        let stuck = sight.health(after(20));
+        assert!(!stuck.scheduler && stuck.heartbeat == well.heartbeat, "its lease moves, and its turn does not end");
         sight.look(None, after(16), at(16));
         assert!(!sight.health(after(16)).database && sight.is_sure(after(16)));
         sight.again(after(100));
@@ -186,8 +205,10 @@ mod tests {
     async fn who_asks_after_a_pause_is_not_told_of_what_was_seen_before_it() {
         let heartbeat = Heartbeat::default();
         let (stop, raised) = (CancellationToken::new(), AtomicI64::new(0));
-        let looking =
-            look_on(&heartbeat, &stop, || std::future::ready(Some((1, raised.fetch_add(1, Ordering::Relaxed)))));
+        let looking = look_on(&heartbeat, &stop, || {
+            let lease = (1, raised.fetch_add(1, Ordering::Relaxed));
+            std::future::ready(Some(Look { lease, turns: true }))
+        });
         let asking = async {
             for pause in [0, 1, 300] {
                 sleep(Duration::from_secs(pause)).await;

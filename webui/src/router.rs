@@ -13,7 +13,7 @@ use axum::{
 };
 use futures::FutureExt;
 use serde_json::json;
-use tokio::{sync::Semaphore, time::Duration};
+use tokio::time::Duration;
 use tower::ServiceBuilder;
 use tower_http::{
     compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
@@ -32,16 +32,13 @@ use crate::{
         rights::Face,
     },
     error::ApiError,
-    live,
+    intake, live,
+    load::{self, Gate},
     pages::{self, error::PageError},
 };
 
 /// The largest body: a conf is a few KiB, Airflow's notes end at 1,000 characters.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Requests that are being answered: more would only wait for each other, and for the connections to PostgreSQL.
-const REQUESTS_MAX: usize = 256;
-/// Answered also when everything else is full: who watches over the server is told the truth.
-const ALWAYS_ANSWERED: [&str; 2] = ["/api/v2/monitor/health", "/metrics"];
 /// A browser that has seen us over https does not come over http for a year.
 const TRANSPORT_SECURITY: &str = "max-age=31536000; includeSubDomains";
 /// No page uses a sensor or a payment, so nothing that gets into one may, either.
@@ -54,7 +51,8 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 /// The whole application.
 pub fn router(app: App) -> Router {
     let requests = app.settings.requests.clone();
-    let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+    let gate = Arc::new(Gate::default());
+    let counted = app.clone();
     let patience = app.settings.answer_time_max;
     let secure = match app.settings.cookie {
         CookieScope::Plain => None,
@@ -64,7 +62,6 @@ pub fn router(app: App) -> Router {
         .merge(auth_routes())
         .merge(api::openapi::declared())
         .merge(rest_routes())
-        .merge(cluster_routes())
         .merge(page_routes())
         .route("/static/{file}", get(assets::file))
         .route("/events", get(live::events))
@@ -77,8 +74,10 @@ pub fn router(app: App) -> Router {
     routes.layer(
         ServiceBuilder::new()
             .layer(middleware::from_fn_with_state(requests, metrics::http::time))
+            .layer(middleware::from_fn_with_state(counted, load::count))
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-            .layer(TraceLayer::new_for_http().make_span_with(span))
+            // What failed is told where it became an answer, and what there was no room for is counted.
+            .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
             .layer(PropagateRequestIdLayer::x_request_id())
             .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
             .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -94,8 +93,9 @@ pub fn router(app: App) -> Router {
                     .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"))),
             )
             .layer(middleware::from_fn(survive))
-            .layer(middleware::from_fn_with_state(places, shed))
+            .layer(middleware::from_fn_with_state(gate, load::admit))
             .layer(middleware::from_fn_with_state(patience, give_up))
+            .layer(middleware::from_fn_with_state(patience / 4 * 3, intake::limit))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
     )
 }
@@ -115,15 +115,6 @@ fn rest_routes() -> Router<App> {
     let runs = get(api::runs::list).post(api::runs::trigger).patch(api::bulk_runs::runs);
     Router::new()
         .route("/openapi.json", get(api::openapi::show))
-        .route("/api/v2/version", get(api::monitor::version))
-        .route("/api/v2/monitor/health", get(api::monitor::health))
-        .route("/api/v2/dags", get(api::dags::list).patch(api::dags::patch_many))
-        .route("/api/v2/dagTags", get(api::dags::tags))
-        .route("/api/v2/dagStats", get(api::dags::stats))
-        .route(DAG, get(api::dags::one).patch(api::dags::patch).delete(api::dags::delete))
-        .route(&of_dag("/details"), get(api::dags::details))
-        .route(&of_dag("/tasks"), get(api::tasks::list))
-        .route(&of_dag("/tasks/{task_id}"), get(api::tasks::one))
         .route(&of_dag("/dagRuns"), runs)
         .route(&of_dag("/dagRuns/list"), post(api::runs::batch))
         .route(&of_dag("/clearTaskInstances"), post(api::clear::task_instances))
@@ -134,26 +125,23 @@ fn rest_routes() -> Router<App> {
         .route(&of_run("/taskInstances"), get(api::instances::list).patch(api::bulk_runs::task_instances))
         .route(&of_run("/taskInstances/list"), post(api::instances::batch))
         .merge(instance_routes())
-        .route("/api/v2/importErrors", get(api::import_errors::list))
-        .route("/api/v2/importErrors/{import_error_id}", get(api::import_errors::one))
         .merge(admin_rest_routes())
 }
 
+/// A connection may have a word as its id that is a route of its own.
 fn admin_rest_routes() -> Router<App> {
-    use api::{connections, event_logs, variables};
-    let connection = || get(connections::one).patch(connections::patch).delete(connections::delete);
+    use api::connections::{ConnectionPath, delete, one, patch};
+    let changes = |word: &'static str| {
+        axum::routing::patch(async move |app, who, mask, body| {
+            patch(app, who, ConnectionPath::of_word(word), mask, body).await
+        })
+        .delete(async move |app, who| delete(app, who, ConnectionPath::of_word(word)).await)
+    };
+    let all = |word: &'static str| changes(word).get(async move |app| one(app, ConnectionPath::of_word(word)).await);
     Router::new()
-        .route("/api/v2/variables", get(variables::list).post(variables::create).patch(variables::bulk))
-        .route(
-            "/api/v2/variables/{*variable_key}",
-            get(variables::one).patch(variables::patch).delete(variables::delete),
-        )
-        .route("/api/v2/connections", get(connections::list).post(connections::create).patch(connections::bulk))
-        .route("/api/v2/connections/{connection_id}", connection())
-        // A connection may have this word as its id.
-        .route("/api/v2/connections/test", connection().post(connections::test))
-        .route("/api/v2/eventLogs", get(event_logs::list))
-        .route("/api/v2/eventLogs/{event_log_id}", get(event_logs::one))
+        .route("/api/v2/connections/test", all("test"))
+        .route("/api/v2/connections/defaults", all("defaults"))
+        .route("/api/v2/connections/enqueue-test", changes("enqueue-test"))
 }
 
 /// What there is of one task instance, with and without its map index.
@@ -181,11 +169,6 @@ fn instance_routes() -> Router<App> {
         .route(&of_task("/logs/{try_number}"), get(api::logs::one))
         .route(&of_task("/xcomEntries"), xcoms)
         .route(&of_task("/xcomEntries/{xcom_key}"), xcom)
-}
-
-/// What is asked of the whole installation, and seldom there.
-fn cluster_routes() -> Router<App> {
-    Router::new().route("/api/v2/jobs", get(api::monitor::jobs))
 }
 
 fn page_routes() -> Router<App> {
@@ -234,21 +217,6 @@ fn admin_page_routes() -> Router<App> {
         .route("/users/edit", get(users::edit).post(users::update))
         .route("/users/delete", get(users::ask).post(users::delete))
         .route("/account", get(users::account).post(users::change_password))
-}
-
-/// Refuses what is too much at once, before it costs anything. The place is given back when the answer begins: streams have
-/// places of their own.
-async fn shed(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    if ALWAYS_ANSWERED.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
-    match places.try_acquire() {
-        Ok(_place) => next.run(request).await,
-        Err(_) => {
-            let error = ApiError::Busy(format!("{REQUESTS_MAX} requests are being answered already"));
-            guard::said_to(guard::face_of(&request), error)
-        }
-    }
 }
 
 /// Ends a request that takes too long, and says so. What it was waiting for is withdrawn by whoever waited.
@@ -323,7 +291,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn people_get_a_page_and_programs_json_when_there_is_no_time_or_no_room() {
         let late = |app: Router| app.layer(middleware::from_fn_with_state(Duration::from_secs(1), give_up));
-        let full = |app: Router| app.layer(middleware::from_fn_with_state(Arc::new(Semaphore::new(0)), shed));
+        let full = |app: Router| app.layer(middleware::from_fn_with_state(Arc::new(Gate::closed()), load::admit));
         for (status, answers) in [(504, answers(late).await), (503, answers(full).await)] {
             let [page, rest] = answers;
             assert_eq!((page.0.as_u16(), rest.0.as_u16()), (status, status));

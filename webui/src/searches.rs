@@ -11,15 +11,20 @@ use crate::error::{ApiError, ApiResult};
 
 /// A third of the pool's connections; the others are for what answers at once.
 const AT_ONCE_MAX: usize = 4;
-/// A place that is not free within this is not waited for: most searches take milliseconds.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+/// So many more wait for a place: less than requests may be under way, so that others have room beside them.
+const WAITING_MAX: usize = 384;
+/// And for so long: most searches take milliseconds, and an answer may take half a minute.
+const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// The places of searches.
-pub struct Searches(Arc<Semaphore>);
+pub struct Searches {
+    places: Arc<Semaphore>,
+    waiting: Semaphore,
+}
 
 impl Default for Searches {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE_MAX)))
+        Self { places: Arc::new(Semaphore::new(AT_ONCE_MAX)), waiting: Semaphore::new(WAITING_MAX) }
     }
 }
 
@@ -29,14 +34,17 @@ impl Searches {
     /// # Errors
     /// [`ApiError::Busy`] when others search for long.
     pub async fn enter(&self) -> ApiResult<OwnedSemaphorePermit> {
-        let place = timeout(WAIT_MAX, Arc::clone(&self.0).acquire_owned()).await;
-        let busy = || ApiError::Busy(format!("{AT_ONCE_MAX} searches over many runs are under way"));
+        let busy = || ApiError::Busy("too many searches over many runs are under way".to_owned());
+        let _waits = self.waiting.try_acquire().map_err(|_| busy())?;
+        let place = timeout(WAIT_MAX, Arc::clone(&self.places).acquire_owned()).await;
         place.ok().and_then(Result::ok).ok_or_else(busy)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::future::join_all;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -49,5 +57,20 @@ mod tests {
         assert!(matches!(searches.enter().await, Err(ApiError::Busy(_))));
         held.pop();
         assert!(searches.enter().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn three_hundred_clients_that_search_at_once_are_answered_one_after_another() {
+        let searches = Searches::default();
+        let search = async |_| {
+            let place = searches.enter().await?;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            drop(place);
+            Ok::<_, ApiError>(())
+        };
+        let found = join_all((0..300).map(search)).await;
+        assert_eq!(found.iter().filter(|one| one.is_ok()).count(), 300);
+        let crowd = join_all((0..WAITING_MAX + AT_ONCE_MAX + 50).map(search)).await;
+        assert!(crowd.iter().any(Result::is_err), "how many wait is bounded");
     }
 }

@@ -78,7 +78,11 @@ impl Leader {
         match (&self.socket, &self.remote) {
             (Some(socket), _) => ask_over(socket, query).await.map_err(|reason| NoLeader { reason }),
             (None, Some(remote)) => remote.ask(query).await,
-            (None, None) => Err(NoLeader { reason: "no `windlass standalone` runs on this home".to_owned() }),
+            (None, None) => {
+                let reason = "no `windlass standalone` runs on this home. Start it, name its folder in WINDLASS_HOME, or the \
+                              database of schedulers elsewhere in DATABASE_URL";
+                Err(NoLeader { reason: reason.to_owned() })
+            }
         }
     }
 }

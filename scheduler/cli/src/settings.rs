@@ -84,6 +84,17 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// How `WINDLASS_LOG_FORMAT` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// How much a program tells of itself when `WINDLASS_LOG` does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loudness {

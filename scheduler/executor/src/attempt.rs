@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    Masker, Stop,
+    Masker, Stop, Workspaces,
     docker::DockerPolicy,
     environment::{self, Variables},
     kafka::mask_kafka,
@@ -66,8 +66,8 @@ pub struct WorkerContext {
     pub worker: Uuid,
     /// Windlass's own directory, first in every task's PATH.
     pub program_dir: PathBuf,
-    /// Each attempt gets a directory of its own below it.
-    pub temp_dir: PathBuf,
+    /// Where each attempt gets a directory of its own.
+    pub workspaces: Workspaces,
     /// What attempts write down for the next try lies below it; it survives the worker's process.
     pub state_dir: PathBuf,
     /// The embedded lake, when this worker can reach one.

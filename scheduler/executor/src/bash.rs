@@ -3,17 +3,21 @@
 //! The command lies in a file of the attempt's directory rather than in the arguments, where every user of the machine
 //! could read it, and where its length is limited.
 
-use std::{ffi::OsStr, io, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use model::operator::Bash;
 
 use crate::{
-    Attempt, Executor, Outcome, Stop, Workspace,
+    Attempt, Executor, Outcome, Stop,
     environment::{self, Variables},
     output::{LastWords, Output, could_not_run},
     process::{Finished, GroupKind, Launch, ProcessEnd, StdinUse, find_program, supervise},
-    template::TemplateError,
+    template::{self, TemplateError},
 };
 
 /// Runs bash commands.
@@ -36,35 +40,42 @@ impl BashExecutor {
 
     async fn outcome(&self, attempt: &Attempt, stop: &Stop) -> Result<Outcome, Outcome> {
         let rendered = self.render(attempt).await?;
-        let workspace =
-            Workspace::create(&attempt.worker.temp_dir).map_err(|error| Outcome::failed(error.to_string()))?;
-        let launch = self.launch(attempt, rendered, &workspace).map_err(could_not_run)?;
+        let made = attempt.worker.workspaces.with_command(&rendered.command);
+        let (workspace, script) = made.map_err(could_not_run)?;
+        let launch = self.launch(attempt, rendered, workspace.path(), script).map_err(could_not_run)?;
         let mut running = launch.start(&attempt.worker.launchers).await.map_err(could_not_run)?;
         let output = Output::follow(attempt, &mut running);
         let grace = attempt.worker.kill_grace;
         let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
         let last_words = output.finish().await;
+        if finished.is_gone {
+            workspace.give_back();
+        }
         Ok(self.judge(attempt, finished, &last_words))
     }
 
     async fn render(&self, attempt: &Attempt) -> Result<Rendered, TemplateError> {
         let keys = self.keys.clone();
-        let rendered = attempt.render(move |renderer| {
-            Ok(Rendered {
-                command: renderer.shell("bash_command", &keys.bash_command)?,
-                env: renderer.map("env", &keys.env)?,
-                cwd: keys.cwd.as_deref().map(|cwd| renderer.text("cwd", cwd)).transpose()?,
-            })
-        });
-        let rendered = rendered.await?;
+        let mut texts = std::iter::once(&keys.bash_command).chain(keys.env.values()).chain(&keys.cwd);
+        let rendered = if texts.all(|text| template::is_plain(text)) {
+            Rendered { command: keys.bash_command, env: keys.env, cwd: keys.cwd }
+        } else {
+            let rendered = attempt.render(move |renderer| {
+                Ok(Rendered {
+                    command: renderer.shell("bash_command", &keys.bash_command)?,
+                    env: renderer.map("env", &keys.env)?,
+                    cwd: keys.cwd.as_deref().map(|cwd| renderer.text("cwd", cwd)).transpose()?,
+                })
+            });
+            rendered.await?
+        };
         attempt.mask_named(&rendered.env);
         let fields = serde_json::json!({"bash_command": rendered.command, "env": rendered.env, "cwd": rendered.cwd});
         attempt.log_rendered(fields);
         Ok(rendered)
     }
 
-    fn launch(&self, attempt: &Attempt, rendered: Rendered, workspace: &Workspace) -> io::Result<Launch> {
-        let script = workspace.write("command.sh", &rendered.command)?;
+    fn launch(&self, attempt: &Attempt, rendered: Rendered, workspace: &Path, script: PathBuf) -> io::Result<Launch> {
         let standard = environment::standard(&attempt.worker);
         // Airflow's rule: variables of its own replace the standard ones unless append_env says otherwise.
         let replaced = !rendered.env.is_empty() && !self.keys.append_env;
@@ -73,7 +84,7 @@ impl BashExecutor {
         env.extend(attempt.passed(&self.keys.pass_env));
         env.extend(rendered.env);
         env.extend(environment::of_attempt(&attempt.worker, &attempt.assignment));
-        let dir = rendered.cwd.map_or_else(|| workspace.path().to_owned(), PathBuf::from);
+        let dir = rendered.cwd.map_or_else(|| workspace.to_owned(), PathBuf::from);
         Ok(Launch {
             program: program.into(),
             args: vec![script.into()],

@@ -38,7 +38,7 @@ pub use model::masking::{MASK, is_secret_name};
 pub use outcome::Outcome;
 pub use stop::{Stop, StopCause};
 pub use template::TemplateError;
-pub use workspace::Workspace;
+pub use workspace::{Workspace, Workspaces};
 
 /// Where an attempt is carried out.
 pub trait Executor: Send + Sync {

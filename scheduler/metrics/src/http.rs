@@ -10,7 +10,7 @@ use axum::{
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::Registry,
 };
 
@@ -27,11 +27,14 @@ struct Kind {
 
 /// The requests of a web server, counted and timed until their answer begins.
 #[derive(Debug, Clone)]
-pub struct Requests(Family<Kind, Histogram, fn() -> Histogram>);
+pub struct Requests {
+    times: Family<Kind, Histogram, fn() -> Histogram>,
+    refused: Counter,
+}
 
 impl Default for Requests {
     fn default() -> Self {
-        Self(Family::new_with_constructor(crate::work_seconds))
+        Self { times: Family::new_with_constructor(crate::work_seconds), refused: Counter::default() }
     }
 }
 
@@ -39,7 +42,14 @@ impl Requests {
     /// Shows them.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Time until a request is answered, by route template and class of the status";
-        crate::windlass(registry).register("http_request_duration_seconds", help, self.0.clone());
+        let all = crate::windlass(registry);
+        all.register("http_request_duration_seconds", help, self.times.clone());
+        all.register("http_requests_refused", "Requests for which there was no room", self.refused.clone());
+    }
+
+    /// One was refused for want of room.
+    pub fn refused(&self) {
+        self.refused.inc();
     }
 }
 
@@ -50,7 +60,7 @@ pub async fn time(State(requests): State<Requests>, request: Request, next: Next
     let method = name_of(request.method());
     let response = next.run(request).await;
     let status = class_of(response.status().as_u16());
-    requests.0.get_or_create(&Kind { method, route, status }).observe(began.elapsed().as_secs_f64());
+    requests.times.get_or_create(&Kind { method, route, status }).observe(began.elapsed().as_secs_f64());
     response
 }
 

@@ -74,6 +74,29 @@ text_id!(
     RunId, "run_id", "_.~:+-"
 );
 
+/// A run's id that stands for something else in a URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "run_id \"{found}\" can not be given to a run: in a URL it means something else; add a letter or a digit, such as \"{found}1\""
+)]
+pub struct ReservedRunId {
+    /// The id.
+    pub found: RunId,
+}
+
+impl RunId {
+    /// Ids that no URL leads to: clients take `.` and `..` out of a path, `~` stands for all runs, and `list` is a route.
+    const RESERVED: [&str; 4] = [".", "..", "~", "list"];
+
+    /// Whether a new run may have this id. What is stored may be older than this rule, so that every id can be read.
+    ///
+    /// # Errors
+    /// [`ReservedRunId`].
+    pub fn may_be_given(&self) -> Result<(), ReservedRunId> {
+        if Self::RESERVED.contains(&self.as_str()) { Err(ReservedRunId { found: self.clone() }) } else { Ok(()) }
+    }
+}
+
 macro_rules! number_id {
     ($(#[$meta:meta])* $name:ident, $inner:ty) => {
         $(#[$meta])*

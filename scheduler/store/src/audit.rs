@@ -13,11 +13,13 @@ use crate::{
     error::{Doing, StoreError},
     read::{
         Direction, Pattern, Total, Window,
-        total::{counted, counting},
+        total::{LookedAt, Reach, Rest, Statements, counted, counting},
         word,
     },
 };
 
+/// The newest lines that are looked at when no index helps to find or order those that are meant: some 20 ms.
+const SEARCHED_MAX: i64 = 10_000;
 const DOING: &str = "reading the audit log";
 /// A name that somebody gave at a login may be any text; longer ones are cut.
 const NAME_CHARS_MAX: usize = 128;
@@ -129,11 +131,20 @@ pub struct AuditFilter {
     pub who_pattern: Pattern,
     /// By parts of the action.
     pub action_pattern: Pattern,
+    /// By the beginning of the DAG's id.
+    pub dag_id_prefix: Option<String>,
+    /// By the beginning of the run's id.
+    pub run_id_prefix: Option<String>,
+    /// By the beginning of the user's name.
+    pub who_prefix: Option<String>,
+    /// By the beginning of the action.
+    pub action_prefix: Option<String>,
     /// A text somewhere in the line.
     pub anywhere: Option<String>,
     /// The order; by number when empty.
     pub order: Vec<(AuditOrder, Direction)>,
-    /// Looks at the newest so many lines only, for texts that no index knows.
+    /// Looks at the newest so many lines only. Without it, all are looked at: the newest 10,000 first, when no index knows what
+    /// is asked for.
     pub newest: Option<i64>,
     /// At most so many.
     pub limit: i64,
@@ -218,12 +229,12 @@ pub async fn login_failed(pool: &PgPool, who: Actor<'_>) -> Result<(), StoreErro
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn events(pool: &PgPool, filter: &AuditFilter) -> Result<(Vec<AuditEvent>, Total), StoreError> {
     let window = Window { limit: filter.limit, offset: filter.offset };
-    window.check()?;
-    let events: Vec<AuditEvent> = page_of_events(filter).build_query_as().fetch_all(pool).await.doing(DOING)?;
-    let mut count = counting();
-    source(&mut count, filter);
-    conditions(&mut count, filter);
-    let total = window.total(pool, events.len(), counted(count)).await?;
+    let statements = |reach| Statements {
+        page: page(filter, reach),
+        matching: matching_events(filter, reach),
+        looked_at: filter.searched(reach).map(|searched| looked_at(filter, searched)),
+    };
+    let (events, total) = window.rows::<AuditEvent>(pool, statements, DOING).await?;
     // Lines of older versions were stored as they came.
     let shown = |event: AuditEvent| AuditEvent { details: masking::masked(&event.details), ..event };
     Ok((events.into_iter().map(shown).collect(), total))
@@ -232,26 +243,79 @@ pub async fn events(pool: &PgPool, filter: &AuditFilter) -> Result<(Vec<AuditEve
 /// The statement of a page, for its plan to be looked at.
 #[must_use]
 pub fn page_of_events(filter: &AuditFilter) -> QueryBuilder<'_, Postgres> {
+    page(filter, Reach::Newest)
+}
+
+fn page(filter: &AuditFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new("SELECT id, at, who, action, dag_id, run_id, details, address, door, outcome ");
-    source(&mut page, filter);
+    source(&mut page, filter, reach);
     conditions(&mut page, filter);
     order(&mut page, &filter.order);
     page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
     page
 }
 
-/// All lines, or the newest of them.
-fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
-    match filter.newest {
-        None => drop(query.push("FROM audit_log WHERE true")),
-        Some(newest) => {
-            query.push("FROM (SELECT * FROM audit_log ORDER BY id DESC LIMIT ").push_bind(newest);
-            query.push(") AS audit_log WHERE true");
-        }
+/// The newest lines that a search looks at.
+#[derive(Clone, Copy)]
+struct Searched {
+    /// What makes them the newest: a column that an index has in order.
+    by: &'static str,
+    /// How many they are.
+    newest: i64,
+}
+
+impl AuditFilter {
+    /// What is looked at; all lines when an index leads to those that are meant, in the order that is asked for.
+    fn searched(&self, reach: Reach) -> Option<Searched> {
+        let patterns = [&self.dag_id_pattern, &self.run_id_pattern, &self.who_pattern, &self.action_pattern];
+        let first = self.order.first().map_or(AuditOrder::Id, |(key, _)| *key);
+        let is_range_beside_order = (self.after.is_some() || self.before.is_some()) && first != AuditOrder::When;
+        let prefixes = [&self.dag_id_prefix, &self.run_id_prefix, &self.who_prefix, &self.action_prefix];
+        let is_search = patterns.into_iter().any(|pattern| !pattern.0.is_empty())
+            || prefixes.into_iter().any(Option::is_some)
+            || self.anywhere.is_some()
+            || matches!(first, AuditOrder::RunId | AuditOrder::Details)
+            || is_range_beside_order;
+        let newest = self.newest.or((is_search && reach == Reach::Newest).then_some(SEARCHED_MAX))?;
+        Some(Searched { by: if is_range_beside_order { "at" } else { "id" }, newest })
     }
 }
 
-fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
+/// All lines, or the newest of them.
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter, reach: Reach) {
+    let Some(Searched { by, newest }) = filter.searched(reach) else {
+        query.push("FROM audit_log WHERE true");
+        return;
+    };
+    query.push("FROM (SELECT * FROM audit_log WHERE true");
+    found_by_index(query, filter);
+    query.push(format_args!(" ORDER BY {by} DESC, id DESC LIMIT ")).push_bind(newest).push(") AS audit_log WHERE true");
+}
+
+fn matching_events(filter: &AuditFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
+    let mut count = counting();
+    source(&mut count, filter, reach);
+    conditions(&mut count, filter);
+    counted(count)
+}
+
+/// The lines that a search looks at.
+fn looked_at(filter: &AuditFilter, Searched { by, newest }: Searched) -> LookedAt<'_> {
+    let mut query = QueryBuilder::new("SELECT least(count(*), ");
+    query.push_bind(newest).push("), count(*) <= ").push_bind(newest).push(" FROM (SELECT 1 FROM audit_log WHERE true");
+    found_by_index(&mut query, filter);
+    query.push(" LIMIT ").push_bind(newest + 1).push(") AS looked_at");
+    let begins_with_them = matches!(filter.order.as_slice(), [(key, Direction::Descending)] if key.sql() == by);
+    let rest = match filter.newest {
+        Some(_) => Rest::NotMeant,
+        None if begins_with_them => Rest::After,
+        None => Rest::Anywhere,
+    };
+    LookedAt { count: query, rest }
+}
+
+/// What limits a search before its newest lines are taken, so that older ones can be looked at by asking for them.
+fn found_by_index(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
     if let Some(id) = filter.id {
         query.push(" AND id = ").push_bind(id);
     }
@@ -276,6 +340,10 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
             query.push(format_args!(" AND at {sign} ")).push_bind(instant);
         }
     }
+}
+
+fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
+    found_by_index(query, filter);
     let patterns = [
         ("dag_id", &filter.dag_id_pattern),
         ("run_id", &filter.run_id_pattern),
@@ -284,6 +352,17 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
     ];
     for (column, pattern) in patterns {
         pattern.limit(query, column);
+    }
+    let prefixes = [
+        ("dag_id", &filter.dag_id_prefix),
+        ("run_id", &filter.run_id_prefix),
+        ("who", &filter.who_prefix),
+        ("action", &filter.action_prefix),
+    ];
+    for (column, prefix) in prefixes {
+        if let Some(prefix) = prefix {
+            query.push(format_args!(" AND starts_with({column}, ")).push_bind(prefix.clone()).push(")");
+        }
     }
     if let Some(text) = &filter.anywhere {
         let line = "concat_ws(' ', who, action, dag_id, run_id, address, door, outcome, details::text)";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgconnect::{Target, is_out_of_transactions};
 use sqlx::{
-    ConnectOptions as _, Connection, PgConnection, PgPool,
+    ConnectOptions as _, Connection, Executor as _, PgConnection, PgPool,
     migrate::{Migrate as _, MigrateError},
     postgres::PgPoolOptions,
 };
@@ -56,6 +56,31 @@ pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Writer {
     connection: PgConnection,
+    growth: Growth,
+}
+
+/// How much a connection has stored since its plans were made. A plan is made once and kept, and one that was made while the
+/// tables were empty may look through all of `task_instance` for each row that changes: it is only made anew when the table is
+/// analysed, which may be a minute and a hundred thousand rows later.
+#[derive(Debug)]
+struct Growth {
+    instances: usize,
+    plans_until: usize,
+}
+
+impl Growth {
+    /// Up to here any plan is fast enough; and each time that it has doubled, plans are made anew for a few milliseconds.
+    const FIRST: usize = 100;
+
+    /// Takes note of rows that are about to be stored, and says whether plans are out of date.
+    fn outgrows(&mut self, instances: usize) -> bool {
+        let outgrown = self.instances > self.plans_until;
+        if outgrown {
+            self.plans_until = self.instances.saturating_mul(2);
+        }
+        self.instances = self.instances.saturating_add(instances);
+        outgrown
+    }
 }
 
 impl Writer {
@@ -67,7 +92,16 @@ impl Writer {
         const CONNECTING: &str = "connecting the leader to PostgreSQL";
         let target = target(url, "windlass leader")?.map(|options| options.options(PINNED));
         let connecting = async { target.connect().await.doing(CONNECTING) };
-        Ok(Self { connection: within(limit::CONNECT, CONNECTING, connecting).await? })
+        let growth = Growth { instances: 0, plans_until: Growth::FIRST };
+        Ok(Self { connection: within(limit::CONNECT, CONNECTING, connecting).await?, growth })
+    }
+
+    /// Has plans made anew when the tables have outgrown them; `instances` are about to be stored.
+    pub(crate) async fn renew_plans(&mut self, instances: usize) -> Result<(), sqlx::Error> {
+        if self.growth.outgrows(instances) {
+            self.connection.execute("DISCARD PLANS").await?;
+        }
+        Ok(())
     }
 
     /// The connection itself, for reads of the leader.
@@ -223,4 +257,17 @@ async fn backend(connection: &mut PgConnection) -> Result<i32, StoreError> {
         .fetch_one(connection)
         .await
         .doing("looking for a connection pooler")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_made_anew_each_time_that_what_was_stored_has_doubled() {
+        let mut growth = Growth { instances: 0, plans_until: Growth::FIRST };
+        let renewed = (0..100_000).filter(|_| growth.outgrows(10)).count();
+        assert_eq!(renewed, 14, "after 110 instances, 220, and so on to a million");
+        assert!(!growth.outgrows(0));
+    }
 }

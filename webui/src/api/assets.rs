@@ -2,8 +2,7 @@
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
+    extract::{Request, State},
 };
 use model::door::{Conf, Instant, Note};
 use serde_json::{Map, Value};
@@ -20,7 +19,8 @@ use super::{
 use crate::{
     app::App,
     auth::rights::Right,
-    error::{ApiError, ApiResult, unread},
+    error::{ApiError, ApiResult},
+    intake,
     router::BODY_BYTES_MAX,
 };
 
@@ -406,8 +406,8 @@ pub async fn create_event(_: CreateAssetEventsBody) -> ApiError {
     responses((status = 200, description = "Successful Response"), Errors<404, 409, 501>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn materialize(_: AssetPath, bytes: Result<Bytes, BytesRejection>) -> ApiResult<()> {
-    let bytes = bytes.map_err(|error| unread(error.status(), &error, BODY_BYTES_MAX))?;
+pub async fn materialize(_: AssetPath, request: Request) -> ApiResult<()> {
+    let bytes = intake::read(request, BODY_BYTES_MAX).await?;
     if !matches!(bytes.trim_ascii(), b"" | b"null") {
         let mut body = Body::parse(&bytes)?;
         MaterializeAssetBody::read(&mut body);

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::{
-    body::Bytes,
-    extract::{FromRequest, Request},
-};
+use axum::extract::{FromRequest, Request};
 use model::{
     MapIndex,
     door::{Conf, Instant, InvalidInstant, InvalidText, Json, Note, Zone, nul_at},
@@ -16,7 +13,8 @@ use store::read::{Range, SecondsRange};
 
 use super::query::{LIMIT_MAX, Page, Paging};
 use crate::{
-    error::{ApiError, ApiResult, FieldError, unread},
+    error::{ApiError, ApiResult, FieldError},
+    intake,
     router::BODY_BYTES_MAX,
 };
 
@@ -29,11 +27,8 @@ pub struct Body {
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|error| unread(error.status(), &error, BODY_BYTES_MAX))?;
-        Self::parse(&bytes)
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        Self::parse(&intake::read(request, BODY_BYTES_MAX).await?)
     }
 }
 
@@ -104,6 +99,12 @@ impl Body {
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.members.contains_key(name)
+    }
+
+    /// Whether a member was sent and is not null.
+    #[must_use]
+    pub fn has_value(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(|value| !value.is_null())
     }
 
     /// Sets a member that was not sent.
@@ -193,7 +194,11 @@ impl Body {
 
     /// A boolean that may be absent.
     pub fn optional_flag(&mut self, name: &str) -> Option<bool> {
-        self.members.get(name).is_some_and(|value| !value.is_null()).then(|| self.flag(name, false))
+        if self.has_value(name) {
+            return Some(self.flag(name, false));
+        }
+        self.members.shift_remove(name);
+        None
     }
 
     /// A list, empty when absent.

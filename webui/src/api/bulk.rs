@@ -16,7 +16,7 @@ use utoipa::{
 
 use super::{
     body::Body,
-    declare::{answer, member, schema},
+    declare::{answer, member, query_params, schema},
 };
 use crate::{
     app::App,
@@ -103,6 +103,14 @@ impl Mask {
     /// The fields by name, if it names any.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flatten().map(String::as_str)
+    }
+}
+
+query_params! {
+    /// What a change is limited to.
+    pub struct UpdateMask {
+        /// The fields that are changed; without any, all that are sent.
+        update_mask: Mask,
     }
 }
 

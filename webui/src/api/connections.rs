@@ -1,32 +1,126 @@
 //! Connections. Passwords never leave, secrets within `extra` and in addresses are masked; a mask that comes back stands
 //! for what is stored.
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::collections::BTreeSet;
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use model::masking::{self, MASK, StillMasked};
-use serde_json::{Value, json};
+use serde_json::Value;
+use store::read::Pattern;
 use store::secrets::{Connection, Creation, Deletion, connections, connections::Stored};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
-    bulk::{self, Managed, Mask},
-    query::{Query, in_order, matches},
+    bulk::{self, BulkResponse, Managed, Mask, UpdateMask, bulk_body},
+    declare::{Errors, Ignored, OrderBy, OrderKey, Prefix, answer, body, path_params, query_params},
+    query::{Page, in_order, matches},
     variables::still_masked,
 };
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
+    exact::{Exact, Spacing},
 };
 
-/// What Airflow answers unless its deployment allows it: a test reaches out to any address that a client names.
-const TEST_DISABLED: &str =
-    "Testing connections is disabled in Airflow configuration. Contact your deployment admin to enable it.";
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, create, bulk)).routes(routes!(one, patch, delete))
+}
+
+path_params! {
+    /// A connection.
+    pub struct ConnectionPath {
+        connection_id: String,
+    }
+}
+
+query_params! {
+    /// Which connections a list has.
+    pub struct ConnectionListFilter {
+        page: Page,
+        order_by: OrderBy<ConnectionKey>,
+        /// Part of the id, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
+        connection_id_pattern: Pattern,
+        /// How the id begins.
+        connection_id_prefix_pattern: Prefix,
+    }
+}
+
+/// What lists can be ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionKey {
+    /// By the id.
+    Id,
+    /// By the type.
+    Type,
+    /// By the description.
+    Description,
+    /// By the host.
+    Host,
+    /// By the port.
+    Port,
+}
+
+impl OrderKey for ConnectionKey {
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("connection_id", Self::Id),
+        ("conn_id", Self::Id),
+        ("conn_type", Self::Type),
+        ("description", Self::Description),
+        ("host", Self::Host),
+        ("port", Self::Port),
+        ("id", Self::Id),
+        ("team_name", Self::Id),
+    ];
+    const DEFAULT: &'static str = "id";
+}
+
+body! {
+    /// A connection as it is to be.
+    pub struct ConnectionBody {
+        connection_id: String,
+        conn_type: String,
+        description: Option<String>,
+        host: Option<String>,
+        login: Option<String>,
+        schema: Option<String>,
+        port: Option<i64>,
+        /// `***` stands for the stored one, and so does null.
+        password: Option<String>,
+        /// JSON as a text; what it holds masked stands for what is stored.
+        extra: Option<String>,
+        /// There are no teams here.
+        _team_name: Ignored = "team_name",
+    }
+}
+
+bulk_body!(ConnectionBulkBody of ConnectionBody);
+
+answer! {
+    /// A connection, its secrets masked.
+    pub struct ConnectionResponse {
+        connection_id: String,
+        conn_type: String,
+        description: Option<String>,
+        host: Option<String>,
+        login: Option<String>,
+        schema: Option<String>,
+        port: Option<i32>,
+        password: Option<&'static str>,
+        extra: Option<String>,
+        team_name: Option<String>,
+    }
+}
+
+answer! {
+    /// A part of the list of connections.
+    pub struct ConnectionCollectionResponse {
+        connections: Vec<ConnectionResponse>,
+        total_entries: usize,
+    }
+}
 
 /// The resource, for bulk requests.
 pub struct Connections;
@@ -44,18 +138,17 @@ impl Managed for Connections {
 
     fn read(&self, body: &mut Body, mask: &Mask) -> Wish {
         let sent = body.names();
-        body.take("team_name");
-        let port = body.integer("port").map(|port| i32::try_from(port).unwrap_or(-1));
+        let read = ConnectionBody::read(body);
         let connection = Connection {
-            conn_id: body.required_text("connection_id"),
-            conn_type: body.required_text("conn_type"),
-            host: body.text("host"),
-            schema: body.text("schema"),
-            login: body.text("login"),
-            password: body.text("password"),
-            port,
-            extra: body.text("extra"),
-            description: body.text("description"),
+            conn_id: read.connection_id,
+            conn_type: read.conn_type,
+            host: read.host,
+            schema: read.schema,
+            login: read.login,
+            password: read.password,
+            port: read.port.map(|port| i32::try_from(port).unwrap_or(-1)),
+            extra: read.extra,
+            description: read.description,
         };
         if sent.contains("connection_id") && sent.contains("conn_type") {
             // What a mask leaves out only came along; the id is what is looked up.
@@ -148,11 +241,10 @@ fn merged(old: Connection, new: Connection, meant: &BTreeSet<String>) -> Result<
 fn merged_extra(new: Option<String>, old: Option<&str>) -> Result<Option<String>, StillMasked> {
     let Some(new) = new.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
     let Some(old) = old else { return Ok(Some(new)) };
-    let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
-    match (parsed(&new), parsed(old)) {
+    match (Exact::parse(&new), Exact::parse(old)) {
         (Some(wanted), Some(stored)) => {
-            let meant = masking::unmasked(&wanted, &stored)?;
-            Ok(Some(if meant == wanted { new } else { meant.to_string() }))
+            let meant = wanted.unmasked(&stored)?;
+            Ok(Some(if meant == wanted { new } else { meant.to_text(Spacing::None) }))
         }
         _ if new == MASK => Ok(Some(old.to_owned())),
         _ => Ok(Some(new)),
@@ -165,107 +257,119 @@ pub fn shown_extra(extra: &str) -> String {
     if extra.trim().is_empty() {
         return extra.to_owned();
     }
-    match serde_json::from_str::<Value>(extra) {
-        Ok(value) => {
-            let masked = masking::masked(&value);
-            if masked == value { extra.to_owned() } else { masked.to_string() }
+    match Exact::parse(extra) {
+        Some(value) => {
+            let masked = value.masked();
+            if masked == value { extra.to_owned() } else { masked.to_text(Spacing::None) }
         }
-        Err(_) => MASK.to_owned(),
+        None => MASK.to_owned(),
     }
 }
 
-fn shape(stored: &Stored) -> Value {
+fn shape(stored: &Stored) -> ConnectionResponse {
     let one = &stored.connection;
-    json!({
-        "connection_id": one.conn_id, "conn_type": one.conn_type, "description": one.description,
-        "host": one.host.as_deref().map(masking::masked_text), "login": one.login, "schema": one.schema, "port": one.port,
-        "password": one.password.as_ref().map(|_| MASK), "extra": one.extra.as_deref().map(shown_extra), "team_name": null,
-    })
-}
-
-/// What lists can be ordered by.
-#[derive(Debug, Clone, Copy)]
-enum Key {
-    Id,
-    Type,
-    Description,
-    Host,
-    Port,
-}
-
-fn key(name: &str) -> Option<Key> {
-    match name {
-        "connection_id" | "conn_id" | "id" | "team_name" => Some(Key::Id),
-        "conn_type" => Some(Key::Type),
-        "description" => Some(Key::Description),
-        "host" => Some(Key::Host),
-        "port" => Some(Key::Port),
-        _ => None,
+    ConnectionResponse {
+        connection_id: one.conn_id.clone(),
+        conn_type: one.conn_type.clone(),
+        description: one.description.clone(),
+        host: one.host.as_deref().map(masking::masked_text),
+        login: one.login.clone(),
+        schema: one.schema.clone(),
+        port: one.port,
+        password: one.password.as_ref().map(|_| MASK),
+        extra: one.extra.as_deref().map(shown_extra),
+        team_name: None,
     }
 }
 
-fn compare(key: Key, a: &Connection, b: &Connection) -> Ordering {
-    match key {
-        Key::Id => a.conn_id.cmp(&b.conn_id),
-        Key::Type => a.conn_type.cmp(&b.conn_type),
-        Key::Description => a.description.cmp(&b.description),
-        Key::Host => a.host.cmp(&b.host),
-        Key::Port => a.port.cmp(&b.port),
-    }
-}
-
-/// `GET /api/v2/connections`.
-pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
-    let page = query.page();
-    let order = query.order(key)?;
-    let pattern = query.pattern("connection_id_pattern");
-    let prefix = query.prefix("connection_id_prefix_pattern");
-    query.finish()?;
+/// Get Connections
+#[utoipa::path(
+    get, path = "/api/v2/connections", operation_id = "get_connections", tag = "Connection",
+    params(ConnectionListFilter),
+    responses((status = 200, description = "Successful Response", body = ConnectionCollectionResponse), Errors<404>),
+    security(("token" = [Right::ReadAdmin]))
+)]
+pub async fn list(
+    State(app): State<App>,
+    filter: ConnectionListFilter,
+) -> ApiResult<Json<ConnectionCollectionResponse>> {
     let mut found = connections::all(&app.pool, &app.settings.secret_key).await?;
     found.retain(|stored| {
         let id = &stored.connection.conn_id;
-        matches(&pattern, id) && prefix.as_ref().is_none_or(|prefix| id.starts_with(prefix))
+        matches(&filter.connection_id_pattern, id) && filter.connection_id_prefix_pattern.fits(id)
     });
-    in_order(&mut found, &order, Key::Id, |key, a, b| compare(key, &a.connection, &b.connection));
-    let total = found.len();
-    let shaped: Vec<Value> = page.of(found).iter().map(shape).collect();
-    Ok(Json(json!({ "connections": shaped, "total_entries": total })))
+    in_order(&mut found, &filter.order_by.0, ConnectionKey::Id, |key, a, b| {
+        let (a, b) = (&a.connection, &b.connection);
+        match key {
+            ConnectionKey::Id => a.conn_id.cmp(&b.conn_id),
+            ConnectionKey::Type => a.conn_type.cmp(&b.conn_type),
+            ConnectionKey::Description => a.description.cmp(&b.description),
+            ConnectionKey::Host => a.host.cmp(&b.host),
+            ConnectionKey::Port => a.port.cmp(&b.port),
+        }
+    });
+    let total_entries = found.len();
+    let connections = filter.page.of(found).iter().map(shape).collect();
+    Ok(Json(ConnectionCollectionResponse { connections, total_entries }))
 }
 
-/// `POST /api/v2/connections`.
+/// Post Connection
+#[utoipa::path(
+    post, path = "/api/v2/connections", operation_id = "post_connection", tag = "Connection",
+    request_body = ConnectionBody,
+    responses((status = 201, description = "Successful Response", body = ConnectionResponse), Errors<409>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn create(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     body: Body,
-) -> ApiResult<(StatusCode, Json<Value>)> {
+) -> ApiResult<(StatusCode, Json<ConnectionResponse>)> {
     let id = Connections.create_from(&app, &who, body).await?;
     Ok((StatusCode::CREATED, Json(shape(&find(&app, &id).await?))))
 }
 
-/// `PATCH /api/v2/connections`.
+/// Bulk Connections
+#[utoipa::path(
+    patch, path = "/api/v2/connections", operation_id = "bulk_connections", tag = "Connection",
+    request_body = ConnectionBulkBody,
+    responses((status = 200, description = "Successful Response", body = BulkResponse), Errors),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn bulk(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     body: Body,
-) -> ApiResult<Json<bulk::BulkResponse>> {
+) -> ApiResult<Json<BulkResponse>> {
     bulk::apply(&Connections, &app, &who, body).await.map(Json)
 }
 
-/// `GET /api/v2/connections/{connection_id}`.
-pub async fn one(State(app): State<App>, id: Option<Path<String>>) -> ApiResult<Json<Value>> {
-    Ok(Json(shape(&find(&app, &id_of(id)).await?)))
+/// Get Connection
+#[utoipa::path(
+    get, path = "/api/v2/connections/{connection_id}", operation_id = "get_connection", tag = "Connection",
+    params(ConnectionPath),
+    responses((status = 200, description = "Successful Response", body = ConnectionResponse), Errors<404>),
+    security(("token" = [Right::ReadAdmin]))
+)]
+pub async fn one(State(app): State<App>, path: ConnectionPath) -> ApiResult<Json<ConnectionResponse>> {
+    Ok(Json(shape(&find(&app, &path.connection_id).await?)))
 }
 
-/// `PATCH /api/v2/connections/{connection_id}?update_mask=…`.
+/// Patch Connection
+#[utoipa::path(
+    patch, path = "/api/v2/connections/{connection_id}", operation_id = "patch_connection", tag = "Connection",
+    params(ConnectionPath, UpdateMask),
+    request_body = ConnectionBody,
+    responses((status = 200, description = "Successful Response", body = ConnectionResponse), Errors<404>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn patch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    id: Option<Path<String>>,
-    query: Query,
+    ConnectionPath { connection_id: id }: ConnectionPath,
+    UpdateMask { update_mask: mask }: UpdateMask,
     mut body: Body,
-) -> ApiResult<Json<Value>> {
-    let id = id_of(id);
-    let mask = Mask::of(query.all("update_mask"));
+) -> ApiResult<Json<ConnectionResponse>> {
     let wish = Connections.read(&mut body, &mask);
     body.finish()?;
     if wish.connection.conn_id != id {
@@ -277,19 +381,28 @@ pub async fn patch(
     Ok(Json(shape(&find(&app, &id).await?)))
 }
 
-/// `DELETE /api/v2/connections/{connection_id}`.
+/// Delete Connection
+#[utoipa::path(
+    delete, path = "/api/v2/connections/{connection_id}", operation_id = "delete_connection", tag = "Connection",
+    params(ConnectionPath),
+    responses((status = 204, description = "Successful Response"), Errors<404>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn delete(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    id: Option<Path<String>>,
+    path: ConnectionPath,
 ) -> ApiResult<StatusCode> {
-    Connections.delete(&app, &who, &id_of(id)).await?;
+    Connections.delete(&app, &who, &path.connection_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/v2/connections/test`.
-pub async fn test() -> ApiResult<Json<Value>> {
-    Err(ApiError::Refused(TEST_DISABLED.to_owned()))
+impl ConnectionPath {
+    /// A connection whose id is a word that is a route of its own.
+    #[must_use]
+    pub fn of_word(word: &str) -> Self {
+        Self { connection_id: word.to_owned() }
+    }
 }
 
 /// One by its name, with its secrets.
@@ -300,13 +413,10 @@ pub async fn find(app: &App, id: &str) -> ApiResult<Stored> {
     connections::find(&app.pool, &app.settings.secret_key, id).await?.ok_or_else(|| missing(id))
 }
 
-/// The id in the path. The route of the connection test has none: there it is that word.
-fn id_of(path: Option<Path<String>>) -> String {
-    path.map_or_else(|| "test".to_owned(), |Path(id)| id)
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn stored() -> Connection {

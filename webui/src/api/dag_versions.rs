@@ -14,10 +14,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ALL,
     accept::{self, Form},
+    dag_shapes::{DagVersionResponse, dag_version, dag_version_of},
     declare::{Errors, OrderBy, OrderKey, answer, path_params, query_params},
     lookup_dag,
     query::Page,
-    shapes::{self, BUNDLE, DagVersionResponse},
+    shapes::BUNDLE,
 };
 use crate::{
     app::App,
@@ -131,7 +132,7 @@ pub async fn list(
     }
     let (found, total) = read::version_page(&app.pool, &filter, asked.page.window()).await?;
     Ok(Json(DAGVersionCollectionResponse {
-        dag_versions: found.into_iter().map(|(dag, version)| shapes::dag_version_of(&dag, version)).collect(),
+        dag_versions: found.iter().map(|(dag, version)| dag_version_of(dag, version)).collect(),
         total_entries: total.number(),
         total_entries_limit: total.limit(),
     }))
@@ -147,7 +148,7 @@ pub async fn list(
 )]
 pub async fn one(State(app): State<App>, path: VersionPath) -> ApiResult<Json<DagVersionResponse>> {
     let version = numbered(&app, &path.dag_id, path.version_number.into()).await?;
-    Ok(Json(shapes::dag_version(&version)))
+    Ok(Json(dag_version(&version)))
 }
 
 async fn numbered(app: &App, dag_id: &str, number: i64) -> ApiResult<Arc<Version>> {

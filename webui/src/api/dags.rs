@@ -1,17 +1,25 @@
 //! DAGs: lists by PostgreSQL, and what people change.
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-};
+use axum::{Extension, Json, extract::State};
 use model::{Command, DagId, DagRunState, command::Paused};
-use serde_json::{Value, json};
-use store::read::{self, DagFilter, DagOrder, DagView, Window};
+use serde_json::Value;
+use std::str::FromStr;
+use store::read::{self, DagFilter, DagOrder, DagView, Direction, Pattern, Range, TagFilter, Window};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{body::Body, lookup_dag, query::Query, shapes};
+use super::{
+    bulk::{Mask, UpdateMask},
+    dag_shapes::{self, DAGDetailsResponse, DAGResponse},
+    declare::{
+        Errors, Flag, OrderBy, OrderKey, Prefix, Unsupported, Word, answer, body, path_params, query_params, words,
+    },
+    lookup_dag,
+    query::Page,
+    shapes::BUNDLE,
+};
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     commands,
     error::{ApiError, ApiResult},
 };
@@ -21,104 +29,378 @@ const CHANGED_MAX: i64 = 1_000;
 /// DAGs whose runs one answer counts.
 const STATS_MAX: i64 = 10_000;
 
-fn key(name: &str) -> Option<DagOrder> {
-    match name {
-        "dag_id" | "dag_display_name" => Some(DagOrder::DagId),
-        "next_dagrun" => Some(DagOrder::NextRun),
-        "state" | "last_run_state" => Some(DagOrder::LastState),
-        "start_date" | "last_run_start_date" => Some(DagOrder::LastStart),
-        _ => None,
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, patch_many))
+        .routes(routes!(one, patch, delete))
+        .routes(routes!(details))
+        .routes(routes!(stats))
+        .routes(routes!(tags))
+}
+
+path_params! {
+    /// A DAG.
+    pub struct DagPath {
+        dag_id: String,
     }
 }
 
-/// `GET /api/v2/dags`.
-pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
-    let page = query.page();
-    let filter = DagFilter { order: query.order(key)?, ..filter_of(&mut query)? };
-    query.finish()?;
-    let (found, total) = read::dag_list(&app.pool, &filter, page.window()).await?;
-    Ok(Json(json!({ "dags": shaped(&app, &found).await?, "total_entries": total })))
+query_params! {
+    /// Which DAGs a list has.
+    pub struct DagListFilter {
+        page: Page,
+        order_by: OrderBy<DagOrder>,
+        tags: Vec<String>,
+        /// Whether one of the tags is enough, which it is unless all are asked for.
+        tags_match_mode: Option<TagsMatchMode>,
+        owners: Vec<String>,
+        /// Part of the id, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
+        dag_id_pattern: Pattern,
+        /// How the id begins.
+        dag_id_prefix_pattern: Prefix,
+        /// Part of the name that is shown, which is the id.
+        dag_display_name_pattern: Pattern,
+        /// How that name begins.
+        dag_display_name_prefix_pattern: Prefix,
+        /// Whether DAGs that no file defines any more are left out.
+        exclude_stale: Flag<true>,
+        paused: Option<bool>,
+        has_import_errors: Option<bool>,
+        /// The state of the newest run.
+        last_dag_run_state: Vec<DagRunState>,
+        /// There is one bundle, the DAG folder.
+        bundle_name: Option<String>,
+        /// The DAG folder has no versions: those are of DAGs.
+        bundle_version: Option<String>,
+        /// No DAG is scheduled by assets.
+        has_asset_schedule: Option<bool>,
+        /// No DAG depends on assets.
+        asset_dependency: Option<String>,
+        /// When the newest run began.
+        dag_run_start_date: Range,
+        /// When the newest run ended.
+        dag_run_end_date: Range,
+        /// The state of the newest run.
+        dag_run_state: Vec<DagRunState>,
+        /// Nothing is marked as a favourite.
+        is_favorite: Option<bool>,
+        _timetable_type: Unsupported = "timetable_type",
+    }
+}
+
+query_params! {
+    /// Which DAGs are changed.
+    pub struct DagPatchFilter {
+        page: Page,
+        /// The field that is changed, which is `is_paused`.
+        update_mask: Mask,
+        tags: Vec<String>,
+        /// Whether one of the tags is enough, which it is unless all are asked for.
+        tags_match_mode: Option<TagsMatchMode>,
+        owners: Vec<String>,
+        /// Part of the id; without this one or the next nothing is changed.
+        dag_id_pattern: Pattern,
+        /// How the id begins.
+        dag_id_prefix_pattern: Prefix,
+        /// Whether DAGs that no file defines any more are left out.
+        exclude_stale: Flag<true>,
+        paused: Option<bool>,
+        /// Whether any pattern was given, were it `~` for everything.
+        is_limited: IsLimited,
+    }
+}
+
+query_params! {
+    /// Whose runs are counted.
+    pub struct DagStatsFilter {
+        /// Of all DAGs when none is named.
+        dag_ids: Vec<String>,
+    }
+}
+
+query_params! {
+    /// Which tags a list has.
+    pub struct DagTagFilter {
+        page: Page,
+        order_by: OrderBy<TagKey>,
+        /// Part of the name, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
+        tag_name_pattern: Pattern,
+        /// How the name begins.
+        tag_name_prefix_pattern: Prefix,
+    }
+}
+
+/// Whether a query limits the DAGs by their ids: a request that changes DAGs has to.
+pub struct IsLimited(bool);
+
+impl super::declare::Param for IsLimited {
+    fn read(query: &mut super::query::Query, _: &str) -> Self {
+        Self(["dag_id_pattern", "dag_id_prefix_pattern"].into_iter().any(|name| query.text(name).is_some()))
+    }
+
+    fn declare(_: &str) -> Vec<super::declare::param::Declared> {
+        Vec::new()
+    }
+}
+
+/// Whether all tags are asked for, or one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagsMatchMode {
+    /// One of them.
+    Any,
+    /// All of them.
+    All,
+}
+
+impl FromStr for TagsMatchMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "any" => Ok(Self::Any),
+            "all" => Ok(Self::All),
+            _ => Err("Input should be 'any' or 'all'"),
+        }
+    }
+}
+
+impl Word for TagsMatchMode {
+    fn names() -> Vec<&'static str> {
+        vec!["any", "all"]
+    }
+}
+
+impl OrderKey for DagOrder {
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("dag_id", Self::DagId),
+        ("dag_display_name", Self::DagId),
+        ("next_dagrun", Self::NextRun),
+        ("state", Self::LastState),
+        ("start_date", Self::LastStart),
+        ("last_run_state", Self::LastState),
+        ("last_run_start_date", Self::LastStart),
+    ];
+    const DEFAULT: &'static str = "dag_id";
+}
+
+/// What tags are ordered by: they are names.
+#[derive(Debug, Clone, Copy)]
+pub struct TagKey;
+
+impl OrderKey for TagKey {
+    const KEYS: &'static [(&'static str, Self)] = &[("name", Self)];
+    const DEFAULT: &'static str = "name";
+}
+
+body! {
+    /// What a DAG is to be changed to.
+    pub struct DAGPatchBody {
+        is_paused: bool,
+    }
+}
+
+answer! {
+    /// A part of the list of DAGs.
+    pub struct DAGCollectionResponse {
+        dags: Vec<DAGResponse>,
+        total_entries: i64,
+    }
+}
+
+answer! {
+    /// How many runs DAGs have.
+    pub struct DagStatsCollectionResponse {
+        dags: Vec<DagStatsResponse>,
+        total_entries: usize,
+    }
+}
+
+answer! {
+    /// How many runs a DAG has in each state.
+    pub struct DagStatsResponse {
+        dag_id: String,
+        dag_display_name: String,
+        stats: Vec<DagStatsStateResponse>,
+    }
+}
+
+answer! {
+    /// How many runs are in a state.
+    pub struct DagStatsStateResponse {
+        state: words::DagRunState,
+        count: i64,
+    }
+}
+
+answer! {
+    /// A part of the list of tags.
+    pub struct DAGTagCollectionResponse {
+        tags: Vec<String>,
+        total_entries: i64,
+    }
+}
+
+impl DagListFilter {
+    /// Whether it asks for what no DAG is.
+    fn is_of_none(&self) -> bool {
+        self.bundle_name.as_deref().is_some_and(|name| name != BUNDLE)
+            || self.bundle_version.is_some()
+            || self.asset_dependency.is_some()
+            || [self.has_asset_schedule, self.is_favorite].contains(&Some(true))
+    }
+
+    fn dags(self) -> Option<DagFilter> {
+        if self.is_of_none() {
+            return None;
+        }
+        let states = match (self.last_dag_run_state, self.dag_run_state) {
+            (some, none) | (none, some) if none.is_empty() => some,
+            (some, others) => {
+                let both: Vec<DagRunState> = some.into_iter().filter(|state| others.contains(state)).collect();
+                if both.is_empty() {
+                    return None;
+                }
+                both
+            }
+        };
+        Some(DagFilter {
+            paused: self.paused,
+            without_stale: self.exclude_stale.0,
+            with_import_errors: self.has_import_errors,
+            id_pattern: self.dag_id_pattern,
+            id_prefix: self.dag_id_prefix_pattern.0,
+            name_pattern: self.dag_display_name_pattern,
+            name_prefix: self.dag_display_name_prefix_pattern.0,
+            tags: self.tags,
+            all_tags: self.tags_match_mode == Some(TagsMatchMode::All),
+            owners: self.owners,
+            last_states: states,
+            last_started: self.dag_run_start_date,
+            last_ended: self.dag_run_end_date,
+            order: self.order_by.0,
+            ..DagFilter::default()
+        })
+    }
 }
 
 /// DAGs as the API writes them: only their definitions are read.
-async fn shaped(app: &App, dags: &[DagView]) -> ApiResult<Vec<Value>> {
+async fn shaped(app: &App, dags: &[DagView]) -> ApiResult<Vec<DAGResponse>> {
     let versions = app.versions.all(&app.pool, dags.iter().map(|view| view.current)).await?;
-    Ok(dags.iter().filter_map(|view| Some(shapes::dag(view, versions.get(&view.current)?))).collect())
+    Ok(dags.iter().filter_map(|view| Some(dag_shapes::dag(view, versions.get(&view.current)?))).collect())
 }
 
-fn filter_of(query: &mut Query) -> ApiResult<DagFilter> {
-    let own = |name: &str, query: &Query| query.all(name).map(str::to_owned).collect();
-    Ok(DagFilter {
-        paused: query.flag("paused"),
-        without_stale: query.flag("exclude_stale").unwrap_or(true),
-        with_import_errors: query.flag("has_import_errors"),
-        id_pattern: match query.text("dag_id_pattern") {
-            Some(_) => query.pattern("dag_id_pattern"),
-            None => query.pattern("dag_display_name_pattern"),
-        },
-        id_prefix: query.prefix("dag_id_prefix_pattern"),
-        tags: own("tags", query),
-        all_tags: query.text("tags_match_mode") == Some("all"),
-        owners: own("owners", query),
-        last_states: query.words("last_dag_run_state")?,
-        ..DagFilter::default()
-    })
+const fn no_dags() -> DAGCollectionResponse {
+    DAGCollectionResponse { dags: Vec::new(), total_entries: 0 }
 }
 
-/// `GET /api/v2/dags/{dag_id}`.
-pub async fn one(State(app): State<App>, Path(dag_id): Path<String>) -> ApiResult<Json<Value>> {
-    let (view, version) = lookup_dag(&app, &dag_id).await?;
-    Ok(Json(shapes::dag(&view, &version)))
+/// Get Dags
+#[utoipa::path(
+    get, path = "/api/v2/dags", operation_id = "get_dags", tag = "DAG",
+    params(DagListFilter),
+    responses((status = 200, description = "Successful Response", body = DAGCollectionResponse), Errors<501>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn list(State(app): State<App>, filter: DagListFilter) -> ApiResult<Json<DAGCollectionResponse>> {
+    let window = filter.page.window();
+    let Some(filter) = filter.dags() else { return Ok(Json(no_dags())) };
+    let (found, total_entries) = read::dag_list(&app.pool, &filter, window).await?;
+    Ok(Json(DAGCollectionResponse { dags: shaped(&app, &found).await?, total_entries }))
 }
 
-/// `GET /api/v2/dags/{dag_id}/details`.
-pub async fn details(State(app): State<App>, Path(dag_id): Path<String>) -> ApiResult<Json<Value>> {
-    let (view, version) = lookup_dag(&app, &dag_id).await?;
+/// Get Dag
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}", operation_id = "get_dag", tag = "DAG",
+    params(DagPath),
+    responses((status = 200, description = "Successful Response", body = DAGResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn one(State(app): State<App>, path: DagPath) -> ApiResult<Json<DAGResponse>> {
+    let (view, version) = lookup_dag(&app, &path.dag_id).await?;
+    Ok(Json(dag_shapes::dag(&view, &version)))
+}
+
+/// Get Dag Details
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/details", operation_id = "get_dag_details", tag = "DAG",
+    params(DagPath),
+    responses((status = 200, description = "Successful Response", body = DAGDetailsResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn details(State(app): State<App>, path: DagPath) -> ApiResult<Json<DAGDetailsResponse>> {
+    let (view, version) = lookup_dag(&app, &path.dag_id).await?;
     let active = read::active_runs(&app.pool, &view.dag_id).await?;
-    Ok(Json(shapes::dag_details(&view, &version, active)))
+    Ok(Json(dag_shapes::dag_details(&view, &version, active)))
 }
 
-/// `PATCH /api/v2/dags/{dag_id}`: pause and unpause.
+/// Patch Dag
+///
+/// Pauses or un-pauses a DAG.
+#[utoipa::path(
+    patch, path = "/api/v2/dags/{dag_id}", operation_id = "patch_dag", tag = "DAG",
+    params(DagPath, UpdateMask),
+    request_body = DAGPatchBody,
+    responses((status = 200, description = "Successful Response", body = DAGResponse), Errors<404>),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn patch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path(dag_id): Path<String>,
-    query: Query,
-    body: Body,
-) -> ApiResult<Json<Value>> {
-    let to = wanted(&query, body)?;
-    let (view, _) = lookup_dag(&app, &dag_id).await?;
+    path: DagPath,
+    mask: UpdateMask,
+    body: DAGPatchBody,
+) -> ApiResult<Json<DAGResponse>> {
+    let to = wanted(&mask.update_mask, &body)?;
+    let (view, _) = lookup_dag(&app, &path.dag_id).await?;
     commands::send(&app, &Command::PauseDag { dag_id: view.dag_id, to }, &who).await?;
-    let (view, version) = lookup_dag(&app, &dag_id).await?;
-    Ok(Json(shapes::dag(&view, &version)))
+    let (view, version) = lookup_dag(&app, &path.dag_id).await?;
+    Ok(Json(dag_shapes::dag(&view, &version)))
 }
 
-/// `PATCH /api/v2/dags`: pause and unpause all that the filters leave. Without a pattern nothing is meant, as in Airflow, so
-/// that a forgotten one pauses nothing.
+/// Patch Dags
+///
+/// Pauses or un-pauses all DAGs that the filters leave. Without a pattern of ids nothing is meant, as in Airflow, so that a
+/// forgotten one pauses nothing.
+#[utoipa::path(
+    patch, path = "/api/v2/dags", operation_id = "patch_dags", tag = "DAG",
+    params(DagPatchFilter),
+    request_body = DAGPatchBody,
+    responses((status = 200, description = "Successful Response", body = DAGCollectionResponse), Errors<404>),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn patch_many(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    mut query: Query,
-    body: Body,
-) -> ApiResult<Json<Value>> {
-    let to = wanted(&query, body)?;
-    let page = query.page();
-    let filter = filter_of(&mut query)?;
-    let is_limited = ["dag_id_pattern", "dag_id_prefix_pattern"].into_iter().any(|name| query.text(name).is_some());
-    query.finish()?;
-    if !is_limited {
-        return Ok(Json(json!({ "dags": [], "total_entries": 0 })));
+    filter: DagPatchFilter,
+    body: DAGPatchBody,
+) -> ApiResult<Json<DAGCollectionResponse>> {
+    let to = wanted(&filter.update_mask, &body)?;
+    if !filter.is_limited.0 {
+        return Ok(Json(no_dags()));
     }
-    let is_paused = to == Paused::Paused;
-    let (mut found, total) = read::dag_list(&app.pool, &filter, Window { limit: CHANGED_MAX, offset: 0 }).await?;
-    if total > CHANGED_MAX {
-        let text = format!("{total} DAGs are meant, and one request changes at most {CHANGED_MAX}: narrow the pattern");
+    let meant = DagFilter {
+        paused: filter.paused,
+        without_stale: filter.exclude_stale.0,
+        id_pattern: filter.dag_id_pattern,
+        id_prefix: filter.dag_id_prefix_pattern.0,
+        tags: filter.tags,
+        all_tags: filter.tags_match_mode == Some(TagsMatchMode::All),
+        owners: filter.owners,
+        ..DagFilter::default()
+    };
+    let (mut found, total_entries) =
+        read::dag_list(&app.pool, &meant, Window { limit: CHANGED_MAX, offset: 0 }).await?;
+    if total_entries > CHANGED_MAX {
+        let text = format!(
+            "{total_entries} DAGs are meant, and one request changes at most {CHANGED_MAX}: narrow the pattern"
+        );
         return Err(ApiError::BadRequest(text));
     }
+    let is_paused = to == Paused::Paused;
     let changing = found.iter().filter(|view| view.is_paused != is_paused);
     pause(&app, changing.map(|view| view.dag_id.clone()).collect(), to, &who).await?;
     found.iter_mut().for_each(|view| view.is_paused = is_paused);
-    Ok(Json(json!({ "dags": shaped(&app, &page.of(found)).await?, "total_entries": total })))
+    Ok(Json(DAGCollectionResponse { dags: shaped(&app, &filter.page.of(found)).await?, total_entries }))
 }
 
 async fn pause(app: &App, dag_ids: Vec<DagId>, to: Paused, who: &Principal) -> ApiResult<()> {
@@ -126,52 +408,76 @@ async fn pause(app: &App, dag_ids: Vec<DagId>, to: Paused, who: &Principal) -> A
 }
 
 /// `is_paused`, the only thing that can be changed.
-fn wanted(query: &Query, mut body: Body) -> ApiResult<Paused> {
-    if let Some(other) = query.all("update_mask").find(|field| *field != "is_paused") {
+fn wanted(mask: &Mask, body: &DAGPatchBody) -> ApiResult<Paused> {
+    if let Some(other) = mask.fields().find(|field| *field != "is_paused") {
         return Err(ApiError::BadRequest(format!(
             "Only `is_paused` field can be updated through the REST API, not `{other}`"
         )));
     }
-    if !body.has("is_paused") {
-        body.missing("is_paused");
-    }
-    let is_paused = body.flag("is_paused", false);
-    body.finish()?;
-    Ok(if is_paused { Paused::Paused } else { Paused::Active })
+    Ok(if body.is_paused { Paused::Paused } else { Paused::Active })
 }
 
-/// `DELETE /api/v2/dags/{dag_id}`: its history goes, and so does the DAG unless its file is still there.
+/// Delete Dag
+///
+/// Its history goes, and so does the DAG unless its file is still there.
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}", operation_id = "delete_dag", tag = "DAG",
+    params(DagPath),
+    responses((status = 200, description = "Successful Response", body = Value), Errors<404, 409>),
+    security(("token" = [Right::ChangeDags]))
+)]
 pub async fn delete(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path(dag_id): Path<String>,
+    path: DagPath,
 ) -> ApiResult<Json<Value>> {
-    let (view, _) = lookup_dag(&app, &dag_id).await?;
+    let (view, _) = lookup_dag(&app, &path.dag_id).await?;
     commands::send(&app, &Command::DeleteDag { dag_id: view.dag_id }, &who).await?;
     Ok(Json(Value::Null))
 }
 
-/// `GET /api/v2/dagStats`: how many runs each DAG has in each state.
-pub async fn stats(State(app): State<App>, query: Query) -> ApiResult<Json<Value>> {
-    let asked: Vec<String> = query.all("dag_ids").map(str::to_owned).collect();
-    let ids = read::dag_ids(&app.pool, &asked, STATS_MAX).await?;
+/// Get Dag Stats
+///
+/// How many runs each DAG has in each state.
+#[utoipa::path(
+    get, path = "/api/v2/dagStats", operation_id = "get_dag_stats", tag = "DagStats",
+    params(DagStatsFilter),
+    responses((status = 200, description = "Successful Response", body = DagStatsCollectionResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn stats(State(app): State<App>, filter: DagStatsFilter) -> ApiResult<Json<DagStatsCollectionResponse>> {
+    let ids = read::dag_ids(&app.pool, &filter.dag_ids, STATS_MAX).await?;
     let counts = app.run_counts.of(&app.pool, &ids).await?;
     let shape = |id: &DagId| {
         let of_dag = counts.get(id);
         let count = |state: &DagRunState| of_dag.and_then(|counts| counts.get(state)).copied().unwrap_or(0);
-        let stats: Vec<Value> =
-            DagRunState::ALL.iter().map(|state| json!({ "state": state.name(), "count": count(state) })).collect();
-        json!({ "dag_id": id, "dag_display_name": id, "stats": stats })
+        let one =
+            |state: &DagRunState| DagStatsStateResponse { state: words::DagRunState(*state), count: count(state) };
+        DagStatsResponse {
+            dag_id: id.to_string(),
+            dag_display_name: id.to_string(),
+            stats: DagRunState::ALL.iter().map(one).collect(),
+        }
     };
-    let dags: Vec<Value> = ids.iter().map(shape).collect();
-    Ok(Json(json!({ "total_entries": dags.len(), "dags": dags })))
+    let dags: Vec<DagStatsResponse> = ids.iter().map(shape).collect();
+    Ok(Json(DagStatsCollectionResponse { total_entries: dags.len(), dags }))
 }
 
-/// `GET /api/v2/dagTags`: plain texts.
-pub async fn tags(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
-    let page = query.page();
-    let pattern = query.pattern("tag_name_pattern");
-    query.finish()?;
-    let (tags, total) = read::dag_tags(&app.pool, &pattern, page.window()).await?;
-    Ok(Json(json!({ "tags": tags, "total_entries": total })))
+/// Get Dag Tags
+///
+/// Plain texts.
+#[utoipa::path(
+    get, path = "/api/v2/dagTags", operation_id = "get_dag_tags", tag = "DAG",
+    params(DagTagFilter),
+    responses((status = 200, description = "Successful Response", body = DAGTagCollectionResponse), Errors),
+    security(("token" = [Right::Read]))
+)]
+pub async fn tags(State(app): State<App>, filter: DagTagFilter) -> ApiResult<Json<DAGTagCollectionResponse>> {
+    let meant = TagFilter {
+        pattern: filter.tag_name_pattern,
+        prefix: filter.tag_name_prefix_pattern.0,
+        direction: filter.order_by.0.first().map_or(Direction::Ascending, |(TagKey, direction)| *direction),
+    };
+    let (tags, total_entries) = read::dag_tags(&app.pool, &meant, filter.page.window()).await?;
+    Ok(Json(DAGTagCollectionResponse { tags, total_entries }))
 }

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
 use dag::ERRORS_PER_FILE_MAX;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use store::read::{self, ImportError, Pattern, Window};
+use store::read::{self, FileFilter, FileOrder, ImportError, Pattern, Window};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    path::Names,
-    query::Query,
-    shapes::{BUNDLE, instant},
+    declare::{At, Errors, OrderBy, OrderKey, Prefix, answer, path_params, query_params},
+    query::Page,
+    shapes::BUNDLE,
 };
 use crate::{
     app::App,
+    auth::rights::Right,
     error::{ApiError, ApiResult},
 };
 
@@ -25,27 +26,107 @@ const MISTAKES_OF_FILE_MAX: usize = 2 * ERRORS_PER_FILE_MAX;
 /// Files that are looked through for one by its number, which no row has.
 const FILES_MAX: i64 = 100_000;
 
-/// `GET /api/v2/importErrors`.
-pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
-    let page = query.page();
-    let pattern = query.pattern("filename_pattern");
-    query.finish()?;
-    let files = read::broken_files(&app.pool, &pattern, page.window()).await?;
-    let total = read::broken_file_count(&app.pool, &pattern).await?;
-    let shaped: Vec<Value> = by_file(&app, &files).await?.iter().map(|(file, errors)| shape(file, errors)).collect();
-    Ok(Json(json!({ "import_errors": shaped, "total_entries": total })))
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one))
 }
 
-/// `GET /api/v2/importErrors/{import_error_id}`.
-pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    let id: i64 = names.number("import_error_id")?;
+path_params! {
+    /// A file with mistakes.
+    pub struct ImportErrorPath {
+        import_error_id: i64,
+    }
+}
+
+query_params! {
+    /// Which files a list has.
+    pub struct ImportErrorFilter {
+        page: Page,
+        order_by: OrderBy<FileOrder>,
+        /// Part of the file's name, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
+        filename_pattern: Pattern,
+        /// How the file's name begins.
+        filename_prefix_pattern: Prefix,
+        /// The file's name.
+        filename: Option<String>,
+        /// There is one bundle, the DAG folder.
+        bundle_name: Option<String>,
+    }
+}
+
+impl OrderKey for FileOrder {
+    // Files have no numbers of their own, and there is one bundle: both leave the order of names.
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("id", Self::File),
+        ("timestamp", Self::FoundAt),
+        ("filename", Self::File),
+        ("bundle_name", Self::File),
+        ("stacktrace", Self::Message),
+        ("import_error_id", Self::File),
+    ];
+    const DEFAULT: &'static str = "id";
+}
+
+answer! {
+    /// A file with all of its mistakes.
+    pub struct ImportErrorResponse {
+        import_error_id: i64,
+        timestamp: At,
+        filename: String,
+        bundle_name: Option<&'static str>,
+        stack_trace: String,
+    }
+}
+
+answer! {
+    /// A part of the list of files with mistakes.
+    pub struct ImportErrorCollectionResponse {
+        import_errors: Vec<ImportErrorResponse>,
+        total_entries: i64,
+    }
+}
+
+/// Get Import Errors
+#[utoipa::path(
+    get, path = "/api/v2/importErrors", operation_id = "get_import_errors", tag = "Import Error",
+    params(ImportErrorFilter),
+    responses((status = 200, description = "Successful Response", body = ImportErrorCollectionResponse), Errors),
+    security(("token" = [Right::Read]))
+)]
+pub async fn list(State(app): State<App>, filter: ImportErrorFilter) -> ApiResult<Json<ImportErrorCollectionResponse>> {
+    if filter.bundle_name.is_some_and(|name| name != BUNDLE) {
+        return Ok(Json(ImportErrorCollectionResponse { import_errors: Vec::new(), total_entries: 0 }));
+    }
+    let files = FileFilter {
+        pattern: filter.filename_pattern,
+        prefix: filter.filename_prefix_pattern.0,
+        file: filter.filename,
+        order: filter.order_by.0,
+    };
+    let named = read::broken_files(&app.pool, &files, filter.page.window()).await?;
+    let total_entries = read::broken_file_count(&app.pool, &files).await?;
+    let mut found = by_file(&app, &named).await?;
+    let in_order = named.iter().filter_map(|file| shape(file, &found.remove(file)?));
+    Ok(Json(ImportErrorCollectionResponse { import_errors: in_order.collect(), total_entries }))
+}
+
+/// Get Import Error
+#[utoipa::path(
+    get, path = "/api/v2/importErrors/{import_error_id}", operation_id = "get_import_error", tag = "Import Error",
+    params(ImportErrorPath),
+    responses((status = 200, description = "Successful Response", body = ImportErrorResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn one(
+    State(app): State<App>,
+    ImportErrorPath { import_error_id: id }: ImportErrorPath,
+) -> ApiResult<Json<ImportErrorResponse>> {
     let all = Window { limit: FILES_MAX, offset: 0 };
-    let files = read::broken_files(&app.pool, &Pattern::default(), all).await?;
+    let files = read::broken_files(&app.pool, &FileFilter::default(), all).await?;
     let missing = || ApiError::NotFound(format!("The ImportError with import_error_id: `{id}` was not found"));
     let file = files.into_iter().find(|file| number(file) == id).ok_or_else(missing)?;
-    let found = by_file(&app, &[file]).await?;
-    let (file, errors) = found.first_key_value().ok_or_else(missing)?;
-    Ok(Json(shape(file, errors)))
+    let found = by_file(&app, std::slice::from_ref(&file)).await?;
+    found.get(&file).and_then(|errors| shape(&file, errors)).map(Json).ok_or_else(missing)
 }
 
 /// The mistakes of these files.
@@ -74,10 +155,14 @@ fn sentence(error: &ImportError) -> String {
     format!("{}{line}: {field}{}{suggestion}", error.file, error.message)
 }
 
-fn shape(file: &str, errors: &[ImportError]) -> Value {
+/// A file that has mistakes.
+fn shape(file: &str, errors: &[ImportError]) -> Option<ImportErrorResponse> {
     let text: Vec<String> = errors.iter().map(sentence).collect();
-    json!({
-        "import_error_id": number(file), "filename": file, "bundle_name": BUNDLE, "stack_trace": text.join("\n"),
-        "timestamp": errors.iter().map(|error| error.found_at).max().map(instant),
+    Some(ImportErrorResponse {
+        import_error_id: number(file),
+        timestamp: errors.iter().map(|error| error.found_at).max()?.into(),
+        filename: file.to_owned(),
+        bundle_name: Some(BUNDLE),
+        stack_trace: text.join("\n"),
     })
 }

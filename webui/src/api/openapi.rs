@@ -10,11 +10,7 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{
-    absent, assets, backfills, dag_versions, dag_warnings,
-    declare::errors::{HTTPExceptionResponse, HTTPValidationError},
-    favorites, hitl, pools, quarantine, state_stores,
-};
+use super::declare::errors::{HTTPExceptionResponse, HTTPValidationError};
 use crate::{
     app::App,
     auth::{
@@ -31,16 +27,24 @@ pub const SECURITY_SCHEME: &str = "token";
 pub fn declared() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(base())
         .merge(login::routes())
-        .merge(absent::routes())
-        .merge(assets::routes())
-        .merge(backfills::routes())
-        .merge(dag_versions::routes())
-        .merge(dag_warnings::routes())
-        .merge(favorites::routes())
-        .merge(hitl::routes())
-        .merge(pools::routes())
-        .merge(quarantine::routes())
-        .merge(state_stores::routes())
+        .merge(super::pools::routes())
+        .merge(super::variables::routes())
+        .merge(super::connections::routes())
+        .merge(super::connection_tests::routes())
+        .merge(super::dags::routes())
+        .merge(super::tasks::routes())
+        .merge(super::event_logs::routes())
+        .merge(super::import_errors::routes())
+        .merge(super::monitor::routes())
+        .merge(super::absent::routes())
+        .merge(super::assets::routes())
+        .merge(super::backfills::routes())
+        .merge(super::dag_versions::routes())
+        .merge(super::dag_warnings::routes())
+        .merge(super::favorites::routes())
+        .merge(super::hitl::routes())
+        .merge(super::quarantine::routes())
+        .merge(super::state_stores::routes())
 }
 
 fn base() -> OpenApi {
@@ -68,6 +72,12 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
         let path = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| json!({}));
         path[route.method.to_ascii_lowercase()] = operation(route);
     }
+    for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        if operation.get("requestBody").is_some() {
+            operation["responses"]["408"] = failed("Request Timeout");
+            operation["responses"]["413"] = failed("Payload Too Large");
+        }
+    }
     document["paths"] = paths.into();
     document
 });
@@ -83,6 +93,11 @@ pub async fn show() -> Json<&'static Value> {
     Json(document())
 }
 
+fn failed(reason: &str) -> Value {
+    let error = json!({ "$ref": "#/components/schemas/HTTPExceptionResponse" });
+    json!({ "description": reason, "content": { "application/json": { "schema": error } } })
+}
+
 /// What the table of routes knows of an operation that declares nothing.
 fn operation(route: &Route) -> Value {
     let names = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
@@ -90,16 +105,9 @@ fn operation(route: &Route) -> Value {
         .map(|name| name.trim_start_matches('*'))
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
-    let success = match &*route.operation {
-        "post_connection" | "post_variable" => "201",
-        "delete_connection" | "delete_variable" => "204",
-        _ => "200",
-    };
-    let error = json!({ "$ref": "#/components/schemas/HTTPExceptionResponse" });
-    let failed = |text: &str| json!({ "description": text, "content": { "application/json": { "schema": error } } });
     let mut found = json!({
         "operationId": route.operation, "parameters": parameters,
-        "responses": { success: { "description": "Successful Response" }, "422": failed("Validation Error") },
+        "responses": { "200": { "description": "Successful Response" }, "422": failed("Validation Error") },
     });
     if let Access::Needs(right) = route.access {
         found["security"] = json!([{ SECURITY_SCHEME: [right.to_string()] }]);

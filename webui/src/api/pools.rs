@@ -15,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
-    bulk::{self, BulkResponse, Managed, Mask, bulk_body},
+    bulk::{self, BulkResponse, Managed, Mask, UpdateMask, bulk_body},
     declare::{
         Errors, Flag, Ignored, Member, OrderBy, OrderKey, Prefix, Sent, answer, body, path_params, query_params, schema,
     },
@@ -57,14 +57,6 @@ query_params! {
     }
 }
 
-query_params! {
-    /// What a change is limited to.
-    pub struct PoolMask {
-        /// The fields that are changed; without any, all that are sent.
-        update_mask: Mask,
-    }
-}
-
 /// What pools are ordered by: their names are all that Airflow offers.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolKey;
@@ -92,10 +84,10 @@ body! {
     pub struct PoolPatchBody {
         /// Its name, which stays.
         pool: Option<String>,
-        slots: Sent<Slots>,
+        slots: Option<Slots>,
         description: Sent<Option<String>>,
         /// Whether deferred task instances take slots.
-        include_deferred: Sent<bool>,
+        include_deferred: Option<bool>,
         /// There are no teams here.
         _team_name: Ignored = "team_name",
     }
@@ -121,6 +113,23 @@ impl Member for Slots {
 
     fn schema() -> RefOr<Schema> {
         Schema::from(schema::of(Type::Integer).minimum(Some(NO_LIMIT))).into()
+    }
+}
+
+/// Null stands for what was not sent.
+impl Member for Option<Slots> {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        if body.has_value(name) {
+            return Some(Slots::read(body, name));
+        }
+        body.take(name);
+        None
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::nullable(Slots::schema()).into()
     }
 }
 
@@ -369,7 +378,7 @@ pub async fn one(State(app): State<App>, path: PoolPath) -> ApiResult<Json<PoolR
 /// Another pool than the default one is sent whole, as in Airflow.
 #[utoipa::path(
     patch, path = "/api/v2/pools/{pool_name}", operation_id = "patch_pool", tag = "Pool",
-    params(PoolPath, PoolMask),
+    params(PoolPath, UpdateMask),
     request_body = PoolPatchBody,
     responses((status = 200, description = "Successful Response", body = PoolResponse), Errors<404>),
     security(("token" = [Right::ChangeAdmin]))
@@ -378,7 +387,7 @@ pub async fn patch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     PoolPath { pool_name }: PoolPath,
-    PoolMask { update_mask }: PoolMask,
+    UpdateMask { update_mask }: UpdateMask,
     body: PoolPatchBody,
 ) -> ApiResult<Json<PoolResponse>> {
     if pool_name == Pool::DEFAULT {
@@ -393,9 +402,9 @@ pub async fn patch(
     }
     let wish = Wish {
         name: pool_name.clone(),
-        slots: body.slots.0,
+        slots: body.slots,
         description: body.description.0.map(Option::unwrap_or_default),
-        include_deferred: body.include_deferred.0,
+        include_deferred: body.include_deferred,
     };
     if let Err(reason) = wish.pool().check() {
         let error = FieldError::body("pool", "value_error", format!("Value error, {reason}"), pool_name.into());
@@ -409,8 +418,8 @@ pub async fn patch(
 fn whole(body: &PoolPatchBody) -> ApiResult<()> {
     let sent = [
         ("pool", body.pool.is_some()),
-        ("slots", body.slots.was_sent()),
-        ("include_deferred", body.include_deferred.was_sent()),
+        ("slots", body.slots.is_some()),
+        ("include_deferred", body.include_deferred.is_some()),
     ];
     let missing = |(name, _)| FieldError::body(name, "missing", "Field required", Value::Null);
     let errors: Vec<FieldError> = sent.into_iter().filter(|(_, was_sent)| !was_sent).map(missing).collect();

@@ -1,36 +1,115 @@
 //! Variables: any JSON in, text out. The value of one with a secret's name is masked, and so are such members of values
 //! that are JSON objects; a mask that comes back stands for what is stored.
 
-use std::{cmp::Ordering, collections::BTreeSet, io};
+use std::collections::BTreeSet;
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use model::masking::{self, MASK, StillMasked};
-use serde::Serialize;
-use serde_json::{Value, json, ser::Formatter};
+use serde_json::Value;
+use store::read::Pattern;
 use store::secrets::{Creation, Deletion, variables, variables::Stored, variables::Variable};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
-    bulk::{self, Managed, Mask},
-    query::{Query, in_order, matches},
+    bulk::{self, BulkResponse, Managed, Mask, UpdateMask, bulk_body},
+    declare::{AnyJson, Errors, Ignored, OrderBy, OrderKey, Prefix, Sent, answer, body, path_params, query_params},
+    query::{Page, in_order, matches},
 };
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     error::{ApiError, ApiResult, FieldError},
+    exact::{self, Exact, Spacing},
 };
+
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, create, bulk)).routes(routes!(one, patch, delete))
+}
+
+path_params! {
+    /// A variable.
+    pub struct VariablePath {
+        /// The key, which may have slashes.
+        variable_key: String,
+    }
+}
+
+query_params! {
+    /// Which variables a list has.
+    pub struct VariableListFilter {
+        page: Page,
+        order_by: OrderBy<VariableKey>,
+        /// Part of the key, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
+        variable_key_pattern: Pattern,
+        /// How the key begins.
+        variable_key_prefix_pattern: Prefix,
+    }
+}
+
+/// What lists can be ordered by: all are stored encrypted, so the other attributes leave the order of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VariableKey {
+    /// By the key.
+    Key,
+    /// By the description.
+    Description,
+}
+
+impl OrderKey for VariableKey {
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("key", Self::Key),
+        ("id", Self::Key),
+        ("_val", Self::Key),
+        ("description", Self::Description),
+        ("is_encrypted", Self::Key),
+        ("team_name", Self::Key),
+    ];
+    const DEFAULT: &'static str = "id";
+}
+
+body! {
+    /// A variable as it is to be.
+    pub struct VariableBody {
+        key: String,
+        /// Any JSON: a text is kept as it is, everything else as JSON.
+        value: AnyJson,
+        description: Sent<Option<String>>,
+        /// There are no teams here.
+        _team_name: Ignored = "team_name",
+    }
+}
+
+bulk_body!(VariableBulkBody of VariableBody);
+
+answer! {
+    /// A variable, its secrets masked.
+    pub struct VariableResponse {
+        key: String,
+        /// Null when it can not be decrypted.
+        value: Option<String>,
+        description: Option<String>,
+        is_encrypted: bool,
+        team_name: Option<String>,
+    }
+}
+
+answer! {
+    /// A part of the list of variables.
+    pub struct VariableCollectionResponse {
+        variables: Vec<VariableResponse>,
+        total_entries: usize,
+    }
+}
 
 /// The resource, for bulk requests.
 pub struct Variables;
 
-/// A variable as a client wants it, and which members it sent.
+/// A variable as a client wants it, and whether it sent a description.
 pub struct Wish {
     variable: Variable,
-    sent: BTreeSet<String>,
+    describes: bool,
 }
 
 impl Managed for Variables {
@@ -39,21 +118,17 @@ impl Managed for Variables {
     const SEVERAL: &'static str = "variables with these keys";
 
     fn read(&self, body: &mut Body, mask: &Mask) -> Wish {
-        let sent = body.names();
-        body.take("team_name");
-        let key = body.required_text("key");
-        if !sent.contains("value") {
-            body.missing("value");
-        }
-        let value = body.take("value").unwrap_or_default();
-        let variable = Variable { key, value: text_of(value), description: body.text("description") };
-        if sent.contains("key") {
+        let was_named = body.has("key");
+        let VariableBody { key, value, description, _team_name: _ } = VariableBody::read(body);
+        let describes = description.was_sent();
+        let variable = Variable { key, value: text_of(value.0), description: description.0.flatten() };
+        if was_named {
             // What a mask leaves out only came along; the key is what is looked up.
             for mistake in variable.mistakes().into_iter().filter(|one| one.field == "key" || mask.has(one.field)) {
                 body.wrong(mistake.field, "value_error", format!("Value error, {}", mistake.text), MASK.into());
             }
         }
-        Wish { variable, sent }
+        Wish { variable, describes }
     }
 
     fn id<'w>(&self, wish: &'w Wish) -> &'w String {
@@ -78,9 +153,8 @@ impl Managed for Variables {
     }
 
     async fn update(&self, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
-        let Wish { variable, sent } = wish;
-        let is_meant = |field: &str| sent.contains(field) && mask.has(field);
-        let (with_value, with_description) = (is_meant("value"), is_meant("description"));
+        let Wish { variable, describes } = wish;
+        let (with_value, with_description) = (mask.has("value"), *describes && mask.has("description"));
         let new = variable.clone();
         let change = move |old: Variable| {
             let value = if with_value { kept_value(&old, new.value)? } else { old.value };
@@ -120,12 +194,11 @@ fn kept_value(old: &Variable, new: String) -> Result<String, StillMasked> {
     if masking::is_secret_name(&old.key) {
         return Err(StillMasked { place: "the value".to_owned() });
     }
-    let parsed =
-        |text: &str| serde_json::from_str::<Value>(text).ok().filter(|value| value.is_object() || value.is_array());
+    let parsed = |text: &str| Exact::parse(text).filter(|json| json.get().is_object() || json.get().is_array());
     match (parsed(&new), parsed(&old.value)) {
         (Some(wanted), Some(stored)) => {
-            let meant = masking::unmasked(&wanted, &stored)?;
-            Ok(if meant == wanted { new } else { text_of(meant) })
+            let meant = wanted.unmasked(&stored)?;
+            Ok(if meant == wanted { new } else { meant.to_text(Spacing::Python) })
         }
         _ => masking::unmasked_text(&new, &old.value),
     }
@@ -142,123 +215,113 @@ pub fn shown_value(variable: &Variable) -> String {
     if masking::is_secret_name(&variable.key) {
         return MASK.to_owned();
     }
-    match serde_json::from_str::<Value>(&variable.value) {
-        Ok(value) => {
-            let masked = masking::masked(&value);
-            if masked == value { variable.value.clone() } else { text_of(masked) }
+    match Exact::parse(&variable.value) {
+        Some(value) => {
+            let masked = value.masked();
+            if masked == value { variable.value.clone() } else { masked.to_text(Spacing::Python) }
         }
-        Err(_) => masking::masked_text(&variable.value),
+        None => masking::masked_text(&variable.value),
     }
 }
 
 /// A value as it is stored: texts as they are, anything else as JSON in Python's spacing, which Airflow's clients compare.
 fn text_of(value: Value) -> String {
-    let value = match value {
-        Value::String(text) => return text,
-        other => other,
-    };
-    let mut bytes = Vec::new();
-    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, Spaced);
-    value.serialize(&mut writer).expect("a JSON value can be written as JSON");
-    String::from_utf8(bytes).expect("JSON is UTF-8")
-}
-
-/// `{"a": 1, "b": [2, 3]}`.
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
+    match value {
+        Value::String(text) => text,
+        other => exact::written(&other, Spacing::Python),
     }
 }
 
-fn shape(stored: &Stored) -> Value {
+fn shape(stored: &Stored) -> VariableResponse {
     let one = &stored.variable;
-    let value = if stored.problem.is_some() { Value::Null } else { Value::from(shown_value(one)) };
-    json!({ "key": one.key, "value": value, "description": one.description, "is_encrypted": true, "team_name": null })
-}
-
-/// What lists can be ordered by: all are stored encrypted, so the other attributes leave the order of keys.
-#[derive(Debug, Clone, Copy)]
-enum Key {
-    Key,
-    Description,
-}
-
-fn key(name: &str) -> Option<Key> {
-    match name {
-        "key" | "id" | "_val" | "is_encrypted" | "team_name" => Some(Key::Key),
-        "description" => Some(Key::Description),
-        _ => None,
+    VariableResponse {
+        key: one.key.clone(),
+        value: stored.problem.is_none().then(|| shown_value(one)),
+        description: one.description.clone(),
+        is_encrypted: true,
+        team_name: None,
     }
 }
 
-fn compare(key: Key, a: &Variable, b: &Variable) -> Ordering {
-    match key {
-        Key::Key => a.key.cmp(&b.key),
-        Key::Description => a.description.cmp(&b.description),
-    }
-}
-
-/// `GET /api/v2/variables`.
-pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
-    let page = query.page();
-    let order = query.order(key)?;
-    let pattern = query.pattern("variable_key_pattern");
-    let prefix = query.prefix("variable_key_prefix_pattern");
-    query.finish()?;
+/// Get Variables
+#[utoipa::path(
+    get, path = "/api/v2/variables", operation_id = "get_variables", tag = "Variable",
+    params(VariableListFilter),
+    responses((status = 200, description = "Successful Response", body = VariableCollectionResponse), Errors),
+    security(("token" = [Right::ReadAdmin]))
+)]
+pub async fn list(State(app): State<App>, filter: VariableListFilter) -> ApiResult<Json<VariableCollectionResponse>> {
     let mut found = variables::all(&app.pool, &app.settings.secret_key).await?;
     found.retain(|stored| {
         let key = &stored.variable.key;
-        matches(&pattern, key) && prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix))
+        matches(&filter.variable_key_pattern, key) && filter.variable_key_prefix_pattern.fits(key)
     });
-    in_order(&mut found, &order, Key::Key, |key, a, b| compare(key, &a.variable, &b.variable));
-    let total = found.len();
-    let shaped: Vec<Value> = page.of(found).iter().map(shape).collect();
-    Ok(Json(json!({ "variables": shaped, "total_entries": total })))
+    in_order(&mut found, &filter.order_by.0, VariableKey::Key, |key, a, b| match key {
+        VariableKey::Key => a.variable.key.cmp(&b.variable.key),
+        VariableKey::Description => a.variable.description.cmp(&b.variable.description),
+    });
+    let total_entries = found.len();
+    let variables = filter.page.of(found).iter().map(shape).collect();
+    Ok(Json(VariableCollectionResponse { variables, total_entries }))
 }
 
-/// `POST /api/v2/variables`.
+/// Post Variable
+#[utoipa::path(
+    post, path = "/api/v2/variables", operation_id = "post_variable", tag = "Variable",
+    request_body = VariableBody,
+    responses((status = 201, description = "Successful Response", body = VariableResponse), Errors<409>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn create(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     body: Body,
-) -> ApiResult<(StatusCode, Json<Value>)> {
+) -> ApiResult<(StatusCode, Json<VariableResponse>)> {
     let id = Variables.create_from(&app, &who, body).await?;
     Ok((StatusCode::CREATED, Json(shape(&find(&app, &id).await?))))
 }
 
-/// `PATCH /api/v2/variables`.
+/// Bulk Variables
+#[utoipa::path(
+    patch, path = "/api/v2/variables", operation_id = "bulk_variables", tag = "Variable",
+    request_body = VariableBulkBody,
+    responses((status = 200, description = "Successful Response", body = BulkResponse), Errors),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn bulk(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     body: Body,
-) -> ApiResult<Json<bulk::BulkResponse>> {
+) -> ApiResult<Json<BulkResponse>> {
     bulk::apply(&Variables, &app, &who, body).await.map(Json)
 }
 
-/// `GET /api/v2/variables/{variable_key}`; a key may have slashes.
-pub async fn one(State(app): State<App>, Path(key): Path<String>) -> ApiResult<Json<Value>> {
-    Ok(Json(shape(&find(&app, &key).await?)))
+/// Get Variable
+#[utoipa::path(
+    get, path = "/api/v2/variables/{*variable_key}", operation_id = "get_variable", tag = "Variable",
+    params(VariablePath),
+    responses((status = 200, description = "Successful Response", body = VariableResponse), Errors<404>),
+    security(("token" = [Right::ReadAdmin]))
+)]
+pub async fn one(State(app): State<App>, path: VariablePath) -> ApiResult<Json<VariableResponse>> {
+    Ok(Json(shape(&find(&app, &path.variable_key).await?)))
 }
 
-/// `PATCH /api/v2/variables/{variable_key}?update_mask=…`.
+/// Patch Variable
+#[utoipa::path(
+    patch, path = "/api/v2/variables/{*variable_key}", operation_id = "patch_variable", tag = "Variable",
+    params(VariablePath, UpdateMask),
+    request_body = VariableBody,
+    responses((status = 200, description = "Successful Response", body = VariableResponse), Errors<404>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn patch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path(key): Path<String>,
-    query: Query,
+    VariablePath { variable_key: key }: VariablePath,
+    UpdateMask { update_mask: mask }: UpdateMask,
     mut body: Body,
-) -> ApiResult<Json<Value>> {
-    let mask = Mask::of(query.all("update_mask"));
+) -> ApiResult<Json<VariableResponse>> {
     let wish = Variables.read(&mut body, &mask);
     body.finish()?;
     if wish.variable.key != key {
@@ -268,13 +331,19 @@ pub async fn patch(
     Ok(Json(shape(&find(&app, &key).await?)))
 }
 
-/// `DELETE /api/v2/variables/{variable_key}`.
+/// Delete Variable
+#[utoipa::path(
+    delete, path = "/api/v2/variables/{*variable_key}", operation_id = "delete_variable", tag = "Variable",
+    params(VariablePath),
+    responses((status = 204, description = "Successful Response"), Errors<404>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn delete(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    Path(key): Path<String>,
+    path: VariablePath,
 ) -> ApiResult<StatusCode> {
-    Variables.delete(&app, &who, &key).await?;
+    Variables.delete(&app, &who, &path.variable_key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -288,6 +357,8 @@ pub async fn find(app: &App, key: &str) -> ApiResult<Stored> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn shown(key: &str, value: &str) -> String {

@@ -9,12 +9,7 @@ use axum::{
 use model::door::Text;
 
 use super::{Principal, token::equal_in_constant_time};
-use crate::{
-    app::App,
-    error::{ApiError, unread},
-    pages::error::PageError,
-    router::BODY_BYTES_MAX,
-};
+use crate::{app::App, error::ApiError, intake, pages::error::PageError, router::BODY_BYTES_MAX};
 
 /// The hidden field that holds the token.
 pub const FIELD: &str = "csrf";
@@ -62,10 +57,7 @@ impl FromRequest<App> for PageForm {
         let refused = |error| PageError(error).into_response();
         let session = request.extensions().get::<Principal>().map(|principal| principal.token_id);
         let session = session.ok_or_else(|| refused(ApiError::Unauthenticated))?;
-        let fields = axum::Form::<Vec<(String, String)>>::from_request(request, app)
-            .await
-            .map_err(|error| refused(unread(error.status(), &error, BODY_BYTES_MAX)))?;
-        let form = Self(fields.0);
+        let form = Self(intake::read_form(request, BODY_BYTES_MAX).await.map_err(refused)?);
         form.check().map_err(|why| refused(ApiError::BadRequest(why)))?;
         if equal_in_constant_time(form.text(FIELD), &app.tokens.form_token(session)) {
             Ok(form)

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::{
     Extension, Json,
-    body::Bytes,
-    extract::{DefaultBodyLimit, FromRequest, Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
@@ -35,7 +34,8 @@ use crate::{
     },
     app::App,
     assets,
-    error::{ApiError, ApiResult, FieldError, unread},
+    error::{ApiError, ApiResult, FieldError},
+    intake,
     pages::error::{PageResult, login_page},
 };
 
@@ -178,8 +178,7 @@ async fn issue(
 async fn login_of(request: Request) -> ApiResult<Login> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let bytes = Bytes::from_request(request, &());
-    let bytes = bytes.await.map_err(|error| unread(error.status(), &error, LOGIN_BYTES_MAX))?;
+    let bytes = intake::read(request, LOGIN_BYTES_MAX).await?;
     let login = match kind.as_str() {
         "" | "application/json" => serde_json::from_slice(&bytes).ok(),
         "application/x-www-form-urlencoded" => of_form(&bytes),

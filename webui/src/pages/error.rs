@@ -40,6 +40,7 @@ impl IntoResponse for PageError {
             401 => "Log in first",
             403 => "Not allowed",
             404 => "Not found",
+            408 => "Too slow",
             409 => "It has changed meanwhile",
             429 => "Too many attempts",
             503 => "Not now",

@@ -10,7 +10,7 @@ use axum::{
 use serde::Serialize;
 use store::{
     quarantine::{self, Entry},
-    read::{self, Pattern},
+    read::{self, FileFilter},
 };
 
 use super::{
@@ -98,7 +98,7 @@ pub async fn show(
         }
     }
     let more = if is_cut {
-        let all = read::broken_file_count(&app.pool, &Pattern::default()).await?;
+        let all = read::broken_file_count(&app.pool, &FileFilter::default()).await?;
         let all = count(usize::try_from(all).unwrap_or(0), "file");
         Some(format!(
             "These are the first {MISTAKES_MAX} mistakes. In all, {all} cannot be read: mend some, and the next ones show."

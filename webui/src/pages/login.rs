@@ -1,8 +1,8 @@
 //! The login page.
 
 use axum::{
-    Extension, Form,
-    extract::{State, rejection::FormRejection},
+    Extension,
+    extract::{Request, State},
     http::HeaderMap,
     response::{Html, IntoResponse, Redirect, Response},
 };
@@ -19,7 +19,8 @@ use crate::{
         guard,
         login::{LOGIN_BYTES_MAX, Login, Way, cookie, log_in, with_cookie},
     },
-    error::{ApiError, unread},
+    error::ApiError,
+    intake,
 };
 
 #[derive(Serialize)]
@@ -64,9 +65,9 @@ pub async fn submit(
     State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
-    fields: Result<Form<Fields>, FormRejection>,
+    request: Request,
 ) -> PageResult<Response> {
-    let Form(fields) = fields.map_err(|error| unread(error.status(), &error, LOGIN_BYTES_MAX))?;
+    let fields: Fields = intake::read_form(request, LOGIN_BYTES_MAX).await?;
     // There is no session yet to bind a form token to; that the form is ours is told by the browser.
     if !guard::comes_from_here(&headers) {
         return Err(PageError(ApiError::Forbidden));
@@ -85,7 +86,7 @@ pub async fn submit(
             let cookie = cookie(&app, &token, app.settings.token_lifetime);
             Ok(with_cookie(Redirect::to(next).into_response(), &cookie))
         }
-        Err(error @ (ApiError::BadLogin | ApiError::TooManyLogins { .. })) => {
+        Err(error @ (ApiError::BadLogin | ApiError::TooManyLogins { .. } | ApiError::CrowdedLogins)) => {
             page(&app, &login.username, next, Some(&error))
         }
         Err(error) => Err(PageError(error)),

@@ -35,7 +35,7 @@ use axum::{
 };
 use link::{Query, Reply};
 use serde::Serialize;
-use store::read::{self, Pattern};
+use store::read::{self, FileFilter};
 
 use crate::{
     app::App,
@@ -108,7 +108,7 @@ impl Frame {
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn new(app: &App, who: &Principal, place: Place, title: impl Into<String>) -> ApiResult<Self> {
-        let all = Pattern::default();
+        let all = FileFilter::default();
         let (foot, broken) = tokio::join!(foot(app), read::broken_file_count(&app.pool, &all));
         let broken = broken?;
         let may = |right: Right| who.role >= right.least_role();

@@ -115,7 +115,7 @@ async fn create_user(app: &App, who: &Principal, form: &PageForm) -> ApiResult<(
     let (username, password) = (form.text("username").trim(), form.text("password"));
     forms::checked(users::mistakes(username, password, app.settings.password_chars_min))?;
     let user = NewUser { username, password, role: role_of(form)? };
-    let _place = place(app)?;
+    let _place = place(app).await?;
     match users::create_user(&app.pool, who.actor(), user).await? {
         Creation::Created => Ok(()),
         Creation::Exists => Err(ApiError::AlreadyExists(format!("There is a user {username} already"))),
@@ -195,7 +195,7 @@ async fn change_user(app: &App, who: &Principal, username: &str, form: &PageForm
         done(users::set_role(&app.pool, who.actor(), username, role).await?, username)?;
     }
     if !password.is_empty() {
-        let _place = place(app)?;
+        let _place = place(app).await?;
         done(users::set_password(&app.pool, who.actor(), username, password).await?, username)?;
     }
     Ok(())
@@ -300,11 +300,11 @@ async fn change_own(app: &App, who: &Principal, form: &PageForm) -> ApiResult<()
         audit::login_failed(&app.pool, who.actor()).await?;
         return wrong("current", "it is wrong");
     }
-    let _place = place(app)?;
+    let _place = place(app).await?;
     done(users::set_password(&app.pool, who.actor(), &who.name, new).await?, &who.name)
 }
 
 /// A place among those whose password is being hashed.
-fn place(app: &App) -> ApiResult<tokio::sync::OwnedSemaphorePermit> {
-    app.logins.place().map_err(|retry_after_secs| ApiError::TooManyLogins { retry_after_secs })
+async fn place(app: &App) -> ApiResult<tokio::sync::OwnedSemaphorePermit> {
+    Ok(app.logins.place().await?)
 }

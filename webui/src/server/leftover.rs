@@ -4,7 +4,7 @@
 //! body. Sent at once, that answer is lost: the connection is then closed while the client still sends, the kernel answers
 //! what comes with a reset, and the client is told of a broken connection instead of its mistake; or it has just sent the
 //! rest, takes the connection for a kept one and loses its next request. So the rest is read first, within bounds in bytes
-//! and time; a client that sends more is told that the connection ends.
+//! and time; a client that sends more, or says that it will, is told at once that the connection ends.
 
 use std::{
     future::poll_fn,
@@ -17,7 +17,7 @@ use std::{
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::Request,
-    http::header,
+    http::{StatusCode, header},
 };
 use hyper::body::{Frame, Incoming, SizeHint};
 
@@ -45,6 +45,13 @@ impl Shared {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.ended = !matches!(frame, Some(Ok(_)));
         Poll::Ready(frame)
+    }
+
+    /// Whether nothing of the rest is worth to be waited for: it is not sent before the answer, is too much, or comes too slowly.
+    fn is_hopeless(&self, status: StatusCode, waits: bool) -> bool {
+        let is_too_much = self.body.size_hint().lower() > LEFT_BYTES_MAX as u64;
+        let refused_unseen = status == StatusCode::PAYLOAD_TOO_LARGE && !self.asked;
+        is_too_much || refused_unseen || status == StatusCode::REQUEST_TIMEOUT || (waits && !self.asked)
     }
 
     fn is_at_end(&self) -> bool {
@@ -93,13 +100,14 @@ pub fn parted(request: hyper::Request<Incoming>) -> (Request, Leftover) {
 }
 
 impl Leftover {
-    /// Reads the rest; false when there is more than is read, so that the connection can serve no further request.
-    pub async fn read_out(self) -> bool {
+    /// Reads the rest before an answer with this status; false when there is more than is read, so that the connection can serve
+    /// no further request.
+    pub async fn read_out(self, status: StatusCode) -> bool {
         let Some(shared) = self.body else { return true };
         if locked(&shared).is_at_end() {
             return true;
         }
-        if self.waits && !locked(&shared).asked {
+        if locked(&shared).is_hopeless(status, self.waits) {
             return false;
         }
         let reading = async {

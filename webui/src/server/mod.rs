@@ -182,7 +182,7 @@ where
         let answer = router.clone().oneshot(request);
         async move {
             let mut answer = answer.await?;
-            if !left.read_out().await {
+            if !left.read_out(answer.status()).await {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(answer)

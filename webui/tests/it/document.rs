@@ -54,6 +54,16 @@ fn types(schema: &Value) -> Vec<&str> {
     }
 }
 
+/// The alternatives of a short text: what stands in brackets stays together.
+fn parts(text: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let is_border = |sign: char| {
+        depth += i32::from(sign == '[') - i32::from(sign == ']');
+        sign == '|' && depth == 0
+    };
+    text.split(is_border).collect()
+}
+
 /// Which way values go: what we answer has to be what clients expect, what clients send has to be what we take.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
@@ -80,12 +90,12 @@ impl Comparison {
         }
         let ours = alternatives(ours);
         let mut expected: BTreeSet<&str> = BTreeSet::new();
-        for part in theirs.split('|') {
-            if let Some(items) = part.strip_prefix('[') {
+        for part in parts(theirs) {
+            if let Some(items) = part.strip_prefix('[').and_then(|part| part.strip_suffix(']')) {
                 expected.insert("array");
                 let lists: Vec<_> = ours.iter().filter(|one| types(one).contains(&"array")).collect();
                 for list in lists {
-                    self.kinds(&format!("{place}[]"), items.trim_end_matches(']'), &list["items"]);
+                    self.kinds(&format!("{place}[]"), items, &list["items"]);
                 }
                 continue;
             }
@@ -95,7 +105,8 @@ impl Comparison {
                     expected.insert("string");
                     self.words(place, words, &ours);
                 }
-                Value::String(kind) => self.kinds(place, kind, ours[0]),
+                // The name of a value that may be anything.
+                Value::String(_) => return,
                 members => {
                     expected.insert("object");
                     if self.seen.insert(format!("{place} {part}")) && place.matches('.').count() < 8 {
@@ -140,14 +151,21 @@ impl Comparison {
     }
 
     fn members(&mut self, place: &str, theirs: &Map<String, Value>, ours: &[&'static Value]) {
-        let [ours, ..] = ours else { return };
-        let empty = Map::new();
-        let properties = ours["properties"].as_object().unwrap_or(&empty);
-        let required = |name: &str| ours["required"].as_array().is_some_and(|all| all.contains(&json!(name)));
+        if ours.is_empty() {
+            return;
+        }
+        // An object may be made of several.
+        let properties: BTreeMap<&str, &'static Value> = ours
+            .iter()
+            .filter_map(|one| one["properties"].as_object())
+            .flat_map(|all| all.iter().map(|(name, of)| (name.as_str(), of)))
+            .collect();
+        let needed = |one: &Value, name: &str| one["required"].as_array().is_some_and(|all| all.contains(&json!(name)));
+        let required = |name: &str| ours.iter().any(|one| needed(one, name));
         for (name, kind) in theirs.iter().filter(|(name, _)| *name != "!") {
             let (name, needed) = name.strip_suffix('?').map_or((name.as_str(), true), |name| (name, false));
             let place = format!("{place}.{name}");
-            let Some(_) = properties.get(name) else {
+            let Some(property) = properties.get(name) else {
                 self.fault(&place, "it is missing here");
                 continue;
             };
@@ -156,11 +174,11 @@ impl Comparison {
                 Way::In if !needed && required(name) => self.fault(&place, "it may be left out in Airflow"),
                 Way::Out | Way::In => {}
             }
-            self.kinds(&place, kind.as_str().unwrap(), &ours["properties"][name]);
+            self.kinds(&place, kind.as_str().unwrap(), property);
         }
         if self.way == Way::Out && theirs.contains_key("!") {
-            let more = |name: &&String| !theirs.contains_key(*name) && !theirs.contains_key(&format!("{name}?"));
-            let more: Vec<&String> = properties.keys().filter(more).collect();
+            let more = |name: &&str| !theirs.contains_key(*name) && !theirs.contains_key(&format!("{name}?"));
+            let more: Vec<&str> = properties.keys().copied().filter(more).collect();
             if !more.is_empty() {
                 self.fault(place, format_args!("Airflow's clients break on more members: {more:?}"));
             }
@@ -232,6 +250,12 @@ fn what_is_declared_holds_what_airflow_declares() {
 }
 
 #[test]
+fn what_stands_in_brackets_stays_together() {
+    assert_eq!(parts("[A|B]|null"), ["[A|B]", "null"]);
+    assert_eq!(parts("[[A|B]]"), ["[[A|B]]"]);
+}
+
+#[test]
 fn a_difference_is_seen() {
     static WRONG: LazyLock<Value> = LazyLock::new(|| {
         json!({"type": "object", "required": ["name", "slots", "include_deferred"], "properties": {
@@ -288,4 +312,39 @@ pub fn check_answer(method: &str, path: &str, status: u16, answer: Option<&Value
     let faults: Vec<String> =
         validator.iter_errors(answer).map(|error| format!("{}: {error}", error.instance_path)).collect();
     assert!(faults.is_empty(), "{method} {path} {status}: {faults:#?} in {answer:#}");
+}
+
+/// Everything that a value holds, itself first.
+fn within(value: &'static Value) -> Vec<&'static Value> {
+    let inner: Vec<&Value> = match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Object(members) => members.values().collect(),
+        _ => Vec::new(),
+    };
+    std::iter::once(value).chain(inner.into_iter().flat_map(within)).collect()
+}
+
+#[test]
+fn the_document_is_whole() {
+    let document = windlass_webui::openapi();
+    for place in within(document).into_iter().filter_map(|value| value.get("$ref")?.as_str()) {
+        assert!(document.pointer(place.trim_start_matches('#')).is_some(), "{place} leads nowhere");
+    }
+    let mut ids = BTreeSet::new();
+    for (method, path, operation) in declared() {
+        let id = operation["operationId"].as_str().unwrap();
+        assert!(ids.insert(id), "{id} is the name of two operations");
+        let parameters = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
+        let in_path: BTreeSet<&str> =
+            parameters.filter(|one| one["in"] == "path").map(|one| one["name"].as_str().unwrap()).collect();
+        let open: BTreeSet<&str> =
+            path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+        assert_eq!(in_path, open, "{method} {path}");
+        let secured = operation["security"].as_array().unwrap();
+        let statuses = operation["responses"].as_object().unwrap();
+        let is_open = secured == &[json!({})];
+        // A login is open to everybody, and refuses a wrong password.
+        let may_refuse = !is_open || ["create_token", "create_token_cli"].contains(&id);
+        assert_eq!(may_refuse, statuses.contains_key("401"), "{id}: who may be refused is told so");
+    }
 }

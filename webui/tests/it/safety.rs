@@ -89,6 +89,13 @@ async fn guesses_that_are_made_at_once_count_as_much_as_one_after_another() {
     assert!(statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn right_logins_of_one_name_that_come_at_once_wait_for_each_other() {
+    let server = Server::start().await;
+    let statuses = join_all((0..40).map(|_| try_login(&server, "", "op", PASSWORD))).await;
+    assert!(statuses.iter().all(|status| *status == 201), "{statuses:?}");
+}
+
 #[tokio::test]
 async fn behind_a_proxy_nobody_locks_out_a_user_who_was_there_before() {
     let server = Server::start_with(|settings| settings.trusted_proxies = "127.0.0.0/8".parse().unwrap()).await;
@@ -150,6 +157,24 @@ async fn a_thousand_streams_of_one_session_leave_others_untouched() {
     let wait = format!("/api/v2{}/wait?interval=1", run_path());
     let waits = client().get(server.url(&wait)).bearer_auth(&greedy).send().await.unwrap();
     assert_eq!(waits.status(), 200, "who waits has places of its own");
+}
+
+#[tokio::test]
+async fn what_is_refused_for_want_of_room_is_counted() {
+    let server = Server::start().await;
+    let token = server.token("viewer").await;
+    let wait = server.url(&format!("/api/v2{}/wait?interval=60", run_path()));
+    let mut held = Vec::new();
+    loop {
+        let answer = shared().get(&wait).bearer_auth(&token).send().await.unwrap();
+        if answer.status() == 503 {
+            break;
+        }
+        held.push(answer);
+        assert!(held.len() < 200, "a session has so many places and no more");
+    }
+    let page = shared().get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("windlass_http_requests_refused_total 1\n"), "{page}");
 }
 
 #[tokio::test]
@@ -270,6 +295,27 @@ async fn one_member_of_a_variable_and_of_a_connection_is_changed_and_secrets_sta
     let patch = json!({"connection_id": "c", "conn_type": "http", "host": "https://me:***@i/y"});
     assert_eq!(op.patch("/connections/c", patch).await.0, 200);
     assert_eq!(server.connection("c").await.host.as_deref(), Some("https://me:canary@i/y"));
+}
+
+#[tokio::test]
+async fn numbers_that_nobody_edits_stay_as_they_were_written() {
+    let server = Server::start().await;
+    let op = server.user("op").await;
+    let text =
+        r#"{"token": "TOPSECRET", "rate": 1.10, "id": 123456789012345678901234567890, "host": "a", "to": -1E+3}"#;
+    assert_eq!(op.post("/variables", json!({"key": "exact", "value": text})).await.0, 201);
+    let (_, shown) = op.get("/variables/exact").await;
+    let shown = shown["value"].as_str().unwrap();
+    assert_eq!(shown, text.replace("TOPSECRET", "***"));
+    let edited = shown.replace(r#""host": "a""#, r#""host": "b""#);
+    assert_eq!(op.patch("/variables/exact", json!({"key": "exact", "value": edited})).await.0, 200);
+    assert_eq!(server.variable("exact").await, text.replace(r#""host": "a""#, r#""host": "b""#));
+    let extra = r#"{"password":"TOPSECRET","timeout":1.50,"size":10000000000000000000000}"#;
+    op.post("/connections", json!({"connection_id": "e", "conn_type": "http", "extra": extra})).await;
+    let edited = extra.replace("TOPSECRET", "***").replace("1.50", "2.50");
+    let patch = json!({"connection_id": "e", "conn_type": "http", "extra": edited});
+    assert_eq!(op.patch("/connections/e", patch).await.0, 200);
+    assert_eq!(server.connection("e").await.extra, Some(extra.replace("1.50", "2.50")));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use store::{
     secrets::{connections, variables},
 };
 
-use super::health::ask_health;
+use super::health::{ask_health, silent_since};
 use crate::{
     access::{Access, lease_moves},
     fleet,
@@ -405,8 +405,13 @@ async fn look_at_web(settings: &Settings, findings: &mut Findings) {
         Ok(health) => {
             let parts = ["metadatabase", "scheduler"]
                 .map(|part| health[part]["status"].as_str().unwrap_or("unknown").to_owned());
-            let seen =
-                format!("http://{} answers: database {}, scheduler {}", settings.api_address(), parts[0], parts[1]);
+            let since = silent_since(&health).unwrap_or_default();
+            let seen = format!(
+                "http://{} answers: database {}, scheduler {}{since}",
+                settings.api_address(),
+                parts[0],
+                parts[1]
+            );
             findings.judge(
                 parts.iter().all(|part| part == "healthy"),
                 "web",

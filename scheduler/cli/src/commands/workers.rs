@@ -1,17 +1,14 @@
 //! `windlass workers …`: how workers join, and who has joined.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::bail;
 use clap::Subcommand;
-use daemon::cluster::SeatFinder;
-use link::{LeaderPort as _, Query, RemotePort, Reply, query::WorkerView};
+use daemon::cluster::Cluster;
+use link::{Query, Reply, query::WorkerView};
+use sqlx::PgPool;
 
-use crate::{
-    fleet::{Schema, Shared},
-    settings::Settings,
-    text,
-};
+use crate::{access::Access, ask::Leader, fleet, settings::Settings, text};
 
 /// The longest life of a token, in hours: ten years.
 const VALID_HOURS_MAX: i64 = 24 * 3653;
@@ -52,21 +49,34 @@ pub struct Token {
 /// # Errors
 /// When the database, the key or, for a list, a leader is missing.
 pub async fn run(settings: &Settings, workers: Workers) -> anyhow::Result<ExitCode> {
-    let shared = Shared::open(settings, Schema::Check).await?;
+    if let Workers::List = workers {
+        list(settings).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let access = Access::open(settings).await?;
+    let changed = change(settings, &access, workers).await;
+    access.close().await;
+    changed.map(|()| ExitCode::SUCCESS)
+}
+
+async fn change(settings: &Settings, access: &Access, workers: Workers) -> anyhow::Result<()> {
+    let pool = access.pool().await?;
     match workers {
-        Workers::Token(Token { rotate: false, .. }) => println!("{}", shared.cluster.join_token().await?.reveal()),
+        Workers::Token(Token { rotate: false, .. }) => {
+            println!("{}", cluster(settings, pool).await?.join_token().await?.reveal());
+        }
         Workers::Token(Token { rotate: true, valid_hours }) => {
             let valid_for = valid_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
-            println!("{}", shared.cluster.rotate(valid_for).await?.reveal());
+            println!("{}", cluster(settings, pool).await?.rotate(valid_for).await?.reveal());
             eprintln!(
                 "The old token is revoked: no worker joins with it any more. Workers that have joined are known by their \
                  certificates and stay (`windlass workers revoke`); those that ask api processes for the leader need the \
                  new token when they are started again, and so do those of 0.1.0."
             );
         }
-        Workers::List => list(&shared).await?,
+        Workers::List => list(settings).await?,
         Workers::Revoke(Worker { worker }) => {
-            let count = store::certificates::revoke(&shared.pool, &worker).await?;
+            let count = store::certificates::revoke(pool, &worker).await?;
             told(
                 count,
                 &worker,
@@ -74,12 +84,18 @@ pub async fn run(settings: &Settings, workers: Workers) -> anyhow::Result<ExitCo
             )?;
         }
         Workers::Readmit(Worker { worker }) => {
-            let count = store::certificates::forget(&shared.pool, &worker).await?;
+            let count = store::certificates::forget(pool, &worker).await?;
             told(count, &worker, "is forgotten: it may join again with the join token")?;
         }
     }
-    shared.pool.close().await;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// Who the cluster is, which is made when there is nobody yet. On a server its key is that of all processes.
+async fn cluster(settings: &Settings, pool: &PgPool) -> anyhow::Result<Cluster> {
+    let key =
+        if settings.database_url.is_some() { fleet::settings::secret_key()? } else { Access::secret_key(settings)? };
+    Ok(Cluster::open(pool.clone(), key).await?)
 }
 
 fn told(count: u64, worker: &str, what: &str) -> anyhow::Result<()> {
@@ -93,9 +109,9 @@ fn told(count: u64, worker: &str, what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn list(shared: &Shared) -> anyhow::Result<()> {
-    let port = RemotePort::new(shared.cluster.caller()?, Arc::new(SeatFinder(shared.pool.clone())));
-    let Reply::Cluster(view) = port.ask(Query::Cluster).await? else { bail!("the leader answered something else") };
+async fn list(settings: &Settings) -> anyhow::Result<()> {
+    let answer = Leader::find(settings).await?.ask(Query::Cluster).await?;
+    let Reply::Cluster(view) = answer else { bail!("the leader answered something else") };
     let rows: Vec<_> = view.workers.iter().map(row).collect();
     print!("{}", text::table(&["NAME", "STATE", "SLOTS", "USED", "SERVICES"], &rows));
     Ok(())

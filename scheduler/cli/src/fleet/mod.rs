@@ -51,7 +51,8 @@ impl Shared {
     pub async fn open(settings: &Settings, schema: Schema) -> anyhow::Result<Self> {
         let url = settings.database_url.clone().context(
             "DATABASE_URL is not set. Schedulers and api processes share one PostgreSQL: \
-             postgres://user:password@host:port/database",
+             postgres://user:password@host:port/database; all on one machine, with a PostgreSQL of its own in \
+             WINDLASS_HOME, is `windlass standalone`",
         )?;
         let key = settings::secret_key()?;
         let pool = store::open(&url).await?;

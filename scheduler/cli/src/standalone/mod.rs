@@ -42,7 +42,7 @@ use children::Children;
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     settings.check()?;
     let home = Home::open(&settings.home)?;
-    let lock = home.lock()?;
+    let lock = process::claim(&home).await?;
     let listener = listen(settings.address(), "WINDLASS_PORT", "the UI").await?;
     let mut databases = Databases::start(settings, &home).await?;
     let ended = serve(settings, &home, listener, &mut databases).await;

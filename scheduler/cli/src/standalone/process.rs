@@ -1,7 +1,11 @@
 //! A process by its id and start time: ids are used again, the pair is not.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
+use daemon::home::{Home, HomeError, HomeLock};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -16,6 +20,63 @@ pub const RESTART_AFTER: Duration = Duration::from_secs(1);
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked whether a process that is not our child still lives.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A process that was killed lets go of what it held when its memory is given back: of many gigabytes within this.
+const ENDING_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const HELD_EVERY: Duration = Duration::from_millis(100);
+/// The kernel's flag of a process that is on its way out (proc(5), field 9 of stat).
+const PF_EXITING: u64 = 0x4;
+
+/// Claims a home; a standalone that is ending and still holds it is waited for.
+///
+/// # Errors
+/// [`HomeError::InUse`] when one that is not ending holds it, or one that is does not let go.
+pub async fn claim(home: &Home) -> Result<HomeLock, HomeError> {
+    let until = Instant::now() + ENDING_MAX;
+    let mut ending: Option<String> = None;
+    loop {
+        match home.lock() {
+            Err(HomeError::InUse { pid, .. }) if is_ending(&pid) && Instant::now() < until => {
+                if ending.is_none() {
+                    tracing::info!(
+                        pid,
+                        wait_secs_max = ENDING_MAX.as_secs(),
+                        "waiting for a standalone that is ending"
+                    );
+                }
+                ending = Some(pid);
+            }
+            // It has let go of the home, and of its ports and its PostgreSQL when it is gone.
+            Ok(_) if ending.as_deref().is_some_and(|pid| is_there(pid)) && Instant::now() < until => {}
+            claimed => return claimed,
+        }
+        tokio::time::sleep(HELD_EVERY).await;
+    }
+}
+
+/// Whether a process still holds anything.
+fn is_there(pid: &str) -> bool {
+    pid.parse().is_ok_and(|pid| start_of(pid).is_some())
+}
+
+/// Whether the process with this id is gone, or was killed and is not gone yet.
+fn is_ending(pid: &str) -> bool {
+    let Ok(pid) = pid.parse::<i32>() else { return false };
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let flags: u64 = fields.get(6).and_then(|flags| flags.parse().ok()).unwrap_or(0);
+    matches!(fields.first(), Some(&"Z" | &"X")) || flags & PF_EXITING != 0 || is_killed(pid)
+}
+
+/// Whether a SIGKILL waits to be taken.
+fn is_killed(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending =
+        status.lines().filter_map(|line| line.strip_prefix("ShdPnd:").or_else(|| line.strip_prefix("SigPnd:")));
+    let mut masks = pending.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    masks.any(|mask| mask & (1 << (Signal::SIGKILL as i32 - 1)) != 0)
+}
 
 /// A process of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +145,8 @@ fn start_of(pid: i32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -91,5 +154,34 @@ mod tests {
         let me = ProcessId::of(std::process::id()).unwrap();
         assert!(me.lives());
         assert!(!ProcessId { started: me.started - 1, ..me }.lives());
+    }
+
+    #[test]
+    fn a_process_that_was_killed_is_ending_until_it_is_gone_and_a_living_one_is_not() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = child.id().to_string();
+        assert!(!is_ending(&pid) && is_there(&pid) && !is_ending("") && !is_ending("nobody"));
+        child.kill().unwrap();
+        // Killed, on its way out, or a zombie: whichever it is at this moment.
+        assert!(is_ending(&pid));
+        child.wait().unwrap();
+        assert!(is_ending(&pid) && !is_there(&pid));
+    }
+
+    #[tokio::test]
+    async fn a_home_is_waited_for_while_who_holds_it_is_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let held = home.lock().unwrap();
+        assert!(matches!(claim(&home).await, Err(HomeError::InUse { .. })), "this process lives");
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        fs::write(home.run().join("standalone.lock"), child.id().to_string()).unwrap();
+        let letting_go = async {
+            tokio::time::sleep(HELD_EVERY * 3).await;
+            drop(held);
+        };
+        let (claimed, ()) = tokio::join!(claim(&home), letting_go);
+        claimed.unwrap();
     }
 }

@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::process::RESTART_AFTER;
-use crate::settings::Settings;
+use crate::settings::{LogFormat, Settings};
 
 /// During a first build the program comes minutes after the scheduler; it is looked for at this pace.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -18,6 +18,7 @@ pub struct Plan {
     program: PathBuf,
     port: u16,
     lake_database_url: String,
+    log_format: LogFormat,
 }
 
 impl Plan {
@@ -27,7 +28,12 @@ impl Plan {
     /// When this program's folder can not be told.
     pub fn new(settings: &Settings, urls: &Urls) -> anyhow::Result<Self> {
         let program = settings.program_dir()?.join("windlass-tasks");
-        Ok(Self { program, port: settings.registry_port, lake_database_url: urls.lake.clone() })
+        Ok(Self {
+            program,
+            port: settings.registry_port,
+            lake_database_url: urls.lake.clone(),
+            log_format: settings.log_format,
+        })
     }
 
     fn spawn(&self) -> std::io::Result<Child> {
@@ -35,6 +41,8 @@ impl Plan {
         command
             .args(["schema-registry", "--port", &self.port.to_string()])
             .env("WINDLASS_LAKE_DATABASE_URL", &self.lake_database_url)
+            // Its lines stand among those of this process.
+            .env("WINDLASS_LOG_FORMAT", self.log_format.name())
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .process_group(0);
@@ -85,5 +93,25 @@ async fn pause(stop: &CancellationToken, time: Duration) {
     tokio::select! {
         () = tokio::time::sleep(time) => {}
         () = stop.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_registry_writes_its_lines_as_the_standalone_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, said) = (folder.path().join("registry"), folder.path().join("said"));
+        fs::write(&program, format!("#!/bin/sh\nprintf %s \"$WINDLASS_LOG_FORMAT\" > {}\n", said.display())).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        for (log_format, name) in [(LogFormat::Json, "json"), (LogFormat::Text, "text")] {
+            let plan = Plan { program: program.clone(), port: 1, lake_database_url: String::new(), log_format };
+            plan.spawn().unwrap().wait().await.unwrap();
+            assert_eq!(fs::read_to_string(&said).unwrap(), name);
+        }
     }
 }

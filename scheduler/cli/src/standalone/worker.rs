@@ -25,7 +25,7 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::process::{ProcessId, RESTART_AFTER};
-use crate::settings::{Settings, text};
+use crate::settings::{LogFormat, Settings, text};
 
 /// The file in the run folder that says which worker runs.
 const RUN_FILE: &str = "worker.json";
@@ -116,6 +116,9 @@ impl Plan {
         set("WINDLASS_LAKE_DATABASE_URL", urls.lake.clone());
         set("WINDLASS_LAKE_WAREHOUSE", settings.warehouse.clone());
         set("SCHEMA_REGISTRY_URL", settings.registry());
+        if settings.log_format == LogFormat::Json || text("WINDLASS_LOG_FORMAT").is_some() {
+            set("WINDLASS_LOG_FORMAT", settings.log_format.name().to_owned());
+        }
         if settings.fleet.metrics_listen == Some(Listen::Off) {
             set("WINDLASS_METRICS_LISTEN", "off".to_owned());
         }

@@ -102,10 +102,22 @@ impl Drop for Standalone {
     }
 }
 
+fn workers_are_listed(standalone: &Standalone) {
+    let listed = standalone.good(&["workers", "list"]);
+    assert!(listed.starts_with("NAME"), "{listed}");
+    assert!(standalone.bad(&["workers", "revoke", "nosuch"]).contains("no worker nosuch"));
+    assert!(!standalone.good(&["workers", "token"]).trim().is_empty());
+    let nobody = tempfile::tempdir().unwrap();
+    let refused = windlass_in(nobody.path(), &["workers", "list"], &[]);
+    let why = said(&refused);
+    assert!(why.contains("WINDLASS_HOME") && why.contains("DATABASE_URL"), "{why}");
+}
+
 #[test]
 fn every_command_works_beside_a_standalone() {
     let standalone = Standalone::start();
     dags_are_found(&standalone);
+    workers_are_listed(&standalone);
     a_failed_run_is_explained(&standalone);
     a_paused_run_says_why_it_waits(&standalone);
 }

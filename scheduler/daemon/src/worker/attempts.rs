@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,7 +16,7 @@ use link::{Assignment, FromWorker, ServiceStatus, query::LogName};
 use model::{AttemptEnd, AttemptId, EndKind, Operator, operator::ServiceSpec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::{WorkerSettings, containers::TakenUp, event::Event, host::AttemptHost, shipping::Shipping};
+use super::{WorkerSettings, containers::TakenUp, ends::Ends, event::Event, host::AttemptHost, shipping::Shipping};
 
 /// An attempt that ends sooner reports its start with its end.
 const STARTED_AFTER: Duration = Duration::from_millis(200);
@@ -27,7 +28,28 @@ pub(super) struct Attempts {
     events: mpsc::Sender<Event>,
     slots: Arc<Semaphore>,
     shipping: Shipping,
+    ends: Ends,
     held: BTreeMap<AttemptId, Held>,
+}
+
+/// What an attempt begins with.
+struct Work {
+    log: PathBuf,
+    assignment: Assignment,
+    masker: Masker,
+    host: Arc<AttemptHost>,
+    context: Arc<WorkerContext>,
+    shipping: Shipping,
+}
+
+impl Work {
+    /// Opens the log, which may take a while: it is no work for the worker's loop.
+    fn begin(self) -> io::Result<Attempt> {
+        let Self { log, assignment, masker, host, context: worker, shipping } = self;
+        shipping.began(&assignment);
+        let log = Log::open(&log, masker.clone(), Overflow::Fault)?;
+        Ok(Attempt { assignment, log, masker, host, worker })
+    }
 }
 
 /// One attempt, as its worker sees it.
@@ -45,10 +67,10 @@ impl Attempts {
         settings: &WorkerSettings,
         context: Arc<WorkerContext>,
         events: mpsc::Sender<Event>,
-        shipping: Shipping,
+        (shipping, ends): (Shipping, Ends),
     ) -> Self {
         let slots = Arc::new(Semaphore::new(settings.slots as usize));
-        Self { log_dir: settings.log_dir.clone(), context, events, slots, shipping, held: BTreeMap::new() }
+        Self { log_dir: settings.log_dir.clone(), context, events, slots, shipping, ends, held: BTreeMap::new() }
     }
 
     /// Starts an attempt. One that is held already goes on as it is.
@@ -73,21 +95,16 @@ impl Attempts {
         let host = AttemptHost::new(attempt, self.events.clone(), news);
         let masker = Masker::default();
         mask_lake(&masker, &self.context);
-        let path = log::path(&self.log_dir, &LogName::Attempt(attempt));
-        self.shipping.began(&assignment);
-        let events = self.events.clone();
-        match Log::open(&path, masker.clone(), Overflow::Fault) {
-            Ok(log) => {
-                let context = Arc::clone(&self.context);
-                let work = Attempt { assignment, log, masker, host: Arc::new(host), worker: context };
-                let slot = self.slot(&work.assignment.operator);
-                tokio::spawn(carry_out(work, stop, slot, (age, events)));
-            }
-            Err(error) => {
-                let end = AttemptEnd::new(EndKind::Failed, format!("its log could not be opened: {error}"));
-                tokio::spawn(async move { events.send(Event::AttemptEnded { attempt, end }).await });
-            }
-        }
+        let slot = self.slot(&assignment.operator);
+        let work = Work {
+            log: log::path(&self.log_dir, &LogName::Attempt(attempt)),
+            assignment,
+            masker,
+            host: Arc::new(host),
+            context: Arc::clone(&self.context),
+            shipping: self.shipping.clone(),
+        };
+        tokio::spawn(carry_out(work, stop, slot, age, (self.ends.clone(), self.events.clone())));
     }
 
     /// A free slot is taken at once, so that attempts start in the order in which they came.
@@ -210,7 +227,7 @@ pub(super) fn mask_lake(masker: &Masker, context: &WorkerContext) {
     }
 }
 
-async fn carry_out(work: Attempt, stop: Stop, slot: Slot, (age, events): (Duration, mpsc::Sender<Event>)) {
+async fn carry_out(work: Work, stop: Stop, slot: Slot, age: Duration, (ends, events): (Ends, mpsc::Sender<Event>)) {
     let attempt = work.assignment.attempt;
     let _slot = match slot {
         Slot::NotNeeded => None,
@@ -223,6 +240,10 @@ async fn carry_out(work: Attempt, stop: Stop, slot: Slot, (age, events): (Durati
         },
     };
     let running = tokio::spawn(async move {
+        let work = match work.begin() {
+            Ok(work) => work,
+            Err(error) => return AttemptEnd::new(EndKind::Failed, format!("its log could not be opened: {error}")),
+        };
         match age {
             Duration::ZERO => executor::run(&work, &stop).await,
             age => executor::resume(&work, &stop, age).await,
@@ -235,6 +256,7 @@ async fn carry_out(work: Attempt, stop: Stop, slot: Slot, (age, events): (Durati
         never = started => match never {},
     };
     let end = end.unwrap_or_else(|panic| AttemptEnd::new(EndKind::Failed, format!("its executor broke down: {panic}")));
+    ends.add(attempt, &end);
     // The worker takes events until every attempt has ended.
     let _ = events.send(Event::AttemptEnded { attempt, end }).await;
 }

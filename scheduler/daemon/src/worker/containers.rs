@@ -29,6 +29,8 @@ const ENGINE_LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Containers {
     dir: PathBuf,
+    /// Those that may have a file; most attempts have no container.
+    remembered: BTreeSet<AttemptId>,
 }
 
 /// An attempt that is gone on with.
@@ -52,14 +54,15 @@ impl Containers {
     pub(super) fn open(log_dir: &Path) -> io::Result<Self> {
         let dir = log_dir.join("containers");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        Ok(Self { dir })
+        Ok(Self { dir, remembered: BTreeSet::new() })
     }
 
     /// Remembers an attempt, when it is one that makes a container.
-    pub(super) fn remember(&self, assignment: &Assignment) {
+    pub(super) fn remember(&mut self, assignment: &Assignment) {
         if !matches!(assignment.operator, Operator::Docker(_)) {
             return;
         }
+        self.remembered.insert(assignment.attempt);
         let remembered = Remembered { assignment: assignment.clone(), began_at: SystemTime::now() };
         if let Err(error) = write_whole(&self.path(remembered.assignment.attempt), &remembered) {
             // Only a death of this worker would make a difference: the attempt is lost then, as any other.
@@ -68,15 +71,17 @@ impl Containers {
     }
 
     /// The attempt has ended, and its end is stored.
-    pub(super) fn forget(&self, attempt: AttemptId) {
-        // Most attempts have no container.
-        let _ = fs::remove_file(self.path(attempt));
+    pub(super) fn forget(&mut self, attempt: AttemptId) {
+        if self.remembered.remove(&attempt) {
+            let _ = fs::remove_file(self.path(attempt));
+        }
     }
 
     /// Ends whatever an earlier worker of this identity left on its engines, but for the attempts that can be gone on with.
     /// `ended` are those whose end waits to be reported.
-    pub(super) async fn take_up(&self, worker: Uuid, ended: &BTreeSet<AttemptId>) -> Vec<TakenUp> {
+    pub(super) async fn take_up(&mut self, worker: Uuid, ended: &BTreeSet<AttemptId>) -> Vec<TakenUp> {
         let mut remembered = self.read();
+        self.remembered = remembered.keys().copied().collect();
         remembered.retain(|attempt, _| !ended.contains(attempt));
         let known: BTreeSet<AttemptId> = remembered.keys().copied().collect();
         let mut engines: BTreeSet<Option<String>> = remembered.values().map(engine_of).collect();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use executor::{
-    StopCause, WorkerContext, log,
+    StopCause, WorkerContext, Workspaces, log,
     process::{GroupRegister, Launchers},
 };
 use link::{
@@ -121,7 +121,7 @@ impl Core {
         let context = Arc::new(WorkerContext {
             worker: identity.id(),
             program_dir: settings.program_dir.clone(),
-            temp_dir: places.temp_dir,
+            workspaces: Workspaces::below(places.temp_dir),
             state_dir: settings.log_dir.join("state"),
             lake: settings.lake.clone(),
             groups: places.groups,
@@ -136,7 +136,7 @@ impl Core {
             id: identity.id(),
             incarnation: Uuid::new_v4(),
             session: Session::new(connector),
-            attempts: Attempts::new(&settings, Arc::clone(&context), sender.clone(), places.shipping),
+            attempts: Attempts::new(&settings, Arc::clone(&context), sender.clone(), (places.shipping, reports.ends())),
             services: Services::new(log_dir.clone(), Arc::clone(&context), sender.clone()),
             reports,
             containers,
@@ -183,6 +183,7 @@ impl Core {
                 () = shutdown.stopping(), if !matches!(self.closing, Closing::Ending { .. }) => self.close().await,
             }
         }
+        self.reports.tidy_when_due();
     }
 
     async fn take_news(&mut self, news: News) {
@@ -412,6 +413,7 @@ impl Core {
             streams: self.services.streams(),
             leaving: self.is_leaving(),
         });
+        self.reports.tidy_when_due();
         self.log_retention.look_when_due(|| {
             let attempts = self.attempts.ids().chain(self.reports.ended_attempts()).map(LogName::Attempt);
             let names = attempts.chain(self.services.keys().cloned().map(LogName::Service));

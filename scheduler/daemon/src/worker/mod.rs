@@ -6,6 +6,7 @@
 mod attempts;
 mod containers;
 mod core;
+mod ends;
 mod engine_watch;
 mod event;
 mod host;
@@ -35,6 +36,7 @@ use executor::{
     process::{Cgroups, GroupRegister, Launchers, NoCgroups, Recipe},
 };
 use link::Connector;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::{
     containers::{Containers, TakenUp},
@@ -91,7 +93,7 @@ pub async fn run(
     }
     let temp_dir = settings.temp_dir.join(format!("worker-{}", identity.id()));
     let reports = Reports::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
-    let containers = Containers::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
+    let mut containers = Containers::open(&settings.log_dir).map_err(|error| unusable(&settings, error))?;
     let shipping = Shipping::open(&settings).map_err(|error| unusable(&settings, error))?;
     let taken_up = containers.take_up(identity.id(), &reports.ended_attempts()).await;
     clear(&temp_dir, &taken_up).await;
@@ -109,7 +111,11 @@ pub async fn run(
     let shipper = shipping.start();
     let watch = tokio::spawn(engine_watch::watch(core.events()));
     let keeping = keeper.keep(core.context(), core.events());
-    core.run(shutdown.into()).await;
+    // On the runtime's threads, as its attempts and its connection: else each message would wait for another thread to wake.
+    let working = AbortOnDropHandle::new(tokio::spawn(core.run(shutdown.into())));
+    if let Some(panic) = working.await.err().and_then(|error| error.try_into_panic().ok()) {
+        std::panic::resume_unwind(panic);
+    }
     watch.abort();
     shipper.finish().await;
     keeping.finish().await;

@@ -3,22 +3,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
+    io,
+    path::Path,
     time::Instant,
 };
 
 use link::FromWorker;
 use model::{AttemptEnd, AttemptId};
-use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
 
-use super::spool::write_whole;
+use super::ends::Ends;
 
 /// Reports that are not acknowledged. There are at most two for each attempt that was assigned.
 #[derive(Debug)]
 pub(super) struct Reports {
-    spool: PathBuf,
+    ends: Ends,
     next: u64,
     pending: BTreeMap<u64, Report>,
 }
@@ -29,31 +28,20 @@ enum Report {
     Ended { attempt: AttemptId, end: Box<AttemptEnd> },
 }
 
-/// A report on disk.
-#[derive(Debug, Serialize, Deserialize)]
-struct Spooled {
-    attempt: AttemptId,
-    end: AttemptEnd,
-}
-
 impl Reports {
     /// Takes up the reports that an earlier worker on this directory could not deliver.
     pub(super) fn open(log_dir: &Path) -> io::Result<Self> {
-        let spool = log_dir.join("spool");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&spool)?;
-        let mut reports = Self { spool, next: 1, pending: BTreeMap::new() };
-        for entry in fs::read_dir(&reports.spool)? {
-            let path = entry?.path();
-            match fs::read(&path).map(|bytes| serde_json::from_slice::<Spooled>(&bytes)) {
-                Ok(Ok(Spooled { attempt, end })) => {
-                    reports.add(Report::Ended { attempt, end: Box::new(end) });
-                }
-                // Half a file: the worker died while it wrote. The attempt counts as lost.
-                Ok(Err(_)) => fs::remove_file(&path)?,
-                Err(error) => return Err(error),
-            }
+        let (ends, found) = Ends::open(log_dir)?;
+        let mut reports = Self { ends, next: 1, pending: BTreeMap::new() };
+        for (attempt, end) in found {
+            reports.add(Report::Ended { attempt, end: Box::new(end) });
         }
         Ok(reports)
+    }
+
+    /// Where attempts write their ends down.
+    pub(super) fn ends(&self) -> Ends {
+        self.ends.clone()
     }
 
     /// An attempt has started.
@@ -61,14 +49,13 @@ impl Reports {
         self.add(Report::Started { attempt, at })
     }
 
-    /// An attempt has ended.
+    /// An attempt has ended. What it has not written down itself is written now.
     pub(super) fn ended(&mut self, attempt: AttemptId, end: AttemptEnd) -> FromWorker {
-        let spooled = Spooled { attempt, end };
-        if let Err(error) = write_whole(&self.path(spooled.attempt), &spooled) {
-            // The report is still in memory; only a death of this process before the leader's answer would lose it.
-            tracing::warn!(%error, attempt.id = %attempt, "an attempt's end could not be written to disk");
+        // That it was handed back its attempt did not know.
+        if end.handed_back || !self.ends.has(attempt) {
+            self.ends.add(attempt, &end);
         }
-        self.add(Report::Ended { attempt, end: Box::new(spooled.end) })
+        self.add(Report::Ended { attempt, end: Box::new(end) })
     }
 
     /// The reports up to this number are stored.
@@ -76,10 +63,22 @@ impl Reports {
         let rest = self.pending.split_off(&seq.saturating_add(1));
         for report in std::mem::replace(&mut self.pending, rest).into_values() {
             if let Report::Ended { attempt, .. } = report {
-                // A file that stays is reported once more by the next worker, and then ignored.
-                let _ = fs::remove_file(self.path(attempt));
+                self.ends.stored(attempt);
             }
         }
+    }
+
+    /// Tidies up on disk when it is time to, on a thread that may block.
+    pub(super) fn tidy_when_due(&self) {
+        if !self.ends.is_due() {
+            return;
+        }
+        let ends = self.ends();
+        spawn_blocking(move || {
+            if let Err(error) = ends.tidy() {
+                tracing::warn!(%error, "the ends of attempts on disk could not be tidied");
+            }
+        });
     }
 
     /// All messages that are not acknowledged, in order.
@@ -112,10 +111,6 @@ impl Reports {
         let message = report.message(seq);
         self.pending.insert(seq, report);
         message
-    }
-
-    fn path(&self, attempt: AttemptId) -> PathBuf {
-        self.spool.join(format!("{attempt}.json"))
     }
 }
 
@@ -151,14 +146,20 @@ mod tests {
         reports.acknowledged(0);
         assert_eq!(reports.messages().len(), 1);
         reports.acknowledged(1);
-        assert!(reports.is_empty() && Reports::open(dir.path()).unwrap().is_empty());
+        assert!(reports.is_empty() && reports.ends().is_due());
+        reports.ends().tidy().unwrap();
+        assert!(Reports::open(dir.path()).unwrap().is_empty());
     }
 
     #[test]
-    fn half_a_report_is_no_report() {
+    fn an_end_that_was_handed_back_after_its_attempt_wrote_it_down_is_so_on_disk() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Reports::open(dir.path()).unwrap());
-        fs::write(dir.path().join("spool/x.json"), "{\"attempt\":").unwrap();
-        assert!(Reports::open(dir.path()).unwrap().is_empty());
+        let attempt = AttemptId(Uuid::new_v4());
+        let mut reports = Reports::open(dir.path()).unwrap();
+        reports.ends().add(attempt, &AttemptEnd::new(EndKind::Lost, "x"));
+        reports.ended(attempt, AttemptEnd::handed_back("x"));
+        let reports = Reports::open(dir.path()).unwrap();
+        let FromWorker::Ended { end, .. } = reports.messages().remove(0) else { panic!("it has ended") };
+        assert!(end.handed_back);
     }
 }

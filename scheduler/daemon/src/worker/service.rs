@@ -114,7 +114,7 @@ impl Instance {
     }
 
     async fn launch(&self) -> io::Result<Live> {
-        let workspace = Workspace::create(&self.context.temp_dir)?;
+        let workspace = self.context.workspaces.make()?;
         let (reader, writer) = io::pipe()?;
         let reports = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
         let env = environment::of_service(&self.context, &self.start);

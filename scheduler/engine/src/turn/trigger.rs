@@ -23,6 +23,8 @@ impl Engine {
     pub(super) fn trigger(&mut self, trigger: TriggerDagRun, user: Option<String>) -> Result<Value, Refusal> {
         let dag_id = trigger.dag_id.clone();
         let def = self.triggered_version(&dag_id)?;
+        let given = trigger.run_id.as_ref().map_or(Ok(()), RunId::may_be_given);
+        given.map_err(|error| Refusal::Invalid(error.to_string()))?;
         check_conf(&def, &trigger)?;
         let existing = exists_need(&trigger).and_then(|need| self.facts.existing(&need).cloned().flatten());
         if let Some((_, run, _)) = existing {

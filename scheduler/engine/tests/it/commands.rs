@@ -193,6 +193,19 @@ fn a_run_id_or_a_date_is_taken_once() {
 const NOON_DATE: &str = "2026-11-20T12:00:00Z";
 
 #[test]
+fn a_run_gets_no_id_that_no_url_leads_to() {
+    let mut world = World::new(vec![dag("d", "a")]);
+    for id in [".", "..", "~", "list"] {
+        let (status, body) = world.command(Command::TriggerDagRun(trigger("d", Some(id))));
+        let why = body["detail"].as_str().unwrap();
+        assert!(status == AnswerStatus::Invalid && why.contains(&format!("{id:?} can not be given")), "{id}: {why}");
+    }
+    for id in ["...", "list1", "~a", "List"] {
+        assert_eq!(world.command(Command::TriggerDagRun(trigger("d", Some(id)))).0, AnswerStatus::Done, "{id}");
+    }
+}
+
+#[test]
 fn runs_without_a_name_are_named_after_their_instant() {
     let mut world = World::new(vec![dag("d", "a")]);
     let (_, first) = world.command(Command::TriggerDagRun(trigger("d", None)));

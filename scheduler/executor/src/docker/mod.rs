@@ -199,7 +199,7 @@ impl DockerExecutor {
     }
 
     fn tmp_path(&self, attempt: &Attempt) -> PathBuf {
-        attempt.worker.temp_dir.join(format!("{TMP_PREFIX}{}", attempt.assignment.attempt))
+        attempt.worker.workspaces.parent().join(format!("{TMP_PREFIX}{}", attempt.assignment.attempt))
     }
 
     async fn follow(

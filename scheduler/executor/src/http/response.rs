@@ -8,6 +8,8 @@ use minijinja::{
 };
 use serde_json::Value;
 
+use crate::xcom;
+
 /// So much of a body is shown where an answer is not what was expected.
 const SHOWN_CHARS_MAX: usize = 500;
 
@@ -61,9 +63,10 @@ impl Response {
         &self.0.text
     }
 
-    /// What a task returns of it: its JSON when it is JSON, else its text.
+    /// What a task returns of it: its JSON when it is JSON, else its text; that also when a whole number in it has more than 64
+    /// bits, and would be another one as JSON.
     pub(crate) fn value(&self) -> Value {
-        serde_json::from_str(&self.0.text).unwrap_or_else(|_| self.0.text.clone().into())
+        xcom::parse(&self.0.text).unwrap_or_else(|_| self.0.text.clone().into())
     }
 
     /// The status and the beginning of the body.
@@ -146,5 +149,25 @@ impl Object for Response {
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<Response [{}]>", self.0.status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_number_that_json_would_round_is_returned_as_it_came() {
+        let value = |text: &str| {
+            let (asked, url, text) = (String::new(), String::new(), text.to_owned());
+            Response(Arc::new(Parts { asked, url, status: 200, reason: "OK", headers: BTreeMap::new(), text })).value()
+        };
+        assert_eq!(value(r#"{"id": 18446744073709551615}"#), json!({"id": u64::MAX}));
+        let large = r#"{"id": 123456789012345678901234567890}"#;
+        assert_eq!((value(large), value("no JSON")), (json!(large), json!("no JSON")));
     }
 }

@@ -53,7 +53,7 @@ pub(crate) async fn run(
     task: Value,
     judge: &mut dyn Judge,
 ) -> Result<Value, Outcome> {
-    let workspace = Workspace::create(&attempt.worker.temp_dir).map_err(could_not_run)?;
+    let workspace = attempt.worker.workspaces.make().map_err(could_not_run)?;
     let launch = launch(attempt, cluster, &workspace);
     let mut running = launch.start(&attempt.worker.launchers).await.map_err(could_not_run)?;
     let errors = follow_errors(attempt, &mut running);

@@ -135,12 +135,21 @@ impl Log {
     }
 
     fn open_bounded(path: &Path, masker: Masker, overflow: Overflow, bytes_max: u64) -> io::Result<Self> {
-        if let Some(parent) = path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        }
-        written::mend(path)?;
-        let file = open_file(path)?;
-        let length = file.metadata()?.len();
+        let file = open_file(path).or_else(|error| match path.parent() {
+            Some(parent) if error.kind() == io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+                open_file(path)
+            }
+            _ => Err(error),
+        })?;
+        // As a rule it is new.
+        let length = match file.metadata()?.len() {
+            0 => 0,
+            _ => {
+                written::mend(path)?;
+                file.metadata()?.len()
+            }
+        };
         let state = Mutex::new(State { file, buffer: Vec::new(), length, fault: None, drawn: Drawn::default() });
         let waiting = Arc::new(Notify::new());
         let shared = Arc::new(Shared {

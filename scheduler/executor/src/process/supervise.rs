@@ -60,6 +60,8 @@ pub struct Finished {
     pub end: ProcessEnd,
     /// Why it was ended, when it did not end by itself.
     pub stopped: Option<StopCause>,
+    /// Whether everything that it started is known to be gone.
+    pub is_gone: bool,
 }
 
 /// Waits until the process ends, or ends it when asked: TERM to everything below its launcher, KILL after `grace`. What it
@@ -87,7 +89,7 @@ pub async fn supervise(running: &mut Running, stop: &Stop, grace: Duration, log:
                 Left::Something => {}
                 Left::Unknown => kill_found(running, &launcher, log).await,
             }
-            Ok(Finished { end, stopped })
+            Ok(Finished { end, stopped, is_gone: left == Left::Nothing })
         }
         None => Err(abandoned(running, launcher, log).await),
     };

@@ -47,7 +47,7 @@ impl PythonExecutor {
     async fn outcome(&self, attempt: &Attempt, stop: &Stop) -> Result<Outcome, Outcome> {
         let rendered = self.render(attempt).await?;
         let (name, code) = self.code(attempt).await.map_err(Outcome::failed)?;
-        let workspace = Workspace::create(&attempt.worker.temp_dir).map_err(could_not_run)?;
+        let workspace = attempt.worker.workspaces.make().map_err(could_not_run)?;
         let (ours, theirs) = socket_pair().map_err(could_not_run)?;
         let launch = self.launch(attempt, rendered, &workspace, (&name, &code), theirs).map_err(could_not_run)?;
         let mut running = launch.start(&attempt.worker.launchers).await.map_err(could_not_run)?;

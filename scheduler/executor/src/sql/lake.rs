@@ -41,7 +41,7 @@ struct Told {
 /// Runs the scripts.
 pub(super) async fn run(work: &Work<'_>, settings: &LakeSettings) -> Result<Table, Outcome> {
     let attempt = work.attempt;
-    let workspace = Workspace::create(&attempt.worker.temp_dir).map_err(could_not_run)?;
+    let workspace = attempt.worker.workspaces.make().map_err(could_not_run)?;
     let mut running =
         launch(work, settings, &workspace).start(&attempt.worker.launchers).await.map_err(could_not_run)?;
     let input = tokio::spawn(feed(work, &mut running));

@@ -38,6 +38,11 @@ const STEPS_MAX: u64 = 20_000_000;
 /// The largest text that a template may give.
 const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Whether a text is its own rendering: nothing in it is a template's. It needs no renderer, and no thread that may block.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.len() <= TEXT_BYTES_MAX && !["{{", "{%", "{#"].iter().any(|mark| text.contains(mark))
+}
+
 /// Renders the fields of one attempt.
 pub(crate) struct Renderer {
     environment: Environment<'static>,

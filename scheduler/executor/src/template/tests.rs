@@ -298,3 +298,18 @@ fn a_single_expression_keeps_its_type() {
         assert!(renderer.value("follow", "{{ nope }}").unwrap_err().to_string().contains("nope is not defined"));
     });
 }
+
+#[test]
+fn what_is_plain_is_its_own_rendering() {
+    for source in
+        ["", "true", "a\r\nb\n\n", "echo '${x}' { } % # %} }} #}", "awk '{ print $1 }'", "# a {\n- % b", "\u{feff}ä\0"]
+    {
+        assert!(is_plain(source), "{source:?}");
+        assert_eq!(text(source), source);
+        let shell = with_renderer(DATE, |renderer, _| renderer.shell("field", source)).unwrap();
+        assert_eq!(shell, source);
+    }
+    for source in ["{{ ds }}", "{% if x %}", "{# note #}", "{{"] {
+        assert!(!is_plain(source), "{source:?}");
+    }
+}

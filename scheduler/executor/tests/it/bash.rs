@@ -135,6 +135,29 @@ async fn what_a_finished_command_left_in_the_background_is_ended() {
 }
 
 #[tokio::test]
+async fn a_directory_in_which_nothing_was_left_is_used_again_and_one_with_anything_in_it_is_not() {
+    let rig = Rig::new();
+    let look = async |more: &str| {
+        let ran = rig.run(command(&format!("stat -c %i .; pwd; ls -A; stat -c %a . *; {more}"))).await;
+        assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.text());
+        let [inode, path, rest @ ..] = ran.lines("out").try_into().map(|lines: [String; 5]| lines).unwrap();
+        assert_eq!(rest, ["command.sh", "700", "600"]);
+        (inode, path)
+    };
+    let first = look("").await;
+    let second = look("touch left").await;
+    let third = look("ln -s / .hidden").await;
+    let fourth = look("chmod 777 .; sleep 300 & :").await;
+    let fifth = look("sleep 300 & :").await;
+    let sixth = look("").await;
+    assert_eq!(first.0, second.0, "the first one left nothing");
+    assert_eq!(fifth.0, sixth.0, "what it has started is gone");
+    let paths: std::collections::BTreeSet<_> =
+        [&first, &second, &third, &fourth, &fifth, &sixth].map(|(_, path)| path).into();
+    assert_eq!(paths.len(), 6, "no path comes to mean another attempt's: {paths:?}");
+}
+
+#[tokio::test]
 async fn a_secret_shows_nowhere_in_the_log() {
     let mut rig = Rig::new();
     rig.leader.variables.insert("api_token".into(), "s3cr3t/value".into());

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 use windlass_executor::{
-    Attempt, Host, LakeSettings, Masker, Stop, WorkerContext,
+    Attempt, Host, LakeSettings, Masker, Stop, WorkerContext, Workspaces,
     log::{Log, Overflow},
     process::{Cgroups, GroupRegister, LAUNCHER, Launchers, Limits, NoCgroups, Recipe, clear_cgroups, launcher_main},
 };
@@ -183,7 +183,7 @@ impl Rig {
         let context = WorkerContext {
             worker,
             program_dir: program_dir.clone(),
-            temp_dir: dir.path().join("tmp"),
+            workspaces: Workspaces::below(dir.path().join("tmp")),
             state_dir: dir.path().join("state"),
             lake: Some(LakeSettings {
                 database_url: "postgres://lake:lakesecret@127.0.0.1/windlass_lake".into(),

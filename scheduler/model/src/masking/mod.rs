@@ -341,14 +341,14 @@ mod tests {
 
     #[test]
     fn a_long_list_is_compared_in_one_walk() {
-        let stored: Vec<Value> = (0..20_000).map(|at| json!({"name": at, "password": format!("p{at}")})).collect();
+        // To look for each of so many items in all of the others would never end.
+        const ITEMS: usize = 200_000;
+        let stored: Vec<Value> = (0..ITEMS).map(|at| json!({"name": at, "password": format!("p{at}")})).collect();
         let stored = Value::Array(stored);
         let Value::Array(mut shown) = masked(&stored) else { panic!("a list") };
         shown.reverse();
-        let before = std::time::Instant::now();
         let meant = unmasked(&Value::Array(shown), &stored).unwrap();
-        assert_eq!(meant[0], stored[19_999]);
-        assert!(before.elapsed() < std::time::Duration::from_secs(5), "{:?}", before.elapsed());
+        assert_eq!((&meant[0], &meant[ITEMS - 1]), (&stored[ITEMS - 1], &stored[0]));
     }
 
     #[test]

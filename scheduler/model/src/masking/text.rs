@@ -284,11 +284,11 @@ mod tests {
 
     #[test]
     fn a_long_word_is_searched_in_one_walk() {
+        // To look at the rest of such a word from each of its parts would never end.
+        const BYTES: usize = 4_000_000;
         for part in ["a://", "u:p@x://", "=http://u:", "x:y://", "password=", "://@,"] {
-            let text = part.repeat(1_000_000 / part.len());
-            let before = std::time::Instant::now();
+            let text = part.repeat(BYTES / part.len());
             let shown = masked_text(&text);
-            assert!(before.elapsed() < std::time::Duration::from_secs(2), "{part}: {:?}", before.elapsed());
             assert_eq!(restored(&shown, &text).as_deref(), Some(text.as_str()), "{part}");
         }
     }

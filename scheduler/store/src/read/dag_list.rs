@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use model::{DagId, DagRunState, TaskId};
 use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 
-use super::{DagView, Direction, Pattern, dags::DagRecord, total::Window, word};
+use super::{DagView, Direction, Pattern, Range, dags::DagRecord, list::within, total::Window, word};
 use crate::{
     error::{Doing, StoreError},
     rows::corrupt,
@@ -48,6 +48,10 @@ pub struct DagFilter {
     pub id_pattern: Pattern,
     /// Whose id begins so.
     pub id_prefix: Option<String>,
+    /// Whose displayed name, which is the id, matches as well.
+    pub name_pattern: Pattern,
+    /// Whose displayed name begins so.
+    pub name_prefix: Option<String>,
     /// With a text somewhere in id, description, tags or owners.
     pub text: Option<String>,
     /// With each of these words somewhere in the id.
@@ -68,6 +72,10 @@ pub struct DagFilter {
     pub with_import_errors: Option<bool>,
     /// Whose newest run is in one of these states; any when empty.
     pub last_states: Vec<DagRunState>,
+    /// Whose newest run began then.
+    pub last_started: Range,
+    /// Whose newest run ended then.
+    pub last_ended: Range,
     /// The order; by id when empty.
     pub order: Vec<(DagOrder, Direction)>,
 }
@@ -137,9 +145,11 @@ pub async fn dag_counts(pool: &PgPool, filter: &DagFilter) -> Result<DagCounts, 
 /// `last` is a DAG's newest run: one step along an index a DAG, and only when something asks for it.
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last: bool) {
     query.push("FROM dag d");
-    if needs_last || !filter.last_states.is_empty() {
+    let ranges = [("last.started_at", filter.last_started), ("last.ended_at", filter.last_ended)];
+    let asks_for_last = !filter.last_states.is_empty() || ranges.iter().any(|(_, range)| *range != Range::default());
+    if needs_last || asks_for_last {
         query.push(
-            " LEFT JOIN LATERAL (SELECT r.state, r.started_at FROM dag_run r WHERE r.dag_id = d.dag_id \
+            " LEFT JOIN LATERAL (SELECT r.state, r.started_at, r.ended_at FROM dag_run r WHERE r.dag_id = d.dag_id \
              ORDER BY r.run_after DESC, r.id DESC LIMIT 1) AS last ON true",
         );
     }
@@ -150,10 +160,15 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
     if let Some(paused) = filter.paused {
         query.push(" AND d.is_paused = ").push_bind(paused);
     }
-    if let Some(prefix) = &filter.id_prefix {
+    for prefix in [&filter.id_prefix, &filter.name_prefix].into_iter().flatten() {
         query.push(" AND starts_with(d.dag_id, ").push_bind(prefix.clone()).push(")");
     }
-    filter.id_pattern.limit(query, "d.dag_id");
+    for pattern in [&filter.id_pattern, &filter.name_pattern] {
+        pattern.limit(query, "d.dag_id");
+    }
+    for (column, range) in ranges {
+        within(query, column, range);
+    }
     for word in &filter.id_words {
         query.push(" AND strpos(lower(d.dag_id), lower(").push_bind(word.clone()).push(")) > 0");
     }
@@ -176,30 +191,38 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
     }
 }
 
-/// The tags of all DAGs whose name matches, in their order: a part of them, and how many there are.
+/// Which tags.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TagFilter {
+    /// Whose name matches.
+    pub pattern: Pattern,
+    /// Whose name begins so.
+    pub prefix: Option<String>,
+    /// In which order of their names.
+    pub direction: Direction,
+}
+
+/// The tags of all DAGs, in the order of their names: a part of them, and how many there are.
 ///
 /// # Errors
 /// As [`dag_list`].
-pub async fn dag_tags(pool: &PgPool, pattern: &Pattern, window: Window) -> Result<(Vec<String>, i64), StoreError> {
+pub async fn dag_tags(pool: &PgPool, filter: &TagFilter, window: Window) -> Result<(Vec<String>, i64), StoreError> {
     window.check()?;
-    let anywhere = pattern.anywhere();
-    let rows = sqlx::query!(
-        r#"SELECT tag AS "tag!", count(*) OVER () AS "total!"
-           FROM (SELECT DISTINCT unnest(tags) AS tag FROM dag) AS t
-           WHERE cardinality($1::text[]) = 0 OR tag ILIKE ANY ($1)
-           ORDER BY tag LIMIT $2 OFFSET $3"#,
-        &anywhere,
-        window.limit,
-        window.offset
-    );
-    let rows = rows.fetch_all(pool).await.doing(LISTING)?;
-    let total = match rows.first() {
-        Some(row) => row.total,
-        None if window.is_first() => 0,
-        // A part without rows has none to tell the number, so a first part is asked for it.
-        None => Box::pin(dag_tags(pool, pattern, Window { limit: 1, offset: 0 })).await?.1,
+    let source = |query: &mut QueryBuilder<'_, Postgres>| {
+        query.push(" FROM (SELECT DISTINCT unnest(tags) AS tag FROM dag) AS t WHERE true");
+        filter.pattern.limit(query, "tag");
+        if let Some(prefix) = &filter.prefix {
+            query.push(" AND starts_with(tag, ").push_bind(prefix.clone()).push(")");
+        }
     };
-    Ok((rows.into_iter().map(|row| row.tag).collect(), total))
+    let mut page = QueryBuilder::new("SELECT tag");
+    source(&mut page);
+    page.push(" ORDER BY tag").push(word(filter.direction));
+    page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
+    let tags = page.build_query_scalar().fetch_all(pool).await.doing(LISTING)?;
+    let mut count = QueryBuilder::new("SELECT count(*)");
+    source(&mut count);
+    Ok((tags, count.build_query_scalar().fetch_one(pool).await.doing(LISTING)?))
 }
 
 /// Tasks of DAGs that files define, with all of these words in the ids of DAG and task and one of them in the task's, by DAG

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use dag::{Dag, TaskPos};
 use engine::DueRun;
 use model::{DagId, DagVersionId, TaskIdx, Timestamp};
-use sqlx::{PgExecutor, types::Json};
+use sqlx::{PgExecutor, Postgres, QueryBuilder, types::Json};
 
-use super::{DOING, Pattern, Window};
+use super::{DOING, Direction, Pattern, Window, word};
 use crate::{
     error::{Doing, StoreError},
     rows::dag_id as stored_dag_id,
@@ -308,34 +308,79 @@ pub async fn import_errors(
     rows.fetch_all(db).await.doing(DOING)
 }
 
-/// The DAG files that have mistakes and whose names match, in their order: a part of them.
+/// Which DAG files with mistakes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FileFilter {
+    /// Whose name matches.
+    pub pattern: Pattern,
+    /// Whose name begins so.
+    pub prefix: Option<String>,
+    /// This one.
+    pub file: Option<String>,
+    /// The order; by name when empty.
+    pub order: Vec<(FileOrder, Direction)>,
+}
+
+/// How a list of such files is ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileOrder {
+    /// By name.
+    File,
+    /// By the time at which the newest mistake was found.
+    FoundAt,
+    /// By the first mistake.
+    Message,
+}
+
+impl FileOrder {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::FoundAt => "(SELECT max(e.found_at) FROM import_error e WHERE e.file = import_error.file)",
+            Self::Message => "message",
+        }
+    }
+}
+
+impl FileFilter {
+    fn source(&self, query: &mut QueryBuilder<'_, Postgres>) {
+        query.push(" FROM import_error WHERE position = 0");
+        self.pattern.limit(query, "file");
+        if let Some(prefix) = &self.prefix {
+            query.push(" AND starts_with(file, ").push_bind(prefix.clone()).push(")");
+        }
+        if let Some(file) = &self.file {
+            query.push(" AND file = ").push_bind(file.clone());
+        }
+    }
+}
+
+/// The DAG files that have mistakes: a part of them.
 ///
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer.
 pub async fn broken_files(
     db: impl PgExecutor<'_>,
-    pattern: &Pattern,
+    filter: &FileFilter,
     window: Window,
 ) -> Result<Vec<String>, StoreError> {
-    let files = sqlx::query_scalar!(
-        "SELECT file FROM import_error WHERE position = 0 AND (cardinality($1::text[]) = 0 OR file ILIKE ANY ($1))
-         ORDER BY file LIMIT $2 OFFSET $3",
-        &pattern.anywhere(),
-        window.limit,
-        window.offset
-    );
-    files.fetch_all(db).await.doing(DOING)
+    let mut page = QueryBuilder::new("SELECT file");
+    filter.source(&mut page);
+    page.push(" ORDER BY ");
+    for (key, direction) in &filter.order {
+        page.push(key.sql()).push(word(*direction)).push(", ");
+    }
+    page.push("file").push(word(filter.order.first().map_or(Direction::Ascending, |(_, direction)| *direction)));
+    page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
+    page.build_query_scalar().fetch_all(db).await.doing(DOING)
 }
 
-/// How many DAG files whose names match have mistakes.
+/// How many DAG files have mistakes.
 ///
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer.
-pub async fn broken_file_count(db: impl PgExecutor<'_>, pattern: &Pattern) -> Result<i64, StoreError> {
-    let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM import_error
-           WHERE position = 0 AND (cardinality($1::text[]) = 0 OR file ILIKE ANY ($1))"#,
-        &pattern.anywhere()
-    );
-    count.fetch_one(db).await.doing(DOING)
+pub async fn broken_file_count(db: impl PgExecutor<'_>, filter: &FileFilter) -> Result<i64, StoreError> {
+    let mut count = QueryBuilder::new("SELECT count(*)");
+    filter.source(&mut count);
+    count.build_query_scalar().fetch_one(db).await.doing(DOING)
 }

@@ -10,11 +10,18 @@ use engine::RunRow;
 use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::total::{Total, Window, counted, counting};
-use crate::{error::StoreError, rows::RunRecord};
+use super::total::{LookedAt, Reach, Rest, Statements, Total, Window, counted, counting};
+use crate::{
+    error::{Doing, StoreError},
+    rows::{RunRecord, dag_id as stored_dag_id},
+};
 
 /// What was being done, for errors.
 const LISTING: &str = "this list of runs";
+/// The newest runs that are looked at when no index helps to find or order those that are meant: some 20 ms.
+pub const SEARCHED_RUNS_MAX: i64 = 10_000;
+/// A pattern that more DAGs than this match is looked for in the runs.
+const PATTERN_DAGS_MAX: i64 = 1_000;
 
 /// How a list of runs is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,14 +66,23 @@ impl RunOrder {
             Self::Duration => "(ended_at - started_at)",
         }
     }
+
+    /// Whether an index has runs in this order.
+    const fn is_indexed(self) -> bool {
+        match self {
+            Self::Id | Self::DagId | Self::LogicalDate | Self::RunAfter | Self::StartDate | Self::UpdatedAt => true,
+            Self::State | Self::RunId | Self::EndDate | Self::Conf | Self::Duration => false,
+        }
+    }
 }
 
 const UPDATED_AT: &str = "coalesce(ended_at, started_at, queued_at)";
 
 /// Which way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Direction {
     /// Smallest first.
+    #[default]
     Ascending,
     /// Largest first.
     Descending,
@@ -94,6 +110,13 @@ pub struct Range {
     pub lte: Option<Timestamp>,
     /// Before.
     pub lt: Option<Timestamp>,
+}
+
+impl Range {
+    /// Whether it has an end and no beginning.
+    pub(super) const fn is_only_before(&self) -> bool {
+        self.gte.is_none() && self.gt.is_none() && (self.lte.is_some() || self.lt.is_some())
+    }
 }
 
 /// A range of durations in seconds.
@@ -164,12 +187,63 @@ pub struct RunFilter {
     pub duration: SecondsRange,
     /// The order; by number when empty.
     pub order: Vec<(RunOrder, Direction)>,
-    /// Looks at the newest so many only, for searches of texts that no index knows.
+    /// Looks at the newest so many only, of these DAGs, in these states and due in this range. Without it, all runs are looked
+    /// at: the newest [`SEARCHED_RUNS_MAX`] first, when no index knows the rest.
     pub newest: Option<i64>,
     /// At most so many.
     pub limit: i64,
     /// After so many.
     pub offset: i64,
+}
+
+/// The newest runs that a search looks at.
+#[derive(Clone, Copy)]
+struct Searched {
+    /// What makes them the newest: a column that an index has in order.
+    by: &'static str,
+    /// How many they are.
+    newest: i64,
+}
+
+impl RunFilter {
+    /// What is looked at; all runs when an index leads to those that are meant, in the order that is asked for.
+    fn searched(&self, reach: Reach) -> Option<Searched> {
+        let by = self.range_beside_order();
+        let is_search = reach == Reach::Newest && (by.is_some() || self.asks_what_no_index_knows());
+        let newest = self.newest.or(is_search.then_some(SEARCHED_RUNS_MAX))?;
+        Some(Searched { by: by.unwrap_or("run_after"), newest })
+    }
+
+    fn asks_what_no_index_knows(&self) -> bool {
+        let patterns = [&self.run_id_pattern, &self.dag_id_pattern, &self.user_pattern];
+        let by_text = patterns.into_iter().any(|pattern| !pattern.0.is_empty())
+            || self.run_id_prefix.is_some()
+            || self.conf_contains.is_some();
+        // A DAG's runs are unique by their ids.
+        let is_indexed = |key: RunOrder| key.is_indexed() || (key == RunOrder::RunId && self.dag_ids.len() == 1);
+        let by_order = self.order.first().is_some_and(|(key, _)| !is_indexed(*key));
+        by_text || by_order || !self.versions.is_empty() || self.duration != SecondsRange::default()
+    }
+
+    /// The column of a range that another order would have to be walked for, perhaps along all runs.
+    fn range_beside_order(&self) -> Option<&'static str> {
+        let (first, direction) = self.order.first().copied().unwrap_or((RunOrder::Id, Direction::Ascending));
+        let ranges = [
+            (RunOrder::LogicalDate, self.logical_date),
+            (RunOrder::RunAfter, self.run_after),
+            (RunOrder::StartDate, self.start_date),
+            (RunOrder::UpdatedAt, self.updated_at),
+            (RunOrder::EndDate, self.end_date),
+        ];
+        let is_beside = |(key, range): &(RunOrder, Range)| {
+            // The oldest come first in every order that a list walks along upwards.
+            let leads_there = range.is_only_before() && direction == Direction::Ascending && first.is_indexed();
+            *range != Range::default() && *key != first && !leads_there
+        };
+        let (key, _) = ranges.into_iter().find(is_beside)?;
+        // The end is what changed last.
+        Some(if key == RunOrder::EndDate { UPDATED_AT } else { key.sql() })
+    }
 }
 
 /// A page of runs and how many there are in all.
@@ -178,45 +252,102 @@ pub struct RunFilter {
 /// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
 pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, Total), StoreError> {
     let window = Window { limit: filter.limit, offset: filter.offset };
-    window.read::<RunRecord, _>(pool, page_of_runs(filter), matching_runs(filter), LISTING).await
+    let known = with_known_dags(pool, filter).await?;
+    let filter = known.as_ref().unwrap_or(filter);
+    if known.is_some() && filter.dag_ids.is_empty() {
+        return Ok((Vec::new(), Total::Exactly(0)));
+    }
+    let statements = |reach| Statements {
+        page: page(filter, reach),
+        matching: matching_runs(filter, reach),
+        looked_at: filter.searched(reach).map(|searched| looked_at(filter, searched)),
+    };
+    window.read::<RunRecord, _>(pool, statements, LISTING).await
 }
 
-/// The statement of a page, for its plan to be looked at.
+/// The filter with the DAGs that its pattern means named, unless they are too many: an index has the runs of a DAG, and
+/// PostgreSQL knows how many these are.
+async fn with_known_dags(pool: &PgPool, filter: &RunFilter) -> Result<Option<RunFilter>, StoreError> {
+    if filter.dag_id_pattern.0.is_empty() {
+        return Ok(None);
+    }
+    let mut query = QueryBuilder::new("SELECT dag_id FROM dag WHERE true");
+    of_dags(&mut query, &filter.dag_ids);
+    filter.dag_id_pattern.limit(&mut query, "dag_id");
+    query.push(" ORDER BY dag_id LIMIT ").push_bind(PATTERN_DAGS_MAX + 1);
+    let ids: Vec<String> = query.build_query_scalar().fetch_all(pool).await.doing(LISTING)?;
+    if i64::try_from(ids.len()).unwrap_or(i64::MAX) > PATTERN_DAGS_MAX {
+        return Ok(None);
+    }
+    let dag_ids = ids.iter().map(|id| stored_dag_id(id)).collect::<Result<_, _>>()?;
+    Ok(Some(RunFilter { dag_ids, dag_id_pattern: Pattern::default(), ..filter.clone() }))
+}
+
+/// The statement of a page, for its plan to be looked at. Rows are read when it is known which: those that are skipped are
+/// only walked over.
 #[must_use]
 pub fn page_of_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
+    page(filter, Reach::Newest)
+}
+
+fn page(filter: &RunFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new(
         "SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, \
-         interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user ",
+         interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user \
+         FROM (SELECT id ",
     );
-    source(&mut page, filter);
+    source(&mut page, filter, reach);
     conditions(&mut page, filter);
     order(&mut page, &filter.order);
     page.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
+    page.push(") AS page JOIN dag_run USING (id)");
+    order(&mut page, &filter.order);
     page
 }
 
+/// The runs that a search looks at.
+fn looked_at(filter: &RunFilter, Searched { by, newest }: Searched) -> LookedAt<'_> {
+    let mut query = QueryBuilder::new("SELECT least(count(*), ");
+    query.push_bind(newest).push("), count(*) <= ").push_bind(newest).push(" FROM (SELECT 1 FROM dag_run WHERE true");
+    found_by_index(&mut query, filter);
+    query.push(" LIMIT ").push_bind(newest + 1).push(") AS looked_at");
+    let begins_with_them = matches!(filter.order.as_slice(), [(key, Direction::Descending)] if key.sql() == by);
+    let rest = match filter.newest {
+        Some(_) => Rest::NotMeant,
+        None if begins_with_them => Rest::After,
+        None => Rest::Anywhere,
+    };
+    LookedAt { count: query, rest }
+}
+
 /// The statement that counts all runs of a filter.
-#[must_use]
-fn matching_runs(filter: &RunFilter) -> QueryBuilder<'_, Postgres> {
+fn matching_runs(filter: &RunFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut count = counting();
-    source(&mut count, filter);
+    source(&mut count, filter, reach);
     conditions(&mut count, filter);
     counted(count)
 }
 
 /// All runs, or the newest of them.
-fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
-    let Some(newest) = filter.newest else {
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter, reach: Reach) {
+    let Some(Searched { by, newest }) = filter.searched(reach) else {
         query.push("FROM dag_run WHERE true");
         return;
     };
     query.push("FROM (SELECT * FROM dag_run WHERE true");
+    found_by_index(query, filter);
+    query.push(format_args!(" ORDER BY {by} DESC, id DESC LIMIT ")).push_bind(newest).push(") AS dag_run WHERE true");
+}
+
+/// What limits a search before its newest runs are taken, so that older ones can be looked at by asking for them.
+fn found_by_index(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     of_dags(query, &filter.dag_ids);
-    query.push(" ORDER BY run_after DESC, id DESC LIMIT ").push_bind(newest).push(") AS dag_run WHERE true");
+    in_states(query, &filter.states);
+    dates(query, filter);
 }
 
 /// One DAG is compared, not looked for in a list, so that the order of an index by DAG is the order of the answer.
-fn of_dags(query: &mut QueryBuilder<'_, Postgres>, dag_ids: &[DagId]) {
+pub(super) fn of_dags(query: &mut QueryBuilder<'_, Postgres>, dag_ids: &[DagId]) {
     match dag_ids {
         [] => {}
         [one] => drop(query.push(" AND dag_id = ").push_bind(one.to_string())),
@@ -234,9 +365,13 @@ pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFil
         query.push(" AND run_id = ANY(").push_bind(ids).push(")");
     }
     in_states(query, &filter.states);
-    if !filter.run_types.is_empty() {
-        let codes: Vec<i16> = filter.run_types.iter().map(|kind| kind.code()).collect();
-        query.push(" AND run_type = ANY(").push_bind(codes).push(")");
+    match filter.run_types.as_slice() {
+        [] => {}
+        [one] => drop(query.push(format_args!(" AND run_type = {}", one.code()))),
+        several => {
+            let codes: Vec<i16> = several.iter().map(|kind| kind.code()).collect();
+            query.push(" AND run_type = ANY(").push_bind(codes).push(")");
+        }
     }
     if let Some(prefix) = &filter.run_id_prefix {
         query.push(" AND starts_with(run_id, ").push_bind(prefix.clone()).push(")");
@@ -249,7 +384,8 @@ pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFil
         query.push_bind(filter.versions.clone()).push("))");
     }
     patterns(query, filter);
-    ranges(query, filter);
+    dates(query, filter);
+    lasting(query, "ended_at - started_at", filter.duration);
 }
 
 /// Codes stand in the text, so that the planner sees which partial index has all that is asked for.
@@ -260,12 +396,19 @@ fn in_states(query: &mut QueryBuilder<'_, Postgres>, states: &[DagRunState]) {
     if states.iter().all(|state| !state.is_finished()) {
         query.push(" AND (state IN (0, 1) OR has_leftovers)");
     }
-    match states {
-        [one] => drop(query.push(format_args!(" AND state = {}", one.code()))),
-        several => {
-            let codes: Vec<String> = several.iter().map(|state| state.code().to_string()).collect();
-            query.push(format_args!(" AND state IN ({})", codes.join(", ")));
+    let codes = |states: &[DagRunState]| {
+        let codes: Vec<String> = states.iter().map(|state| state.code().to_string()).collect();
+        codes.join(", ")
+    };
+    let (open, ended): (Vec<DagRunState>, Vec<DagRunState>) = states.iter().partition(|state| !state.is_finished());
+    match (states, open.is_empty(), ended.as_slice()) {
+        ([one], ..) => drop(query.push(format_args!(" AND state = {}", one.code()))),
+        // Each side has a partial index of its own.
+        (_, false, [DagRunState::Failed]) => {
+            let open = codes(&open);
+            query.push(format_args!(" AND (state = 3 OR (state IN (0, 1) OR has_leftovers) AND state IN ({open}))"));
         }
+        (several, ..) => drop(query.push(format_args!(" AND state IN ({})", codes(several)))),
     }
 }
 
@@ -280,7 +423,7 @@ fn patterns(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     }
 }
 
-fn ranges(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
+fn dates(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     let ranges = [
         ("logical_date", filter.logical_date),
         ("run_after", filter.run_after),
@@ -295,7 +438,8 @@ fn ranges(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
     for range in [filter.end_date, filter.start_date] {
         within(query, UPDATED_AT, Range { lte: None, lt: None, ..range });
     }
-    lasting(query, "ended_at - started_at", filter.duration);
+    // None begins before it may.
+    within(query, "run_after", Range { gte: None, gt: None, ..filter.start_date });
 }
 
 /// Limits a time to a range.

@@ -8,6 +8,7 @@ mod dag_list;
 mod dags;
 mod elsewhere;
 mod instance_list;
+mod instance_source;
 mod instances;
 mod list;
 mod runs;
@@ -19,11 +20,12 @@ mod xcoms;
 
 pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dag_list::{
-    DagCounts, DagFilter, DagNames, DagOrder, dag_counts, dag_ids, dag_list, dag_names, dag_tags, tasks_named,
+    DagCounts, DagFilter, DagNames, DagOrder, TagFilter, dag_counts, dag_ids, dag_list, dag_names, dag_tags,
+    tasks_named,
 };
 pub use dags::{
-    DagView, ImportError, Version, VersionBrief, broken_file_count, broken_files, dag, dags, import_errors, source,
-    version, version_ids, version_list, version_numbered, versions,
+    DagView, FileFilter, FileOrder, ImportError, Version, VersionBrief, broken_file_count, broken_files, dag, dags,
+    import_errors, source, version, version_ids, version_list, version_numbered, versions,
 };
 pub use elsewhere::{run_on, task_states};
 pub use instance_list::{
@@ -33,7 +35,7 @@ pub use instances::{
     FirstFailure, Instance, Try, first_failures, instances, instances_at, instances_of_tasks, tries, tries_of_run,
 };
 pub(crate) use list::word;
-pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SecondsRange, page_of_runs, runs};
+pub use list::{Direction, Pattern, Range, RunFilter, RunOrder, SEARCHED_RUNS_MAX, SecondsRange, page_of_runs, runs};
 pub use runs::{
     RunBrief, active_runs, dags_of_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_of,
 };

@@ -1,9 +1,12 @@
 //! How many rows a list has, at a bounded cost.
 //!
-//! PostgreSQL counts by walking, so a list counts up to [`COUNT_MAX`] rows, for [`COUNT_TIME_MAX`] at most, and then says
+//! PostgreSQL counts by walking, so a list counts up to [`COUNT_MAX`] rows, for some 25 ms, and then says
 //! "at least so many". A page that is not full is the last one and tells the whole number without any count.
-
-use std::time::Duration;
+//!
+//! What no index helps to find is looked for in the newest rows first, for some 20 ms. That is the answer when there are no
+//! other rows, or when the newest ones come first in the list and fill the page. Else all rows are looked at, in the time that
+//! a statement has: a list is whole, or it is refused as too heavy. Only who asks for the newest rows alone gets these, and
+//! is told how many they are ([`Total::Among`]).
 
 use sqlx::{Connection, FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 
@@ -14,8 +17,11 @@ use crate::error::{Doing, StoreError};
 pub const COUNT_MAX: i64 = 10_000;
 /// Rows that a page may skip. PostgreSQL walks over each of them, at some microseconds a row.
 pub const OFFSET_MAX: i64 = 100_000;
-/// A number that takes longer to find than all the rest of the answer is not worth it.
-const COUNT_TIME_MAX: Duration = Duration::from_millis(250);
+/// A number that takes longer to find than all the rest of the answer is not worth it: of the time that a statement may take a
+/// count gets this part, 25 ms of five seconds.
+const COUNT_PART_OF_TIMEOUT: f64 = 200.0;
+/// Where statements have no limit, they have this one for it: nobody waits there.
+const NO_LIMIT_SECS: f64 = 3_600.0;
 
 /// How many rows a list has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +30,13 @@ pub enum Total {
     Exactly(i64),
     /// So many have been found, and the count was ended there.
     AtLeast(i64),
+    /// So many have been found among the newest rows, and older ones have not been looked at.
+    Among {
+        /// How many have been found.
+        found: i64,
+        /// How many rows were looked at.
+        newest: i64,
+    },
 }
 
 impl Total {
@@ -31,7 +44,7 @@ impl Total {
     #[must_use]
     pub const fn number(self) -> i64 {
         match self {
-            Self::Exactly(number) | Self::AtLeast(number) => number,
+            Self::Exactly(number) | Self::AtLeast(number) | Self::Among { found: number, .. } => number,
         }
     }
 
@@ -40,7 +53,16 @@ impl Total {
     pub const fn limit(self) -> Option<i64> {
         match self {
             Self::Exactly(_) => None,
-            Self::AtLeast(number) => Some(number),
+            Self::AtLeast(number) | Self::Among { found: number, .. } => Some(number),
+        }
+    }
+
+    /// How many rows were looked at, when it was not all of them.
+    #[must_use]
+    pub const fn searched(self) -> Option<i64> {
+        match self {
+            Self::Exactly(_) | Self::AtLeast(_) => None,
+            Self::Among { newest, .. } => Some(newest),
         }
     }
 
@@ -48,7 +70,7 @@ impl Total {
     #[must_use]
     pub const fn exceeds(self, rows: i64) -> bool {
         match self {
-            Self::Exactly(number) => number > rows,
+            Self::Exactly(number) | Self::Among { found: number, .. } => number > rows,
             // The rest was not counted: there may be more.
             Self::AtLeast(number) => number >= rows,
         }
@@ -59,6 +81,44 @@ impl From<i64> for Total {
     fn from(number: i64) -> Self {
         Self::Exactly(number)
     }
+}
+
+/// The statements of a list.
+pub(crate) struct Statements<'a> {
+    /// Selects the rows of a part.
+    pub page: QueryBuilder<'a, Postgres>,
+    /// Counts all rows, as [`counting`] and [`counted`] do.
+    pub matching: QueryBuilder<'a, Postgres>,
+    /// What they look at, if it is not all rows.
+    pub looked_at: Option<LookedAt<'a>>,
+}
+
+/// The newest rows, when a list looks at these.
+pub(crate) struct LookedAt<'a> {
+    /// Counts them, and says whether there are no others.
+    pub count: QueryBuilder<'a, Postgres>,
+    /// Where the older rows are.
+    pub rest: Rest,
+}
+
+/// Where rows are in a list that have not been looked at yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nowhere: only the newest were asked for.
+    NotMeant,
+    /// After the newest.
+    After,
+    /// Between them, or before.
+    Anywhere,
+}
+
+/// How far back a statement looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// At the newest rows, where no index helps.
+    Newest,
+    /// At all of them.
+    All,
 }
 
 /// A part of a list.
@@ -87,31 +147,71 @@ impl Window {
         Err(StoreError::Refused { reason })
     }
 
-    /// The rows of this part, which `page` selects, and how many the whole list has, which `matching` does.
+    /// The rows of this part as what they stand for, and how many the whole list has.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for an offset that is too far away; others when PostgreSQL does not answer or a row makes no
-    /// sense.
-    pub(crate) async fn read<R, T>(
+    /// As [`Self::rows`], and when a row makes no sense.
+    pub(crate) async fn read<'s, R, T>(
         self,
         pool: &PgPool,
-        mut page: QueryBuilder<'_, Postgres>,
-        matching: QueryBuilder<'_, Postgres>,
+        statements: impl Fn(Reach) -> Statements<'s>,
         doing: &'static str,
     ) -> Result<(Vec<T>, Total), StoreError>
     where
         R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
         T: TryFrom<R, Error = StoreError>,
     {
-        self.check()?;
-        let rows: Vec<R> = page.build_query_as().fetch_all(pool).await.doing(doing)?;
-        let total = self.total(pool, rows.len(), matching).await?;
+        let (rows, total) = self.rows::<R>(pool, statements, doing).await?;
         Ok((rows.into_iter().map(T::try_from).collect::<Result<_, _>>()?, total))
     }
 
-    /// Whether it has the list's first row, if there is any.
-    pub(crate) const fn is_first(self) -> bool {
-        self.offset <= 0 && self.limit > 0
+    /// The rows of this part, and how many the whole list has.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for an offset that is too far away; [`StoreError::TooHeavy`] when all rows would have to be
+    /// looked at, and there is no time for it; others when PostgreSQL does not answer.
+    pub(crate) async fn rows<'s, R>(
+        self,
+        pool: &PgPool,
+        statements: impl Fn(Reach) -> Statements<'s>,
+        doing: &'static str,
+    ) -> Result<(Vec<R>, Total), StoreError>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.check()?;
+        let Statements { page, matching, looked_at } = statements(Reach::Newest);
+        let Some(LookedAt { mut count, rest }) = looked_at else {
+            return self.rows_of(pool, page, matching, doing).await;
+        };
+        let (newest, is_all): (i64, bool) = count.build_query_as().fetch_one(pool).await.doing(doing)?;
+        if is_all || rest != Rest::Anywhere {
+            let (rows, total) = self.rows_of(pool, page, matching, doing).await?;
+            let is_full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= self.limit);
+            match rest {
+                _ if is_all => return Ok((rows, total)),
+                Rest::NotMeant => return Ok((rows, Total::Among { found: total.number(), newest })),
+                Rest::After if is_full => return Ok((rows, Total::AtLeast(total.number()))),
+                Rest::After | Rest::Anywhere => {}
+            }
+        }
+        let Statements { page, matching, .. } = statements(Reach::All);
+        self.rows_of(pool, page, matching, doing).await
+    }
+
+    async fn rows_of<R>(
+        self,
+        pool: &PgPool,
+        mut page: QueryBuilder<'_, Postgres>,
+        matching: QueryBuilder<'_, Postgres>,
+        doing: &'static str,
+    ) -> Result<(Vec<R>, Total), StoreError>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let rows: Vec<R> = page.build_query_as().fetch_all(pool).await.doing(doing)?;
+        let total = self.total(pool, rows.len(), matching).await?;
+        Ok((rows, total))
     }
 
     /// How many rows the whole list has. `rows` says how many this part of it has, `matching` selects all of them.
@@ -142,11 +242,14 @@ impl Window {
 async fn count(pool: &PgPool, mut matching: QueryBuilder<'_, Postgres>) -> Result<i64, StoreError> {
     let mut connection = pool.acquire().await.doing(DOING)?;
     let mut transaction = connection.begin().await.doing(DOING)?;
-    let within = COUNT_TIME_MAX.as_millis().to_string();
-    sqlx::query!("SELECT set_config('statement_timeout', $1, true)", within)
-        .fetch_one(&mut *transaction)
-        .await
-        .doing(DOING)?;
+    let limit = sqlx::query!(
+        "SELECT set_config('statement_timeout', greatest(1,
+             coalesce(nullif(extract(epoch FROM current_setting('statement_timeout')::interval)::float8, 0), $2) * 1000 / $1
+         )::int::text, true)",
+        COUNT_PART_OF_TIMEOUT,
+        NO_LIMIT_SECS
+    );
+    limit.fetch_one(&mut *transaction).await.doing(DOING)?;
     let counted = matching.build_query_scalar::<i64>().fetch_one(&mut *transaction).await.doing(DOING);
     transaction.rollback().await.doing(DOING)?;
     counted
@@ -172,6 +275,8 @@ mod tests {
         assert_eq!((Total::Exactly(7).number(), Total::Exactly(7).limit()), (7, None));
         assert_eq!((Total::AtLeast(7).number(), Total::AtLeast(7).limit()), (7, Some(7)));
         assert!(Total::AtLeast(50).exceeds(50) && !Total::Exactly(50).exceeds(50));
+        let among = Total::Among { found: 7, newest: 100 };
+        assert_eq!((among.number(), among.limit(), among.searched(), among.exceeds(7)), (7, Some(7), Some(100), false));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 use super::{
     Direction, VersionBrief,
     list::word,
-    total::{Total, Window, counted, counting},
+    total::{Statements, Total, Window, counted, counting},
 };
 use crate::{error::StoreError, rows::dag_id};
 
@@ -56,6 +56,15 @@ pub async fn version_page(
     filter: &VersionFilter,
     window: Window,
 ) -> Result<(Vec<(DagId, VersionBrief)>, Total), StoreError> {
+    let statements = |_| {
+        let mut matching = counting();
+        source(&mut matching, filter);
+        Statements { page: page(filter, window), matching: counted(matching), looked_at: None }
+    };
+    window.read::<VersionRecord, _>(pool, statements, LISTING).await
+}
+
+fn page(filter: &VersionFilter, window: Window) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new("SELECT id, dag_id, number, content_hash, created_at ");
     source(&mut page, filter);
     page.push(" ORDER BY ");
@@ -64,9 +73,7 @@ pub async fn version_page(
     }
     page.push("id").push(word(filter.order.first().map_or(Direction::Ascending, |(_, direction)| *direction)));
     page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
-    let mut count = counting();
-    source(&mut count, filter);
-    window.read::<VersionRecord, _>(pool, page, counted(count), LISTING).await
+    page
 }
 
 impl TryFrom<VersionRecord> for (DagId, VersionBrief) {

@@ -7,8 +7,9 @@ use sqlx::{FromRow, PgExecutor, PgPool, Postgres, QueryBuilder, types::Json};
 
 use super::{
     DOING, Pattern,
+    instance_source::RUNS_MAX,
     list::{RunFilter, conditions},
-    total::{Total, Window, counted, counting},
+    total::{LookedAt, Reach, Rest, Statements, Total, Window, counted, counting},
 };
 use crate::{
     error::{Doing, StoreError},
@@ -66,19 +67,27 @@ pub struct XComEntry {
 /// [`StoreError::TooHeavy`] when no index helps to find them; [`StoreError::Refused`] for an offset that is too far away;
 /// other [`StoreError`]s when PostgreSQL does not answer or a row makes no sense.
 pub async fn xcom_entries(pool: &PgPool, filter: &XComFilter) -> Result<(Vec<XComEntry>, Total), StoreError> {
-    let mut count = counting();
-    source(&mut count, filter);
-    filter.window.read::<EntryRecord, _>(pool, page_of_xcoms(filter), counted(count), LISTING).await
+    let statements = |reach| {
+        let mut count = counting();
+        source(&mut count, filter, reach);
+        let looked_at = filter.is_search().then(|| looked_at(filter));
+        Statements { page: page(filter, reach), matching: counted(count), looked_at }
+    };
+    filter.window.read::<EntryRecord, _>(pool, statements, LISTING).await
 }
 
 /// The statement of a page, for its plan to be looked at.
 #[must_use]
 pub fn page_of_xcoms(filter: &XComFilter) -> QueryBuilder<'_, Postgres> {
+    page(filter, Reach::Newest)
+}
+
+fn page(filter: &XComFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new(
         "WITH page AS (SELECT r.id, r.dag_id, r.run_id, r.logical_date, r.run_after, r.queued_at, x.task_idx, x.map_index, \
          x.key ",
     );
-    source(&mut page, filter);
+    source(&mut page, filter, reach);
     page.push(" ORDER BY r.run_after DESC, r.id DESC, x.task_idx, x.map_index, x.key LIMIT ");
     page.push_bind(filter.window.limit).push(" OFFSET ").push_bind(filter.window.offset);
     page.push(
@@ -92,11 +101,36 @@ pub fn page_of_xcoms(filter: &XComFilter) -> QueryBuilder<'_, Postgres> {
     page
 }
 
-fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &XComFilter) {
+impl XComFilter {
+    /// Whether few runs may have what is asked for, so that the newest are looked into first.
+    fn is_search(&self) -> bool {
+        let is_limited = self.task_id.is_some()
+            || self.key.is_some()
+            || !self.key_pattern.0.is_empty()
+            || !self.map_indexes.is_empty();
+        is_limited && self.run.is_none()
+    }
+}
+
+/// The runs that a search looks into.
+fn looked_at(filter: &XComFilter) -> LookedAt<'_> {
+    let mut query = QueryBuilder::new("SELECT least(count(*), ");
+    query.push_bind(RUNS_MAX).push("), count(*) <= ").push_bind(RUNS_MAX);
+    query.push(" FROM (SELECT 1 FROM dag_run WHERE true");
+    conditions(&mut query, &filter.runs);
+    query.push(" LIMIT ").push_bind(RUNS_MAX + 1).push(") AS looked_at");
+    // The list has the newest runs first.
+    LookedAt { count: query, rest: Rest::After }
+}
+
+fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &XComFilter, reach: Reach) {
     query.push("FROM (SELECT * FROM dag_run WHERE true");
     conditions(query, &filter.runs);
     if let Some(run) = filter.run {
         query.push(" AND id = ").push_bind(run.get());
+    }
+    if reach == Reach::Newest && filter.is_search() {
+        query.push(" ORDER BY run_after DESC, id DESC LIMIT ").push_bind(RUNS_MAX);
     }
     query.push(
         ") AS r CROSS JOIN LATERAL (SELECT xcom.task_idx, xcom.map_index, xcom.key FROM xcom WHERE xcom.run_id = r.id",

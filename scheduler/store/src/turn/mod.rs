@@ -35,6 +35,7 @@ pub struct Applied {
 /// and ask [`crate::resume`] on a new one. [`StoreError::Database`] when PostgreSQL refused a value: nothing is stored.
 pub async fn apply(writer: &mut Writer, epoch: Epoch, now: Timestamp, plan: &Plan) -> Result<Applied, StoreError> {
     let storing = async {
+        writer.renew_plans(plan.new_instances.len()).await?;
         match RareParts::of(plan) {
             None => apply_instances(writer, epoch, now, plan).await,
             Some(rare) => apply_all(writer, epoch, now, plan, &rare).await,

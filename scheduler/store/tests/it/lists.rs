@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{Duration, TimeZone, Utc};
-use model::{DagRunState, DagVersionId, MapIndex, RunKey, TaskIdx, TaskState, Timestamp};
+use model::{DagRunState, DagVersionId, MapIndex, RunKey, RunType, TaskIdx, TaskState, Timestamp};
 use sqlx::{Execute, Executor, PgPool, Postgres, QueryBuilder};
 use store::{
     StoreError,
@@ -18,6 +18,8 @@ use crate::support::{Database, dag_id};
 
 /// 20,000 runs of ten DAGs with three instances each; each hundredth runs, each fiftieth failed in its last task.
 const ROWS: &str = "
+    INSERT INTO dag (dag_id, current_version, fileloc, is_paused) SELECT 'dag_' || d, d, 'dags.yaml', false
+    FROM generate_series(0, 9) d;
     INSERT INTO dag_task SELECT 'dag_' || d, 'task_' || t, t FROM generate_series(0, 9) d, generate_series(0, 2) t;
     INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, run_after, queued_at,
                          started_at, ended_at, conf)
@@ -42,7 +44,8 @@ fn minute(number: i64) -> Timestamp {
 async fn filled() -> (Database, PgPool) {
     let database = Database::create().await;
     database.pool.execute(ROWS).await.unwrap();
-    let web = store::open_for_web(&database.url, store::STATEMENT_TIMEOUT).await.unwrap();
+    // A busy machine has its counts come to their end, too.
+    let web = store::open_for_web(&database.url, std::time::Duration::from_secs(300)).await.unwrap();
     (database, web)
 }
 
@@ -80,7 +83,14 @@ fn xcoms(runs: RunFilter) -> XComFilter {
     }
 }
 
-async fn assert_walks(web: &PgPool, what: &str, mut statement: QueryBuilder<'_, Postgres>) {
+const FAILED_OR_RUNNING: [DagRunState; 2] = [DagRunState::Failed, DagRunState::Running];
+const LONG: SecondsRange = SecondsRange { gte: Some(9_999.0), gt: None, lte: None, lt: None };
+
+fn in_states(states: &[TaskState], runs: RunFilter) -> InstanceFilter {
+    InstanceFilter { states: states.to_vec(), ..instances(runs) }
+}
+
+async fn assert_walks(web: &PgPool, what: &str, mut statement: QueryBuilder<'_, Postgres>) -> String {
     let mut query = statement.build();
     let arguments = query.take_arguments().unwrap().unwrap_or_default();
     let explain = format!("EXPLAIN {}", query.sql());
@@ -89,6 +99,7 @@ async fn assert_walks(web: &PgPool, what: &str, mut statement: QueryBuilder<'_, 
     for table in ["dag_run", "task_instance", "xcom", "audit_log"] {
         assert!(!plan.contains(&format!("Seq Scan on {table} ")), "{what} reads all of {table}:\n{plan}");
     }
+    plan
 }
 
 #[tokio::test]
@@ -107,6 +118,11 @@ async fn every_hot_list_walks_along_an_index() {
         ("runs begun since", RunFilter { start_date: since, ..RunFilter::default() }),
         ("runs ended since", RunFilter { end_date: since, ..RunFilter::default() }),
         ("runs changed since", RunFilter { updated_at: since, ..RunFilter::default() }),
+        ("runs that no schedule made", RunFilter { run_types: vec![RunType::Manual], ..RunFilter::default() }),
+        ("backfilled runs of a DAG", RunFilter { run_types: vec![RunType::Backfill], ..of_dag.clone() }),
+        ("open and failed runs of a DAG", RunFilter { states: FAILED_OR_RUNNING.to_vec(), ..of_dag.clone() }),
+        ("runs with a text in their conf", RunFilter { conf_contains: Some("x".to_owned()), ..RunFilter::default() }),
+        ("runs that took long", RunFilter { duration: LONG, ..of_dag.clone() }),
         ("a search among the newest", RunFilter { newest: Some(1_000), ..RunFilter::default() }),
     ];
     for (what, filter) in runs {
@@ -116,14 +132,24 @@ async fn every_hot_list_walks_along_an_index() {
     let all = instances(RunFilter::default());
     let running = InstanceFilter { states: vec![TaskState::Running], ..all.clone() };
     let begun = InstanceFilter { start_date: since, ..all.clone() };
+    let slow = InstanceFilter { duration: LONG, ..all.clone() };
+    let by_start = vec![(InstanceOrder::StartDate, Direction::Descending)];
     for (what, filter) in [
         ("all instances", &all),
         ("instances of a DAG", &instances(of_dag.clone())),
         ("running", &running),
         ("begun", &begun),
+        ("those that took long", &slow),
+        ("those that began last", &InstanceFilter { order: by_start, ..all.clone() }),
     ] {
         assert_walks(&web, what, read::page_of_instances(filter)).await;
     }
+    let failed = in_states(&[TaskState::Failed], RunFilter::default());
+    let plan = assert_walks(&web, "failed", read::page_of_instances(&failed)).await;
+    assert!(plan.contains("Backward using run_instance_state_newest"), "the notes are not walked along:\n{plan}");
+    let failed = in_states(&[TaskState::Failed], of_dag.clone());
+    let plan = assert_walks(&web, "failed of a DAG", read::page_of_instances(&failed)).await;
+    assert!(plan.contains("run_instance_state_of_dag"), "the notes of the DAG are not walked along:\n{plan}");
     let of_run = InstancesOf::Run(RunKey(77), vec![TaskIdx(0), TaskIdx(1), TaskIdx(2)]);
     assert_walks(&web, "instances of a run", read::page_of_instances(&InstanceFilter { of: of_run, ..all })).await;
     assert_walks(&web, "XComs", read::page_of_xcoms(&xcoms(RunFilter::default()))).await;
@@ -136,6 +162,8 @@ async fn every_hot_list_walks_along_an_index() {
         ("lines of a DAG", AuditFilter { dag_id: one("dag_3"), ..AuditFilter::default() }),
         ("lines of an action", AuditFilter { actions: vec!["a3".to_owned()], ..AuditFilter::default() }),
         ("lines of a user", AuditFilter { who: one("u7"), ..AuditFilter::default() }),
+        ("lines of a run", AuditFilter { run_id: one("r7"), ..AuditFilter::default() }),
+        ("lines since", AuditFilter { after: Some(minute(300)), ..AuditFilter::default() }),
         ("a search", AuditFilter { anywhere: one("x"), newest: Some(1_000), ..AuditFilter::default() }),
     ] {
         assert_walks(&web, what, audit::page_of_events(&log(filter))).await;
@@ -174,6 +202,71 @@ async fn a_list_over_all_runs_sees_every_run_and_the_tasks_of_open_ones_that_hav
 }
 
 #[tokio::test]
+async fn what_no_index_knows_is_looked_for_in_the_newest_rows_and_the_list_says_in_how_many() {
+    let (_database, web) = filled().await;
+    let total = async |filter: RunFilter| read::runs(&web, &newest(filter)).await.unwrap().1;
+    let named = |text: &str| RunFilter { run_id_pattern: Pattern(vec![text.to_owned()]), ..RunFilter::default() };
+    let newest = read::SEARCHED_RUNS_MAX;
+    assert_eq!(total(named("r15")).await, Total::Among { found: 1_000, newest });
+    assert_eq!(total(named("r5000")).await, Total::Among { found: 0, newest }, "it is older than what is looked at");
+    let then = Range { lte: Some(minute(6_000)), ..Range::default() };
+    assert_eq!(total(RunFilter { run_after: then, ..named("r5000") }).await, Total::Exactly(1));
+    let of_dag = RunFilter { dag_ids: vec![dag_id("dag_0")], ..named("r500") };
+    assert_eq!(total(of_dag).await, Total::Exactly(2), "r500 and r5000: all runs of a small DAG are looked at");
+    let of_dags = RunFilter { dag_id_pattern: Pattern(vec!["g_3".to_owned()]), ..RunFilter::default() };
+    assert_eq!(total(of_dags).await, Total::Exactly(2_000));
+    let nowhere = RunFilter { dag_id_pattern: Pattern(vec!["nothing".to_owned()]), ..RunFilter::default() };
+    assert_eq!(total(nowhere).await, Total::Exactly(0));
+    // A range beside another order: all that it has, when that is little.
+    let since = Range { gte: Some(minute(19_000)), ..Range::default() };
+    let ended = RunFilter { run_after: since, limit: 50, ..RunFilter::default() };
+    let (page, in_all) = read::runs(&web, &ended).await.unwrap();
+    assert_eq!((page[0].key, in_all), (RunKey(19_000), Total::Exactly(1_001)));
+
+    let total = async |filter: InstanceFilter| read::instance_list(&web, &filter).await.unwrap().1;
+    let second = |runs| InstanceFilter { try_numbers: vec![2], ..instances(runs) };
+    assert_eq!(total(second(RunFilter::default())).await, Total::Among { found: 0, newest: 5_960 });
+    let lately = RunFilter { run_after: since, ..RunFilter::default() };
+    assert_eq!(total(second(lately)).await, Total::Exactly(0));
+    let lines = |filter: AuditFilter| AuditFilter { limit: 50, ..filter };
+    let total = async |filter: AuditFilter| audit::events(&web, &lines(filter)).await.unwrap().1;
+    let anywhere = AuditFilter { dag_id_pattern: Pattern(vec!["nothing".to_owned()]), ..AuditFilter::default() };
+    assert_eq!(total(anywhere.clone()).await, Total::Among { found: 0, newest: 10_000 });
+    assert_eq!(total(AuditFilter { dag_id: Some("dag_3".to_owned()), ..anywhere }).await, Total::Exactly(0));
+    let keyed = XComFilter { key: Some("other".to_owned()), ..xcoms(RunFilter::default()) };
+    assert_eq!(read::xcom_entries(&web, &keyed).await.unwrap().1, Total::Among { found: 0, newest: 2_000 });
+}
+
+#[tokio::test]
+async fn an_instance_in_a_rare_state_is_found_wherever_it_is_until_its_run_goes() {
+    let (database, web) = filled().await;
+    let removed = |runs| in_states(&[TaskState::Removed], runs);
+    let total = async |filter: &InstanceFilter| read::instance_list(&web, filter).await.unwrap().1;
+    let everywhere = removed(RunFilter::default());
+    assert_eq!(total(&everywhere).await, Total::Exactly(0));
+    let remove = "UPDATE task_instance SET state = 8 WHERE run_id = 13 AND task_idx = 1";
+    database.pool.execute(remove).await.unwrap();
+    database.pool.execute(remove).await.unwrap();
+    assert_eq!(database.count("run_instance_state WHERE state = 8").await, 1, "a run is noted once");
+    let of_dag = RunFilter { dag_ids: vec![dag_id("dag_3")], ..RunFilter::default() };
+    for filter in
+        [&everywhere, &removed(of_dag), &in_states(&[TaskState::Removed, TaskState::Running], RunFilter::default())]
+    {
+        let (page, _) = read::instance_list(&web, filter).await.unwrap();
+        assert!(page.iter().any(|one| one.key.run == RunKey(13)), "{filter:?}");
+    }
+    let since = Range { gte: Some(minute(14)), ..Range::default() };
+    assert_eq!(total(&removed(RunFilter { run_after: since, ..RunFilter::default() })).await, Total::Exactly(0));
+    // What is not in that state any more is not listed, whatever is noted.
+    database.pool.execute("UPDATE task_instance SET state = 4 WHERE run_id = 13").await.unwrap();
+    assert_eq!(total(&everywhere).await, Total::Exactly(0));
+    let mut leader = database.leader().await;
+    database.pool.execute("DELETE FROM dag_run WHERE id = 13; INSERT INTO dropped_run VALUES (13)").await.unwrap();
+    store::maintenance::sweep_dropped_runs(&mut leader.writer, leader.leadership.epoch).await.unwrap();
+    assert_eq!(database.count("run_instance_state WHERE run_id = 13").await, 0);
+}
+
+#[tokio::test]
 async fn a_page_that_is_not_full_tells_the_number_and_a_full_one_counts_to_a_bound() {
     let (_database, web) = filled().await;
     let page = async |filter: RunFilter| {
@@ -205,7 +298,8 @@ async fn a_statement_that_takes_too_long_is_ended_and_its_connection_is_free_aga
                 FROM generate_series(1, 60000) n";
     database.pool.execute(fill).await.unwrap();
     let rare = RunFilter { conf_contains: Some("zzzz".to_owned()), limit: 50, ..RunFilter::default() };
-    let slow = RunFilter { run_id_pattern: Pattern(vec!["%x%x%x%x%x%x%z".to_owned()]), ..rare };
+    // All of them are looked at, not the newest only.
+    let slow = RunFilter { run_id_pattern: Pattern(vec!["%x%x%x%x%x%x%z".to_owned()]), newest: Some(60_000), ..rare };
     for _ in 0..20 {
         let error = read::runs(&web, &slow).await.unwrap_err();
         assert!(matches!(error, StoreError::TooHeavy { .. }), "{error}");

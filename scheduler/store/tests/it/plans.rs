@@ -3,7 +3,7 @@
 use sqlx::{Connection, Executor, PgConnection};
 use store::Writer;
 
-use crate::support::{Database, Leader};
+use crate::support::{Database, Leader, ending, queued, starting};
 
 const TURN: &str = include_str!("../../queries/turn_apply.sql");
 const TURN_WITH_ALL: &str = include_str!("../../queries/turn_apply_all.sql");
@@ -65,6 +65,27 @@ async fn a_turn_finds_its_rows_by_their_key_in_a_full_database() {
         .unwrap();
     let mut leader = Leader::take_over(&database.url, "second").await;
     assert_pinned(&generic_plan(&mut leader.writer, TURN, 25).await);
+}
+
+/// The first turns of a new cluster are planned while its tables are empty, and known to be.
+#[tokio::test]
+async fn a_turn_is_planned_anew_as_the_tables_grow() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    database.pool.execute("VACUUM ANALYZE").await.unwrap();
+    let rows: Vec<_> = (0..400).map(|task| queued(1, task)).collect();
+    for some in rows.chunks(100) {
+        leader.apply(&starting(some)).await.unwrap();
+        leader.apply(&ending(some)).await.unwrap();
+    }
+    let kept = "SELECT name FROM pg_prepared_statements WHERE statement LIKE '-- Stores a turn that changes nothing%'";
+    let connection = leader.writer.connection();
+    let name: String = sqlx::query_scalar(kept).fetch_one(&mut *connection).await.unwrap();
+    let explain = format!("EXPLAIN (VERBOSE) EXECUTE {name} ({})", vec!["NULL"; 25].join(", "));
+    let plan: Vec<String> = sqlx::query_scalar(&explain).fetch_all(&mut *connection).await.unwrap();
+    let plan = plan.join("\n");
+    assert_pinned(&plan);
+    assert!(!plan.contains("Join Filter: ((ti."), "each change looks through all instances:\n{plan}");
 }
 
 /// The leader's connection has nested loops only: a join that no index serves reads one table whole for each row of another.

@@ -40,11 +40,11 @@ pub mod member;
 pub mod param;
 pub mod part;
 pub mod schema;
+pub mod words;
 
 pub use errors::Errors;
 pub use member::{AnyJson, Ignored, Member, Sent};
-pub use param::{CursorPage, Flag, OrderBy, OrderKey, Param, Prefix, Unsupported, Word};
-pub use part::Part;
+pub use param::{Flag, OrderBy, OrderKey, Param, Prefix, Unsupported, Word};
 pub use schema::At;
 
 /// What doc comments say, as one text.

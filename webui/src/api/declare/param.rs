@@ -80,6 +80,7 @@ impl Param for Page {
 }
 
 /// `limit`, `offset` and `cursor`, whatever the field is called: the lists that clients can walk by cursor.
+#[allow(dead_code, reason = "lists of runs and of task instances take it as soon as they declare themselves")]
 #[derive(Debug, Clone, Copy)]
 pub struct CursorPage(pub Page);
 

@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use link::Query as Ask;
 use model::{Command, DagId, DagRunState, TaskId, command::Paused};
 use serde::Serialize;
-use store::read::{self, DagView, FirstFailure, Pattern, RunBrief, Version, Window};
+use store::read::{self, DagView, FileFilter, FirstFailure, RunBrief, Version, Window};
 
 use super::{
     Frame, Place, dag_url,
@@ -299,7 +299,7 @@ async fn attention(app: &App) -> ApiResult<Vec<Attention>> {
         }
     }
     let badge = Badge { class: "upstream-failed", glyph: "↑", word: "import error" };
-    let files = read::broken_files(&app.pool, &Pattern::default(), Window { limit: WARNED_MAX, offset: 0 }).await?;
+    let files = read::broken_files(&app.pool, &FileFilter::default(), Window { limit: WARNED_MAX, offset: 0 }).await?;
     let broken =
         if files.is_empty() { Vec::new() } else { read::import_errors(&app.pool, &files, MISTAKES_MAX).await? };
     for errors in broken.chunk_by(|one, next| one.file == next.file) {
