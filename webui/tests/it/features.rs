@@ -117,6 +117,14 @@ async fn a_dag_is_the_favorite_of_who_marks_it() {
     let (mark, unmark) = (format!("{STOCK}/favorite"), format!("{STOCK}/unfavorite"));
     assert_eq!(viewer.post(&unmark, Value::Null).await.0, 409, "it is none yet");
     assert_eq!(viewer.post(&mark, Value::Null).await, (204, Value::Null));
+    for (client, favorites) in [(&viewer, vec!["stock_data_pipeline"]), (&user, Vec::new())] {
+        let (_, list) = client.get("/dags?is_favorite=true").await;
+        let ids: Vec<_> = list["dags"].as_array().unwrap().iter().map(|dag| dag["dag_id"].as_str().unwrap()).collect();
+        assert_eq!(ids, favorites);
+        assert_eq!(client.get("/dags?is_favorite=false").await.1["total_entries"], 2 - favorites.len());
+        let (_, details) = client.get(&format!("{STOCK}/details")).await;
+        assert_eq!(details["is_favorite"], !favorites.is_empty());
+    }
     let (status, again) = viewer.post(&mark, Value::Null).await;
     assert_eq!((status, again["detail"]["reason"].is_string()), (409, true), "{again}");
     assert_eq!(user.post(&unmark, Value::Null).await.0, 409, "of somebody else");

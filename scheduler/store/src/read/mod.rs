@@ -20,7 +20,7 @@ mod xcoms;
 
 pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dag_list::{
-    DagCounts, DagFilter, DagNames, DagOrder, TagFilter, dag_counts, dag_ids, dag_list, dag_names, dag_tags,
+    DagCounts, DagFilter, DagNames, DagOrder, Marked, TagFilter, dag_counts, dag_ids, dag_list, dag_names, dag_tags,
     tasks_named,
 };
 pub use dags::{
