@@ -6,7 +6,7 @@ use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 use super::{
     Direction,
     list::word,
-    total::{Total, Window, counted, counting},
+    total::{Statements, Total, Window, counted, counting},
 };
 use crate::{error::StoreError, rows::dag_id};
 
@@ -63,6 +63,15 @@ pub async fn missing_pools(
     filter: &MissingPoolsFilter,
     window: Window,
 ) -> Result<(Vec<MissingPools>, Total), StoreError> {
+    let statements = |_| {
+        let mut matching = counting();
+        source(&mut matching, filter);
+        Statements { page: page(filter, window), matching: counted(matching), looked_at: None }
+    };
+    window.read::<Record, _>(pool, statements, LISTING).await
+}
+
+fn page(filter: &MissingPoolsFilter, window: Window) -> QueryBuilder<'_, Postgres> {
     let mut page = QueryBuilder::new("SELECT dag_id, pools, last_parsed_at ");
     source(&mut page, filter);
     page.push(" ORDER BY ");
@@ -71,9 +80,7 @@ pub async fn missing_pools(
     }
     page.push("dag_id").push(filter.order.first().map_or(" ASC", |(_, direction)| word(*direction)));
     page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
-    let mut count = counting();
-    source(&mut count, filter);
-    window.read::<Record, _>(pool, page, counted(count), LISTING).await
+    page
 }
 
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &MissingPoolsFilter) {
