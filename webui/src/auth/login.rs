@@ -202,7 +202,8 @@ fn of_form(bytes: &[u8]) -> Option<Login> {
 /// A token for whoever knows the password.
 ///
 /// # Errors
-/// [`ApiError::BadLogin`] without saying what was wrong, [`ApiError::TooManyLogins`] after too many of those.
+/// [`ApiError::BadLogin`] without saying what was wrong, [`ApiError::TooManyLogins`] after too many of those,
+/// [`ApiError::CrowdedLogins`] while too many wait for their turn.
 pub async fn log_in(app: &App, login: &Login, way: Way<'_>) -> ApiResult<String> {
     for (field, text) in [("username", &login.username), ("password", &login.password)] {
         if let Err(error) = Text::new(text.as_str()) {
@@ -231,10 +232,9 @@ pub async fn log_in(app: &App, login: &Login, way: Way<'_>) -> ApiResult<String>
 /// The user of a name and a password. The attempt is counted before the password is compared, and forgotten when it was right.
 ///
 /// # Errors
-/// [`ApiError::TooManyLogins`], also while too many are being compared; when PostgreSQL does not answer.
+/// [`ApiError::TooManyLogins`], [`ApiError::CrowdedLogins`]; when PostgreSQL does not answer.
 pub async fn authenticate(app: &App, attempt: Attempt<'_>, password: &str) -> ApiResult<Option<users::Account>> {
-    let refused = |retry_after_secs| ApiError::TooManyLogins { retry_after_secs };
-    let reserved = app.logins.reserve(attempt, Instant::now()).map_err(refused)?;
+    let reserved = app.logins.reserve(attempt, Instant::now()).await?;
     match users::authenticate(&app.pool, attempt.user, password).await {
         Ok(Some(account)) => {
             reserved.succeeded(Instant::now());
