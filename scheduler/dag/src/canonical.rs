@@ -16,7 +16,7 @@ use model::{Timestamp, TriggerRule, WeightRule};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::compiled::{Catchup, CronTimetable, Dag, DagFile, Param, Schedule, Task};
+use crate::compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task};
 
 /// A mapping that leaves out what need not be said.
 #[derive(Default)]
@@ -106,7 +106,18 @@ fn schedule_value(schedule: &Schedule) -> Value {
         Schedule::Never => Value::Null,
         Schedule::Once => json!("@once"),
         Schedule::Continuous => json!("@continuous"),
-        Schedule::Delta { every } => json!(duration_text(*every)),
+        Schedule::Delta { every, timetable } => {
+            let mut fields = Fields::default();
+            fields.put("duration", duration_text(*every));
+            fields.put(
+                "timetable",
+                match timetable {
+                    DeltaTimetable::DeltaTrigger => "delta_trigger",
+                    DeltaTimetable::DeltaDataInterval => "delta_data_interval",
+                },
+            );
+            fields.into_value()
+        }
         Schedule::Cron { expressions, timezone, timetable } => {
             let mut fields = Fields::default();
             match expressions.as_slice() {

@@ -92,7 +92,27 @@ pub enum Schedule {
     Delta {
         /// How often.
         every: Duration,
+        /// Whether a run stands for the instant at which it is due or for the time before it.
+        #[serde(default = "DeltaTimetable::of_older_versions")]
+        timetable: DeltaTimetable,
     },
+}
+
+/// What the run of a duration stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeltaTimetable {
+    /// The instant at which it is due (Airflow 3's default).
+    DeltaTrigger,
+    /// The time that ends there.
+    DeltaDataInterval,
+}
+
+impl DeltaTimetable {
+    /// Versions that were stored before there were two.
+    const fn of_older_versions() -> Self {
+        Self::DeltaDataInterval
+    }
 }
 
 /// What a cron's run stands for.

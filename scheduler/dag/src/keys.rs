@@ -133,7 +133,7 @@ pub(crate) const TRIGGER_RULES: &[&str] = &[
 pub(crate) const WEIGHT_RULES: &[&str] = &["downstream", "upstream", "absolute"];
 
 /// What a cron schedule's runs stand for.
-pub(crate) const TIMETABLES: &[&str] = &["cron_trigger", "cron_data_interval"];
+pub(crate) const TIMETABLES: &[&str] = &["cron_trigger", "cron_data_interval", "delta_trigger", "delta_data_interval"];
 
 /// Keys of a DAG.
 pub(crate) const DAG: &[Key] = &[
@@ -325,7 +325,8 @@ pub(crate) const READY_WHEN: &[Key] = &[
 pub(crate) const SCHEDULE: &[Key] = &[
     key("cron", Shape::Texts, "A cron expression or a list of them."),
     key("timezone", Shape::Text, "The zone whose wall clock decides; the DAG's when absent."),
-    key("timetable", Shape::OneOf(TIMETABLES), "Whether a run stands for its tick or for the interval before it."),
+    key("duration", Shape::Duration, "The time between runs, in place of a cron."),
+    key("timetable", Shape::OneOf(TIMETABLES), "Whether a run stands for its instant or for the interval before it."),
 ];
 
 /// What a schedule will have later.

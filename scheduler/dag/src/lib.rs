@@ -18,7 +18,8 @@ mod schema;
 mod yaml;
 
 pub use compiled::{
-    AssetRef, Catchup, CompiledDag, CronTimetable, Dag, DagFile, Param, Schedule, Task, TaskGroup, TaskPos,
+    AssetRef, Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task, TaskGroup,
+    TaskPos,
 };
 pub use cron::{CronExpr, cron_check};
 pub use files::{FILE_BYTES_MAX, FILES_BYTES_MAX, FileProblem, ReadFile};

@@ -183,9 +183,18 @@ fn schedule() -> Value {
         "anyOf": [
             { "type": ["string", "number", "null"] },
             { "type": "array", "items": { "type": "string" }, "minItems": 1 },
-            object(keys::SCHEDULE, &["cron"]),
+            schedule_of("cron"),
+            schedule_of("duration"),
         ],
     })
+}
+
+/// A mapping with one of the two that say when.
+fn schedule_of(kind: &str) -> Value {
+    let mut schema = object(keys::SCHEDULE, &[kind]);
+    let other = if kind == "cron" { "duration" } else { "cron" };
+    schema["not"] = json!({ "required": [other] });
+    schema
 }
 
 fn params() -> Value {

@@ -15,7 +15,7 @@ pub struct Input {
     /// The instant of the turn: the database's clock, never below the last turn's.
     pub now: Timestamp,
     /// Where random ids of this turn come from: drawn by the leader, so that the engine draws nothing.
-    pub seed: u64,
+    pub seed: u128,
     /// The key of the next run that is made; the leader reserves keys from the store's sequence.
     pub run_keys: std::ops::Range<i64>,
     /// What happened, in order. Timers that are due by `now` fire first, without an event.
@@ -111,6 +111,13 @@ pub enum Need {
         /// Which types of run count.
         counts: PreviousCounts,
     },
+    /// The newest runs of a DAG by `run_after`, ended or not.
+    NewestRuns {
+        /// The DAG.
+        dag: DagId,
+        /// So many at most.
+        most: u32,
+    },
     /// A version that is not in memory, because no unfinished run is pinned to it.
     Version(DagVersionId),
     /// Whether a run of this id or this logical date exists.
@@ -149,6 +156,13 @@ pub enum Fact {
         need: Need,
         /// The run that is in the way.
         existing: Option<(RunKey, RunId, DagRunState)>,
+    },
+    /// The newest runs of a DAG.
+    NewestRuns {
+        /// What was asked.
+        need: Need,
+        /// When each was due, its number and its state.
+        runs: Vec<(Timestamp, RunKey, DagRunState)>,
     },
     /// A version that was asked for; none when it is not stored.
     Version {

@@ -2,7 +2,7 @@
 //!
 //! No I/O, no clock, no randomness of its own: the same input gives the same plan on every machine. Events come in with
 //! [`Engine::turn`], what it lacks to decide is asked with [`Engine::needs`], and what it knows is explained by
-//! `why_task`, `why_run` and `why_dag`.
+//! `why_task`, `why_run` and `why_dag`. [`Engine::verify`] counts all of it anew.
 
 mod assignment;
 pub mod event;
@@ -17,6 +17,7 @@ pub mod selection;
 pub mod state;
 pub mod timetable;
 mod turn;
+mod verify;
 
 pub use assignment::{Assignment, params_of};
 pub use event::{Event, Fact, Input, Need, PreviousCounts, WorkerJoined};

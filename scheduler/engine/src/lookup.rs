@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use model::{AttemptId, DagId, MapIndex, Operator, RunId, TaskId, TaskState, TiKey, Timestamp, WorkerId};
+use model::{AttemptId, DagId, Operator, RunId, TaskId, TaskState, TiKey, Timestamp, WorkerId};
 
-use crate::{Engine, PoolSlots, WorkerJoined, memory::instance::Place};
+use crate::{Engine, PoolSlots, WorkerJoined};
 
 /// How a pool is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,16 +117,13 @@ impl Engine {
     /// The instance of a live attempt.
     #[must_use]
     pub fn instance_of_attempt(&self, attempt: AttemptId) -> Option<TiKey> {
-        let place = self.attempts.get(&attempt)?;
-        let task = self.run(place.run)?.def.number(place.task);
-        Some(TiKey { run: place.run, task, map: MapIndex::UNMAPPED })
+        self.attempts.get(&attempt).copied()
     }
 
     /// When a live attempt was assigned.
     #[must_use]
     pub fn assigned_at(&self, attempt: AttemptId) -> Option<Timestamp> {
-        let place = *self.attempts.get(&attempt)?;
-        self.run(place.run)?.instance(place.task).core.queued_at
+        self.core(self.place_of(*self.attempts.get(&attempt)?)?).queued_at
     }
 
     /// How every pool is used, with the first few that wait for each.
@@ -137,12 +134,13 @@ impl Engine {
             exists: self.pools.has(name),
             total: self.pools.total(name),
             slots: self.pools.slots_in_use(name),
-            next: self.ready.next_in(name, waiting_max).into_iter().filter_map(|place| self.ids_of(place)).collect(),
+            next: self.ready.next_in(name, waiting_max).into_iter().filter_map(|key| self.ids_of(key)).collect(),
         };
         self.pools.names().into_iter().map(one).collect()
     }
 
-    fn ids_of(&self, place: Place) -> Option<(DagId, RunId, TaskId)> {
+    fn ids_of(&self, instance: TiKey) -> Option<(DagId, RunId, TaskId)> {
+        let place = self.place_of(instance)?;
         let run = self.run(place.run)?;
         Some((run.row.dag_id.clone(), run.row.run_id.clone(), run.def.task(place.task).task_id.clone()))
     }
@@ -150,7 +148,7 @@ impl Engine {
     /// The DAG of a live attempt.
     #[must_use]
     pub fn dag_of_attempt(&self, attempt: AttemptId) -> Option<DagId> {
-        let place = self.attempts.get(&attempt)?;
-        Some(self.run(place.run)?.row.dag_id.clone())
+        let instance = self.attempts.get(&attempt)?;
+        Some(self.run(instance.run)?.row.dag_id.clone())
     }
 }

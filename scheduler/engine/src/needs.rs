@@ -38,6 +38,7 @@ impl Engine {
                 None => self.facts.know_missing_version(need),
             },
             Fact::Run { need, run } => self.facts.know_run(need, run),
+            Fact::NewestRuns { need, runs } => self.facts.know_newest(need, runs),
         }
     }
 
@@ -77,29 +78,20 @@ impl Engine {
         Some(key)
     }
 
-    /// Gives waiting runs what was learnt of the runs before them. A turn begins with it.
+    /// Gives waiting runs what was learnt of the runs before them. A turn begins with it, and what was learnt is used up: a run
+    /// that asks again in the same turn does so because the answer is not true any more.
     pub(crate) fn use_previous_runs(&mut self) {
-        let waiting: Vec<(RunKey, Need)> = self
-            .facts
-            .known_needs()
-            .filter_map(|need| match need {
-                Need::PreviousRun { dag, before, .. } => Some((*self.dags.get(dag)?.dates.get(before)?, need.clone())),
-                Need::Run { .. } | Need::RunExists { .. } | Need::Version(_) => None,
-            })
-            .collect();
-        for (key, need) in waiting {
-            let previous = match self.facts.run(&need).cloned() {
-                Some(stored) => self.previous_of(key, &stored),
-                None => Previous::None,
-            };
-            self.known_run_mut(key).previous = previous;
+        for (need, stored) in self.facts.take_previous() {
+            let Need::PreviousRun { dag, before, .. } = need else { continue };
+            let Some(key) = self.dags.get(&dag).and_then(|dag| dag.dates.get(&before).copied()) else { continue };
+            let previous = stored.map_or(Previous::None, |stored| self.previous_of(&stored));
+            self.follow(key, previous);
             self.mark_all_dirty(key);
         }
     }
 
-    fn previous_of(&mut self, follower: RunKey, stored: &StoredRun) -> Previous {
+    fn previous_of(&self, stored: &StoredRun) -> Previous {
         let key = stored.run.key;
-        self.followers.entry(key).or_default().insert(follower);
         let states = match self.versions.get(&stored.run.version) {
             Some(def) => crate::memory::run::Run::stored(stored, Arc::clone(def)).past_states(),
             None => stored.instances.iter().map(|row| (row.key.task, row.state)).collect(),

@@ -52,6 +52,8 @@ pub struct Plan {
     pub started: Vec<Started>,
     /// Runs whose pages are stale.
     pub changed_runs: BTreeSet<RunKey>,
+    /// How many of the turn's events it has taken, from the first. The others are to be given to the next turn.
+    pub taken: usize,
     /// Whether the turn was cut by its limits and has to go on at once.
     pub rest: Rest,
 }
@@ -62,7 +64,7 @@ pub enum Rest {
     /// It reached its fixpoint.
     #[default]
     Nothing,
-    /// Give it [`crate::Event::Continue`] next.
+    /// Take another turn, with the events that were not taken.
     Continue,
 }
 

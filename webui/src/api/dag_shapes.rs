@@ -180,7 +180,7 @@ fn timetable_summary(schedule: &Schedule) -> Option<String> {
         Schedule::Once => Some("@once".to_owned()),
         Schedule::Continuous => Some("@continuous".to_owned()),
         Schedule::Cron { expressions, .. } => Some(expressions.join(", ")),
-        Schedule::Delta { every } => Some(words::duration(*every)),
+        Schedule::Delta { every, .. } => Some(words::duration(*every)),
     }
 }
 

@@ -111,8 +111,6 @@ answer! {
         total_entries: i64,
         /// Where the count was ended, if it was.
         total_entries_limit: Option<i64>,
-        /// How many of the newest lines were looked at, when it was not all.
-        searched_entries: Option<i64>,
     }
 }
 
@@ -170,7 +168,6 @@ pub async fn list(State(app): State<App>, filter: EventLogFilter) -> ApiResult<J
             event_logs: Vec::new(),
             total_entries: 0,
             total_entries_limit: None,
-            searched_entries: None,
         }));
     }
     let (events, total) = audit::events(&app.pool, &filter.audit()).await?;
@@ -178,7 +175,6 @@ pub async fn list(State(app): State<App>, filter: EventLogFilter) -> ApiResult<J
         event_logs: events.into_iter().map(shape).collect(),
         total_entries: total.number(),
         total_entries_limit: total.limit(),
-        searched_entries: total.searched(),
     }))
 }
 

@@ -66,7 +66,7 @@ impl Page {
     }
 
     /// The answer with a part of a list under `name`, and with the places of the parts beside it. `total_entries_limit` says
-    /// where a count was ended, `searched_entries` how many of the newest rows were looked at when it was not all.
+    /// where a count was ended.
     #[must_use]
     pub fn answer(self, name: &str, rows: Vec<Value>, total: impl Into<Total>) -> Value {
         let total = total.into();
@@ -77,7 +77,6 @@ impl Page {
         json!({
             name: rows, "total_entries": total.number(),
             "next_cursor": next, "previous_cursor": previous, "total_entries_limit": total.limit(),
-            "searched_entries": total.searched(),
         })
     }
 }
@@ -85,10 +84,7 @@ impl Page {
 /// The answer with rows under `name`, and with the number of all; the rest as [`Page::answer`] has it.
 #[must_use]
 pub fn counted(name: &str, rows: Vec<Value>, total: Total) -> Value {
-    json!({
-        name: rows, "total_entries": total.number(), "total_entries_limit": total.limit(),
-        "searched_entries": total.searched(),
-    })
+    json!({ name: rows, "total_entries": total.number(), "total_entries_limit": total.limit() })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {

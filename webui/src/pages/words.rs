@@ -166,7 +166,7 @@ pub fn schedule(schedule: &Schedule) -> String {
         Schedule::Never => "by hand".to_owned(),
         Schedule::Once => "once".to_owned(),
         Schedule::Continuous => "one after the other".to_owned(),
-        Schedule::Delta { every } => format!("every {}", duration(*every)),
+        Schedule::Delta { every, .. } => format!("every {}", duration(*every)),
         Schedule::Cron { expressions, timezone, .. } => {
             let words: Vec<String> = expressions.iter().map(|text| cron(text)).collect();
             let zone = timezone.name();

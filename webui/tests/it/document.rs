@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{LazyLock, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use jsonschema::Validator;
@@ -285,10 +285,12 @@ fn operation_at(method: &str, path: &str) -> Option<&'static Map<String, Value>>
         .map(|(.., operation)| operation)
 }
 
+/// By operation and status.
+type Validators = BTreeMap<(String, String), Arc<Validator>>;
+
 /// Panics unless an answer is one that its operation declares. `path` is the whole one, from `/api/v2` on.
 pub fn check_answer(method: &str, path: &str, status: u16, answer: Option<&Value>) {
-    static VALIDATORS: LazyLock<Mutex<BTreeMap<(String, String), std::sync::Arc<Validator>>>> =
-        LazyLock::new(Mutex::default);
+    static VALIDATORS: LazyLock<Mutex<Validators>> = LazyLock::new(Mutex::default);
     let Some(operation) = operation_at(method, path) else { return };
     let id = operation["operationId"].as_str().unwrap();
     // Everything can fail, and a mistake of ours is no part of what is promised.
@@ -303,9 +305,7 @@ pub fn check_answer(method: &str, path: &str, status: u16, answer: Option<&Value
     let known = VALIDATORS.lock().unwrap().get(&key).cloned();
     let validator = known.unwrap_or_else(|| {
         let whole = json!({ "allOf": [schema], "components": windlass_webui::openapi()["components"] });
-        let made = std::sync::Arc::new(
-            jsonschema::draft202012::options().should_validate_formats(true).build(&whole).unwrap(),
-        );
+        let made = Arc::new(jsonschema::draft202012::options().should_validate_formats(true).build(&whole).unwrap());
         VALIDATORS.lock().unwrap().insert(key, made.clone());
         made
     });

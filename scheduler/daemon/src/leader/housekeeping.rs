@@ -2,7 +2,11 @@
 //!
 //! Nothing depends on it, so an error of it is said and ends nothing; only a leadership that is lost meanwhile ends.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
 use store::{
     StoreError,
@@ -20,6 +24,8 @@ use super::{
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How often to look whether old history is to go.
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
+/// How often memory is counted anew. A difference is a defect, and until it is found it may hold tasks back.
+const COUNT_EVERY: Duration = Duration::from_secs(600);
 /// The pause between two steps of deleting it: a step of runs is some 50 ms, in which no turn is stored.
 const CLEAN_PAUSE: Duration = Duration::from_millis(250);
 /// The part of each second that goes to what belongs to deleted runs, while there is any.
@@ -32,6 +38,7 @@ pub(super) struct Housekeeping {
     next_dropped_sweep: Instant,
     cleaner: Cleaner,
     next_clean: Instant,
+    next_count: Instant,
 }
 
 impl Housekeeping {
@@ -43,6 +50,7 @@ impl Housekeeping {
             next_dropped_sweep: now,
             cleaner: Cleaner::new(retention),
             next_clean: now + CLEAN_EVERY,
+            next_count: now + COUNT_EVERY,
         }
     }
 
@@ -65,7 +73,26 @@ impl Reign {
         if Instant::now() >= self.housekeeping.next_dropped_sweep {
             self.sweep_dropped_runs().await?;
         }
+        if Instant::now() >= self.housekeeping.next_count {
+            self.count_memory().await?;
+        }
         Ok(())
+    }
+
+    /// Counts memory anew. What it has wrong is said and counted, and mended by loading memory as it is stored.
+    async fn count_memory(&mut self) -> Result<(), StoreError> {
+        self.housekeeping.next_count = Instant::now() + COUNT_EVERY;
+        let counted = std::panic::catch_unwind(AssertUnwindSafe(|| self.engine.verify()));
+        let found = counted.unwrap_or_else(|_| vec!["it can not be counted: the engine gave up".to_owned()]);
+        if found.is_empty() {
+            return Ok(());
+        }
+        for difference in &found {
+            tracing::error!(difference, "the leader's memory is not what its instances say");
+        }
+        self.metrics.differed(found.len());
+        tracing::warn!(differences = found.len(), "the leader's memory is loaded again");
+        self.reload(&BTreeMap::new()).await
     }
 
     /// Removes what nobody waits for or needs any more, and looks how much is in quarantine.

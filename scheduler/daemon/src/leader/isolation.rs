@@ -28,20 +28,25 @@ impl Reign {
         tracing::error!(%error, events = events.len(), "a turn was refused; memory is loaded again, and the event that is to blame is looked for");
         self.reload(welcomes).await?;
         if !answers.is_empty() {
-            self.step(Step { events: Vec::new(), answers }, welcomes).await?;
+            self.step(&mut Step { events: Vec::new(), answers }, welcomes).await?;
         }
         let mut groups = groups(events);
         groups.reverse();
         while let Some(group) = groups.pop() {
             self.beat();
-            match self.step(Step { events: group.clone(), answers: Vec::new() }, welcomes).await {
+            let was_alone = group.len() == 1;
+            let mut step = Step { events: group, answers: Vec::new() };
+            match self.step(&mut step, welcomes).await {
                 Ok(()) => {}
                 Err(error) if !blames_an_event(&error) => return Err(error),
                 Err(error) => {
                     self.reload(welcomes).await?;
-                    match <[Event; 1]>::try_from(group) {
-                        Ok([event]) => groups.extend(self.blame(event, error).await?.map(|event| vec![event])),
-                        Err(group) => groups.extend(group.into_iter().rev().map(|event| vec![event])),
+                    match <[Event; 1]>::try_from(step.events) {
+                        Ok([event]) if was_alone => {
+                            groups.extend(self.blame(event, error).await?.map(|event| vec![event]));
+                        }
+                        Ok(last) => groups.push(last.into()),
+                        Err(left) => groups.extend(left.into_iter().rev().map(|event| vec![event])),
                     }
                 }
             }
@@ -52,7 +57,7 @@ impl Reign {
     /// Memory as it is stored, with the workers that are connected: what they hold is what they were given. Those that are to be
     /// welcomed join by their own event, which says what they hold: taken as connected they would be given work before they
     /// are welcome, which they do not heed, and an assignment that never reached them would count as held.
-    async fn reload(&mut self, welcomes: &BTreeMap<WorkerId, Vec<AttemptId>>) -> Result<(), StoreError> {
+    pub(super) async fn reload(&mut self, welcomes: &BTreeMap<WorkerId, Vec<AttemptId>>) -> Result<(), StoreError> {
         let mut connected = self.engine.connected_workers();
         connected.retain(|worker| !welcomes.contains_key(&worker.worker));
         let loaded = store::load(self.writer.connection()).await?;
@@ -63,11 +68,11 @@ impl Reign {
             Event::WorkerJoined(WorkerJoined { attempts, ..worker })
         });
         let events = joined.collect();
-        self.step(Step { events, answers: Vec::new() }, &mut BTreeMap::new()).await
+        self.step(&mut Step { events, answers: Vec::new() }, &mut BTreeMap::new()).await
     }
 
     /// Acknowledges between the turns of a long work, once a beat.
-    fn beat(&mut self) {
+    pub(super) fn beat(&mut self) {
         if Instant::now() >= self.next_beat {
             self.next_beat = Instant::now() + BEAT;
             self.acknowledge_all();

@@ -37,6 +37,7 @@ pub struct LeaderMetrics {
     leads: Gauge,
     epoch: Gauge,
     takeovers: Counter,
+    differences: Counter,
     inbox: Gauge,
     tries: By,
     runs: By,
@@ -96,6 +97,7 @@ impl Default for LeaderMetrics {
             leads: Gauge::default(),
             epoch: Gauge::default(),
             takeovers: Counter::default(),
+            differences: Counter::default(),
             inbox: Gauge::default(),
             tries: By::default(),
             runs: By::default(),
@@ -129,6 +131,8 @@ impl LeaderMetrics {
         all.register("leads", "Whether this process leads", self.leads.clone());
         all.register("epoch", "The leadership that this process has, or had last", self.epoch.clone());
         all.register("takeovers", "How often this process took the leadership", self.takeovers.clone());
+        let help = "Defects that the leader found in its memory, and mended by loading it again";
+        all.register("memory_differences", help, self.differences.clone());
         all.register("inbox_commands", "Commands of users that wait for the leader", self.inbox.clone());
         self.register_tasks(metrics::windlass(registry));
         registry.register_collector(Box::new(self.clone()));
@@ -173,6 +177,11 @@ impl LeaderMetrics {
 
     pub(super) fn not_stored(&self, error: &StoreError) {
         self.commit_failures.get_or_create(&[("reason", reason(error))]).inc();
+    }
+
+    /// Memory was counted, and so much of it was wrong.
+    pub(super) fn differed(&self, differences: usize) {
+        self.differences.inc_by(differences as u64);
     }
 
     /// How the process is.

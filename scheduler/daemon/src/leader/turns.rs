@@ -35,8 +35,8 @@ impl Reign {
             let began = Instant::now();
             let events = std::mem::take(&mut batch.events);
             let taken = events.len();
-            let step = Step { events, answers: std::mem::take(&mut batch.answers) };
-            match self.step(step.clone(), &mut batch.welcomes).await {
+            let mut step = Step { events, answers: std::mem::take(&mut batch.answers) };
+            match self.step(&mut step, &mut batch.welcomes).await {
                 Err(error) if blames_an_event(&error) && !step.events.is_empty() => {
                     self.isolate(step, &mut batch.welcomes, &error).await?;
                 }
@@ -52,18 +52,36 @@ impl Reign {
         Ok(())
     }
 
-    /// Decides, stores and acts, once. After an error memory is worthless.
+    /// Decides, stores and acts until every event is taken: a turn that has changed as much as it may leaves events to the
+    /// next. What is stored leaves the step. After an error it has what is still to be decided, and memory is worthless.
     pub(super) async fn step(
         &mut self,
-        Step { events, answers }: Step,
+        step: &mut Step,
+        welcomes: &mut BTreeMap<WorkerId, Vec<AttemptId>>,
+    ) -> Result<(), StoreError> {
+        loop {
+            self.step_once(step, welcomes).await?;
+            if step.events.is_empty() {
+                return Ok(());
+            }
+            self.beat();
+        }
+    }
+
+    async fn step_once(
+        &mut self,
+        step: &mut Step,
         welcomes: &mut BTreeMap<WorkerId, Vec<AttemptId>>,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let joined: Vec<WorkerId> = events.iter().filter_map(joined).collect();
-        let mut plan = self.decide(now, events).await?;
-        plan.answers.extend(answers);
+        let mut plan = self.decide(now, step.events.clone()).await?;
+        plan.answers.extend(step.answers.iter().cloned());
         self.commit(now, &plan).await?;
         self.announce(&plan);
+        step.answers.clear();
+        let taken = step.events.drain(..plan.taken.min(step.events.len()));
+        let joined: Vec<WorkerId> = taken.as_slice().iter().filter_map(joined).collect();
+        drop(taken);
         // A worker is welcomed before it is given anything.
         for worker in joined {
             if let Some(unsent) = welcomes.remove(&worker) {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     canonical, compile,
-    compiled::{Catchup, CompiledDag, CronTimetable, Dag, DagFile, Schedule, TaskGroup},
+    compiled::{Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Schedule, TaskGroup},
     files::{FileSet, ReadFile},
     keys::{self, Here, LIMIT_MAX},
     problem::{Place, Problems},
@@ -233,9 +233,11 @@ fn check_whole(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
 const fn needs_start(schedule: &Schedule, catchup: Catchup) -> Option<&'static str> {
     match (schedule, catchup) {
         (Schedule::Continuous, _) => Some("@continuous begins there"),
-        (Schedule::Cron { timetable: CronTimetable::CronDataInterval, .. } | Schedule::Delta { .. }, Catchup::All) => {
-            Some("catchup: true makes up every run since then")
-        }
+        (
+            Schedule::Cron { timetable: CronTimetable::CronDataInterval, .. }
+            | Schedule::Delta { timetable: DeltaTimetable::DeltaDataInterval, .. },
+            Catchup::All,
+        ) => Some("catchup: true makes up every run since then"),
         (Schedule::Never | Schedule::Once | Schedule::Cron { .. } | Schedule::Delta { .. }, _) => None,
     }
 }

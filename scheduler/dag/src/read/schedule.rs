@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 
 use super::fields::Item;
 use crate::{
-    compiled::{CronTimetable, Schedule},
+    compiled::{CronTimetable, DeltaTimetable, Schedule},
     cron::CronExpr,
     keys::{self, Here},
     problem::Problems,
@@ -26,7 +26,7 @@ const CRONS_MAX: usize = 100;
 pub(super) fn read(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
     match &item.node.value {
         Value::Text(text) => read_text(text, item, zone, problems),
-        Value::Int(..) | Value::Float(..) => every(item, problems),
+        Value::Int(..) | Value::Float(..) => every(item, DeltaTimetable::DeltaTrigger, problems),
         Value::List(_) => {
             let items = item.list("a list of crons", problems)?;
             if items.iter().any(|item| matches!(item.node.value, Value::Map(_))) {
@@ -51,34 +51,56 @@ fn read_text(text: &str, item: &Item<'_>, zone: Option<Tz>, problems: &mut Probl
         text if text.starts_with('@') || text.split_whitespace().count() >= 5 => {
             cron(item, zone, CronTimetable::CronTrigger, problems)
         }
-        text if text.starts_with(|c: char| c.is_ascii_digit() || c == 'P') => every(item, problems),
+        text if text.starts_with(|c: char| c.is_ascii_digit() || c == 'P') => {
+            every(item, DeltaTimetable::DeltaTrigger, problems)
+        }
         _ => cron(item, zone, CronTimetable::CronTrigger, problems),
     }
 }
 
-fn every(item: &Item<'_>, problems: &mut Problems) -> Option<Schedule> {
+fn every(item: &Item<'_>, timetable: DeltaTimetable, problems: &mut Problems) -> Option<Schedule> {
     match item.duration(problems)? {
         every if every < EVERY_MIN => item.fail("expected at least 1s between runs", problems),
-        every => Some(Schedule::Delta { every }),
+        every => Some(Schedule::Delta { every, timetable }),
     }
 }
 
 fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
     let fields = item.fields("a schedule", problems)?;
     fields.check_keys(&[keys::SCHEDULE], &[keys::SCHEDULE_NOT_YET], Here::Part, problems);
+    if let (Some(duration), timetable) = (fields.take("duration"), fields.take("timetable")) {
+        for key in ["cron", "timezone"] {
+            if let Some(other) = fields.take(key) {
+                problems.add(&other.place, format!("a schedule by duration has no {key}; name a cron or a duration"));
+                return None;
+            }
+        }
+        return every(&duration, delta_timetable(timetable.as_ref(), problems)?, problems);
+    }
     let own_zone = fields.take("timezone").map(|item| item.zone(problems));
-    let timetable = fields.take("timetable").map(|item| timetable(&item, problems));
+    let timetable = cron_timetable(fields.take("timetable").as_ref(), problems);
     let cron_item = fields.required("cron", problems);
     // A problem with one key is no reason not to look at the others.
-    let known = (own_zone.flatten().or(zone), timetable.flatten().unwrap_or(CronTimetable::CronTrigger));
+    let known = (own_zone.flatten().or(zone), timetable.unwrap_or(CronTimetable::CronTrigger));
     let schedule = cron_item.and_then(|item| cron(&item, known.0, known.1, problems));
-    if own_zone == Some(None) || timetable == Some(None) { None } else { schedule }
+    if own_zone == Some(None) || timetable.is_none() { None } else { schedule }
 }
 
-fn timetable(item: &Item<'_>, problems: &mut Problems) -> Option<CronTimetable> {
+fn cron_timetable(item: Option<&Item<'_>>, problems: &mut Problems) -> Option<CronTimetable> {
+    let Some(item) = item else { return Some(CronTimetable::CronTrigger) };
     match item.word::<String>(keys::TIMETABLES, problems)?.as_str() {
+        "cron_trigger" => Some(CronTimetable::CronTrigger),
         "cron_data_interval" => Some(CronTimetable::CronDataInterval),
-        _ => Some(CronTimetable::CronTrigger),
+        _ => item.fail("a cron has the timetable cron_trigger or cron_data_interval", problems),
+    }
+}
+
+fn delta_timetable(item: Option<&Item<'_>>, problems: &mut Problems) -> Option<DeltaTimetable> {
+    let Some(item) = item else { return Some(DeltaTimetable::DeltaTrigger) };
+    match item.word::<String>(keys::TIMETABLES, problems)?.as_str() {
+        "delta_trigger" => Some(DeltaTimetable::DeltaTrigger),
+        "delta_data_interval" => Some(DeltaTimetable::DeltaDataInterval),
+        _ => item.fail("a duration has the timetable delta_trigger or delta_data_interval", problems),
     }
 }
 

@@ -217,13 +217,31 @@ fn schedules_are_checked() {
         expect![[r#"
             dags/x.yaml:2:18: schedule.cron: "0 0 * *" is not a cron expression: expected a cron expression of 5, 6 or 7 fields, found 4
             dags/x.yaml:2:39: schedule.timezone: expected a time zone such as Europe/Zurich, found "Europe/Zürich"; did you mean "Europe/Zurich"?
-            dags/x.yaml:2:65: schedule.timetable: expected one of cron_trigger, cron_data_interval, found "cron"; did you mean "cron_trigger"?
+            dags/x.yaml:2:65: schedule.timetable: expected one of cron_trigger, cron_data_interval, delta_trigger, delta_data_interval, found "cron"; did you mean "cron_trigger"?
         "#]],
     );
     check(
         &dag("schedule: hourly"),
         expect![[r#"
         dags/x.yaml:2:11: schedule: "hourly" is not a cron expression: expected a cron expression of 5, 6 or 7 fields, found 1
+    "#]],
+    );
+    check(
+        &dag("schedule: {cron: '@daily', timetable: delta_trigger}"),
+        expect![[r#"
+        dags/x.yaml:2:39: schedule.timetable: a cron has the timetable cron_trigger or cron_data_interval
+    "#]],
+    );
+    check(
+        &dag("schedule: {duration: 1h, timetable: cron_trigger}"),
+        expect![[r#"
+        dags/x.yaml:2:37: schedule.timetable: a duration has the timetable delta_trigger or delta_data_interval
+    "#]],
+    );
+    check(
+        &dag("schedule: {duration: 1h, cron: '@daily'}"),
+        expect![[r#"
+        dags/x.yaml:2:32: schedule.cron: a schedule by duration has no cron; name a cron or a duration
     "#]],
     );
     check(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dag::{Catchup, CronTimetable, Schedule};
+use dag::{Catchup, CronTimetable, DeltaTimetable, Schedule};
 use expect_test::expect_file;
 use model::{Operator, TriggerRule};
 
@@ -109,7 +109,15 @@ fn a_cron_takes_the_nearest_timezone_that_is_named() {
     assert_eq!(paris.schedule, cron(chrono_tz::Europe::Paris, CronTimetable::CronTrigger));
     let utc = schedule("schedule: ['30 2 * * mon-fri']");
     assert_eq!(utc.schedule, cron(chrono_tz::UTC, CronTimetable::CronTrigger));
-    assert_eq!(schedule("schedule: PT15M").schedule, Schedule::Delta { every: Duration::from_secs(900) });
+    let delta = |timetable| Schedule::Delta { every: Duration::from_secs(900), timetable };
+    for text in ["PT15M", "{duration: 15m}", "{duration: 900, timetable: delta_trigger}"] {
+        assert_eq!(schedule(&format!("schedule: {text}")).schedule, delta(DeltaTimetable::DeltaTrigger));
+    }
+    let before = schedule("schedule: {duration: 15m, timetable: delta_data_interval}");
+    assert_eq!(before.schedule, delta(DeltaTimetable::DeltaDataInterval));
+    let stored = serde_json::json!({ "kind": "delta", "every": { "secs": 900, "nanos": 0 } });
+    let stored: Schedule = serde_json::from_value(stored).unwrap();
+    assert_eq!(stored, before.schedule, "a version that an older Windlass has stored keeps its meaning");
     assert_eq!(schedule("schedule: '@once'").schedule, Schedule::Once);
     assert_eq!(schedule("schedule: '@continuous'").max_active_runs, 1);
 }

@@ -15,6 +15,9 @@ use crate::{
     turn::Blocked,
 };
 
+/// So many that wait for a pool before a task are counted: the leader answers between turns.
+const AHEAD_MAX: usize = 1_000;
+
 impl Engine {
     /// Why a scheduled instance is not queued.
     pub(super) fn why_no_slot(&self, run: &Run, place: Place) -> String {
@@ -25,10 +28,10 @@ impl Engine {
         }
         let ticket = self.ticket(place);
         let task = run.def.task(place.task);
-        match self.blocked(&ticket) {
+        match self.worker_for(&ticket) {
             Ok(_) => "it has what it needs, and gets its slot with the next turn".to_owned(),
             Err(Blocked::Pool(room)) => {
-                let ahead = self.ready.ahead(&ticket, &task.pool);
+                let ahead = self.ready.ahead(&ticket, &task.pool, AHEAD_MAX);
                 pool_sentence(&task.pool, task.pool_slots, room, ahead)
             }
             Err(Blocked::Run { active }) => {
@@ -37,8 +40,10 @@ impl Engine {
             Err(Blocked::Task { active }) => {
                 format!("{active} instances of it are active in all runs, as many as max_active_tis_per_dag allows")
             }
-            Err(Blocked::Paused) => "DAG is paused".to_owned(),
-            Err(Blocked::Worker(reason)) => worker_sentence(self.ready.demand(ticket.class), &reason),
+            Err(Blocked::Worker) => {
+                let demand = self.ready.demand(ticket.class);
+                worker_sentence(demand, &self.workers.why_none(demand))
+            }
         }
     }
 
@@ -60,6 +65,7 @@ fn pool_sentence(pool: &str, slots: u32, room: Room, ahead: usize) -> String {
     match room {
         Room::Full { used, total } => {
             let wants = if slots > 1 { format!(", it takes {slots}") } else { String::new() };
+            let ahead = if ahead < AHEAD_MAX { ahead.to_string() } else { format!("{AHEAD_MAX} or more") };
             format!("pool {pool} is full: {used} of {total} slots{wants}, {ahead} ahead of it")
         }
         Room::TooSmall { total } => format!("it takes {slots} slots, and pool {pool} has only {total}"),

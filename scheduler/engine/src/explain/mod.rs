@@ -170,9 +170,11 @@ impl Engine {
     }
 
     fn why_paused(&self, dag: &DagId) -> String {
+        let limit = self.dags.get(dag).and_then(|dag| self.versions.get(&dag.row.current));
+        let limit = limit.map_or(0, |def| def.dag.max_consecutive_failed_dag_runs);
         let failed = self.dags.get(dag).map_or(0, |dag| dag.row.failed_in_a_row);
-        if failed > 1 {
-            format!("DAG is paused, and its last {failed} runs failed")
+        if limit > 0 && failed >= limit {
+            format!("DAG is paused, and its last {failed} runs failed (max_consecutive_failed_dag_runs)")
         } else {
             "DAG is paused".to_owned()
         }

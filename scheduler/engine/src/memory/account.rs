@@ -9,7 +9,7 @@ use super::{
     Engine,
     instance::{Core, Place},
     pools::TakenBy,
-    ready::Ticket,
+    ready::{Limits, TaskLimit, Ticket},
     run::is_pending,
 };
 
@@ -18,6 +18,9 @@ impl Engine {
     pub(super) fn account(&mut self, place: Place, before: Core, after: Core) {
         self.account_state(place, before.state, after.state);
         self.account_slots(place, before, after);
+        if before.state.is_finished() && before.state != after.state {
+            self.decide_behind_again(place);
+        }
         match (before.wants_slot(), after.wants_slot()) {
             (false, true) => {
                 let ticket = self.ticket(place);
@@ -52,16 +55,23 @@ impl Engine {
         Ticket {
             weight: Reverse(run.def.task(place.task).effective_weight),
             date: run.order_date(),
-            place,
+            key: run.key_of(place.task),
             class: run.def.class(place.task),
         }
     }
 
     fn withdraw(&mut self, place: Place) {
         let ticket = self.ticket(place);
+        let limits = self.limits_of(place);
+        self.ready.withdraw(ticket, &limits);
+    }
+
+    /// The limits under which an instance's ticket may be held.
+    pub(crate) fn limits_of(&self, place: Place) -> Limits {
         let run = self.known_run(place.run);
-        let (dag, number) = (run.row.dag_id.clone(), run.def.number(place.task));
-        self.ready.withdraw(ticket, (&dag, number));
+        let most = run.def.task(place.task).max_active_tis_per_dag;
+        let task = most.map(|most| TaskLimit { dag: run.row.dag_id.clone(), task: run.def.number(place.task), most });
+        Limits { run: place.run, task }
     }
 
     fn account_state(&mut self, place: Place, before: TaskState, after: TaskState) {
@@ -85,7 +95,9 @@ impl Engine {
                 run.instances[next.0].upstream.count(after);
                 run.dirty.insert(*next);
             }
-            self.tell_followers(place);
+            for (follower, pos) in self.waiting_for(place) {
+                self.mark_dirty(follower, pos);
+            }
         }
         let run = self.runs.get_mut(&place.run).expect("only runs in memory are decided");
         run.parked.remove(&place.task);
@@ -97,19 +109,32 @@ impl Engine {
         }
     }
 
-    /// A task of the run after this one may have waited for it, or for a task directly after its own.
-    fn tell_followers(&mut self, place: Place) {
-        let Some(followers) = self.followers.get(&place.run).cloned() else { return };
+    /// What ended goes on after all: tasks that were let go by it, and wait for a slot, are decided again. So it makes no
+    /// difference whether a new leader decides them, which knows of no ticket.
+    fn decide_behind_again(&mut self, place: Place) {
         let def = std::sync::Arc::clone(&self.known_run(place.run).def);
-        let changed = std::iter::once(place.task).chain(def.task(place.task).upstream.iter().copied());
-        let numbers: Vec<_> = changed.map(|pos| def.number(pos)).collect();
-        for follower in followers {
-            let Some(run) = self.runs.get(&follower) else { continue };
-            let positions: Vec<TaskPos> = numbers.iter().filter_map(|number| run.def.position(*number)).collect();
-            for pos in positions {
-                self.mark_dirty(follower, pos);
-            }
+        for next in &def.task(place.task).downstream {
+            self.decide_again(place.run, *next);
         }
+        for (follower, pos) in self.waiting_for(place) {
+            self.decide_again(follower, pos);
+        }
+    }
+
+    /// Tasks of the runs after this one that may wait for a task of it: its like, and those that have it directly after them.
+    fn waiting_for(&self, place: Place) -> Vec<(RunKey, TaskPos)> {
+        let Some(followers) = self.followers.get(&place.run) else { return Vec::new() };
+        let number = self.known_run(place.run).def.number(place.task);
+        let of_run = |key: &RunKey| {
+            let run = self.runs.get(key)?;
+            let pos = run.def.position(number)?;
+            Some((*key, std::iter::once(pos).chain(run.def.task(pos).upstream.iter().copied()).collect::<Vec<_>>()))
+        };
+        followers
+            .iter()
+            .filter_map(of_run)
+            .flat_map(|(key, tasks)| tasks.into_iter().map(move |pos| (key, pos)))
+            .collect()
     }
 
     fn account_slots(&mut self, place: Place, before: Core, after: Core) {
@@ -130,7 +155,12 @@ impl Engine {
         for by in TakenBy::ALL {
             match (before.takes(by), after.takes(by)) {
                 (false, true) => self.pools.take(&task.pool, task.pool_slots, by),
-                (true, false) => self.pools.give_back(&task.pool, task.pool_slots, by),
+                (true, false) => {
+                    self.pools.give_back(&task.pool, task.pool_slots, by);
+                    if matches!(by, TakenBy::LiveAttempt | TakenBy::Deferred) {
+                        self.ready.pool_has_room(&task.pool);
+                    }
+                }
                 (true, true) | (false, false) => {}
             }
         }
@@ -142,7 +172,7 @@ impl Engine {
                 if *active == 0 {
                     self.dag_mut(&dag_id).active_tasks.remove(&number);
                 }
-                self.ready.task_has_slot((&dag_id, number));
+                self.ready.task_has_slot(&dag_id, number);
             }
             (true, true) | (false, false) => {}
         }
@@ -150,7 +180,7 @@ impl Engine {
 
     fn hold_attempt(&mut self, place: Place, core: Core) {
         let (attempt, worker) = live_of(core);
-        self.attempts.insert(attempt, place);
+        self.attempts.insert(attempt, self.key_of(place));
         let run = self.known_run_mut(place.run);
         run.live += 1;
         let class = run.def.class(place.task);
@@ -166,7 +196,16 @@ impl Engine {
         let class = run.def.class(place.task);
         let on = self.ready.demand(class).on_worker;
         self.workers.give_back(worker, attempt, on);
+        self.worker_has_room(worker);
         self.ready.run_has_slot(place.run);
+    }
+}
+
+impl Engine {
+    /// A worker has come, or has a slot more: what it could serve is looked at again.
+    pub(crate) fn worker_has_room(&mut self, worker: model::WorkerId) {
+        let workers = &self.workers;
+        self.ready.worker_has_room(|demand| workers.takes(worker, demand));
     }
 }
 

@@ -5,7 +5,7 @@ use model::TaskState;
 const STATES: usize = TaskState::ALL.len();
 
 /// A number for each state; it moves with every change of an instance.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Census([u32; STATES]);
 
 impl Census {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{RunId, RunKey, TaskIdx, Timestamp};
+use model::{DagRunState, RunId, RunKey, TaskIdx, Timestamp};
 
 use crate::state::StoredDag;
 
@@ -20,6 +20,8 @@ pub(crate) struct DagState {
     pub running: BTreeSet<RunKey>,
     /// How many instances of each task are active, over all runs.
     pub active_tasks: BTreeMap<TaskIdx, u32>,
+    /// Its newest runs, when it may be paused for them.
+    pub newest: NewestRuns,
 }
 
 impl DagState {
@@ -31,6 +33,7 @@ impl DagState {
             queued: BTreeSet::new(),
             running: BTreeSet::new(),
             active_tasks: BTreeMap::new(),
+            newest: NewestRuns::default(),
         }
     }
 
@@ -41,5 +44,104 @@ impl DagState {
     /// How many of its runs have not ended.
     pub fn unfinished_runs(&self) -> usize {
         self.queued.len() + self.running.len()
+    }
+}
+
+/// So many runs of a DAG are followed at most; who sets `max_consecutive_failed_dag_runs` higher means these.
+pub(crate) const NEWEST_MAX: u32 = 1_000;
+
+/// The newest runs of a DAG by `run_after`, in memory or not, with their states.
+#[derive(Debug, Default)]
+pub(crate) struct NewestRuns {
+    /// How many are followed; none when the DAG is never paused for them.
+    most: u32,
+    /// None until they are known. Fewer than `most` are all there are.
+    runs: Option<BTreeMap<(Timestamp, RunKey), DagRunState>>,
+    /// Whether a run failed while they were not known.
+    looks_when_known: bool,
+}
+
+impl NewestRuns {
+    pub fn most(&self) -> u32 {
+        self.most
+    }
+
+    /// Follows so many from now on. Whether they are to be asked for.
+    pub fn watch(&mut self, most: u32) -> bool {
+        if most > self.most {
+            self.runs = None;
+        }
+        let asks = most > 0 && (most != self.most || self.runs.is_none());
+        self.most = most;
+        if most == 0 {
+            *self = Self::default();
+        }
+        self.trim();
+        asks
+    }
+
+    /// They are known from now on. Whether a run has failed in the meantime.
+    pub fn learn(&mut self, runs: &[(Timestamp, RunKey, DagRunState)]) -> bool {
+        self.runs = Some(runs.iter().map(|(at, key, state)| ((*at, *key), *state)).collect());
+        self.trim();
+        std::mem::take(&mut self.looks_when_known)
+    }
+
+    /// A run is new, or has another state. One that is older than those that are followed does not count.
+    pub fn follow(&mut self, run: (Timestamp, RunKey), state: DagRunState) {
+        let is_full = self.is_full();
+        let Some(runs) = &mut self.runs else { return };
+        let counts = !is_full || runs.first_key_value().is_some_and(|(oldest, _)| run >= *oldest);
+        if counts {
+            runs.insert(run, state);
+        }
+        self.trim();
+    }
+
+    /// A run is gone. Whether they are to be asked for again, because one that was older counts now.
+    pub fn forget(&mut self, run: (Timestamp, RunKey)) -> bool {
+        let was_full = self.is_full();
+        let has_gone = self.runs.as_mut().is_some_and(|runs| runs.remove(&run).is_some());
+        let asks = has_gone && was_full;
+        if asks {
+            self.runs = None;
+        }
+        asks
+    }
+
+    /// Whether they are not known: a run has failed, and it is looked once they are.
+    pub fn look_when_known(&mut self) -> bool {
+        self.looks_when_known = self.most > 0 && self.runs.is_none();
+        self.looks_when_known
+    }
+
+    /// Whether it is not known whether the DAG is to be paused.
+    pub fn is_open(&self) -> bool {
+        self.looks_when_known
+    }
+
+    pub fn have_all_failed(&self) -> bool {
+        self.most > 0 && self.failed_in_a_row() >= self.most
+    }
+
+    /// How many of the newest have failed, up to the first that has not.
+    pub fn failed_in_a_row(&self) -> u32 {
+        let newest_first = self.runs.iter().flat_map(|runs| runs.values().rev());
+        let failed = newest_first.take_while(|state| **state == DagRunState::Failed).count();
+        u32::try_from(failed).unwrap_or(u32::MAX)
+    }
+
+    fn is_full(&self) -> bool {
+        let most = usize::try_from(self.most).unwrap_or(usize::MAX);
+        self.runs.as_ref().is_some_and(|runs| runs.len() >= most)
+    }
+
+    fn trim(&mut self) {
+        let most = usize::try_from(self.most).unwrap_or(usize::MAX);
+        if let Some(runs) = &mut self.runs {
+            while runs.len() > most {
+                runs.pop_first();
+            }
+        }
     }
 }

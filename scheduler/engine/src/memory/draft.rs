@@ -11,9 +11,9 @@ use std::{
 use model::{Answer, AttemptId, CommandId, DagId, RunKey, TaskState, TiKey};
 use uuid::Uuid;
 
-use super::instance::{Core, Instance, Place};
+use super::instance::{Core, Instance};
 use crate::{
-    plan::{Effect, Plan, TiChange},
+    plan::{Effect, Plan},
     state::{RunRow, TiExtra},
 };
 
@@ -25,7 +25,7 @@ pub const ROW_CHANGES_MAX: usize = 20_000;
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     /// Instances that were touched, with what was stored of them.
-    pub instances: BTreeMap<Place, Before>,
+    pub instances: BTreeMap<TiKey, Before>,
     /// Runs that were touched.
     pub runs: BTreeSet<RunKey>,
     /// Rows of runs as they are stored, by their key; to tell a touched run from a changed one.
@@ -34,8 +34,6 @@ pub(crate) struct Draft {
     pub visitors: BTreeSet<RunKey>,
     /// DAGs whose row was touched.
     pub dags: BTreeSet<DagId>,
-    /// Changes of rows whose task is not in the run's version any more.
-    pub strays: Vec<TiChange>,
     /// What goes into the plan as it comes.
     pub plan: Plan,
     run_keys: Range<i64>,
@@ -52,8 +50,8 @@ pub(crate) struct Before {
 
 impl Draft {
     /// The draft of a turn whose random ids come from `seed`, and whose new runs get these keys.
-    pub fn new(seed: u64, run_keys: Range<i64>) -> Self {
-        Self { ids: Ids { state: seed }, run_keys, ..Self::default() }
+    pub fn new(seed: u128, run_keys: Range<i64>) -> Self {
+        Self { ids: Ids::new(seed), run_keys, ..Self::default() }
     }
 
     /// The key of a new run; none when the leader has reserved no more.
@@ -67,8 +65,8 @@ impl Draft {
     }
 
     /// Remembers what is stored of an instance, at its first touch.
-    pub fn touch(&mut self, place: Place, instance: &Instance) {
-        self.instances.entry(place).or_insert_with(|| Before {
+    pub fn touch(&mut self, key: TiKey, instance: &Instance) {
+        self.instances.entry(key).or_insert_with(|| Before {
             core: instance.core,
             stored: instance.stored,
             extra: instance.extra.clone(),
@@ -101,22 +99,42 @@ impl Draft {
     }
 }
 
-/// Random ids from a seed that the leader draws: splitmix64, whose every step is a different number.
+/// Random ids from a seed that the leader draws: two sequences of splitmix64, each from its half of the seed, so that an id is
+/// as random as the seed is.
 #[derive(Debug, Default)]
 struct Ids {
-    state: u64,
+    high: u64,
+    low: u64,
 }
 
 impl Ids {
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of the seed")]
+    fn new(seed: u128) -> Self {
+        Self { high: (seed >> 64) as u64, low: seed as u64 }
     }
 
     fn next_uuid(&mut self) -> Uuid {
-        let (high, low) = (self.next(), self.next());
+        let (high, low) = (splitmix(&mut self.high), splitmix(&mut self.low));
         uuid::Builder::from_random_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes()).into_uuid()
+    }
+}
+
+/// The next number of a sequence, whose every step is a different number.
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Draft;
+
+    #[test]
+    fn both_halves_of_the_seed_count() {
+        let first = |seed| Draft::new(seed, 0..0).attempt_id();
+        let ids = std::collections::BTreeSet::from([first(1), first(2), first(1 << 64), first((1 << 64) | 1)]);
+        assert_eq!(ids.len(), 4);
     }
 }

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{DagRunState, RunId, RunKey};
+use model::{DagRunState, RunId, RunKey, Timestamp};
 
 use crate::{Need, StoredRun};
 
 /// A run that is in the way of a new one.
 pub(crate) type Existing = (RunKey, RunId, DagRunState);
+
+/// One of the newest runs of a DAG: when it was due, its number and its state.
+pub(crate) type Newest = (Timestamp, RunKey, DagRunState);
 
 /// What is asked and what is known.
 #[derive(Debug, Default)]
@@ -16,12 +19,16 @@ pub(crate) struct Facts {
     pub wanted: BTreeSet<Need>,
     runs: BTreeMap<Need, Option<Box<StoredRun>>>,
     existing: BTreeMap<Need, Option<Existing>>,
+    newest: BTreeMap<Need, Vec<Newest>>,
     missing_versions: BTreeSet<Need>,
 }
 
 impl Facts {
     pub fn is_known(&self, need: &Need) -> bool {
-        self.runs.contains_key(need) || self.existing.contains_key(need) || self.missing_versions.contains(need)
+        self.runs.contains_key(need)
+            || self.existing.contains_key(need)
+            || self.newest.contains_key(need)
+            || self.missing_versions.contains(need)
     }
 
     pub fn want(&mut self, need: Need) {
@@ -40,6 +47,16 @@ impl Facts {
         self.existing.insert(need, existing);
     }
 
+    pub fn know_newest(&mut self, need: Need, runs: Vec<Newest>) {
+        self.wanted.remove(&need);
+        self.newest.insert(need, runs);
+    }
+
+    /// What was learnt of newest runs, once.
+    pub fn take_newest(&mut self) -> BTreeMap<Need, Vec<Newest>> {
+        std::mem::take(&mut self.newest)
+    }
+
     pub fn know_missing_version(&mut self, need: Need) {
         self.wanted.remove(&need);
         self.missing_versions.insert(need);
@@ -49,9 +66,12 @@ impl Facts {
         self.runs.get(need)?.as_deref()
     }
 
-    /// Every question about a run that was answered.
-    pub fn known_needs(&self) -> impl Iterator<Item = &Need> {
-        self.runs.keys()
+    /// What was learnt of previous runs, once.
+    pub fn take_previous(&mut self) -> BTreeMap<Need, Option<Box<StoredRun>>> {
+        let (previous, others) =
+            std::mem::take(&mut self.runs).into_iter().partition(|(need, _)| matches!(need, Need::PreviousRun { .. }));
+        self.runs = others;
+        previous
     }
 
     /// Every run that was given.
@@ -67,6 +87,7 @@ impl Facts {
     pub fn forget_answers(&mut self) {
         self.runs.clear();
         self.existing.clear();
+        self.newest.clear();
         self.missing_versions.clear();
     }
 }

@@ -11,6 +11,9 @@ use crate::{
 };
 
 /// Where an instance lies in memory: its run, and the position of its task in the run's version.
+///
+/// It is good only until the run goes on with another version, in which the task may stand elsewhere or not at all. Whoever
+/// keeps something beyond a call keeps the [`TiKey`], and looks the place up with [`crate::Engine::place_of`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     /// The run.
@@ -53,6 +56,16 @@ impl Core {
     /// Forgets the last attempt, which has become a row of `task_try`; the count of tries stays.
     pub fn forget_attempt(&mut self) {
         *self = Self { try_number: self.try_number, state: self.state, ..Self::BLANK };
+    }
+
+    /// The state that its row has. `scheduled` is never stored: one that has a try behind it waits for the next, and any other
+    /// is in no state.
+    pub fn state_to_store(&self) -> TaskState {
+        match self.state {
+            TaskState::Scheduled if self.attempt.is_some() && !self.live => TaskState::UpForRetry,
+            TaskState::Scheduled => TaskState::NoStatus,
+            state => state,
+        }
     }
 
     /// Whether it waits for nothing but a slot.
@@ -128,23 +141,13 @@ impl Instance {
         self.extra.as_deref().cloned().unwrap_or_default()
     }
 
-    /// The state that its row has once it is written. `scheduled` is never stored: one that has a try behind it waits
-    /// for the next, and any other is in no state.
-    pub fn state_to_store(&self) -> TaskState {
-        match self.core.state {
-            TaskState::Scheduled if self.core.attempt.is_some() && !self.core.live => TaskState::UpForRetry,
-            TaskState::Scheduled => TaskState::NoStatus,
-            state => state,
-        }
-    }
-
     /// Its row.
     pub fn row(&self, key: TiKey) -> TiRow {
         let Core { try_number, attempt, live, worker, queued_at, started_at, ended_at, .. } = self.core;
         TiRow {
             key,
             try_number,
-            state: self.state_to_store(),
+            state: self.core.state_to_store(),
             attempt,
             live,
             worker,

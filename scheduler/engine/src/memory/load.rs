@@ -1,4 +1,21 @@
 //! Rows become memory, at a takeover and when a finished run is asked for; finished runs leave it.
+//!
+//! **What is in memory.** Every run that is queued or running, every ended run with a live attempt, and within a turn those that
+//! a command asks for. A run is pinned to a version, which is in memory as long as a run pins it or it is current. Beside the
+//! instances of its version's tasks a run keeps those with a row whose task the version does not have: they count for
+//! nothing, are written like others, and come back when the run goes on with a version that has the task.
+//!
+//! **What always holds.** Memory knows nothing that rows do not say, but for what follows from them: a leader that takes over
+//! at any turn's end decides what this one would. `scheduled` is such a consequence, never stored. So whatever takes away what
+//! a task was scheduled by gives its ticket back ([`Engine::decide_again`]), as if it had just been loaded; and a run that
+//! pauses, is queued again, or goes on with another version gives all of its tickets back ([`Engine::withdraw_all`]).
+//!
+//! **Previous runs.** A run whose tasks depend on their past follows the run before it: `followers` has it under the key in its
+//! `previous`, and under no other ([`Engine::follow`]). While that one is in memory its instances count; when it leaves, its
+//! followers keep the states that it had. Who comes between two runs, or deletes one, has the later one ask again; until
+//! the answer nothing of it that depends on its past is scheduled.
+//!
+//! **After a crash** the rows are loaded, workers say what they hold, and the first turn decides everything that is not decided.
 
 use std::sync::Arc;
 
@@ -8,9 +25,8 @@ use super::{
     Engine,
     account::RunPresence,
     dags::DagState,
-    definition::Definition,
+    definition::{Definition, asks_past},
     draft::Draft,
-    instance::Place,
     run::{Previous, Run},
     timers::Timer,
     workers::Presence,
@@ -29,8 +45,11 @@ impl Engine {
     #[must_use]
     pub fn load(snapshot: Snapshot, now: Timestamp) -> Self {
         let mut engine = Self {
+            rest: crate::Rest::Nothing,
             now,
             versions: std::collections::BTreeMap::new(),
+            pinned: std::collections::BTreeMap::new(),
+            doubtful: std::collections::BTreeSet::new(),
             dags: snapshot.dags.into_iter().map(|row| (row.dag_id.clone(), DagState::new(row))).collect(),
             pools: super::pools::Pools::default(),
             runs: std::collections::BTreeMap::new(),
@@ -58,6 +77,9 @@ impl Engine {
             engine.bring_in(run).expect("a snapshot has every version that its runs are pinned to");
         }
         engine.unserved = engine.dags.keys().cloned().collect();
+        for dag in engine.unserved.clone() {
+            engine.watch_failures(&dag);
+        }
         engine
     }
 
@@ -85,6 +107,7 @@ impl Engine {
             DagRunState::Running => drop(dag.running.insert(key)),
             DagRunState::Success | DagRunState::Failed => {}
         }
+        self.pin(run.def.id);
         self.runs.insert(key, run);
         self.account_whole_run(key, RunPresence::Comes);
         if state == DagRunState::Running {
@@ -92,55 +115,59 @@ impl Engine {
         }
     }
 
-    /// A run goes on with other instances: on another version.
-    pub(crate) fn replace_run(&mut self, key: RunKey, run: Run) {
-        self.withdraw_all(key);
+    /// A run of which nothing waits for a slot goes on with another version.
+    pub(crate) fn replace_run(&mut self, key: RunKey, latest: &Arc<Definition>) {
         self.account_whole_run(key, RunPresence::Leaves);
-        self.runs.insert(key, run);
+        let run = self.runs.remove(&key).expect("only runs in memory are decided");
+        self.unpin(run.def.id);
+        self.pin(latest.id);
+        self.runs.insert(key, run.on_version(Arc::clone(latest)));
         self.account_whole_run(key, RunPresence::Comes);
         if self.known_run(key).row.state == DagRunState::Running {
             self.watch(key);
         }
     }
 
-    /// Nothing of a run waits for a slot any more: what was scheduled is decided again.
+    /// Nothing of a run waits for a slot any more: what was scheduled is what its row says, as after a takeover, and is decided
+    /// again.
     pub(crate) fn withdraw_all(&mut self, key: RunKey) {
-        for pos in self.known_run(key).def.dag.positions() {
-            let place = Place { run: key, task: pos };
-            if self.core(place).state == TaskState::Scheduled {
-                self.write(place, |core| core.state = TaskState::NoStatus);
-            }
+        let run = self.known_run(key);
+        let scheduled: Vec<_> = run.def.dag.positions().filter(|pos| run.state(*pos) == TaskState::Scheduled).collect();
+        for pos in scheduled {
+            self.decide_again(key, pos);
         }
     }
 
     /// A run is running: its timers are set, and all of its tasks are looked at.
     pub(crate) fn watch(&mut self, key: RunKey) {
         let run = self.known_run(key);
-        let def = Arc::clone(&run.def);
-        let timeout = def.dag.dagrun_timeout.and_then(|after| chrono::TimeDelta::from_std(after).ok());
-        let ends = run.row.started_at.zip(timeout).map(|(start, after)| start + after);
-        let wakes: Vec<_> = def
-            .dag
-            .positions()
-            .filter(|pos| matches!(run.state(*pos), TaskState::UpForRetry | TaskState::UpForReschedule))
-            .filter_map(|pos| Some((run.instance(pos).extra.as_deref()?.wake_at?, run.place(pos))))
-            .collect();
-        if let Some(ends) = ends {
+        let wakes: Vec<_> = run.wakes().collect();
+        if let Some(ends) = self.times_out_at(run) {
             self.timers.set(ends, Timer::RunTimeout(key));
         }
-        for (at, place) in wakes {
-            self.timers.set(at, Timer::Wake(place));
+        for (at, instance) in wakes {
+            self.timers.set(at, Timer::Wake(instance));
         }
         self.ask_previous(key);
         self.mark_all_dirty(key);
+    }
+
+    /// When a run has taken too long; none when its DAG sets no limit that the calendar has.
+    pub(crate) fn times_out_at(&self, run: &Run) -> Option<Timestamp> {
+        let timeout = run.def.dag.dagrun_timeout.and_then(|after| chrono::TimeDelta::from_std(after).ok())?;
+        run.row.started_at?.checked_add_signed(timeout)
     }
 
     /// Asks for the run before one whose tasks depend on it.
     pub(crate) fn ask_previous(&mut self, key: RunKey) {
         let run = self.known_run(key);
         if let Some(need) = previous_need(run) {
-            self.known_run_mut(key).previous = Previous::Unknown;
+            let asking: Vec<_> = run.def.dag.positions().filter(|pos| asks_past(run.def.task(*pos))).collect();
+            self.follow(key, Previous::Unknown);
             self.facts.want(need);
+            for pos in asking {
+                self.decide_again(key, pos);
+            }
         }
     }
 
@@ -148,10 +175,10 @@ impl Engine {
     pub(crate) fn let_go(&mut self, key: RunKey) {
         self.account_whole_run(key, RunPresence::Leaves);
         let run = self.runs.remove(&key).expect("only runs in memory are let go");
-        let states = Arc::new(run.past_states());
-        for follower in self.followers.get(&key).cloned().unwrap_or_default() {
-            if let Some(follower) = self.runs.get_mut(&follower) {
-                follower.previous = Previous::Run { key, date: run.row.logical_date, states: Arc::clone(&states) };
+        if let Some(followers) = self.followers.get(&key) {
+            let past = Previous::Run { key, date: run.row.logical_date, states: Arc::new(run.past_states()) };
+            for follower in followers {
+                self.runs.get_mut(follower).expect("a follower is in memory").previous = past.clone();
             }
         }
         if let Previous::Run { key: before, .. } = run.previous {
@@ -163,7 +190,20 @@ impl Engine {
             dag.dates.remove(&date);
         }
         self.unsettled.remove(&key);
-        self.forget_version_unless_used(&run.def);
+        self.unpin(run.def.id);
+    }
+
+    /// From now on this is what a run knows of the one before it.
+    pub(crate) fn follow(&mut self, follower: RunKey, previous: Previous) {
+        if let Previous::Run { key, .. } = &previous {
+            self.followers.entry(*key).or_default().insert(follower);
+        }
+        let was = std::mem::replace(&mut self.known_run_mut(follower).previous, previous.clone());
+        if let Previous::Run { key: before, .. } = was
+            && !matches!(previous, Previous::Run { key, .. } if key == before)
+        {
+            self.unfollow(before, follower);
+        }
     }
 
     fn unfollow(&mut self, before: RunKey, follower: RunKey) {
@@ -172,15 +212,6 @@ impl Engine {
             if followers.is_empty() {
                 self.followers.remove(&before);
             }
-        }
-    }
-
-    /// An old version goes with the last run that is pinned to it.
-    fn forget_version_unless_used(&mut self, def: &Arc<Definition>) {
-        let is_current = self.dags.get(&def.dag.dag_id).is_some_and(|dag| dag.row.current == def.id);
-        // The caller's, this map's, and nobody else's.
-        if !is_current && Arc::strong_count(def) <= 2 {
-            self.versions.remove(&def.id);
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Always: every counter and queue equals what a count over all instances would give; [`Engine::write`] is the only way
 //! to change an instance, and it moves them by the difference, so that a change costs its task's out-degree.
+//! [`Engine::verify`] counts, and tests do so after every turn.
 
 mod account;
 pub(crate) mod census;
@@ -23,9 +24,12 @@ use std::{
 };
 
 use dag::TaskPos;
-use model::{AttemptId, DagId, DagVersionId, RunId, RunKey, TaskEvent, Timestamp};
+use model::{AttemptId, DagId, DagVersionId, MapIndex, RunId, RunKey, TaskEvent, TaskState, TiKey, Timestamp};
 
-use crate::state::{DagVersion, TiExtra};
+use crate::{
+    Rest,
+    state::{DagVersion, TiExtra},
+};
 use census::Census;
 use dags::DagState;
 use definition::Definition;
@@ -42,15 +46,21 @@ use workers::Workers;
 /// The scheduler: what it knows, and how it decides.
 #[derive(Debug)]
 pub struct Engine {
+    /// Whether the last turn has reached its fixpoint.
+    pub(crate) rest: Rest,
     /// The instant of the last turn.
     pub(crate) now: Timestamp,
     pub(crate) versions: BTreeMap<DagVersionId, Arc<Definition>>,
+    /// How many runs in memory are pinned to a version.
+    pub(crate) pinned: BTreeMap<DagVersionId, usize>,
+    /// Versions that nothing may need any more. They are known until the end of the turn: an event of it may still ask.
+    pub(crate) doubtful: BTreeSet<DagVersionId>,
     pub(crate) dags: BTreeMap<DagId, DagState>,
     pub(crate) pools: Pools,
     pub(crate) runs: BTreeMap<RunKey, Run>,
     pub(crate) census: Census,
     /// Live attempts.
-    pub(crate) attempts: BTreeMap<AttemptId, Place>,
+    pub(crate) attempts: BTreeMap<AttemptId, TiKey>,
     /// Runs with tasks that ask for this one as their previous run.
     pub(crate) followers: BTreeMap<RunKey, BTreeSet<RunKey>>,
     pub(crate) workers: Workers,
@@ -91,6 +101,16 @@ impl Engine {
         self.dags.get_mut(dag).expect("every run's DAG is known")
     }
 
+    /// Where an instance lies now; none when its run is not in memory, or its task is not in the run's version.
+    pub(crate) fn place_of(&self, key: TiKey) -> Option<Place> {
+        let run = self.runs.get(&key.run).filter(|_| key.map == MapIndex::UNMAPPED)?;
+        run.def.position(key.task).map(|pos| run.place(pos))
+    }
+
+    pub(crate) fn key_of(&self, place: Place) -> TiKey {
+        self.known_run(place.run).key_of(place.task)
+    }
+
     pub(crate) fn core(&self, place: Place) -> Core {
         self.known_run(place.run).instance(place.task).core
     }
@@ -103,12 +123,13 @@ impl Engine {
     /// Changes an instance; every counter and queue moves along.
     pub(crate) fn write(&mut self, place: Place, change: impl FnOnce(&mut Core)) {
         let run = self.runs.get_mut(&place.run).expect("only runs in memory are decided");
+        let key = run.key_of(place.task);
         let instance = &mut run.instances[place.task.0];
         let before = instance.core;
         let mut after = before;
         change(&mut after);
         if after != before {
-            self.draft.touch(place, instance);
+            self.draft.touch(key, instance);
             instance.core = after;
             if after.wants_slot() && !before.wants_slot() {
                 instance.ready_at = Some(self.now);
@@ -120,8 +141,9 @@ impl Engine {
     /// Changes what an instance's side row has.
     pub(crate) fn write_extra(&mut self, place: Place, change: impl FnOnce(&mut TiExtra)) {
         let run = self.runs.get_mut(&place.run).expect("only runs in memory are decided");
+        let key = run.key_of(place.task);
         let instance = &mut run.instances[place.task.0];
-        self.draft.touch(place, instance);
+        self.draft.touch(key, instance);
         let mut extra = instance.extra();
         change(&mut extra);
         instance.extra = (extra != TiExtra::default()).then(|| Box::new(extra));
@@ -133,6 +155,16 @@ impl Engine {
             memory.dirty.insert(task);
             self.unsettled.insert(run);
         }
+    }
+
+    /// What a task was decided by is not so any more. One that is scheduled gives its ticket back: it is what its row says
+    /// again, as after a takeover.
+    pub(crate) fn decide_again(&mut self, run: RunKey, task: TaskPos) {
+        let place = Place { run, task };
+        if self.core(place).state == TaskState::Scheduled {
+            self.write(place, |core| core.state = core.state_to_store());
+        }
+        self.mark_dirty(run, task);
     }
 
     /// Every unfinished task of a run is decided again: at its start, after a takeover, after a pause.
@@ -151,6 +183,31 @@ impl Engine {
         }
         let def = Arc::new(Definition::new(version, &mut self.ready));
         self.versions.insert(version.id, Arc::clone(&def));
+        self.doubtful.insert(version.id);
         def
+    }
+
+    /// Versions that are neither current nor pinned by a run in memory go.
+    pub(crate) fn forget_versions(&mut self) {
+        for id in std::mem::take(&mut self.doubtful) {
+            let Some(def) = self.versions.get(&id) else { continue };
+            let is_current = self.dags.get(&def.dag.dag_id).is_some_and(|dag| dag.row.current == id);
+            if !is_current && !self.pinned.contains_key(&id) {
+                self.versions.remove(&id);
+            }
+        }
+    }
+
+    fn pin(&mut self, version: DagVersionId) {
+        *self.pinned.entry(version).or_default() += 1;
+    }
+
+    fn unpin(&mut self, version: DagVersionId) {
+        let runs = self.pinned.get_mut(&version).expect("every run in memory pins its version");
+        *runs -= 1;
+        if *runs == 0 {
+            self.pinned.remove(&version);
+            self.doubtful.insert(version);
+        }
     }
 }

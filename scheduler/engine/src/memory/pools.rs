@@ -12,8 +12,8 @@ pub(crate) struct Pools {
 }
 
 /// What is taken of a pool. It is counted for pools that do not exist, too: they may be made while attempts run.
-#[derive(Debug, Clone, Copy, Default)]
-struct Used {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Used {
     live: u32,
     queued: u32,
     deferred: u32,
@@ -122,6 +122,11 @@ impl Pools {
 
     pub fn give_back(&mut self, name: &str, slots: u32, by: TakenBy) {
         *self.used.get_mut(name).expect("what is given back was taken").slots_mut(by) -= slots;
+    }
+
+    /// All that is counted of a pool.
+    pub fn taken(&self, name: &str) -> Used {
+        self.used.get(name).copied().unwrap_or_default()
     }
 
     /// How many slots are taken.

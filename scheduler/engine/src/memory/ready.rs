@@ -1,9 +1,32 @@
 //! Scheduled instances that wait for a slot, in the order in which they get one.
 //!
-//! Instances with equal demands wait in one queue, so that a full pool or a missing worker is found out once a turn
-//! and not once an instance. An instance whose run, or whose task, is at its limit is *held*: out of the queue until a
-//! slot of that limit is free. Always: when a run has held instances of a class, its queue has at least as many of them
-//! as the run has free slots; the same for a task.
+//! **What is here.** An instance that waits for nothing but a slot has one *ticket*. Tickets with equal demands (pool, slots,
+//! queue, what a worker has to be able to do) are one *class*, which has a queue in the order of who goes first. A full pool or
+//! a missing worker blocks a whole class, so it is found out once, at the queue's head, and not once an instance. Two limits
+//! are not of a class but of a part of it: how many attempts a run may have, and how many a task may have in all runs
+//! together. A ticket at the head whose run, or whose task, is at its limit is *held* under that limit, out of the queue, so
+//! that it blocks nobody behind it.
+//!
+//! **What always holds.** (1) Each instance that wants a slot has one ticket, in the queue of its class or under one limit.
+//! (2) A limit that has room, and holds tickets of a class, has a ticket of it in that class's queue too. So whatever the
+//! heads are blocked by, granting from the heads alone leaves no instance waiting whose slot is free.
+//!
+//! (3) The head of a class is offered to a pass unless its pool, or every worker, is known to have nothing for it. So a turn
+//! in which no slot became free costs nothing, and one in which one became free looks at the best heads only, however many
+//! classes wait.
+//!
+//! **Why.** (3): a head that its pool has no room for blocks its class, and one that finds no worker blocks its *group*, the
+//! classes that demand the same of a worker; whatever gives room to the pool unblocks its classes, and a worker that has room
+//! unblocks the groups that it could serve. Within a pass both only fill up.
+//! (2) can only break when a limit gets room, when a ticket leaves a queue, or when one is held. In each case the
+//! best ticket that is held under the limit moves up: [`Ready::run_has_slot`] and [`Ready::task_has_slot`], [`Ready::withdraw`],
+//! and in [`Ready::hold`] for the *other* limit that the ticket stood for, when that has room. One that moved up may be held
+//! again under its other limit. Within one pass over the heads room only shrinks, so each ticket moves at most twice, and
+//! across passes a ticket that moves is paid for by the event that gave room. A run that is not running, or whose DAG is
+//! paused, has no tickets: they are given back, and its tasks are decided again when it goes on.
+//!
+//! **After a crash** nothing of this is stored: instances are decided again as they are loaded, and their tickets with them.
+//! `Engine::verify` recounts both.
 
 use std::{
     cmp::Reverse,
@@ -11,9 +34,7 @@ use std::{
 };
 
 use dag::Task;
-use model::{Capability, DagId, Operator, RunKey, TaskIdx, Timestamp};
-
-use super::instance::Place;
+use model::{Capability, DagId, Operator, RunKey, TaskIdx, TiKey, Timestamp};
 
 /// What an instance needs to get a slot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +88,26 @@ impl Demand {
     }
 }
 
+/// The number of those classes that are served by the same workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct GroupId(usize);
+
+/// What a worker has to have.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct WorkerDemand {
+    queue: String,
+    capability: Capability,
+    operator: &'static str,
+    on_worker: OnWorker,
+}
+
+/// By what all of a class is blocked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BlockedBy {
+    Pool,
+    Workers,
+}
+
 /// The number of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClassId(usize);
@@ -76,15 +117,31 @@ pub(crate) struct ClassId(usize);
 pub(crate) struct Ticket {
     pub weight: Reverse<i32>,
     pub date: Timestamp,
-    pub place: Place,
+    pub key: TiKey,
     pub class: ClassId,
 }
 
-/// Why a ticket is out of its queue.
+/// How many attempts a task may have in all runs together. The number is part of the limit, because versions of a DAG may say
+/// different ones, and each run keeps to its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TaskLimit {
+    pub dag: DagId,
+    pub task: TaskIdx,
+    pub most: u32,
+}
+
+/// What a ticket can be held under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeldBy {
     Run,
     Task,
+}
+
+/// The limits that a ticket stands under beside its class: its run's always, its task's when there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub run: RunKey,
+    pub task: Option<TaskLimit>,
 }
 
 /// Who waits for a slot.
@@ -92,14 +149,43 @@ pub(crate) enum HeldBy {
 pub(crate) struct Ready {
     classes: Vec<Class>,
     by_demand: BTreeMap<Demand, ClassId>,
+    pools: BTreeMap<String, OfPool>,
+    groups: Vec<Group>,
+    by_workers: BTreeMap<WorkerDemand, GroupId>,
     by_run: BTreeMap<(RunKey, ClassId), BTreeSet<Ticket>>,
-    by_task: BTreeMap<(DagId, TaskIdx), BTreeSet<Ticket>>,
+    by_task: BTreeMap<(TaskLimit, ClassId), BTreeSet<Ticket>>,
 }
 
 #[derive(Debug)]
 struct Class {
     demand: Demand,
     queue: BTreeSet<Ticket>,
+    group: GroupId,
+    /// Whether its pool has no room for it.
+    is_blocked: bool,
+    /// The first of its queue, while it is not blocked.
+    head: Option<Ticket>,
+}
+
+/// What waits for a pool.
+#[derive(Debug, Default)]
+struct OfPool {
+    classes: Vec<ClassId>,
+    /// Those of them that it blocks.
+    blocked: BTreeSet<ClassId>,
+    /// Every ticket, in a queue or held.
+    waiting: BTreeSet<Ticket>,
+}
+
+/// Classes that the same workers can serve.
+#[derive(Debug)]
+struct Group {
+    /// What they demand of a worker, as one of them says it.
+    demand: Demand,
+    /// The heads of those that their pools have room for.
+    heads: BTreeSet<Ticket>,
+    /// Whether no worker has room for them.
+    is_blocked: bool,
 }
 
 impl Ready {
@@ -110,95 +196,205 @@ impl Ready {
             return *class;
         }
         let class = ClassId(self.classes.len());
-        self.classes.push(Class { demand: demand.clone(), queue: BTreeSet::new() });
+        let group = self.group_of_demand(&demand);
+        self.classes.push(Class {
+            demand: demand.clone(),
+            queue: BTreeSet::new(),
+            group,
+            is_blocked: false,
+            head: None,
+        });
+        self.pools.entry(demand.pool.clone()).or_default().classes.push(class);
         self.by_demand.insert(demand, class);
         class
+    }
+
+    fn group_of_demand(&mut self, demand: &Demand) -> GroupId {
+        let key = WorkerDemand {
+            queue: demand.queue.clone(),
+            capability: demand.capability,
+            operator: demand.operator,
+            on_worker: demand.on_worker,
+        };
+        let next = GroupId(self.groups.len());
+        let group = *self.by_workers.entry(key).or_insert(next);
+        if group == next {
+            self.groups.push(Group { demand: demand.clone(), heads: BTreeSet::new(), is_blocked: false });
+        }
+        group
+    }
+
+    /// Nothing of a class can get a slot until that changes.
+    pub fn block(&mut self, class: ClassId, by: BlockedBy) {
+        let blocked = &mut self.classes[class.0];
+        match by {
+            BlockedBy::Pool => {
+                blocked.is_blocked = true;
+                self.pools.entry(blocked.demand.pool.clone()).or_default().blocked.insert(class);
+                self.refresh(class);
+            }
+            BlockedBy::Workers => self.groups[blocked.group.0].is_blocked = true,
+        }
+    }
+
+    /// A pool has room, or is another one.
+    pub fn pool_has_room(&mut self, pool: &str) {
+        let Some(pool) = self.pools.get_mut(pool).filter(|pool| !pool.blocked.is_empty()) else { return };
+        for class in std::mem::take(&mut pool.blocked) {
+            self.classes[class.0].is_blocked = false;
+            self.refresh(class);
+        }
+    }
+
+    /// A worker has room: what it could serve is not blocked.
+    pub fn worker_has_room(&mut self, serves: impl Fn(&Demand) -> bool) {
+        for group in self.groups.iter_mut().filter(|group| group.is_blocked) {
+            group.is_blocked = !serves(&group.demand);
+        }
+    }
+
+    /// The queue of a class has changed, or whether it is blocked.
+    fn refresh(&mut self, class: ClassId) {
+        let class = &mut self.classes[class.0];
+        let head = class.queue.first().copied().filter(|_| !class.is_blocked);
+        if head != class.head {
+            let heads = &mut self.groups[class.group.0].heads;
+            if let Some(old) = &class.head {
+                heads.remove(old);
+            }
+            heads.extend(head);
+            class.head = head;
+        }
     }
 
     pub fn demand(&self, class: ClassId) -> &Demand {
         &self.classes[class.0].demand
     }
 
-    /// The first ticket of every queue.
-    pub fn heads(&self) -> impl Iterator<Item = Ticket> {
-        self.classes.iter().filter_map(|class| class.queue.first().copied())
-    }
-
-    pub fn first(&self, class: ClassId) -> Option<Ticket> {
-        self.classes[class.0].queue.first().copied()
+    /// The best of the heads that may get a slot.
+    pub fn best(&self) -> Option<Ticket> {
+        self.groups.iter().filter(|group| !group.is_blocked).filter_map(|group| group.heads.first().copied()).min()
     }
 
     pub fn offer(&mut self, ticket: Ticket) {
-        self.classes[ticket.class.0].queue.insert(ticket);
+        let class = &self.classes[ticket.class.0];
+        if let Some(pool) = self.pools.get_mut(&class.demand.pool) {
+            pool.waiting.insert(ticket);
+        }
+        self.enqueue(ticket);
     }
 
-    /// Takes a ticket out, wherever it waits; another of its run and of its task moves up.
-    pub fn withdraw(&mut self, ticket: Ticket, task: (&DagId, TaskIdx)) {
-        let run = ticket.place.run;
-        if self.classes[ticket.class.0].queue.remove(&ticket) {
-            self.move_up_of(run, ticket.class);
-            self.task_has_slot(task);
-        } else {
-            take(&mut self.by_run, &(run, ticket.class), &ticket);
-            take(&mut self.by_task, &(task.0.clone(), task.1), &ticket);
+    fn enqueue(&mut self, ticket: Ticket) {
+        self.classes[ticket.class.0].queue.insert(ticket);
+        self.refresh(ticket.class);
+    }
+
+    /// Takes a ticket out of its queue. Whether it was there.
+    fn dequeue(&mut self, ticket: &Ticket) -> bool {
+        let was_there = self.classes[ticket.class.0].queue.remove(ticket);
+        self.refresh(ticket.class);
+        was_there
+    }
+
+    /// Takes a ticket out, wherever it waits. When it leaves its queue, others of its run and of its task move up.
+    pub fn withdraw(&mut self, ticket: Ticket, limits: &Limits) {
+        if let Some(pool) = self.pools.get_mut(&self.classes[ticket.class.0].demand.pool) {
+            pool.waiting.remove(&ticket);
+        }
+        if self.dequeue(&ticket) {
+            self.move_up_of_run(limits.run, ticket.class);
+            self.move_up_of_task(limits.task.as_ref(), ticket.class);
+            return;
+        }
+        take(&mut self.by_run, &(limits.run, ticket.class), &ticket);
+        if let Some(task) = &limits.task {
+            take(&mut self.by_task, &(task.clone(), ticket.class), &ticket);
         }
     }
 
-    /// Puts a ticket aside until its run, or its task, has a slot.
-    pub fn hold(&mut self, ticket: Ticket, by: HeldBy, task: (&DagId, TaskIdx)) {
-        self.classes[ticket.class.0].queue.remove(&ticket);
-        match by {
-            HeldBy::Run => self.by_run.entry((ticket.place.run, ticket.class)).or_default().insert(ticket),
-            HeldBy::Task => self.by_task.entry((task.0.clone(), task.1)).or_default().insert(ticket),
-        };
+    /// Puts a ticket aside under a limit. When its other limit has room, the next one under that moves up.
+    pub fn hold(&mut self, ticket: Ticket, by: HeldBy, limits: Limits, other: OtherLimit) {
+        self.dequeue(&ticket);
+        let Limits { run, task } = limits;
+        match (by, task) {
+            (HeldBy::Task, Some(task)) => {
+                self.by_task.entry((task, ticket.class)).or_default().insert(ticket);
+                if other == OtherLimit::HasRoom {
+                    self.move_up_of_run(run, ticket.class);
+                }
+            }
+            (HeldBy::Run | HeldBy::Task, task) => {
+                self.by_run.entry((run, ticket.class)).or_default().insert(ticket);
+                if other == OtherLimit::HasRoom {
+                    self.move_up_of_task(task.as_ref(), ticket.class);
+                }
+            }
+        }
     }
 
     /// A run has a slot more: the best held ticket of each of its classes moves up.
     pub fn run_has_slot(&mut self, run: RunKey) {
         for class in self.held_classes(run) {
-            self.move_up_of(run, class);
+            self.move_up_of_run(run, class);
         }
     }
 
-    /// Nothing holds this run's tickets any more.
-    pub fn release_run(&mut self, run: RunKey) {
-        for class in self.held_classes(run) {
-            let held = self.by_run.remove(&(run, class)).unwrap_or_default();
-            self.classes[class.0].queue.extend(held);
-        }
-    }
-
-    /// A task has a slot more: its best held ticket moves up.
-    pub fn task_has_slot(&mut self, task: (&DagId, TaskIdx)) {
+    /// A task has a slot more: under each of its limits the best held ticket of each class moves up.
+    pub fn task_has_slot(&mut self, dag: &DagId, task: TaskIdx) {
         if self.by_task.is_empty() {
             return;
         }
-        let key = (task.0.clone(), task.1);
-        if let Some(ticket) = self.by_task.get(&key).and_then(BTreeSet::first).copied() {
-            take(&mut self.by_task, &key, &ticket);
-            self.offer(ticket);
+        let limit = |most| TaskLimit { dag: dag.clone(), task, most };
+        let whole = (limit(0), ClassId(0))..=(limit(u32::MAX), ClassId(usize::MAX));
+        let held: Vec<_> = self.by_task.range(whole).map(|(key, _)| key.clone()).collect();
+        for (limit, class) in held {
+            self.move_up_of_task(Some(&limit), class);
         }
     }
 
-    /// Nothing holds the tickets of this DAG's tasks any more: their limits have changed.
-    pub fn release_tasks(&mut self, dag: &DagId) {
-        let keys: Vec<_> = self.by_task.keys().filter(|(of, _)| of == dag).cloned().collect();
-        for ticket in keys.iter().filter_map(|key| self.by_task.remove(key)).flatten().collect::<Vec<_>>() {
-            self.offer(ticket);
-        }
+    /// Whether every ticket is in a queue.
+    pub fn holds_none(&self) -> bool {
+        self.by_run.is_empty() && self.by_task.is_empty()
+    }
+
+    /// Every ticket in a queue.
+    pub fn queued(&self) -> impl Iterator<Item = Ticket> {
+        self.classes.iter().flat_map(|class| class.queue.iter().copied())
+    }
+
+    /// Every ticket that is held under its run's limit, by run.
+    pub fn held_by_runs(&self) -> impl Iterator<Item = (RunKey, Ticket)> {
+        self.by_run.iter().flat_map(|((run, _), held)| held.iter().map(|ticket| (*run, *ticket)))
+    }
+
+    /// Every ticket that is held under its task's limit, by that limit.
+    pub fn held_by_tasks(&self) -> impl Iterator<Item = (&TaskLimit, Ticket)> {
+        self.by_task.iter().flat_map(|((limit, _), held)| held.iter().map(move |ticket| (limit, *ticket)))
     }
 
     /// The first instances that wait for a pool, in the order in which they get its slots.
-    pub fn next_in(&self, pool: &str, most: usize) -> Vec<Place> {
-        let queues = self.classes.iter().filter(|class| class.demand.pool == pool);
-        let first: BTreeSet<Ticket> = queues.flat_map(|class| class.queue.iter().take(most).copied()).collect();
-        first.into_iter().take(most).map(|ticket| ticket.place).collect()
+    pub fn next_in(&self, pool: &str, most: usize) -> Vec<TiKey> {
+        let classes = self.pools.get(pool).into_iter().flat_map(|pool| &pool.classes);
+        let queues = classes.map(|class| &self.classes[class.0].queue);
+        let first: BTreeSet<Ticket> = queues.flat_map(|queue| queue.iter().take(most).copied()).collect();
+        first.into_iter().take(most).map(|ticket| ticket.key).collect()
     }
 
-    /// How many wait for the same pool before a ticket.
-    pub fn ahead(&self, ticket: &Ticket, pool: &str) -> usize {
-        let queues = self.classes.iter().filter(|class| class.demand.pool == pool);
-        queues.map(|class| class.queue.range(..*ticket).count()).sum()
+    /// How many wait for the same pool before a ticket, in a queue or held; counted up to `most`.
+    pub fn ahead(&self, ticket: &Ticket, pool: &str, most: usize) -> usize {
+        self.pools.get(pool).map_or(0, |pool| pool.waiting.range(..*ticket).take(most).count())
+    }
+
+    /// Heads that are not what their queues say, and tickets that are missing where all of a pool's are.
+    pub fn misplaced(&self, tickets: &BTreeSet<Ticket>) -> Vec<String> {
+        let expected = |class: &Class| class.queue.first().copied().filter(|_| !class.is_blocked);
+        let wrong = self.classes.iter().filter(|class| class.head != expected(class));
+        let wrong = wrong.map(|class| format!("the head of {:?} is {:?}", class.demand, class.head));
+        let heads: BTreeSet<Ticket> = self.classes.iter().filter_map(|class| class.head).collect();
+        let offered: BTreeSet<Ticket> = self.groups.iter().flat_map(|group| group.heads.iter().copied()).collect();
+        let waiting: BTreeSet<Ticket> = self.pools.values().flat_map(|pool| pool.waiting.iter().copied()).collect();
+        let lost = heads.symmetric_difference(&offered).chain(waiting.symmetric_difference(tickets));
+        wrong.chain(lost.map(|ticket| format!("{ticket:?} is not where it counts"))).collect()
     }
 
     fn held_classes(&self, run: RunKey) -> Vec<ClassId> {
@@ -206,14 +402,35 @@ impl Ready {
         self.by_run.range(whole).map(|((_, class), _)| *class).collect()
     }
 
-    fn move_up_of(&mut self, run: RunKey, class: ClassId) {
-        let Some(held) = self.by_run.get_mut(&(run, class)) else { return };
-        let best = held.pop_first();
-        if held.is_empty() {
-            self.by_run.remove(&(run, class));
+    fn move_up_of_run(&mut self, run: RunKey, class: ClassId) {
+        if let Some(best) = pop(&mut self.by_run, &(run, class)) {
+            self.enqueue(best);
         }
-        self.classes[class.0].queue.extend(best);
     }
+
+    fn move_up_of_task(&mut self, task: Option<&TaskLimit>, class: ClassId) {
+        let Some(task) = task.filter(|_| !self.by_task.is_empty()) else { return };
+        if let Some(best) = pop(&mut self.by_task, &(task.clone(), class)) {
+            self.enqueue(best);
+        }
+    }
+}
+
+/// Whether the limit that does not hold a ticket back has room for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OtherLimit {
+    HasRoom,
+    Full,
+}
+
+/// Removes the best ticket under a key, and the set with its last ticket.
+fn pop<K: Ord>(held: &mut BTreeMap<K, BTreeSet<Ticket>>, key: &K) -> Option<Ticket> {
+    let tickets = held.get_mut(key)?;
+    let best = tickets.pop_first();
+    if tickets.is_empty() {
+        held.remove(key);
+    }
+    best
 }
 
 /// Removes a ticket from a map of sets, and the set with its last ticket.

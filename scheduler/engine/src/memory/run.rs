@@ -1,9 +1,12 @@
 //! An unfinished run in memory.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use dag::TaskPos;
-use model::{DagRunState, RunKey, TaskIdx, TaskState, TiKey, Timestamp};
+use model::{DagRunState, RunKey, TaskIdx, TaskState, TiKey, Timestamp, TryNumber};
 
 use super::{
     definition::Definition,
@@ -23,6 +26,8 @@ pub(crate) struct Run {
     pub def: Arc<Definition>,
     /// By the task's position.
     pub instances: Vec<Instance>,
+    /// Instances with a row whose task the version does not have: they count for nothing, and come back with their task.
+    pub strays: BTreeMap<TaskIdx, Instance>,
     /// Tasks to decide again, because something that they depend on has changed.
     pub dirty: BTreeSet<TaskPos>,
     /// Tasks whose rule lets them run while their DAG is paused.
@@ -53,7 +58,7 @@ pub(crate) enum Previous {
 }
 
 /// The states that a run had when it was last looked at: a state for each task that it has.
-pub(crate) type PastStates = std::collections::BTreeMap<TaskIdx, TaskState>;
+pub(crate) type PastStates = BTreeMap<TaskIdx, TaskState>;
 
 impl Run {
     /// A run that is not stored yet.
@@ -64,6 +69,7 @@ impl Run {
             stored: None,
             unfinished: instances.len(),
             instances,
+            strays: BTreeMap::new(),
             def,
             dirty: BTreeSet::new(),
             parked: BTreeSet::new(),
@@ -74,17 +80,50 @@ impl Run {
         }
     }
 
-    /// A run as it is stored. Rows of tasks that its version does not have are left alone.
+    /// A run as it is stored. Rows of tasks that its version does not have are set aside.
     pub fn stored(stored: &StoredRun, def: Arc<Definition>) -> Self {
         let mut run = Self::new(stored.run.clone(), def);
         run.stored = Some(stored.run.state);
         for row in &stored.instances {
-            if let Some(pos) = run.def.position(row.key.task) {
-                run.instances[pos.0].restore(row);
+            match run.def.position(row.key.task) {
+                Some(pos) => run.instances[pos.0].restore(row),
+                None => run.strays.entry(row.key.task).or_insert_with(|| Instance::blank(0)).restore(row),
             }
         }
         run.recount();
         run
+    }
+
+    /// The same run on another version: instances go where their task is now. Those with a row whose task is not there are
+    /// set aside, and those that were set aside come back with their task.
+    pub fn on_version(mut self, def: Arc<Definition>) -> Self {
+        let mut known = std::mem::take(&mut self.strays);
+        for (pos, instance) in self.instances.drain(..).enumerate() {
+            if instance.stored.is_some() || def.position(self.def.number(TaskPos(pos))).is_some() {
+                known.insert(self.def.number(TaskPos(pos)), instance);
+            }
+        }
+        let mut moved = Self::new(RunRow { version: def.id, ..self.row }, def);
+        (moved.stored, moved.previous) = (self.stored, self.previous);
+        for (number, instance) in known {
+            match moved.def.position(number) {
+                Some(pos) => {
+                    let upstream = moved.instances[pos.0].upstream;
+                    moved.instances[pos.0] = Instance { upstream, ..instance };
+                }
+                None => drop(moved.strays.insert(number, instance)),
+            }
+        }
+        moved.recount();
+        moved
+    }
+
+    /// The instance of a task of the version, or one that was set aside.
+    pub fn with_row_mut(&mut self, task: TaskIdx) -> Option<&mut Instance> {
+        match self.def.position(task) {
+            Some(pos) => self.instances.get_mut(pos.0),
+            None => self.strays.get_mut(&task),
+        }
     }
 
     /// Derives every counter from the instances, but for live attempts, which are counted as the run comes into memory.
@@ -113,6 +152,13 @@ impl Run {
         skips.unwrap_or_default().iter().filter_map(|number| self.def.position(*number)).collect()
     }
 
+    /// Instances that wait for an instant.
+    pub fn wakes(&self) -> impl Iterator<Item = (Timestamp, TiKey)> {
+        let waits = |pos: &TaskPos| matches!(self.state(*pos), TaskState::UpForRetry | TaskState::UpForReschedule);
+        let wake_at = |pos: TaskPos| Some((self.instance(pos).extra.as_deref()?.wake_at?, self.key_of(pos)));
+        self.def.dag.positions().filter(waits).filter_map(wake_at)
+    }
+
     pub fn instance(&self, pos: TaskPos) -> &Instance {
         &self.instances[pos.0]
     }
@@ -135,9 +181,22 @@ impl Run {
         cleared.unwrap_or_else(|| tries_after(0, self.def.task(pos).retries))
     }
 
+    /// How many tries of a task have failed by themselves since it was cleared, when its current one fails. What is forgiven,
+    /// such as the loss of a worker, raises the last try along with the try, so the difference tells.
+    pub fn failed_tries(&self, pos: TaskPos) -> TryNumber {
+        let left = self.max_tries(pos).saturating_sub(self.instance(pos).core.try_number.get());
+        let of_all = tries_after(0, self.def.task(pos).retries);
+        TryNumber(of_all.saturating_sub(left).clamp(1, self.instance(pos).core.try_number.get().max(1)))
+    }
+
     /// The earliest instant at which it may start.
     pub fn starts_at(&self) -> Timestamp {
         self.row.logical_date.map_or(self.row.run_after, |date| date.max(self.row.run_after))
+    }
+
+    /// Whether it may have another attempt.
+    pub fn has_room(&self) -> bool {
+        self.live < self.def.dag.max_active_tasks
     }
 
     /// By which it is ordered among the runs of all DAGs.
@@ -147,7 +206,16 @@ impl Run {
 
     /// What is kept of it when it leaves memory, for the run after it.
     pub fn past_states(&self) -> PastStates {
-        self.def.dag.positions().map(|pos| (self.def.number(pos), self.state(pos))).collect()
+        let here = self.def.dag.positions().map(|pos| (self.def.number(pos), self.state(pos)));
+        here.chain(self.strays.iter().map(|(number, stray)| (*number, stray.core.state))).collect()
+    }
+
+    /// The state of a task by its number; none when the run never had it.
+    pub fn past_state(&self, task: TaskIdx) -> Option<TaskState> {
+        match self.def.position(task) {
+            Some(pos) => Some(self.state(pos)),
+            None => self.strays.get(&task).map(|stray| stray.core.state),
+        }
     }
 }
 

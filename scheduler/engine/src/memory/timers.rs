@@ -1,12 +1,16 @@
 //! Instants at which something is to be looked at again.
 //!
-//! A timer is a hint: whoever handles one looks whether it still applies, so nothing has to be taken back.
+//! A timer is a hint: whoever handles one looks whether it still applies, so nothing has to be taken back. It names its
+//! subject by what the store knows, so that a subject that has gone, or has moved to another version, is not found, or is
+//! found where it is now.
+//!
+//! Always: a running run whose DAG sets a `dagrun_timeout` has a timer at its end, an instance that waits for an instant in a
+//! running run has one at that instant, and a DAG that may make or start a run has one at its next. The converse does not
+//! hold: a timer may have nothing behind it any more. After a crash they are set anew as runs come into memory.
 
 use std::collections::BTreeSet;
 
-use model::{DagId, RunKey, Timestamp};
-
-use super::instance::Place;
+use model::{DagId, RunKey, TiKey, Timestamp};
 
 /// What is to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +20,7 @@ pub(crate) enum Timer {
     /// A run that may have taken too long.
     RunTimeout(RunKey),
     /// An instance whose pause is over.
-    Wake(Place),
+    Wake(TiKey),
 }
 
 /// All timers, the earliest first.
@@ -28,6 +32,10 @@ pub(crate) struct Timers {
 impl Timers {
     pub fn set(&mut self, at: Timestamp, timer: Timer) {
         self.at.insert((at, timer));
+    }
+
+    pub fn has(&self, at: Timestamp, timer: &Timer) -> bool {
+        self.at.contains(&(at, timer.clone()))
     }
 
     pub fn earliest(&self) -> Option<Timestamp> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{AttemptId, WorkerId};
+use model::{AttemptId, Capability, WorkerId};
 
 use super::ready::{Demand, OnWorker};
 use crate::event::WorkerJoined;
@@ -11,12 +11,30 @@ use crate::event::WorkerJoined;
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     workers: BTreeMap<WorkerId, Worker>,
+    /// Those that can be given something, by what they serve.
+    kinds: Vec<Kind>,
 }
+
+/// Workers that serve the same, the least loaded first. There are few kinds, however many workers there are.
+#[derive(Debug)]
+struct Kind {
+    queues: BTreeSet<String>,
+    capabilities: BTreeSet<Capability>,
+    operators: BTreeSet<String>,
+    by_load: ByLoad,
+}
+
+/// The part of its slots that each worker uses.
+pub(crate) type ByLoad = BTreeSet<(u64, WorkerId)>;
+
+/// The load of a worker without a free slot, and above.
+const FULL: u64 = 1 << 32;
 
 /// A worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub joined: WorkerJoined,
+    kind: usize,
     pub presence: Presence,
     /// Live attempts that take a slot.
     pub used: u32,
@@ -51,15 +69,93 @@ pub(crate) enum NoWorker {
 impl Workers {
     /// A worker is there, with nothing said about what it runs.
     pub fn join(&mut self, joined: WorkerJoined, presence: Presence) {
-        match self.workers.get_mut(&joined.worker) {
-            Some(known) => {
-                known.joined = joined;
-                known.presence = presence;
+        let id = joined.worker;
+        // Until it is of its new kind it can be given nothing.
+        self.change(id, |worker| worker.presence = Presence::Silent);
+        let kind = self.kind_of(&joined);
+        self.change_known(id, |worker| worker.kind = kind);
+        self.change(id, |worker| {
+            worker.joined = joined;
+            worker.presence = presence;
+        });
+    }
+
+    /// The workers that can be given something, by kind.
+    pub fn by_load(&self) -> Vec<ByLoad> {
+        self.kinds.iter().map(|kind| kind.by_load.clone()).collect()
+    }
+
+    /// The same, counted anew.
+    pub fn count_by_load(&self) -> Vec<ByLoad> {
+        let of_kind = |number: usize| {
+            let members = self.workers.values().filter(move |worker| worker.kind == number && worker.takes_any());
+            members.map(Worker::in_order).collect()
+        };
+        (0..self.kinds.len()).map(of_kind).collect()
+    }
+
+    /// Whether a worker can take an attempt with these demands now.
+    pub fn takes(&self, worker: WorkerId, demand: &Demand) -> bool {
+        let known = self.workers.get(&worker);
+        known.is_some_and(|worker| worker.presence == Presence::Connected && worker.fits(demand).is_ok())
+    }
+
+    /// The least loaded worker that can take an attempt with these demands.
+    pub fn pick(&self, demand: &Demand) -> Option<WorkerId> {
+        let has_room = |load: u64| demand.on_worker == OnWorker::TakesNone || load < FULL;
+        let kinds = self.kinds.iter().filter(|kind| !kind.by_load.is_empty() && kind.serves(demand));
+        let least = kinds.filter_map(|kind| kind.by_load.first()).filter(|(load, _)| has_room(*load)).min();
+        least.map(|(_, worker)| *worker)
+    }
+
+    /// The number of the kind that serves what this worker says.
+    fn kind_of(&mut self, joined: &WorkerJoined) -> usize {
+        let is_like = |kind: &Kind| {
+            (&kind.queues, &kind.capabilities, &kind.operators)
+                == (&joined.queues, &joined.capabilities, &joined.operators)
+        };
+        if let Some(number) = self.kinds.iter().position(is_like) {
+            return number;
+        }
+        let kind = Kind {
+            queues: joined.queues.clone(),
+            capabilities: joined.capabilities.clone(),
+            operators: joined.operators.clone(),
+            by_load: ByLoad::new(),
+        };
+        // One that nobody is of any more gives its place.
+        let is_used = |number: &usize| self.workers.values().any(|worker| worker.kind == *number);
+        match (0..self.kinds.len()).find(|number| !is_used(number)) {
+            Some(free) => {
+                self.kinds[free] = kind;
+                free
             }
             None => {
-                let worker = Worker { joined, presence, used: 0, live: BTreeSet::new() };
-                self.workers.insert(worker.joined.worker, worker);
+                self.kinds.push(kind);
+                self.kinds.len() - 1
             }
+        }
+    }
+
+    /// The one way to change a worker, which is known or silent: the order by load moves along.
+    fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
+        if !self.workers.contains_key(&id) {
+            let silent = Worker::silent(id);
+            let kind = self.kind_of(&silent.joined);
+            self.workers.insert(id, Worker { kind, ..silent });
+        }
+        let worker = self.workers.get_mut(&id).expect("it was inserted above");
+        self.kinds[worker.kind].by_load.remove(&worker.in_order());
+        change(worker);
+        if worker.takes_any() {
+            self.kinds[worker.kind].by_load.insert(worker.in_order());
+        }
+    }
+
+    /// Changes a worker if it is known.
+    fn change_known(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
+        if self.workers.contains_key(&id) {
+            self.change(id, change);
         }
     }
 
@@ -68,14 +164,16 @@ impl Workers {
         connected.map(|worker| &worker.joined)
     }
 
+    pub fn ids(&self) -> impl Iterator<Item = WorkerId> {
+        self.workers.keys().copied()
+    }
+
     pub fn get(&self, worker: WorkerId) -> Option<&Worker> {
         self.workers.get(&worker)
     }
 
     pub fn silence(&mut self, worker: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.presence = Presence::Silent;
-        }
+        self.change_known(worker, |worker| worker.presence = Presence::Silent);
     }
 
     /// A worker takes nothing new from now on.
@@ -84,12 +182,11 @@ impl Workers {
     }
 
     pub fn set_leaving(&mut self, worker: WorkerId, leaving: bool) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.joined.leaving = leaving;
-        }
+        self.change_known(worker, |worker| worker.joined.leaving = leaving);
     }
 
     pub fn forget(&mut self, worker: WorkerId) {
+        self.change_known(worker, |worker| worker.presence = Presence::Silent);
         self.workers.remove(&worker);
     }
 
@@ -99,52 +196,65 @@ impl Workers {
     }
 
     pub fn take(&mut self, worker: WorkerId, attempt: AttemptId, on: OnWorker) {
-        let worker = self.known_or_silent(worker);
-        worker.live.insert(attempt);
-        worker.used += slots_of(on);
+        self.change(worker, |worker| {
+            worker.live.insert(attempt);
+            worker.used += slots_of(on);
+        });
     }
 
     pub fn give_back(&mut self, worker: WorkerId, attempt: AttemptId, on: OnWorker) {
-        let worker = self.known_or_silent(worker);
-        if worker.live.remove(&attempt) {
-            worker.used -= slots_of(on);
-        }
-    }
-
-    /// The least loaded worker that can take an attempt with these demands.
-    pub fn pick(&self, demand: &Demand) -> Result<WorkerId, NoWorker> {
-        let mut reason = NoWorker::NoneConnected;
-        let mut best: Option<&Worker> = None;
-        for worker in self.workers.values().filter(|worker| worker.presence == Presence::Connected) {
-            match worker.fits(demand) {
-                Ok(()) if best.is_none_or(|best| worker.is_less_loaded_than(best)) => best = Some(worker),
-                Ok(()) => {}
-                Err(why) => reason = closer(reason, why),
+        self.change(worker, |worker| {
+            if worker.live.remove(&attempt) {
+                worker.used -= slots_of(on);
             }
-        }
-        best.map(|worker| worker.joined.worker).ok_or(reason)
+        });
     }
 
-    fn known_or_silent(&mut self, worker: WorkerId) -> &mut Worker {
-        self.workers.entry(worker).or_insert_with(|| Worker {
-            joined: WorkerJoined {
-                worker,
-                name: format!("worker {worker}"),
-                slots: 0,
-                queues: BTreeSet::new(),
-                capabilities: BTreeSet::new(),
-                operators: BTreeSet::new(),
-                attempts: BTreeSet::new(),
-                leaving: false,
-            },
-            presence: Presence::Silent,
-            used: 0,
-            live: BTreeSet::new(),
-        })
+    /// Why no worker can take an attempt with these demands, for sentences: it looks at all of them.
+    pub fn why_none(&self, demand: &Demand) -> NoWorker {
+        let connected = self.workers.values().filter(|worker| worker.presence == Presence::Connected);
+        connected.filter_map(|worker| worker.fits(demand).err()).fold(NoWorker::NoneConnected, closer)
+    }
+}
+
+impl Kind {
+    fn serves(&self, demand: &Demand) -> bool {
+        self.queues.contains(&demand.queue)
+            && self.capabilities.contains(&demand.capability)
+            && self.operators.contains(demand.operator)
     }
 }
 
 impl Worker {
+    /// One that has not introduced itself.
+    fn silent(worker: WorkerId) -> Self {
+        let joined = WorkerJoined {
+            worker,
+            name: format!("worker {worker}"),
+            slots: 0,
+            queues: BTreeSet::new(),
+            capabilities: BTreeSet::new(),
+            operators: BTreeSet::new(),
+            attempts: BTreeSet::new(),
+            leaving: false,
+        };
+        Self { joined, kind: 0, presence: Presence::Silent, used: 0, live: BTreeSet::new() }
+    }
+
+    /// Whether it can be given anything.
+    fn takes_any(&self) -> bool {
+        self.presence == Presence::Connected && !self.joined.leaving
+    }
+
+    /// By which workers are ordered: the part of its slots that is used, then its number.
+    fn in_order(&self) -> (u64, WorkerId) {
+        let load = match u64::from(self.joined.slots) {
+            0 => FULL,
+            slots => u64::from(self.used) * FULL / slots,
+        };
+        (load, self.joined.worker)
+    }
+
     fn fits(&self, demand: &Demand) -> Result<(), NoWorker> {
         if self.joined.leaving {
             Err(NoWorker::Leaving)
@@ -159,12 +269,6 @@ impl Worker {
         } else {
             Ok(())
         }
-    }
-
-    /// Compares used/slots without a division.
-    fn is_less_loaded_than(&self, other: &Self) -> bool {
-        let load = |used: u32, slots: u32| u64::from(used) * u64::from(slots.max(1));
-        load(self.used, other.joined.slots) < load(other.used, self.joined.slots)
     }
 }
 

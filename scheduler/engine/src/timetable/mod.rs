@@ -13,7 +13,7 @@ pub mod trigger;
 mod wall;
 
 use chrono::TimeDelta;
-use dag::{Catchup, CronTimetable, Schedule};
+use dag::{Catchup, CronTimetable, DeltaTimetable, Schedule};
 use model::Timestamp;
 
 use crate::state::DueRun;
@@ -50,7 +50,13 @@ pub fn next(
         Schedule::Never => None,
         Schedule::Once => plain::once(restriction, last_interval, now),
         Schedule::Continuous => plain::continuous(restriction, last_interval, now),
-        Schedule::Delta { every } => plain::delta(TimeDelta::from_std(*every).ok()?, restriction, last_interval, now),
+        Schedule::Delta { every, timetable } => {
+            let every = TimeDelta::from_std(*every).ok()?;
+            match timetable {
+                DeltaTimetable::DeltaTrigger => plain::delta_trigger(every, restriction, last_interval, now),
+                DeltaTimetable::DeltaDataInterval => plain::delta(every, restriction, last_interval, now),
+            }
+        }
         Schedule::Cron { expressions, timezone, timetable: CronTimetable::CronTrigger } => {
             CronTrigger::new(expressions, *timezone).next(restriction, last_interval, now)
         }
@@ -64,8 +70,11 @@ pub fn next(
 #[must_use]
 pub fn manual_interval(schedule: &Schedule, run_after: Timestamp) -> (Timestamp, Timestamp) {
     match schedule {
-        Schedule::Never | Schedule::Once | Schedule::Continuous => (run_after, run_after),
-        Schedule::Delta { every } => {
+        Schedule::Never
+        | Schedule::Once
+        | Schedule::Continuous
+        | Schedule::Delta { timetable: DeltaTimetable::DeltaTrigger, .. } => (run_after, run_after),
+        Schedule::Delta { every, timetable: DeltaTimetable::DeltaDataInterval } => {
             let start = TimeDelta::from_std(*every).ok().and_then(|every| run_after.checked_sub_signed(every));
             (start.unwrap_or(run_after), run_after)
         }

@@ -39,6 +39,28 @@ pub(super) fn continuous(
     restriction.allows(end).then(|| run_over(start, end))
 }
 
+/// A run each so often (Airflow 3's way): at the start date, or at once, and then after each such time. Without catchup what is
+/// missed is not made up: the next one is due at once.
+pub(super) fn delta_trigger(
+    every: TimeDelta,
+    restriction: &Restriction,
+    last_interval: Option<(Timestamp, Timestamp)>,
+    now: Timestamp,
+) -> Option<DueRun> {
+    if every <= TimeDelta::zero() {
+        return None;
+    }
+    let following = match last_interval {
+        Some((_, end)) => Some(end.checked_add_signed(every)?),
+        None => None,
+    };
+    let at = match restriction.catchup {
+        Catchup::All => following.or(restriction.earliest).unwrap_or(now),
+        Catchup::Latest => now.max(following.unwrap_or(now)).max(restriction.earliest.unwrap_or(now)),
+    };
+    restriction.allows(at).then(|| run_over(at, at))
+}
+
 /// A run for each stretch of time, without alignment; without catchup only for the newest, on the grid of the epoch.
 pub(super) fn delta(
     every: TimeDelta,
@@ -91,6 +113,25 @@ mod tests {
             assert!(last.is_none_or(|(start, _)| run.start > start), "{run:?}");
             last = Some((run.start, run.end));
         }
+    }
+
+    #[test]
+    fn a_duration_is_due_at_its_start_and_then_each_so_often() {
+        let (day, start) = (TimeDelta::days(1), at("2024-01-01T01:00:00Z"));
+        let all = since("2024-01-01T01:00:00Z", Catchup::All);
+        let first = delta_trigger(day, &all, None, at("2024-01-03T00:00:00Z")).unwrap();
+        assert_eq!(first, run_over(start, start));
+        let second = delta_trigger(day, &all, Some((start, start)), at("2024-01-03T00:00:00Z")).unwrap();
+        assert_eq!((second.logical_date, second.run_after), (start + day, start + day));
+        let latest = since("2024-01-01T01:00:00Z", Catchup::Latest);
+        let now = at("2024-01-10T07:30:00Z");
+        assert_eq!(delta_trigger(day, &latest, None, now), Some(run_over(now, now)));
+        assert_eq!(delta_trigger(day, &latest, Some((now, now)), now), Some(run_over(now + day, now + day)));
+        assert_eq!(delta_trigger(day, &latest, Some((start, start)), now), Some(run_over(now, now)));
+        let future = since("2024-02-01T00:00:00Z", Catchup::Latest);
+        assert_eq!(delta_trigger(day, &future, None, now).unwrap().run_after, at("2024-02-01T00:00:00Z"));
+        let over = Restriction { latest: Some(start), ..all };
+        assert_eq!(delta_trigger(day, &over, Some((start, start)), now), None);
     }
 
     #[test]

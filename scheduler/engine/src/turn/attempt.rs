@@ -63,7 +63,7 @@ impl Engine {
     }
 
     fn live_place(&self, worker: WorkerId, attempt: AttemptId) -> Option<Place> {
-        let place = *self.attempts.get(&attempt)?;
+        let place = self.place_of(*self.attempts.get(&attempt)?)?;
         (self.core(place).worker == Some(worker)).then_some(place)
     }
 
@@ -137,7 +137,8 @@ impl Engine {
         let run = self.known_run(place.run);
         let (key, task) = (run.key_of(place.task), run.def.task(place.task));
         let (try_number, state) = (run.instance(place.task).core.try_number, run.state(place.task));
-        let pause = Pause::of(task).after(&run.row.dag_id, &task.task_id, run.row.logical_date, try_number);
+        let failed_tries = run.failed_tries(place.task);
+        let pause = Pause::of(task).after(&run.row.dag_id, &task.task_id, run.row.logical_date, failed_tries);
         // A pause beyond the calendar's end is as good as none: the next try never comes by itself.
         let wakes = TimeDelta::from_std(pause).ok().and_then(|pause| self.now.checked_add_signed(pause));
         let wakes = wakes.filter(|_| retry == Retry::Again);
@@ -211,7 +212,7 @@ impl Engine {
 
     fn wake_later(&mut self, place: Place, at: Option<Timestamp>) {
         match at {
-            Some(at) if at > self.now => self.timers.set(at, Timer::Wake(place)),
+            Some(at) if at > self.now => self.timers.set(at, Timer::Wake(self.key_of(place))),
             Some(_) => self.mark_dirty(place.run, place.task),
             None => {}
         }

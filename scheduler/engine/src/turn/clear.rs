@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use dag::TaskPos;
 use model::{
-    DagRunEvent, RunKey, TaskEvent, TaskState,
+    DagRunEvent, RunKey, TaskEvent, TaskIdx, TaskState, TiKey,
     command::{ClearEffect, ClearTaskInstances, ClearVersion, EndedRuns},
 };
 use serde_json::Value;
@@ -14,12 +14,8 @@ use super::{
     selection::{Missing, select},
 };
 use crate::{
-    Engine, TiChange,
-    memory::{
-        definition::Definition,
-        instance::{Instance, Place},
-        run::{Run, tries_after},
-    },
+    Engine,
+    memory::{definition::Definition, instance::Place, run::tries_after},
     selection::is_cleared,
 };
 
@@ -145,47 +141,37 @@ impl Engine {
         });
     }
 
-    /// Pins a run to the newest version of its DAG. Rows of tasks that have left the DAG become `removed`.
+    /// Pins a run to the newest version of its DAG. Rows of tasks that have left the DAG become `removed`; a task that has come
+    /// back begins again.
     fn move_to_latest(&mut self, key: RunKey) {
-        let run = self.known_run(key);
         let current = self.dag_of(key).row.current;
         let latest = Arc::clone(self.versions.get(&current).expect("the newest version was looked up before"));
-        if latest.id == run.def.id {
+        if latest.id == self.known_run(key).def.id {
             return;
         }
-        let moved = moved_run(run, &latest);
-        let strays = strays_of(run, &latest);
         self.draft.touch_run(&self.runs[&key].row);
-        self.replace_run(key, moved);
-        self.draft.strays.extend(strays);
-    }
-}
-
-/// The same run on another version: instances go where their task is now.
-fn moved_run(run: &Run, latest: &Arc<Definition>) -> Run {
-    let mut moved = Run::new(run.row.clone(), Arc::clone(latest));
-    moved.row.version = latest.id;
-    moved.stored = run.stored;
-    moved.previous = run.previous.clone();
-    for pos in run.def.dag.positions() {
-        if let Some(there) = latest.position(run.def.number(pos)) {
-            let upstream = moved.instances[there.0].upstream;
-            moved.instances[there.0] = Instance { upstream, ..run.instance(pos).clone() };
+        // Tickets are for the old version's demands.
+        self.withdraw_all(key);
+        for place in self.places_with_rows_not_in(key, &latest) {
+            self.step(place, TaskEvent::Removed);
+        }
+        let back: Vec<TaskIdx> =
+            self.known_run(key).strays.keys().copied().filter(|task| latest.position(*task).is_some()).collect();
+        self.replace_run(key, &latest);
+        for task in back {
+            if let Some(place) = self.place_of(TiKey::unmapped(key, task)) {
+                self.clear_one(place);
+            }
         }
     }
-    moved.recount();
-    moved
-}
 
-/// Rows of tasks that the other version does not have.
-fn strays_of(run: &Run, latest: &Definition) -> Vec<TiChange> {
-    let gone = run.def.dag.positions().filter(|pos| latest.position(run.def.number(*pos)).is_none());
-    gone.filter_map(|pos| {
-        let instance = run.instance(pos);
-        let expected = instance.stored.filter(|state| *state != TaskState::Removed)?;
-        let mut row = instance.row(run.key_of(pos));
-        row.state = TaskState::Removed;
-        Some(TiChange { expected, row })
-    })
-    .collect()
+    fn places_with_rows_not_in(&self, key: RunKey, latest: &Definition) -> Vec<Place> {
+        let run = self.known_run(key);
+        let leaves = |pos: &TaskPos| {
+            let instance = run.instance(*pos);
+            let has_row = instance.stored.is_some() && instance.core.state != TaskState::Removed;
+            has_row && latest.position(run.def.number(*pos)).is_none()
+        };
+        run.def.dag.positions().filter(leaves).map(|pos| run.place(pos)).collect()
+    }
 }

@@ -70,7 +70,9 @@ impl Engine {
         if row.is_paused != pauses {
             row.is_paused = pauses;
             self.draft.dags.insert(dag_id.clone());
-            if !pauses {
+            if pauses {
+                self.hold_back(dag_id);
+            } else {
                 self.unpause(dag_id);
             }
         }
@@ -89,6 +91,7 @@ impl Engine {
         self.draft.plan.pools.retain(|other| other.name != pool.name);
         self.draft.plan.pools_dropped.retain(|name| *name != pool.name);
         self.draft.plan.pools.push(pool.clone());
+        self.ready.pool_has_room(&pool.name);
         self.pools.set(pool);
         Ok(json!({}))
     }

@@ -4,7 +4,7 @@ use model::{DagId, DagRunState, RunId, RunKey};
 use serde_json::{Value, json};
 
 use super::{command::Refusal, schedule::restriction};
-use crate::{Engine, timetable};
+use crate::{Engine, memory::run::Previous, timetable};
 
 impl Engine {
     /// Removes a run with everything that belongs to it.
@@ -43,7 +43,7 @@ impl Engine {
             let gone = self.dags.remove(dag_id);
             self.unserved.remove(dag_id);
             if let Some(gone) = gone {
-                self.versions.remove(&gone.row.current);
+                self.doubtful.insert(gone.row.current);
             }
         } else {
             self.restart_schedule(dag_id);
@@ -59,8 +59,12 @@ impl Engine {
         let def = self.versions.get(&current).cloned();
         let row = &mut self.dag_mut(dag_id).row;
         row.last_interval = None;
-        row.failed_in_a_row = 0;
         row.next = def.and_then(|def| timetable::next(&def.dag.schedule, &restriction(&def), None, now));
+        // None of its runs is left.
+        let newest = &mut self.dag_mut(dag_id).newest;
+        newest.learn(&[]);
+        let failed = newest.failed_in_a_row();
+        self.dag_mut(dag_id).row.failed_in_a_row = failed;
         self.draft.dags.insert(dag_id.clone());
         self.unserved.insert(dag_id.clone());
     }
@@ -83,12 +87,18 @@ impl Engine {
     /// Takes a run out of memory, and what this turn would have stored of its instances.
     fn drop_run(&mut self, key: RunKey) {
         let run = self.known_run(key);
-        let (dag_id, starts_at) = (run.row.dag_id.clone(), run.starts_at());
+        let (dag_id, starts_at, run_after) = (run.row.dag_id.clone(), run.starts_at(), run.row.run_after);
+        self.forget_newest(&dag_id, (run_after, key));
         self.dag_mut(&dag_id).queued.remove(&(starts_at, key));
         self.withdraw_all(key);
         self.let_go(key);
+        // Those whose previous run it was have another one before them.
+        for follower in self.followers.remove(&key).unwrap_or_default() {
+            self.known_run_mut(follower).previous = Previous::Unknown;
+            self.ask_previous(follower);
+        }
         self.draft.visitors.remove(&key);
-        self.draft.instances.retain(|place, _| place.run != key);
+        self.draft.instances.retain(|instance, _| instance.run != key);
         // Another run may start in its place.
         self.unserved.insert(dag_id);
     }

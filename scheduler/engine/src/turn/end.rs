@@ -26,13 +26,20 @@ impl Engine {
 
     /// Ends a run when nothing in it is unfinished, or when what is unfinished can never run.
     pub(super) fn check_end(&mut self, key: RunKey) {
+        if let Some(event) = self.end_of(key) {
+            self.end_run(key, event);
+        }
+    }
+
+    /// How a running run ends by what its tasks are; none while it goes on.
+    pub(crate) fn end_of(&self, key: RunKey) -> Option<DagRunEvent> {
         let run = self.known_run(key);
         if run.unfinished == 0 {
-            let event = if run.leaves_failed > 0 { DagRunEvent::Failed } else { DagRunEvent::Succeeded };
-            self.end_run(key, event);
-        } else if run.pending == 0 && run.parked.is_empty() && !self.may_be_freed_from_outside(key) {
-            self.end_run(key, DagRunEvent::Failed);
+            let has_failed = run.leaves_failed > 0 || was_stopped(run);
+            return Some(if has_failed { DagRunEvent::Failed } else { DagRunEvent::Succeeded });
         }
+        let is_stuck = run.pending == 0 && run.parked.is_empty() && !self.may_be_freed_from_outside(key);
+        is_stuck.then_some(DagRunEvent::Failed)
     }
 
     /// Whether a task that waits may be let go by another run.
@@ -46,7 +53,6 @@ impl Engine {
 
     /// Ends a run and tells its DAG, which may be paused for it and may have another run to start.
     pub(super) fn end_run(&mut self, key: RunKey, event: DagRunEvent) {
-        let was_finished = self.known_run(key).row.state.is_finished();
         let starts_at = self.known_run(key).starts_at();
         self.change_run(key, event);
         let now = self.now;
@@ -54,25 +60,14 @@ impl Engine {
         run.row.ended_at = Some(now);
         run.dirty.clear();
         run.parked.clear();
-        let (dag_id, state, limit) =
-            (run.row.dag_id.clone(), run.row.state, run.def.dag.max_consecutive_failed_dag_runs);
+        let dag_id = run.row.dag_id.clone();
         let dag = self.dag_mut(&dag_id);
         dag.running.remove(&key);
         dag.queued.remove(&(starts_at, key));
         self.unserved.insert(dag_id.clone());
-        if !was_finished {
-            self.count_failures(&dag_id, state, limit);
-        }
-    }
-
-    fn count_failures(&mut self, dag_id: &model::DagId, state: DagRunState, limit: u32) {
-        let row = &mut self.dag_mut(dag_id).row;
-        let failed_in_a_row = if state == DagRunState::Failed { row.failed_in_a_row.saturating_add(1) } else { 0 };
-        let pauses = limit > 0 && failed_in_a_row >= limit && !row.is_paused;
-        if failed_in_a_row != row.failed_in_a_row || pauses {
-            row.failed_in_a_row = failed_in_a_row;
-            row.is_paused |= pauses;
-            self.draft.dags.insert(dag_id.clone());
+        // A mark by hand is no failure of its own, as in Airflow; it counts when the next one is.
+        if event == DagRunEvent::Failed {
+            self.run_has_failed(&dag_id);
         }
     }
 
@@ -85,6 +80,7 @@ impl Engine {
         if event == DagRunEvent::Cleared && run.row.note.is_some() && run.row.note == over_time(run) {
             run.row.note = None;
         }
+        self.follow_newest(key);
     }
 
     /// Fails a run that has taken longer than its dagrun_timeout; what it still does is stopped and skipped. Its tasks say
@@ -109,14 +105,15 @@ impl Engine {
         self.end_run(key, DagRunEvent::Failed);
     }
 
-    /// The first failure of a DAG with fail_fast ends everything else of the run.
+    /// The first failure of a DAG with fail_fast ends everything else of the run: what runs fails, what waits is skipped.
     pub(super) fn fail_fast(&mut self, key: RunKey) {
         if !self.known_run(key).def.dag.fail_fast {
             return;
         }
         for pos in self.unfinished_tasks(key) {
             let place = Place { run: key, task: pos };
-            let mark = if self.core(place).live { model::task::Mark::Failed } else { model::task::Mark::Skipped };
+            let runs = self.core(place).state == TaskState::Running;
+            let mark = if runs { model::task::Mark::Failed } else { model::task::Mark::Skipped };
             self.set_final(place, mark, "another task of the run failed, and its DAG has fail_fast");
         }
     }
@@ -147,6 +144,11 @@ impl Engine {
             self.draft.effect(Effect::Kill { worker, attempt, reason: reason.to_owned() });
         }
     }
+}
+
+/// Whether a failure has ended everything else of a run: its leaves were skipped for it, and say nothing of how it went.
+fn was_stopped(run: &Run) -> bool {
+    run.def.dag.fail_fast && run.def.dag.positions().any(|pos| run.state(pos) == TaskState::Failed)
 }
 
 /// What is said of a run that took too long; none when its DAG sets no limit.

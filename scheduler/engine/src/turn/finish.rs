@@ -8,7 +8,7 @@ use crate::{
     DagChange, Engine, Plan, RunChange, TiChange,
     memory::{
         draft::{Before, Draft},
-        instance::{Core, Place},
+        instance::Core,
     },
 };
 
@@ -19,10 +19,9 @@ impl Engine {
         let mut plan = std::mem::take(&mut draft.plan);
         keep_last(&mut plan.xcoms);
         self.plan_runs(&draft, &mut plan);
-        for (place, before) in &draft.instances {
-            self.plan_instance(*place, before, &mut plan);
+        for (key, before) in &draft.instances {
+            self.plan_instance(*key, before, &mut plan);
         }
-        plan.instances.append(&mut draft.strays);
         plan.dags.extend(draft.dags.iter().filter_map(|dag| self.dags.get(dag)).map(|dag| DagChange {
             dag_id: dag.row.dag_id.clone(),
             is_paused: dag.row.is_paused,
@@ -32,6 +31,7 @@ impl Engine {
             failed_in_a_row: dag.row.failed_in_a_row,
         }));
         self.forget_finished(&draft);
+        self.forget_versions();
         plan
     }
 
@@ -50,15 +50,14 @@ impl Engine {
         }
     }
 
-    fn plan_instance(&mut self, place: Place, before: &Before, plan: &mut Plan) {
-        let run = self.known_run_mut(place.run);
-        let key = run.key_of(place.task);
-        let instance = &mut run.instances[place.task.0];
-        let state = instance.state_to_store();
+    fn plan_instance(&mut self, key: TiKey, before: &Before, plan: &mut Plan) {
+        // A task that has left the run's version without ever having had a row leaves nothing behind.
+        let Some(instance) = self.known_run_mut(key.run).with_row_mut(key.task) else { return };
+        let state = instance.core.state_to_store();
         let was = Core { state: before.stored.unwrap_or(TaskState::NoStatus), ..before.core };
         let is = Core { state, ..instance.core };
         let extra_changed = instance.extra != before.extra;
-        plan.changed_runs.insert(place.run);
+        plan.changed_runs.insert(key.run);
         if was == is && !extra_changed {
             return;
         }

@@ -2,9 +2,8 @@
 //!
 //! Airflow's critical section takes candidates by weight, date and index, and checks each one's pool, run, task and
 //! executor; a turn goes on until nothing more fits, so that no instance waits while its slot is free. Here that is one
-//! walk over the queues: what does not fit now does not fit later in the same turn either, since a grant only takes.
-
-use std::collections::BTreeSet;
+//! walk over the heads: what does not fit now does not fit later in the same turn either, since a grant only takes. What did not
+//! fit in an earlier turn is not looked at again until something gave it room.
 
 use model::{Operator, TaskEvent, TaskState, WorkerId};
 
@@ -13,9 +12,8 @@ use crate::{
     memory::{
         instance::Place,
         pools::Room,
-        ready::{HeldBy, Ticket},
+        ready::{BlockedBy, HeldBy, OtherLimit, Ticket},
         run::Run,
-        workers::NoWorker,
     },
 };
 
@@ -31,34 +29,33 @@ pub(crate) enum Blocked {
     Task {
         active: u32,
     },
-    Paused,
-    Worker(NoWorker),
+    /// No worker can take it now.
+    Worker,
 }
 
 impl Engine {
     /// Grants slots until nothing more fits.
     pub(super) fn grant(&mut self) {
-        let mut heads: BTreeSet<Ticket> = self.ready.heads().collect();
-        while let Some(ticket) = heads.pop_first() {
+        while let Some(ticket) = self.ready.best() {
             if self.draft.is_full() {
                 self.leave_rest();
                 return;
             }
-            match self.blocked(&ticket) {
-                Ok(worker) => self.grant_one(ticket.place, worker),
-                Err(Blocked::Pool(_) | Blocked::Worker(_)) => continue,
-                Err(Blocked::Run { .. } | Blocked::Paused) => self.hold(ticket, HeldBy::Run),
+            match self.worker_for(&ticket) {
+                Ok(worker) => self.grant_one(self.place_of_ticket(&ticket), worker),
+                Err(Blocked::Pool(_)) => self.ready.block(ticket.class, BlockedBy::Pool),
+                Err(Blocked::Worker) => self.ready.block(ticket.class, BlockedBy::Workers),
+                Err(Blocked::Run { .. }) => self.hold(ticket, HeldBy::Run),
                 Err(Blocked::Task { .. }) => self.hold(ticket, HeldBy::Task),
             }
-            heads.extend(self.ready.first(ticket.class));
         }
     }
 
     /// The worker that can take it now, or what is in the way.
-    pub(crate) fn blocked(&self, ticket: &Ticket) -> Result<WorkerId, Blocked> {
-        let run = self.known_run(ticket.place.run);
-        self.limits(run, ticket.place)?;
-        self.workers.pick(self.ready.demand(ticket.class)).map_err(Blocked::Worker)
+    pub(crate) fn worker_for(&self, ticket: &Ticket) -> Result<WorkerId, Blocked> {
+        let place = self.place_of_ticket(ticket);
+        self.limits(self.known_run(place.run), place)?;
+        self.workers.pick(self.ready.demand(ticket.class)).ok_or(Blocked::Worker)
     }
 
     /// Airflow's checks of the critical section, in its order.
@@ -68,23 +65,37 @@ impl Engine {
             Room::Free => {}
             room @ (Room::Full { .. } | Room::TooSmall { .. } | Room::NoSuchPool) => return Err(Blocked::Pool(room)),
         }
-        if self.is_held_back(run) {
-            return Err(Blocked::Paused);
-        }
-        if run.live >= run.def.dag.max_active_tasks {
+        if !run.has_room() {
             return Err(Blocked::Run { active: run.live });
         }
-        let active = self.dag_of(place.run).active(run.def.number(place.task));
-        if task.max_active_tis_per_dag.is_some_and(|limit| active >= limit) {
+        if !self.task_has_room(run, place) {
+            let active = self.dag_of(place.run).active(run.def.number(place.task));
             return Err(Blocked::Task { active });
         }
         Ok(())
     }
 
     fn hold(&mut self, ticket: Ticket, by: HeldBy) {
-        let run = self.known_run(ticket.place.run);
-        let (dag, number) = (run.row.dag_id.clone(), run.def.number(ticket.place.task));
-        self.ready.hold(ticket, by, (&dag, number));
+        let place = self.place_of_ticket(&ticket);
+        let run = self.known_run(place.run);
+        let has_room = match by {
+            HeldBy::Run => self.task_has_room(run, place),
+            HeldBy::Task => run.has_room(),
+        };
+        let other = if has_room { OtherLimit::HasRoom } else { OtherLimit::Full };
+        let limits = self.limits_of(place);
+        self.ready.hold(ticket, by, limits, other);
+    }
+
+    /// Whether fewer instances of a task are active in all runs than its version allows.
+    pub(crate) fn task_has_room(&self, run: &Run, place: Place) -> bool {
+        let limit = run.def.task(place.task).max_active_tis_per_dag;
+        limit.is_none_or(|limit| self.dag_of(place.run).active(run.def.number(place.task)) < limit)
+    }
+
+    /// Where the instance lies whose ticket waits: a run that goes on with another version takes its tickets back first.
+    fn place_of_ticket(&self, ticket: &Ticket) -> Place {
+        self.place_of(ticket.key).expect("what waits for a slot is in memory")
     }
 
     fn grant_one(&mut self, place: Place, worker: WorkerId) {

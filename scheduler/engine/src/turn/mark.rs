@@ -86,6 +86,8 @@ impl Engine {
         if self.known_run(key).row.state == DagRunState::Queued {
             return;
         }
+        // Nothing of a queued run starts.
+        self.withdraw_all(key);
         self.change_run(key, DagRunEvent::Cleared);
         let now = self.now;
         let run = self.known_run_mut(key);

@@ -1,12 +1,17 @@
 //! A turn: timers that are due, then the events one after the other, each to its fixpoint, then slots, once.
 //!
 //! Memory moves ahead of the store; the plan says what has to be stored for both to be equal again.
+//!
+//! A turn is a fold, and the size of a batch changes no outcome: an event is only taken when everything before it has
+//! reached its fixpoint. One that has changed as many rows as it may takes no more; the plan says how many events it has
+//! taken, and the others are given to the next turn, behind what is left of this one.
 
 mod attempt;
 mod clear;
 mod command;
 mod delete;
 mod end;
+mod failures;
 mod finish;
 mod granting;
 mod mark;
@@ -19,7 +24,7 @@ mod trigger;
 mod worker;
 
 use chrono::SubsecRound;
-use model::{DagRunState, TaskState, Timestamp};
+use model::{DagRunState, TaskState, TiKey, Timestamp};
 
 pub(crate) use granting::Blocked;
 pub(crate) use schedule::active_runs_max;
@@ -36,11 +41,20 @@ impl Engine {
         self.now = self.now.max(input.now.trunc_subsecs(6));
         self.draft = Draft::new(input.seed, input.run_keys);
         self.use_previous_runs();
-        self.fire_timers();
+        self.use_newest_runs();
         self.settle();
-        for event in input.events {
+        self.fire_timers();
+        let given = input.events.len();
+        let mut events = input.events.into_iter();
+        while !self.is_cut()
+            && let Some(event) = events.next()
+        {
             self.handle(event);
             self.settle();
+        }
+        self.draft.plan.taken = given - events.len();
+        if self.draft.plan.taken < given {
+            self.leave_rest();
         }
         loop {
             self.serve_dags();
@@ -50,7 +64,16 @@ impl Engine {
             }
             self.settle();
         }
-        self.finish()
+        let plan = self.finish();
+        self.rest = plan.rest;
+        #[cfg(debug_assertions)]
+        assert_eq!(self.verify(), Vec::<String>::new(), "memory is what its instances say");
+        plan
+    }
+
+    /// Whether the turn takes nothing more, because it has changed as much as it may.
+    fn is_cut(&self) -> bool {
+        self.draft.is_full() || !self.unsettled.is_empty()
     }
 
     /// The earliest instant at which something happens by itself; not after the last turn when something waits already.
@@ -82,22 +105,27 @@ impl Engine {
     }
 
     fn fire_timers(&mut self) {
-        while let Some(timer) = self.timers.pop_due(self.now) {
+        while !self.is_cut()
+            && let Some(timer) = self.timers.pop_due(self.now)
+        {
             match timer {
                 Timer::Dag(dag) => {
                     self.unserved.insert(dag);
                 }
                 Timer::RunTimeout(run) => self.check_timeout(run),
-                Timer::Wake(place) => {
-                    let waits = |state| matches!(state, TaskState::UpForRetry | TaskState::UpForReschedule);
-                    let still_waits = self
-                        .run(place.run)
-                        .is_some_and(|run| run.row.state == DagRunState::Running && waits(run.state(place.task)));
-                    if still_waits {
-                        self.mark_dirty(place.run, place.task);
-                    }
-                }
+                Timer::Wake(key) => self.wake(key),
             }
+            self.settle();
+        }
+    }
+
+    /// An instance's pause is over, unless something has happened to it in the meantime.
+    fn wake(&mut self, key: TiKey) {
+        let Some(place) = self.place_of(key) else { return };
+        let run = self.known_run(place.run);
+        let waits = matches!(run.state(place.task), TaskState::UpForRetry | TaskState::UpForReschedule);
+        if waits && run.row.state == DagRunState::Running {
+            self.mark_dirty(place.run, place.task);
         }
     }
 

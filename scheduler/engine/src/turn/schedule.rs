@@ -46,6 +46,9 @@ impl Engine {
 
     fn serve(&mut self, dag_id: &DagId) -> Served {
         let Some(def) = self.serving(dag_id) else { return Served::Wholly };
+        if self.dag_mut(dag_id).newest.is_open() {
+            return Served::NotYet;
+        }
         let served = self.make_due_runs(dag_id, &def);
         while let Some((starts_at, key)) = self.next_to_start(dag_id, &def) {
             if starts_at > self.now {
@@ -71,6 +74,19 @@ impl Engine {
         let dag = self.dags.get(dag_id)?;
         let is_full = dag.running.len() >= limit(def.dag.max_active_runs);
         dag.queued.first().copied().filter(|_| !is_full)
+    }
+
+    /// What a DAG that is not to be served lacks all the same: a run to make or to start, or a timer for it.
+    pub(crate) fn unserved_of(&self, dag_id: &DagId) -> Vec<String> {
+        let Some((def, dag)) = self.serving(dag_id).zip(self.dags.get(dag_id)) else { return Vec::new() };
+        let may_make = dag.unfinished_runs() < active_runs_max(&def);
+        let due = self.due(dag_id, &def).filter(|_| may_make).map(|due| ("make", due.run_after));
+        let starts = self.next_to_start(dag_id, &def).map(|(at, _)| ("start", at));
+        let lacks = |(what, at): (&str, Timestamp)| {
+            let has_timer = at > self.now && self.timers.has(at, &Timer::Dag(dag_id.clone()));
+            (!has_timer).then(|| format!("it has a run to {what} at {at}, and nothing will look at it then"))
+        };
+        due.into_iter().chain(starts).filter_map(lacks).collect()
     }
 
     fn make_due_runs(&mut self, dag_id: &DagId, def: &Arc<Definition>) -> Served {
@@ -176,18 +192,25 @@ impl Engine {
         }
     }
 
-    /// A new run waits for its start. The run that follows its date asks anew for the one before it.
+    /// A new run waits for its start. Runs that follow its date ask anew for the one before them.
     pub(super) fn make_run(&mut self, row: RunRow, def: &Arc<Definition>) {
         let (key, dag_id, date) = (row.key, row.dag_id.clone(), row.logical_date);
         self.draft.runs.insert(key);
         self.insert_run(Run::new(row, Arc::clone(def)));
+        self.follow_newest(key);
         self.unserved.insert(dag_id.clone());
         let Some(date) = date else { return };
         let later = (std::ops::Bound::Excluded(date), std::ops::Bound::Unbounded);
-        if let Some(next) = self.dag_mut(&dag_id).dates.range(later).next().map(|(_, next)| *next)
-            && self.known_run(next).row.state == DagRunState::Running
-        {
-            self.ask_previous(next);
+        let later: Vec<RunKey> = self.dag_mut(&dag_id).dates.range(later).map(|(_, next)| *next).collect();
+        for next in later {
+            let RunRow { state, run_type, .. } = self.known_run(next).row;
+            if state == DagRunState::Running {
+                self.ask_previous(next);
+            }
+            // A run by hand need not be the previous one of those behind it.
+            if run_type != RunType::Manual {
+                break;
+            }
         }
     }
 
@@ -205,10 +228,8 @@ impl Engine {
         if before != (false, dag.row.clone()) {
             self.draft.dags.insert(dag_id.clone());
         }
-        if old != def.id && !self.dags[&dag_id].runs.values().any(|run| self.runs[run].def.id == old) {
-            self.versions.remove(&old);
-        }
-        self.ready.release_tasks(&dag_id);
+        self.doubtful.insert(old);
+        self.watch_failures(&dag_id);
         self.unserved.insert(dag_id);
     }
 
@@ -230,9 +251,7 @@ impl Engine {
         };
         let row = &mut self.dag_mut(dag_id).row;
         row.next = timetable::next(&def.dag.schedule, &restriction(&def), row.last_interval, now);
-        row.failed_in_a_row = 0;
         for run in self.dag_mut(dag_id).running.clone() {
-            self.ready.release_run(run);
             let memory = self.known_run_mut(run);
             let parked = std::mem::take(&mut memory.parked);
             memory.dirty.extend(parked);

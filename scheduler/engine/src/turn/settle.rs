@@ -64,8 +64,14 @@ impl Engine {
                 return;
             }
             let dirty = std::mem::take(&mut self.known_run_mut(key).dirty);
-            let decisions: Vec<(TaskPos, Decision)> =
-                dirty.into_iter().filter_map(|pos| Some((pos, self.decide(key, pos)?))).collect();
+            let mut decisions: Vec<(TaskPos, Decision)> = Vec::new();
+            for pos in dirty {
+                match self.decide(key, pos) {
+                    Some(decision) => decisions.push((pos, decision)),
+                    // It may have been ready, and waits for something again.
+                    None => drop(self.known_run_mut(key).parked.remove(&pos)),
+                }
+            }
             if decisions.is_empty() && without_work.is_empty() {
                 break;
             }
@@ -78,6 +84,16 @@ impl Engine {
         }
         self.unsettled.remove(&key);
         self.check_end(key);
+    }
+
+    /// Whether what a task was decided to do is what would be decided now.
+    pub(crate) fn is_decided(&self, key: RunKey, pos: TaskPos) -> bool {
+        let is_parked = self.known_run(key).parked.contains(&pos);
+        match self.decide(key, pos) {
+            None => !is_parked,
+            Some(Decision::Park) => is_parked,
+            Some(Decision::Schedule | Decision::Event(_)) => false,
+        }
     }
 
     fn decide(&self, key: RunKey, pos: TaskPos) -> Option<Decision> {
@@ -164,7 +180,7 @@ impl Engine {
         let state_there = |pos: TaskPos| {
             let number = run.def.number(pos);
             match before {
-                Some(before) => before.def.position(number).map(|pos| before.state(pos)),
+                Some(before) => before.past_state(number),
                 None => states.get(&number).copied(),
             }
         };

@@ -18,6 +18,7 @@ impl Engine {
             }
         }
         self.workers.set_leaving(worker, leaving);
+        self.worker_has_room(worker);
     }
 
     pub(super) fn worker_lost(&mut self, worker: WorkerId) {
@@ -34,7 +35,7 @@ impl Engine {
 
     /// What goes down with a worker that has said that it leaves was to be handed back: that was planned, and is no loss.
     fn lose(&mut self, worker: WorkerId, attempt: AttemptId, reason: &str) {
-        if let Some(place) = self.attempts.get(&attempt).copied() {
+        if let Some(place) = self.attempts.get(&attempt).and_then(|key| self.place_of(*key)) {
             let handed_back = self.workers.get(worker).is_some_and(|known| known.joined.leaving);
             self.end_attempt(place, &AttemptEnd { handed_back, ..AttemptEnd::new(EndKind::Lost, reason) });
         }
@@ -42,7 +43,7 @@ impl Engine {
 
     /// An order to end an attempt may have been lost with a connection or a leader: it is given again.
     fn kill_unless_wanted(&mut self, attempt: AttemptId) {
-        if let Some(place) = self.attempts.get(&attempt).copied()
+        if let Some(place) = self.attempts.get(&attempt).and_then(|key| self.place_of(*key))
             && !matches!(self.core(place).state, TaskState::Queued | TaskState::Running)
         {
             self.kill(place, "it was cleared or set to a final state while it ran");

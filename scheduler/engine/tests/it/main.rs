@@ -6,8 +6,10 @@ extern crate windlass_engine as engine;
 
 mod commands;
 mod dags;
+mod faults;
 mod limits;
 mod mirror;
+mod oracle;
 mod reference;
 mod schedules;
 mod shipped;

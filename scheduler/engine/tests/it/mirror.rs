@@ -114,6 +114,13 @@ impl Mirror {
                 let found = self.runs.values().find(|row| row.dag_id == *dag && row.run_id == *run);
                 Fact::Run { run: found.map(|row| Box::new(self.stored(row))), need }
             }
+            Need::NewestRuns { dag, most } => {
+                let of_dag = self.runs.values().filter(|row| row.dag_id == *dag);
+                let mut runs: Vec<_> = of_dag.map(|row| (row.run_after, row.key, row.state)).collect();
+                runs.sort_by(|one, other| other.cmp(one));
+                runs.truncate(*most as usize);
+                Fact::NewestRuns { need, runs }
+            }
             Need::PreviousRun { dag, before, counts } => {
                 let counted = |row: &&RunRow| {
                     row.dag_id == *dag

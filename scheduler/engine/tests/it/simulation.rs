@@ -1,22 +1,41 @@
-//! Random DAGs, outcomes, losses, clears and takeovers from a seed; what must hold is looked at after every turn.
+//! Random DAGs, outcomes, losses, clears, new versions and takeovers from a seed; what must hold is looked at after every turn.
+//!
+//! `WINDLASS_SIM_HISTORIES` says how many histories each test plays, `WINDLASS_SIM_SEED` with which one it begins: a failure
+//! names its history.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use dag::{Dag, Task, TaskPos};
-use engine::{Event, Plan};
+use engine::{DagVersion, Event, Plan};
 use model::{
-    AttemptEnd, Command, DagId, DagRunState, EndKind, Operator, RunId, RunKey, TaskState, TriggerRule, WorkerId,
-    command::{ClearEffect, MarkTaskInstances, Paused, Relatives, TaskSelector},
+    AttemptEnd, Command, DagId, DagRunState, DagVersionId, EndKind, Operator, RunId, RunKey, TaskIdx, TaskState,
+    TriggerRule, WorkerId,
+    command::{
+        ClearEffect, ClearTaskInstances, ClearVersion, EndedRuns, MarkTaskInstances, Paused, Relatives, TaskSelector,
+        TriggerDagRun,
+    },
 };
 
 use crate::{
-    dags::{dag_of, task},
+    dags::{branch, dag_of, task},
     reference::Reference,
-    world::World,
+    world::{World, clear_of, trigger},
 };
 
-/// How many histories each test plays.
-const HISTORIES: u64 = 300;
+/// How many histories each test plays unless it is told.
+const HISTORIES: u64 = 1_000;
+
+/// Plays histories from their numbers; the first that fails is named.
+fn play(history: impl Fn(u64)) {
+    let told = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number of histories"));
+    let (first, most) = (told("WINDLASS_SIM_SEED").unwrap_or(0), told("WINDLASS_SIM_HISTORIES").unwrap_or(HISTORIES));
+    for number in first..first + most {
+        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| history(number))) {
+            eprintln!("history {number} failed: WINDLASS_SIM_SEED={number} WINDLASS_SIM_HISTORIES=1 plays it again");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
 
 /// Random numbers from a seed (an LCG's high bits), so that a failure names the history to play again.
 pub struct Dice(u64);
@@ -56,41 +75,85 @@ fn random_dag(dice: &mut Dice, retries_max: usize) -> Dag {
             effective_weight: i32::try_from(dice.below(5)).unwrap(),
             max_active_tis_per_dag: dice.one_in(8).then_some(1),
             depends_on_past: retries_max > 0 && dice.one_in(10),
+            wait_for_downstream: retries_max > 0 && dice.one_in(20),
             ..task(&format!("t{pos}"))
         })
         .collect();
     Dag { max_active_tasks: 1 + u32::try_from(dice.below(4)).unwrap(), max_active_runs: 2, ..dag_of("d", tasks) }
 }
 
+/// The same with everything else that a DAG can say.
+fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
+    let mut dag = dag;
+    for pos in 0..dag.tasks.len() {
+        if !dag.tasks[pos].downstream.is_empty() && dice.one_in(5) {
+            dag.tasks[pos].operator = branch();
+        }
+    }
+    let all_success = dag.tasks.iter().all(|task| task.trigger_rule == TriggerRule::AllSuccess);
+    Dag {
+        catchup: if dice.one_in(2) { dag::Catchup::All } else { dag::Catchup::Latest },
+        max_consecutive_failed_dag_runs: if dice.one_in(3) { 1 + u32::try_from(dice.below(3)).unwrap() } else { 0 },
+        dagrun_timeout: dice.one_in(4).then(|| Duration::from_secs(60 + dice.below(600) as u64)),
+        fail_fast: all_success && dice.one_in(3),
+        ..dag
+    }
+}
+
+/// A newer version of a DAG: tasks leave, come, and come back, each under the number that it has for ever.
+fn store_next_version(world: &mut World, dice: &mut Dice) {
+    let graph = random_dag(dice, 2);
+    let graph = with_more(dice, graph);
+    let mut names: Vec<usize> = (0..12).collect();
+    while names.len() > graph.tasks.len() {
+        names.remove(dice.below(names.len()));
+    }
+    let mut graph = graph;
+    for (task, name) in graph.tasks.iter_mut().zip(&names) {
+        task.task_id = model::TaskId::new(format!("t{name}")).unwrap();
+    }
+    let task_idx: Arc<[TaskIdx]> = names.iter().map(|name| TaskIdx(i32::try_from(*name).unwrap())).collect();
+    let id = DagVersionId(i64::try_from(world.mirror.versions.len()).unwrap() + 1);
+    world.store(DagVersion { id, dag: graph.into(), task_idx });
+    world.quiesce();
+}
+
 fn random_world(dice: &mut Dice, dag: Dag) -> World {
     let mut world = World::new(vec![dag]);
-    world.command(Command::SetPool(model::Pool {
-        name: "small".to_owned(),
-        slots: Some(2),
-        description: String::new(),
-        include_deferred: dice.one_in(2),
-    }));
+    set_small(&mut world, dice, 2);
+    world.small_most = 2;
     world.join(1, 3);
     world.join(2, 2);
     world
 }
 
+/// The task of an instance, in the version that its run is pinned to.
+fn task_of(world: &World, key: model::TiKey) -> Task {
+    let version = world.mirror.runs[&key.run].version;
+    let version = world.mirror.versions.iter().find(|other| other.id == version).unwrap();
+    let pos = version.task_idx.iter().position(|number| *number == key.task).unwrap();
+    version.dag.tasks[pos].clone()
+}
+
 /// What must hold of the rows after every turn.
 fn check_invariants(world: &World) {
-    let mut pools: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut pools: BTreeMap<String, u32> = BTreeMap::new();
     let mut workers: BTreeMap<WorkerId, u32> = BTreeMap::new();
     let mut runs: BTreeMap<RunKey, u32> = BTreeMap::new();
     let mut attempts = std::collections::BTreeSet::new();
-    let dag = &world.mirror.versions[0].dag;
     for row in world.mirror.instances.values().filter(|row| row.live) {
-        let task = &dag.tasks[usize::try_from(row.key.task.get()).unwrap()];
-        *pools.entry(&task.pool).or_default() += task.pool_slots;
+        let task = task_of(world, row.key);
+        *pools.entry(task.pool).or_default() += task.pool_slots;
         *workers.entry(row.worker.unwrap()).or_default() += 1;
         *runs.entry(row.key.run).or_default() += 1;
         assert!(attempts.insert(row.attempt.unwrap()), "one live attempt, one instance");
     }
-    assert!(pools.get("small").is_none_or(|used| *used <= 2), "{pools:?}");
-    assert!(runs.values().all(|live| *live <= dag.max_active_tasks), "{runs:?}");
+    let small = world.mirror.pools.get("small").and_then(|pool| pool.slots).unwrap_or(0);
+    assert!(pools.get("small").is_none_or(|used| *used <= small.max(world.small_most)), "{pools:?}");
+    for (run, live) in &runs {
+        let version = world.mirror.versions.iter().find(|v| v.id == world.mirror.runs[run].version).unwrap();
+        assert!(*live <= version.dag.max_active_tasks, "{runs:?}");
+    }
     for (worker, used) in workers {
         let slots = world.mirror.workers.iter().find(|known| known.worker == worker).map_or(u32::MAX, |w| w.slots);
         assert!(used <= slots, "{worker}: {used} of {slots}");
@@ -109,12 +172,16 @@ fn check_invariants(world: &World) {
 /// Everything that may happen from outside, at random.
 fn disturb(world: &mut World, dice: &mut Dice) {
     let dag_id = DagId::new("d").unwrap();
-    let size = world.mirror.versions[0].dag.tasks.len();
-    let name = format!("t{}", dice.below(size));
     let runs: Vec<RunId> = world.mirror.runs.values().map(|run| run.run_id.clone()).collect();
+    if runs.is_empty() {
+        return trigger_dated(world, dice);
+    }
     let run = dice.pick(&runs).clone();
+    let pinned = world.mirror.run(run.as_str()).version;
+    let version = world.mirror.versions.iter().find(|version| version.id == pinned).unwrap();
+    let name = dice.pick(&version.dag.tasks).task_id.to_string();
     let relatives = Relatives { upstream: dice.one_in(4), downstream: dice.one_in(2) };
-    match dice.below(13) {
+    match dice.below(20) {
         0 => drop(world.clear("d", run.as_str(), &name, relatives)),
         1 => drop(world.command(Command::MarkTaskInstances(MarkTaskInstances {
             dag_id,
@@ -140,12 +207,57 @@ fn disturb(world: &mut World, dice: &mut Dice) {
             drop(world.command(Command::PauseDag { dag_id, to }));
         }
         5 => take_over(world),
+        13 => store_next_version(world, dice),
+        14 | 15 => {
+            let version = if dice.one_in(4) { ClearVersion::Own } else { ClearVersion::Latest };
+            let ended_runs = if dice.one_in(4) { EndedRuns::StayEnded } else { EndedRuns::GoOn };
+            let tasks = if dice.one_in(3) { Vec::new() } else { clear_of("d", "r", &name, relatives).tasks };
+            let clear = clear_of("d", run.as_str(), &name, relatives);
+            let clear = ClearTaskInstances { version, ended_runs, tasks, ..clear };
+            drop(world.command(Command::ClearTaskInstances(clear)));
+        }
+        16 => drop(world.command(Command::DeleteDagRun { dag_id, run_id: run })),
+        17 => trigger_dated(world, dice),
+        18 => {
+            let slots = u32::try_from(dice.below(4)).unwrap();
+            world.small_most = world.small_most.max(slots);
+            set_small(world, dice, slots);
+        }
+        19 => {
+            let silent = WorkerId(1 + i32::try_from(dice.below(2)).unwrap());
+            world.turn(vec![Event::WorkerSilent(silent)]);
+            world.quiesce();
+        }
         6 => leave(world, WorkerId(1 + i32::try_from(dice.below(2)).unwrap()), dice),
         _ => {
             let seconds = i64::try_from(dice.below(60)).unwrap();
             world.pass(seconds);
         }
     }
+}
+
+/// A run of a date between, before or behind others.
+fn trigger_dated(world: &mut World, dice: &mut Dice) {
+    if world.mirror.runs.len() >= 6 {
+        return;
+    }
+    let date = format!("2026-11-{:02}T00:00:00Z", 1 + dice.below(20));
+    let run = format!("x{}", dice.below(1_000_000));
+    let types = [model::RunType::Manual, model::RunType::Scheduled];
+    drop(world.command(Command::TriggerDagRun(TriggerDagRun {
+        logical_date: dice.one_in(4).then_some(()).map_or_else(|| date.parse().ok(), |()| None),
+        run_type: *dice.pick(&types),
+        ..trigger("d", Some(&run))
+    })));
+}
+
+fn set_small(world: &mut World, dice: &mut Dice, slots: u32) {
+    world.command(Command::SetPool(model::Pool {
+        name: "small".to_owned(),
+        slots: Some(slots),
+        description: String::new(),
+        include_deferred: dice.one_in(2),
+    }));
 }
 
 /// A worker is asked to end: some of what it runs it hands back, the rest goes down with it, and none of it costs anything.
@@ -182,10 +294,21 @@ fn take_over(world: &mut World) {
 }
 
 fn random_end(dice: &mut Dice) -> AttemptEnd {
-    let kinds =
-        [EndKind::Success, EndKind::Success, EndKind::Success, EndKind::Failed, EndKind::Skipped, EndKind::TimedOut];
+    let kinds = [
+        EndKind::Success,
+        EndKind::Success,
+        EndKind::Success,
+        EndKind::Success,
+        EndKind::Failed,
+        EndKind::Skipped,
+        EndKind::TimedOut,
+        EndKind::FailedForGood,
+        EndKind::Lost,
+    ];
     let kind = *dice.pick(&kinds);
-    AttemptEnd::new(kind, if kind == EndKind::Failed { "exit code 1" } else { "" })
+    let follow = (0..12).filter(|_| dice.one_in(2)).map(|name| format!("t{name}")).collect();
+    let reason = if kind == EndKind::Failed { "exit code 1" } else { "" };
+    AttemptEnd { follow: Some(follow), ..AttemptEnd::new(kind, reason) }
 }
 
 fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> {
@@ -203,9 +326,10 @@ fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> 
 
 #[test]
 fn whatever_happens_limits_hold_and_every_run_ends() {
-    for history in 0..HISTORIES {
+    play(|history| {
         let mut dice = Dice::new(history);
         let graph = random_dag(&mut dice, 2);
+        let graph = if dice.one_in(2) { with_more(&mut dice, graph) } else { graph };
         let mut world = random_world(&mut dice, graph);
         for run in ["a", "b", "c"] {
             world.trigger("d", run);
@@ -222,18 +346,25 @@ fn whatever_happens_limits_hold_and_every_run_ends() {
         drain(&mut world, &mut dice);
         for run in world.mirror.runs.values() {
             let why = world.engine.why_run(&run.dag_id, &run.run_id, world.now);
-            assert!(run.state.is_finished(), "history {history}: {} is {}: {why:?}", run.run_id, run.state);
+            assert!(run.state.is_finished(), "{} is {}: {why:?}", run.run_id, run.state);
         }
-        assert!(world.mirror.instances.values().all(|row| !row.live), "history {history}");
-        assert_eq!(world.engine.next_wakeup().filter(|at| *at <= world.now), None, "history {history}: it is idle");
-    }
+        assert!(world.mirror.instances.values().all(|row| !row.live));
+        assert_eq!(world.engine.next_wakeup().filter(|at| *at <= world.now), None, "it is idle");
+    });
 }
 
 /// Everything succeeds from now on.
 fn drain(world: &mut World, dice: &mut Dice) {
-    world.command(Command::PauseDag { dag_id: DagId::new("d").unwrap(), to: Paused::Active });
-    for _ in 0..400 {
+    set_small(world, dice, 2);
+    for worker in [1, 2] {
+        world.join(worker, 3);
+    }
+    for round in 0..400 {
+        world.command(Command::PauseDag { dag_id: DagId::new("d").unwrap(), to: Paused::Active });
         world.pass(90_000);
+        if round > 100 {
+            free_from_the_past(world);
+        }
         while end_one(world, dice, AttemptEnd::new(EndKind::Success, "")).is_some() {
             check_invariants(world);
         }
@@ -243,9 +374,23 @@ fn drain(world: &mut World, dice: &mut Dice) {
     }
 }
 
+/// What failed, or has left its DAG, holds back what depends on it in the next run, until somebody says otherwise.
+fn free_from_the_past(world: &mut World) {
+    let waits = |run: &engine::RunRow| {
+        let whys = world.engine.why_run(&run.dag_id, &run.run_id, world.now);
+        whys.is_some_and(|(_, tasks)| tasks.iter().any(|(_, _, why)| why.contains("the previous run")))
+    };
+    let held = world.mirror.runs.values().filter(|run| run.state == DagRunState::Running && waits(run));
+    let held: Vec<RunId> = held.map(|run| run.run_id.clone()).collect();
+    for run_id in held {
+        let dag_id = DagId::new("d").unwrap();
+        world.command(Command::MarkDagRun { dag_id, run_id, state: DagRunState::Success });
+    }
+}
+
 #[test]
 fn the_engine_and_the_text_agree_after_every_event() {
-    for history in 0..HISTORIES {
+    play(|history| {
         let mut dice = Dice::new(history + 1_000_000);
         let mut graph = random_dag(&mut dice, 0);
         for task in &mut graph.tasks {
@@ -283,7 +428,7 @@ fn the_engine_and_the_text_agree_after_every_event() {
             reference.named(),
             world.engine.why_run(&DagId::new("d").unwrap(), &RunId::new("r").unwrap(), world.now)
         );
-    }
+    });
 }
 
 /// The engine's states with everything that is on its way as `running`; a task that waits for a slot is not stored.
@@ -301,7 +446,7 @@ fn collapsed(world: &World, run: RunKey, reference: &Reference) -> BTreeMap<Stri
 
 #[test]
 fn the_size_of_a_batch_changes_no_outcome() {
-    for history in 0..HISTORIES {
+    play(|history| {
         let outcome = |batch: usize| {
             let mut dice = Dice::new(history + 2_000_000);
             let mut graph = random_dag(&mut dice, 2);
@@ -333,5 +478,5 @@ fn the_size_of_a_batch_changes_no_outcome() {
             (world.states(run), world.run_state(run))
         };
         assert_eq!(outcome(1), outcome(100), "history {history}");
-    }
+    });
 }

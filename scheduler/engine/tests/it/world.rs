@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use dag::Dag;
-use engine::{Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
+use engine::{DagVersion, Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
 use model::{
-    AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, DagVersionId, EndKind, MapIndex,
-    Operator, Pool, RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
+    AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, EndKind, MapIndex, Operator, Pool,
+    RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
     command::{AnswerStatus, ClearTaskInstances, Relatives, TaskSelector, TriggerDagRun},
 };
 
@@ -23,9 +23,13 @@ pub struct World {
     pub attempts: Vec<(WorkerId, TiKey, AttemptId)>,
     pub kills: Vec<AttemptId>,
     pub assigned: BTreeSet<AttemptId>,
-    seed: u64,
+    seed: u128,
     keys: i64,
     commands: i64,
+    /// Whether memory is counted anew after every turn, which takes its time in large ones.
+    pub is_checked: bool,
+    /// The most slots that the pool small has had.
+    pub small_most: u32,
 }
 
 impl World {
@@ -53,6 +57,8 @@ impl World {
             seed: 0,
             keys: 1,
             commands: 0,
+            is_checked: true,
+            small_most: 0,
         };
         for (number, dag) in dags.into_iter().enumerate() {
             world.store_version(i64::try_from(number).unwrap() + 1, dag);
@@ -62,10 +68,13 @@ impl World {
     }
 
     pub fn store_version(&mut self, id: i64, dag: Dag) {
-        let version = version(id, dag);
+        self.store(version(id, dag));
+    }
+
+    pub fn store(&mut self, version: DagVersion) {
         self.mirror.versions.push(version.clone());
         if let Some(dag) = self.mirror.dags.get_mut(&version.dag.dag_id) {
-            dag.current = DagVersionId(id);
+            dag.current = version.id;
         }
         self.turn(vec![Event::DagVersionStored { version }]);
     }
@@ -93,8 +102,20 @@ impl World {
         Event::WorkerJoined(joined)
     }
 
-    /// One turn with everything around it: needs, the store, the workers' ears.
+    /// One turn with everything around it: needs, the store, the workers' ears. What it does not take is given to further
+    /// ones; the plan is that of the last.
     pub fn turn(&mut self, events: Vec<Event>) -> Plan {
+        let mut events = events;
+        loop {
+            let plan = self.turn_once(events.clone());
+            events.drain(..plan.taken);
+            if events.is_empty() {
+                return plan;
+            }
+        }
+    }
+
+    fn turn_once(&mut self, events: Vec<Event>) -> Plan {
         loop {
             let needs = self.engine.needs(&events);
             if needs.is_empty() {
@@ -110,6 +131,9 @@ impl World {
         let plan = self.engine.turn(Input { now: self.now, seed: self.seed << 20, run_keys, events });
         self.keys += i64::try_from(plan.new_runs.len()).unwrap();
         self.mirror.apply(&plan);
+        if self.is_checked {
+            assert_eq!(self.engine.verify(), Vec::<String>::new());
+        }
         for effect in &plan.effects {
             match effect {
                 Effect::Assign { worker, key, attempt } => {
@@ -124,8 +148,26 @@ impl World {
         plan
     }
 
-    /// Turns until nothing more happens at this instant.
+    /// Turns until nothing more happens at this instant; then a new leader would have nothing to do.
     pub fn quiesce(&mut self) {
+        self.come_to_rest();
+        crate::oracle::check(self);
+    }
+
+    /// The same store and workers under a leader that has just taken over.
+    pub fn successor(&self) -> Self {
+        Self {
+            engine: Engine::load(self.mirror.snapshot(), self.now),
+            mirror: self.mirror.clone(),
+            attempts: self.attempts.clone(),
+            kills: Vec::new(),
+            assigned: BTreeSet::new(),
+            seed: self.seed + (1 << 90),
+            ..*self
+        }
+    }
+
+    pub fn come_to_rest(&mut self) {
         for _ in 0..1_000 {
             let plan = self.turn(vec![Event::Continue]);
             let again = self.engine.next_wakeup().is_some_and(|at| at <= self.now);

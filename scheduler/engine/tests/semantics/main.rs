@@ -26,6 +26,8 @@ mod dags;
 #[path = "../it/mirror.rs"]
 #[allow(dead_code, reason = "shared with the stories, which use all of it")]
 mod mirror;
+#[path = "../it/oracle.rs"]
+mod oracle;
 #[path = "../it/world.rs"]
 #[allow(dead_code, reason = "shared with the stories, which use all of it")]
 mod world;

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
-use dag::{Catchup, CronExpr, CronTimetable, Schedule};
+use dag::{Catchup, CronExpr, CronTimetable, DeltaTimetable, Schedule};
 use engine::{
     DueRun,
     timetable::{
@@ -172,7 +172,7 @@ impl Timetable {
             return Err(Outcome::NotYet("durations of months and years"));
         }
         let every = delta.fixed().to_std().map_err(|_| Outcome::NotYet("durations backwards"))?;
-        Ok(Schedule::Delta { every })
+        Ok(Schedule::Delta { every, timetable: DeltaTimetable::DeltaDataInterval })
     }
 }
 

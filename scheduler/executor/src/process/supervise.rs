@@ -209,21 +209,25 @@ async fn abandoned(running: &Running, mut launcher: Launcher, log: &Log) -> io::
     io::Error::other(format!("its launcher {} {how}, so that nobody knows how it ended", launcher.pid))
 }
 
-/// Kills what was below a launcher that is gone: it is found by its group and by the variable that it carries.
+/// Kills what was below a launcher that is gone, and waits until it is dead: it is found by its group and by the variable that
+/// it carries.
 async fn kill_found(running: &Running, launcher: &Launcher, log: &Log) {
     let mut all: Vec<Found> = Vec::new();
     let until = Instant::now() + KILLED_WAIT;
     loop {
+        // Before the kill: who is dying has no variables any more.
+        let mut found = running.mark.as_ref().map_or_else(Vec::new, |mark| tree::carriers(&[mark]));
+        found.extend(tree::of_group(running.group));
         if let Some(cgroup) = &launcher.cgroup {
             let _ = cgroup.kill();
         }
         let _ = killpg(Pid::from_raw(running.group), Signal::SIGKILL);
-        let found = running.mark.as_ref().map_or_else(Vec::new, |mark| tree::carriers(&[mark]));
-        if found.is_empty() || Instant::now() >= until {
+        tree::signal(&found, Signal::SIGKILL);
+        let is_over = found.is_empty() && !tree::still_there(&all);
+        all.extend(found.into_iter().filter(|one| !all.contains(one)).collect::<Vec<_>>());
+        if is_over || Instant::now() >= until {
             break;
         }
-        tree::signal(&found, Signal::SIGKILL);
-        all.extend(found.into_iter().filter(|one| !all.contains(one)).collect::<Vec<_>>());
         tokio::time::sleep(LOOK).await;
     }
     tell_leftovers(&all, log);

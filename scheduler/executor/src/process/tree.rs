@@ -52,6 +52,18 @@ pub fn carriers(marks: &[&str]) -> Vec<Found> {
     all().filter(|process| *process != own && carries(*process, marks)).filter_map(living).collect()
 }
 
+/// The living processes of a process group.
+#[must_use]
+pub fn of_group(group: i32) -> Vec<Found> {
+    all().filter(|process| stat(*process).is_some_and(|stat| stat.group == group)).filter_map(living).collect()
+}
+
+/// Whether any of them still lives. One that is dying lives, and has no environment any more.
+#[must_use]
+pub fn still_there(found: &[Found]) -> bool {
+    found.iter().any(|one| living(one.pid).is_some_and(|living| living.name == one.name))
+}
+
 /// Whether a process carries all the marks. A dead process's environment is empty.
 #[must_use]
 pub fn carries(process: i32, marks: &[&str]) -> bool {
@@ -81,6 +93,7 @@ struct Stat {
     name: String,
     state: char,
     parent: i32,
+    group: i32,
 }
 
 fn stat(process: i32) -> Option<Stat> {
@@ -90,7 +103,8 @@ fn stat(process: i32) -> Option<Stat> {
     let mut fields = after.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
-    Some(Stat { name: before.split_once('(')?.1.to_owned(), state, parent })
+    let group = fields.next()?.parse().ok()?;
+    Some(Stat { name: before.split_once('(')?.1.to_owned(), state, parent, group })
 }
 
 fn living(pid: i32) -> Option<Found> {

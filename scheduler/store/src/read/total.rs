@@ -57,15 +57,6 @@ impl Total {
         }
     }
 
-    /// How many rows were looked at, when it was not all of them.
-    #[must_use]
-    pub const fn searched(self) -> Option<i64> {
-        match self {
-            Self::Exactly(_) | Self::AtLeast(_) => None,
-            Self::Among { newest, .. } => Some(newest),
-        }
-    }
-
     /// Whether there are more rows than this, as far as is known.
     #[must_use]
     pub const fn exceeds(self, rows: i64) -> bool {
@@ -276,7 +267,7 @@ mod tests {
         assert_eq!((Total::AtLeast(7).number(), Total::AtLeast(7).limit()), (7, Some(7)));
         assert!(Total::AtLeast(50).exceeds(50) && !Total::Exactly(50).exceeds(50));
         let among = Total::Among { found: 7, newest: 100 };
-        assert_eq!((among.number(), among.limit(), among.searched(), among.exceeds(7)), (7, Some(7), Some(100), false));
+        assert_eq!((among.number(), among.limit(), among.exceeds(7)), (7, Some(7), false));
     }
 
     #[test]

@@ -202,13 +202,14 @@ async fn a_list_over_all_runs_sees_every_run_and_the_tasks_of_open_ones_that_hav
 }
 
 #[tokio::test]
-async fn what_no_index_knows_is_looked_for_in_the_newest_rows_and_the_list_says_in_how_many() {
+async fn what_no_index_knows_is_looked_for_in_the_newest_rows_first_and_in_all_when_these_do_not_answer() {
     let (_database, web) = filled().await;
     let total = async |filter: RunFilter| read::runs(&web, &newest(filter)).await.unwrap().1;
     let named = |text: &str| RunFilter { run_id_pattern: Pattern(vec![text.to_owned()]), ..RunFilter::default() };
-    let newest = read::SEARCHED_RUNS_MAX;
-    assert_eq!(total(named("r15")).await, Total::Among { found: 1_000, newest });
-    assert_eq!(total(named("r5000")).await, Total::Among { found: 0, newest }, "it is older than what is looked at");
+    assert_eq!(total(named("r15")).await, Total::AtLeast(1_000), "the newest come first and fill the page");
+    assert_eq!(total(named("r5000")).await, Total::Exactly(1), "it is older than what is looked at first");
+    let newest_alone = RunFilter { newest: Some(read::SEARCHED_RUNS_MAX), ..named("r5000") };
+    assert_eq!(total(newest_alone).await, Total::Among { found: 0, newest: read::SEARCHED_RUNS_MAX });
     let then = Range { lte: Some(minute(6_000)), ..Range::default() };
     assert_eq!(total(RunFilter { run_after: then, ..named("r5000") }).await, Total::Exactly(1));
     let of_dag = RunFilter { dag_ids: vec![dag_id("dag_0")], ..named("r500") };
@@ -231,7 +232,9 @@ async fn what_no_index_knows_is_looked_for_in_the_newest_rows_and_the_list_says_
     let lines = |filter: AuditFilter| AuditFilter { limit: 50, ..filter };
     let total = async |filter: AuditFilter| audit::events(&web, &lines(filter)).await.unwrap().1;
     let anywhere = AuditFilter { dag_id_pattern: Pattern(vec!["nothing".to_owned()]), ..AuditFilter::default() };
-    assert_eq!(total(anywhere.clone()).await, Total::Among { found: 0, newest: 10_000 });
+    assert_eq!(total(anywhere.clone()).await, Total::Exactly(0));
+    let newest_alone = AuditFilter { newest: Some(10_000), ..anywhere.clone() };
+    assert_eq!(total(newest_alone).await, Total::Among { found: 0, newest: 10_000 });
     assert_eq!(total(AuditFilter { dag_id: Some("dag_3".to_owned()), ..anywhere }).await, Total::Exactly(0));
     let keyed = XComFilter { key: Some("other".to_owned()), ..xcoms(RunFilter::default()) };
     assert_eq!(read::xcom_entries(&web, &keyed).await.unwrap().1, Total::Among { found: 0, newest: 2_000 });

@@ -203,6 +203,18 @@ async fn facts_are_found_by_id_by_date_and_by_what_came_before() {
     }
     assert_eq!(found.into_values().collect::<Vec<_>>(), [[Some(2), Some(1), None], [Some(1), Some(1), None]]);
 
+    let newest = |most| Need::NewestRuns { dag: dag.clone(), most };
+    let none = Need::NewestRuns { dag: dag_id("other"), most: 3 };
+    let asked = vec![newest(1), none, newest(9)];
+    let facts = facts::facts(leader.writer.connection(), asked.clone()).await.unwrap();
+    let told = facts.into_iter().map(|fact| match fact {
+        Fact::NewestRuns { need, runs } => (need, runs.into_iter().map(|(_, key, state)| (key.get(), state)).collect()),
+        other => panic!("{other:?}"),
+    });
+    let told: Vec<(Need, Vec<_>)> = told.collect();
+    let (first, second) = ((2, DagRunState::Running), (1, DagRunState::Running));
+    assert_eq!(told, asked.into_iter().zip([vec![first], vec![], vec![first, second]]).collect::<Vec<_>>());
+
     // Questions of all kinds at once: each answer belongs to its question.
     let exists = |key, date| Need::RunExists { dag: dag.clone(), run: run_id(key), logical_date: date };
     let by_id = |key| Need::Run { dag: dag.clone(), run: run_id(key) };
@@ -236,13 +248,16 @@ async fn facts_are_found_by_id_by_date_and_by_what_came_before() {
 fn of_run(fact: Fact) -> Option<engine::StoredRun> {
     match fact {
         Fact::Run { run, .. } => run.map(|run| *run),
-        Fact::Exists { .. } | Fact::Version { .. } => panic!("{fact:?}"),
+        Fact::Exists { .. } | Fact::NewestRuns { .. } | Fact::Version { .. } => panic!("{fact:?}"),
     }
 }
 
 fn need_of(fact: &Fact) -> Need {
     match fact {
-        Fact::Run { need, .. } | Fact::Exists { need, .. } | Fact::Version { need, .. } => need.clone(),
+        Fact::Run { need, .. }
+        | Fact::Exists { need, .. }
+        | Fact::NewestRuns { need, .. }
+        | Fact::Version { need, .. } => need.clone(),
     }
 }
 

@@ -1,0 +1,321 @@
+//! Memory counted anew: whether every counter, queue and index is what the instances say, and whether nothing waits that
+//! could go on.
+//!
+//! Everything that [`Engine::turn`] keeps beside rows follows from them, moved along by the difference of each change. A
+//! difference that was forgotten strands a task or lets one too many run, and shows nowhere. So it is counted from the
+//! beginning: by tests after every turn, by builds with debug assertions too, and by a leader every ten minutes, which says
+//! what it finds and loads its memory again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use model::{
+    AttemptId, DagId, DagRunState, DagVersionId, RunId, RunKey, TaskIdx, TaskState, TiKey, Timestamp, WorkerId,
+};
+
+use crate::{
+    Engine, Rest,
+    memory::{
+        census::Census,
+        dags::DagState,
+        instance::Place,
+        pools::{Pools, Room, TakenBy},
+        ready::{ClassId, OnWorker, TaskLimit, Ticket},
+        run::{Previous, Run, is_pending},
+        timers::Timer,
+    },
+    rules::Upstream,
+};
+
+/// How many differences are told: what one defect has brought about is alike.
+const TOLD_MAX: usize = 20;
+
+/// What was found, in sentences.
+#[derive(Debug, Default)]
+struct Found(Vec<String>);
+
+impl Found {
+    fn tell(&mut self, what: fmt::Arguments<'_>) {
+        if self.0.len() < TOLD_MAX {
+            self.0.push(what.to_string());
+        }
+    }
+
+    fn compare<T: PartialEq + fmt::Debug>(&mut self, what: fmt::Arguments<'_>, kept: &T, counted: &T) {
+        if kept != counted {
+            self.tell(format_args!("{what}: memory has {kept:?}, the instances say {counted:?}"));
+        }
+    }
+
+    fn expect(&mut self, holds: bool, what: fmt::Arguments<'_>) {
+        if !holds {
+            self.tell(what);
+        }
+    }
+}
+
+/// Everything that follows from instances and runs.
+#[derive(Debug, Default)]
+struct Counted {
+    census: Census,
+    pools: Pools,
+    attempts: BTreeMap<AttemptId, TiKey>,
+    workers: BTreeMap<WorkerId, (u32, BTreeSet<AttemptId>)>,
+    active: BTreeMap<DagId, BTreeMap<TaskIdx, u32>>,
+    tickets: BTreeSet<Ticket>,
+    pinned: BTreeMap<DagVersionId, usize>,
+    followers: BTreeMap<RunKey, BTreeSet<RunKey>>,
+    dags: BTreeMap<DagId, Indices>,
+}
+
+/// The runs of a DAG that are in memory.
+#[derive(Debug, Default, PartialEq)]
+struct Indices {
+    runs: BTreeMap<RunId, RunKey>,
+    dates: BTreeMap<Timestamp, RunKey>,
+    queued: BTreeSet<(Timestamp, RunKey)>,
+    running: BTreeSet<RunKey>,
+}
+
+impl Engine {
+    /// What memory has wrong, in sentences, the first few of them; nothing when all of it is as it should be. To be asked
+    /// between turns.
+    #[must_use]
+    pub fn verify(&self) -> Vec<String> {
+        let mut found = Found::default();
+        let mut counted = Counted::default();
+        for (key, run) in &self.runs {
+            found.compare(format_args!("the key of run {key}"), &run.row.key, key);
+            self.verify_run(run, &mut found);
+            self.count(run, &mut counted);
+        }
+        self.verify_counters(&counted, &mut found);
+        self.verify_dags(&counted, &mut found);
+        self.verify_tickets(&counted, &mut found);
+        self.verify_timers(&mut found);
+        if self.rest == Rest::Nothing {
+            self.verify_rest(&mut found);
+        }
+        found.0
+    }
+
+    fn count(&self, run: &Run, counted: &mut Counted) {
+        let key = run.row.key;
+        *counted.pinned.entry(run.def.id).or_default() += 1;
+        if let Previous::Run { key: before, .. } = run.previous {
+            counted.followers.entry(before).or_default().insert(key);
+        }
+        let indices = counted.dags.entry(run.row.dag_id.clone()).or_default();
+        indices.runs.insert(run.row.run_id.clone(), key);
+        indices.dates.extend(run.row.logical_date.map(|date| (date, key)));
+        match run.row.state {
+            DagRunState::Queued => drop(indices.queued.insert((run.starts_at(), key))),
+            DagRunState::Running => drop(indices.running.insert(key)),
+            DagRunState::Success | DagRunState::Failed => {}
+        }
+        for pos in run.def.dag.positions() {
+            self.count_instance(run, run.place(pos), counted);
+        }
+    }
+
+    fn count_instance(&self, run: &Run, place: Place, counted: &mut Counted) {
+        let (core, task) = (run.instance(place.task).core, run.def.task(place.task));
+        counted.census.add(core.state);
+        for by in TakenBy::ALL.into_iter().filter(|by| core.takes(*by)) {
+            counted.pools.take(&task.pool, task.pool_slots, by);
+        }
+        if core.is_active() {
+            let active = counted.active.entry(run.row.dag_id.clone()).or_default();
+            *active.entry(run.def.number(place.task)).or_default() += 1;
+        }
+        if core.wants_slot() {
+            counted.tickets.insert(self.ticket(place));
+        }
+        if let (true, Some(attempt), Some(worker)) = (core.live, core.attempt, core.worker) {
+            counted.attempts.insert(attempt, run.key_of(place.task));
+            let (used, live) = counted.workers.entry(worker).or_default();
+            live.insert(attempt);
+            *used += match self.ready.demand(run.def.class(place.task)).on_worker {
+                OnWorker::TakesSlot => 1,
+                OnWorker::TakesNone => 0,
+            };
+        }
+    }
+
+    fn verify_run(&self, run: &Run, found: &mut Found) {
+        let name = &run.row.run_id;
+        let states: Vec<TaskState> = run.instances.iter().map(|instance| instance.core.state).collect();
+        let count = |holds: &dyn Fn(usize) -> bool| (0..states.len()).filter(|pos| holds(*pos)).count();
+        let is_leaf = |pos: usize| run.def.dag.tasks[pos].downstream.is_empty();
+        let counted = (
+            count(&|pos| !states[pos].is_finished()),
+            count(&|pos| is_pending(states[pos])),
+            count(&|pos| run.instances[pos].core.live),
+            count(&|pos| is_leaf(pos) && states[pos].is_failed_like()),
+        );
+        let live = usize::try_from(run.live).unwrap_or(usize::MAX);
+        let kept = (run.unfinished, run.pending, live, run.leaves_failed);
+        found.compare(format_args!("run {name}: unfinished, pending, live, failed leaves"), &kept, &counted);
+        found.compare(format_args!("run {name}: stored"), &run.stored, &Some(run.row.state));
+        let of_memory = self.versions.get(&run.def.id).is_some_and(|def| std::sync::Arc::ptr_eq(def, &run.def));
+        found.expect(of_memory, format_args!("run {name}: its version {} is not in memory", run.def.id));
+        let ends = !run.row.state.is_finished() || run.live > 0;
+        found.expect(ends, format_args!("run {name} has ended, and is still in memory"));
+        let mut skipped = vec![0_u32; states.len()];
+        for pos in run.def.dag.positions() {
+            run.skips_of(pos).iter().for_each(|pos| skipped[pos.0] += 1);
+        }
+        for pos in run.def.dag.positions() {
+            let (instance, task) = (run.instance(pos), run.def.task(pos));
+            let upstream = Upstream::of(task.upstream.iter().map(|before| states[before.0]));
+            let id = format_args!("{name}, {}", task.task_id);
+            found.compare(format_args!("{id}: upstream"), &instance.upstream, &upstream);
+            found.compare(format_args!("{id}: skipped by"), &instance.skipped_by, &skipped[pos.0]);
+            let stored = instance.stored.unwrap_or(TaskState::NoStatus);
+            found.compare(format_args!("{id}: its row"), &stored, &instance.core.state_to_store());
+            let state = instance.core.state;
+            let at_work = matches!(state, TaskState::Queued | TaskState::Running | TaskState::Restarting);
+            found.expect(instance.core.live || !at_work, format_args!("{id}: it is {state} without a live attempt"));
+            let may_wait = run.row.state == DagRunState::Running && !self.is_held_back(run);
+            let waits = state == TaskState::Scheduled;
+            found
+                .expect(may_wait || !waits, format_args!("{id}: it is scheduled, and its run or its DAG is held back"));
+        }
+    }
+
+    fn verify_counters(&self, counted: &Counted, found: &mut Found) {
+        found.compare(format_args!("instances by state"), &self.census, &counted.census);
+        found.compare(format_args!("live attempts"), &self.attempts, &counted.attempts);
+        found.compare(format_args!("runs of versions"), &self.pinned, &counted.pinned);
+        found.compare(format_args!("followers"), &self.followers, &counted.followers);
+        let names: BTreeSet<&str> = self.pools.names().into_iter().chain(counted.pools.names()).collect();
+        for name in names {
+            let (kept, is) = (self.pools.taken(name), counted.pools.taken(name));
+            found.compare(format_args!("pool {name}"), &kept, &is);
+        }
+        let known: BTreeSet<WorkerId> = self.workers.ids().chain(counted.workers.keys().copied()).collect();
+        for worker in known {
+            let kept = self.workers.get(worker).map(|known| (known.used, known.live.clone())).unwrap_or_default();
+            let is = counted.workers.get(&worker).cloned().unwrap_or_default();
+            found.compare(format_args!("worker {worker}: slots and attempts"), &kept, &is);
+        }
+    }
+
+    fn verify_dags(&self, counted: &Counted, found: &mut Found) {
+        for (id, dag) in &self.dags {
+            let none = Indices::default();
+            let is = counted.dags.get(id).unwrap_or(&none);
+            let DagState { runs, dates, queued, running, active_tasks, .. } = dag;
+            let kept =
+                Indices { runs: runs.clone(), dates: dates.clone(), queued: queued.clone(), running: running.clone() };
+            found.compare(format_args!("runs of DAG {id}"), &kept, is);
+            let active = counted.active.get(id).cloned().unwrap_or_default();
+            found.compare(format_args!("active tasks of DAG {id}"), active_tasks, &active);
+        }
+        for version in self.versions.values() {
+            let is_current = self.dags.get(&version.dag.dag_id).is_some_and(|dag| dag.row.current == version.id);
+            let is_needed = is_current || self.pinned.contains_key(&version.id) || self.doubtful.contains(&version.id);
+            found.expect(
+                is_needed,
+                format_args!("version {} of {} is kept for nothing", version.id, version.dag.dag_id),
+            );
+        }
+    }
+
+    /// Each instance that wants a slot has one ticket, and a limit with room that holds some of a class has one in its queue.
+    fn verify_tickets(&self, counted: &Counted, found: &mut Found) {
+        let (by_runs, by_tasks) = (self.ready.held_by_runs(), self.ready.held_by_tasks());
+        let held = by_runs.map(|(_, ticket)| ticket).chain(by_tasks.map(|(_, ticket)| ticket));
+        let mut tickets = BTreeSet::new();
+        for ticket in self.ready.queued().chain(held) {
+            found.expect(tickets.insert(ticket), format_args!("{ticket:?} waits twice"));
+        }
+        for missing in counted.tickets.difference(&tickets) {
+            found.tell(format_args!("{missing:?} waits nowhere"));
+        }
+        for idle in tickets.difference(&counted.tickets) {
+            found.tell(format_args!("{idle:?} waits for nobody"));
+        }
+        for what in self.ready.misplaced(&tickets) {
+            found.tell(format_args!("{what}"));
+        }
+        found.compare(format_args!("workers by load"), &self.workers.by_load(), &self.workers.count_by_load());
+        if self.ready.holds_none() {
+            return;
+        }
+        let mut runs: BTreeSet<(RunKey, ClassId)> = BTreeSet::new();
+        let mut tasks: BTreeSet<(TaskLimit, ClassId)> = BTreeSet::new();
+        for ticket in self.ready.queued() {
+            let Some(place) = self.place_of(ticket.key) else { continue };
+            let limits = self.limits_of(place);
+            runs.insert((limits.run, ticket.class));
+            tasks.extend(limits.task.map(|task| (task, ticket.class)));
+        }
+        for (key, ticket) in self.ready.held_by_runs() {
+            let Some(run) = self.run(key).filter(|run| run.has_room()) else { continue };
+            let has_one = runs.contains(&(key, ticket.class));
+            found.expect(has_one, format_args!("{ticket:?} is held under run {}, which has room", run.row.run_id));
+        }
+        for (limit, ticket) in self.ready.held_by_tasks() {
+            let has_room = self.dags.get(&limit.dag).is_some_and(|dag| dag.active(limit.task) < limit.most);
+            let has_one = !has_room || tasks.contains(&(limit.clone(), ticket.class));
+            found.expect(has_one, format_args!("{ticket:?} is held under {limit:?}, which has room"));
+        }
+    }
+
+    /// Whatever has to be looked at at an instant is in the timers.
+    fn verify_timers(&self, found: &mut Found) {
+        for run in self.runs.values().filter(|run| run.row.state == DagRunState::Running) {
+            let ends = self.times_out_at(run).filter(|at| *at > self.now);
+            let is_set = ends.is_none_or(|at| self.timers.has(at, &Timer::RunTimeout(run.row.key)));
+            found.expect(is_set, format_args!("run {} has no timer for its end at {ends:?}", run.row.run_id));
+            for (at, instance) in run.wakes().filter(|(at, _)| *at > self.now) {
+                let is_set = self.timers.has(at, &Timer::Wake(instance));
+                found.expect(is_set, format_args!("{instance:?} has no timer for its pause until {at}"));
+            }
+        }
+    }
+
+    /// Nothing waits that could go on: no task, no ticket, no run, no schedule.
+    fn verify_rest(&self, found: &mut Found) {
+        for run in self.runs.values().filter(|run| run.row.state == DagRunState::Running) {
+            let key = run.row.key;
+            if self.unsettled.contains(&key) {
+                continue;
+            }
+            for pos in run.def.dag.positions().filter(|pos| !self.is_decided(key, *pos)) {
+                let (run_id, task, state) = (&run.row.run_id, &run.def.task(pos).task_id, run.state(pos));
+                let parked = if run.parked.contains(&pos) { " and parked" } else { "" };
+                found.tell(format_args!("{run_id}, {task} is {state}{parked}, which is not what would be decided"));
+            }
+            found.expect(self.end_of(key).is_none(), format_args!("run {} has not ended", run.row.run_id));
+        }
+        // What a class's pool or workers say holds for all of it, however many wait.
+        let mut is_open: BTreeMap<ClassId, bool> = BTreeMap::new();
+        let by_runs = self.ready.held_by_runs().map(|(_, ticket)| ticket);
+        let by_tasks = self.ready.held_by_tasks().map(|(_, ticket)| ticket);
+        for ticket in self.ready.queued().chain(by_runs).chain(by_tasks) {
+            let demand = self.ready.demand(ticket.class);
+            let has_room = || {
+                let room = self.pools.room(&demand.pool, demand.pool_slots);
+                room == Room::Free && self.workers.pick(demand).is_some()
+            };
+            if !*is_open.entry(ticket.class).or_insert_with(has_room) {
+                continue;
+            }
+            let Some(place) = self.place_of(ticket.key) else { continue };
+            let run = self.known_run(place.run);
+            if self.limits(run, place).is_ok() {
+                let task = &run.def.task(place.task).task_id;
+                found.tell(format_args!("{}, {task} waits although its slot is free", run.row.run_id));
+            }
+        }
+        for dag in self.dags.keys().filter(|dag| !self.unserved.contains(*dag)) {
+            for what in self.unserved_of(dag) {
+                found.tell(format_args!("DAG {dag}: {what}"));
+            }
+        }
+    }
+}
