@@ -72,6 +72,9 @@ pub enum ApiError {
     /// The answer exists, but not in a form that the client takes.
     #[error("{0}")]
     NotAcceptable(String),
+    /// The body is of a kind that is not read.
+    #[error("{0}")]
+    UnknownKind(&'static str),
     /// What exists can not be changed in this way.
     #[error("{0}")]
     NotAllowed(String),
@@ -204,6 +207,7 @@ impl ApiError {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
+            Self::UnknownKind(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotThere(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Malformed(_) | Self::MalformedText(_) => StatusCode::UNPROCESSABLE_ENTITY,

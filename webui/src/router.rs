@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{delete, get, post, put},
+    routing::{get, post},
 };
 use futures::FutureExt;
 use serde_json::json;
@@ -62,7 +62,6 @@ pub fn router(app: App) -> Router {
         .merge(auth_routes())
         .merge(api::openapi::declared())
         .merge(rest_routes())
-        .merge(cluster_routes())
         .merge(page_routes())
         .route("/static/{file}", get(assets::file))
         .route("/events", get(live::events))
@@ -102,30 +101,14 @@ pub fn router(app: App) -> Router {
 }
 
 fn auth_routes() -> Router<App> {
-    let short = || DefaultBodyLimit::max(LOGIN_BYTES_MAX);
+    let short = DefaultBodyLimit::max(LOGIN_BYTES_MAX);
     Router::new()
-        .route("/auth/token", post(login::token).layer(short()))
-        .route("/auth/token/cli", post(login::token_for_cli).layer(short()))
         .route("/auth/logout", get(login::logout_question).post(login::logout))
-        .route("/api/v2/auth/logout", get(login::to_logout))
-        .route("/api/v2/auth/login", get(login::to_login))
-        .route("/login", get(pages::login::show).post(pages::login::submit).layer(short()))
+        .route("/login", get(pages::login::show).post(pages::login::submit).layer(short))
 }
 
 fn rest_routes() -> Router<App> {
-    const DAG: &str = "/api/v2/dags/{dag_id}";
-    let of_dag = |rest: &str| format!("{DAG}{rest}");
-    Router::new()
-        .route("/openapi.json", get(api::openapi::show))
-        .route("/api/v2/dagSources/{dag_id}", get(api::dag_versions::source))
-        .route(&of_dag("/dagVersions"), get(api::dag_versions::list))
-        .route(&of_dag("/dagVersions/{version_number}"), get(api::dag_versions::one))
-        .merge(instance_routes())
-        .merge(absent_routes())
-        .route("/api/v2/quarantine", get(api::quarantine::list))
-        .route("/api/v2/quarantine/{entry_id}", get(api::quarantine::one))
-        .route("/api/v2/quarantine/{entry_id}/release", post(api::quarantine::release))
-        .merge(admin_rest_routes())
+    Router::new().route("/openapi.json", get(api::openapi::show)).merge(admin_rest_routes())
 }
 
 /// A connection may have a word as its id that is a route of its own.
@@ -142,53 +125,6 @@ fn admin_rest_routes() -> Router<App> {
         .route("/api/v2/connections/test", all("test"))
         .route("/api/v2/connections/defaults", all("defaults"))
         .route("/api/v2/connections/enqueue-test", changes("enqueue-test"))
-}
-
-/// What Airflow has of one task instance, and Windlass does not.
-fn instance_routes() -> Router<App> {
-    const TASK: &str = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}";
-    let of_task = |rest: &str| format!("{TASK}{rest}");
-    Router::new()
-        .route(TASK, delete(api::absent::delete_instance))
-        .route(&of_task("/links"), get(api::absent::links))
-        .route(&of_task("/externalLogUrl/{try_number}"), get(api::absent::external_log))
-}
-
-/// What Airflow has of DAGs and runs, and Windlass does not.
-fn absent_routes() -> Router<App> {
-    use api::absent;
-    let queued = || get(absent::asset).delete(absent::asset);
-    Router::new()
-        .route("/api/v2/assets", get(absent::assets))
-        .route("/api/v2/assets/aliases", get(absent::asset_aliases))
-        .route("/api/v2/assets/aliases/{asset_id}", get(absent::asset))
-        .route("/api/v2/assets/events", get(absent::asset_events).post(absent::make_asset_event))
-        .route("/api/v2/assets/{asset_id}", get(absent::asset))
-        .route("/api/v2/assets/{asset_id}/materialize", post(absent::asset))
-        .route("/api/v2/assets/{asset_id}/queuedEvents", queued())
-        .route("/api/v2/dags/{dag_id}/assets/queuedEvents", get(absent::queued_events))
-        .route("/api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", queued())
-        .route("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/upstreamAssetEvents", get(absent::upstream_asset_events))
-        .route("/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", get(absent::questions))
-        .route("/api/v2/dags/{dag_id}/favorite", post(absent::favorite))
-        .route("/api/v2/dags/{dag_id}/unfavorite", post(absent::favorite))
-        .route("/api/v2/backfills", get(absent::backfills).post(absent::make_backfill))
-        .route("/api/v2/backfills/dry_run", post(absent::make_backfill))
-        .route("/api/v2/backfills/{backfill_id}", get(absent::backfill))
-        .route("/api/v2/backfills/{backfill_id}/pause", put(absent::backfill))
-        .route("/api/v2/backfills/{backfill_id}/unpause", put(absent::backfill))
-        .route("/api/v2/backfills/{backfill_id}/cancel", put(absent::backfill))
-}
-
-/// What is asked of the whole installation, and seldom there.
-fn cluster_routes() -> Router<App> {
-    Router::new()
-        .route("/api/v2/plugins", get(api::absent::plugins))
-        .route("/api/v2/plugins/importErrors", get(api::absent::plugin_errors))
-        .route("/api/v2/providers", get(api::absent::providers))
-        .route("/api/v2/dagWarnings", get(api::absent::warnings))
-        .route("/api/v2/config", get(api::absent::config))
-        .route("/api/v2/config/section/{section}/option/{option}", get(api::absent::config))
 }
 
 fn page_routes() -> Router<App> {

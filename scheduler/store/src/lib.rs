@@ -11,6 +11,7 @@ pub mod connect;
 pub mod diagnosis;
 pub mod error;
 pub mod facts;
+pub mod favorites;
 pub mod hints;
 pub mod inbox;
 pub mod leader;

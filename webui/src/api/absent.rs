@@ -1,159 +1,415 @@
 //! What Airflow has and Windlass has none of: clients ask for it and get Airflow's empty answers, and who wants to make one
-//! is told that it can not be done.
+//! is told what is missing.
 
 use axum::{Json, extract::State};
-use serde_json::{Value, json};
+use model::{MapIndex, door::Instant};
+use serde_json::{Map, Value};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{body::Body, lookup_dag, lookup_run, path::Names, query::Query};
+use super::{
+    declare::{Errors, Flag, answer, body, path_params, query_params},
+    instances, lookup_dag,
+    query::Page,
+};
 use crate::{
     app::App,
+    auth::rights::Right,
     error::{ApiError, ApiResult},
 };
 
-/// `GET /api/v2/plugins`.
-pub async fn plugins() -> Json<Value> {
-    none("plugins")
+/// Names that a list can be ordered by which has no rows: they are checked, and that is all.
+macro_rules! order_names {
+    ($(#[$meta:meta])* $name:ident: $default:literal $(, $more:literal)* $(,)?) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+
+        impl $crate::api::declare::OrderKey for $name {
+            const KEYS: &'static [(&'static str, Self)] = &[($default, Self) $(, ($more, Self))*];
+            const DEFAULT: &'static str = $default;
+        }
+    };
+}
+pub(super) use order_names;
+
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(plugins))
+        .routes(routes!(plugin_errors))
+        .routes(routes!(providers))
+        .routes(routes!(config))
+        .routes(routes!(config_value))
+        .routes(routes!(links))
+        .routes(routes!(external_log))
+        .routes(routes!(delete_instance))
+        .routes(routes!(clear_partitions))
+        .routes(routes!(parse_file))
 }
 
-/// `GET /api/v2/plugins/importErrors`.
-pub async fn plugin_errors() -> Json<Value> {
-    none("import_errors")
+query_params! {
+    /// Which part of an empty list is meant.
+    pub struct AnyPart {
+        _page: Page,
+    }
 }
 
-/// `GET /api/v2/providers`: operators are built in.
-pub async fn providers() -> Json<Value> {
-    none("providers")
+answer! {
+    /// The plugins.
+    pub struct PluginCollectionResponse {
+        plugins: Vec<PluginResponse>,
+        total_entries: usize,
+    }
 }
 
-/// `GET /api/v2/dagWarnings`: what Airflow warns of is an import error here.
-pub async fn warnings() -> Json<Value> {
-    none("dag_warnings")
+answer! {
+    /// A plugin.
+    pub struct PluginResponse {
+        name: String,
+        macros: Vec<String>,
+        flask_blueprints: Vec<String>,
+        fastapi_apps: Vec<Value>,
+        fastapi_root_middlewares: Vec<Value>,
+        external_views: Vec<Value>,
+        react_apps: Vec<Value>,
+        appbuilder_views: Vec<Value>,
+        appbuilder_menu_items: Vec<Value>,
+        global_operator_extra_links: Vec<String>,
+        operator_extra_links: Vec<String>,
+        source: String,
+        listeners: Vec<String>,
+        timetables: Vec<String>,
+    }
 }
 
-/// `GET /api/v2/config` and `GET /api/v2/config/section/{section}/option/{option}`: Airflow's default.
-pub async fn config() -> ApiError {
+answer! {
+    /// What is wrong with plugins.
+    pub struct PluginImportErrorCollectionResponse {
+        import_errors: Vec<PluginImportErrorResponse>,
+        total_entries: usize,
+    }
+}
+
+answer! {
+    /// What is wrong with a plugin.
+    pub struct PluginImportErrorResponse {
+        source: String,
+        error: String,
+    }
+}
+
+answer! {
+    /// The providers.
+    pub struct ProviderCollectionResponse {
+        providers: Vec<ProviderResponse>,
+        total_entries: usize,
+    }
+}
+
+answer! {
+    /// A package of operators.
+    pub struct ProviderResponse {
+        package_name: String,
+        description: String,
+        version: String,
+        documentation_url: Option<String>,
+    }
+}
+
+/// Get Plugins
+///
+/// There are none: nothing of others is loaded into the server.
+#[utoipa::path(
+    get, path = "/api/v2/plugins", operation_id = "get_plugins", tag = "Plugin",
+    params(AnyPart),
+    responses((status = 200, description = "Successful Response", body = PluginCollectionResponse), Errors),
+    security(("token" = [Right::Read]))
+)]
+pub async fn plugins(_: AnyPart) -> Json<PluginCollectionResponse> {
+    Json(PluginCollectionResponse { plugins: Vec::new(), total_entries: 0 })
+}
+
+/// Import Errors
+///
+/// There are no plugins.
+#[utoipa::path(
+    get, path = "/api/v2/plugins/importErrors", operation_id = "import_errors", tag = "Plugin",
+    responses((status = 200, description = "Successful Response", body = PluginImportErrorCollectionResponse), Errors),
+    security(("token" = [Right::Read]))
+)]
+pub async fn plugin_errors() -> Json<PluginImportErrorCollectionResponse> {
+    Json(PluginImportErrorCollectionResponse { import_errors: Vec::new(), total_entries: 0 })
+}
+
+/// Get Providers
+///
+/// There are none: operators are built in, and come with no package of their own.
+#[utoipa::path(
+    get, path = "/api/v2/providers", operation_id = "get_providers", tag = "Provider",
+    params(AnyPart),
+    responses((status = 200, description = "Successful Response", body = ProviderCollectionResponse), Errors),
+    security(("token" = [Right::Read]))
+)]
+pub async fn providers(_: AnyPart) -> Json<ProviderCollectionResponse> {
+    Json(ProviderCollectionResponse { providers: Vec::new(), total_entries: 0 })
+}
+
+answer! {
+    /// The configuration.
+    pub struct Config {
+        sections: Vec<ConfigSection>,
+    }
+}
+
+answer! {
+    /// A section of the configuration.
+    pub struct ConfigSection {
+        name: String,
+        options: Vec<ConfigOption>,
+    }
+}
+
+answer! {
+    /// An option and its value.
+    pub struct ConfigOption {
+        key: String,
+        value: String,
+    }
+}
+
+query_params! {
+    /// Which part of the configuration is meant.
+    pub struct ConfigFilter {
+        _section: Option<String> = "section",
+    }
+}
+
+path_params! {
+    /// An option.
+    pub struct ConfigPath {
+        _section: String = "section",
+        _option: String = "option",
+    }
+}
+
+/// Airflow's default.
+fn not_exposed() -> ApiError {
     let text = "Your Airflow administrator chose not to expose the configuration, most likely for security reasons.";
     ApiError::Refused(text.to_owned())
 }
 
-/// `GET …/taskInstances/{task_id}/links`: operators have none.
-pub async fn links(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    names.instance(&app).await?;
-    Ok(Json(json!({ "extra_links": {}, "total_entries": 0 })))
+/// Get Config
+///
+/// Refused, as Airflow does by default.
+#[utoipa::path(
+    get, path = "/api/v2/config", operation_id = "get_config", tag = "Config",
+    params(ConfigFilter),
+    responses((status = 200, description = "Successful Response", body = Config), Errors<404, 406>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn config(_: ConfigFilter) -> ApiError {
+    not_exposed()
 }
 
-/// `GET …/taskInstances/{task_id}/externalLogUrl/{try_number}`: logs are kept here.
-pub async fn external_log() -> ApiError {
-    ApiError::NotFound("Task log handler does not support external logs.".to_owned())
+/// Get Config Value
+///
+/// Refused, as Airflow does by default.
+#[utoipa::path(
+    get, path = "/api/v2/config/section/{section}/option/{option}", operation_id = "get_config_value", tag = "Config",
+    params(ConfigPath),
+    responses((status = 200, description = "Successful Response", body = Config), Errors<404, 406>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn config_value(_: ConfigPath) -> ApiError {
+    not_exposed()
+}
+
+path_params! {
+    /// A task instance.
+    pub struct InstancePath {
+        dag_id: String,
+        dag_run_id: String,
+        task_id: String,
+    }
+}
+
+path_params! {
+    /// A try of a task instance.
+    pub struct TryPath {
+        dag_id: String,
+        dag_run_id: String,
+        task_id: String,
+        /// From 1.
+        _try_number: u32 = "try_number",
+    }
+}
+
+query_params! {
+    /// Which instance of a task is meant.
+    pub struct InstanceIndex {
+        map_index: MapIndex,
+    }
+}
+
+query_params! {
+    /// Which try of which instance of a task is meant.
+    pub struct TryOfIndex {
+        map_index: MapIndex,
+        _try_number: Option<i64> = "try_number",
+    }
+}
+
+answer! {
+    /// Links of a task instance to other places, by their names.
+    pub struct ExtraLinkCollectionResponse {
+        extra_links: Map<String, Value>,
+        total_entries: usize,
+    }
+}
+
+answer! {
+    /// Where else a log is.
+    pub struct ExternalLogUrlResponse {
+        url: String,
+    }
+}
+
+/// Get Extra Links
+///
+/// Operators have none.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/links",
+    operation_id = "get_extra_links", tag = "Extra Links",
+    params(InstancePath, TryOfIndex),
+    responses((status = 200, description = "Successful Response", body = ExtraLinkCollectionResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn links(
+    State(app): State<App>,
+    path: InstancePath,
+    asked: TryOfIndex,
+) -> ApiResult<Json<ExtraLinkCollectionResponse>> {
+    instances::lookup(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await?;
+    Ok(Json(ExtraLinkCollectionResponse { extra_links: Map::new(), total_entries: 0 }))
+}
+
+/// Get External Log Url
+///
+/// Logs are read here, also those that were shipped: there is no other place to send a reader to.
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/externalLogUrl/{try_number}",
+    operation_id = "get_external_log_url", tag = "Task Instance",
+    params(TryPath, InstanceIndex),
+    responses((status = 200, description = "Successful Response", body = ExternalLogUrlResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn external_log(
+    State(app): State<App>,
+    path: TryPath,
+    InstanceIndex { map_index }: InstanceIndex,
+) -> ApiResult<Json<ExternalLogUrlResponse>> {
+    instances::lookup(&app, &path.dag_id, &path.dag_run_id, &path.task_id, map_index).await?;
+    Err(ApiError::BadRequest("Task log handler does not support external logs.".to_owned()))
 }
 
 /// Why a task instance is not deleted.
 pub const INSTANCE_STAYS: &str =
     "A task instance can not be deleted: it goes with its run. Clear it to let it run again";
 
-/// `DELETE …/taskInstances/{task_id}`.
-pub async fn delete_instance(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    names.instance(&app).await?;
-    Err(ApiError::NotThere(INSTANCE_STAYS.into()))
-}
-
-/// `GET …/dagRuns/{dag_run_id}/hitlDetails`: no task asks people.
-pub async fn questions(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    of_run(&app, &names, "hitl_details").await
-}
-
-/// `GET …/dagRuns/{dag_run_id}/upstreamAssetEvents`: no run is made by assets.
-pub async fn upstream_asset_events(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    of_run(&app, &names, "asset_events").await
-}
-
-async fn of_run(app: &App, names: &Names, list: &str) -> ApiResult<Json<Value>> {
-    lookup_run(app, names.text("dag_id"), names.text("dag_run_id")).await?;
-    Ok(none(list))
-}
-
-/// `GET /api/v2/assets`.
-pub async fn assets() -> Json<Value> {
-    none("assets")
-}
-
-/// `GET /api/v2/assets/aliases`.
-pub async fn asset_aliases() -> Json<Value> {
-    none("asset_aliases")
-}
-
-/// `GET /api/v2/assets/events`.
-pub async fn asset_events() -> Json<Value> {
-    none("asset_events")
-}
-
-/// `POST /api/v2/assets/events`.
-pub async fn make_asset_event() -> ApiError {
-    ApiError::NotThere("There are no assets yet, so nothing can be told of one".into())
-}
-
-/// `GET /api/v2/assets/{asset_id}` and what lies below it.
-pub async fn asset(names: Names) -> ApiResult<Json<Value>> {
-    let id: i64 = names.number("asset_id")?;
-    Err(ApiError::NotFound(format!("The Asset with ID: `{id}` was not found")))
-}
-
-/// `GET /api/v2/dags/{dag_id}/assets/queuedEvents`.
-pub async fn queued_events(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    lookup_dag(&app, names.text("dag_id")).await?;
-    Ok(none("queued_events"))
-}
-
-/// Why a DAG is not marked.
-const NO_FAVORITES: &str = "There are no favorite Dags yet: find them by their tags";
-
-/// `POST /api/v2/dags/{dag_id}/favorite` and `…/unfavorite`.
-pub async fn favorite(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    lookup_dag(&app, names.text("dag_id")).await?;
-    Err(ApiError::NotThere(NO_FAVORITES.into()))
-}
-
-/// Why there is no backfill, and what to do.
-const NO_BACKFILLS: &str =
-    "Backfills can not be made yet: let the DAG catch up, or trigger a run for each logical date";
-
-/// What a backfill would be made of, beside its DAG.
-const BACKFILL_MEMBERS: [&str; 7] = [
-    "from_date",
-    "to_date",
-    "run_backwards",
-    "dag_run_conf",
-    "reprocess_behavior",
-    "max_active_runs",
-    "run_on_latest_version",
-];
-
-/// `GET /api/v2/backfills?dag_id=…`.
-pub async fn backfills(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
-    let dag_id = query.required_text("dag_id");
-    query.finish()?;
-    lookup_dag(&app, &dag_id).await?;
-    Ok(none("backfills"))
-}
-
-/// `GET /api/v2/backfills/{backfill_id}` and what changes one.
-pub async fn backfill(names: Names) -> ApiResult<Json<Value>> {
-    let id: i64 = names.number("backfill_id")?;
-    Err(ApiError::NotFound(format!("Backfill with id {id} not found")))
-}
-
-/// `POST /api/v2/backfills` and `POST /api/v2/backfills/dry_run`.
-pub async fn make_backfill(State(app): State<App>, mut body: Body) -> ApiResult<Json<Value>> {
-    let dag_id = body.required_text("dag_id");
-    for member in BACKFILL_MEMBERS {
-        body.take(member);
+/// Delete Task Instance
+///
+/// Not yet.
+#[utoipa::path(
+    delete, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}",
+    operation_id = "delete_task_instance", tag = "Task Instance",
+    params(InstancePath, InstanceIndex),
+    responses((status = 200, description = "Successful Response"), Errors<404, 501>),
+    security(("token" = [Right::ChangeDags]))
+)]
+pub async fn delete_instance(
+    State(app): State<App>,
+    path: InstancePath,
+    InstanceIndex { map_index }: InstanceIndex,
+) -> ApiError {
+    match instances::lookup(&app, &path.dag_id, &path.dag_run_id, &path.task_id, map_index).await {
+        Ok(_) => ApiError::NotThere(INSTANCE_STAYS.into()),
+        Err(error) => error,
     }
-    body.finish()?;
-    lookup_dag(&app, &dag_id).await?;
-    Err(ApiError::NotThere(NO_BACKFILLS.into()))
 }
 
-/// A list of what there is none of.
-fn none(list: &str) -> Json<Value> {
-    Json(json!({ list: [], "total_entries": 0 }))
+/// What is missing.
+const NO_PARTITIONS: &str = "Runs have no partitions yet: clear runs by their ids or dates with clearDagRuns";
+
+path_params! {
+    /// The DAG whose runs are meant.
+    pub struct PartitionedPath {
+        dag_id: String,
+    }
+}
+
+body! {
+    /// Which partitions are meant.
+    pub struct ClearPartitionsBody {
+        _partition_key: Option<String> = "partition_key",
+        _partition_date_start: Option<Instant> = "partition_date_start",
+        _partition_date_end: Option<Instant> = "partition_date_end",
+        _run_id: Option<String> = "run_id",
+        _clear_task_instances: Flag<true> = "clear_task_instances",
+        _dry_run: Flag<true> = "dry_run",
+    }
+}
+
+answer! {
+    /// What was cleared, or would be.
+    pub struct ClearPartitionsResponse {
+        dag_runs_cleared: i64,
+        task_instances_cleared: i64,
+        dry_run: bool,
+    }
+}
+
+/// Clear Dag Run Partitions
+///
+/// Not yet.
+#[utoipa::path(
+    post, path = "/api/v2/dags/{dag_id}/clearPartitions", operation_id = "clear_dag_run_partitions", tag = "DagRun",
+    params(PartitionedPath),
+    request_body = ClearPartitionsBody,
+    responses((status = 200, description = "Successful Response", body = ClearPartitionsResponse), Errors<404, 501>),
+    security(("token" = [Right::ChangeDags]))
+)]
+pub async fn clear_partitions(
+    State(app): State<App>,
+    PartitionedPath { dag_id }: PartitionedPath,
+    _: ClearPartitionsBody,
+) -> ApiError {
+    match lookup_dag(&app, &dag_id).await {
+        Ok(_) => ApiError::NotThere(NO_PARTITIONS.into()),
+        Err(error) => error,
+    }
+}
+
+/// Why a file is not parsed when a client says so.
+const FILES_ARE_WATCHED: &str = "A file is not parsed on demand: the DAG folder is watched, and a change of a file is taken in \
+    as soon as it is written. Write the file anew to have it parsed again";
+
+path_params! {
+    /// A DAG file.
+    pub struct FilePath {
+        /// As a DAG names it.
+        _file_token: String = "file_token",
+    }
+}
+
+/// Reparse Dag File
+///
+/// Not needed: the folder is watched.
+#[utoipa::path(
+    put, path = "/api/v2/parseDagFile/{file_token}", operation_id = "reparse_dag_file", tag = "DAG Parsing",
+    params(FilePath),
+    responses((status = 201, description = "Successful Response"), Errors<404, 501>),
+    security(("token" = [Right::ChangeDags]))
+)]
+pub async fn parse_file(_: FilePath) -> ApiError {
+    ApiError::NotThere(FILES_ARE_WATCHED.into())
 }

@@ -186,7 +186,7 @@ fn timetable_summary(schedule: &Schedule) -> Option<String> {
 
 /// A DAG with everything that its page shows.
 #[must_use]
-pub fn dag_details(view: &DagView, version: &Version, active_runs_count: i64) -> DAGDetailsResponse {
+pub fn dag_details(view: &DagView, version: &Version, active_runs_count: i64, is_favorite: bool) -> DAGDetailsResponse {
     let dag = &version.dag;
     let timezone = match &dag.schedule {
         Schedule::Cron { timezone, .. } => timezone.name(),
@@ -208,7 +208,7 @@ pub fn dag_details(view: &DagView, version: &Version, active_runs_count: i64) ->
         default_args: None,
         rerun_with_latest_version: None,
         owner_links: Some(BTreeMap::new()),
-        is_favorite: false,
+        is_favorite,
         active_runs_count,
         concurrency: dag.max_active_tasks,
         latest_dag_version: Some(dag_version(version)),

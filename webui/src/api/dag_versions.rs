@@ -4,89 +4,200 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
 use store::read::{self, Version, VersionFilter, VersionOrder};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ALL,
     accept::{self, Form},
-    dag_shapes::{dag_version, dag_version_of},
+    dag_shapes::{DagVersionResponse, dag_version, dag_version_of},
+    declare::{Errors, OrderBy, OrderKey, answer, path_params, query_params},
     lookup_dag,
-    path::Names,
-    query::{Query, counted},
+    query::Page,
+    shapes::BUNDLE,
 };
 use crate::{
     app::App,
+    auth::rights::Right,
     error::{ApiError, ApiResult},
 };
 
-fn key(name: &str) -> Option<VersionOrder> {
-    match name {
-        "id" => Some(VersionOrder::Id),
-        "version_number" => Some(VersionOrder::Number),
-        // There is one bundle.
-        "bundle_name" => Some(VersionOrder::Id),
-        "bundle_version" => Some(VersionOrder::Hash),
-        _ => None,
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(source))
+}
+
+path_params! {
+    /// The DAG whose versions are meant.
+    pub struct VersionsPath {
+        /// `~` for all DAGs.
+        dag_id: String,
     }
 }
 
-/// `GET /api/v2/dags/{dag_id}/dagVersions`; `~` for all DAGs.
-pub async fn list(State(app): State<App>, Path(dag_id): Path<String>, mut query: Query) -> ApiResult<Json<Value>> {
-    let page = query.page();
+path_params! {
+    /// A version.
+    pub struct VersionPath {
+        dag_id: String,
+        /// From 1.
+        version_number: i32,
+    }
+}
+
+path_params! {
+    /// The DAG whose text is meant.
+    pub struct SourcePath {
+        dag_id: String,
+    }
+}
+
+query_params! {
+    /// Which versions a list has.
+    pub struct VersionsFilter {
+        page: Page,
+        order_by: OrderBy<VersionOrder>,
+        version_number: Vec<i32>,
+        /// There is one bundle: the DAG folder.
+        bundle_name: Option<String>,
+        /// The hash of a version's content.
+        bundle_version: Option<String>,
+    }
+}
+
+query_params! {
+    /// Which version's text is meant.
+    pub struct SourceFilter {
+        /// The newest version when none is named.
+        version_number: Option<i64>,
+    }
+}
+
+impl OrderKey for VersionOrder {
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("id", Self::Id),
+        ("version_number", Self::Number),
+        // There is one bundle.
+        ("bundle_name", Self::Id),
+        ("bundle_version", Self::Hash),
+    ];
+    const DEFAULT: &'static str = "id";
+}
+
+answer! {
+    /// A part of the list of versions.
+    pub struct DAGVersionCollectionResponse {
+        dag_versions: Vec<DagVersionResponse>,
+        total_entries: i64,
+        /// Where the count was ended, if it was.
+        total_entries_limit: Option<i64>,
+    }
+}
+
+answer! {
+    /// The text of a version, as people wrote it.
+    pub struct DAGSourceResponse {
+        content: Option<String>,
+        dag_id: String,
+        version_number: Option<i32>,
+        dag_display_name: String,
+    }
+}
+
+/// Get Dag Versions
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagVersions", operation_id = "get_dag_versions", tag = "DagVersion",
+    params(VersionsPath, VersionsFilter),
+    responses((status = 200, description = "Successful Response", body = DAGVersionCollectionResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn list(
+    State(app): State<App>,
+    VersionsPath { dag_id }: VersionsPath,
+    asked: VersionsFilter,
+) -> ApiResult<Json<DAGVersionCollectionResponse>> {
     let filter = VersionFilter {
-        order: query.order(key)?,
-        numbers: query.numbers("version_number"),
-        content_hash: query.text("bundle_version").map(str::to_owned),
         dag_id: if dag_id == ALL { None } else { Some(lookup_dag(&app, &dag_id).await?.0.dag_id) },
+        numbers: asked.version_number,
+        content_hash: asked.bundle_version,
+        order: asked.order_by.0,
     };
-    query.finish()?;
-    let (found, total) = read::version_page(&app.pool, &filter, page.window()).await?;
-    let shaped: Vec<Value> = found.iter().map(|(dag, version)| json!(dag_version_of(dag, version))).collect();
-    Ok(Json(counted("dag_versions", shaped, total)))
+    if asked.bundle_name.is_some_and(|name| name != BUNDLE) {
+        let nothing =
+            DAGVersionCollectionResponse { dag_versions: Vec::new(), total_entries: 0, total_entries_limit: None };
+        return Ok(Json(nothing));
+    }
+    let (found, total) = read::version_page(&app.pool, &filter, asked.page.window()).await?;
+    Ok(Json(DAGVersionCollectionResponse {
+        dag_versions: found.iter().map(|(dag, version)| dag_version_of(dag, version)).collect(),
+        total_entries: total.number(),
+        total_entries_limit: total.limit(),
+    }))
 }
 
-/// `GET /api/v2/dags/{dag_id}/dagVersions/{version_number}`.
-pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    Ok(Json(json!(dag_version(&*numbered(&app, names.text("dag_id"), names.number("version_number")?).await?))))
+/// Get Dag Version
+#[utoipa::path(
+    get, path = "/api/v2/dags/{dag_id}/dagVersions/{version_number}", operation_id = "get_dag_version",
+    tag = "DagVersion",
+    params(VersionPath),
+    responses((status = 200, description = "Successful Response", body = DagVersionResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn one(State(app): State<App>, path: VersionPath) -> ApiResult<Json<DagVersionResponse>> {
+    let version = numbered(&app, &path.dag_id, path.version_number.into()).await?;
+    Ok(Json(dag_version(&version)))
 }
 
-async fn numbered(app: &App, dag_id: &str, number: i32) -> ApiResult<Arc<Version>> {
+async fn numbered(app: &App, dag_id: &str, number: i64) -> ApiResult<Arc<Version>> {
     let missing = || {
         ApiError::NotFound(format!(
             "The DagVersion with dag_id: `{dag_id}` and version_number: `{number}` was not found"
         ))
     };
     let (dag, _) = lookup_dag(app, dag_id).await?;
+    let number = i32::try_from(number).map_err(|_| missing())?;
     let id = read::version_numbered(&app.pool, &dag.dag_id, number).await?.ok_or_else(missing)?;
     app.versions.one(&app.pool, id).await
 }
 
-/// `GET /api/v2/dagSources/{dag_id}`: the text of a version, the newest when none is named.
+/// Get Dag Source
+///
+/// As JSON, or as it is for who accepts text only.
+#[utoipa::path(
+    get, path = "/api/v2/dagSources/{dag_id}", operation_id = "get_dag_source", tag = "DagSource",
+    params(SourcePath, SourceFilter),
+    responses(
+        (
+            status = 200, description = "Successful Response",
+            content((DAGSourceResponse = "application/json"), (String = "text/plain"))
+        ),
+        Errors<404, 406>,
+    ),
+    security(("token" = [Right::Read]))
+)]
 pub async fn source(
     State(app): State<App>,
-    Path(dag_id): Path<String>,
+    SourcePath { dag_id }: SourcePath,
+    asked: SourceFilter,
     headers: HeaderMap,
-    mut query: Query,
 ) -> ApiResult<Response> {
     let form = accept::form(&headers, "text/plain")?;
-    let number = query.numbers("version_number").first().copied();
-    query.finish()?;
-    let version = match number {
+    let version = match asked.version_number {
         Some(number) => numbered(&app, &dag_id, number).await?,
         None => lookup_dag(&app, &dag_id).await?.1,
     };
     let text = read::source(&app.pool, version.id).await?.unwrap_or_default();
     Ok(match form {
         Form::Other => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response(),
-        Form::Json => Json(json!({
-            "content": text, "dag_id": version.dag.dag_id, "dag_display_name": version.dag.dag_id,
-            "version_number": version.number,
-        }))
+        Form::Json => Json(DAGSourceResponse {
+            content: Some(text),
+            dag_id: version.dag.dag_id.to_string(),
+            version_number: Some(version.number),
+            dag_display_name: version.dag.dag_id.to_string(),
+        })
         .into_response(),
     })
 }

@@ -4,7 +4,10 @@ use axum::{Extension, Json, extract::State};
 use model::{Command, DagId, DagRunState, command::Paused};
 use serde_json::Value;
 use std::str::FromStr;
-use store::read::{self, DagFilter, DagOrder, DagView, Direction, Pattern, Range, TagFilter, Window};
+use store::{
+    favorites,
+    read::{self, DagFilter, DagOrder, DagView, Direction, Marked, Pattern, Range, TagFilter, Window},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -83,7 +86,7 @@ query_params! {
         dag_run_end_date: Range,
         /// The state of the newest run.
         dag_run_state: Vec<DagRunState>,
-        /// Nothing is marked as a favourite.
+        /// Whether who asks has marked it as a favorite.
         is_favorite: Option<bool>,
         _timetable_type: Unsupported = "timetable_type",
     }
@@ -247,10 +250,10 @@ impl DagListFilter {
         self.bundle_name.as_deref().is_some_and(|name| name != BUNDLE)
             || self.bundle_version.is_some()
             || self.asset_dependency.is_some()
-            || [self.has_asset_schedule, self.is_favorite].contains(&Some(true))
+            || self.has_asset_schedule == Some(true)
     }
 
-    fn dags(self) -> Option<DagFilter> {
+    fn dags(self, who: &Principal) -> Option<DagFilter> {
         if self.is_of_none() {
             return None;
         }
@@ -275,6 +278,7 @@ impl DagListFilter {
             tags: self.tags,
             all_tags: self.tags_match_mode == Some(TagsMatchMode::All),
             owners: self.owners,
+            marked: self.is_favorite.map(|is_marked| Marked { by: who.name.clone(), is_marked }),
             last_states: states,
             last_started: self.dag_run_start_date,
             last_ended: self.dag_run_end_date,
@@ -301,9 +305,13 @@ const fn no_dags() -> DAGCollectionResponse {
     responses((status = 200, description = "Successful Response", body = DAGCollectionResponse), Errors<501>),
     security(("token" = [Right::Read]))
 )]
-pub async fn list(State(app): State<App>, filter: DagListFilter) -> ApiResult<Json<DAGCollectionResponse>> {
+pub async fn list(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    filter: DagListFilter,
+) -> ApiResult<Json<DAGCollectionResponse>> {
     let window = filter.page.window();
-    let Some(filter) = filter.dags() else { return Ok(Json(no_dags())) };
+    let Some(filter) = filter.dags(&who) else { return Ok(Json(no_dags())) };
     let (found, total_entries) = read::dag_list(&app.pool, &filter, window).await?;
     Ok(Json(DAGCollectionResponse { dags: shaped(&app, &found).await?, total_entries }))
 }
@@ -327,10 +335,15 @@ pub async fn one(State(app): State<App>, path: DagPath) -> ApiResult<Json<DAGRes
     responses((status = 200, description = "Successful Response", body = DAGDetailsResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn details(State(app): State<App>, path: DagPath) -> ApiResult<Json<DAGDetailsResponse>> {
+pub async fn details(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: DagPath,
+) -> ApiResult<Json<DAGDetailsResponse>> {
     let (view, version) = lookup_dag(&app, &path.dag_id).await?;
     let active = read::active_runs(&app.pool, &view.dag_id).await?;
-    Ok(Json(dag_shapes::dag_details(&view, &version, active)))
+    let is_favorite = favorites::is_marked(&app.pool, &who.name, &view.dag_id).await?;
+    Ok(Json(dag_shapes::dag_details(&view, &version, active, is_favorite)))
 }
 
 /// Patch Dag

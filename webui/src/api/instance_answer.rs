@@ -125,8 +125,6 @@ answer! {
         total_entries: i64,
         /// Where the count was ended, when it was.
         total_entries_limit: Option<i64>,
-        /// How many of the newest were looked at, when it was not all.
-        searched_entries: Option<i64>,
         next_cursor: Option<String>,
         previous_cursor: Option<String>,
     }
@@ -265,25 +263,12 @@ impl TaskInstanceCollectionResponse {
     pub fn of(page: &CursorPage, part: &Part<Listed>, found: impl Iterator<Item = TaskOfRun>) -> Self {
         let (next_cursor, previous_cursor) = page.beside(part);
         let whole = Self::whole(found.map(|of| TaskInstanceResponse::of(&of)).collect(), part.total.number());
-        Self {
-            total_entries_limit: part.total.limit(),
-            searched_entries: part.total.searched(),
-            next_cursor,
-            previous_cursor,
-            ..whole
-        }
+        Self { total_entries_limit: part.total.limit(), next_cursor, previous_cursor, ..whole }
     }
 
     /// The answer that has all there is.
     #[must_use]
     pub fn whole(task_instances: Vec<TaskInstanceResponse>, total_entries: i64) -> Self {
-        Self {
-            task_instances,
-            total_entries,
-            total_entries_limit: None,
-            searched_entries: None,
-            next_cursor: None,
-            previous_cursor: None,
-        }
+        Self { task_instances, total_entries, total_entries_limit: None, next_cursor: None, previous_cursor: None }
     }
 }

@@ -13,7 +13,10 @@ use utoipa_axum::router::OpenApiRouter;
 use super::declare::errors::{HTTPExceptionResponse, HTTPValidationError};
 use crate::{
     app::App,
-    auth::rights::{Access, Route, WRITTEN},
+    auth::{
+        login,
+        rights::{Access, Route, WRITTEN},
+    },
     error::FieldError,
 };
 
@@ -23,6 +26,7 @@ pub const SECURITY_SCHEME: &str = "token";
 /// All declared operations, as routes and as a document.
 pub fn declared() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(base())
+        .merge(login::routes())
         .merge(super::pools::routes())
         .merge(super::variables::routes())
         .merge(super::connections::routes())
@@ -42,6 +46,15 @@ pub fn declared() -> OpenApiRouter<App> {
         .merge(super::mark::routes())
         .merge(super::logs::routes())
         .merge(super::xcoms::routes())
+        .merge(super::absent::routes())
+        .merge(super::assets::routes())
+        .merge(super::backfills::routes())
+        .merge(super::dag_versions::routes())
+        .merge(super::dag_warnings::routes())
+        .merge(super::favorites::routes())
+        .merge(super::hitl::routes())
+        .merge(super::quarantine::routes())
+        .merge(super::state_stores::routes())
 }
 
 fn base() -> OpenApi {
@@ -102,13 +115,9 @@ fn operation(route: &Route) -> Value {
         .map(|name| name.trim_start_matches('*'))
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
-    let success = match &*route.operation {
-        "create_token" | "create_token_cli" => "201",
-        _ => "200",
-    };
     let mut found = json!({
         "operationId": route.operation, "parameters": parameters,
-        "responses": { success: { "description": "Successful Response" }, "422": failed("Validation Error") },
+        "responses": { "200": { "description": "Successful Response" }, "422": failed("Validation Error") },
     });
     if let Access::Needs(right) = route.access {
         found["security"] = json!([{ SECURITY_SCHEME: [right.to_string()] }]);

@@ -1,42 +1,119 @@
 //! What the leader holds in quarantine because it could not take it in. Airflow has no such thing.
 
 use axum::{Extension, Json, extract::State};
-use serde_json::{Value, json};
 use store::quarantine::{self, Entry, Subject};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{path::Names, query::Query, shapes::instant};
+use super::{
+    declare::{At, Errors, answer, path_params, query_params},
+    query::Page,
+};
 use crate::{
     app::App,
-    auth::Principal,
+    auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
 };
 
-/// `GET /api/v2/quarantine`.
-pub async fn list(State(app): State<App>, mut query: Query) -> ApiResult<Json<Value>> {
-    let page = query.page();
-    query.finish()?;
-    let (entries, total) = quarantine::list(&app.pool, None, (page.limit, page.offset)).await?;
-    let shaped: Vec<Value> = entries.iter().map(shape).collect();
-    Ok(Json(json!({ "quarantine_entries": shaped, "total_entries": total })))
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one)).routes(routes!(release))
 }
 
-/// `GET /api/v2/quarantine/{entry_id}`.
-pub async fn one(State(app): State<App>, names: Names) -> ApiResult<Json<Value>> {
-    let id = names.text("entry_id");
-    let subject = subject(id)?;
-    let (entries, _) = quarantine::list(&app.pool, Some(&subject), (1, 0)).await?;
-    entries.first().map(|entry| Json(shape(entry))).ok_or_else(|| missing(id))
+path_params! {
+    /// Something that is held.
+    pub struct EntryPath {
+        /// Its kind and its key, as in `version:7`.
+        entry_id: String,
+    }
 }
 
-/// `POST /api/v2/quarantine/{entry_id}/release`: the leader tries it again.
+query_params! {
+    /// Which part of the list is meant.
+    pub struct EntriesFilter {
+        page: Page,
+    }
+}
+
+answer! {
+    /// Something that is held.
+    pub struct QuarantineEntryResponse {
+        /// Its kind and its key.
+        entry_id: String,
+        kind: String,
+        key: String,
+        /// Why it could not be taken in.
+        reason: String,
+        /// How often it was tried.
+        failures: i32,
+        first_failed_at: At,
+        last_failed_at: At,
+    }
+}
+
+answer! {
+    /// A part of what is held.
+    pub struct QuarantineEntryCollectionResponse {
+        quarantine_entries: Vec<QuarantineEntryResponse>,
+        total_entries: i64,
+    }
+}
+
+answer! {
+    /// What is tried again.
+    pub struct QuarantineReleaseResponse {
+        entry_id: String,
+        released: bool,
+    }
+}
+
+/// Get Quarantine Entries
+#[utoipa::path(
+    get, path = "/api/v2/quarantine", operation_id = "get_quarantine_entries", tag = "Quarantine",
+    params(EntriesFilter),
+    responses((status = 200, description = "Successful Response", body = QuarantineEntryCollectionResponse), Errors),
+    security(("token" = [Right::Read]))
+)]
+pub async fn list(
+    State(app): State<App>,
+    EntriesFilter { page }: EntriesFilter,
+) -> ApiResult<Json<QuarantineEntryCollectionResponse>> {
+    let (entries, total_entries) = quarantine::list(&app.pool, None, (page.limit, page.offset)).await?;
+    let quarantine_entries = entries.into_iter().map(shape).collect();
+    Ok(Json(QuarantineEntryCollectionResponse { quarantine_entries, total_entries }))
+}
+
+/// Get Quarantine Entry
+#[utoipa::path(
+    get, path = "/api/v2/quarantine/{entry_id}", operation_id = "get_quarantine_entry", tag = "Quarantine",
+    params(EntryPath),
+    responses((status = 200, description = "Successful Response", body = QuarantineEntryResponse), Errors<404>),
+    security(("token" = [Right::Read]))
+)]
+pub async fn one(
+    State(app): State<App>,
+    EntryPath { entry_id: id }: EntryPath,
+) -> ApiResult<Json<QuarantineEntryResponse>> {
+    let (entries, _) = quarantine::list(&app.pool, Some(&subject(&id)?), (1, 0)).await?;
+    entries.into_iter().next().map(|entry| Json(shape(entry))).ok_or_else(|| missing(&id))
+}
+
+/// Release Quarantine Entry
+///
+/// The leader tries it again.
+#[utoipa::path(
+    post, path = "/api/v2/quarantine/{entry_id}/release", operation_id = "release_quarantine_entry",
+    tag = "Quarantine",
+    params(EntryPath),
+    responses((status = 200, description = "Successful Response", body = QuarantineReleaseResponse), Errors<404>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
 pub async fn release(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    names: Names,
-) -> ApiResult<Json<Value>> {
-    let id = names.text("entry_id");
-    release_one(&app, &who, id).await?;
-    Ok(Json(json!({ "entry_id": id, "released": true })))
+    EntryPath { entry_id }: EntryPath,
+) -> ApiResult<Json<QuarantineReleaseResponse>> {
+    release_one(&app, &who, &entry_id).await?;
+    Ok(Json(QuarantineReleaseResponse { entry_id, released: true }))
 }
 
 /// Releases an entry by its id.
@@ -56,9 +133,14 @@ fn missing(id: &str) -> ApiError {
     ApiError::NotFound(format!("The quarantine entry with entry_id: `{id}` was not found"))
 }
 
-fn shape(entry: &Entry) -> Value {
-    json!({
-        "entry_id": entry.id, "kind": entry.kind, "key": entry.key, "reason": entry.reason, "failures": entry.failures,
-        "first_failed_at": instant(entry.first_at), "last_failed_at": instant(entry.last_at),
-    })
+fn shape(entry: Entry) -> QuarantineEntryResponse {
+    QuarantineEntryResponse {
+        entry_id: entry.id,
+        kind: entry.kind,
+        key: entry.key,
+        reason: entry.reason,
+        failures: entry.failures,
+        first_failed_at: entry.first_at.into(),
+        last_failed_at: entry.last_at.into(),
+    }
 }

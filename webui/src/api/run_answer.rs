@@ -53,8 +53,6 @@ answer! {
         total_entries: i64,
         /// Where the count was ended, when it was.
         total_entries_limit: Option<i64>,
-        /// How many of the newest were looked at, when it was not all.
-        searched_entries: Option<i64>,
         next_cursor: Option<String>,
         previous_cursor: Option<String>,
     }
@@ -125,26 +123,13 @@ impl DAGRunCollectionResponse {
     pub async fn of(app: &App, page: &CursorPage, part: &Part<RunRow>) -> ApiResult<Self> {
         let (next_cursor, previous_cursor) = page.beside(part);
         let answer = Self::whole(DAGRunResponse::read_all(app, &part.rows).await?, part.total.number());
-        Ok(Self {
-            total_entries_limit: part.total.limit(),
-            searched_entries: part.total.searched(),
-            next_cursor,
-            previous_cursor,
-            ..answer
-        })
+        Ok(Self { total_entries_limit: part.total.limit(), next_cursor, previous_cursor, ..answer })
     }
 
     /// The answer that has all there is.
     #[must_use]
     pub fn whole(dag_runs: Vec<DAGRunResponse>, total_entries: i64) -> Self {
-        Self {
-            dag_runs,
-            total_entries,
-            total_entries_limit: None,
-            searched_entries: None,
-            next_cursor: None,
-            previous_cursor: None,
-        }
+        Self { dag_runs, total_entries, total_entries_limit: None, next_cursor: None, previous_cursor: None }
     }
 }
 

@@ -166,8 +166,6 @@ answer! {
         total_entries: i64,
         /// Where the count was ended, when it was.
         total_entries_limit: Option<i64>,
-        /// How many of the newest runs were looked into, when it was not all.
-        searched_entries: Option<i64>,
     }
 }
 
@@ -252,7 +250,6 @@ pub async fn list(
         xcom_entries: found.into_iter().map(XComResponse::of).collect(),
         total_entries: total.number(),
         total_entries_limit: total.limit(),
-        searched_entries: total.searched(),
     }))
 }
 

@@ -4,16 +4,19 @@ use std::time::{Duration, Instant};
 
 use axum::{
     Extension, Json,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
 use model::door::Text;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{
     audit::{self, Actor, Door},
     users,
 };
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     client::Client,
@@ -24,22 +27,61 @@ use super::{
 };
 use crate::{
     CookieScope,
+    api::declare::{
+        Errors, answer,
+        errors::{HTTPExceptionResponse, HTTPValidationError},
+        query_params,
+    },
     app::App,
     assets,
     error::{ApiError, ApiResult, FieldError},
     intake,
-    pages::error::PageResult,
+    pages::error::{PageResult, login_page},
 };
 
 /// A body of two short texts needs no more.
 pub const LOGIN_BYTES_MAX: usize = 16 * 1024;
 
+/// What nobody may ask for: everybody would be an administrator.
+const NO_ALL_ADMINS: &str = "This method is only allowed where everybody is an administrator, which is nowhere here: send a \
+    username and a password";
+
+/// The operations.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(token, token_for_all))
+        .routes(routes!(token_for_cli))
+        .layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX))
+        .routes(routes!(login_for_all))
+        .routes(routes!(to_login))
+        .routes(routes!(to_logout))
+}
+
 /// Name and password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = LoginBody)]
 pub struct Login {
     /// The name.
     pub username: String,
     /// The password.
     pub password: String,
+}
+
+answer! {
+    /// A login.
+    pub struct LoginResponse {
+        /// What to send as `Authorization: Bearer`.
+        access_token: String,
+    }
+}
+
+query_params! {
+    /// Where to go after the login.
+    pub struct LoginWay {
+        /// A path of ours; the start page instead of anything else.
+        next: Option<String>,
+    }
 }
 
 /// How somebody logs in.
@@ -56,22 +98,68 @@ pub struct Way<'a> {
     pub session: Option<&'a str>,
 }
 
-/// `POST /auth/token`: JSON or a form.
+/// Create Token
+///
+/// Of JSON or of a form.
+#[utoipa::path(
+    post, path = "/auth/token", operation_id = "create_token", tag = "SimpleAuthManagerLogin",
+    request_body(content((Login = "application/json"), (Login = "application/x-www-form-urlencoded"))),
+    responses((status = 201, description = "Successful Response", body = LoginResponse), Errors<413, 415, 429>),
+    security(())
+)]
 pub async fn token(
     State(app): State<App>,
     Extension(client): Extension<Client>,
     request: Request,
-) -> ApiResult<Response> {
+) -> ApiResult<(StatusCode, Json<LoginResponse>)> {
     issue(&app, client, "create_token", app.settings.token_lifetime, request).await
 }
 
-/// `POST /auth/token/cli`: the same with a shorter life.
+/// Create Token Cli
+///
+/// The same with a shorter life.
+#[utoipa::path(
+    post, path = "/auth/token/cli", operation_id = "create_token_cli", tag = "SimpleAuthManagerLogin",
+    request_body(content((Login = "application/json"), (Login = "application/x-www-form-urlencoded"))),
+    responses((status = 201, description = "Successful Response", body = LoginResponse), Errors<413, 415, 429>),
+    security(())
+)]
 pub async fn token_for_cli(
     State(app): State<App>,
     Extension(client): Extension<Client>,
     request: Request,
-) -> ApiResult<Response> {
+) -> ApiResult<(StatusCode, Json<LoginResponse>)> {
     issue(&app, client, "create_token_cli", app.settings.cli_token_lifetime, request).await
+}
+
+/// Create Token All Admins
+///
+/// Refused: nobody gets a token without a password.
+#[utoipa::path(
+    get, path = "/auth/token", operation_id = "create_token_all_admins", tag = "SimpleAuthManagerLogin",
+    responses(
+        (status = 201, description = "Successful Response", body = LoginResponse),
+        (status = 403, description = "Forbidden", body = HTTPExceptionResponse),
+    ),
+    security(())
+)]
+pub async fn token_for_all() -> ApiError {
+    ApiError::Refused(NO_ALL_ADMINS.to_owned())
+}
+
+/// Login All Admins
+///
+/// Refused: nobody is logged in without a password.
+#[utoipa::path(
+    get, path = "/auth/token/login", operation_id = "login_all_admins", tag = "SimpleAuthManagerLogin",
+    responses(
+        (status = 307, description = "Temporary Redirect"),
+        (status = 403, description = "Forbidden", body = HTTPExceptionResponse),
+    ),
+    security(())
+)]
+pub async fn login_for_all() -> ApiError {
+    ApiError::Refused(NO_ALL_ADMINS.to_owned())
 }
 
 async fn issue(
@@ -80,36 +168,35 @@ async fn issue(
     action: &'static str,
     lifetime: Duration,
     request: Request,
-) -> ApiResult<Response> {
+) -> ApiResult<(StatusCode, Json<LoginResponse>)> {
     let login = login_of(request).await?;
     let way = Way { client, door: Door::Api, action, lifetime, session: None };
-    let token = log_in(app, &login, way).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "access_token": token }))).into_response())
+    let access_token = log_in(app, &login, way).await?;
+    Ok((StatusCode::CREATED, Json(LoginResponse { access_token })))
 }
 
 async fn login_of(request: Request) -> ApiResult<Login> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let is_form = kind.starts_with("application/x-www-form-urlencoded");
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let bytes = intake::read(request, LOGIN_BYTES_MAX).await?;
-    let (username, password) = if is_form { of_form(&bytes) } else { of_json(&bytes) };
-    match (username, password) {
-        (Some(username), Some(password)) if !username.is_empty() && !password.is_empty() => {
-            Ok(Login { username, password })
-        }
-        (Some(_), Some(_)) => Err(ApiError::BadRequest("Username and password must be provided".to_owned())),
-        _ => Err(ApiError::MalformedText("username and password are required".to_owned())),
+    let login = match kind.as_str() {
+        "" | "application/json" => serde_json::from_slice(&bytes).ok(),
+        "application/x-www-form-urlencoded" => of_form(&bytes),
+        _ => return Err(ApiError::UnknownKind("Send application/json or application/x-www-form-urlencoded")),
+    };
+    let Some(login) = login else {
+        let text = "username and password are required, as texts, and nothing else is taken";
+        return Err(ApiError::MalformedText(text.to_owned()));
+    };
+    if login.username.is_empty() || login.password.is_empty() {
+        return Err(ApiError::BadRequest("Username and password must be provided".to_owned()));
     }
+    Ok(login)
 }
 
-fn of_form(bytes: &[u8]) -> (Option<String>, Option<String>) {
+fn of_form(bytes: &[u8]) -> Option<Login> {
     let find = |name| url::form_urlencoded::parse(bytes).find(|(key, _)| key == name).map(|(_, value)| value.into());
-    (find("username"), find("password"))
-}
-
-fn of_json(bytes: &[u8]) -> (Option<String>, Option<String>) {
-    let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let find = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
-    (find("username"), find("password"))
+    Some(Login { username: find("username")?, password: find("password")? })
 }
 
 /// A token for whoever knows the password.
@@ -206,14 +293,37 @@ pub async fn logout_question(
     }
 }
 
-/// `GET /api/v2/auth/logout`, where Airflow's UI goes.
+/// Logout
+///
+/// Where Airflow's UI goes.
+#[utoipa::path(
+    get, path = "/api/v2/auth/logout", operation_id = "logout", tag = "Login",
+    responses(
+        (status = 200, description = "Successful Response"),
+        (status = 307, description = "Temporary Redirect"),
+    ),
+    security(())
+)]
 pub async fn to_logout() -> Redirect {
     Redirect::temporary("/auth/logout")
 }
 
-/// `GET /api/v2/auth/login`, where Airflow's UI goes.
-pub async fn to_login() -> Redirect {
-    Redirect::temporary("/login")
+/// Login
+///
+/// Where Airflow's UI goes.
+#[utoipa::path(
+    get, path = "/api/v2/auth/login", operation_id = "login", tag = "Login",
+    params(LoginWay),
+    responses(
+        (status = 200, description = "Successful Response"),
+        (status = 307, description = "Temporary Redirect"),
+        (status = 400, description = "Bad Request", body = HTTPExceptionResponse),
+        (status = 422, description = "Validation Error", body = HTTPValidationError),
+    ),
+    security(())
+)]
+pub async fn to_login(LoginWay { next }: LoginWay) -> Redirect {
+    Redirect::temporary(&next.map_or_else(|| "/login".to_owned(), |next| login_page(&next)))
 }
 
 /// The session cookie: not for scripts, not for other sites, gone with its token.

@@ -57,10 +57,16 @@ impl IntoResponse for PageError {
 #[must_use]
 pub fn login_redirect(from: &Uri) -> Response {
     let back = from.path_and_query().map_or("/", |path| path.as_str());
-    let next: String = url::form_urlencoded::byte_serialize(safe_next(back).as_bytes()).collect();
-    let mut response = Redirect::to(&format!("/login?next={next}")).into_response();
+    let mut response = Redirect::to(&login_page(back)).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// The address of the login page with the way back.
+#[must_use]
+pub fn login_page(back: &str) -> String {
+    let next: String = url::form_urlencoded::byte_serialize(safe_next(back).as_bytes()).collect();
+    format!("/login?next={next}")
 }
 
 /// A path of our own to go to after the login; the start page instead of anything else.

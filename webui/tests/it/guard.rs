@@ -21,7 +21,10 @@ pub fn path_of(route: &Route) -> String {
         ("{try_number}", "2"),
         ("{group_id}", "none"),
         ("{asset_id}", "1"),
+        ("{asset_alias_id}", "1"),
         ("{backfill_id}", "1"),
+        ("{key}", "none"),
+        ("{file_token}", "sample.yaml"),
         ("{version_number}", "1"),
         ("{task_try_number}", "2"),
         ("{xcom_key}", "none"),
@@ -67,7 +70,8 @@ async fn every_route_asks_for_a_login_and_for_its_role() {
             continue;
         }
         let Access::Needs(right) = route.access else {
-            assert!(![401, 403].contains(&bare) || route.path.contains("login"), "{name}: {bare}");
+            let refuses_all = route.operation.ends_with("_all_admins") || route.path.contains("login");
+            assert!(![401, 403].contains(&bare) || refuses_all, "{name}: {bare}");
             continue;
         };
         let refused = if route.face == Face::Page && route.method == "GET" { 303 } else { 401 };
@@ -132,6 +136,15 @@ async fn logins_say_little_and_wait_after_many_failures() {
     let missing = login(json!({"username": "viewer"})).await.unwrap();
     assert_eq!(missing.status(), 422);
     assert!(missing.json::<Value>().await.unwrap()["detail"].is_string());
+    let more = json!({"username": "viewer", "password": PASSWORD, "role": "Admin"});
+    assert_eq!(login(more).await.unwrap().status(), 422, "what nobody reads is refused");
+    let other = client().post(server.url("/auth/token")).header("content-type", "text/xml").body("<login/>");
+    assert_eq!(other.send().await.unwrap().status(), 415);
+    for path in ["/auth/token", "/auth/token/login"] {
+        let answer = client().get(server.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{path}: nobody gets in without a password");
+        assert!(answer.json::<Value>().await.unwrap()["detail"].is_string());
+    }
     let form = [("username", "viewer"), ("password", PASSWORD)];
     assert_eq!(client().post(server.url("/auth/token")).form(&form).send().await.unwrap().status(), 201);
     let mut statuses = Vec::new();
@@ -140,6 +153,21 @@ async fn logins_say_little_and_wait_after_many_failures() {
         statuses.push(answer.status().as_u16());
     }
     assert_eq!(statuses, [[401; 10].as_slice(), &[429]].concat());
+}
+
+#[tokio::test]
+async fn the_way_back_is_kept_through_the_login_when_it_is_one_of_ours() {
+    let server = Server::start().await;
+    let to = async |query: &str| {
+        let answer = client().get(server.url(&format!("/api/v2/auth/login{query}"))).send().await.unwrap();
+        assert_eq!(answer.status(), 307);
+        answer.headers()["location"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(to("").await, "/login");
+    assert_eq!(to("?next=/dags/stock%3Ftab%3Dcode").await, "/login?next=%2Fdags%2Fstock%3Ftab%3Dcode");
+    for away in ["https://evil.example/", "//evil.example", "/auth/logout"] {
+        assert_eq!(to(&format!("?next={away}")).await, "/login?next=%2F", "{away}");
+    }
 }
 
 #[tokio::test]

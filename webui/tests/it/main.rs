@@ -8,6 +8,7 @@ mod apart;
 mod api;
 mod bodies;
 mod document;
+mod features;
 mod filters;
 mod guard;
 mod lists;

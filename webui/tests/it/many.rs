@@ -106,17 +106,3 @@ async fn who_waits_for_a_run_is_told_its_state_until_it_has_ended() {
     assert_eq!(wait(&run, "interval=0").await.unwrap().status(), 422);
     assert_eq!(wait("none", "interval=1").await.unwrap().status(), 404);
 }
-
-#[tokio::test]
-async fn what_windlass_has_none_of_is_empty_and_what_it_can_not_make_says_so() {
-    let server = Server::start().await;
-    let user = server.user("user").await;
-    assert_eq!(user.get("/assets").await, (200, json!({"assets": [], "total_entries": 0})));
-    assert_eq!(user.get("/assets/7").await.0, 404);
-    assert_eq!(user.get("/backfills").await.0, 422);
-    assert_eq!(user.get("/backfills?dag_id=stock_data_pipeline").await.1["total_entries"], 0);
-    let (status, refused) = user.post("/backfills", json!({"dag_id": "stock_data_pipeline"})).await;
-    assert_eq!((status, refused["detail"].as_str().unwrap().contains("can not be made yet")), (501, true));
-    assert_eq!(user.post("/backfills", json!({"dag_id": "none"})).await.0, 404);
-    assert_eq!(user.get(&format!("{STOCK}/dagRuns/{RUN}/hitlDetails")).await.1["hitl_details"], json!([]));
-}

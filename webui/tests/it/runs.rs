@@ -239,7 +239,7 @@ async fn a_task_instance_shows_its_tries_its_fields_and_what_it_waits_for() {
     assert!(waits["dependencies"][0]["reason"].is_string());
     let (_, waits) = viewer.get(&of_run("/taskInstances/silver/-1/dependencies")).await;
     assert_eq!(waits["dependencies"], json!([]), "what runs waits for nothing");
-    assert_eq!(viewer.get(&of_run("/taskInstances/silver/externalLogUrl/1")).await.0, 404);
+    assert_eq!(viewer.get(&of_run("/taskInstances/silver/externalLogUrl/1")).await.0, 400);
     assert_eq!(viewer.get(&of_run("/taskInstances/silver/links")).await.1["extra_links"], json!({}));
 }
 
@@ -354,6 +354,11 @@ async fn versions_sources_and_counts_of_dags_are_told() {
     let (_, one) = viewer.get("/dags/stock_data_pipeline/dagVersions/1").await;
     assert_eq!((&one["version_number"], &one["dag_id"]), (&json!(1), &json!("stock_data_pipeline")));
     assert_eq!(viewer.get("/dags/stock_data_pipeline/dagVersions/7").await.0, 404);
+    assert_eq!(viewer.get("/dags/~/dagVersions?bundle_name=elsewhere").await.1["total_entries"], 0);
+    assert_eq!(viewer.get("/dags/~/dagVersions?bundle_name=dags-folder&version_number=1").await.1["total_entries"], 2);
+    assert_eq!(viewer.get("/dags/~/dagVersions?order_by=dag_id").await.0, 400);
+    assert_eq!(viewer.get("/dagSources/stock_data_pipeline?version_number=99999999999").await.0, 404);
+    assert_eq!(viewer.get("/dagSources/stock_data_pipeline?version_number=one").await.0, 422);
     let (_, source) = viewer.get("/dagSources/stock_data_pipeline").await;
     assert!(source["content"].as_str().unwrap().contains("submit_stream_job"));
     let text = crate::support::client().get(server.url("/api/v2/dagSources/stock_data_pipeline"));

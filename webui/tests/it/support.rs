@@ -537,6 +537,10 @@ impl Client {
         self.send(reqwest::Method::PATCH, path, Some(body)).await
     }
 
+    pub async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        self.send(reqwest::Method::PUT, path, Some(body)).await
+    }
+
     /// The status alone: what is deleted leaves no body.
     pub async fn delete(&self, path: &str) -> u16 {
         let request = client().delete(format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
@@ -555,6 +559,10 @@ impl Client {
             None => request,
         };
         let answer = request.send().await.unwrap();
+        if answer.status() == 204 {
+            check_answer(method.as_str(), &format!("/api/v2{path}"), 204, None);
+            return (204, Value::Null);
+        }
         assert_eq!(answer.headers()["content-type"], "application/json");
         let (status, body) = (answer.status().as_u16(), answer.json().await.unwrap());
         check_answer(method.as_str(), &format!("/api/v2{path}"), status, Some(&body));

@@ -41,6 +41,15 @@ impl DagOrder {
     }
 }
 
+/// Whether a user has marked a DAG as a favorite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The user's name.
+    pub by: String,
+    /// Whether it is.
+    pub is_marked: bool,
+}
+
 /// Which DAGs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DagFilter {
@@ -64,6 +73,8 @@ pub struct DagFilter {
     pub all_tags: bool,
     /// Of one of these owners; of any when empty.
     pub owners: Vec<String>,
+    /// Which a user has marked, or has not.
+    pub marked: Option<Marked>,
     /// Held back, or not.
     pub paused: Option<bool>,
     /// Without those that no file defines any more.
@@ -178,6 +189,12 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
     }
     if !filter.tags.is_empty() {
         query.push(if filter.all_tags { " AND d.tags @> " } else { " AND d.tags && " }).push_bind(filter.tags.clone());
+    }
+    if let Some(Marked { by, is_marked }) = &filter.marked {
+        query.push(
+            " AND EXISTS (SELECT FROM dag_favorite f JOIN user_account u ON u.id = f.user_id WHERE u.username = ",
+        );
+        query.push_bind(by.clone()).push(" AND f.dag_id = d.dag_id) = ").push_bind(*is_marked);
     }
     if !filter.owners.is_empty() {
         query.push(" AND d.owners && ").push_bind(filter.owners.clone());

@@ -15,12 +15,13 @@ mod runs;
 pub(crate) mod total;
 mod version_list;
 mod walk;
+mod warnings;
 mod xcom_entries;
 mod xcoms;
 
 pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dag_list::{
-    DagCounts, DagFilter, DagNames, DagOrder, TagFilter, dag_counts, dag_ids, dag_list, dag_names, dag_tags,
+    DagCounts, DagFilter, DagNames, DagOrder, Marked, TagFilter, dag_counts, dag_ids, dag_list, dag_names, dag_tags,
     tasks_named,
 };
 pub use dags::{
@@ -45,6 +46,7 @@ pub use runs::{
 pub use total::{COUNT_MAX, OFFSET_MAX, Total, Window};
 pub use version_list::{VersionFilter, VersionOrder, version_page};
 pub use walk::{Part, RowPlace, Walk};
+pub use warnings::{MissingPools, MissingPoolsFilter, WarningOrder, missing_pools};
 pub use xcom_entries::{XComEntry, XComFilter, XComOrder, page_of_xcoms, returned, xcom_entries, xcom_value};
 pub use xcoms::{XcomView, xcoms};
 

@@ -133,7 +133,7 @@ pub(crate) use query_params;
 /// The parts of a path: a struct of [`Part`]s that reads itself from a request and declares itself.
 macro_rules! path_params {
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
-        $( $(#[doc = $doc:literal])* $field:ident : $ty:ty ),* $(,)?
+        $( $(#[doc = $doc:literal])* $field:ident : $ty:ty $(= $wire:literal)? ),* $(,)?
     }) => {
         $(#[$meta])*
         $vis struct $name {
@@ -147,10 +147,11 @@ macro_rules! path_params {
                 parts: &mut axum::http::request::Parts,
                 state: &S,
             ) -> Result<Self, Self::Rejection> {
+                use $crate::api::declare::wire_name;
                 let names = $crate::api::path::Names::from_request_parts(parts, state).await?;
                 let mut errors = Vec::new();
                 $( let $field = $crate::api::declare::part::read::<$ty>(
-                    names.text(stringify!($field)), stringify!($field), &mut errors,
+                    names.text(wire_name!($field $($wire)?)), wire_name!($field $($wire)?), &mut errors,
                 ); )*
                 match ($($field,)*) {
                     ($(Some($field),)*) => Ok(Self { $($field),* }),
@@ -163,8 +164,8 @@ macro_rules! path_params {
             fn into_params(
                 _: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>,
             ) -> Vec<utoipa::openapi::path::Parameter> {
-                use $crate::api::declare::{part, prose};
-                vec![$( part::in_path::<$ty>(stringify!($field), &prose(&[$($doc),*])) ),*]
+                use $crate::api::declare::{part, prose, wire_name};
+                vec![$( part::in_path::<$ty>(wire_name!($field $($wire)?), &prose(&[$($doc),*])) ),*]
             }
         }
     };

@@ -1,0 +1,157 @@
+//! What Airflow has and Windlass has none of, in part or whole: empty where that is the truth, refused with what is missing
+//! where something would have to be made.
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, RUN, Server};
+
+const STOCK: &str = "/dags/stock_data_pipeline";
+
+fn of_run(rest: &str) -> String {
+    format!("{STOCK}/dagRuns/{}{rest}", RUN.replace('+', "%2B"))
+}
+
+/// Asks for a list that has no rows.
+async fn empty(client: &Client, path: &str, list: &str) {
+    let (status, answer) = client.get(path).await;
+    assert_eq!((status, &answer[list], &answer["total_entries"]), (200, &json!([]), &json!(0)), "{path}: {answer}");
+}
+
+/// Expects a 501 that says what is missing.
+fn says_what_is_missing((status, answer): (u16, Value), what: &str) {
+    let detail = answer["detail"].as_str().unwrap_or_default();
+    assert!(status == 501 && detail.contains(what), "{status}: {answer}");
+}
+
+#[tokio::test]
+async fn what_windlass_has_none_of_is_empty() {
+    let server = Server::start().await;
+    let viewer = server.user("viewer").await;
+    for (path, list) in [
+        ("/assets?dag_ids=a&order_by=-uri&only_active=false", "assets"),
+        ("/assets/aliases", "asset_aliases"),
+        ("/assets/events?timestamp_gte=2026-01-01", "asset_events"),
+        ("/assets/7/queuedEvents", "queued_events"),
+        ("/dags/stock_data_pipeline/assets/queuedEvents", "queued_events"),
+        ("/backfills?dag_id=stock_data_pipeline", "backfills"),
+        ("/dags/~/dagRuns/~/hitlDetails?response_received=false&state=awaiting_input", "hitl_details"),
+        ("/dags/stock_data_pipeline/dagRuns/~/hitlDetails", "hitl_details"),
+        ("/plugins", "plugins"),
+        ("/plugins/importErrors", "import_errors"),
+        ("/providers", "providers"),
+    ] {
+        empty(&viewer, path, list).await;
+    }
+    empty(&viewer, &of_run("/hitlDetails"), "hitl_details").await;
+    empty(&viewer, &of_run("/upstreamAssetEvents"), "asset_events").await;
+    empty(&viewer, &of_run("/taskInstances/silver/state-store"), "task_state_store").await;
+    for path in [
+        "/assets/7",
+        "/assets/aliases/7",
+        "/assets/7/state-store",
+        "/assets/7/state-store/k",
+        "/dags/stock_data_pipeline/assets/7/queuedEvents",
+        "/dags/none/assets/queuedEvents",
+        "/backfills/7",
+        "/backfills?dag_id=none",
+        "/dags/none/dagRuns/~/hitlDetails",
+        &of_run("/taskInstances/silver/state-store/k"),
+        &of_run("/taskInstances/none/state-store"),
+        &of_run("/taskInstances/silver/-1/hitlDetails"),
+        &of_run("/taskInstances/silver/-1/hitlDetails/tries/1"),
+    ] {
+        assert_eq!(viewer.get(path).await.0, 404, "{path}");
+    }
+    let malformed = [("/assets/x", 422), ("/assets?order_by=owner", 400), ("/assets?only_active=perhaps", 422)];
+    let more = [("/backfills", 422), ("/dags/~/dagRuns/a/hitlDetails", 400), ("/assets/events?timestamp_lt=soon", 422)];
+    for (path, status) in malformed.into_iter().chain(more) {
+        assert_eq!(viewer.get(path).await.0, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_made_yet_is_refused_with_what_is_missing() {
+    let server = Server::start().await;
+    let user = server.user("user").await;
+    let dates = json!({"from_date": "2026-01-01", "to_date": "2026-01-02T00:00:00Z", "reprocess_behavior": "failed"});
+    let of = |dag: &str| {
+        let mut body = dates.clone();
+        body["dag_id"] = dag.into();
+        body
+    };
+    for path in ["/backfills", "/backfills/dry_run"] {
+        says_what_is_missing(user.post(path, of("stock_data_pipeline")).await, "can not be made yet");
+        assert_eq!(user.post(path, of("none")).await.0, 404);
+        let (status, answer) = user.post(path, json!({"dag_id": "stock_data_pipeline", "to_date": "soon"})).await;
+        assert_eq!((status, answer["detail"].as_array().unwrap().len()), (422, 2), "{answer}");
+    }
+    says_what_is_missing(user.post("/assets/events", json!({"asset_id": 1})).await, "no assets yet");
+    assert_eq!(user.post("/assets/events", json!({"asset": 1})).await.0, 422);
+    says_what_is_missing(user.post("/assets/1/materialize", Value::Null).await, "no assets yet");
+    assert_eq!(user.post("/assets/1/materialize", json!({"logical_date": "soon"})).await.0, 422);
+    let clear = user.post(&format!("{STOCK}/clearPartitions"), json!({"partition_key": "a"})).await;
+    says_what_is_missing(clear, "no partitions yet");
+    says_what_is_missing(user.put("/parseDagFile/sample.yaml", Value::Null).await, "folder is watched");
+
+    let kept = of_run("/taskInstances/silver/state-store/k");
+    says_what_is_missing(user.put(&kept, json!({"value": 1})).await, "keep no state yet");
+    says_what_is_missing(user.patch(&kept, json!({"value": null})).await, "keep no state yet");
+    assert_eq!(user.put(&kept, json!({})).await.0, 422);
+    assert_eq!(user.delete(&kept).await, 501);
+    assert_eq!(user.delete(&of_run("/taskInstances/silver/state-store?all_map_indices=true")).await, 501);
+    says_what_is_missing(user.put("/assets/1/state-store/k", json!({"value": 1})).await, "no assets yet");
+    assert_eq!(user.delete("/assets/1/state-store/k").await, 501);
+
+    let question = of_run("/taskInstances/silver/-1/hitlDetails");
+    says_what_is_missing(user.patch(&question, json!({"chosen_options": ["yes"]})).await, "no questions to people");
+    assert_eq!(user.patch(&question, json!({"chosen_options": []})).await.0, 422);
+    for path in ["/assets/1/queuedEvents", "/dags/none/assets/queuedEvents", "/dags/none/assets/1/queuedEvents"] {
+        assert_eq!(user.delete(path).await, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_dag_is_the_favorite_of_who_marks_it() {
+    let server = Server::start().await;
+    let (viewer, user) = (server.user("viewer").await, server.user("user").await);
+    let (mark, unmark) = (format!("{STOCK}/favorite"), format!("{STOCK}/unfavorite"));
+    assert_eq!(viewer.post(&unmark, Value::Null).await.0, 409, "it is none yet");
+    assert_eq!(viewer.post(&mark, Value::Null).await, (204, Value::Null));
+    for (client, favorites) in [(&viewer, vec!["stock_data_pipeline"]), (&user, Vec::new())] {
+        let (_, list) = client.get("/dags?is_favorite=true").await;
+        let ids: Vec<_> = list["dags"].as_array().unwrap().iter().map(|dag| dag["dag_id"].as_str().unwrap()).collect();
+        assert_eq!(ids, favorites);
+        assert_eq!(client.get("/dags?is_favorite=false").await.1["total_entries"], 2 - favorites.len());
+        let (_, details) = client.get(&format!("{STOCK}/details")).await;
+        assert_eq!(details["is_favorite"], !favorites.is_empty());
+    }
+    let (status, again) = viewer.post(&mark, Value::Null).await;
+    assert_eq!((status, again["detail"]["reason"].is_string()), (409, true), "{again}");
+    assert_eq!(user.post(&unmark, Value::Null).await.0, 409, "of somebody else");
+    assert_eq!(viewer.post(&unmark, Value::Null).await.0, 204);
+    assert_eq!(viewer.post("/dags/none/favorite", Value::Null).await.0, 404);
+    viewer.post(&mark, Value::Null).await;
+    sqlx::query("DELETE FROM dag WHERE dag_id = 'stock_data_pipeline'").execute(&server.pool).await.unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM dag_favorite").fetch_one(&server.pool).await.unwrap();
+    assert_eq!(left, 0, "marks go with their DAG");
+}
+
+#[tokio::test]
+async fn a_pool_that_does_not_exist_is_warned_of() {
+    let server = Server::start().await;
+    let viewer = server.user("viewer").await;
+    empty(&viewer, "/dagWarnings", "dag_warnings").await;
+    let renamed = "UPDATE pool SET name = 'another' WHERE name = 'default_pool'";
+    sqlx::query(renamed).execute(&server.pool).await.unwrap();
+    let (_, warnings) = viewer.get("/dagWarnings?order_by=-dag_id").await;
+    let dags: Vec<_> = warnings["dag_warnings"].as_array().unwrap().iter().map(|one| &one["dag_id"]).collect();
+    assert_eq!(dags, ["weather_pipeline", "stock_data_pipeline"], "{warnings}");
+    let (_, one) = viewer.get("/dagWarnings?dag_id=weather_pipeline&warning_type=non-existent%20pool").await;
+    let message = one["dag_warnings"][0]["message"].as_str().unwrap();
+    assert!(one["total_entries"] == 1 && message.contains("default_pool"), "{one}");
+    assert_eq!(viewer.get("/dagWarnings?limit=1&offset=1").await.1["total_entries"], 2);
+    empty(&viewer, "/dagWarnings?warning_type=asset%20conflict", "dag_warnings").await;
+    empty(&viewer, "/dagWarnings?dag_id=a%2Fb", "dag_warnings").await;
+    assert_eq!(viewer.get("/dagWarnings?warning_type=other").await.0, 422);
+    assert_eq!(viewer.get("/dagWarnings?order_by=owner").await.0, 400);
+}
