@@ -48,7 +48,7 @@ pub async fn claim(home: &Home) -> Result<HomeLock, HomeError> {
                 ending = Some(pid);
             }
             // It has let go of the home, and of its ports and its PostgreSQL when it is gone.
-            Ok(_) if ending.as_deref().is_some_and(|pid| is_there(pid)) && Instant::now() < until => {}
+            Ok(_) if ending.as_deref().is_some_and(is_there) && Instant::now() < until => {}
             claimed => return claimed,
         }
         tokio::time::sleep(HELD_EVERY).await;
