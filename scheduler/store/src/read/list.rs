@@ -10,7 +10,7 @@ use engine::RunRow;
 use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::total::{LookedAt, Reach, Rest, Statements, Total, Window, counted, counting};
+use super::total::{Reach, Searched, Statements, Total, Window, counted, counting};
 use crate::{
     error::{Doing, StoreError},
     rows::{RunRecord, dag_id as stored_dag_id},
@@ -195,22 +195,13 @@ pub struct RunFilter {
     pub offset: i64,
 }
 
-/// The newest runs that a search looks at.
-#[derive(Clone, Copy)]
-struct Searched {
-    /// What makes them the newest: a column that an index has in order.
-    by: &'static str,
-    /// How many they are.
-    newest: i64,
-}
-
 impl RunFilter {
     /// What is looked at; all runs when an index leads to those that are meant, in the order that is asked for.
     fn searched(&self, reach: Reach) -> Option<Searched> {
         let by = self.range_beside_order();
         let is_search = reach == Reach::Newest && (by.is_some() || self.asks_what_no_index_knows());
         let newest = self.newest.or(is_search.then_some(SEARCHED_RUNS_MAX))?;
-        Some(Searched { by: by.unwrap_or("run_after"), newest })
+        Some(Searched { table: "dag_run", by: by.unwrap_or("run_after"), newest })
     }
 
     fn asks_what_no_index_knows(&self) -> bool {
@@ -259,7 +250,10 @@ pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, Tot
     let statements = |reach| Statements {
         page: page(filter, reach),
         matching: matching_runs(filter, reach),
-        looked_at: filter.searched(reach).map(|searched| looked_at(filter, searched)),
+        looked_at: filter.searched(reach).map(|searched| {
+            let rest = searched.rest(filter.newest, &filter.order, RunOrder::sql);
+            searched.looked_at(rest, |query| found_by_index(query, filter))
+        }),
     };
     window.read::<RunRecord, _>(pool, statements, LISTING).await
 }
@@ -304,21 +298,6 @@ fn page(filter: &RunFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     page
 }
 
-/// The runs that a search looks at.
-fn looked_at(filter: &RunFilter, Searched { by, newest }: Searched) -> LookedAt<'_> {
-    let mut query = QueryBuilder::new("SELECT least(count(*), ");
-    query.push_bind(newest).push("), count(*) <= ").push_bind(newest).push(" FROM (SELECT 1 FROM dag_run WHERE true");
-    found_by_index(&mut query, filter);
-    query.push(" LIMIT ").push_bind(newest + 1).push(") AS looked_at");
-    let begins_with_them = matches!(filter.order.as_slice(), [(key, Direction::Descending)] if key.sql() == by);
-    let rest = match filter.newest {
-        Some(_) => Rest::NotMeant,
-        None if begins_with_them => Rest::After,
-        None => Rest::Anywhere,
-    };
-    LookedAt { count: query, rest }
-}
-
 /// The statement that counts all runs of a filter.
 fn matching_runs(filter: &RunFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     let mut count = counting();
@@ -329,13 +308,10 @@ fn matching_runs(filter: &RunFilter, reach: Reach) -> QueryBuilder<'_, Postgres>
 
 /// All runs, or the newest of them.
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter, reach: Reach) {
-    let Some(Searched { by, newest }) = filter.searched(reach) else {
-        query.push("FROM dag_run WHERE true");
-        return;
-    };
-    query.push("FROM (SELECT * FROM dag_run WHERE true");
-    found_by_index(query, filter);
-    query.push(format_args!(" ORDER BY {by} DESC, id DESC LIMIT ")).push_bind(newest).push(") AS dag_run WHERE true");
+    match filter.searched(reach) {
+        None => drop(query.push("FROM dag_run WHERE true")),
+        Some(searched) => searched.push_source(query, |query| found_by_index(query, filter)),
+    }
 }
 
 /// What limits a search before its newest runs are taken, so that older ones can be looked at by asking for them.
