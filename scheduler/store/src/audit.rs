@@ -13,7 +13,7 @@ use crate::{
     error::{Doing, StoreError},
     read::{
         Direction, Pattern, Total, Window,
-        total::{LookedAt, Reach, Rest, Statements, counted, counting},
+        total::{Reach, Searched, Statements, counted, counting},
         word,
     },
 };
@@ -232,7 +232,10 @@ pub async fn events(pool: &PgPool, filter: &AuditFilter) -> Result<(Vec<AuditEve
     let statements = |reach| Statements {
         page: page(filter, reach),
         matching: matching_events(filter, reach),
-        looked_at: filter.searched(reach).map(|searched| looked_at(filter, searched)),
+        looked_at: filter.searched(reach).map(|searched| {
+            let rest = searched.rest(filter.newest, &filter.order, AuditOrder::sql);
+            searched.looked_at(rest, |query| found_by_index(query, filter))
+        }),
     };
     let (events, total) = window.rows::<AuditEvent>(pool, statements, DOING).await?;
     // Lines of older versions were stored as they came.
@@ -255,15 +258,6 @@ fn page(filter: &AuditFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
     page
 }
 
-/// The newest lines that a search looks at.
-#[derive(Clone, Copy)]
-struct Searched {
-    /// What makes them the newest: a column that an index has in order.
-    by: &'static str,
-    /// How many they are.
-    newest: i64,
-}
-
 impl AuditFilter {
     /// What is looked at; all lines when an index leads to those that are meant, in the order that is asked for.
     fn searched(&self, reach: Reach) -> Option<Searched> {
@@ -277,19 +271,16 @@ impl AuditFilter {
             || matches!(first, AuditOrder::RunId | AuditOrder::Details)
             || is_range_beside_order;
         let newest = self.newest.or((is_search && reach == Reach::Newest).then_some(SEARCHED_MAX))?;
-        Some(Searched { by: if is_range_beside_order { "at" } else { "id" }, newest })
+        Some(Searched { table: "audit_log", by: if is_range_beside_order { "at" } else { "id" }, newest })
     }
 }
 
 /// All lines, or the newest of them.
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter, reach: Reach) {
-    let Some(Searched { by, newest }) = filter.searched(reach) else {
-        query.push("FROM audit_log WHERE true");
-        return;
-    };
-    query.push("FROM (SELECT * FROM audit_log WHERE true");
-    found_by_index(query, filter);
-    query.push(format_args!(" ORDER BY {by} DESC, id DESC LIMIT ")).push_bind(newest).push(") AS audit_log WHERE true");
+    match filter.searched(reach) {
+        None => drop(query.push("FROM audit_log WHERE true")),
+        Some(searched) => searched.push_source(query, |query| found_by_index(query, filter)),
+    }
 }
 
 fn matching_events(filter: &AuditFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
@@ -297,21 +288,6 @@ fn matching_events(filter: &AuditFilter, reach: Reach) -> QueryBuilder<'_, Postg
     source(&mut count, filter, reach);
     conditions(&mut count, filter);
     counted(count)
-}
-
-/// The lines that a search looks at.
-fn looked_at(filter: &AuditFilter, Searched { by, newest }: Searched) -> LookedAt<'_> {
-    let mut query = QueryBuilder::new("SELECT least(count(*), ");
-    query.push_bind(newest).push("), count(*) <= ").push_bind(newest).push(" FROM (SELECT 1 FROM audit_log WHERE true");
-    found_by_index(&mut query, filter);
-    query.push(" LIMIT ").push_bind(newest + 1).push(") AS looked_at");
-    let begins_with_them = matches!(filter.order.as_slice(), [(key, Direction::Descending)] if key.sql() == by);
-    let rest = match filter.newest {
-        Some(_) => Rest::NotMeant,
-        None if begins_with_them => Rest::After,
-        None => Rest::Anywhere,
-    };
-    LookedAt { count: query, rest }
 }
 
 /// What limits a search before its newest lines are taken, so that older ones can be looked at by asking for them.

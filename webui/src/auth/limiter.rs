@@ -389,8 +389,8 @@ mod tests {
         assert_eq!(fail(&limiter, from("airflow", 2), now), Ok(()));
     }
 
-    #[test]
-    fn few_are_compared_at_once() {
+    #[tokio::test]
+    async fn few_are_compared_at_once() {
         let limiter = LoginLimiter::default();
         let now = Instant::now();
         let names: Vec<String> = (0..40).map(|n| format!("user{n}")).collect();

@@ -48,7 +48,7 @@ pub async fn claim(home: &Home) -> Result<HomeLock, HomeError> {
                 ending = Some(pid);
             }
             // It has let go of the home, and of its ports and its PostgreSQL when it is gone.
-            Ok(_) if ending.as_deref().is_some_and(|pid| is_there(pid)) && Instant::now() < until => {}
+            Ok(_) if ending.as_deref().is_some_and(is_there) && Instant::now() < until => {}
             claimed => return claimed,
         }
         tokio::time::sleep(HELD_EVERY).await;
@@ -63,10 +63,8 @@ fn is_there(pid: &str) -> bool {
 /// Whether the process with this id is gone, or was killed and is not gone yet.
 fn is_ending(pid: &str) -> bool {
     let Ok(pid) = pid.parse::<i32>() else { return false };
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let flags: u64 = fields.get(6).and_then(|flags| flags.parse().ok()).unwrap_or(0);
-    matches!(fields.first(), Some(&"Z" | &"X")) || flags & PF_EXITING != 0 || is_killed(pid)
+    let Some(Stat { state, flags, .. }) = stat_of(pid) else { return true };
+    matches!(state, 'Z' | 'X') || flags & PF_EXITING != 0 || is_killed(pid)
 }
 
 /// Whether a SIGKILL waits to be taken.
@@ -133,14 +131,23 @@ impl ProcessId {
     }
 }
 
-/// Field 22 of `/proc/<pid>/stat` (proc(5)); a zombie does not count as living.
+/// When a process was started, in the kernel's ticks; a zombie does not count as living.
 fn start_of(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    match fields.first() {
-        Some(&"Z" | &"X") | None => None,
-        Some(_) => fields.get(19)?.parse().ok(),
-    }
+    stat_of(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')).map(|stat| stat.started)
+}
+
+/// Fields 3, 9 and 22 of `/proc/<pid>/stat` (proc(5)).
+struct Stat {
+    state: char,
+    flags: u64,
+    started: u64,
+}
+
+fn stat_of(pid: i32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse().ok();
+    Some(Stat { state: fields.first()?.chars().next()?, flags: number(9)?, started: number(22)? })
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@
 //! at most: a line that outlives its end by that is reported once more by the next worker, and then ignored.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -19,6 +20,8 @@ use std::{
 
 use model::{AttemptEnd, AttemptId};
 use serde::{Deserialize, Serialize};
+
+use super::spool::put_whole;
 
 /// A file in which something is still waiting is not tidied before it has so many bytes, and twice what was left in it.
 const TIDY_BYTES: u64 = 256 * 1024;
@@ -46,9 +49,18 @@ struct Writing {
 
 /// A line.
 #[derive(Debug, Serialize, Deserialize)]
-struct Line {
+struct Line<'e> {
     attempt: AttemptId,
-    end: AttemptEnd,
+    end: Cow<'e, AttemptEnd>,
+}
+
+impl Line<'_> {
+    /// With its break.
+    fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
 }
 
 /// The part of a line that says whose it is.
@@ -64,14 +76,13 @@ impl Ends {
         let path = log_dir.join("ends.jsonl");
         let mut found = of_0_1_0(log_dir)?;
         // Half a line: the worker died while it wrote. The attempt counts as lost.
-        let lines = read(&path)?.into_iter().filter_map(|line| serde_json::from_slice::<Line>(&line).ok());
-        found.extend(lines.map(|Line { attempt, end }| (attempt, end)));
+        let lines = read(&path)?.into_iter().filter_map(|line| serde_json::from_slice::<Line<'_>>(&line).ok());
+        found.extend(lines.map(|Line { attempt, end }| (attempt, end.into_owned())));
         let mut bytes = Vec::new();
         for (attempt, end) in &found {
-            serde_json::to_writer(&mut bytes, &Line { attempt: *attempt, end: end.clone() })?;
-            bytes.push(b'\n');
+            bytes.extend(Line { attempt: *attempt, end: Cow::Borrowed(end) }.to_bytes()?);
         }
-        let file = renew(&path, &bytes)?;
+        let file = put_whole(&path, &bytes)?;
         // They are in the file now.
         let _ = fs::remove_dir_all(log_dir.join(SPOOL));
         let shared = Shared {
@@ -122,7 +133,7 @@ impl Ends {
                 serde_json::from_slice::<Whose>(line).is_ok_and(|whose| waiting.contains(&whose.attempt))
             });
             let bytes: Vec<u8> = lines.into_iter().flat_map(|line| [line, vec![b'\n']].concat()).collect();
-            writing.file = renew(&self.0.path, &bytes)?;
+            writing.file = put_whole(&self.0.path, &bytes)?;
             bytes.len() as u64
         };
         writing.torn = false;
@@ -132,13 +143,7 @@ impl Ends {
     }
 
     fn write(&self, attempt: AttemptId, end: &AttemptEnd) -> io::Result<()> {
-        #[derive(Serialize)]
-        struct Line<'e> {
-            attempt: AttemptId,
-            end: &'e AttemptEnd,
-        }
-        let mut line = serde_json::to_vec(&Line { attempt, end })?;
-        line.push(b'\n');
+        let mut line = Line { attempt, end: Cow::Borrowed(end) }.to_bytes()?;
         let mut writing = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
         if writing.torn {
             line.insert(0, b'\n');
@@ -164,17 +169,6 @@ fn read(path: &Path) -> io::Result<Vec<Vec<u8>>> {
     }
 }
 
-/// Puts a file with these bytes, whole or not at all, in a file's place, and opens it for more. It is for this user's eyes
-/// only: XComs may be secret.
-fn renew(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let draft = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&draft)?;
-    file.set_len(0)?;
-    file.write_all(bytes)?;
-    fs::rename(draft, path)?;
-    Ok(file)
-}
-
 /// Where 0.1.0 kept ends, a file each.
 const SPOOL: &str = "spool";
 
@@ -186,7 +180,7 @@ fn of_0_1_0(log_dir: &Path) -> io::Result<BTreeMap<AttemptId, AttemptEnd>> {
     let mut found = BTreeMap::new();
     for entry in entries {
         if let Ok(Line { attempt, end }) = serde_json::from_slice(&fs::read(entry?.path())?) {
-            found.insert(attempt, end);
+            found.insert(attempt, end.into_owned());
         }
     }
     Ok(found)
@@ -218,7 +212,7 @@ mod tests {
         let (ends, _) = Ends::open(dir.path()).unwrap();
         ends.add(id(1), &end("one"));
         drop(ends);
-        let mut file = OpenOptions::new().append(true).open(dir.path().join("ends.jsonl")).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(dir.path().join("ends.jsonl")).unwrap();
         file.write_all(b"{\"attempt\":\"0000").unwrap();
         let (ends, before) = Ends::open(dir.path()).unwrap();
         assert_eq!(before.len(), 1);
@@ -276,7 +270,7 @@ mod tests {
     fn ends_that_0_1_0_has_left_are_taken_over() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("spool")).unwrap();
-        let line = serde_json::to_vec(&Line { attempt: id(7), end: end("old") }).unwrap();
+        let line = Line { attempt: id(7), end: Cow::Owned(end("old")) }.to_bytes().unwrap();
         fs::write(dir.path().join("spool/a.json"), line).unwrap();
         fs::write(dir.path().join("spool/b.json"), "{\"attempt\":").unwrap();
         assert_eq!(found(dir.path()), [(7, "old".into())]);

@@ -68,17 +68,23 @@ fn every(item: &Item<'_>, timetable: DeltaTimetable, problems: &mut Problems) ->
 fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
     let fields = item.fields("a schedule", problems)?;
     fields.check_keys(&[keys::SCHEDULE], &[keys::SCHEDULE_NOT_YET], Here::Part, problems);
-    if let (Some(duration), timetable) = (fields.take("duration"), fields.take("timetable")) {
+    let timetable = fields.take("timetable");
+    if let Some(duration) = fields.take("duration") {
         for key in ["cron", "timezone"] {
             if let Some(other) = fields.take(key) {
                 problems.add(&other.place, format!("a schedule by duration has no {key}; name a cron or a duration"));
                 return None;
             }
         }
-        return every(&duration, delta_timetable(timetable.as_ref(), problems)?, problems);
+        let known = [
+            ("delta_trigger", DeltaTimetable::DeltaTrigger),
+            ("delta_data_interval", DeltaTimetable::DeltaDataInterval),
+        ];
+        return every(&duration, timetable_of("a duration", timetable.as_ref(), known, problems)?, problems);
     }
+    let known = [("cron_trigger", CronTimetable::CronTrigger), ("cron_data_interval", CronTimetable::CronDataInterval)];
+    let timetable = timetable_of("a cron", timetable.as_ref(), known, problems);
     let own_zone = fields.take("timezone").map(|item| item.zone(problems));
-    let timetable = cron_timetable(fields.take("timetable").as_ref(), problems);
     let cron_item = fields.required("cron", problems);
     // A problem with one key is no reason not to look at the others.
     let known = (own_zone.flatten().or(zone), timetable.unwrap_or(CronTimetable::CronTrigger));
@@ -86,21 +92,18 @@ fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> O
     if own_zone == Some(None) || timetable.is_none() { None } else { schedule }
 }
 
-fn cron_timetable(item: Option<&Item<'_>>, problems: &mut Problems) -> Option<CronTimetable> {
-    let Some(item) = item else { return Some(CronTimetable::CronTrigger) };
+/// The timetable of a kind of schedule, which has two; the first is meant when none is named.
+fn timetable_of<T: Copy>(
+    kind: &str,
+    item: Option<&Item<'_>>,
+    [(first, default), (second, other)]: [(&str, T); 2],
+    problems: &mut Problems,
+) -> Option<T> {
+    let Some(item) = item else { return Some(default) };
     match item.word::<String>(keys::TIMETABLES, problems)?.as_str() {
-        "cron_trigger" => Some(CronTimetable::CronTrigger),
-        "cron_data_interval" => Some(CronTimetable::CronDataInterval),
-        _ => item.fail("a cron has the timetable cron_trigger or cron_data_interval", problems),
-    }
-}
-
-fn delta_timetable(item: Option<&Item<'_>>, problems: &mut Problems) -> Option<DeltaTimetable> {
-    let Some(item) = item else { return Some(DeltaTimetable::DeltaTrigger) };
-    match item.word::<String>(keys::TIMETABLES, problems)?.as_str() {
-        "delta_trigger" => Some(DeltaTimetable::DeltaTrigger),
-        "delta_data_interval" => Some(DeltaTimetable::DeltaDataInterval),
-        _ => item.fail("a duration has the timetable delta_trigger or delta_data_interval", problems),
+        name if name == first => Some(default),
+        name if name == second => Some(other),
+        _ => item.fail(format!("{kind} has the timetable {first} or {second}"), problems),
     }
 }
 

@@ -51,7 +51,7 @@ pub fn next(
         Schedule::Once => plain::once(restriction, last_interval, now),
         Schedule::Continuous => plain::continuous(restriction, last_interval, now),
         Schedule::Delta { every, timetable } => {
-            let every = TimeDelta::from_std(*every).ok()?;
+            let every = TimeDelta::from_std(*every).ok().filter(|every| *every > TimeDelta::zero())?;
             match timetable {
                 DeltaTimetable::DeltaTrigger => plain::delta_trigger(every, restriction, last_interval, now),
                 DeltaTimetable::DeltaDataInterval => plain::delta(every, restriction, last_interval, now),

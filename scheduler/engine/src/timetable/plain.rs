@@ -47,9 +47,6 @@ pub(super) fn delta_trigger(
     last_interval: Option<(Timestamp, Timestamp)>,
     now: Timestamp,
 ) -> Option<DueRun> {
-    if every <= TimeDelta::zero() {
-        return None;
-    }
     let following = match last_interval {
         Some((_, end)) => Some(end.checked_add_signed(every)?),
         None => None,
@@ -68,9 +65,6 @@ pub(super) fn delta(
     last_interval: Option<(Timestamp, Timestamp)>,
     now: Timestamp,
 ) -> Option<DueRun> {
-    if every <= TimeDelta::zero() {
-        return None;
-    }
     let bound = match restriction.catchup {
         Catchup::All => restriction.earliest,
         Catchup::Latest => floor_to_epoch(now, every)?.checked_sub_signed(every).max(restriction.earliest),

@@ -40,32 +40,13 @@ enum Open {
     Not,
 }
 
-/// The states in which only an instance of a run that has not ended can be, or of one with a living attempt.
-const fn is_of_open_runs(state: TaskState) -> bool {
-    match state {
-        TaskState::NoStatus
-        | TaskState::Scheduled
-        | TaskState::Queued
-        | TaskState::Running
-        | TaskState::Restarting
-        | TaskState::UpForRetry
-        | TaskState::UpForReschedule
-        | TaskState::Deferred
-        | TaskState::AwaitingInput => true,
-        TaskState::Success
-        | TaskState::Failed
-        | TaskState::Skipped
-        | TaskState::UpstreamFailed
-        | TaskState::Removed => false,
-    }
-}
-
 impl Whose {
     fn of(states: &[TaskState]) -> Self {
         if states.is_empty() || states.contains(&TaskState::Success) {
             return Self::Any;
         }
-        let (open, noted): (Vec<TaskState>, Vec<TaskState>) = states.iter().partition(|state| is_of_open_runs(**state));
+        // Only an instance of a run that has not ended, or has a living attempt, is not finished.
+        let (noted, open): (Vec<TaskState>, Vec<TaskState>) = states.iter().partition(|state| state.is_finished());
         match (open.is_empty(), noted.as_slice()) {
             (_, []) => Self::Open,
             (true, [only]) => Self::Noted(*only),

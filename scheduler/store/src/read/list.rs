@@ -11,7 +11,7 @@ use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
 use super::{
-    total::{LookedAt, Reach, Rest, Statements, Total, Window, counted, counting},
+    total::{LookedAt, Reach, Searched, Statements, Total, Window, counted, counting},
     walk::{self, Key, Part, Walk},
 };
 use crate::{
@@ -219,22 +219,13 @@ pub struct RunFilter {
     pub offset: i64,
 }
 
-/// The newest runs that a search looks at.
-#[derive(Clone, Copy)]
-struct Searched {
-    /// What makes them the newest: a column that an index has in order.
-    by: &'static str,
-    /// How many they are.
-    newest: i64,
-}
-
 impl RunFilter {
     /// What is looked at; all runs when an index leads to those that are meant, in the order that is asked for.
     fn searched(&self, reach: Reach) -> Option<Searched> {
         let by = self.range_beside_order();
         let is_search = reach == Reach::Newest && (by.is_some() || self.asks_what_no_index_knows());
         let newest = self.newest.or(is_search.then_some(SEARCHED_RUNS_MAX))?;
-        Some(Searched { by: by.unwrap_or("run_after"), newest })
+        Some(Searched { table: "dag_run", by: by.unwrap_or("run_after"), newest })
     }
 
     fn asks_what_no_index_knows(&self) -> bool {
@@ -284,7 +275,7 @@ pub async fn runs(pool: &PgPool, filter: &RunFilter) -> Result<(Vec<RunRow>, Tot
     let statements = |reach| Statements {
         page: page(filter, reach),
         matching: matching_runs(filter, reach),
-        looked_at: filter.searched(reach).map(|searched| looked_at(filter, searched)),
+        looked_at: looked_at(filter, reach),
     };
     window.read::<RunRecord, _>(pool, statements, LISTING).await
 }
@@ -325,7 +316,7 @@ pub async fn run_part(pool: &PgPool, filter: &RunFilter, walk: &Walk) -> Result<
     let statements = |reach| Statements {
         page: part(filter, walk, reach),
         matching: matching_runs(filter, reach),
-        looked_at: filter.searched(reach).map(|searched| looked_at(filter, searched)),
+        looked_at: looked_at(filter, reach),
     };
     walk.read::<RunRecord, _>(pool, filter.limit, statements, LISTING).await
 }
@@ -377,18 +368,10 @@ fn page(filter: &RunFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
 }
 
 /// The runs that a search looks at.
-fn looked_at(filter: &RunFilter, Searched { by, newest }: Searched) -> LookedAt<'_> {
-    let mut query = QueryBuilder::new("SELECT least(count(*), ");
-    query.push_bind(newest).push("), count(*) <= ").push_bind(newest).push(" FROM (SELECT 1 FROM dag_run WHERE true");
-    found_by_index(&mut query, filter);
-    query.push(" LIMIT ").push_bind(newest + 1).push(") AS looked_at");
-    let begins_with_them = matches!(filter.order.as_slice(), [(key, Direction::Descending)] if key.sql() == by);
-    let rest = match filter.newest {
-        Some(_) => Rest::NotMeant,
-        None if begins_with_them => Rest::After,
-        None => Rest::Anywhere,
-    };
-    LookedAt { count: query, rest }
+fn looked_at(filter: &RunFilter, reach: Reach) -> Option<LookedAt<'_>> {
+    let searched = filter.searched(reach)?;
+    let rest = searched.rest(filter.newest, &filter.order, RunOrder::sql);
+    Some(searched.looked_at(rest, |query| found_by_index(query, filter)))
 }
 
 /// The statement that counts all runs of a filter.
@@ -401,13 +384,10 @@ fn matching_runs(filter: &RunFilter, reach: Reach) -> QueryBuilder<'_, Postgres>
 
 /// All runs, or the newest of them.
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter, reach: Reach) {
-    let Some(Searched { by, newest }) = filter.searched(reach) else {
-        query.push("FROM dag_run WHERE true");
-        return;
-    };
-    query.push("FROM (SELECT * FROM dag_run WHERE true");
-    found_by_index(query, filter);
-    query.push(format_args!(" ORDER BY {by} DESC, id DESC LIMIT ")).push_bind(newest).push(") AS dag_run WHERE true");
+    match filter.searched(reach) {
+        None => drop(query.push("FROM dag_run WHERE true")),
+        Some(searched) => searched.push_source(query, |query| found_by_index(query, filter)),
+    }
 }
 
 /// What limits a search before its newest runs are taken, so that older ones can be looked at by asking for them.

@@ -10,7 +10,7 @@
 
 use sqlx::{Connection, FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 
-use super::DOING;
+use super::{DOING, Direction};
 use crate::error::{Doing, StoreError};
 
 /// Nobody pages further by hand, and programs that do need no number: 200 pages of 50 rows.
@@ -101,6 +101,58 @@ pub(crate) enum Rest {
     After,
     /// Between them, or before.
     Anywhere,
+}
+
+/// The newest rows of a table that a search looks at.
+#[derive(Clone, Copy)]
+pub(crate) struct Searched {
+    /// The table. Its rows have an `id`.
+    pub table: &'static str,
+    /// What makes them the newest: a column that an index has in order.
+    pub by: &'static str,
+    /// How many they are.
+    pub newest: i64,
+}
+
+impl Searched {
+    /// These rows under their table's name, for conditions to be added; `limit` adds those that an index knows, so that older
+    /// rows can be reached by them.
+    pub fn push_source<'a>(
+        self,
+        query: &mut QueryBuilder<'a, Postgres>,
+        limit: impl FnOnce(&mut QueryBuilder<'a, Postgres>),
+    ) {
+        let Self { table, by, newest } = self;
+        query.push(format_args!("FROM (SELECT * FROM {table} WHERE true"));
+        limit(query);
+        query.push(format_args!(" ORDER BY {by} DESC, id DESC LIMIT ")).push_bind(newest);
+        query.push(format_args!(") AS {table} WHERE true"));
+    }
+
+    /// How many these rows are, limited alike.
+    pub fn looked_at<'a>(self, rest: Rest, limit: impl FnOnce(&mut QueryBuilder<'a, Postgres>)) -> LookedAt<'a> {
+        let Self { table, newest, .. } = self;
+        let mut count = QueryBuilder::new("SELECT least(count(*), ");
+        count.push_bind(newest).push("), count(*) <= ").push_bind(newest);
+        count.push(format_args!(" FROM (SELECT 1 FROM {table} WHERE true"));
+        limit(&mut count);
+        count.push(" LIMIT ").push_bind(newest + 1).push(") AS looked_at");
+        LookedAt { count, rest }
+    }
+
+    /// Where older rows are in a list that has this order; nowhere for who `asked` for the newest alone.
+    pub fn rest<K: Copy>(
+        self,
+        asked: Option<i64>,
+        order: &[(K, Direction)],
+        column: impl Fn(K) -> &'static str,
+    ) -> Rest {
+        match (asked, order) {
+            (Some(_), _) => Rest::NotMeant,
+            (None, [(key, Direction::Descending)]) if column(*key) == self.by => Rest::After,
+            (None, _) => Rest::Anywhere,
+        }
+    }
 }
 
 /// How far back a statement looks.

@@ -9,7 +9,7 @@ use super::{
     DOING, Direction, Pattern,
     instance_source::RUNS_MAX,
     list::{RunFilter, begins, conditions, word},
-    total::{LookedAt, Reach, Rest, Statements, Total, Window, counted, counting},
+    total::{Reach, Rest, Searched, Statements, Total, Window, counted, counting},
 };
 use crate::{
     error::{Doing, StoreError},
@@ -18,6 +18,8 @@ use crate::{
 
 /// What was being done, for errors.
 const LISTING: &str = "this list of XComs";
+/// What a search looks into first.
+const NEWEST_RUNS: Searched = Searched { table: "dag_run", by: "run_after", newest: RUNS_MAX };
 /// Values of one task that are told together: those of an expanded task are a list.
 const RETURNED_MAX: i64 = 1_000;
 
@@ -114,7 +116,10 @@ pub async fn xcom_entries(pool: &PgPool, filter: &XComFilter) -> Result<(Vec<XCo
     let statements = |reach| {
         let mut count = counting();
         source(&mut count, filter, reach);
-        let looked_at = filter.is_search().then(|| looked_at(filter));
+        // Without an order the list has the newest runs first.
+        let rest = if filter.order.is_empty() { Rest::After } else { Rest::Anywhere };
+        let looked_at =
+            filter.is_search().then(|| NEWEST_RUNS.looked_at(rest, |query| conditions(query, &filter.runs)));
         Statements { page: page(filter, reach), matching: counted(count), looked_at }
     };
     filter.window.read::<EntryRecord, _>(pool, statements, LISTING).await
@@ -161,18 +166,6 @@ impl XComFilter {
             || !self.map_indexes.is_empty();
         is_limited && self.run.is_none()
     }
-}
-
-/// The runs that a search looks into.
-fn looked_at(filter: &XComFilter) -> LookedAt<'_> {
-    let mut query = QueryBuilder::new("SELECT least(count(*), ");
-    query.push_bind(RUNS_MAX).push("), count(*) <= ").push_bind(RUNS_MAX);
-    query.push(" FROM (SELECT 1 FROM dag_run WHERE true");
-    conditions(&mut query, &filter.runs);
-    query.push(" LIMIT ").push_bind(RUNS_MAX + 1).push(") AS looked_at");
-    // Without an order the list has the newest runs first.
-    let rest = if filter.order.is_empty() { Rest::After } else { Rest::Anywhere };
-    LookedAt { count: query, rest }
 }
 
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &XComFilter, reach: Reach) {
