@@ -69,7 +69,7 @@ impl CursorPage {
 
 impl Param for CursorPage {
     fn read(query: &mut Query, _: &str) -> Self {
-        let page = query.offset_page();
+        let page = query.page();
         let order = query.all("order_by").filter(|key| !key.is_empty()).collect::<Vec<_>>().join(",");
         let cursor = query.all("cursor").next().map(str::to_owned);
         let walk = match cursor.as_deref() {

@@ -1,4 +1,4 @@
-//! The named parts of a request's path, and the task instance that many paths name, with or without its map index.
+//! The named parts of a request's path.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -6,14 +6,8 @@ use axum::{
     extract::{FromRequestParts, RawPathParams},
     http::request::Parts,
 };
-use model::MapIndex;
 
-use super::instances::lookup;
-use crate::{
-    app::App,
-    error::{ApiError, ApiResult, FieldError},
-    instances::TaskOfRun,
-};
+use crate::error::{ApiError, ApiResult, FieldError};
 
 /// The parts by their names in the router.
 pub struct Names(BTreeMap<String, String>);
@@ -43,13 +37,5 @@ impl Names {
     pub fn number<T: FromStr>(&self, name: &str) -> ApiResult<T> {
         let text = self.text(name);
         text.parse().map_err(|_| ApiError::Malformed(vec![FieldError::path(name, text)]))
-    }
-
-    /// The task instance that `dag_id`, `dag_run_id` and `task_id` name.
-    ///
-    /// # Errors
-    /// [`ApiError::NotFound`].
-    pub async fn instance(&self, app: &App) -> ApiResult<TaskOfRun> {
-        lookup(app, self.text("dag_id"), self.text("dag_run_id"), self.text("task_id"), MapIndex::UNMAPPED).await
     }
 }

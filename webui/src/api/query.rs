@@ -11,8 +11,7 @@ use model::{
     MapIndex,
     door::{Instant, Zone},
 };
-use serde_json::{Value, json};
-use store::read::{Direction, Pattern, Range, SecondsRange, Total, Window};
+use store::read::{Direction, Pattern, Range, SecondsRange, Window};
 
 use super::body::instant_mistake;
 use crate::error::{ApiError, ApiResult, FieldError};
@@ -53,12 +52,6 @@ impl Page {
         let count = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
         items.into_iter().skip(count(self.offset)).take(count(self.limit)).collect()
     }
-}
-
-/// The answer with rows under `name`, and with the number of all; `total_entries_limit` says where a count was ended.
-#[must_use]
-pub fn counted(name: &str, rows: Vec<Value>, total: Total) -> Value {
-    json!({ name: rows, "total_entries": total.number(), "total_entries_limit": total.limit() })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
@@ -123,11 +116,6 @@ impl Query {
 
     /// `limit` and `offset`.
     pub fn page(&mut self) -> Page {
-        self.offset_page()
-    }
-
-    /// The same.
-    pub fn offset_page(&mut self) -> Page {
         let limit = self.number("limit", LIMIT_DEFAULT).min(LIMIT_MAX);
         Page { limit, offset: self.number("offset", 0) }
     }

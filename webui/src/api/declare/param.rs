@@ -81,7 +81,7 @@ fn count(default: i64) -> Schema {
 /// `limit` and `offset`, whatever the field is called.
 impl Param for Page {
     fn read(query: &mut Query, _: &str) -> Self {
-        query.offset_page()
+        query.page()
     }
 
     fn declare(_: &str) -> Vec<Declared> {
