@@ -147,6 +147,9 @@ mod tests {
         /// What the image and the file fix, among it the files with secrets, and what needs an engine or control groups that
         /// a container has not.
         const NOT_THERE: &[&str] = &[
+            "WINDLASS_SERVER_URL",
+            "WINDLASS_TOKEN",
+            "WINDLASS_TOKEN_FILE",
             "WINDLASS_SECRET_KEY",
             "WINDLASS_JOIN_TOKEN",
             "WINDLASS_HOME",

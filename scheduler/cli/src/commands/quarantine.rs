@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::Subcommand;
 use serde_json::json;
 use store::quarantine::{self, Subject};
 
 use crate::{
     access::{Access, caller},
+    exit::Failure,
     output::{Listing, Output},
     settings::Settings,
 };
@@ -60,7 +60,9 @@ async fn carry_out(access: &Access, command: Quarantine) -> anyhow::Result<()> {
         Quarantine::Release { id } => {
             let subject: Subject = id.parse()?;
             if !quarantine::release(pool, &caller(), &subject).await? {
-                bail!("nothing in quarantine has the id {id}; `windlass quarantine list` shows what is held");
+                let text =
+                    format!("nothing in quarantine has the id {id}; `windlass quarantine list` shows what is held");
+                return Err(Failure::missing(text));
             }
             println!("{id} is released: the leader tries it again");
         }
