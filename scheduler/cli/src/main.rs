@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a command's result goes to standard output")]
 
 mod access;
+mod airflow;
 mod ask;
 mod commands;
 mod exit;
@@ -82,6 +83,9 @@ enum Command {
     /// Manage pools.
     #[command(subcommand)]
     Pools(commands::pools::Pools),
+    /// Take over what another scheduler has.
+    #[command(subcommand)]
+    Import(commands::import::Import),
     /// List and release what the leader could not take in.
     #[command(subcommand)]
     Quarantine(commands::quarantine::Quarantine),
@@ -123,6 +127,7 @@ impl Command {
             | Self::Tasks(_)
             | Self::Connections(_)
             | Self::Variables(_)
+            | Self::Import(_)
             | Self::Pools(_) => Reach::Anywhere,
             Self::Services(_)
             | Self::Quarantine(_)
@@ -188,6 +193,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Services(services) => commands::services::run(&settings, services).await,
         Command::Connections(connections) => commands::connections::run(&settings, connections).await,
         Command::Variables(variables) => commands::variables::run(&settings, variables).await,
+        Command::Import(import) => commands::import::run(&settings, import).await,
         Command::Quarantine(quarantine) => commands::quarantine::run(&settings, quarantine).await,
         Command::Pools(pools) => commands::pools::run(&settings, pools).await,
         Command::Users(users) => commands::users::run(&settings, users).await,

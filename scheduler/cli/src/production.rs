@@ -150,6 +150,8 @@ mod tests {
             "WINDLASS_SERVER_URL",
             "WINDLASS_TOKEN",
             "WINDLASS_TOKEN_FILE",
+            "WINDLASS_AIRFLOW_PASSWORD",
+            "WINDLASS_AIRFLOW_TOKEN",
             "WINDLASS_SECRET_KEY",
             "WINDLASS_JOIN_TOKEN",
             "WINDLASS_HOME",

@@ -7,6 +7,7 @@ pub mod dags;
 pub mod db;
 pub mod doctor;
 pub mod health;
+pub mod import;
 pub mod instances;
 pub mod login;
 pub mod pools;

@@ -6,6 +6,7 @@ mod admin;
 mod clients;
 mod completion;
 mod dag_test;
+mod import;
 mod operate;
 mod remote;
 mod restarts;
