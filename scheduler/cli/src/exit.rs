@@ -73,8 +73,11 @@ impl Exit {
         if cause.is::<NoLeader>() {
             return Some(Self::Unreachable);
         }
-        let is_silent = matches!(cause.downcast_ref::<StoreError>(), Some(StoreError::Unreachable { .. }));
-        is_silent.then_some(Self::Unreachable)
+        match cause.downcast_ref::<StoreError>()? {
+            StoreError::Unreachable { .. } => Some(Self::Unreachable),
+            StoreError::Refused { .. } => Some(Self::Refused),
+            _ => None,
+        }
     }
 }
 

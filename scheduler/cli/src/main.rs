@@ -128,9 +128,9 @@ impl Command {
             | Self::Connections(_)
             | Self::Variables(_)
             | Self::Import(_)
+            | Self::Quarantine(_)
             | Self::Pools(_) => Reach::Anywhere,
             Self::Services(_)
-            | Self::Quarantine(_)
             | Self::Users(_)
             | Self::Lake(_)
             | Self::Topics(_)

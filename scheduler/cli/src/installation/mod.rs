@@ -7,6 +7,7 @@ mod connections;
 mod dags;
 mod log;
 mod pools;
+mod quarantine;
 mod runs;
 mod tasks;
 mod variables;

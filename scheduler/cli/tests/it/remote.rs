@@ -68,6 +68,8 @@ fn dags_are_found(client: &Client) {
     assert!(unknown.contains("did you mean etl?") && unknown.contains("windlass dags list"), "{unknown}");
     assert!(client.bad(4, &["dags", "trigger", "etl", "--conf", r#"{"code": "x"}"#]).contains("code"));
     assert!(client.bad(4, &["dags", "trigger", "etl", "--conf", "[]"]).contains("not a JSON object"));
+    assert_eq!(client.json(&["quarantine", "list"]), json!([]));
+    assert!(client.bad(3, &["quarantine", "release", "command:1"]).contains("nothing in quarantine"));
     assert!(client.good(&["health"]).contains("healthy"));
     assert_eq!(client.json(&["version"]).as_array().unwrap().len(), 2);
 }
