@@ -73,11 +73,11 @@ impl Exit {
         if cause.is::<NoLeader>() {
             return Some(Self::Unreachable);
         }
-        match cause.downcast_ref::<StoreError>()? {
-            StoreError::Unreachable { .. } => Some(Self::Unreachable),
-            StoreError::Refused { .. } => Some(Self::Refused),
-            _ => None,
+        let stored = cause.downcast_ref::<StoreError>()?;
+        if matches!(stored, StoreError::Unreachable { .. }) {
+            return Some(Self::Unreachable);
         }
+        matches!(stored, StoreError::Refused { .. }).then_some(Self::Refused)
     }
 }
 

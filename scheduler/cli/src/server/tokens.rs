@@ -129,10 +129,15 @@ pub fn of_file(file: &Path) -> anyhow::Result<String> {
     checked(bounded(file)?)
 }
 
+/// The text of a file that not everybody may read.
 fn bounded(file: &Path) -> anyhow::Result<String> {
     let cannot = || format!("{} can not be read", file.display());
     let mut text = String::new();
     let opened = fs::File::open(file).with_context(cannot)?;
+    let mode = opened.metadata().with_context(cannot)?.permissions().mode();
+    if mode & 0o007 != 0 {
+        bail!("everybody may read {} (mode {:o}); chmod o-rwx it", file.display(), mode & 0o777);
+    }
     opened.take(TOKEN_BYTES_MAX).read_to_string(&mut text).with_context(cannot)?;
     Ok(text)
 }

@@ -44,6 +44,12 @@ fn logins_are_kept_for_one_user_and_shown_to_nobody(standalone: &Standalone) {
 
     let by_file = Client::of(&standalone.url()).with("WINDLASS_TOKEN_FILE", "token");
     assert!(by_file.bad(1, &["dags", "list"]).contains("WINDLASS_TOKEN_FILE: token can not be read"));
+    let own = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(own.path(), format!("{token}\n")).unwrap();
+    let named = ["dags", "list", "--token-file", own.path().to_str().unwrap()];
+    assert!(by_file.good(&named).contains("etl"), "an option goes before the environment");
+    std::fs::set_permissions(own.path(), std::fs::Permissions::from_mode(0o604)).unwrap();
+    assert!(by_file.bad(1, &named).contains("everybody may read"));
     let by_name = Client::of(&standalone.url()).with("WINDLASS_TOKEN", token);
     assert_eq!(by_name.json(&["dags", "list"])[0]["dag_id"], "etl");
     let forged = Client::of(&standalone.url()).with("WINDLASS_TOKEN", "canary");
