@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Import {
     /// From an Airflow 2 or 3: its pools, variables, connections, paused states and favorites.
-    Airflow(Airflow),
+    Airflow(Box<Airflow>),
 }
 
 /// Options of `import airflow`. Without a token or a password in the environment or a file, the password is asked for.
@@ -115,14 +115,21 @@ async fn import(installation: &Installation<'_>, source: &Source, wish: &Airflow
     Ok(if is_whole { ExitCode::SUCCESS } else { Exit::Error.into() })
 }
 
-/// Does what is planned; an entry that is refused becomes a failure, and the rest goes on.
+/// Does what is planned; an entry that is refused becomes a failure, and the rest goes on. Where nobody answers, the rest of
+/// its kind is not tried: each would wait as long.
 async fn carry_out(installation: &Installation<'_>, entries: Vec<Entry>, favorites_of: &str) -> Vec<Entry> {
     let progress = Progress::of(entries.len(), "import");
+    let mut silent = BTreeSet::new();
     let mut ended = Vec::with_capacity(entries.len());
     for mut entry in entries {
         let name = entry.name.clone().unwrap_or_default();
         let act = std::mem::replace(&mut entry.act, Act::Nothing);
-        if let Err(error) = apply(installation, &name, act, favorites_of).await {
+        if silent.contains(&entry.kind) && !matches!(act, Act::Nothing) {
+            (entry.action, entry.note) = ("fail", "not tried: nobody answered before".to_owned());
+        } else if let Err(error) = apply(installation, &name, act, favorites_of).await {
+            if Exit::of(&error) == Exit::Unreachable {
+                silent.insert(entry.kind);
+            }
             (entry.action, entry.note) = ("fail", format!("{error:#}"));
         }
         ended.push(entry);

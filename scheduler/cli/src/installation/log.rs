@@ -29,7 +29,7 @@ pub enum Follow {
 /// A log that can be read.
 pub enum TaskLog<'i> {
     /// Through the leader, or where it lies.
-    Here(AttemptLog),
+    Here(Box<AttemptLog>),
     /// Through a server.
     Server {
         /// Which.
@@ -66,7 +66,7 @@ impl Installation<'_> {
             Self::Here(here) => {
                 let pool = here.access.pool().await?;
                 let log = AttemptLog::find(here.settings, pool, &name.run, &name.task_id, try_number).await?;
-                return Ok(TaskLog::Here(log));
+                return Ok(TaskLog::Here(Box::new(log)));
             }
             Self::Server(server) => server,
         };

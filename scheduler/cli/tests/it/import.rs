@@ -72,6 +72,7 @@ fn another_installation_is_taken_over_by_its_api() {
         (&120.into(), &1.into())
     );
     assert!(told.contains("variables api_token (skip)") && told.contains("set anew: password, extra.token"), "{told}");
+    assert!(!told.contains('\u{1b}'), "a bar is for terminals: {told}");
     assert!(told.contains("1 DAGs run here from now on") && !told.contains("canary"), "{told}");
     assert_eq!(here.json(&["pools", "get", "etl"])[0]["slots"], 3);
     assert_eq!(here.good(&["variables", "get", "region"]), "us\n");
@@ -197,6 +198,18 @@ fn body_of(target: &str) -> (&'static str, Value) {
     ("200 OK", body)
 }
 
+/// Runs the import on a terminal of its own.
+fn a_terminal_sees_how_far_it_is(here: &Standalone, url: &str) {
+    let program = env!("CARGO_BIN_EXE_windlass");
+    let command = format!("{program} import airflow --url {url} --username me --overwrite");
+    let mut terminal = std::process::Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    terminal.current_dir(here.path()).env_remove("DATABASE_URL").env("WINDLASS_AIRFLOW_PASSWORD", "right");
+    let shown = terminal.stdin(std::process::Stdio::null()).output().expect("script is a part of every Linux");
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("import ") && shown.contains('\u{1b}') && shown.contains("] "), "{shown}");
+}
+
 #[test]
 fn a_mock_of_airflow_2_is_read_by_its_older_api() {
     let there = Airflow2::start();
@@ -218,6 +231,7 @@ fn a_mock_of_airflow_2_is_read_by_its_older_api() {
     here.bad(3, &["variables", "get", "secret"]);
     assert_eq!(here.json(&["dags", "list"])[0]["is_paused"], false);
 
+    a_terminal_sees_how_far_it_is(&here, &there.address);
     let wrong = here.run_with(&import, "wrong\n");
     let told = refusal(1, &import, &wrong);
     assert!(told.contains("401: Unauthorized") && !told.contains("wrong"), "{told}");
