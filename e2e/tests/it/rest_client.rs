@@ -12,7 +12,7 @@ const SIZE: Size = Size { schedulers: 1, workers: 1, apis: 1 };
 const PACKAGES: &[&str] = &["apache-airflow-client==3.3.2"];
 
 /// What the client reads, runs and changes.
-const DAG: &str = r#"# The DAG that clients try.
+pub const DAG: &str = r#"# The DAG that clients try.
 dag_id: etl
 description: what clients try
 schedule: "@daily"

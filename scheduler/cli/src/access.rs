@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use daemon::{
     home::{Home, HomeError, HomeLock},
     postgres::{EmbeddedPostgres, Urls},
@@ -18,7 +18,11 @@ use store::{
 };
 use tokio::sync::OnceCell;
 
-use crate::{fleet, settings::Settings};
+use crate::{
+    exit::{Exit, Failure},
+    fleet,
+    settings::Settings,
+};
 
 /// A leader answers within milliseconds; one that is taking over within this.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -156,7 +160,10 @@ impl Access {
         let answer = match inbox::await_answer(pool, &hints, id, ANSWER_WITHIN).await? {
             Some(answer) => answer,
             None => match inbox::cancel_command(pool, id).await? {
-                Withdrawal::Withdrawn => bail!("no leader answers; is `windlass standalone` running on this home?"),
+                Withdrawal::Withdrawn => {
+                    let text = "no leader answers; is `windlass standalone` running on this home?";
+                    return Err(Failure::unreachable(text));
+                }
                 Withdrawal::AlreadyTaken => inbox::await_answer(pool, &hints, id, ANSWER_WITHIN)
                     .await?
                     .context("the leader has taken the command, but does not answer")?,
@@ -164,8 +171,9 @@ impl Access {
         };
         match answer.status {
             AnswerStatus::Done => Ok(answer.body),
-            AnswerStatus::NotFound | AnswerStatus::Conflict | AnswerStatus::Invalid => {
-                bail!("{}", answer.body["detail"].as_str().unwrap_or("the leader refused"))
+            status @ (AnswerStatus::NotFound | AnswerStatus::Conflict | AnswerStatus::Invalid) => {
+                let exit = if status == AnswerStatus::NotFound { Exit::NotFound } else { Exit::Refused };
+                Err(Failure::new(exit, answer.body["detail"].as_str().unwrap_or("the leader refused")))
             }
         }
     }

@@ -5,11 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use engine::RunRow;
 use model::{DagId, RunId, TaskId};
 use sqlx::PgPool;
 use store::read::{self, DagView, Direction, Instance, RunFilter, RunOrder, Version};
+
+use crate::exit::Failure;
 
 /// Below this likeness a name is no near match.
 const LIKENESS_MIN: f64 = 0.6;
@@ -23,7 +25,7 @@ const LEASE_OF_THE_NEW: i64 = 10;
 const FOLDER_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Stands for the newest run, unless a run has this very name.
-const LATEST: &str = "latest";
+pub const LATEST: &str = "latest";
 
 /// A run with what its rows mean.
 pub struct Found {
@@ -81,13 +83,28 @@ async fn newest_or_near(pool: &PgPool, dag: &DagId, run_id: &str) -> anyhow::Res
     };
     let (runs, _) = read::runs(pool, &filter).await?;
     if run_id == LATEST {
-        return runs
-            .into_iter()
-            .next()
-            .ok_or_else(|| anyhow!("{dag} has no run yet; `windlass dags trigger {dag}` starts one"));
+        return runs.into_iter().next().ok_or_else(|| no_run(dag.as_str()));
     }
     let known: Vec<String> = runs.iter().map(|run| run.run_id.to_string()).collect();
-    Err(missing(&format!("run of {dag}"), run_id, &known, &format!("windlass runs list {dag}")))
+    Err(missing_run(dag.as_str(), run_id, &known))
+}
+
+/// A DAG that has no newest run.
+#[must_use]
+pub fn no_run(dag: &str) -> anyhow::Error {
+    Failure::missing(format!("{dag} has no run yet; `windlass dags trigger {dag}` starts one"))
+}
+
+/// A DAG has no run of this id.
+#[must_use]
+pub fn missing_run(dag: &str, run_id: &str, known: &[String]) -> anyhow::Error {
+    missing(&format!("run of {dag}"), run_id, known, &format!("windlass runs list {dag}"))
+}
+
+/// A DAG has no task of this id.
+#[must_use]
+pub fn missing_task(dag: &str, task_id: &str, known: &[String]) -> anyhow::Error {
+    missing(&format!("task of {dag}"), task_id, known, &format!("windlass tasks list {dag}"))
 }
 
 impl Found {
@@ -118,8 +135,7 @@ impl Found {
 pub fn task(version: &Version, id: &str) -> anyhow::Result<TaskId> {
     let known: Vec<String> = version.dag.tasks.iter().map(|task| task.task_id.to_string()).collect();
     if !known.iter().any(|name| name == id) {
-        let dag = &version.dag.dag_id;
-        return Err(missing(&format!("task of {dag}"), id, &known, &format!("windlass tasks list {dag}")));
+        return Err(missing_task(version.dag.dag_id.as_str(), id, &known));
     }
     match TaskId::new(id) {
         Ok(task) => Ok(task),
@@ -127,10 +143,12 @@ pub fn task(version: &Version, id: &str) -> anyhow::Result<TaskId> {
     }
 }
 
-fn missing(what: &str, id: &str, known: &[String], list: &str) -> anyhow::Error {
+/// What is not there, what was perhaps meant, and how to list what there is.
+#[must_use]
+pub fn missing(what: &str, id: &str, known: &[String], list: &str) -> anyhow::Error {
     let near = near(id, known);
     let guess = if near.is_empty() { String::new() } else { format!(" did you mean {}?", near.join(" or ")) };
-    anyhow!("there is no {what} named {id};{guess} `{list}` lists them")
+    Failure::missing(format!("there is no {what} named {id};{guess} `{list}` lists them"))
 }
 
 /// Names that are like a word, the likest first.

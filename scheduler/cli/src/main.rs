@@ -3,13 +3,19 @@
 #![allow(clippy::print_stdout, reason = "a command's result goes to standard output")]
 
 mod access;
+mod airflow;
 mod ask;
 mod commands;
+mod exit;
 mod find;
 mod fleet;
+mod installation;
 mod output;
 mod production;
+mod progress;
+mod reach;
 mod secret_input;
+mod server;
 mod settings;
 mod standalone;
 mod text;
@@ -18,6 +24,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use exit::Exit;
+use reach::Reach;
+use server::ServerChoice;
 use settings::{Loudness, Settings};
 
 /// A DAG scheduler with Airflow's words: one binary, one PostgreSQL, DAGs in YAML.
@@ -27,6 +36,12 @@ struct Cli {
     /// How log lines are written [env: WINDLASS_LOG_FORMAT] [default: text]
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     log_format: Option<settings::LogFormat>,
+    /// The server that the command is carried out by, instead of this machine's databases [env: WINDLASS_SERVER_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    server: Option<String>,
+    /// A file with the token for the server; without it WINDLASS_TOKEN, WINDLASS_TOKEN_FILE, or the login that is kept
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<std::path::PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -39,6 +54,14 @@ enum Command {
     CheckSettings,
     /// Say whether the web server and the leader answer.
     Health(commands::health::Health),
+    /// Print the version of this program, and of the server when one is named.
+    Version(commands::version::Version),
+    /// Log in at a server and keep its token for this user.
+    Login(commands::login::LogIn),
+    /// Log out at a server and delete the token that is kept for it.
+    Logout,
+    /// Print the script by which a shell completes this command's words.
+    Completion(commands::completion::Completion),
     /// List, check and control DAGs.
     #[command(subcommand)]
     Dags(commands::dags::Dags),
@@ -60,6 +83,9 @@ enum Command {
     /// Manage pools.
     #[command(subcommand)]
     Pools(commands::pools::Pools),
+    /// Take over what another scheduler has.
+    #[command(subcommand)]
+    Import(commands::import::Import),
     /// List and release what the leader could not take in.
     #[command(subcommand)]
     Quarantine(commands::quarantine::Quarantine),
@@ -88,6 +114,39 @@ enum Command {
     Db(commands::db::Db),
 }
 
+impl Command {
+    /// Where it can be carried out.
+    const fn reach(&self) -> Reach {
+        match self {
+            Self::Dags(dags) => dags.reach(),
+            Self::Health(_)
+            | Self::Version(_)
+            | Self::Login(_)
+            | Self::Logout
+            | Self::Runs(_)
+            | Self::Tasks(_)
+            | Self::Connections(_)
+            | Self::Variables(_)
+            | Self::Import(_)
+            | Self::Quarantine(_)
+            | Self::Pools(_) => Reach::Anywhere,
+            Self::Services(_)
+            | Self::Users(_)
+            | Self::Lake(_)
+            | Self::Topics(_)
+            | Self::Workers(_)
+            | Self::Doctor(_)
+            | Self::Db(_) => Reach::Databases,
+            Self::Standalone
+            | Self::CheckSettings
+            | Self::Completion(_)
+            | Self::Scheduler(_)
+            | Self::Worker(_)
+            | Self::Api(_) => Reach::Machine,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     // Guards and launchers are beside every worker and must stay small: no runtime, no logging, no arguments of ours.
     let mut arguments = std::env::args_os().skip(1);
@@ -101,7 +160,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("windlass: {error:#}");
-            ExitCode::FAILURE
+            Exit::of(&error).into()
         }
     }
 }
@@ -110,7 +169,9 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut settings = Settings::from_environment()?;
     settings.log_format = cli.log_format.unwrap_or(settings.log_format);
+    settings.server = ServerChoice::of(cli.server, cli.token_file)?;
     let command = cli.command;
+    command.reach().check(&settings.server)?;
     settings.start_logging(match command {
         Command::Standalone | Command::Scheduler(_) | Command::Worker(_) | Command::Api(_) => Loudness::Server,
         _ => Loudness::Client,
@@ -119,12 +180,20 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Standalone => standalone::run(&settings).await,
         Command::CheckSettings => settings.check().map(|()| ExitCode::SUCCESS),
         Command::Health(health) => commands::health::run(&settings, &health).await,
+        Command::Version(version) => commands::version::run(&settings, &version).await.map(|()| ExitCode::SUCCESS),
+        Command::Login(login) => commands::login::log_in(&settings, login).await.map(|()| ExitCode::SUCCESS),
+        Command::Logout => commands::login::log_out(&settings).await.map(|()| ExitCode::SUCCESS),
+        Command::Completion(completion) => {
+            commands::completion::run::<Cli>(&completion);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Dags(dags) => commands::dags::run(&settings, dags).await,
         Command::Runs(runs) => commands::runs::run(&settings, runs).await,
         Command::Tasks(tasks) => commands::instances::run(&settings, tasks).await,
         Command::Services(services) => commands::services::run(&settings, services).await,
         Command::Connections(connections) => commands::connections::run(&settings, connections).await,
         Command::Variables(variables) => commands::variables::run(&settings, variables).await,
+        Command::Import(import) => commands::import::run(&settings, import).await,
         Command::Quarantine(quarantine) => commands::quarantine::run(&settings, quarantine).await,
         Command::Pools(pools) => commands::pools::run(&settings, pools).await,
         Command::Users(users) => commands::users::run(&settings, users).await,

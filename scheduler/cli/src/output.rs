@@ -1,4 +1,4 @@
-//! What a command prints: the same rows as a table for people, as JSON, or as plain lines for other programs.
+//! What a command prints: the same rows as a table for people, as JSON, as YAML, or as plain lines for other programs.
 //!
 //! Text of users goes to a terminal, so control characters never leave here but as escapes.
 
@@ -22,6 +22,8 @@ pub enum Format {
     Table,
     /// A list of objects.
     Json,
+    /// The same as YAML.
+    Yaml,
     /// A heading and a line a row, fields separated by tabs.
     Plain,
 }
@@ -56,20 +58,31 @@ impl Listing {
     #[must_use]
     pub fn render(&self, format: Format) -> String {
         match format {
-            Format::Json => self.json(),
+            Format::Json => {
+                let text = serde_json::to_string_pretty(&self.objects()).expect("JSON values can be written as JSON");
+                format!("{text}\n")
+            }
+            Format::Yaml => dag::yaml_of(&Value::Array(self.objects().into_iter().map(Value::Object).collect())),
             Format::Table if self.rows.is_empty() => "No data found\n".to_owned(),
             Format::Table => text::table(self.columns, &self.cells()),
             Format::Plain => self.plain(),
         }
     }
 
-    fn json(&self) -> String {
+    /// Each row with a line a column, for rows that are too wide for a table.
+    #[must_use]
+    pub fn properties(&self) -> String {
+        let width = self.columns.iter().map(|name| name.len()).max().unwrap_or_default();
+        let line = |(name, text): (&&str, String)| format!("{name:width$}  {text}").trim_end().to_owned() + "\n";
+        let row = |cells: Vec<String>| self.columns.iter().zip(cells).map(line).collect::<String>();
+        self.cells().into_iter().map(row).collect::<Vec<_>>().join("\n")
+    }
+
+    fn objects(&self) -> Vec<Map<String, Value>> {
         let object = |row: &Vec<Value>| -> Map<String, Value> {
             self.columns.iter().map(|name| (*name).to_owned()).zip(row.iter().cloned()).collect()
         };
-        let objects: Vec<Map<String, Value>> = self.rows.iter().map(object).collect();
-        let text = serde_json::to_string_pretty(&objects).expect("JSON values can be written as JSON");
-        format!("{text}\n")
+        self.rows.iter().map(object).collect()
     }
 
     fn plain(&self) -> String {
@@ -119,9 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn programs_get_json_or_tabs() {
+    fn programs_get_json_yaml_or_tabs() {
         let parsed: Value = serde_json::from_str(&pools().render(Format::Json)).unwrap();
         assert_eq!(parsed[1], json!({"pool": "big", "slots": -1, "description": null}));
+        let yaml = concat!(
+            "- pool: etl\n  slots: 3\n  description: \"two\\nlines \\u001b[31m\"\n",
+            "- pool: big\n  slots: -1\n  description: null\n"
+        );
+        assert_eq!(pools().render(Format::Yaml), yaml);
         assert!(pools().render(Format::Plain).starts_with("pool\tslots\tdescription\netl\t3\t"));
     }
 
@@ -130,5 +148,6 @@ mod tests {
         let empty = Listing::new(&["pool"]);
         assert_eq!(empty.render(Format::Table), "No data found\n");
         assert_eq!(empty.render(Format::Json), "[]\n");
+        assert_eq!(empty.render(Format::Yaml), "[]\n");
     }
 }

@@ -147,6 +147,11 @@ mod tests {
         /// What the image and the file fix, among it the files with secrets, and what needs an engine or control groups that
         /// a container has not.
         const NOT_THERE: &[&str] = &[
+            "WINDLASS_SERVER_URL",
+            "WINDLASS_TOKEN",
+            "WINDLASS_TOKEN_FILE",
+            "WINDLASS_AIRFLOW_PASSWORD",
+            "WINDLASS_AIRFLOW_TOKEN",
             "WINDLASS_SECRET_KEY",
             "WINDLASS_JOIN_TOKEN",
             "WINDLASS_HOME",

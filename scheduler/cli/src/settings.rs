@@ -24,7 +24,7 @@ use store::retention::Retention;
 use tracing_subscriber::EnvFilter;
 use webui::TrustedProxies;
 
-use crate::{fleet::settings::FleetSettings, production::Deployment};
+use crate::{fleet::settings::FleetSettings, production::Deployment, server::ServerChoice};
 
 /// What the environment says, with defaults filled in.
 #[derive(Debug, Clone)]
@@ -69,6 +69,8 @@ pub struct Settings {
     pub password_chars_min: usize,
     /// `WINDLASS_LOG_FORMAT`, or `--log-format` before it.
     pub log_format: LogFormat,
+    /// `WINDLASS_SERVER_URL`, or `--server` before it: the server that commands are carried out by.
+    pub server: ServerChoice,
 }
 
 /// Settings that other programs have, too.
@@ -136,6 +138,7 @@ impl Settings {
                 .context("WINDLASS_TRUSTED_PROXIES")?,
             password_chars_min: number("WINDLASS_PASSWORD_LENGTH_MIN", store::users::PASSWORD_CHARS_MIN)?,
             log_format: log_format()?,
+            server: ServerChoice::default(),
             warehouse,
             home,
         })

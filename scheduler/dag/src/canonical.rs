@@ -54,6 +54,12 @@ impl Fields {
     }
 }
 
+/// Any JSON value as a YAML document: reading it back gives the same value.
+#[must_use]
+pub fn yaml_of(value: &Value) -> String {
+    emit::document(value)
+}
+
 /// The canonical form.
 pub(crate) fn yaml(dag: &Dag) -> String {
     emit::document(&dag_value(dag))

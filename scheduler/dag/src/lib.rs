@@ -17,6 +17,7 @@ mod read;
 mod schema;
 mod yaml;
 
+pub use canonical::yaml_of;
 pub use compiled::{
     AssetRef, Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task, TaskGroup,
     TaskPos,

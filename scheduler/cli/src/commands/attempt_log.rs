@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use link::{LogArchive, LogChunk, LogPlace, Query, Reply, query::LogName};
 use model::{AttemptId, WorkerId};
 use serde_json::{Map, Value};
@@ -11,21 +11,19 @@ use sqlx::PgPool;
 use store::read;
 
 use super::runs::RunName;
-use crate::{ask::Leader, find, output::visible, settings::Settings};
+use crate::{
+    ask::Leader,
+    exit::Failure,
+    find,
+    installation::{Follow, not_begun},
+    output::visible,
+    settings::Settings,
+};
 
 /// One question brings so much.
 const CHUNK_BYTES: u32 = 256 * 1024;
 /// A log that grows is looked at so often: workers write each 200 ms.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// Whether a log is read on while it grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Follow {
-    /// What is there now.
-    No,
-    /// Until nothing more will come.
-    ToTheEnd,
-}
 
 /// A log that can be read.
 pub struct AttemptLog {
@@ -54,11 +52,8 @@ impl AttemptLog {
         let found = find::run(pool, &run.dag_id, &run.run_id).await?;
         let task = found.task(task_id)?;
         let instance = found.instance(pool, &task).await?;
-        let not_begun = || {
-            anyhow!("{task} has not begun in this run, so it has no log; `windlass tasks why` says what it waits for")
-        };
         let row = instance.map(|instance| instance.row);
-        let row = row.filter(|row| row.try_number.get() > 0).ok_or_else(not_begun)?;
+        let row = row.filter(|row| row.try_number.get() > 0).ok_or_else(|| not_begun(task.as_str()))?;
         let current = row.try_number.get();
         let (attempt, worker): (Option<AttemptId>, Option<WorkerId>) = match try_number {
             None => (row.attempt, row.worker),
@@ -70,7 +65,8 @@ impl AttemptLog {
             }
         };
         let Some(attempt) = attempt else {
-            bail!("{task} has no log of try {}: its tries are 1 to {current}", try_number.unwrap_or(current));
+            let number = try_number.unwrap_or(current);
+            return Err(Failure::missing(format!("{task} has no log of try {number}: its tries are 1 to {current}")));
         };
         let place = LogPlace {
             dag_id: found.run.dag_id.clone(),

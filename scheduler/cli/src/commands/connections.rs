@@ -8,11 +8,11 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use model::masking::{self, MASK};
 use serde_json::{Map, Value, json};
-use store::audit::Actor;
-use store::secrets::{Connection, Creation, Deletion, connections, connections::Stored, uri};
+use store::secrets::{Connection, Creation, connections::Stored, uri};
 
 use crate::{
-    access::{Access, caller},
+    exit::{Exit, Failure},
+    installation::{Installation, NoPassword},
     output::{Listing, Output},
     secret_input::{read_file, resolve, write_file},
     settings::Settings,
@@ -43,6 +43,11 @@ pub enum Connections {
     Add(Box<Add>),
     /// Delete a connection.
     Delete {
+        /// Its id.
+        conn_id: String,
+    },
+    /// Let a server try a connection; servers that test none refuse.
+    Test {
         /// Its id.
         conn_id: String,
     },
@@ -115,41 +120,43 @@ pub struct Add {
 /// # Errors
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Connections) -> anyhow::Result<ExitCode> {
-    let access = Access::open(settings).await?;
-    let done = carry_out(settings, &access, command).await;
-    access.close().await;
+    let installation = Installation::open(settings).await?;
+    let done = carry_out(&installation, command).await;
+    installation.close().await;
     done.map(|()| ExitCode::SUCCESS)
 }
 
-async fn carry_out(settings: &Settings, access: &Access, command: Connections) -> anyhow::Result<()> {
-    let (pool, key) = (access.pool().await?, Access::secret_key(settings)?);
+async fn carry_out(installation: &Installation<'_>, command: Connections) -> anyhow::Result<()> {
     match command {
         Connections::List { conn_id, output } => {
-            let mut found = connections::all(pool, &key).await?;
+            let mut found = installation.connections().await?;
             found.retain(|stored| conn_id.as_ref().is_none_or(|id| stored.connection.conn_id == *id));
             print(&found, output);
         }
-        Connections::Get { conn_id, output } => {
-            let found = connections::find(pool, &key, &conn_id).await?;
-            let found = found.with_context(|| format!("there is no connection {conn_id}"))?;
-            print(&[found], output);
-        }
+        Connections::Get { conn_id, output } => print(&[installation.connection(&conn_id).await?], output),
         Connections::Add(add) => {
             let connection = connection_of(*add)?;
             check(&connection)?;
-            match connections::create(pool, &key, Actor::at_the_command_line(&caller()), &connection).await? {
-                Creation::Created => println!("connection {} is there now", connection.conn_id),
-                Creation::Exists => bail!("there is a connection {} already; delete it first", connection.conn_id),
+            let id = &connection.conn_id;
+            match installation.add_connection(&connection).await? {
+                Creation::Created => println!("connection {id} is there now"),
+                Creation::Exists => {
+                    return Err(Failure::refused(format!("there is a connection {id} already; delete it first")));
+                }
             }
         }
         Connections::Delete { conn_id } => {
-            match connections::delete(pool, Actor::at_the_command_line(&caller()), &conn_id).await? {
-                Deletion::Deleted => println!("connection {conn_id} is deleted"),
-                Deletion::Missing => bail!("there is no connection {conn_id}"),
-            }
+            installation.delete_connection(&conn_id).await?;
+            println!("connection {conn_id} is deleted");
         }
+        Connections::Test { conn_id } => println!("{}", installation.test_connection(&conn_id).await?),
         Connections::Export { file, file_format } => {
-            let found = connections::all(pool, &key).await?;
+            if let Installation::Server(_) = installation {
+                let text = "a server gives the secrets of connections to nobody, so an export needs the database: \
+                            run it where DATABASE_URL or WINDLASS_HOME names the installation";
+                return Err(Failure::new(Exit::Usage, text));
+            }
+            let found = installation.connections().await?;
             write_file(&file, &exported(&found, file_format)?)?;
             eprintln!("{} connections are written, with their secrets in clear", found.len());
         }
@@ -159,7 +166,7 @@ async fn carry_out(settings: &Settings, access: &Access, command: Connections) -
                 check(connection)?;
             }
             for connection in wanted {
-                import(access, settings, connection, overwrite).await?;
+                import(installation, connection, overwrite).await?;
             }
         }
     }
@@ -209,9 +216,16 @@ fn connection_of(add: Add) -> anyhow::Result<Connection> {
     })
 }
 
-fn check(connection: &Connection) -> anyhow::Result<()> {
+/// Refuses what can not be a connection.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(connection: &Connection) -> anyhow::Result<()> {
     let mistakes: Vec<String> = connection.mistakes().iter().map(ToString::to_string).collect();
-    if mistakes.is_empty() { Ok(()) } else { bail!("connection {}: {}", connection.conn_id, mistakes.join("; ")) }
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::refused(format!("connection {}: {}", connection.conn_id, mistakes.join("; "))))
 }
 
 fn exported(found: &[Stored], format: FileFormat) -> anyhow::Result<String> {
@@ -255,16 +269,12 @@ fn imported(text: &str) -> anyhow::Result<Vec<Connection>> {
     meant.map(one).collect()
 }
 
-async fn import(access: &Access, settings: &Settings, new: Connection, overwrite: bool) -> anyhow::Result<()> {
-    let (pool, key) = (access.pool().await?, Access::secret_key(settings)?);
+async fn import(installation: &Installation<'_>, new: Connection, overwrite: bool) -> anyhow::Result<()> {
     let id = new.conn_id.clone();
-    match connections::create(pool, &key, Actor::at_the_command_line(&caller()), &new).await? {
+    match installation.add_connection(&new).await? {
         Creation::Created => println!("connection {id} is imported"),
         Creation::Exists if overwrite => {
-            connections::update(pool, &key, Actor::at_the_command_line(&caller()), &id, |_| {
-                Ok::<_, std::convert::Infallible>(new)
-            })
-            .await?;
+            installation.replace_connection(new, NoPassword::Removes).await?;
             println!("connection {id} is replaced");
         }
         Creation::Exists => println!("connection {id} is there already and left alone; --overwrite replaces it"),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::{access::Access, settings::Settings};
+use crate::{access::Access, exit::Exit, settings::Settings};
 
 /// What to do with the database.
 #[derive(Debug, Subcommand)]
@@ -57,7 +57,7 @@ async fn work(settings: &Settings, access: &Access, db: Db) -> anyhow::Result<Ex
                 return Ok(ExitCode::SUCCESS);
             }
             println!("the database answers; `windlass db migrate` would apply: {}", pending.join(", "));
-            Ok(ExitCode::FAILURE)
+            Ok(Exit::Error.into())
         }
         Db::Clean(options) => clean::run(access, &options).await,
         Db::Backup(options) => backup::backup(settings, access, &options).await,

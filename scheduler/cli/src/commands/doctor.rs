@@ -25,6 +25,7 @@ use store::{
 use super::health::{ask_health, silent_since};
 use crate::{
     access::{Access, lease_moves},
+    exit::Exit,
     fleet,
     output::{Format, Listing, Output},
     settings::Settings,
@@ -122,7 +123,7 @@ pub async fn run(settings: &Settings, options: &Doctor) -> anyhow::Result<ExitCo
     look_at_web(settings, &mut findings).await;
     show(&findings, options.output);
     let worst = findings.0.iter().map(|finding| finding.level).max();
-    Ok(if worst == Some(Level::Broken) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if worst == Some(Level::Broken) { Exit::Error.into() } else { ExitCode::SUCCESS })
 }
 
 fn show(findings: &Findings, output: Output) {

@@ -4,30 +4,42 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::Value;
+use reqwest::Url;
+use serde_json::{Value, json};
 
-use crate::settings::Settings;
+use crate::{
+    exit::{Exit, Failure},
+    output::{Listing, Output},
+    server::{Auth, Server},
+    settings::Settings,
+};
 
-/// The answer is local; whoever asks does not want to wait.
+/// Whoever asks does not want to wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Options of `health`.
 #[derive(Debug, Args)]
 pub struct Health {
-    /// Say nothing, only end with status 0 or 1.
+    /// Say nothing, only end with the status: 0 when all is well, 1 when something is not, 6 when nothing answers.
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
-/// What `/api/v2/monitor/health` answers.
+/// What `/api/v2/monitor/health` answers: of the server that is named, else of this machine's.
 ///
 /// # Errors
 /// When nothing answers there.
 pub async fn ask_health(settings: &Settings) -> anyhow::Result<Value> {
-    let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
-    let url = format!("http://{}/api/v2/monitor/health", settings.api_address());
-    let nothing = || format!("nothing answers on {url}");
-    client.get(&url).send().await.with_context(nothing)?.json().await.with_context(nothing)
+    let here = || Url::parse(&format!("http://{}", settings.api_address())).context("this machine's address");
+    let url = settings.server.url.clone().map_or_else(here, Ok)?;
+    let nothing = || Failure::unreachable(format!("nothing answers on {url}"));
+    let server = Server::at(url.clone(), Auth::Nobody)?;
+    match tokio::time::timeout(ANSWER_WITHIN, server.get(&["monitor", "health"], &[])).await {
+        Ok(health) => Ok(health?),
+        Err(_) => Err(nothing()),
+    }
 }
 
 /// Since when a scheduler that is not well was not seen at work.
@@ -44,27 +56,27 @@ pub fn silent_since(health: &Value) -> Option<String> {
 /// Says how the parts are.
 ///
 /// # Errors
-/// When no client can be made.
+/// When nothing answers.
 pub async fn run(settings: &Settings, options: &Health) -> anyhow::Result<ExitCode> {
-    match ask_health(settings).await {
-        Ok(health) => {
-            let parts = ["metadatabase", "scheduler"].map(|part| (part, health[part]["status"].clone()));
-            if !options.quiet {
-                for (part, status) in &parts {
-                    let since = if *part == "scheduler" { silent_since(&health) } else { None };
-                    println!("{part}: {}{}", status.as_str().unwrap_or("unknown"), since.unwrap_or_default());
-                }
-            }
-            let healthy = parts.iter().all(|(_, status)| status == "healthy");
-            Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        Err(error) => {
-            if !options.quiet {
-                eprintln!("{error:#}");
-            }
-            Ok(ExitCode::FAILURE)
+    let health = match ask_health(settings).await {
+        Ok(health) => health,
+        Err(error) if options.quiet => return Ok(Exit::of(&error).into()),
+        Err(error) => return Err(error),
+    };
+    let mut listing = Listing::new(&["component", "status", "latest_heartbeat"]);
+    let parts = [("metadatabase", None), ("scheduler", Some("latest_scheduler_heartbeat"))];
+    for (part, heartbeat) in parts {
+        let heartbeat = heartbeat.map(|name| health[part][name].clone());
+        listing.push([json!(part), health[part]["status"].clone(), json!(heartbeat)]);
+    }
+    let is_healthy = parts.iter().all(|(part, _)| health[*part]["status"] == "healthy");
+    if !options.quiet {
+        listing.print(options.output);
+        if let Some(since) = silent_since(&health) {
+            eprintln!("the scheduler is not well{since}");
         }
     }
+    Ok(if is_healthy { ExitCode::SUCCESS } else { Exit::Error.into() })
 }
 
 #[cfg(test)]

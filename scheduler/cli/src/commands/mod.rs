@@ -1,12 +1,15 @@
 //! One module a group of commands.
 
 pub mod attempt_log;
+pub mod completion;
 pub mod connections;
 pub mod dags;
 pub mod db;
 pub mod doctor;
 pub mod health;
+pub mod import;
 pub mod instances;
+pub mod login;
 pub mod pools;
 pub mod quarantine;
 pub mod runs;
@@ -14,5 +17,6 @@ pub mod services;
 pub mod tasks;
 pub mod users;
 pub mod variables;
+pub mod version;
 pub mod watch;
 pub mod workers;

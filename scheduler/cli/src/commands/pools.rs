@@ -1,24 +1,19 @@
 //! `windlass pools …`: Airflow's words for limits that tasks share.
-//!
-//! Beside a leader every change is a command, so that tasks that wait get new slots at once.
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Subcommand;
-use model::{Command, Pool, door::Text};
+use model::Pool;
 use serde_json::{Map, Value, json};
-use store::{pools::PoolChange, read};
 
 use crate::{
-    access::Access,
+    exit::Failure,
+    installation::{Installation, NO_LIMIT, slots_of},
     output::{Listing, Output},
     secret_input::{read_file, write_file},
     settings::Settings,
 };
-
-/// What stands for no limit.
-const NO_LIMIT: i64 = -1;
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -70,40 +65,42 @@ pub enum Pools {
 /// # Errors
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Pools) -> anyhow::Result<ExitCode> {
-    let access = Access::open(settings).await?;
-    let done = carry_out(&access, command).await;
-    access.close().await;
+    let installation = Installation::open(settings).await?;
+    let done = carry_out(&installation, command).await;
+    installation.close().await;
     done.map(|()| ExitCode::SUCCESS)
 }
 
-async fn carry_out(access: &Access, command: Pools) -> anyhow::Result<()> {
+async fn carry_out(installation: &Installation<'_>, command: Pools) -> anyhow::Result<()> {
     match command {
-        Pools::List { output } => print(&read::pools(access.pool().await?).await?, output),
-        Pools::Get { pool, output } => print(&[find(access, &pool).await?], output),
+        Pools::List { output } => print(&installation.pools().await?, output),
+        Pools::Get { pool, output } => print(&[installation.pool(&pool).await?], output),
         Pools::Set { pool: name, slots, description, include_deferred } => {
-            let pool = checked(Pool { name, slots: limit(slots)?, description, include_deferred })?;
-            let told = told(&pool);
-            change(access, PoolChange::Set(pool)).await?;
-            println!("{told}");
+            set(installation, checked(Pool { name, slots: slots_of(slots)?, description, include_deferred })?).await?;
         }
         Pools::Delete { pool } => {
-            let found = find(access, &pool).await?;
-            change(access, PoolChange::Delete(found.name)).await?;
+            let found = installation.pool(&pool).await?;
+            installation.delete_pool(&found.name).await?;
             println!("pool {pool} is deleted");
         }
         Pools::Export { file } => {
-            let all: Map<String, Value> = read::pools(access.pool().await?).await?.into_iter().map(entry).collect();
+            let all: Map<String, Value> = installation.pools().await?.into_iter().map(entry).collect();
             write_file(&file, &(serde_json::to_string_pretty(&all)? + "\n"))?;
             eprintln!("{} pools are written", all.len());
         }
         Pools::Import { file } => {
             for pool in imported(&read_file(&file)?)? {
-                let told = told(&pool);
-                change(access, PoolChange::Set(pool)).await?;
-                println!("{told}");
+                set(installation, pool).await?;
             }
         }
     }
+    Ok(())
+}
+
+async fn set(installation: &Installation<'_>, pool: Pool) -> anyhow::Result<()> {
+    let told = told(&pool);
+    installation.set_pool(pool).await?;
+    println!("{told}");
     Ok(())
 }
 
@@ -123,34 +120,11 @@ fn told(pool: &Pool) -> String {
     }
 }
 
-async fn find(access: &Access, name: &str) -> anyhow::Result<Pool> {
-    let found = read::pools(access.pool().await?).await?.into_iter().find(|pool| pool.name == name);
-    found.with_context(|| format!("there is no pool {name}"))
-}
-
-fn limit(slots: i64) -> anyhow::Result<Option<u32>> {
-    if slots == NO_LIMIT {
-        return Ok(None);
-    }
-    u32::try_from(slots).map(Some).with_context(|| format!("{slots} slots are not possible; -1 stands for no limit"))
-}
-
 fn checked(pool: Pool) -> anyhow::Result<Pool> {
     match pool.check() {
         Ok(()) => Ok(pool),
-        Err(reason) => bail!("{reason}"),
+        Err(reason) => Err(Failure::refused(reason.to_string())),
     }
-}
-
-async fn change(access: &Access, change: PoolChange) -> anyhow::Result<()> {
-    if access.is_alone() {
-        return access.change_pool(change).await;
-    }
-    let command = match change {
-        PoolChange::Set(pool) => Command::SetPool(pool),
-        PoolChange::Delete(name) => Command::DeletePool { name: Text::new(name).context("the pool's name")? },
-    };
-    access.command(command).await.map(drop)
 }
 
 fn entry(pool: Pool) -> (String, Value) {
@@ -164,7 +138,7 @@ fn imported(text: &str) -> anyhow::Result<Vec<Pool>> {
     let one = |(name, fields): (String, Value)| {
         let slots = fields["slots"].as_i64().with_context(|| format!("pool {name} of the file has no slots"))?;
         checked(Pool {
-            slots: limit(slots).with_context(|| format!("pool {name} of the file"))?,
+            slots: slots_of(slots).with_context(|| format!("pool {name} of the file"))?,
             description: fields["description"].as_str().unwrap_or_default().to_owned(),
             include_deferred: fields["include_deferred"].as_bool().unwrap_or(false),
             name,

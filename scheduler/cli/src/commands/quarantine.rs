@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::Subcommand;
 use serde_json::json;
-use store::quarantine::{self, Subject};
 
 use crate::{
-    access::{Access, caller},
+    installation::Installation,
     output::{Listing, Output},
     settings::Settings,
 };
@@ -19,8 +17,8 @@ pub enum Quarantine {
     /// One line for each thing that is held, the newest first.
     List {
         /// At most so many lines.
-        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(i64).range(1..=10_000))]
-        limit: i64,
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        limit: u16,
         #[command(flatten)]
         output: Output,
     },
@@ -36,32 +34,34 @@ pub enum Quarantine {
 /// # Errors
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Quarantine) -> anyhow::Result<ExitCode> {
-    let access = Access::open(settings).await?;
-    let done = carry_out(&access, command).await;
-    access.close().await;
+    let installation = Installation::open(settings).await?;
+    let done = carry_out(&installation, command).await;
+    installation.close().await;
     done.map(|()| ExitCode::SUCCESS)
 }
 
-async fn carry_out(access: &Access, command: Quarantine) -> anyhow::Result<()> {
-    let pool = access.pool().await?;
+async fn carry_out(installation: &Installation<'_>, command: Quarantine) -> anyhow::Result<()> {
     match command {
         Quarantine::List { limit, output } => {
-            let (entries, total) = quarantine::list(pool, None, (limit, 0)).await?;
+            let most = usize::from(limit);
+            // One more than is printed, to know whether there is more.
+            let held = installation.held(most + 1).await?;
             let mut listing = Listing::new(&["id", "failures", "last_failed_at", "reason"]);
-            for entry in &entries {
-                listing.push([json!(entry.id), json!(entry.failures), json!(entry.last_at), json!(entry.reason)]);
+            for entry in held.iter().take(most) {
+                listing.push([
+                    json!(entry.id),
+                    json!(entry.failures),
+                    json!(entry.last_failed_at),
+                    json!(entry.reason),
+                ]);
             }
             listing.print(output);
-            let more = total - i64::try_from(entries.len()).unwrap_or(i64::MAX);
-            if more > 0 {
-                eprintln!("{more} more: give a larger --limit");
+            if held.len() > most {
+                eprintln!("there are more: give a larger --limit");
             }
         }
         Quarantine::Release { id } => {
-            let subject: Subject = id.parse()?;
-            if !quarantine::release(pool, &caller(), &subject).await? {
-                bail!("nothing in quarantine has the id {id}; `windlass quarantine list` shows what is held");
-            }
+            installation.release(&id).await?;
             println!("{id} is released: the leader tries it again");
         }
     }

@@ -3,21 +3,17 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use link::{Query, Reply};
 use model::{
     DagRunState, TaskState,
-    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Command, SetNote},
+    command::{ClearEffect, ClearOnly, ClearVersion, Relatives},
     door::Note,
 };
 use serde_json::{Value, json};
-use sqlx::PgPool;
-use store::read::{self, Direction, RunFilter, RunOrder};
 
 use super::dags::follow;
 use crate::{
-    access::Access,
-    ask::Leader,
-    find::{self, Found},
+    exit::Exit,
+    installation::{ClearWish, Installation, RunLook, RunView},
     output::{Listing, Output, visible},
     settings::Settings,
     text,
@@ -37,6 +33,11 @@ pub enum Runs {
     },
     /// Run its tasks again.
     Clear(Clear),
+    /// Follow it to its end, with a line for each thing that happens; the status is 0 when it succeeds, 7 when not.
+    Wait {
+        #[command(flatten)]
+        run: RunName,
+    },
     /// Set it to a state: what runs is stopped, what has not begun is skipped.
     Mark {
         #[command(flatten)]
@@ -59,7 +60,7 @@ pub enum Runs {
 }
 
 /// Which run.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct RunName {
     /// The DAG.
     pub dag_id: String,
@@ -96,7 +97,7 @@ pub struct Clear {
     /// Only say what would be cleared.
     #[arg(long)]
     dry_run: bool,
-    /// Follow the run to its end; the status is 0 when it succeeds.
+    /// Follow the run to its end; the status is 0 when it succeeds, 7 when not.
     #[arg(long)]
     wait: bool,
 }
@@ -117,53 +118,55 @@ pub enum RunMark {
 /// # Errors
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Runs) -> anyhow::Result<ExitCode> {
-    let access = Access::open(settings).await?;
-    let done = carry_out(settings, &access, command).await;
-    access.close().await;
+    let installation = Installation::open(settings).await?;
+    let done = carry_out(&installation, command).await;
+    installation.close().await;
     done
 }
 
-async fn carry_out(settings: &Settings, access: &Access, command: Runs) -> anyhow::Result<ExitCode> {
-    let pool = access.pool().await?;
+async fn carry_out(installation: &Installation<'_>, command: Runs) -> anyhow::Result<ExitCode> {
     match command {
-        Runs::List(wish) => list(pool, &wish).await?,
-        Runs::Show { run, output } => {
-            show(settings, pool, &find::run(pool, &run.dag_id, &run.run_id).await?, output).await?
+        Runs::List(wish) => list(installation, &wish).await?,
+        Runs::Show { run, output } => show(installation, &run, output).await?,
+        Runs::Clear(wish) => return clear(installation, wish).await,
+        Runs::Wait { run } => {
+            let run = installation.run(&run).await?;
+            return follow(installation, &run.dag_id, &run.run_id).await;
         }
-        Runs::Clear(wish) => return clear(settings, access, wish).await,
-        Runs::Mark { run, state } => mark(access, find::run(pool, &run.dag_id, &run.run_id).await?, state).await?,
+        Runs::Mark { run, state } => {
+            let (run, state) = (installation.run(&run).await?, state.state());
+            installation.mark_run(&run, state).await?;
+            println!("{}: run {} is set to {state}", run.dag_id, run.run_id);
+        }
         Runs::Note { run, note } => {
-            let run = find::run(pool, &run.dag_id, &run.run_id).await?.run;
             let note = Some(note).filter(|note| !note.as_str().is_empty());
-            let wish = SetNote { dag_id: run.dag_id, run_id: run.run_id, tasks: Vec::new(), note };
-            access.command(Command::SetNote(wish)).await?;
+            installation.note_run(&installation.run(&run).await?, note).await?;
         }
         Runs::Delete { run } => {
-            let run = find::run(pool, &run.dag_id, &run.run_id).await?.run;
-            access.command(Command::DeleteDagRun { dag_id: run.dag_id.clone(), run_id: run.run_id.clone() }).await?;
+            let run = installation.run(&run).await?;
+            installation.delete_run(&run).await?;
             println!("{}: run {} is deleted", run.dag_id, run.run_id);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+impl RunMark {
+    const fn state(self) -> DagRunState {
+        match self {
+            Self::Queued => DagRunState::Queued,
+            Self::Success => DagRunState::Success,
+            Self::Failed => DagRunState::Failed,
+        }
+    }
+}
+
 /// One line a run.
 ///
 /// # Errors
 /// When there is no such DAG.
-pub async fn list(pool: &PgPool, wish: &List) -> anyhow::Result<()> {
-    let dag_ids = match &wish.dag_id {
-        Some(id) => vec![find::dag(pool, id).await?.dag_id],
-        None => Vec::new(),
-    };
-    let filter = RunFilter {
-        dag_ids,
-        states: wish.state.into_iter().collect(),
-        order: vec![(RunOrder::RunAfter, Direction::Descending)],
-        limit: i64::from(wish.limit),
-        ..RunFilter::default()
-    };
-    let (runs, _) = read::runs(pool, &filter).await?;
+pub async fn list(installation: &Installation<'_>, wish: &List) -> anyhow::Result<()> {
+    let runs = installation.runs(wish.dag_id.as_deref(), wish.state, wish.limit).await?;
     let mut listing =
         Listing::new(&["dag_id", "run_id", "state", "run_after", "logical_date", "start_date", "end_date"]);
     for run in &runs {
@@ -173,97 +176,79 @@ pub async fn list(pool: &PgPool, wish: &List) -> anyhow::Result<()> {
             json!(run.state.name()),
             json!(run.run_after),
             json!(run.logical_date),
-            json!(run.started_at),
-            json!(run.ended_at),
+            json!(run.start_date),
+            json!(run.end_date),
         ]);
     }
     listing.print(wish.output);
     Ok(())
 }
 
-async fn show(settings: &Settings, pool: &PgPool, found: &Found, output: Output) -> anyhow::Result<()> {
-    let Found { run, .. } = found;
-    eprintln!("{} of {}: {}", run.run_id, run.dag_id, run.state);
-    if let Some(note) = &run.note {
+async fn show(installation: &Installation<'_>, name: &RunName, output: Output) -> anyhow::Result<()> {
+    let look = installation.look(name).await?;
+    let RunView { dag_id, run_id, state, note, .. } = &look.run;
+    eprintln!("{run_id} of {dag_id}: {state}");
+    if let Some(note) = note {
         eprintln!("note: {}", visible(note));
     }
-    states(pool, found, output).await?;
-    if !run.state.is_finished() {
-        let question = Query::WhyRun { dag_id: run.dag_id.clone(), run_id: run.run_id.clone() };
-        match Leader::find(settings).await?.ask(question).await {
-            Ok(Reply::Why { sentence, .. }) => eprintln!("{}", visible(&sentence)),
-            Ok(_) => {}
-            Err(error) => eprintln!("nobody can say what it waits for: {error}"),
+    states(&look, output);
+    if !state.is_finished() {
+        match installation.why_run(&look).await {
+            Ok(Some(sentence)) => eprintln!("{sentence}"),
+            Ok(None) => {}
+            Err(error) => eprintln!("nobody can say what it waits for: {error:#}"),
         }
     }
     Ok(())
 }
 
 /// One line a task of a run.
-///
-/// # Errors
-/// When PostgreSQL does not answer.
-pub async fn states(pool: &PgPool, found: &Found, output: Output) -> anyhow::Result<()> {
-    let instances = read::instances(pool, &[found.run.key]).await?;
+pub fn states(look: &RunLook, output: Output) {
     let mut listing = Listing::new(&["task_id", "state", "try_number", "start_date", "end_date", "duration", "reason"]);
-    for (task, number) in found.version.dag.tasks.iter().zip(&found.version.task_idx) {
-        let row = instances.iter().find(|instance| instance.row.key.task == *number).map(|instance| &instance.row);
-        let state = row.map(|row| row.state).filter(|state| *state != TaskState::NoStatus);
-        let took = row.and_then(|row| row.started_at.zip(row.ended_at));
+    for one in &look.instances {
+        let took = one.start_date.zip(one.end_date);
         listing.push([
-            json!(task.task_id),
-            json!(state.map(TaskState::name)),
-            json!(row.map_or(0, |row| row.try_number.get())),
-            json!(row.and_then(|row| row.started_at)),
-            json!(row.and_then(|row| row.ended_at)),
+            json!(one.task_id),
+            json!(one.state.map(TaskState::name)),
+            json!(one.try_number),
+            json!(one.start_date),
+            json!(one.end_date),
             took.map_or(Value::Null, |(from, to)| json!(text::duration((to - from).as_seconds_f64()))),
-            json!(row.and_then(|row| row.extra.reason.as_deref())),
+            json!(one.reason),
         ]);
     }
     listing.print(output);
-    Ok(())
 }
 
-async fn clear(settings: &Settings, access: &Access, wish: Clear) -> anyhow::Result<ExitCode> {
-    let found = find::run(access.pool().await?, &wish.run.dag_id, &wish.run.run_id).await?;
-    let (dag_id, run_id) = (found.run.dag_id, found.run.run_id);
-    let command = ClearTaskInstances {
-        only: if wish.only_failed { ClearOnly::Failed } else { ClearOnly::All },
-        effect: if wish.dry_run { ClearEffect::DryRun } else { ClearEffect::Apply },
-        version: if wish.latest { ClearVersion::Latest } else { ClearVersion::Own },
-        ..ClearTaskInstances::of_run(dag_id.clone(), run_id.clone())
+async fn clear(installation: &Installation<'_>, wish: Clear) -> anyhow::Result<ExitCode> {
+    let Clear { run, only_failed, latest, dry_run, wait } = wish;
+    let wish = ClearWish {
+        run,
+        task_id: None,
+        relatives: Relatives::default(),
+        only: if only_failed { ClearOnly::Failed } else { ClearOnly::All },
+        effect: if dry_run { ClearEffect::DryRun } else { ClearEffect::Apply },
+        version: if latest { ClearVersion::Latest } else { ClearVersion::Own },
     };
-    send_clear(access, command).await?;
-    if wish.wait && !wish.dry_run { follow(settings, access, &dag_id, &run_id).await } else { Ok(ExitCode::SUCCESS) }
+    send_clear(installation, wish, wait).await
 }
 
-/// Sends a clear and says what it is about.
+/// Sends a clear, says what it is about, and follows the run when that is wanted.
 ///
 /// # Errors
-/// What the leader says against it.
-pub async fn send_clear(access: &Access, command: ClearTaskInstances) -> anyhow::Result<()> {
-    let word = match command.effect {
+/// What is said against it.
+pub async fn send_clear(installation: &Installation<'_>, mut wish: ClearWish, waits: bool) -> anyhow::Result<ExitCode> {
+    let run = installation.run(&wish.run).await?;
+    // A newer `latest` may come while this one is cleared and followed.
+    wish.run = RunName { dag_id: run.dag_id.to_string(), run_id: run.run_id.to_string() };
+    let word = match wish.effect {
         ClearEffect::Apply => "cleared",
         ClearEffect::DryRun => "would be cleared",
     };
-    let answer = access.command(Command::ClearTaskInstances(command)).await?;
-    let named = answer["task_instances"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let names: Vec<&str> = named.iter().filter_map(|one| one["task_id"].as_str()).collect();
-    match names.as_slice() {
+    match installation.clear(&wish).await?.as_slice() {
         [] => println!("nothing {word}: no task is in such a state"),
         names => println!("{word}: {}", names.join(", ")),
     }
-    Ok(())
-}
-
-async fn mark(access: &Access, found: Found, state: RunMark) -> anyhow::Result<()> {
-    let Found { run, .. } = found;
-    let state = match state {
-        RunMark::Queued => DagRunState::Queued,
-        RunMark::Success => DagRunState::Success,
-        RunMark::Failed => DagRunState::Failed,
-    };
-    access.command(Command::MarkDagRun { dag_id: run.dag_id.clone(), run_id: run.run_id.clone(), state }).await?;
-    println!("{}: run {} is set to {state}", run.dag_id, run.run_id);
-    Ok(())
+    let follows = waits && wish.effect == ClearEffect::Apply;
+    if follows { follow(installation, &run.dag_id, &run.run_id).await } else { Ok(Exit::Done.into()) }
 }

@@ -2,26 +2,34 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Subcommand;
 use model::{
     DagId, ServiceKey,
     command::{Command, ServiceAction},
     door::Text,
 };
+use serde_json::{Value, json};
 use store::read::ServiceView;
 
-use crate::{access::Access, settings::Settings, text};
+use crate::{
+    access::Access,
+    exit::Failure,
+    output::{Format, Listing, Output},
+    settings::Settings,
+};
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Services {
     /// One line a service.
-    List,
+    List(#[command(flatten)] Output),
     /// Everything that is known of a service.
     Status {
         /// `dag_id/name`, or the name alone when only one DAG has it.
         service: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Stop it and start it.
     Restart {
@@ -62,12 +70,8 @@ pub async fn run(settings: &Settings, command: Services) -> anyhow::Result<ExitC
 async fn carry_out(settings: &Settings, access: &Access, command: Services) -> anyhow::Result<()> {
     let services = store::read::services(access.pool().await?).await?;
     match command {
-        Services::List => print!("{}", list(&services)),
-        Services::Status { service } => {
-            for service in find(&services, &service)? {
-                print!("{}", status(service));
-            }
-        }
+        Services::List(output) => list(&services, output),
+        Services::Status { service, output } => status(&find(&services, &service)?, output),
         Services::Restart { service } => control(access, &services, &service, ServiceAction::Restart).await?,
         Services::Stop { service } => control(access, &services, &service, ServiceAction::Stop).await?,
         Services::Start { service } => control(access, &services, &service, ServiceAction::Start).await?,
@@ -79,38 +83,43 @@ async fn carry_out(settings: &Settings, access: &Access, command: Services) -> a
     Ok(())
 }
 
-fn list(services: &[ServiceView]) -> String {
-    let rows: Vec<Vec<String>> = services
-        .iter()
-        .map(|service| {
-            let number = |name: &str| service.progress[name].as_f64().map_or_else(String::new, |n| format!("{n:.0}"));
-            vec![
-                service.key.to_string(),
-                service.state.to_string(),
-                number("records"),
-                number("rate_per_s"),
-                number("lag"),
-                service.restarts.to_string(),
-                service.last_error.clone().unwrap_or_default(),
-            ]
-        })
-        .collect();
-    text::table(&["service", "state", "records", "per second", "lag", "restarts", "last error"], &rows)
+fn list(services: &[ServiceView], output: Output) {
+    let mut listing =
+        Listing::new(&["service", "state", "records", "records_per_second", "lag", "restarts", "last_error"]);
+    for service in services {
+        let number = |name: &str| service.progress[name].as_f64().map_or(Value::Null, |n| json!(n.round() as i64));
+        listing.push([
+            json!(service.key.to_string()),
+            json!(service.state.to_string()),
+            number("records"),
+            number("rate_per_s"),
+            number("lag"),
+            json!(service.restarts),
+            json!(service.last_error),
+        ]);
+    }
+    listing.print(output);
 }
 
-fn status(service: &ServiceView) -> String {
-    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-    format!(
-        "{}\n  state       {}\n  wanted      {}\n  worker      {}\n  started     {}\n  restarts    {}\n  last error  {}\n  progress    {}\n",
-        service.key,
-        service.state,
-        if service.is_wanted { "running" } else { "stopped" },
-        shown(&service.worker),
-        service.started_at.map_or_else(|| "never".to_owned(), |at| at.to_rfc3339()),
-        service.restarts,
-        shown(&service.last_error),
-        service.progress,
-    )
+fn status(services: &[&ServiceView], output: Output) {
+    let mut listing =
+        Listing::new(&["service", "state", "wanted", "worker", "start_date", "restarts", "last_error", "progress"]);
+    for service in services {
+        listing.push([
+            json!(service.key.to_string()),
+            json!(service.state.to_string()),
+            json!(if service.is_wanted { "running" } else { "stopped" }),
+            json!(service.worker),
+            json!(service.started_at),
+            json!(service.restarts),
+            json!(service.last_error),
+            service.progress.clone(),
+        ]);
+    }
+    match output.format {
+        Format::Table => print!("{}", listing.properties()),
+        _ => listing.print(output),
+    }
 }
 
 fn find<'s>(services: &'s [ServiceView], wanted: &str) -> anyhow::Result<Vec<&'s ServiceView>> {
@@ -122,13 +131,11 @@ fn find<'s>(services: &'s [ServiceView], wanted: &str) -> anyhow::Result<Vec<&'s
     let Some(first) = found.first() else {
         let known: Vec<_> =
             services.iter().map(|service| format!("{}/{}", service.key.dag, service.key.name)).collect();
-        bail!(
-            "there is no service {wanted}; known are: {}",
-            if known.is_empty() { "none" } else { "" }.to_owned() + &known.join(", ")
-        );
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(Failure::missing(format!("there is no service {wanted}; known are: {known}")));
     };
     if found.iter().any(|service| service.key.dag != first.key.dag) {
-        bail!("several DAGs have a service {name}; write dag_id/{name}");
+        return Err(Failure::refused(format!("several DAGs have a service {name}; write dag_id/{name}")));
     }
     Ok(found)
 }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::process::Command;
 
-use crate::{access::Access, settings::Settings};
+use crate::{access::Access, exit::Exit, settings::Settings};
 
 /// What follows the word; `windlass-tasks` reads it.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub async fn run(settings: &Settings, group: &str, arguments: &Arguments) -> any
         .with_context(|| format!("{} can not be run; build it with `cargo build --release`", program.display()));
     access.close().await;
     let code = status?.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(code.map_or_else(|| Exit::Error.into(), ExitCode::from))
 }
 
 /// `windlass lake environment`: what other engines need to open the same tables, as `NAME=value` lines.

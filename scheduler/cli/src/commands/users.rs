@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use sqlx::PgPool;
@@ -14,6 +13,7 @@ use store::{
 
 use crate::{
     access::{Access, caller},
+    exit::Failure,
     output::{Listing, Output},
     secret_input::{ask, resolve},
     settings::Settings,
@@ -131,7 +131,7 @@ async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow:
             check(&username, &password, chars_min)?;
             let user = NewUser { username: &username, password: &password, role };
             if users::create_user(pool, Actor::at_the_command_line(&caller()), user).await? == Creation::Exists {
-                bail!("there is a user {username} already");
+                return Err(Failure::refused(format!("there is a user {username} already")));
             }
             println!("user {username} is there now, as {}", role.name());
             if person.firstname.or(person.lastname).or(person.email).is_some() {
@@ -164,7 +164,7 @@ async fn is_there(pool: &PgPool, username: &str) -> anyhow::Result<bool> {
 fn check(username: &str, password: &str, chars_min: usize) -> anyhow::Result<()> {
     let mistakes: Vec<String> =
         users::mistakes(username, password, chars_min).iter().map(ToString::to_string).collect();
-    if mistakes.is_empty() { Ok(()) } else { bail!("{}", mistakes.join("; ")) }
+    if mistakes.is_empty() { Ok(()) } else { Err(Failure::refused(mistakes.join("; "))) }
 }
 
 fn tell(password: &str, is_news: bool) {
@@ -176,7 +176,9 @@ fn tell(password: &str, is_news: bool) {
 fn done(change: UserChange, username: &str) -> anyhow::Result<()> {
     match change {
         UserChange::Done => Ok(()),
-        UserChange::Missing => bail!("there is no user {username}"),
-        UserChange::LastAdmin => bail!("{username} is the only Admin: nobody could manage users any more"),
+        UserChange::Missing => Err(Failure::missing(format!("there is no user {username}"))),
+        UserChange::LastAdmin => {
+            Err(Failure::refused(format!("{username} is the only Admin: nobody could manage users any more")))
+        }
     }
 }

@@ -2,17 +2,14 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
-use store::audit::Actor;
-use store::{
-    SecretKey,
-    secrets::{Creation, Deletion, variables, variables::Variable},
-};
+use store::secrets::{Creation, variables::Variable};
 
 use crate::{
-    access::{Access, caller},
+    exit::{Exit, Failure},
+    installation::Installation,
     output::{Listing, Output},
     secret_input::{read_file, resolve, write_file},
     settings::Settings,
@@ -86,49 +83,46 @@ pub enum OnExisting {
 /// # Errors
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Variables) -> anyhow::Result<ExitCode> {
-    let access = Access::open(settings).await?;
-    let done = carry_out(settings, &access, command).await;
-    access.close().await;
+    let installation = Installation::open(settings).await?;
+    let done = carry_out(&installation, command).await;
+    installation.close().await;
     done.map(|()| ExitCode::SUCCESS)
 }
 
-async fn carry_out(settings: &Settings, access: &Access, command: Variables) -> anyhow::Result<()> {
-    let (pool, key) = (access.pool().await?, Access::secret_key(settings)?);
+async fn carry_out(installation: &Installation<'_>, command: Variables) -> anyhow::Result<()> {
     match command {
         Variables::List { output } => {
             let mut listing = Listing::new(&["key", "description"]);
-            for stored in variables::all(pool, &key).await? {
+            for stored in installation.variables().await? {
                 listing.push([json!(stored.variable.key), json!(stored.variable.description)]);
             }
             listing.print(output);
         }
-        Variables::Get { key: name, default, json } => {
-            let stored = variables::find(pool, &key, &name).await?;
+        Variables::Get { key, default, json } => {
+            let stored = installation.variable(&key).await?;
             if let Some(problem) = stored.as_ref().and_then(|stored| stored.problem.as_ref()) {
-                bail!("{problem}");
+                return Err(Failure::refused(format!("variable {key}: {problem}")));
             }
             let value = stored.map(|stored| stored.variable.value).or(default);
-            let value = value.with_context(|| format!("there is no variable {name}"))?;
+            let value = value.ok_or_else(|| Failure::missing(format!("there is no variable {key}")))?;
             println!("{}", if json { pretty(&value)? } else { value });
         }
-        Variables::Set { key: name, value, description, json } => {
+        Variables::Set { key, value, description, json } => {
             let value = resolve(value, "Value")?;
             if json {
                 pretty(&value)?;
             }
-            let variable = Variable { key: name, value, description };
+            let variable = Variable { key, value, description };
             check(&variable)?;
-            set(access, &key, variable).await?;
+            set(installation, variable).await?;
         }
-        Variables::Delete { key: name } => {
-            match variables::delete(pool, Actor::at_the_command_line(&caller()), &name).await? {
-                Deletion::Deleted => println!("variable {name} is deleted"),
-                Deletion::Missing => bail!("there is no variable {name}"),
-            }
+        Variables::Delete { key } => {
+            installation.delete_variable(&key).await?;
+            println!("variable {key} is deleted");
         }
-        Variables::Export { file } => export(access, &key, &file).await?,
+        Variables::Export { file } => export(installation, &file).await?,
         Variables::Import { file, action_on_existing_key } => {
-            import(access, &key, imported(&read_file(&file)?)?, action_on_existing_key).await?;
+            import(installation, imported(&read_file(&file)?)?, action_on_existing_key).await?;
         }
     }
     Ok(())
@@ -139,34 +133,33 @@ fn pretty(value: &str) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(&value)?)
 }
 
-fn check(variable: &Variable) -> anyhow::Result<()> {
+/// Refuses what can not be a variable.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(variable: &Variable) -> anyhow::Result<()> {
     let mistakes: Vec<String> = variable.mistakes().iter().map(ToString::to_string).collect();
-    if mistakes.is_empty() { Ok(()) } else { bail!("variable {}: {}", variable.key, mistakes.join("; ")) }
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Refused, format!("variable {}: {}", variable.key, mistakes.join("; "))))
 }
 
-/// Creates it or replaces it; a description that is not given stays.
-async fn set(access: &Access, key: &SecretKey, new: Variable) -> anyhow::Result<()> {
-    let pool = access.pool().await?;
+async fn set(installation: &Installation<'_>, new: Variable) -> anyhow::Result<()> {
     let name = new.key.clone();
-    match variables::create(pool, key, Actor::at_the_command_line(&caller()), &new).await? {
+    match installation.set_variable(new).await? {
         Creation::Created => println!("variable {name} is there now"),
-        Creation::Exists => {
-            let change = |old: Variable| {
-                Ok::<_, std::convert::Infallible>(Variable { description: new.description.or(old.description), ..new })
-            };
-            variables::update(pool, key, Actor::at_the_command_line(&caller()), &name, change).await?;
-            println!("variable {name} is replaced");
-        }
+        Creation::Exists => println!("variable {name} is replaced"),
     }
     Ok(())
 }
 
-async fn export(access: &Access, key: &SecretKey, file: &std::path::Path) -> anyhow::Result<()> {
-    let found = variables::all(access.pool().await?, key).await?;
+async fn export(installation: &Installation<'_>, file: &std::path::Path) -> anyhow::Result<()> {
     let mut all: Map<String, Value> = Map::new();
-    for stored in found {
+    for stored in installation.variables().await? {
         if let Some(problem) = stored.problem {
-            bail!("variable {} can not be exported: {problem}", stored.variable.key);
+            let text = format!("variable {} can not be exported: {problem}", stored.variable.key);
+            return Err(Failure::refused(text));
         }
         let Variable { key, value, description } = stored.variable;
         let value = serde_json::from_str(&value).unwrap_or(Value::String(value));
@@ -198,19 +191,20 @@ fn imported(text: &str) -> anyhow::Result<Vec<Variable>> {
     Ok(found)
 }
 
-async fn import(access: &Access, key: &SecretKey, wanted: Vec<Variable>, existing: OnExisting) -> anyhow::Result<()> {
-    let known = variables::all(access.pool().await?, key).await?;
+async fn import(installation: &Installation<'_>, wanted: Vec<Variable>, existing: OnExisting) -> anyhow::Result<()> {
+    let known = installation.variables().await?;
     let exists = |variable: &Variable| known.iter().any(|stored| stored.variable.key == variable.key);
     if existing == OnExisting::Fail
         && let Some(variable) = wanted.iter().find(|variable| exists(variable))
     {
-        bail!("there is a variable {} already; nothing was imported", variable.key);
+        let text = format!("there is a variable {} already; nothing was imported", variable.key);
+        return Err(Failure::refused(text));
     }
     for variable in wanted {
         if existing == OnExisting::Skip && exists(&variable) {
             println!("variable {} is there already and left alone", variable.key);
         } else {
-            set(access, key, variable).await?;
+            set(installation, variable).await?;
         }
     }
     Ok(())

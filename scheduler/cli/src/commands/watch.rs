@@ -5,13 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
-use link::{Query, Reply};
-use model::{DagId, DagRunState, RunId, TaskIdx, TaskState};
-use sqlx::PgPool;
-use store::{Hints, read};
+use model::{DagId, DagRunState, RunId, TaskState};
+use store::{Hint, Hints, read};
+use tokio::sync::broadcast::Receiver;
 
-use crate::{ask::Leader, output::visible, text};
+use super::runs::RunName;
+use crate::{
+    installation::{Installation, InstanceView, RunLook},
+    output::visible,
+    progress::Progress,
+    text,
+};
 
 /// Hints tell what changed; without one it is looked at least so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -20,101 +24,117 @@ const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(5);
 
 /// A run that is followed.
 pub struct Watch<'a> {
-    pool: &'a PgPool,
-    leader: &'a Leader,
+    installation: &'a Installation<'a>,
     dag: &'a DagId,
-    run: &'a RunId,
+    run: RunName,
     since: Instant,
     last_line: Instant,
-    shown: BTreeMap<TaskIdx, TaskState>,
+    shown: BTreeMap<String, TaskState>,
     failures: Vec<String>,
+    progress: Progress,
 }
 
 impl<'a> Watch<'a> {
     /// Prepares to follow a run.
     #[must_use]
-    pub fn new(pool: &'a PgPool, leader: &'a Leader, dag: &'a DagId, run: &'a RunId) -> Self {
+    pub fn new(installation: &'a Installation<'a>, dag: &'a DagId, run: &RunId) -> Self {
         Self {
-            pool,
-            leader,
+            installation,
             dag,
-            run,
+            run: RunName { dag_id: dag.to_string(), run_id: run.to_string() },
             since: Instant::now(),
             last_line: Instant::now(),
             shown: BTreeMap::new(),
             failures: Vec::new(),
+            progress: Progress::of(0, "tasks"),
         }
     }
 
     /// Follows it to its end.
     ///
     /// # Errors
-    /// When PostgreSQL does not answer, or the run is gone.
+    /// When the installation does not answer, or the run is gone.
     pub async fn follow(mut self) -> anyhow::Result<DagRunState> {
-        let hints = Hints::listen(self.pool).await?;
-        let mut changes = hints.subscribe();
+        let hints = match self.installation {
+            Installation::Here(here) => Some(Hints::listen(here.access.pool().await?).await?),
+            // A server is asked again and again: what it would push costs it a connection for as long.
+            Installation::Server(_) => None,
+        };
+        let mut changes = hints.as_ref().map(Hints::subscribe);
         loop {
             let state = self.look().await?;
             if state.is_finished() {
                 let failed = std::mem::take(&mut self.failures);
                 let why = if failed.is_empty() { String::new() } else { format!(": {}", failed.join("; ")) };
-                self.say(&format!("run {} {state}{why}", self.run));
+                self.say(&format!("run {} {state}{why}", self.run.run_id));
                 return Ok(state);
             }
-            let _look_in_any_case = tokio::time::timeout(LOOK_EVERY, changes.recv()).await;
+            let _look_in_any_case = tokio::time::timeout(LOOK_EVERY, news(changes.as_mut())).await;
         }
     }
 
     async fn look(&mut self) -> anyhow::Result<DagRunState> {
-        let run = read::run(self.pool, self.dag, self.run).await?;
-        let run = run.with_context(|| format!("run {} of {} is gone", self.run, self.dag))?;
-        let version = read::version(self.pool, run.version).await?.context("the run's DAG version is gone")?;
-        let instances = read::instances(self.pool, &[run.key]).await?;
-        for (task, number) in version.dag.tasks.iter().zip(&version.task_idx) {
-            let Some(instance) = instances.iter().find(|instance| instance.row.key.task == *number) else { continue };
-            let row = &instance.row;
-            if self.shown.insert(*number, row.state) == Some(row.state) {
-                continue;
+        let look = self.installation.look(&self.run).await?;
+        let is_over = |one: &&InstanceView| one.state.is_some_and(TaskState::is_finished);
+        self.progress.at(look.instances.iter().filter(is_over).count(), look.instances.len());
+        for instance in &look.instances {
+            let Some(state) = instance.state else { continue };
+            if self.shown.insert(instance.task_id.clone(), state) != Some(state) {
+                self.tell(instance, state);
             }
-            let took = row.started_at.zip(row.ended_at).filter(|_| row.state.is_finished());
-            let took = took.map(|(from, to)| text::duration((to - from).as_seconds_f64()));
-            let reason =
-                row.extra.reason.clone().filter(|_| row.state.is_failed_like() || row.state == TaskState::UpForRetry);
-            if row.state == TaskState::Failed {
-                let why = reason.as_deref().unwrap_or("no reason was given");
-                self.failures.push(format!("{} failed, {}", task.task_id, visible(why)));
-            }
-            let reason = reason.map(|reason| visible(&reason));
-            let detail = [took, reason].into_iter().flatten().collect::<Vec<_>>().join(": ");
-            self.say(format!("{:<24} {:<12} {detail}", task.task_id, row.state).trim_end());
         }
-        if self.last_line.elapsed() >= SIGN_OF_LIFE_EVERY {
-            self.sign_of_life().await?;
+        if self.last_line.elapsed() >= SIGN_OF_LIFE_EVERY && !look.run.state.is_finished() {
+            self.sign_of_life(&look).await?;
         }
-        Ok(run.state)
+        Ok(look.run.state)
     }
 
-    async fn sign_of_life(&mut self) -> anyhow::Result<()> {
-        let services = read::services(self.pool).await?;
+    fn tell(&mut self, instance: &InstanceView, state: TaskState) {
+        let took = instance.start_date.zip(instance.end_date).filter(|_| state.is_finished());
+        let took = took.map(|(from, to)| text::duration((to - from).as_seconds_f64()));
+        let reason = instance.reason.as_deref().filter(|_| state.is_failed_like() || state == TaskState::UpForRetry);
+        let reason = reason.map(visible);
+        if state == TaskState::Failed {
+            let why = reason.as_deref().unwrap_or("`windlass tasks logs` has the reason");
+            self.failures.push(format!("{} failed, {why}", instance.task_id));
+        }
+        let detail = [took, reason].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        self.say(format!("{:<24} {state:<12} {detail}", instance.task_id).trim_end());
+    }
+
+    async fn sign_of_life(&mut self, look: &RunLook) -> anyhow::Result<()> {
+        let services = match self.installation {
+            Installation::Here(here) => read::services(here.access.pool().await?).await?,
+            Installation::Server(_) => Vec::new(),
+        };
         let lines: Vec<_> = services.iter().filter(|service| service.key.dag == *self.dag).map(progress).collect();
-        let line = if lines.is_empty() { self.sentence().await } else { lines.join("; ") };
+        let line = if lines.is_empty() { self.sentence(look).await } else { lines.join("; ") };
         self.say(&line);
         Ok(())
     }
 
     /// How the run stands, in the leader's words: that its DAG is paused, or has as many runs as it may.
-    async fn sentence(&self) -> String {
-        let question = Query::WhyRun { dag_id: self.dag.clone(), run_id: self.run.clone() };
-        match self.leader.ask(question).await {
-            Ok(Reply::Why { sentence, .. }) => visible(&sentence),
-            Ok(_) => "still running".to_owned(),
-            Err(error) => format!("still running; {error}"),
+    async fn sentence(&self, look: &RunLook) -> String {
+        match self.installation.why_run(look).await {
+            Ok(Some(sentence)) => sentence,
+            Ok(None) => "still running".to_owned(),
+            Err(error) => format!("still running; {error:#}"),
         }
     }
 
     fn say(&mut self, line: &str) {
         self.last_line = Instant::now();
-        println!("{:>10}  {line}", text::duration(self.since.elapsed().as_secs_f64()));
+        self.progress.line(&format!("{:>10}  {line}", text::duration(self.since.elapsed().as_secs_f64())));
+    }
+}
+
+/// The next hint; without hints there is none ever, and the look at the clock remains.
+async fn news(changes: Option<&mut Receiver<Hint>>) {
+    match changes {
+        Some(changes) => {
+            let _any = changes.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

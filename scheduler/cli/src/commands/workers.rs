@@ -6,9 +6,17 @@ use anyhow::bail;
 use clap::Subcommand;
 use daemon::cluster::Cluster;
 use link::{Query, Reply, query::WorkerView};
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::{access::Access, ask::Leader, fleet, settings::Settings, text};
+use crate::{
+    access::Access,
+    ask::Leader,
+    exit::Failure,
+    fleet,
+    output::{Listing, Output},
+    settings::Settings,
+};
 
 /// The longest life of a token, in hours: ten years.
 const VALID_HOURS_MAX: i64 = 24 * 3653;
@@ -19,7 +27,7 @@ pub enum Workers {
     /// Print the token by which workers join; it is made when there is none.
     Token(Token),
     /// List the workers that the leader knows.
-    List,
+    List(#[command(flatten)] Output),
     /// Take back a worker's certificate: it can not connect any more, nor anybody in its name.
     Revoke(Worker),
     /// Forget a worker's certificate, so that it may join again with the token.
@@ -49,8 +57,8 @@ pub struct Token {
 /// # Errors
 /// When the database, the key or, for a list, a leader is missing.
 pub async fn run(settings: &Settings, workers: Workers) -> anyhow::Result<ExitCode> {
-    if let Workers::List = workers {
-        list(settings).await?;
+    if let Workers::List(output) = workers {
+        list(settings, output).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let access = Access::open(settings).await?;
@@ -74,7 +82,7 @@ async fn change(settings: &Settings, access: &Access, workers: Workers) -> anyho
                  new token when they are started again, and so do those of 0.1.0."
             );
         }
-        Workers::List => list(settings).await?,
+        Workers::List(output) => list(settings, output).await?,
         Workers::Revoke(Worker { worker }) => {
             let count = store::certificates::revoke(pool, &worker).await?;
             told(
@@ -100,29 +108,33 @@ async fn cluster(settings: &Settings, pool: &PgPool) -> anyhow::Result<Cluster> 
 
 fn told(count: u64, worker: &str, what: &str) -> anyhow::Result<()> {
     match count {
-        0 => bail!(
-            "no worker {worker} has a certificate that this could be about; name it as its log does, or by the id in the file worker-id"
-        ),
+        0 => {
+            return Err(Failure::missing(format!(
+                "no worker {worker} has a certificate that this could be about; name it as its log does, or by the id in the file worker-id"
+            )));
+        }
         1 => println!("the certificate of worker {worker} {what}"),
         many => println!("{many} workers are called {worker}: the certificate of each {what}"),
     }
     Ok(())
 }
 
-async fn list(settings: &Settings) -> anyhow::Result<()> {
+async fn list(settings: &Settings, output: Output) -> anyhow::Result<()> {
     let answer = Leader::find(settings).await?.ask(Query::Cluster).await?;
     let Reply::Cluster(view) = answer else { bail!("the leader answered something else") };
-    let rows: Vec<_> = view.workers.iter().map(row).collect();
-    print!("{}", text::table(&["NAME", "STATE", "SLOTS", "USED", "SERVICES"], &rows));
+    let mut listing = Listing::new(&["name", "state", "slots", "used", "services"]);
+    for worker in &view.workers {
+        listing.push(row(worker));
+    }
+    listing.print(output);
     Ok(())
 }
 
-fn row(worker: &WorkerView) -> Vec<String> {
+fn row(worker: &WorkerView) -> [Value; 5] {
     let state = match (worker.alive, worker.leaving) {
         (true, false) => "alive",
         (true, true) => "leaving",
         (false, _) => "away",
     };
-    let (slots, used) = (worker.slots.to_string(), worker.used.to_string());
-    vec![worker.name.clone(), state.to_owned(), slots, used, worker.services.len().to_string()]
+    [json!(worker.name), json!(state), json!(worker.slots), json!(worker.used), json!(worker.services.len())]
 }

@@ -59,13 +59,19 @@ const PASSING: &[&str] = &[
 ];
 /// The same, by how they begin.
 const PASSING_BEGIN: &[&str] = &["SSH_", "XDG_SESSION_", "TMUX", "TERM_", "VSCODE_", "BASH_FUNC_"];
-/// Variables that are none of a worker's business: it has no access to the state, and this one needs no token.
+/// Variables that are none of a worker's business: it has no access to the state, this one needs no token, and the logins of
+/// whoever started the standalone are theirs.
 const WITHHELD: &[&str] = &[
     "DATABASE_URL",
     "WINDLASS_SECRET_KEY",
     "WINDLASS_SECRET_KEY_FILE",
     "WINDLASS_JOIN_TOKEN",
     "WINDLASS_JOIN_TOKEN_FILE",
+    "WINDLASS_SERVER_URL",
+    "WINDLASS_TOKEN",
+    "WINDLASS_TOKEN_FILE",
+    "WINDLASS_AIRFLOW_PASSWORD",
+    "WINDLASS_AIRFLOW_TOKEN",
 ];
 
 /// What is run, and what tells it from a worker of other settings.

@@ -64,7 +64,7 @@ fn a_failure_is_told_and_one_task_runs_alone() {
     let folder = folder(&[("failing.yaml", FAILING)]);
     let (output, _) = test(folder.path(), &["failing.yaml"]);
     let text = printed(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}{}", said(&output));
+    assert_eq!(output.status.code(), Some(7), "{text}{}", said(&output));
     assert!(text.contains("first | on the way") && text.contains("first | [failed"), "{text}");
     assert!(!text.contains("second runs"), "{text}");
     let (output, _) = test(folder.path(), &["failing.yaml", "--task", "second"]);

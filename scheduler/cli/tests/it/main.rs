@@ -4,13 +4,18 @@
 
 mod admin;
 mod clients;
+mod completion;
 mod dag_test;
+mod import;
 mod operate;
+mod remote;
 mod restarts;
+mod standalone;
 
 use std::{
+    io::Write as _,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 fn windlass(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -18,13 +23,23 @@ fn windlass(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 }
 
 fn windlass_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    windlass_with(folder, arguments, environment, "")
+}
+
+/// Runs it with this on its standard input.
+fn windlass_with(folder: &Path, arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
     command.current_dir(folder);
     let is_setting = |name: &str| name.starts_with("WINDLASS_") || ["STOCK_SOURCE", "DATABASE_URL"].contains(&name);
     for (name, _) in std::env::vars().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
     }
-    command.args(arguments).envs(environment.iter().copied()).output().expect("windlass starts")
+    command.args(arguments).envs(environment.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("windlass starts");
+    // One that reads nothing may have ended before it is written.
+    let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
 }
 
 fn printed(output: &Output) -> String {

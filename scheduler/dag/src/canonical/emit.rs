@@ -9,6 +9,7 @@ pub(super) fn document(value: &Value) -> String {
     let mut text = String::new();
     match value {
         Value::Object(entries) if !entries.is_empty() => mapping(entries, 0, Start::NewLine, &mut text),
+        Value::Array(items) if !items.is_empty() => items.iter().for_each(|item| list_item(item, 0, &mut text)),
         other => {
             text.push_str(&scalar(other));
             text.push('\n');

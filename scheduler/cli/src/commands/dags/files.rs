@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use daemon::folder::{FileNews, Folder};
 
-use crate::settings::Settings;
+use crate::{exit::Exit, settings::Settings};
 
 /// Where a DAG file is: the folder that the SQL and scripts it names are looked for in, and its name below that.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub fn check(settings: &Settings, path: Option<&Path>) -> anyhow::Result<ExitCod
     if files.is_empty() {
         println!("{} has no DAG file (*.yaml, *.yml)", path.display());
     }
-    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { Exit::Error.into() })
 }
 
 /// Prints the canonical form of a DAG of the folder, or of each DAG of a file.
@@ -102,5 +102,5 @@ fn show_file(file: &FileNews) -> ExitCode {
     for compiled in &file.dags {
         print!("{}", compiled.canonical_yaml);
     }
-    if file.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if file.errors.is_empty() { ExitCode::SUCCESS } else { Exit::Error.into() }
 }

@@ -9,13 +9,16 @@ mod trigger;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
-use model::{
-    DagRunState, RunId,
-    command::{Command, Paused},
-};
+use model::{DagId, DagRunState, RunId, command::Paused};
 
 use super::{runs, watch::Watch};
-use crate::{access::Access, ask::Leader, find, output::Output, settings::Settings};
+use crate::{
+    exit::{Exit, Failure},
+    installation::Installation,
+    output::Output,
+    reach::Reach,
+    settings::Settings,
+};
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -74,6 +77,25 @@ pub enum Dags {
     Test(test::Test),
 }
 
+impl Dags {
+    /// Where it can be carried out.
+    #[must_use]
+    pub const fn reach(&self) -> Reach {
+        match self {
+            Self::List(_)
+            | Self::Details { .. }
+            | Self::NextExecution { .. }
+            | Self::ListImportErrors(_)
+            | Self::ListRuns(_)
+            | Self::Unpause { .. }
+            | Self::Pause { .. }
+            | Self::Trigger(_)
+            | Self::Delete { .. } => Reach::Anywhere,
+            Self::Check { .. } | Self::Show { .. } | Self::Schema | Self::Test(_) => Reach::Machine,
+        }
+    }
+}
+
 /// Carries one out.
 ///
 /// # Errors
@@ -88,60 +110,52 @@ pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode>
         }
         Dags::Test(test) => test::run(settings, test).await,
         command => {
-            let access = Access::open(settings).await?;
-            let done = with_store(settings, &access, command).await;
-            access.close().await;
+            let installation = Installation::open(settings).await?;
+            let done = with_installation(&installation, command).await;
+            installation.close().await;
             done
         }
     }
 }
 
-async fn with_store(settings: &Settings, access: &Access, command: Dags) -> anyhow::Result<ExitCode> {
-    let pool = access.pool().await?;
+async fn with_installation(installation: &Installation<'_>, command: Dags) -> anyhow::Result<ExitCode> {
     match command {
-        Dags::List(output) => list::all(pool, output).await?,
-        Dags::Details { dag_id, output } => list::details(pool, &dag_id, output).await?,
-        Dags::NextExecution { dag_id } => list::next_execution(pool, &dag_id).await?,
-        Dags::ListImportErrors(output) => return list::import_errors(pool, output).await,
-        Dags::ListRuns(wish) => runs::list(pool, &wish).await?,
-        Dags::Unpause { dag_id } => pause(access, &dag_id, Paused::Active).await?,
-        Dags::Pause { dag_id } => pause(access, &dag_id, Paused::Paused).await?,
-        Dags::Delete { dag_id, yes } => delete(access, &dag_id, Asked::of(yes)).await?,
-        Dags::Trigger(wish) => return trigger(settings, access, wish).await,
+        Dags::List(output) => list::all(installation, output).await?,
+        Dags::Details { dag_id, output } => list::details(installation, &dag_id, output).await?,
+        Dags::NextExecution { dag_id } => list::next_execution(installation, &dag_id).await?,
+        Dags::ListImportErrors(output) => return list::import_errors(installation, output).await,
+        Dags::ListRuns(wish) => runs::list(installation, &wish).await?,
+        Dags::Unpause { dag_id } => pause(installation, &dag_id, Paused::Active).await?,
+        Dags::Pause { dag_id } => pause(installation, &dag_id, Paused::Paused).await?,
+        Dags::Delete { dag_id, yes } => delete(installation, &dag_id, Asked::of(yes)).await?,
+        Dags::Trigger(wish) => return trigger(installation, wish).await,
         Dags::Check { .. } | Dags::Show { .. } | Dags::Schema | Dags::Test(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn trigger(settings: &Settings, access: &Access, wish: trigger::Trigger) -> anyhow::Result<ExitCode> {
+async fn trigger(installation: &Installation<'_>, wish: trigger::Trigger) -> anyhow::Result<ExitCode> {
     let waits = wish.wait;
-    let (dag_id, run_id) = trigger::start(access, wish).await?;
+    let (dag_id, run_id) = trigger::start(installation, wish).await?;
     println!("{dag_id}: run {run_id} is queued");
-    if waits { follow(settings, access, &dag_id, &run_id).await } else { Ok(ExitCode::SUCCESS) }
+    if waits { follow(installation, &dag_id, &run_id).await } else { Ok(ExitCode::SUCCESS) }
 }
 
 /// Follows a run to its end; the status says whether it succeeded.
 ///
 /// # Errors
-/// When PostgreSQL does not answer.
-pub async fn follow(
-    settings: &Settings,
-    access: &Access,
-    dag_id: &model::DagId,
-    run_id: &RunId,
-) -> anyhow::Result<ExitCode> {
-    let leader = Leader::find(settings).await?;
-    let state = Watch::new(access.pool().await?, &leader, dag_id, run_id).follow().await?;
-    Ok(if state == DagRunState::Success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+/// When the installation does not answer.
+pub async fn follow(installation: &Installation<'_>, dag_id: &DagId, run_id: &RunId) -> anyhow::Result<ExitCode> {
+    let state = Watch::new(installation, dag_id, run_id).follow().await?;
+    Ok(if state == DagRunState::Success { ExitCode::SUCCESS } else { Exit::RunFailed.into() })
 }
 
-async fn pause(access: &Access, dag_id: &str, to: Paused) -> anyhow::Result<()> {
-    let dag_id = find::dag(access.pool().await?, dag_id).await?.dag_id;
+async fn pause(installation: &Installation<'_>, dag_id: &str, to: Paused) -> anyhow::Result<()> {
     let word = match to {
         Paused::Paused => "paused",
         Paused::Active => "active",
     };
-    access.command(Command::PauseDag { dag_id: dag_id.clone(), to }).await?;
+    installation.pause_dag(dag_id, to).await?;
     println!("{dag_id} is {word}");
     Ok(())
 }
@@ -159,15 +173,15 @@ impl Asked {
     }
 }
 
-async fn delete(access: &Access, dag_id: &str, asked: Asked) -> anyhow::Result<()> {
-    let dag = find::dag(access.pool().await?, dag_id).await?;
+async fn delete(installation: &Installation<'_>, dag_id: &str, asked: Asked) -> anyhow::Result<()> {
+    let dag = installation.dag(dag_id).await?;
     if asked == Asked::NotYet {
-        anyhow::bail!(
+        return Err(Failure::refused(format!(
             "this deletes every run of {}, with its logs' places and XComs; repeat it with --yes",
             dag.dag_id
-        );
+        )));
     }
-    access.command(Command::DeleteDag { dag_id: dag.dag_id.clone() }).await?;
+    installation.delete_dag(&dag).await?;
     if dag.is_stale {
         println!("{} is deleted", dag.dag_id);
     } else {

@@ -11,12 +11,15 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    files::Place,
-    stage::Stage,
-    trigger::{now, parse_conf},
+use super::{files::Place, stage::Stage};
+use crate::{
+    exit::Exit,
+    fleet::on_signal,
+    installation::{now, parse_conf},
+    output::visible,
+    settings::Settings,
+    text,
 };
-use crate::{fleet::on_signal, output::visible, settings::Settings, text};
 use anyhow::{Context, bail};
 use clap::Args;
 use daemon::folder::{FileNews, FolderNews};
@@ -68,7 +71,7 @@ pub struct Test {
 /// # Errors
 /// When the file can not be run, or a part of the stage can not start.
 pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
-    let Some((place, compiled)) = compile(settings, &test)? else { return Ok(ExitCode::FAILURE) };
+    let Some((place, compiled)) = compile(settings, &test)? else { return Ok(Exit::Error.into()) };
     let dag = compiled.dag.clone();
     let wish = TriggerDagRun {
         logical_date: Some(test.logical_date.map_or_else(now, Ok)?),
@@ -98,7 +101,7 @@ pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
         }
     };
     stage.strike().await;
-    Ok(if ended? == DagRunState::Success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if ended? == DagRunState::Success { ExitCode::SUCCESS } else { Exit::RunFailed.into() })
 }
 
 /// The file's folder and the DAG that is meant; none when the file has mistakes, which are printed.

@@ -33,7 +33,7 @@ use self::{
     programs::{Database, Place},
 };
 use super::confirmed;
-use crate::{access::Access, fleet, settings::Settings};
+use crate::{access::Access, exit::Exit, fleet, settings::Settings};
 
 const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.dump";
@@ -171,7 +171,7 @@ async fn put_back(settings: &Settings, access: &Access, options: &Restore, folde
     let question =
         "Everything of their roles in both databases, the key and the lake's files are replaced by the backup's.";
     if !confirmed(options.yes || is_free, question)? {
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::Error.into());
     }
     for (name, database) in [(STATE, &state), (LAKE, &tables)] {
         println!("restoring {name}");

@@ -12,7 +12,10 @@ use store::{
 };
 
 use super::confirmed;
-use crate::access::{Access, caller};
+use crate::{
+    access::{Access, caller},
+    progress::Progress,
+};
 
 /// How often to look how far the leader is.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -89,7 +92,8 @@ async fn here(access: &Access) -> anyhow::Result<()> {
 
 async fn by_the_leader(access: &Access) -> anyhow::Result<()> {
     let pool = access.pool().await?;
-    let mut before = None;
+    let progress = Progress::of(0, "deleted");
+    let (mut before, mut most) = (None, 0_usize);
     let mut stuck_since = std::time::Instant::now();
     loop {
         let open = retention::requests(pool).await?;
@@ -102,7 +106,10 @@ async fn by_the_leader(access: &Access) -> anyhow::Result<()> {
         }
         if before.as_ref() != Some(&left) {
             let words: Vec<String> = left.iter().map(|(kind, count)| format!("{count} {}", kind.name())).collect();
-            println!("left: {}", words.join(", "));
+            progress.line(&format!("left: {}", words.join(", ")));
+            let count: usize = left.iter().map(|(_, count)| usize::try_from(*count).unwrap_or_default()).sum();
+            most = most.max(count);
+            progress.at(most - count, most);
             before = Some(left);
             stuck_since = std::time::Instant::now();
         }

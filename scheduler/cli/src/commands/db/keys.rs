@@ -10,6 +10,7 @@ use store::{SecretKey, cluster, cluster::ClusterSecret, secrets};
 use super::confirmed;
 use crate::{
     access::{Access, caller},
+    exit::Exit,
     settings::Settings,
 };
 
@@ -98,7 +99,7 @@ pub(super) async fn rotate(settings: &Settings, access: &Access, options: &Rotat
         ),
     };
     if !confirmed(options.yes, &format!("What is in use is forgotten. {then}"))? {
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::Error.into());
     }
     cluster::rotate_secret(access.pool().await?, secret, &caller()).await?;
     if options.secret == Rotated::Login {
