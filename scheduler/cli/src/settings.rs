@@ -20,6 +20,7 @@ use executor::{
 };
 use link::LogArchive;
 use replay::StockSource;
+use secrets::Backends;
 use store::retention::Retention;
 use tracing_subscriber::EnvFilter;
 use webui::TrustedProxies;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// `WINDLASS_PASSWORD_LENGTH_MIN`: the shortest password that a user may get, in characters.
     pub password_chars_min: usize,
+    /// `WINDLASS_SECRETS_…`: where connections and variables are looked for before the environment and the database.
+    pub secrets: secrets::Settings,
     /// `WINDLASS_LOG_FORMAT`, or `--log-format` before it.
     pub log_format: LogFormat,
 }
@@ -135,6 +138,7 @@ impl Settings {
                 .parse()
                 .context("WINDLASS_TRUSTED_PROXIES")?,
             password_chars_min: number("WINDLASS_PASSWORD_LENGTH_MIN", store::users::PASSWORD_CHARS_MIN)?,
+            secrets: secrets::Settings::read(&text)?,
             log_format: log_format()?,
             warehouse,
             home,
@@ -177,6 +181,22 @@ impl Settings {
     #[must_use]
     pub fn log_archive(&self) -> Option<Arc<dyn LogArchive>> {
         self.logs_remote.clone().map(|remote| Arc::new(remote) as Arc<dyn LogArchive>)
+    }
+
+    /// The secrets backends, for a leader.
+    ///
+    /// # Errors
+    /// When a setting names something that can not be used.
+    pub fn secrets_backends(&self) -> anyhow::Result<Arc<Backends>> {
+        let backends = Backends::open(&self.secrets)?;
+        let names: Vec<&str> = backends.names().collect();
+        if !names.is_empty() {
+            tracing::info!(
+                "connections and variables come from {}, then the environment, then the database",
+                names.join(", ")
+            );
+        }
+        Ok(Arc::new(backends))
     }
 
     /// Where the UI and the API are served.
