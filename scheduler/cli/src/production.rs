@@ -170,6 +170,8 @@ mod tests {
             "WINDLASS_SECRETS_VAULT_KUBERNETES_JWT_FILE",
             "WINDLASS_SECRETS_AWS_PROFILE",
             "WINDLASS_SECRETS_AWS_SECRET_ACCESS_KEY_FILE",
+            "WINDLASS_OIDC_CLIENT_SECRET_FILE",
+            "WINDLASS_OIDC_CA_FILE",
         ];
         let read =
             |name: &str| std::fs::read_to_string(format!("{}/../../{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();

@@ -23,7 +23,7 @@ use replay::StockSource;
 use secrets::Backends;
 use store::retention::Retention;
 use tracing_subscriber::EnvFilter;
-use webui::TrustedProxies;
+use webui::{LocalLogins, Oidc, OidcSettings, TrustedProxies};
 
 use crate::{fleet::settings::FleetSettings, production::Deployment};
 
@@ -68,6 +68,10 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// `WINDLASS_PASSWORD_LENGTH_MIN`: the shortest password that a user may get, in characters.
     pub password_chars_min: usize,
+    /// `WINDLASS_OIDC_…` and `WINDLASS_BASE_URL`: who logs people in beside us.
+    pub oidc: Option<OidcSettings>,
+    /// `WINDLASS_LOCAL_LOGINS`: whether names and passwords are taken.
+    pub local_logins: LocalLogins,
     /// `WINDLASS_SECRETS_…`: where connections and variables are looked for before the environment and the database.
     pub secrets: secrets::Settings,
     /// `WINDLASS_LOG_FORMAT`, or `--log-format` before it.
@@ -138,6 +142,8 @@ impl Settings {
                 .parse()
                 .context("WINDLASS_TRUSTED_PROXIES")?,
             password_chars_min: number("WINDLASS_PASSWORD_LENGTH_MIN", store::users::PASSWORD_CHARS_MIN)?,
+            oidc: OidcSettings::read(&text)?,
+            local_logins: local_logins()?,
             secrets: secrets::Settings::read(&text)?,
             log_format: log_format()?,
             warehouse,
@@ -181,6 +187,14 @@ impl Settings {
     #[must_use]
     pub fn log_archive(&self) -> Option<Arc<dyn LogArchive>> {
         self.logs_remote.clone().map(|remote| Arc::new(remote) as Arc<dyn LogArchive>)
+    }
+
+    /// The identity provider, for a web server.
+    ///
+    /// # Errors
+    /// When a setting names something that can not be used.
+    pub fn identity_provider(&self) -> anyhow::Result<Option<Arc<Oidc>>> {
+        Ok(self.oidc.clone().map(Oidc::new).transpose()?.map(Arc::new))
     }
 
     /// The secrets backends, for a leader.
@@ -270,6 +284,14 @@ fn days(name: &str) -> anyhow::Result<Option<TimeDelta>> {
         Ok(days) if (1..=36_500).contains(&days) => Ok(Some(TimeDelta::days(i64::from(days)))),
         _ => bail!("{name} is {days:?}; expected a number of days from 1 to 36500"),
     }
+}
+
+fn local_logins() -> anyhow::Result<LocalLogins> {
+    let taken = switch("WINDLASS_LOCAL_LOGINS", true)?;
+    if !taken && text("WINDLASS_OIDC_ISSUER").is_none() {
+        bail!("WINDLASS_LOCAL_LOGINS is false, and without WINDLASS_OIDC_ISSUER nobody could log in");
+    }
+    Ok(if taken { LocalLogins::Taken } else { LocalLogins::Refused })
 }
 
 fn log_format() -> anyhow::Result<LogFormat> {

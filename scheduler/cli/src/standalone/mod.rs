@@ -231,6 +231,8 @@ fn app_settings(settings: &Settings, home: &Home) -> anyhow::Result<AppSettings>
     app.log_archive = settings.log_archive();
     app.trusted_proxies = settings.trusted_proxies.clone();
     app.password_chars_min = settings.password_chars_min;
+    app.oidc = settings.identity_provider()?;
+    app.local_logins = settings.local_logins;
     Ok(app)
 }
 

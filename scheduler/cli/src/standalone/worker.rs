@@ -67,8 +67,8 @@ const WITHHELD: &[&str] = &[
     "WINDLASS_JOIN_TOKEN",
     "WINDLASS_JOIN_TOKEN_FILE",
 ];
-/// The same, by how they begin: the leader looks secrets up for its workers.
-const WITHHELD_BEGIN: &str = "WINDLASS_SECRETS_";
+/// The same, by how they begin: secrets are looked up by the leader, and people log in at the web server.
+const WITHHELD_BEGIN: [&str; 2] = ["WINDLASS_SECRETS_", "WINDLASS_OIDC_"];
 
 /// What is run, and what tells it from a worker of other settings.
 pub struct Plan {
@@ -206,7 +206,7 @@ fn is_passing(name: &str) -> bool {
 }
 
 fn is_withheld(name: &str) -> bool {
-    WITHHELD.contains(&name) || name.starts_with(WITHHELD_BEGIN)
+    WITHHELD.contains(&name) || WITHHELD_BEGIN.iter().any(|begin| name.starts_with(begin))
 }
 
 /// The program that runs and the environment in one word, without showing any value. The program's file may have been
