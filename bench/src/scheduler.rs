@@ -55,6 +55,7 @@ pub(crate) fn leader_settings(home: &Path, url: &str, dags: PathBuf) -> anyhow::
         endpoint: String::new(),
         dags: DagSource::Folder(dags),
         secret_key: SecretKey::from_file_or_create(&home.join("bench.key"))?,
+        secrets: Default::default(),
         metrics: LeaderMetrics::default(),
         retention: Default::default(),
     })

@@ -386,7 +386,12 @@ CREATE TABLE user_account (
     username text NOT NULL UNIQUE,
     password_hash text NOT NULL,
     role smallint NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- Users whom an identity provider vouches for: its issuer, and its own name for them.
+    provider text,
+    provider_subject text,
+    CONSTRAINT user_account_provider_whole CHECK ((provider IS NULL) = (provider_subject IS NULL)),
+    CONSTRAINT user_account_provider_key UNIQUE (provider, provider_subject)
 );
 
 -- Issued tokens by their `jti`; a row that is gone or revoked makes its token void.

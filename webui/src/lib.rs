@@ -45,11 +45,12 @@ pub use apart::{Apart, WebDatabase, serve_apart};
 pub use api::openapi::document as openapi;
 pub use auth::{
     client::{InvalidNetwork, TrustedProxies},
+    oidc::{InvalidOidc, Oidc, OidcSettings},
     rights::{Access, Face, Right, Role, Route},
     table::routes,
     token::{InvalidSecret, Secret},
 };
-pub use settings::{AppSettings, CookieScope};
+pub use settings::{AppSettings, CookieScope, LocalLogins};
 
 /// The web server could not start or had to stop.
 #[derive(Debug, thiserror::Error)]

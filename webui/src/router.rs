@@ -104,6 +104,8 @@ fn auth_routes() -> Router<App> {
     let short = DefaultBodyLimit::max(LOGIN_BYTES_MAX);
     Router::new()
         .route("/auth/logout", get(login::logout_question).post(login::logout))
+        .route("/auth/oidc/login", get(pages::oidc::begin))
+        .route("/auth/oidc/callback", get(pages::oidc::finish))
         .route("/login", get(pages::login::show).post(pages::login::submit).layer(short))
 }
 

@@ -7,7 +7,7 @@ use metrics::{Page, http::Requests};
 use prometheus_client::registry::Registry;
 use store::{SecretKey, users::PASSWORD_CHARS_MIN};
 
-use crate::auth::{client::TrustedProxies, token::Secret};
+use crate::auth::{client::TrustedProxies, oidc::Oidc, token::Secret};
 
 /// Airflow's lifetime of a token from `/auth/token`.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -43,6 +43,10 @@ pub struct AppSettings {
     pub answer_time_max: Duration,
     /// How long a command waits for the leader's answer before the client gets a 503.
     pub answer_timeout: Duration,
+    /// Who logs people in beside us, when there is somebody.
+    pub oidc: Option<Arc<Oidc>>,
+    /// Whether a name and a password are taken, or the provider's word alone.
+    pub local_logins: LocalLogins,
     /// A sentence for the login page, such as the login that a fresh installation has.
     pub login_hint: Option<String>,
     /// Where requests are timed.
@@ -62,6 +66,16 @@ pub enum CookieScope {
     Secure,
 }
 
+/// Whether somebody can log in with a name and a password.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LocalLogins {
+    /// Yes.
+    #[default]
+    Taken,
+    /// No: everybody comes by the identity provider.
+    Refused,
+}
+
 impl AppSettings {
     /// Settings with every default.
     #[must_use]
@@ -77,6 +91,8 @@ impl AppSettings {
             session_look_every: SESSION_LOOK_EVERY,
             answer_time_max: ANSWER_TIME_MAX,
             answer_timeout: ANSWER_TIMEOUT,
+            oidc: None,
+            local_logins: LocalLogins::Taken,
             login_hint: None,
             log_archive: None,
             requests: Requests::default(),

@@ -61,6 +61,14 @@ impl Fleet {
     /// # Panics
     /// When it does not come up.
     pub async fn start(size: Size, dags: &[(&str, &str)]) -> Self {
+        Self::start_with(size, dags, &[]).await
+    }
+
+    /// The same with further settings of schedulers and api processes.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_with(size: Size, dags: &[(&str, &str)], settings: &[(&'static str, String)]) -> Self {
         let folder = tempfile::Builder::new().prefix("windlass-fleet-").tempdir().expect("a temporary folder");
         let dags_folder = folder.path().join("dags");
         std::fs::create_dir(&dags_folder).expect("a folder");
@@ -71,13 +79,14 @@ impl Fleet {
         let key = folder.path().join("key");
         std::fs::write(&key, format!("{}Bwc=\n", "BwcH".repeat(10))).expect("a key file");
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("a key file");
-        let shared = vec![
+        let mut shared = vec![
             ("DATABASE_URL", url.clone()),
             ("WINDLASS_SECRET_KEY_FILE", key.display().to_string()),
             ("WINDLASS_DAGS_FOLDER", dags_folder.display().to_string()),
             ("WINDLASS_HOME", folder.path().join("home").display().to_string()),
             ("WINDLASS_METRICS_LISTEN", ANY_PORT.to_owned()),
         ];
+        shared.extend(settings.iter().cloned());
         let _migrated = printed(&Member::new(folder.path(), "migrate", &[], &shared), &["db", "migrate"]);
         let join_token = printed(&Member::new(folder.path(), "token", &[], &shared), &["workers", "token"]);
         let pool = store::open(&url).await.expect("the database answers");
@@ -115,7 +124,12 @@ impl Fleet {
 
     /// One more web server, healthy.
     pub async fn add_api(&mut self) {
-        let port = free_port().to_string();
+        self.add_api_at(free_port()).await;
+    }
+
+    /// One more web server, on this port, healthy.
+    pub async fn add_api_at(&mut self, port: u16) {
+        let port = port.to_string();
         let name = format!("api-{}", self.apis.len() + 1);
         let mut process = Member::new(self.folder.path(), &name, &["api", "--port", &port], &self.shared);
         process.start();

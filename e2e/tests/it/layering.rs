@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("windlass-dag", &["windlass-model"]),
     ("windlass-engine", &["windlass-model", "windlass-dag"]),
     ("windlass-store", &["windlass-model", "windlass-dag", "windlass-engine", "windlass-pgconnect"]),
+    ("windlass-secrets", &["windlass-dag", "windlass-store"]),
     ("windlass-link", &["windlass-model"]),
     ("windlass-executor", &["windlass-model", "windlass-link", "windlass-replay", "windlass-pgconnect"]),
     (
@@ -28,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "windlass-dag",
             "windlass-engine",
             "windlass-store",
+            "windlass-secrets",
             "windlass-link",
             "windlass-executor",
             "windlass-metrics",

@@ -9,6 +9,7 @@ mod compose;
 mod engines;
 mod first_day;
 mod fleet;
+mod identity_provider;
 mod layering;
 mod monitoring;
 mod pages;

@@ -20,9 +20,10 @@ use executor::{
 };
 use link::LogArchive;
 use replay::StockSource;
+use secrets::Backends;
 use store::retention::Retention;
 use tracing_subscriber::EnvFilter;
-use webui::TrustedProxies;
+use webui::{LocalLogins, Oidc, OidcSettings, TrustedProxies};
 
 use crate::{fleet::settings::FleetSettings, production::Deployment, server::ServerChoice};
 
@@ -67,6 +68,12 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// `WINDLASS_PASSWORD_LENGTH_MIN`: the shortest password that a user may get, in characters.
     pub password_chars_min: usize,
+    /// `WINDLASS_OIDC_…` and `WINDLASS_BASE_URL`: who logs people in beside us.
+    pub oidc: Option<OidcSettings>,
+    /// `WINDLASS_LOCAL_LOGINS`: whether names and passwords are taken.
+    pub local_logins: LocalLogins,
+    /// `WINDLASS_SECRETS_…`: where connections and variables are looked for before the environment and the database.
+    pub secrets: secrets::Settings,
     /// `WINDLASS_LOG_FORMAT`, or `--log-format` before it.
     pub log_format: LogFormat,
     /// `WINDLASS_SERVER_URL`, or `--server` before it: the server that commands are carried out by.
@@ -137,6 +144,9 @@ impl Settings {
                 .parse()
                 .context("WINDLASS_TRUSTED_PROXIES")?,
             password_chars_min: number("WINDLASS_PASSWORD_LENGTH_MIN", store::users::PASSWORD_CHARS_MIN)?,
+            oidc: OidcSettings::read(&text)?,
+            local_logins: local_logins()?,
+            secrets: secrets::Settings::read(&text)?,
             log_format: log_format()?,
             server: ServerChoice::default(),
             warehouse,
@@ -180,6 +190,30 @@ impl Settings {
     #[must_use]
     pub fn log_archive(&self) -> Option<Arc<dyn LogArchive>> {
         self.logs_remote.clone().map(|remote| Arc::new(remote) as Arc<dyn LogArchive>)
+    }
+
+    /// The identity provider, for a web server.
+    ///
+    /// # Errors
+    /// When a setting names something that can not be used.
+    pub fn identity_provider(&self) -> anyhow::Result<Option<Arc<Oidc>>> {
+        Ok(self.oidc.clone().map(Oidc::new).transpose()?.map(Arc::new))
+    }
+
+    /// The secrets backends, for a leader.
+    ///
+    /// # Errors
+    /// When a setting names something that can not be used.
+    pub fn secrets_backends(&self) -> anyhow::Result<Arc<Backends>> {
+        let backends = Backends::open(&self.secrets)?;
+        let names: Vec<&str> = backends.names().collect();
+        if !names.is_empty() {
+            tracing::info!(
+                "connections and variables come from {}, then the environment, then the database",
+                names.join(", ")
+            );
+        }
+        Ok(Arc::new(backends))
     }
 
     /// Where the UI and the API are served.
@@ -253,6 +287,14 @@ fn days(name: &str) -> anyhow::Result<Option<TimeDelta>> {
         Ok(days) if (1..=36_500).contains(&days) => Ok(Some(TimeDelta::days(i64::from(days)))),
         _ => bail!("{name} is {days:?}; expected a number of days from 1 to 36500"),
     }
+}
+
+fn local_logins() -> anyhow::Result<LocalLogins> {
+    let taken = switch("WINDLASS_LOCAL_LOGINS", true)?;
+    if !taken && text("WINDLASS_OIDC_ISSUER").is_none() {
+        bail!("WINDLASS_LOCAL_LOGINS is false, and without WINDLASS_OIDC_ISSUER nobody could log in");
+    }
+    Ok(if taken { LocalLogins::Taken } else { LocalLogins::Refused })
 }
 
 fn log_format() -> anyhow::Result<LogFormat> {

@@ -12,6 +12,7 @@ pub mod cron;
 mod files;
 mod keys;
 mod params;
+mod plain;
 mod problem;
 mod read;
 mod schema;
@@ -25,6 +26,7 @@ pub use compiled::{
 pub use cron::{CronExpr, cron_check};
 pub use files::{FILE_BYTES_MAX, FILES_BYTES_MAX, FileProblem, ReadFile};
 pub use params::Params;
+pub use plain::yaml_as_json;
 pub use problem::{DagFileError, ERRORS_PER_DAG_MAX, ERRORS_PER_FILE_MAX, Refused};
 pub use schema::json_schema;
 

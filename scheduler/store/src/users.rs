@@ -4,6 +4,7 @@
 
 mod hashing;
 mod manage;
+mod provider;
 
 use model::{Timestamp, UnknownCode};
 use serde_json::json;
@@ -16,6 +17,7 @@ use crate::{
 };
 
 pub use manage::{PASSWORD_CHARS_MIN, UserChange, create_user, delete_user, mistakes, set_password, set_role};
+pub use provider::{ProviderLogin, ProviderRefusal, log_in_by_provider};
 
 /// The user that a standalone starts with, and its password.
 pub const DEFAULT_USER: &str = "airflow";
@@ -143,17 +145,20 @@ pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Account>, StoreError> {
     rows.into_iter().map(|row| account(row.id, row.username, row.role)).collect()
 }
 
-/// The user of this name and password; none when either is wrong.
+/// The user of this name and password; none when either is wrong, and for users of an identity provider, who have no password.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn authenticate(pool: &PgPool, username: &str, password: &str) -> Result<Option<Account>, StoreError> {
-    let row = sqlx::query!("SELECT id, username, role, password_hash FROM user_account WHERE username = $1", username)
-        .fetch_optional(pool)
-        .await
-        .doing("reading a user")?;
+    let row = sqlx::query!(
+        "SELECT id, username, role, password_hash, provider FROM user_account WHERE username = $1",
+        username
+    )
+    .fetch_optional(pool)
+    .await
+    .doing("reading a user")?;
     let fits = hashing::verify(password.to_owned(), row.as_ref().map(|row| row.password_hash.clone())).await?;
-    row.filter(|_| fits).map(|row| account(row.id, row.username, row.role)).transpose()
+    row.filter(|row| fits && row.provider.is_none()).map(|row| account(row.id, row.username, row.role)).transpose()
 }
 
 /// A token that is issued.

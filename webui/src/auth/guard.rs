@@ -157,9 +157,15 @@ pub fn token_of(headers: &HeaderMap, scope: CookieScope) -> Option<(String, Sour
 /// The token in the session's cookie.
 #[must_use]
 pub fn session_cookie(headers: &HeaderMap, scope: CookieScope) -> Option<&str> {
+    cookie_of(headers, cookie_name(scope))
+}
+
+/// The text of the cookie of a name.
+#[must_use]
+pub fn cookie_of<'h>(headers: &'h HeaderMap, named: &str) -> Option<&'h str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = lines.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, token)| *name == cookie_name(scope) && !token.is_empty()).map(|(_, token)| token)
+    pairs.find(|(name, token)| *name == named && !token.is_empty()).map(|(_, token)| token)
 }
 
 fn changes(method: &Method) -> bool {

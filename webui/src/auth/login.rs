@@ -26,7 +26,7 @@ use super::{
     token::Claims,
 };
 use crate::{
-    CookieScope,
+    CookieScope, LocalLogins,
     api::declare::{
         Errors, answer,
         errors::{HTTPExceptionResponse, HTTPValidationError},
@@ -45,6 +45,9 @@ pub const LOGIN_BYTES_MAX: usize = 16 * 1024;
 /// What nobody may ask for: everybody would be an administrator.
 const NO_ALL_ADMINS: &str = "This method is only allowed where everybody is an administrator, which is nowhere here: send a \
     username and a password";
+
+/// What somebody with a password is told where none is taken.
+const NO_LOCAL_LOGINS: &str = "Passwords are not taken here: log in by the identity provider";
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -202,9 +205,12 @@ fn of_form(bytes: &[u8]) -> Option<Login> {
 /// A token for whoever knows the password.
 ///
 /// # Errors
-/// [`ApiError::BadLogin`] without saying what was wrong, [`ApiError::TooManyLogins`] after too many of those,
+/// [`ApiError::Refused`] where passwords are not taken, [`ApiError::BadLogin`] without saying what was wrong, [`ApiError::TooManyLogins`] after too many of those,
 /// [`ApiError::CrowdedLogins`] while too many wait for their turn.
 pub async fn log_in(app: &App, login: &Login, way: Way<'_>) -> ApiResult<String> {
+    if app.settings.local_logins == LocalLogins::Refused {
+        return Err(ApiError::Refused(NO_LOCAL_LOGINS.to_owned()));
+    }
     for (field, text) in [("username", &login.username), ("password", &login.password)] {
         if let Err(error) = Text::new(text.as_str()) {
             let message = format!("Value error, {error}");

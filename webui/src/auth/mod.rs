@@ -6,6 +6,7 @@ pub mod guard;
 pub mod join;
 pub mod limiter;
 pub mod login;
+pub mod oidc;
 pub mod rights;
 pub mod table;
 pub mod token;

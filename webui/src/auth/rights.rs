@@ -164,6 +164,8 @@ pub const WRITTEN: &[Route] = &[
     public("GET", "/openapi.json", Face::Api, ""),
     public("GET", "/login", Face::Page, ""),
     public("POST", "/login", Face::Page, ""),
+    public("GET", "/auth/oidc/login", Face::Page, ""),
+    public("GET", "/auth/oidc/callback", Face::Page, ""),
     public("GET", "/static/{file}", Face::Page, ""),
     worker("GET", "/link/endpoint"),
     // Connections whose ids are words that are routes of their own.

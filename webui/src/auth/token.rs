@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::rights::Role;
+use super::{oidc::Attempt, rights::Role};
 
 /// Who the tokens are for, as Airflow writes it.
 const AUDIENCE: &str = "apache-airflow";
@@ -87,6 +87,14 @@ pub struct Tokens {
     decoding: DecodingKey,
     form: EncodingKey,
     place: EncodingKey,
+    attempt: (EncodingKey, DecodingKey),
+}
+
+/// What a browser takes along to an identity provider, and until when it counts.
+#[derive(Serialize, Deserialize)]
+struct SignedAttempt {
+    attempt: Attempt,
+    exp: i64,
 }
 
 impl Tokens {
@@ -94,11 +102,13 @@ impl Tokens {
     #[must_use]
     pub fn new(secret: &Secret) -> Self {
         let access = secret.key("access token");
+        let attempt = secret.key("login by a provider");
         Self {
             encoding: EncodingKey::from_secret(&access),
             decoding: DecodingKey::from_secret(&access),
             form: EncodingKey::from_secret(&secret.key("form token")),
             place: EncodingKey::from_secret(&secret.key("place in a log")),
+            attempt: (EncodingKey::from_secret(&attempt), DecodingKey::from_secret(&attempt)),
         }
     }
 
@@ -150,6 +160,26 @@ impl Tokens {
         (rules.validate_exp, rules.validate_nbf) = (false, false);
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &rules).ok()?.claims;
         (claims.sub == user).then_some(claims.jti)
+    }
+
+    /// What a browser takes along to an identity provider.
+    #[must_use]
+    pub(crate) fn sign_attempt(&self, attempt: &Attempt, lasts: Duration) -> String {
+        let lasts = i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX / 2);
+        let exp = Utc::now().timestamp().saturating_add(lasts);
+        let signed = SignedAttempt { attempt: attempt.clone(), exp };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS512), &signed, &self.attempt.0)
+            .expect("texts and a number can be written, and an HMAC takes a key of any length")
+    }
+
+    /// What it brings back, if it is ours and not over.
+    #[must_use]
+    pub(crate) fn read_attempt(&self, text: &str) -> Option<Attempt> {
+        let mut rules = Validation::new(Algorithm::HS512);
+        rules.set_required_spec_claims(&["exp"]);
+        rules.leeway = LEEWAY_SECS;
+        let read = jsonwebtoken::decode::<SignedAttempt>(text, &self.attempt.1, &rules);
+        read.ok().map(|read| read.claims.attempt)
     }
 
     /// The text that every form of a session carries, so that another site can not send one.
@@ -222,6 +252,20 @@ mod tests {
         assert_eq!(tokens(1).was_issued_to(&text, "airflow"), Some(claims.jti));
         assert_eq!(tokens(1).was_issued_to(&text, "somebody"), None);
         assert_eq!(tokens(2).was_issued_to(&text, "airflow"), None);
+    }
+
+    #[test]
+    fn a_login_that_is_under_way_comes_back_unchanged_for_a_while_and_is_no_session() {
+        let (text, _) = tokens(1).issue("airflow", Role::Admin, Duration::from_secs(60)).unwrap();
+        let attempt = Attempt::of("/dags");
+        let signed = tokens(1).sign_attempt(&attempt, Duration::from_secs(60));
+        assert_eq!(tokens(1).read_attempt(&signed).unwrap().verifier, attempt.verifier);
+        assert!(tokens(1).read(&signed).is_err() && tokens(1).read_attempt(&text).is_none());
+        assert!(tokens(2).read_attempt(&signed).is_none());
+        assert!(tokens(1).read_attempt(&signed[1..]).is_none());
+        let over = SignedAttempt { attempt, exp: Utc::now().timestamp() - 60 };
+        let over = jsonwebtoken::encode(&Header::new(Algorithm::HS512), &over, &tokens(1).attempt.0).unwrap();
+        assert!(tokens(1).read_attempt(&over).is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use axum::{
     Extension,
     extract::{Request, State},
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::{Html, IntoResponse, Redirect, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use store::audit::Door;
 
 use super::error::{PageError, PageResult, safe_next};
 use crate::{
+    LocalLogins,
     api::query::Query,
     app::App,
     assets,
@@ -30,6 +31,16 @@ struct View<'a> {
     next: &'a str,
     mistake: Option<String>,
     hint: Option<&'a str>,
+    /// Whether there is a form for name and password.
+    takes_passwords: bool,
+    /// The identity provider's name and the way there.
+    provider: Option<Provider<'a>>,
+}
+
+#[derive(Serialize)]
+struct Provider<'a> {
+    name: &'a str,
+    way: String,
 }
 
 /// `GET /login`.
@@ -39,12 +50,31 @@ pub async fn show(State(app): State<App>, query: Query) -> PageResult<Response> 
 }
 
 fn page(app: &App, username: &str, next: &str, mistake: Option<&ApiError>) -> PageResult<Response> {
-    let status = mistake.map_or(axum::http::StatusCode::OK, ApiError::status);
+    let status = mistake.map_or(StatusCode::OK, ApiError::status);
     let mistake = mistake.map(|error| match error {
         ApiError::BadLogin => "Name or password is wrong.".to_owned(),
         other => other.to_string(),
     });
-    let view = View { title: "Log in", username, next, mistake, hint: app.settings.login_hint.as_deref() };
+    render(app, username, next, (status, mistake))
+}
+
+/// The page again for somebody whom the identity provider, or we, have refused.
+pub(super) fn refused(app: &App, next: &str, status: StatusCode, why: String) -> PageResult<Response> {
+    render(app, "", next, (status, Some(why)))
+}
+
+fn render(
+    app: &App,
+    username: &str,
+    next: &str,
+    (status, mistake): (StatusCode, Option<String>),
+) -> PageResult<Response> {
+    let takes_passwords = app.settings.local_logins == LocalLogins::Taken;
+    let escaped: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    let provider = app.settings.oidc.as_deref();
+    let provider = provider.map(|oidc| Provider { name: oidc.name(), way: format!("/auth/oidc/login?next={escaped}") });
+    let hint = app.settings.login_hint.as_deref().filter(|_| takes_passwords);
+    let view = View { title: "Log in", username, next, mistake, hint, takes_passwords, provider };
     let html = assets::render("login.html", &view).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok((status, Html(html)).into_response())
 }
@@ -86,9 +116,12 @@ pub async fn submit(
             let cookie = cookie(&app, &token, app.settings.token_lifetime);
             Ok(with_cookie(Redirect::to(next).into_response(), &cookie))
         }
-        Err(error @ (ApiError::BadLogin | ApiError::TooManyLogins { .. } | ApiError::CrowdedLogins)) => {
-            page(&app, &login.username, next, Some(&error))
-        }
+        Err(
+            error @ (ApiError::BadLogin
+            | ApiError::Refused(_)
+            | ApiError::TooManyLogins { .. }
+            | ApiError::CrowdedLogins),
+        ) => page(&app, &login.username, next, Some(&error)),
         Err(error) => Err(PageError(error)),
     }
 }

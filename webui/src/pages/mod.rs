@@ -14,6 +14,7 @@ pub mod forms;
 pub mod import_errors;
 pub mod login;
 mod markdown;
+pub mod oidc;
 pub mod picture;
 pub mod pools;
 pub mod preferences;

@@ -14,6 +14,7 @@ mod guard;
 mod lists;
 mod many;
 mod odd_values;
+mod oidc;
 mod pages;
 mod runs;
 mod safety;

@@ -107,6 +107,7 @@ pub async fn run(settings: &Settings, options: &Doctor) -> anyhow::Result<ExitCo
     look_at_settings(settings, &mut findings);
     let key = look_at_home(settings, &mut findings);
     look_at_folder_watches(settings, &mut findings);
+    look_at_backends(settings, &mut findings).await;
     if settings.database_url.is_none() && !EmbeddedPostgres::exists(&settings.home) {
         findings.warn("database", "there is none yet", "the first `windlass standalone` makes it; or set DATABASE_URL");
     } else {
@@ -398,6 +399,22 @@ async fn look_at_secrets(key: &SecretKey, pool: &sqlx::PgPool, findings: &mut Fi
             "give the key that they were sealed with, or enter them anew",
         ),
         Err(error) => findings.broken("secrets", format!("they can not be read: {error}"), REACH_IT),
+    }
+}
+
+/// Each is asked for a name that nobody has, as the leader would ask it; from this machine and with this user's rights.
+async fn look_at_backends(settings: &Settings, findings: &mut Findings) {
+    const ABOUT: &str = "backends";
+    match secrets::Backends::open(&settings.secrets) {
+        Ok(backends) => {
+            for (name, seen) in backends.look().await {
+                match seen {
+                    Ok(()) => findings.ok(ABOUT, format!("{name}: it answers")),
+                    Err(why) => findings.broken(ABOUT, format!("{name}: {why}"), "docs/secrets.md has the settings"),
+                }
+            }
+        }
+        Err(error) => findings.broken(ABOUT, error.to_string(), "change that setting"),
     }
 }
 

@@ -59,6 +59,8 @@ pub async fn run(settings: &Settings, options: &Api) -> anyhow::Result<ExitCode>
     app.log_archive = settings.log_archive();
     app.trusted_proxies = settings.trusted_proxies.clone();
     app.password_chars_min = settings.password_chars_min;
+    app.oidc = settings.identity_provider()?;
+    app.local_logins = settings.local_logins;
     app.cookie = if settings.fleet.api_behind_tls { CookieScope::Secure } else { CookieScope::Plain };
     let leader = RemotePort::new(shared.cluster.caller()?, Arc::new(SeatFinder(shared.pool.clone())));
     let shutdown = on_signal()?;

@@ -56,6 +56,7 @@ pub async fn run(settings: &Settings, options: Scheduler) -> anyhow::Result<Exit
         endpoint,
         dags: DagSource::Folder(settings.dags_folder.clone()),
         secret_key: shared.key,
+        secrets: settings.secrets_backends()?,
         metrics,
         retention: settings.retention,
     };

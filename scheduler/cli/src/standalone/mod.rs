@@ -105,7 +105,8 @@ async fn serve(
     let shutdown = CancellationToken::new();
     let ear = Ear::new(leader::news_channel(), shutdown.clone());
     let port: Arc<dyn LeaderPort> = Arc::new(ear.port());
-    let (mut leader_settings, acceptor) = leader_settings(DagSource::Folder(settings.dags_folder.clone()), home, urls)?;
+    let dags = DagSource::Folder(settings.dags_folder.clone());
+    let (mut leader_settings, acceptor) = leader_settings(settings, dags, home, urls)?;
     leader_settings.retention = settings.retention;
     let mut app = app_settings(settings, home)?;
     let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
@@ -200,8 +201,9 @@ async fn first_end(mut leading: Leading, serving: &mut Apart, databases: &mut Da
 /// What the leader of a home is given, and its door to the worker of this machine.
 ///
 /// # Errors
-/// When the socket or the key can not be had.
+/// When the socket, the key or a secrets backend can not be had.
 pub fn leader_settings(
+    settings: &Settings,
     dags: DagSource,
     home: &Home,
     urls: &Urls,
@@ -215,6 +217,7 @@ pub fn leader_settings(
         endpoint: socket.display().to_string(),
         dags,
         secret_key: installation_key(home)?,
+        secrets: settings.secrets_backends()?,
         metrics: LeaderMetrics::default(),
         retention: Retention::default(),
     };
@@ -228,6 +231,8 @@ fn app_settings(settings: &Settings, home: &Home) -> anyhow::Result<AppSettings>
     app.log_archive = settings.log_archive();
     app.trusted_proxies = settings.trusted_proxies.clone();
     app.password_chars_min = settings.password_chars_min;
+    app.oidc = settings.identity_provider()?;
+    app.local_logins = settings.local_logins;
     Ok(app)
 }
 

@@ -73,6 +73,8 @@ const WITHHELD: &[&str] = &[
     "WINDLASS_AIRFLOW_PASSWORD",
     "WINDLASS_AIRFLOW_TOKEN",
 ];
+/// The same, by how they begin: secrets are looked up by the leader, and people log in at the web server.
+const WITHHELD_BEGIN: [&str; 2] = ["WINDLASS_SECRETS_", "WINDLASS_OIDC_"];
 
 /// What is run, and what tells it from a worker of other settings.
 pub struct Plan {
@@ -116,7 +118,7 @@ impl Plan {
     /// When this program's folder can not be told.
     pub fn new(settings: &Settings, home: &Home, urls: &Urls) -> anyhow::Result<Self> {
         let mut environment: BTreeMap<OsString, OsString> = env::vars_os().collect();
-        environment.retain(|name, _| !name.to_str().is_some_and(|name| is_passing(name) || WITHHELD.contains(&name)));
+        environment.retain(|name, _| !name.to_str().is_some_and(|name| is_passing(name) || is_withheld(name)));
         let mut set = |name: &str, value: String| environment.insert(name.into(), value.into());
         set("WINDLASS_HOME", home.root().display().to_string());
         set("WINDLASS_LAKE_DATABASE_URL", urls.lake.clone());
@@ -207,6 +209,10 @@ impl Plan {
 
 fn is_passing(name: &str) -> bool {
     PASSING.contains(&name) || PASSING_BEGIN.iter().any(|begin| name.starts_with(begin))
+}
+
+fn is_withheld(name: &str) -> bool {
+    WITHHELD.contains(&name) || WITHHELD_BEGIN.iter().any(|begin| name.starts_with(begin))
 }
 
 /// The program that runs and the environment in one word, without showing any value. The program's file may have been

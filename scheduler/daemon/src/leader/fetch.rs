@@ -1,13 +1,16 @@
 //! Answers what attempts ask for: connections, variables, XComs of their own run, files of DAG versions, other runs.
 //!
-//! Each question is answered on a task of its own, outside of turns, and no more than a bounded number at a time.
+//! Each question is answered on a task of its own, outside of turns, and no more than a bounded number at a time. Connections and
+//! variables are resolved here and nowhere else: secrets backends first, then the leader's environment, then the database. While
+//! a backend is slow nothing waits but what asks it.
 
 use std::{sync::Arc, time::Duration};
 
+use ::secrets::{BackendError, Backends};
 use link::{ConnectionFields, FetchItem, FetchKey, Fetched, ToWorker};
 use model::{AttemptId, RunKey};
 use sqlx::PgPool;
-use store::{Hints, SecretKey, StoreError, secrets};
+use store::{Hints, SecretKey, StoreError, secrets, secrets::Kind};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{runs::Runs, scope::ScopeHandle};
@@ -34,6 +37,7 @@ pub struct Asker {
 pub struct Fetcher {
     pool: PgPool,
     key: SecretKey,
+    backends: Arc<Backends>,
     runs: Runs,
     at_once: Arc<Semaphore>,
     triggers: Arc<Semaphore>,
@@ -41,12 +45,15 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// Looks up in this database, decrypting with this key, on tasks of this scope.
+    /// Looks up in these backends and this database, decrypting with this key, on tasks of this scope.
     #[must_use]
-    pub fn new(pool: PgPool, key: SecretKey, hints: Hints, scope: ScopeHandle) -> Self {
+    pub fn new(pool: PgPool, secrets: (SecretKey, Arc<Backends>), hints: Hints, scope: ScopeHandle) -> Self {
         let (at_once, triggers) = (Semaphore::new(ANSWERED_AT_ONCE), Semaphore::new(TRIGGERED_AT_ONCE));
         let runs = Runs::new(pool.clone(), hints);
-        Self { pool, key, runs, at_once: Arc::new(at_once), triggers: Arc::new(triggers), scope }
+        let (key, backends) = secrets;
+        let kept = Arc::clone(&backends);
+        scope.spawn(async move { kept.keep().await });
+        Self { pool, key, backends, runs, at_once: Arc::new(at_once), triggers: Arc::new(triggers), scope }
     }
 
     /// Answers a question of an attempt on the worker's connection. Without a live attempt there is nothing
@@ -54,16 +61,39 @@ impl Fetcher {
     pub fn fetch(&self, id: u64, asker: Option<Asker>, key: FetchKey, sender: mpsc::Sender<ToWorker>) {
         let fetcher = self.clone();
         self.scope.spawn(async move {
-            let room = if matches!(key, FetchKey::TriggerRun(_)) { &fetcher.triggers } else { &fetcher.at_once };
-            let Ok(_permit) = room.acquire().await else { return };
-            let looking = fetcher.look_up(asker, key);
-            let item = match store::within(ANSWERED_WITHIN, "looking up what an attempt asks for", looking).await {
-                Ok(item) => item,
-                Err(error) => FetchItem::Unavailable(error.to_string()),
+            let item = match fetcher.of_backends(asker, &key).await {
+                Some(item) => item,
+                None => {
+                    let room =
+                        if matches!(key, FetchKey::TriggerRun(_)) { &fetcher.triggers } else { &fetcher.at_once };
+                    let Ok(_permit) = room.acquire().await else { return };
+                    let looking = fetcher.look_up(asker, key);
+                    match store::within(ANSWERED_WITHIN, "looking up what an attempt asks for", looking).await {
+                        Ok(item) => item,
+                        Err(error) => FetchItem::Unavailable(error.to_string()),
+                    }
+                }
             };
             // A worker that has gone asks again when it is back.
             drop(sender.send(ToWorker::Fetched(Fetched { id, item })).await);
         });
+    }
+
+    /// What the secrets backends say to a question that is theirs; none when they do not know it. They have limits of their own.
+    async fn of_backends(&self, asker: Option<Asker>, key: &FetchKey) -> Option<FetchItem> {
+        let _live = asker?;
+        let unavailable = |error: BackendError| FetchItem::Unavailable(error.to_string());
+        match key {
+            FetchKey::Connection(id) => {
+                let found = self.backends.connection(id).await.transpose()?;
+                Some(found.map_or_else(unavailable, |found| FetchItem::Connection(Box::new(fields_of(found)))))
+            }
+            FetchKey::Variable(name) => {
+                let found = self.backends.variable(name).await.transpose()?;
+                Some(found.map_or_else(unavailable, FetchItem::Variable))
+            }
+            FetchKey::XCom { .. } | FetchKey::File(_) | FetchKey::TriggerRun(_) | FetchKey::Run { .. } => None,
+        }
     }
 
     async fn look_up(&self, asker: Option<Asker>, key: FetchKey) -> Result<FetchItem, StoreError> {
@@ -92,26 +122,33 @@ impl Fetcher {
     }
 
     async fn connection(&self, id: &str) -> Result<FetchItem, StoreError> {
-        let missing = || {
-            FetchItem::Missing(format!(
-                "connection {id:?} is not defined; set AIRFLOW_CONN_{} or create it under Connections",
-                id.to_uppercase()
-            ))
-        };
         let found = secrets::connection(&self.pool, &self.key, &environment, id).await?;
+        let missing = || FetchItem::Missing(self.missing(Kind::Connection, id));
         Ok(found.map_or_else(missing, |fields| FetchItem::Connection(Box::new(fields_of(fields)))))
     }
 
     async fn variable(&self, name: &str) -> Result<FetchItem, StoreError> {
-        let missing = || {
-            FetchItem::Missing(format!(
-                "variable {name:?} is not defined; set AIRFLOW_VAR_{} or create it under Variables",
-                name.to_uppercase()
-            ))
+        let found = secrets::variable(&self.pool, &self.key, &environment, name).await?;
+        Ok(found.map_or_else(|| FetchItem::Missing(self.missing(Kind::Variable, name)), FetchItem::Variable))
+    }
+
+    /// Where something was looked for that nobody knows.
+    fn missing(&self, kind: Kind, id: &str) -> String {
+        let (what, word, page) = match kind {
+            Kind::Connection => ("connection", "CONN", "Connections"),
+            Kind::Variable => ("variable", "VAR", "Variables"),
         };
-        Ok(secrets::variable(&self.pool, &self.key, &environment, name)
-            .await?
-            .map_or_else(missing, FetchItem::Variable))
+        let upper = id.to_uppercase();
+        let create = format!("set AIRFLOW_{word}_{upper} or create it under {page}");
+        let places = self.backends.places(kind, id);
+        if places.is_empty() {
+            return format!("{what} {id:?} is not defined; {create}");
+        }
+        format!(
+            "{what} {id:?} is not defined; looked for in: {}; the leader's environment (WINDLASS_{word}_{upper}, \
+             AIRFLOW_{word}_{upper}); the database. Make it in one of these, or {create}",
+            places.join("; ")
+        )
     }
 }
 

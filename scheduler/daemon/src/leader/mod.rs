@@ -27,7 +27,7 @@ mod said;
 mod scope;
 mod turns;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use link::{
     FromWorker, Hello, ToWorker,
@@ -69,6 +69,8 @@ pub struct LeaderSettings {
     pub dags: DagSource,
     /// The key that decrypts connections and variables.
     pub secret_key: store::SecretKey,
+    /// Where connections and variables are looked for before the environment and the database.
+    pub secrets: Arc<secrets::Backends>,
     /// Where it counts what it does.
     pub metrics: LeaderMetrics,
     /// How long it keeps history.

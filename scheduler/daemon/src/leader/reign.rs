@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ops::Range,
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -129,7 +130,7 @@ impl Reign {
             held: Held::of(store::quarantine::held(writer.connection()).await?),
             engine: load(snapshot, clock.now())?,
             announcer: Announcer::start(pool.clone(), &scope),
-            fetcher: Fetcher::new(pool, settings.secret_key.clone(), hints, scope),
+            fetcher: Fetcher::new(pool, (settings.secret_key.clone(), Arc::clone(&settings.secrets)), hints, scope),
             log_reads: LogReads::default(),
             said: Said::default(),
             metrics: settings.metrics.clone(),

@@ -181,6 +181,7 @@ async fn lead_on_network(
         endpoint: endpoint.clone(),
         dags: leader::DagSource::Folder(folder.to_owned()),
         secret_key: key("AAAA"),
+        secrets: Default::default(),
         metrics: leader::LeaderMetrics::default(),
         retention: Default::default(),
     };

@@ -1,6 +1,6 @@
 //! Two leaders on one database: one leads, the other stands by and takes over when the first is gone.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use daemon::leader::{self, Ear, LeaderError, LeaderSettings, LocalPort, News};
 use link::{
@@ -67,16 +67,25 @@ pub fn lead(url: &str, name: &str, folder: &Path) -> Running {
 pub type NewsChannel = (mpsc::Sender<News>, mpsc::Receiver<News>);
 
 pub fn lead_with(url: &str, name: &str, folder: &Path, key: &Path, news: NewsChannel) -> Running {
-    let (connector, acceptor) = in_process();
-    let settings = LeaderSettings {
+    lead_of(settings(url, name, folder, key), news)
+}
+
+/// What a leader of the DAGs in a folder is given.
+pub fn settings(url: &str, name: &str, folder: &Path, key: &Path) -> LeaderSettings {
+    LeaderSettings {
         database_url: url.to_owned(),
         name: name.to_owned(),
         endpoint: name.to_owned(),
         dags: daemon::leader::DagSource::Folder(folder.to_owned()),
         secret_key: SecretKey::from_file_or_create(key).unwrap(),
+        secrets: Default::default(),
         metrics: leader::LeaderMetrics::default(),
         retention: Default::default(),
-    };
+    }
+}
+
+pub fn lead_of(settings: LeaderSettings, news: NewsChannel) -> Running {
+    let (connector, acceptor) = in_process();
     let ear = Ear::new(news, CancellationToken::new());
     let port = ear.port();
     Running { task: tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), connector, port }
@@ -112,11 +121,17 @@ pub struct Scene {
 impl Scene {
     /// Starts a leader, and waits until it knows these DAGs of the file.
     pub async fn with(yaml: &str, dags: &[&str]) -> Self {
+        Self::with_secrets(yaml, dags, Arc::default()).await
+    }
+
+    /// The same, with a leader that asks these backends.
+    pub async fn with_secrets(yaml: &str, dags: &[&str], secrets: Arc<secrets::Backends>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("dags.yaml"), yaml).unwrap();
         let (url, pool) = migrated().await;
         let hints = Hints::listen(&pool).await.unwrap();
-        let leader = lead(&url, "first", folder.path());
+        let usual = settings(&url, "first", folder.path(), &folder.path().join(".key"));
+        let leader = lead_of(LeaderSettings { secrets, ..usual }, leader::news_channel());
         for dag in dags {
             let dag_id = DagId::new(*dag).unwrap();
             until(dag, async || read::dag(&pool, &dag_id).await.unwrap().is_some()).await;

@@ -16,4 +16,5 @@ mod odd_commands;
 mod pools;
 mod questions;
 mod reign;
+mod secrets_backends;
 mod worker;

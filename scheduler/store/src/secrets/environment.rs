@@ -7,8 +7,8 @@ use super::{Connection, Environment, uri};
 /// Our own prefix comes before Airflow's.
 const PREFIXES: [&str; 2] = ["WINDLASS", "AIRFLOW"];
 
-/// What an environment variable defines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is defined somewhere: a connection or a variable; in the environment by a name with its word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// `…_CONN_<ID>`.
     Connection,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The longest name of a user, in characters.
-const NAME_CHARS_MAX: usize = 128;
+pub(super) const NAME_CHARS_MAX: usize = 128;
 /// The longest password, in bytes: hashing takes time in proportion.
 const PASSWORD_BYTES_MAX: usize = 1024;
 
@@ -34,10 +34,9 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 #[must_use]
 pub fn mistakes(username: &str, password: &str, chars_min: usize) -> Vec<Mistake> {
     let mut found = Vec::new();
-    let is_allowed = |c: char| c.is_alphanumeric() || "_.-@+".contains(c);
     if username.is_empty() {
         found.push(Mistake::new("username", "a user needs a name"));
-    } else if !username.chars().all(is_allowed) {
+    } else if !username.chars().all(is_name_char) {
         found.push(Mistake::new("username", "a name has letters, digits and _ . - @ + only"));
     } else if username.chars().count() > NAME_CHARS_MAX {
         found.push(Mistake::new("username", format!("a name has at most {NAME_CHARS_MAX} characters")));
@@ -52,6 +51,11 @@ pub fn mistakes(username: &str, password: &str, chars_min: usize) -> Vec<Mistake
         found.push(Mistake::new("password", format!("a password has at most {PASSWORD_BYTES_MAX} bytes")));
     }
     found
+}
+
+/// Whether a name may have this character.
+pub(super) fn is_name_char(c: char) -> bool {
+    c.is_alphanumeric() || "_.-@+".contains(c)
 }
 
 /// Creates a user.

@@ -11,6 +11,7 @@ mod leadership;
 mod lists;
 mod plans;
 mod pool;
+mod provider_users;
 mod quarantine;
 mod retention;
 mod schema;

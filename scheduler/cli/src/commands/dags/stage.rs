@@ -81,7 +81,7 @@ impl Stage {
         let pool = store::open(&urls.state).await?;
         store::migrate(&pool).await?;
         let settings = own_settings(settings, home)?;
-        let (leader_settings, acceptor) = leader_settings(DagSource::Fixed(dags), home, urls)?;
+        let (leader_settings, acceptor) = leader_settings(&settings, DagSource::Fixed(dags), home, urls)?;
         let shutdown = CancellationToken::new();
         let ear = Ear::new(leader::news_channel(), shutdown.clone());
         let port: Arc<dyn LeaderPort> = Arc::new(ear.port());

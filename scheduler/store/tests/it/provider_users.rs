@@ -1,0 +1,76 @@
+//! Users whom an identity provider vouches for.
+
+use store::users::{self, NewUser, ProviderLogin, ProviderRefusal, Role, UserChange, log_in_by_provider};
+
+use crate::support::Database;
+
+const ISSUER: &str = "https://login.example.com";
+
+fn login<'a>(subject: &'a str, username: &'a str, roles: &'a [String]) -> ProviderLogin<'a> {
+    ProviderLogin { provider: ISSUER, subject, username, roles }
+}
+
+fn roles(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_user_of_a_provider_is_its_subject_and_has_the_roles_of_the_last_login() {
+    let database = Database::create().await;
+    let pool = &database.pool;
+    let first = log_in_by_provider(pool, "ann".into(), login("1", "ann", &roles(&["User", "Admin", "Nothing"]))).await;
+    let first = first.unwrap();
+    assert_eq!((first.username.as_str(), first.role), ("ann", Role::Admin));
+    let second = log_in_by_provider(pool, "bea".into(), login("1", "bea", &roles(&["Viewer"]))).await.unwrap();
+    assert_eq!((second.id, second.username.as_str(), second.role), (first.id, "bea", Role::Viewer));
+    assert_eq!(users::all(pool).await.unwrap(), [second]);
+
+    let of_another = ProviderLogin { provider: "https://other.example", ..login("1", "cyd", &[]) };
+    let none = log_in_by_provider(pool, "cyd".into(), of_another).await.unwrap_err();
+    assert!(matches!(none, ProviderRefusal::NoRole), "{none}");
+    let viewer = roles(&["Viewer"]);
+    let other = log_in_by_provider(pool, "cyd".into(), ProviderLogin { roles: &viewer, ..of_another }).await.unwrap();
+    assert_ne!(other.id, first.id, "a subject is one of its provider");
+}
+
+#[tokio::test]
+async fn nobody_of_a_provider_takes_another_users_name_or_has_a_password() {
+    let database = Database::create().await;
+    let pool = &database.pool;
+    users::create_user(pool, "me".into(), NewUser { username: "root", password: "longword", role: Role::Admin })
+        .await
+        .unwrap();
+    let admin = roles(&["Admin"]);
+    let taken = log_in_by_provider(pool, "root".into(), login("1", "root", &admin)).await.unwrap_err();
+    assert!(matches!(taken, ProviderRefusal::NameTaken { .. }), "{taken}");
+    log_in_by_provider(pool, "ann".into(), login("1", "ann", &admin)).await.unwrap();
+    let renamed = log_in_by_provider(pool, "root".into(), login("1", "root", &admin)).await.unwrap_err();
+    assert!(matches!(renamed, ProviderRefusal::NameTaken { .. }), "{renamed}");
+    for name in ["", "a b", "a\0", "a\n", &"x".repeat(200)] {
+        let odd = log_in_by_provider(pool, "x".into(), login("2", name, &admin)).await.unwrap_err();
+        assert!(matches!(odd, ProviderRefusal::Name { .. }), "{odd}");
+    }
+    assert_eq!(users::set_password(pool, "me".into(), "ann", "longword").await.unwrap(), UserChange::Done);
+    assert!(users::authenticate(pool, "ann", "longword").await.unwrap().is_none());
+    assert!(users::authenticate(pool, "root", "longword").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn two_browsers_of_one_person_make_one_user() {
+    let database = Database::create().await;
+    let mut logins = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let pool = database.pool.clone();
+        logins.spawn(async move {
+            let viewer = roles(&["Viewer"]);
+            log_in_by_provider(&pool, "ann".into(), login("1", "ann", &viewer)).await.unwrap().id
+        });
+    }
+    let all = logins.join_all().await;
+    assert!(all.iter().all(|id| *id == all[0]), "{all:?}");
+    let made: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_log WHERE action = 'create_user'")
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+    assert_eq!(made, 1);
+}
