@@ -45,7 +45,7 @@ pub use apart::{Apart, WebDatabase, serve_apart};
 pub use api::openapi::document as openapi;
 pub use auth::{
     client::{InvalidNetwork, TrustedProxies},
-    rights::{Access, Face, Right, Role, Route},
+    rights::{Access, Face, NARROWED, Right, Role, Route},
     table::routes,
     token::{InvalidSecret, Secret},
 };

@@ -15,6 +15,7 @@ mod lists;
 mod many;
 mod odd_values;
 mod pages;
+mod roles;
 mod runs;
 mod safety;
 mod support;
