@@ -394,15 +394,48 @@ CREATE TABLE user_account (
     CONSTRAINT user_account_provider_key UNIQUE (provider, provider_subject)
 );
 
--- Issued tokens by their `jti`; a row that is gone or revoked makes its token void.
+-- Sessions and API tokens by their `jti`; a row that is gone or revoked makes its token void. A session has no name; an API token
+-- has the SHA-256 of its text.
 CREATE TABLE token (
     jti uuid PRIMARY KEY,
     user_id bigint NOT NULL REFERENCES user_account ON DELETE CASCADE,
     issued_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
-    revoked_at timestamptz
+    revoked_at timestamptz,
+    name text,
+    hash bytea UNIQUE,
+    -- The rights that it is limited to; all of its user's without.
+    scope text[],
+    address text,
+    door text,
+    last_used_at timestamptz
 );
 CREATE INDEX token_by_expiry ON token (expires_at);
+CREATE INDEX token_by_user ON token (user_id);
+
+-- Roles that an installation makes beside Airflow's: rights over everything, and permissions on some DAGs.
+CREATE TABLE role (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    rights text[] NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE role_dag_permission (
+    role_id bigint NOT NULL REFERENCES role ON DELETE CASCADE,
+    -- 0: the DAG of this id; 1: each DAG with this tag.
+    kind smallint NOT NULL,
+    target text NOT NULL,
+    may_edit boolean NOT NULL,
+    PRIMARY KEY (role_id, kind, target)
+);
+
+CREATE TABLE user_role (
+    user_id bigint NOT NULL REFERENCES user_account ON DELETE CASCADE,
+    role_id bigint NOT NULL REFERENCES role ON DELETE CASCADE,
+    PRIMARY KEY (user_id, role_id)
+);
+CREATE INDEX user_role_by_role ON user_role (role_id);
 
 -- DAGs that users have marked for themselves.
 CREATE TABLE dag_favorite (

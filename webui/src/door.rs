@@ -6,14 +6,28 @@ use axum::{
 };
 use model::door::Text;
 
-use crate::error::{ApiError, ApiResult, FieldError};
+use crate::{
+    api::ALL,
+    error::{ApiError, ApiResult, FieldError},
+};
 
-/// Lets a request through whose path and query can be asked of the store.
+/// The DAG that a path names by `dag_id`, for the guard; `~` names none.
+#[derive(Debug, Clone)]
+pub struct NamedDag(pub String);
+
+/// Lets a request through whose path and query can be asked of the store, and notes the DAG that the path names.
 ///
 /// # Errors
 /// [`ApiError::Malformed`] with every part that can not.
 pub async fn check(request: &mut Request) -> ApiResult<()> {
-    let mut errors = in_path(request.extract_parts::<RawPathParams>().await);
+    let path = request.extract_parts::<RawPathParams>().await;
+    let dag_id =
+        path.as_ref().ok().and_then(|params| params.iter().find(|(name, text)| *name == "dag_id" && *text != ALL));
+    if let Some((_, id)) = dag_id {
+        let named = NamedDag(id.to_owned());
+        request.extensions_mut().insert(named);
+    }
+    let mut errors = in_path(path);
     errors.extend(in_query(request.uri().query().unwrap_or_default()));
     if errors.is_empty() { Ok(()) } else { Err(ApiError::Malformed(errors)) }
 }

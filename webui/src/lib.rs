@@ -46,7 +46,7 @@ pub use api::openapi::document as openapi;
 pub use auth::{
     client::{InvalidNetwork, TrustedProxies},
     oidc::{InvalidOidc, Oidc, OidcSettings},
-    rights::{Access, Face, Right, Role, Route},
+    rights::{Access, Face, NARROWED, Right, Role, Route},
     table::routes,
     token::{InvalidSecret, Secret},
 };

@@ -282,8 +282,8 @@ impl SessionLook {
     /// Whether the session still holds: it is not revoked, not over, and its user is there. While PostgreSQL does not answer,
     /// nobody is shut out.
     pub async fn holds(&mut self, app: &App) -> bool {
-        let holds = match users::of_token(&app.pool, self.session).await {
-            Ok(account) => account.is_some(),
+        let holds = match users::is_open(&app.pool, self.session).await {
+            Ok(is_open) => is_open,
             Err(error) => {
                 tracing::debug!(%error, "a session could not be looked up");
                 true

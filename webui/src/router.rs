@@ -155,7 +155,7 @@ fn page_routes() -> Router<App> {
 }
 
 fn admin_page_routes() -> Router<App> {
-    use pages::{audit, connections, pools, users, variables};
+    use pages::{audit, connections, pools, roles, tokens, users, variables};
     Router::new()
         .route("/pools", get(pools::show))
         .route("/pools/new", get(pools::new).post(pools::create))
@@ -174,7 +174,14 @@ fn admin_page_routes() -> Router<App> {
         .route("/users/new", get(users::new).post(users::create))
         .route("/users/edit", get(users::edit).post(users::update))
         .route("/users/delete", get(users::ask).post(users::delete))
+        .route("/users/sessions", get(tokens::of_user).post(tokens::end))
+        .route("/roles", get(roles::show))
+        .route("/roles/new", get(roles::new).post(roles::create))
+        .route("/roles/edit", get(roles::edit).post(roles::update))
+        .route("/roles/delete", get(roles::ask).post(roles::delete))
         .route("/account", get(users::account).post(users::change_password))
+        .route("/account/tokens", get(tokens::show).post(tokens::create))
+        .route("/account/tokens/revoke", post(tokens::revoke_own))
 }
 
 /// Ends a request that takes too long, and says so. What it was waiting for is withdrawn by whoever waited.

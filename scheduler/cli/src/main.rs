@@ -92,6 +92,12 @@ enum Command {
     /// Manage users.
     #[command(subcommand)]
     Users(commands::users::Users),
+    /// Manage roles of the installation's own.
+    #[command(subcommand)]
+    Roles(commands::roles::Roles),
+    /// Make, list and revoke API tokens and sessions.
+    #[command(subcommand)]
+    Tokens(commands::tokens::Tokens),
     /// Query the lake: `windlass lake query "SELECT …"`, `tables`, `files TABLE`.
     #[command(disable_help_flag = true)]
     Lake(commands::tasks::Arguments),
@@ -197,6 +203,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Quarantine(quarantine) => commands::quarantine::run(&settings, quarantine).await,
         Command::Pools(pools) => commands::pools::run(&settings, pools).await,
         Command::Users(users) => commands::users::run(&settings, users).await,
+        Command::Roles(roles) => commands::roles::run(&settings, roles).await,
+        Command::Tokens(tokens) => commands::tokens::run(&settings, tokens).await,
         Command::Lake(arguments) => commands::tasks::run(&settings, "lake", &arguments).await,
         Command::Topics(arguments) => commands::tasks::run(&settings, "topics", &arguments).await,
         Command::Scheduler(options) => fleet::scheduler::run(&settings, options).await,

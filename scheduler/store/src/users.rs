@@ -1,83 +1,33 @@
-//! Users, their roles, and the tokens that are issued to them.
+//! Users, their roles, their sessions and their tokens.
 //!
 //! Passwords are kept as argon2id hashes. Whether a name exists can not be told by how long an answer takes.
 
 mod hashing;
 mod manage;
 mod provider;
+mod rights;
+mod roles;
+mod tokens;
 
-use model::{Timestamp, UnknownCode};
-use serde_json::json;
 use sqlx::{PgExecutor, PgPool};
-use uuid::Uuid;
 
-use crate::{
-    audit::{self, Actor},
-    error::{Doing, StoreError},
-};
+use crate::error::{Doing, StoreError};
 
 pub use manage::{PASSWORD_CHARS_MIN, UserChange, create_user, delete_user, mistakes, set_password, set_role};
 pub use provider::{ProviderLogin, ProviderRefusal, log_in_by_provider};
+pub use rights::{DagPermission, DagTarget, InvalidPermission, Permissions, Right, Role};
+pub use roles::{
+    OWN_ROLES_MAX, OwnRole, RoleChange, create_role, delete_role, own_role, own_roles, role_mistakes, set_own_roles,
+    update_role,
+};
+pub use tokens::{
+    ApiToken, Holder, Issued, LIFETIME_DAYS_DEFAULT, LIFETIME_DAYS_MAX, NewApiToken, NewToken, OpenToken,
+    TOKENS_SHOWN_MAX, TokenKey, TokenRefusal, create_api_token, end_sessions, holder, is_open, open_tokens,
+    record_token, revoke_open_token, revoke_token,
+};
 
 /// The user that a standalone starts with, and its password.
 pub const DEFAULT_USER: &str = "airflow";
-
-/// Airflow's roles: each may do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Sees everything but secrets.
-    Viewer,
-    /// Also runs DAGs and clears tasks.
-    User,
-    /// Also connections, variables, pools.
-    Op,
-    /// Also users.
-    Admin,
-}
-
-impl Role {
-    /// Every role, the weakest first.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::User, Self::Op, Self::Admin];
-
-    /// Its name, as Airflow has it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Viewer => "Viewer",
-            Self::User => "User",
-            Self::Op => "Op",
-            Self::Admin => "Admin",
-        }
-    }
-
-    const fn code(self) -> i16 {
-        match self {
-            Self::Viewer => 0,
-            Self::User => 1,
-            Self::Op => 2,
-            Self::Admin => 3,
-        }
-    }
-
-    fn unknown(found: &dyn std::fmt::Display) -> UnknownCode {
-        let known = Self::ALL.map(Self::name).join(", ");
-        UnknownCode { what: "role", found: found.to_string(), known }
-    }
-}
-
-impl TryFrom<i16> for Role {
-    type Error = UnknownCode;
-    fn try_from(code: i16) -> Result<Self, UnknownCode> {
-        Self::ALL.into_iter().find(|role| role.code() == code).ok_or_else(|| Self::unknown(&code))
-    }
-}
-
-impl std::str::FromStr for Role {
-    type Err = UnknownCode;
-    fn from_str(text: &str) -> Result<Self, UnknownCode> {
-        Self::ALL.into_iter().find(|role| role.name().eq_ignore_ascii_case(text)).ok_or_else(|| Self::unknown(&text))
-    }
-}
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,8 +36,20 @@ pub struct Account {
     pub id: i64,
     /// Its name.
     pub username: String,
-    /// What it may do.
+    /// Which of Airflow's roles it has.
     pub role: Role,
+    /// The names of its own roles.
+    pub own_roles: Vec<String>,
+}
+
+impl Account {
+    /// The names of all of its roles.
+    #[must_use]
+    pub fn role_names(&self) -> String {
+        let is_needed = self.role != Role::Public || self.own_roles.is_empty();
+        let names = is_needed.then_some(self.role.name()).into_iter().chain(self.own_roles.iter().map(String::as_str));
+        names.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A user that is to be created.
@@ -138,11 +100,14 @@ pub async fn has_default_password(pool: &PgPool) -> Result<bool, StoreError> {
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Account>, StoreError> {
-    let rows = sqlx::query!("SELECT id, username, role FROM user_account ORDER BY username")
-        .fetch_all(db)
-        .await
-        .doing("reading users")?;
-    rows.into_iter().map(|row| account(row.id, row.username, row.role)).collect()
+    let rows = sqlx::query_as!(
+        AccountRow,
+        r#"SELECT id, username, role,
+                  ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id
+                        ORDER BY r.name) AS "own_roles!"
+           FROM user_account u ORDER BY username"#
+    );
+    rows.fetch_all(db).await.doing("reading users")?.into_iter().map(Account::try_from).collect()
 }
 
 /// The user of this name and password; none when either is wrong, and for users of an identity provider, who have no password.
@@ -151,74 +116,38 @@ pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Account>, StoreError> {
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn authenticate(pool: &PgPool, username: &str, password: &str) -> Result<Option<Account>, StoreError> {
     let row = sqlx::query!(
-        "SELECT id, username, role, password_hash, provider FROM user_account WHERE username = $1",
+        r#"SELECT id, username, role, password_hash, provider,
+                  ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id
+                        ORDER BY r.name) AS "own_roles!"
+           FROM user_account u WHERE username = $1"#,
         username
-    )
-    .fetch_optional(pool)
-    .await
-    .doing("reading a user")?;
+    );
+    let row = row.fetch_optional(pool).await.doing("reading a user")?;
     let fits = hashing::verify(password.to_owned(), row.as_ref().map(|row| row.password_hash.clone())).await?;
-    row.filter(|row| fits && row.provider.is_none()).map(|row| account(row.id, row.username, row.role)).transpose()
+    row.filter(|row| fits && row.provider.is_none())
+        .map(|row| {
+            Account::try_from(AccountRow {
+                id: row.id,
+                username: row.username,
+                role: row.role,
+                own_roles: row.own_roles,
+            })
+        })
+        .transpose()
 }
 
-/// A token that is issued.
-#[derive(Debug, Clone, Copy)]
-pub struct NewToken {
-    /// Its id.
-    pub jti: Uuid,
-    /// Whose it is, by number.
-    pub user_id: i64,
-    /// When it ends by itself.
-    pub expires_at: Timestamp,
+struct AccountRow {
+    id: i64,
+    username: String,
+    role: i16,
+    own_roles: Vec<String>,
 }
 
-/// Notes that a token was issued to somebody who has shown the password, with a line in the audit log: `action` is how. One
-/// that is not noted is void.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn record_token(pool: &PgPool, who: Actor<'_>, token: NewToken, action: &str) -> Result<(), StoreError> {
-    const DOING: &str = "noting a token";
-    let mut transaction = pool.begin().await.doing(DOING)?;
-    sqlx::query!(
-        "INSERT INTO token (jti, user_id, expires_at) VALUES ($1, $2, $3)",
-        token.jti,
-        token.user_id,
-        token.expires_at
-    )
-    .execute(&mut *transaction)
-    .await
-    .doing(DOING)?;
-    audit::record(&mut *transaction, who, action, &json!({})).await?;
-    transaction.commit().await.doing(DOING)
-}
+impl TryFrom<AccountRow> for Account {
+    type Error = StoreError;
 
-/// The user of a token, as of today; none when the token has expired, is revoked, or its user is gone.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn of_token(db: impl PgExecutor<'_>, jti: Uuid) -> Result<Option<Account>, StoreError> {
-    let row = sqlx::query_file!("queries/token_user.sql", jti).fetch_optional(db).await.doing("checking a token")?;
-    row.map(|row| account(row.id, row.username, row.role)).transpose()
-}
-
-/// Voids a token, with a line in the audit log unless it was void before.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn revoke_token(pool: &PgPool, who: Actor<'_>, jti: Uuid) -> Result<(), StoreError> {
-    const DOING: &str = "revoking a token";
-    let mut transaction = pool.begin().await.doing(DOING)?;
-    let revoked = sqlx::query!("UPDATE token SET revoked_at = now() WHERE jti = $1 AND revoked_at IS NULL", jti)
-        .execute(&mut *transaction)
-        .await
-        .doing(DOING)?;
-    if revoked.rows_affected() > 0 {
-        audit::record(&mut *transaction, who, "logout", &json!({})).await?;
+    fn try_from(row: AccountRow) -> Result<Self, StoreError> {
+        let AccountRow { id, username, role, own_roles } = row;
+        Ok(Self { id, username, role: Role::try_from(role)?, own_roles })
     }
-    transaction.commit().await.doing(DOING)
-}
-
-fn account(id: i64, username: String, role: i16) -> Result<Account, StoreError> {
-    Ok(Account { id, username, role: Role::try_from(role)? })
 }

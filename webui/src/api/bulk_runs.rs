@@ -191,11 +191,13 @@ impl Managed for Runs {
     }
 
     async fn update(&self, app: &App, who: &Principal, wish: &RunWish, mask: &Mask) -> ApiResult<()> {
+        who.must_change(&wish.name.dag_id)?;
         let run = lookup_run(app, &wish.name.dag_id, &wish.name.run_id).await?;
         wish.change.carry_out(app, &run, mask, who).await
     }
 
     async fn delete(&self, app: &App, who: &Principal, name: &RunName) -> ApiResult<()> {
+        who.must_change(&name.dag_id)?;
         let run = lookup_run(app, &name.dag_id, &name.run_id).await?;
         let command = Command::DeleteDagRun { dag_id: run.dag_id, run_id: run.run_id };
         commands::send(app, &command, who).await.map(drop)
@@ -302,6 +304,7 @@ impl Managed for TaskInstances {
 
     async fn update(&self, app: &App, who: &Principal, wish: &InstanceWish, mask: &Mask) -> ApiResult<()> {
         let InstanceName { run, task_id, map } = &wish.name;
+        who.must_change(&run.dag_id)?;
         let of = lookup(app, &run.dag_id, &run.run_id, task_id, *map).await?;
         let wish = wish.wish.limited_to(mask);
         wish.carry_out(app, Targets::one(of), ClearEffect::Apply, who).await.map(drop)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::rights::Right,
+    auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
 };
 
@@ -116,10 +116,12 @@ answer! {
 )]
 pub async fn list(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     VersionsPath { dag_id }: VersionsPath,
     asked: VersionsFilter,
 ) -> ApiResult<Json<DAGVersionCollectionResponse>> {
     let filter = VersionFilter {
+        visible: who.visible(),
         dag_id: if dag_id == ALL { None } else { Some(lookup_dag(&app, &dag_id).await?.0.dag_id) },
         numbers: asked.version_number,
         content_hash: asked.bundle_version,

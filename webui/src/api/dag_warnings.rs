@@ -1,6 +1,6 @@
 //! What is no mistake in a DAG and keeps its tasks from running: pools that they name and that do not exist.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use model::DagId;
 use serde::Serialize;
 use store::read::{self, MissingPools, MissingPoolsFilter, WarningOrder};
@@ -11,7 +11,11 @@ use super::{
     declare::{At, Errors, OrderBy, OrderKey, Word, answer, query_params},
     query::Page,
 };
-use crate::{app::App, auth::rights::Right, error::ApiResult};
+use crate::{
+    app::App,
+    auth::{Principal, rights::Right},
+    error::ApiResult,
+};
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -107,7 +111,11 @@ answer! {
     responses((status = 200, description = "Successful Response", body = DAGWarningCollectionResponse), Errors),
     security(("token" = [Right::Read]))
 )]
-pub async fn list(State(app): State<App>, asked: WarningFilter) -> ApiResult<Json<DAGWarningCollectionResponse>> {
+pub async fn list(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    asked: WarningFilter,
+) -> ApiResult<Json<DAGWarningCollectionResponse>> {
     let nothing = || Json(DAGWarningCollectionResponse { dag_warnings: Vec::new(), total_entries: 0 });
     let dag_id = match asked.dag_id.map(DagId::new).transpose() {
         Ok(dag_id) => dag_id,
@@ -118,7 +126,7 @@ pub async fn list(State(app): State<App>, asked: WarningFilter) -> ApiResult<Jso
         return Ok(nothing());
     }
     let order = asked.order_by.0.into_iter().map(|(WarningKey(key), direction)| (key, direction));
-    let filter = MissingPoolsFilter { dag_id, order: order.collect() };
+    let filter = MissingPoolsFilter { visible: who.visible(), dag_id, order: order.collect() };
     let (found, total) = read::missing_pools(&app.pool, &filter, asked.page.window()).await?;
     let dag_warnings = found.into_iter().map(shape).collect();
     Ok(Json(DAGWarningCollectionResponse { dag_warnings, total_entries: total.number() }))

@@ -268,6 +268,7 @@ impl DagListFilter {
             }
         };
         Some(DagFilter {
+            visible: who.visible(),
             paused: self.paused,
             without_stale: self.exclude_stale.0,
             with_import_errors: self.has_import_errors,
@@ -458,8 +459,12 @@ pub async fn delete(
     responses((status = 200, description = "Successful Response", body = DagStatsCollectionResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn stats(State(app): State<App>, filter: DagStatsFilter) -> ApiResult<Json<DagStatsCollectionResponse>> {
-    let ids = read::dag_ids(&app.pool, &filter.dag_ids, STATS_MAX).await?;
+pub async fn stats(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    filter: DagStatsFilter,
+) -> ApiResult<Json<DagStatsCollectionResponse>> {
+    let ids = read::dag_ids(&app.pool, &filter.dag_ids, &who.visible(), STATS_MAX).await?;
     let counts = app.run_counts.of(&app.pool, &ids).await?;
     let shape = |id: &DagId| {
         let of_dag = counts.get(id);
@@ -485,8 +490,13 @@ pub async fn stats(State(app): State<App>, filter: DagStatsFilter) -> ApiResult<
     responses((status = 200, description = "Successful Response", body = DAGTagCollectionResponse), Errors),
     security(("token" = [Right::Read]))
 )]
-pub async fn tags(State(app): State<App>, filter: DagTagFilter) -> ApiResult<Json<DAGTagCollectionResponse>> {
+pub async fn tags(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    filter: DagTagFilter,
+) -> ApiResult<Json<DAGTagCollectionResponse>> {
     let meant = TagFilter {
+        visible: who.visible(),
         pattern: filter.tag_name_pattern,
         prefix: filter.tag_name_prefix_pattern.0,
         direction: filter.order_by.0.first().map_or(Direction::Ascending, |(TagKey, direction)| *direction),

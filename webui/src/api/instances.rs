@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use engine::RunRow;
 use model::{DagId, DagVersionId, MapIndex, RunKey, TaskIdx};
-use store::read::{self, Direction, InstanceOrder, InstancesOf, Version};
+use store::read::{self, Direction, InstanceOrder, InstancesOf, RunFilter, Version};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::rights::Right,
+    auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
     instances::{self, Found, TaskOfRun},
     rendered,
@@ -93,6 +93,7 @@ impl MappedPath {
 )]
 pub async fn list(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     RunPath { dag_id, dag_run_id }: RunPath,
     query: InstancesQuery,
 ) -> ApiResult<Json<TaskInstanceCollectionResponse>> {
@@ -102,7 +103,7 @@ pub async fn list(
         Scope::Run(run) => of_run(&app, *run, &keep, &order, &page).await,
         Scope::Runs(dag_ids) => {
             keep.dag_ids = dag_ids;
-            of_runs(&app, &keep, &order, &page).await
+            of_runs(&app, &who, &keep, &order, &page).await
         }
     }
 }
@@ -120,6 +121,7 @@ pub async fn list(
 )]
 pub async fn batch(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     RunPath { dag_id, dag_run_id }: RunPath,
     body: TaskInstancesBatchBody,
 ) -> ApiResult<Json<TaskInstanceCollectionResponse>> {
@@ -127,7 +129,7 @@ pub async fn batch(
     only_all(&dag_run_id, "dag_run_id")?;
     let order = one_key(body.order_by.as_deref())?;
     let page = CursorPage::of(body.page);
-    of_runs(&app, &Keep::from(body), order.as_slice(), &page).await
+    of_runs(&app, &who, &Keep::from(body), order.as_slice(), &page).await
 }
 
 /// Get Mapped Task Instances
@@ -223,6 +225,7 @@ fn stored_order(order: &[(Key, Direction)]) -> ApiResult<Vec<(InstanceOrder, Dir
 /// The instances of many runs: those of runs that have not ended are completed with the tasks of their versions.
 async fn of_runs(
     app: &App,
+    who: &Principal,
     keep: &Keep,
     order: &[(Key, Direction)],
     page: &CursorPage,
@@ -230,7 +233,7 @@ async fn of_runs(
     if keep.means_none {
         return Ok(Json(TaskInstanceCollectionResponse::whole(Vec::new(), 0)));
     }
-    let runs = Box::new(keep.runs());
+    let runs = Box::new(RunFilter { visible: who.visible(), ..keep.runs() });
     let of = InstancesOf::Runs { filter: runs, tasks: BTreeMap::new(), only_these: keep.limits_tasks() };
     let mut filter = keep.filter(of, stored_order(order)?, page.page);
     let completes = filter.means_missing_rows();

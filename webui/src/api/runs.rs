@@ -12,7 +12,9 @@ use model::{
     door::{Conf, Instant, Note},
 };
 use serde_json::{Map, Value};
-use store::read::{self, DagView, Direction, Part, Pattern, Range, RunFilter, RunOrder, SecondsRange, Version};
+use store::read::{
+    self, DagView, Direction, Part, Pattern, Range, RunFilter, RunOrder, SecondsRange, Version, Visible,
+};
 use utoipa::openapi::{RefOr, schema::Schema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -130,8 +132,9 @@ impl RunsQuery {
             || self.consuming_asset_pattern.is_asked
     }
 
-    fn filter(self, dag_ids: Vec<DagId>) -> RunFilter {
+    fn filter(self, dag_ids: Vec<DagId>, visible: Visible) -> RunFilter {
         RunFilter {
+            visible,
             dag_ids,
             run_ids: Vec::new(),
             states: self.state,
@@ -260,6 +263,7 @@ impl Member for Option<MutableState> {
 )]
 pub async fn list(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     DagPath { dag_id }: DagPath,
     query: RunsQuery,
 ) -> ApiResult<Json<DAGRunCollectionResponse>> {
@@ -268,7 +272,7 @@ pub async fn list(
         return Ok(Json(DAGRunCollectionResponse::whole(Vec::new(), 0)));
     }
     let page = query.page.clone();
-    let part = read::run_part(&app.pool, &query.filter(dag_ids), &page.walk).await?;
+    let part = read::run_part(&app.pool, &query.filter(dag_ids, who.visible()), &page.walk).await?;
     DAGRunCollectionResponse::of(&app, &page, &part).await.map(Json)
 }
 
@@ -284,6 +288,7 @@ pub async fn list(
 )]
 pub async fn batch(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     DagPath { dag_id }: DagPath,
     body: DAGRunsBatchBody,
 ) -> ApiResult<Json<DAGRunCollectionResponse>> {
@@ -294,6 +299,7 @@ pub async fn batch(
         return Ok(Json(DAGRunCollectionResponse::whole(Vec::new(), 0)));
     }
     let filter = RunFilter {
+        visible: who.visible(),
         dag_ids,
         states: body.states.0,
         conf_contains: body.conf_contains,

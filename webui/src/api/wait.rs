@@ -172,7 +172,7 @@ impl Waiting {
                 [(MapIndex::UNMAPPED, _)] => left.remove(0).1,
                 _ => left.into_iter().map(|(_, value)| value).collect(),
             };
-            results.insert(name.clone(), self.who.may_see(XComValue::RETURN_VALUE, value));
+            results.insert(name.clone(), self.who.may_see(&run.dag_id, XComValue::RETURN_VALUE, value));
         }
         Ok(results)
     }

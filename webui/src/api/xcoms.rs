@@ -213,6 +213,7 @@ impl XComResponse {
 )]
 pub async fn list(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     TaskPath { dag_id, dag_run_id, task_id }: TaskPath,
     query: XComsQuery,
 ) -> ApiResult<Json<XComCollectionResponse>> {
@@ -222,6 +223,7 @@ pub async fn list(
         Scope::Runs(dag_ids) => (None, dag_ids),
     };
     let runs = RunFilter {
+        visible: who.visible(),
         dag_ids,
         dag_id_pattern: query.dag_display_name_pattern,
         dag_id_prefix: query.dag_display_name_prefix_pattern.0,
@@ -268,7 +270,7 @@ pub async fn one(
 ) -> ApiResult<Json<XComResponseNative>> {
     let (of, key) = path.instance(&app, query.map_index).await?;
     let value = read::xcom_value(&app.pool, of.key, &key).await?.ok_or_else(|| missing(&key))?;
-    let value = match who.may_see(&key, value) {
+    let value = match who.may_see(&of.run.dag_id, &key, value) {
         Value::String(text) => Value::String(text),
         value if query.stringify.0 => Value::String(value.to_string()),
         value => value,

@@ -12,19 +12,22 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use store::audit::Door;
+use store::{
+    audit::Door,
+    users::{self, ApiToken, Holder, Permissions, TokenKey},
+};
 
 use super::{
     Principal,
     client::Client,
-    rights::{Access, Face, Role},
+    rights::{Access, Face, NARROWED, Right, Route},
     table,
     token::Claims,
 };
 use crate::{
     CookieScope,
     app::App,
-    door,
+    door::{self, NamedDag},
     error::{ApiError, ApiResult},
     pages::error::{PageError, login_redirect},
     prefs::Prefs,
@@ -67,7 +70,11 @@ pub async fn check(State(app): State<App>, mut request: Request, next: Next) -> 
         Access::Closed => return right_is_missing(path),
         Access::Needs(right) => right,
     };
-    match admit(&app, request.method(), request.headers(), client, right.least_role()).await {
+    let admitted = admit(&app, request.method(), request.headers(), client).await.and_then(|principal| {
+        let dag_id = named_dag(&request);
+        if may_use(&principal.permissions, right, route, dag_id) { Ok(principal) } else { Err(ApiError::Forbidden) }
+    });
+    match admitted {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
@@ -119,19 +126,60 @@ fn client_of(app: &App, request: &Request) -> Client {
     app.settings.trusted_proxies.client(peer, request.headers())
 }
 
-async fn admit(app: &App, method: &Method, headers: &HeaderMap, client: Client, least: Role) -> ApiResult<Principal> {
+async fn admit(app: &App, method: &Method, headers: &HeaderMap, client: Client) -> ApiResult<Principal> {
     let (token, source) = token_of(headers, app.settings.cookie).ok_or(ApiError::Unauthenticated)?;
-    let claims: Claims = app.tokens.read(&token).map_err(|_| ApiError::InvalidToken)?;
-    let role = super::login::role_of_session(app, &claims).await?.ok_or(ApiError::InvalidToken)?;
+    let holder = holder_of(app, &token, source).await?.ok_or(ApiError::InvalidToken)?;
     let door = match source {
         Source::Header => Door::Api,
         Source::Cookie => Door::Ui,
     };
-    let principal = Principal { name: claims.sub, role, token_id: claims.jti, prefs: Prefs::of(headers), door, client };
     if source == Source::Cookie && changes(method) && !comes_from_here(headers) {
         return Err(ApiError::Forbidden);
     }
-    if principal.role < least { Err(ApiError::Forbidden) } else { Ok(principal) }
+    Ok(Principal {
+        roles: holder.account.role_names(),
+        name: holder.account.username,
+        permissions: holder.permissions,
+        token_id: holder.token_id,
+        prefs: Prefs::of(headers),
+        door,
+        client,
+    })
+}
+
+/// Who shows a token; none when it is revoked, over, or the user is gone. A browser has a session; an API token is for programs,
+/// which send it in the header.
+async fn holder_of(app: &App, token: &str, source: Source) -> ApiResult<Option<Holder>> {
+    match ApiToken::parse(token) {
+        Some(token) if source == Source::Header => Ok(users::holder(&app.pool, TokenKey::Api(&token)).await?),
+        Some(_) => Ok(None),
+        None => {
+            let claims: Claims = app.tokens.read(token).map_err(|_| ApiError::InvalidToken)?;
+            let holder = users::holder(&app.pool, TokenKey::Session(claims.jti)).await?;
+            Ok(holder.filter(|holder| holder.account.username == claims.sub))
+        }
+    }
+}
+
+/// The DAG that a path names.
+fn named_dag(request: &Request) -> Option<&str> {
+    request.extensions().get::<NamedDag>().map(|NamedDag(id)| id.as_str())
+}
+
+/// Whether somebody may use a route: by a right over everything, on the DAG that the path names, or because the route tells
+/// everybody of those DAGs alone that the user may see.
+fn may_use(permissions: &Permissions, right: Right, route: &Route, dag_id: Option<&str>) -> bool {
+    if permissions.has(right) {
+        return true;
+    }
+    match dag_id {
+        Some(dag_id) => permissions.has_on(right, dag_id),
+        None => permissions.has_somewhere(right) && is_narrowed(route),
+    }
+}
+
+fn is_narrowed(route: &Route) -> bool {
+    NARROWED.contains(&(&*route.method, &*route.path))
 }
 
 /// How a token came.

@@ -22,8 +22,6 @@ use super::{
     client::Client,
     guard::{self, Source},
     limiter::Attempt,
-    rights::Role,
-    token::Claims,
 };
 use crate::{
     CookieScope, LocalLogins,
@@ -252,15 +250,6 @@ pub async fn authenticate(app: &App, attempt: Attempt<'_>, password: &str) -> Ap
             Err(error.into())
         }
     }
-}
-
-/// The role of a token's user today; none when the token is revoked or the user is gone.
-///
-/// # Errors
-/// When PostgreSQL does not answer.
-pub async fn role_of_session(app: &App, claims: &Claims) -> ApiResult<Option<Role>> {
-    let account = users::of_token(&app.pool, claims.jti).await?;
-    Ok(account.filter(|account| account.username == claims.sub).map(|account| account.role))
 }
 
 /// `POST /auth/logout`: the token is void from now on, wherever else it may be.

@@ -12,20 +12,28 @@ pub mod table;
 pub mod token;
 
 use client::Client;
-use model::masking;
-use rights::Role;
+use model::{DagId, masking};
 use serde_json::Value;
-use store::audit::{Actor, Door};
+use store::{
+    audit::{Actor, Door},
+    read::Visible,
+    users::{Permissions, Right},
+};
 
-use crate::prefs::Prefs;
+use crate::{
+    error::{ApiError, ApiResult},
+    prefs::Prefs,
+};
 
 /// Who asks. Put into the request by the guard; handlers that need it take it as an extension.
 #[derive(Debug, Clone)]
 pub struct Principal {
     /// The user's name.
     pub name: String,
+    /// The names of the user's roles.
+    pub roles: String,
     /// What the user may do.
-    pub role: Role,
+    pub permissions: Permissions,
     /// The token's id, which form tokens are bound to.
     pub token_id: uuid::Uuid,
     /// How pages look to the browser that asks.
@@ -37,11 +45,32 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// A value that a task has left, as this user may see it: who may run DAGs may read what they pass on, others see it
-    /// without what has a secret's name or form.
+    /// Whether the user has a right, over everything.
     #[must_use]
-    pub fn may_see(&self, key: &str, value: Value) -> Value {
-        if self.role >= Role::User { value } else { masking::masked_member(key, &value) }
+    pub fn may(&self, right: Right) -> bool {
+        self.permissions.has(right)
+    }
+
+    /// The DAGs that lists tell this user of.
+    #[must_use]
+    pub fn visible(&self) -> Visible {
+        self.permissions.visible()
+    }
+
+    /// Refuses to change a DAG that a body names: the guard knows only that of the path.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`].
+    pub fn must_change(&self, dag_id: &str) -> ApiResult<()> {
+        if self.permissions.has_on(Right::ChangeDags, dag_id) { Ok(()) } else { Err(ApiError::Forbidden) }
+    }
+
+    /// A value that a task of a DAG has left, as this user may see it: who may run the DAG may read what its tasks pass on,
+    /// others see it without what has a secret's name or form.
+    #[must_use]
+    pub fn may_see(&self, dag_id: &DagId, key: &str, value: Value) -> Value {
+        let may_run = self.permissions.has_on(Right::ChangeDags, dag_id.as_str());
+        if may_run { value } else { masking::masked_member(key, &value) }
     }
 
     /// The user, as the audit log names one.

@@ -3,80 +3,9 @@
 //!
 //! A route that neither declares its right nor stands here is refused for everybody: a new one fails closed.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
-pub use store::users::Role;
-
-/// What a route does, which decides who may use it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Right {
-    /// Read DAGs, runs, task instances, logs, services, pools.
-    Read,
-    /// Change DAGs and runs: pause, trigger, clear, mark.
-    ChangeDags,
-    /// Read variables, connections and the audit log.
-    ReadAdmin,
-    /// Change variables, connections and pools.
-    ChangeAdmin,
-    /// See, create, change and delete users.
-    ManageUsers,
-    /// Change one's own password.
-    OwnAccount,
-    /// Start, restart and stop services.
-    ChangeServices,
-    /// Choose how pages look to one's own browser.
-    ChangeOwnView,
-}
-
-impl Right {
-    /// The least role that has it.
-    #[must_use]
-    pub const fn least_role(self) -> Role {
-        match self {
-            Self::Read | Self::OwnAccount | Self::ChangeOwnView => Role::Viewer,
-            Self::ChangeDags => Role::User,
-            Self::ReadAdmin | Self::ChangeAdmin | Self::ChangeServices => Role::Op,
-            Self::ManageUsers => Role::Admin,
-        }
-    }
-
-    const ALL: [Self; 8] = [
-        Self::Read,
-        Self::ChangeDags,
-        Self::ReadAdmin,
-        Self::ChangeAdmin,
-        Self::ManageUsers,
-        Self::OwnAccount,
-        Self::ChangeServices,
-        Self::ChangeOwnView,
-    ];
-
-    /// Its name in the OpenAPI document.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::ChangeDags => "change_dags",
-            Self::ReadAdmin => "read_admin",
-            Self::ChangeAdmin => "change_admin",
-            Self::ManageUsers => "manage_users",
-            Self::OwnAccount => "own_account",
-            Self::ChangeServices => "change_services",
-            Self::ChangeOwnView => "change_own_view",
-        }
-    }
-
-    /// The right of a name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|right| right.name() == name)
-    }
-}
-
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+pub use store::users::{Right, Role};
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,11 +154,45 @@ pub const WRITTEN: &[Route] = &[
     page("POST", "/users/edit", Right::ManageUsers),
     page("GET", "/users/delete", Right::ManageUsers),
     page("POST", "/users/delete", Right::ManageUsers),
+    page("GET", "/users/sessions", Right::ManageUsers),
+    page("POST", "/users/sessions", Right::ManageUsers),
+    page("GET", "/roles", Right::ManageUsers),
+    page("GET", "/roles/new", Right::ManageUsers),
+    page("POST", "/roles/new", Right::ManageUsers),
+    page("GET", "/roles/edit", Right::ManageUsers),
+    page("POST", "/roles/edit", Right::ManageUsers),
+    page("GET", "/roles/delete", Right::ManageUsers),
+    page("POST", "/roles/delete", Right::ManageUsers),
     page("GET", "/audit", Right::ReadAdmin),
     page("GET", "/account", Right::OwnAccount),
     page("POST", "/account", Right::OwnAccount),
+    page("GET", "/account/tokens", Right::OwnAccount),
+    page("POST", "/account/tokens", Right::OwnAccount),
+    page("POST", "/account/tokens/revoke", Right::OwnAccount),
     page("GET", "/search", Right::Read),
-    page("GET", "/preferences", Right::Read),
+    page("GET", "/preferences", Right::ChangeOwnView),
     page("POST", "/preferences", Right::ChangeOwnView),
     page("GET", "/events", Right::Read),
+];
+
+/// The operations and pages of all DAGs that tell who may see some DAGs of these alone, by method and path. Any other route that
+/// names no DAG is for those who may see, or change, every DAG: a new one fails closed.
+pub const NARROWED: &[(&str, &str)] = &[
+    ("GET", "/"),
+    ("GET", "/dags"),
+    ("GET", "/runs"),
+    ("GET", "/search"),
+    ("GET", "/services"),
+    // Hints have numbers of runs and nothing of them.
+    ("GET", "/events"),
+    ("GET", "/api/v2/dags"),
+    ("GET", "/api/v2/dagStats"),
+    ("GET", "/api/v2/dagTags"),
+    ("GET", "/api/v2/dagWarnings"),
+    ("GET", "/api/v2/dags/{dag_id}/dagRuns"),
+    ("POST", "/api/v2/dags/{dag_id}/dagRuns/list"),
+    ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances"),
+    ("POST", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list"),
+    ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries"),
+    ("GET", "/api/v2/dags/{dag_id}/dagVersions"),
 ];

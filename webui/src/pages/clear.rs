@@ -103,7 +103,7 @@ pub async fn show(
         .map(|of| Affected { badge: Badge::from(of.state()), label: of.task().task_id.to_string() })
         .collect();
     let view = View {
-        frame: Frame::new(&app, &who, Place::Dags, "Clear").await?,
+        frame: Frame::new(&app, &who, Place::Dags, "Clear").await?.about(&who, &run.dag_id),
         dag_id: run.dag_id.to_string(),
         run_id: run.run_id.to_string(),
         url,

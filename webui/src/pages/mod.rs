@@ -18,6 +18,7 @@ pub mod oidc;
 pub mod picture;
 pub mod pools;
 pub mod preferences;
+pub mod roles;
 pub mod run;
 pub mod run_log;
 pub mod runs;
@@ -25,6 +26,7 @@ pub mod search;
 pub mod services;
 pub mod state;
 pub mod task;
+pub mod tokens;
 pub mod trigger;
 pub mod users;
 pub mod variables;
@@ -71,6 +73,8 @@ pub enum Place {
     Audit,
     /// Users.
     Users,
+    /// Roles.
+    Roles,
     /// One's own password.
     Account,
     /// What belongs to no page of the rail.
@@ -83,9 +87,10 @@ pub struct Frame {
     title: String,
     place: Place,
     user: String,
-    role: &'static str,
+    roles: String,
     csrf: String,
     may_change: bool,
+    may_read_all: bool,
     may_control: bool,
     may_admin: bool,
     may_manage_users: bool,
@@ -110,16 +115,20 @@ impl Frame {
     /// When PostgreSQL does not answer.
     pub async fn new(app: &App, who: &Principal, place: Place, title: impl Into<String>) -> ApiResult<Self> {
         let all = FileFilter::default();
-        let (foot, broken) = tokio::join!(foot(app), read::broken_file_count(&app.pool, &all));
+        let (foot, broken) = tokio::join!(foot(app), async {
+            // Files are of all DAGs.
+            if who.may(Right::Read) { read::broken_file_count(&app.pool, &all).await } else { Ok(0) }
+        });
         let broken = broken?;
-        let may = |right: Right| who.role >= right.least_role();
+        let may = |right: Right| who.may(right);
         Ok(Self {
             title: title.into(),
             place,
             user: who.name.clone(),
-            role: who.role.name(),
+            roles: who.roles.clone(),
             csrf: app.tokens.form_token(who.token_id),
-            may_change: may(Right::ChangeDags),
+            may_change: who.permissions.has_somewhere(Right::ChangeDags),
+            may_read_all: may(Right::Read),
             may_control: may(Right::ChangeServices),
             may_admin: may(Right::ChangeAdmin),
             may_manage_users: may(Right::ManageUsers),
@@ -128,6 +137,12 @@ impl Frame {
             theme: who.prefs.theme.name(),
             zone: who.prefs.zone.name(),
         })
+    }
+
+    /// Of a page that is about one DAG: what may be done is what may be done with it.
+    #[must_use]
+    pub fn about(self, who: &Principal, dag_id: &model::DagId) -> Self {
+        Self { may_change: who.permissions.has_on(Right::ChangeDags, dag_id.as_str()), ..self }
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use model::{DagId, DagRunState, RunType, Timestamp};
 use serde::Serialize;
-use store::read::{self, Direction, Pattern, RunFilter, RunOrder};
+use store::read::{self, Direction, Pattern, RunFilter, RunOrder, Visible};
 
 use super::{
     Frame, Place, dag_url,
@@ -69,7 +69,7 @@ pub async fn show(
     headers: HeaderMap,
     query: Query,
 ) -> PageResult<Response> {
-    let list = list(&app, None, &query, Clock::of(&who)).await?;
+    let list = list(&app, &who.visible(), None, &query, Clock::of(&who)).await?;
     let frame = Frame::new(&app, &who, Place::Runs, "Runs").await?;
     Ok(print(&headers, "runs", &View { frame, list })?)
 }
@@ -78,11 +78,18 @@ pub async fn show(
 ///
 /// # Errors
 /// When PostgreSQL does not answer.
-pub async fn list(app: &App, dag_id: Option<&DagId>, query: &Query, clock: Clock) -> ApiResult<List> {
+pub async fn list(
+    app: &App,
+    visible: &Visible,
+    dag_id: Option<&DagId>,
+    query: &Query,
+    clock: Clock,
+) -> ApiResult<List> {
     let chosen: Option<DagRunState> = query.text("state").and_then(|text| text.parse().ok());
     let search = query.text("q").unwrap_or_default().trim().to_owned();
     let page = query.text("page").and_then(|text| text.parse::<i64>().ok()).unwrap_or(0).max(0);
     let filter = RunFilter {
+        visible: visible.clone(),
         dag_ids: dag_id.cloned().into_iter().collect(),
         states: chosen.into_iter().collect(),
         run_id_pattern: Pattern(Some(literal(&search)).filter(|text| !text.is_empty()).into_iter().collect()),

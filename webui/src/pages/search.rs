@@ -4,7 +4,7 @@
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use model::{DagId, TaskId};
 use serde::Serialize;
-use store::read::{self, DagFilter, Direction, Pattern, RunFilter, RunOrder, Window};
+use store::read::{self, DagFilter, Direction, Pattern, RunFilter, RunOrder, Visible, Window};
 
 use super::{
     Frame, Place, dag_url,
@@ -16,7 +16,12 @@ use super::{
     with_query,
     words::Clock,
 };
-use crate::{api::query::Query, app::App, auth::Principal, error::ApiResult};
+use crate::{
+    api::query::Query,
+    app::App,
+    auth::{Principal, rights::Right},
+    error::ApiResult,
+};
 
 /// Hits of one kind: more do not fit a screen, and one more letter narrows them.
 const HITS_MAX: usize = 8;
@@ -65,11 +70,12 @@ pub async fn show(
 ) -> PageResult<Response> {
     let frame = Frame::new(&app, &who, Place::Elsewhere, "Search").await?;
     let search: String = query.text("q").unwrap_or_default().trim().chars().take(CHARS_MAX).collect();
-    let hits = hits(&app, &search, &frame, Clock::of(&who)).await?;
+    let hits = hits(&app, &search, &who, Clock::of(&who)).await?;
     Ok(print(&headers, "search", &View { frame, search, hits })?)
 }
 
-async fn hits(app: &App, search: &str, frame: &Frame, clock: Clock) -> ApiResult<Vec<Hit>> {
+async fn hits(app: &App, search: &str, who: &Principal, clock: Clock) -> ApiResult<Vec<Hit>> {
+    let visible = who.visible();
     let needle = search.to_lowercase();
     let words: Vec<&str> = needle.split_whitespace().collect();
     let fits = |text: &str| {
@@ -77,6 +83,7 @@ async fn hits(app: &App, search: &str, frame: &Frame, clock: Clock) -> ApiResult
         words.iter().all(|word| text.contains(word))
     };
     let fitting = DagFilter {
+        visible: visible.clone(),
         id_words: words.iter().map(|word| (*word).to_owned()).collect(),
         without_stale: true,
         // What begins as it was typed is meant first.
@@ -90,7 +97,8 @@ async fn hits(app: &App, search: &str, frame: &Frame, clock: Clock) -> ApiResult
         let description = view.description.clone().unwrap_or_default();
         hits.push(Hit::link("DAG", view.dag_id.as_str(), description, dag_url(&view.dag_id)));
     }
-    if let (Some(view), true, false) = (dags.first(), frame.may_change, words.is_empty()) {
+    let changeable = dags.first().filter(|view| who.permissions.has_on(Right::ChangeDags, view.dag_id.as_str()));
+    if let (Some(view), false) = (changeable, words.is_empty()) {
         let url = dag_url(&view.dag_id);
         hits.push(Hit::link("action", format!("Trigger {}", view.dag_id), "", format!("{url}/trigger")));
         let (word, to) = if view.is_paused { ("Un-pause", "active") } else { ("Pause", "paused") };
@@ -100,16 +108,16 @@ async fn hits(app: &App, search: &str, frame: &Frame, clock: Clock) -> ApiResult
     let pages = PAGES.iter().filter(|(title, _)| fits(title));
     hits.extend(pages.map(|(title, url)| Hit::link("page", *title, "", *url)));
     if !words.is_empty() {
-        hits.extend(tasks(app, &words).await?);
-        hits.extend(runs(app, search, clock).await?);
+        hits.extend(tasks(app, &words, &visible).await?);
+        hits.extend(runs(app, search, visible, clock).await?);
     }
     Ok(hits)
 }
 
 /// Tasks of DAGs: they lead to the grid, which has all their instances.
-async fn tasks(app: &App, words: &[&str]) -> ApiResult<Vec<Hit>> {
+async fn tasks(app: &App, words: &[&str], visible: &Visible) -> ApiResult<Vec<Hit>> {
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    let found = read::tasks_named(&app.pool, &words, i64::try_from(HITS_MAX).unwrap_or(i64::MAX)).await?;
+    let found = read::tasks_named(&app.pool, &words, visible, i64::try_from(HITS_MAX).unwrap_or(i64::MAX)).await?;
     let hit = |(dag_id, task_id): &(DagId, TaskId)| {
         let url = format!("{}#task-{}", with_query(&dag_url(dag_id), "tab", "details"), segment(task_id.as_str()));
         Hit::link("task", task_id.as_str(), dag_id.as_str(), url)
@@ -117,8 +125,9 @@ async fn tasks(app: &App, words: &[&str]) -> ApiResult<Vec<Hit>> {
     Ok(found.iter().map(hit).collect())
 }
 
-async fn runs(app: &App, search: &str, clock: Clock) -> ApiResult<Vec<Hit>> {
+async fn runs(app: &App, search: &str, visible: Visible, clock: Clock) -> ApiResult<Vec<Hit>> {
     let filter = RunFilter {
+        visible,
         run_id_pattern: Pattern(vec![literal(search)]),
         newest: Some(SEARCHED_MAX),
         order: vec![(RunOrder::RunAfter, Direction::Descending)],

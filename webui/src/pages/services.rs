@@ -78,8 +78,10 @@ pub async fn show(
     query: Query,
 ) -> PageResult<Response> {
     let clock = Clock::of(&who);
-    let services = read::services(&app.pool).await?;
+    let mut services = read::services(&app.pool).await?;
     app.samples.add(&services, clock.now);
+    let visible = who.visible();
+    services.retain(|service| visible.has(service.key.dag.as_str()));
     let wanted = query.text("log");
     let chosen = services.iter().find(|service| wanted == Some(service.key.to_string().as_str()));
     let log = match chosen {

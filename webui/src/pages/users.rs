@@ -1,5 +1,7 @@
 //! Users, for those who manage them, and everybody's own password.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Extension,
     extract::State,
@@ -10,14 +12,14 @@ use serde::Serialize;
 use store::{
     audit,
     secrets::{Creation, Mistake},
-    users::{self, Account, NewUser, Role, UserChange},
+    users::{self, Account, NewUser, Role, RoleChange, UserChange},
 };
 
 use super::{
     Frame, Place,
     error::PageResult,
     forms::{self, DeletePage, Field, FormPage, Kind},
-    segment, show as print,
+    roles, segment, show as print,
 };
 use crate::{
     api::query::Query,
@@ -27,8 +29,8 @@ use crate::{
 };
 
 const BACK: (&str, &str) = ("/users", "Users");
-const ROLES_HINT: &str =
-    "Viewer sees; User also runs DAGs; Op also manages connections, variables and pools; Admin also users.";
+const ROLES_HINT: &str = "Viewer sees; User also runs DAGs; Op also manages connections, variables and pools; Admin also users. Public may do what the \
+     own roles allow, and nothing else.";
 
 #[derive(Serialize)]
 struct View {
@@ -39,7 +41,8 @@ struct View {
 #[derive(Serialize)]
 struct Row {
     name: String,
-    role: &'static str,
+    roles: String,
+    sessions_url: String,
     is_you: bool,
     edit_url: String,
     delete_url: String,
@@ -55,7 +58,8 @@ pub async fn show(
         edit_url: format!("/users/edit?username={}", segment(&account.username)),
         delete_url: format!("/users/delete?username={}", segment(&account.username)),
         is_you: account.username == who.name,
-        role: account.role.name(),
+        sessions_url: format!("/users/sessions?username={}", segment(&account.username)),
+        roles: account.role_names(),
         name: account.username,
     };
     let rows = users::all(&app.pool).await?.into_iter().map(row).collect();
@@ -83,6 +87,7 @@ async fn new_form(app: &App, who: &Principal) -> ApiResult<FormPage> {
         fields: vec![
             Field::new(Kind::Text, "username", "Name"),
             role_field(Role::Viewer),
+            own_roles_field(app, &[]).await?,
             Field::new(Kind::Password, "password", "Password"),
         ],
         button: "Create",
@@ -92,6 +97,34 @@ async fn new_form(app: &App, who: &Principal) -> ApiResult<FormPage> {
 
 fn role_field(role: Role) -> Field {
     Field::new(Kind::Choice, "role", "Role").choices(Role::ALL.map(Role::name)).value(role.name()).hint(ROLES_HINT)
+}
+
+async fn own_roles_field(app: &App, own: &[String]) -> ApiResult<Field> {
+    let names: Vec<String> = users::own_roles(&app.pool).await?.into_iter().map(|role| role.name).collect();
+    let hint = if names.is_empty() {
+        "There are none yet: make one under Roles.".to_owned()
+    } else {
+        format!("Separated by commas. There are: {}", names.join(", "))
+    };
+    Ok(Field::new(Kind::Text, "own_roles", "Own roles").value(own.join(", ")).hint(hint))
+}
+
+fn own_roles_of(form: &PageForm) -> BTreeSet<String> {
+    form.text("own_roles").split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Gives a user own roles, if these are not what it has.
+async fn set_own_roles(app: &App, who: &Principal, username: &str, has: &[String], form: &PageForm) -> ApiResult<()> {
+    let wanted = own_roles_of(form);
+    if !form.has("own_roles") || wanted.iter().eq(has) {
+        return Ok(());
+    }
+    match users::set_own_roles(&app.pool, who.actor(), username, &wanted).await? {
+        RoleChange::NoRole(name) => {
+            forms::checked(vec![Mistake { field: "own_roles", text: format!("there is no role {name}") }])
+        }
+        change => roles::done(change),
+    }
 }
 
 fn role_of(form: &PageForm) -> ApiResult<Role> {
@@ -117,7 +150,7 @@ async fn create_user(app: &App, who: &Principal, form: &PageForm) -> ApiResult<(
     let user = NewUser { username, password, role: role_of(form)? };
     let _place = place(app).await?;
     match users::create_user(&app.pool, who.actor(), user).await? {
-        Creation::Created => Ok(()),
+        Creation::Created => set_own_roles(app, who, username, &[], form).await,
         Creation::Exists => Err(ApiError::AlreadyExists(format!("There is a user {username} already"))),
     }
 }
@@ -145,6 +178,7 @@ async fn edit_form(app: &App, who: &Principal, username: &str) -> ApiResult<Form
         fields: vec![
             Field::new(Kind::Fixed, "username", "Name").value(username),
             role_field(account.role),
+            own_roles_field(app, &account.own_roles).await?,
             Field::new(Kind::Password, "password", "New password").hint(hint),
         ],
         button: "Save",
@@ -191,6 +225,7 @@ async fn change_user(app: &App, who: &Principal, username: &str, form: &PageForm
     if !password.is_empty() {
         forms::checked(users::mistakes(username, password, app.settings.password_chars_min))?;
     }
+    set_own_roles(app, who, username, &account.own_roles, form).await?;
     if role != account.role {
         done(users::set_role(&app.pool, who.actor(), username, role).await?, username)?;
     }
@@ -258,9 +293,8 @@ async fn account_form(app: &App, who: &Principal) -> ApiResult<FormPage> {
         heading: "Your password".to_owned(),
         back: ("/dags", "DAGs"),
         lead: format!(
-            "You are {}, with the role {}. A new password ends all of your sessions and tokens.",
-            who.name,
-            who.role.name()
+            "You are {}, with these roles: {}. A new password ends all of your sessions and tokens.",
+            who.name, who.roles
         ),
         choose: None,
         action: "/account",

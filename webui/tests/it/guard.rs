@@ -12,8 +12,13 @@ use crate::support::{PASSWORD, RUN, Server, client};
 
 /// A concrete path of a route, on ids that exist.
 pub fn path_of(route: &Route) -> String {
+    path_on(route, "stock_data_pipeline")
+}
+
+/// The same on another DAG.
+pub fn path_on(route: &Route, dag_id: &str) -> String {
     let values = [
-        ("{dag_id}", "stock_data_pipeline"),
+        ("{dag_id}", dag_id),
         ("{dag_run_id}", RUN),
         ("{run_id}", RUN),
         ("{task_id}", "silver"),
@@ -44,8 +49,9 @@ pub fn path_of(route: &Route) -> String {
     values.iter().fold(route.path.to_string(), |path, (name, value)| path.replace(name, &value.replace('+', "%2B")))
 }
 
-async fn status(server: &Server, route: &Route, token: Option<&str>) -> u16 {
-    let request = client().request(route.method.parse().unwrap(), server.url(&path_of(route)));
+/// How a route answers at a path of it.
+pub async fn status(server: &Server, path: &str, route: &Route, token: Option<&str>) -> u16 {
+    let request = client().request(route.method.parse().unwrap(), server.url(path));
     let request = match token {
         Some(token) => request.bearer_auth(token),
         None => request,
@@ -64,7 +70,7 @@ async fn every_route_asks_for_a_login_and_for_its_role() {
     ];
     for route in routes().filter(|route| route.path != "/events") {
         let name = format!("{} {}", route.method, route.path);
-        let bare = status(&server, route, None).await;
+        let bare = status(&server, &path_of(route), route, None).await;
         if route.access == Access::JoinToken {
             assert_eq!(bare, 401, "{name} without a join token");
             continue;
@@ -77,7 +83,7 @@ async fn every_route_asks_for_a_login_and_for_its_role() {
         let refused = if route.face == Face::Page && route.method == "GET" { 303 } else { 401 };
         assert_eq!(bare, refused, "{name} without a login");
         for (role, token) in &tokens {
-            let answer = status(&server, route, Some(token)).await;
+            let answer = status(&server, &path_of(route), route, Some(token)).await;
             if *role < right.least_role() {
                 assert_eq!(answer, 403, "{name} as {}", role.name());
             } else if route.operation.starts_with("get_config") {

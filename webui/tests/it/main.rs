@@ -16,6 +16,7 @@ mod many;
 mod odd_values;
 mod oidc;
 mod pages;
+mod roles;
 mod runs;
 mod safety;
 mod support;

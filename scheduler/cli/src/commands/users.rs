@@ -2,15 +2,17 @@
 
 use std::process::ExitCode;
 
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use sqlx::PgPool;
 use store::audit::Actor;
 use store::{
     secrets::Creation,
-    users::{self, NewUser, Role, UserChange},
+    users::{self, Account, NewUser, Role, UserChange},
 };
 
+use super::roles;
 use crate::{
     access::{Access, caller},
     exit::Failure,
@@ -32,7 +34,7 @@ pub enum Users {
         /// The name.
         #[arg(long, short)]
         username: String,
-        /// Viewer, User, Op or Admin.
+        /// Public, Viewer, User, Op or Admin; own roles are added with add-role.
         #[arg(long, short)]
         role: Role,
         /// Leave a user of that name as it is.
@@ -48,6 +50,24 @@ pub enum Users {
         /// The name.
         #[arg(long, short)]
         username: String,
+    },
+    /// Give a user a role: one of Airflow's instead of the one that it has, or one of your own beside it.
+    AddRole {
+        /// The name.
+        #[arg(long, short)]
+        username: String,
+        /// The role.
+        #[arg(long, short)]
+        role: String,
+    },
+    /// Take a role from a user; without any of Airflow's it is Public.
+    RemoveRole {
+        /// The name.
+        #[arg(long, short)]
+        username: String,
+        /// The role.
+        #[arg(long, short)]
+        role: String,
     },
     /// Give a user another password; every session and token ends.
     ResetPassword {
@@ -119,7 +139,7 @@ async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow:
         Users::List { output } => {
             let mut listing = Listing::new(&["id", "username", "roles"]);
             for account in users::all(pool).await? {
-                listing.push([json!(account.id), json!(account.username), json!(account.role.name())]);
+                listing.push([json!(account.id), json!(account.username), json!(account.role_names())]);
             }
             listing.print(output);
         }
@@ -143,6 +163,8 @@ async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow:
             done(users::delete_user(pool, Actor::at_the_command_line(&caller()), &username).await?, &username)?;
             println!("user {username} is deleted");
         }
+        Users::AddRole { username, role } => add_role(pool, &username, &role).await?,
+        Users::RemoveRole { username, role } => remove_role(pool, &username, &role).await?,
         Users::ResetPassword { username, password } => {
             let (password, is_news) = password.get()?;
             check(&username, &password, chars_min)?;
@@ -154,6 +176,41 @@ async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow:
             tell(&password, is_news);
         }
     }
+    Ok(())
+}
+
+async fn account(pool: &PgPool, username: &str) -> anyhow::Result<Account> {
+    let found = users::all(pool).await?.into_iter().find(|account| account.username == username);
+    found.with_context(|| format!("there is no user {username}"))
+}
+
+async fn add_role(pool: &PgPool, username: &str, role: &str) -> anyhow::Result<()> {
+    let account = account(pool, username).await?;
+    let caller = caller();
+    let who = Actor::at_the_command_line(&caller);
+    if let Ok(given) = role.parse::<Role>() {
+        done(users::set_role(pool, who, username, given).await?, username)?;
+    } else {
+        let names = account.own_roles.into_iter().chain([role.to_owned()]).collect();
+        roles::done(users::set_own_roles(pool, who, username, &names).await?)?;
+    }
+    println!("user {username} has the role {role}");
+    Ok(())
+}
+
+async fn remove_role(pool: &PgPool, username: &str, role: &str) -> anyhow::Result<()> {
+    let account = account(pool, username).await?;
+    let caller = caller();
+    let who = Actor::at_the_command_line(&caller);
+    if role.parse::<Role>().is_ok_and(|given| given == account.role) {
+        done(users::set_role(pool, who, username, Role::Public).await?, username)?;
+    } else if account.own_roles.iter().any(|own| own == role) {
+        let names = account.own_roles.into_iter().filter(|own| own != role).collect();
+        roles::done(users::set_own_roles(pool, who, username, &names).await?)?;
+    } else {
+        bail!("user {username} does not have the role {role}, but {}", account.role_names());
+    }
+    println!("user {username} has the role {role} no more");
     Ok(())
 }
 

@@ -142,3 +142,37 @@ fn pools_are_listed_and_a_bad_one_is_refused_before_anybody_is_asked() {
     let exported: serde_json::Value = serde_json::from_str(&here.run(&["pools", "export", "-"]).unwrap()).unwrap();
     assert_eq!(exported["default_pool"]["slots"], 128);
 }
+
+#[test]
+fn roles_are_made_given_and_taken_and_a_token_is_printed_once() {
+    let here = Installation::new();
+    here.run_with(&["users", "create", "-u", "ann", "-r", "Public"], "secret one\n").unwrap();
+    here.run(&["roles", "create", "finance", "--right", "read_admin", "--dag", "edit tag:finance"]).unwrap();
+    assert!(here.run(&["roles", "create", "finance", "--right", "read"]).unwrap_err().contains("already"));
+    assert!(here.run(&["roles", "create", "op", "--right", "read"]).unwrap_err().contains("Airflow's roles"));
+    assert!(here.run(&["roles", "create", "x", "--dag", "write dag:a"]).unwrap_err().contains("edit tag:finance"));
+    here.run(&["roles", "add-perms", "finance", "--dag", "read dag:rates"]).unwrap();
+    here.run(&["roles", "del-perms", "finance", "--right", "read_admin"]).unwrap();
+    let listed = here.json(&["roles", "list"]);
+    let finance = listed.as_array().unwrap().iter().find(|role| role["name"] == "finance").unwrap();
+    assert_eq!((&finance["rights"], &finance["dags"]), (&"".into(), &"read dag:rates,edit tag:finance".into()));
+
+    here.run(&["users", "add-role", "-u", "ann", "-r", "finance"]).unwrap();
+    here.run(&["users", "add-role", "-u", "ann", "-r", "Viewer"]).unwrap();
+    assert_eq!(here.json(&["users", "list"])[0]["roles"], "Viewer, finance");
+    here.run(&["users", "remove-role", "-u", "ann", "-r", "viewer"]).unwrap();
+    assert_eq!(here.json(&["users", "list"])[0]["roles"], "finance");
+    assert!(here.run(&["users", "remove-role", "-u", "ann", "-r", "Op"]).unwrap_err().contains("finance"));
+    assert!(here.run(&["users", "add-role", "-u", "ann", "-r", "none"]).unwrap_err().contains("no role none"));
+
+    let made = here.run(&["tokens", "create", "-u", "ann", "-n", "export", "--right", "read"]).unwrap();
+    assert!(made.starts_with("windlass_") && made.lines().count() == 1, "one line for a program to read: {made}");
+    let listed = here.json(&["tokens", "list", "-u", "ann"]);
+    assert_eq!((&listed[0]["name"], &listed[0]["scope"]), (&"export".into(), &"read".into()));
+    assert!(!listed.to_string().contains(made.trim()), "{listed}");
+    here.run(&["tokens", "revoke", listed[0]["id"].as_str().unwrap()]).unwrap();
+    assert!(here.json(&["tokens", "list", "-u", "ann"]).as_array().unwrap().is_empty());
+    assert!(here.run(&["tokens", "create", "-u", "bob", "-n", "x"]).unwrap_err().contains("no user bob"));
+    here.run(&["roles", "delete", "finance"]).unwrap();
+    assert_eq!(here.json(&["users", "list"])[0]["roles"], "Public");
+}

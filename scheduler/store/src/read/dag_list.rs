@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use model::{DagId, DagRunState, TaskId};
 use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 
-use super::{DagView, Direction, Pattern, Range, dags::DagRecord, list::within, total::Window, word};
+use super::{DagView, Direction, Pattern, Range, Visible, dags::DagRecord, list::within, total::Window, word};
 use crate::{
     error::{Doing, StoreError},
     rows::corrupt,
@@ -53,6 +53,8 @@ pub struct Marked {
 /// Which DAGs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DagFilter {
+    /// Those that whoever asks may see.
+    pub visible: Visible,
     /// Whose id matches.
     pub id_pattern: Pattern,
     /// Whose id begins so.
@@ -165,6 +167,7 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
         );
     }
     query.push(" WHERE true");
+    filter.visible.limit(query, "d.dag_id");
     if filter.without_stale {
         query.push(" AND NOT d.is_stale");
     }
@@ -211,6 +214,8 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
 /// Which tags.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TagFilter {
+    /// Of DAGs that whoever asks may see.
+    pub visible: Visible,
     /// Whose name matches.
     pub pattern: Pattern,
     /// Whose name begins so.
@@ -226,7 +231,9 @@ pub struct TagFilter {
 pub async fn dag_tags(pool: &PgPool, filter: &TagFilter, window: Window) -> Result<(Vec<String>, i64), StoreError> {
     window.check()?;
     let source = |query: &mut QueryBuilder<'_, Postgres>| {
-        query.push(" FROM (SELECT DISTINCT unnest(tags) AS tag FROM dag) AS t WHERE true");
+        query.push(" FROM (SELECT DISTINCT unnest(tags) AS tag FROM dag WHERE true");
+        filter.visible.limit(query, "dag_id");
+        query.push(") AS t WHERE true");
         filter.pattern.limit(query, "tag");
         if let Some(prefix) = &filter.prefix {
             query.push(" AND starts_with(tag, ").push_bind(prefix.clone()).push(")");
@@ -242,13 +249,19 @@ pub async fn dag_tags(pool: &PgPool, filter: &TagFilter, window: Window) -> Resu
     Ok((tags, count.build_query_scalar().fetch_one(pool).await.doing(LISTING)?))
 }
 
-/// Tasks of DAGs that files define, with all of these words in the ids of DAG and task and one of them in the task's, by DAG
+/// Tasks of visible DAGs that files define, with all of these words in the ids of DAG and task and one of them in the task's, by DAG
 /// and task; at most `limit`.
 ///
 /// # Errors
 /// As [`dag_list`].
-pub async fn tasks_named(pool: &PgPool, words: &[String], limit: i64) -> Result<Vec<(DagId, TaskId)>, StoreError> {
-    let rows = sqlx::query_file!("queries/read_tasks_named.sql", words, limit).fetch_all(pool).await.doing(LISTING)?;
+pub async fn tasks_named(
+    pool: &PgPool,
+    words: &[String],
+    visible: &Visible,
+    limit: i64,
+) -> Result<Vec<(DagId, TaskId)>, StoreError> {
+    let rows = sqlx::query_file!("queries/read_tasks_named.sql", words, limit, visible.ids());
+    let rows = rows.fetch_all(pool).await.doing(LISTING)?;
     rows.into_iter()
         .map(|row| Ok((crate::rows::dag_id(&row.dag_id)?, TaskId::new(row.task_id).map_err(|error| corrupt(&error))?)))
         .collect()
@@ -263,30 +276,35 @@ pub struct DagNames {
     pub owners: Vec<String>,
 }
 
-/// The tags and owners of all DAGs that a file defines, the first so many of each.
+/// The tags and owners of the visible DAGs that a file defines, the first so many of each.
 ///
 /// # Errors
 /// As [`dag_list`].
-pub async fn dag_names(pool: &PgPool) -> Result<DagNames, StoreError> {
+pub async fn dag_names(pool: &PgPool, visible: &Visible) -> Result<DagNames, StoreError> {
     let row = sqlx::query!(
         r#"SELECT
-               ARRAY(SELECT DISTINCT unnest(tags) AS name FROM dag WHERE NOT is_stale ORDER BY name LIMIT $1) AS "tags!",
-               ARRAY(SELECT DISTINCT unnest(owners) AS name FROM dag WHERE NOT is_stale ORDER BY name LIMIT $1) AS "owners!""#,
-        NAMES_MAX
+               ARRAY(SELECT DISTINCT unnest(tags) AS name FROM dag
+                     WHERE NOT is_stale AND ($2::text[] IS NULL OR dag_id = ANY ($2)) ORDER BY name LIMIT $1) AS "tags!",
+               ARRAY(SELECT DISTINCT unnest(owners) AS name FROM dag
+                     WHERE NOT is_stale AND ($2::text[] IS NULL OR dag_id = ANY ($2)) ORDER BY name LIMIT $1) AS "owners!""#,
+        NAMES_MAX,
+        visible.ids()
     );
     let row = row.fetch_one(pool).await.doing(LISTING)?;
     Ok(DagNames { tags: row.tags, owners: row.owners })
 }
 
-/// The ids of those of these DAGs that exist; of all when none is named, at most `limit`, by id.
+/// The ids of those of these DAGs that exist and are visible; of all when none is named, at most `limit`, by id.
 ///
 /// # Errors
 /// As [`dag_list`].
-pub async fn dag_ids(pool: &PgPool, named: &[String], limit: i64) -> Result<Vec<DagId>, StoreError> {
+pub async fn dag_ids(pool: &PgPool, named: &[String], visible: &Visible, limit: i64) -> Result<Vec<DagId>, StoreError> {
     let ids = sqlx::query_scalar!(
-        "SELECT dag_id FROM dag WHERE cardinality($1::text[]) = 0 OR dag_id = ANY ($1) ORDER BY dag_id LIMIT $2",
+        "SELECT dag_id FROM dag WHERE (cardinality($1::text[]) = 0 OR dag_id = ANY ($1))
+             AND ($3::text[] IS NULL OR dag_id = ANY ($3)) ORDER BY dag_id LIMIT $2",
         named,
-        limit
+        limit,
+        visible.ids()
     );
     ids.fetch_all(pool).await.doing(LISTING)?.iter().map(|id| crate::rows::dag_id(id)).collect()
 }

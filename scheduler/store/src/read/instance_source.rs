@@ -198,7 +198,7 @@ fn from_noted(query: &mut QueryBuilder<'_, Postgres>, state: TaskState, runs: &R
          FROM (SELECT run_id AS noted_run, run_after AS noted_after FROM run_instance_state WHERE state = ",
     );
     query.push(state.code());
-    of_dags(query, &runs.dag_ids);
+    of_dags(query, runs);
     within(query, "run_after", runs.run_after);
     query.push(") AS noted JOIN dag_run ON id = noted_run WHERE true");
 }
@@ -210,7 +210,7 @@ fn noted(query: &mut QueryBuilder<'_, Postgres>, states: &[TaskState], open: Ope
     for (n, state) in states.iter().enumerate() {
         query.push(if n == 0 { "" } else { " UNION ALL " });
         query.push("(SELECT run_id FROM run_instance_state WHERE state = ").push(state.code());
-        of_dags(query, &runs.dag_ids);
+        of_dags(query, runs);
         within(query, "run_after", runs.run_after);
         if open == Open::Too {
             query.push(" ORDER BY run_after DESC, run_id DESC LIMIT ").push_bind(RUNS_MAX + 1);
@@ -219,7 +219,7 @@ fn noted(query: &mut QueryBuilder<'_, Postgres>, states: &[TaskState], open: Ope
     }
     if open == Open::Too {
         query.push(" UNION ALL SELECT id FROM dag_run WHERE (state IN (0, 1) OR has_leftovers)");
-        of_dags(query, &runs.dag_ids);
+        of_dags(query, runs);
     }
     query.push(")");
 }

@@ -11,6 +11,7 @@ use model::{DagId, DagRunState, RunId, RunType, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
 use super::{
+    Visible,
     total::{LookedAt, Reach, Searched, Statements, Total, Window, counted, counting},
     walk::{self, Key, Part, Walk},
 };
@@ -170,6 +171,8 @@ impl Pattern {
 /// Which runs, in which order, and which page of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunFilter {
+    /// Of DAGs that whoever asks may see.
+    pub visible: Visible,
     /// Of one of these DAGs; of any when empty.
     pub dag_ids: Vec<DagId>,
     /// With one of these ids; with any when empty.
@@ -287,7 +290,7 @@ async fn with_known_dags(pool: &PgPool, filter: &RunFilter) -> Result<Option<Run
         return Ok(None);
     }
     let mut query = QueryBuilder::new("SELECT dag_id FROM dag WHERE true");
-    of_dags(&mut query, &filter.dag_ids);
+    of_dags(&mut query, filter);
     filter.dag_id_pattern.limit(&mut query, "dag_id");
     query.push(" ORDER BY dag_id LIMIT ").push_bind(PATTERN_DAGS_MAX + 1);
     let ids: Vec<String> = query.build_query_scalar().fetch_all(pool).await.doing(LISTING)?;
@@ -392,14 +395,15 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter, reach: Rea
 
 /// What limits a search before its newest runs are taken, so that older ones can be looked at by asking for them.
 fn found_by_index(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
-    of_dags(query, &filter.dag_ids);
+    of_dags(query, filter);
     in_states(query, &filter.states);
     dates(query, filter);
 }
 
 /// One DAG is compared, not looked for in a list, so that the order of an index by DAG is the order of the answer.
-pub(super) fn of_dags(query: &mut QueryBuilder<'_, Postgres>, dag_ids: &[DagId]) {
-    match dag_ids {
+pub(super) fn of_dags(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
+    filter.visible.limit(query, "dag_id");
+    match filter.dag_ids.as_slice() {
         [] => {}
         [one] => drop(query.push(" AND dag_id = ").push_bind(one.to_string())),
         several => {
@@ -410,7 +414,7 @@ pub(super) fn of_dags(query: &mut QueryBuilder<'_, Postgres>, dag_ids: &[DagId])
 }
 
 pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFilter) {
-    of_dags(query, &filter.dag_ids);
+    of_dags(query, filter);
     if !filter.run_ids.is_empty() {
         let ids: Vec<String> = filter.run_ids.iter().map(ToString::to_string).collect();
         query.push(" AND run_id = ANY(").push_bind(ids).push(")");

@@ -14,6 +14,7 @@ mod list;
 mod runs;
 pub(crate) mod total;
 mod version_list;
+mod visible;
 mod walk;
 mod warnings;
 mod xcom_entries;
@@ -45,6 +46,7 @@ pub use runs::{
 };
 pub use total::{COUNT_MAX, OFFSET_MAX, Total, Window};
 pub use version_list::{VersionFilter, VersionOrder, version_page};
+pub use visible::Visible;
 pub use walk::{Part, RowPlace, Walk};
 pub use warnings::{MissingPools, MissingPoolsFilter, WarningOrder, missing_pools};
 pub use xcom_entries::{XComEntry, XComFilter, XComOrder, page_of_xcoms, returned, xcom_entries, xcom_value};

@@ -4,7 +4,7 @@ use model::{DagId, DagVersionId, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 
 use super::{
-    Direction, VersionBrief,
+    Direction, VersionBrief, Visible,
     list::word,
     total::{Statements, Total, Window, counted, counting},
 };
@@ -37,6 +37,8 @@ impl VersionOrder {
 /// Which versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VersionFilter {
+    /// Of DAGs that whoever asks may see.
+    pub visible: Visible,
     /// Of one DAG; of all without.
     pub dag_id: Option<DagId>,
     /// With one of these numbers; any when empty.
@@ -87,6 +89,7 @@ impl TryFrom<VersionRecord> for (DagId, VersionBrief) {
 
 fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &VersionFilter) {
     query.push("FROM dag_version WHERE true");
+    filter.visible.limit(query, "dag_id");
     if let Some(dag) = &filter.dag_id {
         query.push(" AND dag_id = ").push_bind(dag.to_string());
     }

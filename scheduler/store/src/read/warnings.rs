@@ -4,7 +4,7 @@ use model::{DagId, Timestamp};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 
 use super::{
-    Direction,
+    Direction, Visible,
     list::word,
     total::{Statements, Total, Window, counted, counting},
 };
@@ -48,6 +48,8 @@ pub struct MissingPools {
 /// Which of them.
 #[derive(Debug, Clone, Default)]
 pub struct MissingPoolsFilter {
+    /// Of DAGs that whoever asks may see.
+    pub visible: Visible,
     /// Of one DAG; of all without.
     pub dag_id: Option<DagId>,
     /// The order; by DAG when empty.
@@ -89,6 +91,7 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &MissingPoolsFilter) {
          FROM dag d JOIN dag_version v ON v.id = d.current_version, json_array_elements(v.compiled -> 'tasks') AS t(task) \
          WHERE NOT d.is_stale AND NOT EXISTS (SELECT FROM pool p WHERE p.name = task ->> 'pool')",
     );
+    filter.visible.limit(query, "d.dag_id");
     if let Some(dag) = &filter.dag_id {
         query.push(" AND d.dag_id = ").push_bind(dag.to_string());
     }

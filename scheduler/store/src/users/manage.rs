@@ -1,5 +1,7 @@
 //! Creating, changing and deleting users, each with its line in the audit log. There is always a user who is Admin.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
@@ -26,6 +28,9 @@ pub enum UserChange {
     LastAdmin,
 }
 
+/// Fewer different characters are a key that was held down.
+const DIFFERENT_CHARS_MIN: usize = 4;
+
 /// The shortest password, in characters, unless the installation says otherwise.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 
@@ -45,6 +50,9 @@ pub fn mistakes(username: &str, password: &str, chars_min: usize) -> Vec<Mistake
         found.push(Mistake::new("password", "a user needs a password"));
     } else if password.chars().count() < chars_min && (username, password) != (DEFAULT_USER, DEFAULT_USER) {
         found.push(Mistake::new("password", format!("a password has at least {chars_min} characters")));
+    } else if (username, password) != (DEFAULT_USER, DEFAULT_USER) && is_guessed_first(username, password) {
+        let text = format!("a password is not the name, and has at least {DIFFERENT_CHARS_MIN} different characters");
+        found.push(Mistake::new("password", text));
     } else if password.contains('\0') {
         found.push(Mistake::new("password", "a password has no NUL character"));
     } else if password.len() > PASSWORD_BYTES_MAX {
@@ -56,6 +64,14 @@ pub fn mistakes(username: &str, password: &str, chars_min: usize) -> Vec<Mistake
 /// Whether a name may have this character.
 pub(super) fn is_name_char(c: char) -> bool {
     c.is_alphanumeric() || "_.-@+".contains(c)
+}
+
+/// Whether whoever guesses a password begins with it: the name with a little more, or one key many times.
+fn is_guessed_first(username: &str, password: &str) -> bool {
+    let (name, typed) = (username.to_lowercase(), password.to_lowercase());
+    let rest = typed.replacen(&name, "", 1);
+    let is_mostly_name = !name.is_empty() && typed.contains(&name) && rest.chars().count() < 4;
+    is_mostly_name || password.chars().collect::<BTreeSet<char>>().len() < DIFFERENT_CHARS_MIN
 }
 
 /// Creates a user.

@@ -3,14 +3,17 @@
 //! Who somebody is, is the provider's name and its subject, never the username: a user of the same name who has a password, or comes
 //! from another provider, is somebody else. Nobody knows such a user's password, and none that is set later is taken.
 
+use std::collections::BTreeSet;
+
 use rand::RngCore as _;
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
 use super::{
-    Account, Role, account,
+    Account, AccountRow, Role,
     hashing::hash,
     manage::{NAME_CHARS_MAX, is_name_char},
+    roles,
 };
 use crate::{
     audit::{self, Actor},
@@ -52,8 +55,8 @@ pub enum ProviderRefusal {
         /// It.
         name: String,
     },
-    /// None of the roles is known.
-    #[error("no role follows from what the provider says")]
+    /// None of the roles is there.
+    #[error("no role that there is follows from what the provider says")]
     NoRole,
     /// The store can not say.
     #[error(transparent)]
@@ -69,7 +72,7 @@ pub async fn log_in_by_provider(
     who: Actor<'_>,
     login: ProviderLogin<'_>,
 ) -> Result<Account, ProviderRefusal> {
-    let ProviderLogin { provider, subject, username, roles } = login;
+    let ProviderLogin { provider, subject, username, roles: named } = login;
     let chars = username.chars().count();
     if chars == 0 || chars > NAME_CHARS_MAX || !username.chars().all(is_name_char) {
         return Err(ProviderRefusal::Name { name: username.chars().take(NAME_CHARS_MAX).collect() });
@@ -80,8 +83,10 @@ pub async fn log_in_by_provider(
             StoreError::Refused { reason: "the provider's name or subject can not be stored".to_owned() }.into()
         );
     }
-    // One role a user: the strongest.
-    let role = roles.iter().filter_map(|role| role.parse::<Role>().ok()).max().ok_or(ProviderRefusal::NoRole)?;
+    // Of Airflow's roles the strongest, and every own one.
+    let (given, own): (Vec<_>, Vec<_>) = named.iter().partition(|role| role.parse::<Role>().is_ok());
+    let role = given.iter().filter_map(|role| role.parse::<Role>().ok()).max().unwrap_or(Role::Public);
+    let own: BTreeSet<String> = own.into_iter().cloned().collect();
     let is_new = find(&mut *pool.acquire().await.doing(DOING)?, provider, subject).await?.is_none();
     // It takes its time, so before anything is locked.
     let password = if is_new { Some(nobodys_password().await?) } else { None };
@@ -102,25 +107,36 @@ pub async fn log_in_by_provider(
             find(&mut transaction, provider, subject).await?.ok_or_else(taken)?
         }
     };
-    if known.username != username || known.role != role {
+    let own = roles::give(&mut transaction, known.id, &own).await?;
+    if role == Role::Public && own.is_empty() {
+        return Err(ProviderRefusal::NoRole);
+    }
+    if known.username != username || known.role != role || !own.iter().eq(&known.own_roles) {
         if !update(&mut transaction, known.id, username, role).await? {
             return Err(ProviderRefusal::NameTaken { name: username.to_owned() });
         }
-        let details = json!({ "username": username, "role": role.name(), "before": { "username": known.username, "role": known.role.name() }, "provider": provider });
+        let before = json!({ "username": known.username, "role": known.role.name(), "own_roles": known.own_roles });
+        let details = json!({
+            "username": username, "role": role.name(), "own_roles": own, "before": before, "provider": provider,
+        });
         audit::record(&mut *transaction, who, "update_user", &details).await?;
     }
     transaction.commit().await.doing(DOING)?;
-    Ok(Account { id: known.id, username: username.to_owned(), role })
+    Ok(Account { id: known.id, username: username.to_owned(), role, own_roles: own.into_iter().collect() })
 }
 
 async fn find(db: &mut PgConnection, provider: &str, subject: &str) -> Result<Option<Account>, StoreError> {
-    let row = sqlx::query!(
-        "SELECT id, username, role FROM user_account WHERE provider = $1 AND provider_subject = $2 FOR UPDATE",
+    let row = sqlx::query_as!(
+        AccountRow,
+        r#"SELECT id, username, role,
+                  ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id
+                        ORDER BY r.name) AS "own_roles!"
+           FROM user_account u WHERE provider = $1 AND provider_subject = $2 FOR UPDATE OF u"#,
         provider,
         subject
     );
     let row = row.fetch_optional(db).await.doing(DOING)?;
-    row.map(|row| account(row.id, row.username, row.role)).transpose()
+    row.map(Account::try_from).transpose()
 }
 
 /// The hash of a password that is forgotten at once: comparing with it takes as long as with another.

@@ -93,6 +93,10 @@ fn mistakes_are_told_by_their_fields() {
     assert!(users::mistakes("me@example.org", "longword", 8).is_empty());
     assert_eq!(users::mistakes("me@example.org", "short", 8).len(), 1);
     assert!(users::mistakes("airflow", "airflow", 8).is_empty(), "the documented first login");
+    for guessed in ["Elizabeth1", "elizabeth", "11111111", "abcabcabc"] {
+        assert_eq!(users::mistakes("elizabeth", guessed, 8).len(), 1, "{guessed}");
+    }
+    assert!(users::mistakes("al", "always the same", 8).is_empty(), "a short name is in many words");
 }
 
 #[tokio::test]
@@ -116,7 +120,7 @@ async fn the_last_admin_stays_and_a_new_password_ends_every_token() {
     let issued = users::NewToken { jti: token, user_id: account.id, expires_at };
     users::record_token(&database.pool, "root".into(), issued, "login").await.unwrap();
     assert_eq!(users::set_password(&database.pool, "me".into(), "root", "new").await.unwrap(), UserChange::Done);
-    assert!(users::of_token(&database.pool, token).await.unwrap().is_none());
+    assert!(users::holder(&database.pool, users::TokenKey::Session(token)).await.unwrap().is_none());
     assert!(users::authenticate(&database.pool, "root", "old").await.unwrap().is_none());
     assert!(users::authenticate(&database.pool, "root", "new").await.unwrap().is_some());
     users::create_user(&database.pool, "me".into(), new("second", Role::Admin)).await.unwrap();

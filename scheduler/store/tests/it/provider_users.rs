@@ -1,6 +1,10 @@
 //! Users whom an identity provider vouches for.
 
-use store::users::{self, NewUser, ProviderLogin, ProviderRefusal, Role, UserChange, log_in_by_provider};
+use std::collections::BTreeSet;
+
+use store::users::{
+    self, NewUser, OwnRole, ProviderLogin, ProviderRefusal, Right, Role, UserChange, log_in_by_provider,
+};
 
 use crate::support::Database;
 
@@ -31,6 +35,30 @@ async fn a_user_of_a_provider_is_its_subject_and_has_the_roles_of_the_last_login
     let viewer = roles(&["Viewer"]);
     let other = log_in_by_provider(pool, "cyd".into(), ProviderLogin { roles: &viewer, ..of_another }).await.unwrap();
     assert_ne!(other.id, first.id, "a subject is one of its provider");
+}
+
+#[tokio::test]
+async fn groups_give_own_roles_too_and_take_them() {
+    let database = Database::create().await;
+    let pool = &database.pool;
+    let role =
+        |name: &str| OwnRole { name: name.to_owned(), rights: BTreeSet::from([Right::Read]), dags: BTreeSet::new() };
+    for name in ["finance", "risk"] {
+        users::create_role(pool, "me".into(), &role(name)).await.unwrap();
+    }
+    let own = |names: &[&str]| (Role::Public, roles(names));
+    for (said, expected) in [
+        (roles(&["risk", "none", "finance"]), own(&["finance", "risk"])),
+        (roles(&["finance"]), own(&["finance"])),
+        (roles(&["Op"]), (Role::Op, Vec::new())),
+    ] {
+        let account = log_in_by_provider(pool, "ann".into(), login("1", "ann", &said)).await.unwrap();
+        assert_eq!((account.role, account.own_roles.clone()), expected);
+        assert_eq!(users::all(pool).await.unwrap(), [account]);
+    }
+    let none = log_in_by_provider(pool, "ann".into(), login("1", "ann", &roles(&["none"]))).await.unwrap_err();
+    assert!(matches!(none, ProviderRefusal::NoRole), "{none}");
+    assert_eq!(users::all(pool).await.unwrap()[0].role, Role::Op, "a refusal changes nothing");
 }
 
 #[tokio::test]

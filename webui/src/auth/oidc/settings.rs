@@ -153,10 +153,13 @@ pub(super) fn provider_url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// The name of a role, in its own spelling.
+/// The name of a role: one of Airflow's in its own spelling, or an own one, which is looked up at each login.
 fn known_role(setting: &str, text: &str) -> Result<String, InvalidOidc> {
-    let role = Role::from_str(text.trim()).map_err(|error| InvalidOidc::new(setting, error.to_string()))?;
-    Ok(role.name().to_owned())
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(InvalidOidc::new(setting, "expected the name of a role"));
+    }
+    Ok(Role::from_str(text).map_or_else(|_| text.to_owned(), |role| role.name().to_owned()))
 }
 
 /// `group:Role,group2:Role2`. A group may have colons in its name, as URNs do.
@@ -200,7 +203,7 @@ pub(super) mod tests {
         ("WINDLASS_OIDC_ISSUER", "https://login.example.com/realms/one"),
         ("WINDLASS_OIDC_CLIENT_ID", "windlass"),
         ("WINDLASS_OIDC_CLIENT_SECRET", "s3cret"),
-        ("WINDLASS_OIDC_ROLES", "ops:Op, urn:x:admins:admin"),
+        ("WINDLASS_OIDC_ROLES", "ops:Op, urn:x:admins:admin, money:finance"),
         ("WINDLASS_BASE_URL", "https://windlass.example.com/"),
     ];
 
@@ -220,7 +223,8 @@ pub(super) mod tests {
     #[test]
     fn groups_have_roles_and_nothing_shows_the_secret() {
         let settings = read(&[]).unwrap().unwrap();
-        let expected = [("ops", "Op"), ("urn:x:admins", "Admin")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        let expected =
+            [("ops", "Op"), ("urn:x:admins", "Admin"), ("money", "finance")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(settings.roles, expected);
         assert_eq!(settings.base_url, "https://windlass.example.com");
         assert_eq!(settings.name, "login.example.com");
@@ -238,8 +242,7 @@ pub(super) mod tests {
             ("WINDLASS_OIDC_SCOPES", "profile"),
             ("WINDLASS_OIDC_ROLES", ""),
             ("WINDLASS_OIDC_ROLES", "ops"),
-            ("WINDLASS_OIDC_ROLES", "ops:Boss"),
-            ("WINDLASS_OIDC_DEFAULT_ROLE", "Boss"),
+            ("WINDLASS_OIDC_ROLES", "ops:"),
             ("WINDLASS_BASE_URL", ""),
             ("WINDLASS_BASE_URL", "https://windlass.example.com/below"),
         ] {

@@ -14,7 +14,7 @@ use axum::{
 use link::Query as Ask;
 use model::DagRunState;
 use serde::Serialize;
-use store::read::{self, DagView, RunBrief, Version};
+use store::read::{self, DagView, RunBrief, Version, Visible};
 
 use super::{
     Fact, Frame, Place, Tab, dag_url,
@@ -78,7 +78,7 @@ pub async fn show(
     let url = dag_url(&dag.dag_id);
     let tab = query.text("tab").unwrap_or_default();
     let shown = View {
-        frame: Frame::new(&app, &who, Place::Dags, dag.dag_id.to_string()).await?,
+        frame: Frame::new(&app, &who, Place::Dags, dag.dag_id.to_string()).await?.about(&who, &dag.dag_id),
         dag_id: dag.dag_id.to_string(),
         description: dag.description.clone(),
         tags: dag.tags.clone(),
@@ -109,7 +109,7 @@ async fn content(app: &App, tab: &str, of: Subject<'_>, query: &Query, clock: Cl
             let picture = graph::picture(app, version, recent.first(), clock).await?;
             Content::Graph { picture: picture.map(Box::new), tasks: version.dag.tasks.len(), of_run }
         }
-        "runs" => Content::Runs(runs::list(app, Some(&view.dag_id), query, clock).await?),
+        "runs" => Content::Runs(runs::list(app, &Visible::All, Some(&view.dag_id), query, clock).await?),
         "code" => Content::Code(code::code(app, view, query, clock).await?),
         "details" => Content::Details(Box::new(details::details(view, version, clock))),
         _ => Content::Grid(grid::grid(app, version, recent, clock).await?),

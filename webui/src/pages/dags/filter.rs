@@ -2,7 +2,7 @@
 
 use model::DagRunState;
 use serde::Serialize;
-use store::read::{DagCounts, DagFilter, OFFSET_MAX};
+use store::read::{DagCounts, DagFilter, OFFSET_MAX, Visible};
 
 use super::ROWS_MAX;
 use crate::api::query::Query;
@@ -96,9 +96,10 @@ impl Wanted {
         }
     }
 
-    /// Search, tag and owner; the state is counted apart.
-    pub(super) fn filter(&self) -> DagFilter {
+    /// Search, tag and owner among the DAGs that who asks may see; the state is counted apart.
+    pub(super) fn filter(&self, visible: &Visible) -> DagFilter {
         DagFilter {
+            visible: visible.clone(),
             text: Some(self.search.clone()).filter(|text| !text.is_empty()),
             tags: self.tag.clone().into_iter().collect(),
             owners: self.owner.clone().into_iter().collect(),

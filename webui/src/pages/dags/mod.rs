@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use link::Query as Ask;
 use model::{Command, DagId, DagRunState, TaskId, command::Paused};
 use serde::Serialize;
-use store::read::{self, DagView, FileFilter, FirstFailure, RunBrief, Version, Window};
+use store::read::{self, DagView, FileFilter, FirstFailure, RunBrief, Version, Visible, Window};
 
 use super::{
     Frame, Place, dag_url,
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     api::{lookup_dag, query::Query},
     app::App,
-    auth::{Principal, form::PageForm},
+    auth::{Principal, form::PageForm, rights::Right},
     commands,
     error::ApiResult,
 };
@@ -79,6 +79,7 @@ struct Row {
     badge: Option<Badge>,
     now: String,
     why: Option<String>,
+    may_change: bool,
     is_paused: bool,
     is_stale: bool,
     run_url: Option<String>,
@@ -125,17 +126,19 @@ pub async fn show(
 ) -> PageResult<Response> {
     let clock = Clock::of(&who);
     let wanted = Wanted::of(&query);
-    let counts = read::dag_counts(&app.pool, &wanted.filter()).await?;
-    let names = read::dag_names(&app.pool).await?;
-    let (entries, total) = entries(&app, &wanted).await?;
+    let visible = who.visible();
+    let counts = read::dag_counts(&app.pool, &wanted.filter(&visible)).await?;
+    let names = read::dag_names(&app.pool, &visible).await?;
+    let (entries, total) = entries(&app, &wanted, &visible).await?;
     let reasons = reasons(&app, &entries, clock).await?;
-    let rows: Vec<Row> = entries.iter().zip(reasons).map(|(entry, why)| row(entry, why, clock, &wanted)).collect();
+    let rows: Vec<Row> =
+        entries.iter().zip(reasons).map(|(entry, why)| row(entry, why, clock, &wanted, &who)).collect();
     let first = wanted.page.saturating_mul(ROWS_MAX);
     let last = first + i64::try_from(rows.len()).unwrap_or(0);
     let view = View {
         frame: Frame::new(&app, &who, Place::Dags, "DAGs").await?,
         chips: wanted.chips(&counts),
-        any: counts.all > 0 || !read::dag_ids(&app.pool, &[], 1).await?.is_empty(),
+        any: counts.all > 0 || !read::dag_ids(&app.pool, &[], &visible, 1).await?.is_empty(),
         tags: wanted.tags(&names.tags),
         owners: wanted.owners(&names.owners),
         hidden: wanted.hidden(),
@@ -146,7 +149,7 @@ pub async fn show(
         },
         newer: (wanted.page > 0).then(|| wanted.at_page(wanted.page - 1)),
         older: (last < total).then(|| wanted.at_page(wanted.page + 1)),
-        attention: attention(&app).await?,
+        attention: if who.may(Right::Read) { attention(&app).await? } else { Vec::new() },
         search: wanted.search,
         tag: wanted.tag,
         owner: wanted.owner,
@@ -156,9 +159,9 @@ pub async fn show(
 }
 
 /// The DAGs of a page with their newest runs: what is not on the page is not read.
-async fn entries(app: &App, wanted: &Wanted) -> ApiResult<(Vec<Entry>, i64)> {
+async fn entries(app: &App, wanted: &Wanted, visible: &Visible) -> ApiResult<(Vec<Entry>, i64)> {
     let window = Window { limit: ROWS_MAX, offset: wanted.page.saturating_mul(ROWS_MAX) };
-    let (views, total) = read::dag_list(&app.pool, &wanted.state.of(wanted.filter()), window).await?;
+    let (views, total) = read::dag_list(&app.pool, &wanted.state.of(wanted.filter(visible)), window).await?;
     let versions = app.versions.all(&app.pool, views.iter().map(|view| view.current)).await?;
     let ids: Vec<DagId> = views.iter().map(|view| view.dag_id.clone()).collect();
     let mut runs: BTreeMap<DagId, Vec<RunBrief>> = BTreeMap::new();
@@ -229,7 +232,7 @@ async fn failures(app: &App, entries: &[Entry]) -> ApiResult<BTreeMap<model::Run
     Ok(found)
 }
 
-fn row(entry: &Entry, why: Option<String>, clock: Clock, wanted: &Wanted) -> Row {
+fn row(entry: &Entry, why: Option<String>, clock: Clock, wanted: &Wanted, who: &Principal) -> Row {
     let Entry { view, version, runs } = entry;
     let newest = runs.first();
     Row {
@@ -243,6 +246,7 @@ fn row(entry: &Entry, why: Option<String>, clock: Clock, wanted: &Wanted) -> Row
         badge: newest.map(|run| Badge::from(run.state)),
         now: newest.map_or_else(|| "no run yet".to_owned(), |run| stand(run, clock)),
         why,
+        may_change: who.permissions.has_on(Right::ChangeDags, view.dag_id.as_str()),
         is_paused: view.is_paused,
         is_stale: view.is_stale,
         run_url: newest.map(|run| run_url(&run.dag_id, &run.run_id)),

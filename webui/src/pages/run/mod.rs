@@ -137,7 +137,7 @@ pub async fn show(
     let other = |id: Option<model::RunId>| id.map(|id| run_url(&run.dag_id, &id));
     let title = format!("{}, {}", kind(run.run_type), clock.day(run.logical_date.unwrap_or(run.run_after)));
     let shown = View {
-        frame: Frame::new(&app, &who, Place::Dags, title).await?,
+        frame: Frame::new(&app, &who, Place::Dags, title).await?.about(&who, &run.dag_id),
         dag_id: run.dag_id.to_string(),
         dag_url: dag_url(&run.dag_id),
         run_key: run.key.get(),

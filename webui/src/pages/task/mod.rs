@@ -134,7 +134,7 @@ pub async fn show(
     let look = Look { tab, number, find: query.text("find").unwrap_or_default(), is_printed };
     let run = run_url(&of.run.dag_id, &of.run.run_id);
     let shown = View {
-        frame: Frame::new(&app, &who, Place::Dags, of.task().task_id.to_string()).await?,
+        frame: Frame::new(&app, &who, Place::Dags, of.task().task_id.to_string()).await?.about(&who, &of.run.dag_id),
         dag_id: of.run.dag_id.to_string(),
         dag_url: dag_url(&of.run.dag_id),
         run_title: format!("{}, {}", kind(of.run.run_type), clock.day(of.run.logical_date.unwrap_or(of.run.run_after))),
@@ -252,7 +252,7 @@ async fn xcoms(app: &App, of: &TaskOfRun, who: &Principal) -> ApiResult<Vec<Xcom
         let is_cut = one.chars > XCOM_CHARS_MAX;
         // The beginning of a long value is no JSON any more: it is searched as a text.
         let value = serde_json::from_str::<serde_json::Value>(&one.text).unwrap_or_else(|_| one.text.clone().into());
-        let text = match who.may_see(&one.key, value) {
+        let text = match who.may_see(&of.run.dag_id, &one.key, value) {
             serde_json::Value::String(text) if is_cut => text,
             value => serde_json::to_string_pretty(&value).unwrap_or_default(),
         };

@@ -63,7 +63,7 @@ async fn form_view(
 ) -> ApiResult<View> {
     let kept = |name: &str| typed.map_or_else(String::new, |form| form.text(name).to_owned());
     Ok(View {
-        frame: Frame::new(app, who, Place::Dags, format!("Trigger {}", dag.dag_id)).await?,
+        frame: Frame::new(app, who, Place::Dags, format!("Trigger {}", dag.dag_id)).await?.about(who, &dag.dag_id),
         dag_id: dag.dag_id.to_string(),
         url: dag_url(&dag.dag_id),
         is_paused: dag.is_paused,
