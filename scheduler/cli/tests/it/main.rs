@@ -4,6 +4,7 @@
 
 mod admin;
 mod clients;
+mod convert;
 mod dag_test;
 mod operate;
 mod restarts;

@@ -1,5 +1,6 @@
 //! `windlass dags …`: Airflow's words for the DAGs of an installation and for the files of a folder.
 
+mod convert;
 mod files;
 mod list;
 mod stage;
@@ -34,6 +35,8 @@ pub enum Dags {
     },
     /// Print the JSON Schema of DAG files.
     Schema,
+    /// Convert Airflow DAG files in Python, without running them, and say line by line what could not be converted.
+    Convert(convert::Convert),
     /// Everything that is known of a DAG.
     Details {
         /// The DAG.
@@ -86,6 +89,7 @@ pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode>
             println!("{}", serde_json::to_string_pretty(&dag::json_schema())?);
             Ok(ExitCode::SUCCESS)
         }
+        Dags::Convert(wish) => convert::run(&wish).await,
         Dags::Test(test) => test::run(settings, test).await,
         command => {
             let access = Access::open(settings).await?;
@@ -108,7 +112,7 @@ async fn with_store(settings: &Settings, access: &Access, command: Dags) -> anyh
         Dags::Pause { dag_id } => pause(access, &dag_id, Paused::Paused).await?,
         Dags::Delete { dag_id, yes } => delete(access, &dag_id, Asked::of(yes)).await?,
         Dags::Trigger(wish) => return trigger(settings, access, wish).await,
-        Dags::Check { .. } | Dags::Show { .. } | Dags::Schema | Dags::Test(_) => {}
+        Dags::Check { .. } | Dags::Show { .. } | Dags::Schema | Dags::Convert(_) | Dags::Test(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }
