@@ -57,7 +57,7 @@ def called(writer):
 
 
 def new_script(writer, maker):
-    return Script(maker.source_lines, maker.file_name, writer.task, lambda text: text, writer.remark, writer.note)
+    return Script(maker.source_lines, maker.file_name, writer.task, writer.remark)
 
 
 def function_name(script, function, writer):

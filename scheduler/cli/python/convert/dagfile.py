@@ -34,7 +34,6 @@ from values import (
 )
 
 GRAPH = {"chain", "chain_linear", "cross_downstream"}
-OPERATOR_BASES = {"BaseOperator", "BaseSensorOperator"}
 TIMETABLES_END = "Timetable"
 ID_MAX = 200
 

@@ -346,9 +346,6 @@ class Expressions:
             return slice(*parts)
         return self.unknown(node)
 
-    def eval_Index(self, node, env):
-        return self.eval(node.value, env)
-
     def eval_Attribute(self, node, env):
         owner = self.eval(node.value, env)
         name = node.attr

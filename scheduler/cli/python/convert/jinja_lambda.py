@@ -48,8 +48,7 @@ def write(node, names):
     if isinstance(node, ast.Attribute) and not node.attr.startswith("_"):
         return f"{write(node.value, names)}.{node.attr}"
     if isinstance(node, ast.Subscript) and not isinstance(node.slice, (ast.Slice, ast.Tuple)):
-        index = node.slice.value if isinstance(node.slice, ast.Index) else node.slice
-        return f"{write(node.value, names)}[{write(index, names)}]"
+        return f"{write(node.value, names)}[{write(node.slice, names)}]"
     if isinstance(node, ast.Compare) and all(type(op) in OPERATORS or is_none(op, right) for op, right in pairs(node)):
         return compare(node, names)
     if isinstance(node, ast.BoolOp):

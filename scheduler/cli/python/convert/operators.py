@@ -172,7 +172,7 @@ def headers(writer):
         writer.put("headers", known, given.line)
 
 
-def callable_template(writer, maker, name, names, needed=False):
+def callable_template(writer, maker, name, names):
     """A function of one value, such as `lambda response: response.ok`, as a template."""
     given = writer.take(name)
     if given is None or given.value is None:

@@ -25,13 +25,11 @@ class NotConverted(Exception):
 class Script:
     """The script of one task, while it is made."""
 
-    def __init__(self, source_lines, file_name, task, render, remark, note):
+    def __init__(self, source_lines, file_name, task, remark):
         self.source_lines = source_lines
         self.file_name = file_name
         self.task = task
-        self.render = render
         self.remark = remark
-        self.note = note
         self.imports = {}
         self.parts = {}
         self.pieces = set()
@@ -336,7 +334,7 @@ def parameter_names(spec):
 def context_key(node, contexts):
     """The key of `context["ti"]` or `context.get("ti")`, or None."""
     if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in contexts:
-        key = node.slice.value if isinstance(node.slice, ast.Index) else node.slice
+        key = node.slice
         return key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else None
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop"):
         owner = node.func.value
