@@ -152,6 +152,8 @@ fn check(file: &Path, answer: Answer, out: Option<&Path>) -> (FileResult, Vec<Re
         for name in missing {
             let line = dag.files.iter().find(|(file, _)| *file == name).map_or(dag.line, |(_, line)| *line);
             let words = format!("the file {name:?} is not beside the Python file: put it below the DAG folder");
+            // The line of the text no longer matters: the reader has seen it.
+            dag.yaml = dag.yaml.replacen('\n', &format!("\n# line {line}: {words}\n"), 1);
             dag.remarks.push(Remark { line, text: words, is_whole: false });
         }
         dags.push(Converted { answer: dag, errors, copies });

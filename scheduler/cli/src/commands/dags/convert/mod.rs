@@ -111,18 +111,15 @@ fn tell(result: &FileResult) {
 }
 
 fn print(wish: &Convert, results: &[FileResult], written: &[write::Written]) {
-    let is_listing = matches!(wish.output.format, Format::Json) || !wish.prints_dags();
-    if !is_listing {
+    let is_json = wish.output.format == Format::Json;
+    if wish.prints_dags() && !is_json {
         results.iter().for_each(|result| print!("{}", result.yaml()));
         return;
     }
     let mut listing = Listing::new(&["file", "dag_id", "result", "tasks", "remarks", "written"]);
     for result in results {
         for dag in &result.dags {
-            let remarks = match wish.output.format {
-                Format::Json => remarks_json(dag),
-                _ => json!(dag.answer.remarks.len()),
-            };
+            let remarks = if is_json { remarks_json(dag) } else { json!(dag.answer.remarks.len()) };
             let path =
                 written.iter().find(|one| one.dag_id == dag.answer.dag_id).map(|one| one.path.display().to_string());
             listing.push([
@@ -136,7 +133,7 @@ fn print(wish: &Convert, results: &[FileResult], written: &[write::Written]) {
         }
     }
     listing.print(wish.output);
-    if !matches!(wish.output.format, Format::Json) {
+    if wish.output.format == Format::Table {
         println!("{}", summary(results));
     }
 }
