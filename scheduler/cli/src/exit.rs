@@ -26,12 +26,14 @@ pub enum Exit {
     Unreachable,
     /// The run that was waited for did not succeed.
     RunFailed,
+    /// It is done, but for what was told line by line.
+    InPart,
 }
 
 impl Exit {
     /// Every one, in the order of the codes.
     #[cfg(test)]
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Done,
         Self::Error,
         Self::Usage,
@@ -40,6 +42,7 @@ impl Exit {
         Self::NotAllowed,
         Self::Unreachable,
         Self::RunFailed,
+        Self::InPart,
     ];
 
     /// The number that the shell sees.
@@ -54,6 +57,7 @@ impl Exit {
             Self::NotAllowed => 5,
             Self::Unreachable => 6,
             Self::RunFailed => 7,
+            Self::InPart => 8,
         }
     }
 

@@ -138,6 +138,8 @@ impl Command {
             | Self::Pools(_) => Reach::Anywhere,
             Self::Services(_)
             | Self::Users(_)
+            | Self::Roles(_)
+            | Self::Tokens(_)
             | Self::Lake(_)
             | Self::Topics(_)
             | Self::Workers(_)

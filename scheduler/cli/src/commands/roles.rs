@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, process::ExitCode};
 
-use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use sqlx::PgPool;
@@ -14,6 +13,7 @@ use store::{
 
 use crate::{
     access::{Access, caller},
+    exit::Failure,
     output::{Listing, Output},
     settings::Settings,
 };
@@ -90,7 +90,8 @@ async fn carry_out(access: &Access, command: Roles) -> anyhow::Result<()> {
             };
             check(&role)?;
             if users::create_role(pool, who, &role).await? == Creation::Exists {
-                bail!("there is a role {} already: use add-perms and del-perms", role.name);
+                let text = format!("there is a role {} already: use add-perms and del-perms", role.name);
+                return Err(Failure::refused(text));
             }
             println!("role {} is there now", role.name);
             Ok(())
@@ -132,9 +133,14 @@ async fn list(pool: &PgPool, output: Output) -> anyhow::Result<()> {
 
 async fn find(pool: &PgPool, name: &str) -> anyhow::Result<OwnRole> {
     if Role::ALL.iter().any(|role| role.name().eq_ignore_ascii_case(name)) {
-        bail!("{name} is one of Airflow's roles, which stay as they are: make a role of your own");
+        let text = format!("{name} is one of Airflow's roles, which stay as they are: make a role of your own");
+        return Err(Failure::refused(text));
     }
-    users::own_role(pool, name).await?.with_context(|| format!("there is no role {name}"))
+    users::own_role(pool, name).await?.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> anyhow::Error {
+    Failure::missing(format!("there is no role {name}"))
 }
 
 async fn change(pool: &PgPool, who: Actor<'_>, role: &OwnRole) -> anyhow::Result<()> {
@@ -146,7 +152,7 @@ async fn change(pool: &PgPool, who: Actor<'_>, role: &OwnRole) -> anyhow::Result
 
 fn check(role: &OwnRole) -> anyhow::Result<()> {
     let mistakes: Vec<String> = users::role_mistakes(role).iter().map(ToString::to_string).collect();
-    if mistakes.is_empty() { Ok(()) } else { bail!("{}", mistakes.join("; ")) }
+    if mistakes.is_empty() { Ok(()) } else { Err(Failure::refused(mistakes.join("; "))) }
 }
 
 /// What became of a wish to change roles, in words.
@@ -156,7 +162,7 @@ fn check(role: &OwnRole) -> anyhow::Result<()> {
 pub fn done(change: RoleChange) -> anyhow::Result<()> {
     match change {
         RoleChange::Done => Ok(()),
-        RoleChange::NoRole(name) => bail!("there is no role {name}"),
-        RoleChange::NoUser => bail!("there is no such user"),
+        RoleChange::NoRole(name) => Err(missing(&name)),
+        RoleChange::NoUser => Err(Failure::missing("there is no such user")),
     }
 }

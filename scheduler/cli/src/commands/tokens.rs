@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 use store::{
@@ -13,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     access::{Access, caller},
+    exit::Failure,
     output::{Listing, Output},
     settings::Settings,
 };
@@ -111,13 +111,15 @@ async fn carry_out(access: &Access, command: Tokens) -> anyhow::Result<()> {
         }
         Tokens::Revoke { id } => {
             let was_there = users::revoke_open_token(pool, who, None, id).await?;
-            was_there.then_some(()).with_context(|| format!("there is no session or token {id} any more"))?;
+            if !was_there {
+                return Err(Failure::missing(format!("there is no session or token {id} any more")));
+            }
             println!("{id} is void");
         }
         Tokens::RevokeAll { username } => {
             let ended = users::end_sessions(pool, who, &username).await?;
             if ended == 0 && users::all(pool).await?.iter().all(|account| account.username != username) {
-                bail!("there is no user {username}");
+                return Err(Failure::missing(format!("there is no user {username}")));
             }
             println!("{ended} sessions and tokens of {username} have ended");
         }
@@ -127,10 +129,10 @@ async fn carry_out(access: &Access, command: Tokens) -> anyhow::Result<()> {
 
 fn refused(username: &str, refusal: TokenRefusal) -> anyhow::Error {
     match refusal {
-        TokenRefusal::NoUser => anyhow::anyhow!("there is no user {username}"),
+        TokenRefusal::NoUser => Failure::missing(format!("there is no user {username}")),
         TokenRefusal::Mistakes(mistakes) => {
             let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            anyhow::anyhow!("{}", texts.join("; "))
+            Failure::refused(texts.join("; "))
         }
     }
 }

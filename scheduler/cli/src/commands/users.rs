@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use sqlx::PgPool;
@@ -181,7 +180,7 @@ async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow:
 
 async fn account(pool: &PgPool, username: &str) -> anyhow::Result<Account> {
     let found = users::all(pool).await?.into_iter().find(|account| account.username == username);
-    found.with_context(|| format!("there is no user {username}"))
+    found.ok_or_else(|| Failure::missing(format!("there is no user {username}")))
 }
 
 async fn add_role(pool: &PgPool, username: &str, role: &str) -> anyhow::Result<()> {
@@ -208,7 +207,8 @@ async fn remove_role(pool: &PgPool, username: &str, role: &str) -> anyhow::Resul
         let names = account.own_roles.into_iter().filter(|own| own != role).collect();
         roles::done(users::set_own_roles(pool, who, username, &names).await?)?;
     } else {
-        bail!("user {username} does not have the role {role}, but {}", account.role_names());
+        let text = format!("user {username} does not have the role {role}, but {}", account.role_names());
+        return Err(Failure::refused(text));
     }
     println!("user {username} has the role {role} no more");
     Ok(())

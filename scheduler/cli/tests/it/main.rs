@@ -5,6 +5,7 @@
 mod admin;
 mod clients;
 mod completion;
+mod convert;
 mod dag_test;
 mod import;
 mod operate;

@@ -1,5 +1,6 @@
 //! `windlass dags …`: Airflow's words for the DAGs of an installation and for the files of a folder.
 
+mod convert;
 mod files;
 mod list;
 mod stage;
@@ -37,6 +38,8 @@ pub enum Dags {
     },
     /// Print the JSON Schema of DAG files.
     Schema,
+    /// Convert Airflow DAG files in Python, without running them, and say line by line what could not be converted.
+    Convert(convert::Convert),
     /// Everything that is known of a DAG.
     Details {
         /// The DAG.
@@ -91,7 +94,7 @@ impl Dags {
             | Self::Pause { .. }
             | Self::Trigger(_)
             | Self::Delete { .. } => Reach::Anywhere,
-            Self::Check { .. } | Self::Show { .. } | Self::Schema | Self::Test(_) => Reach::Machine,
+            Self::Check { .. } | Self::Show { .. } | Self::Schema | Self::Convert(_) | Self::Test(_) => Reach::Machine,
         }
     }
 }
@@ -108,6 +111,7 @@ pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode>
             println!("{}", serde_json::to_string_pretty(&dag::json_schema())?);
             Ok(ExitCode::SUCCESS)
         }
+        Dags::Convert(wish) => convert::run(&wish).await,
         Dags::Test(test) => test::run(settings, test).await,
         command => {
             let installation = Installation::open(settings).await?;
@@ -129,7 +133,7 @@ async fn with_installation(installation: &Installation<'_>, command: Dags) -> an
         Dags::Pause { dag_id } => pause(installation, &dag_id, Paused::Paused).await?,
         Dags::Delete { dag_id, yes } => delete(installation, &dag_id, Asked::of(yes)).await?,
         Dags::Trigger(wish) => return trigger(installation, wish).await,
-        Dags::Check { .. } | Dags::Show { .. } | Dags::Schema | Dags::Test(_) => {}
+        Dags::Check { .. } | Dags::Show { .. } | Dags::Schema | Dags::Convert(_) | Dags::Test(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }
