@@ -26,6 +26,24 @@ enum Form {
     Json,
 }
 
+/// What the leader answered.
+enum Found {
+    Value(Value),
+    /// Nothing; the text says where it was looked for.
+    Nowhere(String),
+}
+
+impl Found {
+    fn or_missing(self, what: &str, name: &str) -> Result<Value, Error> {
+        match self {
+            Self::Value(value) => Ok(value),
+            Self::Nowhere(where_looked) => {
+                Err(invalid(format!("there is no {what} {name:?}: {where_looked}; or use .get with a default")))
+            }
+        }
+    }
+}
+
 /// The object `var`, with `value` and `json`.
 pub(super) fn variables(access: &Access) -> Value {
     let of = |form| Value::from_object(Variables { access: access.clone(), form });
@@ -45,17 +63,17 @@ struct Variables {
 }
 
 impl Variables {
-    fn fetch(&self, key: &str) -> Result<Option<Value>, Error> {
+    fn fetch(&self, key: &str) -> Result<Found, Error> {
         let item = self.access.fetch(FetchKey::Variable(key.to_owned()));
         let text = match item {
             FetchItem::Variable(text) => text,
-            FetchItem::Missing(_) => return Ok(None),
+            FetchItem::Missing(where_looked) => return Ok(Found::Nowhere(where_looked)),
             other => return Err(unexpected("variable", key, other)),
         };
         self.access.masker.add_named(key, &text);
         match self.form {
-            Form::Text => Ok(Some(text.into())),
-            Form::Json => self.json(key, &text).map(Some),
+            Form::Text => Ok(Found::Value(text.into())),
+            Form::Json => self.json(key, &text).map(Found::Value),
         }
     }
 
@@ -79,9 +97,7 @@ impl Variables {
 impl Object for Variables {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let key = key.as_str()?;
-        Some(
-            self.fetch(key).and_then(|found| found.ok_or_else(|| missing("variable", key))).unwrap_or_else(Value::from),
-        )
+        Some(self.fetch(key).and_then(|found| found.or_missing("variable", key)).unwrap_or_else(Value::from))
     }
 
     fn call_method(self: &Arc<Self>, _: &State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
@@ -100,13 +116,13 @@ struct Connections {
 }
 
 impl Connections {
-    fn fetch(&self, id: &str) -> Result<Option<Value>, Error> {
+    fn fetch(&self, id: &str) -> Result<Found, Error> {
         match self.access.fetch(FetchKey::Connection(id.to_owned())) {
             FetchItem::Connection(fields) => {
                 self.access.masker.add_connection(&fields);
-                Ok(Some(Value::from_object(Connection(*fields))))
+                Ok(Found::Value(Value::from_object(Connection(*fields))))
             }
-            FetchItem::Missing(_) => Ok(None),
+            FetchItem::Missing(where_looked) => Ok(Found::Nowhere(where_looked)),
             other => Err(unexpected("connection", id, other)),
         }
     }
@@ -115,9 +131,7 @@ impl Connections {
 impl Object for Connections {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let id = key.as_str()?;
-        Some(
-            self.fetch(id).and_then(|found| found.ok_or_else(|| missing("connection", id))).unwrap_or_else(Value::from),
-        )
+        Some(self.fetch(id).and_then(|found| found.or_missing("connection", id)).unwrap_or_else(Value::from))
     }
 
     fn call_method(self: &Arc<Self>, _: &State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
@@ -177,17 +191,16 @@ impl Access {
 fn get_or_default(
     method: &str,
     args: &[Value],
-    fetch: impl FnOnce(&str) -> Result<Option<Value>, Error>,
+    fetch: impl FnOnce(&str) -> Result<Found, Error>,
 ) -> Result<Value, Error> {
     if method != "get" {
         return Err(Error::from(ErrorKind::UnknownMethod));
     }
     let (key, default): (&str, Option<Value>) = from_args(args)?;
-    Ok(fetch(key)?.or(default).unwrap_or(Value::from(())))
-}
-
-fn missing(what: &str, name: &str) -> Error {
-    invalid(format!("there is no {what} {name:?}: add it, or use .get with a default"))
+    Ok(match fetch(key)? {
+        Found::Value(value) => value,
+        Found::Nowhere(_) => default.unwrap_or(Value::from(())),
+    })
 }
 
 fn unexpected(what: &str, name: &str, item: FetchItem) -> Error {

@@ -149,8 +149,8 @@ fn a_name_without_a_value_is_named() {
     for (source, says) in [
         ("{{ nothing }}", "could not render field: nothing is not defined"),
         ("{{ params.nope }}", "params.nope is not defined"),
-        ("{{ var.value.nope }}", "there is no variable \"nope\""),
-        ("{{ conn.nope.host }}", "there is no connection \"nope\""),
+        ("{{ var.value.nope }}", "there is no variable \"nope\": not there; or use .get with a default"),
+        ("{{ conn.nope.host }}", "there is no connection \"nope\": not there; or use .get with a default"),
         ("{{ ti.xcom_pull(task_ids='nope') }}", "names the task \"nope\", which this DAG does not have"),
         ("{{ macros.ds_add('x', 1) }}", "\"x\" has not the form"),
         ("x\n{{ 1 + }}", "line 2"),
