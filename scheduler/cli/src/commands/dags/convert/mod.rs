@@ -161,7 +161,7 @@ fn summary(results: &[FileResult]) -> String {
 
 fn status(results: &[FileResult]) -> ExitCode {
     if results.iter().any(FileResult::has_failed) || results.iter().all(|result| result.dags.is_empty()) {
-        return ExitCode::FAILURE;
+        return Exit::Error.into();
     }
     let whole = |result: &FileResult| result.dags.is_empty() || result.is_whole();
     if results.iter().all(whole) { ExitCode::SUCCESS } else { Exit::InPart.into() }
