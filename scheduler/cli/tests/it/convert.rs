@@ -496,6 +496,22 @@ fn nothing_is_overwritten_unasked() {
 }
 
 #[test]
+fn a_file_that_a_dag_names_goes_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = "from airflow.sdk import DAG\nfrom airflow.providers.common.sql.operators.sql import \
+                  SQLExecuteQueryOperator\nwith DAG('d', schedule=None):\n    SQLExecuteQueryOperator(task_id='a', \
+                  conn_id='shop', sql='sql/a.sql')\n";
+    fs::create_dir(folder.path().join("sql")).unwrap();
+    fs::write(folder.path().join("sql/a.sql"), "SELECT 1").unwrap();
+    fs::write(folder.path().join("example.py"), python).unwrap();
+    let output = windlass_in(folder.path(), &["dags", "convert", "example.py", "--out", "dags"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(fs::read_to_string(folder.path().join("dags/sql/a.sql")).unwrap(), "SELECT 1");
+    let checked = windlass_in(folder.path(), &["dags", "check", "dags"], &[]);
+    assert!(checked.status.success(), "{}", printed(&checked));
+}
+
+#[test]
 fn a_check_writes_nothing_and_json_has_every_remark() {
     let (out, output) = convert(&[&data("flow.py"), &data("hard.py")], &["--check", "--output", "json"]);
     assert_eq!(output.status.code(), Some(PART), "{}", said(&output));
