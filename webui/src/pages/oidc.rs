@@ -1,6 +1,6 @@
 //! Login by an identity provider: the way there and the way back. See [`crate::auth::oidc`] for what is checked.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{
     Extension,
@@ -26,6 +26,7 @@ use crate::{
     auth::{
         client::Client,
         guard,
+        limiter::Attempt as Guess,
         login::{cookie, with_cookie},
         oidc::{Attempt, LOGIN_LASTS, NoLogin, Oidc, Person},
     },
@@ -65,6 +66,9 @@ pub async fn finish(
     let oidc = provider(&app)?;
     let taken_along = guard::cookie_of(&headers, attempt_cookie_name(app.settings.cookie));
     let attempt = taken_along.and_then(|text| app.tokens.read_attempt(text));
+    // Counted as guesses are, for each address apart: whoever comes with made-up answers is told to wait.
+    let user = format!("provider/{}", client.0);
+    let reserved = app.logins.reserve(Guess { user: &user, from: client.0, session: None }, Instant::now()).await?;
     let next = attempt.as_ref().map_or_else(|| "/".to_owned(), |attempt| safe_next(&attempt.next).to_owned());
     let who = match attempt {
         Some(attempt) => person(oidc, &attempt, &query).await,
@@ -76,6 +80,7 @@ pub async fn finish(
     };
     let response = match done {
         Ok(token) => {
+            reserved.succeeded(Instant::now());
             let session = cookie(&app, &token, app.settings.token_lifetime);
             with_cookie(Redirect::to(&next).into_response(), &session)
         }
@@ -85,7 +90,10 @@ pub async fn finish(
             let details = json!({ "provider": oidc.issuer(), "reason": error.to_string() });
             audit::record(&app.pool, who, REFUSED, &details).await?;
             let status = match error {
-                NoLogin::Provider(_) => StatusCode::BAD_GATEWAY,
+                NoLogin::Provider(_) => {
+                    reserved.take_back();
+                    StatusCode::BAD_GATEWAY
+                }
                 NoLogin::Refused(_) => StatusCode::FORBIDDEN,
             };
             login::refused(&app, &next, status, error.to_string())?

@@ -318,6 +318,18 @@ async fn the_way_back_is_for_the_browser_that_began_and_for_once() {
 }
 
 #[tokio::test]
+async fn whoever_comes_with_made_up_answers_is_told_to_wait_and_fills_no_log() {
+    let provider = Provider::start().await;
+    let server = server(&provider, LocalLogins::Taken).await;
+    let mut seen = Vec::new();
+    for _ in 0..15 {
+        seen.push(get_with(&server, "/auth/oidc/callback?code=x&state=y", "_oidc=x").await.status);
+    }
+    assert_eq!(seen, [[403; 10].as_slice(), &[429; 5]].concat());
+    assert_eq!(audit(&server).await.len(), 10);
+}
+
+#[tokio::test]
 async fn after_the_login_one_comes_to_a_page_of_ours_and_nowhere_else() {
     let provider = Provider::start().await;
     let server = server(&provider, LocalLogins::Taken).await;
