@@ -199,6 +199,9 @@ fn done(change: UserChange, username: &str) -> ApiResult<()> {
     match change {
         UserChange::Done => Ok(()),
         UserChange::Missing => Err(missing(username)),
+        UserChange::OfProvider => Err(ApiError::Conflict(format!(
+            "{username} logs in by the identity provider, which knows the password: change it there"
+        ))),
         UserChange::LastAdmin => Err(ApiError::Conflict(format!(
             "{username} is the only Admin: nobody could manage users any more. Make somebody else Admin first"
         ))),

@@ -234,6 +234,9 @@ fn done(change: UserChange, username: &str) -> anyhow::Result<()> {
     match change {
         UserChange::Done => Ok(()),
         UserChange::Missing => Err(Failure::missing(format!("there is no user {username}"))),
+        UserChange::OfProvider => {
+            Err(Failure::refused(format!("{username} logs in by the identity provider: change the password there")))
+        }
         UserChange::LastAdmin => {
             Err(Failure::refused(format!("{username} is the only Admin: nobody could manage users any more")))
         }

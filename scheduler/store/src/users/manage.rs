@@ -26,6 +26,8 @@ pub enum UserChange {
     Missing,
     /// Nobody would be left who may manage users; nothing was changed.
     LastAdmin,
+    /// An identity provider knows the password; nothing was changed.
+    OfProvider,
 }
 
 /// Fewer different characters are a key that was held down.
@@ -111,11 +113,13 @@ pub async fn set_password(
     let hash = hash(password.to_owned()).await?;
     let mut transaction = pool.begin().await.doing(DOING)?;
     let changed = sqlx::query_file!("queries/user_account_password.sql", username, hash)
-        .execute(&mut *transaction)
+        .fetch_optional(&mut *transaction)
         .await
         .doing(DOING)?;
-    if changed.rows_affected() == 0 {
-        return Ok(UserChange::Missing);
+    match changed {
+        None => return Ok(UserChange::Missing),
+        Some(changed) if changed.is_of_provider => return Ok(UserChange::OfProvider),
+        Some(_) => {}
     }
     sqlx::query_file!("queries/token_revoke_all.sql", username).execute(&mut *transaction).await.doing(DOING)?;
     audit::record(&mut *transaction, who, "reset_password", &json!({ "username": username })).await?;

@@ -78,7 +78,7 @@ async fn nobody_of_a_provider_takes_another_users_name_or_has_a_password() {
         let odd = log_in_by_provider(pool, "x".into(), login("2", name, &admin)).await.unwrap_err();
         assert!(matches!(odd, ProviderRefusal::Name { .. }), "{odd}");
     }
-    assert_eq!(users::set_password(pool, "me".into(), "ann", "longword").await.unwrap(), UserChange::Done);
+    assert_eq!(users::set_password(pool, "me".into(), "ann", "longword").await.unwrap(), UserChange::OfProvider);
     assert!(users::authenticate(pool, "ann", "longword").await.unwrap().is_none());
     assert!(users::authenticate(pool, "root", "longword").await.unwrap().is_some());
 }
