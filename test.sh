@@ -108,6 +108,15 @@ long_tests() (
     some_tests --ignored again_and_again
 )
 
+identity_tests() (
+    step "the full set: logins by a real OpenID provider"
+    room_for 3
+    install_packages node:nodejs npm:npm || leave_out "Debian's Node.js can not be installed here"
+    node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' ||
+        leave_out "the provider needs Node.js 20 or later, and this is $(node --version)"
+    some_tests --ignored people_of_a_real_provider
+)
+
 docker_tests() (
     step "the full set: containers on a real Docker engine"
     room_for 4
@@ -204,7 +213,7 @@ group() {
 full_tests() {
     deadline=$((SECONDS + $1))
     local name
-    for name in kafka long docker s3 monitoring trino superset stack_kill compose; do
+    for name in kafka long identity docker s3 monitoring trino superset stack_kill compose; do
         group "${name}_tests" || return
     done
 }

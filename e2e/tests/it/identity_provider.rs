@@ -134,6 +134,7 @@ async fn audit(fleet: &Fleet) -> Vec<(String, String, Option<String>, Option<Str
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js 20 or later and npm: the full set installs them"]
 async fn people_of_a_real_provider_log_in_with_the_roles_of_their_groups() {
     let port = free_port();
     let api = format!("http://127.0.0.1:{port}");
