@@ -173,7 +173,7 @@ impl Access {
             AnswerStatus::Done => Ok(answer.body),
             status @ (AnswerStatus::NotFound | AnswerStatus::Conflict | AnswerStatus::Invalid) => {
                 let exit = if status == AnswerStatus::NotFound { Exit::NotFound } else { Exit::Refused };
-                Err(Failure::new(exit, answer.body["detail"].as_str().unwrap_or("the leader refused")))
+                Err(Failure::of(exit, answer.body["detail"].as_str().unwrap_or("the leader refused")))
             }
         }
     }

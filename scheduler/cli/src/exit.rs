@@ -101,26 +101,26 @@ pub struct Failure {
 impl Failure {
     /// What ends the program with this code and these words.
     #[must_use]
-    pub fn new(exit: Exit, text: impl Into<String>) -> anyhow::Error {
+    pub fn of(exit: Exit, text: impl Into<String>) -> anyhow::Error {
         Self { exit, text: text.into() }.into()
     }
 
     /// What was named does not exist.
     #[must_use]
     pub fn missing(text: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::NotFound, text)
+        Self::of(Exit::NotFound, text)
     }
 
     /// It contradicts what is there, or breaks a rule.
     #[must_use]
     pub fn refused(text: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::Refused, text)
+        Self::of(Exit::Refused, text)
     }
 
     /// Nobody answers.
     #[must_use]
     pub fn unreachable(text: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::Unreachable, text)
+        Self::of(Exit::Unreachable, text)
     }
 }
 

@@ -34,7 +34,7 @@ impl Reach {
             }
             Self::Anywhere | Self::Machine => return Ok(()),
         };
-        Err(Failure::new(Exit::Usage, text))
+        Err(Failure::of(Exit::Usage, text))
     }
 }
 

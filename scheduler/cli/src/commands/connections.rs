@@ -154,7 +154,7 @@ async fn carry_out(installation: &Installation<'_>, command: Connections) -> any
             if let Installation::Server(_) = installation {
                 let text = "a server gives the secrets of connections to nobody, so an export needs the database: \
                             run it where DATABASE_URL or WINDLASS_HOME names the installation";
-                return Err(Failure::new(Exit::Usage, text));
+                return Err(Failure::of(Exit::Usage, text));
             }
             let found = installation.connections().await?;
             write_file(&file, &exported(&found, file_format)?)?;

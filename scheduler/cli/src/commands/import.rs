@@ -80,7 +80,7 @@ fn credentials(wish: &Airflow) -> anyhow::Result<Credentials> {
     let Some(username) = wish.username.clone() else {
         let text =
             "say who reads in Airflow: --username NAME, or a token by --airflow-token-file or WINDLASS_AIRFLOW_TOKEN";
-        let token = self::text("WINDLASS_AIRFLOW_TOKEN").ok_or_else(|| Failure::new(Exit::Usage, text))?;
+        let token = self::text("WINDLASS_AIRFLOW_TOKEN").ok_or_else(|| Failure::of(Exit::Usage, text))?;
         return Ok(Credentials::Token(token.trim().to_owned()));
     };
     let password = match (&wish.password_file, text("WINDLASS_AIRFLOW_PASSWORD")) {

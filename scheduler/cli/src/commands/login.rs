@@ -40,7 +40,7 @@ pub async fn log_in(settings: &Settings, options: LogIn) -> anyhow::Result<()> {
 
 fn ask_name() -> anyhow::Result<String> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(Exit::Usage, "say who logs in: --username NAME"));
+        return Err(Failure::of(Exit::Usage, "say who logs in: --username NAME"));
     }
     eprint!("Username: ");
     io::stderr().flush().context("the terminal can not be written to")?;

@@ -142,7 +142,7 @@ pub fn check(variable: &Variable) -> anyhow::Result<()> {
     if mistakes.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Refused, format!("variable {}: {}", variable.key, mistakes.join("; "))))
+    Err(Failure::of(Exit::Refused, format!("variable {}: {}", variable.key, mistakes.join("; "))))
 }
 
 async fn set(installation: &Installation<'_>, new: Variable) -> anyhow::Result<()> {

@@ -172,12 +172,12 @@ impl Installation<'_> {
         }
         let Self::Server(server) = self else {
             let text = "a connection is tested by a server: say --server URL, or set WINDLASS_SERVER_URL";
-            return Err(Failure::new(Exit::Usage, text));
+            return Err(Failure::of(Exit::Usage, text));
         };
         let mut known = Row::from(self.connection(id).await?.connection);
         // The server puts what it has stored in place of the mask.
         known.password.get_or_insert_with(|| MASK.to_owned());
         let answer: Answer = server.post(&["connections", "test"], &json!(known)).await?;
-        if answer.status { Ok(answer.message) } else { Err(Failure::new(Exit::Error, answer.message)) }
+        if answer.status { Ok(answer.message) } else { Err(Failure::of(Exit::Error, answer.message)) }
     }
 }

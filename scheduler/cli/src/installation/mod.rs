@@ -28,7 +28,7 @@ use crate::{
 /// An open way to an installation.
 pub enum Installation<'s> {
     /// By its databases.
-    Here(Here<'s>),
+    Here(Box<Here<'s>>),
     /// By its server.
     Server(Server),
 }
@@ -52,7 +52,7 @@ impl<'s> Installation<'s> {
                 let token = token_for(&settings.server, url)?;
                 Ok(Self::Server(Server::at(url.clone(), Auth::Token(token))?))
             }
-            None => Ok(Self::Here(Here { settings, access: Access::open(settings).await? })),
+            None => Ok(Self::Here(Box::new(Here { settings, access: Access::open(settings).await? }))),
         }
     }
 

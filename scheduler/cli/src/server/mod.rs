@@ -53,7 +53,7 @@ impl ServerChoice {
     /// When none was named.
     pub fn named(&self) -> anyhow::Result<&Url> {
         let text = || format!("no server is named; say --server URL, or set {SERVER_URL}");
-        self.url.as_ref().ok_or_else(|| Failure::new(Exit::Usage, text()))
+        self.url.as_ref().ok_or_else(|| Failure::of(Exit::Usage, text()))
     }
 }
 
@@ -63,7 +63,7 @@ impl ServerChoice {
 /// When it is none, or holds what would be seen on the command line or be lost.
 pub fn server_url(text: &str) -> anyhow::Result<Url> {
     const EXAMPLE: &str = "such as https://windlass.example.com or http://127.0.0.1:8083";
-    let refuse = |what: &str| Failure::new(Exit::Usage, format!("{what}, {EXAMPLE}"));
+    let refuse = |what: &str| Failure::of(Exit::Usage, format!("{what}, {EXAMPLE}"));
     // What can not be read may hold a password, so it is not repeated.
     let mut url = Url::parse(text.trim()).map_err(|error| refuse(&format!("it is no URL ({error})")))?;
     if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() {

@@ -55,7 +55,7 @@ pub fn token_for(choice: &ServerChoice, server: &Url) -> anyhow::Result<String> 
         "nobody is logged in at {server}: `windlass login --server {server}`, or put a token into WINDLASS_TOKEN or \
          WINDLASS_TOKEN_FILE"
     );
-    Err(Failure::new(Exit::NotAllowed, way))
+    Err(Failure::of(Exit::NotAllowed, way))
 }
 
 /// The login that is kept for a server.
