@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dag::{Dag, Schedule, Task};
 use model::{DagId, DagVersionId};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use store::read::{DagView, Version, VersionBrief};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -74,8 +74,9 @@ answer! {
         start_date: Option<At>,
         end_date: Option<At>,
         is_paused_upon_creation: Option<bool>,
-        /// The values that a run can be given, by their names.
-        params: Option<BTreeMap<String, ParamResponse>>,
+        /// The values that a run can be given, by their names, in the order of the file.
+        #[schema(value_type = Option<BTreeMap<String, ParamResponse>>)]
+        params: Option<Map<String, Value>>,
         render_template_as_native_obj: bool,
         template_search_path: Option<Vec<String>>,
         timezone: Option<&'static str>,
@@ -216,15 +217,15 @@ pub fn dag_details(view: &DagView, version: &Version, active_runs_count: i64, is
     DAGDetailsResponse { dag: self::dag(view, version), details }
 }
 
-/// The values that a run can be given.
-fn params(dag: &Dag) -> BTreeMap<String, ParamResponse> {
+/// The values that a run can be given: each a [`ParamResponse`], in the order of the file, in which people are asked for them.
+fn params(dag: &Dag) -> Map<String, Value> {
     let one = |param: &dag::Param| ParamResponse {
         value: param.default.clone(),
         schema: param.schema.clone(),
         description: param.description.clone(),
         source: Some("dag"),
     };
-    dag.params.iter().map(|(name, param)| (name.clone(), one(param))).collect()
+    dag.params.iter().map(|(name, param)| (name.clone(), json!(one(param)))).collect()
 }
 
 /// A version of a DAG.
