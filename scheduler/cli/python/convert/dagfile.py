@@ -31,6 +31,7 @@ from values import (
     XCom,
     ends_of,
     xcoms_in,
+    is_literal,
 )
 
 GRAPH = {"chain", "chain_linear", "cross_downstream"}
@@ -130,7 +131,7 @@ class Interpreter(Expressions, Statements, Arrows):
         if default is NotImplemented:
             plain = name.isidentifier()
             return Rendered("{{ var." + form + (f".{name}" if plain else f"[{name!r}]") + " }}")
-        if not self.is_literal(default):
+        if not is_literal(default):
             return Unknown(0, f"the default of the variable {name} is known only when the file runs")
         return Rendered("{{ var." + form + f".get({name!r}, {default!r}) " + "}}")
 

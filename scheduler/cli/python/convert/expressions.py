@@ -7,6 +7,7 @@ import operator
 import library
 from values import (
     ITEMS_MAX,
+    PLAIN,
     STEPS_MAX,
     TEXT_MAX,
     Asset,
@@ -25,6 +26,7 @@ from values import (
     TooMuch,
     Unknown,
     XCom,
+    is_literal,
     pull,
 )
 
@@ -48,7 +50,6 @@ COMPARE = {
     ast.In: lambda a, b: a in b,
     ast.NotIn: lambda a, b: a not in b,
 }
-PLAIN = (str, int, float, bool, bytes, type(None))
 NUMBER_MAX = 2**64
 
 
@@ -204,19 +205,9 @@ class Expressions:
             return str(value)
         if isinstance(value, PLAIN):
             return value if isinstance(value, str) else str(value)
-        if isinstance(value, (list, tuple, dict)) and is_known(value) and self.is_literal(value):
+        if isinstance(value, (list, tuple, dict)) and is_known(value) and is_literal(value):
             return str(value)
         return None
-
-    def is_literal(self, value, depth=0):
-        """Whether `repr` gives Python that means the same."""
-        if depth > 20:
-            return False
-        if isinstance(value, (list, tuple)):
-            return all(self.is_literal(item, depth + 1) for item in value)
-        if isinstance(value, dict):
-            return all(self.is_literal(item, depth + 1) for pair in value.items() for item in pair)
-        return isinstance(value, PLAIN) and not isinstance(value, Rendered)
 
     def bounded(self, node, value):
         if isinstance(value, (str, bytes, list, tuple)) and len(value) > TEXT_MAX:

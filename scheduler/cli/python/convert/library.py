@@ -7,7 +7,7 @@ import posixpath
 import re
 import textwrap
 
-from values import Curried, File, Method, Moment, Ref, Rendered, Timetable, TooMuch, Unknown, Zone
+from values import Curried, File, Method, Moment, Ref, Rendered, Timetable, TooMuch, Unknown, Zone, is_literal
 
 RANGE_MAX = 10_000
 BUILTINS = {
@@ -216,7 +216,7 @@ def of_modules(interp, node, path, args, kwargs):
         return type(args[0])(textwrap.dedent(args[0]))
     if path == "inspect.cleandoc" and len(args) == 1 and isinstance(args[0], str):
         return textwrap.dedent(args[0]).strip()
-    if path == "json.dumps" and args and interp.is_literal(args[0]):
+    if path == "json.dumps" and args and is_literal(args[0]):
         try:
             return json.dumps(
                 args[0], **{name: value for name, value in kwargs.items() if name in ("indent", "sort_keys")}
@@ -268,7 +268,7 @@ def of_items(interp, name, args, kwargs):
     if name in ("list", "tuple", "set", "frozenset") and not args:
         return () if name == "tuple" else []
     if name in ("int", "float", "bool", "repr", "len", "abs", "round") and args:
-        if not interp.is_literal(args[0]) and not (name == "len" and isinstance(args[0], (list, tuple, dict))):
+        if not is_literal(args[0]) and not (name == "len" and isinstance(args[0], (list, tuple, dict))):
             return NotImplemented
         if isinstance(args[0], str) and len(args[0]) > 1000 and name != "len":
             return NotImplemented
@@ -293,13 +293,13 @@ def of_items(interp, name, args, kwargs):
         return [tuple(items) for items in zip(*lists)]
     if name == "reversed":
         return lists[0][::-1]
-    if name in ("sorted", "min", "max", "sum") and len(args) == 1 and not kwargs and interp.is_literal(lists[0]):
+    if name in ("sorted", "min", "max", "sum") and len(args) == 1 and not kwargs and is_literal(lists[0]):
         functions = {"sorted": sorted, "min": min, "max": max, "sum": sum}
         try:
             return functions[name](lists[0])
         except (TypeError, ValueError):
             return NotImplemented
-    if name in ("any", "all") and interp.is_literal(lists[0]):
+    if name in ("any", "all") and is_literal(lists[0]):
         return any(lists[0]) if name == "any" else all(lists[0])
     return NotImplemented
 
@@ -348,7 +348,7 @@ def of_text(interp, node, text, name, args, kwargs):
             return "" if args[0] in ([], ()) else NotImplemented
         rendered = any(isinstance(item, Rendered) for item in items)
         return interp.bounded(node, (Rendered if rendered else str)(text.join(items)))
-    if not all(interp.is_literal(value) for value in values):
+    if not all(is_literal(value) for value in values):
         return NotImplemented
     if any(isinstance(value, int) and abs(value) > 10_000 for value in values):
         return NotImplemented

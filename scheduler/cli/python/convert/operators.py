@@ -7,7 +7,7 @@ from code_tasks import branch_python, own_operator, python_sensor, python_task, 
 from jinja_lambda import template_of
 from plain import NotPlain, duration, plain
 from values import ClassDef, Func, Moment, XCom
-from writer import Placeholder, environment, fail
+from writer import Placeholder, bash_options, environment, fail
 
 POSTGRES = {"PostgresOperator": "postgres_conn_id"}
 OTHER_SQL = {
@@ -53,15 +53,7 @@ def bash(writer, maker):
     if isinstance(text, (list, tuple)):
         raise Placeholder("bash_command is a list; write it as one text")
     fail(writer.need("bash_command"))
-    environment(writer, "env")
-    for name in ("append_env", "cwd", "skip_on_exit_code"):
-        writer.move(name)
-    processor = writer.take("output_processor")
-    if processor is not None and getattr(processor.value, "path", "") != "json.loads":
-        writer.remark(processor.line, "output_processor was left out; output that is JSON is parsed")
-    # The keys of what it returns are read as parts of its one XCom.
-    writer.take("multiple_outputs")
-    writer.take("output_encoding")
+    bash_options(writer)
 
 
 def sql(writer, maker):

@@ -12,7 +12,7 @@ import textwrap
 import shims
 from plain import NotPlain, plain
 from templates import has_template
-from values import ClassDef, Decorated, Func, Moment, Rendered, Task, Unknown, XCom, pull
+from values import ClassDef, Decorated, Func, Moment, Rendered, Task, Unknown, XCom, is_literal, pull
 
 MISSING = "windlass: no such variable"
 NAMES_MAX = 500
@@ -64,7 +64,7 @@ class Script:
             self.add_class(value)
         elif isinstance(value, Decorated):
             self.remark(line, f"the code uses `{name}`, which makes a task and is no function there")
-        elif self.is_literal(value):
+        elif is_literal(value):
             at = getattr(node, "lineno", 0)
             self.parts[name] = (at, f"{name} = {pprint.pformat(value, width=100, sort_dicts=False)}")
         elif isinstance(value, Rendered) and "<sys" not in value:
@@ -166,17 +166,6 @@ class Script:
             text = ast.unparse(node)
         return text
 
-    def is_literal(self, value, depth=0):
-        if depth > 20:
-            return False
-        if isinstance(value, (list, tuple)):
-            return all(self.is_literal(item, depth + 1) for item in value)
-        if isinstance(value, dict):
-            return all(self.is_literal(item, depth + 1) for pair in value.items() for item in pair)
-        if isinstance(value, Rendered):
-            return False
-        return isinstance(value, (str, int, float, bool, bytes, type(None)))
-
     # What it is given.
 
     def argument(self, name, value, line, render=True):
@@ -207,7 +196,7 @@ class Script:
         if isinstance(value, Moment):
             self.imports.setdefault("import datetime", 0)
             return f"datetime.datetime.fromisoformat({plain(value)!r})"
-        if self.is_literal(value):
+        if is_literal(value):
             return repr(value)
         try:
             return repr(plain(value))

@@ -25,6 +25,20 @@ class Rendered(str):
     """A text that is known only when a template has been rendered. It can be put into other texts, and nothing else."""
 
 
+PLAIN = (str, int, float, bool, bytes, type(None))
+
+
+def is_literal(value, depth=0):
+    """Whether `repr` gives Python that means the same."""
+    if depth > 20:
+        return False
+    if isinstance(value, (list, tuple)):
+        return all(is_literal(item, depth + 1) for item in value)
+    if isinstance(value, dict):
+        return all(is_literal(item, depth + 1) for pair in value.items() for item in pair)
+    return isinstance(value, PLAIN) and not isinstance(value, Rendered)
+
+
 class Ref:
     """Something that an import names: `airflow.sdk.DAG`."""
 

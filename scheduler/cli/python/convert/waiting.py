@@ -7,7 +7,7 @@ from code_tasks import called, known_result, loop_lines, new_script, put_script,
 from jinja_lambda import template_of
 from plain import NotPlain, duration, plain
 from values import Func, Moment
-from writer import Placeholder, environment, fail
+from writer import Placeholder, bash_options, environment, fail
 
 SENSOR = ("poke_interval", "timeout", "max_wait")
 SENSOR_PLAIN = ("soft_fail", "silent_fail", "never_fail", "exponential_backoff")
@@ -225,12 +225,4 @@ def task_bash(writer, maker):
         pulled = "ti.xcom_pull(task_ids=" + repr(writer.task.task_id + "__command") + ")"
         writer.put("bash_command", "{{ " + pulled + " | unquoted }}")
         writer.note(writer.task.line, "templates in the command that the function returns are not rendered")
-    environment(writer, "env")
-    for name in ("append_env", "cwd", "skip_on_exit_code"):
-        writer.move(name)
-    processor = writer.take("output_processor")
-    if processor is not None and getattr(processor.value, "path", "") != "json.loads":
-        writer.remark(processor.line, "output_processor was left out; output that is JSON is parsed")
-    # The keys of what it returns are read as parts of its one XCom.
-    writer.take("multiple_outputs")
-    writer.take("output_encoding")
+    bash_options(writer)

@@ -249,3 +249,16 @@ def environment(writer, name, key=None):
             writer.remark(given.line, f"the variable {variable} was left out of {name}: {error}")
     if known:
         writer.put(key or name, known, given.line)
+
+
+def bash_options(writer):
+    """What a command has beside its text, whoever makes it."""
+    environment(writer, "env")
+    for name in ("append_env", "cwd", "skip_on_exit_code"):
+        writer.move(name)
+    processor = writer.take("output_processor")
+    if processor is not None and getattr(processor.value, "path", "") != "json.loads":
+        writer.remark(processor.line, "output_processor was left out; output that is JSON is parsed")
+    # The keys of what it returns are read as parts of its one XCom.
+    writer.take("multiple_outputs")
+    writer.take("output_encoding")
