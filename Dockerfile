@@ -20,9 +20,11 @@ COPY scheduler/metrics/Cargo.toml scheduler/metrics/
 COPY scheduler/model/Cargo.toml scheduler/model/
 COPY scheduler/pgconnect/Cargo.toml scheduler/pgconnect/
 COPY scheduler/replay/Cargo.toml scheduler/replay/
+COPY scheduler/secrets/Cargo.toml scheduler/secrets/
 COPY scheduler/store/Cargo.toml scheduler/store/
 COPY tasks/Cargo.toml tasks/
 COPY webui/Cargo.toml webui/
+COPY webui/layout/Cargo.toml webui/layout/
 COPY workspace-hack/Cargo.toml workspace-hack/build.rs workspace-hack/
 RUN scripts/dependency-layer.sh
 COPY . .

@@ -17,7 +17,6 @@ mod exact;
 mod heartbeat;
 mod instances;
 mod intake;
-mod layout;
 mod live;
 mod load;
 mod logs;

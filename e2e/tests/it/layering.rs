@@ -36,9 +36,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("windlass-metrics", &[]),
+    ("windlass-layout", &[]),
     (
         "windlass-webui",
-        &["windlass-model", "windlass-dag", "windlass-engine", "windlass-store", "windlass-link", "windlass-metrics"],
+        &[
+            "windlass-model",
+            "windlass-dag",
+            "windlass-engine",
+            "windlass-store",
+            "windlass-link",
+            "windlass-metrics",
+            "windlass-layout",
+        ],
     ),
     ("windlass-tasks", &["windlass-replay", "windlass-metrics", "windlass-pgconnect"]),
 ];
@@ -81,7 +90,7 @@ fn crates_depend_only_on_those_below_them() {
 #[test]
 fn the_pure_crates_do_no_io() {
     let dependencies = dependencies();
-    for name in ["windlass-model", "windlass-dag", "windlass-engine"] {
+    for name in ["windlass-model", "windlass-dag", "windlass-engine", "windlass-layout"] {
         for impure in IMPURE {
             assert!(!dependencies[name].contains(*impure), "{name} must not depend on {impure}");
         }
@@ -121,6 +130,29 @@ fn every_dependency_is_compiled_once_whichever_package_is_built() {
         let alone = compiled(&["--package", package, "--edges=normal,build"]);
         let anew: Vec<&String> = alone.difference(&whole).collect();
         assert!(anew.is_empty(), "{package} asks for other features; run `cargo hakari generate`: {anew:?}");
+    }
+}
+
+/// The folders of all our crates, from the root.
+fn members() -> Vec<String> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let list = manifest.split_once("members = [").unwrap().1.split_once(']').unwrap().0;
+    list.split(',').map(|entry| entry.trim().trim_matches('"').to_owned()).filter(|entry| !entry.is_empty()).collect()
+}
+
+#[test]
+fn the_image_and_the_architecture_know_every_crate() {
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let members = members();
+    assert!(members.len() > 10, "{members:?}");
+    for member in members {
+        // Without its manifest the layer of the dependencies can not be built.
+        assert!(
+            dockerfile.contains(&format!("COPY {member}/Cargo.toml ")),
+            "Dockerfile does not copy {member}/Cargo.toml"
+        );
+        assert!(architecture.contains(&format!("`{member}`")), "ARCHITECTURE.md does not name {member}");
     }
 }
 

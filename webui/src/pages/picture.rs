@@ -6,12 +6,12 @@ use std::{
 };
 
 use dag::{Dag, TaskPos};
+use layout::{Chart, Group, Node, Rect};
 use model::DagVersionId;
 use serde::Serialize;
 use store::read::Version;
 
 use super::state::Badge;
-use crate::layout::{self, Chart, Group, Node, Rect};
 
 /// Larger DAGs are shown as a list: nobody reads such a picture.
 pub const TASKS_MAX: usize = 400;

@@ -4,6 +4,17 @@
 //! is one box of the level around it. An edge that crosses a border does so at a place of its own. What always holds:
 //! boxes do not overlap, a group's box holds its members and nothing else, every edge runs from left to right, and the
 //! same chart gives the same drawing.
+//!
+//! It knows nothing of DAGs, states or pages: sizes go in, coordinates come out.
+//!
+//! ```
+//! use windlass_layout::{Chart, Node, draw, path};
+//!
+//! let node = Node { width: 100, height: 40, group: None };
+//! let drawing = draw(&Chart { nodes: vec![node, node], groups: Vec::new(), edges: vec![(0, 1)] });
+//! assert!(drawing.nodes[0].x + drawing.nodes[0].width < drawing.nodes[1].x);
+//! assert!(path(&drawing.edges[0]).starts_with('M'));
+//! ```
 
 mod layered;
 mod nest;
@@ -30,7 +41,7 @@ pub struct Chart {
     pub nodes: Vec<Node>,
     /// The groups; a parent stands before its children.
     pub groups: Vec<Group>,
-    /// From box to box, without cycles.
+    /// From box to box by their numbers, without cycles.
     pub edges: Vec<(usize, usize)>,
 }
 
@@ -91,6 +102,9 @@ pub struct Drawing {
 }
 
 /// Lays out a chart.
+///
+/// # Panics
+/// When an edge or a group names what the chart does not have.
 #[must_use]
 pub fn draw(chart: &Chart) -> Drawing {
     let nest = Nest::of(chart);
