@@ -10,14 +10,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     AppSettings,
     auth::{limiter::LoginLimiter, token::Tokens},
-    heartbeat::Heartbeat,
+    http::load::Refusals,
     live::Hub,
-    load::Refusals,
     pages::picture::Pictures,
-    run_counts::RunCounts,
-    samples::Samples,
-    searches::Searches,
-    versions::VersionCache,
+    reads::{
+        heartbeat::Heartbeat, run_counts::RunCounts, samples::Samples, searches::Searches, versions::VersionCache,
+    },
 };
 
 /// The parts of the web server.

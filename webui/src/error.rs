@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use store::StoreError;
 use utoipa::ToSchema;
 
-use crate::{auth::limiter::Refusal, load::Refused};
+use crate::{auth::limiter::Refusal, http::load::Refused};
 
 /// How the store names what it was doing when it was looking for the rows of a list.
 const A_LIST: &str = "this list of ";

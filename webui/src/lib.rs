@@ -4,33 +4,28 @@
 //! the leader answers, and reasons ("why does it wait?") are asked of the leader. Every request passes one guard
 //! ([`auth::guard`]) that knows who may do what before any handler runs; every error leaves through
 //! [`error::ApiError`]; text of users is printed by templates that escape, under a content policy without exceptions.
+//!
+//! A request's way: [`http`] takes it in, [`auth::guard`] lets it through, and a handler of one of the two faces, [`api`] and
+//! [`pages`], answers it. The faces know nothing of each other: what both read stands in [`reads`], what both change in
+//! [`changes`].
 
 mod apart;
 mod api;
 mod app;
 mod assets;
 mod auth;
-mod commands;
-mod door;
+mod changes;
+mod declare;
 mod error;
 mod exact;
-mod heartbeat;
-mod instances;
-mod intake;
+mod http;
 mod live;
-mod load;
-mod logs;
 mod pages;
 mod prefs;
-mod preview;
-mod rendered;
+mod reads;
 mod router;
-mod run_counts;
-mod samples;
-mod searches;
-mod server;
 mod settings;
-mod versions;
+mod words;
 
 use std::sync::Arc;
 
@@ -77,11 +72,11 @@ pub async fn serve(
     let app = app::App::new(settings, pool, hints, leader, shutdown.clone());
     let mut beside = JoinSet::new();
     beside.spawn(live::pass_on(app.clone()));
-    beside.spawn(samples::keep(app.clone()));
-    beside.spawn(heartbeat::keep(app.clone()));
-    beside.spawn(load::tell(app.clone()));
+    beside.spawn(reads::samples::keep(app.clone()));
+    beside.spawn(reads::heartbeat::keep(app.clone()));
+    beside.spawn(http::load::tell(app.clone()));
     let proxies = app.settings.trusted_proxies.clone();
-    let serving = server::serve(listener, router::router(app), |address| proxies.trusts(address), &shutdown);
+    let serving = http::server::serve(listener, router::router(app), |address| proxies.trusts(address), &shutdown);
     let mut serving = std::pin::pin!(serving);
     loop {
         tokio::select! {

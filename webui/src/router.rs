@@ -32,8 +32,11 @@ use crate::{
         rights::Face,
     },
     error::ApiError,
-    intake, live,
-    load::{self, Gate},
+    http::{
+        intake,
+        load::{self, Gate},
+    },
+    live,
     pages::{self, error::PageError},
 };
 

@@ -8,13 +8,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     declare::{Errors, Flag, answer, body, path_params, query_params},
-    instances, lookup_dag,
+    lookup_dag,
     query::Page,
 };
 use crate::{
     app::App,
     auth::rights::Right,
     error::{ApiError, ApiResult},
+    reads::lookup::lookup_instance,
 };
 
 /// Names that a list can be ordered by which has no rows: they are checked, and that is all.
@@ -24,7 +25,7 @@ macro_rules! order_names {
         #[derive(Debug, Clone, Copy)]
         pub struct $name;
 
-        impl $crate::api::declare::OrderKey for $name {
+        impl $crate::declare::OrderKey for $name {
             const KEYS: &'static [(&'static str, Self)] = &[($default, Self) $(, ($more, Self))*];
             const DEFAULT: &'static str = $default;
         }
@@ -289,7 +290,7 @@ pub async fn links(
     path: InstancePath,
     asked: TryOfIndex,
 ) -> ApiResult<Json<ExtraLinkCollectionResponse>> {
-    instances::lookup(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await?;
+    lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await?;
     Ok(Json(ExtraLinkCollectionResponse { extra_links: Map::new(), total_entries: 0 }))
 }
 
@@ -308,7 +309,7 @@ pub async fn external_log(
     path: TryPath,
     InstanceIndex { map_index }: InstanceIndex,
 ) -> ApiResult<Json<ExternalLogUrlResponse>> {
-    instances::lookup(&app, &path.dag_id, &path.dag_run_id, &path.task_id, map_index).await?;
+    lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, map_index).await?;
     Err(ApiError::BadRequest("Task log handler does not support external logs.".to_owned()))
 }
 
@@ -331,7 +332,7 @@ pub async fn delete_instance(
     path: InstancePath,
     InstanceIndex { map_index }: InstanceIndex,
 ) -> ApiError {
-    match instances::lookup(&app, &path.dag_id, &path.dag_run_id, &path.task_id, map_index).await {
+    match lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, map_index).await {
         Ok(_) => ApiError::NotThere(INSTANCE_STAYS.into()),
         Err(error) => error,
     }

@@ -20,7 +20,7 @@ use crate::{
     app::App,
     auth::rights::Right,
     error::{ApiError, ApiResult},
-    intake,
+    http::intake,
     router::BODY_BYTES_MAX,
 };
 

@@ -15,9 +15,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ALL,
     body::Body,
-    bulk::{self, BulkResponse, Managed, Mask, bulk_body},
+    bulk::{self, BulkResponse, bulk_body},
     declare::{Errors, Flag, Sent, body},
-    instances::lookup,
     lookup_run,
     mark::{self, NewState, PatchTaskInstanceBody, Targets},
     runs::{DagPath, MutableState, RunChange, RunPath},
@@ -25,8 +24,9 @@ use super::{
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
-    commands,
+    changes::{Managed, Mask, commands, name_in},
     error::{ApiError, ApiResult},
+    reads::lookup::lookup_instance,
 };
 
 /// The operations.
@@ -176,7 +176,7 @@ impl Managed for Runs {
 
     fn named(&self, entity: &Value) -> Option<RunName> {
         let dag_id = entity.get("dag_id").and_then(Value::as_str).unwrap_or(&self.dag_id).to_owned();
-        Some(RunName { dag_id, run_id: bulk::name_in(entity, "dag_run_id")? })
+        Some(RunName { dag_id, run_id: name_in(entity, "dag_run_id")? })
     }
 
     async fn known(&self, app: &App, of: BTreeSet<RunName>) -> ApiResult<BTreeSet<RunName>> {
@@ -262,7 +262,7 @@ impl Managed for TaskInstances {
         let text = |name: &str, path: &str| entity.get(name).and_then(Value::as_str).unwrap_or(path).to_owned();
         Some(InstanceName {
             run: RunName { dag_id: text("dag_id", &self.runs.dag_id), run_id: text("dag_run_id", &self.run_id) },
-            task_id: bulk::name_in(entity, "task_id")?,
+            task_id: name_in(entity, "task_id")?,
             map: match entity.get("map_index") {
                 None | Some(Value::Null) => MapIndex::UNMAPPED,
                 Some(map) => MapIndex(map.as_i64().and_then(|map| i32::try_from(map).ok())?),
@@ -305,7 +305,7 @@ impl Managed for TaskInstances {
     async fn update(&self, app: &App, who: &Principal, wish: &InstanceWish, mask: &Mask) -> ApiResult<()> {
         let InstanceName { run, task_id, map } = &wish.name;
         who.must_change(&run.dag_id)?;
-        let of = lookup(app, &run.dag_id, &run.run_id, task_id, *map).await?;
+        let of = lookup_instance(app, &run.dag_id, &run.run_id, task_id, *map).await?;
         let wish = wish.wish.limited_to(mask);
         wish.carry_out(app, Targets::one(of), ClearEffect::Apply, who).await.map(drop)
     }

@@ -26,7 +26,7 @@ use super::{
     ALL,
     body::Body,
     bulk_runs::BulkDAGRunBody,
-    clear::{DESCRIBED_MAX, Touched, cleared, effect, version, written},
+    clear::{effect, written},
     declare::{Errors, Flag, Member, answer, body, schema},
     instance_answer::TaskInstanceResponse,
     lookup_run,
@@ -37,6 +37,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
+    changes::clear::{DESCRIBED_MAX, Touched, cleared, version},
     error::{ApiError, ApiResult},
 };
 

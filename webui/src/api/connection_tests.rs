@@ -8,13 +8,11 @@ use axum::{
 use store::secrets::{Connection, connections};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    connections::ConnectionBody,
-    declare::{At, Errors, Flag, Ignored, answer, body},
-};
+use super::declare::{At, Errors, Flag, Ignored, answer, body};
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
+    changes::connections::ConnectionBody,
     error::{ApiError, ApiResult, FieldError},
 };
 

@@ -14,7 +14,7 @@ use super::{
     declare::{At, answer, words::DagRunType},
     shapes::BUNDLE,
 };
-use crate::pages::words;
+use crate::words;
 
 answer! {
     /// A DAG.

@@ -11,7 +11,7 @@ use store::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    bulk::{Mask, UpdateMask},
+    bulk::UpdateMask,
     dag_shapes::{self, DAGDetailsResponse, DAGResponse},
     declare::{
         Errors, Flag, OrderBy, OrderKey, Prefix, Unsupported, Word, answer, body, path_params, query_params, words,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
-    commands,
+    changes::{Mask, commands},
     error::{ApiError, ApiResult},
 };
 

@@ -12,13 +12,14 @@ use super::{
     absent::order_names,
     body::Body,
     declare::{At, Errors, Member, OrderBy, Prefix, answer, body, path_params, query_params, schema},
-    instances, lookup_dag, lookup_run,
+    lookup_dag, lookup_run,
     query::Page,
 };
 use crate::{
     app::App,
     auth::rights::Right,
     error::{ApiError, ApiResult},
+    reads::lookup::lookup_instance,
 };
 
 /// What is missing.
@@ -187,7 +188,7 @@ pub async fn list(
 }
 
 async fn asks_nobody(app: &App, dag_id: &str, run_id: &str, task_id: &str, map: MapIndex) -> ApiError {
-    match instances::lookup(app, dag_id, run_id, task_id, map).await {
+    match lookup_instance(app, dag_id, run_id, task_id, map).await {
         Ok(of) => {
             let id = of.key.uuid();
             ApiError::NotFound(format!("Human-in-the-loop detail does not exist for Task Instance with id {id}"))
@@ -222,7 +223,7 @@ pub async fn one(State(app): State<App>, path: AskingPath) -> ApiError {
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn answer_it(State(app): State<App>, path: AskingPath, _: UpdateHITLDetailPayload) -> ApiError {
-    match instances::lookup(&app, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await {
+    match lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await {
         Ok(_) => ApiError::NotThere(NOBODY_ASKS.into()),
         Err(error) => error,
     }

@@ -10,7 +10,7 @@ use super::{
     declare::{At, answer, words},
     run_answer::duration,
 };
-use crate::instances::TaskOfRun;
+use crate::reads::instances::TaskOfRun;
 
 answer! {
     /// A trigger that a deferred task waits for. None is here: services of the leader keep what waits.

@@ -24,9 +24,12 @@ use crate::{
     app::App,
     auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
-    instances::{self, Found, TaskOfRun},
-    rendered,
-    versions::{VERSIONS_MAX, Versions},
+    reads::{
+        instances::{self, Found, TaskOfRun},
+        lookup::lookup_instance,
+        rendered,
+        versions::{VERSIONS_MAX, Versions},
+    },
 };
 
 /// Versions that a filter by what definitions have may look at: as many as are kept in memory.
@@ -67,7 +70,7 @@ impl TaskPath {
     /// # Errors
     /// [`ApiError::NotFound`].
     pub async fn instance(&self, app: &App, map: MapIndex) -> ApiResult<TaskOfRun> {
-        lookup(app, &self.dag_id, &self.dag_run_id, &self.task_id, map).await
+        lookup_instance(app, &self.dag_id, &self.dag_run_id, &self.task_id, map).await
     }
 }
 
@@ -77,7 +80,7 @@ impl MappedPath {
     /// # Errors
     /// [`ApiError::NotFound`].
     pub async fn instance(&self, app: &App) -> ApiResult<TaskOfRun> {
-        lookup(app, &self.dag_id, &self.dag_run_id, &self.task_id, self.map_index).await
+        lookup_instance(app, &self.dag_id, &self.dag_run_id, &self.task_id, self.map_index).await
     }
 }
 
@@ -276,27 +279,6 @@ async fn tasks_of_versions(app: &App, keep: &Keep, completes: bool) -> ApiResult
     let versions = app.versions.all(&app.pool, ids).await?;
     let meant = versions.into_iter().map(|(id, version)| (id, keep.tasks_of(&version)));
     Ok(meant.filter(|(_, tasks)| !tasks.is_empty()).collect())
-}
-
-/// One instance, by the texts of a path.
-///
-/// # Errors
-/// [`ApiError::NotFound`], for an expanded task without an index, too.
-pub async fn lookup(app: &App, dag_id: &str, run_id: &str, task_id: &str, map: MapIndex) -> ApiResult<TaskOfRun> {
-    let missing = || {
-        ApiError::NotFound(format!(
-            "The Task Instance with dag_id: `{dag_id}`, run_id: `{run_id}` and task_id: `{task_id}` was not found"
-        ))
-    };
-    let run = lookup_run(app, dag_id, run_id).await?;
-    let task = parse_task(task_id).map_err(|_| missing())?;
-    match instances::find(app, run, &task, map).await? {
-        Found::One(found) => Ok(*found),
-        Found::Expanded => {
-            Err(ApiError::NotFound("Task instance is mapped, add the map_index value to the URL".to_owned()))
-        }
-        Found::Nothing => Err(missing()),
-    }
 }
 
 /// Get Task Instance

@@ -7,25 +7,25 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use link::LogPlace;
 use model::MapIndex;
 use serde::Serialize;
 use serde_json::json;
-use store::read;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     accept::{self, Form},
     declare::{At, Errors, Flag, answer, path_params, query_params},
-    instances::lookup,
 };
 use crate::{
     app::App,
     auth::rights::Right,
     error::{ApiError, ApiResult},
-    instances::TaskOfRun,
-    logs::{self, AttemptLog, Log, LogLine, LogPage},
+    reads::{
+        instances::TaskOfRun,
+        logs::{self, Log, LogLine, LogPage, log_of_try},
+        lookup::lookup_instance,
+    },
 };
 
 /// An object a line.
@@ -115,7 +115,7 @@ pub async fn one(
 ) -> ApiResult<Response> {
     let form = accept::form(&headers, LINES)?;
     let try_number = i16::try_from(try_number).unwrap_or(i16::MAX);
-    let of = lookup(&app, &dag_id, &dag_run_id, &task_id, map_index).await?;
+    let of = lookup_instance(&app, &dag_id, &dag_run_id, &task_id, map_index).await?;
     let found = log_of_try(&app, &of, try_number).await?.ok_or_else(|| {
         ApiError::NotFound(format!("TaskInstance not found: try {try_number} of {task_id} has not been started"))
     })?;
@@ -178,30 +178,6 @@ fn written(form: Form, page: &LogPage, is_first: &mut bool) -> String {
         }
     }
     text
-}
-
-/// A try's log: the current attempt's, or that of a superseded one; none when it was never begun.
-///
-/// # Errors
-/// When PostgreSQL does not answer.
-pub async fn log_of_try(app: &App, of: &TaskOfRun, try_number: i16) -> ApiResult<Option<AttemptLog>> {
-    let (attempt, worker) = if try_number == of.try_number() {
-        let row = of.stored.as_ref().map(|stored| &stored.row).filter(|_| try_number > 0);
-        (row.and_then(|row| row.attempt), row.and_then(|row| row.worker))
-    } else {
-        let past = read::tries(&app.pool, of.key).await?;
-        let past = past.iter().find(|past| past.try_number.get() == try_number);
-        (past.and_then(|past| past.attempt), past.and_then(|past| past.worker_id))
-    };
-    let place = |attempt| LogPlace {
-        dag_id: of.run.dag_id.clone(),
-        run_id: of.run.run_id.clone(),
-        task_id: of.task().task_id.clone(),
-        map_index: of.key.map,
-        try_number,
-        attempt,
-    };
-    Ok(attempt.map(|attempt| AttemptLog { place: place(attempt), worker }))
 }
 
 /// Airflow's log begins with where it comes from.

@@ -17,8 +17,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
-    bulk::{Mask, UpdateMask},
-    clear::{Touched, collection, named},
+    bulk::UpdateMask,
+    clear::collection,
     declare::{Errors, Flag, Member, Sent, body, path_params, query_params, schema, words::task_states},
     instance_answer::TaskInstanceCollectionResponse,
     instance_filter::is_in_group,
@@ -29,10 +29,16 @@ use super::{
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
-    commands,
+    changes::{
+        Mask,
+        clear::{Touched, named},
+        commands,
+    },
     error::{ApiError, ApiResult},
-    instances::{self, TaskOfRun},
-    preview,
+    reads::{
+        instances::{self, TaskOfRun},
+        preview,
+    },
 };
 
 /// The operations.

@@ -1,35 +1,29 @@
 //! Pools: defined by rows, used as the leader knows. Every change is a command, so that its counters follow.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use axum::{Extension, Json, extract::State, http::StatusCode};
-use link::{Query as Question, Reply, query::PoolView};
-use model::{Command, Pool, door::Text};
+use link::query::PoolView;
+use model::Pool;
 use serde_json::Value;
 use store::read::{self, Pattern};
-use utoipa::openapi::{
-    RefOr,
-    schema::{Schema, Type},
-};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
-    bulk::{self, BulkResponse, Managed, Mask, UpdateMask, bulk_body},
-    declare::{
-        Errors, Flag, Ignored, Member, OrderBy, OrderKey, Prefix, Sent, answer, body, path_params, query_params, schema,
-    },
+    bulk::{self, BulkResponse, UpdateMask, bulk_body},
+    declare::{Errors, Ignored, OrderBy, OrderKey, Prefix, Sent, answer, body, path_params, query_params},
     query::{Page, matches},
 };
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
-    commands,
+    changes::{
+        Managed,
+        pools::{NO_LIMIT, PoolBody, Pools, Slots, Wish, only_slots},
+    },
     error::{ApiError, ApiResult, FieldError},
+    reads::pools::{find, open_slots, uses},
 };
 
-/// What Airflow's clients write for a pool without a limit.
-const NO_LIMIT: i64 = -1;
 /// The fields of the default pool that may be changed.
 const DEFAULT_POOL_FIELDS: [&str; 2] = ["slots", "include_deferred"];
 
@@ -67,19 +61,6 @@ impl OrderKey for PoolKey {
 }
 
 body! {
-    /// A pool as it is to be.
-    pub struct PoolBody {
-        name: String,
-        slots: Slots,
-        description: Sent<Option<String>>,
-        /// Whether deferred task instances take slots.
-        include_deferred: Sent<Flag<false>>,
-        /// There are no teams here.
-        _team_name: Ignored = "team_name",
-    }
-}
-
-body! {
     /// What a pool is to be changed to.
     pub struct PoolPatchBody {
         /// Its name, which stays.
@@ -94,44 +75,6 @@ body! {
 }
 
 bulk_body!(PoolBulkBody of PoolBody);
-
-/// How many slots a pool has; none when there is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slots(Option<u32>);
-
-impl Member for Slots {
-    const REQUIRED: bool = true;
-
-    fn read(body: &mut Body, name: &str) -> Self {
-        let slots = body.required_integer(name);
-        if slots < NO_LIMIT {
-            let message = "Input should be greater than or equal to -1";
-            body.wrong(name, "greater_than_equal", message, Value::from(slots));
-        }
-        Self((slots != NO_LIMIT).then(|| u32::try_from(slots).unwrap_or(u32::MAX)))
-    }
-
-    fn schema() -> RefOr<Schema> {
-        Schema::from(schema::of(Type::Integer).minimum(Some(NO_LIMIT))).into()
-    }
-}
-
-/// Null stands for what was not sent.
-impl Member for Option<Slots> {
-    const REQUIRED: bool = false;
-
-    fn read(body: &mut Body, name: &str) -> Self {
-        if body.has_value(name) {
-            return Some(Slots::read(body, name));
-        }
-        body.take(name);
-        None
-    }
-
-    fn schema() -> RefOr<Schema> {
-        schema::nullable(Slots::schema()).into()
-    }
-}
 
 answer! {
     /// A pool and how it is used.
@@ -158,129 +101,6 @@ answer! {
         pools: Vec<PoolResponse>,
         total_entries: usize,
     }
-}
-
-/// The resource, for bulk requests.
-pub struct Pools;
-
-/// A pool as a client wants it: its name, and the fields that were sent.
-#[derive(Default)]
-pub struct Wish {
-    name: String,
-    slots: Option<Slots>,
-    description: Option<String>,
-    include_deferred: Option<bool>,
-}
-
-impl Wish {
-    /// The pool with the fields of another one where nothing was sent, or where the mask means others.
-    fn over(&self, old: Pool, mask: &Mask) -> Pool {
-        Pool {
-            name: old.name,
-            slots: self.slots.filter(|_| mask.has("slots")).map_or(old.slots, |slots| slots.0),
-            description: self.description.clone().filter(|_| mask.has("description")).unwrap_or(old.description),
-            include_deferred: self
-                .include_deferred
-                .filter(|_| mask.has("include_deferred"))
-                .unwrap_or(old.include_deferred),
-        }
-    }
-
-    /// A new pool.
-    fn pool(&self) -> Pool {
-        let nothing =
-            Pool { name: self.name.clone(), slots: Some(0), description: String::new(), include_deferred: false };
-        self.over(nothing, &Mask::default())
-    }
-}
-
-impl Managed for Pools {
-    type Id = String;
-    type Wish = Wish;
-    const SEVERAL: &'static str = "pools with these pool names";
-
-    fn read(&self, body: &mut Body, _: &Mask) -> Wish {
-        let was_named = body.has("name");
-        let PoolBody { name, slots, description, include_deferred, _team_name: _ } = PoolBody::read(body);
-        let wish = Wish {
-            name,
-            slots: Some(slots),
-            description: description.0.map(Option::unwrap_or_default),
-            include_deferred: include_deferred.0.map(|flag| flag.0),
-        };
-        if was_named && let Err(reason) = wish.pool().check() {
-            body.wrong("name", "value_error", format!("Value error, {reason}"), Value::from(wish.name.as_str()));
-        }
-        wish
-    }
-
-    fn id<'w>(&self, wish: &'w Wish) -> &'w String {
-        &wish.name
-    }
-
-    fn named(&self, entity: &Value) -> Option<String> {
-        bulk::name_in(entity, "name")
-    }
-
-    async fn known(&self, app: &App, of: BTreeSet<String>) -> ApiResult<BTreeSet<String>> {
-        Ok(read::pools(&app.pool).await?.into_iter().map(|pool| pool.name).filter(|name| of.contains(name)).collect())
-    }
-
-    async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
-        match commands::send(app, &Command::CreatePool(wish.pool()), who).await {
-            Err(ApiError::Conflict(detail)) => Err(ApiError::AlreadyExists(detail)),
-            other => other.map(drop),
-        }
-    }
-
-    async fn update(&self, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
-        let old = find(app, &wish.name).await?;
-        let changed = wish.over(old.clone(), mask);
-        if changed.name == Pool::DEFAULT && changed.description != old.description {
-            return Err(only_slots());
-        }
-        commands::send(app, &Command::SetPool(changed), who).await.map(drop)
-    }
-
-    async fn delete(&self, app: &App, who: &Principal, name: &String) -> ApiResult<()> {
-        if name == Pool::DEFAULT {
-            return Err(ApiError::BadRequest("Default Pool can't be deleted".to_owned()));
-        }
-        commands::send(app, &Command::DeletePool { name: Text::new(name.as_str())? }, who).await.map(drop)
-    }
-}
-
-fn only_slots() -> ApiError {
-    ApiError::BadRequest("Only slots and included_deferred can be modified on Default Pool".to_owned())
-}
-
-/// How the leader says that pools are used.
-///
-/// # Errors
-/// [`ApiError::NoLeader`]: nobody else knows.
-pub async fn uses(app: &App) -> ApiResult<BTreeMap<String, PoolView>> {
-    match app.leader.ask(Question::Pools).await? {
-        Reply::Pools { pools } => Ok(pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect()),
-        Reply::NotFound { detail } => Err(ApiError::NoLeader(detail)),
-        Reply::Why { .. } | Reply::Log(_) | Reply::Cluster(_) => {
-            Err(ApiError::Internal("the leader answered another question than that for pools".to_owned()))
-        }
-    }
-}
-
-/// A pool by its name.
-///
-/// # Errors
-/// [`ApiError::NotFound`].
-pub async fn find(app: &App, name: &str) -> ApiResult<Pool> {
-    let found = read::pools(&app.pool).await?.into_iter().find(|pool| pool.name == name);
-    found.ok_or_else(|| ApiError::NotFound(format!("The Pool with name: `{name}` was not found")))
-}
-
-/// How many slots are free; none when there is no limit.
-#[must_use]
-pub fn open_slots(pool: &Pool, used: &PoolView) -> Option<u32> {
-    pool.slots.map(|slots| slots.saturating_sub(used.occupied))
 }
 
 fn shape(pool: Pool, used: Option<&PoolView>) -> PoolResponse {

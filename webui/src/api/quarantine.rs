@@ -1,7 +1,7 @@
 //! What the leader holds in quarantine because it could not take it in. Airflow has no such thing.
 
 use axum::{Extension, Json, extract::State};
-use store::quarantine::{self, Entry, Subject};
+use store::quarantine::{self, Entry};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -11,7 +11,8 @@ use super::{
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
-    error::{ApiError, ApiResult},
+    changes::quarantine::{missing, release_one, subject},
+    error::ApiResult,
 };
 
 /// The operations.
@@ -114,23 +115,6 @@ pub async fn release(
 ) -> ApiResult<Json<QuarantineReleaseResponse>> {
     release_one(&app, &who, &entry_id).await?;
     Ok(Json(QuarantineReleaseResponse { entry_id, released: true }))
-}
-
-/// Releases an entry by its id.
-///
-/// # Errors
-/// [`ApiError::NotFound`] when nothing of that id is held.
-pub async fn release_one(app: &App, who: &Principal, id: &str) -> ApiResult<()> {
-    let was_held = quarantine::release(&app.pool, who.actor(), &subject(id)?).await?;
-    if was_held { Ok(()) } else { Err(missing(id)) }
-}
-
-fn subject(id: &str) -> ApiResult<Subject> {
-    id.parse().map_err(|_| missing(id))
-}
-
-fn missing(id: &str) -> ApiError {
-    ApiError::NotFound(format!("The quarantine entry with entry_id: `{id}` was not found"))
 }
 
 fn shape(entry: Entry) -> QuarantineEntryResponse {

@@ -12,7 +12,7 @@ use super::{
     dag_shapes::{DagVersionResponse, dag_version},
     declare::{At, answer, words},
 };
-use crate::{app::App, error::ApiResult, versions::Versions};
+use crate::{app::App, error::ApiResult, reads::versions::Versions};
 
 answer! {
     /// A run.

@@ -11,17 +11,15 @@ use model::{
     command::{SetNote, TriggerDagRun},
     door::{Conf, Instant, Note},
 };
-use serde_json::{Map, Value};
-use store::read::{
-    self, DagView, Direction, Part, Pattern, Range, RunFilter, RunOrder, SecondsRange, Version, Visible,
-};
+use serde_json::Value;
+use store::read::{self, Direction, Part, Pattern, Range, RunFilter, RunOrder, SecondsRange, Visible};
 use utoipa::openapi::{RefOr, schema::Schema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ALL,
     body::Body,
-    bulk::{Mask, UpdateMask},
+    bulk::UpdateMask,
     cursor::CursorPage,
     declare::{
         Errors, Member, Never, NeverDated, OrderBy, OrderKey, Prefix, Sent, Words, body, path_params, query_params,
@@ -34,7 +32,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
-    commands,
+    changes::{Mask, commands, runs::start},
     error::{ApiError, ApiResult},
 };
 
@@ -394,36 +392,6 @@ pub async fn trigger(
 
 fn parse_run_id(text: String) -> ApiResult<RunId> {
     RunId::new(text).map_err(|error| ApiError::BadRequest(error.to_string()))
-}
-
-/// Checks a wish for a run and sends it; both doors, REST and page, come here.
-///
-/// # Errors
-/// [`ApiError::BadRequest`] when the conf does not fit the DAG's params, and what the leader answers.
-pub async fn start(
-    app: &App,
-    view: &DagView,
-    version: &Version,
-    wish: TriggerDagRun,
-    who: &Principal,
-) -> ApiResult<RunRow> {
-    if view.has_import_errors {
-        let file = &view.fileloc;
-        let text = format!("DAG with dag_id: '{}' has import errors and cannot be triggered: mend {file}", view.dag_id);
-        return Err(ApiError::BadRequest(text));
-    }
-    check_conf(version, wish.conf.get())?;
-    let answer = commands::send(app, &Command::TriggerDagRun(wish), who).await?;
-    let run_id = answer.get("run_id").and_then(Value::as_str).unwrap_or_default();
-    lookup_run(app, view.dag_id.as_str(), run_id).await
-}
-
-/// The conf against the schemas of the DAG's params.
-///
-/// # Errors
-/// [`ApiError::BadRequest`] with everything that does not fit.
-pub fn check_conf(version: &Version, conf: &Map<String, Value>) -> ApiResult<()> {
-    version.dag.validate_conf(conf).map(drop).map_err(|mismatches| ApiError::BadRequest(mismatches.join("; ")))
 }
 
 /// Patch Dag Run

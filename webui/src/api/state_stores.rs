@@ -11,13 +11,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     assets::{AssetPath, no_asset, no_assets},
     declare::{AnyJson, At, Errors, Flag, Ignored, answer, body, path_params, query_params},
-    instances,
     query::Page,
 };
 use crate::{
     app::App,
     auth::rights::Right,
     error::{ApiError, ApiResult},
+    reads::lookup::lookup_instance,
 };
 
 /// What is missing.
@@ -174,7 +174,7 @@ answer! {
 
 /// Refuses to keep anything of an instance that there is.
 async fn not_kept(app: &App, path: &KeeperPath, map: MapIndex) -> ApiError {
-    match instances::lookup(app, &path.dag_id, &path.dag_run_id, &path.task_id, map).await {
+    match lookup_instance(app, &path.dag_id, &path.dag_run_id, &path.task_id, map).await {
         Ok(_) => ApiError::NotThere(NOTHING_KEPT.into()),
         Err(error) => error,
     }
@@ -203,7 +203,7 @@ pub async fn list_of_task(
     path: KeeperPath,
     asked: KeptFilter,
 ) -> ApiResult<Json<TaskStateStoreCollectionResponse>> {
-    instances::lookup(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await?;
+    lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await?;
     Ok(Json(TaskStateStoreCollectionResponse { task_state_store: Vec::new(), total_entries: 0 }))
 }
 
@@ -230,7 +230,7 @@ pub async fn clear_of_task(State(app): State<App>, path: KeeperPath, asked: Keep
     security(("token" = [Right::Read]))
 )]
 pub async fn get_of_task(State(app): State<App>, path: KeptPath, asked: KeeperIndex) -> ApiError {
-    let found = instances::lookup(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await;
+    let found = lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await;
     match found {
         Ok(_) => ApiError::NotFound(format!("Task state store key `{}` was not found", path.key)),
         Err(error) => error,

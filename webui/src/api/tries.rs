@@ -15,7 +15,7 @@ use crate::{
     app::App,
     auth::rights::Right,
     error::{ApiError, ApiResult},
-    instances::TaskOfRun,
+    reads::instances::TaskOfRun,
 };
 
 /// The operations.

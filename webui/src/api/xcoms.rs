@@ -21,9 +21,9 @@ use super::{
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
-    commands,
+    changes::commands,
     error::{ApiError, ApiResult},
-    instances::TaskOfRun,
+    reads::instances::TaskOfRun,
 };
 
 /// The operations.

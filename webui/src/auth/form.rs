@@ -9,7 +9,7 @@ use axum::{
 use model::door::Text;
 
 use super::{Principal, token::equal_in_constant_time};
-use crate::{app::App, error::ApiError, intake, pages::error::PageError, router::BODY_BYTES_MAX};
+use crate::{app::App, error::ApiError, http::intake, pages::error::PageError, router::BODY_BYTES_MAX};
 
 /// The hidden field that holds the token.
 pub const FIELD: &str = "csrf";

@@ -27,8 +27,8 @@ use super::{
 use crate::{
     CookieScope,
     app::App,
-    door::{self, NamedDag},
     error::{ApiError, ApiResult},
+    http::door::{self, NamedDag},
     pages::error::{PageError, login_redirect},
     prefs::Prefs,
 };

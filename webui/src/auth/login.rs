@@ -25,15 +25,15 @@ use super::{
 };
 use crate::{
     CookieScope, LocalLogins,
-    api::declare::{
+    app::App,
+    assets,
+    declare::{
         Errors, answer,
         errors::{HTTPExceptionResponse, HTTPValidationError},
         query_params,
     },
-    app::App,
-    assets,
     error::{ApiError, ApiResult, FieldError},
-    intake,
+    http::intake,
     pages::error::{PageResult, login_page},
 };
 

@@ -1,5 +1,5 @@
 //! Roles, rights, and the routes whose access is written here: pages, and what does not declare itself yet (see
-//! [`crate::api::declare`] for what does).
+//! [`crate::declare`] for what does).
 //!
 //! A route that neither declares its right nor stands here is refused for everybody: a new one fails closed.
 

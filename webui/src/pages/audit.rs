@@ -15,7 +15,7 @@ use super::{
     run_url, segment, show as print,
     words::{self, Clock, Moment},
 };
-use crate::{api::query::Query, app::App, auth::Principal};
+use crate::{app::App, auth::Principal, http::query::Query};
 
 /// A search looks at the newest lines: their whole text is in no index.
 const SEARCHED_MAX: i64 = 5_000;

@@ -15,15 +15,15 @@ use serde::Serialize;
 
 use super::{Frame, Place, error::PageResult, run_url, show as print, state::Badge, words};
 use crate::{
-    api::{
-        clear::{cleared, version},
-        lookup_run, parse_task,
-        query::Query,
-    },
     app::App,
     auth::{Principal, form::PageForm},
-    commands,
+    changes::{
+        clear::{cleared, version},
+        commands,
+    },
     error::{ApiError, ApiResult},
+    http::query::Query,
+    reads::lookup::{lookup_run, parse_task},
 };
 
 /// Task instances that the question names; it tells how many there are.

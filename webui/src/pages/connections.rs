@@ -19,14 +19,12 @@ use super::{
     segment, show as print,
 };
 use crate::{
-    api::{
-        bulk::{Managed, Mask},
-        connections::{Connections, find, shown_extra},
-        query::Query,
-    },
     app::App,
     auth::{Principal, form::PageForm},
+    changes::{Managed, Mask, connections::Connections},
     error::ApiResult,
+    http::query::Query,
+    reads::connections::{find, shown_extra},
 };
 
 const BACK: (&str, &str) = ("/connections", "Connections");

@@ -15,10 +15,10 @@ use store::read::Total;
 
 use super::{Frame, Place, error::PageResult, show as print};
 use crate::{
-    api::{body::Body, query::Page},
     app::App,
     auth::{Principal, form::PageForm},
     error::{ApiError, ApiResult},
+    http::{body::Body, query::Page},
 };
 
 /// Rows of a list on one page.
@@ -285,6 +285,6 @@ impl Pager {
 
 /// The number of the page that is asked for.
 #[must_use]
-pub fn page_number(query: &crate::api::query::Query) -> i64 {
+pub fn page_number(query: &crate::http::query::Query) -> i64 {
     query.text("page").and_then(|text| text.parse::<i64>().ok()).unwrap_or(0).clamp(0, i64::MAX / ROWS)
 }

@@ -20,9 +20,9 @@ use super::{
     words::{Clock, Moment, count},
 };
 use crate::{
-    api,
     app::App,
     auth::{Principal, form::PageForm},
+    changes::quarantine::release_one,
 };
 
 /// So many entries of the quarantine are shown; the command line and REST have all.
@@ -119,7 +119,7 @@ pub async fn release(
     Extension(who): Extension<Principal>,
     form: PageForm,
 ) -> PageResult<Response> {
-    api::quarantine::release_one(&app, &who, form.text("entry_id")).await?;
+    release_one(&app, &who, form.text("entry_id")).await?;
     Ok(Redirect::to("/import-errors").into_response())
 }
 

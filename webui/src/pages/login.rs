@@ -12,7 +12,6 @@ use store::audit::Door;
 use super::error::{PageError, PageResult, safe_next};
 use crate::{
     LocalLogins,
-    api::query::Query,
     app::App,
     assets,
     auth::{
@@ -21,7 +20,7 @@ use crate::{
         login::{LOGIN_BYTES_MAX, Login, Way, cookie, log_in, with_cookie},
     },
     error::ApiError,
-    intake,
+    http::{intake, query::Query},
 };
 
 #[derive(Serialize)]

@@ -30,7 +30,6 @@ pub mod tokens;
 pub mod trigger;
 pub mod users;
 pub mod variables;
-pub mod words;
 
 use axum::{
     http::HeaderMap,
@@ -45,7 +44,8 @@ use crate::{
     assets,
     auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
-    instances::TaskOfRun,
+    reads::instances::TaskOfRun,
+    words,
 };
 
 /// The header by which the script asks for the live part of a page.

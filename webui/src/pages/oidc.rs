@@ -21,7 +21,6 @@ use super::{
 };
 use crate::{
     CookieScope,
-    api::query::Query,
     app::App,
     auth::{
         client::Client,
@@ -31,6 +30,7 @@ use crate::{
         oidc::{Attempt, LOGIN_LASTS, NoLogin, Oidc, Person},
     },
     error::ApiError,
+    http::query::Query,
 };
 
 /// What the audit log calls these logins.

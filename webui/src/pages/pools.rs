@@ -21,14 +21,12 @@ use super::{
     words::count,
 };
 use crate::{
-    api::{
-        bulk::{Managed, Mask},
-        pools::{self, Pools},
-        query::Query,
-    },
     app::App,
     auth::{Principal, form::PageForm},
+    changes::{Managed, Mask, pools::Pools},
     error::ApiResult,
+    http::query::Query,
+    reads::pools,
 };
 
 const BACK: (&str, &str) = ("/pools", "Pools");

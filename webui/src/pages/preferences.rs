@@ -14,10 +14,10 @@ use super::{
     show as print,
 };
 use crate::{
-    api::query::Query,
     app::App,
     auth::{Principal, form::PageForm},
     error::ApiError,
+    http::query::Query,
     prefs::{Prefs, Theme},
 };
 

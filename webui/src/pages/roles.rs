@@ -19,10 +19,10 @@ use super::{
     segment, show as print,
 };
 use crate::{
-    api::query::Query,
     app::App,
     auth::{Principal, form::PageForm, rights::Right},
     error::{ApiError, ApiResult},
+    http::query::Query,
 };
 
 const BACK: (&str, &str) = ("/roles", "Roles");

@@ -18,12 +18,15 @@ use super::{
     words::Clock,
 };
 use crate::{
-    api::{instances::lookup, logs::log_of_try, query::Query},
     app::App,
     auth::Principal,
     error::{ApiError, ApiResult},
-    instances::TaskOfRun,
-    logs::{self, AttemptLog, Log, LogLine, LogPage},
+    http::query::Query,
+    reads::{
+        instances::TaskOfRun,
+        logs::{self, AttemptLog, Log, LogLine, LogPage, log_of_try},
+        lookup::lookup_instance,
+    },
 };
 
 /// A line as the page prints it.
@@ -192,7 +195,7 @@ pub async fn download(
 }
 
 async fn place(app: &App, dag_id: &str, run_id: &str, task_id: &str, query: &Query) -> ApiResult<AttemptLog> {
-    let of = lookup(app, dag_id, run_id, task_id, query.map_index()?).await?;
+    let of = lookup_instance(app, dag_id, run_id, task_id, query.map_index()?).await?;
     let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
     let missing = || ApiError::NotFound("This try has not been started".to_owned());
     log_of_try(app, &of, number).await?.ok_or_else(missing)

@@ -13,7 +13,7 @@ use super::{
     with_query,
     words::{self, Clock, Moment},
 };
-use crate::{api::query::Query, app::App, auth::Principal, error::ApiResult};
+use crate::{app::App, auth::Principal, error::ApiResult, http::query::Query};
 
 /// Runs of one page.
 const ROWS: i64 = 50;

@@ -17,10 +17,10 @@ use super::{
     words::Clock,
 };
 use crate::{
-    api::query::Query,
     app::App,
     auth::{Principal, rights::Right},
     error::ApiResult,
+    http::query::Query,
 };
 
 /// Hits of one kind: more do not fit a screen, and one more letter narrows them.

@@ -20,13 +20,15 @@ use super::{
     words::{self, Clock, Moment},
 };
 use crate::{
-    api::{path::Names, query::Query},
     app::App,
     auth::{Principal, form::PageForm},
-    commands,
+    changes::commands,
     error::{ApiError, ApiResult},
-    logs::{self, Log},
-    samples::Sample,
+    http::{path::Names, query::Query},
+    reads::{
+        logs::{self, Log},
+        samples::Sample,
+    },
 };
 
 #[derive(Serialize)]

@@ -21,10 +21,10 @@ use super::{
     words::{Clock, Moment},
 };
 use crate::{
-    api::query::Query,
     app::App,
     auth::{Principal, form::PageForm, rights::Right},
     error::{ApiError, ApiResult},
+    http::query::Query,
 };
 
 #[derive(Serialize)]

@@ -22,10 +22,10 @@ use super::{
     roles, segment, show as print,
 };
 use crate::{
-    api::query::Query,
     app::App,
     auth::{Principal, form::PageForm, limiter::Attempt, login::authenticate},
     error::{ApiError, ApiResult},
+    http::query::Query,
 };
 
 const BACK: (&str, &str) = ("/users", "Users");

@@ -17,15 +17,12 @@ use super::{
     segment, show as print,
 };
 use crate::{
-    api::{
-        body::Body,
-        bulk::{Managed, Mask},
-        query::Query,
-        variables::{Variables, find, shown_value},
-    },
     app::App,
     auth::{Principal, form::PageForm},
+    changes::{Managed, Mask, variables::Variables},
     error::ApiResult,
+    http::{body::Body, query::Query},
+    reads::variables::{find, shown_value},
 };
 
 const BACK: (&str, &str) = ("/variables", "Variables");

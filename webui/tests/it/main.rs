@@ -11,6 +11,7 @@ mod document;
 mod features;
 mod filters;
 mod guard;
+mod layers;
 mod lists;
 mod many;
 mod odd_values;

@@ -8,9 +8,9 @@ use super::super::{
     words::{self, Clock, Moment},
 };
 use crate::{
-    api::query::Query,
     app::App,
     error::{ApiError, ApiResult},
+    http::query::Query,
 };
 
 /// Versions that can be chosen; older ones are reached from their runs.

@@ -23,12 +23,7 @@ use super::{
     run_url, runs, show as print, tabs, why,
     words::{self, Clock},
 };
-use crate::{
-    api::{lookup_dag, query::Query},
-    app::App,
-    auth::Principal,
-    error::ApiResult,
-};
+use crate::{app::App, auth::Principal, error::ApiResult, http::query::Query, reads::lookup::lookup_dag};
 
 /// How many of the newest runs the facts are taken from, and the grid shows at most.
 const RUNS: u32 = 40;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use store::read::{DagCounts, DagFilter, OFFSET_MAX, Visible};
 
 use super::ROWS_MAX;
-use crate::api::query::Query;
+use crate::http::query::Query;
 
 /// A state to show, with how many DAGs are in it.
 #[derive(Serialize)]

@@ -25,11 +25,12 @@ use super::{
     words::{self, Clock, Moment},
 };
 use crate::{
-    api::{lookup_dag, query::Query},
     app::App,
     auth::{Principal, form::PageForm, rights::Right},
-    commands,
+    changes::commands,
     error::ApiResult,
+    http::query::Query,
+    reads::lookup::lookup_dag,
 };
 use filter::{Chip, Choice, Wanted};
 

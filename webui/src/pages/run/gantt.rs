@@ -11,7 +11,7 @@ use super::{
     super::{state::Badge, words::Clock},
     Past,
 };
-use crate::instances::TaskOfRun;
+use crate::reads::instances::TaskOfRun;
 
 /// Width of the scale, in its own units.
 const WIDTH: i64 = 1000;

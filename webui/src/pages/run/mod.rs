@@ -32,11 +32,14 @@ use super::{
     words::{self, Clock},
 };
 use crate::{
-    api::{lookup_run, query::Query},
     app::App,
     auth::Principal,
     error::ApiResult,
-    instances::{self, TaskOfRun},
+    http::query::Query,
+    reads::{
+        instances::{self, TaskOfRun},
+        lookup::lookup_run,
+    },
 };
 use gantt::Gantt;
 use rows::Row;

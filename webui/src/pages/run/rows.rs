@@ -14,7 +14,7 @@ use super::{
     Chosen, Past,
     gantt::{Bar, Gantt},
 };
-use crate::instances::TaskOfRun;
+use crate::reads::instances::TaskOfRun;
 
 /// A row.
 #[derive(Debug, Serialize)]

@@ -12,7 +12,7 @@ use super::{
     },
     Span,
 };
-use crate::instances::TaskOfRun;
+use crate::reads::instances::TaskOfRun;
 
 /// A try as a row.
 #[derive(Debug, Serialize)]

@@ -12,11 +12,11 @@ use model::{
 
 use super::super::{error::PageResult, task_url};
 use crate::{
-    api::instances::lookup,
     app::App,
     auth::{Principal, form::PageForm},
-    commands,
+    changes::commands,
     error::ApiError,
+    reads::lookup::lookup_instance,
 };
 
 /// `POST …/tasks/{task_id}/mark`.
@@ -27,7 +27,7 @@ pub async fn submit(
     form: PageForm,
 ) -> PageResult<Response> {
     let map = form.text("map_index").parse().map_or(MapIndex::UNMAPPED, MapIndex);
-    let of = lookup(&app, &dag_id, &run_id, &task_id, map).await?;
+    let of = lookup_instance(&app, &dag_id, &run_id, &task_id, map).await?;
     let state = match form.text("state") {
         "success" => TaskState::Success,
         "failed" => TaskState::Failed,

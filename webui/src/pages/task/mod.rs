@@ -31,11 +31,14 @@ use super::{
     words::{self, Clock, Moment},
 };
 use crate::{
-    api::{instances::lookup, query::Query},
     app::App,
     auth::Principal,
     error::ApiResult,
-    instances::{self, TaskOfRun},
+    http::query::Query,
+    reads::{
+        instances::{self, TaskOfRun},
+        lookup::lookup_instance,
+    },
 };
 pub use mark::submit as mark;
 
@@ -119,7 +122,7 @@ pub async fn show(
     query: Query,
 ) -> PageResult<Response> {
     let clock = Clock::of(&who);
-    let of = lookup(&app, &dag_id, &run_id, &task_id, query.map_index()?).await?;
+    let of = lookup_instance(&app, &dag_id, &run_id, &task_id, query.map_index()?).await?;
     let past = read::tries(&app.pool, of.key).await?;
     let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
     let beside: BTreeSet<TaskPos> = of.task().upstream.iter().chain(&of.task().downstream).copied().collect();

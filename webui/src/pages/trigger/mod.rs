@@ -16,10 +16,11 @@ use store::read::{DagView, Version};
 
 use super::{Frame, Place, dag_url, error::PageResult, run_url, show as print, words::Clock};
 use crate::{
-    api::{lookup_dag, runs},
     app::App,
     auth::{Principal, form::PageForm},
+    changes::runs,
     error::{ApiError, ApiResult},
+    reads::lookup::lookup_dag,
 };
 use field::Section;
 use read::{Mistakes, Wish};

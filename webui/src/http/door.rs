@@ -6,10 +6,10 @@ use axum::{
 };
 use model::door::Text;
 
-use crate::{
-    api::ALL,
-    error::{ApiError, ApiResult, FieldError},
-};
+use crate::error::{ApiError, ApiResult, FieldError};
+
+/// The id that stands for all in paths of lists.
+pub const ALL: &str = "~";
 
 /// The DAG that a path names by `dag_id`, for the guard; `~` names none.
 #[derive(Debug, Clone)]

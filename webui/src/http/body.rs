@@ -14,7 +14,7 @@ use store::read::{Range, SecondsRange};
 use super::query::{LIMIT_MAX, Page};
 use crate::{
     error::{ApiError, ApiResult, FieldError},
-    intake,
+    http::intake,
     router::BODY_BYTES_MAX,
 };
 
@@ -356,6 +356,12 @@ pub fn instant_mistake(error: InvalidInstant) -> (&'static str, &'static str) {
             ("datetime_parsing", "Input should be a valid datetime, in the years 1 to 9999 in UTC")
         }
     }
+}
+
+/// The map index in JSON; what is missing or no such number stands for a task that is not expanded.
+#[must_use]
+pub fn map_index_of(value: Option<&Value>) -> MapIndex {
+    value.and_then(Value::as_i64).and_then(|map| i32::try_from(map).ok()).map_or(MapIndex::UNMAPPED, MapIndex)
 }
 
 fn malformed(kind: &'static str, message: &str, input: Value) -> ApiError {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     app::App,
     error::{ApiError, ApiResult},
+    reads::instances::TaskOfRun,
 };
 
 /// What one answer carries at most: a screen shows some 20 KiB, and the link must not be held up.
@@ -184,6 +185,30 @@ fn line_of(bytes: &[u8]) -> LogLine {
         text: String::from_utf8_lossy(bytes).into_owned(),
         rendered: None,
     })
+}
+
+/// A try's log: the current attempt's, or that of a superseded one; none when it was never begun.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn log_of_try(app: &App, of: &TaskOfRun, try_number: i16) -> ApiResult<Option<AttemptLog>> {
+    let (attempt, worker) = if try_number == of.try_number() {
+        let row = of.stored.as_ref().map(|stored| &stored.row).filter(|_| try_number > 0);
+        (row.and_then(|row| row.attempt), row.and_then(|row| row.worker))
+    } else {
+        let past = store::read::tries(&app.pool, of.key).await?;
+        let past = past.iter().find(|past| past.try_number.get() == try_number);
+        (past.and_then(|past| past.attempt), past.and_then(|past| past.worker_id))
+    };
+    let place = |attempt| LogPlace {
+        dag_id: of.run.dag_id.clone(),
+        run_id: of.run.run_id.clone(),
+        task_id: of.task().task_id.clone(),
+        map_index: of.key.map,
+        try_number,
+        attempt,
+    };
+    Ok(attempt.map(|attempt| AttemptLog { place: place(attempt), worker }))
 }
 
 #[cfg(test)]

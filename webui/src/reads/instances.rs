@@ -10,7 +10,7 @@ use engine::RunRow;
 use model::{MapIndex, RunKey, TaskId, TaskIdx, TaskState, TiKey};
 use store::read::{self, Instance, Listed, Version};
 
-use crate::{app::App, error::ApiResult, versions::Versions};
+use crate::{app::App, error::ApiResult, reads::versions::Versions};
 
 /// A task of a run, stored or not.
 #[derive(Debug, Clone)]

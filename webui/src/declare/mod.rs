@@ -80,9 +80,9 @@ macro_rules! query_params {
             /// # Errors
             /// Everything that is wrong with them.
             $vis fn read(
-                query: &mut $crate::api::query::Query,
+                query: &mut $crate::http::query::Query,
             ) -> $crate::error::ApiResult<Self> {
-                let read = <Self as $crate::api::declare::Param>::read(query, "");
+                let read = <Self as $crate::declare::Param>::read(query, "");
                 query.finish()?;
                 Ok(read)
             }
@@ -95,20 +95,20 @@ macro_rules! query_params {
                 parts: &mut axum::http::request::Parts,
                 state: &S,
             ) -> Result<Self, Self::Rejection> {
-                let Ok(mut query) = $crate::api::query::Query::from_request_parts(parts, state).await;
+                let Ok(mut query) = $crate::http::query::Query::from_request_parts(parts, state).await;
                 Self::read(&mut query)
             }
         }
 
         /// As a part of another query.
-        impl $crate::api::declare::Param for $name {
-            fn read(query: &mut $crate::api::query::Query, _: &str) -> Self {
-                use $crate::api::declare::{Param, wire_name};
+        impl $crate::declare::Param for $name {
+            fn read(query: &mut $crate::http::query::Query, _: &str) -> Self {
+                use $crate::declare::{Param, wire_name};
                 Self { $( $field: <$ty as Param>::read(query, wire_name!($field $($wire)?)), )* }
             }
 
-            fn declare(_: &str) -> Vec<$crate::api::declare::param::Declared> {
-                use $crate::api::declare::{Param, param, prose, wire_name};
+            fn declare(_: &str) -> Vec<$crate::declare::param::Declared> {
+                use $crate::declare::{Param, param, prose, wire_name};
                 let mut all = Vec::new();
                 $( all.extend(param::about(
                     <$ty as Param>::declare(wire_name!($field $($wire)?)),
@@ -122,7 +122,7 @@ macro_rules! query_params {
             fn into_params(
                 _: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>,
             ) -> Vec<utoipa::openapi::path::Parameter> {
-                use $crate::api::declare::{Param, param};
+                use $crate::declare::{Param, param};
                 param::in_query(<Self as Param>::declare("")).collect()
             }
         }
@@ -147,10 +147,10 @@ macro_rules! path_params {
                 parts: &mut axum::http::request::Parts,
                 state: &S,
             ) -> Result<Self, Self::Rejection> {
-                use $crate::api::declare::wire_name;
-                let names = $crate::api::path::Names::from_request_parts(parts, state).await?;
+                use $crate::declare::wire_name;
+                let names = $crate::http::path::Names::from_request_parts(parts, state).await?;
                 let mut errors = Vec::new();
-                $( let $field = $crate::api::declare::part::read::<$ty>(
+                $( let $field = $crate::declare::part::read::<$ty>(
                     names.text(wire_name!($field $($wire)?)), wire_name!($field $($wire)?), &mut errors,
                 ); )*
                 match ($($field,)*) {
@@ -164,7 +164,7 @@ macro_rules! path_params {
             fn into_params(
                 _: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>,
             ) -> Vec<utoipa::openapi::path::Parameter> {
-                use $crate::api::declare::{part, prose, wire_name};
+                use $crate::declare::{part, prose, wire_name};
                 vec![$( part::in_path::<$ty>(wire_name!($field $($wire)?), &prose(&[$($doc),*])) ),*]
             }
         }
@@ -185,8 +185,8 @@ macro_rules! body {
 
         impl $name {
             /// Takes the members out of an object; what is wrong is noted there.
-            $vis fn read(body: &mut $crate::api::body::Body) -> Self {
-                use $crate::api::declare::{Member, wire_name};
+            $vis fn read(body: &mut $crate::http::body::Body) -> Self {
+                use $crate::declare::{Member, wire_name};
                 Self { $( $field: <$ty as Member>::read(body, wire_name!($field $($wire)?)), )* }
             }
         }
@@ -195,7 +195,7 @@ macro_rules! body {
             type Rejection = $crate::error::ApiError;
 
             async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Self::Rejection> {
-                let mut body = $crate::api::body::Body::from_request(request, state).await?;
+                let mut body = $crate::http::body::Body::from_request(request, state).await?;
                 let read = Self::read(&mut body);
                 body.finish()?;
                 Ok(read)
@@ -204,7 +204,7 @@ macro_rules! body {
 
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-                use $crate::api::declare::{Member, member, prose, wire_name};
+                use $crate::declare::{Member, member, prose, wire_name};
                 let mut object = member::closed_object();
                 $( object = member::with::<$ty>(
                     object, wire_name!($field $($wire)?), &prose(&[$($doc),*]), <$ty as Member>::REQUIRED,

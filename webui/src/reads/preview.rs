@@ -17,10 +17,13 @@ use model::{
 use store::read::{self, Direction, RunFilter, RunOrder};
 
 use crate::{
-    api::{lookup_run, span::RUNS_MAX},
     app::App,
     error::{ApiError, ApiResult},
-    instances::{self, TaskOfRun},
+    reads::{
+        instances::{self, TaskOfRun},
+        lookup::lookup_run,
+        span::RUNS_MAX,
+    },
 };
 
 /// More instances than this are not looked at in one request: the list would be read by nobody.

@@ -11,13 +11,11 @@ use utoipa::openapi::{
 };
 
 use super::schema;
-pub use crate::api::query::Page;
+pub use crate::http::query::Page;
 use crate::{
-    api::{
-        bulk::Mask,
-        query::{LIMIT_DEFAULT, Query},
-    },
+    changes::Mask,
     error::ApiError,
+    http::query::{LIMIT_DEFAULT, Query},
 };
 
 /// A parameter that reads itself and declares itself.

@@ -17,11 +17,11 @@ use super::{
     schema,
 };
 use crate::{
-    api::{
+    error::ApiError,
+    http::{
         body::Body,
         query::{LIMIT_MAX, Page},
     },
-    error::ApiError,
 };
 
 /// A member that reads itself and says its schema.

@@ -1,0 +1,104 @@
+//! What people change, whichever door they come by: pages and the REST API send the same wishes, which are checked here, by
+//! one code, and carried out as commands to the leader or in the store.
+
+pub mod clear;
+pub mod commands;
+pub mod connections;
+pub mod pools;
+pub mod quarantine;
+pub mod runs;
+pub mod variables;
+
+use std::{collections::BTreeSet, fmt::Display};
+
+use serde_json::Value;
+
+use crate::{app::App, auth::Principal, error::ApiResult, http::body::Body};
+
+/// A kind of thing that clients manage, or those of it that a path leaves.
+pub trait Managed {
+    /// How one of them is named.
+    type Id: Ord + Clone + Display + Send + Sync;
+    /// What a client wants one to be, checked.
+    type Wish: Send + Sync;
+    /// Airflow's words for several of them in errors: `connections with these connection_ids`.
+    const SEVERAL: &'static str;
+
+    /// Reads a wish out of a body; what is wrong is noted there, of the fields that the mask means.
+    fn read(&self, body: &mut Body, mask: &Mask) -> Self::Wish;
+    /// Whose wish it is.
+    fn id<'w>(&self, wish: &'w Self::Wish) -> &'w Self::Id;
+    /// What an entity that is to be deleted names; none when it is malformed.
+    fn named(&self, entity: &Value) -> Option<Self::Id>;
+    /// Those of them that there are.
+    async fn known(&self, app: &App, of: BTreeSet<Self::Id>) -> ApiResult<BTreeSet<Self::Id>>;
+    /// Creates one.
+    async fn create(&self, app: &App, who: &Principal, wish: &Self::Wish) -> ApiResult<()>;
+    /// Changes one: the fields of the mask that were sent, or all that were sent.
+    async fn update(&self, app: &App, who: &Principal, wish: &Self::Wish, mask: &Mask) -> ApiResult<()>;
+    /// Deletes one.
+    async fn delete(&self, app: &App, who: &Principal, id: &Self::Id) -> ApiResult<()>;
+
+    /// Creates the one that a body describes.
+    async fn create_from(&self, app: &App, who: &Principal, mut body: Body) -> ApiResult<Self::Id> {
+        let wish = self.read(&mut body, &Mask::default());
+        body.finish()?;
+        self.create(app, who, &wish).await?;
+        Ok(self.id(&wish).clone())
+    }
+
+    /// Changes the one that a body describes.
+    async fn update_from(&self, app: &App, who: &Principal, mut body: Body, mask: &Mask) -> ApiResult<()> {
+        let wish = self.read(&mut body, mask);
+        body.finish()?;
+        self.update(app, who, &wish, mask).await
+    }
+}
+
+/// The name in an entity that is to be deleted: a text, or an object that has it in this member.
+#[must_use]
+pub fn name_in(entity: &Value, member: &str) -> Option<String> {
+    entity.as_str().or_else(|| entity.get(member)?.as_str()).map(str::to_owned)
+}
+
+/// Which fields an update is limited to.
+#[derive(Debug, Clone, Default)]
+pub struct Mask(Option<BTreeSet<String>>);
+
+impl Mask {
+    /// Of `update_mask`; without any, every field that was sent is meant.
+    pub fn of<'a>(fields: impl Iterator<Item = &'a str>) -> Self {
+        let fields: BTreeSet<String> =
+            fields.flat_map(|text| text.split(',')).map(|field| field.trim().to_owned()).collect();
+        Self((!fields.is_empty()).then_some(fields))
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether a field is meant.
+    #[must_use]
+    pub fn has(&self, field: &str) -> bool {
+        self.0.as_ref().is_none_or(|fields| fields.contains(field))
+    }
+
+    /// The fields by name, if it names any.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flatten().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_may_be_repeated_or_separated_by_commas() {
+        let mask = Mask::of(["slots", "description, include_deferred"].into_iter());
+        assert!(mask.has("slots") && mask.has("include_deferred") && !mask.has("pool"));
+        assert!(Mask::of(std::iter::empty()).has("anything"));
+    }
+}

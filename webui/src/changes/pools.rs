@@ -1,0 +1,174 @@
+//! Pools: every change is a command, so that the leader's counters follow.
+
+use std::collections::BTreeSet;
+
+use model::{Command, Pool, door::Text};
+use serde_json::Value;
+use store::read;
+use utoipa::openapi::{
+    RefOr,
+    schema::{Schema, Type},
+};
+
+use super::{Managed, Mask, commands, name_in};
+use crate::{
+    app::App,
+    auth::Principal,
+    declare::{Flag, Ignored, Member, Sent, body, schema},
+    error::{ApiError, ApiResult},
+    http::body::Body,
+    reads::pools::find,
+};
+
+/// What Airflow's clients write for a pool without a limit.
+pub const NO_LIMIT: i64 = -1;
+
+body! {
+    /// A pool as it is to be.
+    pub struct PoolBody {
+        name: String,
+        slots: Slots,
+        description: Sent<Option<String>>,
+        /// Whether deferred task instances take slots.
+        include_deferred: Sent<Flag<false>>,
+        /// There are no teams here.
+        _team_name: Ignored = "team_name",
+    }
+}
+
+/// How many slots a pool has; none when there is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slots(pub Option<u32>);
+
+impl Member for Slots {
+    const REQUIRED: bool = true;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        let slots = body.required_integer(name);
+        if slots < NO_LIMIT {
+            let message = "Input should be greater than or equal to -1";
+            body.wrong(name, "greater_than_equal", message, Value::from(slots));
+        }
+        Self((slots != NO_LIMIT).then(|| u32::try_from(slots).unwrap_or(u32::MAX)))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        Schema::from(schema::of(Type::Integer).minimum(Some(NO_LIMIT))).into()
+    }
+}
+
+/// Null stands for what was not sent.
+impl Member for Option<Slots> {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        if body.has_value(name) {
+            return Some(Slots::read(body, name));
+        }
+        body.take(name);
+        None
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::nullable(Slots::schema()).into()
+    }
+}
+
+/// The resource, for bulk requests.
+pub struct Pools;
+
+/// A pool as a client wants it: its name, and the fields that were sent.
+#[derive(Default)]
+pub struct Wish {
+    /// Its name.
+    pub name: String,
+    /// Its slots.
+    pub slots: Option<Slots>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Whether deferred task instances take slots.
+    pub include_deferred: Option<bool>,
+}
+
+impl Wish {
+    /// The pool with the fields of another one where nothing was sent, or where the mask means others.
+    fn over(&self, old: Pool, mask: &Mask) -> Pool {
+        Pool {
+            name: old.name,
+            slots: self.slots.filter(|_| mask.has("slots")).map_or(old.slots, |slots| slots.0),
+            description: self.description.clone().filter(|_| mask.has("description")).unwrap_or(old.description),
+            include_deferred: self
+                .include_deferred
+                .filter(|_| mask.has("include_deferred"))
+                .unwrap_or(old.include_deferred),
+        }
+    }
+
+    /// A new pool.
+    pub fn pool(&self) -> Pool {
+        let nothing =
+            Pool { name: self.name.clone(), slots: Some(0), description: String::new(), include_deferred: false };
+        self.over(nothing, &Mask::default())
+    }
+}
+
+impl Managed for Pools {
+    type Id = String;
+    type Wish = Wish;
+    const SEVERAL: &'static str = "pools with these pool names";
+
+    fn read(&self, body: &mut Body, _: &Mask) -> Wish {
+        let was_named = body.has("name");
+        let PoolBody { name, slots, description, include_deferred, _team_name: _ } = PoolBody::read(body);
+        let wish = Wish {
+            name,
+            slots: Some(slots),
+            description: description.0.map(Option::unwrap_or_default),
+            include_deferred: include_deferred.0.map(|flag| flag.0),
+        };
+        if was_named && let Err(reason) = wish.pool().check() {
+            body.wrong("name", "value_error", format!("Value error, {reason}"), Value::from(wish.name.as_str()));
+        }
+        wish
+    }
+
+    fn id<'w>(&self, wish: &'w Wish) -> &'w String {
+        &wish.name
+    }
+
+    fn named(&self, entity: &Value) -> Option<String> {
+        name_in(entity, "name")
+    }
+
+    async fn known(&self, app: &App, of: BTreeSet<String>) -> ApiResult<BTreeSet<String>> {
+        Ok(read::pools(&app.pool).await?.into_iter().map(|pool| pool.name).filter(|name| of.contains(name)).collect())
+    }
+
+    async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
+        match commands::send(app, &Command::CreatePool(wish.pool()), who).await {
+            Err(ApiError::Conflict(detail)) => Err(ApiError::AlreadyExists(detail)),
+            other => other.map(drop),
+        }
+    }
+
+    async fn update(&self, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
+        let old = find(app, &wish.name).await?;
+        let changed = wish.over(old.clone(), mask);
+        if changed.name == Pool::DEFAULT && changed.description != old.description {
+            return Err(only_slots());
+        }
+        commands::send(app, &Command::SetPool(changed), who).await.map(drop)
+    }
+
+    async fn delete(&self, app: &App, who: &Principal, name: &String) -> ApiResult<()> {
+        if name == Pool::DEFAULT {
+            return Err(ApiError::BadRequest("Default Pool can't be deleted".to_owned()));
+        }
+        commands::send(app, &Command::DeletePool { name: Text::new(name.as_str())? }, who).await.map(drop)
+    }
+}
+
+/// What is said when another field of the default pool is to change.
+pub fn only_slots() -> ApiError {
+    ApiError::BadRequest("Only slots and included_deferred can be modified on Default Pool".to_owned())
+}
