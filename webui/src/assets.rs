@@ -17,10 +17,15 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/static");
 
 static ENGINE: LazyLock<Tera> = LazyLock::new(|| {
     let mut tera = Tera::default();
-    let files = TEMPLATES.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
-    tera.add_raw_templates(files).expect("templates are part of the program, and a test parses them");
+    tera.add_raw_templates(templates(&TEMPLATES)).expect("templates are part of the program, and a test parses them");
     tera
 });
+
+/// Every template of a folder and of those in it: its path from the first one, and its text.
+fn templates(folder: &'static Dir<'static>) -> Vec<(&'static str, &'static str)> {
+    let here = folder.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
+    here.chain(folder.dirs().flat_map(templates)).collect()
+}
 
 /// Prints a template. Names end in `.html`, so that everything printed is escaped.
 ///
@@ -65,10 +70,9 @@ mod tests {
 
     #[test]
     fn no_template_has_an_inline_handler_or_style() {
-        for file in TEMPLATES.files() {
-            let text = file.contents_utf8().unwrap();
+        for (path, text) in templates(&TEMPLATES) {
             for forbidden in ["onclick=", "onchange=", "onsubmit=", "style=", "javascript:", "| safe"] {
-                assert!(!text.contains(forbidden), "{}: {forbidden}", file.path().display());
+                assert!(!text.contains(forbidden), "{path}: {forbidden}");
             }
         }
     }

@@ -281,7 +281,7 @@ pub async fn logout_question(
     match guard::token_of(&headers, app.settings.cookie) {
         Some((_, Source::Header)) => Ok(logout(State(app), client, headers).await?),
         Some((_, Source::Cookie)) => {
-            let page = assets::render("logout.html", &json!({ "title": "Log out" }));
+            let page = assets::render("login/logout.html", &json!({ "title": "Log out" }));
             Ok(Html(page.map_err(|error| ApiError::Internal(error.to_string()))?).into_response())
         }
         None => Ok(Redirect::to("/login").into_response()),

@@ -48,7 +48,7 @@ impl IntoResponse for PageError {
             _ => "That can not be done",
         };
         let view = View { status: status.as_u16(), title, detail: error.to_string() };
-        let body = assets::render("error.html", &view).unwrap_or_else(|_| view.detail.clone());
+        let body = assets::render("error/page.html", &view).unwrap_or_else(|_| view.detail.clone());
         with_retry(&error, (status, Html(body)).into_response())
     }
 }

@@ -74,7 +74,7 @@ fn render(
     let provider = provider.map(|oidc| Provider { name: oidc.name(), way: format!("/auth/oidc/login?next={escaped}") });
     let hint = app.settings.login_hint.as_deref().filter(|_| takes_passwords);
     let view = View { title: "Log in", username, next, mistake, hint, takes_passwords, provider };
-    let html = assets::render("login.html", &view).map_err(|error| ApiError::Internal(error.to_string()))?;
+    let html = assets::render("login/page.html", &view).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok((status, Html(html)).into_response())
 }
 

@@ -175,7 +175,7 @@ pub fn is_fragment(headers: &HeaderMap) -> bool {
 /// # Errors
 /// [`ApiError::Internal`] when a template asks for what its view does not have.
 pub fn show(headers: &HeaderMap, name: &str, view: &impl Serialize) -> ApiResult<Response> {
-    let template = if is_fragment(headers) { format!("{name}_live.html") } else { format!("{name}.html") };
+    let template = format!("{name}/{}.html", if is_fragment(headers) { "live" } else { "page" });
     let html = assets::render(&template, view)
         .map_err(|error| ApiError::Internal(format!("the template {template} could not be printed: {error:?}")))?;
     Ok(([("vary", FRAGMENT)], Html(html)).into_response())
