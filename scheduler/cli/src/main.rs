@@ -1,6 +1,7 @@
 //! The command `windlass`: everything that a user or a machine starts.
 
-#![allow(clippy::print_stdout, reason = "a command's result goes to standard output")]
+#[macro_use]
+mod console;
 
 mod access;
 mod airflow;
@@ -164,10 +165,10 @@ fn main() -> ExitCode {
         Some(_) | None => {}
     }
     let cli = Cli::parse();
-    match run(cli) {
+    match run(cli).and_then(|code| console::result().map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("windlass: {error:#}");
+            errln!("windlass: {error:#}");
             Exit::of(&error).into()
         }
     }

@@ -51,7 +51,7 @@ impl Listing {
 
     /// Prints it to standard output.
     pub fn print(&self, output: Output) {
-        print!("{}", self.render(output.format));
+        out!("{}", self.render(output.format));
     }
 
     /// The text in a form, ending with a line break.

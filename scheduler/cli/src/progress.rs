@@ -37,7 +37,7 @@ impl Progress {
 
     /// Prints a line of the result: the bar makes room for it when both are on one terminal.
     pub fn line(&self, text: &str) {
-        self.0.suspend(|| println!("{text}"));
+        self.0.suspend(|| outln!("{text}"));
     }
 }
 

@@ -36,12 +36,11 @@ pub fn ask(what: &str) -> anyhow::Result<String> {
 }
 
 fn ask_terminal(what: &str) -> anyhow::Result<String> {
-    eprint!("{what}: ");
-    io::stderr().flush().context("the terminal can not be written to")?;
+    err!("{what}: ");
     let _silent = Silence::begin();
     let mut line = String::new();
     io::stdin().read_line(&mut line).with_context(|| format!("{what} can not be read"))?;
-    eprintln!();
+    errln!();
     Ok(line)
 }
 
@@ -65,7 +64,7 @@ impl Drop for Silence {
 fn stty(setting: &str) {
     let done = Command::new("stty").arg(setting).stdin(Stdio::inherit()).stderr(Stdio::null()).status();
     if !done.is_ok_and(|status| status.success()) && setting == "-echo" {
-        eprintln!("(it will be visible) ");
+        errln!("(it will be visible) ");
     }
 }
 
@@ -99,7 +98,7 @@ pub fn read_file(path: &Path) -> anyhow::Result<String> {
 /// When it can not be written.
 pub fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
     if path == Path::new(STANDARD) {
-        print!("{text}");
+        out!("{text}");
         return Ok(());
     }
     let cannot = || format!("{} can not be written", path.display());

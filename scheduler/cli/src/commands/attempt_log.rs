@@ -13,6 +13,7 @@ use store::read;
 use super::runs::RunName;
 use crate::{
     ask::Leader,
+    console,
     exit::Failure,
     find,
     installation::{Follow, not_begun},
@@ -118,11 +119,12 @@ impl AttemptLog {
             let chunk = self.read(offset).await?;
             let text = String::from_utf8_lossy(&chunk.bytes);
             for line in text.lines() {
-                println!("{}", line_of(line));
+                outln!("{}", line_of(line));
             }
             offset += chunk.bytes.len() as u64;
             let has_all = offset >= chunk.length || chunk.bytes.is_empty();
             match follow {
+                _ if !console::is_open() => return Ok(()),
                 Follow::No if has_all => return Ok(()),
                 Follow::ToTheEnd if has_all && chunk.ended => return Ok(()),
                 Follow::ToTheEnd if has_all => tokio::time::sleep(LOOK_EVERY).await,

@@ -32,5 +32,5 @@ pub fn run<C: CommandFactory>(options: &Completion) {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     generate(generator, &mut command, name, &mut script);
-    print!("{}", String::from_utf8_lossy(&script));
+    out!("{}", String::from_utf8_lossy(&script));
 }

@@ -139,7 +139,7 @@ async fn carry_out(installation: &Installation<'_>, command: Connections) -> any
             check(&connection)?;
             let id = &connection.conn_id;
             match installation.add_connection(&connection).await? {
-                Creation::Created => println!("connection {id} is there now"),
+                Creation::Created => outln!("connection {id} is there now"),
                 Creation::Exists => {
                     return Err(Failure::refused(format!("there is a connection {id} already; delete it first")));
                 }
@@ -147,9 +147,9 @@ async fn carry_out(installation: &Installation<'_>, command: Connections) -> any
         }
         Connections::Delete { conn_id } => {
             installation.delete_connection(&conn_id).await?;
-            println!("connection {conn_id} is deleted");
+            outln!("connection {conn_id} is deleted");
         }
-        Connections::Test { conn_id } => println!("{}", installation.test_connection(&conn_id).await?),
+        Connections::Test { conn_id } => outln!("{}", installation.test_connection(&conn_id).await?),
         Connections::Export { file, file_format } => {
             if let Installation::Server(_) = installation {
                 let text = "a server gives the secrets of connections to nobody, so an export needs the database: \
@@ -158,7 +158,7 @@ async fn carry_out(installation: &Installation<'_>, command: Connections) -> any
             }
             let found = installation.connections().await?;
             write_file(&file, &exported(&found, file_format)?)?;
-            eprintln!("{} connections are written, with their secrets in clear", found.len());
+            errln!("{} connections are written, with their secrets in clear", found.len());
         }
         Connections::Import { file, overwrite } => {
             let wanted = imported(&read_file(&file)?)?;
@@ -177,7 +177,7 @@ fn print(found: &[Stored], output: Output) {
     let mut listing = Listing::new(COLUMNS);
     for Stored { connection: one, problem } in found {
         if let Some(problem) = problem {
-            eprintln!("{}: {problem}", one.conn_id);
+            errln!("{}: {problem}", one.conn_id);
         }
         listing.push([
             json!(one.conn_id),
@@ -272,12 +272,12 @@ fn imported(text: &str) -> anyhow::Result<Vec<Connection>> {
 async fn import(installation: &Installation<'_>, new: Connection, overwrite: bool) -> anyhow::Result<()> {
     let id = new.conn_id.clone();
     match installation.add_connection(&new).await? {
-        Creation::Created => println!("connection {id} is imported"),
+        Creation::Created => outln!("connection {id} is imported"),
         Creation::Exists if overwrite => {
             installation.replace_connection(new, NoPassword::Removes).await?;
-            println!("connection {id} is replaced");
+            outln!("connection {id} is replaced");
         }
-        Creation::Exists => println!("connection {id} is there already and left alone; --overwrite replaces it"),
+        Creation::Exists => outln!("connection {id} is there already and left alone; --overwrite replaces it"),
     }
     Ok(())
 }

@@ -47,16 +47,16 @@ async fn work(settings: &Settings, access: &Access, db: Db) -> anyhow::Result<Ex
     match db {
         Db::Migrate => {
             access.migrate().await?;
-            println!("the schema is up to date");
+            outln!("the schema is up to date");
             Ok(ExitCode::SUCCESS)
         }
         Db::Check => {
             let pending = access.pending_migrations().await?;
             if pending.is_empty() {
-                println!("the database answers, and its schema is up to date");
+                outln!("the database answers, and its schema is up to date");
                 return Ok(ExitCode::SUCCESS);
             }
-            println!("the database answers; `windlass db migrate` would apply: {}", pending.join(", "));
+            outln!("the database answers; `windlass db migrate` would apply: {}", pending.join(", "));
             Ok(Exit::Error.into())
         }
         Db::Clean(options) => clean::run(access, &options).await,
@@ -69,15 +69,14 @@ async fn work(settings: &Settings, access: &Access, db: Db) -> anyhow::Result<Ex
 
 /// Asks before something that can not be taken back. Without a terminal only `--yes` is an answer.
 fn confirmed(yes: bool, question: &str) -> anyhow::Result<bool> {
-    use std::io::{IsTerminal as _, Write as _};
+    use std::io::IsTerminal as _;
     if yes {
         return Ok(true);
     }
     if !std::io::stdin().is_terminal() {
         anyhow::bail!("{question} Say --yes when that is meant");
     }
-    print!("{question} [y/N] ");
-    std::io::stdout().flush()?;
+    out!("{question} [y/N] ");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

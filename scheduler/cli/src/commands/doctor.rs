@@ -135,9 +135,9 @@ fn show(findings: &Findings, output: Output) {
                 Level::Warning => "WARNING",
                 Level::Broken => "BROKEN ",
             };
-            println!("{mark} {:<12} {}", finding.about, finding.seen);
+            outln!("{mark} {:<12} {}", finding.about, finding.seen);
             if !finding.advice.is_empty() {
-                println!("{:<20} → {}", "", finding.advice);
+                outln!("{:<20} → {}", "", finding.advice);
             }
         }
         return;

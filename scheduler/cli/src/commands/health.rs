@@ -73,7 +73,7 @@ pub async fn run(settings: &Settings, options: &Health) -> anyhow::Result<ExitCo
     if !options.quiet {
         listing.print(options.output);
         if let Some(since) = silent_since(&health) {
-            eprintln!("the scheduler is not well{since}");
+            errln!("the scheduler is not well{since}");
         }
     }
     Ok(if is_healthy { ExitCode::SUCCESS } else { Exit::Error.into() })

@@ -66,7 +66,7 @@ pub struct Airflow {
 pub async fn run(settings: &Settings, Import::Airflow(wish): Import) -> anyhow::Result<ExitCode> {
     let url = server_url(&wish.url).context("--url")?;
     let source = Source::open(&url, credentials(&wish)?).await?;
-    eprintln!("{url} is Airflow {}", visible(&source.version));
+    errln!("{url} is Airflow {}", visible(&source.version));
     let installation = Installation::open(settings).await?;
     let done = import(&installation, &source, &wish).await;
     installation.close().await;
@@ -108,7 +108,7 @@ async fn import(installation: &Installation<'_>, source: &Source, wish: &Airflow
     tell(&ended);
     let starts = ended.iter().filter(|entry| entry.action == "unpause").count();
     if starts > 0 {
-        eprintln!("{starts} DAGs run here from now on: pause them in Airflow, or they run twice");
+        errln!("{starts} DAGs run here from now on: pause them in Airflow, or they run twice");
     }
     summary(&kinds, &ended).print(wish.output);
     let is_whole = ended.iter().all(|entry| entry.action != "fail");
@@ -167,9 +167,9 @@ fn tell(entries: &[Entry]) {
         let name = entry.name.as_deref().map(|name| format!(" {}", visible(name))).unwrap_or_default();
         let kind = entry.kind.name();
         match entry.action {
-            "fail" => eprintln!("{kind}{name} failed: {}", visible(&entry.note)),
+            "fail" => errln!("{kind}{name} failed: {}", visible(&entry.note)),
             "keep" => {}
-            action => eprintln!("{kind}{name} ({action}): {}", visible(&entry.note)),
+            action => errln!("{kind}{name} ({action}): {}", visible(&entry.note)),
         }
     }
 }

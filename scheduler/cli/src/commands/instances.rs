@@ -133,9 +133,9 @@ async fn carry_out(installation: &Installation<'_>, command: Tasks) -> anyhow::R
         Tasks::Mark { task, state } => {
             let state = state.state();
             installation.mark_task(&task, state).await?;
-            println!("{} is set to {state}", task.task_id);
+            outln!("{} is set to {state}", task.task_id);
         }
-        Tasks::Why { task } => println!("{}", visible(&installation.why_task(&task).await?)),
+        Tasks::Why { task } => outln!("{}", visible(&installation.why_task(&task).await?)),
         Tasks::Render { task, output } => {
             let log = installation.log(&task, None).await?;
             let mut listing = Listing::new(&["property", "value"]);

@@ -1,6 +1,6 @@
 //! `windlass login` and `windlass logout`: a token of a server, kept for this user alone.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use anyhow::Context;
 use clap::Args;
@@ -34,7 +34,7 @@ pub async fn log_in(settings: &Settings, options: LogIn) -> anyhow::Result<()> {
     let password = secret_input::ask("Password")?;
     let token = server.token_of(&username, &password).await?;
     let file = keep(url, username.clone(), token)?;
-    println!("{username} is logged in at {}; the token lies in {}", server.name(), file.display());
+    outln!("{username} is logged in at {}; the token lies in {}", server.name(), file.display());
     Ok(())
 }
 
@@ -42,8 +42,7 @@ fn ask_name() -> anyhow::Result<String> {
     if !io::stdin().is_terminal() {
         return Err(Failure::of(Exit::Usage, "say who logs in: --username NAME"));
     }
-    eprint!("Username: ");
-    io::stderr().flush().context("the terminal can not be written to")?;
+    err!("Username: ");
     let mut line = String::new();
     io::stdin().read_line(&mut line).context("the name can not be read")?;
     Ok(line.trim().to_owned())
@@ -69,7 +68,7 @@ pub async fn log_out(settings: &Settings) -> anyhow::Result<()> {
             Err(anyhow::Error::from(error).context(what))
         }
         Ok(()) | Err(_) => {
-            println!("{} is logged out at {}", login.username, server.name());
+            outln!("{} is logged out at {}", login.username, server.name());
             Ok(())
         }
     }

@@ -81,12 +81,12 @@ async fn carry_out(installation: &Installation<'_>, command: Pools) -> anyhow::R
         Pools::Delete { pool } => {
             let found = installation.pool(&pool).await?;
             installation.delete_pool(&found.name).await?;
-            println!("pool {pool} is deleted");
+            outln!("pool {pool} is deleted");
         }
         Pools::Export { file } => {
             let all: Map<String, Value> = installation.pools().await?.into_iter().map(entry).collect();
             write_file(&file, &(serde_json::to_string_pretty(&all)? + "\n"))?;
-            eprintln!("{} pools are written", all.len());
+            errln!("{} pools are written", all.len());
         }
         Pools::Import { file } => {
             for pool in imported(&read_file(&file)?)? {
@@ -100,7 +100,7 @@ async fn carry_out(installation: &Installation<'_>, command: Pools) -> anyhow::R
 async fn set(installation: &Installation<'_>, pool: Pool) -> anyhow::Result<()> {
     let told = told(&pool);
     installation.set_pool(pool).await?;
-    println!("{told}");
+    outln!("{told}");
     Ok(())
 }
 

@@ -57,12 +57,12 @@ async fn carry_out(installation: &Installation<'_>, command: Quarantine) -> anyh
             }
             listing.print(output);
             if held.len() > most {
-                eprintln!("there are more: give a larger --limit");
+                errln!("there are more: give a larger --limit");
             }
         }
         Quarantine::Release { id } => {
             installation.release(&id).await?;
-            println!("{id} is released: the leader tries it again");
+            outln!("{id} is released: the leader tries it again");
         }
     }
     Ok(())

@@ -93,12 +93,12 @@ async fn carry_out(access: &Access, command: Roles) -> anyhow::Result<()> {
                 let text = format!("there is a role {} already: use add-perms and del-perms", role.name);
                 return Err(Failure::refused(text));
             }
-            println!("role {} is there now", role.name);
+            outln!("role {} is there now", role.name);
             Ok(())
         }
         Roles::Delete { role } => {
             done(users::delete_role(pool, who, &role).await?)?;
-            println!("role {role} is deleted");
+            outln!("role {role} is deleted");
             Ok(())
         }
         Roles::AddPerms { role, allows } => {
@@ -146,7 +146,7 @@ fn missing(name: &str) -> anyhow::Error {
 async fn change(pool: &PgPool, who: Actor<'_>, role: &OwnRole) -> anyhow::Result<()> {
     check(role)?;
     done(users::update_role(pool, who, role).await?)?;
-    println!("role {} is changed, in force with the next request", role.name);
+    outln!("role {} is changed, in force with the next request", role.name);
     Ok(())
 }
 

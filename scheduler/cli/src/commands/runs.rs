@@ -136,7 +136,7 @@ async fn carry_out(installation: &Installation<'_>, command: Runs) -> anyhow::Re
         Runs::Mark { run, state } => {
             let (run, state) = (installation.run(&run).await?, state.state());
             installation.mark_run(&run, state).await?;
-            println!("{}: run {} is set to {state}", run.dag_id, run.run_id);
+            outln!("{}: run {} is set to {state}", run.dag_id, run.run_id);
         }
         Runs::Note { run, note } => {
             let note = Some(note).filter(|note| !note.as_str().is_empty());
@@ -145,7 +145,7 @@ async fn carry_out(installation: &Installation<'_>, command: Runs) -> anyhow::Re
         Runs::Delete { run } => {
             let run = installation.run(&run).await?;
             installation.delete_run(&run).await?;
-            println!("{}: run {} is deleted", run.dag_id, run.run_id);
+            outln!("{}: run {} is deleted", run.dag_id, run.run_id);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -187,16 +187,16 @@ pub async fn list(installation: &Installation<'_>, wish: &List) -> anyhow::Resul
 async fn show(installation: &Installation<'_>, name: &RunName, output: Output) -> anyhow::Result<()> {
     let look = installation.look(name).await?;
     let RunView { dag_id, run_id, state, note, .. } = &look.run;
-    eprintln!("{run_id} of {dag_id}: {state}");
+    errln!("{run_id} of {dag_id}: {state}");
     if let Some(note) = note {
-        eprintln!("note: {}", visible(note));
+        errln!("note: {}", visible(note));
     }
     states(&look, output);
     if !state.is_finished() {
         match installation.why_run(&look).await {
-            Ok(Some(sentence)) => eprintln!("{sentence}"),
+            Ok(Some(sentence)) => errln!("{sentence}"),
             Ok(None) => {}
-            Err(error) => eprintln!("nobody can say what it waits for: {error:#}"),
+            Err(error) => errln!("nobody can say what it waits for: {error:#}"),
         }
     }
     Ok(())
@@ -246,8 +246,8 @@ pub async fn send_clear(installation: &Installation<'_>, mut wish: ClearWish, wa
         ClearEffect::DryRun => "would be cleared",
     };
     match installation.clear(&wish).await?.as_slice() {
-        [] => println!("nothing {word}: no task is in such a state"),
-        names => println!("{word}: {}", names.join(", ")),
+        [] => outln!("nothing {word}: no task is in such a state"),
+        names => outln!("{word}: {}", names.join(", ")),
     }
     let follows = waits && wish.effect == ClearEffect::Apply;
     if follows { follow(installation, &run.dag_id, &run.run_id).await } else { Ok(Exit::Done.into()) }

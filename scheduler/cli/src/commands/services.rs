@@ -14,6 +14,7 @@ use store::read::ServiceView;
 
 use crate::{
     access::Access,
+    console,
     exit::Failure,
     output::{Format, Listing, Output},
     settings::Settings,
@@ -117,7 +118,7 @@ fn status(services: &[&ServiceView], output: Output) {
         ]);
     }
     match output.format {
-        Format::Table => print!("{}", listing.properties()),
+        Format::Table => out!("{}", listing.properties()),
         _ => listing.print(output),
     }
 }
@@ -144,7 +145,7 @@ async fn control(access: &Access, services: &[ServiceView], wanted: &str, action
     let key = &find(services, wanted)?[0].key;
     let (dag_id, name): (DagId, _) = (key.dag.clone(), Text::new(key.name.clone()).context("the service's name")?);
     access.command(Command::ControlService { dag_id, name, action }).await?;
-    println!(
+    outln!(
         "{}/{}: {} asked",
         key.dag,
         key.name,
@@ -165,13 +166,13 @@ fn print_log(settings: &Settings, key: ServiceKey) -> anyhow::Result<()> {
     let mut offset = 0;
     loop {
         let chunk = executor::log::read(&folder, &name, offset, CHUNK_BYTES)?;
-        if chunk.bytes.is_empty() {
+        if chunk.bytes.is_empty() || !console::is_open() {
             return Ok(());
         }
         offset += chunk.bytes.len() as u64;
         for line in String::from_utf8_lossy(&chunk.bytes).lines() {
             let record: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-            println!("{} {}", record["ts"].as_str().unwrap_or(""), record["text"].as_str().unwrap_or(line));
+            outln!("{} {}", record["ts"].as_str().unwrap_or(""), record["text"].as_str().unwrap_or(line));
         }
     }
 }

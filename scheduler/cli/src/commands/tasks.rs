@@ -45,6 +45,6 @@ pub async fn run(settings: &Settings, group: &str, arguments: &Arguments) -> any
 /// `windlass lake environment`: what other engines need to open the same tables, as `NAME=value` lines.
 fn print_environment(access: &Access, settings: &Settings) {
     for (name, value) in access.task_environment(settings) {
-        println!("{name}={value}");
+        outln!("{name}={value}");
     }
 }

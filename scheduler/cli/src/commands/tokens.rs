@@ -106,22 +106,22 @@ async fn carry_out(access: &Access, command: Tokens) -> anyhow::Result<()> {
             let wish = NewApiToken { username: &username, name: &name, scope, days };
             let Issued { id, text, expires_at } =
                 users::create_api_token(pool, who, &wish).await?.map_err(|refusal| refused(&username, refusal))?;
-            eprintln!("token {id} of {username} holds until {expires_at}; it is shown this once:");
-            println!("{}", text.reveal());
+            errln!("token {id} of {username} holds until {expires_at}; it is shown this once:");
+            outln!("{}", text.reveal());
         }
         Tokens::Revoke { id } => {
             let was_there = users::revoke_open_token(pool, who, None, id).await?;
             if !was_there {
                 return Err(Failure::missing(format!("there is no session or token {id} any more")));
             }
-            println!("{id} is void");
+            outln!("{id} is void");
         }
         Tokens::RevokeAll { username } => {
             let ended = users::end_sessions(pool, who, &username).await?;
             if ended == 0 && users::all(pool).await?.iter().all(|account| account.username != username) {
                 return Err(Failure::missing(format!("there is no user {username}")));
             }
-            println!("{ended} sessions and tokens of {username} have ended");
+            outln!("{ended} sessions and tokens of {username} have ended");
         }
     }
     Ok(())

@@ -143,7 +143,7 @@ async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow:
             listing.print(output);
         }
         Users::Create { username, if_missing: true, .. } if is_there(pool, &username).await? => {
-            println!("user {username} is there already");
+            outln!("user {username} is there already");
         }
         Users::Create { username, role, password, person, .. } => {
             let (password, is_news) = password.get()?;
@@ -152,15 +152,15 @@ async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow:
             if users::create_user(pool, Actor::at_the_command_line(&caller()), user).await? == Creation::Exists {
                 return Err(Failure::refused(format!("there is a user {username} already")));
             }
-            println!("user {username} is there now, as {}", role.name());
+            outln!("user {username} is there now, as {}", role.name());
             if person.firstname.or(person.lastname).or(person.email).is_some() {
-                eprintln!("names and e-mail addresses are not kept");
+                errln!("names and e-mail addresses are not kept");
             }
             tell(&password, is_news);
         }
         Users::Delete { username } => {
             done(users::delete_user(pool, Actor::at_the_command_line(&caller()), &username).await?, &username)?;
-            println!("user {username} is deleted");
+            outln!("user {username} is deleted");
         }
         Users::AddRole { username, role } => add_role(pool, &username, &role).await?,
         Users::RemoveRole { username, role } => remove_role(pool, &username, &role).await?,
@@ -171,7 +171,7 @@ async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow:
                 users::set_password(pool, Actor::at_the_command_line(&caller()), &username, &password).await?,
                 &username,
             )?;
-            println!("user {username} has another password; every session of the user has ended");
+            outln!("user {username} has another password; every session of the user has ended");
             tell(&password, is_news);
         }
     }
@@ -193,7 +193,7 @@ async fn add_role(pool: &PgPool, username: &str, role: &str) -> anyhow::Result<(
         let names = account.own_roles.into_iter().chain([role.to_owned()]).collect();
         roles::done(users::set_own_roles(pool, who, username, &names).await?)?;
     }
-    println!("user {username} has the role {role}");
+    outln!("user {username} has the role {role}");
     Ok(())
 }
 
@@ -210,7 +210,7 @@ async fn remove_role(pool: &PgPool, username: &str, role: &str) -> anyhow::Resul
         let text = format!("user {username} does not have the role {role}, but {}", account.role_names());
         return Err(Failure::refused(text));
     }
-    println!("user {username} has the role {role} no more");
+    outln!("user {username} has the role {role} no more");
     Ok(())
 }
 
@@ -226,7 +226,7 @@ fn check(username: &str, password: &str, chars_min: usize) -> anyhow::Result<()>
 
 fn tell(password: &str, is_news: bool) {
     if is_news {
-        println!("password: {password}");
+        outln!("password: {password}");
     }
 }
 

@@ -105,7 +105,7 @@ async fn carry_out(installation: &Installation<'_>, command: Variables) -> anyho
             }
             let value = stored.map(|stored| stored.variable.value).or(default);
             let value = value.ok_or_else(|| Failure::missing(format!("there is no variable {key}")))?;
-            println!("{}", if json { pretty(&value)? } else { value });
+            outln!("{}", if json { pretty(&value)? } else { value });
         }
         Variables::Set { key, value, description, json } => {
             let value = resolve(value, "Value")?;
@@ -118,7 +118,7 @@ async fn carry_out(installation: &Installation<'_>, command: Variables) -> anyho
         }
         Variables::Delete { key } => {
             installation.delete_variable(&key).await?;
-            println!("variable {key} is deleted");
+            outln!("variable {key} is deleted");
         }
         Variables::Export { file } => export(installation, &file).await?,
         Variables::Import { file, action_on_existing_key } => {
@@ -148,8 +148,8 @@ pub fn check(variable: &Variable) -> anyhow::Result<()> {
 async fn set(installation: &Installation<'_>, new: Variable) -> anyhow::Result<()> {
     let name = new.key.clone();
     match installation.set_variable(new).await? {
-        Creation::Created => println!("variable {name} is there now"),
-        Creation::Exists => println!("variable {name} is replaced"),
+        Creation::Created => outln!("variable {name} is there now"),
+        Creation::Exists => outln!("variable {name} is replaced"),
     }
     Ok(())
 }
@@ -170,7 +170,7 @@ async fn export(installation: &Installation<'_>, file: &std::path::Path) -> anyh
         all.insert(key, entry);
     }
     write_file(file, &(serde_json::to_string_pretty(&all)? + "\n"))?;
-    eprintln!("{} variables are written, in clear", all.len());
+    errln!("{} variables are written, in clear", all.len());
     Ok(())
 }
 
@@ -202,7 +202,7 @@ async fn import(installation: &Installation<'_>, wanted: Vec<Variable>, existing
     }
     for variable in wanted {
         if existing == OnExisting::Skip && exists(&variable) {
-            println!("variable {} is there already and left alone", variable.key);
+            outln!("variable {} is there already and left alone", variable.key);
         } else {
             set(installation, variable).await?;
         }

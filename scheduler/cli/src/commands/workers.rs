@@ -71,12 +71,12 @@ async fn change(settings: &Settings, access: &Access, workers: Workers) -> anyho
     let pool = access.pool().await?;
     match workers {
         Workers::Token(Token { rotate: false, .. }) => {
-            println!("{}", cluster(settings, pool).await?.join_token().await?.reveal());
+            outln!("{}", cluster(settings, pool).await?.join_token().await?.reveal());
         }
         Workers::Token(Token { rotate: true, valid_hours }) => {
             let valid_for = valid_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
-            println!("{}", cluster(settings, pool).await?.rotate(valid_for).await?.reveal());
-            eprintln!(
+            outln!("{}", cluster(settings, pool).await?.rotate(valid_for).await?.reveal());
+            errln!(
                 "The old token is revoked: no worker joins with it any more. Workers that have joined are known by their \
                  certificates and stay (`windlass workers revoke`); those that ask api processes for the leader need the \
                  new token when they are started again, and so do those of 0.1.0."
@@ -113,8 +113,8 @@ fn told(count: u64, worker: &str, what: &str) -> anyhow::Result<()> {
                 "no worker {worker} has a certificate that this could be about; name it as its log does, or by the id in the file worker-id"
             )));
         }
-        1 => println!("the certificate of worker {worker} {what}"),
-        many => println!("{many} workers are called {worker}: the certificate of each {what}"),
+        1 => outln!("the certificate of worker {worker} {what}"),
+        many => outln!("{many} workers are called {worker}: the certificate of each {what}"),
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::{Installation, runs::run_at};
 use crate::{
     commands::{attempt_log::AttemptLog, instances::TaskName},
+    console,
     exit::Failure,
     output::visible,
     server::Server,
@@ -111,9 +112,9 @@ impl TaskLog<'_> {
             let piece: Piece = server.get(&path, &query).await?;
             let lines: Vec<String> = piece.content.iter().filter_map(Line::text).collect();
             for line in &lines {
-                println!("{line}");
+                outln!("{line}");
             }
-            let Some(next) = piece.continuation_token else { return Ok(()) };
+            let Some(next) = piece.continuation_token.filter(|_| console::is_open()) else { return Ok(()) };
             let has_all = lines.is_empty() || token.as_ref() == Some(&next);
             token = Some(next);
             match follow {

@@ -1,6 +1,10 @@
 //! The commands beside a running standalone, in the order in which a new user meets them.
 
-use crate::{said, standalone::Standalone, windlass_in};
+use crate::{
+    said,
+    standalone::{Place as _, Standalone},
+    windlass_in,
+};
 
 /// A DAG with a task that fails when it is told to.
 pub const DAG: &str = r#"

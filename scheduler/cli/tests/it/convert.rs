@@ -512,7 +512,7 @@ fn a_file_that_a_dag_names_goes_along() {
 }
 
 #[test]
-fn a_check_writes_nothing_and_json_has_every_remark() {
+fn a_check_writes_nothing_and_json_and_yaml_have_every_remark() {
     let (out, output) = convert(&[&data("flow.py"), &data("hard.py")], &["--check", "--output", "json"]);
     assert_eq!(output.status.code(), Some(PART), "{}", said(&output));
     assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
@@ -523,6 +523,9 @@ fn a_check_writes_nothing_and_json_has_every_remark() {
     let lost = |row: &Value| row["remarks"].as_array().unwrap().iter().filter(|remark| remark["lost"] == true).count();
     assert_eq!(lost(&rows[0]), 0);
     assert!(lost(&rows[1]) > 10 && rows[1]["remarks"][0]["line"].as_u64().unwrap() > 0, "{}", rows[1]);
+    let (_, same) = convert(&[&data("flow.py"), &data("hard.py")], &["--check", "--output", "yaml"]);
+    let yaml = printed(&same);
+    assert_eq!(yaml.matches("lost: true").count(), rows.iter().map(lost).sum::<usize>(), "{yaml}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     printed, said,
-    standalone::{Client, Standalone, refusal},
+    standalone::{Client, Place as _, Standalone, refusal},
 };
 
 fn dag(id: &str) -> String {

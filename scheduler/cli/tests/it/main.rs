@@ -73,6 +73,30 @@ fn the_schema_of_dag_files_is_json() {
     assert!(text.trim_start().starts_with('{') && text.contains("tasks"), "{text}");
 }
 
+/// Runs it with this as its standard output, and gives its status and what it said.
+fn printing_to(arguments: &[&str], output: impl Into<Stdio>) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    let ended = command.args(arguments).stdin(Stdio::null()).stdout(output).stderr(Stdio::piped()).output().unwrap();
+    (ended.status.code(), said(&ended))
+}
+
+#[test]
+fn a_reader_that_stops_before_the_end_is_no_error() {
+    for arguments in [&["dags", "schema"][..], &["completion", "bash"]] {
+        let (unread, output) = std::io::pipe().unwrap();
+        drop(unread);
+        assert_eq!(printing_to(arguments, output), (Some(0), String::new()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_output_that_can_not_be_written_is_an_error_and_no_panic() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let (status, said) = printing_to(&["dags", "schema"], full);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.starts_with("windlass: standard output can not be written: "), "{said}");
+}
+
 /// Ends `arguments` with an error and gives what it said; the home is a new one.
 fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let home = std::env::temp_dir().join(format!("windlass-cli-{}-{}", std::process::id(), arguments.join("-")));

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     clients::DAG,
     printed, said,
-    standalone::{Client, Standalone, refusal},
+    standalone::{Client, Place as _, Standalone, refusal},
 };
 
 #[test]

@@ -15,6 +15,44 @@ use crate::{printed, said, windlass_with};
 /// A standalone takes some seconds to make its database.
 const UP_WITHIN: Duration = Duration::from_secs(90);
 
+/// Where commands are typed: a folder, and what is set there.
+pub trait Place {
+    /// Its folder.
+    fn path(&self) -> &Path;
+
+    /// What is set there.
+    fn environment(&self) -> &[(&'static str, String)];
+
+    /// Runs a command there.
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, "")
+    }
+
+    /// Runs a command there with this on its standard input.
+    fn run_with(&self, arguments: &[&str], input: &str) -> Output {
+        let environment: Vec<_> = self.environment().iter().map(|(name, value)| (*name, value.as_str())).collect();
+        windlass_with(self.path(), arguments, &environment, input)
+    }
+
+    /// What a command that succeeds prints.
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}{}", printed(&output), said(&output));
+        printed(&output)
+    }
+
+    /// What a command that is refused with this code says.
+    fn bad(&self, code: i32, arguments: &[&str]) -> String {
+        refusal(code, arguments, &self.run(arguments))
+    }
+
+    /// The rows that a command prints, whether it succeeds or not.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&printed(&output)).unwrap_or_else(|error| panic!("{error}: {}", said(&output)))
+    }
+}
+
 /// A standalone that ends with the test.
 pub struct Standalone {
     child: Child,
@@ -61,22 +99,6 @@ impl Standalone {
         format!("http://127.0.0.1:{port}")
     }
 
-    /// Its folder.
-    pub fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Runs a command in its folder.
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        self.run_with(arguments, "")
-    }
-
-    /// Runs a command in its folder with this on its standard input.
-    pub fn run_with(&self, arguments: &[&str], input: &str) -> Output {
-        let environment: Vec<_> = self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        windlass_with(self.path(), arguments, &environment, input)
-    }
-
     /// A token of its administrator.
     pub fn token(&self) -> String {
         let login = serde_json::json!({"username": "airflow", "password": "airflow"});
@@ -94,25 +116,6 @@ impl Standalone {
             Ok(request.send().await?.status())
         });
         assert!(status.is_success(), "{path}: {status}");
-    }
-
-    /// The rows that a command prints.
-    pub fn json(&self, arguments: &[&str]) -> Value {
-        let all: Vec<&str> = arguments.iter().copied().chain(["-o", "json"]).collect();
-        let output = self.run(&all);
-        serde_json::from_str(&printed(&output)).unwrap_or_else(|error| panic!("{error}: {}", said(&output)))
-    }
-
-    /// What a command that succeeds prints.
-    pub fn good(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}{}", printed(&output), said(&output));
-        printed(&output)
-    }
-
-    /// What a command that is refused with this code says.
-    pub fn bad(&self, code: i32, arguments: &[&str]) -> String {
-        refusal(code, arguments, &self.run(arguments))
     }
 }
 
@@ -148,40 +151,31 @@ impl Client {
         self.folder.path().join("config/windlass/logins")
     }
 
-    /// Runs a command.
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        self.run_with(arguments, "")
-    }
-
-    /// Runs a command with this on its standard input.
-    pub fn run_with(&self, arguments: &[&str], input: &str) -> Output {
-        let environment: Vec<_> = self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        windlass_with(self.folder.path(), arguments, &environment, input)
-    }
-
-    /// What a command that succeeds prints.
-    pub fn good(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}{}", printed(&output), said(&output));
-        printed(&output)
-    }
-
-    /// What a command that is refused with this code says.
-    pub fn bad(&self, code: i32, arguments: &[&str]) -> String {
-        refusal(code, arguments, &self.run(arguments))
-    }
-
-    /// The rows that a command prints.
-    pub fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.good(&[arguments, &["-o", "json"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-
     /// Logs in as the administrator that every new installation has.
     pub fn logged_in(self) -> Self {
         let output = self.run_with(&["login", "--username", "airflow"], "airflow\n");
         assert!(output.status.success(), "{}", said(&output));
         self
+    }
+}
+
+impl Place for Standalone {
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn environment(&self) -> &[(&'static str, String)] {
+        &self.environment
+    }
+}
+
+impl Place for Client {
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn environment(&self) -> &[(&'static str, String)] {
+        &self.environment
     }
 }
 

@@ -57,18 +57,18 @@ pub fn check(settings: &Settings, path: Option<&Path>) -> anyhow::Result<ExitCod
     let mut errors = 0;
     for (name, file) in &files {
         for compiled in &file.dags {
-            println!("{name}: {} is well: {} tasks", compiled.dag.dag_id, compiled.dag.tasks.len());
+            outln!("{name}: {} is well: {} tasks", compiled.dag.dag_id, compiled.dag.tasks.len());
         }
         for warning in &file.warnings {
-            println!("warning: {warning}");
+            outln!("warning: {warning}");
         }
         for error in &file.errors {
             errors += 1;
-            println!("{error}");
+            outln!("{error}");
         }
     }
     if files.is_empty() {
-        println!("{} has no DAG file (*.yaml, *.yml)", path.display());
+        outln!("{} has no DAG file (*.yaml, *.yml)", path.display());
     }
     Ok(if errors == 0 { ExitCode::SUCCESS } else { Exit::Error.into() })
 }
@@ -91,16 +91,16 @@ pub fn show(settings: &Settings, dag_id: &str) -> anyhow::Result<ExitCode> {
             settings.dags_folder.display()
         )
     })?;
-    print!("{}", compiled.canonical_yaml);
+    out!("{}", compiled.canonical_yaml);
     Ok(ExitCode::SUCCESS)
 }
 
 fn show_file(file: &FileNews) -> ExitCode {
     for error in &file.errors {
-        eprintln!("{error}");
+        errln!("{error}");
     }
     for compiled in &file.dags {
-        print!("{}", compiled.canonical_yaml);
+        out!("{}", compiled.canonical_yaml);
     }
     if file.errors.is_empty() { ExitCode::SUCCESS } else { Exit::Error.into() }
 }

@@ -52,11 +52,11 @@ pub async fn details(installation: &Installation<'_>, dag_id: &str, output: Outp
 pub async fn next_execution(installation: &Installation<'_>, dag_id: &str) -> anyhow::Result<()> {
     let dag = installation.dag(dag_id).await?;
     match dag.next_dagrun {
-        Some(next) => println!("{}", next.to_rfc3339()),
-        None => println!("None"),
+        Some(next) => outln!("{}", next.to_rfc3339()),
+        None => outln!("None"),
     }
     if dag.is_paused {
-        eprintln!("{} is paused: no run of its schedule starts", dag.dag_id);
+        errln!("{} is paused: no run of its schedule starts", dag.dag_id);
     }
     Ok(())
 }

@@ -108,7 +108,7 @@ pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode>
         Dags::Check { path } => files::check(settings, path.as_deref()),
         Dags::Show { dag_id } => files::show(settings, &dag_id),
         Dags::Schema => {
-            println!("{}", serde_json::to_string_pretty(&dag::json_schema())?);
+            outln!("{}", serde_json::to_string_pretty(&dag::json_schema())?);
             Ok(ExitCode::SUCCESS)
         }
         Dags::Convert(wish) => convert::run(&wish).await,
@@ -141,7 +141,7 @@ async fn with_installation(installation: &Installation<'_>, command: Dags) -> an
 async fn trigger(installation: &Installation<'_>, wish: trigger::Trigger) -> anyhow::Result<ExitCode> {
     let waits = wish.wait;
     let (dag_id, run_id) = trigger::start(installation, wish).await?;
-    println!("{dag_id}: run {run_id} is queued");
+    outln!("{dag_id}: run {run_id} is queued");
     if waits { follow(installation, &dag_id, &run_id).await } else { Ok(ExitCode::SUCCESS) }
 }
 
@@ -160,7 +160,7 @@ async fn pause(installation: &Installation<'_>, dag_id: &str, to: Paused) -> any
         Paused::Active => "active",
     };
     installation.pause_dag(dag_id, to).await?;
-    println!("{dag_id} is {word}");
+    outln!("{dag_id} is {word}");
     Ok(())
 }
 
@@ -187,9 +187,9 @@ async fn delete(installation: &Installation<'_>, dag_id: &str, asked: Asked) -> 
     }
     installation.delete_dag(&dag).await?;
     if dag.is_stale {
-        println!("{} is deleted", dag.dag_id);
+        outln!("{} is deleted", dag.dag_id);
     } else {
-        println!("the runs of {} are deleted; it stays, because {} defines it", dag.dag_id, dag.fileloc);
+        outln!("the runs of {} are deleted; it stays, because {} defines it", dag.dag_id, dag.fileloc);
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
     };
     let interrupted = on_signal()?;
     let settings = Settings { dags_folder: place.root, ..settings.clone() };
-    eprintln!("{}: starting a private PostgreSQL, a leader and a worker", dag.dag_id);
+    errln!("{}: starting a private PostgreSQL, a leader and a worker", dag.dag_id);
     let file = FileNews { dags: vec![quiet(compiled)], ..FileNews::default() };
     let news = FolderNews { changed: BTreeMap::from([(place.name, file)]), ..FolderNews::default() };
     let setting = Stage::set(&settings, news);
@@ -95,7 +95,7 @@ pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
     let ended = tokio::select! {
         ended = play(&stage, wish, alone) => ended,
         () = interrupted.cancelled() => {
-            eprintln!("interrupted: stopping");
+            errln!("interrupted: stopping");
             stage.strike().await;
             return Ok(ExitCode::from(INTERRUPTED));
         }
@@ -109,7 +109,7 @@ fn compile(settings: &Settings, test: &Test) -> anyhow::Result<Option<(Place, Co
     let place = Place::of(settings, &test.file)?;
     let found = place.read();
     for error in &found.errors {
-        eprintln!("{error}");
+        errln!("{error}");
     }
     if !found.errors.is_empty() {
         return Ok(None);
@@ -216,7 +216,7 @@ impl Script<'_> {
             let over = run.state.is_finished() && !instances.iter().any(|instance| instance.row.live);
             if over {
                 self.print_logs()?;
-                println!("run {} {} after {}", run.run_id, run.state, text::duration(began.elapsed().as_secs_f64()));
+                outln!("run {} {} after {}", run.run_id, run.state, text::duration(began.elapsed().as_secs_f64()));
                 return Ok(run.state);
             }
             let _look_in_any_case = tokio::time::timeout(LOOK_EVERY, changes.recv()).await;
@@ -238,7 +238,7 @@ impl Script<'_> {
         let took = took.map(|(from, to)| format!(" after {}", text::duration((to - from).as_seconds_f64())));
         let is_bad = row.state.is_failed_like() || row.state == TaskState::UpForRetry;
         let reason = row.extra.reason.as_ref().filter(|_| is_bad).map(|reason| format!(": {}", visible(reason)));
-        println!(
+        outln!(
             "{} | [{}{}{}]",
             self.name(row.key.task),
             row.state,
@@ -264,7 +264,7 @@ impl Script<'_> {
             for line in String::from_utf8_lossy(&chunk.bytes).lines() {
                 let record: Map<String, Value> = serde_json::from_str(line).unwrap_or_default();
                 if !record.contains_key("rendered") {
-                    println!("{task} | {}", visible(record.get("text").and_then(Value::as_str).unwrap_or(line)));
+                    outln!("{task} | {}", visible(record.get("text").and_then(Value::as_str).unwrap_or(line)));
                 }
             }
         }

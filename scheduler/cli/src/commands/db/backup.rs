@@ -90,15 +90,15 @@ pub(super) async fn backup(settings: &Settings, access: &Access, options: &Backu
         .create(&folder)
         .with_context(|| format!("{} can not be made; it must not be there yet", folder.display()))?;
     for (name, database) in [(STATE, &state), (LAKE, &tables)] {
-        println!("dumping {name}");
+        outln!("dumping {name}");
         database.dump(&folder.join(name)).await?;
     }
     let key = fleet::settings::installation_key_text(&Home::open(&settings.home)?)?;
     private::write(&folder.join(KEY), key.as_bytes())?;
-    println!("copying the DAG folder {}", settings.dags_folder.display());
+    outln!("copying the DAG folder {}", settings.dags_folder.display());
     copy(&settings.dags_folder, &folder.join("dags"))?;
     if let (Some(lake), false) = (lake, options.without_lake_files) {
-        println!("copying the lake's files {}", lake.display());
+        outln!("copying the lake's files {}", lake.display());
         copy(&lake, &folder.join("lake"))?;
     }
     let manifest = Manifest {
@@ -108,7 +108,7 @@ pub(super) async fn backup(settings: &Settings, access: &Access, options: &Backu
         files: hashes(&folder)?,
     };
     private::write(&folder.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
-    println!(
+    outln!(
         "{} files are in {}; it holds the key: keep it as safe as the installation",
         manifest.files.len(),
         folder.display()
@@ -123,7 +123,7 @@ pub(super) async fn backup(settings: &Settings, access: &Access, options: &Backu
 pub(super) async fn restore(settings: &Settings, options: &Restore) -> anyhow::Result<ExitCode> {
     let folder = std::path::absolute(&options.folder)?;
     let manifest = checked_manifest(&folder)?;
-    println!(
+    outln!(
         "the backup of {} is whole: {} files, made by windlass {}",
         manifest.made_at,
         manifest.files.len(),
@@ -174,7 +174,7 @@ async fn put_back(settings: &Settings, access: &Access, options: &Restore, folde
         return Ok(Exit::Error.into());
     }
     for (name, database) in [(STATE, &state), (LAKE, &tables)] {
-        println!("restoring {name}");
+        outln!("restoring {name}");
         let place = if database.is_empty() { Place::Empty } else { Place::Taken };
         database.restore(&folder.join(name), place).await?;
     }
@@ -182,12 +182,12 @@ async fn put_back(settings: &Settings, access: &Access, options: &Restore, folde
         private::write(&home.secret_key(), key.as_bytes())?;
     }
     if let Some(lake) = lake {
-        println!("copying the lake's files to {}", lake.display());
+        outln!("copying the lake's files to {}", lake.display());
         empty(&lake)?;
         copy(&folder.join("lake"), &lake)?;
     }
     opens(settings, access).await?;
-    println!("restored; the DAG files of the backup are in {}", folder.join("dags").display());
+    outln!("restored; the DAG files of the backup are in {}", folder.join("dags").display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -195,7 +195,7 @@ async fn put_back(settings: &Settings, access: &Access, options: &Restore, folde
 async fn opens(settings: &Settings, access: &Access) -> anyhow::Result<()> {
     let pending = access.pending_migrations().await?;
     if !pending.is_empty() && !access.is_alone() {
-        println!("its schema is older than this program; `windlass db migrate` applies: {}", pending.join(", "));
+        outln!("its schema is older than this program; `windlass db migrate` applies: {}", pending.join(", "));
         return Ok(());
     }
     let key = Access::secret_key(settings)?;

@@ -63,7 +63,7 @@ pub(super) async fn run(access: &Access, options: &Clean) -> anyhow::Result<Exit
     }
     let pool = access.pool().await?;
     for kind in &options.only {
-        println!("{:<9} {:>9} older", kind.name(), retention::count(pool, *kind, options.before).await?);
+        outln!("{:<9} {:>9} older", kind.name(), retention::count(pool, *kind, options.before).await?);
     }
     if options.dry_run || !confirmed(options.yes, "They are deleted for ever; the newest ended run of each DAG stays.")?
     {
@@ -75,7 +75,7 @@ pub(super) async fn run(access: &Access, options: &Clean) -> anyhow::Result<Exit
     } else {
         by_the_leader(access).await?
     }
-    println!("done");
+    outln!("done");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -74,11 +74,11 @@ pub(super) async fn reseal(settings: &Settings, access: &Access, options: &Resea
     }
     let key = Access::secret_key(settings)?;
     let done = secrets::reseal(access.pool().await?, &key, &caller()).await?;
-    println!("{} secrets, {} of them sealed anew with the newest key", done.secrets, done.anew);
+    outln!("{} secrets, {} of them sealed anew with the newest key", done.secrets, done.anew);
     if options.new_key {
         let both = fs::read_to_string(&file)?;
         private::write(&file, SecretKey::newest_only(&both)?.as_bytes())?;
-        println!("{} holds the new key alone; a backup from before needs the old one", file.display());
+        outln!("{} holds the new key alone; a backup from before needs the old one", file.display());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -106,6 +106,6 @@ pub(super) async fn rotate(settings: &Settings, access: &Access, options: &Rotat
         // A standalone signs with a key of its home.
         Home::forget_signing_key(&settings.home)?;
     }
-    println!("{then}");
+    outln!("{then}");
     Ok(ExitCode::SUCCESS)
 }

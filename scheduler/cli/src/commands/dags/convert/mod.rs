@@ -95,32 +95,32 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 fn tell(result: &FileResult) {
     let file = result.file.display();
     if let Some(error) = &result.error {
-        eprintln!("{file}:{}: error: {}", error.line, visible(&error.message));
+        errln!("{file}:{}: error: {}", error.line, visible(&error.message));
     }
     if result.error.is_none() && result.dags.is_empty() {
-        eprintln!("{file}: it defines no DAG");
+        errln!("{file}: it defines no DAG");
     }
     for remark in result.all_remarks() {
         let note = if remark.is_whole { "note: " } else { "" };
-        eprintln!("{file}:{}: {note}{}", remark.line, visible(&remark.text));
+        errln!("{file}:{}: {note}{}", remark.line, visible(&remark.text));
     }
     for dag in &result.dags {
         for error in &dag.errors {
-            eprintln!("{file}:{}: error: {}", error.line, visible(&error.message));
+            errln!("{file}:{}: error: {}", error.line, visible(&error.message));
         }
     }
 }
 
 fn print(wish: &Convert, results: &[FileResult], written: &[write::Written]) {
-    let is_json = wish.output.format == Format::Json;
-    if wish.prints_dags() && !is_json {
-        results.iter().for_each(|result| print!("{}", result.yaml()));
+    if wish.prints_dags() && wish.output.format != Format::Json {
+        results.iter().for_each(|result| out!("{}", result.yaml()));
         return;
     }
+    let is_for_programs = matches!(wish.output.format, Format::Json | Format::Yaml);
     let mut listing = Listing::new(&["file", "dag_id", "result", "tasks", "remarks", "written"]);
     for result in results {
         for dag in &result.dags {
-            let remarks = if is_json { remarks_json(dag) } else { json!(dag.answer.remarks.len()) };
+            let remarks = if is_for_programs { remarks_json(dag) } else { json!(dag.answer.remarks.len()) };
             let path =
                 written.iter().find(|one| one.dag_id == dag.answer.dag_id).map(|one| one.path.display().to_string());
             listing.push([
@@ -135,7 +135,7 @@ fn print(wish: &Convert, results: &[FileResult], written: &[write::Written]) {
     }
     listing.print(wish.output);
     if wish.output.format == Format::Table {
-        println!("{}", summary(results));
+        outln!("{}", summary(results));
     }
 }
 
