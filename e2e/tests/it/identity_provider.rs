@@ -1,14 +1,16 @@
 //! Logins by a real OpenID provider: panva's certified oidc-provider, as it comes from npm, in a process of its own. A client goes
-//! the way of a browser, through the provider's pages for login and consent and back.
+//! the way of a browser, through the provider's pages for login and consent and back; and so does a real Chromium.
 
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use reqwest::{Client, Method, Url, redirect::Policy};
 use windlass_e2e::{
+    Browser,
     fleet::{Fleet, Size, USER},
     program, project,
     standalone::free_port,
@@ -17,6 +19,8 @@ use windlass_e2e::{
 const SIZE: Size = Size { schedulers: 1, workers: 0, apis: 0 };
 const PACKAGE: &str = "oidc-provider@9.13.3";
 const SECRET: &str = "s3cret:of & the client";
+/// A page of a browser comes within this.
+const WAIT: Duration = Duration::from_secs(30);
 /// More steps than a login has.
 const STEPS_MAX: usize = 20;
 
@@ -133,9 +137,8 @@ async fn audit(fleet: &Fleet) -> Vec<(String, String, Option<String>, Option<Str
     sqlx::query_as(query).fetch_all(&fleet.pool).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Node.js 20 or later and npm: the full set installs them"]
-async fn people_of_a_real_provider_log_in_with_the_roles_of_their_groups() {
+/// A provider, and an installation whose people it knows, at this address.
+async fn installation() -> (Provider, Fleet, String) {
     let port = free_port();
     let api = format!("http://127.0.0.1:{port}");
     let provider = Provider::start(&format!("{api}/auth/oidc/callback"));
@@ -148,7 +151,13 @@ async fn people_of_a_real_provider_log_in_with_the_roles_of_their_groups() {
     ];
     let mut fleet = Fleet::start_with(SIZE, &[], &settings).await;
     fleet.add_api_at(port).await;
+    (provider, fleet, api)
+}
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js 20 or later and npm: the full set installs them"]
+async fn people_of_a_real_provider_log_in_with_the_roles_of_their_groups() {
+    let (_provider, fleet, api) = installation().await;
     let mut ann = Walker::new();
     let page = ann.log_in(&api, "ann").await;
     assert_eq!((page.url.path(), page.status), ("/users", 200), "data-admins are Admin: {:?}", ann.way);
@@ -183,4 +192,27 @@ async fn people_of_a_real_provider_log_in_with_the_roles_of_their_groups() {
         ((*who).to_owned(), (*action).to_owned(), address, door)
     };
     assert_eq!(audit(&fleet).await, expected.map(line).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js 20 or later and npm: the full set installs them"]
+async fn people_of_a_real_provider_log_in_and_out_in_a_browser() {
+    let (_provider, _fleet, api) = installation().await;
+    let browser = Browser::start().await.unwrap();
+    browser.open(&format!("{api}/users")).await.unwrap();
+    browser.click("a[href*='/auth/oidc/login']").await.unwrap();
+    browser.write("[name=login]", "ann").await.unwrap();
+    browser.write("[name=password]", "any").await.unwrap();
+    browser.click("[type=submit]").await.unwrap();
+    browser.until_text("Authorize", WAIT).await.unwrap();
+    browser.click("[type=submit]").await.unwrap();
+    // The page that was asked for before anybody was known.
+    browser.until_text("ann", WAIT).await.unwrap();
+    assert_eq!(browser.script("return location.href").await.unwrap(), format!("{api}/users"));
+    // No script reads what the session hangs on.
+    assert_eq!(browser.script("return document.cookie.includes('_token')").await.unwrap(), false);
+    browser.script("document.querySelector('form[action=\"/auth/logout\"]').requestSubmit()").await.unwrap();
+    browser.until_text("Log in", WAIT).await.unwrap();
+    browser.open(&format!("{api}/users")).await.unwrap();
+    assert_eq!(browser.script("return location.pathname").await.unwrap(), "/login");
 }
