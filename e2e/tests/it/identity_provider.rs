@@ -184,9 +184,9 @@ async fn people_of_a_real_provider_log_in_with_the_roles_of_their_groups() {
         assert_eq!(walker.go(Method::GET, back.clone(), &[]).await.status, 403);
     }
     let expected = [("ann", "create_user"), ("ann", "login_oidc"), ("ben", "create_user"), ("ben", "login_oidc")];
-    let refused = [("somebody", "login_failed"), (USER.0, "login_failed")];
-    let replayed = [("somebody", "login_failed"); 2];
-    let expected = expected.iter().chain(&refused).chain(&replayed);
+    // A way back that no login began is none that was tried.
+    let refused = [("cyd", "login_failed"), (USER.0, "login_failed")];
+    let expected = expected.iter().chain(&refused);
     let line = |(who, action): &(&str, &str)| {
         let (address, door) = (Some("127.0.0.1".to_owned()), Some("ui".to_owned()));
         ((*who).to_owned(), (*action).to_owned(), address, door)

@@ -9,6 +9,7 @@ use daemon::{
     postgres::{EmbeddedPostgres, Urls},
 };
 use model::{AnswerStatus, Command};
+use nix::unistd::{Uid, User};
 use sqlx::PgPool;
 use store::audit::Actor;
 use store::{
@@ -215,10 +216,12 @@ impl Access {
     }
 }
 
-/// The user at the terminal, for the audit log.
+/// Who is at the terminal, for the audit log: the user of this machine as the kernel knows it. The environment is not asked, which
+/// says what anybody likes; the door of the line tells such a user from one of Windlass's with the same name.
 #[must_use]
 pub fn caller() -> String {
-    std::env::var("USER").unwrap_or_else(|_| "cli".to_owned())
+    let uid = Uid::current();
+    User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)
 }
 
 /// Whether somebody raises the lease, as a living leader does.

@@ -15,6 +15,7 @@ use model::Timestamp;
 use sqlx::PgPool;
 use store::{
     SecretKey, StoreError,
+    audit::Actor,
     certificates::{self, Issued},
     cluster::{self, ClusterSecret, NewToken, StoredToken, TokenState},
 };
@@ -79,14 +80,14 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError::Store`].
-    pub async fn join_token(&self) -> Result<JoinToken, ClusterError> {
+    pub async fn join_token(&self, who: Actor<'_>) -> Result<JoinToken, ClusterError> {
         match cluster::current_token(&self.pool, &self.key).await? {
             Some(StoredToken { id, secret, state: TokenState::Valid }) => Ok(self.token(id, secret)),
-            Some(_) => self.rotate(None).await,
+            Some(_) => self.rotate(who, None).await,
             None => {
                 let token = JoinToken::generate(self.authority.fingerprint());
                 let hash = token.endpoint_secret().digest();
-                cluster::add_first_token(&self.pool, &self.key, new_token(&token, &hash, None)).await?;
+                cluster::add_first_token(&self.pool, &self.key, who, new_token(&token, &hash, None)).await?;
                 let stored = cluster::current_token(&self.pool, &self.key).await?;
                 Ok(stored.map_or(token, |stored| self.token(stored.id, stored.secret)))
             }
@@ -97,10 +98,10 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError::Store`].
-    pub async fn rotate(&self, valid_for: Option<Duration>) -> Result<JoinToken, ClusterError> {
+    pub async fn rotate(&self, who: Actor<'_>, valid_for: Option<Duration>) -> Result<JoinToken, ClusterError> {
         let token = JoinToken::generate(self.authority.fingerprint());
         let hash = token.endpoint_secret().digest();
-        cluster::replace_token(&self.pool, &self.key, new_token(&token, &hash, valid_for)).await?;
+        cluster::replace_token(&self.pool, &self.key, who, new_token(&token, &hash, valid_for)).await?;
         Ok(token)
     }
 

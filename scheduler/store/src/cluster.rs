@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use model::{Epoch, Timestamp};
-use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use crate::{
+    audit::{self, Actor},
     error::{Doing, StoreError},
     secrets::SecretKey,
 };
@@ -133,7 +134,11 @@ pub async fn secret(
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn rotate_secret(pool: &PgPool, which: ClusterSecret, who: &str) -> Result<(), StoreError> {
+pub async fn rotate_secret(
+    pool: &PgPool,
+    which: ClusterSecret,
+    who: impl Into<Actor<'_>> + Send,
+) -> Result<(), StoreError> {
     const DOING: &str = "rotating a secret of the cluster";
     let mut transaction = pool.begin().await.doing(DOING)?;
     sqlx::query!("DELETE FROM cluster_secret WHERE name = $1", which.name())
@@ -150,8 +155,8 @@ pub async fn rotate_secret(pool: &PgPool, which: ClusterSecret, who: &str) -> Re
             .await
             .doing(DOING)?;
     }
-    let details = serde_json::json!({"secret": which.name()});
-    crate::audit::record(&mut *transaction, who, "rotate_cluster_secret", &details).await?;
+    let details = serde_json::json!({"which": which.name()});
+    audit::record(&mut *transaction, who, "rotate_cluster_secret", &details).await?;
     transaction.commit().await.doing(DOING)
 }
 
@@ -202,34 +207,51 @@ pub async fn token_of_lookup(db: impl PgExecutor<'_>, lookup_hash: &[u8]) -> Res
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn add_first_token(pool: &PgPool, key: &SecretKey, token: NewToken<'_>) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await.doing(MAKING_TOKEN)?;
-    insert(&mut connection, key, token).await
+pub async fn add_first_token(
+    pool: &PgPool,
+    key: &SecretKey,
+    who: Actor<'_>,
+    token: NewToken<'_>,
+) -> Result<(), StoreError> {
+    let mut transaction = pool.begin().await.doing(MAKING_TOKEN)?;
+    insert(&mut transaction, key, who, token).await?;
+    transaction.commit().await.doing(MAKING_TOKEN)
 }
 
 /// Stores a token in place of the one in use, which is revoked.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn replace_token(pool: &PgPool, key: &SecretKey, token: NewToken<'_>) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await.doing(MAKING_TOKEN)?;
-    let mut transaction = connection.begin().await.doing(MAKING_TOKEN)?;
+pub async fn replace_token(
+    pool: &PgPool,
+    key: &SecretKey,
+    who: Actor<'_>,
+    token: NewToken<'_>,
+) -> Result<(), StoreError> {
+    let mut transaction = pool.begin().await.doing(MAKING_TOKEN)?;
     sqlx::query!("UPDATE join_token SET revoked_at = now() WHERE revoked_at IS NULL")
         .execute(&mut *transaction)
         .await
         .doing(MAKING_TOKEN)?;
-    insert(&mut transaction, key, token).await?;
+    insert(&mut transaction, key, who, token).await?;
     transaction.commit().await.doing(MAKING_TOKEN)
 }
 
-async fn insert(connection: &mut PgConnection, key: &SecretKey, token: NewToken<'_>) -> Result<(), StoreError> {
+/// With a line in the audit log: whoever has the token can run a worker.
+async fn insert(
+    connection: &mut PgConnection,
+    key: &SecretKey,
+    who: Actor<'_>,
+    token: NewToken<'_>,
+) -> Result<(), StoreError> {
     let sealed = key.seal(&token_place(token.id), token.secret);
     let valid_secs = token.valid_for.map(|time| time.as_secs_f64());
     sqlx::query_file!("queries/join_token_add.sql", token.id, sealed, token.lookup_hash, valid_secs)
-        .execute(connection)
+        .execute(&mut *connection)
         .await
         .doing(MAKING_TOKEN)?;
-    Ok(())
+    let details = serde_json::json!({ "id": token.id, "valid_for_seconds": valid_secs });
+    audit::record(&mut *connection, who, "make_worker_admission", &details).await
 }
 
 fn stored(key: &SecretKey, id: String, sealed: &[u8], state: TokenState) -> Result<StoredToken, StoreError> {

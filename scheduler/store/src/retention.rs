@@ -12,7 +12,7 @@ use model::{Epoch, Timestamp};
 use sqlx::{PgExecutor, PgPool};
 
 use crate::{
-    audit,
+    audit::{self, Actor},
     connect::Writer,
     error::{Doing, StoreError},
     limit::{self, statement, within},
@@ -95,10 +95,16 @@ pub struct CleanRequest {
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn request(pool: &PgPool, who: &str, kinds: &[Kind], before: Timestamp) -> Result<(), StoreError> {
+pub async fn request(
+    pool: &PgPool,
+    who: impl Into<Actor<'_>> + Send,
+    kinds: &[Kind],
+    before: Timestamp,
+) -> Result<(), StoreError> {
+    let who = who.into();
     let mut transaction = pool.begin().await.doing(DOING)?;
     for kind in kinds {
-        sqlx::query_file!("queries/clean_request_add.sql", kind.name(), before, who)
+        sqlx::query_file!("queries/clean_request_add.sql", kind.name(), before, who.name)
             .execute(&mut *transaction)
             .await
             .doing(DOING)?;

@@ -66,15 +66,16 @@ pub async fn finish(
     let oidc = provider(&app)?;
     let taken_along = guard::cookie_of(&headers, attempt_cookie_name(app.settings.cookie));
     let attempt = taken_along.and_then(|text| app.tokens.read_attempt(text));
-    // Counted as guesses are, for each address apart: whoever comes with made-up answers is told to wait.
-    let user = format!("provider/{}", client.0);
-    let reserved = app.logins.reserve(Guess { user: &user, from: client.0, session: None }, Instant::now()).await?;
-    let next = attempt.as_ref().map_or_else(|| "/".to_owned(), |attempt| safe_next(&attempt.next).to_owned());
-    let who = match attempt {
-        Some(attempt) => person(oidc, &attempt, &query).await,
-        None => Err(stale()),
+    // Any page can send a browser here: without a login that began in it nobody has tried anything, and nothing is counted.
+    let Some(attempt) = attempt else {
+        let error = stale().to_string();
+        return login::refused(&app, "/", StatusCode::FORBIDDEN, error);
     };
-    let done = match who {
+    // Counted as guesses are: an address that comes with made-up answers is told to wait.
+    let user = format!("provider/{}", attempt.state);
+    let reserved = app.logins.reserve(Guess { user: &user, from: client.0, session: None }, Instant::now()).await?;
+    let next = safe_next(&attempt.next).to_owned();
+    let done = match person(oidc, &attempt, &query).await {
         Ok(person) => log_in(&app, oidc, client, &person).await?,
         Err(error) => Err((NOBODY.to_owned(), error)),
     };
@@ -145,6 +146,10 @@ async fn log_in(
     let account = match users::log_in_by_provider(&app.pool, who, login).await {
         Ok(account) => account,
         Err(ProviderRefusal::Store(error)) => return Err(PageError(StoreError::into(error))),
+        Err(ProviderRefusal::NoRole) => {
+            let why = format!("{user} is in no group that has a role here; ask who administers Windlass");
+            return Ok(Err((user.to_owned(), NoLogin::Refused(why))));
+        }
         Err(refusal) => return Ok(Err((user.to_owned(), NoLogin::Refused(refusal.to_string())))),
     };
     let (token, claims) = app

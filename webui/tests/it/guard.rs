@@ -209,7 +209,7 @@ async fn workers_learn_where_the_leader_is_by_their_join_token_alone() {
     let shown = token.endpoint_secret();
     let key = SecretKey::parse(&format!("{}Bwc=", "BwcH".repeat(10))).unwrap();
     let stored = NewToken { id: "a", secret: "sealed", lookup_hash: &shown.digest(), valid_for: None };
-    cluster::replace_token(&server.pool, &key, stored).await.unwrap();
+    cluster::replace_token(&server.pool, &key, "me".into(), stored).await.unwrap();
     let ask = |bearer: String| client().get(server.url("/link/endpoint")).bearer_auth(bearer).send();
 
     let answer = ask(shown.reveal().to_owned()).await.unwrap();
@@ -220,7 +220,7 @@ async fn workers_learn_where_the_leader_is_by_their_join_token_alone() {
         assert_eq!(ask(other).await.unwrap().status(), 401);
     }
     let next = NewToken { id: "b", lookup_hash: &Secret::generate().digest(), ..stored };
-    cluster::replace_token(&server.pool, &key, next).await.unwrap();
+    cluster::replace_token(&server.pool, &key, "me".into(), next).await.unwrap();
     let refused: Value = ask(shown.reveal().to_owned()).await.unwrap().json().await.unwrap();
     assert!(refused["detail"].as_str().unwrap().contains("was revoked"), "{refused}");
 }

@@ -321,12 +321,22 @@ async fn the_way_back_is_for_the_browser_that_began_and_for_once() {
 async fn whoever_comes_with_made_up_answers_is_told_to_wait_and_fills_no_log() {
     let provider = Provider::start().await;
     let server = server(&provider, LocalLogins::Taken).await;
-    let mut seen = Vec::new();
-    for _ in 0..15 {
-        seen.push(get_with(&server, "/auth/oidc/callback?code=x&state=y", "_oidc=x").await.status);
-    }
-    assert_eq!(seen, [[403; 10].as_slice(), &[429; 5]].concat());
+    let again = async |cookie: &str| {
+        let mut seen = Vec::new();
+        for _ in 0..15 {
+            seen.push(get_with(&server, "/auth/oidc/callback?code=x&state=y", cookie).await.status);
+        }
+        seen
+    };
+    // Any page can send any browser here: that is no attempt to log in, and keeps nobody behind the same address out.
+    assert_eq!(again("").await, [403; 15]);
+    assert_eq!(again("_oidc=x").await, [403; 15]);
+    assert_eq!(audit(&server).await.len(), 0);
+    let (cookie, _) = begin(&server, &provider, "/runs").await;
+    assert_eq!(again(&cookie).await, [[403; 10].as_slice(), &[429; 5]].concat());
     assert_eq!(audit(&server).await.len(), 10);
+    let (cookie, back) = begin(&server, &provider, "/runs").await;
+    assert_eq!(get_with(&server, &back, &cookie).await.status, 303, "another login from there goes on");
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ class Interpreter(Expressions, Statements, Arrows):
         self.task_count = 0
         self.orphans = []
         self.uncalled = {}
+        # The calls that made DAGs, and the definitions that were reached.
+        self.followed = set()
 
     def follow(self, tree):
         env = Env()
@@ -65,10 +67,32 @@ class Interpreter(Expressions, Statements, Arrows):
         for decorated in self.uncalled.values():
             if decorated.kind == "dag":
                 self.report.remark(decorated.line, f"`{decorated.func.name}` is never called, so it makes no DAG")
+        self.look_for_unreached(tree, env)
         for task in self.orphans:
             if task.dag is None:
                 self.report.remark(task.line, f"the task {task.label!r} belongs to no DAG and was left out")
         return self.found
+
+    def look_for_unreached(self, tree, env):
+        """Says where the file makes a DAG in code that could not be followed."""
+        for node in ast.walk(tree):
+            if node in self.followed:
+                continue
+            if isinstance(node, ast.Call) and self.is_airflows(node.func, "DAG", env):
+                self.report.remark(node.lineno, "what makes this DAG could not be followed, so it is missing")
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(
+                self.is_airflows(one.func if isinstance(one, ast.Call) else one, "dag", env)
+                for one in node.decorator_list
+            ):
+                self.report.remark(node.lineno, f"what makes the DAG of `{node.name}` could not be followed, so it is missing")
+
+    @staticmethod
+    def is_airflows(node, last, env):
+        """Whether a name of the module, or a path from one, is this thing of Airflow."""
+        path = ast.unparse(node).split(".")
+        binding = env.find(path[0])
+        of = binding.value if binding is not None else None
+        return isinstance(of, Ref) and of.of_airflow and ".".join([of.path, *path[1:]]).split(".")[-1] == last
 
     def imported(self, path):
         return library.imported(path)
@@ -271,6 +295,7 @@ class Interpreter(Expressions, Statements, Arrows):
             given = {"dag_id": Given(args[0], node.lineno), **given}
         for name, value in zip(("description", "schedule"), args[1:]):
             given.setdefault(name, Given(value, node.lineno))
+        self.followed.add(node)
         dag = Dag(given, node.lineno)
         self.found.append(dag)
         return dag
@@ -424,6 +449,7 @@ class Interpreter(Expressions, Statements, Arrows):
         group = group.value if group is not None and isinstance(group.value, Group) else None
         if group is None and self.groups and self.groups[-1].dag is dag:
             group = self.groups[-1]
+        inherit(given, group)
         if dag is None:
             self.orphans.append(task)
         else:
@@ -461,3 +487,16 @@ class Interpreter(Expressions, Statements, Arrows):
         while task.task_id in taken:
             task.label = f"{label}__{count}"
             count += 1
+
+
+def inherit(given, group):
+    """Gives a task the default_args of groups that are only drawn: the format has no such group that could hold them."""
+    nearer = set()
+    while group is not None and group.name is not None:
+        defaults = group.kwargs.get("default_args")
+        values = defaults.value if defaults is not None and isinstance(defaults.value, dict) else {}
+        for name, value in values.items():
+            if group.is_flat() and name not in nearer and isinstance(name, str):
+                given.setdefault(name, Given(value, defaults.line))
+        nearer.update(values)
+        group = group.parent

@@ -65,8 +65,8 @@ def is_known(value, depth=0):
 
 
 def is_truth_known(value):
-    """Whether `if value:` can be decided."""
-    return not isinstance(value, (Unknown, Rendered, XCom, Task, Method))
+    """Whether `if value:` can be decided. Tasks, and what stands for their XComs while the file is read, are true."""
+    return not isinstance(value, (Unknown, Rendered, Method))
 
 
 class Expressions:
@@ -352,6 +352,8 @@ class Expressions:
             return self.of_named(owner, name, node)
         if isinstance(owner, File):
             return library.of_file(owner, name)
+        if isinstance(owner, (Func, ClassDef)) and name == "__name__":
+            return owner.name
         if isinstance(owner, Moment) and name in ("year", "month", "day", "hour", "minute", "second"):
             return getattr(owner.naive, name)
         return Method(owner, name)

@@ -1,11 +1,11 @@
 """Python callables as scripts: the function's text, with the names that it needs, and a call with what it is given."""
 
 import ast
-import builtins
 import datetime
 import keyword
 import pprint
 import re
+import symtable
 import sys
 import textwrap
 
@@ -16,6 +16,8 @@ from values import ClassDef, Decorated, Func, Moment, Rendered, Task, Unknown, X
 
 MISSING = "windlass: no such variable"
 NAMES_MAX = 500
+# The template of `Variable.get(…, deserialize_json=True)`.
+JSON_VARIABLE = re.compile(r"\{\{ var\.json(?:(?! \| tojson)(?!\}\}).)* \}\}", re.DOTALL)
 
 
 class NotConverted(Exception):
@@ -56,6 +58,8 @@ class Script:
 
     def need_one(self, name, binding, env, line):
         value, node = binding.value, binding.node
+        if binding.attempt is not None and self.add_attempt(binding.attempt, env):
+            return
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             self.need_import(name, node, line)
         elif isinstance(value, Func) and not isinstance(value.node, ast.Lambda):
@@ -69,12 +73,25 @@ class Script:
             self.parts[name] = (at, f"{name} = {pprint.pformat(value, width=100, sort_dicts=False)}")
         elif isinstance(value, Rendered) and "<sys" not in value:
             self.parts[name] = (getattr(node, "lineno", 0), f"{name} = {self.from_environment(name, value)}")
-            self.imports.setdefault("import os", 0)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)) and not isinstance(value, (Task, XCom)):
             self.parts[name] = (node.lineno, self.segment(node))
             self.need(free_names(node), env, node.lineno)
         else:
             self.remark(line, f"the code uses `{name}`, which has no value outside of the DAG file")
+
+    def add_attempt(self, attempt, env):
+        """The whole `try` that gives a name; false when it can not stand in a script."""
+        own = [node for node in ast.walk(attempt) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        if any((getattr(node, "module", None) or node.names[0].name).split(".")[0] == "airflow" for node in own):
+            return False
+        key = f"try@{attempt.lineno}"
+        if key not in self.parts:
+            self.parts[key] = (attempt.lineno, self.segment(attempt))
+            self.need(free_names(attempt), env, attempt.lineno)
+            for node in own:
+                module = (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
+                self.check_module(ast.unparse(node), module.split(".")[0], node, node.lineno)
+        return True
 
     def need_import(self, name, node, line):
         for alias in node.names:
@@ -129,17 +146,22 @@ class Script:
 
     def add_function(self, function):
         self.done.add(function.name)
-        text = self.segment(function.node)
-        for decorator in reversed(function.decorators):
-            text = f"@{ast.unparse(decorator)}\n{text}"
-            self.need(free_names(ast.Expr(value=decorator)), function.env, decorator.lineno)
+        text = self.decorated(self.segment(function.node), function.decorators, function.env)
         self.parts[function.name] = (function.node.lineno, text)
         self.need(free_names(function.node), function.env, function.node.lineno)
         self.local_imports(function.node)
 
+    def decorated(self, text, decorators, env):
+        """The definition below its decorators, and what they need."""
+        for decorator in reversed(decorators):
+            text = f"@{ast.unparse(decorator)}\n{text}"
+            self.need(free_names(ast.Expr(value=decorator)), env, decorator.lineno)
+        return text
+
     def add_class(self, cls):
         self.done.add(cls.name)
-        self.parts[cls.name] = (cls.node.lineno, self.segment(cls.node))
+        text = self.decorated(self.segment(cls.node), cls.node.decorator_list, cls.env)
+        self.parts[cls.name] = (cls.node.lineno, text)
         self.need(free_names(cls.node), cls.env, cls.node.lineno)
         self.local_imports(cls.node)
 
@@ -204,8 +226,11 @@ class Script:
             raise NotConverted(f"its argument `{name}`: {error}") from None
 
     def from_environment(self, name, value):
-        """A text that Windlass renders into a variable of the environment."""
+        """A text that Windlass renders into a variable of the environment; the value of a variable in JSON is read again."""
         self.imports.setdefault("import os", 0)
+        if JSON_VARIABLE.fullmatch(value):
+            self.imports.setdefault("import json", 0)
+            return f"json.loads({self.from_environment(name, value[:-3] + ' | tojson }}')})"
         variable = "ARG_" + re.sub(r"\W", "_", name.upper(), flags=re.ASCII)
         while self.env.get(variable, value) != value:
             variable += "_"
@@ -341,45 +366,41 @@ def is_call_of(node, name):
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
 
 
+class Unannotated(ast.NodeTransformer):
+    """Takes annotations out of code: a script never evaluates them."""
+
+    def visit_arg(self, node):
+        return ast.arg(arg=node.arg)
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        return self.generic_visit(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_AnnAssign(self, node):
+        value = node.value if node.value is not None else ast.Constant(value=None)
+        return self.generic_visit(ast.Assign(targets=[node.target], value=value))
+
+
 def free_names(node):
-    """Names that a piece of code uses and does not make itself; those of annotations and decorators do not count."""
-    used, made = set(), set()
+    """Names of the module that a piece of code uses, as Python itself resolves them; its own name, and what its annotations and
+    its own decorators use, do not count."""
+    statement = Unannotated().visit(ast.parse(ast.unparse(node)).body[0])
+    if hasattr(statement, "decorator_list"):
+        statement.decorator_list = []
+    found = set()
 
-    def visit(one):
-        if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            if one is not node:
-                made.add(one.name)
-                for decorator in one.decorator_list:
-                    visit(decorator)
-            spec = one.args
-            made.update(parameter_names(spec))
-            made.update(arg.arg for arg in (spec.vararg, spec.kwarg) if arg is not None)
-            for part in [*spec.defaults, *[d for d in spec.kw_defaults if d is not None], *one.body]:
-                visit(part)
-            return
-        if isinstance(one, ast.ClassDef) and one is not node:
-            made.add(one.name)
-        if isinstance(one, ast.Lambda):
-            made.update(parameter_names(one.args))
-            made.update(arg.arg for arg in (one.args.vararg, one.args.kwarg) if arg is not None)
-        if isinstance(one, ast.AnnAssign):
-            visit(one.target)
-            if one.value is not None:
-                visit(one.value)
-            return
-        if isinstance(one, ast.Name):
-            (used if isinstance(one.ctx, ast.Load) else made).add(one.id)
-        if isinstance(one, (ast.Import, ast.ImportFrom)):
-            made.update(alias.asname or alias.name.split(".")[0] for alias in one.names)
-        if isinstance(one, ast.ExceptHandler) and one.name:
-            made.add(one.name)
-        for child in ast.iter_child_nodes(one):
-            visit(child)
+    def visit(table):
+        for symbol in table.get_symbols():
+            of_module = table.get_type() == "module" or symbol.is_global()
+            if of_module and (symbol.is_referenced() or symbol.is_declared_global()):
+                found.add(symbol.get_name())
+        for inner in table.get_children():
+            visit(inner)
 
-    visit(node)
-    if isinstance(node, (ast.Assign, ast.AnnAssign)):
-        return used
-    return {name for name in used - made if not hasattr(builtins, name)}
+    visit(symtable.symtable(ast.unparse(ast.fix_missing_locations(statement)), "code", "exec"))
+    return found - {getattr(statement, "name", None)}
 
 
 def identifier(text):

@@ -1,12 +1,14 @@
 """Statements: the file is followed from top to bottom, as Python would run it, as far as that can be known."""
 
 import ast
+import sys
 
 from expressions import is_truth_known
 from values import ClassDef, Dag, Decorated, Decorator, Env, Func, Group, Ref, Task, TooMuch, Unknown, XCom
 
 CALLS_DEEP_MAX = 25
 LOOP_MAX = 10_000
+STANDARD_LIBRARY = getattr(sys, "stdlib_module_names", frozenset())
 
 
 class Returned(Exception):
@@ -63,6 +65,7 @@ class Statements:
 
     def run_Assign(self, node, env):
         value = self.eval(node.value, env)
+        self.look_for_dags(node, node.value, value, env)
         for target in node.targets:
             if not self.assign(target, value, env, node):
                 self.skip(node, f"`{self.text_of(target)} = …` is not followed")
@@ -84,6 +87,9 @@ class Statements:
             return self.unpack(target, value, env, node)
         if isinstance(target, ast.Attribute):
             owner = self.eval(target.value, env)
+            if isinstance(owner, (ClassDef, Func)):
+                self.report.remark(target.lineno, f"`{self.text_of(target)} = …` was left out of the scripts that use it")
+                return True
             return self.set_attribute(owner, target.attr, value, target.lineno)
         if isinstance(target, ast.Subscript):
             owner = self.eval(target.value, env)
@@ -122,11 +128,35 @@ class Statements:
         if isinstance(node.value, ast.Constant):
             return
         value = self.eval(node.value, env)
+        self.look_for_dags(node, node.value, value, env)
         if not isinstance(value, Unknown) or not (self.matters() or self.concerns_dags(node.value, env)):
             return
         if isinstance(node.value, ast.Call) and is_logging(node.value.func):
             return
         self.report.remark(node.lineno, f"left out: {value.why}", self.owner() or self.concerns_dags(node.value, env))
+
+    def look_for_dags(self, statement, call, value, env):
+        """Says when a call of what another file defines may have made a DAG or a task, of which nothing is known here."""
+        if isinstance(value, list):
+            value = next((item for item in value if isinstance(item, Unknown)), None)
+        if isinstance(call, ast.ListComp):
+            call = call.elt
+        if not isinstance(value, Unknown) or not isinstance(call, ast.Call):
+            return
+        root = call.func
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        binding = env.find(root.id) if isinstance(root, ast.Name) else None
+        of = binding.value if binding is not None else None
+        if not isinstance(of, Ref) or of.of_airflow or of.path.split(".")[0] in STANDARD_LIBRARY:
+            return
+        is_of_dags = "dag" in self.text_of(call.func).lower() or is_global(statement)
+        if self.dags:
+            self.report.remark(
+                statement.lineno, f"left out: {value.why}; a task that it makes is missing", self.owner()
+            )
+        elif is_of_dags:
+            self.report.remark(statement.lineno, f"left out: {value.why}; a DAG that it makes is missing")
 
     def concerns_dags(self, node, env):
         """The DAG that a statement outside of it is given, such as `add_tasks(dag)`."""
@@ -168,6 +198,7 @@ class Statements:
         self.skip(node, "the file would stop here with an exception; what follows was converted nevertheless")
 
     def run_FunctionDef(self, node, env):
+        self.followed.add(node)
         value = Func(node, env, node.name)
         for decorator in reversed(node.decorator_list):
             made = self.eval(decorator, env)
@@ -245,9 +276,13 @@ class Statements:
             )
 
     def run_Try(self, node, env):
+        before = dict(env.names)
         self.run(node.body, env)
         self.run(node.orelse, env)
         self.run(node.finalbody, env)
+        for name, binding in env.names.items():
+            if binding is not before.get(name):
+                binding.attempt = node
         if any(weight(handler.body) for handler in node.handlers):
             self.report.remark(node.handlers[0].lineno, "what stands below `except` was left out", self.owner())
 
@@ -371,6 +406,18 @@ def load(target):
     """The target of `x += …` as an expression."""
     text = ast.unparse(target)
     return ast.copy_location(ast.parse(text, mode="eval").body, target)
+
+
+def is_global(statement):
+    """`globals()[name] = …`, as DAGs made in a loop are kept."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    return any(
+        isinstance(target, ast.Subscript)
+        and isinstance(target.value, ast.Call)
+        and isinstance(target.value.func, ast.Name)
+        and target.value.func.id == "globals"
+        for target in targets
+    )
 
 
 def is_main(test):

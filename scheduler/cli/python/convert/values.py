@@ -55,11 +55,12 @@ class Ref:
 
 
 class Binding:
-    """A name's value, with the statement that gave it (none for what a call passes)."""
+    """A name's value, with the statement that gave it (none for what a call passes), and the `try` that this stands in."""
 
     def __init__(self, value, node=None):
         self.value = value
         self.node = node
+        self.attempt = None
 
 
 class Env:

@@ -108,6 +108,7 @@ pub async fn run(settings: &Settings, options: &Doctor) -> anyhow::Result<ExitCo
     let key = look_at_home(settings, &mut findings);
     look_at_folder_watches(settings, &mut findings);
     look_at_backends(settings, &mut findings).await;
+    look_at_identity_provider(settings, &mut findings).await;
     if settings.database_url.is_none() && !EmbeddedPostgres::exists(&settings.home) {
         findings.warn("database", "there is none yet", "the first `windlass standalone` makes it; or set DATABASE_URL");
     } else {
@@ -415,6 +416,18 @@ async fn look_at_backends(settings: &Settings, findings: &mut Findings) {
             }
         }
         Err(error) => findings.broken(ABOUT, error.to_string(), "change that setting"),
+    }
+}
+
+async fn look_at_identity_provider(settings: &Settings, findings: &mut Findings) {
+    const ABOUT: &str = "logins";
+    match settings.identity_provider() {
+        Ok(None) => {}
+        Ok(Some(provider)) => match provider.check().await {
+            Ok(()) => findings.ok(ABOUT, "the identity provider answers"),
+            Err(why) => findings.broken(ABOUT, why, "nobody can log in by it; docs/login.md has the settings"),
+        },
+        Err(error) => findings.broken(ABOUT, format!("{error:#}"), "change that setting"),
     }
 }
 

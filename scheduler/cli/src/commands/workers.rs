@@ -8,9 +8,10 @@ use daemon::cluster::Cluster;
 use link::{Query, Reply, query::WorkerView};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use store::audit::Actor;
 
 use crate::{
-    access::Access,
+    access::{Access, caller},
     ask::Leader,
     exit::Failure,
     fleet,
@@ -71,11 +72,17 @@ async fn change(settings: &Settings, access: &Access, workers: Workers) -> anyho
     let pool = access.pool().await?;
     match workers {
         Workers::Token(Token { rotate: false, .. }) => {
-            outln!("{}", cluster(settings, pool).await?.join_token().await?.reveal());
+            outln!(
+                "{}",
+                cluster(settings, pool).await?.join_token(Actor::at_the_command_line(&caller())).await?.reveal()
+            );
         }
         Workers::Token(Token { rotate: true, valid_hours }) => {
             let valid_for = valid_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
-            outln!("{}", cluster(settings, pool).await?.rotate(valid_for).await?.reveal());
+            outln!(
+                "{}",
+                cluster(settings, pool).await?.rotate(Actor::at_the_command_line(&caller()), valid_for).await?.reveal()
+            );
             errln!(
                 "The old token is revoked: no worker joins with it any more. Workers that have joined are known by their \
                  certificates and stay (`windlass workers revoke`); those that ask api processes for the leader need the \

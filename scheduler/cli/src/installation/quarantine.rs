@@ -2,7 +2,10 @@
 
 use model::Timestamp;
 use serde::Deserialize;
-use store::quarantine::{self, Subject};
+use store::{
+    audit::Actor,
+    quarantine::{self, Subject},
+};
 
 use super::Installation;
 use crate::{access::caller, exit::Failure};
@@ -51,7 +54,7 @@ impl Installation<'_> {
         let was_held = match self {
             Self::Here(here) => {
                 let subject: Subject = id.parse()?;
-                quarantine::release(here.access.pool().await?, &caller(), &subject).await?
+                quarantine::release(here.access.pool().await?, Actor::at_the_command_line(&caller()), &subject).await?
             }
             Self::Server(server) => match server.post_nothing(&["quarantine", id, "release"]).await {
                 Err(error) if error.is_missing() => false,

@@ -100,6 +100,7 @@ async fn serve(
     } else {
         store::connect::check_schema(&pool).await?;
     }
+    store::secrets::check_key(&pool, &installation_key(home)?).await?;
     store::users::create_default_user(&pool).await?;
     refuse_default_login(&pool, settings.deployment).await?;
     let shutdown = CancellationToken::new();

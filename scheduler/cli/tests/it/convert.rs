@@ -105,6 +105,71 @@ fn a_taskflow_file_converts_whole_and_runs() {
 }
 
 #[test]
+fn names_are_what_python_resolves_them_to() {
+    let (out, output) = convert(&[&data("names.py")], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let dags = out.path().join("dags");
+    let yaml = fs::read_to_string(dags.join("names.yaml")).unwrap();
+    let inherits = yaml.split("task_id: inherits").nth(1).unwrap();
+    assert!(inherits.contains("retries: 4") && inherits.contains("owner: ben"), "{yaml}");
+    let temporary = tempfile::Builder::new().prefix("wc").tempdir().unwrap();
+    let arguments = ["dags", "test", "names.yaml"];
+    let run = windlass_in(&dags, &arguments, &[("TMPDIR", temporary.path().to_str().unwrap())]);
+    let text = printed(&run);
+    assert!(run.status.success(), "{text}{}", said(&run));
+    for line in [
+        "scopes | scopes 11 [1, 2] of the module own hash of x",
+        "classes | counted",
+        "classes | classes Point(x=1, y=10) True",
+        "attempts | attempts False None",
+        "settings | settings 4",
+        "late_0 | late 0",
+        "late_1 | late 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_dag_or_task_whose_making_can_not_be_followed_is_told() {
+    let python = "\
+from airflow.sdk import DAG, dag
+from airflow.operators.bash import BashOperator
+import company.dags
+from company.tasks import load_task
+class Maker:
+    def build(self):
+        with DAG('of_a_method', schedule=None):
+            BashOperator(task_id='a', bash_command='true')
+        @dag(schedule=None)
+        def of_a_decorator():
+            BashOperator(task_id='a', bash_command='true')
+        of_a_decorator()
+Maker().build()
+made = company.dags.make('x')
+for name in ('a', 'b'):
+    globals()[name] = load_task(name)
+with DAG('d', schedule=None):
+    loaded = load_task('x')
+    several = [load_task(name) for name in ('a', 'b')]
+    BashOperator(task_id='a', bash_command='true')
+";
+    let (output, _) = converted(python);
+    assert_eq!(output.status.code(), Some(PART));
+    let told = said(&output);
+    for words in [
+        "example.py:7: what makes this DAG could not be followed",
+        "example.py:10: what makes the DAG of `of_a_decorator` could not be followed",
+        "example.py:14: left out: `company.dags.make('x')`",
+        "example.py:16: left out: `load_task(name)`",
+        "example.py:19: left out: `load_task(name)`",
+        "example.py:18: left out: `load_task('x')` is known only when the file runs; a task that it makes is missing",
+    ] {
+        assert!(told.contains(words), "{words} is not in\n{told}");
+    }
+}
+
+#[test]
 fn what_can_not_be_converted_is_told_line_by_line_and_fails_when_it_runs() {
     let (out, output) = convert(&[&data("hard.py")], &[]);
     assert_eq!(output.status.code(), Some(PART), "{}", said(&output));

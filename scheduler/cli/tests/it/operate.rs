@@ -163,6 +163,10 @@ fn a_new_key_takes_the_place_of_the_old_one_and_every_secret_stays() {
     let said = windlass(home.path(), &["doctor"], &[]);
     let text = String::from_utf8_lossy(&said.stdout);
     assert!(!said.status.success() && text.contains("BROKEN  secrets"), "{text}");
+    let (port, registry) = (free_port(), free_port());
+    let ports = [("WINDLASS_PORT", port.as_str()), ("WINDLASS_REGISTRY_PORT", registry.as_str())];
+    let reason = refused(&windlass(home.path(), &["standalone"], &ports));
+    assert!(reason.contains("another key") && reason.contains("windlass variables delete"), "{reason}");
 }
 
 #[test]

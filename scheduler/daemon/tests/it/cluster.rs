@@ -43,7 +43,7 @@ async fn processes_that_start_at_once_get_one_identity_and_one_token() {
     let open = || async { Cluster::open(pool.clone(), key("AAAA")).await.unwrap() };
     let (first, second) = tokio::join!(open(), open());
     assert_eq!(first.authority().fingerprint(), second.authority().fingerprint());
-    let (one, other) = tokio::join!(first.join_token(), second.join_token());
+    let (one, other) = tokio::join!(first.join_token("me".into()), second.join_token("me".into()));
     assert_eq!(one.unwrap().reveal(), other.unwrap().reveal());
     assert!(first.signing_secret().await.unwrap().matches(&second.signing_secret().await.unwrap()));
 }
@@ -60,7 +60,7 @@ async fn another_key_is_told_so_and_gets_no_identity_of_its_own() {
 async fn the_door_knows_a_token_from_one_that_is_unknown_wrong_revoked_or_expired() {
     let (_, pool) = migrated().await;
     let cluster = Arc::new(Cluster::open(pool, key("AAAA")).await.unwrap());
-    let token = cluster.join_token().await.unwrap();
+    let token = cluster.join_token("me".into()).await.unwrap();
     assert_eq!(cluster.admit(Purpose::Work, &token.id, &token.secret).await, Admission::Granted);
     assert!(matches!(cluster.admit(Purpose::Ask, &token.id, &token.secret).await, Admission::Denied(_)));
 
@@ -68,11 +68,11 @@ async fn the_door_knows_a_token_from_one_that_is_unknown_wrong_revoked_or_expire
     assert!(denied(&cluster, &unknown).await.contains("never had such a join token"));
     let wrong = JoinToken { secret: Secret::generate(), ..token.clone() };
     assert!(denied(&cluster, &wrong).await.contains("is another one"));
-    let short = cluster.rotate(Some(Duration::ZERO)).await.unwrap();
+    let short = cluster.rotate("me".into(), Some(Duration::ZERO)).await.unwrap();
     assert!(denied(&cluster, &token).await.contains("was revoked"));
     assert!(denied(&cluster, &short).await.contains("has expired"));
     // An expired token is replaced when somebody asks for the one in use.
-    let next = cluster.join_token().await.unwrap();
+    let next = cluster.join_token("me".into()).await.unwrap();
     assert_eq!(cluster.admit(Purpose::Work, &next.id, &next.secret).await, Admission::Granted);
 }
 
@@ -137,7 +137,7 @@ async fn nobody_speaks_in_the_name_of_a_worker_that_has_a_certificate() {
     let (url, pool) = migrated().await;
     let folder = tempfile::tempdir().unwrap();
     let cluster = Arc::new(Cluster::open(pool, key("AAAA")).await.unwrap());
-    let token = cluster.join_token().await.unwrap();
+    let token = cluster.join_token("me".into()).await.unwrap();
     let (leading, endpoint) = lead_on_network(&url, folder.path(), &cluster).await;
     let (own, other) = (Uuid::new_v4(), Uuid::new_v4());
     let dir = tempfile::tempdir().unwrap();

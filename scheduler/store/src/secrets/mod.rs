@@ -3,6 +3,7 @@
 //! A secret is never in clear in the database, and never in a `Debug` text. Whoever changes one leaves a line in the
 //! audit log, in the same transaction and without the value.
 
+mod check;
 pub mod connections;
 mod environment;
 mod key;
@@ -20,6 +21,7 @@ use crate::{
     error::{Doing, StoreError},
 };
 
+pub use check::check_key;
 pub use environment::{Kind, defined};
 pub use key::SecretKey;
 pub use reseal::{Resealed, reseal};

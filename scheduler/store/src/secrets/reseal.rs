@@ -4,7 +4,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::{Place, SecretKey};
 use crate::{
-    audit,
+    audit::{self, Actor},
     cluster::{secret_place, token_place},
     error::{Doing, StoreError},
 };
@@ -25,14 +25,14 @@ pub struct Resealed {
 /// # Errors
 /// [`StoreError::Refused`] with the place of a secret that none of the keys opens; [`StoreError::Unreachable`],
 /// [`StoreError::Database`].
-pub async fn reseal(pool: &PgPool, key: &SecretKey, who: &str) -> Result<Resealed, StoreError> {
+pub async fn reseal(pool: &PgPool, key: &SecretKey, who: impl Into<Actor<'_>> + Send) -> Result<Resealed, StoreError> {
     let mut transaction = pool.begin().await.doing(DOING)?;
     let mut done = Resealed::default();
     connections(&mut transaction, key, &mut done).await?;
     variables(&mut transaction, key, &mut done).await?;
     cluster(&mut transaction, key, &mut done).await?;
     tokens(&mut transaction, key, &mut done).await?;
-    let details = serde_json::json!({"secrets": done.secrets, "sealed_anew": done.anew});
+    let details = serde_json::json!({"count": done.secrets, "sealed_anew": done.anew});
     audit::record(&mut *transaction, who, "reseal_secrets", &details).await?;
     transaction.commit().await.doing(DOING)?;
     Ok(done)

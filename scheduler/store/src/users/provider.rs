@@ -55,7 +55,7 @@ pub enum ProviderRefusal {
         /// It.
         name: String,
     },
-    /// None of the roles is there.
+    /// None of the roles is there. Whoever had one loses it, with every session and token.
     #[error("no role that there is follows from what the provider says")]
     NoRole,
     /// The store can not say.
@@ -66,7 +66,7 @@ pub enum ProviderRefusal {
 /// The user of a provider, made or changed to what the provider says now, with a line in the audit log for either.
 ///
 /// # Errors
-/// [`ProviderRefusal`]: nothing was changed then.
+/// [`ProviderRefusal`]: nothing was changed then, but for a user who has no role any more.
 pub async fn log_in_by_provider(
     pool: &PgPool,
     who: Actor<'_>,
@@ -109,6 +109,10 @@ pub async fn log_in_by_provider(
     };
     let own = roles::give(&mut transaction, known.id, &own).await?;
     if role == Role::Public && own.is_empty() {
+        if !is_new && (known.role != Role::Public || !known.own_roles.is_empty()) {
+            shut_out(&mut transaction, who, provider, &known).await?;
+            transaction.commit().await.doing(DOING)?;
+        }
         return Err(ProviderRefusal::NoRole);
     }
     if known.username != username || known.role != role || !own.iter().eq(&known.own_roles) {
@@ -123,6 +127,21 @@ pub async fn log_in_by_provider(
     }
     transaction.commit().await.doing(DOING)?;
     Ok(Account { id: known.id, username: username.to_owned(), role, own_roles: own.into_iter().collect() })
+}
+
+/// Takes everything from a user to whom the provider gives no role any more: what was begun earlier ends, too.
+async fn shut_out(db: &mut PgConnection, who: Actor<'_>, provider: &str, known: &Account) -> Result<(), StoreError> {
+    sqlx::query!("UPDATE user_account SET role = $2 WHERE id = $1", known.id, Role::Public.code())
+        .execute(&mut *db)
+        .await
+        .doing(DOING)?;
+    let ended =
+        sqlx::query_file!("queries/token_revoke_all.sql", known.username).execute(&mut *db).await.doing(DOING)?;
+    let details = json!({
+        "username": known.username, "role": Role::Public.name(), "own_roles": [], "provider": provider,
+        "before": { "role": known.role.name(), "own_roles": known.own_roles }, "ended": ended.rows_affected(),
+    });
+    audit::record(&mut *db, who, "update_user", &details).await
 }
 
 async fn find(db: &mut PgConnection, provider: &str, subject: &str) -> Result<Option<Account>, StoreError> {

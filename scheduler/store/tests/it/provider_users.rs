@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use store::users::{
-    self, NewUser, OwnRole, ProviderLogin, ProviderRefusal, Right, Role, UserChange, log_in_by_provider,
+    self, NewApiToken, NewToken, NewUser, OwnRole, ProviderLogin, ProviderRefusal, Right, Role, UserChange,
+    log_in_by_provider,
 };
+
+use uuid::Uuid;
 
 use crate::support::Database;
 
@@ -56,9 +60,24 @@ async fn groups_give_own_roles_too_and_take_them() {
         assert_eq!((account.role, account.own_roles.clone()), expected);
         assert_eq!(users::all(pool).await.unwrap(), [account]);
     }
-    let none = log_in_by_provider(pool, "ann".into(), login("1", "ann", &roles(&["none"]))).await.unwrap_err();
+    let ann = users::all(pool).await.unwrap().remove(0);
+    let session =
+        NewToken { jti: Uuid::now_v7(), user_id: ann.id, expires_at: chrono::Utc::now() + TimeDelta::days(1) };
+    users::record_token(pool, "ann".into(), session, "login").await.unwrap();
+    let wish = NewApiToken { username: "ann", name: "ci", scope: None, days: 300 };
+    users::create_api_token(pool, "ann".into(), &wish).await.unwrap().unwrap();
+    assert_eq!(users::open_tokens(pool, Some("ann")).await.unwrap().len(), 2);
+    for _ in 0..2 {
+        let none = log_in_by_provider(pool, "ann".into(), login("1", "ann", &roles(&["none"]))).await.unwrap_err();
+        assert!(matches!(none, ProviderRefusal::NoRole), "{none}");
+        let now = users::all(pool).await.unwrap().remove(0);
+        assert_eq!((now.role, now.own_roles), (Role::Public, Vec::new()), "who has no role there has none here");
+        assert_eq!(users::open_tokens(pool, Some("ann")).await.unwrap(), [], "and nothing of before goes on");
+    }
+    assert_eq!(database.count("audit_log WHERE action = 'update_user' AND details->>'ended' = '2'").await, 1);
+    let none = log_in_by_provider(pool, "new".into(), login("2", "new", &[])).await.unwrap_err();
     assert!(matches!(none, ProviderRefusal::NoRole), "{none}");
-    assert_eq!(users::all(pool).await.unwrap()[0].role, Role::Op, "a refusal changes nothing");
+    assert_eq!(users::all(pool).await.unwrap().len(), 1, "nobody is made without a role");
 }
 
 #[tokio::test]

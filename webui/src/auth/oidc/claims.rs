@@ -11,7 +11,7 @@ pub(crate) struct Person {
     pub(crate) subject: String,
     /// The name to go by.
     pub(crate) username: String,
-    /// Names of roles; never empty.
+    /// Names of roles; none when nothing here follows from what the provider says.
     pub(crate) roles: Vec<String>,
 }
 
@@ -70,9 +70,6 @@ impl Claims {
         if roles.is_empty() {
             roles.extend(settings.default_role.clone());
         }
-        if roles.is_empty() {
-            return Err(format!("{username} is in no group that has a role here; ask who administers Windlass"));
-        }
         let username = username.to_owned();
         Ok(Person { subject: self.subject, username, roles })
     }
@@ -114,7 +111,7 @@ mod tests {
         assert_eq!((found.username.as_str(), found.roles), ("ann", vec!["Op".to_owned(), "Admin".to_owned()]));
         assert_eq!(person(claims(json!("ops")), &[]).unwrap().roles, ["Op"]);
         for groups in [json!([]), json!(["Ops"]), json!("ops urn:x:admins"), json!(null), json!({"ops": 1})] {
-            assert!(person(claims(groups.clone()), &[]).unwrap_err().contains("in no group"), "{groups}");
+            assert!(person(claims(groups.clone()), &[]).unwrap().roles.is_empty(), "{groups}");
         }
         let with_default = person(claims(json!([])), &[("WINDLASS_OIDC_DEFAULT_ROLE", "viewer")]).unwrap();
         assert_eq!(with_default.roles, ["Viewer"]);

@@ -69,6 +69,14 @@ impl Oidc {
         http::quoted(words)
     }
 
+    /// Whether the provider answers with what it has to publish, and says there that it is the issuer that is set.
+    ///
+    /// # Errors
+    /// Why not, in words for whoever operates this installation.
+    pub async fn check(&self) -> Result<(), String> {
+        self.provider.metadata(&self.http).await.map(drop)
+    }
+
     /// Where the browser is sent, and what it must bring back.
     pub(crate) async fn begin(&self, next: &str) -> Result<(Url, Attempt), NoLogin> {
         let metadata = self.provider.metadata(&self.http).await.map_err(NoLogin::Provider)?;

@@ -6,7 +6,9 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, NaiveDate, TimeZone as _, Utc};
 use clap::Args;
 use store::{
-    Writer, cluster,
+    Writer,
+    audit::Actor,
+    cluster,
     maintenance::Swept,
     retention::{self, Cleaner, Kind, Retention},
 };
@@ -69,7 +71,7 @@ pub(super) async fn run(access: &Access, options: &Clean) -> anyhow::Result<Exit
     {
         return Ok(ExitCode::SUCCESS);
     }
-    retention::request(pool, &caller(), &options.only, options.before).await?;
+    retention::request(pool, Actor::at_the_command_line(&caller()), &options.only, options.before).await?;
     if access.is_alone() {
         here(access).await?
     } else {

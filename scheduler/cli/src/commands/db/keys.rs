@@ -5,7 +5,7 @@ use std::{fs, process::ExitCode};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use daemon::{home::Home, private};
-use store::{SecretKey, cluster, cluster::ClusterSecret, secrets};
+use store::{SecretKey, audit::Actor, cluster, cluster::ClusterSecret, secrets};
 
 use super::confirmed;
 use crate::{
@@ -73,7 +73,7 @@ pub(super) async fn reseal(settings: &Settings, access: &Access, options: &Resea
         private::write(&file, SecretKey::with_new(&old)?.as_bytes())?;
     }
     let key = Access::secret_key(settings)?;
-    let done = secrets::reseal(access.pool().await?, &key, &caller()).await?;
+    let done = secrets::reseal(access.pool().await?, &key, Actor::at_the_command_line(&caller())).await?;
     outln!("{} secrets, {} of them sealed anew with the newest key", done.secrets, done.anew);
     if options.new_key {
         let both = fs::read_to_string(&file)?;
@@ -101,7 +101,7 @@ pub(super) async fn rotate(settings: &Settings, access: &Access, options: &Rotat
     if !confirmed(options.yes, &format!("What is in use is forgotten. {then}"))? {
         return Ok(Exit::Error.into());
     }
-    cluster::rotate_secret(access.pool().await?, secret, &caller()).await?;
+    cluster::rotate_secret(access.pool().await?, secret, Actor::at_the_command_line(&caller())).await?;
     if options.secret == Rotated::Login {
         // A standalone signs with a key of its home.
         Home::forget_signing_key(&settings.home)?;
