@@ -10,7 +10,7 @@ use axum::{
 use engine::RunRow;
 use model::{
     RunKey,
-    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion},
+    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, TaskSelector},
     door::{Instant, Note},
 };
 use serde::Serialize;
@@ -29,7 +29,7 @@ use super::{
     clear::{effect, written},
     declare::{Errors, Flag, Member, answer, body, schema},
     instance_answer::TaskInstanceResponse,
-    lookup_run,
+    lookup_dag, lookup_run,
     run_answer::{DAGRunCollectionResponse, DAGRunResponse, as_cleared},
     runs::{DagPath, RunPath, set_note},
     span::RUNS_MAX,
@@ -53,7 +53,8 @@ body! {
         dry_run: Flag<true>,
         /// Failed ones and those whose upstream failed.
         only_failed: Flag<false>,
-        _only_new: OnlyNew = "only_new",
+        /// Only tasks that are new in the latest version, on which the run goes on.
+        only_new: Flag<false>,
         run_on_latest_version: Option<bool>,
         note: Option<Note>,
     }
@@ -71,28 +72,10 @@ body! {
         dry_run: Flag<true>,
         /// Failed ones and those whose upstream failed.
         only_failed: Flag<false>,
-        _only_new: OnlyNew = "only_new",
+        /// Only tasks that are new in the latest version, on which the run goes on.
+        only_new: Flag<false>,
         run_on_latest_version: Option<bool>,
         note: Option<Note>,
-    }
-}
-
-/// `only_new`, which is refused: what is new in the latest version runs with it.
-pub struct OnlyNew;
-
-impl Member for OnlyNew {
-    const REQUIRED: bool = false;
-
-    fn read(body: &mut Body, name: &str) -> Self {
-        if body.flag(name, false) {
-            let message = "Tasks that are new in the latest version run with it: send run_on_latest_version instead";
-            body.wrong(name, "value_error", message, json!(true));
-        }
-        Self
-    }
-
-    fn schema() -> RefOr<Schema> {
-        schema::boolean().into()
     }
 }
 
@@ -190,6 +173,7 @@ pub async fn several(
         effect: effect(asked.dry_run.0),
         only: only(asked.only_failed),
         version: version(asked.run_on_latest_version.unwrap_or(false)),
+        is_of_new: asked.only_new.0,
         note: asked.note,
     };
     // All are looked up before anything is changed, each once.
@@ -226,6 +210,8 @@ struct Wish {
     effect: ClearEffect,
     only: ClearOnly,
     version: ClearVersion,
+    /// Only what the latest version has and the run has not.
+    is_of_new: bool,
     note: Option<Note>,
 }
 
@@ -239,6 +225,7 @@ impl From<DAGRunClearBody> for Wish {
             effect: effect(asked.dry_run.0),
             only: only(asked.only_failed),
             version: version(asked.run_on_latest_version.unwrap_or(false)),
+            is_of_new: asked.only_new.0,
             note: asked.note,
         }
     }
@@ -253,12 +240,31 @@ impl Wish {
             version: self.version,
             ..ClearTaskInstances::of_run(run.dag_id.clone(), run.run_id.clone())
         };
-        let found = cleared(app, run.clone(), wish, who).await?;
+        let found = if self.is_of_new {
+            let tasks = new_tasks(app, run).await?;
+            if tasks.is_empty() {
+                Touched { described: Vec::new(), count: 0 }
+            } else {
+                let wish = ClearTaskInstances { tasks, only: ClearOnly::All, version: version(true), ..wish };
+                cleared(app, run.clone(), wish, who).await?
+            }
+        } else {
+            cleared(app, run.clone(), wish, who).await?
+        };
         if let (Some(note), ClearEffect::Apply) = (&self.note, self.effect) {
             set_note(app, run, Some(note.clone()), who).await?;
         }
         Ok(found)
     }
+}
+
+/// The tasks of the latest version that the run's version has not.
+async fn new_tasks(app: &App, run: &RunRow) -> ApiResult<Vec<TaskSelector>> {
+    let (_, latest) = lookup_dag(app, run.dag_id.as_str()).await?;
+    let pinned = app.versions.one(&app.pool, run.version).await?;
+    let ids = latest.dag.tasks.iter().map(|task| &task.task_id);
+    let new = ids.filter(|id| pinned.dag.position(id).is_none());
+    Ok(new.map(|id| TaskSelector { task_id: id.clone(), map_index: None }).collect())
 }
 
 /// A run that is named in a body.

@@ -27,7 +27,7 @@ async fn a_user_of_a_provider_is_its_subject_and_has_the_roles_of_the_last_login
     assert_eq!((first.username.as_str(), first.role), ("ann", Role::Admin));
     let second = log_in_by_provider(pool, "bea".into(), login("1", "bea", &roles(&["Viewer"]))).await.unwrap();
     assert_eq!((second.id, second.username.as_str(), second.role), (first.id, "bea", Role::Viewer));
-    assert_eq!(users::all(pool).await.unwrap(), [second]);
+    assert_eq!(users::page(pool, "").await.unwrap(), [second]);
 
     let of_another = ProviderLogin { provider: "https://other.example", ..login("1", "cyd", &[]) };
     let none = log_in_by_provider(pool, "cyd".into(), of_another).await.unwrap_err();
@@ -54,11 +54,11 @@ async fn groups_give_own_roles_too_and_take_them() {
     ] {
         let account = log_in_by_provider(pool, "ann".into(), login("1", "ann", &said)).await.unwrap();
         assert_eq!((account.role, account.own_roles.clone()), expected);
-        assert_eq!(users::all(pool).await.unwrap(), [account]);
+        assert_eq!(users::page(pool, "").await.unwrap(), [account]);
     }
     let none = log_in_by_provider(pool, "ann".into(), login("1", "ann", &roles(&["none"]))).await.unwrap_err();
     assert!(matches!(none, ProviderRefusal::NoRole), "{none}");
-    assert_eq!(users::all(pool).await.unwrap()[0].role, Role::Op, "a refusal changes nothing");
+    assert_eq!(users::page(pool, "").await.unwrap()[0].role, Role::Op, "a refusal changes nothing");
 }
 
 #[tokio::test]
