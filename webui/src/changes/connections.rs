@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use model::masking::{self, MASK, StillMasked};
 use serde_json::Value;
 use store::secrets::{
-    Connection, Creation, Deletion, Together,
+    self, Connection, Creation, Deletion, Together,
     connections::{self, ID_CHARS_MAX, TEXT_CHARS_MAX},
 };
 use utoipa::openapi::schema::Schema;
@@ -92,8 +92,7 @@ impl Managed for Connections {
     }
 
     async fn known(&self, app: &App, of: BTreeSet<String>) -> ApiResult<BTreeSet<String>> {
-        let all = connections::all(&app.pool, &app.settings.secret_key).await?;
-        Ok(all.into_iter().map(|stored| stored.connection.conn_id).filter(|id| of.contains(id)).collect())
+        Ok(secrets::connections_named(&app.pool, of.into_iter().collect()).await?.into_iter().collect())
     }
 
     async fn carry_out(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use model::masking::{self, MASK, StillMasked};
 use serde_json::Value;
 use store::secrets::{
-    Creation, Deletion, Together,
+    self, Creation, Deletion, Together,
     variables::{self, KEY_CHARS_MAX, Variable},
 };
 
@@ -69,8 +69,7 @@ impl Managed for Variables {
     }
 
     async fn known(&self, app: &App, of: BTreeSet<String>) -> ApiResult<BTreeSet<String>> {
-        let all = variables::all(&app.pool, &app.settings.secret_key).await?;
-        Ok(all.into_iter().map(|stored| stored.variable.key).filter(|key| of.contains(key)).collect())
+        Ok(secrets::variables_named(&app.pool, of.into_iter().collect()).await?.into_iter().collect())
     }
 
     async fn carry_out(

@@ -111,7 +111,7 @@ pub async fn find(db: impl PgExecutor<'_>, key: &SecretKey, conn_id: &str) -> Re
     Ok(row.map(|row| stored(row, key)))
 }
 
-fn stored(row: ConnectionRow, key: &SecretKey) -> Stored {
+pub(super) fn stored(row: ConnectionRow, key: &SecretKey) -> Stored {
     let bare = ConnectionRow { password_sealed: None, extra_sealed: None, ..row.clone() };
     match row.open(key) {
         Ok(connection) => Stored { connection, problem: None },

@@ -6,6 +6,7 @@
 pub mod connections;
 mod environment;
 mod key;
+mod list;
 mod reseal;
 pub mod uri;
 pub mod variables;
@@ -22,6 +23,9 @@ use crate::{
 
 pub use environment::{Kind, defined};
 pub use key::SecretKey;
+pub use list::{
+    ConnectionOrder, SecretFilter, VariableOrder, connection_page, connections_named, variable_page, variables_named,
+};
 pub use reseal::{Resealed, reseal};
 
 /// How the environment is asked: a name to its value.
@@ -192,7 +196,7 @@ impl fmt::Display for Mistake {
 }
 
 /// A connection as its row has it.
-#[derive(Clone)]
+#[derive(Clone, sqlx::FromRow)]
 struct ConnectionRow {
     conn_id: String,
     conn_type: String,

@@ -88,7 +88,7 @@ pub async fn find(db: impl PgExecutor<'_>, key: &SecretKey, name: &str) -> Resul
     Ok(row.map(|row| stored(key, name.to_owned(), &row.value_sealed, row.description)))
 }
 
-fn stored(key: &SecretKey, name: String, sealed: &[u8], description: Option<String>) -> Stored {
+pub(super) fn stored(key: &SecretKey, name: String, sealed: &[u8], description: Option<String>) -> Stored {
     let (value, problem) = match open(key, &Place::Variable(&name), Some(sealed)) {
         Ok(value) => (value.unwrap_or_default(), None),
         Err(error) => (String::new(), Some(error.to_string())),
