@@ -1,21 +1,25 @@
 //! Clearing whole runs, one or several.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{
     Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
+use dag::TaskPos;
 use engine::RunRow;
 use model::{
-    RunKey,
+    RunKey, TiKey,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, TaskSelector},
     door::{Instant, Note},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::read;
+use store::read::{self, Listed};
 use utoipa::{
     ToSchema,
     openapi::{RefOr, schema::Schema},
@@ -39,6 +43,7 @@ use crate::{
     auth::{Principal, rights::Right},
     changes::clear::{DESCRIBED_MAX, Touched, cleared, version},
     error::{ApiError, ApiResult},
+    reads::instances::TaskOfRun,
 };
 
 /// The operations.
@@ -241,13 +246,7 @@ impl Wish {
             ..ClearTaskInstances::of_run(run.dag_id.clone(), run.run_id.clone())
         };
         let found = if self.is_of_new {
-            let tasks = new_tasks(app, run).await?;
-            if tasks.is_empty() {
-                Touched { described: Vec::new(), count: 0 }
-            } else {
-                let wish = ClearTaskInstances { tasks, only: ClearOnly::All, version: version(true), ..wish };
-                cleared(app, run.clone(), wish, who).await?
-            }
+            self.take_in_new(app, run, wish, who).await?
         } else {
             cleared(app, run.clone(), wish, who).await?
         };
@@ -256,15 +255,33 @@ impl Wish {
         }
         Ok(found)
     }
-}
 
-/// The tasks of the latest version that the run's version has not.
-async fn new_tasks(app: &App, run: &RunRow) -> ApiResult<Vec<TaskSelector>> {
-    let (_, latest) = lookup_dag(app, run.dag_id.as_str()).await?;
-    let pinned = app.versions.one(&app.pool, run.version).await?;
-    let ids = latest.dag.tasks.iter().map(|task| &task.task_id);
-    let new = ids.filter(|id| pinned.dag.position(id).is_none());
-    Ok(new.map(|id| TaskSelector { task_id: id.clone(), map_index: None }).collect())
+    /// Lets the run go on with the latest version, and of that clears the tasks alone that the run's version has not; or tells
+    /// which these are.
+    async fn take_in_new(
+        &self,
+        app: &App,
+        run: &RunRow,
+        wish: ClearTaskInstances,
+        who: &Principal,
+    ) -> ApiResult<Touched> {
+        let (_, latest) = lookup_dag(app, run.dag_id.as_str()).await?;
+        let pinned = app.versions.one(&app.pool, run.version).await?;
+        let is_new = |pos: &TaskPos| pinned.dag.position(&latest.dag.task(*pos).task_id).is_none();
+        let new: Vec<TaskPos> = latest.dag.positions().filter(is_new).collect();
+        if self.effect == ClearEffect::DryRun || new.is_empty() {
+            let of = Arc::new(run.clone());
+            let one = |pos: &TaskPos| {
+                let key = TiKey::unmapped(run.key, latest.task_idx[pos.0]);
+                TaskOfRun::listed(&of, &latest, Listed { key, stored: None })
+            };
+            return Ok(Touched { count: new.len(), described: new.iter().filter_map(one).collect() });
+        }
+        let selector = |pos: &TaskPos| TaskSelector { task_id: latest.dag.task(*pos).task_id.clone(), map_index: None };
+        let tasks = new.iter().map(selector).collect();
+        let wish = ClearTaskInstances { tasks, only: ClearOnly::All, version: version(true), ..wish };
+        cleared(app, run.clone(), wish, who).await
+    }
 }
 
 /// A run that is named in a body.
