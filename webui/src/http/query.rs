@@ -84,12 +84,12 @@ impl Query {
         Self { takes_empty: true, ..self }
     }
 
-    /// The first value of a parameter, empty only if that can be meant.
+    /// The value of a parameter, empty only if that can be meant. Of several the last one counts, as in Airflow.
     fn given(&self, name: &str) -> Option<&str> {
         if !self.takes_empty {
             return self.text(name);
         }
-        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().rfind(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The same as a word.
@@ -98,11 +98,11 @@ impl Query {
         self.given(name)
     }
 
-    /// The first value of a parameter that is not empty.
+    /// The value of a parameter that is not empty. Of several the last one counts, as in Airflow.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
-        let mut values = self.pairs.iter().filter(|(key, value)| key == name && !value.is_empty());
-        values.next().map(|(_, value)| value.as_str())
+        let found = self.pairs.iter().rfind(|(key, value)| key == name && !value.is_empty());
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Every value of a parameter.
@@ -385,6 +385,7 @@ mod tests {
     fn a_page_is_cut_to_a_hundred_and_never_negative() {
         assert_eq!(Query::parse("limit=1000&offset=5").page(), Page { limit: 100, offset: 5 });
         assert_eq!(Query::parse("").page(), Page { limit: 50, offset: 0 });
+        assert_eq!(Query::parse("limit=1&limit=2").exact().page().limit, 2, "the last one counts");
         let mut query = Query::parse("limit=-1&offset=x");
         query.page();
         let Err(ApiError::Malformed(errors)) = query.finish() else { panic!("refused") };
