@@ -61,7 +61,7 @@ pub fn instant_asked() -> Schema {
 
 /// Years 1 to 9999 in milliseconds, as which pydantic reads what is too far from 1970 in seconds.
 fn seconds_since_1970() -> Schema {
-    of(Type::Number).minimum(Some(-62_135_596_800_000_isize)).maximum(Some(253_402_300_799_000_isize)).into()
+    of(Type::Number).minimum(Some(-62_135_596_800_000_isize)).maximum(Some(253_402_300_799_999_isize)).into()
 }
 
 /// One of several words.
