@@ -108,6 +108,12 @@ long_tests() (
     some_tests --ignored again_and_again
 )
 
+schemathesis_tests() (
+    step "the full set: requests of every kind to every operation of the REST API"
+    room_for 5
+    some_tests --ignored every_request
+)
+
 identity_tests() (
     step "the full set: logins by a real OpenID provider"
     room_for 3
@@ -213,7 +219,7 @@ group() {
 full_tests() {
     deadline=$((SECONDS + $1))
     local name
-    for name in kafka long identity docker s3 monitoring trino superset stack_kill compose; do
+    for name in kafka long schemathesis identity docker s3 monitoring trino superset stack_kill compose; do
         group "${name}_tests" || return
     done
 }

@@ -44,7 +44,7 @@ pub use auth::{
     table::routes,
     token::{InvalidSecret, Secret},
 };
-pub use settings::{AppSettings, CookieScope, LocalLogins};
+pub use settings::{AppSettings, CookieScope, LocalLogins, Setting};
 
 /// The web server could not start or had to stop.
 #[derive(Debug, thiserror::Error)]

@@ -139,6 +139,7 @@ fn page_routes() -> Router<App> {
         .route("/dags/{dag_id}", get(pages::dag::show))
         .route("/dags/{dag_id}/trigger", get(pages::trigger::show).post(pages::trigger::submit))
         .route("/dags/{dag_id}/pause", post(pages::dags::pause))
+        .route("/dags/{dag_id}/favorite", post(pages::dags::favorite))
         .route("/dags/{dag_id}/runs/{run_id}", get(pages::run::show))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(pages::task::show))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", get(pages::run_log::read))

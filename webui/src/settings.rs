@@ -49,12 +49,25 @@ pub struct AppSettings {
     pub local_logins: LocalLogins,
     /// A sentence for the login page, such as the login that a fresh installation has.
     pub login_hint: Option<String>,
+    /// What `/api/v2/config` tells; none when it is not allowed.
+    pub exposed: Option<Arc<[Setting]>>,
     /// Where requests are timed.
     pub(crate) requests: Requests,
     /// What `/metrics` shows.
     pub(crate) metrics: Page,
     /// Where logs of attempts are shipped to, when they are.
     pub log_archive: Option<Arc<dyn LogArchive>>,
+}
+
+/// A setting of the server and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The section that it is told under.
+    pub section: String,
+    /// Its name there.
+    pub option: String,
+    /// Its value, secret or not: secrets are hidden where it is told.
+    pub value: String,
 }
 
 /// Over what the session cookie travels.
@@ -95,6 +108,7 @@ impl AppSettings {
             local_logins: LocalLogins::Taken,
             login_hint: None,
             log_archive: None,
+            exposed: None,
             requests: Requests::default(),
             metrics: Page::new(Registry::default()),
         };

@@ -7,6 +7,7 @@ mod bad_input;
 mod chaos;
 mod compose;
 mod engines;
+mod every_request;
 mod first_day;
 mod fleet;
 mod identity_provider;

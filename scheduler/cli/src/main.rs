@@ -8,6 +8,7 @@ mod airflow;
 mod ask;
 mod commands;
 mod exit;
+mod exposed;
 mod find;
 mod fleet;
 mod installation;

@@ -5,8 +5,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The longest id that Airflow stores.
-const ID_LENGTH_MAX: usize = 250;
+/// The longest id of a DAG, a run or a task, which is what Airflow stores.
+pub const ID_CHARS_MAX: usize = 250;
 
 /// A text that can not be an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,10 +34,10 @@ macro_rules! text_id {
             /// [`InvalidId`] when it is empty, too long, or has a character that ids may not have.
             pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidId> {
                 let text = text.as_ref();
-                let fits = (1..=ID_LENGTH_MAX).contains(&text.len())
+                let fits = (1..=ID_CHARS_MAX).contains(&text.len())
                     && text.chars().all(|c| c.is_ascii_alphanumeric() || $punctuation.contains(c));
                 if fits { Ok(Self(text.into())) } else {
-                    Err(InvalidId { what: $what, found: text.chars().take(ID_LENGTH_MAX).collect(), allowed: $punctuation })
+                    Err(InvalidId { what: $what, found: text.chars().take(ID_CHARS_MAX).collect(), allowed: $punctuation })
                 }
             }
 

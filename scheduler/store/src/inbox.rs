@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use model::{Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp, command::ClearEffect, masking};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
@@ -73,7 +73,39 @@ pub async fn submit<'a>(
     command: &Command,
     by: impl Into<Actor<'a>> + Send,
 ) -> Result<CommandId, StoreError> {
+    let id = leave(pool, command, by.into()).await?;
+    hint_at_inbox(pool).await;
+    Ok(id)
+}
+
+/// Leaves commands for the leader, all of them or none: it finds them together, and takes as many at once as a turn has room for.
+///
+/// # Errors
+/// As [`submit`].
+pub async fn submit_all<'a>(
+    pool: &PgPool,
+    commands: &[Command],
+    by: impl Into<Actor<'a>> + Send,
+) -> Result<Vec<CommandId>, StoreError> {
+    const DOING: &str = "leaving commands for the leader";
     let by: Actor<'a> = by.into();
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    let mut ids = Vec::with_capacity(commands.len());
+    for command in commands {
+        ids.push(leave(&mut *transaction, command, by).await?);
+    }
+    transaction.commit().await.doing(DOING)?;
+    hint_at_inbox(pool).await;
+    Ok(ids)
+}
+
+async fn hint_at_inbox(pool: &PgPool) {
+    if let Err(error) = notify_inbox(pool).await {
+        tracing::debug!(%error, "the leader will find the command by itself");
+    }
+}
+
+async fn leave(db: impl PgExecutor<'_>, command: &Command, by: Actor<'_>) -> Result<CommandId, StoreError> {
     command.check().map_err(|reason| StoreError::Refused { reason })?;
     let subject = Subject::of(command);
     let refused = |error| StoreError::Refused { reason: format!("the command can not be stored: {error}") };
@@ -92,15 +124,12 @@ pub async fn submit<'a>(
         by.door(),
         is_bulk(command),
     )
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await
     .doing("leaving a command for the leader")?
     .ok_or_else(|| StoreError::Refused {
         reason: format!("{WAITING_MAX} commands wait already: no leader takes them"),
     })?;
-    if let Err(error) = notify_inbox(pool).await {
-        tracing::debug!(%error, "the leader will find the command by itself");
-    }
     Ok(CommandId(id))
 }
 

@@ -17,17 +17,19 @@ pub use manage::{PASSWORD_CHARS_MIN, UserChange, create_user, delete_user, mista
 pub use provider::{ProviderLogin, ProviderRefusal, log_in_by_provider};
 pub use rights::{DagPermission, DagTarget, InvalidPermission, Permissions, Right, Role};
 pub use roles::{
-    OWN_ROLES_MAX, OwnRole, RoleChange, create_role, delete_role, own_role, own_roles, role_mistakes, set_own_roles,
-    update_role,
+    OWN_ROLES_MAX, OWN_ROLES_OF_USER_MAX, OwnRole, RoleChange, create_role, delete_role, own_role, own_roles,
+    role_mistakes, set_own_roles, update_role,
 };
 pub use tokens::{
     ApiToken, Holder, Issued, LIFETIME_DAYS_DEFAULT, LIFETIME_DAYS_MAX, NewApiToken, NewToken, OpenToken,
-    TOKENS_SHOWN_MAX, TokenKey, TokenRefusal, create_api_token, end_sessions, holder, is_open, open_tokens,
+    TOKENS_SHOWN_MAX, TokenKey, TokenLimit, TokenRefusal, create_api_token, end_sessions, holder, is_open, open_tokens,
     record_token, revoke_open_token, revoke_token,
 };
 
 /// The user that a standalone starts with, and its password.
 pub const DEFAULT_USER: &str = "airflow";
+/// Users of one page of a list.
+pub const USERS_OF_PAGE: i64 = 100;
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +83,7 @@ pub async fn put_user(pool: &PgPool, user: NewUser<'_>) -> Result<(), StoreError
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn create_default_user(pool: &PgPool) -> Result<(), StoreError> {
-    if !all(pool).await?.is_empty() {
+    if are_there_any(pool).await? {
         return Ok(());
     }
     put_user(pool, NewUser { username: DEFAULT_USER, password: DEFAULT_USER, role: Role::Admin }).await
@@ -95,19 +97,42 @@ pub async fn has_default_password(pool: &PgPool) -> Result<bool, StoreError> {
     Ok(authenticate(pool, DEFAULT_USER, DEFAULT_USER).await?.is_some())
 }
 
-/// Every user, by name.
+/// Whether there is a user.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Account>, StoreError> {
+pub async fn are_there_any(db: impl PgExecutor<'_>) -> Result<bool, StoreError> {
+    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM user_account) AS "any!""#);
+    any.fetch_one(db).await.doing("reading users")
+}
+
+/// The users whose names come after this one, in the order of their names: a page of at most [`USERS_OF_PAGE`].
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`], [`StoreError::Corrupt`].
+pub async fn page(db: impl PgExecutor<'_>, after: &str) -> Result<Vec<Account>, StoreError> {
     let rows = sqlx::query_as!(
         AccountRow,
-        r#"SELECT id, username, role,
-                  ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id
-                        ORDER BY r.name) AS "own_roles!"
-           FROM user_account u ORDER BY username"#
+        r#"SELECT id AS "id!", username AS "username!", role AS "role!", own_roles AS "own_roles!"
+           FROM user_with_roles WHERE username > $1 ORDER BY username LIMIT $2"#,
+        after,
+        USERS_OF_PAGE
     );
     rows.fetch_all(db).await.doing("reading users")?.into_iter().map(Account::try_from).collect()
+}
+
+/// The user of this name.
+///
+/// # Errors
+/// As [`page`].
+pub async fn named(db: impl PgExecutor<'_>, username: &str) -> Result<Option<Account>, StoreError> {
+    let row = sqlx::query_as!(
+        AccountRow,
+        r#"SELECT id AS "id!", username AS "username!", role AS "role!", own_roles AS "own_roles!"
+           FROM user_with_roles WHERE username = $1"#,
+        username
+    );
+    row.fetch_optional(db).await.doing("reading a user")?.map(Account::try_from).transpose()
 }
 
 /// The user of this name and password; none when either is wrong, and for users of an identity provider, who have no password.
@@ -116,10 +141,9 @@ pub async fn all(db: impl PgExecutor<'_>) -> Result<Vec<Account>, StoreError> {
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn authenticate(pool: &PgPool, username: &str, password: &str) -> Result<Option<Account>, StoreError> {
     let row = sqlx::query!(
-        r#"SELECT id, username, role, password_hash, provider,
-                  ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id
-                        ORDER BY r.name) AS "own_roles!"
-           FROM user_account u WHERE username = $1"#,
+        r#"SELECT id AS "id!", username AS "username!", role AS "role!", password_hash AS "password_hash!", provider,
+                  own_roles AS "own_roles!"
+           FROM user_with_roles WHERE username = $1"#,
         username
     );
     let row = row.fetch_optional(pool).await.doing("reading a user")?;

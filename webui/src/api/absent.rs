@@ -39,8 +39,6 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(plugins))
         .routes(routes!(plugin_errors))
         .routes(routes!(providers))
-        .routes(routes!(config))
-        .routes(routes!(config_value))
         .routes(routes!(links))
         .routes(routes!(external_log))
         .routes(routes!(delete_instance))
@@ -153,76 +151,6 @@ pub async fn plugin_errors() -> Json<PluginImportErrorCollectionResponse> {
 )]
 pub async fn providers(_: AnyPart) -> Json<ProviderCollectionResponse> {
     Json(ProviderCollectionResponse { providers: Vec::new(), total_entries: 0 })
-}
-
-answer! {
-    /// The configuration.
-    pub struct Config {
-        sections: Vec<ConfigSection>,
-    }
-}
-
-answer! {
-    /// A section of the configuration.
-    pub struct ConfigSection {
-        name: String,
-        options: Vec<ConfigOption>,
-    }
-}
-
-answer! {
-    /// An option and its value.
-    pub struct ConfigOption {
-        key: String,
-        value: String,
-    }
-}
-
-query_params! {
-    /// Which part of the configuration is meant.
-    pub struct ConfigFilter {
-        _section: Option<String> = "section",
-    }
-}
-
-path_params! {
-    /// An option.
-    pub struct ConfigPath {
-        _section: String = "section",
-        _option: String = "option",
-    }
-}
-
-/// Airflow's default.
-fn not_exposed() -> ApiError {
-    let text = "Your Airflow administrator chose not to expose the configuration, most likely for security reasons.";
-    ApiError::Refused(text.to_owned())
-}
-
-/// Get Config
-///
-/// Refused, as Airflow does by default.
-#[utoipa::path(
-    get, path = "/api/v2/config", operation_id = "get_config", tag = "Config",
-    params(ConfigFilter),
-    responses((status = 200, description = "Successful Response", body = Config), Errors<404, 406>),
-    security(("token" = [Right::Read]))
-)]
-pub async fn config(_: ConfigFilter) -> ApiError {
-    not_exposed()
-}
-
-/// Get Config Value
-///
-/// Refused, as Airflow does by default.
-#[utoipa::path(
-    get, path = "/api/v2/config/section/{section}/option/{option}", operation_id = "get_config_value", tag = "Config",
-    params(ConfigPath),
-    responses((status = 200, description = "Successful Response", body = Config), Errors<404, 406>),
-    security(("token" = [Right::Read]))
-)]
-pub async fn config_value(_: ConfigPath) -> ApiError {
-    not_exposed()
 }
 
 path_params! {

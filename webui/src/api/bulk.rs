@@ -1,4 +1,5 @@
-//! Many changes in one request, as Airflow's clients import files: actions one after another, each with its own result.
+//! Many changes in one request, as Airflow's clients import files: actions one after another, each with its own result. The
+//! entities of an action are changed together: in one transaction, or by commands that the leader takes in one step.
 //!
 //! The answer is 200 even when an action was refused: its errors stand in the answer. An action that is told to fail when
 //! something is in its way changes nothing at all.
@@ -21,11 +22,11 @@ use super::{
 use crate::{
     app::App,
     auth::Principal,
-    changes::{Managed, Mask},
+    changes::{Change, Managed, Mask},
     error::{ApiError, ApiResult, FieldError},
 };
 
-/// More in one action is refused: each is a transaction of its own, and the client waits.
+/// More in one action is refused: the client waits for all of them.
 const ENTITIES_MAX: usize = 1_000;
 
 /// More actions in one request are refused: clients send one or a few, and each looks at what there is.
@@ -154,6 +155,9 @@ impl BulkActionResponse {
 /// # Errors
 /// [`ApiError::Malformed`] before anything is done.
 pub async fn apply<T: Managed>(kind: &T, app: &App, who: &Principal, mut body: Body) -> ApiResult<BulkResponse> {
+    if !body.has_value("actions") {
+        body.missing("actions");
+    }
     let listed = body.list("actions");
     if listed.len() > ACTIONS_MAX {
         let message = format!("List should have at most {ACTIONS_MAX} items");
@@ -190,6 +194,9 @@ fn read<T: Managed>(of: &T, action: Value) -> ApiResult<Action<T>> {
     };
     let mut body = Body::of(members);
     let kind = body.required_text("action");
+    if !body.has_value("entities") {
+        body.missing("entities");
+    }
     let entities = body.list("entities");
     let on_existence = in_the_way(&mut body, "action_on_existence", ON_EXISTENCE);
     let on_absence = in_the_way(&mut body, "action_on_non_existence", ON_ABSENCE);
@@ -275,25 +282,45 @@ async fn carry_out<T: Managed>(
             if on_existence == InTheWay::Fail && !there.is_empty() {
                 return Err(ApiError::Conflict(format!("The {}: {} already exist.", T::SEVERAL, quoted(&there))));
             }
-            for wish in &wishes {
-                let done = match (there.contains(kind.id(wish)), on_existence) {
-                    (true, InTheWay::Skip) => continue,
-                    (true, InTheWay::Overwrite | InTheWay::Fail) => kind.update(app, who, wish, &Mask::default()).await,
-                    (false, _) => kind.create(app, who, wish).await,
-                };
-                tally.note(kind.id(wish), done);
-            }
+            let open = Mask::default();
+            let change = |wish| match (there.contains(kind.id(wish)), on_existence) {
+                (true, InTheWay::Skip) => None,
+                (true, InTheWay::Overwrite | InTheWay::Fail) => Some(Change::Update(wish, &open)),
+                (false, _) => Some(Change::Create(wish)),
+            };
+            let changes: Vec<Change<'_, T>> = wishes.iter().filter_map(change).collect();
+            note_each(kind, app, who, &changes, tally).await?;
         }
         Action::Update(wishes, on_absence, mask) => {
             let known = known_or_refused(kind, app, ids(kind, &wishes), on_absence).await?;
-            for wish in wishes.iter().filter(|wish| known.contains(kind.id(wish))) {
-                tally.note(kind.id(wish), kind.update(app, who, wish, &mask).await);
-            }
+            let meant = wishes.iter().filter(|wish| known.contains(kind.id(wish)));
+            let changes: Vec<Change<'_, T>> = meant.map(|wish| Change::Update(wish, &mask)).collect();
+            note_each(kind, app, who, &changes, tally).await?;
         }
         Action::Delete(wanted, on_absence) => {
-            for id in known_or_refused(kind, app, wanted, on_absence).await? {
-                tally.note(&id, kind.delete(app, who, &id).await);
-            }
+            let known = known_or_refused(kind, app, wanted, on_absence).await?;
+            let changes: Vec<Change<'_, T>> = known.iter().map(Change::Delete).collect();
+            note_each(kind, app, who, &changes, tally).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Carries out changes together, and notes what came of each.
+async fn note_each<T: Managed>(
+    kind: &T,
+    app: &App,
+    who: &Principal,
+    changes: &[Change<'_, T>],
+    tally: &mut BulkActionResponse,
+) -> ApiResult<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    for (change, done) in changes.iter().zip(kind.carry_out(app, who, changes).await?) {
+        match change {
+            Change::Create(wish) | Change::Update(wish, _) => tally.note(kind.id(wish), done),
+            Change::Delete(id) => tally.note(*id, done),
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::{
 
 use axum::{Extension, Json, extract::State};
 use engine::RunRow;
-use model::{Command, DagId, MapIndex, RunId, TaskId, TiKey, command::ClearEffect, door::Note};
+use model::{Command, DagId, MapIndex, RunId, TaskId, TiKey, door::Note};
 use serde_json::Value;
 use store::read;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
-    changes::{Managed, Mask, commands, name_in},
+    changes::{Change, Managed, Mask, commands, name_in, of_one},
     error::{ApiError, ApiResult},
     reads::lookup::lookup_instance,
 };
@@ -142,6 +142,17 @@ impl RunName {
         Some((DagId::new(self.dag_id.as_str()).ok()?, RunId::new(self.run_id.as_str()).ok()?))
     }
 
+    /// The ids, when who asks may change the DAG.
+    fn changeable(&self, who: &Principal) -> ApiResult<(DagId, RunId)> {
+        who.must_change(&self.dag_id)?;
+        self.parsed().ok_or_else(|| {
+            ApiError::NotFound(format!(
+                "The DagRun with dag_id: `{}` and run_id: `{}` was not found",
+                self.dag_id, self.run_id
+            ))
+        })
+    }
+
     /// The run, if there is one.
     async fn row(&self, app: &App) -> ApiResult<Option<RunRow>> {
         match lookup_run(app, &self.dag_id, &self.run_id).await {
@@ -185,22 +196,28 @@ impl Managed for Runs {
         Ok(of.into_iter().filter(|name| name.parsed().is_some_and(|name| known.contains(&name))).collect())
     }
 
-    async fn create(&self, _: &App, _: &Principal, _: &RunWish) -> ApiResult<()> {
-        let text = "Dag Runs bulk create is not supported. Use the trigger Dag Run endpoint instead.";
-        Err(ApiError::NotAllowed(text.to_owned()))
-    }
-
-    async fn update(&self, app: &App, who: &Principal, wish: &RunWish, mask: &Mask) -> ApiResult<()> {
-        who.must_change(&wish.name.dag_id)?;
-        let run = lookup_run(app, &wish.name.dag_id, &wish.name.run_id).await?;
-        wish.change.carry_out(app, &run, mask, who).await
-    }
-
-    async fn delete(&self, app: &App, who: &Principal, name: &RunName) -> ApiResult<()> {
-        who.must_change(&name.dag_id)?;
-        let run = lookup_run(app, &name.dag_id, &name.run_id).await?;
-        let command = Command::DeleteDagRun { dag_id: run.dag_id, run_id: run.run_id };
-        commands::send(app, &command, who).await.map(drop)
+    async fn carry_out(
+        &self,
+        app: &App,
+        who: &Principal,
+        changes: &[Change<'_, Self>],
+    ) -> ApiResult<Vec<ApiResult<()>>> {
+        let mut wanted = Vec::with_capacity(changes.len());
+        for change in changes {
+            wanted.push(match change {
+                Change::Create(_) => {
+                    let text = "Dag Runs bulk create is not supported. Use the trigger Dag Run endpoint instead.";
+                    Err(ApiError::NotAllowed(text.to_owned()))
+                }
+                Change::Update(wish, mask) => {
+                    wish.name.changeable(who).map(|(dag_id, run_id)| wish.change.commands(dag_id, run_id, mask))
+                }
+                Change::Delete(name) => {
+                    name.changeable(who).map(|(dag_id, run_id)| vec![Command::DeleteDagRun { dag_id, run_id }])
+                }
+            });
+        }
+        Ok(commands::send_groups(app, wanted, who).await?.into_iter().map(|done| done.map(drop)).collect())
     }
 }
 
@@ -298,19 +315,43 @@ impl Managed for TaskInstances {
         Ok(known)
     }
 
-    async fn create(&self, _: &App, _: &Principal, _: &InstanceWish) -> ApiResult<()> {
-        Err(ApiError::NotAllowed("Task instances bulk create is not supported".to_owned()))
+    async fn carry_out(
+        &self,
+        app: &App,
+        who: &Principal,
+        changes: &[Change<'_, Self>],
+    ) -> ApiResult<Vec<ApiResult<()>>> {
+        let mut wanted = Vec::with_capacity(changes.len());
+        for change in changes {
+            wanted.push(match change {
+                Change::Create(_) => {
+                    Err(ApiError::NotAllowed("Task instances bulk create is not supported".to_owned()))
+                }
+                Change::Update(wish, mask) => of_one(commands_of(app, who, wish, mask).await)?,
+                Change::Delete(_) => Err(ApiError::NotAllowed(super::absent::INSTANCE_STAYS.to_owned())),
+            });
+        }
+        let done = commands::send_groups(app, wanted, who).await?;
+        Ok(changes.iter().zip(done).map(|(change, done)| done.and_then(|answers| said(change, &answers))).collect())
     }
+}
 
-    async fn update(&self, app: &App, who: &Principal, wish: &InstanceWish, mask: &Mask) -> ApiResult<()> {
-        let InstanceName { run, task_id, map } = &wish.name;
-        who.must_change(&run.dag_id)?;
-        let of = lookup_instance(app, &run.dag_id, &run.run_id, task_id, *map).await?;
-        let wish = wish.wish.limited_to(mask);
-        wish.carry_out(app, Targets::one(of), ClearEffect::Apply, who).await.map(drop)
+/// A mark that has touched nothing found everything in its state.
+fn said(change: &Change<'_, TaskInstances>, answers: &[Value]) -> ApiResult<()> {
+    let touched = answers.first().and_then(|answer| answer.get("task_instances")).and_then(Value::as_array);
+    match change {
+        Change::Update(wish, mask) if touched.is_some_and(Vec::is_empty) && mask.has("new_state") => {
+            let (task, state) = (&wish.name.task_id, wish.wish.state_name());
+            Err(ApiError::Conflict(format!("Task id {task} is already in {state} state")))
+        }
+        Change::Create(_) | Change::Update(..) | Change::Delete(_) => Ok(()),
     }
+}
 
-    async fn delete(&self, _: &App, _: &Principal, _: &InstanceName) -> ApiResult<()> {
-        Err(ApiError::NotAllowed(super::absent::INSTANCE_STAYS.to_owned()))
-    }
+/// The commands that carry out what is wished of a task instance.
+async fn commands_of(app: &App, who: &Principal, wish: &InstanceWish, mask: &Mask) -> ApiResult<Vec<Command>> {
+    let InstanceName { run, task_id, map } = &wish.name;
+    who.must_change(&run.dag_id)?;
+    let of = lookup_instance(app, &run.dag_id, &run.run_id, task_id, *map).await?;
+    wish.wish.limited_to(mask).commands(app, &Targets::one(of)).await
 }

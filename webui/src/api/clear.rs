@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use store::read::Range;
 use utoipa::openapi::{
     RefOr,
-    schema::{AnyOfBuilder, Schema},
+    schema::{AnyOfBuilder, ArrayBuilder, Schema},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -93,10 +93,11 @@ impl Member for Option<Selectors> {
     }
 
     fn schema() -> RefOr<Schema> {
-        let part = AnyOfBuilder::new().item(schema::text()).item(schema::integer());
+        let part = AnyOfBuilder::new().item(schema::text()).item(schema::integer(i32::MIN, i32::MAX));
         let pair = schema::list(Schema::from(part));
         let entry = AnyOfBuilder::new().item(schema::text()).item(pair);
-        schema::nullable(schema::list(Schema::from(entry))).into()
+        let list = ArrayBuilder::new().items(RefOr::from(Schema::from(entry))).min_items(Some(1));
+        schema::nullable(Schema::from(list)).into()
     }
 }
 

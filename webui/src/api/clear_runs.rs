@@ -1,21 +1,25 @@
 //! Clearing whole runs, one or several.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{
     Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
+use dag::TaskPos;
 use engine::RunRow;
 use model::{
-    RunKey,
-    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion},
+    RunKey, TiKey,
+    command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, TaskSelector},
     door::{Instant, Note},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::read;
+use store::read::{self, Listed};
 use utoipa::{
     ToSchema,
     openapi::{RefOr, schema::Schema},
@@ -29,7 +33,7 @@ use super::{
     clear::{effect, written},
     declare::{Errors, Flag, Member, answer, body, schema},
     instance_answer::TaskInstanceResponse,
-    lookup_run,
+    lookup_dag, lookup_run,
     run_answer::{DAGRunCollectionResponse, DAGRunResponse, as_cleared},
     runs::{DagPath, RunPath, set_note},
     span::RUNS_MAX,
@@ -39,6 +43,7 @@ use crate::{
     auth::{Principal, rights::Right},
     changes::clear::{DESCRIBED_MAX, Touched, cleared, version},
     error::{ApiError, ApiResult},
+    reads::instances::TaskOfRun,
 };
 
 /// The operations.
@@ -53,7 +58,8 @@ body! {
         dry_run: Flag<true>,
         /// Failed ones and those whose upstream failed.
         only_failed: Flag<false>,
-        _only_new: OnlyNew = "only_new",
+        /// Only tasks that are new in the latest version, on which the run goes on.
+        only_new: Flag<false>,
         run_on_latest_version: Option<bool>,
         note: Option<Note>,
     }
@@ -71,28 +77,10 @@ body! {
         dry_run: Flag<true>,
         /// Failed ones and those whose upstream failed.
         only_failed: Flag<false>,
-        _only_new: OnlyNew = "only_new",
+        /// Only tasks that are new in the latest version, on which the run goes on.
+        only_new: Flag<false>,
         run_on_latest_version: Option<bool>,
         note: Option<Note>,
-    }
-}
-
-/// `only_new`, which is refused: what is new in the latest version runs with it.
-pub struct OnlyNew;
-
-impl Member for OnlyNew {
-    const REQUIRED: bool = false;
-
-    fn read(body: &mut Body, name: &str) -> Self {
-        if body.flag(name, false) {
-            let message = "Tasks that are new in the latest version run with it: send run_on_latest_version instead";
-            body.wrong(name, "value_error", message, json!(true));
-        }
-        Self
-    }
-
-    fn schema() -> RefOr<Schema> {
-        schema::boolean().into()
     }
 }
 
@@ -190,6 +178,7 @@ pub async fn several(
         effect: effect(asked.dry_run.0),
         only: only(asked.only_failed),
         version: version(asked.run_on_latest_version.unwrap_or(false)),
+        is_of_new: asked.only_new.0,
         note: asked.note,
     };
     // All are looked up before anything is changed, each once.
@@ -226,6 +215,8 @@ struct Wish {
     effect: ClearEffect,
     only: ClearOnly,
     version: ClearVersion,
+    /// Only what the latest version has and the run has not.
+    is_of_new: bool,
     note: Option<Note>,
 }
 
@@ -239,6 +230,7 @@ impl From<DAGRunClearBody> for Wish {
             effect: effect(asked.dry_run.0),
             only: only(asked.only_failed),
             version: version(asked.run_on_latest_version.unwrap_or(false)),
+            is_of_new: asked.only_new.0,
             note: asked.note,
         }
     }
@@ -253,11 +245,42 @@ impl Wish {
             version: self.version,
             ..ClearTaskInstances::of_run(run.dag_id.clone(), run.run_id.clone())
         };
-        let found = cleared(app, run.clone(), wish, who).await?;
+        let found = if self.is_of_new {
+            self.take_in_new(app, run, wish, who).await?
+        } else {
+            cleared(app, run.clone(), wish, who).await?
+        };
         if let (Some(note), ClearEffect::Apply) = (&self.note, self.effect) {
             set_note(app, run, Some(note.clone()), who).await?;
         }
         Ok(found)
+    }
+
+    /// Lets the run go on with the latest version, and of that clears the tasks alone that the run's version has not; or tells
+    /// which these are.
+    async fn take_in_new(
+        &self,
+        app: &App,
+        run: &RunRow,
+        wish: ClearTaskInstances,
+        who: &Principal,
+    ) -> ApiResult<Touched> {
+        let (_, latest) = lookup_dag(app, run.dag_id.as_str()).await?;
+        let pinned = app.versions.one(&app.pool, run.version).await?;
+        let is_new = |pos: &TaskPos| pinned.dag.position(&latest.dag.task(*pos).task_id).is_none();
+        let new: Vec<TaskPos> = latest.dag.positions().filter(is_new).collect();
+        if self.effect == ClearEffect::DryRun || new.is_empty() {
+            let of = Arc::new(run.clone());
+            let one = |pos: &TaskPos| {
+                let key = TiKey::unmapped(run.key, latest.task_idx[pos.0]);
+                TaskOfRun::listed(&of, &latest, Listed { key, stored: None })
+            };
+            return Ok(Touched { count: new.len(), described: new.iter().filter_map(one).collect() });
+        }
+        let selector = |pos: &TaskPos| TaskSelector { task_id: latest.dag.task(*pos).task_id.clone(), map_index: None };
+        let tasks = new.iter().map(selector).collect();
+        let wish = ClearTaskInstances { tasks, only: ClearOnly::All, version: version(true), ..wish };
+        cleared(app, run.clone(), wish, who).await
     }
 }
 

@@ -4,14 +4,14 @@
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use model::masking::{self, MASK};
 use store::read::Pattern;
-use store::secrets::{connections, connections::Stored};
+use store::secrets::{self, ConnectionOrder, SecretFilter, connections::Stored};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
     bulk::{self, BulkResponse, UpdateMask, bulk_body},
     declare::{Errors, OrderBy, OrderKey, Prefix, answer, path_params, query_params},
-    query::{Page, in_order, matches},
+    query::Page,
 };
 use crate::{
     app::App,
@@ -40,7 +40,7 @@ query_params! {
     /// Which connections a list has.
     pub struct ConnectionListFilter {
         page: Page,
-        order_by: OrderBy<ConnectionKey>,
+        order_by: OrderBy<ConnectionOrder>,
         /// Part of the id, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
         connection_id_pattern: Pattern,
         /// How the id begins.
@@ -48,22 +48,7 @@ query_params! {
     }
 }
 
-/// What lists can be ordered by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionKey {
-    /// By the id.
-    Id,
-    /// By the type.
-    Type,
-    /// By the description.
-    Description,
-    /// By the host.
-    Host,
-    /// By the port.
-    Port,
-}
-
-impl OrderKey for ConnectionKey {
+impl OrderKey for ConnectionOrder {
     const KEYS: &'static [(&'static str, Self)] = &[
         ("connection_id", Self::Id),
         ("conn_id", Self::Id),
@@ -99,7 +84,7 @@ answer! {
     /// A part of the list of connections.
     pub struct ConnectionCollectionResponse {
         connections: Vec<ConnectionResponse>,
-        total_entries: usize,
+        total_entries: i64,
     }
 }
 
@@ -130,23 +115,15 @@ pub async fn list(
     State(app): State<App>,
     filter: ConnectionListFilter,
 ) -> ApiResult<Json<ConnectionCollectionResponse>> {
-    let mut found = connections::all(&app.pool, &app.settings.secret_key).await?;
-    found.retain(|stored| {
-        let id = &stored.connection.conn_id;
-        matches(&filter.connection_id_pattern, id) && filter.connection_id_prefix_pattern.fits(id)
-    });
-    in_order(&mut found, &filter.order_by.0, ConnectionKey::Id, |key, a, b| {
-        let (a, b) = (&a.connection, &b.connection);
-        match key {
-            ConnectionKey::Id => a.conn_id.cmp(&b.conn_id),
-            ConnectionKey::Type => a.conn_type.cmp(&b.conn_type),
-            ConnectionKey::Description => a.description.cmp(&b.description),
-            ConnectionKey::Host => a.host.cmp(&b.host),
-            ConnectionKey::Port => a.port.cmp(&b.port),
-        }
-    });
-    let total_entries = found.len();
-    let connections = filter.page.of(found).iter().map(shape).collect();
+    let meant = SecretFilter {
+        pattern: filter.connection_id_pattern,
+        prefix: filter.connection_id_prefix_pattern.0,
+        ..SecretFilter::default()
+    };
+    let key = &app.settings.secret_key;
+    let (found, total_entries) =
+        secrets::connection_page(&app.pool, key, &meant, &filter.order_by.0, filter.page.window()).await?;
+    let connections = found.iter().map(shape).collect();
     Ok(Json(ConnectionCollectionResponse { connections, total_entries }))
 }
 

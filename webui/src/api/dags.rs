@@ -6,16 +6,14 @@ use serde_json::Value;
 use std::str::FromStr;
 use store::{
     favorites,
-    read::{self, DagFilter, DagOrder, DagView, Direction, Marked, Pattern, Range, TagFilter, Window},
+    read::{self, DagFilter, DagOrder, DagView, Direction, Marked, Pattern, Range, TagFilter, Timetable, Window},
 };
+use utoipa::openapi::schema::Schema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    bulk::UpdateMask,
     dag_shapes::{self, DAGDetailsResponse, DAGResponse},
-    declare::{
-        Errors, Flag, OrderBy, OrderKey, Prefix, Unsupported, Word, answer, body, path_params, query_params, words,
-    },
+    declare::{Errors, Flag, OrderBy, OrderKey, Prefix, Word, answer, body, path_params, query_params, schema, words},
     lookup_dag,
     query::Page,
     shapes::BUNDLE,
@@ -88,8 +86,21 @@ query_params! {
         dag_run_state: Vec<DagRunState>,
         /// Whether who asks has marked it as a favorite.
         is_favorite: Option<bool>,
-        _timetable_type: Unsupported = "timetable_type",
+        /// By what runs are due: a class of Airflow's timetables, such as `CronTriggerTimetable`, with or without its module.
+        timetable_type: Vec<String>,
     }
+}
+
+query_params! {
+    /// What a change is limited to.
+    pub struct PauseMask {
+        /// The field that is changed, which is `is_paused`.
+        update_mask: Mask => pause_mask(),
+    }
+}
+
+fn pause_mask() -> Schema {
+    schema::nullable(schema::list(schema::words(["is_paused"])))
 }
 
 query_params! {
@@ -97,7 +108,7 @@ query_params! {
     pub struct DagPatchFilter {
         page: Page,
         /// The field that is changed, which is `is_paused`.
-        update_mask: Mask,
+        update_mask: Mask => pause_mask(),
         tags: Vec<String>,
         /// Whether one of the tags is enough, which it is unless all are asked for.
         tags_match_mode: Option<TagsMatchMode>,
@@ -257,6 +268,10 @@ impl DagListFilter {
         if self.is_of_none() {
             return None;
         }
+        let timetables: Vec<Timetable> = self.timetable_type.iter().filter_map(|name| timetable_of(name)).collect();
+        if timetables.is_empty() && !self.timetable_type.is_empty() {
+            return None;
+        }
         let states = match (self.last_dag_run_state, self.dag_run_state) {
             (some, none) | (none, some) if none.is_empty() => some,
             (some, others) => {
@@ -283,10 +298,26 @@ impl DagListFilter {
             last_states: states,
             last_started: self.dag_run_start_date,
             last_ended: self.dag_run_end_date,
+            timetables,
             order: self.order_by.0,
             ..DagFilter::default()
         })
     }
+}
+
+/// The timetable of a class of Airflow's.
+fn timetable_of(name: &str) -> Option<Timetable> {
+    Some(match name.rsplit('.').next()? {
+        "NullTimetable" => Timetable::Never,
+        "OnceTimetable" => Timetable::Once,
+        "ContinuousTimetable" => Timetable::Continuous,
+        "CronTriggerTimetable" => Timetable::CronTrigger,
+        "MultipleCronTriggerTimetable" => Timetable::SeveralCronTriggers,
+        "CronDataIntervalTimetable" => Timetable::CronDataInterval,
+        "DeltaTriggerTimetable" => Timetable::DeltaTrigger,
+        "DeltaDataIntervalTimetable" => Timetable::DeltaDataInterval,
+        _ => return None,
+    })
 }
 
 /// DAGs as the API writes them: only their definitions are read.
@@ -352,7 +383,7 @@ pub async fn details(
 /// Pauses or un-pauses a DAG.
 #[utoipa::path(
     patch, path = "/api/v2/dags/{dag_id}", operation_id = "patch_dag", tag = "DAG",
-    params(DagPath, UpdateMask),
+    params(DagPath, PauseMask),
     request_body = DAGPatchBody,
     responses((status = 200, description = "Successful Response", body = DAGResponse), Errors<404>),
     security(("token" = [Right::ChangeDags]))
@@ -361,7 +392,7 @@ pub async fn patch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     path: DagPath,
-    mask: UpdateMask,
+    mask: PauseMask,
     body: DAGPatchBody,
 ) -> ApiResult<Json<DAGResponse>> {
     let to = wanted(&mask.update_mask, &body)?;

@@ -1,4 +1,4 @@
-//! DAGs that users mark for themselves.
+//! DAGs that users mark for themselves, for which it is enough to see them, as in Airflow.
 
 use axum::{Extension, extract::State, http::StatusCode};
 use store::favorites;
@@ -33,7 +33,7 @@ path_params! {
     post, path = "/api/v2/dags/{dag_id}/favorite", operation_id = "favorite_dag", tag = "DAG",
     params(MarkedPath),
     responses((status = 204, description = "Successful Response"), Errors<404, 409>),
-    security(("token" = [Right::ChangeOwnView]))
+    security(("token" = [Right::Read]))
 )]
 pub async fn mark(
     State(app): State<App>,
@@ -41,7 +41,7 @@ pub async fn mark(
     MarkedPath { dag_id }: MarkedPath,
 ) -> ApiResult<StatusCode> {
     let (dag, _) = lookup_dag(&app, &dag_id).await?;
-    if favorites::mark(&app.pool, &who.name, &dag.dag_id).await? {
+    if favorites::mark(&app.pool, who.actor(), &who.name, &dag.dag_id).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(ApiError::AlreadyExists(format!("Dag with ID: `{dag_id}` is a favorite already")))
@@ -52,7 +52,7 @@ pub async fn mark(
     post, path = "/api/v2/dags/{dag_id}/unfavorite", operation_id = "unfavorite_dag", tag = "DAG",
     params(MarkedPath),
     responses((status = 204, description = "Successful Response"), Errors<404, 409>),
-    security(("token" = [Right::ChangeOwnView]))
+    security(("token" = [Right::Read]))
 )]
 pub async fn unmark(
     State(app): State<App>,
@@ -60,7 +60,7 @@ pub async fn unmark(
     MarkedPath { dag_id }: MarkedPath,
 ) -> ApiResult<StatusCode> {
     let (dag, _) = lookup_dag(&app, &dag_id).await?;
-    if favorites::unmark(&app.pool, &who.name, &dag.dag_id).await? {
+    if favorites::unmark(&app.pool, who.actor(), &who.name, &dag.dag_id).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(ApiError::Conflict(format!("Dag with ID: `{dag_id}` is not a favorite")))

@@ -4,7 +4,10 @@ use axum::{Json, extract::State};
 use model::MapIndex;
 use serde_json::{Map, Value};
 use store::read::{Pattern, Range};
-use utoipa::openapi::{RefOr, schema::Schema};
+use utoipa::openapi::{
+    RefOr,
+    schema::{ArrayBuilder, Schema},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -12,6 +15,7 @@ use super::{
     absent::order_names,
     body::Body,
     declare::{At, Errors, Member, OrderBy, Prefix, answer, body, path_params, query_params, schema},
+    instance_answer::TaskInstanceResponse,
     lookup_dag, lookup_run,
     query::Page,
 };
@@ -113,7 +117,8 @@ impl Member for ChosenOptions {
     }
 
     fn schema() -> RefOr<Schema> {
-        schema::list(schema::text()).into()
+        let list = ArrayBuilder::new().items(RefOr::from(schema::text())).min_items(Some(1));
+        Schema::from(list).into()
     }
 }
 
@@ -141,7 +146,7 @@ answer! {
         chosen_options: Option<Vec<String>>,
         params_input: Map<String, Value>,
         response_received: bool,
-        task_instance: Value,
+        task_instance: TaskInstanceResponse,
     }
 }
 

@@ -9,7 +9,9 @@ use store::read::{
 
 use super::{
     cursor::CursorPage,
-    declare::{Never, OrderBy, OrderKey, Prefix, Words, body, query_params, words::StateFilter},
+    declare::{
+        Never, OrderBy, OrderKey, Prefix, Words, body, param::sort_words, query_params, schema, words::StateFilter,
+    },
     query::{Page, matches},
 };
 
@@ -120,7 +122,7 @@ body! {
     pub struct TaskInstancesBatchBody {
         page: Page,
         /// An attribute to order by, descending after a `-`.
-        order_by: Option<String>,
+        order_by: Option<String> => schema::nullable(sort_words::<Key>()),
         dag_ids: Vec<String>,
         dag_run_ids: Vec<String>,
         task_ids: Vec<String>,

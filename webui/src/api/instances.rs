@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ALL,
     cursor::CursorPage,
-    declare::{Errors, path_params},
+    declare::{Errors, path_params, schema},
     instance_answer::{TaskInstanceCollectionResponse, TaskInstanceResponse},
     instance_filter::{InstancesQuery, Keep, Key, MappedQuery, TaskInstancesBatchBody},
     lookup_dag, lookup_run, parse_task,
@@ -43,6 +43,14 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(one))
         .routes(routes!(one_mapped))
         .routes(routes!(mapped_list))
+}
+
+path_params! {
+    /// What a batch request is about: its body says it.
+    pub struct EveryRunPath {
+        dag_id: String => schema::words([ALL]),
+        dag_run_id: String => schema::words([ALL]),
+    }
 }
 
 path_params! {
@@ -117,7 +125,7 @@ pub async fn list(
 #[utoipa::path(
     post, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list",
     operation_id = "get_task_instances_batch", tag = "Task Instance",
-    params(RunPath),
+    params(EveryRunPath),
     request_body = TaskInstancesBatchBody,
     responses((status = 200, description = "Successful Response", body = TaskInstanceCollectionResponse), Errors<404>),
     security(("token" = [Right::Read]))
@@ -125,7 +133,7 @@ pub async fn list(
 pub async fn batch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    RunPath { dag_id, dag_run_id }: RunPath,
+    EveryRunPath { dag_id, dag_run_id }: EveryRunPath,
     body: TaskInstancesBatchBody,
 ) -> ApiResult<Json<TaskInstanceCollectionResponse>> {
     only_all(&dag_id, "dag_id")?;

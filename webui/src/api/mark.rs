@@ -307,6 +307,13 @@ impl Targets {
     }
 }
 
+/// The remark on these instances.
+fn note_of(targets: &Targets, note: Option<Note>) -> SetNote {
+    let run = &targets.first.run;
+    let (dag_id, run_id) = (run.dag_id.clone(), run.run_id.clone());
+    SetNote { dag_id, run_id, tasks: targets.selectors(), note }
+}
+
 /// What is to be changed.
 pub struct Wish {
     state: Option<TaskState>,
@@ -356,10 +363,7 @@ impl Wish {
             touched = self.mark(app, &targets, state, effect, who).await?;
         }
         if let (Some(note), ClearEffect::Apply) = (self.note, effect) {
-            let run = &targets.first.run;
-            let (dag_id, run_id) = (run.dag_id.clone(), run.run_id.clone());
-            let wish = SetNote { dag_id, run_id, tasks: targets.selectors(), note };
-            commands::send(app, &Command::SetNote(wish), who).await?;
+            commands::send(app, &Command::SetNote(note_of(&targets, note)), who).await?;
             let mut fresh = targets.again(app).await?;
             let seen: BTreeSet<TiKey> = fresh.iter().map(|one| one.key).collect();
             let (described, count) = (touched.described, touched.count);
@@ -367,6 +371,45 @@ impl Wish {
             touched = Touched { count: count.max(fresh.len()), described: fresh };
         }
         Ok(touched)
+    }
+
+    /// The state that is wished, as a word.
+    #[must_use]
+    pub fn state_name(&self) -> &'static str {
+        self.state.map_or("no", TaskState::name)
+    }
+
+    /// The commands that do it, without looking at what they touch: the state first.
+    ///
+    /// # Errors
+    /// When the runs that are meant can not be read.
+    pub async fn commands(self, app: &App, targets: &Targets) -> ApiResult<Vec<Command>> {
+        let mut commands = Vec::new();
+        if let Some(state) = self.state {
+            let mark = self.mark_of(app, targets, state, ClearEffect::Apply).await?;
+            commands.push(Command::MarkTaskInstances(mark));
+        }
+        commands.extend(self.note.map(|note| Command::SetNote(note_of(targets, note))));
+        Ok(commands)
+    }
+
+    async fn mark_of(
+        &self,
+        app: &App,
+        targets: &Targets,
+        state: TaskState,
+        effect: ClearEffect,
+    ) -> ApiResult<MarkTaskInstances> {
+        let run = &targets.first.run;
+        Ok(MarkTaskInstances {
+            dag_id: run.dag_id.clone(),
+            run_id: run.run_id.clone(),
+            also: self.span.others(app, run).await?,
+            tasks: targets.selectors(),
+            relatives: self.relatives,
+            state,
+            effect,
+        })
     }
 
     async fn mark(
@@ -378,15 +421,7 @@ impl Wish {
         who: &Principal,
     ) -> ApiResult<Touched> {
         let run = &targets.first.run;
-        let wish = MarkTaskInstances {
-            dag_id: run.dag_id.clone(),
-            run_id: run.run_id.clone(),
-            also: self.span.others(app, run).await?,
-            tasks: targets.selectors(),
-            relatives: self.relatives,
-            state,
-            effect,
-        };
+        let wish = self.mark_of(app, targets, state, effect).await?;
         if effect == ClearEffect::DryRun {
             return preview::of_mark(app, &wish).await.map(Touched::of);
         }

@@ -10,6 +10,7 @@ pub mod bulk;
 pub mod bulk_runs;
 pub mod clear;
 pub mod clear_runs;
+pub mod config;
 pub mod connection_tests;
 pub mod connections;
 pub mod cursor;

@@ -47,6 +47,7 @@ pub fn declared() -> OpenApiRouter<App> {
         .merge(super::logs::routes())
         .merge(super::xcoms::routes())
         .merge(super::absent::routes())
+        .merge(super::config::routes())
         .merge(super::assets::routes())
         .merge(super::backfills::routes())
         .merge(super::dag_versions::routes())

@@ -7,7 +7,7 @@ use axum::{
 };
 use engine::RunRow;
 use model::{
-    Command, DagId, DagRunState, RunId, RunType, TriggeredBy,
+    Command, DagId, DagRunState, ID_CHARS_MAX, RunId, RunType, TriggeredBy,
     command::{SetNote, TriggerDagRun},
     door::{Conf, Instant, Note},
 };
@@ -19,11 +19,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ALL,
     body::Body,
-    bulk::UpdateMask,
     cursor::CursorPage,
     declare::{
-        Errors, Member, Never, NeverDated, OrderBy, OrderKey, Prefix, Sent, Words, body, path_params, query_params,
-        schema,
+        Errors, Member, Never, NeverDated, OrderBy, OrderKey, Prefix, Sent, Words, body, member::words_in,
+        param::sort_words, path_params, query_params, schema,
     },
     lookup_dag, lookup_run,
     query::{Page, sort_key},
@@ -45,6 +44,13 @@ path_params! {
     /// A DAG.
     pub struct DagPath {
         dag_id: String,
+    }
+}
+
+path_params! {
+    /// What a batch request is about: its body says it.
+    pub struct EveryDagPath {
+        dag_id: String => schema::words([ALL]),
     }
 }
 
@@ -165,9 +171,9 @@ body! {
     pub struct DAGRunsBatchBody {
         page: Page,
         /// An attribute to order by, descending after a `-`.
-        order_by: Option<String>,
+        order_by: Option<String> => schema::nullable(sort_words::<RunOrder>()),
         dag_ids: Vec<String>,
-        states: Words<DagRunState>,
+        states: RunStates,
         /// A text in the run's conf as JSON.
         conf_contains: Option<String>,
         logical_date: Range,
@@ -181,7 +187,7 @@ body! {
 body! {
     /// A run that is to be made.
     pub struct TriggerDAGRunPostBody {
-        dag_run_id: Option<String>,
+        dag_run_id: Option<String> => schema::nullable(schema::text_like(r"^[A-Za-z0-9_.~:+-]+$", 1, ID_CHARS_MAX)),
         data_interval_start: Option<Instant>,
         data_interval_end: Option<Instant>,
         /// The date that the run stands for; null for none.
@@ -213,6 +219,35 @@ where
 
     fn schema() -> RefOr<Schema> {
         Option::<T>::schema()
+    }
+}
+
+/// States of runs. Airflow allows null among them, which no run has.
+pub struct RunStates {
+    states: Vec<DagRunState>,
+    is_null_only: bool,
+}
+
+impl Member for RunStates {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        let listed = body.list(name);
+        let (null, named): (Vec<Value>, Vec<Value>) = listed.into_iter().partition(Value::is_null);
+        let is_null_only = named.is_empty() && !null.is_empty();
+        Self { states: words_in(body, name, named), is_null_only }
+    }
+
+    fn schema() -> RefOr<Schema> {
+        Words::<DagRunState>::schema()
+    }
+}
+
+query_params! {
+    /// What a change is limited to.
+    pub struct RunMask {
+        /// The fields that are changed; without any, all that are sent.
+        update_mask: Mask => schema::nullable(schema::list(schema::words(["state", "note"]))),
     }
 }
 
@@ -279,7 +314,7 @@ pub async fn list(
 /// The same with its filters in the body.
 #[utoipa::path(
     post, path = "/api/v2/dags/{dag_id}/dagRuns/list", operation_id = "get_list_dag_runs_batch", tag = "DagRun",
-    params(DagPath),
+    params(EveryDagPath),
     request_body = DAGRunsBatchBody,
     responses((status = 200, description = "Successful Response", body = DAGRunCollectionResponse), Errors<404>),
     security(("token" = [Right::Read]))
@@ -287,19 +322,19 @@ pub async fn list(
 pub async fn batch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
-    DagPath { dag_id }: DagPath,
+    EveryDagPath { dag_id }: EveryDagPath,
     body: DAGRunsBatchBody,
 ) -> ApiResult<Json<DAGRunCollectionResponse>> {
     only_all(&dag_id, "dag_id")?;
     let order = one_key(body.order_by.as_deref())?;
     let dag_ids: Vec<DagId> = body.dag_ids.iter().filter_map(|id| DagId::new(id.as_str()).ok()).collect();
-    if !body.dag_ids.is_empty() && dag_ids.is_empty() {
+    if body.states.is_null_only || (!body.dag_ids.is_empty() && dag_ids.is_empty()) {
         return Ok(Json(DAGRunCollectionResponse::whole(Vec::new(), 0)));
     }
     let filter = RunFilter {
         visible: who.visible(),
         dag_ids,
-        states: body.states.0,
+        states: body.states.states,
         conf_contains: body.conf_contains,
         logical_date: body.logical_date,
         run_after: body.run_after,
@@ -399,7 +434,7 @@ fn parse_run_id(text: String) -> ApiResult<RunId> {
 /// Sets a run to a state, and leaves a note on it.
 #[utoipa::path(
     patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", operation_id = "patch_dag_run", tag = "DagRun",
-    params(RunPath, UpdateMask),
+    params(RunPath, RunMask),
     request_body = DAGRunPatchBody,
     responses((status = 200, description = "Successful Response", body = DAGRunResponse), Errors<404, 409>),
     security(("token" = [Right::ChangeDags]))
@@ -408,7 +443,7 @@ pub async fn patch(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     path: RunPath,
-    UpdateMask { update_mask: mask }: UpdateMask,
+    RunMask { update_mask: mask }: RunMask,
     body: DAGRunPatchBody,
 ) -> ApiResult<Json<DAGRunResponse>> {
     if let Some(other) = mask.fields().find(|field| !matches!(*field, "state" | "note")) {
@@ -439,15 +474,23 @@ impl RunChange {
     /// # Errors
     /// What the leader answers.
     pub async fn carry_out(&self, app: &App, run: &RunRow, mask: &Mask, who: &Principal) -> ApiResult<()> {
-        let (dag_id, run_id) = (run.dag_id.clone(), run.run_id.clone());
-        if let Some(state) = self.state.filter(|_| mask.has("state")) {
-            let command = Command::MarkDagRun { dag_id: dag_id.clone(), run_id: run_id.clone(), state };
+        for command in self.commands(run.dag_id.clone(), run.run_id.clone(), mask) {
             commands::send(app, &command, who).await?;
         }
-        match &self.note {
-            Some(note) if mask.has("note") => set_note(app, run, note.clone(), who).await,
-            Some(_) | None => Ok(()),
+        Ok(())
+    }
+
+    /// The commands that do it: the state first.
+    #[must_use]
+    pub fn commands(&self, dag_id: DagId, run_id: RunId, mask: &Mask) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if let Some(state) = self.state.filter(|_| mask.has("state")) {
+            commands.push(Command::MarkDagRun { dag_id: dag_id.clone(), run_id: run_id.clone(), state });
         }
+        if let Some(note) = self.note.clone().filter(|_| mask.has("note")) {
+            commands.push(Command::SetNote(SetNote { dag_id, run_id, tasks: Vec::new(), note }));
+        }
+        commands
     }
 }
 

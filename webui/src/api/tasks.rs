@@ -6,10 +6,15 @@ use axum::{Json, extract::State};
 use dag::{Dag, Task};
 use serde_json::Value;
 use store::read::Direction;
+use utoipa::openapi::schema::Schema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    declare::{At, Errors, OrderBy, OrderKey, Param, answer, param::Declared, path_params, query_params, schema},
+    declare::{
+        At, Errors, OrderBy, OrderKey, Param, answer,
+        param::{Declared, sort_words},
+        path_params, query_params,
+    },
     lookup_dag, parse_task,
     query::Query,
 };
@@ -56,8 +61,11 @@ impl Param for OneKey {
     }
 
     fn declare(name: &str) -> Vec<Declared> {
-        let text = schema::of(utoipa::openapi::Type::String).default(Some(TaskKey::DEFAULT.into()));
-        vec![Declared::optional(name, text)]
+        let mut words = sort_words::<TaskKey>();
+        if let Schema::Object(object) = &mut words {
+            object.default = Some(TaskKey::DEFAULT.into());
+        }
+        vec![Declared::optional(name, words)]
     }
 }
 

@@ -3,14 +3,14 @@
 
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use store::read::Pattern;
-use store::secrets::{variables, variables::Stored};
+use store::secrets::{self, SecretFilter, VariableOrder, variables::Stored};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     body::Body,
     bulk::{self, BulkResponse, UpdateMask, bulk_body},
     declare::{Errors, OrderBy, OrderKey, Prefix, answer, path_params, query_params},
-    query::{Page, in_order, matches},
+    query::Page,
 };
 use crate::{
     app::App,
@@ -40,7 +40,7 @@ query_params! {
     /// Which variables a list has.
     pub struct VariableListFilter {
         page: Page,
-        order_by: OrderBy<VariableKey>,
+        order_by: OrderBy<VariableOrder>,
         /// Part of the key, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
         variable_key_pattern: Pattern,
         /// How the key begins.
@@ -48,16 +48,8 @@ query_params! {
     }
 }
 
-/// What lists can be ordered by: all are stored encrypted, so the other attributes leave the order of keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VariableKey {
-    /// By the key.
-    Key,
-    /// By the description.
-    Description,
-}
-
-impl OrderKey for VariableKey {
+/// All values are stored encrypted, so the other attributes leave the order of keys.
+impl OrderKey for VariableOrder {
     const KEYS: &'static [(&'static str, Self)] = &[
         ("key", Self::Key),
         ("id", Self::Key),
@@ -87,7 +79,7 @@ answer! {
     /// A part of the list of variables.
     pub struct VariableCollectionResponse {
         variables: Vec<VariableResponse>,
-        total_entries: usize,
+        total_entries: i64,
     }
 }
 
@@ -110,17 +102,15 @@ fn shape(stored: &Stored) -> VariableResponse {
     security(("token" = [Right::ReadAdmin]))
 )]
 pub async fn list(State(app): State<App>, filter: VariableListFilter) -> ApiResult<Json<VariableCollectionResponse>> {
-    let mut found = variables::all(&app.pool, &app.settings.secret_key).await?;
-    found.retain(|stored| {
-        let key = &stored.variable.key;
-        matches(&filter.variable_key_pattern, key) && filter.variable_key_prefix_pattern.fits(key)
-    });
-    in_order(&mut found, &filter.order_by.0, VariableKey::Key, |key, a, b| match key {
-        VariableKey::Key => a.variable.key.cmp(&b.variable.key),
-        VariableKey::Description => a.variable.description.cmp(&b.variable.description),
-    });
-    let total_entries = found.len();
-    let variables = filter.page.of(found).iter().map(shape).collect();
+    let meant = SecretFilter {
+        pattern: filter.variable_key_pattern,
+        prefix: filter.variable_key_prefix_pattern.0,
+        ..SecretFilter::default()
+    };
+    let key = &app.settings.secret_key;
+    let (found, total_entries) =
+        secrets::variable_page(&app.pool, key, &meant, &filter.order_by.0, filter.page.window()).await?;
+    let variables = found.iter().map(shape).collect();
     Ok(Json(VariableCollectionResponse { variables, total_entries }))
 }
 

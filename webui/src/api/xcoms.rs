@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ALL,
-    declare::{AnyJson, At, Errors, Flag, OrderBy, OrderKey, Prefix, answer, body, path_params, query_params},
+    declare::{AnyJson, At, Errors, Flag, OrderBy, OrderKey, Prefix, answer, body, path_params, query_params, schema},
     instances::{Scope, TaskPath, scope},
     parse_task,
     query::Page,
@@ -109,7 +109,7 @@ query_params! {
 body! {
     /// An XCom that is to be left.
     pub struct XComCreateBody {
-        key: String,
+        key: String => schema::text_of(1, XComKey::CHARS_MAX),
         value: AnyJson,
         map_index: MapIndex,
     }

@@ -72,7 +72,7 @@ pub async fn check(State(app): State<App>, mut request: Request, next: Next) -> 
     };
     let admitted = admit(&app, request.method(), request.headers(), client).await.and_then(|principal| {
         let dag_id = named_dag(&request);
-        if may_use(&principal.permissions, right, route, dag_id) { Ok(principal) } else { Err(ApiError::Forbidden) }
+        principal.must(right, |permissions| may_use(permissions, right, route, dag_id)).map(|()| principal)
     });
     match admitted {
         Ok(principal) => {
@@ -140,6 +140,7 @@ async fn admit(app: &App, method: &Method, headers: &HeaderMap, client: Client) 
         roles: holder.account.role_names(),
         name: holder.account.username,
         permissions: holder.permissions,
+        limit: holder.limit,
         token_id: holder.token_id,
         prefs: Prefs::of(headers),
         door,

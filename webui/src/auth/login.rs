@@ -64,8 +64,10 @@ pub fn routes() -> OpenApiRouter<App> {
 #[schema(as = LoginBody)]
 pub struct Login {
     /// The name.
+    #[schema(min_length = 1)]
     pub username: String,
     /// The password.
+    #[schema(min_length = 1)]
     pub password: String,
 }
 

@@ -17,13 +17,24 @@ use serde_json::Value;
 use store::{
     audit::{Actor, Door},
     read::Visible,
-    users::{Permissions, Right},
+    users::{Permissions, Right, TokenLimit},
 };
 
 use crate::{
     error::{ApiError, ApiResult},
     prefs::Prefs,
 };
+
+/// Why an API token does not suffice though its user's roles do.
+fn limited_by(limit: &TokenLimit, right: Right) -> String {
+    match &limit.scope {
+        Some(scope) if Right::GIVEN.contains(&right) => {
+            let scope = scope.join(", ");
+            format!("The API token is limited to {scope}, and this takes {right}: use a token whose scope has it")
+        }
+        _ => "An API token does not open the account of its user: log in with the password".to_owned(),
+    }
+}
 
 /// Who asks. Put into the request by the guard; handlers that need it take it as an extension.
 #[derive(Debug, Clone)]
@@ -34,6 +45,8 @@ pub struct Principal {
     pub roles: String,
     /// What the user may do.
     pub permissions: Permissions,
+    /// What the API token takes away by which the user asks.
+    pub limit: Option<TokenLimit>,
     /// The token's id, which form tokens are bound to.
     pub token_id: uuid::Uuid,
     /// How pages look to the browser that asks.
@@ -62,7 +75,20 @@ impl Principal {
     /// # Errors
     /// [`ApiError::Forbidden`].
     pub fn must_change(&self, dag_id: &str) -> ApiResult<()> {
-        if self.permissions.has_on(Right::ChangeDags, dag_id) { Ok(()) } else { Err(ApiError::Forbidden) }
+        self.must(Right::ChangeDags, |permissions| permissions.has_on(Right::ChangeDags, dag_id))
+    }
+
+    /// Refuses what is not allowed. When the user may do it and the API token may not, the answer says so: another role would not
+    /// help.
+    ///
+    /// # Errors
+    /// [`ApiError::Refused`], [`ApiError::Forbidden`].
+    pub fn must(&self, right: Right, may: impl Fn(&Permissions) -> bool) -> ApiResult<()> {
+        if may(&self.permissions) {
+            return Ok(());
+        }
+        let limit = self.limit.as_ref().filter(|limit| may(&limit.of_user));
+        Err(limit.map_or(ApiError::Forbidden, |limit| ApiError::Refused(limited_by(limit, right))))
     }
 
     /// A value that a task of a DAG has left, as this user may see it: who may run the DAG may read what its tasks pass on,

@@ -112,6 +112,7 @@ pub const WRITTEN: &[Route] = &[
     page("GET", "/dags/{dag_id}/trigger", Right::Read),
     page("POST", "/dags/{dag_id}/trigger", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/pause", Right::ChangeDags),
+    page("POST", "/dags/{dag_id}/favorite", Right::Read),
     page("GET", "/dags/{dag_id}/runs/{run_id}", Right::Read),
     page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", Right::Read),
     page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", Right::Read),

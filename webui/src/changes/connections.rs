@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 
 use model::masking::{self, MASK, StillMasked};
 use serde_json::Value;
-use store::secrets::{Connection, Creation, Deletion, connections};
+use store::secrets::{
+    self, Connection, Creation, Deletion, Together,
+    connections::{self, ID_CHARS_MAX, TEXT_CHARS_MAX},
+};
+use utoipa::openapi::schema::Schema;
 
-use super::{Managed, Mask, name_in, variables::still_masked};
+use super::{Change, Managed, Mask, name_in, of_one, variables::still_masked};
 use crate::{
     app::App,
     auth::Principal,
-    declare::{Ignored, body},
+    declare::{Ignored, body, schema},
     error::{ApiError, ApiResult},
     exact::{Exact, Spacing},
     http::body::Body,
@@ -20,13 +24,13 @@ use crate::{
 body! {
     /// A connection as it is to be.
     pub struct ConnectionBody {
-        connection_id: String,
-        conn_type: String,
+        connection_id: String => schema::text_like(r"^[\w.\-]+$", 1, ID_CHARS_MAX),
+        conn_type: String => schema::text_like(r"\S", 1, TEXT_CHARS_MAX),
         description: Option<String>,
-        host: Option<String>,
-        login: Option<String>,
-        schema: Option<String>,
-        port: Option<i64>,
+        host: Option<String> => short_text(),
+        login: Option<String> => short_text(),
+        schema: Option<String> => short_text(),
+        port: Option<i64> => schema::nullable(schema::integer(0, u16::MAX)),
         /// `***` stands for the stored one, and so does null.
         password: Option<String>,
         /// JSON as a text; what it holds masked stands for what is stored.
@@ -34,6 +38,11 @@ body! {
         /// There are no teams here.
         _team_name: Ignored = "team_name",
     }
+}
+
+/// A text of a connection, if it is there.
+fn short_text() -> Schema {
+    schema::nullable(schema::text_of(0, TEXT_CHARS_MAX))
 }
 
 /// The resource, for bulk requests.
@@ -83,37 +92,56 @@ impl Managed for Connections {
     }
 
     async fn known(&self, app: &App, of: BTreeSet<String>) -> ApiResult<BTreeSet<String>> {
-        let all = connections::all(&app.pool, &app.settings.secret_key).await?;
-        Ok(all.into_iter().map(|stored| stored.connection.conn_id).filter(|id| of.contains(id)).collect())
+        Ok(secrets::connections_named(&app.pool, of.into_iter().collect()).await?.into_iter().collect())
     }
 
-    async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
-        let id = &wish.connection.conn_id;
-        match connections::create(&app.pool, &app.settings.secret_key, who.actor(), &wish.connection).await? {
-            Creation::Created => Ok(()),
-            Creation::Exists => {
-                Err(ApiError::AlreadyExists(format!("The Connection with connection_id: `{id}` already exists")))
-            }
+    async fn carry_out(
+        &self,
+        app: &App,
+        who: &Principal,
+        changes: &[Change<'_, Self>],
+    ) -> ApiResult<Vec<ApiResult<()>>> {
+        let mut together = Together::begin(&app.pool).await?;
+        let mut results = Vec::with_capacity(changes.len());
+        for change in changes {
+            let done = match change {
+                Change::Create(wish) => create_in(&mut together, app, who, wish).await,
+                Change::Update(wish, mask) => update_in(&mut together, app, who, wish, mask).await,
+                Change::Delete(id) => delete_in(&mut together, who, id).await,
+            };
+            results.push(of_one(done)?);
+        }
+        together.commit().await?;
+        Ok(results)
+    }
+}
+
+async fn create_in(together: &mut Together, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
+    let id = &wish.connection.conn_id;
+    match connections::create_in(together, &app.settings.secret_key, who.actor(), &wish.connection).await? {
+        Creation::Created => Ok(()),
+        Creation::Exists => {
+            Err(ApiError::AlreadyExists(format!("The Connection with connection_id: `{id}` already exists")))
         }
     }
+}
 
-    async fn update(&self, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
-        let id = wish.connection.conn_id.clone();
-        let new = wish.connection.clone();
-        let meant: BTreeSet<String> = wish.sent.iter().filter(|field| mask.has(field)).cloned().collect();
-        let change = move |old| merged(old, new, &meant);
-        let done = connections::update(&app.pool, &app.settings.secret_key, who.actor(), &id, change).await?;
-        match done {
-            Some(changed) => changed.map(drop).map_err(|(field, error)| still_masked(field, &error)),
-            None => Err(missing(&id)),
-        }
+async fn update_in(together: &mut Together, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
+    let id = wish.connection.conn_id.clone();
+    let new = wish.connection.clone();
+    let meant: BTreeSet<String> = wish.sent.iter().filter(|field| mask.has(field)).cloned().collect();
+    let change = move |old| merged(old, new, &meant);
+    let done = connections::update_in(together, &app.settings.secret_key, who.actor(), &id, change).await?;
+    match done {
+        Some(changed) => changed.map(drop).map_err(|(field, error)| still_masked(field, &error)),
+        None => Err(missing(&id)),
     }
+}
 
-    async fn delete(&self, app: &App, who: &Principal, id: &String) -> ApiResult<()> {
-        match connections::delete(&app.pool, who.actor(), id).await? {
-            Deletion::Deleted => Ok(()),
-            Deletion::Missing => Err(missing(id)),
-        }
+async fn delete_in(together: &mut Together, who: &Principal, id: &str) -> ApiResult<()> {
+    match connections::delete_in(together, who.actor(), id).await? {
+        Deletion::Deleted => Ok(()),
+        Deletion::Missing => Err(missing(id)),
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{app::App, auth::Principal, error::ApiResult, http::body::Body};
 
 /// A kind of thing that clients manage, or those of it that a path leaves.
-pub trait Managed {
+pub trait Managed: Sized {
     /// How one of them is named.
     type Id: Ord + Clone + Display + Send + Sync;
     /// What a client wants one to be, checked.
@@ -32,18 +32,32 @@ pub trait Managed {
     fn named(&self, entity: &Value) -> Option<Self::Id>;
     /// Those of them that there are.
     async fn known(&self, app: &App, of: BTreeSet<Self::Id>) -> ApiResult<BTreeSet<Self::Id>>;
-    /// Creates one.
-    async fn create(&self, app: &App, who: &Principal, wish: &Self::Wish) -> ApiResult<()>;
+    /// Carries out changes together, in one transaction or in one step with the leader: what came of each, in their order.
+    ///
+    /// # Errors
+    /// What makes all of them impossible: none is carried out then.
+    async fn carry_out(
+        &self,
+        app: &App,
+        who: &Principal,
+        changes: &[Change<'_, Self>],
+    ) -> ApiResult<Vec<ApiResult<()>>>;
+
     /// Changes one: the fields of the mask that were sent, or all that were sent.
-    async fn update(&self, app: &App, who: &Principal, wish: &Self::Wish, mask: &Mask) -> ApiResult<()>;
+    async fn update(&self, app: &App, who: &Principal, wish: &Self::Wish, mask: &Mask) -> ApiResult<()> {
+        only(self.carry_out(app, who, &[Change::Update(wish, mask)]).await?)
+    }
+
     /// Deletes one.
-    async fn delete(&self, app: &App, who: &Principal, id: &Self::Id) -> ApiResult<()>;
+    async fn delete(&self, app: &App, who: &Principal, id: &Self::Id) -> ApiResult<()> {
+        only(self.carry_out(app, who, &[Change::Delete(id)]).await?)
+    }
 
     /// Creates the one that a body describes.
     async fn create_from(&self, app: &App, who: &Principal, mut body: Body) -> ApiResult<Self::Id> {
         let wish = self.read(&mut body, &Mask::default());
         body.finish()?;
-        self.create(app, who, &wish).await?;
+        only(self.carry_out(app, who, &[Change::Create(&wish)]).await?)?;
         Ok(self.id(&wish).clone())
     }
 
@@ -52,6 +66,32 @@ pub trait Managed {
         let wish = self.read(&mut body, mask);
         body.finish()?;
         self.update(app, who, &wish, mask).await
+    }
+}
+
+/// A change of one thing.
+pub enum Change<'w, T: Managed> {
+    /// It is made.
+    Create(&'w T::Wish),
+    /// The fields of the mask that were sent are changed, or all that were sent.
+    Update(&'w T::Wish, &'w Mask),
+    /// It is deleted.
+    Delete(&'w T::Id),
+}
+
+/// The result of a single change.
+fn only(results: Vec<ApiResult<()>>) -> ApiResult<()> {
+    results.into_iter().collect()
+}
+
+/// Keeps an error of one change among the results: the transaction goes on without it.
+///
+/// # Errors
+/// The error, when it concerns all of them.
+pub fn of_one<T>(done: ApiResult<T>) -> ApiResult<ApiResult<T>> {
+    match done {
+        Err(error) if error.status().is_server_error() => Err(error),
+        done => Ok(done),
     }
 }
 

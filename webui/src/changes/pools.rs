@@ -1,23 +1,20 @@
 //! Pools: every change is a command, so that the leader's counters follow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Command, Pool, door::Text};
 use serde_json::Value;
 use store::read;
-use utoipa::openapi::{
-    RefOr,
-    schema::{Schema, Type},
-};
+use utoipa::openapi::{RefOr, schema::Schema};
 
-use super::{Managed, Mask, commands, name_in};
+use super::{Change, Managed, Mask, commands, name_in};
 use crate::{
     app::App,
     auth::Principal,
     declare::{Flag, Ignored, Member, Sent, body, schema},
     error::{ApiError, ApiResult},
     http::body::Body,
-    reads::pools::find,
+    reads::pools::missing,
 };
 
 /// What Airflow's clients write for a pool without a limit.
@@ -26,7 +23,7 @@ pub const NO_LIMIT: i64 = -1;
 body! {
     /// A pool as it is to be.
     pub struct PoolBody {
-        name: String,
+        name: String => schema::text_like(r"\S", 1, Pool::NAME_CHARS_MAX),
         slots: Slots,
         description: Sent<Option<String>>,
         /// Whether deferred task instances take slots.
@@ -53,7 +50,7 @@ impl Member for Slots {
     }
 
     fn schema() -> RefOr<Schema> {
-        Schema::from(schema::of(Type::Integer).minimum(Some(NO_LIMIT))).into()
+        schema::integer(NO_LIMIT, Pool::SLOTS_MAX).into()
     }
 }
 
@@ -144,27 +141,44 @@ impl Managed for Pools {
         Ok(read::pools(&app.pool).await?.into_iter().map(|pool| pool.name).filter(|name| of.contains(name)).collect())
     }
 
-    async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
-        match commands::send(app, &Command::CreatePool(wish.pool()), who).await {
-            Err(ApiError::Conflict(detail)) => Err(ApiError::AlreadyExists(detail)),
-            other => other.map(drop),
-        }
+    async fn carry_out(
+        &self,
+        app: &App,
+        who: &Principal,
+        changes: &[Change<'_, Self>],
+    ) -> ApiResult<Vec<ApiResult<()>>> {
+        let pools: BTreeMap<String, Pool> =
+            read::pools(&app.pool).await?.into_iter().map(|pool| (pool.name.clone(), pool)).collect();
+        let commands = changes.iter().map(|change| command(&pools, change)).collect();
+        let done = commands::send_those(app, commands, who).await?;
+        Ok(changes.iter().zip(done).map(|(change, done)| said(change, done)).collect())
     }
+}
 
-    async fn update(&self, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
-        let old = find(app, &wish.name).await?;
-        let changed = wish.over(old.clone(), mask);
-        if changed.name == Pool::DEFAULT && changed.description != old.description {
-            return Err(only_slots());
+/// The command that carries out a change of these pools, or why there is none.
+fn command(pools: &BTreeMap<String, Pool>, change: &Change<'_, Pools>) -> ApiResult<Command> {
+    match change {
+        Change::Create(wish) => Ok(Command::CreatePool(wish.pool())),
+        Change::Update(wish, mask) => {
+            let old = pools.get(&wish.name).ok_or_else(|| missing(&wish.name))?;
+            let changed = wish.over(old.clone(), mask);
+            if changed.name == Pool::DEFAULT && changed.description != old.description {
+                return Err(only_slots());
+            }
+            Ok(Command::SetPool(changed))
         }
-        commands::send(app, &Command::SetPool(changed), who).await.map(drop)
+        Change::Delete(name) if *name == Pool::DEFAULT => {
+            Err(ApiError::BadRequest("Default Pool can't be deleted".to_owned()))
+        }
+        Change::Delete(name) => Ok(Command::DeletePool { name: Text::new(name.as_str())? }),
     }
+}
 
-    async fn delete(&self, app: &App, who: &Principal, name: &String) -> ApiResult<()> {
-        if name == Pool::DEFAULT {
-            return Err(ApiError::BadRequest("Default Pool can't be deleted".to_owned()));
-        }
-        commands::send(app, &Command::DeletePool { name: Text::new(name.as_str())? }, who).await.map(drop)
+/// What came of a change. Only what is made can be there already.
+fn said(change: &Change<'_, Pools>, done: ApiResult<Value>) -> ApiResult<()> {
+    match (change, done) {
+        (Change::Create(_), Err(ApiError::Conflict(detail))) => Err(ApiError::AlreadyExists(detail)),
+        (_, done) => done.map(drop),
     }
 }
 

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use model::masking::{self, MASK, StillMasked};
 use serde_json::Value;
-use store::secrets::{Creation, Deletion, variables, variables::Variable};
+use store::secrets::{
+    self, Creation, Deletion, Together,
+    variables::{self, KEY_CHARS_MAX, Variable},
+};
 
-use super::{Managed, Mask, name_in};
+use super::{Change, Managed, Mask, name_in, of_one};
 use crate::{
     app::App,
     auth::Principal,
-    declare::{AnyJson, Ignored, Sent, body},
+    declare::{AnyJson, Ignored, Sent, body, schema},
     error::{ApiError, ApiResult, FieldError},
     exact::{self, Exact, Spacing},
     http::body::Body,
@@ -20,7 +23,7 @@ use crate::{
 body! {
     /// A variable as it is to be.
     pub struct VariableBody {
-        key: String,
+        key: String => schema::text_like(r"\S", 1, KEY_CHARS_MAX),
         /// Any JSON: a text is kept as it is, everything else as JSON.
         value: AnyJson,
         description: Sent<Option<String>>,
@@ -66,39 +69,63 @@ impl Managed for Variables {
     }
 
     async fn known(&self, app: &App, of: BTreeSet<String>) -> ApiResult<BTreeSet<String>> {
-        let all = variables::all(&app.pool, &app.settings.secret_key).await?;
-        Ok(all.into_iter().map(|stored| stored.variable.key).filter(|key| of.contains(key)).collect())
+        Ok(secrets::variables_named(&app.pool, of.into_iter().collect()).await?.into_iter().collect())
     }
 
-    async fn create(&self, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
-        let key = &wish.variable.key;
-        match variables::create(&app.pool, &app.settings.secret_key, who.actor(), &wish.variable).await? {
-            Creation::Created => Ok(()),
-            Creation::Exists => Err(ApiError::Conflict(format!("The Variable with key: `{key}` already exists"))),
+    async fn carry_out(
+        &self,
+        app: &App,
+        who: &Principal,
+        changes: &[Change<'_, Self>],
+    ) -> ApiResult<Vec<ApiResult<()>>> {
+        let mut together = Together::begin(&app.pool).await?;
+        let mut results = Vec::with_capacity(changes.len());
+        for change in changes {
+            let done = match change {
+                Change::Create(wish) => create_in(&mut together, app, who, wish).await,
+                Change::Update(wish, mask) => update_in(&mut together, app, who, wish, mask).await,
+                Change::Delete(key) => delete_in(&mut together, who, key).await,
+            };
+            results.push(of_one(done)?);
         }
+        together.commit().await?;
+        Ok(results)
     }
+}
 
-    async fn update(&self, app: &App, who: &Principal, wish: &Wish, mask: &Mask) -> ApiResult<()> {
-        let Wish { variable, describes } = wish;
-        let (with_value, with_description) = (mask.has("value"), *describes && mask.has("description"));
-        let new = variable.clone();
-        let change = move |old: Variable| {
-            let value = if with_value { kept_value(&old, new.value)? } else { old.value };
-            let description = if with_description { new.description } else { old.description };
-            Ok::<_, StillMasked>(Variable { value, description, key: old.key })
-        };
-        let done = variables::update(&app.pool, &app.settings.secret_key, who.actor(), &variable.key, change).await?;
-        match done {
-            Some(changed) => changed.map(drop).map_err(|error| still_masked("value", &error)),
-            None => Err(missing(&variable.key)),
-        }
+async fn create_in(together: &mut Together, app: &App, who: &Principal, wish: &Wish) -> ApiResult<()> {
+    let key = &wish.variable.key;
+    match variables::create_in(together, &app.settings.secret_key, who.actor(), &wish.variable).await? {
+        Creation::Created => Ok(()),
+        Creation::Exists => Err(ApiError::Conflict(format!("The Variable with key: `{key}` already exists"))),
     }
+}
 
-    async fn delete(&self, app: &App, who: &Principal, key: &String) -> ApiResult<()> {
-        match variables::delete(&app.pool, who.actor(), key).await? {
-            Deletion::Deleted => Ok(()),
-            Deletion::Missing => Err(missing(key)),
-        }
+async fn update_in(
+    together: &mut Together,
+    app: &App,
+    who: &Principal,
+    Wish { variable, describes }: &Wish,
+    mask: &Mask,
+) -> ApiResult<()> {
+    let (with_value, with_description) = (mask.has("value"), *describes && mask.has("description"));
+    let new = variable.clone();
+    let change = move |old: Variable| {
+        let value = if with_value { kept_value(&old, new.value)? } else { old.value };
+        let description = if with_description { new.description } else { old.description };
+        Ok::<_, StillMasked>(Variable { value, description, key: old.key })
+    };
+    let done = variables::update_in(together, &app.settings.secret_key, who.actor(), &variable.key, change).await?;
+    match done {
+        Some(changed) => changed.map(drop).map_err(|error| still_masked("value", &error)),
+        None => Err(missing(&variable.key)),
+    }
+}
+
+async fn delete_in(together: &mut Together, who: &Principal, key: &str) -> ApiResult<()> {
+    match variables::delete_in(together, who.actor(), key).await? {
+        Deletion::Deleted => Ok(()),
+        Deletion::Missing => Err(missing(key)),
     }
 }
 

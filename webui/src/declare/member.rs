@@ -10,7 +10,7 @@ use utoipa::openapi::{
     schema::{AdditionalProperties, AllOfBuilder, Object, ObjectBuilder, Schema, Type},
 };
 
-use store::read::{Range, SecondsRange};
+use store::read::{OFFSET_MAX, Range, SecondsRange};
 
 use super::{
     param::{Flag, Word},
@@ -43,9 +43,14 @@ pub fn closed_object() -> Object {
     ObjectBuilder::new().additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false))).build()
 }
 
-/// The same with one more member.
-pub fn with<T: Member>(mut object: Object, name: &str, about: &str, required: bool) -> Object {
-    for (name, schema) in T::members(name) {
+/// Members with a narrower schema than that of their type: what their reader refuses by a rule of the operation.
+pub fn narrowed(members: Vec<(String, RefOr<Schema>)>, to: &Schema) -> Vec<(String, RefOr<Schema>)> {
+    members.into_iter().map(|(name, _)| (name, to.clone().into())).collect()
+}
+
+/// An object with more members.
+pub fn with(mut object: Object, members: Vec<(String, RefOr<Schema>)>, about: &str, required: bool) -> Object {
+    for (name, schema) in members {
         if required {
             object.required.push(name.clone());
         }
@@ -109,7 +114,7 @@ impl Member for i64 {
     }
 
     fn schema() -> RefOr<Schema> {
-        schema::integer().into()
+        schema::integer(i64::MIN, i64::MAX).into()
     }
 }
 
@@ -121,7 +126,7 @@ impl Member for Option<i64> {
     }
 
     fn schema() -> RefOr<Schema> {
-        schema::nullable(schema::integer()).into()
+        schema::nullable(schema::integer(i64::MIN, i64::MAX)).into()
     }
 }
 
@@ -157,7 +162,7 @@ impl<const DEFAULT: bool> Member for Flag<DEFAULT> {
     }
 
     fn schema() -> RefOr<Schema> {
-        Schema::from(Self::schema()).into()
+        schema::nullable(Schema::from(Self::schema())).into()
     }
 }
 
@@ -181,7 +186,7 @@ impl Member for Option<Instant> {
     }
 
     fn schema() -> RefOr<Schema> {
-        schema::nullable(schema::instant()).into()
+        schema::nullable(schema::instant_sent()).into()
     }
 }
 
@@ -206,7 +211,7 @@ impl Member for Conf {
     }
 
     fn schema() -> RefOr<Schema> {
-        schema::nullable(<Map<String, Value>>::schema()).into()
+        <Map<String, Value>>::schema()
     }
 }
 
@@ -219,7 +224,7 @@ impl Member for Map<String, Value> {
 
     fn schema() -> RefOr<Schema> {
         let open = AdditionalProperties::<Schema>::FreeForm(true);
-        Schema::from(schema::of(Type::Object).additional_properties(Some(open))).into()
+        schema::nullable(Schema::from(schema::of(Type::Object).additional_properties(Some(open)))).into()
     }
 }
 
@@ -236,11 +241,11 @@ impl Member for Range {
     }
 
     fn schema() -> RefOr<Schema> {
-        schema::nullable(schema::instant()).into()
+        schema::nullable(schema::instant_sent()).into()
     }
 
     fn members(name: &str) -> Vec<(String, RefOr<Schema>)> {
-        bounds(name, &schema::nullable(schema::instant()))
+        bounds(name, &schema::nullable(schema::instant_sent()))
     }
 }
 
@@ -270,14 +275,16 @@ impl Member for Page {
     }
 
     fn schema() -> RefOr<Schema> {
-        schema::integer().into()
+        schema::integer(0, i64::MAX).into()
     }
 
     fn members(_: &str) -> Vec<(String, RefOr<Schema>)> {
-        let count = |default: i64| {
-            Schema::from(schema::of(Type::Integer).minimum(Some(0)).default(Some(default.into()))).into()
+        let count = |default: i64, most: i64| {
+            let most = isize::try_from(most).unwrap_or(isize::MAX);
+            let number = schema::of(Type::Integer).minimum(Some(0)).maximum(Some(most));
+            schema::nullable(Schema::from(number.default(Some(default.into())))).into()
         };
-        vec![("page_limit".to_owned(), count(LIMIT_MAX)), ("page_offset".to_owned(), count(0))]
+        vec![("page_limit".to_owned(), count(LIMIT_MAX, i64::MAX)), ("page_offset".to_owned(), count(0, OFFSET_MAX))]
     }
 }
 
@@ -290,7 +297,7 @@ impl Member for MapIndex {
     }
 
     fn schema() -> RefOr<Schema> {
-        schema::nullable(schema::integer()).into()
+        schema::nullable(schema::integer(i32::MIN, i32::MAX)).into()
     }
 }
 
@@ -298,23 +305,26 @@ impl Member for MapIndex {
 #[derive(Debug, Clone)]
 pub struct Words<T>(pub Vec<T>);
 
+/// The words of a list; what is none is noted.
+pub fn words_in<T: Word>(body: &mut Body, name: &str, listed: Vec<Value>) -> Vec<T> {
+    let mut words = Vec::new();
+    for word in listed {
+        match word.as_str().map(str::parse::<T>) {
+            Some(Ok(word)) => words.push(word),
+            Some(Err(error)) => body.refuse(ApiError::MalformedText(error.to_string())),
+            None => body.wrong(name, "enum", "Input should be a text", word),
+        }
+    }
+    words
+}
+
 impl<T: Word> Member for Words<T> {
     const REQUIRED: bool = false;
 
     fn read(body: &mut Body, name: &str) -> Self {
-        let mut words = Vec::new();
-        for word in body.list(name) {
-            let text = if word.is_null() { Some("none") } else { word.as_str() };
-            let Some(text) = text else {
-                body.wrong(name, "enum", "Input should be a text", word);
-                continue;
-            };
-            match text.parse::<T>() {
-                Ok(word) => words.push(word),
-                Err(error) => body.refuse(ApiError::MalformedText(error.to_string())),
-            }
-        }
-        Self(words)
+        let named = |word: Value| if word.is_null() { Value::from("none") } else { word };
+        let listed = body.list(name).into_iter().map(named).collect();
+        Self(words_in(body, name, listed))
     }
 
     fn schema() -> RefOr<Schema> {

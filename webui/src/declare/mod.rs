@@ -31,6 +31,8 @@
 //! }
 //! ```
 //!
+//! A rule that an operation has beside the type of a field is declared after `=>`: `name: String => schema::text_of(1, 256)`.
+//!
 //! What always holds: a parameter that is declared is read by [`Param`], [`Part`] or [`Member`], which also say its schema,
 //! so that the document can not promise what nobody reads. All mistakes of a path, of a query or of a body are answered
 //! together. An operation that names no right is closed for everybody; `security(())` opens it.
@@ -44,7 +46,7 @@ pub mod words;
 
 pub use errors::Errors;
 pub use member::{AnyJson, Ignored, Member, Sent, Words};
-pub use param::{Flag, Never, NeverDated, OrderBy, OrderKey, Param, PositiveSeconds, Prefix, Unsupported, Word};
+pub use param::{Flag, Never, NeverDated, OrderBy, OrderKey, Param, PositiveSeconds, Prefix, Word};
 pub use schema::At;
 
 /// What doc comments say, as one text.
@@ -67,7 +69,7 @@ pub(crate) use wire_name;
 /// struct itself is; one whose name on the wire is no name in Rust is written `field: Type = "name"`.
 macro_rules! query_params {
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
-        $( $(#[doc = $doc:literal])* $field:ident : $ty:ty $(= $wire:literal)? ),* $(,)?
+        $( $(#[doc = $doc:literal])* $field:ident : $ty:ty $(= $wire:literal)? $(=> $narrow:expr)? ),* $(,)?
     }) => {
         $(#[$meta])*
         $vis struct $name {
@@ -95,8 +97,8 @@ macro_rules! query_params {
                 parts: &mut axum::http::request::Parts,
                 state: &S,
             ) -> Result<Self, Self::Rejection> {
-                let Ok(mut query) = $crate::http::query::Query::from_request_parts(parts, state).await;
-                Self::read(&mut query)
+                let Ok(query) = $crate::http::query::Query::from_request_parts(parts, state).await;
+                Self::read(&mut query.exact())
             }
         }
 
@@ -110,10 +112,11 @@ macro_rules! query_params {
             fn declare(_: &str) -> Vec<$crate::declare::param::Declared> {
                 use $crate::declare::{Param, param, prose, wire_name};
                 let mut all = Vec::new();
-                $( all.extend(param::about(
-                    <$ty as Param>::declare(wire_name!($field $($wire)?)),
-                    &prose(&[$($doc),*]),
-                )); )*
+                $(
+                    let declared = <$ty as Param>::declare(wire_name!($field $($wire)?));
+                    $( let declared = declared.into_iter().map(|one| one.narrowed($narrow)).collect(); )?
+                    all.extend(param::about(declared, &prose(&[$($doc),*])));
+                )*
                 all
             }
         }
@@ -133,7 +136,7 @@ pub(crate) use query_params;
 /// The parts of a path: a struct of [`Part`]s that reads itself from a request and declares itself.
 macro_rules! path_params {
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
-        $( $(#[doc = $doc:literal])* $field:ident : $ty:ty $(= $wire:literal)? ),* $(,)?
+        $( $(#[doc = $doc:literal])* $field:ident : $ty:ty $(= $wire:literal)? $(=> $narrow:expr)? ),* $(,)?
     }) => {
         $(#[$meta])*
         $vis struct $name {
@@ -165,7 +168,11 @@ macro_rules! path_params {
                 _: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>,
             ) -> Vec<utoipa::openapi::path::Parameter> {
                 use $crate::declare::{part, prose, wire_name};
-                vec![$( part::in_path::<$ty>(wire_name!($field $($wire)?), &prose(&[$($doc),*])) ),*]
+                vec![$( {
+                    let schema = <$ty as part::Part>::schema();
+                    $( drop(schema); let schema = $narrow; )?
+                    part::in_path(wire_name!($field $($wire)?), &prose(&[$($doc),*]), schema)
+                } ),*]
             }
         }
     };
@@ -176,7 +183,7 @@ pub(crate) use path_params;
 /// that are not among them are refused.
 macro_rules! body {
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
-        $( $(#[doc = $doc:literal])* $field:ident : $ty:ty $(= $wire:literal)? ),* $(,)?
+        $( $(#[doc = $doc:literal])* $field:ident : $ty:ty $(= $wire:literal)? $(=> $narrow:expr)? ),* $(,)?
     }) => {
         $(#[$meta])*
         $vis struct $name {
@@ -206,9 +213,11 @@ macro_rules! body {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
                 use $crate::declare::{Member, member, prose, wire_name};
                 let mut object = member::closed_object();
-                $( object = member::with::<$ty>(
-                    object, wire_name!($field $($wire)?), &prose(&[$($doc),*]), <$ty as Member>::REQUIRED,
-                ); )*
+                $(
+                    let members = <$ty as Member>::members(wire_name!($field $($wire)?));
+                    $( let members = member::narrowed(members, &$narrow); )?
+                    object = member::with(object, members, &prose(&[$($doc),*]), <$ty as Member>::REQUIRED);
+                )*
                 object.into()
             }
         }

@@ -3,7 +3,7 @@
 use std::{fmt::Display, str::FromStr};
 
 use model::{MapIndex, door::Instant};
-use store::read::{Direction, Pattern, Range, SecondsRange};
+use store::read::{Direction, OFFSET_MAX, Pattern, Range, SecondsRange};
 use utoipa::openapi::{
     RefOr, Required,
     path::{Parameter, ParameterBuilder, ParameterIn},
@@ -15,7 +15,7 @@ pub use crate::http::query::Page;
 use crate::{
     changes::Mask,
     error::ApiError,
-    http::query::{LIMIT_DEFAULT, Query},
+    http::query::{LIMIT_DEFAULT, ORDER_KEYS_MAX, Query},
 };
 
 /// A parameter that reads itself and declares itself.
@@ -38,6 +38,12 @@ impl Declared {
     /// One that may be left out.
     pub fn optional(name: impl Into<String>, schema: impl Into<Schema>) -> Self {
         Self { name: name.into(), required: Required::False, schema: schema.into(), about: String::new() }
+    }
+
+    /// The same with a narrower schema: what its reader refuses by a rule of the operation.
+    #[must_use]
+    pub fn narrowed(self, schema: impl Into<Schema>) -> Self {
+        Self { schema: schema.into(), ..self }
     }
 
     /// One that has to be there.
@@ -71,9 +77,10 @@ fn one(name: &str, schema: Schema) -> Vec<Declared> {
     vec![Declared::optional(name, schema)]
 }
 
-fn count(default: i64) -> Schema {
-    let number = schema::of(Type::Integer).minimum(Some(0)).default(Some(default.into()));
-    number.into()
+fn count(default: i64, most: i64) -> Schema {
+    let most = isize::try_from(most).unwrap_or(isize::MAX);
+    let number = schema::of(Type::Integer).minimum(Some(0)).maximum(Some(most));
+    number.default(Some(default.into())).into()
 }
 
 /// `limit` and `offset`, whatever the field is called.
@@ -83,7 +90,10 @@ impl Param for Page {
     }
 
     fn declare(_: &str) -> Vec<Declared> {
-        vec![Declared::optional("limit", count(LIMIT_DEFAULT)), Declared::optional("offset", count(0))]
+        vec![
+            Declared::optional("limit", count(LIMIT_DEFAULT, i64::MAX)),
+            Declared::optional("offset", count(0, OFFSET_MAX)),
+        ]
     }
 }
 
@@ -93,6 +103,12 @@ pub trait OrderKey: Clone + 'static {
     const KEYS: &'static [(&'static str, Self)];
     /// The order when none is asked for.
     const DEFAULT: &'static str;
+}
+
+/// The names of attributes, each also with the `-` of the other direction.
+pub fn sort_words<K: OrderKey>() -> Schema {
+    let words: Vec<String> = K::KEYS.iter().flat_map(|(name, _)| [(*name).to_owned(), format!("-{name}")]).collect();
+    schema::words(words.iter().map(String::as_str))
 }
 
 /// `order_by`: attributes to order by, the first one first.
@@ -115,7 +131,8 @@ impl<K: OrderKey> Param for OrderBy<K> {
         let names: Vec<&str> = K::KEYS.iter().map(|(name, _)| *name).collect();
         let about = format!("Attributes to order by, descending after a `-`: `{}`", names.join(", "));
         let list = ArrayBuilder::new()
-            .items(RefOr::from(schema::text()))
+            .items(RefOr::from(sort_words::<K>()))
+            .max_items(Some(ORDER_KEYS_MAX))
             .description(Some(about))
             .default(Some(serde_json::json!([K::DEFAULT])));
         one(name, list.into())
@@ -161,7 +178,7 @@ impl Param for String {
     }
 
     fn declare(name: &str) -> Vec<Declared> {
-        vec![Declared::required(name, schema::text())]
+        vec![Declared::required(name, schema::of(Type::String).min_length(Some(1)))]
     }
 }
 
@@ -223,7 +240,7 @@ impl Param for Option<i64> {
     }
 
     fn declare(name: &str) -> Vec<Declared> {
-        one(name, schema::nullable(schema::integer()))
+        one(name, schema::nullable(schema::integer(i64::MIN, i64::MAX)))
     }
 }
 
@@ -233,7 +250,7 @@ impl Param for Vec<i32> {
     }
 
     fn declare(name: &str) -> Vec<Declared> {
-        one(name, schema::list(schema::integer()))
+        one(name, schema::list(schema::integer(i32::MIN, i32::MAX)))
     }
 }
 
@@ -250,7 +267,8 @@ impl Param for MapIndex {
     }
 
     fn declare(name: &str) -> Vec<Declared> {
-        one(name, schema::of(Type::Integer).minimum(Some(-1)).default(Some((-1).into())).into())
+        let index = schema::of(Type::Integer).minimum(Some(-1)).maximum(Some(i32::MAX as isize));
+        one(name, index.default(Some((-1).into())).into())
     }
 }
 
@@ -260,7 +278,7 @@ impl Param for Option<Instant> {
     }
 
     fn declare(name: &str) -> Vec<Declared> {
-        one(name, schema::nullable(schema::instant()))
+        one(name, schema::nullable(schema::instant_asked()))
     }
 }
 
@@ -276,7 +294,7 @@ impl Param for Range {
     }
 
     fn declare(name: &str) -> Vec<Declared> {
-        bounds(name, &schema::nullable(schema::instant()))
+        bounds(name, &schema::nullable(schema::instant_asked()))
     }
 }
 
@@ -327,7 +345,7 @@ impl<T: Word> Param for Vec<T> {
 
 impl<T: Word> Param for Option<T> {
     fn read(query: &mut Query, name: &str) -> Self {
-        let text = query.text(name)?;
+        let text = query.word(name)?;
         match text.parse() {
             Ok(word) => Some(word),
             Err(error) => {
@@ -339,26 +357,6 @@ impl<T: Word> Param for Option<T> {
 
     fn declare(name: &str) -> Vec<Declared> {
         one(name, schema::nullable(schema::words(T::names())))
-    }
-}
-
-/// A filter of Airflow that nothing here could act upon yet. It is refused: a client that gets more than it asked for deletes
-/// or clears the wrong things.
-#[derive(Debug, Clone, Copy)]
-pub struct Unsupported;
-
-impl Param for Unsupported {
-    fn read(query: &mut Query, name: &str) -> Self {
-        if query.text(name).is_some() {
-            let why =
-                format!("`{name}` is not supported yet, and a list without it would be another one: leave it out");
-            query.refuse(ApiError::NotThere(why.into()));
-        }
-        Self
-    }
-
-    fn declare(name: &str) -> Vec<Declared> {
-        one(name, schema::nullable(schema::anything()))
     }
 }
 
@@ -394,7 +392,7 @@ impl Param for NeverDated {
     }
 
     fn declare(name: &str) -> Vec<Declared> {
-        one(name, schema::nullable(schema::instant()))
+        one(name, schema::nullable(schema::instant_asked()))
     }
 }
 

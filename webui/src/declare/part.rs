@@ -36,7 +36,7 @@ macro_rules! whole_number {
             }
 
             fn schema() -> Schema {
-                schema::integer()
+                schema::integer(i64::from(<$ty>::MIN), i64::from(<$ty>::MAX))
             }
         } )*
     };
@@ -49,7 +49,7 @@ impl Part for MapIndex {
     }
 
     fn schema() -> Schema {
-        schema::integer()
+        schema::integer(i32::MIN, i32::MAX)
     }
 }
 
@@ -63,12 +63,12 @@ pub fn read<T: Part>(text: &str, name: &str, errors: &mut Vec<FieldError>) -> Op
 }
 
 /// The declaration of a part.
-pub fn in_path<T: Part>(name: &str, about: &str) -> Parameter {
+pub fn in_path(name: &str, about: &str, schema: Schema) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
         .description((!about.is_empty()).then_some(about))
-        .schema(Some(T::schema()))
+        .schema(Some(schema))
         .build()
 }

@@ -22,9 +22,20 @@ pub fn text() -> Schema {
     of(Type::String).into()
 }
 
-/// A whole number.
-pub fn integer() -> Schema {
-    of(Type::Integer).into()
+/// A whole number within these bounds, which are those of what it is kept in.
+pub fn integer(least: impl Into<i64>, most: impl Into<i64>) -> Schema {
+    let bound = |number: i64| isize::try_from(number).unwrap_or(isize::MAX);
+    of(Type::Integer).minimum(Some(bound(least.into()))).maximum(Some(bound(most.into()))).into()
+}
+
+/// A text of so many characters.
+pub fn text_of(least: usize, most: usize) -> Schema {
+    of(Type::String).min_length(Some(least)).max_length(Some(most)).into()
+}
+
+/// A text of a form, of so many characters.
+pub fn text_like(pattern: &str, least: usize, most: usize) -> Schema {
+    of(Type::String).pattern(Some(pattern)).min_length(Some(least)).max_length(Some(most)).into()
 }
 
 /// True or false.
@@ -35,6 +46,22 @@ pub fn boolean() -> Schema {
 /// An instant.
 pub fn instant() -> Schema {
     of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()
+}
+
+/// An instant as it is sent: as text, or as the seconds since 1970 as pydantic reads them.
+pub fn instant_sent() -> Schema {
+    AnyOfBuilder::new().item(instant()).item(seconds_since_1970()).into()
+}
+
+/// The same in a query, where a date alone is one in UTC.
+pub fn instant_asked() -> Schema {
+    let date = of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Date)));
+    AnyOfBuilder::new().item(instant()).item(date).item(seconds_since_1970()).into()
+}
+
+/// Years 1 to 9999 in milliseconds, as which pydantic reads what is too far from 1970 in seconds.
+fn seconds_since_1970() -> Schema {
+    of(Type::Number).minimum(Some(-62_135_596_800_000_isize)).maximum(Some(253_402_300_799_999_isize)).into()
 }
 
 /// One of several words.

@@ -9,9 +9,9 @@ use model::{
 };
 use serde_json::{Map, Value};
 
-use store::read::{Range, SecondsRange};
+use store::read::{OFFSET_MAX, Range, SecondsRange};
 
-use super::query::{LIMIT_MAX, Page};
+use super::query::{LIMIT_MAX, Page, far};
 use crate::{
     error::{ApiError, ApiResult, FieldError},
     http::intake,
@@ -21,6 +21,8 @@ use crate::{
 /// The members of a JSON object that have not been read yet, and what was wrong with those that have.
 pub struct Body {
     members: Map<String, Value>,
+    /// Members that were sent and can not be stored: they are refused already, and are not missing.
+    unstorable: BTreeSet<String>,
     errors: Vec<FieldError>,
     refused: Option<ApiError>,
 }
@@ -48,7 +50,7 @@ impl Body {
 
     /// Members that can not be stored are taken out and noted: no handler sees one.
     fn checked(members: Map<String, Value>) -> Self {
-        let mut body = Self { members: Map::new(), errors: Vec::new(), refused: None };
+        let mut body = Self::of(Map::new());
         for (name, value) in members {
             if let Some(at) = nul_at(&name) {
                 let why = format!("Value error, the name of a member has a NUL character at position {}", at + 1);
@@ -57,7 +59,10 @@ impl Body {
             }
             match Json::new(value) {
                 Ok(value) => drop(body.members.insert(name, value.into_value())),
-                Err(error) => body.wrong(&name, "value_error", format!("Value error, {error}"), Value::Null),
+                Err(error) => {
+                    body.wrong(&name, "value_error", format!("Value error, {error}"), Value::Null);
+                    body.unstorable.insert(name);
+                }
             }
         }
         body
@@ -66,7 +71,7 @@ impl Body {
     /// Takes the members of an object that is a part of a body.
     #[must_use]
     pub fn of(members: Map<String, Value>) -> Self {
-        Self { members, errors: Vec::new(), refused: None }
+        Self { members, unstorable: BTreeSet::new(), errors: Vec::new(), refused: None }
     }
 
     /// The names of all members that were sent and not taken yet.
@@ -128,6 +133,9 @@ impl Body {
 
     /// Notes that a member is missing.
     pub fn missing(&mut self, name: &str) {
+        if self.unstorable.contains(name) {
+            return;
+        }
         self.wrong(name, "missing", "Field required", Value::Null);
     }
 
@@ -160,7 +168,7 @@ impl Body {
     /// A whole number.
     pub fn integer(&mut self, name: &str) -> Option<i64> {
         let value = self.take(name)?;
-        let found = value.as_i64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
+        let found = whole(&value).or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
         if found.is_none() {
             self.wrong(name, "int_parsing", "Input should be a valid integer", value);
         }
@@ -288,7 +296,7 @@ impl Body {
     pub fn count(&mut self, name: &str, default: i64) -> i64 {
         match self.take(name) {
             None => default,
-            Some(value) => value.as_i64().filter(|number| *number >= 0).unwrap_or_else(|| {
+            Some(value) => whole(&value).filter(|number| *number >= 0).unwrap_or_else(|| {
                 self.wrong(name, "greater_than_equal", "Input should be a whole number that is not negative", value);
                 default
             }),
@@ -323,7 +331,11 @@ impl Body {
     /// `page_limit` and `page_offset`, as bodies of batch requests have them.
     pub fn page(&mut self) -> Page {
         let limit = self.count("page_limit", LIMIT_MAX).min(LIMIT_MAX);
-        Page { limit, offset: self.count("page_offset", 0) }
+        let offset = self.count("page_offset", 0);
+        if offset > OFFSET_MAX {
+            self.wrong("page_offset", "less_than_equal", far(OFFSET_MAX), Value::from(offset));
+        }
+        Page { limit, offset }
     }
 
     /// An instant with its zone, which Airflow demands, or the seconds since 1970.
@@ -343,6 +355,15 @@ impl Body {
             }
         }
     }
+}
+
+/// A whole number, also when it is written as `95.0`: JSON does not tell them apart.
+fn whole(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        // Text and back: a conversion of numbers would cut what does not fit.
+        format!("{number:.0}").parse().ok()
+    })
 }
 
 /// What is wrong with an instant, in pydantic's words.

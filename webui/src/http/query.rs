@@ -11,7 +11,7 @@ use model::{
     MapIndex,
     door::{Instant, Zone},
 };
-use store::read::{Direction, Pattern, Range, SecondsRange, Window};
+use store::read::{Direction, OFFSET_MAX, Pattern, Range, SecondsRange, Window};
 
 use super::body::instant_mistake;
 use crate::error::{ApiError, ApiResult, FieldError};
@@ -21,11 +21,14 @@ pub const LIMIT_DEFAULT: i64 = 50;
 /// Larger pages are cut to this.
 pub const LIMIT_MAX: i64 = 100;
 /// Airflow's limit of sort keys.
-const ORDER_KEYS_MAX: usize = 10;
+pub const ORDER_KEYS_MAX: usize = 10;
 
 /// The parameters of a request.
 pub struct Query {
     pairs: Vec<(String, String)>,
+    /// Whether an empty value is one. Browsers send every field of a form, also those that nobody filled in; who calls the
+    /// API with an empty number or date has made a mistake.
+    takes_empty: bool,
     errors: Vec<FieldError>,
     refused: Option<ApiError>,
 }
@@ -69,16 +72,37 @@ impl Query {
     pub fn parse(text: &str) -> Self {
         Self {
             pairs: url::form_urlencoded::parse(text.as_bytes()).into_owned().collect(),
+            takes_empty: false,
             errors: Vec::new(),
             refused: None,
         }
     }
 
-    /// The first value of a parameter that is not empty.
+    /// As the API reads one: a number, a date, a flag or a word that is empty is refused.
+    #[must_use]
+    pub fn exact(self) -> Self {
+        Self { takes_empty: true, ..self }
+    }
+
+    /// The value of a parameter, empty only if that can be meant. Of several the last one counts, as in Airflow.
+    fn given(&self, name: &str) -> Option<&str> {
+        if !self.takes_empty {
+            return self.text(name);
+        }
+        self.pairs.iter().rfind(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The same as a word.
+    #[must_use]
+    pub fn word(&self, name: &str) -> Option<&str> {
+        self.given(name)
+    }
+
+    /// The value of a parameter that is not empty. Of several the last one counts, as in Airflow.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
-        let mut values = self.pairs.iter().filter(|(key, value)| key == name && !value.is_empty());
-        values.next().map(|(_, value)| value.as_str())
+        let found = self.pairs.iter().rfind(|(key, value)| key == name && !value.is_empty());
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Every value of a parameter.
@@ -107,7 +131,7 @@ impl Query {
     /// # Errors
     /// [`ApiError::Malformed`] when it is no number.
     pub fn map_index(&self) -> ApiResult<MapIndex> {
-        let Some(text) = self.text("map_index") else { return Ok(MapIndex::UNMAPPED) };
+        let Some(text) = self.given("map_index") else { return Ok(MapIndex::UNMAPPED) };
         text.parse().map(MapIndex).map_err(|_| {
             let message = "Input should be a valid integer, unable to parse string as an integer";
             ApiError::Malformed(vec![FieldError::query("map_index", "int_parsing", message, text)])
@@ -117,18 +141,24 @@ impl Query {
     /// `limit` and `offset`.
     pub fn page(&mut self) -> Page {
         let limit = self.number("limit", LIMIT_DEFAULT).min(LIMIT_MAX);
-        Page { limit, offset: self.number("offset", 0) }
+        let offset = self.number("offset", 0);
+        if offset > OFFSET_MAX {
+            let message = far(OFFSET_MAX);
+            self.errors.push(FieldError::query("offset", "less_than_equal", &message, &offset.to_string()));
+        }
+        Page { limit, offset }
     }
 
     /// A whole number.
     pub fn integer(&mut self, name: &str) -> Option<i64> {
-        let text = self.text(name)?.to_owned();
+        let text = self.given(name)?.to_owned();
         self.parsed(name, &text, "int_parsing", "Input should be a valid integer")
     }
 
     /// Every value of a parameter, as whole numbers.
     pub fn numbers(&mut self, name: &str) -> Vec<i32> {
-        let texts: Vec<String> = self.all(name).filter(|text| !text.is_empty()).map(str::to_owned).collect();
+        let is_meant = |text: &&str| self.takes_empty || !text.is_empty();
+        let texts: Vec<String> = self.all(name).filter(is_meant).map(str::to_owned).collect();
         texts
             .iter()
             .filter_map(|text| self.parsed(name, text, "int_parsing", "Input should be a valid integer"))
@@ -146,7 +176,7 @@ impl Query {
     }
 
     fn decimal(&mut self, name: &str) -> Option<f64> {
-        let text = self.text(name)?.to_owned();
+        let text = self.given(name)?.to_owned();
         let number: f64 = self.parsed(name, &text, "float_parsing", "Input should be a valid number")?;
         if number.is_finite() {
             return Some(number);
@@ -190,7 +220,7 @@ impl Query {
     }
 
     fn number(&mut self, name: &str, default: i64) -> i64 {
-        let Some(text) = self.text(name).map(str::to_owned) else { return default };
+        let Some(text) = self.given(name).map(str::to_owned) else { return default };
         let (kind, message) = match text.parse::<i64>() {
             Ok(number) if number >= 0 => return number,
             Ok(_) => ("greater_than_equal", "Input should be greater than or equal to 0"),
@@ -202,7 +232,7 @@ impl Query {
 
     /// A parameter that is true or false.
     pub fn flag(&mut self, name: &str) -> Option<bool> {
-        let text = self.text(name)?.to_owned();
+        let text = self.given(name)?.to_owned();
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Some(true),
             "false" | "0" | "no" | "off" => Some(false),
@@ -232,7 +262,7 @@ impl Query {
 
     /// An instant in any form that clients send; without a zone it is UTC.
     pub fn instant(&mut self, name: &str) -> Option<Instant> {
-        let text = self.text(name)?.to_owned();
+        let text = self.given(name)?.to_owned();
         Instant::parse(&with_plus(&text), Zone::Utc)
             .map_err(|error| {
                 let (kind, message) = instant_mistake(error);
@@ -260,12 +290,19 @@ impl Query {
     /// # Errors
     /// [`ApiError::BadRequest`] for an attribute that nothing can be ordered by.
     pub fn order<T>(&self, key: impl Fn(&str) -> Option<T>) -> ApiResult<Vec<(T, Direction)>> {
-        let texts: Vec<&str> = self.all("order_by").filter(|text| !text.is_empty()).collect();
+        let texts: Vec<&str> = self.all("order_by").filter(|text| self.takes_empty || !text.is_empty()).collect();
         if texts.len() > ORDER_KEYS_MAX {
             return Err(ApiError::BadRequest(format!("Ordering takes at most {ORDER_KEYS_MAX} attributes")));
         }
         texts.into_iter().map(|text| sort_key(text, &key)).collect()
     }
+}
+
+/// Why a list does not skip more rows, and what to do.
+pub fn far(offset_max: i64) -> String {
+    format!(
+        "Input should be less than or equal to {offset_max}: walk a longer list by cursor where there is one, or narrow it by dates"
+    )
 }
 
 /// An instant whose `+` was sent as it is, and so was read as a space: what stands between a time and an offset of hours and
@@ -348,10 +385,30 @@ mod tests {
     fn a_page_is_cut_to_a_hundred_and_never_negative() {
         assert_eq!(Query::parse("limit=1000&offset=5").page(), Page { limit: 100, offset: 5 });
         assert_eq!(Query::parse("").page(), Page { limit: 50, offset: 0 });
+        assert_eq!(Query::parse("limit=1&limit=2").exact().page().limit, 2, "the last one counts");
         let mut query = Query::parse("limit=-1&offset=x");
         query.page();
         let Err(ApiError::Malformed(errors)) = query.finish() else { panic!("refused") };
         assert_eq!(errors.iter().map(|error| error.kind).collect::<Vec<_>>(), ["greater_than_equal", "int_parsing"]);
+    }
+
+    #[test]
+    fn an_empty_value_is_a_mistake_unless_a_form_sends_it() {
+        let mistakes = |query: Query| {
+            let mut query = query;
+            query.page();
+            query.instant("at");
+            query.flag("paused");
+            query.numbers("map_index");
+            query.seconds("duration");
+            match query.finish() {
+                Ok(()) => 0,
+                Err(ApiError::Malformed(errors)) => errors.len(),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let text = "limit=&at=&paused=&map_index=&duration_gte=";
+        assert_eq!((mistakes(Query::parse(text)), mistakes(Query::parse(text).exact())), (0, 5));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use axum::{
 };
 use model::masking;
 use serde::Serialize;
-use store::secrets::{self, Connection, connections, connections::Stored};
+use store::secrets::{self, Connection, SecretFilter, connections::Stored};
 
 use super::{
     Frame, Place,
@@ -164,16 +164,12 @@ pub async fn show(
 ) -> PageResult<Response> {
     let search = query.text("q").unwrap_or_default().to_owned();
     let number = forms::page_number(&query);
-    let mut found = connections::all(&app.pool, &app.settings.secret_key).await?;
-    let wanted = search.to_lowercase();
-    found.retain(|stored| {
-        let one = &stored.connection;
-        let texts = [Some(&one.conn_id), Some(&one.conn_type), one.host.as_ref(), one.description.as_ref()];
-        texts.into_iter().flatten().any(|text| masking::masked_text(text).to_lowercase().contains(&wanted))
-    });
+    let filter = SecretFilter { text: Some(search.clone()).filter(|text| !text.is_empty()), ..SecretFilter::default() };
+    let key = &app.settings.secret_key;
+    let window = forms::rows_of(number).window();
+    let (found, total) = secrets::connection_page(&app.pool, key, &filter, &[], window).await?;
     let environment = from_environment(secrets::Kind::Connection);
-    let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
-    let rows = forms::rows_of(number).of(found).into_iter().map(|stored| row(stored, &environment)).collect();
+    let rows = found.into_iter().map(|stored| row(stored, &environment)).collect();
     let frame = Frame::new(&app, &who, Place::Connections, "Connections").await?;
     let pager = Pager::new(total, number, &format!("/connections?q={}&page=", segment(&search)));
     Ok(print(&headers, "connections", &View { frame, search, rows, environment, pager })?)

@@ -11,7 +11,7 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
-use store::read::Total;
+use store::read::{OFFSET_MAX, Total};
 
 use super::{Frame, Place, error::PageResult, show as print};
 use crate::{
@@ -286,5 +286,5 @@ impl Pager {
 /// The number of the page that is asked for.
 #[must_use]
 pub fn page_number(query: &crate::http::query::Query) -> i64 {
-    query.text("page").and_then(|text| text.parse::<i64>().ok()).unwrap_or(0).clamp(0, i64::MAX / ROWS)
+    query.text("page").and_then(|text| text.parse::<i64>().ok()).unwrap_or(0).clamp(0, OFFSET_MAX / ROWS)
 }

@@ -16,7 +16,7 @@ use store::read;
 use super::{
     Frame, Place,
     error::PageResult,
-    forms::{self, Deletion, Field, FormPage, Kind},
+    forms::{self, Deletion, Field, FormPage, Kind, Pager},
     run_url, segment, show as print,
     words::count,
 };
@@ -47,6 +47,7 @@ struct View {
     frame: Frame,
     may_change: bool,
     rows: Vec<Row>,
+    pager: Pager,
     missing: Vec<Missing>,
     note: Option<String>,
 }
@@ -86,11 +87,12 @@ struct Missing {
     create_url: String,
 }
 
-/// `GET /pools`.
+/// `GET /pools?page=…`.
 pub async fn show(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     headers: HeaderMap,
+    query: Query,
 ) -> PageResult<Response> {
     let (used, note) = match pools::uses(&app).await {
         Ok(used) => (used, None),
@@ -98,7 +100,10 @@ pub async fn show(
         Err(error) => (BTreeMap::new(), Some(error.to_string())),
     };
     let defined = read::pools(&app.pool).await?;
-    let rows = defined.iter().map(|pool| row(pool, used.get(&pool.name), note.is_none())).collect();
+    let number = forms::page_number(&query);
+    let pager = Pager::new(i64::try_from(defined.len()).unwrap_or(i64::MAX), number, "/pools?page=");
+    let shown = forms::rows_of(number).of(defined);
+    let rows = shown.iter().map(|pool| row(pool, used.get(&pool.name), note.is_none())).collect();
     let missing = used.values().filter(|used| !used.exists).map(|used| Missing {
         name: used.name.clone(),
         waiting: count(used.next.len().max(1), "task instance"),
@@ -107,7 +112,7 @@ pub async fn show(
     let missing = missing.collect();
     let frame = Frame::new(&app, &who, Place::Pools, "Pools").await?;
     let may_change = frame.may_admin;
-    Ok(print(&headers, "pools", &View { frame, may_change, rows, missing, note })?)
+    Ok(print(&headers, "pools", &View { frame, may_change, rows, pager, missing, note })?)
 }
 
 fn row(pool: &Pool, used: Option<&PoolView>, is_known: bool) -> Row {

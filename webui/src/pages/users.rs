@@ -12,7 +12,7 @@ use serde::Serialize;
 use store::{
     audit,
     secrets::{Creation, Mistake},
-    users::{self, Account, NewUser, Role, RoleChange, UserChange},
+    users::{self, Account, NewUser, Role, RoleChange, USERS_OF_PAGE, UserChange},
 };
 
 use super::{
@@ -36,6 +36,9 @@ const ROLES_HINT: &str = "Viewer sees; User also runs DAGs; Op also manages conn
 struct View {
     frame: Frame,
     rows: Vec<Row>,
+    /// Back to the first page, on every other.
+    first: Option<&'static str>,
+    next: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -48,11 +51,12 @@ struct Row {
     delete_url: String,
 }
 
-/// `GET /users`.
+/// `GET /users?after=…`.
 pub async fn show(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     headers: HeaderMap,
+    query: Query,
 ) -> PageResult<Response> {
     let row = |account: Account| Row {
         edit_url: format!("/users/edit?username={}", segment(&account.username)),
@@ -62,9 +66,14 @@ pub async fn show(
         roles: account.role_names(),
         name: account.username,
     };
-    let rows = users::all(&app.pool).await?.into_iter().map(row).collect();
+    let after = query.text("after").unwrap_or_default();
+    let page = users::page(&app.pool, after).await?;
+    let is_full = i64::try_from(page.len()).is_ok_and(|count| count >= USERS_OF_PAGE);
+    let next = page.last().filter(|_| is_full).map(|last| format!("/users?after={}", segment(&last.username)));
+    let first = (!after.is_empty()).then_some("/users");
+    let rows = page.into_iter().map(row).collect();
     let frame = Frame::new(&app, &who, Place::Users, "Users").await?;
-    Ok(print(&headers, "users", &View { frame, rows })?)
+    Ok(print(&headers, "users", &View { frame, rows, first, next })?)
 }
 
 /// `GET /users/new`.
@@ -187,7 +196,7 @@ async fn edit_form(app: &App, who: &Principal, username: &str) -> ApiResult<Form
 }
 
 async fn find(app: &App, username: &str) -> ApiResult<Account> {
-    let found = users::all(&app.pool).await?.into_iter().find(|account| account.username == username);
+    let found = users::named(&app.pool, username).await?;
     found.ok_or_else(|| missing(username))
 }
 

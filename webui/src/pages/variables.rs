@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use serde::Serialize;
-use store::secrets::{self, variables, variables::Stored};
+use store::secrets::{self, SecretFilter, variables::Stored};
 
 use super::{
     Frame, Place,
@@ -67,15 +67,12 @@ pub async fn show(
 ) -> PageResult<Response> {
     let search = query.text("q").unwrap_or_default().to_owned();
     let number = forms::page_number(&query);
-    let wanted = search.to_lowercase();
-    let mut found = variables::all(&app.pool, &app.settings.secret_key).await?;
-    found.retain(|Stored { variable, .. }| {
-        let texts = [Some(&variable.key), variable.description.as_ref()];
-        texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&wanted))
-    });
+    let filter = SecretFilter { text: Some(search.clone()).filter(|text| !text.is_empty()), ..SecretFilter::default() };
+    let key = &app.settings.secret_key;
+    let window = forms::rows_of(number).window();
+    let (found, total) = secrets::variable_page(&app.pool, key, &filter, &[], window).await?;
     let environment = from_environment(secrets::Kind::Variable);
-    let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
-    let rows = forms::rows_of(number).of(found).into_iter().map(|stored| row(stored, &environment)).collect();
+    let rows = found.into_iter().map(|stored| row(stored, &environment)).collect();
     let frame = Frame::new(&app, &who, Place::Variables, "Variables").await?;
     let pager = Pager::new(total, number, &format!("/variables?q={}&page=", segment(&search)));
     Ok(print(&headers, "variables", &View { frame, search, rows, environment, pager })?)

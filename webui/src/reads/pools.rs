@@ -31,11 +31,16 @@ pub async fn uses(app: &App) -> ApiResult<BTreeMap<String, PoolView>> {
 /// [`ApiError::NotFound`].
 pub async fn find(app: &App, name: &str) -> ApiResult<Pool> {
     let found = read::pools(&app.pool).await?.into_iter().find(|pool| pool.name == name);
-    found.ok_or_else(|| ApiError::NotFound(format!("The Pool with name: `{name}` was not found")))
+    found.ok_or_else(|| missing(name))
 }
 
 /// How many slots are free; none when there is no limit.
 #[must_use]
 pub fn open_slots(pool: &Pool, used: &PoolView) -> Option<u32> {
     pool.slots.map(|slots| slots.saturating_sub(used.occupied))
+}
+
+/// There is no pool of this name.
+pub fn missing(name: &str) -> ApiError {
+    ApiError::NotFound(format!("The Pool with name: `{name}` was not found"))
 }

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, RUN, Server};
+use windlass_webui::Setting;
+
+use crate::support::{Client, RUN, Server, client};
 
 const STOCK: &str = "/dags/stock_data_pipeline";
 
@@ -134,6 +136,98 @@ async fn a_dag_is_the_favorite_of_who_marks_it() {
     sqlx::query("DELETE FROM dag WHERE dag_id = 'stock_data_pipeline'").execute(&server.pool).await.unwrap();
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM dag_favorite").fetch_one(&server.pool).await.unwrap();
     assert_eq!(left, 0, "marks go with their DAG");
+}
+
+#[tokio::test]
+async fn the_configuration_is_told_when_it_is_allowed_and_never_its_secrets() {
+    let setting = |section: &str, option: &str, value: &str| Setting {
+        section: section.to_owned(),
+        option: option.to_owned(),
+        value: value.to_owned(),
+    };
+    let all = [
+        setting("windlass", "port", "8083"),
+        setting("windlass", "secret_key", "1 canary"),
+        setting("database", "url", "postgres://me:canary@h/db"),
+    ];
+    let server = Server::start_with(|settings| settings.exposed = Some(all.into())).await;
+    let viewer = server.user("viewer").await;
+    let (status, config) = viewer.get("/config").await;
+    assert_eq!(status, 200);
+    assert_eq!(config["sections"][0]["options"][1], json!({"key": "secret_key", "value": "< hidden >"}));
+    assert!(!config.to_string().contains("canary"), "{config}");
+    let (_, database) = viewer.get("/config?section=database").await;
+    assert_eq!(database["sections"].as_array().unwrap().len(), 1);
+    assert_eq!(viewer.get("/config?section=none").await.0, 404);
+    let (_, port) = viewer.get("/config/section/windlass/option/port").await;
+    assert_eq!(port, json!({"sections": [{"name": "windlass", "options": [{"key": "port", "value": "8083"}]}]}));
+    assert_eq!(viewer.get("/config/section/windlass/option/none").await.0, 404);
+    let token = server.token("viewer").await;
+    let ask = client().get(server.url("/api/v2/config?section=windlass")).bearer_auth(&token);
+    let ini = ask.header("accept", "text/plain").send().await.unwrap().text().await.unwrap();
+    assert_eq!(ini, "[windlass]\nport = 8083\nsecret_key = < hidden >\n\n");
+}
+
+#[tokio::test]
+async fn the_entities_of_a_bulk_request_are_changed_together() {
+    let server = Server::start().await;
+    let op = server.user("op").await;
+    let many = |of: &dyn Fn(usize) -> Value| (0..200).map(of).collect::<Vec<Value>>();
+    let create = |entities: Vec<Value>| json!({"actions": [{"action": "create", "entities": entities}]});
+    for (path, one) in [
+        ("/variables", (&|n| json!({"key": format!("bulk{n}"), "value": n})) as &dyn Fn(usize) -> Value),
+        ("/connections", &|n| json!({"connection_id": format!("bulk{n}"), "conn_type": "http"})),
+        ("/pools", &|n| json!({"name": format!("bulk{n}"), "slots": 1})),
+    ] {
+        let (status, answer) = op.patch(path, create(many(one))).await;
+        assert_eq!(
+            (status, answer["create"]["success"].as_array().map(Vec::len)),
+            (200, Some(200)),
+            "{path}: {answer}"
+        );
+        assert_eq!(answer["create"]["errors"], json!([]), "{path}");
+        let twice = create(vec![one(0), one(300), one(300)]);
+        let (_, refused) = op.patch(path, twice.clone()).await;
+        assert_eq!(
+            refused["create"]["errors"][0]["status_code"], 409,
+            "{path}: one is there, so none is made: {refused}"
+        );
+        let mut skipping = twice;
+        skipping["actions"][0]["action_on_existence"] = "skip".into();
+        let (_, answer) = op.patch(path, skipping).await;
+        // The leader of these tests takes a pool twice.
+        if path != "/pools" {
+            assert_eq!(answer["create"]["success"].as_array().map(Vec::len), Some(1), "{path}: {answer}");
+            assert_eq!(answer["create"]["errors"].as_array().map(Vec::len), Some(1), "{path}: {answer}");
+        }
+    }
+    for table in ["variable WHERE key <> 'bulk300'", "connection WHERE conn_id <> 'bulk300'"] {
+        let count = format!("SELECT count(DISTINCT xmin::text) FROM {table}");
+        let transactions: i64 = sqlx::query_scalar(&count).fetch_one(&server.pool).await.unwrap();
+        assert_eq!(transactions, 1, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn the_star_of_a_dag_works_without_a_script_and_leaves_a_line() {
+    let server = Server::start().await;
+    let token = server.token("viewer").await;
+    let star = "/dags/stock_data_pipeline/favorite";
+    let press = async |to: &str| server.submit(&token, "/dags", star, &[("to", to), ("back", "/dags")]).await.status();
+    assert_eq!(press("marked").await, 303);
+    assert_eq!(press("marked").await, 303, "twice is once");
+    let (_, html) = server.page(&token, "/dags?favorites=1").await;
+    assert!(html.contains("stock_data_pipeline is a favorite of yours"), "{html}");
+    assert!(!html.contains("weather_pipeline"), "{html}");
+    let (_, html) = server.page(&token, "/dags/stock_data_pipeline").await;
+    assert!(html.contains("★") && html.contains("?tag=medallion"), "{html}");
+    assert_eq!(press("unmarked").await, 303);
+    assert!(server.page(&token, "/dags?favorites=1").await.1.contains("No DAG fits"));
+    let lines = "SELECT action || ' ' || who FROM audit_log WHERE action LIKE '%favorite%' ORDER BY id";
+    let lines: Vec<String> = sqlx::query_scalar(lines).fetch_all(&server.pool).await.unwrap();
+    assert_eq!(lines, ["favorite_dag viewer", "unfavorite_dag viewer"]);
+    let foreign = client().post(server.url(star)).header("cookie", format!("_token={token}"));
+    assert_eq!(foreign.form(&[("to", "marked")]).send().await.unwrap().status(), 403, "another site presses nothing");
 }
 
 #[tokio::test]

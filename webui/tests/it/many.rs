@@ -85,6 +85,28 @@ async fn several_runs_are_cleared_when_each_is_there() {
 }
 
 #[tokio::test]
+async fn a_run_takes_in_the_tasks_alone_that_are_new_in_the_latest_version() {
+    let server = Server::start().await;
+    let user = server.user("user").await;
+    let clear = async |body: Value| user.post(&format!("{STOCK}/dagRuns/{RUN}/clear"), body).await;
+    let (status, none) = clear(json!({"only_new": true})).await;
+    assert_eq!((status, &none["total_entries"]), (200, &json!(0)), "the run has the latest version: {none}");
+    assert_eq!(clear(json!({"only_new": true, "dry_run": false})).await.0, 200);
+    let more = "  - {task_id: archive, operator: bash, bash_command: \"true\", dependencies: [gold]}\n";
+    server.leader.take_in(format!("{}{more}", crate::support::STOCK));
+    while user.get(&format!("{STOCK}/tasks/archive")).await.0 != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let (status, told) = clear(json!({"only_new": true})).await;
+    let ids: Vec<&Value> = told["task_instances"].as_array().unwrap().iter().map(|one| &one["task_id"]).collect();
+    assert_eq!((status, ids), (200, vec![&json!("archive")]), "{told}");
+    assert_eq!(clear(json!({"only_new": true, "dry_run": false})).await.0, 200);
+    let sent = "SELECT details::text FROM audit_log WHERE action = 'clear_task_instances' ORDER BY id DESC LIMIT 1";
+    let sent: String = sqlx::query_scalar(sent).fetch_one(&server.pool).await.unwrap();
+    assert!(sent.contains("archive") && !sent.contains("silver"), "{sent}");
+}
+
+#[tokio::test]
 async fn who_waits_for_a_run_is_told_its_state_until_it_has_ended() {
     let server = Server::start().await;
     let viewer = server.user("viewer").await;

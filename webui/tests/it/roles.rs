@@ -39,7 +39,7 @@ fn with_needs(right: Right) -> BTreeSet<Right> {
         Right::ChangeAdmin => Some(Right::ReadAdmin),
         _ => None,
     };
-    BTreeSet::from_iter([Right::OwnAccount, Right::ChangeOwnView, right].into_iter().chain(needs))
+    BTreeSet::from_iter([right].into_iter().chain(needs))
 }
 
 /// Refused for everybody, whatever the right.
@@ -239,6 +239,66 @@ async fn a_token_is_made_on_the_account_page_shown_once_and_revoked() {
     assert_eq!(stolen.status(), 404, "nobody revokes the token of another");
     assert_eq!(server.submit(&session, page, "/account/tokens/revoke", &[("id", id.as_str())]).await.status(), 303);
     assert_eq!(ask("/api/v2/dags").await.unwrap().status(), 403);
+}
+
+#[tokio::test]
+async fn an_api_token_never_opens_the_account_of_its_user() {
+    let server = Server::start().await;
+    let own = [Right::OwnAccount, Right::ChangeOwnView];
+    let routes: Vec<&Route> =
+        routes().filter(|route| own.iter().any(|right| route.access == Access::Needs(*right))).collect();
+    assert!(routes.iter().filter(|route| route.path.starts_with("/account")).count() >= 5);
+    for scope in [None, Some(&Right::GIVEN[..])] {
+        let token = api_token(&server, "admin", scope).await;
+        for route in &routes {
+            let status = status(&server, &path_of(route), route, Some(&token)).await;
+            assert_eq!(status, 403, "{} {} with scope {scope:?}", route.method, route.path);
+        }
+    }
+    let session = server.token("admin").await;
+    for route in routes.iter().filter(|route| route.method == "GET") {
+        let status = status(&server, &path_of(route), route, Some(&session)).await;
+        assert_eq!(status, 200, "{} in a session", route.path);
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_by_the_scope_of_a_token_is_told_so() {
+    let server = Server::start().await;
+    let refusal = async |user: &str, scope: Option<&[Right]>| {
+        let token = api_token(&server, user, scope).await;
+        let ask = client().get(server.url("/api/v2/variables")).bearer_auth(token).send().await.unwrap();
+        assert_eq!(ask.status(), 403);
+        ask.json::<Value>().await.unwrap()["detail"].as_str().unwrap().to_owned()
+    };
+    let by_scope = refusal("op", Some(&[Right::Read, Right::ChangeDags])).await;
+    assert!(by_scope.contains("limited to") && by_scope.contains("takes read_admin"), "{by_scope}");
+    assert_eq!(refusal("user", None).await, "Forbidden", "here another role would help, as Airflow says it");
+    assert_eq!(refusal("user", Some(&[Right::Read])).await, "Forbidden");
+}
+
+#[tokio::test]
+async fn many_users_are_listed_by_pages_and_have_a_bounded_number_of_roles() {
+    let server = Server::start().await;
+    let copy = "INSERT INTO user_account (username, password_hash, role) \
+                SELECT 'zz' || lpad(n::text, 3, '0'), password_hash, 0 FROM user_account, generate_series(1, 230) n \
+                WHERE username = 'viewer'";
+    sqlx::query(copy).execute(&server.pool).await.unwrap();
+    let admin = server.token("admin").await;
+    let (mut at, mut rows, mut pages) = (Some("/users".to_owned()), 0, 0);
+    let next = regex::Regex::new(r#"href="([^"]*users\?after=[^"]+)""#).unwrap();
+    while let Some(url) = at {
+        let (status, html) = server.page(&admin, &url).await;
+        assert_eq!(status, 200, "{url}");
+        rows += html.matches("<tr data-row>").count();
+        pages += 1;
+        at = next.captures(&html).map(|found| found[1].replace("&#x2F;", "/"));
+    }
+    let all: i64 = sqlx::query_scalar("SELECT count(*) FROM user_account").fetch_one(&server.pool).await.unwrap();
+    assert_eq!((i64::try_from(rows).unwrap(), pages), (all, 3));
+    let many: BTreeSet<String> = (0..=users::OWN_ROLES_OF_USER_MAX).map(|n| format!("role{n}")).collect();
+    let refused = users::set_own_roles(&server.pool, "test".into(), "user", &many).await.unwrap_err();
+    assert!(refused.to_string().contains("at most 50 own roles"), "{refused}");
 }
 
 #[tokio::test]

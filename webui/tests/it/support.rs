@@ -96,6 +96,8 @@ pub struct TestLeader {
     shipped: Mutex<BTreeMap<AttemptId, String>>,
     /// What is written to a log whenever it is read.
     grows_by: Mutex<String>,
+    /// DAG files that are to be stored.
+    files: Mutex<Vec<String>>,
     wake: Notify,
     next_run: AtomicI64,
     present: Mutex<bool>,
@@ -105,6 +107,12 @@ impl TestLeader {
     /// Lets nobody answer any more.
     pub fn leave(&self) {
         *self.present.lock().unwrap() = false;
+    }
+
+    /// Takes in a DAG file.
+    pub fn take_in(&self, yaml: String) {
+        self.files.lock().unwrap().push(yaml);
+        self.wake.notify_one();
     }
 
     /// Gives a log its text.
@@ -216,6 +224,10 @@ impl TestLeader {
             let _ = tokio::time::timeout(Duration::from_millis(50), self.wake.notified()).await;
             if !self.is_present() {
                 continue;
+            }
+            let files = std::mem::take(&mut *self.files.lock().unwrap());
+            for yaml in files {
+                stored(&mut writer, epoch, &yaml).await;
             }
             for waiting in inbox::read_inbox(&mut writer, epoch, inbox::Room { few: 10, bulk: 10 }).await.unwrap() {
                 let (mut plan, answer) = self.decide(waiting.command.unwrap()).await;
@@ -447,6 +459,7 @@ impl Server {
             logs: Mutex::default(),
             shipped: Mutex::default(),
             grows_by: Mutex::default(),
+            files: Mutex::default(),
             wake: Notify::new(),
             next_run: AtomicI64::new(100),
             present: Mutex::new(true),

@@ -118,7 +118,7 @@ async fn carry_out(access: &Access, command: Tokens) -> anyhow::Result<()> {
         }
         Tokens::RevokeAll { username } => {
             let ended = users::end_sessions(pool, who, &username).await?;
-            if ended == 0 && users::all(pool).await?.iter().all(|account| account.username != username) {
+            if ended == 0 && users::named(pool, &username).await?.is_none() {
                 return Err(Failure::missing(format!("there is no user {username}")));
             }
             outln!("{ended} sessions and tokens of {username} have ended");

@@ -137,8 +137,12 @@ async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow:
     match command {
         Users::List { output } => {
             let mut listing = Listing::new(&["id", "username", "roles"]);
-            for account in users::all(pool).await? {
-                listing.push([json!(account.id), json!(account.username), json!(account.role_names())]);
+            let mut page = users::page(pool, "").await?;
+            while let Some(last) = page.last().map(|account| account.username.clone()) {
+                for account in page {
+                    listing.push([json!(account.id), json!(account.username), json!(account.role_names())]);
+                }
+                page = users::page(pool, &last).await?;
             }
             listing.print(output);
         }
@@ -179,7 +183,7 @@ async fn carry_out(access: &Access, command: Users, chars_min: usize) -> anyhow:
 }
 
 async fn account(pool: &PgPool, username: &str) -> anyhow::Result<Account> {
-    let found = users::all(pool).await?.into_iter().find(|account| account.username == username);
+    let found = users::named(pool, username).await?;
     found.ok_or_else(|| Failure::missing(format!("there is no user {username}")))
 }
 
@@ -215,7 +219,7 @@ async fn remove_role(pool: &PgPool, username: &str, role: &str) -> anyhow::Resul
 }
 
 async fn is_there(pool: &PgPool, username: &str) -> anyhow::Result<bool> {
-    Ok(users::all(pool).await?.iter().any(|account| account.username == username))
+    Ok(users::named(pool, username).await?.is_some())
 }
 
 fn check(username: &str, password: &str, chars_min: usize) -> anyhow::Result<()> {

@@ -51,12 +51,13 @@ pub async fn run(settings: &Settings, options: &Api) -> anyhow::Result<ExitCode>
     let listener = listener.map_err(|error| cannot_listen(error, address, "WINDLASS_PORT or WINDLASS_API_LISTEN"))?;
     let shared = Shared::open(settings, Schema::Migrate).await?;
     refuse_default_login(&shared.pool, settings.deployment).await?;
-    if store::users::all(&shared.pool).await?.is_empty() {
+    if !store::users::are_there_any(&shared.pool).await? {
         tracing::warn!("there is no user yet, so nobody can log in: `windlass users create` makes one");
     }
     let secret = Secret::new(shared.cluster.signing_secret().await?.reveal().as_bytes())?;
     let mut app = AppSettings::new(secret, shared.key.clone());
     app.log_archive = settings.log_archive();
+    app.exposed = crate::exposed::settings()?;
     app.trusted_proxies = settings.trusted_proxies.clone();
     app.password_chars_min = settings.password_chars_min;
     app.oidc = settings.identity_provider()?;

@@ -12,6 +12,7 @@ use model::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use store::{
+    audit::Actor,
     favorites,
     read::{self, DagFilter, Marked, Window},
     users,
@@ -19,6 +20,7 @@ use store::{
 
 use super::Installation;
 use crate::{
+    access::caller,
     exit::Failure,
     find,
     server::{Server, ServerError},
@@ -288,7 +290,11 @@ impl Installation<'_> {
     /// When it is refused.
     pub async fn mark_favorite(&self, username: &str, dag_id: &str) -> anyhow::Result<bool> {
         match self {
-            Self::Here(here) => Ok(favorites::mark(here.access.pool().await?, username, &DagId::new(dag_id)?).await?),
+            Self::Here(here) => {
+                let (pool, caller) = (here.access.pool().await?, caller());
+                let who = Actor::at_the_command_line(&caller);
+                Ok(favorites::mark(pool, who, username, &DagId::new(dag_id)?).await?)
+            }
             Self::Server(server) => match server.post_nothing(&["dags", dag_id, "favorite"]).await {
                 Err(error) if error.is_conflict() => Ok(false),
                 done => Ok(done.map(|()| true)?),
@@ -302,8 +308,7 @@ impl Installation<'_> {
     /// When there is none of this name.
     pub async fn check_user(&self, username: &str) -> anyhow::Result<()> {
         let Self::Here(here) = self else { return Ok(()) };
-        let known = users::all(here.access.pool().await?).await?;
-        if known.iter().any(|account| account.username == username) {
+        if users::named(here.access.pool().await?, username).await?.is_some() {
             return Ok(());
         }
         Err(Failure::missing(format!(

@@ -230,6 +230,7 @@ fn app_settings(settings: &Settings, home: &Home) -> anyhow::Result<AppSettings>
     let mut app = AppSettings::new(Secret::new(home.signing_key()?)?, secret_key);
     app.login_hint = Some(format!("First login: {DEFAULT_USER} / {DEFAULT_USER}"));
     app.log_archive = settings.log_archive();
+    app.exposed = crate::exposed::settings()?;
     app.trusted_proxies = settings.trusted_proxies.clone();
     app.password_chars_min = settings.password_chars_min;
     app.oidc = settings.identity_provider()?;

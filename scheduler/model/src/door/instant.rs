@@ -76,7 +76,7 @@ impl Instant {
             let at = at.checked_sub_signed(offset).ok_or(InvalidInstant::OutOfRange)?;
             return Self::new(at.and_utc());
         }
-        if !text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+')) {
+        if !text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E')) {
             return Err(InvalidInstant::Unreadable);
         }
         Self::since_1970(text.parse().map_err(|_| InvalidInstant::Unreadable)?)
@@ -246,6 +246,7 @@ mod tests {
             "2025-12-31T19:00:00.0000004-05:00",
             "1767225600",
             "1767225600.0",
+            "1.7672256e9",
             "1767225600000",
             " 2026-01-01T00:00:00,0Z ",
         ];
@@ -261,9 +262,7 @@ mod tests {
         for text in
             ["0000-01-01", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-00:01", "1e300", "99999999999999999"]
         {
-            let found = Instant::parse(text, Zone::Utc).unwrap_err();
-            let expected = if text == "1e300" { InvalidInstant::Unreadable } else { InvalidInstant::OutOfRange };
-            assert_eq!(found, expected, "{text}");
+            assert_eq!(Instant::parse(text, Zone::Utc).unwrap_err(), InvalidInstant::OutOfRange, "{text}");
         }
         for text in [
             "",

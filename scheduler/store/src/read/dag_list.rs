@@ -50,6 +50,51 @@ pub struct Marked {
     pub is_marked: bool,
 }
 
+/// By what the runs of a DAG are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timetable {
+    /// Only when somebody asks.
+    Never,
+    /// Once.
+    Once,
+    /// One run after the other.
+    Continuous,
+    /// One cron expression, whose runs stand for its ticks.
+    CronTrigger,
+    /// Several of them.
+    SeveralCronTriggers,
+    /// Cron expressions whose runs stand for the time before a tick.
+    CronDataInterval,
+    /// A duration, whose runs stand for an instant.
+    DeltaTrigger,
+    /// A duration, whose runs stand for the time before.
+    DeltaDataInterval,
+}
+
+impl Timetable {
+    /// What a definition says of its schedule, as [`SCHEDULE_WORD`] writes it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Once => "once",
+            Self::Continuous => "continuous",
+            Self::CronTrigger => "cron cron_trigger one",
+            Self::SeveralCronTriggers => "cron cron_trigger several",
+            Self::CronDataInterval => "cron cron_data_interval",
+            Self::DeltaTrigger => "delta delta_trigger",
+            Self::DeltaDataInterval => "delta delta_data_interval",
+        }
+    }
+}
+
+/// The schedule of a version `v` in words. Durations that were stored before they had two meanings stand for the time before.
+const SCHEDULE_WORD: &str = "concat_ws(' ', v.compiled->'schedule'->>'kind', \
+    CASE WHEN v.compiled->'schedule'->>'kind' = 'delta' \
+         THEN coalesce(v.compiled->'schedule'->>'timetable', 'delta_data_interval') \
+         ELSE v.compiled->'schedule'->>'timetable' END, \
+    CASE WHEN v.compiled->'schedule'->>'timetable' = 'cron_trigger' \
+         THEN CASE json_array_length(v.compiled->'schedule'->'expressions') WHEN 1 THEN 'one' ELSE 'several' END END)";
+
 /// Which DAGs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DagFilter {
@@ -89,6 +134,8 @@ pub struct DagFilter {
     pub last_started: Range,
     /// Whose newest run ended then.
     pub last_ended: Range,
+    /// By what their runs are due: one of these; anything when empty.
+    pub timetables: Vec<Timetable>,
     /// The order; by id when empty.
     pub order: Vec<(DagOrder, Direction)>,
 }
@@ -201,6 +248,11 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
     }
     if !filter.owners.is_empty() {
         query.push(" AND d.owners && ").push_bind(filter.owners.clone());
+    }
+    if !filter.timetables.is_empty() {
+        let words: Vec<&str> = filter.timetables.iter().map(|timetable| timetable.word()).collect();
+        query.push(" AND EXISTS (SELECT FROM dag_version v WHERE v.id = d.current_version AND ");
+        query.push(SCHEDULE_WORD).push(" = ANY(").push_bind(words).push("))");
     }
     if let Some(with) = filter.with_import_errors {
         query.push(" AND EXISTS (SELECT FROM import_error e WHERE e.file = d.fileloc) = ").push_bind(with);

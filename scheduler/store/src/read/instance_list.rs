@@ -27,6 +27,9 @@ use crate::error::{Doing, StoreError};
 
 /// What was being done, for errors.
 const LISTING: &str = "this list of task instances";
+/// Rows that a page over many runs may skip: from each run its instances are looked up, and a walk over 100,000 of them took
+/// more than a second. Nothing counts further, either.
+pub const INSTANCE_OFFSET_MAX: i64 = super::COUNT_MAX;
 /// How a list of task instances is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceOrder {
@@ -180,6 +183,9 @@ pub struct Listed {
 /// [`StoreError::TooHeavy`] when no index helps to find them; [`StoreError::Refused`] for an offset that is too far away;
 /// other [`StoreError`]s when PostgreSQL does not answer or a row makes no sense.
 pub async fn instance_list(pool: &PgPool, filter: &InstanceFilter) -> Result<(Vec<Listed>, Total), StoreError> {
+    if matches!(filter.of, InstancesOf::Runs { .. }) {
+        filter.window.check_within(INSTANCE_OFFSET_MAX)?;
+    }
     let statements = |reach| {
         let mut matching = counting();
         source(&mut matching, filter, reach);

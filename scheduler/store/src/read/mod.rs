@@ -22,8 +22,8 @@ mod xcoms;
 
 pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dag_list::{
-    DagCounts, DagFilter, DagNames, DagOrder, Marked, TagFilter, dag_counts, dag_ids, dag_list, dag_names, dag_tags,
-    tasks_named,
+    DagCounts, DagFilter, DagNames, DagOrder, Marked, TagFilter, Timetable, dag_counts, dag_ids, dag_list, dag_names,
+    dag_tags, tasks_named,
 };
 pub use dags::{
     DagView, FileFilter, FileOrder, ImportError, Version, VersionBrief, broken_file_count, broken_files, dag, dags,
@@ -31,7 +31,8 @@ pub use dags::{
 };
 pub use elsewhere::{run_on, task_states};
 pub use instance_list::{
-    InstanceFilter, InstanceOrder, InstancesOf, Listed, instance_list, instance_part, open_versions, page_of_instances,
+    INSTANCE_OFFSET_MAX, InstanceFilter, InstanceOrder, InstancesOf, Listed, instance_list, instance_part,
+    open_versions, page_of_instances,
 };
 pub use instances::{
     FirstFailure, Instance, Try, first_failures, instances, instances_at, instances_of_tasks, tries, tries_of_run,

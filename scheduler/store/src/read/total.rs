@@ -179,12 +179,20 @@ impl Window {
     /// # Errors
     /// [`StoreError::Refused`], with the way out.
     pub fn check(self) -> Result<(), StoreError> {
-        if self.offset <= OFFSET_MAX {
+        self.check_within(OFFSET_MAX)
+    }
+
+    /// The same of a list whose rows cost more to walk over.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(crate) fn check_within(self, offset_max: i64) -> Result<(), StoreError> {
+        if self.offset <= offset_max {
             return Ok(());
         }
         let reason = format!(
-            "offset is {}, and a list skips at most {OFFSET_MAX} rows: go on from the last row's date with a filter such as \
-             run_after_lte",
+            "offset is {}, and this list skips at most {offset_max} rows: walk it by cursor (send an empty cursor, then the \
+             next_cursor of each answer), or go on from the last row's date with a filter such as run_after_lte",
             self.offset
         );
         Err(StoreError::Refused { reason })

@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
-use super::{Connection, ConnectionRow, Creation, Deletion, Entry, Mistake, Place, SecretKey};
+use super::{Connection, ConnectionRow, Creation, Deletion, Entry, Mistake, Place, SecretKey, Together};
 use crate::{
     audit::{self, Actor},
     error::{Doing, StoreError},
 };
 
 /// The longest id, in characters, as in Airflow.
-const ID_CHARS_MAX: usize = 200;
+pub const ID_CHARS_MAX: usize = 200;
 /// The longest type, host, schema and login, in characters, as in Airflow.
-const TEXT_CHARS_MAX: usize = 500;
+pub const TEXT_CHARS_MAX: usize = 500;
 /// The longest password, extra and description, in bytes: keys and certificates fit.
 const LONG_BYTES_MAX: usize = 64 * 1024;
 
@@ -111,7 +111,7 @@ pub async fn find(db: impl PgExecutor<'_>, key: &SecretKey, conn_id: &str) -> Re
     Ok(row.map(|row| stored(row, key)))
 }
 
-fn stored(row: ConnectionRow, key: &SecretKey) -> Stored {
+pub(super) fn stored(row: ConnectionRow, key: &SecretKey) -> Stored {
     let bare = ConnectionRow { password_sealed: None, extra_sealed: None, ..row.clone() };
     match row.open(key) {
         Ok(connection) => Stored { connection, problem: None },
@@ -123,26 +123,25 @@ fn stored(row: ConnectionRow, key: &SecretKey) -> Stored {
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn create(
-    pool: &PgPool,
+pub async fn create_in(
+    together: &mut Together,
     key: &SecretKey,
     who: Actor<'_>,
     connection: &Connection,
 ) -> Result<Creation, StoreError> {
     const DOING: &str = "creating a connection";
-    let mut transaction = pool.begin().await.doing(DOING)?;
+    let db = together.connection();
     // The row is ours from here on, or it is somebody else's.
     let claim = sqlx::query!(
         "INSERT INTO connection (conn_id, conn_type) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         connection.conn_id,
         connection.conn_type
     );
-    if claim.execute(&mut *transaction).await.doing(DOING)?.rows_affected() == 0 {
+    if claim.execute(&mut *db).await.doing(DOING)?.rows_affected() == 0 {
         return Ok(Creation::Exists);
     }
-    write(&mut transaction, key, connection).await?;
-    audit::record(&mut *transaction, who, "post_connection", &told(connection)).await?;
-    transaction.commit().await.doing(DOING)?;
+    write(db, key, connection).await?;
+    audit::record(&mut *db, who, "post_connection", &told(connection)).await?;
     Ok(Creation::Created)
 }
 
@@ -151,29 +150,28 @@ pub async fn create(
 ///
 /// # Errors
 /// [`StoreError::Refused`] when its secrets can not be opened; [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn update<E: Send>(
-    pool: &PgPool,
+pub async fn update_in<E: Send>(
+    together: &mut Together,
     key: &SecretKey,
     who: Actor<'_>,
     conn_id: &str,
     change: impl FnOnce(Connection) -> Result<Connection, E> + Send,
 ) -> Result<Option<Result<Connection, E>>, StoreError> {
     const DOING: &str = "changing a connection";
-    let mut transaction = pool.begin().await.doing(DOING)?;
+    let db = together.connection();
     let row = sqlx::query_as!(
         ConnectionRow,
         "SELECT conn_id, conn_type, host, schema, login, port, password_sealed, extra_sealed, description
          FROM connection WHERE conn_id = $1 FOR UPDATE",
         conn_id
     );
-    let Some(row) = row.fetch_optional(&mut *transaction).await.doing(DOING)? else { return Ok(None) };
+    let Some(row) = row.fetch_optional(&mut *db).await.doing(DOING)? else { return Ok(None) };
     let changed = match change(row.open(key)?) {
         Ok(changed) => Connection { conn_id: conn_id.to_owned(), ..changed },
         Err(refused) => return Ok(Some(Err(refused))),
     };
-    write(&mut transaction, key, &changed).await?;
-    audit::record(&mut *transaction, who, "patch_connection", &told(&changed)).await?;
-    transaction.commit().await.doing(DOING)?;
+    write(db, key, &changed).await?;
+    audit::record(&mut *db, who, "patch_connection", &told(&changed)).await?;
     Ok(Some(Ok(changed)))
 }
 
@@ -181,9 +179,53 @@ pub async fn update<E: Send>(
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn delete(pool: &PgPool, who: Actor<'_>, conn_id: &str) -> Result<Deletion, StoreError> {
+pub async fn delete_in(together: &mut Together, who: Actor<'_>, conn_id: &str) -> Result<Deletion, StoreError> {
     let entry = Entry { who, action: "delete_connection", details: json!({ "connection_id": conn_id }) };
-    super::delete(pool, sqlx::query!("DELETE FROM connection WHERE conn_id = $1", conn_id), entry).await
+    super::delete(together, sqlx::query!("DELETE FROM connection WHERE conn_id = $1", conn_id), entry).await
+}
+
+/// Creates a connection by itself.
+///
+/// # Errors
+/// As [`create_in`].
+pub async fn create(
+    pool: &PgPool,
+    key: &SecretKey,
+    who: Actor<'_>,
+    connection: &Connection,
+) -> Result<Creation, StoreError> {
+    let mut together = Together::begin(pool).await?;
+    let done = create_in(&mut together, key, who, connection).await?;
+    together.commit().await?;
+    Ok(done)
+}
+
+/// Changes a stored connection by itself.
+///
+/// # Errors
+/// As [`update_in`].
+pub async fn update<E: Send>(
+    pool: &PgPool,
+    key: &SecretKey,
+    who: Actor<'_>,
+    conn_id: &str,
+    change: impl FnOnce(Connection) -> Result<Connection, E> + Send,
+) -> Result<Option<Result<Connection, E>>, StoreError> {
+    let mut together = Together::begin(pool).await?;
+    let done = update_in(&mut together, key, who, conn_id, change).await?;
+    together.commit().await?;
+    Ok(done)
+}
+
+/// Deletes a connection by itself.
+///
+/// # Errors
+/// As [`delete_in`].
+pub async fn delete(pool: &PgPool, who: Actor<'_>, conn_id: &str) -> Result<Deletion, StoreError> {
+    let mut together = Together::begin(pool).await?;
+    let done = delete_in(&mut together, who, conn_id).await?;
+    together.commit().await?;
+    Ok(done)
 }
 
 async fn write(db: &mut PgConnection, key: &SecretKey, connection: &Connection) -> Result<(), StoreError> {

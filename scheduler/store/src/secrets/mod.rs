@@ -7,6 +7,7 @@ mod check;
 pub mod connections;
 mod environment;
 mod key;
+mod list;
 mod reseal;
 pub mod uri;
 pub mod variables;
@@ -14,7 +15,7 @@ pub mod variables;
 use std::fmt;
 
 use serde_json::Value;
-use sqlx::{PgExecutor, PgPool, Postgres, postgres::PgArguments, query::Query};
+use sqlx::{PgConnection, PgExecutor, PgPool, Postgres, Transaction, postgres::PgArguments, query::Query};
 
 use crate::{
     audit::{self, Actor},
@@ -24,6 +25,9 @@ use crate::{
 pub use check::check_key;
 pub use environment::{Kind, defined};
 pub use key::SecretKey;
+pub use list::{
+    ConnectionOrder, SecretFilter, VariableOrder, connection_page, connections_named, variable_page, variables_named,
+};
 pub use reseal::{Resealed, reseal};
 
 /// How the environment is asked: a name to its value.
@@ -134,18 +138,42 @@ struct Entry<'a> {
 
 /// Carries out a statement that deletes a row by its name, and notes it if there was one.
 async fn delete(
-    pool: &PgPool,
+    together: &mut Together,
     statement: Query<'_, Postgres, PgArguments>,
     entry: Entry<'_>,
 ) -> Result<Deletion, StoreError> {
     const DOING: &str = "deleting a connection or a variable";
-    let mut transaction = pool.begin().await.doing(DOING)?;
-    if statement.execute(&mut *transaction).await.doing(DOING)?.rows_affected() == 0 {
+    if statement.execute(together.connection()).await.doing(DOING)?.rows_affected() == 0 {
         return Ok(Deletion::Missing);
     }
-    audit::record(&mut *transaction, entry.who, entry.action, &entry.details).await?;
-    transaction.commit().await.doing(DOING)?;
+    audit::record(together.connection(), entry.who, entry.action, &entry.details).await?;
     Ok(Deletion::Deleted)
+}
+
+/// Changes of connections or variables that are stored together or not at all.
+#[derive(Debug)]
+pub struct Together(Transaction<'static, Postgres>);
+
+impl Together {
+    /// Begins.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`], [`StoreError::Database`].
+    pub async fn begin(pool: &PgPool) -> Result<Self, StoreError> {
+        pool.begin().await.doing("beginning to change connections or variables").map(Self)
+    }
+
+    /// Stores all of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`], [`StoreError::Database`]: none is stored then.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.0.commit().await.doing("storing connections or variables")
+    }
+
+    fn connection(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
 }
 
 /// A mistake in a field of something that is to be stored.
@@ -170,7 +198,7 @@ impl fmt::Display for Mistake {
 }
 
 /// A connection as its row has it.
-#[derive(Clone)]
+#[derive(Clone, sqlx::FromRow)]
 struct ConnectionRow {
     conn_id: String,
     conn_type: String,

@@ -3,14 +3,14 @@
 use serde_json::json;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
-use super::{Creation, Deletion, Entry, Mistake, Place, SecretKey, open};
+use super::{Creation, Deletion, Entry, Mistake, Place, SecretKey, Together, open};
 use crate::{
     audit::{self, Actor},
     error::{Doing, StoreError},
 };
 
 /// The longest key, in characters, as in Airflow.
-const KEY_CHARS_MAX: usize = 250;
+pub const KEY_CHARS_MAX: usize = 250;
 /// The longest value and description, in bytes.
 const VALUE_BYTES_MAX: usize = 512 * 1024;
 
@@ -88,7 +88,7 @@ pub async fn find(db: impl PgExecutor<'_>, key: &SecretKey, name: &str) -> Resul
     Ok(row.map(|row| stored(key, name.to_owned(), &row.value_sealed, row.description)))
 }
 
-fn stored(key: &SecretKey, name: String, sealed: &[u8], description: Option<String>) -> Stored {
+pub(super) fn stored(key: &SecretKey, name: String, sealed: &[u8], description: Option<String>) -> Stored {
     let (value, problem) = match open(key, &Place::Variable(&name), Some(sealed)) {
         Ok(value) => (value.unwrap_or_default(), None),
         Err(error) => (String::new(), Some(error.to_string())),
@@ -100,23 +100,22 @@ fn stored(key: &SecretKey, name: String, sealed: &[u8], description: Option<Stri
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn create(
-    pool: &PgPool,
+pub async fn create_in(
+    together: &mut Together,
     key: &SecretKey,
     who: Actor<'_>,
     variable: &Variable,
 ) -> Result<Creation, StoreError> {
     const DOING: &str = "creating a variable";
-    let mut transaction = pool.begin().await.doing(DOING)?;
+    let db = together.connection();
     // The row is ours from here on, or it is somebody else's.
     let claim =
         sqlx::query!("INSERT INTO variable (key, value_sealed) VALUES ($1, '') ON CONFLICT DO NOTHING", variable.key);
-    if claim.execute(&mut *transaction).await.doing(DOING)?.rows_affected() == 0 {
+    if claim.execute(&mut *db).await.doing(DOING)?.rows_affected() == 0 {
         return Ok(Creation::Exists);
     }
-    write(&mut transaction, key, variable).await?;
-    audit::record(&mut *transaction, who, "post_variable", &json!({ "key": variable.key })).await?;
-    transaction.commit().await.doing(DOING)?;
+    write(db, key, variable).await?;
+    audit::record(&mut *db, who, "post_variable", &json!({ "key": variable.key })).await?;
     Ok(Creation::Created)
 }
 
@@ -125,17 +124,17 @@ pub async fn create(
 ///
 /// # Errors
 /// [`StoreError::Refused`] when its value can not be opened; [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn update<E: Send>(
-    pool: &PgPool,
+pub async fn update_in<E: Send>(
+    together: &mut Together,
     key: &SecretKey,
     who: Actor<'_>,
     name: &str,
     change: impl FnOnce(Variable) -> Result<Variable, E> + Send,
 ) -> Result<Option<Result<Variable, E>>, StoreError> {
     const DOING: &str = "changing a variable";
-    let mut transaction = pool.begin().await.doing(DOING)?;
+    let db = together.connection();
     let row = sqlx::query!("SELECT value_sealed, description FROM variable WHERE key = $1 FOR UPDATE", name)
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *db)
         .await
         .doing(DOING)?;
     let Some(row) = row else { return Ok(None) };
@@ -145,9 +144,8 @@ pub async fn update<E: Send>(
         Ok(changed) => Variable { key: name.to_owned(), ..changed },
         Err(refused) => return Ok(Some(Err(refused))),
     };
-    write(&mut transaction, key, &changed).await?;
-    audit::record(&mut *transaction, who, "patch_variable", &json!({ "key": name })).await?;
-    transaction.commit().await.doing(DOING)?;
+    write(db, key, &changed).await?;
+    audit::record(&mut *db, who, "patch_variable", &json!({ "key": name })).await?;
     Ok(Some(Ok(changed)))
 }
 
@@ -155,9 +153,53 @@ pub async fn update<E: Send>(
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn delete(pool: &PgPool, who: Actor<'_>, name: &str) -> Result<Deletion, StoreError> {
+pub async fn delete_in(together: &mut Together, who: Actor<'_>, name: &str) -> Result<Deletion, StoreError> {
     let entry = Entry { who, action: "delete_variable", details: json!({ "key": name }) };
-    super::delete(pool, sqlx::query!("DELETE FROM variable WHERE key = $1", name), entry).await
+    super::delete(together, sqlx::query!("DELETE FROM variable WHERE key = $1", name), entry).await
+}
+
+/// Creates a variable by itself.
+///
+/// # Errors
+/// As [`create_in`].
+pub async fn create(
+    pool: &PgPool,
+    key: &SecretKey,
+    who: Actor<'_>,
+    variable: &Variable,
+) -> Result<Creation, StoreError> {
+    let mut together = Together::begin(pool).await?;
+    let done = create_in(&mut together, key, who, variable).await?;
+    together.commit().await?;
+    Ok(done)
+}
+
+/// Changes a stored variable by itself.
+///
+/// # Errors
+/// As [`update_in`].
+pub async fn update<E: Send>(
+    pool: &PgPool,
+    key: &SecretKey,
+    who: Actor<'_>,
+    name: &str,
+    change: impl FnOnce(Variable) -> Result<Variable, E> + Send,
+) -> Result<Option<Result<Variable, E>>, StoreError> {
+    let mut together = Together::begin(pool).await?;
+    let done = update_in(&mut together, key, who, name, change).await?;
+    together.commit().await?;
+    Ok(done)
+}
+
+/// Deletes a variable by itself.
+///
+/// # Errors
+/// As [`delete_in`].
+pub async fn delete(pool: &PgPool, who: Actor<'_>, name: &str) -> Result<Deletion, StoreError> {
+    let mut together = Together::begin(pool).await?;
+    let done = delete_in(&mut together, who, name).await?;
+    together.commit().await?;
+    Ok(done)
 }
 
 async fn write(db: &mut PgConnection, key: &SecretKey, variable: &Variable) -> Result<(), StoreError> {

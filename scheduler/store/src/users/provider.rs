@@ -147,10 +147,9 @@ async fn shut_out(db: &mut PgConnection, who: Actor<'_>, provider: &str, known: 
 async fn find(db: &mut PgConnection, provider: &str, subject: &str) -> Result<Option<Account>, StoreError> {
     let row = sqlx::query_as!(
         AccountRow,
-        r#"SELECT id, username, role,
-                  ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id
-                        ORDER BY r.name) AS "own_roles!"
-           FROM user_account u WHERE provider = $1 AND provider_subject = $2 FOR UPDATE OF u"#,
+        r#"SELECT u.id, u.username, u.role, w.own_roles AS "own_roles!"
+           FROM user_account u JOIN user_with_roles w ON w.id = u.id
+           WHERE u.provider = $1 AND u.provider_subject = $2 FOR UPDATE OF u"#,
         provider,
         subject
     );

@@ -267,9 +267,20 @@ impl Permissions {
         permissions
     }
 
-    /// No more than what these rights allow: those of a token's scope.
+    /// What an API token allows: no more than its scope, and never the account of its user. Else one that was stolen could make
+    /// its own successor, or take a session's password.
     #[must_use]
-    pub fn limited_to(mut self, scope: impl IntoIterator<Item = Right>) -> Self {
+    pub fn of_api_token(self, scope: Option<BTreeSet<Right>>) -> Self {
+        let mut left = match scope {
+            Some(scope) => self.limited_to(scope),
+            None => self,
+        };
+        left.rights.retain(|right| Right::GIVEN.contains(right));
+        left
+    }
+
+    /// No more than what these rights allow: those of a token's scope.
+    fn limited_to(mut self, scope: impl IntoIterator<Item = Right>) -> Self {
         let scope = with_needs(scope);
         self.rights.retain(|right| scope.contains(right));
         if !scope.contains(&Right::Read) {
@@ -372,6 +383,9 @@ mod tests {
         assert!(reads.has_on(Right::Read, "a") && !reads.has_on(Right::ChangeDags, "a") && !reads.has(Right::Read));
         let none = scoped.limited_to([Right::ReadAdmin]);
         assert!(!none.has_somewhere(Right::Read) && !none.has(Right::ReadAdmin));
+        let whole = Permissions::new(Role::Admin.rights(), []).of_api_token(None);
+        assert!(whole.has(Right::ManageUsers) && whole.has(Right::ChangeAdmin));
+        assert!(!whole.has(Right::OwnAccount) && !whole.has(Right::ChangeOwnView));
     }
 
     #[test]

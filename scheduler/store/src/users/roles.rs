@@ -18,6 +18,8 @@ use crate::{
 const NAME_CHARS_MAX: usize = 64;
 /// Own roles of an installation.
 pub const OWN_ROLES_MAX: i64 = 500;
+/// Own roles of one user.
+pub const OWN_ROLES_OF_USER_MAX: usize = 50;
 /// Permissions on DAGs of one role.
 const DAG_PERMISSIONS_MAX: usize = 1_000;
 
@@ -226,6 +228,13 @@ pub(super) async fn give(
     names: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, StoreError> {
     const DOING: &str = "changing the roles of a user";
+    if names.len() > OWN_ROLES_OF_USER_MAX {
+        let reason = format!(
+            "a user has at most {OWN_ROLES_OF_USER_MAX} own roles, and these are {}: make one role of several",
+            names.len()
+        );
+        return Err(StoreError::Refused { reason });
+    }
     let listed: Vec<String> = names.iter().cloned().collect();
     let known = sqlx::query!("SELECT id, name FROM role WHERE name = ANY ($1) FOR KEY SHARE", &listed);
     let known = known.fetch_all(&mut *db).await.doing(DOING)?;

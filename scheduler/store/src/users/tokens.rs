@@ -230,6 +230,17 @@ pub struct Holder {
     pub account: Account,
     /// What the user may do, by this token.
     pub permissions: Permissions,
+    /// What an API token takes away; none of a session.
+    pub limit: Option<TokenLimit>,
+}
+
+/// What an API token is limited to, and what its user may do without it: so that whoever is refused is told by what.
+#[derive(Debug, Clone)]
+pub struct TokenLimit {
+    /// The rights of its scope; none when it may do whatever its user may.
+    pub scope: Option<Vec<String>>,
+    /// What the user may do in a session.
+    pub of_user: Permissions,
 }
 
 /// Who shows a token, as of today; none when it has expired, is revoked, or its user is gone. That it was used is noted once a
@@ -254,13 +265,17 @@ pub async fn holder(pool: &PgPool, key: TokenKey<'_>) -> Result<Option<Holder>, 
     let rights: BTreeSet<Right> = role.rights().chain(given).collect();
     let is_limited = row.has_dag_permissions && !(rights.contains(&Right::Read) && rights.contains(&Right::ChangeDags));
     let dags = if is_limited { dag_permissions(pool, row.id).await? } else { Vec::new() };
-    let permissions = Permissions::new(rights, dags);
-    let permissions = match &row.scope {
-        None => permissions,
-        Some(scope) => permissions.limited_to(scope.iter().filter_map(|name| Right::named(name))),
-    };
+    let of_user = Permissions::new(rights, dags);
     let account = AccountRow { id: row.id, username: row.username, role: row.role, own_roles: row.own_roles };
-    Ok(Some(Holder { token_id: row.jti, account: account.try_into()?, permissions }))
+    let (token_id, account) = (row.jti, account.try_into()?);
+    Ok(Some(match key {
+        TokenKey::Session(_) => Holder { token_id, account, permissions: of_user, limit: None },
+        TokenKey::Api(_) => {
+            let rights = row.scope.as_ref().map(|scope| scope.iter().filter_map(|name| Right::named(name)).collect());
+            let permissions = of_user.clone().of_api_token(rights);
+            Holder { token_id, account, permissions, limit: Some(TokenLimit { scope: row.scope, of_user }) }
+        }
+    }))
 }
 
 async fn dag_permissions(db: impl PgExecutor<'_>, user_id: i64) -> Result<Vec<(String, bool)>, StoreError> {

@@ -8,8 +8,11 @@ use store::{
     audit::{self, AuditFilter, AuditOrder},
     inbox,
     pools::{self, PoolChange},
-    read::{self, Direction, Pattern},
-    secrets::{Connection, Creation, Deletion, connections, variables, variables::Variable},
+    read::{self, Direction, Pattern, Window},
+    secrets::{
+        Connection, ConnectionOrder, Creation, Deletion, SecretFilter, connection_page, connections, connections_named,
+        variables, variables::Variable,
+    },
     users::{self, NewUser, Role, UserChange},
 };
 use uuid::Uuid;
@@ -61,6 +64,31 @@ async fn what_another_key_sealed_is_listed_without_its_secrets_and_not_changed()
     assert_eq!((found.connection.host.as_deref(), found.connection.password), (Some("db.example"), None));
     assert!(found.problem.unwrap().contains("decrypted"));
     assert!(connections::update(&database.pool, &wrong, "me".into(), "db", Ok::<_, ()>).await.is_err());
+}
+
+#[tokio::test]
+async fn connections_are_paged_searched_and_ordered_and_no_password_is_found_by_its_letters() {
+    let (database, key) = (Database::create().await, key());
+    for (n, host) in [(1, "db.example"), (2, "postgres://me:canary-host@h"), (3, "other")] {
+        let one = Connection { host: Some(host.to_owned()), ..connection(&format!("c{n}"), "canary") };
+        connections::create(&database.pool, &key, "me".into(), &one).await.unwrap();
+    }
+    let list = async |filter: SecretFilter, order: &[(ConnectionOrder, Direction)], limit| {
+        let window = Window { limit, offset: 0 };
+        let (rows, total) = connection_page(&database.pool, &key, &filter, order, window).await.unwrap();
+        (rows.into_iter().map(|row| row.connection.conn_id).collect::<Vec<_>>().join(" "), total)
+    };
+    let text = |text: &str| SecretFilter { text: Some(text.to_owned()), ..SecretFilter::default() };
+    assert_eq!(list(SecretFilter::default(), &[], 2).await, ("c1 c2".to_owned(), 3));
+    assert_eq!(list(text("DB.EX"), &[], 9).await, ("c1".to_owned(), 1));
+    assert_eq!(list(text("canary"), &[], 9).await, (String::new(), 0));
+    let by_host = [(ConnectionOrder::Host, Direction::Descending)];
+    assert_eq!(list(SecretFilter::default(), &by_host, 1).await, ("c2".to_owned(), 3));
+    let filter =
+        SecretFilter { pattern: Pattern(vec!["C_".to_owned()]), prefix: Some("c3".to_owned()), ..text("other") };
+    assert_eq!(list(filter, &[], 9).await, ("c3".to_owned(), 1));
+    let there = connections_named(&database.pool, vec!["c3".to_owned(), "none".to_owned()]).await.unwrap();
+    assert_eq!(there, ["c3"]);
 }
 
 #[tokio::test]

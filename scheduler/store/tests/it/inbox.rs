@@ -60,6 +60,24 @@ async fn commands_come_in_order_and_stay_until_they_are_answered() {
 }
 
 #[tokio::test]
+async fn commands_that_are_left_together_are_all_there_or_none() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let several: Vec<Command> = ["a", "b", "c"].map(pause).into();
+    let ids = inbox::submit_all(&database.pool, &several, "me").await.unwrap();
+    let epoch = leader.epoch();
+    let read = inbox::read_inbox(&mut leader.writer, epoch, ROOM).await.unwrap();
+    assert_eq!(read.iter().map(|waiting| waiting.id).collect::<Vec<_>>(), ids);
+    let transactions = database.count("(SELECT DISTINCT xmin::text FROM audit_log WHERE action = 'pause_dag') t").await;
+    assert_eq!(transactions, 1);
+    let nameless =
+        model::Pool { name: String::new(), slots: None, description: String::new(), include_deferred: false };
+    let refused = inbox::submit_all(&database.pool, &[pause("d"), Command::CreatePool(nameless)], "me").await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+    assert_eq!(database.count("inbox").await, 3, "not even the good one of them");
+}
+
+#[tokio::test]
 async fn a_withdrawn_command_is_not_applied_and_a_taken_one_is_not_withdrawn() {
     let database = Database::create().await;
     let mut leader = database.leader().await;

@@ -175,8 +175,12 @@ async fn a_list_over_all_runs_sees_every_run_and_the_tasks_of_open_ones_that_hav
     let (page, total) = read::instance_list(&web, &all).await.unwrap();
     assert_eq!((page.len(), total), (50, Total::AtLeast(read::COUNT_MAX)), "60,000 instances are not counted");
     assert_eq!(page[0].key.run, RunKey(20_000), "the newest run comes first");
-    let far = InstanceFilter { window: Window { limit: 3, offset: 59_997 }, ..all.clone() };
-    let (oldest, _) = read::instance_list(&web, &far).await.unwrap();
+    let far = InstanceFilter { window: Window { limit: 3, offset: read::INSTANCE_OFFSET_MAX + 1 }, ..all.clone() };
+    let refused = read::instance_list(&web, &far).await.unwrap_err().to_string();
+    assert!(refused.contains("at most 10000 rows") && refused.contains("cursor"), "{refused}");
+    let order = vec![(InstanceOrder::RunAfter, Direction::Ascending)];
+    let first = InstanceFilter { window: Window { limit: 3, offset: 0 }, order, ..all.clone() };
+    let (oldest, _) = read::instance_list(&web, &first).await.unwrap();
     assert!(oldest.iter().all(|one| one.key.run == RunKey(1)), "{oldest:?}");
     let failed = InstanceFilter { states: vec![TaskState::Failed], ..all.clone() };
     assert_eq!(read::instance_list(&web, &failed).await.unwrap().1, Total::Exactly(400));

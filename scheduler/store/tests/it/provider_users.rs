@@ -31,7 +31,7 @@ async fn a_user_of_a_provider_is_its_subject_and_has_the_roles_of_the_last_login
     assert_eq!((first.username.as_str(), first.role), ("ann", Role::Admin));
     let second = log_in_by_provider(pool, "bea".into(), login("1", "bea", &roles(&["Viewer"]))).await.unwrap();
     assert_eq!((second.id, second.username.as_str(), second.role), (first.id, "bea", Role::Viewer));
-    assert_eq!(users::all(pool).await.unwrap(), [second]);
+    assert_eq!(users::page(pool, "").await.unwrap(), [second]);
 
     let of_another = ProviderLogin { provider: "https://other.example", ..login("1", "cyd", &[]) };
     let none = log_in_by_provider(pool, "cyd".into(), of_another).await.unwrap_err();
@@ -58,9 +58,9 @@ async fn groups_give_own_roles_too_and_take_them() {
     ] {
         let account = log_in_by_provider(pool, "ann".into(), login("1", "ann", &said)).await.unwrap();
         assert_eq!((account.role, account.own_roles.clone()), expected);
-        assert_eq!(users::all(pool).await.unwrap(), [account]);
+        assert_eq!(users::page(pool, "").await.unwrap(), [account]);
     }
-    let ann = users::all(pool).await.unwrap().remove(0);
+    let ann = users::page(pool, "").await.unwrap().remove(0);
     let session =
         NewToken { jti: Uuid::now_v7(), user_id: ann.id, expires_at: chrono::Utc::now() + TimeDelta::days(1) };
     users::record_token(pool, "ann".into(), session, "login").await.unwrap();
@@ -70,14 +70,14 @@ async fn groups_give_own_roles_too_and_take_them() {
     for _ in 0..2 {
         let none = log_in_by_provider(pool, "ann".into(), login("1", "ann", &roles(&["none"]))).await.unwrap_err();
         assert!(matches!(none, ProviderRefusal::NoRole), "{none}");
-        let now = users::all(pool).await.unwrap().remove(0);
+        let now = users::page(pool, "").await.unwrap().remove(0);
         assert_eq!((now.role, now.own_roles), (Role::Public, Vec::new()), "who has no role there has none here");
         assert_eq!(users::open_tokens(pool, Some("ann")).await.unwrap(), [], "and nothing of before goes on");
     }
     assert_eq!(database.count("audit_log WHERE action = 'update_user' AND details->>'ended' = '2'").await, 1);
     let none = log_in_by_provider(pool, "new".into(), login("2", "new", &[])).await.unwrap_err();
     assert!(matches!(none, ProviderRefusal::NoRole), "{none}");
-    assert_eq!(users::all(pool).await.unwrap().len(), 1, "nobody is made without a role");
+    assert_eq!(users::page(pool, "").await.unwrap().len(), 1, "nobody is made without a role");
 }
 
 #[tokio::test]

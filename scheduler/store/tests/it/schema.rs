@@ -4,7 +4,7 @@ use sqlx::{Executor, PgPool};
 
 use crate::support::Database;
 
-/// Columns, constraints, indexes, settings of tables, sequences, functions and triggers, a line each.
+/// Columns, constraints, indexes, views, settings of tables, sequences, functions and triggers, a line each.
 const CATALOGUE: &str = "
     SELECT 'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
            || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
@@ -20,6 +20,8 @@ const CATALOGUE: &str = "
     WHERE connamespace = 'public'::regnamespace
     UNION ALL
     SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL
+    SELECT 'view ' || viewname || ' ' || definition FROM pg_views WHERE schemaname = 'public'
     UNION ALL
     SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
     UNION ALL

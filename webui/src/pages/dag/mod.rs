@@ -14,13 +14,16 @@ use axum::{
 use link::Query as Ask;
 use model::DagRunState;
 use serde::Serialize;
-use store::read::{self, DagView, RunBrief, Version, Visible};
+use store::{
+    favorites,
+    read::{self, DagView, RunBrief, Version, Visible},
+};
 
 use super::{
     Fact, Frame, Place, Tab, dag_url,
     error::PageResult,
     picture::Shown,
-    run_url, runs, show as print, tabs, why,
+    run_url, runs, segment, show as print, tabs, why,
     words::{self, Clock},
 };
 use crate::{app::App, auth::Principal, error::ApiResult, http::query::Query, reads::lookup::lookup_dag};
@@ -37,7 +40,9 @@ struct View {
     dag_id: String,
     url: String,
     description: Option<String>,
-    tags: Vec<String>,
+    /// Names, and the addresses of the lists with them.
+    tags: Vec<(String, String)>,
+    is_favorite: bool,
     is_paused: bool,
     has_import_errors: bool,
     facts: Vec<Fact>,
@@ -76,7 +81,8 @@ pub async fn show(
         frame: Frame::new(&app, &who, Place::Dags, dag.dag_id.to_string()).await?.about(&who, &dag.dag_id),
         dag_id: dag.dag_id.to_string(),
         description: dag.description.clone(),
-        tags: dag.tags.clone(),
+        tags: dag.tags.iter().map(|tag| (tag.clone(), format!("/dags?tag={}", segment(tag)))).collect(),
+        is_favorite: favorites::is_marked(&app.pool, &who.name, &view.dag_id).await?,
         is_paused: view.is_paused,
         has_import_errors: view.has_import_errors,
         facts: facts(&view, &version, &recent, clock),

@@ -2,10 +2,10 @@
 
 use model::DagRunState;
 use serde::Serialize;
-use store::read::{DagCounts, DagFilter, OFFSET_MAX, Visible};
+use store::read::{DagCounts, DagFilter, Marked, OFFSET_MAX};
 
 use super::ROWS_MAX;
-use crate::http::query::Query;
+use crate::{auth::Principal, http::query::Query};
 
 /// A state to show, with how many DAGs are in it.
 #[derive(Serialize)]
@@ -76,11 +76,14 @@ impl ByState {
 }
 
 /// What the address asks for.
+#[derive(Clone)]
 pub(super) struct Wanted {
     pub(super) search: String,
     pub(super) tag: Option<String>,
     pub(super) owner: Option<String>,
     pub(super) state: ByState,
+    /// Only those that who asks has marked.
+    pub(super) favorites: bool,
     pub(super) page: i64,
 }
 
@@ -92,14 +95,16 @@ impl Wanted {
             tag: query.text("tag").map(str::to_owned),
             owner: query.text("owner").map(str::to_owned),
             state: ByState::EACH.into_iter().find(|one| one.word() == state).unwrap_or(ByState::All),
+            favorites: query.text("favorites").is_some(),
             page: query.text("page").and_then(|text| text.parse().ok()).unwrap_or(0).clamp(0, OFFSET_MAX / ROWS_MAX),
         }
     }
 
-    /// Search, tag and owner among the DAGs that who asks may see; the state is counted apart.
-    pub(super) fn filter(&self, visible: &Visible) -> DagFilter {
+    /// Search, tag, owner and mark among the DAGs that who asks may see; the state is counted apart.
+    pub(super) fn filter(&self, who: &Principal) -> DagFilter {
         DagFilter {
-            visible: visible.clone(),
+            visible: who.visible(),
+            marked: self.favorites.then(|| Marked { by: who.name.clone(), is_marked: true }),
             text: Some(self.search.clone()).filter(|text| !text.is_empty()),
             tags: self.tag.clone().into_iter().collect(),
             owners: self.owner.clone().into_iter().collect(),
@@ -137,6 +142,12 @@ impl Wanted {
         all.iter().map(choice).collect()
     }
 
+    /// The address of the list with favorites only, or with all again.
+    pub(super) fn favorites_url(&self) -> String {
+        let other = Self { favorites: !self.favorites, page: 0, ..self.clone() };
+        other.at_page(0)
+    }
+
     /// The address of another page of the same choice.
     pub(super) fn at_page(&self, page: i64) -> String {
         self.url(self.state, self.tag.as_deref(), self.owner.as_deref(), page)
@@ -145,7 +156,9 @@ impl Wanted {
     /// What the field for searching keeps beside its text.
     pub(super) fn hidden(&self) -> Vec<(&'static str, String)> {
         let state = (self.state != ByState::All).then(|| self.state.word().to_owned());
-        let all = [("state", state), ("tag", self.tag.clone()), ("owner", self.owner.clone())];
+        let favorites = self.favorites.then(|| "1".to_owned());
+        let all =
+            [("state", state), ("favorites", favorites), ("tag", self.tag.clone()), ("owner", self.owner.clone())];
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
@@ -153,6 +166,9 @@ impl Wanted {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if state != ByState::All {
             query.append_pair("state", state.word());
+        }
+        if self.favorites {
+            query.append_pair("favorites", "1");
         }
         query.extend_pairs(tag.map(|tag| ("tag", tag)));
         query.extend_pairs(owner.map(|owner| ("owner", owner)));

@@ -14,7 +14,10 @@ use futures::{StreamExt, stream};
 use link::Query as Ask;
 use model::{Command, DagId, DagRunState, TaskId, command::Paused};
 use serde::Serialize;
-use store::read::{self, DagView, FileFilter, FirstFailure, RunBrief, Version, Visible, Window};
+use store::{
+    favorites,
+    read::{self, DagView, FileFilter, FirstFailure, RunBrief, Version, Window},
+};
 
 use super::{
     Frame, Place, dag_url,
@@ -56,6 +59,8 @@ struct View {
     search: String,
     hidden: Vec<(&'static str, String)>,
     chips: Vec<Chip>,
+    favorites_url: String,
+    favorites: bool,
     tags: Vec<Choice>,
     tag: Option<String>,
     owners: Vec<Choice>,
@@ -81,6 +86,7 @@ struct Row {
     now: String,
     why: Option<String>,
     may_change: bool,
+    is_favorite: bool,
     is_paused: bool,
     is_stale: bool,
     run_url: Option<String>,
@@ -118,7 +124,7 @@ struct Entry {
     runs: Vec<RunBrief>,
 }
 
-/// `GET /dags?q=…&tag=…&owner=…&state=…&page=…`.
+/// `GET /dags?q=…&tag=…&owner=…&state=…&favorites=…&page=…`.
 pub async fn show(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
@@ -128,17 +134,24 @@ pub async fn show(
     let clock = Clock::of(&who);
     let wanted = Wanted::of(&query);
     let visible = who.visible();
-    let counts = read::dag_counts(&app.pool, &wanted.filter(&visible)).await?;
+    let counts = read::dag_counts(&app.pool, &wanted.filter(&who)).await?;
     let names = read::dag_names(&app.pool, &visible).await?;
-    let (entries, total) = entries(&app, &wanted, &visible).await?;
+    let (entries, total) = entries(&app, &wanted, &who).await?;
     let reasons = reasons(&app, &entries, clock).await?;
-    let rows: Vec<Row> =
-        entries.iter().zip(reasons).map(|(entry, why)| row(entry, why, clock, &wanted, &who)).collect();
+    let ids: Vec<DagId> = entries.iter().map(|entry| entry.view.dag_id.clone()).collect();
+    let marked = favorites::marked_among(&app.pool, &who.name, &ids).await?;
+    let row_of = |(entry, why): (&Entry, Option<String>)| Row {
+        is_favorite: marked.contains(entry.view.dag_id.as_str()),
+        ..row(entry, why, clock, &wanted, &who)
+    };
+    let rows: Vec<Row> = entries.iter().zip(reasons).map(row_of).collect();
     let first = wanted.page.saturating_mul(ROWS_MAX);
     let last = first + i64::try_from(rows.len()).unwrap_or(0);
     let view = View {
         frame: Frame::new(&app, &who, Place::Dags, "DAGs").await?,
         chips: wanted.chips(&counts),
+        favorites_url: wanted.favorites_url(),
+        favorites: wanted.favorites,
         any: counts.all > 0 || !read::dag_ids(&app.pool, &[], &visible, 1).await?.is_empty(),
         tags: wanted.tags(&names.tags),
         owners: wanted.owners(&names.owners),
@@ -160,9 +173,9 @@ pub async fn show(
 }
 
 /// The DAGs of a page with their newest runs: what is not on the page is not read.
-async fn entries(app: &App, wanted: &Wanted, visible: &Visible) -> ApiResult<(Vec<Entry>, i64)> {
+async fn entries(app: &App, wanted: &Wanted, who: &Principal) -> ApiResult<(Vec<Entry>, i64)> {
     let window = Window { limit: ROWS_MAX, offset: wanted.page.saturating_mul(ROWS_MAX) };
-    let (views, total) = read::dag_list(&app.pool, &wanted.state.of(wanted.filter(visible)), window).await?;
+    let (views, total) = read::dag_list(&app.pool, &wanted.state.of(wanted.filter(who)), window).await?;
     let versions = app.versions.all(&app.pool, views.iter().map(|view| view.current)).await?;
     let ids: Vec<DagId> = views.iter().map(|view| view.dag_id.clone()).collect();
     let mut runs: BTreeMap<DagId, Vec<RunBrief>> = BTreeMap::new();
@@ -248,6 +261,7 @@ fn row(entry: &Entry, why: Option<String>, clock: Clock, wanted: &Wanted, who: &
         now: newest.map_or_else(|| "no run yet".to_owned(), |run| stand(run, clock)),
         why,
         may_change: who.permissions.has_on(Right::ChangeDags, view.dag_id.as_str()),
+        is_favorite: false,
         is_paused: view.is_paused,
         is_stale: view.is_stale,
         run_url: newest.map(|run| run_url(&run.dag_id, &run.run_id)),
@@ -339,5 +353,21 @@ pub async fn pause(
     let (view, _) = lookup_dag(&app, &dag_id).await?;
     let to = if form.text("to") == "paused" { Paused::Paused } else { Paused::Active };
     commands::send(&app, &Command::PauseDag { dag_id: view.dag_id, to }, &who).await?;
+    Ok(Redirect::to(safe_next(form.text("back"))).into_response())
+}
+
+/// `POST /dags/{dag_id}/favorite`: the star. To mark twice is to mark once.
+pub async fn favorite(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path(dag_id): Path<String>,
+    form: PageForm,
+) -> PageResult<Response> {
+    let (view, _) = lookup_dag(&app, &dag_id).await?;
+    if form.text("to") == "marked" {
+        favorites::mark(&app.pool, who.actor(), &who.name, &view.dag_id).await?;
+    } else {
+        favorites::unmark(&app.pool, who.actor(), &who.name, &view.dag_id).await?;
+    }
     Ok(Redirect::to(safe_next(form.text("back"))).into_response())
 }
