@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use link::LogArchive;
-use metrics::{Page, http::Requests};
+use metrics::{Page, http::Requests, live::Live};
 use prometheus_client::registry::Registry;
 use store::{SecretKey, users::PASSWORD_CHARS_MIN};
 
@@ -51,6 +51,8 @@ pub struct AppSettings {
     pub login_hint: Option<String>,
     /// Where requests are timed.
     pub(crate) requests: Requests,
+    /// Where open pages are counted.
+    pub(crate) live: Live,
     /// What `/metrics` shows.
     pub(crate) metrics: Page,
     /// Where logs of attempts are shipped to, when they are.
@@ -96,6 +98,7 @@ impl AppSettings {
             login_hint: None,
             log_archive: None,
             requests: Requests::default(),
+            live: Live::default(),
             metrics: Page::new(Registry::default()),
         };
         settings.show(metrics::registry(env!("CARGO_PKG_VERSION")));
@@ -105,6 +108,7 @@ impl AppSettings {
     /// Shows a registry on `/metrics`, with the web server's own metrics beside those that are in it.
     pub fn show(&mut self, mut registry: Registry) {
         self.requests.register(&mut registry);
+        self.live.register(&mut registry);
         self.metrics = Page::new(registry);
     }
 }

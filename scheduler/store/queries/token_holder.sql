@@ -1,4 +1,5 @@
--- Who shows a token, a session by its id $1 or an API token by the hash $2 of its text, and what the own roles allow.
+-- Who shows a token, a session by its id $1 or an API token by the hash $2 of its text, and what the own roles allow. With $3 the
+-- id may be that of an API token, too.
 SELECT u.id, u.username, u.role, t.jti, t.name, t.scope,
        coalesce(t.last_used_at < now() - interval '1 minute', true) AS "is_noted_late!",
        ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id
@@ -9,4 +10,4 @@ SELECT u.id, u.username, u.role, t.jti, t.name, t.scope,
                WHERE ur.user_id = u.id) AS "has_dag_permissions!"
 FROM token AS t
 JOIN user_account AS u ON u.id = t.user_id
-WHERE ((t.jti = $1 AND t.hash IS NULL) OR t.hash = $2) AND t.revoked_at IS NULL AND t.expires_at > now()
+WHERE ((t.jti = $1 AND (t.hash IS NULL OR $3)) OR t.hash = $2) AND t.revoked_at IS NULL AND t.expires_at > now()
