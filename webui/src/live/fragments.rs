@@ -27,7 +27,7 @@ use store::users::Permissions;
 use tokio::time::Instant;
 
 use super::{Hub, Position, Subject};
-use crate::{app::App, auth::Principal, error::ApiError, http::door::NamedDag, pages};
+use crate::{app::App, auth::Principal, error::ApiError, http::door::NamedDag};
 
 /// Pages whose live part depends on what the user may do and on the zone, and on nothing else of the user.
 const SHARED: [&str; 8] = [
@@ -46,6 +46,15 @@ const KEPT_MAX: usize = 512;
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How far the server had heard of changes when a fragment was rendered.
 pub const SEEN: HeaderName = HeaderName::from_static("windlass-seen");
+
+/// The header by which the script asks for the live part of a page.
+pub const FRAGMENT: &str = "windlass-fragment";
+
+/// Whether only the live part of a page is asked for.
+#[must_use]
+pub fn is_fragment(headers: &HeaderMap) -> bool {
+    headers.contains_key(FRAGMENT)
+}
 
 /// How soon a fragment is old though nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,11 +159,8 @@ impl Rendered {
     }
 
     fn answer(&self, headers: &HeaderMap) -> Response {
-        let about = [
-            (header::ETAG, self.tag.clone()),
-            (header::VARY, pages::FRAGMENT.to_owned()),
-            (SEEN, self.seen.to_string()),
-        ];
+        let about =
+            [(header::ETAG, self.tag.clone()), (header::VARY, FRAGMENT.to_owned()), (SEEN, self.seen.to_string())];
         let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == self.tag.as_bytes());
         if is_known {
             return (StatusCode::NOT_MODIFIED, about).into_response();
@@ -171,7 +177,7 @@ pub async fn share(State(app): State<App>, request: Request, next: Next) -> Resp
     }
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let who = request.extensions().get::<Principal>();
-    let is_shared = *request.method() == Method::GET && pages::is_fragment(request.headers()) && SHARED.contains(&path);
+    let is_shared = *request.method() == Method::GET && is_fragment(request.headers()) && SHARED.contains(&path);
     let Some(who) = who.filter(|_| is_shared).cloned() else { return next.run(request).await };
     let key = Key {
         address: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),

@@ -5,8 +5,10 @@
 //! streams, subjects and logs of a stream, what is remembered of changes, the end of a log that is kept, and how often pages are
 //! told, by what it costs to fetch them again.
 
+mod ansi;
 mod fragments;
 mod ledger;
+mod lines;
 mod places;
 mod stream;
 mod subject;
@@ -26,8 +28,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-pub use fragments::{Fragments, Pace, Watched, share};
+pub use fragments::{FRAGMENT, Fragments, Pace, Watched, is_fragment, share};
 pub use ledger::Position;
+pub use lines::{Line, lines};
 pub use places::Place;
 pub use stream::events;
 pub use subject::{LogSubject, Subject};

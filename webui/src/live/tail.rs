@@ -20,7 +20,6 @@ use tokio::{
 
 use crate::{
     app::App,
-    pages::run_log,
     reads::logs::{self, Log},
     words::Clock,
 };
@@ -102,7 +101,7 @@ impl Piece {
 
 /// Lines as the script takes them.
 fn words(bytes: &[u8], zone: Tz) -> Arc<str> {
-    let lines = run_log::lines(&logs::lines_of(bytes), Clock::in_zone(zone));
+    let lines = super::lines(&logs::lines_of(bytes), Clock::in_zone(zone));
     serde_json::to_string(&lines).expect("texts can be written as JSON").into()
 }
 

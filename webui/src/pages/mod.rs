@@ -3,7 +3,6 @@
 //! A page is served whole. Asked with the header `windlass-fragment`, it answers with its live part alone, which the
 //! script swaps in when something has changed.
 
-mod ansi;
 pub mod audit;
 pub mod clear;
 pub mod connections;
@@ -44,13 +43,10 @@ use crate::{
     assets,
     auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
-    live::Watched,
+    live::{FRAGMENT, Watched, is_fragment},
     reads::instances::TaskOfRun,
     words,
 };
-
-/// The header by which the script asks for the live part of a page.
-pub const FRAGMENT: &str = "windlass-fragment";
 
 /// Which page of the rail is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -167,12 +163,6 @@ async fn foot(app: &App) -> Foot {
             Foot { leader: "no leader answers".to_owned(), workers: "nothing new starts".to_owned(), well: false }
         }
     }
-}
-
-/// Whether only the live part of a page is asked for.
-#[must_use]
-pub fn is_fragment(headers: &HeaderMap) -> bool {
-    headers.contains_key(FRAGMENT)
 }
 
 /// A page or its live part, by what was asked for.

@@ -7,58 +7,23 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use chrono::DateTime;
 use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{
-    ansi::{self, Piece},
-    task_path,
-    words::Clock,
-};
+use super::{task_path, words::Clock};
 use crate::{
     app::App,
     auth::Principal,
     error::{ApiError, ApiResult},
     http::query::Query,
-    live::LogSubject,
+    live::{Line, LogSubject, lines},
     reads::{
         instances::TaskOfRun,
         logs::{self, AttemptLog, Log, LogLine, LogPage, log_of_try},
         lookup::lookup_instance,
     },
 };
-
-/// A line as the page prints it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Line {
-    /// `00:01:12.031` in the reader's zone, empty when unknown.
-    pub time: String,
-    /// Where it comes from: `out`, `err`, `sys`.
-    pub class: &'static str,
-    /// Its text in pieces, each with its colour.
-    pub pieces: Vec<Piece>,
-}
-
-impl Line {
-    fn of(line: &LogLine, clock: Clock) -> Self {
-        let at = DateTime::parse_from_rfc3339(&line.ts).ok();
-        let time = at.map(|at| at.with_timezone(&clock.zone).format("%H:%M:%S%.3f").to_string());
-        let class = match line.stream.as_str() {
-            "err" => "err",
-            "sys" => "sys",
-            _ => "out",
-        };
-        Self { time: time.unwrap_or_default(), class, pieces: ansi::pieces(&line.text) }
-    }
-}
-
-/// Lines as the page prints them.
-#[must_use]
-pub fn lines(lines: &[LogLine], clock: Clock) -> Vec<Line> {
-    lines.iter().map(|line| Line::of(line, clock)).collect()
-}
 
 /// The end of a log, for a page that shows it.
 #[derive(Debug, Default, Serialize)]

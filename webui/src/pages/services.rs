@@ -14,8 +14,7 @@ use store::read::{self, ServiceView};
 use super::{
     Frame, Place, dag_url,
     error::PageResult,
-    run_log::{self, Line},
-    segment, show_live as print,
+    run_log, segment, show_live as print,
     state::Badge,
     words::{self, Clock, Moment},
 };
@@ -25,7 +24,7 @@ use crate::{
     changes::commands,
     error::{ApiError, ApiResult},
     http::{path::Names, query::Query},
-    live::{LogSubject, Pace, Subject, Watched},
+    live::{Line, LogSubject, Pace, Subject, Watched, lines},
     reads::{
         logs::{self, Log},
         samples::Sample,
@@ -206,7 +205,7 @@ async fn log_of(app: &App, service: &ServiceView, clock: Clock) -> ApiResult<Log
     };
     match logs::tail(app, &Log::Service(key.clone(), service.worker_id)).await {
         Ok(page) => {
-            view.lines = run_log::lines(&page.lines, clock);
+            view.lines = lines(&page.lines, clock);
             view.offset = page.next;
         }
         Err(error @ (ApiError::NotFound(_) | ApiError::NoLeader(_))) => {

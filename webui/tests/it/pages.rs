@@ -1,6 +1,5 @@
 //! Pages as browsers get them.
 
-
 use crate::support::{HOSTILE_LINE, PASSWORD, RUN, Server, client};
 
 #[tokio::test]

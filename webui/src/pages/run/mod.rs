@@ -21,7 +21,6 @@ use store::read::{self, Try, Version};
 use super::{
     Fact, Frame, Place, dag_url,
     error::PageResult,
-    is_fragment,
     picture::{Face, Shown},
     run_log::{self, Pane},
     run_url,
@@ -36,7 +35,7 @@ use crate::{
     auth::Principal,
     error::ApiResult,
     http::query::Query,
-    live::{Pace, Subject, Watched},
+    live::{Pace, Subject, Watched, is_fragment},
     reads::{
         instances::{self, TaskOfRun},
         lookup::lookup_run,

@@ -21,7 +21,6 @@ use store::read::{self, Try};
 use super::{
     Fact, Frame, Place, Tab, dag_url,
     error::PageResult,
-    is_fragment,
     run_log::{self, Pane},
     run_url,
     runs::kind,
@@ -35,7 +34,7 @@ use crate::{
     auth::Principal,
     error::ApiResult,
     http::query::Query,
-    live::{Subject, Watched},
+    live::{Subject, Watched, is_fragment},
     reads::{
         instances::{self, TaskOfRun},
         lookup::lookup_instance,
