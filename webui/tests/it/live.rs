@@ -126,7 +126,7 @@ async fn a_stream_is_told_of_its_subjects_and_of_nothing_else() {
 #[tokio::test]
 async fn a_stream_tells_nobody_of_what_he_may_not_see() {
     let server = Server::start().await;
-    somebody(&server, "narrow", &[], &["dag:weather_pipeline:read"]).await;
+    somebody(&server, "narrow", &[], &["read dag:weather_pipeline"]).await;
     let token = server.token("narrow").await;
     let log = format!("log/{STOCK}/{RUN}/silver/-1/2");
     let on = format!("* dag/{STOCK} run/{STOCK}/13 dag/{WEATHER} {log}@0 nonsense");
@@ -148,12 +148,12 @@ async fn a_stream_tells_nobody_of_what_he_may_not_see() {
 #[tokio::test]
 async fn a_stream_ends_when_the_rights_of_its_user_change() {
     let server = Server::start_with(|settings| settings.session_look_every = Duration::from_millis(100)).await;
-    somebody(&server, "narrow", &[], &["dag:weather_pipeline:read"]).await;
+    somebody(&server, "narrow", &[], &["read dag:weather_pipeline"]).await;
     let (narrow, viewer) = (server.token("narrow").await, server.token("viewer").await);
     let mut stream = Stream::open(&server.base, &narrow, "*", &[]).await;
     let mut other = Stream::open(&server.base, &viewer, "*", &[]).await;
     (stream.hello().await, other.hello().await);
-    let dags = vec!["dag:stock_data_pipeline:read".parse().unwrap()];
+    let dags = vec!["read dag:stock_data_pipeline".parse().unwrap()];
     let role = OwnRole { name: "narrow".to_owned(), rights: BTreeSet::new(), dags: dags.into_iter().collect() };
     users::update_role(&server.pool, "test".into(), &role).await.unwrap();
     let end = tokio::time::timeout(WITHIN, stream.next()).await.expect("it ends");
@@ -292,7 +292,7 @@ async fn whoever_changes_something_sees_it_before_any_hint() {
     // No hint of this comes: the rows are written by hand.
     assert_eq!(user.patch(&format!("/dags/{STOCK}"), json!({"is_paused": true})).await.0, 200);
     let copy = "INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, run_after, queued_at, conf) \
-                SELECT 5000, dag_id, $1, 2, 5, version_id, 0, now(), now(), '{}' FROM dag_run WHERE id = 13";
+                SELECT 5000, dag_id, $1, 1, 5, version_id, 1, now(), now(), '{}' FROM dag_run WHERE id = 13";
     sqlx::query(copy).bind(body["dag_run_id"].as_str()).execute(&server.pool).await.unwrap();
     let (status, other, after) = fragment(&server, &token, &path, Some(&tag)).await;
     assert!(status == 200 && other != tag && after.contains("made__now"), "{after}");
