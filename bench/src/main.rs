@@ -3,6 +3,7 @@
 //! `windlass-bench scheduler` measures the leader with a worker that does nothing, beside raw commits of the same
 //! PostgreSQL. `windlass-bench processes` measures tasks that are processes, beside the raw start of the same process.
 //! `windlass-bench lists [URL]` measures lists over HTTP beside ten million task instances. `windlass-bench stock [rows]` measures the main pipeline, from replay to gold.
+//! `windlass-bench sessions [sessions] [seconds]` measures pages, the REST API and live updates under people who look at a busy server.
 
 #![allow(clippy::print_stdout, reason = "the figures go to standard output")]
 
@@ -10,6 +11,7 @@ mod lists;
 mod null_worker;
 mod processes;
 mod scheduler;
+mod sessions;
 mod stock;
 
 use std::process::Command;
@@ -26,8 +28,11 @@ fn main() -> anyhow::Result<()> {
         Some("lists") => lists::run(arguments.next())?,
         Some("processes") => processes::run()?,
         Some("scheduler") => scheduler::run()?,
+        Some("sessions") => sessions::run(arguments.next(), arguments.next())?,
         Some("stock") => stock::run(arguments.next().map_or(Ok(stock::ROWS), |rows| rows.parse())?)?,
-        _ => anyhow::bail!("usage: windlass-bench scheduler | processes | lists [URL] | stock [rows]"),
+        _ => anyhow::bail!(
+            "usage: windlass-bench scheduler | processes | lists [URL] | sessions [sessions] [seconds] | stock [rows]"
+        ),
     };
     println!("{}", labelled(figures));
     Ok(())

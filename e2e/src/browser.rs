@@ -106,6 +106,34 @@ impl Browser {
         self.post("execute/sync", json!({ "script": code, "args": [] })).await
     }
 
+    /// The name of the tab that is looked at.
+    ///
+    /// # Errors
+    /// When the browser can not say it.
+    pub async fn tab(&self) -> anyhow::Result<String> {
+        let answer: Value = self.client.get(format!("{}/window", self.session)).send().await?.json().await?;
+        Ok(answer["value"].as_str().context("the window has no name")?.to_owned())
+    }
+
+    /// Opens a new tab, looks at it, and says its name.
+    ///
+    /// # Errors
+    /// When the browser can not.
+    pub async fn new_tab(&self) -> anyhow::Result<String> {
+        let answer = self.post("window/new", json!({ "type": "tab" })).await?;
+        let name = answer["handle"].as_str().context("the new tab has no name")?.to_owned();
+        self.switch(&name).await?;
+        Ok(name)
+    }
+
+    /// Looks at another tab.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub async fn switch(&self, tab: &str) -> anyhow::Result<()> {
+        self.post("window", json!({ "handle": tab })).await.map(drop)
+    }
+
     /// Waits until the visible text of the page has a piece, within `limit`.
     ///
     /// # Errors

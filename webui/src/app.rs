@@ -11,7 +11,7 @@ use crate::{
     AppSettings,
     auth::{limiter::LoginLimiter, token::Tokens},
     http::load::Refusals,
-    live::Hub,
+    live::{Fragments, Hub, Tails},
     pages::picture::Pictures,
     reads::{
         heartbeat::Heartbeat, run_counts::RunCounts, samples::Samples, searches::Searches, versions::VersionCache,
@@ -33,6 +33,8 @@ pub struct Parts {
     pub(crate) searches: Searches,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) hub: Hub,
+    pub(crate) fragments: Fragments,
+    pub(crate) tails: Tails,
     pub(crate) refusals: Refusals,
     pub(crate) hints: Hints,
 }
@@ -65,6 +67,8 @@ impl App {
             searches: Searches::default(),
             heartbeat: Heartbeat::default(),
             hub: Hub::default(),
+            fragments: Fragments::default(),
+            tails: Tails::default(),
             refusals: Refusals::default(),
             hints,
         }))

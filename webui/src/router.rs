@@ -2,6 +2,7 @@
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
+use ::metrics::Page;
 use axum::{
     Json, Router,
     body::Body,
@@ -69,14 +70,15 @@ pub fn router(app: App) -> Router {
         .route("/static/{file}", get(assets::file))
         .route("/events", get(live::events))
         .route("/link/endpoint", get(api::link::endpoint))
-        .route("/metrics", get(async |State(app): State<App>| app.settings.metrics.clone()))
+        .route("/metrics", get(metrics))
         .method_not_allowed_fallback(async || wrong_method())
+        .route_layer(middleware::from_fn_with_state(app.clone(), live::share))
         .route_layer(middleware::from_fn_with_state(app.clone(), guard::check))
         .fallback(unknown_path)
         .with_state(app);
     routes.layer(
         ServiceBuilder::new()
-            .layer(middleware::from_fn_with_state(requests, metrics::http::time))
+            .layer(middleware::from_fn_with_state(requests, ::metrics::http::time))
             .layer(middleware::from_fn_with_state(counted, load::count))
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
             // What failed is told where it became an answer, and what there was no room for is counted.
@@ -101,6 +103,12 @@ pub fn router(app: App) -> Router {
             .layer(middleware::from_fn_with_state(patience / 4 * 3, intake::limit))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
     )
+}
+
+/// What Prometheus asks for.
+async fn metrics(State(app): State<App>) -> Page {
+    app.settings.live.open(app.hub.streams(), app.tails.count());
+    app.settings.metrics.clone()
 }
 
 fn auth_routes() -> Router<App> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use link::LogArchive;
-use metrics::{Page, http::Requests};
+use metrics::{Page, http::Requests, live::Live};
 use prometheus_client::registry::Registry;
 use store::{SecretKey, users::PASSWORD_CHARS_MIN};
 
@@ -53,6 +53,8 @@ pub struct AppSettings {
     pub exposed: Option<Arc<[Setting]>>,
     /// Where requests are timed.
     pub(crate) requests: Requests,
+    /// Where open pages are counted.
+    pub(crate) live: Live,
     /// What `/metrics` shows.
     pub(crate) metrics: Page,
     /// Where logs of attempts are shipped to, when they are.
@@ -110,6 +112,7 @@ impl AppSettings {
             log_archive: None,
             exposed: None,
             requests: Requests::default(),
+            live: Live::default(),
             metrics: Page::new(Registry::default()),
         };
         settings.show(metrics::registry(env!("CARGO_PKG_VERSION")));
@@ -119,6 +122,7 @@ impl AppSettings {
     /// Shows a registry on `/metrics`, with the web server's own metrics beside those that are in it.
     pub fn show(&mut self, mut registry: Registry) {
         self.requests.register(&mut registry);
+        self.live.register(&mut registry);
         self.metrics = Page::new(registry);
     }
 }

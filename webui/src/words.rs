@@ -94,6 +94,12 @@ impl Clock {
         Self { now: Utc::now(), zone: who.prefs.zone }
     }
 
+    /// The clock of nobody in particular.
+    #[must_use]
+    pub fn in_zone(zone: Tz) -> Self {
+        Self { now: Utc::now(), zone }
+    }
+
     /// An instant in words, the exact time in the reader's zone and in UTC beside it.
     #[must_use]
     pub fn moment(self, at: Timestamp) -> Moment {

@@ -1,138 +1,10 @@
-// Everything here is an addition: pages are whole without it. It keeps the live part of a page fresh, follows logs,
-// and listens to keys. Text of the server is only ever set as text, or swapped in as HTML that the server escaped.
+// Everything here is an addition: pages are whole without it. It keeps the live part of a page fresh (live.js), follows
+// logs (log.js), both by one stream for all tabs (stream.js), and listens to keys. Text of the server is only ever set as text, or swapped in as HTML that the server escaped.
 
-const live = document.getElementById("live");
-const FRAGMENT = { headers: { "windlass-fragment": "1" } };
-const REFRESH_PAUSE_MS = 300;
-const FOLLOW_PAUSE_MS = 1000;
-const LOG_LINES_MAX = 20000;
+import { FRAGMENT, refresh, whenSwapped } from "./live.js";
+import { openLog } from "./log.js";
 
-// ---- the live part -------------------------------------------------------------------------------------------------
-
-let refreshing = false;
-let again = false;
-
-/** Fetches the live part again and swaps it in; a call while one is under way is repeated once after it. */
-async function refresh() {
-  if (!live || document.hidden) return;
-  if (refreshing) { again = true; return; }
-  refreshing = true;
-  try {
-    const answer = await fetch(location.href, FRAGMENT);
-    if (answer.redirected) { location.reload(); return; }
-    if (answer.ok) swap(await answer.text());
-  } catch {
-    // The server is away: the old content stays, and the event stream tells when it is back.
-  }
-  setTimeout(() => { refreshing = false; if (again) { again = false; refresh(); } }, REFRESH_PAUSE_MS);
-}
-
-/** Where an element stands, so that its successor in the new content can be found. */
-function path(element) {
-  const steps = [];
-  for (let at = element; at && at !== live; at = at.parentElement) steps.unshift([...at.parentElement.children].indexOf(at));
-  return steps;
-}
-
-function swap(html) {
-  if (html === swap.last) return;
-  swap.last = html;
-  const focused = live.contains(document.activeElement) ? path(document.activeElement) : null;
-  const scrolled = [...live.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
-  const opened = [...live.querySelectorAll("details")].map((box) => box.open);
-  const log = live.querySelector("[data-log]")?.dataset.log;
-  live.innerHTML = html;
-  live.querySelectorAll(".scroll").forEach((box, n) => { [box.scrollLeft, box.scrollTop] = scrolled[n] ?? [0, 0]; });
-  live.querySelectorAll("details").forEach((box, n) => { box.open = opened[n] ?? box.open; });
-  focused?.reduce((at, step) => at?.children[step], live)?.focus({ preventScroll: true });
-  showZone();
-  if (log !== live.querySelector("[data-log]")?.dataset.log) openLog();
-}
-
-if (live?.dataset.runs) {
-  let events = null;
-  let wasAway = false;
-  const watch = () => {
-    events = new EventSource("/events");
-    events.addEventListener("open", () => { if (wasAway) refresh(); wasAway = false; });
-    events.addEventListener("error", () => { wasAway = true; });
-    events.addEventListener("changed", ({ data }) => {
-      const runs = live.dataset.runs;
-      if (data === "*" || runs === "*" || data.split(",").includes(runs)) refresh();
-    });
-    // A newer tab of this session has taken the place: this one watches again when somebody looks at it.
-    events.addEventListener("ended", () => { events.close(); events = null; });
-  };
-  watch();
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && !events) watch(); });
-}
-if (live?.dataset.every) setInterval(refresh, Number(live.dataset.every));
-document.addEventListener("visibilitychange", refresh);
-
-// ---- logs ----------------------------------------------------------------------------------------------------------
-
-let following = 0;
-
-/** The pane shows another log now: take it from the whole page. */
-async function openLog() {
-  const answer = await fetch(location.href);
-  if (!answer.ok) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const pane = page.getElementById("log-pane");
-  if (pane) document.getElementById("log-pane")?.replaceWith(document.adoptNode(pane));
-  follow();
-}
-
-/** Reads on as long as the log grows. The end stays in sight unless the reader has scrolled up. */
-async function follow() {
-  const turn = ++following;
-  const log = document.getElementById("log");
-  if (!log) return;
-  log.scrollTop = log.scrollHeight;
-  if (!log.dataset.follow) return;
-  const sign = document.querySelector("[data-following]");
-  if (sign) sign.hidden = false;
-  let offset = log.dataset.offset;
-  while (turn === following && log.isConnected) {
-    let ended = false;
-    try {
-      const answer = await fetch(`${log.dataset.follow}&offset=${offset}`);
-      if (answer.ok && turn === following) {
-        const news = await answer.json();
-        append(log, news.lines);
-        offset = news.next;
-        ended = news.ended;
-      }
-    } catch {
-      // Away for a moment: asked again below.
-    }
-    if (ended) break;
-    await new Promise((done) => setTimeout(done, FOLLOW_PAUSE_MS));
-  }
-  if (turn === following && sign) sign.hidden = true;
-}
-
-function append(log, lines) {
-  if (!lines.length) return;
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  for (const { time, class: kind, pieces } of lines) {
-    const line = document.createElement("p");
-    line.className = kind;
-    const when = document.createElement("time");
-    when.textContent = time;
-    line.append(when, " ");
-    for (const { class: look, text } of pieces) {
-      const piece = document.createElement("span");
-      piece.className = look;
-      piece.textContent = text;
-      line.append(piece);
-    }
-    log.append(line);
-  }
-  while (log.childElementCount > LOG_LINES_MAX) log.firstElementChild.remove();
-  if (atEnd) log.scrollTop = log.scrollHeight;
-}
-follow();
+whenSwapped((hasOtherLog) => { showZone(); if (hasOtherLog) openLog(); });
 
 // ---- forms ---------------------------------------------------------------------------------------------------------
 
@@ -154,8 +26,7 @@ document.addEventListener("submit", async (event) => {
     const page = answer && new DOMParser().parseFromString(await answer.text(), "text/html");
     tell(page?.getElementById("error-detail")?.textContent ?? "The server does not answer; nothing was changed.");
   }
-  swap.last = "";
-  refresh();
+  refresh({ anew: true });
 });
 
 // A form that only asks for another view asks as soon as something is ticked.

@@ -12,6 +12,7 @@ mod first_day;
 mod fleet;
 mod identity_provider;
 mod layering;
+mod live;
 mod monitoring;
 mod pages;
 mod readers;

@@ -2,7 +2,7 @@
 //!
 //! A plan is the **net** change of a turn, one write a row; `expected` is the state that is stored before it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use model::{
     Answer, AttemptId, CommandId, DagId, DagRunState, RunKey, TaskState, TiKey, Timestamp, TryNumber, WorkerId,
@@ -50,8 +50,8 @@ pub struct Plan {
     pub effects: Vec<Effect>,
     /// Instances that have begun to run: not stored as such, for those who measure.
     pub started: Vec<Started>,
-    /// Runs whose pages are stale.
-    pub changed_runs: BTreeSet<RunKey>,
+    /// Runs whose pages are stale, each with its DAG.
+    pub changed_runs: BTreeMap<RunKey, DagId>,
     /// How many of the turn's events it has taken, from the first. The others are to be given to the next turn.
     pub taken: usize,
     /// Whether the turn was cut by its limits and has to go on at once.

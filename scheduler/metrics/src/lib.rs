@@ -7,6 +7,7 @@
 
 pub mod http;
 mod listener;
+pub mod live;
 mod page;
 mod picture;
 pub mod process;

@@ -5,19 +5,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use model::{CommandId, RunKey};
+use model::CommandId;
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::broadcast;
 
-use crate::error::{Doing, StoreError};
+use crate::{
+    changes::Changes,
+    error::{Doing, StoreError},
+};
 
 /// Commands wait for the leader.
 const INBOX: &str = "windlass_inbox";
 /// Commands have been answered; the payload lists them.
 const ANSWERS: &str = "windlass_answers";
-/// Runs have changed; the payload lists them.
+/// Something has changed; the payload says what (see [`Changes`]).
 const CHANGES: &str = "windlass_changes";
-/// PostgreSQL takes payloads below 8,000 bytes; a longer list is sent as "anything may have changed".
+/// PostgreSQL takes payloads below 8,000 bytes; what is longer is told more widely.
 const PAYLOAD_BYTES_MAX: usize = 7_000;
 /// A receiver that falls further behind is told that it missed some, and looks at everything.
 const HINTS_KEPT: usize = 1_024;
@@ -31,8 +34,8 @@ pub enum Hint {
     Inbox,
     /// These commands have been answered; any may have been when the list is empty.
     Answers(Vec<CommandId>),
-    /// These runs have changed; any may have when the list is empty.
-    Changes(Vec<RunKey>),
+    /// This has changed.
+    Changes(Changes),
     /// The connection was away: anything may have happened.
     Everything,
 }
@@ -98,7 +101,7 @@ fn hint(channel: &str, payload: &str) -> Option<Hint> {
     match channel {
         INBOX => Some(Hint::Inbox),
         ANSWERS => Some(Hint::Answers(ids().map(CommandId).collect())),
-        CHANGES => Some(Hint::Changes(ids().map(RunKey).collect())),
+        CHANGES => Some(Hint::Changes(Changes::of_text(payload))),
         _ => None,
     }
 }
@@ -108,7 +111,7 @@ fn hint(channel: &str, payload: &str) -> Option<Hint> {
 /// # Errors
 /// [`StoreError::Unreachable`]: the leader then finds it within a second.
 pub async fn notify_inbox(pool: &PgPool) -> Result<(), StoreError> {
-    notify(pool, INBOX, std::iter::empty()).await
+    notify(pool, INBOX, "").await
 }
 
 /// Says which commands have been answered.
@@ -116,20 +119,19 @@ pub async fn notify_inbox(pool: &PgPool) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::Unreachable`]: those who wait then find it within a second.
 pub async fn notify_answers(pool: &PgPool, ids: impl IntoIterator<Item = CommandId>) -> Result<(), StoreError> {
-    notify(pool, ANSWERS, ids.into_iter().map(CommandId::get)).await
+    let list = ids.into_iter().map(|id| id.get().to_string()).collect::<Vec<_>>().join(",");
+    notify(pool, ANSWERS, if list.len() > PAYLOAD_BYTES_MAX { "" } else { &list }).await
 }
 
-/// Says which runs have changed. The caller sends at most ten of these a second.
+/// Says what has changed. The caller sends at most ten of these a second.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`]: pages are then refreshed by the next one.
-pub async fn notify_changes(pool: &PgPool, runs: impl IntoIterator<Item = RunKey>) -> Result<(), StoreError> {
-    notify(pool, CHANGES, runs.into_iter().map(RunKey::get)).await
+pub async fn notify_changes(pool: &PgPool, changes: &Changes) -> Result<(), StoreError> {
+    notify(pool, CHANGES, &changes.text(PAYLOAD_BYTES_MAX)).await
 }
 
-async fn notify(pool: &PgPool, channel: &str, ids: impl Iterator<Item = i64>) -> Result<(), StoreError> {
-    let list = ids.map(|id| id.to_string()).collect::<Vec<_>>().join(",");
-    let payload = if list.len() > PAYLOAD_BYTES_MAX { String::new() } else { list };
+async fn notify(pool: &PgPool, channel: &str, payload: &str) -> Result<(), StoreError> {
     sqlx::query!("SELECT pg_notify($1, $2)", channel, payload).execute(pool).await.doing("sending news")?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod certificates;
+pub mod changes;
 pub mod cluster;
 pub mod connect;
 pub mod diagnosis;
@@ -34,6 +35,7 @@ pub mod versions;
 pub mod workers;
 pub mod xcoms;
 
+pub use changes::{Changes, Runs};
 pub use connect::{STATEMENT_TIMEOUT, Writer, migrate, open, open_for_web};
 pub use error::StoreError;
 pub use hints::{Hint, Hints};

@@ -22,7 +22,7 @@ pub use roles::{
 };
 pub use tokens::{
     ApiToken, Holder, Issued, LIFETIME_DAYS_DEFAULT, LIFETIME_DAYS_MAX, NewApiToken, NewToken, OpenToken,
-    TOKENS_SHOWN_MAX, TokenKey, TokenLimit, TokenRefusal, create_api_token, end_sessions, holder, is_open, open_tokens,
+    TOKENS_SHOWN_MAX, TokenKey, TokenLimit, TokenRefusal, create_api_token, end_sessions, holder, open_tokens,
     record_token, revoke_open_token, revoke_token,
 };
 

@@ -11,7 +11,7 @@ use axum::{
 };
 use engine::RunRow;
 use futures::{Stream, stream};
-use model::{MapIndex, RunKey, XComValue};
+use model::{DagId, MapIndex, RunKey, XComValue};
 use serde_json::{Map, Value, json};
 use store::{Hint, read};
 use tokio::{
@@ -75,8 +75,8 @@ pub async fn until_finished(
 ) -> ApiResult<Response> {
     let run = lookup_run(&app, &dag_id, &dag_run_id).await?;
     let waiting = Waiting {
-        _place: app.hub.wait(who.token_id)?,
-        look: SessionLook::new(&app, who.token_id),
+        _place: app.hub.wait(&who)?,
+        look: SessionLook::new(&app, &who),
         who,
         news: app.hints.subscribe(),
         interval: interval.clamp(INTERVAL_MIN, INTERVAL_MAX),
@@ -139,7 +139,7 @@ impl Waiting {
                     }
                     continue;
                 }
-                news = timeout_at(until, news_of(&mut self.news, run.key)) => news.is_err(),
+                news = timeout_at(until, news_of(&mut self.news, &run.dag_id, run.key)) => news.is_err(),
             };
             let now = read::run(&self.app.pool, &run.dag_id, &run.run_id).await.ok()??;
             if is_over || now.state.is_finished() {
@@ -179,10 +179,10 @@ impl Waiting {
 }
 
 /// Returns when something of the run may have changed.
-async fn news_of(news: &mut broadcast::Receiver<Hint>, key: RunKey) {
+async fn news_of(news: &mut broadcast::Receiver<Hint>, dag: &DagId, key: RunKey) {
     loop {
         match news.recv().await {
-            Ok(Hint::Changes(runs)) if !runs.is_empty() && !runs.contains(&key) => {}
+            Ok(Hint::Changes(changes)) if !changes.may_have_run(dag, key) => {}
             Ok(Hint::Inbox | Hint::Answers(_)) => {}
             Ok(Hint::Changes(_) | Hint::Everything) | Err(RecvError::Lagged(_)) => return,
             // Nobody tells any more: the interval alone decides.

@@ -145,6 +145,7 @@ async fn admit(app: &App, method: &Method, headers: &HeaderMap, client: Client) 
         prefs: Prefs::of(headers),
         door,
         client,
+        came_at: app.hub.position(),
     })
 }
 

@@ -268,6 +268,7 @@ pub async fn logout(
             let door = if source == Source::Cookie { Door::Ui } else { Door::Api };
             let who = Actor { name: &claims.sub, door: Some(door), address: Some(client.0) };
             users::revoke_token(&app.pool, who, claims.jti).await?;
+            app.hub.end_session(claims.jti);
         }
     }
     Ok(with_cookie(Redirect::to("/login").into_response(), &cookie(&app, "", Duration::ZERO)))

@@ -22,6 +22,7 @@ use store::{
 
 use crate::{
     error::{ApiError, ApiResult},
+    live::Position,
     prefs::Prefs,
 };
 
@@ -55,9 +56,23 @@ pub struct Principal {
     pub door: Door,
     /// From where.
     pub client: Client,
+    /// How far changes had been heard of when the request came: a page says it, and is told of what comes after.
+    pub came_at: Position,
 }
 
 impl Principal {
+    /// Anybody who may do the same and sees the same zone: without a name, a session, or what is chosen besides.
+    #[must_use]
+    pub fn as_anybody(&self) -> Self {
+        Self {
+            name: String::new(),
+            roles: String::new(),
+            token_id: uuid::Uuid::nil(),
+            prefs: Prefs { zone: self.prefs.zone, ..Prefs::default() },
+            ..self.clone()
+        }
+    }
+
     /// Whether the user has a right, over everything.
     #[must_use]
     pub fn may(&self, right: Right) -> bool {

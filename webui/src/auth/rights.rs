@@ -184,7 +184,7 @@ pub const NARROWED: &[(&str, &str)] = &[
     ("GET", "/runs"),
     ("GET", "/search"),
     ("GET", "/services"),
-    // Hints have numbers of runs and nothing of them.
+    // A stream tells of the subjects that its user may see.
     ("GET", "/events"),
     ("GET", "/api/v2/dags"),
     ("GET", "/api/v2/dagStats"),

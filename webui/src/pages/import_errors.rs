@@ -16,13 +16,14 @@ use store::{
 use super::{
     Frame, Place,
     error::PageResult,
-    show as print,
+    show_live as print,
     words::{Clock, Moment, count},
 };
 use crate::{
     app::App,
     auth::{Principal, form::PageForm},
     changes::quarantine::release_one,
+    live::{Pace, Subject, Watched},
 };
 
 /// So many entries of the quarantine are shown; the command line and REST have all.
@@ -110,7 +111,8 @@ pub async fn show(
     let held_more = (total - HELD_SHOWN_MAX).max(0);
     let held = held.into_iter().map(|entry| of_entry(entry, &clock)).collect();
     let frame = Frame::new(&app, &who, Place::ImportErrors, "Import errors").await?;
-    Ok(print(&headers, "import_errors", &View { frame, files, more, held, held_more })?)
+    let view = View { frame, files, more, held, held_more };
+    Ok(print(&headers, "import_errors", &view, Watched(Subject::Everything, Pace::Rests))?)
 }
 
 /// `POST /quarantine/release`.

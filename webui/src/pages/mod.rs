@@ -3,7 +3,6 @@
 //! A page is served whole. Asked with the header `windlass-fragment`, it answers with its live part alone, which the
 //! script swaps in when something has changed.
 
-mod ansi;
 pub mod audit;
 pub mod clear;
 pub mod connections;
@@ -44,12 +43,10 @@ use crate::{
     assets,
     auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
+    live::{FRAGMENT, Watched, is_fragment},
     reads::instances::TaskOfRun,
     words,
 };
-
-/// The header by which the script asks for the live part of a page.
-const FRAGMENT: &str = "windlass-fragment";
 
 /// Which page of the rail is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -98,6 +95,8 @@ pub struct Frame {
     import_errors: usize,
     theme: &'static str,
     zone: &'static str,
+    /// How far changes had been heard of when the page was asked for.
+    seen: String,
 }
 
 /// How the cluster stands, at the foot of the rail.
@@ -126,7 +125,8 @@ impl Frame {
             place,
             user: who.name.clone(),
             roles: who.roles.clone(),
-            csrf: app.tokens.form_token(who.token_id),
+            // What is rendered for all who may do the same has no session: the script gives its forms the page's token.
+            csrf: if who.token_id.is_nil() { String::new() } else { app.tokens.form_token(who.token_id) },
             may_change: who.permissions.has_somewhere(Right::ChangeDags),
             may_read_all: may(Right::Read),
             may_control: may(Right::ChangeServices),
@@ -136,6 +136,7 @@ impl Frame {
             import_errors: usize::try_from(broken).unwrap_or(0),
             theme: who.prefs.theme.name(),
             zone: who.prefs.zone.name(),
+            seen: who.came_at.to_string(),
         })
     }
 
@@ -164,12 +165,6 @@ async fn foot(app: &App) -> Foot {
     }
 }
 
-/// Whether only the live part of a page is asked for.
-#[must_use]
-pub fn is_fragment(headers: &HeaderMap) -> bool {
-    headers.contains_key(FRAGMENT)
-}
-
 /// A page or its live part, by what was asked for.
 ///
 /// # Errors
@@ -179,6 +174,16 @@ pub fn show(headers: &HeaderMap, name: &str, view: &impl Serialize) -> ApiResult
     let html = assets::render(&template, view)
         .map_err(|error| ApiError::Internal(format!("the template {template} could not be printed: {error:?}")))?;
     Ok(([("vary", FRAGMENT)], Html(html)).into_response())
+}
+
+/// The same of a page that is told when what it shows has changed.
+///
+/// # Errors
+/// As [`show`].
+pub fn show_live(headers: &HeaderMap, name: &str, view: &impl Serialize, watched: Watched) -> ApiResult<Response> {
+    let mut page = show(headers, name, view)?;
+    page.extensions_mut().insert(watched);
+    Ok(page)
 }
 
 /// `GET /`: the DAGs.

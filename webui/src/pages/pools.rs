@@ -17,7 +17,7 @@ use super::{
     Frame, Place,
     error::PageResult,
     forms::{self, Deletion, Field, FormPage, Kind, Pager},
-    run_url, segment, show as print,
+    run_url, segment, show_live as print,
     words::count,
 };
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     changes::{Managed, Mask, pools::Pools},
     error::ApiResult,
     http::query::Query,
+    live::{Pace, Subject, Watched},
     reads::pools,
 };
 
@@ -112,7 +113,8 @@ pub async fn show(
     let missing = missing.collect();
     let frame = Frame::new(&app, &who, Place::Pools, "Pools").await?;
     let may_change = frame.may_admin;
-    Ok(print(&headers, "pools", &View { frame, may_change, rows, pager, missing, note })?)
+    let view = View { frame, may_change, rows, pager, missing, note };
+    Ok(print(&headers, "pools", &view, Watched(Subject::Everything, Pace::Rests))?)
 }
 
 fn row(pool: &Pool, used: Option<&PoolView>, is_known: bool) -> Row {

@@ -7,57 +7,23 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use chrono::DateTime;
 use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{
-    ansi::{self, Piece},
-    task_path,
-    words::Clock,
-};
+use super::{task_path, words::Clock};
 use crate::{
     app::App,
     auth::Principal,
     error::{ApiError, ApiResult},
     http::query::Query,
+    live::{Line, LogSubject, lines},
     reads::{
         instances::TaskOfRun,
         logs::{self, AttemptLog, Log, LogLine, LogPage, log_of_try},
         lookup::lookup_instance,
     },
 };
-
-/// A line as the page prints it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Line {
-    /// `00:01:12.031` in the reader's zone, empty when unknown.
-    pub time: String,
-    /// Where it comes from: `out`, `err`, `sys`.
-    pub class: &'static str,
-    /// Its text in pieces, each with its colour.
-    pub pieces: Vec<Piece>,
-}
-
-impl Line {
-    fn of(line: &LogLine, clock: Clock) -> Self {
-        let at = DateTime::parse_from_rfc3339(&line.ts).ok();
-        let time = at.map(|at| at.with_timezone(&clock.zone).format("%H:%M:%S%.3f").to_string());
-        let class = match line.stream.as_str() {
-            "err" => "err",
-            "sys" => "sys",
-            _ => "out",
-        };
-        Self { time: time.unwrap_or_default(), class, pieces: ansi::pieces(&line.text) }
-    }
-}
-
-/// Lines as the page prints them.
-#[must_use]
-pub fn lines(page: &LogPage, clock: Clock) -> Vec<Line> {
-    page.lines.iter().map(|line| Line::of(line, clock)).collect()
-}
 
 /// The end of a log, for a page that shows it.
 #[derive(Debug, Default, Serialize)]
@@ -70,6 +36,8 @@ pub struct Pane {
     pub source: Option<String>,
     /// Where the script reads on.
     pub follow_url: Option<String>,
+    /// What a stream is asked for, to be sent what is written.
+    pub subject: Option<String>,
     /// The offset to read on from.
     pub offset: u64,
     /// Where the whole log is.
@@ -116,7 +84,7 @@ pub async fn pane(app: &App, of: &TaskOfRun, number: i16, find: &str, clock: Clo
         .archived_at
         .as_ref()
         .map(|address| format!("Read from {address}: its worker does not have it, or is away."));
-    pane.lines = lines(&page, clock);
+    pane.lines = lines(&page.lines, clock);
     if page.lines.is_empty() && page.ended {
         pane.note = Some("It wrote nothing.".to_owned());
     } else if page.next > u64::from(logs::CHUNK_BYTES_MAX) {
@@ -126,8 +94,19 @@ pub async fn pane(app: &App, of: &TaskOfRun, number: i16, find: &str, clock: Clo
         pane.narrow();
     } else if !page.ended {
         pane.follow_url = Some(format!("{url}/log?{which}"));
+        pane.subject = Some(subject(of, number).to_string());
     }
     Ok(pane)
+}
+
+fn subject(of: &TaskOfRun, number: i16) -> LogSubject {
+    LogSubject::Try {
+        dag: of.run.dag_id.clone(),
+        run: of.run.run_id.clone(),
+        task: of.task().task_id.clone(),
+        map: of.key.map,
+        number,
+    }
 }
 
 impl Pane {
@@ -203,5 +182,5 @@ async fn place(app: &App, dag_id: &str, run_id: &str, task_id: &str, query: &Que
 
 /// A piece of a log for the script.
 pub fn answer(page: &LogPage, clock: Clock) -> Json<Value> {
-    Json(json!({ "lines": lines(page, clock), "next": page.next, "ended": page.ended }))
+    Json(json!({ "lines": lines(&page.lines, clock), "next": page.next, "ended": page.ended }))
 }

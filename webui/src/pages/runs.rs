@@ -8,12 +8,18 @@ use store::read::{self, Direction, Pattern, RunFilter, RunOrder, Visible};
 use super::{
     Frame, Place, dag_url,
     error::PageResult,
-    run_url, show as print,
+    run_url, show_live as print,
     state::Badge,
     with_query,
     words::{self, Clock, Moment},
 };
-use crate::{app::App, auth::Principal, error::ApiResult, http::query::Query};
+use crate::{
+    app::App,
+    auth::Principal,
+    error::ApiResult,
+    http::query::Query,
+    live::{Pace, Subject, Watched},
+};
 
 /// Runs of one page.
 const ROWS: i64 = 50;
@@ -71,7 +77,7 @@ pub async fn show(
 ) -> PageResult<Response> {
     let list = list(&app, &who.visible(), None, &query, Clock::of(&who)).await?;
     let frame = Frame::new(&app, &who, Place::Runs, "Runs").await?;
-    Ok(print(&headers, "runs", &View { frame, list })?)
+    Ok(print(&headers, "runs", &View { frame, list }, Watched(Subject::Everything, Pace::Rests))?)
 }
 
 /// The runs that an address asks for.

@@ -14,8 +14,7 @@ use store::read::{self, ServiceView};
 use super::{
     Frame, Place, dag_url,
     error::PageResult,
-    run_log::{self, Line},
-    segment, show as print,
+    run_log, segment, show_live as print,
     state::Badge,
     words::{self, Clock, Moment},
 };
@@ -25,6 +24,7 @@ use crate::{
     changes::commands,
     error::{ApiError, ApiResult},
     http::{path::Names, query::Query},
+    live::{Line, LogSubject, Pace, Subject, Watched, lines},
     reads::{
         logs::{self, Log},
         samples::Sample,
@@ -69,6 +69,7 @@ struct LogView {
     lines: Vec<Line>,
     note: Option<String>,
     follow_url: Option<String>,
+    subject: Option<String>,
     offset: u64,
 }
 
@@ -92,7 +93,7 @@ pub async fn show(
     };
     let rows = services.iter().map(|service| row(&app, service, chosen.map(|chosen| &chosen.key), clock)).collect();
     let frame = Frame::new(&app, &who, Place::Services, "Services").await?;
-    Ok(print(&headers, "services", &View { frame, rows, log })?)
+    Ok(print(&headers, "services", &View { frame, rows, log }, Watched(Subject::Services, Pace::Moves))?)
 }
 
 fn row(app: &App, service: &ServiceView, chosen: Option<&ServiceKey>, clock: Clock) -> Row {
@@ -194,16 +195,22 @@ fn spark(name: &str, samples: &[Sample], number: fn(&Sample) -> Option<f64>) -> 
 async fn log_of(app: &App, service: &ServiceView, clock: Clock) -> ApiResult<LogView> {
     let key = &service.key;
     let follow = format!("/services/{}/{}/{}/log?", segment(key.dag.as_str()), segment(&key.name), key.replica);
-    let mut view =
-        LogView { label: key.to_string(), lines: Vec::new(), note: None, follow_url: Some(follow), offset: 0 };
+    let mut view = LogView {
+        label: key.to_string(),
+        subject: Some(LogSubject::Service(key.clone()).to_string()),
+        lines: Vec::new(),
+        note: None,
+        follow_url: Some(follow),
+        offset: 0,
+    };
     match logs::tail(app, &Log::Service(key.clone(), service.worker_id)).await {
         Ok(page) => {
-            view.lines = run_log::lines(&page, clock);
+            view.lines = lines(&page.lines, clock);
             view.offset = page.next;
         }
         Err(error @ (ApiError::NotFound(_) | ApiError::NoLeader(_))) => {
             view.note = Some(error.to_string());
-            view.follow_url = None;
+            (view.follow_url, view.subject) = (None, None);
         }
         Err(error) => return Err(error),
     }

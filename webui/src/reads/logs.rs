@@ -37,6 +37,15 @@ pub struct AttemptLog {
 }
 
 impl Log {
+    /// A text that no other log has.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Attempt(of) => of.place.attempt.to_string(),
+            Self::Service(key, _) => key.to_string(),
+        }
+    }
+
     fn name(&self) -> LogName {
         match self {
             Self::Attempt(of) => LogName::Attempt(of.place.attempt),
@@ -84,39 +93,74 @@ pub struct LogPage {
     pub archived_at: Option<String>,
 }
 
+/// The same before its lines are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPiece {
+    /// Whole lines as they are stored.
+    pub bytes: Vec<u8>,
+    /// The offset after them.
+    pub next: u64,
+    /// The log's length now.
+    pub length: u64,
+    /// Whether nothing more will come and all has been read.
+    pub ended: bool,
+    /// The address in the archive, when it was read from there.
+    pub archived_at: Option<String>,
+}
+
+impl LogPiece {
+    fn into_page(self) -> LogPage {
+        LogPage {
+            lines: lines_of(&self.bytes),
+            next: self.next,
+            length: self.length,
+            ended: self.ended,
+            archived_at: self.archived_at,
+        }
+    }
+}
+
 /// Whole lines from an offset on.
 ///
 /// # Errors
 /// [`ApiError::NotFound`] when the log is gone with its worker, [`ApiError::NoLeader`] when nobody can fetch it.
 pub async fn read(app: &App, log: &Log, offset: u64) -> ApiResult<LogPage> {
+    Ok(read_piece(app, log, offset).await?.into_page())
+}
+
+/// Whole lines from an offset on, as they are stored.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_piece(app: &App, log: &Log, offset: u64) -> ApiResult<LogPiece> {
     let at_worker = ask_worker(app, log, offset).await;
     // A worker that does not have the log answers that it is empty.
-    if at_worker.as_ref().is_ok_and(|page| page.length > 0) {
+    if at_worker.as_ref().is_ok_and(|piece| piece.length > 0) {
         return at_worker;
     }
     match (in_archive(app, log, offset).await, at_worker) {
-        (Ok(Some(page)), _) => Ok(page),
+        (Ok(Some(piece)), _) => Ok(piece),
         (Err(error), Err(ApiError::NotFound(detail))) => Err(ApiError::NotFound(format!("{detail}; {error}"))),
         (Ok(None) | Err(_), at_worker) => at_worker,
     }
 }
 
-async fn ask_worker(app: &App, log: &Log, offset: u64) -> ApiResult<LogPage> {
+async fn ask_worker(app: &App, log: &Log, offset: u64) -> ApiResult<LogPiece> {
     let question = Query::ReadLog { log: log.name(), worker: log.worker(), offset, bytes_max: CHUNK_BYTES_MAX };
     match app.leader.ask(question).await? {
-        Reply::Log(chunk) => Ok(page_of(&chunk, offset)),
+        Reply::Log(chunk) => Ok(piece_of(chunk, offset)),
         Reply::NotFound { detail } => Err(ApiError::NotFound(detail)),
         other => Err(ApiError::Internal(format!("the leader answered a question for a log with {other:?}"))),
     }
 }
 
 /// What the archive has of a log.
-async fn in_archive(app: &App, log: &Log, offset: u64) -> Result<Option<LogPage>, ArchiveError> {
+async fn in_archive(app: &App, log: &Log, offset: u64) -> Result<Option<LogPiece>, ArchiveError> {
     let (Log::Attempt(AttemptLog { place, .. }), Some(archive)) = (log, &app.settings.log_archive) else {
         return Ok(None);
     };
     let chunk = archive.read(place, offset, CHUNK_BYTES_MAX).await?;
-    Ok(chunk.map(|chunk| LogPage { archived_at: Some(archive.address(place)), ..page_of(&chunk, offset) }))
+    Ok(chunk.map(|chunk| LogPiece { archived_at: Some(archive.address(place)), ..piece_of(chunk, offset) }))
 }
 
 /// The last lines of a log, for a page that opens it.
@@ -163,19 +207,24 @@ enum Next {
     Nothing,
 }
 
-/// Cuts a chunk into whole lines. A line longer than a chunk comes in pieces, so that reading never stands still.
-fn page_of(chunk: &LogChunk, offset: u64) -> LogPage {
-    let bytes = &chunk.bytes;
-    let reaches_end = offset + bytes.len() as u64 >= chunk.length;
+/// Cuts a chunk after its last whole line. A line longer than a chunk comes in pieces, so that reading never stands still.
+fn piece_of(chunk: LogChunk, offset: u64) -> LogPiece {
+    let LogChunk { mut bytes, length, ended } = chunk;
+    let reaches_end = offset + bytes.len() as u64 >= length;
     let whole = match bytes.iter().rposition(|byte| *byte == b'\n') {
-        _ if chunk.ended && reaches_end => bytes.len(),
+        _ if ended && reaches_end => bytes.len(),
         Some(last) => last + 1,
         None if bytes.len() as u64 >= u64::from(CHUNK_BYTES_MAX) => bytes.len(),
         None => 0,
     };
-    let lines = bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line_of).collect();
+    bytes.truncate(whole);
     let next = offset + whole as u64;
-    LogPage { lines, next, length: chunk.length, ended: chunk.ended && next >= chunk.length, archived_at: None }
+    LogPiece { bytes, next, length, ended: ended && next >= length, archived_at: None }
+}
+
+/// The lines of some bytes.
+pub fn lines_of(bytes: &[u8]) -> Vec<LogLine> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line_of).collect()
 }
 
 fn line_of(bytes: &[u8]) -> LogLine {
@@ -215,14 +264,14 @@ pub async fn log_of_try(app: &App, of: &TaskOfRun, try_number: i16) -> ApiResult
 mod tests {
     use super::*;
 
-    fn chunk(text: &str, length: u64, ended: bool) -> LogChunk {
-        LogChunk { bytes: text.as_bytes().to_vec(), length, ended }
+    fn page_of(text: &str, length: u64, ended: bool, offset: u64) -> LogPage {
+        piece_of(LogChunk { bytes: text.as_bytes().to_vec(), length, ended }, offset).into_page()
     }
 
     #[test]
     fn a_line_that_is_still_being_written_waits_for_its_end() {
         let text = "{\"ts\":\"t\",\"stream\":\"out\",\"text\":\"a\"}\n{\"ts";
-        let page = page_of(&chunk(text, text.len() as u64, false), 10);
+        let page = page_of(text, text.len() as u64, false, 10);
         assert_eq!(page.lines.len(), 1);
         assert_eq!(page.next, 10 + text.find("\n").unwrap() as u64 + 1);
         assert!(!page.ended);
@@ -230,7 +279,7 @@ mod tests {
 
     #[test]
     fn an_ended_log_is_read_to_its_last_byte() {
-        let page = page_of(&chunk("no json", 7, true), 0);
+        let page = page_of("no json", 7, true, 0);
         assert_eq!(page.lines[0].text, "no json");
         assert!(page.ended);
     }
@@ -238,7 +287,7 @@ mod tests {
     #[test]
     fn a_line_longer_than_a_chunk_comes_in_pieces() {
         let text = "x".repeat(CHUNK_BYTES_MAX as usize);
-        let page = page_of(&chunk(&text, text.len() as u64 * 2, false), 0);
+        let page = page_of(&text, text.len() as u64 * 2, false, 0);
         assert_eq!(page.next, text.len() as u64);
     }
 }

@@ -15,6 +15,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("changes", &["api", "pages"]),
     ("declare", &["api", "pages"]),
     ("http", &["api", "pages"]),
+    ("live", &["api", "pages"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -100,8 +100,7 @@ async fn who_goes_away_while_runs_are_counted_leaves_no_count_stale() {
     lock.rollback().await.unwrap();
     assert_eq!(queued().await, 1, "what was heard is forgotten only when it has been acted upon");
     sqlx::raw_sql("DELETE FROM dag_run WHERE run_id = 'counted'").execute(&server.pool).await.unwrap();
-    let key: i64 = 100;
-    store::hints::notify_changes(&server.pool, [model::RunKey(key)]).await.unwrap();
+    store::hints::notify_changes(&server.pool, &store::Changes::anything()).await.unwrap();
     let until = Instant::now() + Duration::from_secs(10);
     while queued().await != 0 {
         assert!(Instant::now() < until, "a run that is gone is still counted");

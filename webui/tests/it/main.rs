@@ -13,6 +13,7 @@ mod filters;
 mod guard;
 mod layers;
 mod lists;
+mod live;
 mod many;
 mod odd_values;
 mod oidc;

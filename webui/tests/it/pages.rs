@@ -1,7 +1,5 @@
 //! Pages as browsers get them.
 
-use std::time::Duration;
-
 use crate::support::{HOSTILE_LINE, PASSWORD, RUN, Server, client};
 
 #[tokio::test]
@@ -100,27 +98,6 @@ async fn a_fragment_is_the_live_part_alone() {
     let request = client().get(server.url("/dags")).header("cookie", format!("_token={token}"));
     let html = request.header("windlass-fragment", "1").send().await.unwrap().text().await.unwrap();
     assert!(html.contains("stock_data_pipeline") && !html.contains("<html"), "{html}");
-}
-
-#[tokio::test]
-async fn open_pages_are_told_which_runs_changed() {
-    let server = Server::start().await;
-    let token = server.token("viewer").await;
-    let request = client().get(server.url("/events")).header("cookie", format!("_token={token}"));
-    let mut answer = request.send().await.unwrap();
-    assert_eq!(answer.headers()["content-type"], "text/event-stream");
-    let mut heard = String::new();
-    // The hint is repeated until it is heard: the listener may have joined after the first.
-    for _ in 0..50 {
-        store::hints::notify_changes(&server.pool, [model::RunKey(13)]).await.unwrap();
-        if let Ok(Ok(Some(bytes))) = tokio::time::timeout(Duration::from_millis(200), answer.chunk()).await {
-            heard.push_str(&String::from_utf8_lossy(&bytes));
-        }
-        if heard.contains("data: 13") {
-            break;
-        }
-    }
-    assert!(heard.contains("event: changed\ndata: 13"), "{heard:?}");
 }
 
 /// Serves the sample rows until it is interrupted, to look at the pages; it prints where and a token for the cookie.

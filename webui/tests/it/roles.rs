@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A user with Airflow's role Public and an own role of its name, with the password of everybody.
-async fn somebody(server: &Server, name: &str, rights: &[Right], dags: &[&str]) {
+pub async fn somebody(server: &Server, name: &str, rights: &[Right], dags: &[&str]) {
     let role = OwnRole {
         name: name.to_owned(),
         rights: rights.iter().copied().collect(),

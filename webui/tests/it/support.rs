@@ -26,7 +26,7 @@ use model::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use store::{
-    Candidate, SecretKey, Writer,
+    Candidate, Changes, SecretKey, Writer,
     hints::{notify_answers, notify_changes},
     inbox,
     users::{NewUser, Role, put_user},
@@ -94,6 +94,10 @@ pub struct TestLeader {
     pool: PgPool,
     logs: Mutex<BTreeMap<AttemptId, String>>,
     shipped: Mutex<BTreeMap<AttemptId, String>>,
+    /// Logs that are still written.
+    open: Mutex<BTreeSet<AttemptId>>,
+    /// How often a log was read.
+    pub log_reads: AtomicI64,
     /// What is written to a log whenever it is read.
     grows_by: Mutex<String>,
     /// DAG files that are to be stored.
@@ -127,6 +131,24 @@ impl TestLeader {
     pub fn ship_logs(&self) {
         let logs = std::mem::take(&mut *self.logs.lock().unwrap());
         self.shipped.lock().unwrap().extend(logs);
+    }
+
+    /// Writes more to a log, which goes on.
+    pub fn write_on(&self, attempt: AttemptId, text: &str) {
+        self.open.lock().unwrap().insert(attempt);
+        self.logs.lock().unwrap().entry(attempt).or_default().push_str(text);
+    }
+
+    /// Ends a log.
+    pub fn end_log(&self, attempt: AttemptId) {
+        self.open.lock().unwrap().remove(&attempt);
+    }
+
+    fn has_ended(&self, log: &LogName) -> bool {
+        match log {
+            LogName::Attempt(attempt) => !self.open.lock().unwrap().contains(attempt),
+            LogName::Service(_) => true,
+        }
     }
 
     /// Gives a log its bytes.
@@ -199,10 +221,11 @@ impl TestLeader {
             },
             Query::ReadLog { log, offset, bytes_max, .. } => match self.text(&log) {
                 Some(text) => {
+                    self.log_reads.fetch_add(1, Ordering::SeqCst);
                     let from = usize::try_from(offset).unwrap().min(text.len());
                     let to = text.len().min(from + bytes_max as usize);
                     let bytes = text.as_bytes()[from..to].to_vec();
-                    Reply::Log(LogChunk { bytes, length: text.len() as u64, ended: true })
+                    Reply::Log(LogChunk { bytes, length: text.len() as u64, ended: self.has_ended(&log) })
                 }
                 None => Reply::NotFound { detail: "the log went with its worker".to_owned() },
             },
@@ -231,11 +254,11 @@ impl TestLeader {
             }
             for waiting in inbox::read_inbox(&mut writer, epoch, inbox::Room { few: 10, bulk: 10 }).await.unwrap() {
                 let (mut plan, answer) = self.decide(waiting.command.unwrap()).await;
-                let changed: Vec<RunKey> = plan.changed_runs.iter().copied().collect();
+                let changed = changes(&plan);
                 plan.answers.push((waiting.id, answer));
                 store::apply(&mut writer, epoch, now(), &plan).await.unwrap();
                 notify_answers(&self.pool, [waiting.id]).await.unwrap();
-                notify_changes(&self.pool, changed).await.unwrap();
+                notify_changes(&self.pool, &changed).await.unwrap();
             }
         }
     }
@@ -298,7 +321,7 @@ impl TestLeader {
         (run.conf, run.triggered_by) = (wish.conf.into_map(), wish.triggered_by);
         run.note = wish.note.map(Note::into_string);
         plan.new_runs.push(run);
-        plan.changed_runs.insert(key);
+        plan.changed_runs.insert(key, wish.dag_id);
         (plan, done(json!({"run_key": key, "run_id": id})))
     }
 
@@ -315,6 +338,17 @@ impl TestLeader {
         }
         plan
     }
+}
+
+/// What a turn of the test's leader changes.
+fn changes(plan: &Plan) -> Changes {
+    if !plan.runs_dropped.is_empty() {
+        return Changes::anything();
+    }
+    let mut changes = Changes::default();
+    plan.changed_runs.iter().for_each(|(run, dag)| changes.add(Changes::runs(dag.clone(), [*run])));
+    plan.dags.iter().for_each(|change| changes.add(Changes::dag(change.dag_id.clone())));
+    changes
 }
 
 fn done(body: Value) -> Answer {
@@ -432,6 +466,19 @@ impl Server {
         (Self { base, pool, leader, shutdown }, apart)
     }
 
+    /// Starts another web server on the same database, and says where it is.
+    pub async fn another(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let port = Arc::new(Port(Arc::clone(&self.leader)));
+        let settings = app_settings(&self.leader);
+        tokio::spawn(windlass_webui::serve(settings, listener, self.pool.clone(), port, self.shutdown.clone()));
+        while client().get(&base).send().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        base
+    }
+
     /// Tells the server to stop.
     pub fn stop(&self) {
         self.shutdown.cancel();
@@ -458,6 +505,8 @@ impl Server {
             pool: pool.clone(),
             logs: Mutex::default(),
             shipped: Mutex::default(),
+            open: Mutex::default(),
+            log_reads: AtomicI64::new(0),
             grows_by: Mutex::default(),
             files: Mutex::default(),
             wake: Notify::new(),
@@ -677,7 +726,7 @@ fn sample(stock: &DagVersion, attempt: AttemptId) -> Plan {
         }
         plan.new_instances.push(row);
     }
-    plan.changed_runs = BTreeSet::from([RunKey(13)]);
+    plan.changed_runs = BTreeMap::from([(RunKey(13), dag.clone())]);
     plan
 }
 

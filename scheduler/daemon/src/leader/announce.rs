@@ -4,15 +4,15 @@
 //! What waits to be told is merged, so it is bounded however slow PostgreSQL is.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use engine::Plan;
-use model::{CommandId, RunKey};
+use model::{CommandId, DagId, RunKey};
 use sqlx::PgPool;
-use store::hints;
+use store::{Changes, hints};
 use tokio::{sync::Notify, time::Instant};
 
 use super::scope::ScopeHandle;
@@ -27,10 +27,8 @@ const NAMES_MAX: usize = 1_000;
 pub enum Announcement {
     /// Commands that are answered.
     Answers(Vec<CommandId>),
-    /// Runs whose pages are stale.
-    Runs(BTreeSet<RunKey>),
-    /// Something that is no run: DAGs, services, import errors.
-    Everything,
+    /// What pages may show and is stale now.
+    Changes(Changes),
 }
 
 impl Announcement {
@@ -38,10 +36,17 @@ impl Announcement {
     pub(super) fn of_pages(plan: &Plan) -> Option<Self> {
         // What has gone can not be named to a page that shows it among others, or counts it.
         let has_gone = !(plan.runs_dropped.is_empty() && plan.dags_dropped.is_empty() && plan.pools_dropped.is_empty());
-        if has_gone || !plan.dags.is_empty() || !plan.pools.is_empty() {
-            return Some(Self::Everything);
+        if has_gone || !plan.pools.is_empty() {
+            return Some(Self::Changes(Changes::anything()));
         }
-        (!plan.changed_runs.is_empty()).then(|| Self::Runs(plan.changed_runs.clone()))
+        let mut runs: BTreeMap<&DagId, Vec<RunKey>> = BTreeMap::new();
+        for (run, dag) in &plan.changed_runs {
+            runs.entry(dag).or_default().push(*run);
+        }
+        let mut changes = Changes::default();
+        runs.into_iter().for_each(|(dag, runs)| changes.add(Changes::runs(dag.clone(), runs)));
+        plan.dags.iter().for_each(|change| changes.add(Changes::dag(change.dag_id.clone())));
+        (!changes.is_none()).then_some(Self::Changes(changes))
     }
 }
 
@@ -109,27 +114,27 @@ async fn announce(pool: PgPool, announcer: Announcer) {
 /// What has come together since the last announcement.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Untold {
-    answers: Named<CommandId>,
-    runs: Named<RunKey>,
+    answers: Answers,
+    changes: Changes,
 }
 
-/// Some of a kind by name, or any of them.
+/// Commands by their ids, or any of them.
 #[derive(Debug, PartialEq, Eq)]
-enum Named<T> {
-    These(BTreeSet<T>),
+enum Answers {
+    These(BTreeSet<CommandId>),
     Any,
 }
 
-impl<T> Default for Named<T> {
+impl Default for Answers {
     fn default() -> Self {
         Self::These(BTreeSet::new())
     }
 }
 
-impl<T: Ord> Named<T> {
-    fn add(&mut self, names: impl IntoIterator<Item = T>) {
+impl Answers {
+    fn add(&mut self, ids: impl IntoIterator<Item = CommandId>) {
         if let Self::These(known) = self {
-            known.extend(names);
+            known.extend(ids);
             if known.len() > NAMES_MAX {
                 *self = Self::Any;
             }
@@ -137,13 +142,13 @@ impl<T: Ord> Named<T> {
     }
 
     fn is_none(&self) -> bool {
-        matches!(self, Self::These(names) if names.is_empty())
+        matches!(self, Self::These(ids) if ids.is_empty())
     }
 
-    /// The names; an empty list says any.
-    fn into_names(self) -> BTreeSet<T> {
+    /// The ids; an empty list says any.
+    fn into_ids(self) -> BTreeSet<CommandId> {
         match self {
-            Self::These(names) => names,
+            Self::These(ids) => ids,
             Self::Any => BTreeSet::new(),
         }
     }
@@ -153,21 +158,20 @@ impl Untold {
     fn add(&mut self, announcement: Announcement) {
         match announcement {
             Announcement::Answers(ids) => self.answers.add(ids),
-            Announcement::Runs(runs) => self.runs.add(runs),
-            Announcement::Everything => self.runs = Named::Any,
+            Announcement::Changes(changes) => self.changes.add(changes),
         }
     }
 
     fn has_pages(&self) -> bool {
-        !self.runs.is_none()
+        !self.changes.is_none()
     }
 
     async fn send(self, pool: &PgPool) -> Result<(), store::StoreError> {
         if !self.answers.is_none() {
-            hints::notify_answers(pool, self.answers.into_names()).await?;
+            hints::notify_answers(pool, self.answers.into_ids()).await?;
         }
-        if !self.runs.is_none() {
-            hints::notify_changes(pool, self.runs.into_names()).await?;
+        if !self.changes.is_none() {
+            hints::notify_changes(pool, &self.changes).await?;
         }
         Ok(())
     }
@@ -177,36 +181,61 @@ impl Untold {
 mod tests {
     use super::*;
 
+    fn dag(name: &str) -> DagId {
+        DagId::new(name).unwrap()
+    }
+
+    fn runs(name: &str, keys: impl IntoIterator<Item = i64>) -> Changes {
+        Changes::runs(dag(name), keys.into_iter().map(RunKey))
+    }
+
     #[test]
     fn answers_do_not_wait_for_the_time_of_the_pages() {
         let announcer = Announcer::default();
         announcer.send(Announcement::Answers(vec![CommandId(1)]));
-        announcer.send(Announcement::Runs(BTreeSet::from([RunKey(7)])));
+        announcer.send(Announcement::Changes(runs("etl", [7])));
         let now = announcer.take(Pages::Later);
-        assert_eq!((now.answers.into_names(), now.runs.is_none()), (BTreeSet::from([CommandId(1)]), true));
+        assert_eq!((now.answers.into_ids(), now.changes.is_none()), (BTreeSet::from([CommandId(1)]), true));
         assert!(announcer.has_pages());
-        assert_eq!(announcer.take(Pages::Due).runs.into_names(), BTreeSet::from([RunKey(7)]));
+        assert_eq!(announcer.take(Pages::Due).changes, runs("etl", [7]));
         assert!(!announcer.has_pages());
+    }
+
+    fn of_pages(plan: &Plan) -> Changes {
+        let mut untold = Untold::default();
+        Announcement::of_pages(plan).into_iter().for_each(|announcement| untold.add(announcement));
+        untold.changes
+    }
+
+    #[test]
+    fn what_changes_is_told_with_its_dag() {
+        assert!(of_pages(&Plan::default()).is_none());
+        let changed_runs =
+            BTreeMap::from([(RunKey(1), dag("etl")), (RunKey(2), dag("other")), (RunKey(3), dag("etl"))]);
+        let mut all = runs("etl", [1, 3]);
+        all.add(runs("other", [2]));
+        assert_eq!(of_pages(&Plan { changed_runs, ..Plan::default() }), all);
+        let paused = engine::DagChange {
+            dag_id: dag("etl"),
+            is_paused: true,
+            is_stale: false,
+            next: None,
+            last_interval: None,
+            failed_in_a_row: 0,
+        };
+        assert_eq!(of_pages(&Plan { dags: vec![paused], ..Plan::default() }), Changes::dag(dag("etl")));
     }
 
     #[test]
     fn what_goes_is_told_to_every_page() {
-        let of_pages = |plan: Plan| {
-            let mut untold = Untold::default();
-            Announcement::of_pages(&plan).into_iter().for_each(|announcement| untold.add(announcement));
-            untold.runs
-        };
         let run = RunKey(1);
-        let changed = Plan { changed_runs: BTreeSet::from([run]), ..Plan::default() };
-        assert_eq!(of_pages(changed.clone()), Named::These(BTreeSet::from([run])));
-        assert!(of_pages(Plan::default()).is_none());
-        let dag = model::DagId::new("etl").unwrap();
+        let changed = Plan { changed_runs: BTreeMap::from([(run, dag("etl"))]), ..Plan::default() };
         for plan in [
             Plan { runs_dropped: vec![run], ..changed.clone() },
-            Plan { dags_dropped: vec![dag], ..changed.clone() },
+            Plan { dags_dropped: vec![dag("etl")], ..changed.clone() },
             Plan { pools_dropped: vec!["narrow".to_owned()], ..changed },
         ] {
-            assert_eq!(of_pages(plan), Named::Any);
+            assert_eq!(of_pages(&plan), Changes::anything());
         }
     }
 
@@ -214,9 +243,19 @@ mod tests {
     fn what_waits_to_be_told_is_bounded() {
         let mut untold = Untold::default();
         for first in (0_i64..5_000).step_by(100) {
-            untold.add(Announcement::Runs((first..first + 100).map(RunKey).collect()));
+            untold.add(Announcement::Changes(runs("etl", first..first + 100)));
+            untold.add(Announcement::Changes(runs(&format!("dag_{first}"), [first])));
+            untold.add(Announcement::Answers((first..first + 100).map(CommandId).collect()));
         }
-        assert_eq!(untold.runs, Named::Any);
+        assert_eq!(untold.answers, Answers::Any);
+        assert!(untold.changes.dags().all(|(_, runs)| matches!(runs, store::Runs::Any) || runs_in(runs) <= 100));
         assert!(untold.has_pages());
+    }
+
+    fn runs_in(runs: &store::Runs) -> usize {
+        match runs {
+            store::Runs::These(runs) => runs.len(),
+            store::Runs::Any => 0,
+        }
     }
 }

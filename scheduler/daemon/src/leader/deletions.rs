@@ -45,7 +45,7 @@ impl Reign {
             && store::maintenance::drop_ended_runs(&mut self.writer, self.epoch, &dag_id).await? == Swept::Some
         {
             self.deletions.waiting.push_front(Deletion { id, by, dag_id });
-            self.announcer.send(Announcement::Everything);
+            self.announcer.send(Announcement::Changes(store::Changes::anything()));
             return Ok(());
         }
         batch.events.push(Event::Command { id, by, command: Command::DeleteDag { dag_id } });

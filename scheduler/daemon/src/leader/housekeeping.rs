@@ -9,7 +9,7 @@ use std::{
 };
 
 use store::{
-    StoreError,
+    Changes, StoreError,
     maintenance::{self, Swept},
     quarantine,
     retention::{Cleaned, Cleaner, Retention},
@@ -126,7 +126,7 @@ impl Reign {
         let step = self.housekeeping.cleaner.step(&mut self.writer, self.epoch, now).await;
         let Cleaned { left, rows, runs } = unless_lost(step, Cleaned { left: Swept::All, rows: 0, runs: 0 })?;
         if rows > 0 {
-            self.announcer.send(Announcement::Everything);
+            self.announcer.send(Announcement::Changes(Changes::anything()));
         }
         if runs > 0 {
             self.housekeeping.runs_have_gone();

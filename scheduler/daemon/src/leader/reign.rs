@@ -14,7 +14,7 @@ use link::{FromWorker, ServiceExit, ToWorker, transport::Claim};
 use model::{AttemptId, Command, CommandId, Epoch, Timestamp, TurnNumber, WorkerId};
 use sqlx::PgPool;
 use store::{
-    Leadership, StoreError, Writer,
+    Changes, Leadership, StoreError, Writer,
     hints::{Hint, Hints},
     inbox,
 };
@@ -464,7 +464,7 @@ impl Reign {
             let taken = self.folders.take(&mut self.writer, self.epoch).await?;
             batch.events.extend(taken.events.into_iter().filter(|event| !self.held.has(event)));
             if taken.has_changed {
-                self.announcer.send(Announcement::Everything);
+                self.announcer.send(Announcement::Changes(Changes::anything()));
             }
         }
         Ok(())
@@ -474,6 +474,8 @@ impl Reign {
         tracing::error!(command.id = id.get(), why, "a command is given up");
         inbox::mark_dead(&mut self.writer, self.epoch, id, why).await?;
         self.announcer.send(Announcement::Answers(vec![id]));
+        // It stands among the import errors now.
+        self.announcer.send(Announcement::Changes(Changes::anything()));
         self.quarantined += 1;
         Ok(())
     }

@@ -11,7 +11,7 @@ use engine::{Effect, Event, Input, Plan, Rest};
 use link::{Assignment, TaskContext, ToWorker};
 use model::{Answer, AttemptId, CommandId, TiKey, Timestamp, TurnNumber, WorkerId};
 use serde_json::json;
-use store::{StoreError, Writer};
+use store::{Changes, StoreError, Writer};
 
 use super::{announce::Announcement, batch::Batch, reign::Reign};
 use crate::services::{Action, Replica};
@@ -192,9 +192,11 @@ impl Reign {
         if !output.rows.is_empty() {
             let rows: Vec<_> = output.rows.iter().map(Replica::row).collect();
             store::save_services(&mut self.writer, self.epoch, &rows).await?;
-            self.announcer.send(Announcement::Everything);
         }
         store::forget_services(&mut self.writer, self.epoch, &output.gone).await?;
+        if !(output.rows.is_empty() && output.gone.is_empty()) {
+            self.announcer.send(Announcement::Changes(Changes::services()));
+        }
         for action in output.actions {
             match action {
                 Action::Start(worker, start) => self.peers.send(worker, ToWorker::StartService(start)),

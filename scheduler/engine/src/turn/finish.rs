@@ -46,18 +46,20 @@ impl Engine {
                 Some(_) => continue,
             }
             run.stored = Some(run.row.state);
-            plan.changed_runs.insert(*key);
+            plan.changed_runs.insert(*key, run.row.dag_id.clone());
         }
     }
 
     fn plan_instance(&mut self, key: TiKey, before: &Before, plan: &mut Plan) {
         // A task that has left the run's version without ever having had a row leaves nothing behind.
-        let Some(instance) = self.known_run_mut(key.run).with_row_mut(key.task) else { return };
+        let run = self.known_run_mut(key.run);
+        let dag_id = (!plan.changed_runs.contains_key(&key.run)).then(|| run.row.dag_id.clone());
+        let Some(instance) = run.with_row_mut(key.task) else { return };
         let state = instance.core.state_to_store();
         let was = Core { state: before.stored.unwrap_or(TaskState::NoStatus), ..before.core };
         let is = Core { state, ..instance.core };
         let extra_changed = instance.extra != before.extra;
-        plan.changed_runs.insert(key.run);
+        plan.changed_runs.extend(dag_id.map(|dag_id| (key.run, dag_id)));
         if was == is && !extra_changed {
             return;
         }

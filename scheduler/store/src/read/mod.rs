@@ -42,9 +42,7 @@ pub use list::{
     Direction, Pattern, Range, RunFilter, RunOrder, SEARCHED_RUNS_MAX, SecondsRange, page_of_runs, part_of_runs,
     run_part, runs,
 };
-pub use runs::{
-    RunBrief, active_runs, dags_of_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_of,
-};
+pub use runs::{RunBrief, active_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_of};
 pub use total::{COUNT_MAX, OFFSET_MAX, Total, Window};
 pub use version_list::{VersionFilter, VersionOrder, version_page};
 pub use visible::Visible;

@@ -140,17 +140,6 @@ pub async fn run_counts(
     rows.into_iter().map(|row| Ok((stored_dag_id(&row.dag_id)?, code(row.state)?, row.count))).collect()
 }
 
-/// The DAGs of those of these runs that exist.
-///
-/// # Errors
-/// As [`run`].
-pub async fn dags_of_runs(db: impl PgExecutor<'_>, runs: &[RunKey]) -> Result<Vec<(RunKey, DagId)>, StoreError> {
-    let runs: Vec<i64> = runs.iter().map(|key| key.get()).collect();
-    let rows = sqlx::query!("SELECT id, dag_id FROM dag_run WHERE id = ANY ($1)", &runs);
-    let rows = rows.fetch_all(db).await.doing(DOING)?;
-    rows.into_iter().map(|row| Ok((RunKey(row.id), stored_dag_id(&row.dag_id)?))).collect()
-}
-
 /// The runs of the same DAG directly before and after one, by their earliest start.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use model::{DagId, UnknownCode};
 use crate::read::Visible;
 
 /// What a request does, which decides who may make it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Right {
     /// Read DAGs, runs, task instances, logs, services, pools.
     Read,
@@ -246,7 +246,7 @@ impl FromStr for DagPermission {
 }
 
 /// What somebody may do, as of today.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Permissions {
     rights: BTreeSet<Right>,
     readable: BTreeSet<String>,

@@ -219,6 +219,8 @@ pub enum TokenKey<'a> {
     Session(Uuid),
     /// An API token.
     Api(&'a ApiToken),
+    /// Either of them by its id, which was shown before.
+    Shown(Uuid),
 }
 
 /// Who shows a token, and what that allows today.
@@ -250,11 +252,13 @@ pub struct TokenLimit {
 /// [`StoreError::Unreachable`], [`StoreError::Database`], [`StoreError::Corrupt`].
 pub async fn holder(pool: &PgPool, key: TokenKey<'_>) -> Result<Option<Holder>, StoreError> {
     const DOING: &str = "checking a token";
-    let (session, hash) = match key {
-        TokenKey::Session(jti) => (Some(jti), None),
-        TokenKey::Api(token) => (None, Some(token.hash())),
+    let (id, hash, is_shown) = match key {
+        TokenKey::Session(jti) => (Some(jti), None, false),
+        TokenKey::Api(token) => (None, Some(token.hash()), false),
+        TokenKey::Shown(jti) => (Some(jti), None, true),
     };
-    let row = sqlx::query_file!("queries/token_holder.sql", session, hash).fetch_optional(pool).await.doing(DOING)?;
+    let row = sqlx::query_file!("queries/token_holder.sql", id, hash, is_shown);
+    let row = row.fetch_optional(pool).await.doing(DOING)?;
     let Some(row) = row else { return Ok(None) };
     if row.is_noted_late {
         let noted = sqlx::query!("UPDATE token SET last_used_at = now() WHERE jti = $1", row.jti);
@@ -282,18 +286,6 @@ async fn dag_permissions(db: impl PgExecutor<'_>, user_id: i64) -> Result<Vec<(S
     let rows = sqlx::query_file!("queries/user_dag_permissions.sql", user_id, DAGS_MAX);
     let rows = rows.fetch_all(db).await.doing("reading the permissions of a user")?;
     Ok(rows.into_iter().map(|row| (row.dag_id, row.may_edit)).collect())
-}
-
-/// Whether a session or an API token holds: it is not revoked, not over, and its user is there.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn is_open(db: impl PgExecutor<'_>, id: Uuid) -> Result<bool, StoreError> {
-    let open = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM token WHERE jti = $1 AND revoked_at IS NULL AND expires_at > now()) AS "is_open!""#,
-        id
-    );
-    open.fetch_one(db).await.doing("checking a session")
 }
 
 /// A session or an API token that holds.

@@ -23,10 +23,17 @@ use super::{
     Fact, Frame, Place, Tab, dag_url,
     error::PageResult,
     picture::Shown,
-    run_url, runs, segment, show as print, tabs, why,
+    run_url, runs, segment, show_live as print, tabs, why,
     words::{self, Clock},
 };
-use crate::{app::App, auth::Principal, error::ApiResult, http::query::Query, reads::lookup::lookup_dag};
+use crate::{
+    app::App,
+    auth::Principal,
+    error::ApiResult,
+    http::query::Query,
+    live::{Pace, Subject as Watch, Watched},
+    reads::lookup::lookup_dag,
+};
 
 /// How many of the newest runs the facts are taken from, and the grid shows at most.
 const RUNS: u32 = 40;
@@ -91,7 +98,7 @@ pub async fn show(
         content: content(&app, tab, Subject { view: &view, version: &version, recent: &recent }, &query, clock).await?,
         url,
     };
-    Ok(print(&headers, "dag", &shown)?)
+    Ok(print(&headers, "dag", &shown, Watched(Watch::Dag(view.dag_id), Pace::Rests))?)
 }
 
 /// The DAG that the page is about.

@@ -22,7 +22,7 @@ use store::{
 use super::{
     Frame, Place, dag_url,
     error::{PageResult, safe_next},
-    run_url, show as print,
+    run_url, show_live as print,
     state::Badge,
     why,
     words::{self, Clock, Moment},
@@ -33,6 +33,7 @@ use crate::{
     changes::commands,
     error::ApiResult,
     http::query::Query,
+    live::{Pace, Subject, Watched},
     reads::lookup::lookup_dag,
 };
 use filter::{Chip, Choice, Wanted};
@@ -169,7 +170,7 @@ pub async fn show(
         owner: wanted.owner,
         rows,
     };
-    Ok(print(&headers, "dags", &view)?)
+    Ok(print(&headers, "dags", &view, Watched(Subject::Everything, Pace::Rests))?)
 }
 
 /// The DAGs of a page with their newest runs: what is not on the page is not read.

@@ -21,12 +21,11 @@ use store::read::{self, Try, Version};
 use super::{
     Fact, Frame, Place, dag_url,
     error::PageResult,
-    is_fragment,
     picture::{Face, Shown},
     run_log::{self, Pane},
     run_url,
     runs::kind,
-    show as print,
+    show_live as print,
     state::Badge,
     task_url, why, with_query,
     words::{self, Clock},
@@ -36,6 +35,7 @@ use crate::{
     auth::Principal,
     error::ApiResult,
     http::query::Query,
+    live::{Pace, Subject, Watched, is_fragment},
     reads::{
         instances::{self, TaskOfRun},
         lookup::lookup_run,
@@ -56,7 +56,8 @@ struct View {
     dag_id: String,
     dag_url: String,
     url: String,
-    run_key: i64,
+    /// What its stream is asked for.
+    on: String,
     run_id: String,
     badge: Badge,
     stand: String,
@@ -139,11 +140,12 @@ pub async fn show(
     let neighbours = read::neighbours(&app.pool, &run).await?;
     let other = |id: Option<model::RunId>| id.map(|id| run_url(&run.dag_id, &id));
     let title = format!("{}, {}", kind(run.run_type), clock.day(run.logical_date.unwrap_or(run.run_after)));
+    let watched = Watched(Subject::Run(run.dag_id.clone(), run.key), pace(run.state.is_finished()));
     let shown = View {
         frame: Frame::new(&app, &who, Place::Dags, title).await?.about(&who, &run.dag_id),
         dag_id: run.dag_id.to_string(),
         dag_url: dag_url(&run.dag_id),
-        run_key: run.key.get(),
+        on: watched.0.to_string(),
         run_id: run.run_id.to_string(),
         badge: Badge::from(run.state),
         stand: stand(&run, clock),
@@ -166,7 +168,12 @@ pub async fn show(
         gantt,
         url: url.clone(),
     };
-    Ok(print(&headers, "run", &shown)?)
+    Ok(print(&headers, "run", &shown, watched)?)
+}
+
+/// Times of what goes on are of seconds.
+pub const fn pace(is_finished: bool) -> Pace {
+    if is_finished { Pace::Rests } else { Pace::Moves }
 }
 
 fn stand(run: &RunRow, clock: Clock) -> String {

@@ -21,11 +21,10 @@ use store::read::{self, Try};
 use super::{
     Fact, Frame, Place, Tab, dag_url,
     error::PageResult,
-    is_fragment,
     run_log::{self, Pane},
     run_url,
     runs::kind,
-    segment, show as print,
+    segment, show_live as print,
     state::Badge,
     tabs, task_path, task_url, why, with_query,
     words::{self, Clock, Moment},
@@ -35,6 +34,7 @@ use crate::{
     auth::Principal,
     error::ApiResult,
     http::query::Query,
+    live::{Subject, Watched, is_fragment},
     reads::{
         instances::{self, TaskOfRun},
         lookup::lookup_instance,
@@ -57,7 +57,8 @@ struct View {
     dag_url: String,
     run_title: String,
     run_url: String,
-    run_key: i64,
+    /// What its stream is asked for.
+    on: String,
     task_id: String,
     label: String,
     url: String,
@@ -136,12 +137,14 @@ pub async fn show(
     let is_printed = !is_fragment(&headers);
     let look = Look { tab, number, find: query.text("find").unwrap_or_default(), is_printed };
     let run = run_url(&of.run.dag_id, &of.run.run_id);
+    let subject = Subject::Run(of.run.dag_id.clone(), of.run.key);
+    let watched = Watched(subject, super::run::pace(of.state().is_finished()));
     let shown = View {
         frame: Frame::new(&app, &who, Place::Dags, of.task().task_id.to_string()).await?.about(&who, &of.run.dag_id),
         dag_id: of.run.dag_id.to_string(),
         dag_url: dag_url(&of.run.dag_id),
         run_title: format!("{}, {}", kind(of.run.run_type), clock.day(of.run.logical_date.unwrap_or(of.run.run_after))),
-        run_key: of.run.key.get(),
+        on: watched.0.to_string(),
         task_id: of.task().task_id.to_string(),
         label: super::run::name(&of),
         path: task_path(&of),
@@ -163,7 +166,7 @@ pub async fn show(
         run_url: run,
         url,
     };
-    Ok(print(&headers, "task", &shown)?)
+    Ok(print(&headers, "task", &shown, watched)?)
 }
 
 /// Why it waits, by the leader; how it ended, by what is stored.
