@@ -9,6 +9,7 @@ use axum::{
 };
 use chrono::DateTime;
 use futures::TryStreamExt;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// A line as the page prints it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Line {
     /// `00:01:12.031` in the reader's zone, empty when unknown.
     pub time: String,
@@ -60,7 +61,7 @@ pub fn lines(page: &LogPage, clock: Clock) -> Vec<Line> {
 }
 
 /// The end of a log, for a page that shows it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Pane {
     /// Its last lines.
     pub lines: Vec<Line>,

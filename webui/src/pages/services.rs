@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use model::{Command, DagId, ServiceKey, ServiceState, Timestamp, command::ServiceAction, door::Text, masking};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use store::read::{self, ServiceView};
@@ -14,7 +15,7 @@ use store::read::{self, ServiceView};
 use super::{
     Frame, Place, dag_url,
     error::PageResult,
-    run_log::{self, Line},
+    run_log::{self, Pane},
     segment, show as print,
     state::Badge,
     words::{self, Clock, Moment},
@@ -31,14 +32,15 @@ use crate::{
     },
 };
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     rows: Vec<Row>,
     log: Option<LogView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     name: String,
     replica: i32,
@@ -63,13 +65,10 @@ struct Row {
     chosen: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LogView {
     label: String,
-    lines: Vec<Line>,
-    note: Option<String>,
-    follow_url: Option<String>,
-    offset: u64,
+    pane: Pane,
 }
 
 /// `GET /services?log=dag/name/replica`.
@@ -92,7 +91,7 @@ pub async fn show(
     };
     let rows = services.iter().map(|service| row(&app, service, chosen.map(|chosen| &chosen.key), clock)).collect();
     let frame = Frame::new(&app, &who, Place::Services, "Services").await?;
-    Ok(print(&headers, "services", &View { frame, rows, log })?)
+    Ok(print(&headers, &View { frame, rows, log })?)
 }
 
 fn row(app: &App, service: &ServiceView, chosen: Option<&ServiceKey>, clock: Clock) -> Row {
@@ -153,7 +152,7 @@ fn restarts(service: &ServiceView) -> Option<String> {
 }
 
 /// A number over the last minutes, as a line.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct Spark {
     /// An SVG path in a box of the size below.
     path: String,
@@ -194,20 +193,19 @@ fn spark(name: &str, samples: &[Sample], number: fn(&Sample) -> Option<f64>) -> 
 async fn log_of(app: &App, service: &ServiceView, clock: Clock) -> ApiResult<LogView> {
     let key = &service.key;
     let follow = format!("/services/{}/{}/{}/log?", segment(key.dag.as_str()), segment(&key.name), key.replica);
-    let mut view =
-        LogView { label: key.to_string(), lines: Vec::new(), note: None, follow_url: Some(follow), offset: 0 };
+    let mut pane = Pane { follow_url: Some(follow), ..Pane::default() };
     match logs::tail(app, &Log::Service(key.clone(), service.worker_id)).await {
         Ok(page) => {
-            view.lines = run_log::lines(&page, clock);
-            view.offset = page.next;
+            pane.lines = run_log::lines(&page, clock);
+            pane.offset = page.next;
         }
         Err(error @ (ApiError::NotFound(_) | ApiError::NoLeader(_))) => {
-            view.note = Some(error.to_string());
-            view.follow_url = None;
+            pane.note = Some(error.to_string());
+            pane.follow_url = None;
         }
         Err(error) => return Err(error),
     }
-    Ok(view)
+    Ok(LogView { label: key.to_string(), pane })
 }
 
 /// The replica of a path, if it exists: only then its log is asked for.

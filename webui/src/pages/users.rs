@@ -8,6 +8,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::{
     audit,
@@ -32,13 +33,14 @@ const BACK: (&str, &str) = ("/users", "Users");
 const ROLES_HINT: &str = "Viewer sees; User also runs DAGs; Op also manages connections, variables and pools; Admin also users. Public may do what the \
      own roles allow, and nothing else.";
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     rows: Vec<Row>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     name: String,
     roles: String,
@@ -64,7 +66,7 @@ pub async fn show(
     };
     let rows = users::all(&app.pool).await?.into_iter().map(row).collect();
     let frame = Frame::new(&app, &who, Place::Users, "Users").await?;
-    Ok(print(&headers, "users", &View { frame, rows })?)
+    Ok(print(&headers, &View { frame, rows })?)
 }
 
 /// `GET /users/new`.
