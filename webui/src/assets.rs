@@ -8,14 +8,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use include_dir::{Dir, include_dir};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tera::{Context, Tera};
+
+use crate::{
+    error::{ApiError, ApiResult},
+    pages::view::{Page, Part},
+};
 
 static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/static");
 
-static ENGINE: LazyLock<Tera> = LazyLock::new(|| {
+/// The templates, ready to be printed.
+pub(crate) static ENGINE: LazyLock<Tera> = LazyLock::new(|| {
     let mut tera = Tera::default();
     tera.add_raw_templates(templates(&TEMPLATES)).expect("templates are part of the program, and a test parses them");
     tera
@@ -27,12 +32,14 @@ fn templates(folder: &'static Dir<'static>) -> Vec<(&'static str, &'static str)>
     here.chain(folder.dirs().flat_map(templates)).collect()
 }
 
-/// Prints a template. Names end in `.html`, so that everything printed is escaped.
+/// Prints a part of a page. Names of templates end in `.html`, so that everything printed is escaped.
 ///
 /// # Errors
-/// When the template asks for something that the view does not have.
-pub fn render(template: &str, view: &impl Serialize) -> Result<String, tera::Error> {
-    ENGINE.render(template, &Context::from_serialize(view)?)
+/// [`ApiError::Internal`] when the template asks for something that the view does not have.
+pub fn render<P: Page>(part: Part, view: &P) -> ApiResult<String> {
+    let template = part.template::<P>();
+    let printed = Context::from_serialize(view).and_then(|context| ENGINE.render(&template, &context));
+    printed.map_err(|error| ApiError::Internal(format!("the template {template} could not be printed: {error:?}")))
 }
 
 /// `/static/{file}`: revalidated by its hash, so that a new version is seen at once and an old one costs no bytes.

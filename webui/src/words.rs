@@ -6,6 +6,7 @@ use chrono::{Datelike, TimeDelta, Utc};
 use chrono_tz::Tz;
 use dag::Schedule;
 use model::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::Total;
 
@@ -50,7 +51,7 @@ fn rough(duration: Duration) -> String {
 }
 
 /// An instant as pages show it: in words, with the exact time beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Moment {
     /// `in 18 h`, `12 min ago`.
     pub words: String,

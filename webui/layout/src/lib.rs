@@ -25,7 +25,6 @@ use std::collections::BTreeMap;
 
 use layered::{Layered, Placed};
 use nest::{Container, Item, Nest, Side};
-use serde::Serialize;
 
 /// Room between a group's border and its members.
 const PADDING: i32 = 12;
@@ -73,7 +72,7 @@ pub struct Point {
 }
 
 /// A box on the picture.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rect {
     /// Its left edge.
     pub x: i32,

@@ -6,11 +6,11 @@ use axum::{
     Extension, Json,
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{Html, IntoResponse, Redirect, Response},
+    response::{IntoResponse, Redirect, Response},
 };
 use model::door::Text;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{
     audit::{self, Actor, Door},
     users,
@@ -26,7 +26,6 @@ use super::{
 use crate::{
     CookieScope, LocalLogins,
     app::App,
-    assets,
     declare::{
         Errors, answer,
         errors::{HTTPExceptionResponse, HTTPValidationError},
@@ -34,7 +33,10 @@ use crate::{
     },
     error::{ApiError, ApiResult, FieldError},
     http::intake,
-    pages::error::{PageResult, login_page},
+    pages::{
+        error::{PageResult, login_page},
+        login::logout_page,
+    },
 };
 
 /// A body of two short texts needs no more.
@@ -283,10 +285,7 @@ pub async fn logout_question(
 ) -> PageResult<Response> {
     match guard::token_of(&headers, app.settings.cookie) {
         Some((_, Source::Header)) => Ok(logout(State(app), client, headers).await?),
-        Some((_, Source::Cookie)) => {
-            let page = assets::render("login/logout.html", &json!({ "title": "Log out" }));
-            Ok(Html(page.map_err(|error| ApiError::Internal(error.to_string()))?).into_response())
-        }
+        Some((_, Source::Cookie)) => logout_page(),
         None => Ok(Redirect::to("/login").into_response()),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Classes come from the table below alone; whatever else a line holds is text. What moves cursors is left out.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Pieces of one line; a line that changes its colour more often is not written for people.
@@ -10,7 +11,7 @@ const PIECES_MAX: usize = 200;
 const COLOURS: [&str; 8] = ["a-black", "a-red", "a-green", "a-yellow", "a-blue", "a-magenta", "a-cyan", "a-white"];
 
 /// A piece of a line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Piece {
     /// Its classes; empty for plain text.
     pub class: String,

@@ -1,13 +1,14 @@
 //! Lines of a log as pages show them, printed with the page or pushed by its stream.
 
 use chrono::DateTime;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ansi::{self, Piece};
 use crate::{reads::logs::LogLine, words::Clock};
 
 /// A line as the page prints it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Line {
     /// `00:01:12.031` in the reader's zone, empty when unknown.
     pub time: String,

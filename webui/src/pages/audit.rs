@@ -2,6 +2,7 @@
 
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use model::{DagId, RunId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::{
     audit::{self, AuditEvent, AuditFilter, AuditOrder},
@@ -20,8 +21,9 @@ use crate::{app::App, auth::Principal, http::query::Query};
 /// A search looks at the newest lines: their whole text is in no index.
 const SEARCHED_MAX: i64 = 5_000;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     search: String,
     searched: Option<String>,
@@ -29,7 +31,7 @@ struct View {
     pager: Pager,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     at: Moment,
     who: String,
@@ -77,7 +79,6 @@ pub async fn show(
     let pager = Pager::new(total, number, &format!("/audit?q={}&page=", segment(&search)));
     Ok(print(
         &headers,
-        "audit",
         &View { frame, searched: (!search.is_empty()).then(|| words::number(SEARCHED_MAX)), search, rows, pager },
     )?)
 }

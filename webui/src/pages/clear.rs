@@ -11,6 +11,7 @@ use model::{
     Command, DagRunState, TaskId,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, Relatives, TaskSelector},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Frame, Place, error::PageResult, run_url, show as print, state::Badge, words};
@@ -29,8 +30,9 @@ use crate::{
 /// Task instances that the question names; it tells how many there are.
 const AFFECTED_MAX: usize = 500;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     dag_id: String,
     run_id: String,
@@ -42,7 +44,7 @@ struct View {
 }
 
 /// What is to be cleared.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
 struct Choice {
     upstream: bool,
     downstream: bool,
@@ -61,7 +63,7 @@ impl Choice {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Affected {
     badge: Badge,
     label: String,
@@ -112,7 +114,7 @@ pub async fn show(
         count: words::count(found.count, "task instance"),
         affected,
     };
-    Ok(print(&headers, "clear", &view)?)
+    Ok(print(&headers, &view)?)
 }
 
 /// `POST …/clear`: does it.

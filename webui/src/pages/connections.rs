@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use model::masking;
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::secrets::{self, Connection, SecretFilter, connections::Stored};
 
@@ -111,8 +112,9 @@ const TYPES: [TypeFields; 7] = [
     },
 ];
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     search: String,
     rows: Vec<Row>,
@@ -120,7 +122,7 @@ struct View {
     pager: Pager,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     id: String,
     conn_type: String,
@@ -135,7 +137,7 @@ struct Row {
 }
 
 /// What an environment variable defines.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct FromEnvironment {
     id: String,
     variable: String,
@@ -172,7 +174,7 @@ pub async fn show(
     let rows = found.into_iter().map(|stored| row(stored, &environment)).collect();
     let frame = Frame::new(&app, &who, Place::Connections, "Connections").await?;
     let pager = Pager::new(total, number, &format!("/connections?q={}&page=", segment(&search)));
-    Ok(print(&headers, "connections", &View { frame, search, rows, environment, pager })?)
+    Ok(print(&headers, &View { frame, search, rows, environment, pager })?)
 }
 
 fn row(stored: Stored, environment: &[FromEnvironment]) -> Row {

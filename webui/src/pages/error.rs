@@ -4,8 +4,10 @@ use axum::{
     http::{HeaderValue, Uri, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::view::Part;
 use crate::{
     assets,
     error::{ApiError, with_retry},
@@ -18,8 +20,9 @@ pub struct PageError(pub ApiError);
 /// The result of a page.
 pub type PageResult<T> = Result<T, PageError>;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     status: u16,
     title: &'static str,
     detail: String,
@@ -48,7 +51,7 @@ impl IntoResponse for PageError {
             _ => "That can not be done",
         };
         let view = View { status: status.as_u16(), title, detail: error.to_string() };
-        let body = assets::render("error/page.html", &view).unwrap_or_else(|_| view.detail.clone());
+        let body = assets::render(Part::Page, &view).unwrap_or_else(|_| view.detail.clone());
         with_retry(&error, (status, Html(body)).into_response())
     }
 }

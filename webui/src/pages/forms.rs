@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::read::{OFFSET_MAX, Total};
@@ -25,7 +26,7 @@ use crate::{
 const ROWS: i64 = 50;
 
 /// How a field looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// One line.
@@ -45,7 +46,7 @@ pub enum Kind {
 }
 
 /// A field of a form.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Field {
     name: &'static str,
     label: String,
@@ -86,7 +87,7 @@ impl Field {
 }
 
 /// A form that looks different by a choice, which is made first.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Choose {
     /// The parameter of the page's address.
     pub name: &'static str,
@@ -99,7 +100,7 @@ pub struct Choose {
 }
 
 /// A form as a page.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct FormPage {
     /// What stands around it.
     pub frame: Frame,
@@ -127,7 +128,7 @@ impl FormPage {
     /// # Errors
     /// When its template can not be printed.
     pub fn show(self, headers: &HeaderMap) -> PageResult<Response> {
-        Ok(print(headers, "form", &self)?)
+        Ok(print(headers, &self)?)
     }
 
     /// The page again, with what was typed and what is wrong with it.
@@ -159,12 +160,12 @@ impl FormPage {
         if let Some((field, text)) = by_field.pop_first() {
             self.mistake = Some(format!("{field}: {text}"));
         }
-        Ok((status, print(headers, "form", &self)?).into_response())
+        Ok((status, print(headers, &self)?).into_response())
     }
 }
 
 /// The question before something is deleted.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct DeletePage {
     /// What stands around it.
     pub frame: Frame,
@@ -189,7 +190,7 @@ impl DeletePage {
     /// When its template can not be printed.
     pub fn show(self, headers: &HeaderMap) -> PageResult<Response> {
         let status = if self.mistake.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-        Ok((status, print(headers, "delete", &self)?).into_response())
+        Ok((status, print(headers, &self)?).into_response())
     }
 }
 
@@ -255,7 +256,7 @@ pub fn checked(mistakes: Vec<store::secrets::Mistake>) -> ApiResult<()> {
 }
 
 /// Where a list is: which rows, and the way to those before and after.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Pager {
     total: String,
     older: Option<String>,

@@ -7,6 +7,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::{
     quarantine::{self, Entry},
@@ -32,8 +33,9 @@ const HELD_SHOWN_MAX: i64 = 50;
 /// Mistakes of one page: whoever has more mends some first, and is told that there are more.
 const MISTAKES_MAX: usize = 500;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     files: Vec<File>,
     /// What is not shown, in words.
@@ -43,7 +45,7 @@ struct View {
 }
 
 /// Something in quarantine.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Held {
     id: String,
     kind: String,
@@ -54,14 +56,14 @@ struct Held {
 }
 
 /// A file with its mistakes.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct File {
     name: String,
     since: Moment,
     rows: Vec<Row>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     place: String,
     field: Option<String>,
@@ -71,7 +73,7 @@ struct Row {
 }
 
 /// A line of the file, cut where the mistake begins.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct Excerpt {
     line: i32,
     before: String,
@@ -112,7 +114,7 @@ pub async fn show(
     let held = held.into_iter().map(|entry| of_entry(entry, &clock)).collect();
     let frame = Frame::new(&app, &who, Place::ImportErrors, "Import errors").await?;
     let view = View { frame, files, more, held, held_more };
-    Ok(print(&headers, "import_errors", &view, Watched(Subject::Everything, Pace::Rests))?)
+    Ok(print(&headers, &view, Watched(Subject::Everything, Pace::Rests))?)
 }
 
 /// `POST /quarantine/release`.

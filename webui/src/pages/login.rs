@@ -6,10 +6,14 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{Html, IntoResponse, Redirect, Response},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::audit::Door;
 
-use super::error::{PageError, PageResult, safe_next};
+use super::{
+    error::{PageError, PageResult, safe_next},
+    view::Part,
+};
 use crate::{
     LocalLogins,
     app::App,
@@ -23,8 +27,9 @@ use crate::{
     http::{intake, query::Query},
 };
 
-#[derive(Serialize)]
-struct View<'a> {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View<'a> {
     title: &'static str,
     username: &'a str,
     next: &'a str,
@@ -36,10 +41,24 @@ struct View<'a> {
     provider: Option<Provider<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Provider<'a> {
     name: &'a str,
     way: String,
+}
+
+/// The question whether somebody wants to log out.
+#[derive(Serialize, JsonSchema)]
+pub struct LogoutView {
+    title: &'static str,
+}
+
+/// The page with the button that logs out.
+///
+/// # Errors
+/// When its template can not be printed.
+pub fn logout_page() -> PageResult<Response> {
+    Ok(Html(assets::render(Part::Page, &LogoutView { title: "Log out" })?).into_response())
 }
 
 /// `GET /login`.
@@ -74,7 +93,7 @@ fn render(
     let provider = provider.map(|oidc| Provider { name: oidc.name(), way: format!("/auth/oidc/login?next={escaped}") });
     let hint = app.settings.login_hint.as_deref().filter(|_| takes_passwords);
     let view = View { title: "Log in", username, next, mistake, hint, takes_passwords, provider };
-    let html = assets::render("login/page.html", &view).map_err(|error| ApiError::Internal(error.to_string()))?;
+    let html = assets::render(Part::Page, &view)?;
     Ok((status, Html(html)).into_response())
 }
 

@@ -3,6 +3,7 @@
 //! There is no HTML in it and none comes out of it: whatever is not one of the forms below is text, and the template
 //! escapes every text. Links lead to `http`, `https` or our own pages.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The longest text that is looked at; the rest is left out.
@@ -11,7 +12,7 @@ const CHARS_MAX: usize = 64 * 1024;
 const URL_BYTES_MAX: usize = 2 * 1024;
 
 /// A part of a text, one below the other.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Block {
     /// `#`, `##` …
@@ -51,7 +52,7 @@ pub enum Block {
 }
 
 /// A part of a line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Span {
     /// How it looks.
     pub kind: SpanKind,
@@ -62,7 +63,7 @@ pub struct Span {
 }
 
 /// How a part of a line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanKind {
     /// As the rest.

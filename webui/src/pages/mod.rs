@@ -29,27 +29,31 @@ pub mod tokens;
 pub mod trigger;
 pub mod users;
 pub mod variables;
+pub mod view;
 
 use axum::{
     http::HeaderMap,
     response::{Html, IntoResponse, Redirect, Response},
 };
 use link::{Query, Reply};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{self, FileFilter};
+
+use view::{Page, Part};
 
 use crate::{
     app::App,
     assets,
     auth::{Principal, rights::Right},
-    error::{ApiError, ApiResult},
+    error::ApiResult,
     live::{FRAGMENT, Watched, is_fragment},
     reads::instances::TaskOfRun,
     words,
 };
 
 /// Which page of the rail is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// The DAGs and everything of one DAG.
@@ -79,7 +83,7 @@ pub enum Place {
 }
 
 /// What stands around every page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Frame {
     title: String,
     place: Place,
@@ -100,7 +104,7 @@ pub struct Frame {
 }
 
 /// How the cluster stands, at the foot of the rail.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct Foot {
     leader: String,
     workers: String,
@@ -168,11 +172,9 @@ async fn foot(app: &App) -> Foot {
 /// A page or its live part, by what was asked for.
 ///
 /// # Errors
-/// [`ApiError::Internal`] when a template asks for what its view does not have.
-pub fn show(headers: &HeaderMap, name: &str, view: &impl Serialize) -> ApiResult<Response> {
-    let template = format!("{name}/{}.html", if is_fragment(headers) { "live" } else { "page" });
-    let html = assets::render(&template, view)
-        .map_err(|error| ApiError::Internal(format!("the template {template} could not be printed: {error:?}")))?;
+/// [`crate::error::ApiError::Internal`] when a template asks for what its view does not have.
+pub fn show(headers: &HeaderMap, view: &impl Page) -> ApiResult<Response> {
+    let html = assets::render(if is_fragment(headers) { Part::Live } else { Part::Page }, view)?;
     Ok(([("vary", FRAGMENT)], Html(html)).into_response())
 }
 
@@ -180,8 +182,8 @@ pub fn show(headers: &HeaderMap, name: &str, view: &impl Serialize) -> ApiResult
 ///
 /// # Errors
 /// As [`show`].
-pub fn show_live(headers: &HeaderMap, name: &str, view: &impl Serialize, watched: Watched) -> ApiResult<Response> {
-    let mut page = show(headers, name, view)?;
+pub fn show_live(headers: &HeaderMap, view: &impl Page, watched: Watched) -> ApiResult<Response> {
+    let mut page = show(headers, view)?;
     page.extensions_mut().insert(watched);
     Ok(page)
 }
@@ -233,7 +235,7 @@ pub fn with_query(url: &str, name: &str, value: &str) -> String {
 }
 
 /// A fact of a page's head: its name, its words, the exact form of them, and where they lead.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Fact(&'static str, String, Option<String>, Option<String>);
 
 impl Fact {
@@ -263,7 +265,7 @@ impl Fact {
 }
 
 /// A part of a page with its own address.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Tab {
     word: &'static str,
     url: String,

@@ -8,6 +8,7 @@ use std::{
 use dag::{Dag, TaskPos};
 use layout::{Chart, Group, Node, Rect};
 use model::DagVersionId;
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::Version;
 
@@ -41,15 +42,30 @@ pub struct Picture {
     edges: Vec<EdgeLine>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+/// Where a box stands, as its template prints it.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+struct Place {
+    x: i32,
+    y: i32,
+    width: i32,
+    height: i32,
+}
+
+impl From<Rect> for Place {
+    fn from(Rect { x, y, width, height }: Rect) -> Self {
+        Self { x, y, width, height }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct GroupBox {
     #[serde(flatten)]
-    rect: Rect,
+    place: Place,
     name: String,
     tooltip: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct EdgeLine {
     from: usize,
     to: usize,
@@ -57,7 +73,7 @@ struct EdgeLine {
 }
 
 /// A picture with states.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Shown {
     width: i32,
     height: i32,
@@ -66,18 +82,18 @@ pub struct Shown {
     edges: Vec<EdgeLine>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ShownNode {
     number: usize,
     #[serde(flatten)]
-    rect: Rect,
+    place: Place,
     name: String,
     #[serde(flatten)]
     face: Face,
 }
 
 /// What a task's box shows.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Face {
     /// Its state.
     pub badge: Badge,
@@ -160,7 +176,7 @@ impl Picture {
         let drawing = layout::draw(&chart);
         let groups = dag.groups.iter().zip(drawing.groups).filter_map(|(group, rect)| {
             let name = group.group_id.rsplit('.').next().unwrap_or_default().to_owned();
-            Some(GroupBox { rect: rect?, name, tooltip: group.tooltip.clone() })
+            Some(GroupBox { place: rect?.into(), name, tooltip: group.tooltip.clone() })
         });
         let edges = chart.edges.iter().zip(&drawing.edges);
         Self {
@@ -179,7 +195,7 @@ impl Picture {
     pub fn shown(&self, face: impl Fn(TaskPos) -> Face) -> Shown {
         let nodes = self.boxes.iter().zip(&self.names).enumerate().map(|(number, (rect, name))| ShownNode {
             number,
-            rect: *rect,
+            place: (*rect).into(),
             name: name.clone(),
             face: face(TaskPos(number)),
         });

@@ -10,6 +10,7 @@ use axum::{
 };
 use link::query::PoolView;
 use model::Pool;
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read;
 
@@ -43,8 +44,9 @@ const DELETION: Deletion = Deletion {
 /// A bar's length, in the units of its drawing.
 const BAR_LENGTH: f64 = 200.0;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     may_change: bool,
     rows: Vec<Row>,
@@ -53,7 +55,7 @@ struct View {
     note: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     name: String,
     description: String,
@@ -67,21 +69,21 @@ struct Row {
 }
 
 /// A part of the bar of a pool.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 struct Bar {
     class: &'static str,
     x: f64,
     width: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Waiter {
     label: String,
     url: String,
 }
 
 /// A pool that tasks name although it does not exist.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Missing {
     name: String,
     waiting: String,
@@ -114,7 +116,7 @@ pub async fn show(
     let frame = Frame::new(&app, &who, Place::Pools, "Pools").await?;
     let may_change = frame.may_admin;
     let view = View { frame, may_change, rows, pager, missing, note };
-    Ok(print(&headers, "pools", &view, Watched(Subject::Everything, Pace::Rests))?)
+    Ok(print(&headers, &view, Watched(Subject::Everything, Pace::Rests))?)
 }
 
 fn row(pool: &Pool, used: Option<&PoolView>, is_known: bool) -> Row {

@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -21,8 +22,9 @@ use crate::{
     prefs::{Prefs, Theme},
 };
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     themes: Vec<&'static str>,
     zones: Vec<&'static str>,
@@ -42,7 +44,7 @@ pub async fn show(
         zones: chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).collect(),
         back: safe_next(query.text("back").unwrap_or("/")).to_owned(),
     };
-    Ok(print(&headers, "preferences", &view)?)
+    Ok(print(&headers, &view)?)
 }
 
 /// `POST /preferences`: sets the cookies and goes back.

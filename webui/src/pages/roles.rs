@@ -6,6 +6,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::{
     secrets::{Creation, Mistake},
@@ -36,13 +37,14 @@ const DELETION: Deletion = Deletion {
     member: "name",
 };
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     rows: Vec<Row>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     name: String,
     rights: String,
@@ -77,7 +79,7 @@ pub async fn show(
     });
     let rows = given.chain(own).collect();
     let frame = Frame::new(&app, &who, Place::Roles, "Roles").await?;
-    Ok(print(&headers, "roles", &View { frame, rows })?)
+    Ok(print(&headers, &View { frame, rows })?)
 }
 
 fn fields(name: Field, role: &OwnRole) -> Vec<Field> {

@@ -2,6 +2,7 @@
 
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use model::{DagId, DagRunState, RunType, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{self, Direction, Pattern, RunFilter, RunOrder, Visible};
 
@@ -26,14 +27,15 @@ const ROWS: i64 = 50;
 /// A search looks at the newest runs: parts of ids are in no index.
 pub const SEARCHED_MAX: i64 = 5_000;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     list: List,
 }
 
 /// A page of a list of runs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct List {
     chips: Vec<Chip>,
     rows: Vec<Row>,
@@ -47,14 +49,14 @@ pub struct List {
     state: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Chip {
     word: &'static str,
     url: String,
     chosen: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Row {
     badge: Badge,
     dag_id: String,
@@ -77,7 +79,7 @@ pub async fn show(
 ) -> PageResult<Response> {
     let list = list(&app, &who.visible(), None, &query, Clock::of(&who)).await?;
     let frame = Frame::new(&app, &who, Place::Runs, "Runs").await?;
-    Ok(print(&headers, "runs", &View { frame, list }, Watched(Subject::Everything, Pace::Rests))?)
+    Ok(print(&headers, &View { frame, list }, Watched(Subject::Everything, Pace::Rests))?)
 }
 
 /// The runs that an address asks for.

@@ -3,6 +3,7 @@
 
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use model::{DagId, TaskId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{self, DagFilter, Direction, Pattern, RunFilter, RunOrder, Visible, Window};
 
@@ -36,15 +37,16 @@ const PAGES: [(&str, &str); 5] = [
     ("Preferences: theme and time zone", "/preferences"),
 ];
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     search: String,
     hits: Vec<Hit>,
 }
 
 /// Something to go to or to do.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Hit {
     kind: &'static str,
     badge: Option<Badge>,
@@ -71,7 +73,7 @@ pub async fn show(
     let frame = Frame::new(&app, &who, Place::Elsewhere, "Search").await?;
     let search: String = query.text("q").unwrap_or_default().trim().chars().take(CHARS_MAX).collect();
     let hits = hits(&app, &search, &who, Clock::of(&who)).await?;
-    Ok(print(&headers, "search", &View { frame, search, hits })?)
+    Ok(print(&headers, &View { frame, search, hits })?)
 }
 
 async fn hits(app: &App, search: &str, who: &Principal, clock: Clock) -> ApiResult<Vec<Hit>> {

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use model::{Command, DagId, ServiceKey, ServiceState, Timestamp, command::ServiceAction, door::Text, masking};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use store::read::{self, ServiceView};
@@ -14,7 +15,8 @@ use store::read::{self, ServiceView};
 use super::{
     Frame, Place, dag_url,
     error::PageResult,
-    run_log, segment, show_live as print,
+    run_log::{self, Pane},
+    segment, show_live as print,
     state::Badge,
     words::{self, Clock, Moment},
 };
@@ -31,14 +33,15 @@ use crate::{
     },
 };
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     rows: Vec<Row>,
     log: Option<LogView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     name: String,
     replica: i32,
@@ -63,14 +66,10 @@ struct Row {
     chosen: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LogView {
     label: String,
-    lines: Vec<Line>,
-    note: Option<String>,
-    follow_url: Option<String>,
-    subject: Option<String>,
-    offset: u64,
+    pane: Pane,
 }
 
 /// `GET /services?log=dag/name/replica`.
@@ -93,7 +92,7 @@ pub async fn show(
     };
     let rows = services.iter().map(|service| row(&app, service, chosen.map(|chosen| &chosen.key), clock)).collect();
     let frame = Frame::new(&app, &who, Place::Services, "Services").await?;
-    Ok(print(&headers, "services", &View { frame, rows, log }, Watched(Subject::Services, Pace::Moves))?)
+    Ok(print(&headers, &View { frame, rows, log }, Watched(Subject::Services, Pace::Moves))?)
 }
 
 fn row(app: &App, service: &ServiceView, chosen: Option<&ServiceKey>, clock: Clock) -> Row {
@@ -154,7 +153,7 @@ fn restarts(service: &ServiceView) -> Option<String> {
 }
 
 /// A number over the last minutes, as a line.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct Spark {
     /// An SVG path in a box of the size below.
     path: String,
@@ -195,26 +194,20 @@ fn spark(name: &str, samples: &[Sample], number: fn(&Sample) -> Option<f64>) -> 
 async fn log_of(app: &App, service: &ServiceView, clock: Clock) -> ApiResult<LogView> {
     let key = &service.key;
     let follow = format!("/services/{}/{}/{}/log?", segment(key.dag.as_str()), segment(&key.name), key.replica);
-    let mut view = LogView {
-        label: key.to_string(),
-        subject: Some(LogSubject::Service(key.clone()).to_string()),
-        lines: Vec::new(),
-        note: None,
-        follow_url: Some(follow),
-        offset: 0,
-    };
+    let subject = LogSubject::Service(key.clone()).to_string();
+    let mut pane = Pane { follow_url: Some(follow), subject: Some(subject), ..Pane::default() };
     match logs::tail(app, &Log::Service(key.clone(), service.worker_id)).await {
         Ok(page) => {
-            view.lines = lines(&page.lines, clock);
-            view.offset = page.next;
+            pane.lines = lines(&page.lines, clock);
+            pane.offset = page.next;
         }
         Err(error @ (ApiError::NotFound(_) | ApiError::NoLeader(_))) => {
-            view.note = Some(error.to_string());
-            (view.follow_url, view.subject) = (None, None);
+            pane.note = Some(error.to_string());
+            (pane.follow_url, pane.subject) = (None, None);
         }
         Err(error) => return Err(error),
     }
-    Ok(view)
+    Ok(LogView { label: key.to_string(), pane })
 }
 
 /// The replica of a path, if it exists: only then its log is asked for.

@@ -1,10 +1,11 @@
 //! The one badge of every state: class, glyph and word.
 
 use model::{DagRunState, ServiceState, TaskState};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How a state shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Badge {
     /// The class that gives it its colour.
     pub class: &'static str,

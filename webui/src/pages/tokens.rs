@@ -8,11 +8,11 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Redirect, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::users::{
     self, Issued, LIFETIME_DAYS_DEFAULT, LIFETIME_DAYS_MAX, NewApiToken, OpenToken, TOKENS_SHOWN_MAX, TokenRefusal,
 };
-use uuid::Uuid;
 
 use super::{
     Frame, Place,
@@ -27,8 +27,9 @@ use crate::{
     http::query::Query,
 };
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     heading: String,
     back: (&'static str, &'static str),
@@ -43,9 +44,9 @@ struct View {
     mistake: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
-    id: Uuid,
+    id: String,
     what: String,
     scope: String,
     from: String,
@@ -56,7 +57,7 @@ struct Row {
 }
 
 /// What was typed into the form, or what stands in it first.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Form {
     name: String,
     days: String,
@@ -64,14 +65,14 @@ struct Form {
     rights: Vec<Tick>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Tick {
     name: &'static str,
     ticked: bool,
 }
 
 /// A token that was made just now: its text is on this page and nowhere else.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Made {
     name: String,
     text: String,
@@ -82,7 +83,7 @@ fn row(open: OpenToken, who: &Principal, clock: Clock) -> Row {
     let place = open.address.unwrap_or_else(|| "this machine".to_owned());
     Row {
         is_this: open.id == who.token_id,
-        id: open.id,
+        id: open.id.to_string(),
         what: if open.is_api_token { open.name.unwrap_or_default() } else { "session".to_owned() },
         scope: match open.scope {
             None => "everything that the user may do".to_owned(),
@@ -136,7 +137,7 @@ pub async fn show(
     Extension(who): Extension<Principal>,
     headers: HeaderMap,
 ) -> PageResult<Response> {
-    Ok(print(&headers, "tokens", &own(&app, &who).await?)?)
+    Ok(print(&headers, &own(&app, &who).await?)?)
 }
 
 /// `POST /account/tokens`: makes one and shows it, once.
@@ -168,7 +169,7 @@ pub async fn create(
             StatusCode::BAD_REQUEST
         }
     };
-    Ok((status, print(&headers, "tokens", &view)?).into_response())
+    Ok((status, print(&headers, &view)?).into_response())
 }
 
 fn said(refusal: TokenRefusal) -> String {
@@ -218,7 +219,7 @@ pub async fn of_user(
         made: None,
         mistake: None,
     };
-    Ok(print(&headers, "tokens", &view)?)
+    Ok(print(&headers, &view)?)
 }
 
 /// `POST /users/sessions`: ends one by its id, or all of the user.

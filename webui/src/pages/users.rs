@@ -8,6 +8,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::{
     audit,
@@ -32,8 +33,9 @@ const BACK: (&str, &str) = ("/users", "Users");
 const ROLES_HINT: &str = "Viewer sees; User also runs DAGs; Op also manages connections, variables and pools; Admin also users. Public may do what the \
      own roles allow, and nothing else.";
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     rows: Vec<Row>,
     /// Back to the first page, on every other.
@@ -41,7 +43,7 @@ struct View {
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     name: String,
     roles: String,
@@ -73,7 +75,7 @@ pub async fn show(
     let first = (!after.is_empty()).then_some("/users");
     let rows = page.into_iter().map(row).collect();
     let frame = Frame::new(&app, &who, Place::Users, "Users").await?;
-    Ok(print(&headers, "users", &View { frame, rows, first, next })?)
+    Ok(print(&headers, &View { frame, rows, first, next })?)
 }
 
 /// `GET /users/new`.

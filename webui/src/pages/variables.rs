@@ -6,6 +6,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::secrets::{self, SecretFilter, variables::Stored};
 
@@ -38,8 +39,9 @@ const DELETION: Deletion = Deletion {
 /// A list shows the beginning of a value.
 const SHOWN_CHARS: usize = 120;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     search: String,
     rows: Vec<Row>,
@@ -47,7 +49,7 @@ struct View {
     pager: Pager,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     key: String,
     value: String,
@@ -75,7 +77,7 @@ pub async fn show(
     let rows = found.into_iter().map(|stored| row(stored, &environment)).collect();
     let frame = Frame::new(&app, &who, Place::Variables, "Variables").await?;
     let pager = Pager::new(total, number, &format!("/variables?q={}&page=", segment(&search)));
-    Ok(print(&headers, "variables", &View { frame, search, rows, environment, pager })?)
+    Ok(print(&headers, &View { frame, search, rows, environment, pager })?)
 }
 
 fn row(stored: Stored, environment: &[FromEnvironment]) -> Row {

@@ -1,5 +1,6 @@
 //! The code tab: a version as it is stored, its definition and the files that it carries.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{self, DagView};
 
@@ -21,7 +22,7 @@ const FILES_MAX: usize = 50;
 const FILE_BYTES_MAX: i32 = 64 * 1024;
 
 /// The code of a version.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Code {
     versions: Vec<Choice>,
     number: i32,
@@ -33,7 +34,7 @@ pub struct Code {
     more_files: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Choice {
     number: i32,
     url: String,
@@ -41,7 +42,7 @@ struct Choice {
     seen: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct File {
     name: String,
     size: String,

@@ -2,6 +2,7 @@
 
 use dag::{Catchup, Dag};
 use engine::timetable::{self, Restriction};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{DagView, Version};
 
@@ -15,7 +16,7 @@ use super::super::{
 const FORECAST: usize = 6;
 
 /// The details.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Details {
     doc: Vec<Block>,
     forecast: Vec<Coming>,
@@ -26,14 +27,14 @@ pub struct Details {
 }
 
 /// A run that the schedule will make.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Coming {
     at: Moment,
     stamp: String,
     covers: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Param {
     name: String,
     kind: String,
@@ -41,7 +42,7 @@ struct Param {
     description: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Task {
     task_id: String,
     operator: &'static str,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{RunKey, TaskIdx, TaskState};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{self, Instance, RunBrief, Version};
 
@@ -24,7 +25,7 @@ const CELLS_MAX: usize = 12_000;
 const RUNS_MIN: usize = 5;
 
 /// The grid.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Grid {
     width: i64,
     longest: Option<String>,
@@ -33,7 +34,7 @@ pub struct Grid {
 }
 
 /// A task, or a group with its rows.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Row {
     label: String,
     title: String,
@@ -42,7 +43,7 @@ struct Row {
     rows: Vec<Row>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Cell {
     badge: Badge,
     url: String,

@@ -13,6 +13,7 @@ use axum::{
 };
 use link::Query as Ask;
 use model::DagRunState;
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::{
     favorites,
@@ -41,8 +42,9 @@ const RUNS: u32 = 40;
 const TABS: [(&str, &str); 5] =
     [("grid", "Grid"), ("graph", "Graph"), ("runs", "Runs"), ("code", "Code"), ("details", "Details")];
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     dag_id: String,
     url: String,
@@ -59,7 +61,7 @@ struct View {
 }
 
 /// The open tab.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Content {
     Grid(grid::Grid),
@@ -98,7 +100,7 @@ pub async fn show(
         content: content(&app, tab, Subject { view: &view, version: &version, recent: &recent }, &query, clock).await?,
         url,
     };
-    Ok(print(&headers, "dag", &shown, Watched(Watch::Dag(view.dag_id), Pace::Rests))?)
+    Ok(print(&headers, &shown, Watched(Watch::Dag(view.dag_id), Pace::Rests))?)
 }
 
 /// The DAG that the page is about.

@@ -1,6 +1,7 @@
 //! Which DAGs the list shows. Addresses hold the whole choice.
 
 use model::DagRunState;
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{DagCounts, DagFilter, Marked, OFFSET_MAX};
 
@@ -8,7 +9,7 @@ use super::ROWS_MAX;
 use crate::{auth::Principal, http::query::Query};
 
 /// A state to show, with how many DAGs are in it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Chip {
     word: &'static str,
     count: i64,
@@ -17,7 +18,7 @@ pub(super) struct Chip {
 }
 
 /// A tag or an owner to narrow the list to; the chosen one leads back to all.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Choice {
     name: String,
     url: String,

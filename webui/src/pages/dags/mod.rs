@@ -13,6 +13,7 @@ use axum::{
 use futures::{StreamExt, stream};
 use link::Query as Ask;
 use model::{Command, DagId, DagRunState, TaskId, command::Paused};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::{
     favorites,
@@ -54,8 +55,9 @@ const MISTAKES_MAX: i64 = 1_000;
 const QUESTIONS_AT_ONCE: usize = 16;
 
 /// What the page shows.
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     search: String,
     hidden: Vec<(&'static str, String)>,
@@ -74,7 +76,7 @@ struct View {
     attention: Vec<Attention>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     dag_id: String,
     url: String,
@@ -94,7 +96,7 @@ struct Row {
 }
 
 /// A run as a bar.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Bar {
     /// Where it stands, in pixels.
     pub x: i64,
@@ -110,7 +112,7 @@ pub struct Bar {
     pub label: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Attention {
     badge: Badge,
     title: String,
@@ -170,7 +172,7 @@ pub async fn show(
         owner: wanted.owner,
         rows,
     };
-    Ok(print(&headers, "dags", &view, Watched(Subject::Everything, Pace::Rests))?)
+    Ok(print(&headers, &view, Watched(Subject::Everything, Pace::Rests))?)
 }
 
 /// The DAGs of a page with their newest runs: what is not on the page is not read.

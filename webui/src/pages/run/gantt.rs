@@ -3,6 +3,7 @@
 use chrono::{Offset, TimeDelta};
 use engine::RunRow;
 use model::{TaskState, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use store::read::Try;
@@ -26,7 +27,7 @@ const STEPS_SECS: [i64; 18] =
     [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800];
 
 /// The scale, and what stands on its axis.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Gantt {
     #[serde(skip)]
     start: Timestamp,
@@ -37,7 +38,7 @@ pub struct Gantt {
     now: Option<i64>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct Tick {
     x: i64,
     /// The time of day in the reader's zone.
@@ -47,7 +48,7 @@ struct Tick {
 }
 
 /// A part of a task's time.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Bar {
     x: i64,
     width: i64,
@@ -57,7 +58,7 @@ pub struct Bar {
 }
 
 /// What a task did in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BarKind {
     /// It had a slot and waited for its worker.

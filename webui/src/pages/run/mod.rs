@@ -15,6 +15,7 @@ use dag::TaskPos;
 use engine::RunRow;
 use link::query::Query as Ask;
 use model::{DagRunState, MapIndex, TaskId, TaskState, TiKey, masking};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{self, Try, Version};
 
@@ -50,8 +51,9 @@ const TRIES_MAX: i64 = 2_000;
 /// Rows of the list of tasks; more are found by the REST API.
 const ROWS_MAX: usize = 500;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     dag_id: String,
     dag_url: String,
@@ -77,7 +79,7 @@ struct View {
 }
 
 /// The log beside the tasks.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LogView {
     label: String,
     badge: Badge,
@@ -168,7 +170,7 @@ pub async fn show(
         gantt,
         url: url.clone(),
     };
-    Ok(print(&headers, "run", &shown, watched)?)
+    Ok(print(&headers, &shown, watched)?)
 }
 
 /// Times of what goes on are of seconds.

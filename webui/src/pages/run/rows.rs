@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{MapIndex, TaskId, TaskState};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 use crate::reads::instances::TaskOfRun;
 
 /// A row.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Row {
     label: String,
     badge: Badge,

@@ -1,6 +1,7 @@
 //! The facts of a task instance: in its head the few that matter always, in a tab all of them, and its tries.
 
 use model::{Operator, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::Try;
 
@@ -15,7 +16,7 @@ use super::{
 use crate::reads::instances::TaskOfRun;
 
 /// A try as a row.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct TryRow {
     number: i16,
     badge: Badge,

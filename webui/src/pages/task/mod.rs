@@ -15,6 +15,7 @@ use axum::{
 use dag::TaskPos;
 use link::query::Query as Ask;
 use model::TaskState;
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{self, Try};
 
@@ -50,8 +51,9 @@ const NEIGHBOURS_MAX: usize = 200;
 /// Of each XCom so much is shown; an attempt may leave 64 KiB under a key.
 const XCOM_CHARS_MAX: i32 = 16 * 1024;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     dag_id: String,
     dag_url: String,
@@ -81,7 +83,7 @@ struct View {
 }
 
 /// A task directly before or after this one.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Neighbour {
     badge: Badge,
     task_id: String,
@@ -89,7 +91,7 @@ struct Neighbour {
 }
 
 /// One of its tries.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct TryLink {
     number: i16,
     badge: Badge,
@@ -98,7 +100,7 @@ struct TryLink {
 }
 
 /// The open tab.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Content {
     Log { pane: Box<Pane>, mark: String, address: String },
@@ -107,7 +109,7 @@ enum Content {
     Details { settings: Vec<Fact>, tries: Vec<details::TryRow>, doc: Vec<super::markdown::Block> },
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Xcom {
     key: String,
     text: String,
@@ -166,7 +168,7 @@ pub async fn show(
         run_url: run,
         url,
     };
-    Ok(print(&headers, "task", &shown, watched)?)
+    Ok(print(&headers, &shown, watched)?)
 }
 
 /// Why it waits, by the leader; how it ended, by what is stored.
@@ -278,7 +280,7 @@ async fn xcoms(app: &App, of: &TaskOfRun, who: &Principal) -> ApiResult<Vec<Xcom
 }
 
 /// When something began and ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Span {
     queued: Option<Moment>,
     started: Option<Moment>,

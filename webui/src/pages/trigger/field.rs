@@ -1,6 +1,7 @@
 //! A param's JSON Schema as a field of a form.
 
 use dag::{Dag, Param};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,14 +17,14 @@ pub(super) const PREFIX: &str = "param.";
 const CHOICES_MAX: usize = 500;
 
 /// Fields under a common title; the first section has none.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Section {
     title: String,
     fields: Vec<Field>,
 }
 
 /// A param as a field.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Field {
     name: String,
     /// How it is sent.
@@ -45,7 +46,7 @@ pub struct Field {
 }
 
 /// One value of an enum.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Choice {
     /// The value as JSON text.
     value: String,
@@ -54,7 +55,7 @@ struct Choice {
 }
 
 /// What a field looks like, and how what is typed is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A line.

@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use model::{RunType, TriggeredBy, command::TriggerDagRun};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{DagView, Version};
 
@@ -25,8 +26,9 @@ use crate::{
 use field::Section;
 use read::{Mistakes, Wish};
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     dag_id: String,
     url: String,
@@ -51,7 +53,7 @@ pub async fn show(
 ) -> PageResult<Response> {
     let (view, version) = lookup_dag(&app, &dag_id).await?;
     let view = form_view(&app, &who, &view, &version, None, Mistakes::default()).await?;
-    Ok(print(&headers, "trigger", &view)?)
+    Ok(print(&headers, &view)?)
 }
 
 async fn form_view(
@@ -101,7 +103,7 @@ pub async fn submit(
     // The button of the list sends no fields: the form shows the defaults then.
     let typed = Some(&form).filter(|form| form.ticked("whole"));
     let view = form_view(&app, &who, &view, &version, typed, mistakes).await?;
-    Ok((StatusCode::BAD_REQUEST, print(&headers, "trigger", &view)?).into_response())
+    Ok((StatusCode::BAD_REQUEST, print(&headers, &view)?).into_response())
 }
 
 async fn start(app: &App, who: &Principal, view: &DagView, version: &Version, wish: Wish) -> ApiResult<String> {
