@@ -5,6 +5,7 @@
 
 mod ansi;
 pub mod audit;
+pub mod backfill;
 pub mod clear;
 pub mod connections;
 pub mod dag;

@@ -23,7 +23,8 @@ use crate::{
     reads::lookup::lookup_dag,
 };
 use field::Section;
-use read::{Mistakes, Wish};
+use read::Wish;
+pub(super) use read::{Mistakes, instant};
 
 #[derive(Serialize)]
 struct View {
