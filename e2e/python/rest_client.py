@@ -336,13 +336,30 @@ def events(api):
 
 
 def backfills(api):
-    """Backfills, which are not there yet, say so."""
+    """Runs for the dates of a range, from the dry run to the end."""
     backfills = airflow.BackfillApi(api)
     same("backfills", call("backfills", backfills.list_backfills, DAG).total_entries, 0)
     refused("a backfill", 404, backfills.get_backfill, 1)
     wish = airflow.BackfillPostBody(dag_id=DAG, from_date="2026-11-01T00:00:00Z", to_date="2026-11-02T00:00:00Z")
-    refused("create", 501, backfills.create_backfill, wish)
-    refused("dry run", 501, backfills.create_backfill_dry_run, wish)
+    dry = call("dry run", backfills.create_backfill_dry_run, wish)
+    same("dry run", dry and [str(date.logical_date.date()) for date in dry.backfills], ["2026-11-01", "2026-11-02"])
+    made = call("create", backfills.create_backfill, wish)
+    refused("a second one", 409, backfills.create_backfill, wish)
+    call("pause", backfills.pause_backfill, made.id)
+    same("unpaused", call("unpause", backfills.unpause_backfill, made.id).is_paused, False)
+    deadline = time.monotonic() + SECONDS_MAX
+    while call("get", backfills.get_backfill, made.id).completed_at is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    found = call("runs", airflow.DagRunApi(api).get_dag_runs, DAG, run_type=["backfill"])
+    same("runs", found and {str(run.state.value) for run in found.dag_runs}, {"success"})
+    refused("pause of one that is over", 409, backfills.pause_backfill, made.id)
+    again = airflow.BackfillPostBody(
+        dag_id=DAG, from_date="2026-11-01T00:00:00Z", to_date="2026-11-02T00:00:00Z", reprocess_behavior="completed",
+        run_backwards=True, max_active_runs=1,
+    )
+    again = call("create again", backfills.create_backfill, again)
+    cancelled = call("cancel", backfills.cancel_backfill, again.id)
+    same("cancelled", cancelled and cancelled.completed_at is not None, True)
 
 
 SECTIONS = (

@@ -160,6 +160,10 @@ CREATE TABLE dag_run (
     clear_number int NOT NULL DEFAULT 0,
     has_leftovers boolean NOT NULL DEFAULT false,
     triggering_user text,
+    -- The backfill whose limits it goes by, and its place there.
+    backfill_id bigint,
+    backfill_ordinal int,
+    backfill_first boolean,
     UNIQUE (dag_id, run_id),
     UNIQUE (dag_id, logical_date)
 );
@@ -328,6 +332,7 @@ CREATE TABLE asset_event (
 );
 CREATE INDEX asset_event_by_asset ON asset_event (asset_id, at);
 
+-- A backfill's whole state: what was asked for, and how far it is. Its number is that of the command that asked for it.
 CREATE TABLE backfill (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     dag_id text NOT NULL,
@@ -336,8 +341,34 @@ CREATE TABLE backfill (
     max_active_runs int NOT NULL,
     conf json NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    completed_at timestamptz
+    completed_at timestamptz,
+    run_order smallint NOT NULL DEFAULT 0,
+    reprocess_behavior smallint NOT NULL DEFAULT 0,
+    on_latest_version boolean NOT NULL DEFAULT true,
+    is_paused boolean NOT NULL DEFAULT false,
+    triggering_user text,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    cursor_start timestamptz,
+    cursor_end timestamptz,
+    dates_seen int NOT NULL DEFAULT 0,
+    runs_made int NOT NULL DEFAULT 0,
+    is_planned boolean NOT NULL DEFAULT false,
+    is_dropped boolean NOT NULL DEFAULT false
 );
+CREATE UNIQUE INDEX backfill_active ON backfill (dag_id) WHERE completed_at IS NULL;
+CREATE INDEX backfill_by_dag ON backfill (dag_id, id);
+CREATE INDEX backfill_to_sweep ON backfill (id) WHERE is_dropped;
+
+-- What came of each date that a backfill has looked at: a run, or why there is none (0 in flight, 1 already exists).
+CREATE TABLE backfill_dag_run (
+    backfill_id bigint NOT NULL,
+    sort_ordinal int NOT NULL,
+    logical_date timestamptz NOT NULL,
+    dag_run_id bigint,
+    exception_reason smallint,
+    PRIMARY KEY (backfill_id, sort_ordinal)
+);
+CREATE INDEX backfill_dag_run_by_run ON backfill_dag_run (dag_run_id) WHERE dag_run_id IS NOT NULL;
 
 -- Desired state and news of each replica of each service.
 CREATE TABLE service (

@@ -146,6 +146,8 @@ fn page_routes() -> Router<App> {
         .route("/dags", get(pages::dags::show))
         .route("/dags/{dag_id}", get(pages::dag::show))
         .route("/dags/{dag_id}/trigger", get(pages::trigger::show).post(pages::trigger::submit))
+        .route("/dags/{dag_id}/backfill", get(pages::backfill::show).post(pages::backfill::submit))
+        .route("/dags/{dag_id}/backfills/{backfill_id}/{action}", post(pages::backfill::control))
         .route("/dags/{dag_id}/pause", post(pages::dags::pause))
         .route("/dags/{dag_id}/favorite", post(pages::dags::favorite))
         .route("/dags/{dag_id}/runs/{run_id}", get(pages::run::show))

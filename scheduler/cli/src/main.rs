@@ -70,6 +70,9 @@ enum Command {
     /// List, show, clear and set runs.
     #[command(subcommand)]
     Runs(commands::runs::Runs),
+    /// Run a DAG for the dates of a range: begin, follow, hold back and end backfills.
+    #[command(subcommand)]
+    Backfill(commands::backfill::Backfill),
     /// List tasks, print their logs, say why they wait, clear and set them.
     #[command(subcommand)]
     Tasks(commands::instances::Tasks),
@@ -132,6 +135,7 @@ impl Command {
             | Self::Login(_)
             | Self::Logout
             | Self::Runs(_)
+            | Self::Backfill(_)
             | Self::Tasks(_)
             | Self::Connections(_)
             | Self::Variables(_)
@@ -198,6 +202,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Dags(dags) => commands::dags::run(&settings, dags).await,
+        Command::Backfill(backfill) => commands::backfill::run(&settings, backfill).await,
         Command::Runs(runs) => commands::runs::run(&settings, runs).await,
         Command::Tasks(tasks) => commands::instances::run(&settings, tasks).await,
         Command::Services(services) => commands::services::run(&settings, services).await,

@@ -5,6 +5,7 @@
 //! `why_task`, `why_run` and `why_dag`. [`Engine::verify`] counts all of it anew.
 
 mod assignment;
+pub mod backfill;
 pub mod event;
 mod explain;
 mod lookup;
@@ -25,4 +26,6 @@ pub use explain::TaskWhy;
 pub use lookup::{DagCounts, Declares, PoolUse, RunCounts};
 pub use memory::{Engine, PoolSlots};
 pub use plan::{DagChange, Effect, FailureRow, Plan, Rest, RunChange, Started, TiChange, TryRow};
-pub use state::{DagVersion, DueRun, RunRow, Snapshot, StoredDag, StoredRun, TiExtra, TiRow};
+pub use state::{
+    BackfillRow, BackfillRunRow, DagVersion, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun, TiExtra, TiRow,
+};

@@ -76,8 +76,8 @@ impl Engine {
     #[must_use]
     pub fn run_counts(&self) -> RunCounts {
         self.dags.values().fold(RunCounts::default(), |counts, dag| RunCounts {
-            queued: counts.queued + dag.queued.len(),
-            running: counts.running + dag.running.len(),
+            queued: counts.queued + dag.all_queued(),
+            running: counts.running + dag.all_running().count(),
         })
     }
 
@@ -105,7 +105,7 @@ impl Engine {
     #[must_use]
     pub fn is_dag_idle(&self, dag_id: &DagId) -> bool {
         let Some(dag) = self.dags.get(dag_id) else { return false };
-        dag.running.is_empty() && dag.runs.values().all(|key| self.known_run(*key).live == 0)
+        dag.all_running().next().is_none() && dag.runs.values().all(|key| self.known_run(*key).live == 0)
     }
 
     /// How many live attempts a worker has.

@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
-    Command, DagId, RunId, RunKey, RunType, Timestamp,
+    Command, DagId, DagRunState, RunId, RunKey, RunType, Timestamp,
     command::{SetNote, TriggerDagRun, XComName},
     door::Instant,
 };
@@ -22,6 +22,9 @@ impl Engine {
         needs.extend(events.iter().flat_map(|event| self.needs_of(event)));
         let versions = self.facts.known_runs().map(|run| run.run.version);
         needs.extend(versions.filter(|version| !self.versions.contains_key(version)).map(Need::Version));
+        needs.extend(
+            self.facts.known_existing().filter_map(|(need, (_, run, state))| self.backfill_need(need, run, *state)),
+        );
         needs.retain(|need| !self.facts.is_known(need));
         needs.into_iter().collect()
     }
@@ -58,8 +61,19 @@ impl Engine {
             | Command::CreatePool(_)
             | Command::SetPool(_)
             | Command::DeletePool { .. }
+            | Command::CreateBackfill(_)
+            | Command::PauseBackfill { .. }
+            | Command::CancelBackfill { .. }
             | Command::ControlService { .. } => Vec::new(),
         }
+    }
+
+    /// A backfill that finds a run which is to run again needs it with its instances.
+    fn backfill_need(&self, need: &Need, run: &RunId, state: DagRunState) -> Option<Need> {
+        let Need::RunExists { dag, run: wanted, logical_date } = need else { return None };
+        let is_asked_for = logical_date.is_some_and(|date| *wanted == run_id_at(RunType::Backfill, date));
+        let runs_again = self.dags.get(dag)?.backfill.is_some() && self.reason_to_pass(dag, state).is_none();
+        (is_asked_for && runs_again && self.run_by_id(dag, run).is_none()).then(|| run_need(dag, run))
     }
 
     fn unknown_runs<'r>(&self, dag: &DagId, runs: impl IntoIterator<Item = &'r RunId>) -> Vec<Need> {
@@ -117,6 +131,7 @@ pub(crate) fn run_id_at(run_type: RunType, at: Timestamp) -> RunId {
     RunId::new(format!("{}__{}", run_type.name(), at.format(format))).expect("a type and a date are a valid run id")
 }
 
-fn run_need(dag: &DagId, run: &RunId) -> Need {
+/// The question for a run with its instances.
+pub(crate) fn run_need(dag: &DagId, run: &RunId) -> Need {
     Need::Run { dag: dag.clone(), run: run.clone() }
 }

@@ -9,7 +9,7 @@ use model::{
     XComValue, command::Pool,
 };
 
-use crate::state::{DueRun, RunRow, TiExtra, TiRow};
+use crate::state::{BackfillRow, BackfillRunRow, DueRun, RunRow, TiExtra, TiRow};
 
 /// Everything that a turn stores, and everything that follows from it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,6 +40,10 @@ pub struct Plan {
     pub failures: Vec<FailureRow>,
     /// DAGs whose schedule or pause changes.
     pub dags: Vec<DagChange>,
+    /// Backfills that are made or changed.
+    pub backfills: Vec<BackfillRow>,
+    /// What came of dates of backfills.
+    pub backfill_runs: Vec<BackfillRunRow>,
     /// Pools that are made or changed.
     pub pools: Vec<Pool>,
     /// Pools that go.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use dag::Dag;
 use model::{
-    AttemptId, DagId, DagRunState, DagVersionId, Pool, RunId, RunKey, RunType, TaskIdx, TaskState, TiKey, Timestamp,
-    TriggeredBy, TryNumber, WorkerId,
+    AttemptId, BackfillId, BackfillOrder, DagId, DagRunState, DagVersionId, NotMade, Pool, ReprocessBehavior, RunId,
+    RunKey, RunType, TaskIdx, TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, WorkerId,
 };
 
 use crate::event::WorkerJoined;
+use model::command::ClearVersion;
 
 /// A stored version of a DAG.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub runs: Vec<StoredRun>,
     /// Every worker that may hold an attempt; silent until it says Hello.
     pub workers: Vec<WorkerJoined>,
+    /// Every backfill that is not over: one a DAG at most.
+    pub backfills: Vec<BackfillRow>,
 }
 
 /// A row of `dag`.
@@ -105,6 +108,73 @@ pub struct RunRow {
     pub note: Option<String>,
     /// How often it was cleared.
     pub clear_number: i32,
+    /// Its place in the backfill whose limits it goes by; none when it goes by its DAG's.
+    pub backfill: Option<InBackfill>,
+}
+
+/// A run's place in a backfill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InBackfill {
+    /// The backfill.
+    pub id: BackfillId,
+    /// Which of its dates the run stands for, counted from 1 in its order.
+    pub ordinal: i32,
+    /// Whether no run of it comes before: its tasks do not depend on their past.
+    pub is_first: bool,
+}
+
+/// A row of `backfill`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackfillRow {
+    /// Its number.
+    pub id: BackfillId,
+    /// Its DAG.
+    pub dag_id: DagId,
+    /// The first logical date that is meant.
+    pub from_date: Timestamp,
+    /// The last logical date that is meant.
+    pub to_date: Timestamp,
+    /// Which date comes first.
+    pub order: BackfillOrder,
+    /// Which runs that there are run again.
+    pub reprocess_behavior: ReprocessBehavior,
+    /// Which version of the DAG a run goes on with that runs again.
+    pub version: ClearVersion,
+    /// How many of its runs run at once.
+    pub max_active_runs: u32,
+    /// Values for the params of its runs.
+    pub conf: serde_json::Map<String, serde_json::Value>,
+    /// Whether it is held back.
+    pub is_paused: bool,
+    /// Who asked for it.
+    pub triggering_user: Option<String>,
+    /// When it was made. Intervals that had not ended then are not meant.
+    pub created_at: Timestamp,
+    /// When it was changed last.
+    pub updated_at: Timestamp,
+    /// When it was over: all its runs had ended, or it was cancelled.
+    pub completed_at: Option<Timestamp>,
+    /// The data interval of the last date that it has looked at: it goes on behind it.
+    pub cursor: Option<(Timestamp, Timestamp)>,
+    /// How many dates it has looked at.
+    pub dates_seen: i32,
+    /// For how many of them it has a run.
+    pub runs_made: i32,
+    /// Whether its range has no further date.
+    pub is_planned: bool,
+}
+
+/// A row of `backfill_dag_run`: what came of a date of a backfill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackfillRunRow {
+    /// The backfill.
+    pub backfill: BackfillId,
+    /// Which of its dates it is, counted from 1 in its order.
+    pub ordinal: i32,
+    /// The date.
+    pub logical_date: Timestamp,
+    /// The run that it made or ran again, or why it did neither.
+    pub outcome: Result<RunKey, NotMade>,
 }
 
 /// A row of `task_instance`, with what its side table has.

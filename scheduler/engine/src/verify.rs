@@ -12,7 +12,8 @@ use std::{
 };
 
 use model::{
-    AttemptId, DagId, DagRunState, DagVersionId, RunId, RunKey, TaskIdx, TaskState, TiKey, Timestamp, WorkerId,
+    AttemptId, BackfillId, DagId, DagRunState, DagVersionId, RunId, RunKey, TaskIdx, TaskState, TiKey, Timestamp,
+    WorkerId,
 };
 
 use crate::{
@@ -77,6 +78,10 @@ struct Indices {
     dates: BTreeMap<Timestamp, RunKey>,
     queued: BTreeSet<(Timestamp, RunKey)>,
     running: BTreeSet<RunKey>,
+    /// Of backfills: those that wait, with their place, and those that run.
+    filling: BTreeSet<(BackfillId, i32, RunKey)>,
+    filled: BTreeSet<(BackfillId, RunKey)>,
+    stragglers: BTreeSet<RunKey>,
 }
 
 impl Engine {
@@ -110,10 +115,16 @@ impl Engine {
         let indices = counted.dags.entry(run.row.dag_id.clone()).or_default();
         indices.runs.insert(run.row.run_id.clone(), key);
         indices.dates.extend(run.row.logical_date.map(|date| (date, key)));
-        match run.row.state {
-            DagRunState::Queued => drop(indices.queued.insert((run.starts_at(), key))),
-            DagRunState::Running => drop(indices.running.insert(key)),
-            DagRunState::Success | DagRunState::Failed => {}
+        let active = self.dags.get(&run.row.dag_id).and_then(DagState::active_backfill);
+        match (run.row.state, run.row.backfill) {
+            (DagRunState::Queued, None) => drop(indices.queued.insert((run.starts_at(), key))),
+            (DagRunState::Running, None) => drop(indices.running.insert(key)),
+            (DagRunState::Queued, Some(place)) => drop(indices.filling.insert((place.id, place.ordinal, key))),
+            (DagRunState::Running, Some(place)) if active == Some(place.id) => {
+                indices.filled.insert((place.id, key));
+            }
+            (DagRunState::Running, Some(_)) => drop(indices.stragglers.insert(key)),
+            (DagRunState::Success | DagRunState::Failed, _) => {}
         }
         for pos in run.def.dag.positions() {
             self.count_instance(run, run.place(pos), counted);
@@ -207,9 +218,28 @@ impl Engine {
         for (id, dag) in &self.dags {
             let none = Indices::default();
             let is = counted.dags.get(id).unwrap_or(&none);
-            let DagState { runs, dates, queued, running, active_tasks, .. } = dag;
-            let kept =
-                Indices { runs: runs.clone(), dates: dates.clone(), queued: queued.clone(), running: running.clone() };
+            let DagState { runs, dates, queued, running, active_tasks, stragglers, .. } = dag;
+            let mut kept = Indices {
+                runs: runs.clone(),
+                dates: dates.clone(),
+                queued: queued.clone(),
+                running: running.clone(),
+                stragglers: stragglers.clone(),
+                ..Indices::default()
+            };
+            if let Some(backfill) = &dag.backfill {
+                let of = backfill.row.id;
+                kept.filling = backfill.queued.iter().map(|(ordinal, key)| (of, *ordinal, *key)).collect();
+                kept.filled = backfill.running.iter().map(|key| (of, *key)).collect();
+                let made = usize::try_from(backfill.row.runs_made).unwrap_or(0);
+                let (waiting, at_work) = (backfill.queued.len(), backfill.running.len());
+                let were_made = waiting + at_work <= made;
+                found.expect(
+                    were_made,
+                    format_args!("backfill {of} made {made} runs, and {waiting} wait and {at_work} run"),
+                );
+                found.expect(backfill.row.completed_at.is_none(), format_args!("backfill {of} is over, and in memory"));
+            }
             found.compare(format_args!("runs of DAG {id}"), &kept, is);
             let active = counted.active.get(id).cloned().unwrap_or_default();
             found.compare(format_args!("active tasks of DAG {id}"), active_tasks, &active);

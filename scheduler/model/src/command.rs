@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DagId, DagRunState, MapIndex, RunId, RunType, TaskId, TaskState, TriggeredBy,
+    BackfillId, BackfillOrder, DagId, DagRunState, MapIndex, ReprocessBehavior, RunId, RunType, TaskId, TaskState,
+    TriggeredBy,
     door::{Conf, Instant, Json, Note, Text, XComKey, nul_at},
 };
 
@@ -67,6 +68,24 @@ pub enum Command {
         /// Its name.
         name: Text,
     },
+    /// Run a DAG for the dates of a range.
+    CreateBackfill(CreateBackfill),
+    /// Hold a backfill back, or let it go on.
+    PauseBackfill {
+        /// Its DAG.
+        dag_id: DagId,
+        /// The backfill.
+        backfill: BackfillId,
+        /// The wish.
+        to: Paused,
+    },
+    /// End a backfill: its runs that wait fail, those that run go on.
+    CancelBackfill {
+        /// Its DAG.
+        dag_id: DagId,
+        /// The backfill.
+        backfill: BackfillId,
+    },
     /// Start, restart or stop services.
     ControlService {
         /// The DAG that declares it.
@@ -97,6 +116,9 @@ impl Command {
             | Self::SetXCom { .. }
             | Self::DeleteXCom(_)
             | Self::DeletePool { .. }
+            | Self::CreateBackfill(_)
+            | Self::PauseBackfill { .. }
+            | Self::CancelBackfill { .. }
             | Self::ControlService { .. } => Ok(()),
         }
     }
@@ -151,6 +173,38 @@ impl TriggerDagRun {
             triggered_by,
         }
     }
+}
+
+/// A request to run a DAG for the dates of a range.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CreateBackfill {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The first logical date that is meant.
+    pub from_date: Instant,
+    /// The last logical date that is meant.
+    pub to_date: Instant,
+    /// Which date comes first.
+    #[serde(default)]
+    pub order: BackfillOrder,
+    /// Which runs that there are run again.
+    #[serde(default)]
+    pub reprocess_behavior: ReprocessBehavior,
+    /// How many of its runs run at once.
+    pub max_active_runs: u32,
+    /// Values for the params of its runs.
+    #[serde(default)]
+    pub conf: Conf,
+    /// Which version of the DAG a run goes on with that runs again.
+    #[serde(default)]
+    pub version: ClearVersion,
+}
+
+impl CreateBackfill {
+    /// How many runs of a backfill run at once when nobody says otherwise, as in Airflow.
+    pub const MAX_ACTIVE_RUNS: u32 = 10;
+    /// The most of them that can be asked for: PostgreSQL keeps them as an integer.
+    pub const MAX_ACTIVE_RUNS_MAX: u32 = i32::MAX.unsigned_abs();
 }
 
 /// Which of a task's instances are meant.
@@ -405,6 +459,7 @@ pub enum AnswerStatus {
 pub struct Answer {
     /// How it went.
     pub status: AnswerStatus,
-    /// For a triggered run `{"run_key": …, "run_id": …}`; for a clear and a mark `{"task_instances": [{"run_id", "task_id", "map_index"}]}`; else `{}`.
+    /// For a triggered run `{"run_key": …, "run_id": …}`; for a clear and a mark `{"task_instances": [{"run_id", "task_id", "map_index"}]}`;
+    /// for a backfill that is made `{"backfill_id": …}`; else `{}`.
     pub body: serde_json::Value,
 }

@@ -118,6 +118,10 @@ number_id!(
     RunKey, i64
 );
 number_id!(
+    /// `backfill.id`: a backfill, told apart in the whole installation. It is the number of the command that made it.
+    BackfillId, i64
+);
+number_id!(
     /// A task's number in its DAG: given once, never reused, the same in every version.
     TaskIdx, i32
 );

@@ -2,6 +2,7 @@
 //!
 //! Plain values only: nothing here does I/O, reads a clock or draws a random number. The names are Airflow's.
 
+pub mod backfill;
 mod codes;
 pub mod command;
 pub mod container;
@@ -15,11 +16,12 @@ pub mod run;
 pub mod service;
 pub mod task;
 
+pub use backfill::{BackfillOrder, NotMade, ReprocessBehavior};
 pub use codes::UnknownCode;
 pub use command::{Answer, AnswerStatus, Command, Pool};
 pub use ids::{
-    AttemptId, CommandId, DagId, DagVersionId, Epoch, ID_CHARS_MAX, InvalidId, MapIndex, RunId, RunKey, TaskId,
-    TaskIdx, TiKey, TryNumber, TurnNumber, WorkerId,
+    AttemptId, BackfillId, CommandId, DagId, DagVersionId, Epoch, ID_CHARS_MAX, InvalidId, MapIndex, RunId, RunKey,
+    TaskId, TaskIdx, TiKey, TryNumber, TurnNumber, WorkerId,
 };
 pub use operator::{Capability, Operator};
 pub use outcome::{AttemptEnd, EndKind, XComValue};

@@ -2,7 +2,7 @@
 -- number tells which question a run answers.
 SELECT wanted.nth AS "nth!", r.id, r.dag_id, r.run_id, r.run_type, r.triggered_by, r.version_id, r.state, r.logical_date,
        r.interval_start, r.interval_end, r.run_after, r.queued_at, r.started_at, r.ended_at, r.conf, r.note, r.clear_number,
-       r.triggering_user
+       r.triggering_user, r.backfill_id, r.backfill_ordinal, r.backfill_first
 FROM unnest($1::text[], $2::timestamptz[], $3::boolean[]) WITH ORDINALITY AS wanted (dag_id, before, manual_too, nth),
 LATERAL (
     SELECT *

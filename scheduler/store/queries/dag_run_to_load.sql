@@ -1,6 +1,7 @@
 -- Its condition is that of the index dag_run_to_load: 0 queued, 1 running.
 SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, interval_end, run_after,
-       queued_at, started_at, ended_at, conf, note, clear_number, triggering_user
+       queued_at, started_at, ended_at, conf, note, clear_number, triggering_user, backfill_id,
+       backfill_ordinal, backfill_first
 FROM dag_run
 WHERE state IN (0, 1) OR has_leftovers
 ORDER BY id

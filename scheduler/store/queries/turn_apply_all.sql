@@ -1,6 +1,6 @@
 -- Stores a turn with everything that a turn can have, or nothing: still one statement and one round trip.
 -- $1..$25 are those of turn_apply.sql. The others are JSON arrays of objects named like the columns, except
--- $27, $36 and $38 to $40, which are arrays.
+-- $27, $36 and $38 to $40, which are arrays. $42 are backfills, $43 what came of their dates.
 -- Runs are made unless they exist. A timer's run that is there already is left out, with its instances; beside a command,
 -- whose answer would be wrong, that is refused.
 WITH fence AS (
@@ -8,15 +8,17 @@ WITH fence AS (
 ), new_run AS (
     INSERT INTO dag_run
         (id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, interval_end,
-         run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user)
+         run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user,
+         backfill_id, backfill_ordinal, backfill_first)
     SELECT r.id, r.dag_id, r.run_id, r.run_type, r.triggered_by, r.version_id, r.state, r.logical_date, r.interval_start,
            r.interval_end, r.run_after, r.queued_at, r.started_at, r.ended_at, r.conf::json, r.note, r.clear_number,
-           r.triggering_user
+           r.triggering_user, r.backfill_id, r.backfill_ordinal, r.backfill_first
     FROM json_to_recordset($26::text::json)
          AS r (id bigint, dag_id text, run_id text, run_type smallint, triggered_by smallint, version_id bigint,
                state smallint, logical_date timestamptz, interval_start timestamptz, interval_end timestamptz,
                run_after timestamptz, queued_at timestamptz, started_at timestamptz, ended_at timestamptz, conf text,
-               note text, clear_number int, triggering_user text), fence
+               note text, clear_number int, triggering_user text, backfill_id bigint, backfill_ordinal int,
+               backfill_first boolean), fence
     ON CONFLICT DO NOTHING
     RETURNING id
 ), existing AS ( -- $27: the keys of the new runs
@@ -25,10 +27,13 @@ WITH fence AS (
     UPDATE dag_run AS d
     SET version_id = r.version_id, state = r.state, queued_at = r.queued_at, started_at = r.started_at,
         ended_at = r.ended_at, note = r.note, clear_number = r.clear_number,
+        run_type = r.run_type, triggered_by = r.triggered_by, backfill_id = r.backfill_id,
+        backfill_ordinal = r.backfill_ordinal, backfill_first = r.backfill_first,
         has_leftovers = d.has_leftovers OR d.id = ANY ($38::bigint[])
     FROM json_to_recordset($28::text::json)
          AS r (id bigint, expected smallint, version_id bigint, state smallint, queued_at timestamptz,
-               started_at timestamptz, ended_at timestamptz, note text, clear_number int), fence
+               started_at timestamptz, ended_at timestamptz, note text, clear_number int, run_type smallint,
+               triggered_by smallint, backfill_id bigint, backfill_ordinal int, backfill_first boolean), fence
     WHERE d.id = r.id AND d.state = r.expected
     RETURNING 1
 ), leftover AS ( -- $38: runs with an attempt that outlives its state; one that changes anyway is flagged above
@@ -102,6 +107,34 @@ WITH fence AS (
     DELETE FROM dag AS d USING fence WHERE d.dag_id = ANY ($40::text[]) AND d.is_stale RETURNING d.dag_id
 ), version_gone AS (
     DELETE FROM dag_version WHERE dag_id = ANY (ARRAY(SELECT dag_id FROM dag_gone))
+), backfill_gone AS ( -- what hangs on it is swept later
+    UPDATE backfill AS b SET is_dropped = true, completed_at = coalesce(b.completed_at, $2)
+    FROM fence WHERE b.dag_id = ANY ($40::text[]) AND NOT b.is_dropped
+), backfill_set AS (
+    INSERT INTO backfill
+        (id, dag_id, from_date, to_date, run_order, reprocess_behavior, on_latest_version, max_active_runs, conf, is_paused,
+         triggering_user, created_at, updated_at, completed_at, cursor_start, cursor_end, dates_seen, runs_made, is_planned)
+    OVERRIDING SYSTEM VALUE
+    SELECT b.id, b.dag_id, b.from_date, b.to_date, b.run_order, b.reprocess_behavior, b.on_latest_version, b.max_active_runs,
+           b.conf::json, b.is_paused, b.triggering_user, b.created_at, b.updated_at, b.completed_at, b.cursor_start,
+           b.cursor_end, b.dates_seen, b.runs_made, b.is_planned
+    FROM json_to_recordset($42::text::json)
+         AS b (id bigint, dag_id text, from_date timestamptz, to_date timestamptz, run_order smallint,
+               reprocess_behavior smallint, on_latest_version boolean, max_active_runs int, conf text, is_paused boolean,
+               triggering_user text, created_at timestamptz, updated_at timestamptz, completed_at timestamptz,
+               cursor_start timestamptz, cursor_end timestamptz, dates_seen int, runs_made int, is_planned boolean), fence
+    -- One that ends goes before one that begins: a DAG has one that is not over.
+    ORDER BY b.completed_at NULLS LAST
+    ON CONFLICT (id) DO UPDATE
+    SET is_paused = excluded.is_paused, updated_at = excluded.updated_at, completed_at = excluded.completed_at,
+        cursor_start = excluded.cursor_start, cursor_end = excluded.cursor_end, dates_seen = excluded.dates_seen,
+        runs_made = excluded.runs_made, is_planned = excluded.is_planned
+), backfill_seen AS (
+    INSERT INTO backfill_dag_run (backfill_id, sort_ordinal, logical_date, dag_run_id, exception_reason)
+    SELECT s.backfill_id, s.sort_ordinal, s.logical_date, s.dag_run_id, s.exception_reason
+    FROM json_to_recordset($43::text::json)
+         AS s (backfill_id bigint, sort_ordinal int, logical_date timestamptz, dag_run_id bigint, exception_reason smallint),
+         fence
 ), failure AS (
     INSERT INTO task_failure (run_id, task_idx, map_index, try_number, failed_at, reason)
     SELECT f.*

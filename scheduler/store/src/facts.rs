@@ -117,6 +117,9 @@ async fn before(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<F
             note: row.note,
             clear_number: row.clear_number,
             triggering_user: row.triggering_user,
+            backfill_id: row.backfill_id,
+            backfill_ordinal: row.backfill_ordinal,
+            backfill_first: row.backfill_first,
         });
     }
     let mut found: BTreeMap<RunKey, Box<StoredRun>> = BTreeMap::new();

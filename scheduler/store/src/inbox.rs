@@ -10,7 +10,11 @@
 
 use std::time::Duration;
 
-use model::{Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp, command::ClearEffect, masking};
+use model::{
+    Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp,
+    command::{ClearEffect, Paused},
+    masking,
+};
 use sqlx::{PgExecutor, PgPool};
 use tokio::{sync::broadcast, time::Instant};
 
@@ -308,6 +312,10 @@ impl<'a> Subject<'a> {
             Command::CreatePool(_) => ("post_pool", None, None),
             Command::SetPool(_) => ("patch_pool", None, None),
             Command::DeletePool { .. } => ("delete_pool", None, None),
+            Command::CreateBackfill(wish) => ("create_backfill", Some(&wish.dag_id), None),
+            Command::PauseBackfill { dag_id, to: Paused::Paused, .. } => ("pause_backfill", Some(dag_id), None),
+            Command::PauseBackfill { dag_id, to: Paused::Active, .. } => ("unpause_backfill", Some(dag_id), None),
+            Command::CancelBackfill { dag_id, .. } => ("cancel_backfill", Some(dag_id), None),
             Command::ControlService { dag_id, .. } => ("control_service", Some(dag_id), None),
         };
         Self { action, dag_id: dag.map(|dag| dag.as_str()), run_id: run.map(|run| run.as_str()) }

@@ -9,7 +9,7 @@ use std::{
     ops::Range,
 };
 
-use engine::{DagVersion, Snapshot, StoredDag, StoredRun, WorkerJoined};
+use engine::{BackfillRow, DagVersion, Snapshot, StoredDag, StoredRun, WorkerJoined};
 use model::{AttemptId, DagId, DagVersionId, Epoch, Pool, TaskIdx, WorkerId};
 use sqlx::{Connection, PgConnection};
 
@@ -19,7 +19,7 @@ use crate::{
     error::{Doing, StoreError},
     limit::{self, statement, within},
     quarantine::{Kind, Subject},
-    rows::{DagRecord, RunRecord, corrupt, known_words, with_instances},
+    rows::{BackfillRecord, DagRecord, RunRecord, corrupt, known_words, with_instances},
 };
 
 const DOING: &str = "loading the state";
@@ -72,6 +72,7 @@ async fn load_all(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
         versions,
         pools: load_pools(&mut transaction).await?,
         workers: load_workers(&mut transaction, &runs).await?,
+        backfills: load_backfills(&mut transaction, &mut unreadable).await?,
         dags,
         runs,
     };
@@ -140,6 +141,26 @@ async fn load_dags(
         }
     }
     Ok(dags)
+}
+
+async fn load_backfills(
+    connection: &mut PgConnection,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<Vec<BackfillRow>, StoreError> {
+    let records = sqlx::query_file_as!(BackfillRecord, "queries/backfill_to_load.sql")
+        .fetch_all(connection)
+        .await
+        .doing(DOING)?;
+    let mut backfills = Vec::with_capacity(records.len());
+    for record in records {
+        let (dag_id, what) = (record.dag_id.clone(), format!("backfill {}", record.id));
+        match BackfillRow::try_from(record) {
+            Ok(backfill) => backfills.push(backfill),
+            // It waits, with its runs, for a leader that can read it.
+            Err(error) => unreadable.push(Unreadable::new(Subject::new(Kind::Dag, &dag_id), &dag_id, what, &error)),
+        }
+    }
+    Ok(backfills)
 }
 
 /// Versions with the numbers of their tasks; of those that can not be read, or are not stored, why.

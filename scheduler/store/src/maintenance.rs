@@ -29,7 +29,7 @@ pub enum Swept {
 }
 
 /// Deletes answers that are older than a minute, tokens that have expired or were revoked long ago, commands that were put
-/// aside a week ago, workers that are gone for a month with their certificates, and forgets which ended runs had a living
+/// aside a week ago, backfills that are dropped, workers that are gone for a month with their certificates, and forgets which ended runs had a living
 /// attempt once these have ended, too.
 ///
 /// # Errors
@@ -48,6 +48,7 @@ async fn sweep_tables(transaction: &mut PgConnection, epoch: Epoch) -> Result<()
     sweep_inbox(transaction).await.doing(DOING)?;
     sweep_tokens(transaction).await.doing(DOING)?;
     sqlx::query_file!("queries/worker_forget.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
+    sqlx::query_file!("queries/backfill_sweep.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
     quarantine::sweep(transaction).await?;
     let leftovers = sqlx::query_file!("queries/dag_run_forget_leftovers.sql", ROWS_MAX);
     leftovers.execute(transaction).await.map(drop).doing(DOING)

@@ -266,6 +266,8 @@ impl Cleaner {
             // The end of what is old; what stays there is looked at again next time.
             Some(_) | None => {
                 self.after_run = 0;
+                let query = sqlx::query_file_scalar!("queries/backfill_drop_old.sql", epoch.get(), before);
+                let dropped = dropped + statement(DOING, query.fetch_one(writer.connection())).await?;
                 Ok((Swept::All, dropped))
             }
         }

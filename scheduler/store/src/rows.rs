@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::{DueRun, RunRow, StoredDag, StoredRun, TiExtra, TiRow};
+use engine::{BackfillRow, DueRun, InBackfill, RunRow, StoredDag, StoredRun, TiExtra, TiRow};
 use model::{
-    AttemptId, DagId, DagVersionId, MapIndex, RunId, RunKey, TaskIdx, TiKey, Timestamp, TryNumber, UnknownCode,
-    WorkerId,
+    AttemptId, BackfillId, DagId, DagVersionId, MapIndex, RunId, RunKey, TaskIdx, TiKey, Timestamp, TryNumber,
+    UnknownCode, WorkerId, command::ClearVersion,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -37,6 +37,9 @@ pub(crate) struct RunRecord {
     pub note: Option<String>,
     pub clear_number: i32,
     pub triggering_user: Option<String>,
+    pub backfill_id: Option<i64>,
+    pub backfill_ordinal: Option<i32>,
+    pub backfill_first: Option<bool>,
 }
 
 impl TryFrom<RunRecord> for RunRow {
@@ -64,6 +67,11 @@ impl TryFrom<RunRecord> for RunRow {
             note: row.note,
             clear_number: row.clear_number,
             triggering_user: row.triggering_user,
+            backfill: row.backfill_id.map(|id| InBackfill {
+                id: BackfillId(id),
+                ordinal: row.backfill_ordinal.unwrap_or_default(),
+                is_first: row.backfill_first.unwrap_or_default(),
+            }),
         })
     }
 }
@@ -155,6 +163,60 @@ impl TryFrom<DagRecord> for StoredDag {
             next,
             last_interval: row.last_interval_start.zip(row.last_interval_end),
             failed_in_a_row: u32::try_from(row.failed_in_a_row).unwrap_or(0),
+        })
+    }
+}
+
+/// A row of `backfill`.
+#[derive(Debug)]
+pub(crate) struct BackfillRecord {
+    pub id: i64,
+    pub dag_id: String,
+    pub from_date: Timestamp,
+    pub to_date: Timestamp,
+    pub run_order: i16,
+    pub reprocess_behavior: i16,
+    pub on_latest_version: bool,
+    pub max_active_runs: i32,
+    pub conf: serde_json::Value,
+    pub is_paused: bool,
+    pub triggering_user: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub completed_at: Option<Timestamp>,
+    pub cursor_start: Option<Timestamp>,
+    pub cursor_end: Option<Timestamp>,
+    pub dates_seen: i32,
+    pub runs_made: i32,
+    pub is_planned: bool,
+}
+
+impl TryFrom<BackfillRecord> for BackfillRow {
+    type Error = StoreError;
+
+    fn try_from(row: BackfillRecord) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: BackfillId(row.id),
+            dag_id: dag_id(&row.dag_id)?,
+            from_date: row.from_date,
+            to_date: row.to_date,
+            order: code(row.run_order)?,
+            reprocess_behavior: code(row.reprocess_behavior)?,
+            version: if row.on_latest_version { ClearVersion::Latest } else { ClearVersion::Own },
+            max_active_runs: u32::try_from(row.max_active_runs).unwrap_or(1),
+            conf: match row.conf {
+                serde_json::Value::Object(conf) => conf,
+                other => return Err(StoreError::Corrupt { what: format!("conf of backfill {} is {other}", row.id) }),
+            },
+            is_paused: row.is_paused,
+            triggering_user: row.triggering_user,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            completed_at: row.completed_at,
+            cursor: row.cursor_start.zip(row.cursor_end),
+            dates_seen: row.dates_seen,
+            runs_made: row.runs_made,
+            is_planned: row.is_planned,
         })
     }
 }

@@ -1,9 +1,15 @@
-//! Backfills: there are none yet, so that lists are empty and none is found.
+//! Backfills: runs for the dates of a range, tried dry, made, held back and ended.
 
-use axum::{Json, extract::State};
-use model::door::{Conf, Instant, Zone};
+use axum::{Extension, Json, extract::State};
+use engine::BackfillRow;
+use model::{
+    BackfillOrder,
+    command::{ClearVersion, CreateBackfill, Paused},
+    door::{Conf, Instant, Zone},
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use store::read::{self, BackfillFilter as OfDag, Direction};
 use utoipa::{
     ToSchema,
     openapi::{
@@ -22,13 +28,11 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::rights::Right,
+    auth::{Principal, rights::Right},
+    changes::backfills,
     error::{ApiError, ApiResult},
+    reads::lookup::lookup_backfill,
 };
-
-/// Why there is no backfill, and what to do.
-const NO_BACKFILLS: &str =
-    "Backfills can not be made yet: let the DAG catch up, or trigger a run for each logical date";
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -56,8 +60,8 @@ order_names!(
 query_params! {
     /// Whose backfills a list has.
     pub struct BackfillFilter {
-        _page: Page,
-        _order_by: OrderBy<BackfillKey> = "order_by",
+        page: Page,
+        order_by: OrderBy<BackfillKey>,
         dag_id: String,
     }
 }
@@ -67,19 +71,36 @@ body! {
     pub struct BackfillPostBody {
         dag_id: String,
         /// A date alone is one in UTC.
-        _from_date: BackfillDate = "from_date",
+        from_date: BackfillDate,
         /// A date alone is one in UTC.
-        _to_date: BackfillDate = "to_date",
-        _run_backwards: Flag<false> = "run_backwards",
-        _dag_run_conf: Conf = "dag_run_conf",
-        _reprocess_behavior: ReprocessBehavior = "reprocess_behavior",
-        _max_active_runs: RunsAtOnce = "max_active_runs",
-        _run_on_latest_version: Option<bool> = "run_on_latest_version",
+        to_date: BackfillDate,
+        run_backwards: Flag<false>,
+        dag_run_conf: Conf,
+        reprocess_behavior: ReprocessBehavior,
+        max_active_runs: RunsAtOnce,
+        /// Whether runs that run again go on with the newest version of the DAG: they do unless this is false.
+        run_on_latest_version: Option<bool>,
     }
 }
 
-/// An end of the range of dates.
-pub struct BackfillDate;
+impl BackfillPostBody {
+    fn wish(self, dag_id: model::DagId) -> ApiResult<CreateBackfill> {
+        let given = |date: BackfillDate| date.0.ok_or_else(|| ApiError::MalformedText("a date is missing".to_owned()));
+        Ok(CreateBackfill {
+            dag_id,
+            from_date: given(self.from_date)?,
+            to_date: given(self.to_date)?,
+            order: if self.run_backwards.0 { BackfillOrder::Backwards } else { BackfillOrder::Forwards },
+            reprocess_behavior: self.reprocess_behavior.word(),
+            max_active_runs: self.max_active_runs.0,
+            conf: self.dag_run_conf,
+            version: if self.run_on_latest_version == Some(false) { ClearVersion::Own } else { ClearVersion::Latest },
+        })
+    }
+}
+
+/// An end of the range of dates; none when what was given is refused.
+pub struct BackfillDate(Option<Instant>);
 
 impl Member for BackfillDate {
     const REQUIRED: bool = true;
@@ -87,19 +108,19 @@ impl Member for BackfillDate {
     fn read(body: &mut Body, name: &str) -> Self {
         if !body.has(name) {
             body.missing(name);
-            return Self;
+            return Self(None);
         }
         let given = body.take_or_null(name);
         let read = given.as_str().map(|text| Instant::parse(text, Zone::Utc));
         match read {
-            Some(Ok(_)) => {}
+            Some(Ok(date)) => return Self(Some(date)),
             Some(Err(error)) => {
                 let (kind, message) = instant_mistake(error);
                 body.wrong(name, kind, message, given);
             }
             None => body.wrong(name, "datetime_type", "Input should be a valid datetime", given),
         }
-        Self
+        Self(None)
     }
 
     fn schema() -> RefOr<Schema> {
@@ -108,23 +129,24 @@ impl Member for BackfillDate {
 }
 
 /// How many of its runs go on at once.
-pub struct RunsAtOnce;
+pub struct RunsAtOnce(u32);
 
 impl Member for RunsAtOnce {
     const REQUIRED: bool = false;
 
     fn read(body: &mut Body, name: &str) -> Self {
-        if let Some(number) = body.integer(name)
-            && number < 1
-        {
+        let Some(number) = body.integer(name) else { return Self(CreateBackfill::MAX_ACTIVE_RUNS) };
+        if number < 1 {
             let message = "Input should be greater than or equal to 1";
             body.wrong(name, "greater_than_equal", message, number.into());
         }
-        Self
+        // More than can be stored is more than there will ever be.
+        Self(u32::try_from(number.max(1)).unwrap_or(u32::MAX).min(CreateBackfill::MAX_ACTIVE_RUNS_MAX))
     }
 
     fn schema() -> RefOr<Schema> {
-        Schema::from(schema::of(Type::Integer).minimum(Some(1)).default(Some(10.into()))).into()
+        let default = CreateBackfill::MAX_ACTIVE_RUNS;
+        Schema::from(schema::of(Type::Integer).minimum(Some(1)).default(Some(default.into()))).into()
     }
 }
 
@@ -138,6 +160,26 @@ pub enum ReprocessBehavior {
     Completed,
     /// None.
     None,
+}
+
+impl ReprocessBehavior {
+    const fn word(self) -> model::ReprocessBehavior {
+        match self {
+            Self::Failed => model::ReprocessBehavior::Failed,
+            Self::Completed => model::ReprocessBehavior::Completed,
+            Self::None => model::ReprocessBehavior::None,
+        }
+    }
+}
+
+impl From<model::ReprocessBehavior> for ReprocessBehavior {
+    fn from(word: model::ReprocessBehavior) -> Self {
+        match word {
+            model::ReprocessBehavior::Failed => Self::Failed,
+            model::ReprocessBehavior::Completed => Self::Completed,
+            model::ReprocessBehavior::None => Self::None,
+        }
+    }
 }
 
 impl Member for ReprocessBehavior {
@@ -203,14 +245,22 @@ answer! {
     }
 }
 
-fn missing(path: &BackfillPath) -> ApiError {
-    ApiError::NotFound(format!("Backfill with id {} not found", path.backfill_id))
-}
-
-async fn refused(app: &App, body: &BackfillPostBody) -> ApiError {
-    match lookup_dag(app, &body.dag_id).await {
-        Ok(_) => ApiError::NotThere(NO_BACKFILLS.into()),
-        Err(error) => error,
+impl From<BackfillRow> for BackfillResponse {
+    fn from(row: BackfillRow) -> Self {
+        Self {
+            id: row.id.get(),
+            dag_display_name: row.dag_id.to_string(),
+            dag_id: row.dag_id.to_string(),
+            from_date: row.from_date.into(),
+            to_date: row.to_date.into(),
+            dag_run_conf: Some(row.conf),
+            is_paused: row.is_paused,
+            reprocess_behavior: row.reprocess_behavior.into(),
+            max_active_runs: row.max_active_runs.into(),
+            created_at: row.created_at.into(),
+            completed_at: row.completed_at.map(At),
+            updated_at: row.updated_at.into(),
+        }
     }
 }
 
@@ -222,37 +272,62 @@ async fn refused(app: &App, body: &BackfillPostBody) -> ApiError {
     security(("token" = [Right::Read]))
 )]
 pub async fn list(State(app): State<App>, filter: BackfillFilter) -> ApiResult<Json<BackfillCollectionResponse>> {
-    lookup_dag(&app, &filter.dag_id).await?;
-    Ok(Json(BackfillCollectionResponse { backfills: Vec::new(), total_entries: 0 }))
+    let (dag, _) = lookup_dag(&app, &filter.dag_id).await?;
+    let order = filter.order_by.0.first().map_or(Direction::Ascending, |(_, direction)| *direction);
+    let Page { limit, offset } = filter.page;
+    let (rows, total_entries) = read::backfills(&app.pool, &OfDag { dag_id: dag.dag_id, order, offset, limit }).await?;
+    let backfills = rows.into_iter().map(BackfillResponse::from).collect();
+    Ok(Json(BackfillCollectionResponse { backfills, total_entries }))
 }
 
 /// Create Backfill
 ///
-/// Not yet.
+/// Its runs are made in pieces: of a long range at most a thousand wait at a time.
 #[utoipa::path(
     post, path = "/api/v2/backfills", operation_id = "create_backfill", tag = "Backfill",
     request_body = BackfillPostBody,
-    responses((status = 200, description = "Successful Response", body = BackfillResponse), Errors<404, 409, 501>),
+    responses((status = 200, description = "Successful Response", body = BackfillResponse), Errors<404, 409>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn create(State(app): State<App>, body: BackfillPostBody) -> ApiError {
-    refused(&app, &body).await
+pub async fn create(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    body: BackfillPostBody,
+) -> ApiResult<Json<BackfillResponse>> {
+    let (dag, version) = lookup_dag(&app, &body.dag_id).await?;
+    let wish = body.wish(dag.dag_id.clone())?;
+    Ok(Json(backfills::create(&app, &dag, &version, wish, &who).await?.into()))
 }
 
 /// Create Backfill Dry Run
 ///
-/// Not yet.
+/// The dates for which runs would be made, or run again, now.
 #[utoipa::path(
     post, path = "/api/v2/backfills/dry_run", operation_id = "create_backfill_dry_run", tag = "Backfill",
     request_body = BackfillPostBody,
     responses(
         (status = 200, description = "Successful Response", body = DryRunBackfillCollectionResponse),
-        Errors<404, 409, 501>,
+        Errors<404, 409>,
     ),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn dry_run(State(app): State<App>, body: BackfillPostBody) -> ApiError {
-    refused(&app, &body).await
+pub async fn dry_run(
+    State(app): State<App>,
+    body: BackfillPostBody,
+) -> ApiResult<Json<DryRunBackfillCollectionResponse>> {
+    let (dag, version) = lookup_dag(&app, &body.dag_id).await?;
+    let wish = body.wish(dag.dag_id)?;
+    let dates = backfills::dry_run(&app, &version, &wish).await?;
+    let backfills: Vec<_> = dates
+        .into_iter()
+        .filter(|date| date.reason.is_none())
+        .map(|date| DryRunBackfillResponse {
+            logical_date: Some(date.logical_date.into()),
+            partition_key: None,
+            partition_date: None,
+        })
+        .collect();
+    Ok(Json(DryRunBackfillCollectionResponse { total_entries: backfills.len(), backfills }))
 }
 
 /// Get Backfill
@@ -262,8 +337,8 @@ pub async fn dry_run(State(app): State<App>, body: BackfillPostBody) -> ApiError
     responses((status = 200, description = "Successful Response", body = BackfillResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn one(path: BackfillPath) -> ApiError {
-    missing(&path)
+pub async fn one(State(app): State<App>, path: BackfillPath) -> ApiResult<Json<BackfillResponse>> {
+    Ok(Json(lookup_backfill(&app, path.backfill_id).await?.into()))
 }
 
 /// Pause Backfill
@@ -273,8 +348,13 @@ pub async fn one(path: BackfillPath) -> ApiError {
     responses((status = 200, description = "Successful Response", body = BackfillResponse), Errors<404, 409>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn pause(path: BackfillPath) -> ApiError {
-    missing(&path)
+pub async fn pause(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: BackfillPath,
+) -> ApiResult<Json<BackfillResponse>> {
+    let row = lookup_backfill(&app, path.backfill_id).await?;
+    Ok(Json(backfills::pause(&app, row, Paused::Paused, &who).await?.into()))
 }
 
 /// Unpause Backfill
@@ -284,17 +364,29 @@ pub async fn pause(path: BackfillPath) -> ApiError {
     responses((status = 200, description = "Successful Response", body = BackfillResponse), Errors<404, 409>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn unpause(path: BackfillPath) -> ApiError {
-    missing(&path)
+pub async fn unpause(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: BackfillPath,
+) -> ApiResult<Json<BackfillResponse>> {
+    let row = lookup_backfill(&app, path.backfill_id).await?;
+    Ok(Json(backfills::pause(&app, row, Paused::Active, &who).await?.into()))
 }
 
 /// Cancel Backfill
+///
+/// Its runs that wait fail, those that are running go on.
 #[utoipa::path(
     put, path = "/api/v2/backfills/{backfill_id}/cancel", operation_id = "cancel_backfill", tag = "Backfill",
     params(BackfillPath),
     responses((status = 200, description = "Successful Response", body = BackfillResponse), Errors<404, 409>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn cancel(path: BackfillPath) -> ApiError {
-    missing(&path)
+pub async fn cancel(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: BackfillPath,
+) -> ApiResult<Json<BackfillResponse>> {
+    let row = lookup_backfill(&app, path.backfill_id).await?;
+    Ok(Json(backfills::cancel(&app, row, &who).await?.into()))
 }

@@ -166,7 +166,7 @@ pub fn dag(view: &DagView, version: &Version) -> DAGResponse {
         next_dagrun_data_interval_end: next.map(|next| next.end.into()),
         next_dagrun_run_after: next.map(|next| next.run_after.into()),
         allowed_run_types: None,
-        is_backfillable: !matches!(dag.schedule, Schedule::Never),
+        is_backfillable: engine::backfill::is_periodic(&dag.schedule),
     }
 }
 

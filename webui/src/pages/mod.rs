@@ -4,6 +4,7 @@
 //! script swaps in when something has changed.
 
 pub mod audit;
+pub mod backfill;
 pub mod clear;
 pub mod connections;
 pub mod dag;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use engine::RunRow;
-use model::{DagId, MapIndex, RunId, TaskId};
+use engine::{BackfillRow, RunRow};
+use model::{BackfillId, DagId, MapIndex, RunId, TaskId};
 use store::read::{self, DagView, Version};
 
 use super::instances::{self, Found, TaskOfRun};
@@ -34,6 +34,15 @@ pub async fn lookup_run(app: &App, dag_id: &str, run_id: &str) -> ApiResult<RunR
     let dag = DagId::new(dag_id).map_err(|_| missing())?;
     let run = RunId::new(run_id).map_err(|_| missing())?;
     read::run(&app.pool, &dag, &run).await?.ok_or_else(missing)
+}
+
+/// A backfill.
+///
+/// # Errors
+/// [`ApiError::NotFound`].
+pub async fn lookup_backfill(app: &App, id: i64) -> ApiResult<BackfillRow> {
+    let found = read::backfill(&app.pool, BackfillId(id)).await?;
+    found.ok_or_else(|| ApiError::NotFound(format!("Backfill with id {id} not found")))
 }
 
 /// A task id of the client.

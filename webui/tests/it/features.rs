@@ -75,18 +75,6 @@ async fn what_windlass_has_none_of_is_empty() {
 async fn what_can_not_be_made_yet_is_refused_with_what_is_missing() {
     let server = Server::start().await;
     let user = server.user("user").await;
-    let dates = json!({"from_date": "2026-01-01", "to_date": "2026-01-02T00:00:00Z", "reprocess_behavior": "failed"});
-    let of = |dag: &str| {
-        let mut body = dates.clone();
-        body["dag_id"] = dag.into();
-        body
-    };
-    for path in ["/backfills", "/backfills/dry_run"] {
-        says_what_is_missing(user.post(path, of("stock_data_pipeline")).await, "can not be made yet");
-        assert_eq!(user.post(path, of("none")).await.0, 404);
-        let (status, answer) = user.post(path, json!({"dag_id": "stock_data_pipeline", "to_date": "soon"})).await;
-        assert_eq!((status, answer["detail"].as_array().unwrap().len()), (422, 2), "{answer}");
-    }
     says_what_is_missing(user.post("/assets/events", json!({"asset_id": 1})).await, "no assets yet");
     assert_eq!(user.post("/assets/events", json!({"asset": 1})).await.0, 422);
     says_what_is_missing(user.post("/assets/1/materialize", Value::Null).await, "no assets yet");

@@ -11,16 +11,16 @@ use std::{
 
 use chrono::{TimeDelta, Utc};
 use dag::{FileProblem, ReadFile};
-use engine::{DagChange, DagVersion, Plan, RunChange, RunRow, TiExtra, TiRow};
+use engine::{BackfillRow, DagChange, DagVersion, Plan, RunChange, RunRow, TiExtra, TiRow};
 use futures::{FutureExt, future::BoxFuture};
 use link::{
     ArchiveError, LeaderPort, LogArchive, LogChunk, LogPlace, NoLeader, Query, Reply,
     query::{ClusterView, LogName, PoolView, PoolWaiter, TaskWhy, WorkerView},
 };
 use model::{
-    Answer, AnswerStatus, AttemptId, Command, DagId, DagRunState, Epoch, MapIndex, RunId, RunKey, RunType, TaskId,
-    TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, XComValue,
-    command::{ClearTaskInstances, MarkTaskInstances, Paused, SetNote, TriggerDagRun},
+    Answer, AnswerStatus, AttemptId, BackfillId, Command, CommandId, DagId, DagRunState, Epoch, MapIndex, RunId,
+    RunKey, RunType, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, XComValue,
+    command::{ClearTaskInstances, CreateBackfill, MarkTaskInstances, Paused, SetNote, TriggerDagRun},
     door::{Instant, Note},
 };
 use serde_json::{Value, json};
@@ -253,7 +253,7 @@ impl TestLeader {
                 stored(&mut writer, epoch, &yaml).await;
             }
             for waiting in inbox::read_inbox(&mut writer, epoch, inbox::Room { few: 10, bulk: 10 }).await.unwrap() {
-                let (mut plan, answer) = self.decide(waiting.command.unwrap()).await;
+                let (mut plan, answer) = self.decide(waiting.id, waiting.command.unwrap()).await;
                 let changed = changes(&plan);
                 plan.answers.push((waiting.id, answer));
                 store::apply(&mut writer, epoch, now(), &plan).await.unwrap();
@@ -270,7 +270,7 @@ impl TestLeader {
         TiKey::unmapped(run.key, version.task_idx[pos.0])
     }
 
-    async fn decide(&self, command: Command) -> (Plan, Answer) {
+    async fn decide(&self, id: CommandId, command: Command) -> (Plan, Answer) {
         let mut plan = Plan::default();
         match command {
             Command::TriggerDagRun(wish) => return self.trigger(wish).await,
@@ -300,9 +300,45 @@ impl TestLeader {
             }
             Command::CreatePool(pool) | Command::SetPool(pool) => plan.pools.push(pool),
             Command::DeletePool { name } => plan.pools_dropped.push(name.into_string()),
+            Command::CreateBackfill(wish) => return Self::begin(wish, id),
+            Command::PauseBackfill { backfill, to, .. } => {
+                let row = store::read::backfill(&self.pool, backfill).await.unwrap().unwrap();
+                plan.backfills.push(BackfillRow { is_paused: to == Paused::Paused, updated_at: now(), ..row });
+            }
+            Command::CancelBackfill { backfill, .. } => {
+                let row = store::read::backfill(&self.pool, backfill).await.unwrap().unwrap();
+                let over = BackfillRow { is_paused: true, completed_at: Some(now()), ..row };
+                plan.backfills.push(over);
+            }
             Command::MarkDagRun { .. } | Command::ControlService { .. } => {}
         }
         (plan, done(json!({})))
+    }
+
+    /// A backfill of which nothing has been made yet.
+    fn begin(wish: CreateBackfill, id: CommandId) -> (Plan, Answer) {
+        let id = BackfillId(id.get());
+        let row = BackfillRow {
+            id,
+            dag_id: wish.dag_id,
+            from_date: wish.from_date.get(),
+            to_date: wish.to_date.get(),
+            order: wish.order,
+            reprocess_behavior: wish.reprocess_behavior,
+            version: wish.version,
+            max_active_runs: wish.max_active_runs,
+            conf: wish.conf.into_map(),
+            is_paused: false,
+            triggering_user: Some("user".to_owned()),
+            created_at: now(),
+            updated_at: now(),
+            completed_at: None,
+            cursor: None,
+            dates_seen: 0,
+            runs_made: 0,
+            is_planned: false,
+        };
+        (Plan { backfills: vec![row], ..Plan::default() }, done(json!({ "backfill_id": id })))
     }
 
     async fn trigger(&self, wish: TriggerDagRun) -> (Plan, Answer) {
@@ -686,6 +722,7 @@ fn run_row(key: RunKey, dag: &DagId, run_id: &str, version: model::DagVersionId,
         conf: serde_json::Map::new(),
         note: None,
         clear_number: 0,
+        backfill: None,
     }
 }
 

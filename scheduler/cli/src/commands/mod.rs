@@ -1,6 +1,7 @@
 //! One module a group of commands.
 
 pub mod attempt_log;
+pub mod backfill;
 pub mod completion;
 pub mod connections;
 pub mod dags;

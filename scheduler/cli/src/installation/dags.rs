@@ -444,7 +444,10 @@ pub fn parse_conf(dag: &dag::Dag, conf: Option<&str>) -> anyhow::Result<Conf> {
 }
 
 /// `--conf`, which is a JSON object.
-fn conf_object(conf: Option<&str>) -> anyhow::Result<Conf> {
+///
+/// # Errors
+/// When it is none.
+pub(super) fn conf_object(conf: Option<&str>) -> anyhow::Result<Conf> {
     match conf.map(serde_json::from_str).transpose().context("--conf is not JSON")? {
         None => Ok(Conf::default()),
         Some(Value::Object(conf)) => Conf::new(conf).context("--conf"),

@@ -143,6 +143,14 @@ impl Server {
         self.ask(Method::POST, &self.api_path(path), &[], Some(body)).await
     }
 
+    /// Does something with what is named, without a body.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn put<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ServerError> {
+        self.ask(Method::PUT, &self.api_path(path), &[], None::<&Value>).await
+    }
+
     /// Asks for something that needs no body and brings no answer.
     ///
     /// # Errors

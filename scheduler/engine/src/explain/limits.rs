@@ -1,6 +1,8 @@
 //! Limits in words: why an instance that may run has no slot.
 
-use model::{Capability, DagId};
+use std::collections::BTreeSet;
+
+use model::{Capability, DagId, RunKey};
 
 use super::NAMES_MAX;
 use crate::{
@@ -51,13 +53,41 @@ impl Engine {
     pub(super) fn runs_in_the_way(&self, dag: &DagId) -> String {
         let Some(state) = self.dags.get(dag) else { return "its DAG is not known".to_owned() };
         let most = self.versions.get(&state.row.current).map_or(0, |def| def.dag.max_active_runs);
+        self.reached_by(&format!("max_active_runs ({most})"), &state.running)
+    }
+
+    /// Why a run of a backfill that is not over does not start; none when it is of none.
+    pub(super) fn backfill_in_the_way(&self, run: &Run) -> Option<String> {
+        let place = run.row.backfill?;
+        let backfill = self.dag_of(run.row.key).backfill.as_ref().filter(|backfill| backfill.row.id == place.id)?;
+        let id = place.id;
+        if backfill.row.is_paused {
+            return Some(format!("its backfill {id} is paused"));
+        }
+        let limit = format!("max_active_runs ({}) of backfill {id}", backfill.row.max_active_runs);
+        Some(self.reached_by(&limit, &backfill.running))
+    }
+
+    /// What a DAG's backfill is doing; none when it has none that is not over.
+    pub(super) fn backfill_sentence(&self, dag: &DagId) -> Option<String> {
+        let backfill = self.dags.get(dag)?.backfill.as_ref()?;
+        let (row, running, queued) = (&backfill.row, backfill.running.len(), backfill.queued.len());
+        let held = if row.is_paused { " is paused:" } else { " has" };
+        let more = if row.is_planned { "" } else { ", and dates that it has not looked at" };
+        Some(format!(
+            "backfill {}{held} {running} of {} runs running, {queued} waiting{more}",
+            row.id, row.max_active_runs
+        ))
+    }
+
+    fn reached_by(&self, limit: &str, running: &BTreeSet<RunKey>) -> String {
         let names: Vec<&str> =
-            state.running.iter().take(NAMES_MAX).map(|key| self.known_run(*key).row.run_id.as_str()).collect();
+            running.iter().take(NAMES_MAX).map(|key| self.known_run(*key).row.run_id.as_str()).collect();
         if names.is_empty() {
             return "it is next to start".to_owned();
         }
-        let more = if state.running.len() > NAMES_MAX { " and others" } else { "" };
-        format!("max_active_runs ({most}) is reached by {}{more}", names.join(", "))
+        let more = if running.len() > NAMES_MAX { " and others" } else { "" };
+        format!("{limit} is reached by {}{more}", names.join(", "))
     }
 }
 

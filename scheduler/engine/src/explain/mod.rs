@@ -52,8 +52,9 @@ impl Engine {
         if row.is_stale {
             return Some("no file defines this DAG any more: its runs go on, nothing new starts".to_owned());
         }
+        let backfill = self.backfill_sentence(dag).map_or_else(String::new, |sentence| format!("; {sentence}"));
         if row.is_paused {
-            return Some(self.why_paused(dag));
+            return Some(self.why_paused(dag) + &backfill);
         }
         let def = self.versions.get(&row.current)?;
         let most = crate::turn::active_runs_max(def);
@@ -70,7 +71,7 @@ impl Engine {
                 format!("the next run is due in {}, at {}", span(due.run_after - now), time::at(due.run_after))
             }
         };
-        Some(sentence)
+        Some(sentence + &backfill)
     }
 
     fn why(&self, run: &Run, place: Place, now: Timestamp) -> String {
@@ -149,7 +150,10 @@ impl Engine {
             DagRunState::Queued if run.starts_at() > now => {
                 format!("the run starts with its logical date, in {}", span(run.starts_at() - now))
             }
-            DagRunState::Queued => format!("the run waits because {}", self.runs_in_the_way(&row.dag_id)),
+            DagRunState::Queued => match self.backfill_in_the_way(run) {
+                Some(why) => format!("the run waits because {why}"),
+                None => format!("the run waits because {}", self.runs_in_the_way(&row.dag_id)),
+            },
         }
     }
 

@@ -2,8 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{DagRunState, RunId, RunKey, TaskIdx, Timestamp};
+use model::{BackfillId, DagRunState, RunId, RunKey, TaskIdx, Timestamp};
 
+use super::{
+    backfills::{Backfill, Lane},
+    run::Run,
+};
 use crate::state::StoredDag;
 
 /// A DAG.
@@ -14,10 +18,14 @@ pub(crate) struct DagState {
     pub runs: BTreeMap<RunId, RunKey>,
     /// The same by logical date.
     pub dates: BTreeMap<Timestamp, RunKey>,
-    /// Those that wait to start, in the order in which they may.
+    /// Those of no backfill that wait to start, in the order in which they may.
     pub queued: BTreeSet<(Timestamp, RunKey)>,
-    /// Those that are running.
+    /// Those of no backfill that are running.
     pub running: BTreeSet<RunKey>,
+    /// Its backfill that is not over.
+    pub backfill: Option<Backfill>,
+    /// Runs of backfills that are over, which are running all the same: those were cancelled.
+    pub stragglers: BTreeSet<RunKey>,
     /// How many instances of each task are active, over all runs.
     pub active_tasks: BTreeMap<TaskIdx, u32>,
     /// Its newest runs, when it may be paused for them.
@@ -32,6 +40,8 @@ impl DagState {
             dates: BTreeMap::new(),
             queued: BTreeSet::new(),
             running: BTreeSet::new(),
+            backfill: None,
+            stragglers: BTreeSet::new(),
             active_tasks: BTreeMap::new(),
             newest: NewestRuns::default(),
         }
@@ -41,9 +51,66 @@ impl DagState {
         self.active_tasks.get(&task).copied().unwrap_or(0)
     }
 
-    /// How many of its runs have not ended.
+    /// How many of its runs have not ended, those of backfills aside: they have a limit of their own.
     pub fn unfinished_runs(&self) -> usize {
         self.queued.len() + self.running.len()
+    }
+
+    /// All that are running, those of backfills too.
+    pub fn all_running(&self) -> impl Iterator<Item = RunKey> {
+        let of_backfill = self.backfill.iter().flat_map(|backfill| &backfill.running);
+        self.running.iter().chain(of_backfill).chain(&self.stragglers).copied()
+    }
+
+    /// How many wait to start, those of backfills too.
+    pub fn all_queued(&self) -> usize {
+        self.queued.len() + self.backfill.as_ref().map_or(0, |backfill| backfill.queued.len())
+    }
+
+    /// Enters a run where it waits, or where it is running.
+    pub fn enter(&mut self, run: &Run) {
+        match (run.row.state, self.lane_of(run)) {
+            (DagRunState::Queued, Lane::Own) => drop(self.queued.insert((run.starts_at(), run.row.key))),
+            (DagRunState::Queued, Lane::Backfill(backfill, ordinal)) => {
+                backfill.queued.insert((ordinal, run.row.key));
+            }
+            // Nothing leads there: what waits in a backfill that ends fails, and what is cleared later leaves it.
+            (DagRunState::Queued, Lane::Straggler) => {}
+            (DagRunState::Running, Lane::Own) => drop(self.running.insert(run.row.key)),
+            (DagRunState::Running, Lane::Backfill(backfill, _)) => drop(backfill.running.insert(run.row.key)),
+            (DagRunState::Running, Lane::Straggler) => drop(self.stragglers.insert(run.row.key)),
+            (DagRunState::Success | DagRunState::Failed, _) => {}
+        }
+    }
+
+    /// Takes a run out of where it waits, or is running, before that changes.
+    pub fn leave(&mut self, run: &Run) {
+        let key = run.row.key;
+        match self.lane_of(run) {
+            Lane::Own => {
+                self.queued.remove(&(run.starts_at(), key));
+                self.running.remove(&key);
+            }
+            Lane::Backfill(backfill, ordinal) => {
+                backfill.queued.remove(&(ordinal, key));
+                backfill.running.remove(&key);
+            }
+            Lane::Straggler => drop(self.stragglers.remove(&key)),
+        }
+    }
+
+    /// Its backfill that is not over.
+    pub fn active_backfill(&self) -> Option<BackfillId> {
+        self.backfill.as_ref().map(|backfill| backfill.row.id)
+    }
+
+    /// Whose limits a run goes by.
+    fn lane_of(&mut self, run: &Run) -> Lane<'_> {
+        match (run.row.backfill, &mut self.backfill) {
+            (None, _) => Lane::Own,
+            (Some(place), Some(active)) if active.row.id == place.id => Lane::Backfill(active, place.ordinal),
+            (Some(_), _) => Lane::Straggler,
+        }
     }
 }
 

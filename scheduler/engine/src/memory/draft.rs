@@ -8,7 +8,7 @@ use std::{
     ops::Range,
 };
 
-use model::{Answer, AttemptId, CommandId, DagId, RunKey, TaskState, TiKey};
+use model::{Answer, AttemptId, BackfillId, CommandId, DagId, RunKey, TaskState, TiKey};
 use uuid::Uuid;
 
 use super::instance::{Core, Instance};
@@ -34,6 +34,8 @@ pub(crate) struct Draft {
     pub visitors: BTreeSet<RunKey>,
     /// DAGs whose row was touched.
     pub dags: BTreeSet<DagId>,
+    /// Backfills whose row was touched, with their DAG.
+    pub backfills: BTreeMap<BackfillId, DagId>,
     /// What goes into the plan as it comes.
     pub plan: Plan,
     run_keys: Range<i64>,
@@ -61,7 +63,7 @@ impl Draft {
 
     /// Whether the turn has changed as many rows as it may.
     pub fn is_full(&self) -> bool {
-        self.instances.len() + self.runs.len() >= ROW_CHANGES_MAX
+        self.instances.len() + self.runs.len() + self.plan.backfill_runs.len() >= ROW_CHANGES_MAX
     }
 
     /// Remembers what is stored of an instance, at its first touch.

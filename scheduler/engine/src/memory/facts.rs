@@ -83,6 +83,11 @@ impl Facts {
         self.existing.get(need)
     }
 
+    /// Every run that was found where a new one is to be made.
+    pub fn known_existing(&self) -> impl Iterator<Item = (&Need, &Existing)> {
+        self.existing.iter().filter_map(|(need, existing)| Some((need, existing.as_ref()?)))
+    }
+
     /// Answers are true only until the turn that follows them.
     pub fn forget_answers(&mut self) {
         self.runs.clear();

@@ -24,6 +24,7 @@ use model::{DagRunState, RunKey, TaskState, Timestamp};
 use super::{
     Engine,
     account::RunPresence,
+    backfills::Backfill,
     dags::DagState,
     definition::{Definition, asks_past},
     draft::Draft,
@@ -70,6 +71,12 @@ impl Engine {
         for pool in snapshot.pools {
             engine.pools.set(pool);
         }
+        for backfill in snapshot.backfills {
+            // One of a DAG that is not known waits for a leader that can read its DAG.
+            if let Some(dag) = engine.dags.get_mut(&backfill.dag_id) {
+                dag.backfill = Some(Backfill::new(backfill));
+            }
+        }
         for worker in snapshot.workers {
             engine.workers.join(worker, Presence::Silent);
         }
@@ -88,25 +95,27 @@ impl Engine {
         let def = Arc::clone(self.versions.get(&stored.run.version)?);
         let key = stored.run.key;
         if !self.runs.contains_key(&key) {
-            self.insert_run(Run::stored(stored, def));
+            let mut run = Run::stored(stored, def);
+            // An older leader may have let one wait whose backfill is over.
+            let active = self.dags.get(&run.row.dag_id).and_then(DagState::active_backfill);
+            if run.row.state == DagRunState::Queued && run.row.backfill.is_some_and(|place| active != Some(place.id)) {
+                run.row.backfill = None;
+            }
+            self.insert_run(run);
         }
         Some(key)
     }
 
     /// Puts a run into every index.
     pub(crate) fn insert_run(&mut self, run: Run) {
-        let (key, state, starts_at) = (run.row.key, run.row.state, run.starts_at());
+        let (key, state) = (run.row.key, run.row.state);
         let (run_id, date) = (run.row.run_id.clone(), run.row.logical_date);
         let dag = self.dag_mut(&run.row.dag_id);
         dag.runs.insert(run_id, key);
         if let Some(date) = date {
             dag.dates.insert(date, key);
         }
-        match state {
-            DagRunState::Queued => drop(dag.queued.insert((starts_at, key))),
-            DagRunState::Running => drop(dag.running.insert(key)),
-            DagRunState::Success | DagRunState::Failed => {}
-        }
+        dag.enter(&run);
         self.pin(run.def.id);
         self.runs.insert(key, run);
         self.account_whole_run(key, RunPresence::Comes);

@@ -5,6 +5,7 @@
 //! [`Engine::verify`] counts, and tests do so after every turn.
 
 mod account;
+pub(crate) mod backfills;
 pub(crate) mod census;
 pub(crate) mod dags;
 pub(crate) mod definition;

@@ -199,8 +199,12 @@ impl Run {
         self.live < self.def.dag.max_active_tasks
     }
 
-    /// By which it is ordered among the runs of all DAGs.
+    /// By which it is ordered among the runs of all DAGs. One of a backfill counts from when it began: its old date would let
+    /// it pass everything that is due now, run after run.
     pub fn order_date(&self) -> Timestamp {
+        if self.row.backfill.is_some() {
+            return self.row.started_at.unwrap_or(self.row.queued_at);
+        }
         self.row.logical_date.unwrap_or(self.row.run_after)
     }
 

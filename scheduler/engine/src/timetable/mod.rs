@@ -9,6 +9,7 @@ mod data_interval;
 #[cfg(test)]
 mod fixtures;
 mod plain;
+pub mod range;
 pub mod trigger;
 mod wall;
 

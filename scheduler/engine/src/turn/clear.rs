@@ -84,10 +84,9 @@ impl Engine {
         let run = self.known_run_mut(key);
         run.row.clear_number += 1;
         run.row.queued_at = now;
-        let (dag_id, starts_at) = (run.row.dag_id.clone(), run.starts_at());
+        let dag_id = run.row.dag_id.clone();
         if was_finished {
             (run.row.started_at, run.row.ended_at) = (None, None);
-            self.dag_mut(&dag_id).queued.insert((starts_at, key));
             self.unserved.insert(dag_id);
         }
     }
@@ -143,7 +142,7 @@ impl Engine {
 
     /// Pins a run to the newest version of its DAG. Rows of tasks that have left the DAG become `removed`; a task that has come
     /// back begins again.
-    fn move_to_latest(&mut self, key: RunKey) {
+    pub(super) fn move_to_latest(&mut self, key: RunKey) {
         let current = self.dag_of(key).row.current;
         let latest = Arc::clone(self.versions.get(&current).expect("the newest version was looked up before"));
         if latest.id == self.known_run(key).def.id {

@@ -1,6 +1,6 @@
 //! Commands: each is applied and answered, and changes nothing when its answer is not `Done`.
 
-use model::{Answer, AnswerStatus, Command, DagId, Pool, RunId, command::Paused};
+use model::{Answer, AnswerStatus, Command, CommandId, DagId, Pool, RunId, command::Paused};
 use serde_json::{Value, json};
 
 use crate::Engine;
@@ -39,7 +39,7 @@ impl Refusal {
 
 impl Engine {
     /// Carries a command out.
-    pub(super) fn obey(&mut self, command: Command, by: String) -> Answer {
+    pub(super) fn obey(&mut self, id: CommandId, command: Command, by: String) -> Answer {
         let done = match command {
             Command::TriggerDagRun(trigger) => self.trigger(trigger, Some(by)),
             Command::PauseDag { dag_id, to } => self.pause(&dag_id, to),
@@ -54,6 +54,9 @@ impl Engine {
             Command::CreatePool(pool) => self.create_pool(pool),
             Command::SetPool(pool) => self.set_pool(pool),
             Command::DeletePool { name } => self.delete_pool(name.into_string()),
+            Command::CreateBackfill(wish) => self.create_backfill(id, wish, by),
+            Command::PauseBackfill { dag_id, backfill, to } => self.pause_backfill(&dag_id, backfill, to),
+            Command::CancelBackfill { dag_id, backfill } => self.cancel_backfill(&dag_id, backfill),
             Command::ControlService { .. } => {
                 Err(Refusal::Invalid("services are handled by the supervisor, not by the scheduler".to_owned()))
             }

@@ -26,19 +26,22 @@ impl Engine {
     /// Removes a DAG's runs, and the DAG itself when no file defines it; else it begins anew.
     pub(super) fn delete_dag(&mut self, dag_id: &DagId) -> Result<Value, Refusal> {
         let dag = self.dags.get(dag_id).ok_or_else(|| Refusal::no_dag(dag_id))?;
-        if !dag.running.is_empty() {
+        if dag.all_running().next().is_some() {
             return Err(Refusal::Conflict(format!("Task instances of dag with id: '{dag_id}' are still running")));
         }
         let keys: Vec<RunKey> = dag.runs.values().copied().collect();
         for key in &keys {
             self.check_idle(*key)?;
         }
-        if self.draft.dags.contains(dag_id) {
+        let mut changing = self.draft.backfills.values().chain(self.draft.plan.backfills.iter().map(|row| &row.dag_id));
+        let backfill_changes = changing.any(|dag| dag == dag_id);
+        if self.draft.dags.contains(dag_id) || backfill_changes {
             return Err(changes_now(&format!("the DAG {dag_id}")));
         }
         for key in keys {
             self.drop_run(key);
         }
+        self.dag_mut(dag_id).backfill = None;
         if self.dag_mut(dag_id).row.is_stale {
             let gone = self.dags.remove(dag_id);
             self.unserved.remove(dag_id);
@@ -86,10 +89,10 @@ impl Engine {
 
     /// Takes a run out of memory, and what this turn would have stored of its instances.
     fn drop_run(&mut self, key: RunKey) {
-        let run = self.known_run(key);
-        let (dag_id, starts_at, run_after) = (run.row.dag_id.clone(), run.starts_at(), run.row.run_after);
+        let run = self.runs.get(&key).expect("only runs in memory are dropped");
+        let (dag_id, run_after) = (run.row.dag_id.clone(), run.row.run_after);
+        self.dags.get_mut(&dag_id).expect("every run's DAG is known").leave(run);
         self.forget_newest(&dag_id, (run_after, key));
-        self.dag_mut(&dag_id).queued.remove(&(starts_at, key));
         self.withdraw_all(key);
         self.let_go(key);
         // Those whose previous run it was have another one before them.

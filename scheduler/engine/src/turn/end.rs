@@ -13,14 +13,8 @@ impl Engine {
     /// A run's limits allow it to begin.
     pub(super) fn start_run(&mut self, key: RunKey) {
         let now = self.now;
-        let starts_at = self.known_run(key).starts_at();
         self.change_run(key, DagRunEvent::Started);
-        let run = self.known_run_mut(key);
-        run.row.started_at = Some(now);
-        let dag_id = run.row.dag_id.clone();
-        let dag = self.dag_mut(&dag_id);
-        dag.queued.remove(&(starts_at, key));
-        dag.running.insert(key);
+        self.known_run_mut(key).row.started_at = Some(now);
         self.watch(key);
     }
 
@@ -53,7 +47,6 @@ impl Engine {
 
     /// Ends a run and tells its DAG, which may be paused for it and may have another run to start.
     pub(super) fn end_run(&mut self, key: RunKey, event: DagRunEvent) {
-        let starts_at = self.known_run(key).starts_at();
         self.change_run(key, event);
         let now = self.now;
         let run = self.known_run_mut(key);
@@ -61,9 +54,6 @@ impl Engine {
         run.dirty.clear();
         run.parked.clear();
         let dag_id = run.row.dag_id.clone();
-        let dag = self.dag_mut(&dag_id);
-        dag.running.remove(&key);
-        dag.queued.remove(&(starts_at, key));
         self.unserved.insert(dag_id.clone());
         // A mark by hand is no failure of its own, as in Airflow; it counts when the next one is.
         if event == DagRunEvent::Failed {
@@ -71,11 +61,19 @@ impl Engine {
         }
     }
 
-    /// Takes a step in the lifecycle of a run.
+    /// Takes a step in the lifecycle of a run: it leaves where it waited or was running, and enters where it is now.
     pub(super) fn change_run(&mut self, key: RunKey, event: DagRunEvent) {
         let run = self.runs.get_mut(&key).expect("only runs in memory are decided");
+        let dag = self.dags.get_mut(&run.row.dag_id).expect("every run's DAG is known");
         self.draft.touch_run(&run.row);
+        dag.leave(run);
         run.row.state = run.row.state.after(event).expect("the engine asks only for steps that the lifecycle has");
+        let is_over = run.row.backfill.is_some_and(|place| dag.active_backfill() != Some(place.id));
+        if run.row.state == DagRunState::Queued && is_over {
+            // Its backfill is over, and limits it no more.
+            run.row.backfill = None;
+        }
+        dag.enter(run);
         // A run that begins again has not exceeded anything yet.
         if event == DagRunEvent::Cleared && run.row.note.is_some() && run.row.note == over_time(run) {
             run.row.note = None;

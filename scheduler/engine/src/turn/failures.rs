@@ -79,7 +79,7 @@ impl Engine {
 
     /// A DAG is paused from now on: nothing of it waits for a slot any more.
     pub(super) fn hold_back(&mut self, dag_id: &DagId) {
-        for run in self.dag_mut(dag_id).running.clone() {
+        for run in self.dag_mut(dag_id).all_running().collect::<Vec<_>>() {
             self.withdraw_all(run);
         }
     }

@@ -30,6 +30,8 @@ impl Engine {
             last_interval: dag.row.last_interval,
             failed_in_a_row: dag.row.failed_in_a_row,
         }));
+        let active = draft.backfills.values().filter_map(|dag| self.dags.get(dag)?.backfill.as_ref());
+        plan.backfills.extend(active.map(|backfill| backfill.row.clone()));
         self.forget_finished(&draft);
         self.forget_versions();
         plan

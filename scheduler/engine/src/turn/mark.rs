@@ -93,10 +93,7 @@ impl Engine {
         let run = self.known_run_mut(key);
         run.row.queued_at = now;
         (run.row.started_at, run.row.ended_at) = (None, None);
-        let (dag_id, starts_at) = (run.row.dag_id.clone(), run.starts_at());
-        let dag = self.dag_mut(&dag_id);
-        dag.running.remove(&key);
-        dag.queued.insert((starts_at, key));
+        let dag_id = run.row.dag_id.clone();
         self.unserved.insert(dag_id);
     }
 }

@@ -7,6 +7,7 @@
 //! taken, and the others are given to the next turn, behind what is left of this one.
 
 mod attempt;
+mod backfill;
 mod clear;
 mod command;
 mod delete;
@@ -89,7 +90,7 @@ impl Engine {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Command { id, by, command } => {
-                let answer = self.obey(command, by);
+                let answer = self.obey(id, command, by);
                 self.draft.answer(id, answer);
             }
             Event::AttemptStarted { worker, attempt, at } => self.attempt_started(worker, attempt, at),

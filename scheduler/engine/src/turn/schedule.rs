@@ -12,11 +12,11 @@ use crate::{
 };
 
 /// Runs that are asked for at once when a schedule catches up: each is a look-up by a unique key before the turn.
-const ASKED_AHEAD_MAX: usize = 64;
+pub(super) const ASKED_AHEAD_MAX: usize = 64;
 
 /// Whether a DAG has been served for this turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Served {
+pub(super) enum Served {
     Wholly,
     /// It lacks a fact, a run key, or room in this turn.
     NotYet,
@@ -45,7 +45,7 @@ impl Engine {
     }
 
     fn serve(&mut self, dag_id: &DagId) -> Served {
-        let Some(def) = self.serving(dag_id) else { return Served::Wholly };
+        let Some(def) = self.serving(dag_id) else { return self.fill(dag_id) };
         if self.dag_mut(dag_id).newest.is_open() {
             return Served::NotYet;
         }
@@ -61,7 +61,10 @@ impl Engine {
             }
             self.start_run(key);
         }
-        served
+        // What the schedule makes goes before what a backfill makes of the same date.
+        let filled = self.fill(dag_id);
+        let started = self.start_filled(dag_id);
+        if [filled, started].contains(&Served::NotYet) { Served::NotYet } else { served }
     }
 
     /// The version that new runs of a DAG are made with; none when nothing new may start.
@@ -78,7 +81,8 @@ impl Engine {
 
     /// What a DAG that is not to be served lacks all the same: a run to make or to start, or a timer for it.
     pub(crate) fn unserved_of(&self, dag_id: &DagId) -> Vec<String> {
-        let Some((def, dag)) = self.serving(dag_id).zip(self.dags.get(dag_id)) else { return Vec::new() };
+        let mut lacking = self.unfilled_of(dag_id);
+        let Some((def, dag)) = self.serving(dag_id).zip(self.dags.get(dag_id)) else { return lacking };
         let may_make = dag.unfinished_runs() < active_runs_max(&def);
         let due = self.due(dag_id, &def).filter(|_| may_make).map(|due| ("make", due.run_after));
         let starts = self.next_to_start(dag_id, &def).map(|(at, _)| ("start", at));
@@ -86,7 +90,24 @@ impl Engine {
             let has_timer = at > self.now && self.timers.has(at, &Timer::Dag(dag_id.clone()));
             (!has_timer).then(|| format!("it has a run to {what} at {at}, and nothing will look at it then"))
         };
-        due.into_iter().chain(starts).filter_map(lacks).collect()
+        lacking.extend(due.into_iter().chain(starts).filter_map(lacks));
+        lacking
+            .extend(self.next_of_backfill(dag_id).map(|key| format!("run {key} of its backfill may start, and waits")));
+        lacking
+    }
+
+    /// What its backfill could go on with all the same.
+    fn unfilled_of(&self, dag_id: &DagId) -> Vec<String> {
+        let Some(backfill) = self.dags.get(dag_id).and_then(|dag| dag.backfill.as_ref()) else { return Vec::new() };
+        let id = backfill.row.id;
+        let mut lacking = Vec::new();
+        if self.next_to_fill(dag_id).is_some() {
+            lacking.push(format!("backfill {id} could look at a further date"));
+        }
+        if backfill.is_over() {
+            lacking.push(format!("nothing of backfill {id} is left, and it is not over"));
+        }
+        lacking
     }
 
     fn make_due_runs(&mut self, dag_id: &DagId, def: &Arc<Definition>) -> Served {
@@ -189,6 +210,7 @@ impl Engine {
             conf: serde_json::Map::new(),
             note: None,
             clear_number: 0,
+            backfill: None,
         }
     }
 
@@ -251,7 +273,7 @@ impl Engine {
         };
         let row = &mut self.dag_mut(dag_id).row;
         row.next = timetable::next(&def.dag.schedule, &restriction(&def), row.last_interval, now);
-        for run in self.dag_mut(dag_id).running.clone() {
+        for run in self.dag_mut(dag_id).all_running().collect::<Vec<_>>() {
             let memory = self.known_run_mut(run);
             let parked = std::mem::take(&mut memory.parked);
             memory.dirty.extend(parked);

@@ -164,7 +164,8 @@ impl Engine {
     /// What the previous run says about a task.
     pub(crate) fn past_of(&self, run: &Run, pos: TaskPos) -> Past {
         let task = run.def.task(pos);
-        if !asks_past(task) {
+        // The first run of a backfill begins anew, as in Airflow.
+        if !asks_past(task) || run.row.backfill.is_some_and(|place| place.is_first) {
             return Past::Met;
         }
         let (before, date, states) = match &run.previous {

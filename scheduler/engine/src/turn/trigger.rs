@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use model::{
     DagId, RunId, RunKey, Timestamp, TriggeredBy,
     command::TriggerDagRun,
-    door::{Instant, Note},
+    door::{Conf, Instant, Note},
 };
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ impl Engine {
         let def = self.triggered_version(&dag_id)?;
         let given = trigger.run_id.as_ref().map_or(Ok(()), RunId::may_be_given);
         given.map_err(|error| Refusal::Invalid(error.to_string()))?;
-        check_conf(&def, &trigger)?;
+        check_conf(&def, &trigger.conf)?;
         let existing = exists_need(&trigger).and_then(|need| self.facts.existing(&need).cloned().flatten());
         if let Some((_, run, _)) = existing {
             return Err(already(&dag_id, &run));
@@ -57,7 +57,8 @@ impl Engine {
         Ok(answer)
     }
 
-    fn triggered_version(&self, dag_id: &DagId) -> Result<Arc<Definition>, Refusal> {
+    /// The version that runs are made with which somebody asks for.
+    pub(super) fn triggered_version(&self, dag_id: &DagId) -> Result<Arc<Definition>, Refusal> {
         let row = &self.dags.get(dag_id).ok_or_else(|| Refusal::no_dag(dag_id))?.row;
         if row.is_stale {
             return Err(Refusal::Conflict(format!(
@@ -109,8 +110,8 @@ fn interval_of(def: &Definition, date: Timestamp) -> Result<(Timestamp, Timestam
 }
 
 /// Checks a run's params against their schemas: the DAG may have changed since the command was accepted.
-fn check_conf(def: &Definition, trigger: &TriggerDagRun) -> Result<(), Refusal> {
-    let params = params_of(&def.dag, trigger.conf.get());
+pub(super) fn check_conf(def: &Definition, conf: &Conf) -> Result<(), Refusal> {
+    let params = params_of(&def.dag, conf.get());
     for (name, param) in def.dag.params.iter() {
         let value = params.get(name).unwrap_or(&Value::Null);
         if let Err(error) = jsonschema::validate(&param.schema, value) {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use engine::{
-    DagVersion, Fact, Need, Plan, PreviousCounts, RunRow, Snapshot, StoredDag, StoredRun, TiRow, WorkerJoined,
+    BackfillRow, BackfillRunRow, DagVersion, Fact, Need, Plan, PreviousCounts, RunRow, Snapshot, StoredDag, StoredRun,
+    TiRow, WorkerJoined,
 };
-use model::{DagId, Pool, RunId, RunKey, RunType, TaskState, TiKey, command::AnswerStatus};
+use model::{BackfillId, DagId, Pool, RunId, RunKey, RunType, TaskState, TiKey, command::AnswerStatus};
 
 #[derive(Debug, Default, Clone)]
 pub struct Mirror {
@@ -15,6 +16,9 @@ pub struct Mirror {
     pub runs: BTreeMap<RunKey, RunRow>,
     pub instances: BTreeMap<TiKey, TiRow>,
     pub workers: Vec<WorkerJoined>,
+    pub backfills: BTreeMap<BackfillId, BackfillRow>,
+    /// What came of each date, by backfill and place.
+    pub seen: BTreeMap<(BackfillId, i32), BackfillRunRow>,
     pub tries: BTreeMap<(TiKey, i16), TaskState>,
     pub answers: Vec<(AnswerStatus, serde_json::Value)>,
 }
@@ -74,11 +78,23 @@ impl Mirror {
                 },
             );
         }
+        for row in &plan.backfills {
+            let other = |known: &&BackfillRow| known.dag_id == row.dag_id && known.id != row.id;
+            let active = self.backfills.values().filter(other).find(|known| known.completed_at.is_none());
+            assert!(row.completed_at.is_some() || active.is_none(), "a DAG has one backfill at a time");
+            self.backfills.insert(row.id, row.clone());
+        }
+        for row in &plan.backfill_runs {
+            let before = self.seen.insert((row.backfill, row.ordinal), row.clone());
+            assert!(before.is_none(), "a date of a backfill is looked at once");
+        }
         for pool in &plan.pools {
             self.pools.insert(pool.name.clone(), pool.clone());
         }
         for dag in &plan.dags_dropped {
             self.runs.retain(|_, run| run.dag_id != *dag);
+            self.backfills.retain(|_, backfill| backfill.dag_id != *dag);
+            self.seen.retain(|(id, _), _| self.backfills.contains_key(id));
             if self.dags.get(dag).is_some_and(|dag| dag.is_stale) {
                 self.dags.remove(dag);
                 self.versions.retain(|version| version.dag.dag_id != *dag);
@@ -104,6 +120,7 @@ impl Mirror {
             pools: self.pools.values().cloned().collect(),
             runs: unfinished.map(|run| self.stored(run)).collect(),
             workers: self.workers.clone(),
+            backfills: self.backfills.values().filter(|row| row.completed_at.is_none()).cloned().collect(),
         }
     }
 

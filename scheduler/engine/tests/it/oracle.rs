@@ -25,6 +25,7 @@ pub fn check(world: &World) {
     assert_eq!(fresh.attempts, world.attempts, "a new leader grants nothing");
     assert_eq!(fresh.mirror.instances, world.mirror.instances, "a new leader changes no task");
     assert_eq!(fresh.mirror.runs, world.mirror.runs, "a new leader changes no run");
+    assert_eq!(fresh.mirror.backfills, world.mirror.backfills, "a new leader changes no backfill");
     assert_eq!(fresh.mirror.dags, world.mirror.dags, "a new leader changes no DAG");
     for run in world.mirror.runs.values() {
         let why = |world: &World| world.engine.why_run(&run.dag_id, &run.run_id, world.now);

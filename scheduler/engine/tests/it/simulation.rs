@@ -27,8 +27,13 @@ const HISTORIES: u64 = 1_000;
 
 /// Plays histories from their numbers; the first that fails is named.
 fn play(history: impl Fn(u64)) {
+    play_some(HISTORIES, history);
+}
+
+/// The same, so many histories unless it is told.
+pub fn play_some(histories: u64, history: impl Fn(u64)) {
     let told = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number of histories"));
-    let (first, most) = (told("WINDLASS_SIM_SEED").unwrap_or(0), told("WINDLASS_SIM_HISTORIES").unwrap_or(HISTORIES));
+    let (first, most) = (told("WINDLASS_SIM_SEED").unwrap_or(0), told("WINDLASS_SIM_HISTORIES").unwrap_or(histories));
     for number in first..first + most {
         if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| history(number))) {
             eprintln!("history {number} failed: WINDLASS_SIM_SEED={number} WINDLASS_SIM_HISTORIES=1 plays it again");

@@ -31,6 +31,7 @@ pub fn run(key: RunKey, dag: &str, run: &str, version: DagVersionId, state: DagR
         conf: serde_json::Map::new(),
         note: None,
         clear_number: 0,
+        backfill: None,
     }
 }
 

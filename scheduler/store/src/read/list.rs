@@ -349,7 +349,8 @@ fn part<'f>(filter: &'f RunFilter, walk: &Walk, reach: Reach) -> QueryBuilder<'f
 }
 
 const COLUMNS: &str = "SELECT id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, \
-    interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user";
+    interval_end, run_after, queued_at, started_at, ended_at, conf, note, clear_number, triggering_user, \
+    backfill_id, backfill_ordinal, backfill_first";
 
 /// The statement of a page, for its plan to be looked at. Rows are read when it is known which: those that are skipped are
 /// only walked over.
@@ -566,6 +567,9 @@ impl FromRow<'_, PgRow> for RunRecord {
             note: row.try_get("note")?,
             clear_number: row.try_get("clear_number")?,
             triggering_user: row.try_get("triggering_user")?,
+            backfill_id: row.try_get("backfill_id")?,
+            backfill_ordinal: row.try_get("backfill_ordinal")?,
+            backfill_first: row.try_get("backfill_first")?,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! A function takes the pool or the connection that it is given and makes a fixed number of statements, however many
 //! rows it is about.
 
+mod backfills;
 mod cluster;
 mod dag_list;
 mod dags;
@@ -20,6 +21,10 @@ mod warnings;
 mod xcom_entries;
 mod xcoms;
 
+pub use backfills::{
+    BackfillDate, BackfillFilter, DRY_DATES_MAX, DryDate, Progress, RUNS_COUNTED_MAX, backfill, backfill_dates,
+    backfill_of_run, backfill_progress, backfills, dry_run, states_on,
+};
 pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dag_list::{
     DagCounts, DagFilter, DagNames, DagOrder, Marked, TagFilter, Timetable, dag_counts, dag_ids, dag_list, dag_names,

@@ -6,8 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use engine::{DagChange, FailureRow, Plan, RunChange, RunRow, TiExtra, TryRow};
-use model::{Answer, CommandId, Pool, TaskState, TiKey, Timestamp, XComValue};
+use engine::{
+    BackfillRow, BackfillRunRow, DagChange, FailureRow, InBackfill, Plan, RunChange, RunRow, TiExtra, TryRow,
+};
+use model::{Answer, CommandId, Pool, TaskState, TiKey, Timestamp, XComValue, command::ClearVersion};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -32,6 +34,8 @@ pub(super) struct RareParts {
     pub runs_dropped: Vec<i64>,
     pub dags_dropped: Vec<String>,
     pub xcoms_deleted: String,
+    pub backfills: String,
+    pub backfill_runs: String,
 }
 
 impl RareParts {
@@ -49,6 +53,8 @@ impl RareParts {
             && plan.dags_dropped.is_empty()
             && plan.failures.is_empty()
             && plan.dags.is_empty()
+            && plan.backfills.is_empty()
+            && plan.backfill_runs.is_empty()
             && plan.pools.is_empty()
             && plan.pools_dropped.is_empty()
             && plan.answers.is_empty()
@@ -73,6 +79,8 @@ impl RareParts {
             runs_dropped: plan.runs_dropped.iter().map(|run| run.get()).collect(),
             dags_dropped: plan.dags_dropped.iter().map(ToString::to_string).collect(),
             xcoms_deleted: array(&plan.xcoms_deleted, |(instance, key)| DeletedXCom::of(*instance, key)),
+            backfills: array(&plan.backfills, Backfill::of),
+            backfill_runs: array(&plan.backfill_runs, SeenDate::of),
         })
     }
 }
@@ -126,6 +134,8 @@ struct NewRun<'a> {
     note: Option<String>,
     clear_number: i32,
     triggering_user: Option<String>,
+    #[serde(flatten)]
+    place: Place,
 }
 
 impl<'a> NewRun<'a> {
@@ -149,6 +159,7 @@ impl<'a> NewRun<'a> {
             note: storable_option(run.note.as_ref()),
             clear_number: run.clear_number,
             triggering_user: storable_option(run.triggering_user.as_ref()),
+            place: Place::of(run.backfill),
         }
     }
 }
@@ -164,6 +175,31 @@ struct ChangedRun {
     ended_at: Option<Timestamp>,
     note: Option<String>,
     clear_number: i32,
+    run_type: i16,
+    triggered_by: i16,
+    #[serde(flatten)]
+    place: Place,
+}
+
+/// A run's place in a backfill; nothing at all for nearly every run.
+#[derive(Serialize)]
+struct Place {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backfill_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backfill_ordinal: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backfill_first: Option<bool>,
+}
+
+impl Place {
+    fn of(place: Option<InBackfill>) -> Self {
+        Self {
+            backfill_id: place.map(|place| place.id.get()),
+            backfill_ordinal: place.map(|place| place.ordinal),
+            backfill_first: place.map(|place| place.is_first),
+        }
+    }
 }
 
 impl ChangedRun {
@@ -179,6 +215,79 @@ impl ChangedRun {
             ended_at: run.ended_at,
             note: storable_option(run.note.as_ref()),
             clear_number: run.clear_number,
+            run_type: run.run_type.code(),
+            triggered_by: run.triggered_by.code(),
+            place: Place::of(run.backfill),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Backfill<'a> {
+    id: i64,
+    dag_id: &'a str,
+    from_date: Timestamp,
+    to_date: Timestamp,
+    run_order: i16,
+    reprocess_behavior: i16,
+    on_latest_version: bool,
+    max_active_runs: i32,
+    conf: String,
+    is_paused: bool,
+    triggering_user: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    completed_at: Option<Timestamp>,
+    cursor_start: Option<Timestamp>,
+    cursor_end: Option<Timestamp>,
+    dates_seen: i32,
+    runs_made: i32,
+    is_planned: bool,
+}
+
+impl<'a> Backfill<'a> {
+    fn of(row: &'a BackfillRow) -> Self {
+        Self {
+            id: row.id.get(),
+            dag_id: row.dag_id.as_str(),
+            from_date: row.from_date,
+            to_date: row.to_date,
+            run_order: row.order.code(),
+            reprocess_behavior: row.reprocess_behavior.code(),
+            on_latest_version: row.version == ClearVersion::Latest,
+            max_active_runs: i32::try_from(row.max_active_runs).unwrap_or(i32::MAX),
+            conf: serde_json::to_string(&row.conf).expect("a JSON object is JSON"),
+            is_paused: row.is_paused,
+            triggering_user: storable_option(row.triggering_user.as_ref()),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            completed_at: row.completed_at,
+            cursor_start: row.cursor.map(|(start, _)| start),
+            cursor_end: row.cursor.map(|(_, end)| end),
+            dates_seen: row.dates_seen,
+            runs_made: row.runs_made,
+            is_planned: row.is_planned,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SeenDate {
+    backfill_id: i64,
+    sort_ordinal: i32,
+    logical_date: Timestamp,
+    dag_run_id: Option<i64>,
+    exception_reason: Option<i16>,
+}
+
+impl SeenDate {
+    fn of(row: &BackfillRunRow) -> Self {
+        Self {
+            backfill_id: row.backfill.get(),
+            sort_ordinal: row.ordinal,
+            logical_date: row.logical_date,
+            dag_run_id: row.outcome.ok().map(model::RunKey::get),
+            exception_reason: row.outcome.err().map(model::NotMade::code),
         }
     }
 }

@@ -140,6 +140,8 @@ async fn apply_all(
         &rare.runs_dropped,
         &rare.dags_dropped,
         rare.xcoms_deleted,
+        rare.backfills,
+        rare.backfill_runs,
     )
     .fetch_one(writer.connection())
     .await?;

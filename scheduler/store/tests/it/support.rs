@@ -139,6 +139,7 @@ pub fn run(version: &DagVersion, key: i64) -> RunRow {
         conf: serde_json::Map::new(),
         note: None,
         clear_number: 0,
+        backfill: None,
     }
 }
 

@@ -1,5 +1,6 @@
-//! A DAG's page: what it is, how it stands, and a tab each for its grid, its graph, its runs, its code and its details.
+//! A DAG's page: what it is, how it stands, and a tab each for its grid, its graph, its runs, its backfills, its code and its details.
 
+mod backfills;
 mod code;
 mod details;
 mod graph;
@@ -39,8 +40,14 @@ use crate::{
 /// How many of the newest runs the facts are taken from, and the grid shows at most.
 const RUNS: u32 = 40;
 /// The tabs: name in the address and word.
-const TABS: [(&str, &str); 5] =
-    [("grid", "Grid"), ("graph", "Graph"), ("runs", "Runs"), ("code", "Code"), ("details", "Details")];
+const TABS: [(&str, &str); 6] = [
+    ("grid", "Grid"),
+    ("graph", "Graph"),
+    ("runs", "Runs"),
+    ("backfills", "Backfills"),
+    ("code", "Code"),
+    ("details", "Details"),
+];
 
 /// What the page shows.
 #[derive(Serialize, JsonSchema)]
@@ -67,6 +74,7 @@ enum Content {
     Grid(grid::Grid),
     Graph { picture: Option<Box<Shown>>, tasks: usize, of_run: Option<(String, String)> },
     Runs(runs::List),
+    Backfills(backfills::Backfills),
     Code(code::Code),
     Details(Box<details::Details>),
 }
@@ -120,6 +128,7 @@ async fn content(app: &App, tab: &str, of: Subject<'_>, query: &Query, clock: Cl
             Content::Graph { picture: picture.map(Box::new), tasks: version.dag.tasks.len(), of_run }
         }
         "runs" => Content::Runs(runs::list(app, &Visible::All, Some(&view.dag_id), query, clock).await?),
+        "backfills" => Content::Backfills(backfills::backfills(app, version, query, clock).await?),
         "code" => Content::Code(code::code(app, view, query, clock).await?),
         "details" => Content::Details(Box::new(details::details(view, version, clock))),
         _ => Content::Grid(grid::grid(app, version, recent, clock).await?),

@@ -139,6 +139,10 @@ pub async fn show(
     let gantt = Gantt::of(&run, &tasks, &past, clock);
     let mut by_task: BTreeMap<TaskPos, Vec<&TaskOfRun>> = BTreeMap::new();
     tasks.iter().for_each(|of| by_task.entry(of.pos).or_default().push(of));
+    let backfill = read::backfill_of_run(&app.pool, run.key).await?.map(|id| {
+        let url = with_query(&with_query(&dag_url(&run.dag_id), "tab", "backfills"), "backfill", &id.to_string());
+        Fact::new("backfill", id.to_string()).to(url)
+    });
     let neighbours = read::neighbours(&app.pool, &run).await?;
     let other = |id: Option<model::RunId>| id.map(|id| run_url(&run.dag_id, &id));
     let title = format!("{}, {}", kind(run.run_type), clock.day(run.logical_date.unwrap_or(run.run_after)));
@@ -152,7 +156,7 @@ pub async fn show(
         badge: Badge::from(run.state),
         stand: stand(&run, clock),
         is_finished: run.state.is_finished(),
-        facts: facts(&run, &version, &tasks, clock),
+        facts: facts(&run, &version, &tasks, clock).into_iter().chain(backfill).collect(),
         note: run.note.clone(),
         conf: (!run.conf.is_empty())
             .then(|| serde_json::to_string_pretty(&masking::masked_members(&run.conf)).unwrap_or_default()),

@@ -24,7 +24,8 @@ use crate::{
     reads::lookup::lookup_dag,
 };
 use field::Section;
-use read::{Mistakes, Wish};
+use read::Wish;
+pub(super) use read::{Mistakes, instant};
 
 /// What the page shows.
 #[derive(Serialize, JsonSchema)]

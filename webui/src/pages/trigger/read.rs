@@ -135,7 +135,10 @@ fn value(param: &Param, text: &str, clock: Clock) -> Result<Value, String> {
 const LOCAL_FORMATS: [&str; 4] = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"];
 
 /// An instant: with its zone, or in the reader's.
-fn instant(text: &str, clock: Clock) -> Result<Instant, String> {
+///
+/// # Errors
+/// Why it is none.
+pub fn instant(text: &str, clock: Clock) -> Result<Instant, String> {
     if let Ok(at) = Instant::parse(text, Zone::Required) {
         return Ok(at);
     }
