@@ -18,8 +18,8 @@ pub mod task;
 pub use codes::UnknownCode;
 pub use command::{Answer, AnswerStatus, Command, Pool};
 pub use ids::{
-    AttemptId, CommandId, DagId, DagVersionId, Epoch, InvalidId, MapIndex, RunId, RunKey, TaskId, TaskIdx, TiKey,
-    TryNumber, TurnNumber, WorkerId,
+    AttemptId, BundleFile, BundleName, CommandId, DagId, DagVersionId, Epoch, InvalidId, MapIndex, RunId, RunKey,
+    TaskId, TaskIdx, TiKey, TryNumber, TurnNumber, WorkerId,
 };
 pub use operator::{Capability, Operator};
 pub use outcome::{AttemptEnd, EndKind, XComValue};
