@@ -117,7 +117,7 @@ fn within_limit(bytes: Vec<u8>) -> Result<Vec<u8>, FileProblem> {
 }
 
 /// The name without `./` and doubled slashes, or why it can not be the name of a file below the DAG folder.
-fn plain_name(name: &str) -> Result<String, String> {
+pub(crate) fn plain_name(name: &str) -> Result<String, String> {
     let absolute = name.starts_with('/') || name.starts_with('~') || name.contains(':');
     if absolute || name.contains('\\') || name.chars().any(char::is_control) {
         return Err(format!("file {name:?}: expected a name relative to the DAG folder, with / between its parts"));

@@ -8,6 +8,7 @@ mod canonical;
 mod compile;
 pub mod compiled;
 mod conf;
+pub mod content;
 pub mod cron;
 mod files;
 mod keys;
@@ -23,6 +24,7 @@ pub use compiled::{
     AssetRef, Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task, TaskGroup,
     TaskPos,
 };
+pub use content::Content;
 pub use cron::{CronExpr, cron_check};
 pub use files::{FILE_BYTES_MAX, FILES_BYTES_MAX, FileProblem, ReadFile};
 pub use params::Params;

@@ -74,6 +74,62 @@ text_id!(
     RunId, "run_id", "_.~:+-"
 );
 
+text_id!(
+    /// The name of a bundle of DAG files, unique in an installation.
+    BundleName, "bundle name", "_.-"
+);
+
+impl BundleName {
+    /// What the DAG folder is called, as in Airflow.
+    pub const FOLDER: &'static str = "dags-folder";
+
+    /// The DAG folder's.
+    #[must_use]
+    pub fn folder() -> Self {
+        Self(Self::FOLDER.into())
+    }
+
+    /// Whether it is the DAG folder's.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.as_str() == Self::FOLDER
+    }
+}
+
+/// A file of a bundle, by its name below the bundle's root.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BundleFile {
+    /// The bundle.
+    pub bundle: BundleName,
+    /// The name, with `/` between its parts.
+    pub name: String,
+}
+
+impl BundleFile {
+    /// The file of a bundle.
+    #[must_use]
+    pub fn new(bundle: BundleName, name: impl Into<String>) -> Self {
+        Self { bundle, name: name.into() }
+    }
+
+    /// A file of the DAG folder.
+    #[must_use]
+    pub fn in_folder(name: impl Into<String>) -> Self {
+        Self::new(BundleName::folder(), name)
+    }
+}
+
+/// Files of the DAG folder are named alone, as long as there was nothing else.
+impl fmt::Display for BundleFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.bundle.is_folder() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{} of bundle {}", self.name, self.bundle)
+        }
+    }
+}
+
 /// A run's id that stands for something else in a URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

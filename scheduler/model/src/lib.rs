@@ -20,8 +20,8 @@ pub use backfill::{BackfillOrder, NotMade, ReprocessBehavior};
 pub use codes::UnknownCode;
 pub use command::{Answer, AnswerStatus, Command, Pool};
 pub use ids::{
-    AttemptId, BackfillId, CommandId, DagId, DagVersionId, Epoch, ID_CHARS_MAX, InvalidId, MapIndex, RunId, RunKey,
-    TaskId, TaskIdx, TiKey, TryNumber, TurnNumber, WorkerId,
+    AttemptId, BackfillId, BundleFile, BundleName, CommandId, DagId, DagVersionId, Epoch, ID_CHARS_MAX, InvalidId,
+    MapIndex, RunId, RunKey, TaskId, TaskIdx, TiKey, TryNumber, TurnNumber, WorkerId,
 };
 pub use operator::{Capability, Operator};
 pub use outcome::{AttemptEnd, EndKind, XComValue};

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod backfill;
+pub mod bundles;
 pub mod clear;
 pub mod connections;
 pub mod dag;
@@ -65,6 +66,8 @@ pub enum Place {
     Services,
     /// Mistakes in DAG files.
     ImportErrors,
+    /// Where DAG files come from.
+    Bundles,
     /// Pools.
     Pools,
     /// Connections.

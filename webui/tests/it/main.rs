@@ -8,6 +8,7 @@ mod apart;
 mod api;
 mod backfills;
 mod bodies;
+mod bundles;
 mod document;
 mod features;
 mod filters;

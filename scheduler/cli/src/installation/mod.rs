@@ -4,6 +4,7 @@
 //! Each file has one kind of thing and both ways to it; commands print what comes of it, whichever way it came.
 
 mod backfills;
+mod bundles;
 mod connections;
 mod dags;
 mod log;
@@ -14,6 +15,7 @@ mod tasks;
 mod variables;
 
 pub use backfills::{BackfillProgress, BackfillView, BackfillWish, Control};
+pub use bundles::Deployment;
 pub use connections::NoPassword;
 pub use dags::{TriggerWish, now, parse_conf};
 pub use log::{Follow, not_begun};

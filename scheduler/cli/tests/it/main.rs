@@ -4,6 +4,7 @@
 
 mod admin;
 mod backfill;
+mod bundles;
 mod clients;
 mod completion;
 mod convert;

@@ -4,6 +4,7 @@
 //! rows it is about.
 
 mod backfills;
+mod bundles;
 mod cluster;
 mod dag_list;
 mod dags;
@@ -25,14 +26,15 @@ pub use backfills::{
     BackfillDate, BackfillFilter, DRY_DATES_MAX, DryDate, Progress, RUNS_COUNTED_MAX, backfill, backfill_dates,
     backfill_of_run, backfill_progress, backfills, dry_run, states_on,
 };
+pub use bundles::{BundleDag, BundleView, RevisionView, bundle_dags, bundles, revisions, view_url};
 pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dag_list::{
     DagCounts, DagFilter, DagNames, DagOrder, Marked, TagFilter, Timetable, dag_counts, dag_ids, dag_list, dag_names,
     dag_tags, tasks_named,
 };
 pub use dags::{
-    DagView, FileFilter, FileOrder, ImportError, Version, VersionBrief, broken_file_count, broken_files, dag, dags,
-    import_errors, source, version, version_ids, version_list, version_numbered, versions,
+    BrokenFile, DagView, FileFilter, FileOrder, ImportError, Version, VersionBrief, broken_file_count, broken_files,
+    dag, dags, import_errors, source, version, version_ids, version_list, version_numbered, versions,
 };
 pub use elsewhere::{run_on, task_states};
 pub use instance_list::{

@@ -7,6 +7,7 @@ extern crate windlass_store as store;
 
 mod admin;
 mod backfills;
+mod bundles;
 mod inbox;
 mod leadership;
 mod lists;
