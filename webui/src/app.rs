@@ -3,12 +3,13 @@
 use std::{ops::Deref, sync::Arc};
 
 use link::LeaderPort;
+use serde_json::Value;
 use sqlx::PgPool;
 use store::Hints;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AppSettings,
+    AppSettings, api,
     auth::{limiter::LoginLimiter, token::Tokens},
     http::load::Refusals,
     live::Hub,
@@ -35,6 +36,8 @@ pub struct Parts {
     pub(crate) hub: Hub,
     pub(crate) refusals: Refusals,
     pub(crate) hints: Hints,
+    /// What the REST API declares, for the page that tells it.
+    pub(crate) document: &'static Value,
 }
 
 /// A handle to the parts.
@@ -66,6 +69,7 @@ impl App {
             heartbeat: Heartbeat::default(),
             hub: Hub::default(),
             refusals: Refusals::default(),
+            document: api::openapi::document(),
             hints,
         }))
     }

@@ -153,6 +153,7 @@ fn page_routes() -> Router<App> {
         .route("/import-errors", get(pages::import_errors::show))
         .route("/quarantine/release", post(pages::import_errors::release))
         .route("/search", get(pages::search::show))
+        .route("/docs", get(pages::docs::show))
         .route("/preferences", get(pages::preferences::show).post(pages::preferences::submit))
         .merge(admin_page_routes())
 }
