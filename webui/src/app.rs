@@ -3,12 +3,13 @@
 use std::{ops::Deref, sync::Arc};
 
 use link::LeaderPort;
+use serde_json::Value;
 use sqlx::PgPool;
 use store::Hints;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AppSettings,
+    AppSettings, api,
     auth::{limiter::LoginLimiter, token::Tokens},
     http::load::Refusals,
     live::{Fragments, Hub, Tails},
@@ -37,6 +38,8 @@ pub struct Parts {
     pub(crate) tails: Tails,
     pub(crate) refusals: Refusals,
     pub(crate) hints: Hints,
+    /// What the REST API declares, for the page that tells it.
+    pub(crate) document: &'static Value,
 }
 
 /// A handle to the parts.
@@ -70,6 +73,7 @@ impl App {
             fragments: Fragments::default(),
             tails: Tails::default(),
             refusals: Refusals::default(),
+            document: api::openapi::document(),
             hints,
         }))
     }

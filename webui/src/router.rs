@@ -170,6 +170,7 @@ fn page_routes() -> Router<App> {
         .route("/bundles/rollback", post(pages::bundles::rollback))
         .route("/quarantine/release", post(pages::import_errors::release))
         .route("/search", get(pages::search::show))
+        .route("/docs", get(pages::docs::show))
         .route("/preferences", get(pages::preferences::show).post(pages::preferences::submit))
         .merge(admin_page_routes())
 }

@@ -176,6 +176,7 @@ pub const WRITTEN: &[Route] = &[
     page("GET", "/account/tokens", Right::OwnAccount),
     page("POST", "/account/tokens", Right::OwnAccount),
     page("POST", "/account/tokens/revoke", Right::OwnAccount),
+    page("GET", "/docs", Right::ChangeOwnView),
     page("GET", "/search", Right::Read),
     page("GET", "/preferences", Right::ChangeOwnView),
     page("POST", "/preferences", Right::ChangeOwnView),

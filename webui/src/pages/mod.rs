@@ -10,6 +10,7 @@ pub mod clear;
 pub mod connections;
 pub mod dag;
 pub mod dags;
+pub mod docs;
 pub mod error;
 pub mod forms;
 pub mod import_errors;
@@ -80,6 +81,8 @@ pub enum Place {
     Users,
     /// Roles.
     Roles,
+    /// What the REST API has.
+    Docs,
     /// One's own password.
     Account,
     /// What belongs to no page of the rail.

@@ -8,12 +8,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    audit, clear, connections, dag, dags, error, forms, import_errors, login, pools, preferences, roles, run, runs,
-    search, services, task, tokens, trigger, users, variables,
+    audit, clear, connections, dag, dags, docs, error, forms, import_errors, login, pools, preferences, roles, run,
+    runs, search, services, task, tokens, trigger, users, variables,
 };
 
 /// What a page prints.
-pub trait Page: Serialize + JsonSchema + Listed {
+pub trait Page: Serialize + JsonSchema + listed::Listed {
     /// The folder of its templates, which holds `page.html`, and `live.html` when the script fetches a part of it again.
     const FOLDER: &'static str;
     /// Which of these there are.
@@ -48,13 +48,15 @@ impl Part {
     }
 }
 
-/// Is had by what stands in the list below, and by nothing else: tests walk that list.
-pub trait Listed {}
+mod listed {
+    /// Is had by what stands in the list below, and can be had by nothing else: tests walk that list.
+    pub trait Listed {}
+}
 
 macro_rules! views {
     ($($view:ty: $folder:literal $parts:ident),* $(,)?) => {
         $(
-            impl Listed for $view {}
+            impl listed::Listed for $view {}
 
             impl Page for $view {
                 const FOLDER: &'static str = $folder;
@@ -77,6 +79,7 @@ views! {
     connections::View: "connections" WithLive,
     dag::View: "dag" WithLive,
     dags::View: "dags" WithLive,
+    docs::View: "docs" Whole,
     forms::DeletePage: "delete" Whole,
     error::View: "error" Whole,
     forms::FormPage: "form" Whole,

@@ -37,6 +37,36 @@ async fn a_dag_has_its_grid_its_graph_its_runs_its_code_and_its_details() {
 }
 
 #[tokio::test]
+async fn the_rest_api_is_told_whole_from_its_own_document() {
+    let server = Server::start().await;
+    let document: serde_json::Value =
+        client().get(server.url("/openapi.json")).send().await.unwrap().json().await.unwrap();
+    let (status, html) = server.page(&server.token("viewer").await, "/docs").await;
+    assert_eq!(status, 200, "{html}");
+    let members = |value: &serde_json::Value| value.as_object().unwrap().clone();
+    let mut operations = 0;
+    for (path, item) in members(&document["paths"]) {
+        assert!(html.contains(&format!(">{}<", path.replace('/', "&#x2F;"))), "{path} is not told");
+        for (method, operation) in members(&item) {
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(html.contains(&format!("id=\"op-{id}\"")), "{method} {path}, {id}, is not told");
+            operations += 1;
+        }
+    }
+    assert!(operations >= 128 && html.contains(&format!("{operations} operations")), "{operations}");
+    for name in members(&document["components"]["schemas"]).keys() {
+        assert!(html.contains(&format!("id=\"type-{name}\"")), "the type {name} is not told");
+    }
+    // Every link within the page leads to a part of it, and nothing is loaded from elsewhere.
+    for link in html.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(html.contains(&format!("id=\"{link}\"")), "#{link} leads nowhere");
+    }
+    assert!(!html.contains("src=\"http") && !html.contains("href=\"http"), "{html}");
+    let (_, few) = server.page(&server.token("viewer").await, "/docs?q=get_pools").await;
+    assert!(few.contains("1 operation") && few.contains("op-get_pools") && !few.contains("op-get_variables"), "{few}");
+}
+
+#[tokio::test]
 async fn what_users_wrote_is_text_wherever_it_is_shown() {
     let server = Server::start().await;
     let hostile = "UPDATE dag_version SET compiled = replace(replace(compiled::text, '\"weather\"', '\"<script>alert(3)</script>\"'), \
