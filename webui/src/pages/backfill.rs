@@ -11,6 +11,7 @@ use model::{
     command::{ClearVersion, CreateBackfill, Paused},
     door::Conf,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{DagView, DryDate, Version};
 
@@ -33,8 +34,9 @@ use crate::{
 /// A dry run shows so many dates, and says how many more there are.
 const DATES_SHOWN_MAX: usize = 200;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     dag_id: String,
     url: String,
@@ -53,7 +55,7 @@ struct View {
     dry: Option<Dry>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Choice {
     value: &'static str,
     words: &'static str,
@@ -61,7 +63,7 @@ struct Choice {
 }
 
 /// What a backfill would do.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Dry {
     sentence: String,
     dates: Vec<(Moment, Option<&'static str>)>,
@@ -77,7 +79,7 @@ pub async fn show(
 ) -> PageResult<Response> {
     let (view, _) = lookup_dag(&app, &dag_id).await?;
     let view = form_view(&app, &who, &view, None, Mistakes::default()).await?;
-    Ok(print(&headers, "backfill", &view)?)
+    Ok(print(&headers, &view)?)
 }
 
 async fn form_view(
@@ -143,11 +145,11 @@ pub async fn submit(
         Ok(Done::Made(url)) => Ok(Redirect::to(&url).into_response()),
         Ok(Done::Dry(dates)) => {
             let view = form_view(&app, &who, &view, Some(&form), Mistakes::default()).await?;
-            Ok(print(&headers, "backfill", &View { dry: Some(dry(&dates, clock)), ..view })?)
+            Ok(print(&headers, &View { dry: Some(dry(&dates, clock)), ..view })?)
         }
         Err(mistakes) => {
             let view = form_view(&app, &who, &view, Some(&form), mistakes).await?;
-            Ok((StatusCode::BAD_REQUEST, print(&headers, "backfill", &view)?).into_response())
+            Ok((StatusCode::BAD_REQUEST, print(&headers, &view)?).into_response())
         }
     }
 }

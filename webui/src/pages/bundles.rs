@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use model::BundleName;
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::{
     bundles,
@@ -28,14 +29,15 @@ use crate::{
 /// So many of the newest revisions of a bundle are shown; the command line and REST have all.
 const REVISIONS_SHOWN_MAX: i64 = 5;
 
-#[derive(Serialize)]
-struct View {
+/// What the page shows.
+#[derive(Serialize, JsonSchema)]
+pub struct View {
     frame: Frame,
     bundles: Vec<Row>,
 }
 
 /// A bundle.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     name: String,
     kind: String,
@@ -51,14 +53,14 @@ struct Row {
 }
 
 /// How a repository was polled last.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Poll {
     at: Option<Moment>,
     error: Option<String>,
     failures: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Revision {
     revision: String,
     short: String,
@@ -88,7 +90,7 @@ pub async fn show(
         rows.push(row(bundle, revisions, total, &clock));
     }
     let frame = Frame::new(&app, &who, Place::Bundles, "DAG bundles").await?;
-    Ok(print(&headers, "bundles", &View { frame, bundles: rows })?)
+    Ok(print(&headers, &View { frame, bundles: rows })?)
 }
 
 /// `POST /bundles/rollback`.

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    audit, clear, connections, dag, dags, docs, error, forms, import_errors, login, pools, preferences, roles, run,
-    runs, search, services, task, tokens, trigger, users, variables,
+    audit, backfill, bundles, clear, connections, dag, dags, docs, error, forms, import_errors, login, pools,
+    preferences, roles, run, runs, search, services, task, tokens, trigger, users, variables,
 };
 
 /// What a page prints.
@@ -75,6 +75,8 @@ macro_rules! views {
 
 views! {
     audit::View: "audit" WithLive,
+    backfill::View: "backfill" WithLive,
+    bundles::View: "bundles" WithLive,
     clear::View: "clear" WithLive,
     connections::View: "connections" WithLive,
     dag::View: "dag" WithLive,

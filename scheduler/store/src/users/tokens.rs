@@ -272,14 +272,12 @@ pub async fn holder(pool: &PgPool, key: TokenKey<'_>) -> Result<Option<Holder>, 
     let of_user = Permissions::new(rights, dags);
     let account = AccountRow { id: row.id, username: row.username, role: row.role, own_roles: row.own_roles };
     let (token_id, account) = (row.jti, account.try_into()?);
-    Ok(Some(match key {
-        TokenKey::Session(_) => Holder { token_id, account, permissions: of_user, limit: None },
-        TokenKey::Api(_) => {
-            let rights = row.scope.as_ref().map(|scope| scope.iter().filter_map(|name| Right::named(name)).collect());
-            let permissions = of_user.clone().of_api_token(rights);
-            Holder { token_id, account, permissions, limit: Some(TokenLimit { scope: row.scope, of_user }) }
-        }
-    }))
+    if !row.is_api_token {
+        return Ok(Some(Holder { token_id, account, permissions: of_user, limit: None }));
+    }
+    let rights = row.scope.as_ref().map(|scope| scope.iter().filter_map(|name| Right::named(name)).collect());
+    let permissions = of_user.clone().of_api_token(rights);
+    Ok(Some(Holder { token_id, account, permissions, limit: Some(TokenLimit { scope: row.scope, of_user }) }))
 }
 
 async fn dag_permissions(db: impl PgExecutor<'_>, user_id: i64) -> Result<Vec<(String, bool)>, StoreError> {

@@ -2,6 +2,7 @@
 
 use engine::BackfillRow;
 use model::{BackfillId, BackfillOrder};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{self, BackfillFilter, Direction, Progress};
 
@@ -21,14 +22,14 @@ const SHOWN_MAX: i64 = 20;
 const BAR_LENGTH: f64 = 200.0;
 
 /// The tab.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Backfills {
     rows: Vec<Row>,
     create_url: Option<String>,
     dates: Option<Dates>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Row {
     id: BackfillId,
     url: String,
@@ -47,7 +48,7 @@ struct Row {
 }
 
 /// A part of the bar of a backfill.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 struct Bar {
     class: &'static str,
     x: f64,
@@ -55,14 +56,14 @@ struct Bar {
 }
 
 /// A backfill date by date.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Dates {
     id: BackfillId,
     rows: Vec<DateRow>,
     pager: Pager,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct DateRow {
     ordinal: i32,
     date: Moment,
