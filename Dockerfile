@@ -33,7 +33,7 @@ RUN cargo build --profile dist --locked -p windlass -p windlass-tasks
 FROM debian:bookworm-slim
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        bash ca-certificates curl libssl3 python3 tini >/dev/null \
+        bash ca-certificates curl git libssl3 openssh-client python3 tini >/dev/null \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home --home-dir /var/lib/windlass --shell /usr/sbin/nologin windlass \
     && install -d -o windlass -g windlass -m 0700 /var/lib/windlass/home /var/lib/windlass/join /var/lib/windlass/keys

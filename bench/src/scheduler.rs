@@ -54,6 +54,7 @@ pub(crate) fn leader_settings(home: &Path, url: &str, dags: PathBuf) -> anyhow::
         name: "bench".to_owned(),
         endpoint: String::new(),
         dags: DagSource::Folder(dags),
+        bundles: Default::default(),
         secret_key: SecretKey::from_file_or_create(&home.join("bench.key"))?,
         secrets: Default::default(),
         metrics: LeaderMetrics::default(),

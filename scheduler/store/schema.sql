@@ -103,7 +103,8 @@ CREATE TABLE dag (
     last_interval_end timestamptz,
     failed_in_a_row int NOT NULL DEFAULT 0,
     first_seen_at timestamptz NOT NULL DEFAULT now(),
-    last_parsed_at timestamptz NOT NULL DEFAULT now()
+    last_parsed_at timestamptz NOT NULL DEFAULT now(),
+    bundle_name text NOT NULL DEFAULT 'dags-folder'
 );
 
 -- One parsed form of a DAG. `compiled` is json, not jsonb: it keeps the order of keys and takes any text.
@@ -117,6 +118,9 @@ CREATE TABLE dag_version (
     fileloc text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     source_sha256 bytea,
+    bundle_name text NOT NULL DEFAULT 'dags-folder',
+    -- The revision that brought the version; none for the DAG folder, which has no revisions.
+    bundle_version text,
     UNIQUE (dag_id, content_hash),
     UNIQUE (dag_id, number)
 );
@@ -134,6 +138,55 @@ CREATE TABLE dag_task (
 CREATE TABLE blob (
     sha256 bytea PRIMARY KEY,
     bytes bytea NOT NULL
+);
+
+-- Bundles of DAG files beside the DAG folder, which is the bundle `dags-folder` and has no row: those that the leader fetches from
+-- git, and those that people push. What a bundle holds is a revision; which one is in force is one column of one row.
+CREATE TABLE bundle (
+    name text PRIMARY KEY,
+    kind text NOT NULL CHECK (kind IN ('git', 'pushed')),
+    -- False for one that the settings do not name any more: its DAGs are those of a file that is gone.
+    is_active boolean NOT NULL DEFAULT true,
+    current_revision bigint,
+    current_since timestamptz,
+    -- The revision that a person has rolled back from: it does not come into force again by itself.
+    passed_over text,
+    -- What of its settings others than the leader need; no secret is among it.
+    settings json NOT NULL DEFAULT '{}',
+    poll_asked_at timestamptz,
+    polled_at timestamptz,
+    poll_failures int NOT NULL DEFAULT 0,
+    poll_error text
+);
+
+-- What a bundle held at some time: a commit of git, or what somebody pushed. It never changes.
+CREATE TABLE bundle_revision (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    bundle_name text NOT NULL REFERENCES bundle ON DELETE CASCADE,
+    -- The commit, or the SHA-256 of names and contents.
+    revision text NOT NULL,
+    author text,
+    message text,
+    authored_at timestamptz,
+    made_at timestamptz NOT NULL DEFAULT now(),
+    made_by text NOT NULL,
+    address text,
+    door text,
+    file_count int NOT NULL,
+    byte_count bigint NOT NULL,
+    UNIQUE (bundle_name, revision)
+);
+
+-- The files of a revision; their bytes are in `blob`, once however many revisions have them. One that can not be taken has a reason
+-- instead.
+CREATE TABLE bundle_file (
+    revision_id bigint NOT NULL REFERENCES bundle_revision ON DELETE CASCADE,
+    name text NOT NULL,
+    sha256 bytea,
+    byte_count bigint NOT NULL,
+    problem text,
+    PRIMARY KEY (revision_id, name),
+    CONSTRAINT bundle_file_content_or_problem CHECK ((sha256 IS NULL) <> (problem IS NULL))
 );
 
 -- The leader takes keys in batches, so that a turn needs no answer before it names its runs.
@@ -456,7 +509,8 @@ CREATE TABLE import_error (
     suggestion text,
     found_at timestamptz NOT NULL DEFAULT now(),
     excerpt text,
-    PRIMARY KEY (file, position)
+    bundle_name text NOT NULL DEFAULT 'dags-folder',
+    PRIMARY KEY (bundle_name, file, position)
 );
 
 -- What the processes of one cluster share, sealed with the key that is not in the database.

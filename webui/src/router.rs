@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use dag::content::REVISION_BYTES_MAX;
 use futures::FutureExt;
 use serde_json::json;
 use tokio::time::Duration;
@@ -42,6 +43,8 @@ use crate::{
 
 /// The largest body: a conf is a few KiB, Airflow's notes end at 1,000 characters.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// The largest body of a deployment: base64 takes four bytes for three, and names stand beside.
+pub const DEPLOY_BYTES_MAX: usize = REVISION_BYTES_MAX / 3 * 4 + 2 * 1024 * 1024;
 /// A browser that has seen us over https does not come over http for a year.
 const TRANSPORT_SECURITY: &str = "max-age=31536000; includeSubDomains";
 /// No page uses a sensor or a payment, so nothing that gets into one may, either.
@@ -151,6 +154,9 @@ fn page_routes() -> Router<App> {
         .route("/services/{dag_id}/{name}/{replica}/log", get(pages::services::log))
         .route("/services/{dag_id}/{name}/{action}", post(pages::services::control))
         .route("/import-errors", get(pages::import_errors::show))
+        .route("/bundles", get(pages::bundles::show))
+        .route("/bundles/poll", post(pages::bundles::poll))
+        .route("/bundles/rollback", post(pages::bundles::rollback))
         .route("/quarantine/release", post(pages::import_errors::release))
         .route("/search", get(pages::search::show))
         .route("/preferences", get(pages::preferences::show).post(pages::preferences::submit))

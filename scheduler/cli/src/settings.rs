@@ -34,6 +34,8 @@ pub struct Settings {
     pub home: PathBuf,
     /// `WINDLASS_DAGS_FOLDER`.
     pub dags_folder: PathBuf,
+    /// `WINDLASS_DAG_BUNDLES`: the bundles of DAG files that the leader fetches from git.
+    pub bundles: Arc<daemon::bundles::Settings>,
     /// `WINDLASS_PORT`, on 127.0.0.1.
     pub port: u16,
     /// `WINDLASS_WEB_STATEMENT_TIMEOUT_SECS`: how long a statement of the web server may take.
@@ -125,6 +127,7 @@ impl Settings {
             text("WINDLASS_LAKE_WAREHOUSE").unwrap_or_else(|| format!("file://{}", home.join("lake").display()));
         Ok(Self {
             dags_folder: absolute(&text("WINDLASS_DAGS_FOLDER").unwrap_or_else(|| "dags".to_owned()))?,
+            bundles: Arc::new(bundles()?),
             port: number("WINDLASS_PORT", 8083)?,
             statement_timeout: statement_timeout()?,
             registry_port: number("WINDLASS_REGISTRY_PORT", 8081)?,
@@ -287,6 +290,19 @@ fn days(name: &str) -> anyhow::Result<Option<TimeDelta>> {
         Ok(days) if (1..=36_500).contains(&days) => Ok(Some(TimeDelta::days(i64::from(days)))),
         _ => bail!("{name} is {days:?}; expected a number of days from 1 to 36500"),
     }
+}
+
+/// The list itself, or the file that has it.
+fn bundles() -> anyhow::Result<daemon::bundles::Settings> {
+    const NAME: &str = "WINDLASS_DAG_BUNDLES";
+    let Some(value) = text(NAME) else { return Ok(daemon::bundles::Settings::default()) };
+    let list = if value.trim_start().starts_with('[') {
+        value
+    } else {
+        std::fs::read_to_string(value.trim())
+            .with_context(|| format!("{NAME} is neither a JSON list nor the path of a file with one: {value:?}"))?
+    };
+    daemon::bundles::Settings::parse(&list).map_err(anyhow::Error::msg).context(NAME)
 }
 
 fn local_logins() -> anyhow::Result<LocalLogins> {

@@ -1,5 +1,6 @@
 //! The processes of Windlass: leader, worker with its guard, service supervisor, private PostgreSQL.
 
+pub mod bundles;
 pub mod cluster;
 pub mod folder;
 pub mod guard;

@@ -1,4 +1,4 @@
--- Deletes up to $2 files that no version refers to, neither as its source nor by name: versions hold SHA-256 in hex. EXCEPT
+-- Deletes up to $2 files that no version refers to, neither as its source nor by name, nor a revision of a bundle: versions hold SHA-256 in hex. EXCEPT
 -- reads each table once; a condition on every file would read all versions for each.
 WITH fence AS (
     SELECT epoch FROM leader WHERE epoch = $1 FOR KEY SHARE
@@ -9,6 +9,8 @@ WITH fence AS (
     FROM dag_version, LATERAL regexp_matches(dag_version.compiled::text, '[0-9a-f]{64}', 'g') AS found (hash)
     EXCEPT
     SELECT source_sha256 FROM dag_version
+    EXCEPT
+    SELECT sha256 FROM bundle_file
     LIMIT $2
 ), dropped AS (
     DELETE FROM blob USING fence

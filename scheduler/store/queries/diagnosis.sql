@@ -14,5 +14,5 @@ SELECT
     coalesce((SELECT extract(epoch FROM now() - min(sent_at))::float8 FROM inbox WHERE dead_because IS NULL), 0) AS "oldest_command_secs!",
     (SELECT count(*) FROM inbox WHERE dead_because IS NOT NULL)
         + (SELECT count(*) FROM quarantine WHERE held_at IS NOT NULL AND released_at IS NULL) AS "quarantined!",
-    (SELECT count(DISTINCT file) FROM import_error) AS "broken_files!",
+    (SELECT count(DISTINCT (bundle_name, file)) FROM import_error) AS "broken_files!",
     (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'dag_run'::regclass) AS "runs_kept!"

@@ -15,7 +15,7 @@ use crate::{
 
 /// The newest format of the state that this binary knows. The state's own format rises only with what is stored, see
 /// [`format_of`]: a binary of 0.1.0 goes on with a state that it can read.
-const FORMAT: i32 = 2;
+const FORMAT: i32 = 3;
 const DOING: &str = "taking over the leadership";
 
 /// Who wants to lead.
@@ -131,6 +131,9 @@ pub const fn format_of(operator: &Operator) -> i32 {
         | Operator::KafkaLag(_) => 2,
     }
 }
+
+/// The format that a state needs which has DAGs of bundles: a binary that knows only the DAG folder would take their files for gone.
+pub const FORMAT_OF_BUNDLES: i32 = 3;
 
 /// Raises the format of the state to what the DAGs in it need; it never falls.
 ///

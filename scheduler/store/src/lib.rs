@@ -5,6 +5,7 @@
 //! given. A notification is a hint and never stands in a writing transaction.
 
 pub mod audit;
+pub mod bundles;
 pub mod certificates;
 pub mod cluster;
 pub mod connect;
@@ -44,5 +45,5 @@ pub use load::{Loaded, Unreadable, hold_unreadable, load, reserve_run_keys};
 pub use secrets::SecretKey;
 pub use services::{ServiceRow, Wanted, forget_services, load_services, save_services};
 pub use turn::{Applied, apply};
-pub use versions::{FileBatch, StoredFiles, blob, blob_heads, store_files, store_version, stored_files};
+pub use versions::{BundledDag, FileBatch, StoredFiles, blob, blob_heads, store_files, store_version, stored_files};
 pub use workers::{WorkerRecord, register_worker, worker_lost};

@@ -4,6 +4,7 @@ use model::{DagId, Epoch};
 use sqlx::{Connection, PgConnection};
 
 use crate::{
+    bundles,
     connect::Writer,
     error::{Doing, StoreError},
     limit::{self, statement, within},
@@ -30,11 +31,11 @@ pub enum Swept {
 
 /// Deletes answers that are older than a minute, tokens that have expired or were revoked long ago, commands that were put
 /// aside a week ago, workers that are gone for a month with their certificates, and forgets which ended runs had a living
-/// attempt once these have ended, too.
+/// attempt once these have ended, too; and a few old revisions of bundles: how many.
 ///
 /// # Errors
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn sweep(writer: &mut Writer, epoch: Epoch) -> Result<(), StoreError> {
+pub async fn sweep(writer: &mut Writer, epoch: Epoch) -> Result<u64, StoreError> {
     within(limit::STATEMENT, DOING, async {
         let mut transaction = writer.connection().begin().await.doing(DOING)?;
         let swept = sweep_tables(&mut transaction, epoch).await;
@@ -43,14 +44,15 @@ pub async fn sweep(writer: &mut Writer, epoch: Epoch) -> Result<(), StoreError> 
     .await
 }
 
-async fn sweep_tables(transaction: &mut PgConnection, epoch: Epoch) -> Result<(), StoreError> {
+async fn sweep_tables(transaction: &mut PgConnection, epoch: Epoch) -> Result<u64, StoreError> {
     fence(transaction, epoch).await?;
     sweep_inbox(transaction).await.doing(DOING)?;
     sweep_tokens(transaction).await.doing(DOING)?;
     sqlx::query_file!("queries/worker_forget.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
     quarantine::sweep(transaction).await?;
     let leftovers = sqlx::query_file!("queries/dag_run_forget_leftovers.sql", ROWS_MAX);
-    leftovers.execute(transaction).await.map(drop).doing(DOING)
+    leftovers.execute(&mut *transaction).await.doing(DOING)?;
+    bundles::sweep(transaction).await
 }
 
 async fn sweep_inbox(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {

@@ -9,14 +9,16 @@
 
 use chrono::TimeDelta;
 use model::{Epoch, Timestamp};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{Connection as _, PgExecutor, PgPool};
 
 use crate::{
     audit,
+    bundles::FILES_LOCK,
     connect::Writer,
     error::{Doing, StoreError},
     limit::{self, statement, within},
     maintenance::Swept,
+    versions::ended,
 };
 
 /// One step looks at so many runs.
@@ -194,8 +196,12 @@ impl Cleaner {
         let mut done = Cleaned { left: Swept::All, rows: 0, runs: 0 };
         for kind in Kind::ALL {
             let wished = requests.iter().find(|request| request.kind == kind).map(|request| request.before);
-            let Some(before) = wished.max(self.retention.before(kind, now)) else { continue };
-            let (left, rows) = self.delete(writer, epoch, kind, before).await?;
+            let (left, rows) = match wished.max(self.retention.before(kind, now)) {
+                Some(before) => self.delete(writer, epoch, kind, before).await?,
+                // Versions stay, and revisions of bundles have gone.
+                None if kind == Kind::Versions && self.is_file_check_due => self.delete_files(writer, epoch).await?,
+                None => continue,
+            };
             done.rows += rows;
             if kind == Kind::Runs {
                 done.runs = rows;
@@ -279,11 +285,40 @@ impl Cleaner {
         if left(versions) == Swept::Some || !std::mem::take(&mut self.is_file_check_due) {
             return Ok((left(versions), versions));
         }
-        let query = sqlx::query_file_scalar!("queries/blob_drop_unused.sql", epoch.get(), ROWS_PER_STEP);
-        let files = statement(DOING, query.fetch_one(writer.connection())).await?;
-        self.is_file_check_due = left(files) == Swept::Some;
-        Ok((left(files), versions + files))
+        let (left, files) = self.delete_files(writer, epoch).await?;
+        Ok((left, versions + files))
     }
+
+    async fn delete_files(&mut self, writer: &mut Writer, epoch: Epoch) -> Result<(Swept, i64), StoreError> {
+        self.is_file_check_due = false;
+        let files = drop_unused_files(writer, epoch).await?;
+        self.is_file_check_due = left(files) == Swept::Some;
+        Ok((left(files), files))
+    }
+
+    /// Revisions of bundles have gone: files may be in use no more.
+    pub fn files_may_be_unused(&mut self) {
+        self.is_file_check_due = true;
+    }
+}
+
+/// Deletes files that nothing refers to. While somebody stores a revision of a bundle, none go.
+async fn drop_unused_files(writer: &mut Writer, epoch: Epoch) -> Result<i64, StoreError> {
+    within(limit::STATEMENT, DOING, async {
+        let mut transaction = writer.connection().begin().await.doing(DOING)?;
+        let dropped = async {
+            let lock = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1) AS "is_free!""#, FILES_LOCK);
+            if !lock.fetch_one(&mut *transaction).await.doing(DOING)? {
+                // As if there were many: the next step tries again.
+                return Ok(ROWS_PER_STEP);
+            }
+            let query = sqlx::query_file_scalar!("queries/blob_drop_unused.sql", epoch.get(), ROWS_PER_STEP);
+            query.fetch_one(&mut *transaction).await.doing(DOING)
+        };
+        let dropped = dropped.await;
+        ended(transaction, dropped, DOING).await
+    })
+    .await
 }
 
 fn left(dropped: i64) -> Swept {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dag::{CompiledDag, DagFile, DagFileError, FILE_BYTES_MAX, FILES_BYTES_MAX};
 use engine::DagVersion;
-use model::{DagId, DagVersionId, Epoch, Timestamp};
+use model::{BundleFile, BundleName, DagId, DagVersionId, Epoch, Timestamp};
 use sqlx::{Connection, PgConnection, PgExecutor, Postgres, Transaction};
 
 use crate::{
@@ -24,14 +24,34 @@ const DOING: &str = "storing DAG versions";
 #[derive(Debug, Default)]
 pub struct FileBatch<'a> {
     /// DAGs that become current, each in one version.
-    pub dags: Vec<&'a CompiledDag>,
+    pub dags: Vec<BundledDag<'a>>,
     /// What is wrong with files: it replaces what was; nothing is wrong with a file whose list is empty.
-    pub errors: Vec<(&'a str, &'a [DagFileError])>,
+    pub errors: Vec<(&'a BundleFile, &'a [DagFileError])>,
+}
+
+/// A DAG with where it comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct BundledDag<'a> {
+    /// The DAG.
+    pub compiled: &'a CompiledDag,
+    /// The bundle whose file defines it.
+    pub bundle: &'a str,
+    /// The revision of the bundle; the DAG folder has none.
+    pub revision: Option<&'a str>,
+}
+
+/// One of the DAG folder.
+impl<'a> From<&'a CompiledDag> for BundledDag<'a> {
+    fn from(compiled: &'a CompiledDag) -> Self {
+        Self { compiled, bundle: BundleName::FOLDER, revision: None }
+    }
 }
 
 /// A DAG as the store has it, to be compared with its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredDefinition {
+    /// The bundle whose file defines it.
+    pub bundle: BundleName,
     /// The file that defines it.
     pub fileloc: String,
     /// The identity of its current version.
@@ -40,13 +60,13 @@ pub struct StoredDefinition {
     pub source_sha256: Option<String>,
 }
 
-/// What the store has of the DAG folder.
+/// What the store has of all bundles.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredFiles {
     /// Every DAG that a file defines, by its id.
     pub dags: BTreeMap<DagId, StoredDefinition>,
     /// What is wrong with files, by their names.
-    pub errors: BTreeMap<String, Vec<DagFileError>>,
+    pub errors: BTreeMap<BundleFile, Vec<DagFileError>>,
 }
 
 /// Stores DAGs as the versions that are current from now on, and the errors of files. The same content again gives the
@@ -62,8 +82,8 @@ pub async fn store_files(
     epoch: Epoch,
     batch: &FileBatch<'_>,
 ) -> Result<Vec<DagVersion>, StoreError> {
-    for compiled in &batch.dags {
-        check_sizes(&compiled.files)?;
+    for dag in &batch.dags {
+        check_sizes(&dag.compiled.files)?;
     }
     check_ids(&batch.dags)?;
     within(limit::STATEMENT, DOING, async {
@@ -96,7 +116,7 @@ pub async fn store_version(
     epoch: Epoch,
     compiled: &CompiledDag,
 ) -> Result<DagVersion, StoreError> {
-    let batch = FileBatch { dags: vec![compiled], errors: Vec::new() };
+    let batch = FileBatch { dags: vec![compiled.into()], errors: Vec::new() };
     let stored = store_files(writer, epoch, &batch).await?;
     stored
         .into_iter()
@@ -121,17 +141,23 @@ async fn read_stored_files(connection: &mut PgConnection, doing: &'static str) -
             tracing::warn!(dag.id = row.dag_id, "the id of a stored DAG can not be read; its file is taken anew");
             continue;
         };
-        let source_sha256 = row.source_sha256.map(hex::encode);
-        stored
-            .dags
-            .insert(dag_id, StoredDefinition { fileloc: row.fileloc, content_hash: row.content_hash, source_sha256 });
+        let Ok(bundle) = BundleName::new(&row.bundle_name) else { continue };
+        let definition = StoredDefinition {
+            bundle,
+            fileloc: row.fileloc,
+            content_hash: row.content_hash,
+            source_sha256: row.source_sha256.map(hex::encode),
+        };
+        stored.dags.insert(dag_id, definition);
     }
     let errors = sqlx::query!(
-        "SELECT file, message, line, col, field, suggestion, excerpt FROM import_error ORDER BY file, position"
+        "SELECT bundle_name, file, message, line, col, field, suggestion, excerpt FROM import_error
+         ORDER BY bundle_name, file, position"
     );
     for row in errors.fetch_all(connection).await.doing(doing)? {
         let number = |stored: Option<i32>| stored.and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
-        stored.errors.entry(row.file.clone()).or_default().push(DagFileError {
+        let Ok(bundle) = BundleName::new(&row.bundle_name) else { continue };
+        stored.errors.entry(BundleFile::new(bundle, row.file.clone())).or_default().push(DagFileError {
             file: row.file,
             dag_id: None,
             line: number(row.line),
@@ -246,11 +272,13 @@ pub(crate) async fn fence(transaction: &mut PgConnection, epoch: Epoch) -> Resul
         .ok_or(StoreError::Deposed)
 }
 
-async fn store_dags(transaction: &mut PgConnection, dags: &[&CompiledDag]) -> Result<Vec<DagVersion>, StoreError> {
+async fn store_dags(transaction: &mut PgConnection, bundled: &[BundledDag<'_>]) -> Result<Vec<DagVersion>, StoreError> {
+    let dags: Vec<&CompiledDag> = bundled.iter().map(|dag| dag.compiled).collect();
+    let dags = dags.as_slice();
     store_blobs(transaction, dags).await?;
-    let ids = store_definitions(transaction, dags).await?;
+    let ids = store_definitions(transaction, bundled).await?;
     number_tasks(transaction, dags).await?;
-    make_current(transaction, dags, &ids).await?;
+    make_current(transaction, bundled, &ids).await?;
     let names: Vec<String> = dags.iter().map(|compiled| compiled.dag.dag_id.to_string()).collect();
     let numbers = task_numbers(transaction, &names).await?;
     let stored = dags.iter().zip(ids);
@@ -275,9 +303,9 @@ fn check_sizes(files: &[DagFile]) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn check_ids(dags: &[&CompiledDag]) -> Result<(), StoreError> {
+fn check_ids(dags: &[BundledDag<'_>]) -> Result<(), StoreError> {
     let mut seen = BTreeSet::new();
-    match dags.iter().map(|compiled| &compiled.dag.dag_id).find(|dag_id| !seen.insert(*dag_id)) {
+    match dags.iter().map(|dag| &dag.compiled.dag.dag_id).find(|dag_id| !seen.insert(*dag_id)) {
         None => Ok(()),
         Some(twice) => Err(StoreError::Refused { reason: format!("DAG {twice} stands twice among what is stored") }),
     }
@@ -307,11 +335,14 @@ fn sha256_bytes(hex: &str) -> Result<Vec<u8>, StoreError> {
 /// The definitions as JSON text: it keeps the order of keys, and takes any text.
 async fn store_definitions(
     transaction: &mut PgConnection,
-    dags: &[&CompiledDag],
+    dags: &[BundledDag<'_>],
 ) -> Result<Vec<DagVersionId>, StoreError> {
-    let texts = |text: fn(&CompiledDag) -> &str| dags.iter().map(|dag| text(dag).to_owned()).collect::<Vec<_>>();
-    let definitions = dags.iter().map(|compiled| definition(compiled)).collect::<Result<Vec<_>, _>>()?;
-    let sources = dags.iter().map(|compiled| sha256_bytes(&compiled.source.sha256)).collect::<Result<Vec<_>, _>>()?;
+    let texts =
+        |text: fn(&CompiledDag) -> &str| dags.iter().map(|dag| text(dag.compiled).to_owned()).collect::<Vec<_>>();
+    let definitions = dags.iter().map(|dag| definition(dag.compiled)).collect::<Result<Vec<_>, _>>()?;
+    let sources = dags.iter().map(|dag| sha256_bytes(&dag.compiled.source.sha256)).collect::<Result<Vec<_>, _>>()?;
+    let bundles: Vec<String> = dags.iter().map(|dag| dag.bundle.to_owned()).collect();
+    let revisions: Vec<Option<String>> = dags.iter().map(|dag| dag.revision.map(str::to_owned)).collect();
     let ids = texts(|compiled| compiled.dag.dag_id.as_str());
     let hashes = texts(|compiled| &compiled.content_hash);
     sqlx::query_file!(
@@ -321,7 +352,9 @@ async fn store_definitions(
         &texts(|compiled| &compiled.canonical_yaml),
         &definitions,
         &texts(|compiled| &compiled.fileloc),
-        &sources
+        &sources,
+        &bundles,
+        &revisions as &[Option<String>]
     )
     .execute(&mut *transaction)
     .await
@@ -354,9 +387,11 @@ async fn number_tasks(transaction: &mut PgConnection, dags: &[&CompiledDag]) -> 
 
 async fn make_current(
     transaction: &mut PgConnection,
-    dags: &[&CompiledDag],
+    bundled: &[BundledDag<'_>],
     versions: &[DagVersionId],
 ) -> Result<(), StoreError> {
+    let dags: Vec<&CompiledDag> = bundled.iter().map(|dag| dag.compiled).collect();
+    let bundles: Vec<String> = bundled.iter().map(|dag| dag.bundle.to_owned()).collect();
     let ids: Vec<String> = dags.iter().map(|compiled| compiled.dag.dag_id.to_string()).collect();
     let versions: Vec<i64> = versions.iter().map(|version| version.get()).collect();
     let filelocs: Vec<String> = dags.iter().map(|compiled| compiled.fileloc.clone()).collect();
@@ -373,7 +408,8 @@ async fn make_current(
         &descriptions as &[Option<String>],
         &tags,
         &owners,
-        &paused
+        &paused,
+        &bundles
     )
     .execute(transaction)
     .await
@@ -382,22 +418,30 @@ async fn make_current(
 }
 
 /// Replaces the errors of files. An error that stood there before keeps the time when it was found.
-async fn replace_errors(transaction: &mut PgConnection, files: &[(&str, &[DagFileError])]) -> Result<(), StoreError> {
+async fn replace_errors(
+    transaction: &mut PgConnection,
+    files: &[(&BundleFile, &[DagFileError])],
+) -> Result<(), StoreError> {
     const DOING: &str = "storing import errors";
-    let names: Vec<String> = files.iter().map(|(name, _)| texts::storable(*name)).collect();
+    let bundles: Vec<String> = files.iter().map(|(file, _)| file.bundle.to_string()).collect();
+    let names: Vec<String> = files.iter().map(|(file, _)| texts::storable(file.name.as_str())).collect();
     let rows = sqlx::query!(
-        "DELETE FROM import_error WHERE file = ANY ($1) RETURNING file, message, line, col, found_at",
+        "DELETE FROM import_error AS e USING unnest($1::text[], $2::text[]) AS f (bundle, name)
+         WHERE e.bundle_name = f.bundle AND e.file = f.name
+         RETURNING e.bundle_name, e.file, e.message, e.line, e.col, e.found_at",
+        &bundles,
         &names
     );
     let before = rows.fetch_all(&mut *transaction).await.doing(DOING)?.into_iter();
     let before: BTreeMap<_, Timestamp> =
-        before.map(|row| ((row.file, row.message, row.line, row.col), row.found_at)).collect();
+        before.map(|row| ((row.bundle_name, row.file, row.message, row.line, row.col), row.found_at)).collect();
     let mut columns = ErrorColumns::default();
-    for ((_, errors), file) in files.iter().zip(&names) {
+    for ((_, errors), (bundle, file)) in files.iter().zip(bundles.iter().zip(&names)) {
         for (number, error) in (0..).zip(*errors) {
             let error = storable(error.clone());
             let (line, col) = (position(error.line), position(error.column));
-            let found_at = before.get(&(file.clone(), error.message.clone(), line, col)).copied();
+            let found_at = before.get(&(bundle.clone(), file.clone(), error.message.clone(), line, col)).copied();
+            columns.bundle.push(bundle.clone());
             columns.push(file, number, error, found_at);
         }
     }
@@ -406,6 +450,7 @@ async fn replace_errors(transaction: &mut PgConnection, files: &[(&str, &[DagFil
 
 #[derive(Default)]
 struct ErrorColumns {
+    bundle: Vec<String>,
     file: Vec<String>,
     position: Vec<i32>,
     message: Vec<String>,
@@ -444,7 +489,8 @@ impl ErrorColumns {
             &self.field as &[Option<String>],
             &self.suggestion as &[Option<String>],
             &self.excerpt as &[Option<String>],
-            &self.found_at as &[Option<Timestamp>]
+            &self.found_at as &[Option<Timestamp>],
+            &self.bundle
         )
         .execute(transaction)
         .await?;

@@ -10,10 +10,7 @@ use store::read::{DagView, Version, VersionBrief};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    declare::{At, answer, words::DagRunType},
-    shapes::BUNDLE,
-};
+use super::declare::{At, answer, words::DagRunType};
 use crate::words;
 
 answer! {
@@ -27,7 +24,7 @@ answer! {
         last_parsed_time: Option<At>,
         last_parse_duration: Option<f64>,
         last_expired: Option<At>,
-        bundle_name: Option<&'static str>,
+        bundle_name: Option<String>,
         bundle_version: Option<String>,
         relative_fileloc: Option<String>,
         fileloc: String,
@@ -120,8 +117,8 @@ answer! {
         id: Uuid,
         version_number: i32,
         dag_id: String,
-        bundle_name: Option<&'static str>,
-        /// The digest of the DAG's file and of all that it refers to.
+        bundle_name: Option<String>,
+        /// The revision of the bundle; of the DAG folder, which has none, the digest of the DAG's file and of all that it refers to.
         bundle_version: Option<String>,
         created_at: At,
         dag_display_name: String,
@@ -144,8 +141,8 @@ pub fn dag(view: &DagView, version: &Version) -> DAGResponse {
         last_parsed_time: Some(view.last_parsed_at.into()),
         last_parse_duration: None,
         last_expired: None,
-        bundle_name: Some(BUNDLE),
-        bundle_version: None,
+        bundle_name: Some(view.bundle_name.clone()),
+        bundle_version: view.bundle_version.clone(),
         relative_fileloc: Some(view.fileloc.clone()),
         fileloc: view.fileloc.clone(),
         file_token: view.fileloc.clone(),
@@ -231,8 +228,15 @@ fn params(dag: &Dag) -> Map<String, Value> {
 /// A version of a DAG.
 #[must_use]
 pub fn dag_version(version: &Version) -> DagVersionResponse {
-    let Version { id, number, content_hash, created_at, .. } = version;
-    let brief = VersionBrief { id: *id, number: *number, content_hash: content_hash.clone(), created_at: *created_at };
+    let brief = VersionBrief {
+        id: version.id,
+        number: version.number,
+        content_hash: version.content_hash.clone(),
+        created_at: version.created_at,
+        bundle_name: version.bundle_name.clone(),
+        bundle_version: version.bundle_version.clone(),
+        bundle_url: version.bundle_url.clone(),
+    };
     dag_version_of(&version.dag.dag_id, &brief)
 }
 
@@ -243,11 +247,11 @@ pub fn dag_version_of(dag_id: &DagId, version: &VersionBrief) -> DagVersionRespo
         id: version_uuid(version.id),
         version_number: version.number,
         dag_id: dag_id.to_string(),
-        bundle_name: Some(BUNDLE),
-        bundle_version: Some(version.content_hash.clone()),
+        bundle_name: Some(version.bundle_name.clone()),
+        bundle_version: Some(version.bundle_version.clone().unwrap_or_else(|| version.content_hash.clone())),
         created_at: version.created_at.into(),
         dag_display_name: dag_id.to_string(),
-        bundle_url: None,
+        bundle_url: version.bundle_url.clone(),
     }
 }
 

@@ -18,7 +18,6 @@ use super::{
     declare::{Errors, OrderBy, OrderKey, answer, path_params, query_params},
     lookup_dag,
     query::Page,
-    shapes::BUNDLE,
 };
 use crate::{
     app::App,
@@ -61,9 +60,8 @@ query_params! {
         page: Page,
         order_by: OrderBy<VersionOrder>,
         version_number: Vec<i32>,
-        /// There is one bundle: the DAG folder.
         bundle_name: Option<String>,
-        /// The hash of a version's content.
+        /// The revision of the bundle; of the DAG folder, which has none, the hash of a version's content.
         bundle_version: Option<String>,
     }
 }
@@ -80,9 +78,8 @@ impl OrderKey for VersionOrder {
     const KEYS: &'static [(&'static str, Self)] = &[
         ("id", Self::Id),
         ("version_number", Self::Number),
-        // There is one bundle.
-        ("bundle_name", Self::Id),
-        ("bundle_version", Self::Hash),
+        ("bundle_name", Self::Bundle),
+        ("bundle_version", Self::Revision),
     ];
     const DEFAULT: &'static str = "id";
 }
@@ -124,14 +121,10 @@ pub async fn list(
         visible: who.visible(),
         dag_id: if dag_id == ALL { None } else { Some(lookup_dag(&app, &dag_id).await?.0.dag_id) },
         numbers: asked.version_number,
-        content_hash: asked.bundle_version,
+        bundle: asked.bundle_name,
+        revision: asked.bundle_version,
         order: asked.order_by.0,
     };
-    if asked.bundle_name.is_some_and(|name| name != BUNDLE) {
-        let nothing =
-            DAGVersionCollectionResponse { dag_versions: Vec::new(), total_entries: 0, total_entries_limit: None };
-        return Ok(Json(nothing));
-    }
     let (found, total) = read::version_page(&app.pool, &filter, asked.page.window()).await?;
     Ok(Json(DAGVersionCollectionResponse {
         dag_versions: found.iter().map(|(dag, version)| dag_version_of(dag, version)).collect(),

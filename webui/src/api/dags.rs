@@ -18,7 +18,6 @@ use super::{
     },
     lookup_dag,
     query::Page,
-    shapes::BUNDLE,
 };
 use crate::{
     app::App,
@@ -72,7 +71,7 @@ query_params! {
         has_import_errors: Option<bool>,
         /// The state of the newest run.
         last_dag_run_state: Vec<DagRunState>,
-        /// There is one bundle, the DAG folder.
+        /// The bundle whose file defines it; `dags-folder` is the DAG folder.
         bundle_name: Option<String>,
         /// The DAG folder has no versions: those are of DAGs.
         bundle_version: Option<String>,
@@ -247,10 +246,7 @@ answer! {
 impl DagListFilter {
     /// Whether it asks for what no DAG is.
     fn is_of_none(&self) -> bool {
-        self.bundle_name.as_deref().is_some_and(|name| name != BUNDLE)
-            || self.bundle_version.is_some()
-            || self.asset_dependency.is_some()
-            || self.has_asset_schedule == Some(true)
+        self.asset_dependency.is_some() || self.has_asset_schedule == Some(true)
     }
 
     fn dags(self, who: &Principal) -> Option<DagFilter> {
@@ -279,6 +275,8 @@ impl DagListFilter {
             tags: self.tags,
             all_tags: self.tags_match_mode == Some(TagsMatchMode::All),
             owners: self.owners,
+            bundle: self.bundle_name,
+            bundle_version: self.bundle_version,
             marked: self.is_favorite.map(|is_marked| Marked { by: who.name.clone(), is_marked }),
             last_states: states,
             last_started: self.dag_run_start_date,

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
 use dag::ERRORS_PER_FILE_MAX;
+use model::BundleName;
 use sha2::{Digest, Sha256};
-use store::read::{self, FileFilter, FileOrder, ImportError, Pattern, Window};
+use store::read::{self, BrokenFile, FileFilter, FileOrder, ImportError, Pattern, Window};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     declare::{At, Errors, OrderBy, OrderKey, Prefix, answer, path_params, query_params},
     query::Page,
-    shapes::BUNDLE,
 };
 use crate::{
     app::App,
@@ -49,18 +49,18 @@ query_params! {
         filename_prefix_pattern: Prefix,
         /// The file's name.
         filename: Option<String>,
-        /// There is one bundle, the DAG folder.
+        /// The bundle that the file is of; `dags-folder` is the DAG folder.
         bundle_name: Option<String>,
     }
 }
 
 impl OrderKey for FileOrder {
-    // Files have no numbers of their own, and there is one bundle: both leave the order of names.
+    // Files have no numbers of their own, which leaves the order of names.
     const KEYS: &'static [(&'static str, Self)] = &[
         ("id", Self::File),
         ("timestamp", Self::FoundAt),
         ("filename", Self::File),
-        ("bundle_name", Self::File),
+        ("bundle_name", Self::Bundle),
         ("stacktrace", Self::Message),
         ("import_error_id", Self::File),
     ];
@@ -73,7 +73,7 @@ answer! {
         import_error_id: i64,
         timestamp: At,
         filename: String,
-        bundle_name: Option<&'static str>,
+        bundle_name: Option<String>,
         stack_trace: String,
     }
 }
@@ -94,13 +94,11 @@ answer! {
     security(("token" = [Right::Read]))
 )]
 pub async fn list(State(app): State<App>, filter: ImportErrorFilter) -> ApiResult<Json<ImportErrorCollectionResponse>> {
-    if filter.bundle_name.is_some_and(|name| name != BUNDLE) {
-        return Ok(Json(ImportErrorCollectionResponse { import_errors: Vec::new(), total_entries: 0 }));
-    }
     let files = FileFilter {
         pattern: filter.filename_pattern,
         prefix: filter.filename_prefix_pattern.0,
         file: filter.filename,
+        bundle: filter.bundle_name,
         order: filter.order_by.0,
     };
     let named = read::broken_files(&app.pool, &files, filter.page.window()).await?;
@@ -130,20 +128,25 @@ pub async fn one(
 }
 
 /// The mistakes of these files.
-async fn by_file(app: &App, named: &[String]) -> ApiResult<BTreeMap<String, Vec<ImportError>>> {
-    let mut files: BTreeMap<String, Vec<ImportError>> = BTreeMap::new();
+async fn by_file(app: &App, named: &[BrokenFile]) -> ApiResult<BTreeMap<BrokenFile, Vec<ImportError>>> {
+    let mut files: BTreeMap<BrokenFile, Vec<ImportError>> = BTreeMap::new();
     for some in named.chunks(FILES_AT_ONCE) {
         let limit = i64::try_from(some.len() * MISTAKES_OF_FILE_MAX).unwrap_or(i64::MAX);
         for error in read::import_errors(&app.pool, some, limit).await? {
-            files.entry(error.file.clone()).or_default().push(error);
+            let file = BrokenFile { bundle_name: error.bundle_name.clone(), file: error.file.clone() };
+            files.entry(file).or_default().push(error);
         }
     }
     Ok(files)
 }
 
 /// A number for a file, the same as long as it has mistakes: rows have none.
-fn number(file: &str) -> i64 {
-    let digest = Sha256::digest(file);
+fn number(file: &BrokenFile) -> i64 {
+    // Those of the DAG folder have the numbers that they had when there was nothing else.
+    let digest = match file.bundle_name.as_str() {
+        BundleName::FOLDER => Sha256::digest(&file.file),
+        bundle => Sha256::digest(format!("{bundle}\0{}", file.file)),
+    };
     i64::from(u32::from_be_bytes([digest[0] & 0x7f, digest[1], digest[2], digest[3]]))
 }
 
@@ -156,13 +159,13 @@ fn sentence(error: &ImportError) -> String {
 }
 
 /// A file that has mistakes.
-fn shape(file: &str, errors: &[ImportError]) -> Option<ImportErrorResponse> {
+fn shape(file: &BrokenFile, errors: &[ImportError]) -> Option<ImportErrorResponse> {
     let text: Vec<String> = errors.iter().map(sentence).collect();
     Some(ImportErrorResponse {
         import_error_id: number(file),
         timestamp: errors.iter().map(|error| error.found_at).max()?.into(),
-        filename: file.to_owned(),
-        bundle_name: Some(BUNDLE),
+        filename: file.file.clone(),
+        bundle_name: Some(file.bundle_name.clone()),
         stack_trace: text.join("\n"),
     })
 }

@@ -38,6 +38,7 @@ pub fn declared() -> OpenApiRouter<App> {
         .merge(super::monitor::routes())
         .merge(super::runs::routes())
         .merge(super::bulk_runs::routes())
+        .merge(super::bundles::routes())
         .merge(super::clear_runs::routes())
         .merge(super::wait::routes())
         .merge(super::instances::routes())

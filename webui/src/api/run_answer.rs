@@ -89,7 +89,8 @@ impl DAGRunResponse {
             conf: masking::masked_members(&run.conf),
             note: run.note.clone(),
             dag_versions: version.map(dag_version).into_iter().collect(),
-            bundle_version: version.map(|version| version.content_hash.clone()),
+            bundle_version: version
+                .map(|version| version.bundle_version.clone().unwrap_or_else(|| version.content_hash.clone())),
             partition_key: None,
             partition_date: None,
         }

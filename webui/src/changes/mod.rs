@@ -8,6 +8,7 @@ pub mod pools;
 pub mod quarantine;
 pub mod runs;
 pub mod variables;
+pub mod webhooks;
 
 use std::{collections::BTreeSet, fmt::Display};
 

@@ -25,7 +25,7 @@ use tokio::time::Sleep;
 use crate::{
     auth::guard,
     error::{ApiError, ApiResult},
-    router::BODY_BYTES_MAX,
+    router::{BODY_BYTES_MAX, DEPLOY_BYTES_MAX},
 };
 
 /// A body did not come in its time.
@@ -65,7 +65,7 @@ impl HttpBody for Timely {
 
 /// Refuses a body that says that it is larger than any route takes, and gives every other one its time.
 pub async fn limit(State(within): State<Duration>, request: Request, next: Next) -> Response {
-    if let Err(error) = refuse_larger(&request, BODY_BYTES_MAX) {
+    if let Err(error) = refuse_larger(&request, largest(request.uri().path())) {
         return guard::said_to(guard::face_of(&request), error);
     }
     if request.body().is_end_stream() {
@@ -73,6 +73,12 @@ pub async fn limit(State(within): State<Duration>, request: Request, next: Next)
     }
     let until = Box::pin(tokio::time::sleep(within));
     next.run(request.map(|body| Body::new(Timely { body, within, until }))).await
+}
+
+/// How large a body may be at most. The route itself is not known here yet, and looks again.
+fn largest(path: &str) -> usize {
+    let is_deployment = path.starts_with("/api/v2/dagBundles/") && path.ends_with("/revisions");
+    if is_deployment { DEPLOY_BYTES_MAX } else { BODY_BYTES_MAX }
 }
 
 /// What a body says of its size at the beginning.

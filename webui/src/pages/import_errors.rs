@@ -7,6 +7,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
+use model::BundleName;
 use serde::Serialize;
 use store::{
     quarantine::{self, Entry},
@@ -55,6 +56,8 @@ struct Held {
 /// A file with its mistakes.
 #[derive(Serialize)]
 struct File {
+    /// The bundle that it is of, when that is not the DAG folder.
+    bundle: Option<String>,
     name: String,
     since: Moment,
     rows: Vec<Row>,
@@ -90,8 +93,14 @@ pub async fn show(
     found.truncate(MISTAKES_MAX);
     let mut files: Vec<File> = Vec::new();
     for error in found {
-        if files.last().is_none_or(|file| file.name != error.file) {
-            files.push(File { name: error.file.clone(), since: clock.moment(error.found_at), rows: Vec::new() });
+        let bundle = (error.bundle_name != BundleName::FOLDER).then(|| error.bundle_name.clone());
+        if files.last().is_none_or(|file| file.name != error.file || file.bundle != bundle) {
+            files.push(File {
+                bundle,
+                name: error.file.clone(),
+                since: clock.moment(error.found_at),
+                rows: Vec::new(),
+            });
         }
         if let Some(file) = files.last_mut() {
             file.rows.push(row(error));

@@ -5,6 +5,7 @@
 
 mod ansi;
 pub mod audit;
+pub mod bundles;
 pub mod clear;
 pub mod connections;
 pub mod dag;
@@ -63,6 +64,8 @@ pub enum Place {
     Services,
     /// Mistakes in DAG files.
     ImportErrors,
+    /// Where DAG files come from.
+    Bundles,
     /// Pools.
     Pools,
     /// Connections.

@@ -28,11 +28,12 @@ const HITS_MAX: usize = 8;
 /// The longest text that is looked for.
 const CHARS_MAX: usize = 250;
 /// The pages of the rail, and those that lie behind it.
-const PAGES: [(&str, &str); 5] = [
+const PAGES: [(&str, &str); 6] = [
     ("DAGs", "/dags"),
     ("Runs", "/runs"),
     ("Services", "/services"),
     ("Import errors", "/import-errors"),
+    ("DAG bundles", "/bundles"),
     ("Preferences: theme and time zone", "/preferences"),
 ];
 

@@ -217,7 +217,7 @@ fn faults_of(method: &str, path: &str, operation: &'static Map<String, Value>) -
     let id = operation["operationId"].as_str().unwrap();
     let theirs = &FACTS["operations"][id];
     if theirs.is_null() {
-        return if path.starts_with("/api/v2/quarantine") {
+        return if path.starts_with("/api/v2/quarantine") || path.starts_with("/api/v2/dagBundles") {
             Vec::new()
         } else {
             vec![format!("{id}: Airflow has no such operation")]

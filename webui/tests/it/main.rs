@@ -7,6 +7,7 @@ mod admin_pages;
 mod apart;
 mod api;
 mod bodies;
+mod bundles;
 mod document;
 mod features;
 mod filters;

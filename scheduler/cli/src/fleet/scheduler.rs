@@ -55,6 +55,7 @@ pub async fn run(settings: &Settings, options: Scheduler) -> anyhow::Result<Exit
         name: format!("{}:{}", fleet::host_name(), std::process::id()),
         endpoint,
         dags: DagSource::Folder(settings.dags_folder.clone()),
+        bundles: Arc::clone(&settings.bundles),
         secret_key: shared.key,
         secrets: settings.secrets_backends()?,
         metrics,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context;
 use chrono::SubsecRound as _;
 use model::{
-    DagId, DagRunState, RunId, Timestamp, TriggeredBy,
+    BundleName, DagId, DagRunState, RunId, Timestamp, TriggeredBy,
     command::{Command, Paused, TriggerDagRun},
     door::{Conf, Instant, Note},
 };
@@ -86,7 +86,7 @@ impl From<read::DagView> for DagRow {
 
 /// A mistake in a DAG file.
 pub struct Mistake {
-    /// The file, below the DAG folder.
+    /// The file, below the DAG folder, or behind the name of another bundle and a colon.
     pub file: String,
     /// The line, where it is known.
     pub line: Option<i32>,
@@ -190,6 +190,8 @@ impl Installation<'_> {
             ("dag_id", json!(dag.dag_id)),
             ("description", json!(dag.description)),
             ("fileloc", json!(view.fileloc)),
+            ("bundle_name", json!(view.bundle_name)),
+            ("bundle_version", json!(view.bundle_version)),
             ("is_paused", json!(view.is_paused)),
             ("is_stale", json!(view.is_stale)),
             ("has_import_errors", json!(view.has_import_errors)),
@@ -216,13 +218,17 @@ impl Installation<'_> {
         #[derive(Deserialize)]
         struct File {
             filename: String,
+            bundle_name: Option<String>,
             stack_trace: String,
         }
         match self {
             Self::Here(here) => {
                 let found = read::import_errors(here.access.pool().await?, &[], IMPORT_ERRORS_MAX).await?;
                 let mistake = |error: read::ImportError| Mistake {
-                    file: error.file,
+                    file: match error.bundle_name.as_str() {
+                        BundleName::FOLDER => error.file,
+                        bundle => format!("{bundle}:{}", error.file),
+                    },
                     line: error.line,
                     field: error.field,
                     text: match error.suggestion {
@@ -237,7 +243,10 @@ impl Installation<'_> {
                 let files: Vec<File> = server.list(&["importErrors"], "import_errors", &[]).await?;
                 let mistakes = |file: &File| -> Vec<Mistake> {
                     let one = |text: &str| Mistake {
-                        file: file.filename.clone(),
+                        file: match file.bundle_name.as_deref() {
+                            None | Some(BundleName::FOLDER) => file.filename.clone(),
+                            Some(bundle) => format!("{bundle}:{}", file.filename),
+                        },
                         line: None,
                         field: None,
                         text: text.to_owned(),
@@ -387,6 +396,8 @@ async fn details_of(server: &Server, dag_id: &str, details: &Value) -> anyhow::R
         as_they_are("dag_id"),
         as_they_are("description"),
         as_they_are("fileloc"),
+        as_they_are("bundle_name"),
+        as_they_are("bundle_version"),
         as_they_are("is_paused"),
         as_they_are("is_stale"),
         as_they_are("has_import_errors"),

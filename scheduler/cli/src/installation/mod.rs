@@ -3,6 +3,7 @@
 //!
 //! Each file has one kind of thing and both ways to it; commands print what comes of it, whichever way it came.
 
+mod bundles;
 mod connections;
 mod dags;
 mod log;
@@ -12,6 +13,7 @@ mod runs;
 mod tasks;
 mod variables;
 
+pub use bundles::Deployment;
 pub use connections::NoPassword;
 pub use dags::{TriggerWish, now, parse_conf};
 pub use log::{Follow, not_begun};

@@ -216,6 +216,7 @@ pub fn leader_settings(
         name: format!("standalone:{}", std::process::id()),
         endpoint: socket.display().to_string(),
         dags,
+        bundles: Arc::clone(&settings.bundles),
         secret_key: installation_key(home)?,
         secrets: settings.secrets_backends()?,
         metrics: LeaderMetrics::default(),

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use dag::Content;
+
 /// Folders below the DAG folder, at most so deep.
 pub(super) const DEPTH_MAX: usize = 8;
 /// What the DAG folder itself is called when it can not be read.
@@ -18,6 +20,7 @@ pub(super) struct Listing {
     pub(super) names: BTreeSet<String>,
     /// Folders that could not be read, each with a slash at its end, and why.
     pub(super) unreadable: BTreeMap<String, String>,
+    unknown: bool,
 }
 
 impl Listing {
@@ -27,13 +30,27 @@ impl Listing {
         listing
     }
 
+    /// What a stored content has, which is as deep as a folder is looked at. With a reason why it could not be renewed, what it has
+    /// may be there nevertheless.
+    pub(super) fn of_content(content: &Content, not_renewed: Option<&str>) -> Self {
+        let is_dag_file = |name: &str| is_yaml(name) && name.matches('/').count() <= DEPTH_MAX;
+        let names = content.entries().map(|(name, _)| name).filter(|name| is_dag_file(name)).map(str::to_owned);
+        let unreadable = not_renewed.map(|reason| (ROOT.to_owned(), reason.to_owned()));
+        Self { names: names.collect(), unreadable: unreadable.into_iter().collect(), unknown: false }
+    }
+
+    /// What is not known yet: anything may be there.
+    pub(super) fn unknown() -> Self {
+        Self { unknown: true, ..Self::default() }
+    }
+
     /// Whether a file is there, or may be.
     pub(super) fn has(&self, name: &str) -> bool {
         let is_below_unreadable = || {
             let folders = name.match_indices('/').map(|(slash, _)| &name[..=slash]);
             folders.chain([ROOT]).any(|folder| self.unreadable.contains_key(folder))
         };
-        self.names.contains(name) || (!self.unreadable.is_empty() && is_below_unreadable())
+        self.unknown || self.names.contains(name) || (!self.unreadable.is_empty() && is_below_unreadable())
     }
 
     fn add(&mut self, root: &Path, below: &str, depth: usize) {

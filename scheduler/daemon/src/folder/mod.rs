@@ -1,30 +1,33 @@
-//! The DAG folder: what its files define, and what changed since they were last looked at.
+//! The DAG folder and the other bundles: what their files define, and what changed since they were last looked at.
 //!
 //! Only what changed is compiled: a file counts as changed when it, or a file that it asked for, did. A DAG belongs to one
-//! file; whoever defines it, too, has an error until the first one gives it up. What can not be read is an error and never
+//! file of one bundle; whoever defines it, too, has an error until the first one gives it up. What can not be read is an error and never
 //! an absence: files below an unreadable folder keep what they defined.
 
 mod claims;
 mod list;
 mod read;
+mod source;
 mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
     panic::AssertUnwindSafe,
-    path::{Path, PathBuf},
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use dag::{CompiledDag, DagFileError, Loaded, Refused};
-use model::DagId;
+use model::{BundleFile, BundleName, DagId};
 
 use claims::Claims;
 use list::Listing;
-use read::{FolderReader, Stamp, Unread, read_text, stamp};
+use read::{FolderReader, Stamp, Unread};
 
-pub use watch::Watcher;
+pub use source::{Source, Stored};
+pub use watch::{BundleNews, Watcher};
 
 /// A piece of news has at most so many files: who stores them does other things in between.
 const PIECE_FILES_MAX: usize = 200;
@@ -34,11 +37,11 @@ const PIECE_AFTER: Duration = Duration::from_millis(200);
 /// What a look at the folder found to have changed, or a piece of it. The last piece has what is gone.
 #[derive(Debug, Clone, Default)]
 pub struct FolderNews {
-    /// Files that are new or changed, by their name below the folder. An unreadable folder is among them, as its name and
-    /// a slash.
-    pub changed: BTreeMap<String, FileNews>,
+    /// Files that are new or changed, by their bundle and their name below its root. An unreadable folder is among them, as
+    /// its name and a slash.
+    pub changed: BTreeMap<BundleFile, FileNews>,
     /// Files that are gone.
-    pub gone: Vec<String>,
+    pub gone: Vec<BundleFile>,
     /// DAGs that no file defines any more.
     pub undefined: BTreeSet<DagId>,
 }
@@ -60,15 +63,17 @@ pub struct FileNews {
     pub warnings: Vec<DagFileError>,
     /// How long reading and compiling it took.
     pub took: Duration,
+    /// The revision that it was read from; files of the DAG folder have none.
+    pub revision: Option<Arc<str>>,
 }
 
 /// What is known of a folder before the first look: what an earlier look has found, and a store has kept.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// The file that defines each DAG.
-    pub owners: BTreeMap<DagId, String>,
+    pub owners: BTreeMap<DagId, BundleFile>,
     /// Files that are known for other reasons: they had errors.
-    pub files: BTreeSet<String>,
+    pub files: BTreeSet<BundleFile>,
 }
 
 /// Takes what a look finds, piece by piece.
@@ -79,13 +84,14 @@ pub trait LookSink {
     fn take(&mut self, piece: FolderNews) -> ControlFlow<()>;
 }
 
-/// A DAG folder, and what was last seen in it.
+/// The DAG folder and other bundles, and what was last seen in them. A bundle that nothing was said of is unknown: its files may
+/// all be there.
 #[derive(Debug)]
 pub struct Folder {
-    root: PathBuf,
+    sources: BTreeMap<BundleName, Source>,
     /// Every file that is said to exist.
-    known: BTreeSet<String>,
-    seen: BTreeMap<String, Seen>,
+    known: BTreeSet<BundleFile>,
+    seen: BTreeMap<BundleFile, Seen>,
     claims: Claims,
 }
 
@@ -125,8 +131,21 @@ impl Folder {
     /// A folder of which something is known. The first look tells every file that is there, and which ones are gone.
     #[must_use]
     pub fn known(root: &Path, known: Known) -> Self {
+        let sources = BTreeMap::from([(BundleName::folder(), Source::Disk(root.to_owned()))]);
         let files = known.owners.values().cloned().chain(known.files).collect();
-        Self { root: root.to_owned(), known: files, seen: BTreeMap::new(), claims: Claims::of(known.owners) }
+        Self { sources, known: files, seen: BTreeMap::new(), claims: Claims::of(known.owners) }
+    }
+
+    /// One revision of a bundle, and nothing else.
+    #[must_use]
+    pub fn revision(bundle: BundleName, stored: Stored) -> Self {
+        let sources = BTreeMap::from([(bundle, Source::Stored(stored))]);
+        Self { sources, known: BTreeSet::new(), seen: BTreeMap::new(), claims: Claims::of(BTreeMap::new()) }
+    }
+
+    /// Says where the files of a bundle are from now on; the next look tells what that changes.
+    pub fn set(&mut self, bundle: BundleName, source: Source) {
+        self.sources.insert(bundle, source);
     }
 
     /// Looks at the folder and compiles what changed since the last look.
@@ -139,26 +158,34 @@ impl Folder {
 
     /// Looks at the folder, and tells what changed piece by piece.
     pub fn look_in_pieces(&mut self, sink: &mut impl LookSink) -> ControlFlow<()> {
-        let listing = Listing::of(&self.root);
+        let listings: BTreeMap<BundleName, Listing> =
+            self.sources.iter().map(|(bundle, source)| (bundle.clone(), source.list())).collect();
+        let unknown = Listing::unknown();
+        let listing_of = |file: &BundleFile| listings.get(&file.bundle).unwrap_or(&unknown);
         let mut look = Look { piece: FolderNews::default(), began: Instant::now(), released: BTreeSet::new(), sink };
-        let gone: Vec<_> = self.known.iter().filter(|name| !listing.has(name)).cloned().collect();
+        let gone: Vec<_> = self.known.iter().filter(|file| !listing_of(file).has(&file.name)).cloned().collect();
         for name in &gone {
             self.known.remove(name);
             self.seen.remove(name);
             look.released.extend(self.claims.forget(name));
         }
-        for (folder, reason) in &listing.unreadable {
-            self.take_unreadable(folder, reason, &mut look)?;
+        for (bundle, listing) in &listings {
+            for (folder, reason) in &listing.unreadable {
+                self.take_unreadable(&BundleFile::new(bundle.clone(), folder), reason, &mut look)?;
+            }
         }
         let mut again = self.claims.waiting_for(&look.released);
-        for name in &listing.names {
-            if again.remove(name) || !self.is_unchanged(name) {
-                again.extend(self.take(name, &mut look)?);
+        for (bundle, listing) in &listings {
+            for name in &listing.names {
+                let file = BundleFile::new(bundle.clone(), name);
+                if again.remove(&file) || !self.is_unchanged(&file) {
+                    again.extend(self.take(&file, &mut look)?);
+                }
             }
         }
         // Who waited for a DAG that is free now gets it. It ends: whoever comes here claims, and gives nothing up.
         while let Some(name) = again.pop_first() {
-            if listing.names.contains(&name) {
+            if listing_of(&name).names.contains(&name.name) {
                 again.extend(self.take(&name, &mut look)?);
             }
         }
@@ -168,9 +195,9 @@ impl Folder {
         look.tell()
     }
 
-    /// Compiles one file of the folder, whether it has changed or not.
+    /// Compiles one file of the DAG folder, whether it has changed or not.
     pub fn file(&mut self, name: &str) -> FileNews {
-        match self.compile(name) {
+        match self.compile(&BundleFile::in_folder(name)) {
             Ok((file, _)) => file,
             Err(Unread::Missing) => {
                 FileNews { errors: vec![of_file(name, "there is no such file")], ..FileNews::default() }
@@ -182,7 +209,7 @@ impl Folder {
     }
 
     /// Takes a file into the news when it is any; files that get a DAG which this one has given up.
-    fn take(&mut self, name: &str, look: &mut Look<'_, impl LookSink>) -> ControlFlow<(), BTreeSet<String>> {
+    fn take(&mut self, name: &BundleFile, look: &mut Look<'_, impl LookSink>) -> ControlFlow<(), BTreeSet<BundleFile>> {
         if !look.sink.listens() {
             return ControlFlow::Break(());
         }
@@ -192,7 +219,7 @@ impl Folder {
             // It was there a moment ago: the next look says that it is gone.
             Err(Unread::Missing) => return ControlFlow::Continue(BTreeSet::new()),
             Err(Unread::Unreadable(message)) => {
-                let errors = vec![of_file(name, message)];
+                let errors = vec![of_file(&name.name, message)];
                 let outcome = Outcome::of(&[], &errors);
                 (FileNews { errors, ..FileNews::default() }, Seen { stamp: None, asked: BTreeMap::new(), outcome })
             }
@@ -204,55 +231,64 @@ impl Folder {
         ControlFlow::Continue(again)
     }
 
-    fn take_unreadable(&mut self, folder: &str, reason: &str, look: &mut Look<'_, impl LookSink>) -> ControlFlow<()> {
-        let message = format!(
-            "the folder can not be read: {reason}; what its files define stays as it was until it can be read again"
-        );
-        let errors = vec![of_file(folder, message)];
+    fn take_unreadable(
+        &mut self,
+        folder: &BundleFile,
+        reason: &str,
+        look: &mut Look<'_, impl LookSink>,
+    ) -> ControlFlow<()> {
+        let what =
+            if folder.bundle.is_folder() { "the folder can not be read" } else { "the bundle can not be renewed" };
+        let message = format!("{what}: {reason}; what its files define stays as it was until it can be read again");
+        let errors = vec![of_file(&folder.name, message)];
         let seen = Seen { stamp: None, asked: BTreeMap::new(), outcome: Outcome::of(&[], &errors) };
         self.remember(folder, FileNews { errors, ..FileNews::default() }, seen, look)
     }
 
     fn remember(
         &mut self,
-        name: &str,
+        name: &BundleFile,
         file: FileNews,
         seen: Seen,
         look: &mut Look<'_, impl LookSink>,
     ) -> ControlFlow<()> {
         let is_news = self.seen.get(name).is_none_or(|before| before.outcome != seen.outcome);
-        self.seen.insert(name.to_owned(), seen);
-        self.known.insert(name.to_owned());
+        self.seen.insert(name.clone(), seen);
+        self.known.insert(name.clone());
         if is_news { look.add(name, file) } else { ControlFlow::Continue(()) }
     }
 
-    fn is_unchanged(&self, name: &str) -> bool {
-        self.seen.get(name).is_some_and(|seen| {
+    fn is_unchanged(&self, file: &BundleFile) -> bool {
+        let Some(source) = self.sources.get(&file.bundle) else { return true };
+        self.seen.get(file).is_some_and(|seen| {
             seen.stamp.is_some()
-                && stamp(&self.root, name) == seen.stamp
-                && seen.asked.iter().all(|(asked, before)| stamp(&self.root, asked) == *before)
+                && source.stamp(&file.name) == seen.stamp
+                && seen.asked.iter().all(|(asked, before)| source.stamp(asked) == *before)
         })
     }
 
     /// Compiles a file, and settles whose DAGs its DAGs are.
-    fn compile(&mut self, name: &str) -> Result<(FileNews, Seen), Unread> {
+    fn compile(&mut self, file: &BundleFile) -> Result<(FileNews, Seen), Unread> {
         let began = Instant::now();
-        let stamp = stamp(&self.root, name);
-        let text = read_text(&self.root.join(name))?;
-        let reader = FolderReader::new(&self.root);
+        let source = self.sources.get(&file.bundle).ok_or(Unread::Missing)?;
+        let name = file.name.as_str();
+        let stamp = source.stamp(name);
+        let text = source.text(name)?;
+        let reader = source.reader();
         let Loaded { mut dags, mut errors, warnings, refused: unread } = load(name, &text, &reader);
+        let (asked, all_read) = reader.into_asked();
+        let revision = source.revision();
         let ids = dags.iter().map(|compiled| compiled.dag.dag_id.clone()).collect();
-        let refused = self.claims.settle(name, ids, &unread);
+        let refused = self.claims.settle(file, ids, &unread);
         dags.retain(|compiled| !refused.contains_key(&compiled.dag.dag_id));
         errors.extend(refused.iter().map(|(dag, owner)| DagFileError {
             dag_id: Some(dag.to_string()),
-            ..of_file(name, defined_twice(dag, owner, name))
+            ..of_file(name, defined_twice(dag, owner, file))
         }));
         errors.truncate(dag::ERRORS_PER_FILE_MAX);
-        let (asked, all_read) = reader.into_asked();
         let outcome = Outcome::of(&dags, &errors);
         let seen = Seen { stamp: stamp.filter(|_| all_read), asked, outcome };
-        Ok((FileNews { dags, errors, warnings, took: began.elapsed() }, seen))
+        Ok((FileNews { dags, errors, warnings, took: began.elapsed(), revision }, seen))
     }
 }
 
@@ -266,8 +302,8 @@ struct Look<'s, S> {
 }
 
 impl<S: LookSink> Look<'_, S> {
-    fn add(&mut self, name: &str, file: FileNews) -> ControlFlow<()> {
-        self.piece.changed.insert(name.to_owned(), file);
+    fn add(&mut self, name: &BundleFile, file: FileNews) -> ControlFlow<()> {
+        self.piece.changed.insert(name.clone(), file);
         if self.piece.changed.len() >= PIECE_FILES_MAX || self.began.elapsed() >= PIECE_AFTER {
             return self.tell();
         }
@@ -311,7 +347,7 @@ fn load(name: &str, text: &str, reader: &FolderReader<'_>) -> Loaded {
     })
 }
 
-fn defined_twice(dag: &DagId, owner: &str, file: &str) -> String {
+fn defined_twice(dag: &DagId, owner: &BundleFile, file: &BundleFile) -> String {
     format!(
         "DAG {dag} is defined by {owner} already and stays there; {file} defines it, too: give it another dag_id, or \
          remove it from one of the two files"

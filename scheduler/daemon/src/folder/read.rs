@@ -12,17 +12,28 @@ use std::{
 use dag::{FileProblem, ReadFile};
 use nix::fcntl::OFlag;
 
+use super::source::Source;
+
 /// A DAG file that is larger is refused: people write them.
 const DAG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What tells a file from its changed self without reading it. The time of its last change is the system's own: a copy
 /// that keeps size and time of modification is seen, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stamp {
+    /// Of a file on a disk.
+    OnDisk {
+        /// Which file.
+        inode: u64,
+        /// Its size.
+        bytes: u64,
+        /// When it was written.
+        modified: (i64, i64),
+        /// When anything of it changed.
+        changed: (i64, i64),
+    },
+    /// Of a file in the store: what it holds.
+    Stored(String),
 }
 
 /// Why a file has no text.
@@ -37,7 +48,7 @@ pub(super) enum Unread {
 /// The stamp of a file below a folder; none when there is no such file.
 pub(super) fn stamp(root: &Path, name: &str) -> Option<Stamp> {
     let found = fs::metadata(root.join(name)).ok()?;
-    Some(Stamp {
+    Some(Stamp::OnDisk {
         inode: found.ino(),
         bytes: found.len(),
         modified: (found.mtime(), found.mtime_nsec()),
@@ -61,6 +72,11 @@ pub(super) fn read_text(path: &Path) -> Result<String, Unread> {
         let message = format!("the file has {size} bytes; a DAG file has at most {DAG_FILE_BYTES_MAX}");
         return Err(Unread::Unreadable(message));
     }
+    dag_text(bytes)
+}
+
+/// The text that a DAG file's bytes are.
+pub(super) fn dag_text(bytes: Vec<u8>) -> Result<String, Unread> {
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         Unread::Unreadable(format!("the file is no UTF-8 text: byte {} is wrong; save it as UTF-8", place + 1))
@@ -75,17 +91,17 @@ fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Lends the folder to the compiler of one file.
+/// Lends a bundle's files to the compiler of one of them.
 #[derive(Debug)]
 pub(super) struct FolderReader<'f> {
-    root: &'f Path,
+    source: &'f Source,
     asked: RefCell<BTreeMap<String, Option<Stamp>>>,
     all_read: Cell<bool>,
 }
 
 impl<'f> FolderReader<'f> {
-    pub(super) fn new(root: &'f Path) -> Self {
-        Self { root, asked: RefCell::default(), all_read: Cell::new(true) }
+    pub(super) fn new(source: &'f Source) -> Self {
+        Self { source, asked: RefCell::default(), all_read: Cell::new(true) }
     }
 
     /// What was asked for, as it was then, and whether all that is there could be read.
@@ -94,11 +110,19 @@ impl<'f> FolderReader<'f> {
     }
 
     fn content(&self, name: &str) -> Result<Vec<u8>, FileProblem> {
+        match self.source {
+            Source::Disk(root) => Self::on_disk(root, name),
+            Source::Stored(stored) => stored.read(name),
+            Source::Gone => Err(FileProblem::Missing),
+        }
+    }
+
+    fn on_disk(root: &Path, name: &str) -> Result<Vec<u8>, FileProblem> {
         let unreadable = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => FileProblem::Missing,
             _ => FileProblem::Unreadable(error.to_string()),
         };
-        let root = self.root.canonicalize().map_err(unreadable)?;
+        let root = root.canonicalize().map_err(unreadable)?;
         let path = root.join(name).canonicalize().map_err(unreadable)?;
         if !path.starts_with(&root) {
             return Err(FileProblem::Outside);
@@ -118,7 +142,7 @@ impl<'f> FolderReader<'f> {
 
 impl ReadFile for FolderReader<'_> {
     fn read(&self, name: &str) -> Result<Vec<u8>, FileProblem> {
-        self.asked.borrow_mut().insert(name.to_owned(), stamp(self.root, name));
+        self.asked.borrow_mut().insert(name.to_owned(), self.source.stamp(name));
         let content = self.content(name);
         if matches!(content, Err(FileProblem::Unreadable(_))) {
             self.all_read.set(false);

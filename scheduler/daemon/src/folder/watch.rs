@@ -1,22 +1,25 @@
 //! Watches a DAG folder on a thread of its own, so that a slow disk or a huge file delays no decision.
 //!
 //! The thread belongs to its [`Watcher`]: it is woken and ends when that is dropped, so nothing that it sees can reach
-//! anybody else.
+//! anybody else. The other bundles are told to it by [`BundleNews`].
 
 use std::{
+    collections::BTreeMap,
     fs,
-    io::{self, PipeReader, PipeWriter},
+    io::{self, PipeReader, PipeWriter, Read as _, Write as _},
     ops::ControlFlow,
     os::fd::AsFd,
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use inotify::{Inotify, WatchMask};
+use model::BundleName;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc;
 
-use super::{Folder, FolderNews, LookSink, list::DEPTH_MAX};
+use super::{Folder, FolderNews, LookSink, list::DEPTH_MAX, source::Source};
 
 /// An editor writes a file in several steps; this long after the last one it is taken as whole.
 const SETTLED_AFTER: Duration = Duration::from_millis(40);
@@ -33,6 +36,31 @@ pub struct Watcher {
     pieces: mpsc::Receiver<FolderNews>,
     /// Closed when this is dropped, which the thread waits for.
     _alive: PipeWriter,
+    news: BundleNews,
+}
+
+/// Tells the thread where the files of bundles are.
+#[derive(Debug, Clone)]
+pub struct BundleNews {
+    told: Arc<Mutex<BTreeMap<BundleName, Source>>>,
+    wake: Arc<PipeWriter>,
+}
+
+impl BundleNews {
+    /// Says where the files of a bundle are from now on. What was said of it before, and not looked at yet, counts no more.
+    pub fn tell(&self, bundle: BundleName, source: Source) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = told.is_empty();
+        told.insert(bundle, source);
+        // One byte wakes for all that is told, so the pipe never fills. Without a thread there is nobody to wake.
+        if is_first && let Err(error) = (&*self.wake).write_all(&[0]) {
+            tracing::debug!(%error, "the watch of the DAG folder has ended");
+        }
+    }
+
+    fn take(&self) -> BTreeMap<BundleName, Source> {
+        std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Watcher {
@@ -43,11 +71,20 @@ impl Watcher {
     pub fn start(folder: Folder, guest: impl Send + 'static) -> io::Result<Self> {
         let (sender, pieces) = mpsc::channel(PIECES_WAITING_MAX);
         let (end, alive) = io::pipe()?;
+        let (woken, wake) = io::pipe()?;
+        let news = BundleNews { told: Arc::default(), wake: Arc::new(wake) };
+        let told = news.clone();
         std::thread::Builder::new().name("dag-folder".to_owned()).spawn(move || {
-            watch(folder, sender, end);
+            watch(folder, sender, &told, Ear::open(end, woken));
             drop(guest);
         })?;
-        Ok(Self { pieces, _alive: alive })
+        Ok(Self { pieces, _alive: alive, news })
+    }
+
+    /// The way to tell of other bundles.
+    #[must_use]
+    pub fn bundle_news(&self) -> BundleNews {
+        self.news.clone()
     }
 
     /// The next piece of news; none when the thread has ended by itself, which only a defect brings about.
@@ -56,12 +93,18 @@ impl Watcher {
     }
 }
 
-fn watch(mut folder: Folder, sender: mpsc::Sender<FolderNews>, end: PipeReader) {
-    let root = folder.root.clone();
-    let mut ear = Ear::open(end);
+fn watch(mut folder: Folder, sender: mpsc::Sender<FolderNews>, told: &BundleNews, mut ear: Ear) {
+    let on_disk = |source: &Source| match source {
+        Source::Disk(root) => Some(root.clone()),
+        Source::Stored(_) | Source::Gone => None,
+    };
+    let roots: Vec<PathBuf> = folder.sources.values().filter_map(on_disk).collect();
     let mut pieces = Pieces(sender);
     loop {
-        ear.listen_to(&root, 0);
+        roots.iter().for_each(|root| ear.listen_to(root, 0));
+        for (bundle, source) in told.take() {
+            folder.set(bundle, source);
+        }
         if folder.look_in_pieces(&mut pieces).is_break() {
             return;
         }
@@ -96,18 +139,19 @@ enum Heard {
     Nothing,
 }
 
-/// The system's news of a folder and those below it (inotify(7)), and the end of the watch.
+/// The system's news of a folder and those below it (inotify(7)), what is told of other bundles, and the end of the watch.
 struct Ear {
     inotify: Option<Inotify>,
+    woken: PipeReader,
     end: PipeReader,
 }
 
 impl Ear {
-    fn open(end: PipeReader) -> Self {
+    fn open(end: PipeReader, woken: PipeReader) -> Self {
         let inotify = Inotify::init().inspect_err(|error| {
             tracing::warn!(%error, "the DAG folder is looked at every 30 s only: the system tells nothing of it");
         });
-        Self { inotify: inotify.ok(), end }
+        Self { inotify: inotify.ok(), woken, end }
     }
 
     /// Listens to a folder and those below it; one that it listens to already is not added again by the system.
@@ -129,23 +173,20 @@ impl Ear {
         /// Room for a few hundred names; what is left over is read the next time.
         const BYTES: usize = 16 * 1024;
         let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-        let end = PollFd::new(self.end.as_fd(), PollFlags::POLLIN);
-        let (ended, told) = match &self.inotify {
-            Some(inotify) => {
-                let mut both = [end, PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
-                let ready = poll(&mut both, timeout).is_ok_and(|ready| ready > 0);
-                (ready && both[0].any().unwrap_or(true), ready && both[1].any().unwrap_or(true))
-            }
-            None => {
-                let mut only = [end];
-                (poll(&mut only, timeout).is_ok_and(|ready| ready > 0), false)
-            }
-        };
+        let mut fds =
+            vec![PollFd::new(self.end.as_fd(), PollFlags::POLLIN), PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.inotify.as_ref().map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)));
+        let ready = poll(&mut fds, timeout).is_ok_and(|ready| ready > 0);
+        let has_news = |at: usize| ready && fds.get(at).is_some_and(|fd| fd.any().unwrap_or(true));
+        let (ended, woken, told) = (has_news(0), has_news(1), has_news(2));
         if ended {
             return Heard::End;
         }
+        // The thread holds an end for writing, so there is a byte.
+        let woken = woken && self.woken.read(&mut [0; 8]).is_ok();
         // What happened does not matter, only that something did: the folder is looked at as a whole.
         let read = |inotify: &mut Inotify| inotify.read_events(&mut [0; BYTES]).is_ok();
-        if told && self.inotify.as_mut().is_some_and(read) { Heard::News } else { Heard::Nothing }
+        let told = told && self.inotify.as_mut().is_some_and(read);
+        if told || woken { Heard::News } else { Heard::Nothing }
     }
 }

@@ -9,15 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dag::{CompiledDag, DagFileError};
 use engine::{DagVersion, Event};
-use model::{DagId, Epoch};
+use model::{BundleFile, BundleName, DagId, Epoch};
 use sqlx::PgConnection;
 use store::{
-    FileBatch, StoreError, Writer,
+    BundledDag, FileBatch, StoreError, Writer, leader,
     versions::{self, StoredDefinition, StoredFiles},
 };
 
 use super::{DagSource, LeaderMetrics, scope::ScopeHandle};
-use crate::folder::{FileNews, Folder, FolderNews, Known, Watcher};
+use crate::folder::{BundleNews, FileNews, Folder, FolderNews, Known, Watcher};
 
 /// So many files are stored in one transaction, with as many bytes of theirs: a turn does not wait long behind it.
 const FILES_MAX: usize = 200;
@@ -33,7 +33,7 @@ const TRIES_MAX: u32 = 3;
 pub struct Folders {
     watcher: Option<Watcher>,
     /// What is to be stored, by file; none for a file that is gone.
-    waiting: BTreeMap<String, Option<FileNews>>,
+    waiting: BTreeMap<BundleFile, Option<FileNews>>,
     /// DAGs that no file defines any more, once all that waits is stored.
     undefined: BTreeSet<DagId>,
     stored: StoredFiles,
@@ -75,7 +75,7 @@ impl Folders {
 
     fn known(&self) -> Known {
         Known {
-            owners: self.stored.dags.iter().map(|(dag, stored)| (dag.clone(), stored.fileloc.clone())).collect(),
+            owners: self.stored.dags.iter().map(|(dag, stored)| (dag.clone(), file_of(stored))).collect(),
             files: self.stored.errors.keys().cloned().collect(),
         }
     }
@@ -95,6 +95,18 @@ impl Folders {
                 self.watcher = None;
             }
         }
+    }
+
+    /// The way to tell of bundles other than the DAG folder, when they are watched.
+    pub(super) fn bundle_news(&self) -> Option<BundleNews> {
+        self.watcher.as_ref().map(Watcher::bundle_news)
+    }
+
+    /// The bundles other than the DAG folder of which something is stored.
+    pub(super) fn bundles(&self) -> BTreeSet<BundleName> {
+        let of_dags = self.stored.dags.values().map(|stored| &stored.bundle);
+        let all = of_dags.chain(self.stored.errors.keys().map(|file| &file.bundle));
+        all.filter(|bundle| !bundle.is_folder()).cloned().collect()
     }
 
     /// Whether something is to be stored.
@@ -142,7 +154,7 @@ impl Folders {
     }
 
     /// Takes files from what waits until a batch is full; those that are as they are stored need nothing.
-    fn next_batch(&mut self) -> Vec<(String, FileNews)> {
+    fn next_batch(&mut self) -> Vec<(BundleFile, FileNews)> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < FILES_MAX && bytes < BYTES_MAX {
             let Some((name, file)) = self.waiting.pop_first() else { break };
@@ -152,7 +164,8 @@ impl Folders {
                 self.metrics.parsed(file.took);
             }
             file.errors = file.errors.into_iter().map(versions::storable).collect();
-            file.dags.retain(|compiled| self.stored.dags.get(&compiled.dag.dag_id) != Some(&definition(compiled)));
+            file.dags
+                .retain(|compiled| self.stored.dags.get(&compiled.dag.dag_id) != Some(&definition(&name, compiled)));
             if !file.dags.is_empty() || self.errors_differ(&name, &file.errors) {
                 bytes += file.dags.iter().map(size).sum::<usize>();
                 batch.push((name, file));
@@ -161,7 +174,7 @@ impl Folders {
         batch
     }
 
-    fn errors_differ(&self, name: &str, errors: &[DagFileError]) -> bool {
+    fn errors_differ(&self, name: &BundleFile, errors: &[DagFileError]) -> bool {
         self.stored.errors.get(name).map_or(&[][..], Vec::as_slice) != errors
     }
 
@@ -170,7 +183,7 @@ impl Folders {
         &mut self,
         writer: &mut Writer,
         epoch: Epoch,
-        batch: Vec<(String, FileNews)>,
+        batch: Vec<(BundleFile, FileNews)>,
         events: &mut Vec<Event>,
     ) -> Result<(), StoreError> {
         match self.store_together(writer, epoch, &batch).await {
@@ -192,7 +205,7 @@ impl Folders {
         &mut self,
         writer: &mut Writer,
         epoch: Epoch,
-        name: String,
+        name: BundleFile,
         file: FileNews,
     ) -> Result<Vec<Event>, StoreError> {
         let alone = [(name, file)];
@@ -207,7 +220,7 @@ impl Folders {
             }
         };
         let [(name, file)] = alone;
-        let refused = refusal(&name, &error);
+        let refused = refusal(&name.name, &error);
         let errors = file.errors.into_iter().take(dag::ERRORS_PER_FILE_MAX - 1).chain([refused]).collect();
         let only_errors = [(name, FileNews { errors, ..FileNews::default() })];
         self.store_together(writer, epoch, &only_errors).await
@@ -217,17 +230,21 @@ impl Folders {
         &mut self,
         writer: &mut Writer,
         epoch: Epoch,
-        files: &[(String, FileNews)],
+        files: &[(BundleFile, FileNews)],
     ) -> Result<Vec<Event>, StoreError> {
+        if files.iter().any(|(name, file)| !name.bundle.is_folder() && !file.dags.is_empty()) {
+            leader::raise_format(writer, epoch, leader::FORMAT_OF_BUNDLES).await?;
+        }
         let differing = files.iter().filter(|(name, file)| self.errors_differ(name, &file.errors));
         let batch = FileBatch {
-            dags: files.iter().flat_map(|(_, file)| &file.dags).collect(),
-            errors: differing.map(|(name, file)| (name.as_str(), file.errors.as_slice())).collect(),
+            dags: files.iter().flat_map(|(name, file)| bundled(name, file)).collect(),
+            errors: differing.map(|(name, file)| (name, file.errors.as_slice())).collect(),
         };
         let versions = store::store_files(writer, epoch, &batch).await?;
-        for (compiled, version) in batch.dags.iter().zip(&versions) {
-            log_version(compiled, version);
-            self.stored.dags.insert(compiled.dag.dag_id.clone(), definition(compiled));
+        let stored = files.iter().flat_map(|(name, file)| file.dags.iter().map(move |compiled| (name, compiled)));
+        for ((name, compiled), version) in stored.zip(&versions) {
+            log_version(name, compiled, version);
+            self.stored.dags.insert(compiled.dag.dag_id.clone(), definition(name, compiled));
         }
         for (name, errors) in batch.errors {
             for error in errors {
@@ -236,19 +253,30 @@ impl Folders {
             if errors.is_empty() {
                 self.stored.errors.remove(name);
             } else {
-                self.stored.errors.insert(name.to_owned(), errors.to_vec());
+                self.stored.errors.insert(name.clone(), errors.to_vec());
             }
         }
         Ok(versions.into_iter().map(|version| Event::DagVersionStored { version }).collect())
     }
 }
 
-fn definition(compiled: &CompiledDag) -> StoredDefinition {
+fn definition(file: &BundleFile, compiled: &CompiledDag) -> StoredDefinition {
     StoredDefinition {
+        bundle: file.bundle.clone(),
         fileloc: compiled.fileloc.clone(),
         content_hash: compiled.content_hash.clone(),
         source_sha256: Some(compiled.source.sha256.clone()),
     }
+}
+
+fn file_of(stored: &StoredDefinition) -> BundleFile {
+    BundleFile::new(stored.bundle.clone(), &stored.fileloc)
+}
+
+/// The DAGs of a file, with where it comes from.
+fn bundled<'f>(name: &'f BundleFile, file: &'f FileNews) -> impl Iterator<Item = BundledDag<'f>> {
+    let revision = file.revision.as_deref();
+    file.dags.iter().map(move |compiled| BundledDag { compiled, bundle: name.bundle.as_str(), revision })
 }
 
 /// What is sent of a DAG, by its larger parts.
@@ -264,6 +292,6 @@ fn refusal(name: &str, error: &StoreError) -> DagFileError {
     })
 }
 
-fn log_version(compiled: &CompiledDag, version: &DagVersion) {
-    tracing::info!(dag.id = %compiled.dag.dag_id, version = version.id.get(), file = %compiled.fileloc, "a DAG version is current");
+fn log_version(file: &BundleFile, compiled: &CompiledDag, version: &DagVersion) {
+    tracing::info!(dag.id = %compiled.dag.dag_id, version = version.id.get(), %file, "a DAG version is current");
 }

@@ -97,7 +97,9 @@ impl Reign {
 
     /// Removes what nobody waits for or needs any more, and looks how much is in quarantine.
     async fn sweep(&mut self) -> Result<(), StoreError> {
-        unless_lost(maintenance::sweep(&mut self.writer, self.epoch).await, ())?;
+        if unless_lost(maintenance::sweep(&mut self.writer, self.epoch).await, 0)? > 0 {
+            self.housekeeping.cleaner.files_may_be_unused();
+        }
         let before = self.quarantined;
         self.quarantined = unless_lost(quarantine::held_count(self.writer.connection()).await, before)?;
         // A hint that something is released may have been lost.

@@ -5,6 +5,7 @@
 
 mod announce;
 mod batch;
+mod bundles;
 mod campaign;
 mod clock;
 mod deletions;
@@ -67,6 +68,8 @@ pub struct LeaderSettings {
     pub endpoint: String,
     /// Where its DAGs come from.
     pub dags: DagSource,
+    /// The bundles that it fetches.
+    pub bundles: Arc<crate::bundles::Settings>,
     /// The key that decrypts connections and variables.
     pub secret_key: store::SecretKey,
     /// Where connections and variables are looked for before the environment and the database.

@@ -27,6 +27,7 @@ use super::{
     COMMANDS, EVENTS_MAX, Ear, LeaderMetrics, LeaderSettings, NEWS_MAX, News,
     announce::{Announcement, Announcer},
     batch::Batch,
+    bundles::{Keeper, Means},
     clock::{Clock, Correction},
     deletions::Deletions,
     fetch::{Asker, Fetcher},
@@ -119,6 +120,12 @@ impl Reign {
         let hints = Hints::listen(&pool).await?;
         scope.spawn(pass_on(hints.subscribe(), news));
         let folders = Folders::watch(&settings.dags, writer.connection(), &scope, settings.metrics.clone()).await?;
+        if let Some(news) = folders.bundle_news() {
+            let (key, backends) = (settings.secret_key.clone(), Arc::clone(&settings.secrets));
+            let means = Means { pool: pool.clone(), epoch: leadership.epoch, key, backends };
+            let keeper = Keeper::new(means, Arc::clone(&settings.bundles), news, folders.bundles());
+            scope.spawn(keeper.keep(hints.subscribe()));
+        }
         Ok(Self {
             name: settings.name.clone(),
             database_url: settings.database_url.clone(),

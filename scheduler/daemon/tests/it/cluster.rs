@@ -180,6 +180,7 @@ async fn lead_on_network(
         name: "network".to_owned(),
         endpoint: endpoint.clone(),
         dags: leader::DagSource::Folder(folder.to_owned()),
+        bundles: Arc::default(),
         secret_key: key("AAAA"),
         secrets: Default::default(),
         metrics: leader::LeaderMetrics::default(),

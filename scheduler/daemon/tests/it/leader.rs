@@ -77,6 +77,7 @@ pub fn settings(url: &str, name: &str, folder: &Path, key: &Path) -> LeaderSetti
         name: name.to_owned(),
         endpoint: name.to_owned(),
         dags: daemon::leader::DagSource::Folder(folder.to_owned()),
+        bundles: Arc::default(),
         secret_key: SecretKey::from_file_or_create(key).unwrap(),
         secrets: Default::default(),
         metrics: leader::LeaderMetrics::default(),

@@ -4,6 +4,7 @@
 
 extern crate windlass_daemon as daemon;
 
+mod bundles;
 mod cluster;
 mod commands;
 mod elsewhere;

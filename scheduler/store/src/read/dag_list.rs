@@ -83,6 +83,10 @@ pub struct DagFilter {
     pub without_stale: bool,
     /// With mistakes in their files, or without.
     pub with_import_errors: Option<bool>,
+    /// Of this bundle.
+    pub bundle: Option<String>,
+    /// Whose current version came with this revision of its bundle.
+    pub bundle_version: Option<String>,
     /// Whose newest run is in one of these states; any when empty.
     pub last_states: Vec<DagRunState>,
     /// Whose newest run began then.
@@ -112,7 +116,8 @@ pub async fn dag_list(pool: &PgPool, filter: &DagFilter, window: Window) -> Resu
     window.check()?;
     let mut page = QueryBuilder::new(
         "SELECT d.dag_id, d.current_version, d.fileloc, d.description, d.tags, d.owners, d.is_paused, d.is_stale, \
-         EXISTS (SELECT FROM import_error e WHERE e.file = d.fileloc) AS has_import_errors, d.next_logical_date, \
+         d.bundle_name, (SELECT v.bundle_version FROM dag_version v WHERE v.id = d.current_version) AS bundle_version, \
+         EXISTS (SELECT FROM import_error e WHERE e.bundle_name = d.bundle_name AND e.file = d.fileloc) AS has_import_errors, d.next_logical_date, \
          d.next_interval_start, d.next_interval_end, d.next_run_after, d.last_parsed_at ",
     );
     let by_last = filter.order.iter().any(|(key, _)| matches!(key, DagOrder::LastState | DagOrder::LastStart));
@@ -203,7 +208,17 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
         query.push(" AND d.owners && ").push_bind(filter.owners.clone());
     }
     if let Some(with) = filter.with_import_errors {
-        query.push(" AND EXISTS (SELECT FROM import_error e WHERE e.file = d.fileloc) = ").push_bind(with);
+        query.push(
+            " AND EXISTS (SELECT FROM import_error e WHERE e.bundle_name = d.bundle_name AND e.file = d.fileloc) = ",
+        );
+        query.push_bind(with);
+    }
+    if let Some(bundle) = &filter.bundle {
+        query.push(" AND d.bundle_name = ").push_bind(bundle.clone());
+    }
+    if let Some(revision) = &filter.bundle_version {
+        query.push(" AND EXISTS (SELECT FROM dag_version v WHERE v.id = d.current_version AND v.bundle_version = ");
+        query.push_bind(revision.clone()).push(")");
     }
     if !filter.last_states.is_empty() {
         let codes: Vec<i16> = filter.last_states.iter().map(|state| state.code()).collect();

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use dag::{Dag, TaskPos};
 use engine::DueRun;
 use model::{DagId, DagVersionId, TaskIdx, Timestamp};
-use sqlx::{PgExecutor, Postgres, QueryBuilder, types::Json};
+use serde_json::Value;
+use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder, types::Json};
 
 use super::{DOING, Direction, Pattern, Window, word};
 use crate::{
@@ -22,6 +23,10 @@ pub struct DagView {
     pub current: DagVersionId,
     /// The file that defines it, below the DAG folder.
     pub fileloc: String,
+    /// The bundle whose file that is.
+    pub bundle_name: String,
+    /// The revision of the bundle that brought its current version.
+    pub bundle_version: Option<String>,
     /// What it is for.
     pub description: Option<String>,
     /// Its tags.
@@ -51,6 +56,12 @@ pub struct Version {
     pub content_hash: String,
     /// When it was seen first.
     pub created_at: Timestamp,
+    /// The bundle that it came from.
+    pub bundle_name: String,
+    /// The revision of the bundle that brought it; the DAG folder has none.
+    pub bundle_version: Option<String>,
+    /// The page that shows it.
+    pub bundle_url: Option<String>,
     /// The definition.
     pub dag: Arc<Dag>,
     /// The number of each task, by its position.
@@ -69,6 +80,8 @@ impl Version {
 /// A mistake in a DAG file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportError {
+    /// The bundle that the file is of.
+    pub bundle_name: String,
     /// The file, below the DAG folder.
     pub file: String,
     /// Which of the file's mistakes, from 0.
@@ -100,6 +113,12 @@ pub struct VersionBrief {
     pub content_hash: String,
     /// When it was seen first.
     pub created_at: Timestamp,
+    /// The bundle that it came from.
+    pub bundle_name: String,
+    /// The revision of the bundle that brought it; the DAG folder has none.
+    pub bundle_version: Option<String>,
+    /// The page that shows it.
+    pub bundle_url: Option<String>,
 }
 
 /// A row of `dag` as pages see it.
@@ -108,6 +127,8 @@ pub(super) struct DagRecord {
     dag_id: String,
     current_version: i64,
     fileloc: String,
+    bundle_name: String,
+    bundle_version: Option<String>,
     description: Option<String>,
     tags: Vec<String>,
     owners: Vec<String>,
@@ -135,6 +156,8 @@ impl TryFrom<DagRecord> for DagView {
             dag_id: stored_dag_id(&row.dag_id)?,
             current: DagVersionId(row.current_version),
             fileloc: row.fileloc,
+            bundle_name: row.bundle_name,
+            bundle_version: row.bundle_version,
             description: row.description,
             tags: row.tags,
             owners: row.owners,
@@ -178,7 +201,8 @@ pub async fn dag(db: impl PgExecutor<'_>, dag_id: &DagId) -> Result<Option<DagVi
 pub async fn versions(db: impl PgExecutor<'_>, ids: &[DagVersionId]) -> Result<Vec<Version>, StoreError> {
     let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
     let rows = sqlx::query!(
-        r#"SELECT v.id, v.number, v.content_hash, v.created_at, v.compiled AS "dag: Json<Dag>",
+        r#"SELECT v.id, v.number, v.content_hash, v.created_at, v.bundle_name, v.bundle_version,
+                  (SELECT b.settings FROM bundle b WHERE b.name = v.bundle_name) AS bundle_settings, v.compiled AS "dag: Json<Dag>",
                   (SELECT json_object_agg(t.task_id, t.task_idx) FROM dag_task t WHERE t.dag_id = v.dag_id)
                       AS "numbers: Json<BTreeMap<String, i32>>"
            FROM dag_version v WHERE v.id = ANY($1)"#,
@@ -202,12 +226,20 @@ pub async fn versions(db: impl PgExecutor<'_>, ids: &[DagVersionId]) -> Result<V
                 number: row.number,
                 content_hash: row.content_hash,
                 created_at: row.created_at,
+                bundle_name: row.bundle_name,
+                bundle_url: url_of(row.bundle_settings.as_ref(), row.bundle_version.as_deref()),
+                bundle_version: row.bundle_version,
                 positions: task_idx.iter().copied().zip(dag.positions()).collect(),
                 task_idx,
                 dag: Arc::new(dag),
             })
         })
         .collect()
+}
+
+/// The page that shows the revision which brought a version.
+pub(super) fn url_of(settings: Option<&Value>, revision: Option<&str>) -> Option<String> {
+    super::view_url(settings?, revision?)
 }
 
 /// One version.
@@ -276,7 +308,9 @@ pub async fn version_list(
     limit: i64,
 ) -> Result<Vec<VersionBrief>, StoreError> {
     let rows = sqlx::query!(
-        "SELECT id, number, content_hash, created_at FROM dag_version WHERE dag_id = $1 ORDER BY number DESC LIMIT $2",
+        "SELECT id, number, content_hash, created_at, bundle_name, bundle_version,
+                (SELECT b.settings FROM bundle b WHERE b.name = bundle_name) AS bundle_settings FROM dag_version
+         WHERE dag_id = $1 ORDER BY number DESC LIMIT $2",
         dag_id.as_str(),
         limit
     );
@@ -285,27 +319,45 @@ pub async fn version_list(
         number: row.number,
         content_hash: row.content_hash,
         created_at: row.created_at,
+        bundle_name: row.bundle_name,
+        bundle_url: url_of(row.bundle_settings.as_ref(), row.bundle_version.as_deref()),
+        bundle_version: row.bundle_version,
     });
     Ok(brief.collect())
 }
 
-/// Mistakes in DAG files, by file and place: of these files, or of all when none is named; at most `limit`.
+/// Mistakes in DAG files, by bundle, file and place: of these files, or of all when none is named; at most `limit`.
 ///
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer.
 pub async fn import_errors(
     db: impl PgExecutor<'_>,
-    files: &[String],
+    files: &[BrokenFile],
     limit: i64,
 ) -> Result<Vec<ImportError>, StoreError> {
+    let (bundles, names): (Vec<String>, Vec<String>) =
+        files.iter().map(|file| (file.bundle_name.clone(), file.file.clone())).unzip();
     let rows = sqlx::query_as!(
         ImportError,
-        "SELECT file, position, message, line, col, field, suggestion, found_at, excerpt
-         FROM import_error WHERE cardinality($1::text[]) = 0 OR file = ANY ($1) ORDER BY file, position LIMIT $2",
-        files,
+        "SELECT bundle_name, file, position, message, line, col, field, suggestion, found_at, excerpt
+         FROM import_error
+         WHERE cardinality($1::text[]) = 0
+            OR (bundle_name, file) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+         ORDER BY bundle_name <> 'dags-folder', bundle_name, file, position LIMIT $3",
+        &bundles,
+        &names,
         limit
     );
     rows.fetch_all(db).await.doing(DOING)
+}
+
+/// A DAG file with mistakes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, FromRow)]
+pub struct BrokenFile {
+    /// The bundle that it is of.
+    pub bundle_name: String,
+    /// Its name below the bundle's root.
+    pub file: String,
 }
 
 /// Which DAG files with mistakes.
@@ -315,8 +367,10 @@ pub struct FileFilter {
     pub pattern: Pattern,
     /// Whose name begins so.
     pub prefix: Option<String>,
-    /// This one.
+    /// Of this name.
     pub file: Option<String>,
+    /// Of this bundle.
+    pub bundle: Option<String>,
     /// The order; by name when empty.
     pub order: Vec<(FileOrder, Direction)>,
 }
@@ -326,6 +380,8 @@ pub struct FileFilter {
 pub enum FileOrder {
     /// By name.
     File,
+    /// By the name of the bundle.
+    Bundle,
     /// By the time at which the newest mistake was found.
     FoundAt,
     /// By the first mistake.
@@ -336,7 +392,11 @@ impl FileOrder {
     const fn sql(self) -> &'static str {
         match self {
             Self::File => "file",
-            Self::FoundAt => "(SELECT max(e.found_at) FROM import_error e WHERE e.file = import_error.file)",
+            Self::Bundle => "bundle_name",
+            Self::FoundAt => {
+                "(SELECT max(e.found_at) FROM import_error e WHERE e.bundle_name = import_error.bundle_name AND e.file = \
+                 import_error.file)"
+            }
             Self::Message => "message",
         }
     }
@@ -352,6 +412,9 @@ impl FileFilter {
         if let Some(file) = &self.file {
             query.push(" AND file = ").push_bind(file.clone());
         }
+        if let Some(bundle) = &self.bundle {
+            query.push(" AND bundle_name = ").push_bind(bundle.clone());
+        }
     }
 }
 
@@ -363,16 +426,17 @@ pub async fn broken_files(
     db: impl PgExecutor<'_>,
     filter: &FileFilter,
     window: Window,
-) -> Result<Vec<String>, StoreError> {
-    let mut page = QueryBuilder::new("SELECT file");
+) -> Result<Vec<BrokenFile>, StoreError> {
+    let mut page = QueryBuilder::new("SELECT bundle_name, file");
     filter.source(&mut page);
     page.push(" ORDER BY ");
     for (key, direction) in &filter.order {
         page.push(key.sql()).push(word(*direction)).push(", ");
     }
-    page.push("file").push(word(filter.order.first().map_or(Direction::Ascending, |(_, direction)| *direction)));
+    let direction = word(filter.order.first().map_or(Direction::Ascending, |(_, direction)| *direction));
+    page.push("file").push(direction).push(", bundle_name").push(direction);
     page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
-    page.build_query_scalar().fetch_all(db).await.doing(DOING)
+    page.build_query_as().fetch_all(db).await.doing(DOING)
 }
 
 /// How many DAG files have mistakes.

@@ -444,7 +444,7 @@ pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFil
         query.push_bind(filter.versions.clone()).push("))");
     }
     if let Some(hash) = &filter.content_hash {
-        query.push(" AND version_id IN (SELECT id FROM dag_version WHERE content_hash = ");
+        query.push(" AND version_id IN (SELECT id FROM dag_version WHERE coalesce(bundle_version, content_hash) = ");
         query.push_bind(hash.clone()).push(")");
     }
     patterns(query, filter);

@@ -3,6 +3,7 @@
 //! A function takes the pool or the connection that it is given and makes a fixed number of statements, however many
 //! rows it is about.
 
+mod bundles;
 mod cluster;
 mod dag_list;
 mod dags;
@@ -20,14 +21,15 @@ mod warnings;
 mod xcom_entries;
 mod xcoms;
 
+pub use bundles::{BundleDag, BundleView, RevisionView, bundle_dags, bundles, revisions, view_url};
 pub use cluster::{LeaderView, ServiceView, leader, pools, services};
 pub use dag_list::{
     DagCounts, DagFilter, DagNames, DagOrder, Marked, TagFilter, dag_counts, dag_ids, dag_list, dag_names, dag_tags,
     tasks_named,
 };
 pub use dags::{
-    DagView, FileFilter, FileOrder, ImportError, Version, VersionBrief, broken_file_count, broken_files, dag, dags,
-    import_errors, source, version, version_ids, version_list, version_numbered, versions,
+    BrokenFile, DagView, FileFilter, FileOrder, ImportError, Version, VersionBrief, broken_file_count, broken_files,
+    dag, dags, import_errors, source, version, version_ids, version_list, version_numbered, versions,
 };
 pub use elsewhere::{run_on, task_states};
 pub use instance_list::{

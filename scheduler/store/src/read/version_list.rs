@@ -1,10 +1,12 @@
 //! The list of DAG versions, without their definitions.
 
 use model::{DagId, DagVersionId, Timestamp};
+use serde_json::Value;
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 
 use super::{
     Direction, VersionBrief, Visible,
+    dags::url_of,
     list::word,
     total::{Statements, Total, Window, counted, counting},
 };
@@ -20,8 +22,10 @@ pub enum VersionOrder {
     Id,
     /// By number.
     Number,
-    /// By the hash of their content.
-    Hash,
+    /// By the name of the bundle that they come from.
+    Bundle,
+    /// By the revision of their bundle, or by the hash of their content where the bundle has none.
+    Revision,
 }
 
 impl VersionOrder {
@@ -29,7 +33,8 @@ impl VersionOrder {
         match self {
             Self::Id => "id",
             Self::Number => "number",
-            Self::Hash => "content_hash",
+            Self::Bundle => "bundle_name",
+            Self::Revision => "coalesce(bundle_version, content_hash)",
         }
     }
 }
@@ -43,8 +48,10 @@ pub struct VersionFilter {
     pub dag_id: Option<DagId>,
     /// With one of these numbers; any when empty.
     pub numbers: Vec<i32>,
-    /// With this content.
-    pub content_hash: Option<String>,
+    /// From this bundle.
+    pub bundle: Option<String>,
+    /// From this revision of their bundle, or with this content where the bundle has no revisions.
+    pub revision: Option<String>,
     /// The order; by key when empty.
     pub order: Vec<(VersionOrder, Direction)>,
 }
@@ -67,7 +74,10 @@ pub async fn version_page(
 }
 
 fn page(filter: &VersionFilter, window: Window) -> QueryBuilder<'_, Postgres> {
-    let mut page = QueryBuilder::new("SELECT id, dag_id, number, content_hash, created_at ");
+    let mut page = QueryBuilder::new(
+        "SELECT id, dag_id, number, content_hash, created_at, bundle_name, bundle_version, \
+         (SELECT b.settings FROM bundle b WHERE b.name = dag_version.bundle_name) AS bundle_settings ",
+    );
     source(&mut page, filter);
     page.push(" ORDER BY ");
     for (key, direction) in &filter.order {
@@ -82,8 +92,22 @@ impl TryFrom<VersionRecord> for (DagId, VersionBrief) {
     type Error = StoreError;
 
     fn try_from(row: VersionRecord) -> Result<Self, StoreError> {
-        let VersionRecord { id, dag_id: dag, number, content_hash, created_at } = row;
-        Ok((dag_id(&dag)?, VersionBrief { id: DagVersionId(id), number, content_hash, created_at }))
+        let VersionRecord {
+            id,
+            dag_id: dag,
+            number,
+            content_hash,
+            created_at,
+            bundle_name,
+            bundle_version,
+            bundle_settings,
+        } = row;
+        let id = DagVersionId(id);
+        let bundle_url = url_of(bundle_settings.as_ref(), bundle_version.as_deref());
+        Ok((
+            dag_id(&dag)?,
+            VersionBrief { id, number, content_hash, created_at, bundle_name, bundle_version, bundle_url },
+        ))
     }
 }
 
@@ -96,8 +120,11 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &VersionFilter) {
     if !filter.numbers.is_empty() {
         query.push(" AND number = ANY(").push_bind(filter.numbers.clone()).push(")");
     }
-    if let Some(hash) = &filter.content_hash {
-        query.push(" AND content_hash = ").push_bind(hash.clone());
+    if let Some(bundle) = &filter.bundle {
+        query.push(" AND bundle_name = ").push_bind(bundle.clone());
+    }
+    if let Some(revision) = &filter.revision {
+        query.push(" AND coalesce(bundle_version, content_hash) = ").push_bind(revision.clone());
     }
 }
 
@@ -108,4 +135,7 @@ struct VersionRecord {
     number: i32,
     content_hash: String,
     created_at: Timestamp,
+    bundle_name: String,
+    bundle_version: Option<String>,
+    bundle_settings: Option<Value>,
 }

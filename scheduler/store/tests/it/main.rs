@@ -6,6 +6,7 @@
 extern crate windlass_store as store;
 
 mod admin;
+mod bundles;
 mod inbox;
 mod leadership;
 mod lists;

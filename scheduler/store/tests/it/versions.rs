@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dag::{DagFile, DagFileError};
-use model::TaskIdx;
+use model::{BundleFile, TaskIdx};
 use store::{FileBatch, StoreError};
 
 use crate::support::{Database, compile, dag_id};
@@ -116,18 +116,19 @@ async fn import_errors_of_a_file_are_replaced_together() {
         excerpt: Some("retries: many".to_owned()),
     };
     let (first, second) = ([error(3), error(0)], [error(0), error(7)]);
+    let bad = BundleFile::in_folder("bad.yaml");
     let mut set = async |errors: &[DagFileError]| {
-        let batch = FileBatch { dags: Vec::new(), errors: vec![("bad.yaml", errors)] };
+        let batch = FileBatch { dags: Vec::new(), errors: vec![(&bad, errors)] };
         store::store_files(&mut leader.writer, epoch, &batch).await.unwrap();
         store::stored_files(leader.writer.connection()).await.unwrap().errors
     };
-    assert_eq!(set(&first).await["bad.yaml"], first);
+    assert_eq!(set(&first).await[&bad], first);
     assert_eq!(
         database.count("import_error WHERE line IS NULL OR (line = 3 AND col = 3 AND excerpt = 'retries: many')").await,
         2
     );
     sqlx::query("UPDATE import_error SET found_at = '2026-01-01'").execute(&database.pool).await.unwrap();
-    assert_eq!(set(&second).await["bad.yaml"], second);
+    assert_eq!(set(&second).await[&bad], second);
     let old = "import_error WHERE found_at = '2026-01-01' AND line IS NULL";
     assert_eq!((database.count(old).await, database.count("import_error").await), (1, 2), "one was there before");
     assert!(set(&[]).await.is_empty());
@@ -140,7 +141,7 @@ async fn a_batch_is_stored_as_a_whole_or_not_at_all() {
     let epoch = leader.epoch();
     let old = leader.store_dag("a", &["x", "y"]).await;
     let (a, b, mut c) = (compile("a", &["y", "z"]), compile("b", &["x"]), compile("c", &["x"]));
-    let batch = FileBatch { dags: vec![&a, &b], errors: Vec::new() };
+    let batch = FileBatch { dags: vec![(&a).into(), (&b).into()], errors: Vec::new() };
     let stored = store::store_files(&mut leader.writer, epoch, &batch).await.unwrap();
     assert_eq!(stored[0].task_idx.to_vec(), [TaskIdx(1), TaskIdx(2)], "{old:?}");
     assert_eq!(stored[1].task_idx.to_vec(), [TaskIdx(0)]);
@@ -148,11 +149,12 @@ async fn a_batch_is_stored_as_a_whole_or_not_at_all() {
 
     c.dag.description = Some("a\0b".to_owned());
     let d = compile("d", &["x"]);
-    let batch = FileBatch { dags: vec![&d, &c], errors: vec![("c.yaml", &[])] };
+    let file = BundleFile::in_folder("c.yaml");
+    let batch = FileBatch { dags: vec![(&d).into(), (&c).into()], errors: vec![(&file, &[])] };
     let refused = store::store_files(&mut leader.writer, epoch, &batch).await.unwrap_err();
     assert!(refused.refuses_value() && !refused.ends_leadership(), "{refused:?}");
     assert_eq!(database.count("dag").await, 2);
-    let twice = FileBatch { dags: vec![&d, &d], errors: Vec::new() };
+    let twice = FileBatch { dags: vec![(&d).into(), (&d).into()], errors: Vec::new() };
     let refused = store::store_files(&mut leader.writer, epoch, &twice).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Refused { reason } if reason.contains("DAG d")), "{refused:?}");
 }

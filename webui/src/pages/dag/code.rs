@@ -28,6 +28,8 @@ pub struct Code {
     hash: String,
     seen: Moment,
     fileloc: String,
+    /// The bundle and its revision that brought the version, when that is not the DAG folder.
+    bundle: Option<Bundle>,
     yaml: String,
     files: Vec<File>,
     more_files: usize,
@@ -39,6 +41,13 @@ struct Choice {
     url: String,
     chosen: bool,
     seen: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Bundle {
+    name: String,
+    revision: String,
+    url: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +95,11 @@ pub(super) async fn code(app: &App, view: &DagView, query: &Query, clock: Clock)
         hash: version.content_hash.get(..12).unwrap_or_default().to_owned(),
         seen: clock.moment(version.created_at),
         fileloc: view.fileloc.clone(),
+        bundle: version.bundle_version.as_ref().map(|revision| Bundle {
+            name: version.bundle_name.clone(),
+            revision: revision.chars().take(12).collect(),
+            url: version.bundle_url.clone(),
+        }),
         yaml: read::source(&app.pool, id).await?.unwrap_or_default(),
         files,
         more_files: version.dag.files.len().saturating_sub(FILES_MAX),

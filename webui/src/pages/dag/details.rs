@@ -98,6 +98,10 @@ fn settings(view: &DagView, version: &Version, clock: Clock) -> Vec<Fact> {
             },
         ),
     ];
+    if let Some(revision) = &version.bundle_version {
+        let short: String = revision.chars().take(12).collect();
+        facts.insert(1, Fact::new("bundle", format!("{} · {short}", version.bundle_name)).to("/bundles"));
+    }
     facts.extend(dag.start_date.map(|at| Fact::at("start date", clock.stamp(at))));
     facts.extend(dag.end_date.map(|at| Fact::at("end date", clock.stamp(at))));
     facts.extend(dag.dagrun_timeout.map(|limit| Fact::new("a run may take", words::duration(limit))));

@@ -307,7 +307,7 @@ async fn attention(app: &App) -> ApiResult<Vec<Attention>> {
     let files = read::broken_files(&app.pool, &FileFilter::default(), Window { limit: WARNED_MAX, offset: 0 }).await?;
     let broken =
         if files.is_empty() { Vec::new() } else { read::import_errors(&app.pool, &files, MISTAKES_MAX).await? };
-    for errors in broken.chunk_by(|one, next| one.file == next.file) {
+    for errors in broken.chunk_by(|one, next| (&one.bundle_name, &one.file) == (&next.bundle_name, &next.file)) {
         let more = match errors.len() - 1 {
             0 => String::new(),
             more => format!(" And {}.", words::count(more, "more mistake")),

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context;
 use daemon::folder::{FileNews, Folder};
+use model::BundleFile;
 
 use crate::{exit::Exit, settings::Settings};
 
@@ -52,7 +53,7 @@ pub fn check(settings: &Settings, path: Option<&Path>) -> anyhow::Result<ExitCod
         Folder::new(path).look().changed
     } else {
         let place = Place::of(settings, path)?;
-        BTreeMap::from([(place.name.clone(), place.read())])
+        BTreeMap::from([(BundleFile::in_folder(&place.name), place.read())])
     };
     let mut errors = 0;
     for (name, file) in &files {

@@ -1,7 +1,9 @@
 //! `windlass dags …`: Airflow's words for the DAGs of an installation and for the files of a folder.
 
+mod bundles;
 mod convert;
 mod files;
+mod folder_content;
 mod list;
 mod stage;
 mod test;
@@ -76,6 +78,14 @@ pub enum Dags {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Check a folder of DAG files and push it as one revision of a bundle, which all schedulers and workers see.
+    Deploy(bundles::Deploy),
+    /// Where DAG files come from: a line a bundle, with the revision in force.
+    Bundles(#[command(flatten)] Output),
+    /// The revisions of a bundle that are kept, the newest first.
+    Revisions(bundles::Revisions),
+    /// Bring a revision of a bundle into force again.
+    Rollback(bundles::Rollback),
     /// Run a DAG file in the foreground, with nothing else running: its logs come to the terminal, nothing is kept.
     Test(test::Test),
 }
@@ -93,7 +103,11 @@ impl Dags {
             | Self::Unpause { .. }
             | Self::Pause { .. }
             | Self::Trigger(_)
-            | Self::Delete { .. } => Reach::Anywhere,
+            | Self::Delete { .. }
+            | Self::Deploy(_)
+            | Self::Bundles(_)
+            | Self::Revisions(_)
+            | Self::Rollback(_) => Reach::Anywhere,
             Self::Check { .. } | Self::Show { .. } | Self::Schema | Self::Convert(_) | Self::Test(_) => Reach::Machine,
         }
     }
@@ -113,6 +127,7 @@ pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode>
         }
         Dags::Convert(wish) => convert::run(&wish).await,
         Dags::Test(test) => test::run(settings, test).await,
+        Dags::Deploy(wish) => bundles::deploy(settings, wish).await,
         command => {
             let installation = Installation::open(settings).await?;
             let done = with_installation(&installation, command).await;
@@ -133,7 +148,10 @@ async fn with_installation(installation: &Installation<'_>, command: Dags) -> an
         Dags::Pause { dag_id } => pause(installation, &dag_id, Paused::Paused).await?,
         Dags::Delete { dag_id, yes } => delete(installation, &dag_id, Asked::of(yes)).await?,
         Dags::Trigger(wish) => return trigger(installation, wish).await,
-        Dags::Check { .. } | Dags::Show { .. } | Dags::Schema | Dags::Convert(_) | Dags::Test(_) => {}
+        Dags::Bundles(output) => bundles::list(installation, output).await?,
+        Dags::Revisions(wish) => bundles::revisions(installation, &wish).await?,
+        Dags::Rollback(wish) => bundles::rollback(installation, &wish).await?,
+        Dags::Check { .. } | Dags::Show { .. } | Dags::Schema | Dags::Convert(_) | Dags::Test(_) | Dags::Deploy(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -26,7 +26,7 @@ use daemon::folder::{FileNews, FolderNews};
 use dag::CompiledDag;
 use link::query::LogName;
 use model::{
-    AttemptId, DagId, DagRunState, RunId, TaskIdx, TaskState, TriggeredBy,
+    AttemptId, BundleFile, DagId, DagRunState, RunId, TaskIdx, TaskState, TriggeredBy,
     command::{ClearEffect, Command, MarkTaskInstances, Paused, Pool, Relatives, TaskSelector, TriggerDagRun},
     door::Instant,
 };
@@ -86,7 +86,8 @@ pub async fn run(settings: &Settings, test: Test) -> anyhow::Result<ExitCode> {
     let settings = Settings { dags_folder: place.root, ..settings.clone() };
     errln!("{}: starting a private PostgreSQL, a leader and a worker", dag.dag_id);
     let file = FileNews { dags: vec![quiet(compiled)], ..FileNews::default() };
-    let news = FolderNews { changed: BTreeMap::from([(place.name, file)]), ..FolderNews::default() };
+    let news =
+        FolderNews { changed: BTreeMap::from([(BundleFile::in_folder(place.name), file)]), ..FolderNews::default() };
     let setting = Stage::set(&settings, news);
     let stage = tokio::select! {
         stage = setting => stage?,
