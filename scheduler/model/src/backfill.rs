@@ -46,15 +46,3 @@ impl ReprocessBehavior {
         }
     }
 }
-
-impl Default for ReprocessBehavior {
-    fn default() -> Self {
-        Self::None
-    }
-}
-
-impl Default for BackfillOrder {
-    fn default() -> Self {
-        Self::Forwards
-    }
-}

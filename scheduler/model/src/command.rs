@@ -185,10 +185,8 @@ pub struct CreateBackfill {
     /// The last logical date that is meant.
     pub to_date: Instant,
     /// Which date comes first.
-    #[serde(default)]
     pub order: BackfillOrder,
     /// Which runs that there are run again.
-    #[serde(default)]
     pub reprocess_behavior: ReprocessBehavior,
     /// How many of its runs run at once.
     pub max_active_runs: u32,
