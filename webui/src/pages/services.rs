@@ -26,7 +26,7 @@ use crate::{
     changes::commands,
     error::{ApiError, ApiResult},
     http::{path::Names, query::Query},
-    live::{Line, LogSubject, Pace, Subject, Watched, lines},
+    live::{LogSubject, Pace, Subject, Watched, lines},
     reads::{
         logs::{self, Log},
         samples::Sample,

@@ -31,6 +31,7 @@ pub struct Backfills {
 
 #[derive(Debug, Serialize, JsonSchema)]
 struct Row {
+    #[schemars(with = "i64")]
     id: BackfillId,
     url: String,
     from: Moment,
@@ -58,6 +59,7 @@ struct Bar {
 /// A backfill date by date.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Dates {
+    #[schemars(with = "i64")]
     id: BackfillId,
     rows: Vec<DateRow>,
     pager: Pager,
