@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use model::{
-    DagId, RunId, RunKey, Timestamp, TriggeredBy,
+    DagId, RunId, RunKey, RunType, Timestamp, TriggeredBy,
     command::TriggerDagRun,
     door::{Conf, Instant, Note},
 };
@@ -25,6 +25,7 @@ impl Engine {
         let def = self.triggered_version(&dag_id)?;
         let given = trigger.run_id.as_ref().map_or(Ok(()), RunId::may_be_given);
         given.map_err(|error| Refusal::Invalid(error.to_string()))?;
+        check_kind_of_id(&trigger)?;
         check_conf(&def, &trigger.conf)?;
         let existing = exists_need(&trigger).and_then(|need| self.facts.existing(&need).cloned().flatten());
         if let Some((_, run, _)) = existing {
@@ -106,6 +107,20 @@ fn interval_of(def: &Definition, date: Timestamp) -> Result<(Timestamp, Timestam
              the interval's start and end",
             date.to_rfc3339()
         ))),
+    }
+}
+
+/// The ids of runs that the schedule, backfills and the like make are theirs, as in Airflow: a run by hand with such an id would
+/// stand in the way of the one that is to come.
+fn check_kind_of_id(trigger: &TriggerDagRun) -> Result<(), Refusal> {
+    let Some(run_id) = &trigger.run_id else { return Ok(()) };
+    let is_of = |kind: &&RunType| run_id.as_str().strip_prefix(kind.name()).is_some_and(|rest| rest.starts_with("__"));
+    match RunType::ALL.iter().find(is_of) {
+        Some(&kind) if kind != RunType::Manual && kind != trigger.run_type => Err(Refusal::Invalid(format!(
+            "A {} DAG run cannot use ID '{run_id}' since it is reserved for {kind} runs",
+            trigger.run_type
+        ))),
+        Some(_) | None => Ok(()),
     }
 }
 

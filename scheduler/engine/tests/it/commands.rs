@@ -193,6 +193,20 @@ fn a_run_id_or_a_date_is_taken_once() {
 const NOON_DATE: &str = "2026-11-20T12:00:00Z";
 
 #[test]
+fn a_run_by_hand_takes_no_id_that_the_schedule_or_a_backfill_would_give() {
+    let mut world = World::new(vec![dag("d", "a")]);
+    for kind in ["scheduled", "backfill", "asset_triggered"] {
+        let id = format!("{kind}__2026-11-20T12:00:00+00:00");
+        let (status, why) = world.command(Command::TriggerDagRun(trigger("d", Some(&id))));
+        let expected = format!("A manual DAG run cannot use ID '{id}' since it is reserved for {kind} runs");
+        assert!(status == AnswerStatus::Invalid && why.to_string().contains(&expected), "{id}: {why}");
+    }
+    for id in ["manual__2026-11-20T12:00:00+00:00", "scheduled", "scheduled_by_hand"] {
+        assert_eq!(world.command(Command::TriggerDagRun(trigger("d", Some(id)))).0, AnswerStatus::Done, "{id}");
+    }
+}
+
+#[test]
 fn a_run_gets_no_id_that_no_url_leads_to() {
     let mut world = World::new(vec![dag("d", "a")]);
     for id in [".", "..", "~", "list"] {
