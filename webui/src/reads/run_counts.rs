@@ -56,8 +56,8 @@ impl Kept {
     fn hear(&mut self) {
         loop {
             match self.news.try_recv() {
-                Ok(Hint::Changes(changes)) if changes.is_anything() => self.by_dag.clear(),
-                Ok(Hint::Changes(changes)) => changes.dags().for_each(|(dag, _)| drop(self.by_dag.remove(dag))),
+                Ok(Hint::Changes(news)) if news.is_anything() => self.by_dag.clear(),
+                Ok(Hint::Changes(news)) => news.dags().for_each(|(dag, _)| drop(self.by_dag.remove(dag))),
                 Ok(Hint::Everything) | Err(TryRecvError::Lagged(_)) => self.by_dag.clear(),
                 Ok(Hint::Inbox | Hint::Answers(_)) => {}
                 Err(TryRecvError::Empty) => break,

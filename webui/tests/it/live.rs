@@ -152,7 +152,8 @@ async fn a_stream_ends_when_the_rights_of_its_user_change() {
     let (narrow, viewer) = (server.token("narrow").await, server.token("viewer").await);
     let mut stream = Stream::open(&server.base, &narrow, "*", &[]).await;
     let mut other = Stream::open(&server.base, &viewer, "*", &[]).await;
-    (stream.hello().await, other.hello().await);
+    stream.hello().await;
+    other.hello().await;
     let dags = vec!["read dag:stock_data_pipeline".parse().unwrap()];
     let role = OwnRole { name: "narrow".to_owned(), rights: BTreeSet::new(), dags: dags.into_iter().collect() };
     users::update_role(&server.pool, "test".into(), &role).await.unwrap();
@@ -226,7 +227,8 @@ async fn every_web_server_hears_of_a_change() {
     let on = format!("run/{STOCK}/13");
     let mut here = Stream::open(&server.base, &token, &on, &[]).await;
     let mut there = Stream::open(&other, &token, &on, &[]).await;
-    (here.hello().await, there.hello().await);
+    here.hello().await;
+    there.hello().await;
     change_run(&server, STOCK, 13).await;
     assert_eq!((here.changed().await, there.changed().await), (on.clone(), on));
 }

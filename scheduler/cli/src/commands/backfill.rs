@@ -119,7 +119,7 @@ async fn carry_out(installation: &Installation<'_>, command: Backfill) -> anyhow
 }
 
 fn said(view: &BackfillView) {
-    println!("{}: backfill {} is {}", view.dag_id, view.id, view.stand());
+    outln!("{}: backfill {} is {}", view.dag_id, view.id, view.stand());
 }
 
 async fn create(installation: &Installation<'_>, create: Create) -> anyhow::Result<ExitCode> {
