@@ -219,7 +219,7 @@ group() {
 full_tests() {
     deadline=$((SECONDS + $1))
     local name
-    for name in kafka long schemathesis identity docker s3 monitoring trino superset stack_kill compose; do
+    for name in kafka long identity docker s3 monitoring trino superset stack_kill compose schemathesis; do
         group "${name}_tests" || return
     done
 }

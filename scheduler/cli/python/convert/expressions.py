@@ -303,7 +303,7 @@ class Expressions:
         return self.eval(node.body if test else node.orelse, env)
 
     def eval_Lambda(self, node, env):
-        return Func(node, env, "<lambda>")
+        return Func(node, env.at_definition(node), "<lambda>")
 
     def eval_NamedExpr(self, node, env):
         value = self.eval(node.value, env)

@@ -17,7 +17,7 @@ from values import ClassDef, Decorated, Func, Moment, Rendered, Task, Unknown, X
 MISSING = "windlass: no such variable"
 NAMES_MAX = 500
 # The template of `Variable.get(…, deserialize_json=True)`.
-JSON_VARIABLE = re.compile(r"\{\{ var\.json(?:(?! \| tojson)(?!\}\}).)* \}\}", re.DOTALL)
+JSON_VARIABLE = re.compile(r"\{\{ var\.json(?:(?! \| tojson)(?!\{\{).)* \}\}", re.DOTALL)
 
 
 class NotConverted(Exception):

@@ -199,7 +199,7 @@ class Statements:
 
     def run_FunctionDef(self, node, env):
         self.followed.add(node)
-        value = Func(node, env, node.name)
+        value = Func(node, env.at_definition(node), node.name)
         for decorator in reversed(node.decorator_list):
             made = self.eval(decorator, env)
             value = self.decorate(decorator, made, value)

@@ -1,5 +1,6 @@
 """What names of a DAG file can stand for. Nothing here runs code of the file: these are descriptions of it."""
 
+import ast
 import datetime
 
 STEPS_MAX = 400_000
@@ -80,6 +81,17 @@ class Env:
 
     def bind(self, name, value, node=None):
         self.names[name] = Binding(value, node)
+
+    def at_definition(self, function):
+        """The names of a function: what its defaults name has the value of this moment, as in a loop (`lambda i=i: …`)."""
+        spec = function.args
+        inner = Env(self)
+        for default in [*spec.defaults, *[one for one in spec.kw_defaults if one is not None]]:
+            for node in ast.walk(default):
+                binding = self.find(node.id) if isinstance(node, ast.Name) else None
+                if binding is not None:
+                    inner.names[node.id] = binding
+        return inner if inner.names else self
 
 
 class Func:
