@@ -343,10 +343,16 @@ def backfills(api):
     wish = airflow.BackfillPostBody(dag_id=DAG, from_date="2026-11-01T00:00:00Z", to_date="2026-11-02T00:00:00Z")
     dry = call("dry run", backfills.create_backfill_dry_run, wish)
     same("dry run", dry and [str(date.logical_date.date()) for date in dry.backfills], ["2026-11-01", "2026-11-02"])
+    # While the DAG is paused its runs wait, however slow this program is.
+    def paused(is_paused):
+        call("patch", airflow.DAGApi(api).patch_dag, DAG, airflow.DAGPatchBody(is_paused=is_paused))
+
+    paused(True)
     made = call("create", backfills.create_backfill, wish)
     refused("a second one", 409, backfills.create_backfill, wish)
     call("pause", backfills.pause_backfill, made.id)
     same("unpaused", call("unpause", backfills.unpause_backfill, made.id).is_paused, False)
+    paused(False)
     deadline = time.monotonic() + SECONDS_MAX
     while call("get", backfills.get_backfill, made.id).completed_at is None and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -357,9 +363,11 @@ def backfills(api):
         dag_id=DAG, from_date="2026-11-01T00:00:00Z", to_date="2026-11-02T00:00:00Z", reprocess_behavior="completed",
         run_backwards=True, max_active_runs=1,
     )
+    paused(True)
     again = call("create again", backfills.create_backfill, again)
     cancelled = call("cancel", backfills.cancel_backfill, again.id)
     same("cancelled", cancelled and cancelled.completed_at is not None, True)
+    paused(False)
 
 
 SECTIONS = (
