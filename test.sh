@@ -50,7 +50,7 @@ start_test_postgres
 trap stop_test_postgres EXIT
 step "tests"
 # They take a quarter of an hour on two cores; twice that is a hang.
-bounded 1800 cargo test --workspace --all-targets --release --locked --no-fail-fast
+bounded 2400 cargo test --workspace --all-targets --release --locked --no-fail-fast
 
 # What the first run of a group ended with, when this is its second; set by `group`.
 first_status=0
