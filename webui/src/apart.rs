@@ -64,10 +64,10 @@ pub fn serve_apart(
     let (tell, ended) = oneshot::channel();
     thread::Builder::new().name("windlass-web".to_owned()).spawn(move || {
         let serving = async {
-            let pool = store::open_for_web(&database.url, database.statement_timeout).await?;
+            let pools = store::open_for_web(&database.url, database.statement_timeout).await?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let served = serve(settings, listener, pool.clone(), leader, shutdown).await;
-            if tokio::time::timeout(END_WITHIN, pool.close()).await.is_err() {
+            let served = serve(settings, listener, pools.clone(), leader, shutdown).await;
+            if tokio::time::timeout(END_WITHIN, pools.close()).await.is_err() {
                 tracing::warn!("connections of the web server to PostgreSQL are left to their statements' time limit");
             }
             served

@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use link::LeaderPort;
 use serde_json::Value;
 use sqlx::PgPool;
-use store::Hints;
+use store::{Hints, WebPools};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 pub struct Parts {
     pub(crate) settings: AppSettings,
     pub(crate) pool: PgPool,
+    /// Where is looked up who shows a token.
+    pub(crate) token_pool: PgPool,
     pub(crate) leader: Arc<dyn LeaderPort>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tokens: Tokens,
@@ -50,7 +52,7 @@ impl App {
     /// Puts the parts together.
     pub fn new(
         settings: AppSettings,
-        pool: PgPool,
+        pools: WebPools,
         hints: Hints,
         leader: Arc<dyn LeaderPort>,
         shutdown: CancellationToken,
@@ -58,7 +60,8 @@ impl App {
         let tokens = Tokens::new(&settings.secret);
         Self(Arc::new(Parts {
             settings,
-            pool,
+            pool: pools.pool,
+            token_pool: pools.tokens,
             leader,
             shutdown,
             tokens,

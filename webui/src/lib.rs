@@ -30,8 +30,7 @@ mod words;
 use std::sync::Arc;
 
 use link::LeaderPort;
-use sqlx::PgPool;
-use store::{Hints, StoreError};
+use store::{Hints, StoreError, WebPools};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -64,12 +63,12 @@ pub enum ServeError {
 pub async fn serve(
     settings: AppSettings,
     listener: TcpListener,
-    pool: PgPool,
+    pools: WebPools,
     leader: Arc<dyn LeaderPort>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let hints = Hints::listen(&pool).await?;
-    let app = app::App::new(settings, pool, hints, leader, shutdown.clone());
+    let hints = Hints::listen(&pools.pool).await?;
+    let app = app::App::new(settings, pools, hints, leader, shutdown.clone());
     let mut beside = JoinSet::new();
     beside.spawn(live::pass_on(app.clone()));
     beside.spawn(reads::samples::keep(app.clone()));

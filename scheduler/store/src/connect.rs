@@ -18,6 +18,8 @@ use crate::{
 
 /// Enough for pages and commands of one process; PostgreSQL allows 100 in all.
 const POOL_CONNECTIONS_MAX: u32 = 12;
+/// Connections on which a web server looks up who shows a token; each is used for a fraction of a millisecond.
+const TOKEN_CONNECTIONS_MAX: u32 = 4;
 /// How long a caller waits for a free connection before it hears that there is none.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The oldest server that has what the queries use, as `server_version_num`.
@@ -47,6 +49,10 @@ const PINNED: [(&str, &str); 7] = [
 /// Further settings of a web server's connections. Its statements vary with what is asked, so each is planned for its own
 /// values; compiling a plan would take longer than the whole answer may.
 const BROWSING: [(&str, &str); 2] = [("jit", "off"), ("plan_cache_mode", "force_custom_plan")];
+
+/// The same of those connections on which a web server looks up who shows a token. It is one statement with the same plan for
+/// everybody, and planning it takes ten times as long as answering it.
+const CHECKING_TOKENS: [(&str, &str); 2] = [("jit", "off"), ("plan_cache_mode", "force_generic_plan")];
 
 /// How long a statement of a web server may take unless it is set: pages answer within milliseconds, and whoever asks for
 /// more than this has to ask for less.
@@ -127,14 +133,39 @@ pub async fn open(url: &str) -> Result<PgPool, StoreError> {
     open_as(target(url, "windlass")?, &[]).await
 }
 
-/// Opens a pool for a web server: its statements end after `statement_timeout`, so that no list holds a connection for long.
+/// The connections of a web server.
+#[derive(Debug, Clone)]
+pub struct WebPools {
+    /// For all that is asked and changed.
+    pub pool: PgPool,
+    /// For the one question that every request asks first: who shows its token. Its statement is planned once, and waits for no
+    /// list.
+    pub tokens: PgPool,
+}
+
+impl WebPools {
+    /// Waits until no connection is used any more, and closes them.
+    pub async fn close(&self) {
+        tokio::join!(self.pool.close(), self.tokens.close());
+    }
+}
+
+/// Opens the pools of a web server: its statements end after `statement_timeout`, so that no list holds a connection for long.
 ///
 /// # Errors
 /// As [`open`].
-pub async fn open_for_web(url: &str, statement_timeout: Duration) -> Result<PgPool, StoreError> {
+pub async fn open_for_web(url: &str, statement_timeout: Duration) -> Result<WebPools, StoreError> {
     let timeout = statement_timeout.as_millis().to_string();
+    let timeout = ("statement_timeout", timeout.as_str());
     let [jit, plans] = BROWSING;
-    open_as(target(url, "windlass web")?, &[jit, plans, ("statement_timeout", timeout.as_str())]).await
+    let pool = open_as(target(url, "windlass web")?, &[jit, plans, timeout]).await?;
+    let [jit, plans] = CHECKING_TOKENS;
+    let target = target(url, "windlass web tokens")?;
+    let options = target.settled().await.doing("connecting to PostgreSQL")?.options([jit, plans, timeout]);
+    // Nothing begins a transaction on these, so that what sqlx does by itself before each use is enough.
+    let tokens = PgPoolOptions::new().max_connections(TOKEN_CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
+    let tokens = tokens.connect_with(options).await.doing("connecting to PostgreSQL")?;
+    Ok(WebPools { pool, tokens })
 }
 
 async fn open_as(target: Target, settings: &[(&str, &str)]) -> Result<PgPool, StoreError> {
@@ -143,6 +174,8 @@ async fn open_as(target: Target, settings: &[(&str, &str)]) -> Result<PgPool, St
         .max_connections(POOL_CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .before_acquire(|connection, _| Box::pin(is_out_of_transactions(connection)))
+        // That question is answered by a connection that is alive, and by no other.
+        .test_before_acquire(false)
         .connect_with(options)
         .await
         .doing("connecting to PostgreSQL")?;

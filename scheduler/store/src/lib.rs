@@ -37,7 +37,7 @@ pub mod workers;
 pub mod xcoms;
 
 pub use changes::{Changes, Runs};
-pub use connect::{STATEMENT_TIMEOUT, Writer, migrate, open, open_for_web};
+pub use connect::{STATEMENT_TIMEOUT, WebPools, Writer, migrate, open, open_for_web};
 pub use error::StoreError;
 pub use hints::{Hint, Hints};
 pub use leader::{Candidate, Leadership, lead, resume, set_clock_back};

@@ -56,6 +56,8 @@ pub async fn connect(url: &str) -> Result<PgPool, PgError> {
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(CONNECT_TIMEOUT)
         .before_acquire(|connection, _| Box::pin(is_out_of_transactions(connection)))
+        // That question is answered by a connection that is alive, and by no other.
+        .test_before_acquire(false)
         .connect_with(options)
         .await
         .map_err(PgError::Connect)?;

@@ -153,11 +153,11 @@ async fn admit(app: &App, method: &Method, headers: &HeaderMap, client: Client) 
 /// which send it in the header.
 async fn holder_of(app: &App, token: &str, source: Source) -> ApiResult<Option<Holder>> {
     match ApiToken::parse(token) {
-        Some(token) if source == Source::Header => Ok(users::holder(&app.pool, TokenKey::Api(&token)).await?),
+        Some(token) if source == Source::Header => Ok(users::holder(&app.token_pool, TokenKey::Api(&token)).await?),
         Some(_) => Ok(None),
         None => {
             let claims: Claims = app.tokens.read(token).map_err(|_| ApiError::InvalidToken)?;
-            let holder = users::holder(&app.pool, TokenKey::Session(claims.jti)).await?;
+            let holder = users::holder(&app.token_pool, TokenKey::Session(claims.jti)).await?;
             Ok(holder.filter(|holder| holder.account.username == claims.sub))
         }
     }

@@ -344,7 +344,7 @@ impl SessionLook {
     /// Whether the session still holds: it is not revoked, not over, its user is there, and may do what it might. While
     /// PostgreSQL does not answer, nobody is shut out.
     pub async fn holds(&mut self, app: &App) -> bool {
-        let holds = match users::holder(&app.pool, TokenKey::Shown(self.session)).await {
+        let holds = match users::holder(&app.token_pool, TokenKey::Shown(self.session)).await {
             Ok(holder) => holder.is_some_and(|holder| holder.permissions == self.permissions),
             Err(error) => {
                 tracing::debug!(%error, "a session could not be looked up");

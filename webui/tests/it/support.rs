@@ -486,7 +486,7 @@ impl Server {
         let port = Arc::new(Port(Arc::clone(&leader)));
         let mut settings = app_settings(&leader);
         change(&mut settings);
-        tokio::spawn(windlass_webui::serve(settings, listener, pool.clone(), port, shutdown.clone()));
+        tokio::spawn(windlass_webui::serve(settings, listener, pools(&pool), port, shutdown.clone()));
         Self { base, pool, leader, shutdown }
     }
 
@@ -508,7 +508,7 @@ impl Server {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let port = Arc::new(Port(Arc::clone(&self.leader)));
         let settings = app_settings(&self.leader);
-        tokio::spawn(windlass_webui::serve(settings, listener, self.pool.clone(), port, self.shutdown.clone()));
+        tokio::spawn(windlass_webui::serve(settings, listener, pools(&self.pool), port, self.shutdown.clone()));
         while client().get(&base).send().await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -597,6 +597,11 @@ impl Server {
         let request = client().post(self.url(path)).header("cookie", format!("_token={token}"));
         request.header("origin", &self.base).form(&fields).send().await.unwrap()
     }
+}
+
+/// The web server's connections, when it has those of the test.
+fn pools(pool: &PgPool) -> store::WebPools {
+    store::WebPools { pool: pool.clone(), tokens: pool.clone() }
 }
 
 fn app_settings(leader: &Arc<TestLeader>) -> AppSettings {

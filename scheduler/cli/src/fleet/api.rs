@@ -66,8 +66,8 @@ pub async fn run(settings: &Settings, options: &Api) -> anyhow::Result<ExitCode>
     let leader = RemotePort::new(shared.cluster.caller()?, Arc::new(SeatFinder(shared.pool.clone())));
     let shutdown = on_signal()?;
     tracing::info!("the UI is on http://{address}");
-    let pool = store::open_for_web(&shared.url, settings.statement_timeout).await?;
-    webui::serve(app, listener, pool, Arc::new(leader), shutdown).await?;
+    let pools = store::open_for_web(&shared.url, settings.statement_timeout).await?;
+    webui::serve(app, listener, pools, Arc::new(leader), shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }
 

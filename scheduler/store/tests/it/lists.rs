@@ -45,7 +45,7 @@ async fn filled() -> (Database, PgPool) {
     let database = Database::create().await;
     database.pool.execute(ROWS).await.unwrap();
     // A busy machine has its counts come to their end, too.
-    let web = store::open_for_web(&database.url, std::time::Duration::from_secs(300)).await.unwrap();
+    let web = store::open_for_web(&database.url, std::time::Duration::from_secs(300)).await.unwrap().pool;
     (database, web)
 }
 
@@ -373,7 +373,7 @@ async fn a_page_that_is_not_full_tells_the_number_and_a_full_one_counts_to_a_bou
 #[tokio::test]
 async fn a_statement_that_takes_too_long_is_ended_and_its_connection_is_free_again() {
     let database = Database::create().await;
-    let web = store::open_for_web(&database.url, std::time::Duration::from_millis(30)).await.unwrap();
+    let web = store::open_for_web(&database.url, std::time::Duration::from_millis(30)).await.unwrap().pool;
     let fill = "INSERT INTO dag_run (id, dag_id, run_id, run_type, triggered_by, version_id, state, run_after, queued_at, conf)
                 SELECT n, 'd', repeat('x', 200) || n, 0, 0, 1, 2, now(), now(), json_build_object('a', repeat('y', 2000))
                 FROM generate_series(1, 60000) n";
