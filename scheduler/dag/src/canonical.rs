@@ -16,7 +16,10 @@ use model::{Timestamp, TriggerRule, WeightRule};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task};
+use crate::{
+    compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task},
+    expand::{ExpandBy, Over},
+};
 
 /// A mapping that leaves out what need not be said.
 #[derive(Default)]
@@ -181,6 +184,7 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     operator::fields(&task.operator, &mut fields);
     let upstream: Vec<&str> = task.upstream.iter().map(|pos| dag.task(*pos).task_id.as_str()).collect();
     fields.list("dependencies", &upstream);
+    expand_fields(task, &mut fields);
     fields.unless("trigger_rule", task.trigger_rule.name(), &TriggerRule::AllSuccess.name());
     fields.put("retries", task.retries);
     fields.put("retry_delay", duration_text(task.retry_delay));
@@ -202,6 +206,29 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     let outlets: Vec<Value> = task.outlets.iter().map(outlet_value).collect();
     fields.list("outlets", &outlets);
     fields.into_value()
+}
+
+fn expand_fields(task: &Task, fields: &mut Fields) {
+    let Some(expand) = &task.expand else { return };
+    match &expand.by {
+        ExpandBy::Product(inputs) => {
+            let inputs = inputs.iter().map(|(name, over)| (name.clone(), over_value(over)));
+            fields.put("expand", inputs.collect::<Map<_, _>>());
+        }
+        ExpandBy::Kwargs(over) => fields.put("expand_kwargs", over_value(over)),
+    }
+    fields.some("map_index_template", expand.map_index_template.clone());
+}
+
+fn over_value(over: &Over) -> Value {
+    let all = |parts: &[Over]| parts.iter().map(over_value).collect::<Vec<Value>>();
+    match over {
+        Over::Literal(values) => Value::Array(values.clone()),
+        Over::Output(task) => json!(format!("{task}.output")),
+        Over::Zip { of, fillvalue: None } => json!({ "zip": all(of) }),
+        Over::Zip { of, fillvalue: Some(fill) } => json!({ "zip": all(of), "fillvalue": fill }),
+        Over::Concat(parts) => json!({ "concat": all(parts) }),
+    }
 }
 
 fn outlet_value(outlet: &crate::AssetRef) -> Value {

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use model::{DagId, Operator, TaskId, Timestamp, TriggerRule, WeightRule};
 use serde::{Deserialize, Serialize};
 
-use crate::params::Params;
+use crate::{expand::Expand, params::Params};
 
 /// The position of a task in its `Dag`, in topological order (ties in the order of the file).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -189,6 +189,9 @@ pub struct Task {
     pub outlets: Vec<AssetRef>,
     /// The group that it is in.
     pub group: Option<String>,
+    /// What makes it many instances; none for a task that is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expand: Option<Expand>,
 }
 
 /// Named data.

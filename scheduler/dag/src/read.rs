@@ -5,6 +5,7 @@
 
 mod dag;
 mod docker;
+mod expand;
 mod fields;
 mod group;
 mod http;
@@ -30,6 +31,7 @@ use crate::{
     problem::{FieldPath, Place, Problems},
     yaml::{Key, NODES_MAX, Node, Value},
 };
+pub(crate) use expand::leaves_nothing;
 use fields::{Item, Layer};
 pub(crate) use group::{Dependency, Group, Groups};
 pub(crate) use task::Draft;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    Masker, Stop, Workspaces,
+    Elements, Masker, Stop, Workspaces,
     docker::DockerPolicy,
     environment::{self, Variables},
     kafka::mask_kafka,
@@ -115,6 +115,8 @@ pub struct Attempt {
     pub host: Arc<dyn Host>,
     /// What it shares with other attempts.
     pub worker: Arc<WorkerContext>,
+    /// Its elements, when its task is expanded; fetched before it runs.
+    pub elements: Elements,
 }
 
 impl Attempt {
@@ -135,12 +137,16 @@ impl Attempt {
     {
         let (context, ti) = (self.assignment.context.clone(), self.assignment.ti);
         let (host, masker) = (Arc::clone(&self.host), self.masker.clone());
+        let elements: Vec<(String, serde_json::Value)> =
+            self.elements.all().map(|(name, value)| (name.clone(), value.clone())).collect();
         let handle = tokio::runtime::Handle::current();
         let given_up = CancellationToken::new();
         // The thread ends soon after nobody waits for it: it fetches nothing more, and each template has a limit.
         let _given_up = given_up.clone().drop_guard();
-        let task =
-            tokio::task::spawn_blocking(move || work(&Renderer::new(context, ti, host, masker, handle, given_up)));
+        let task = tokio::task::spawn_blocking(move || {
+            let renderer = Renderer::new(context, ti, host, masker, handle, given_up);
+            work(&renderer.with_elements(elements))
+        });
         let stop = STOP.try_with(Stop::clone).unwrap_or_default();
         tokio::select! {
             rendered = task => rendered.unwrap_or_else(|panic| Err(TemplateError::broken(&panic.to_string()))),
@@ -175,7 +181,7 @@ impl Attempt {
     }
 
     /// Asks the leader; a leader that is away keeps nobody from ending the attempt.
-    async fn ask(&self, key: FetchKey) -> FetchItem {
+    pub(crate) async fn ask(&self, key: FetchKey) -> FetchItem {
         let stop = STOP.try_with(Stop::clone).unwrap_or_default();
         tokio::select! {
             item = self.host.fetch(key) => item,

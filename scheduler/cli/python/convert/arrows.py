@@ -142,7 +142,7 @@ class Arrows:
             made.append(self.new_task(None, operator, given, node.lineno, []))
         self.report.remark(
             node.lineno,
-            f"{label!r} was written out as {len(made)} tasks, {label}__0, {label}__1 …: expanded tasks are not there yet",
+            f"{label!r} was written out as {len(made)} tasks, {label}__0, {label}__1 …: a conversion does not write `expand` yet",
             self.owner(),
         )
         return made

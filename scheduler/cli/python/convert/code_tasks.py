@@ -191,7 +191,7 @@ def expanded(script, writer, expand, one, takes_context, name):
     writer.remark(
         writer.task.line,
         f"`{name}` is expanded: its values run in one task, one after the other, and a retry runs all of them; "
-        "expanded tasks are not there yet",
+        "a conversion does not write `expand` yet",
     )
     if "**" in expand:
         values = script.argument("values", expand["**"].value, expand["**"].line)

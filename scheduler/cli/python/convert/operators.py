@@ -405,7 +405,7 @@ def convert(writer, maker):
         advice = INSTEAD.get(task.operator, "there is no such operator here")
         raise Placeholder(f"{task.operator}: {advice}")
     if task.expand is not None and function is not python_task:
-        raise Placeholder(f"{task.operator}.expand(…): expanded tasks are not there yet")
+        raise Placeholder(f"{task.operator}.expand(…): a conversion does not write `expand` yet")
     function(writer, maker)
 
 

@@ -49,7 +49,7 @@ ADVICE = {
     "inlets": "inlets are not there",
     "start_date": "a task has no dates of its own; they belong to the DAG",
     "end_date": "a task has no dates of its own; they belong to the DAG",
-    "map_index_template": "expanded tasks are not there yet",
+    "map_index_template": "a conversion does not write `expand` yet",
     "retry_policy": "retry policies are not there yet",
     "pre_execute": "write a task that comes before",
     "post_execute": "write a task that follows",

@@ -8,8 +8,8 @@ use std::{
 };
 
 use engine::{Effect, Event, Input, Plan, Rest};
-use link::{Assignment, TaskContext, ToWorker};
-use model::{Answer, AttemptId, CommandId, TiKey, Timestamp, TurnNumber, WorkerId};
+use link::{Assignment, Element, Given, Mapped, TaskContext, ToWorker};
+use model::{Answer, AttemptId, CommandId, TaskId, TaskIdx, TiKey, Timestamp, TurnNumber, WorkerId};
 use serde_json::json;
 use store::{Changes, StoreError, Writer};
 
@@ -269,6 +269,10 @@ fn assignment(found: engine::Assignment) -> Assignment {
         files: found.dag.files.clone(),
         execution_timeout_secs: task.execution_timeout.map(|limit| limit.as_secs_f64()),
         do_xcom_push: task.do_xcom_push,
+        mapped: task.expand.as_ref().map(|expand| {
+            let given = found.given.as_ref().and_then(|given| given_of(given, &found.task_numbers));
+            Box::new(Mapped { given, map_index_template: expand.map_index_template.clone() })
+        }),
         context: TaskContext {
             dag_id: run.dag_id.clone(),
             run_id: run.run_id.clone(),
@@ -289,6 +293,29 @@ fn assignment(found: engine::Assignment) -> Assignment {
             prev_success_interval: None,
         },
     }
+}
+
+/// What an instance of an expanded task gets, with the numbers of the tasks that have left it.
+fn given_of(given: &dag::Given, numbers: &BTreeMap<TaskId, TaskIdx>) -> Option<Given> {
+    match given {
+        dag::Given::Named(named) => {
+            let one = |(name, element): &(String, dag::Element)| Some((name.clone(), element_of(element, numbers)?));
+            named.iter().map(one).collect::<Option<_>>().map(Given::Named)
+        }
+        dag::Given::Kwargs(element) => element_of(element, numbers).map(Given::Kwargs),
+    }
+}
+
+fn element_of(element: &dag::Element, numbers: &BTreeMap<TaskId, TaskIdx>) -> Option<Element> {
+    Some(match element {
+        dag::Element::Value(value) => Element::Value(value.clone()),
+        dag::Element::Output { task, index } => {
+            Element::Output { task_id: task.clone(), task: *numbers.get(task)?, index: *index }
+        }
+        dag::Element::List(parts) => {
+            Element::List(parts.iter().map(|part| element_of(part, numbers)).collect::<Option<_>>()?)
+        }
+    })
 }
 
 /// Whether an operator may ask for XComs of other tasks: in its own text, or in a file that it names. All others are not

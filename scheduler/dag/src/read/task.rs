@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use model::{TaskId, TriggerRule, WeightRule};
 
 use super::{
-    fields::{Fields, Item, Layer},
+    expand,
+    fields::{Fields, Item, Layer, check_keys},
     group::{self, Dependency, Group, Groups},
     operator,
 };
@@ -94,6 +95,8 @@ fn read(
     let alone = Fields::new(item.place.clone(), vec![own.clone()]);
     let group = group_of(&alone, groups, problems);
     let inherited = group.iter().flat_map(|group| group.defaults.iter()).chain(defaults).cloned();
+    let partial = expand::partial(&alone, problems);
+    let inherited = partial.iter().cloned().chain(inherited);
     let fields = Fields::new(item.place.clone(), std::iter::once(own).chain(inherited).collect());
     let task_id = task_id(&alone, key, group, problems);
     let operator_keys = operator::keys_of(&fields, problems);
@@ -102,12 +105,18 @@ fn read(
         let tables: Vec<_> = [keys::OWN, keys::TASK].into_iter().chain(operator.tables.iter().copied()).collect();
         let of_operator = if operator.name == "docker" { keys::docker::NOT_YET } else { &[] };
         fields.check_keys(&tables, &[keys::TASK_NOT_YET, of_operator], Here::Task, problems);
+        if let Some(partial) = &partial {
+            check_keys(partial, &tables, &[keys::TASK_NOT_YET, of_operator], Here::Task, problems);
+        }
     }
     let operator = operator_keys.and_then(|keys| operator::read(keys, &fields, files, problems));
-    let dependencies = group::dependencies(&alone, problems);
+    let mut dependencies = group::dependencies(&alone, problems);
+    let expanded = operator_keys.and_then(|keys| expand::read(&alone, keys, problems));
     let task = shared(&fields, problems);
-    let task =
-        Task { task_id: task_id?, operator: operator?, group: group.map(|group| group.group_id.clone()), ..task };
+    let (expand, sources) = expanded.map(|read| (read.expand, read.sources)).unzip();
+    dependencies.extend(sources.unwrap_or_default());
+    let group = group.map(|group| group.group_id.clone());
+    let task = Task { task_id: task_id?, operator: operator?, group, expand, ..task };
     Some(Draft { task, dependencies, place: item.place.clone() })
 }
 
@@ -181,6 +190,7 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         doc_md: fields.take("doc_md").and_then(|item| item.text_or_none(problems)),
         outlets: outlets(fields, problems),
         group: None,
+        expand: None,
     }
 }
 

@@ -5,8 +5,9 @@ use model::TaskState;
 
 use super::NAMES_MAX;
 use crate::{
-    memory::run::Run,
-    rules::{self, Case, Mode, Verdict},
+    memory::{expansion::Expansion, instance::TiPos, run::Run},
+    rules::{self, Mode, Verdict},
+    turn::Inputs,
 };
 
 impl Run {
@@ -14,10 +15,20 @@ impl Run {
     pub(super) fn upstream_in_the_way(&self, pos: TaskPos) -> String {
         let task = self.def.task(pos);
         let open: Vec<TaskPos> =
-            task.upstream.iter().copied().filter(|before| !self.state(*before).is_finished()).collect();
+            task.upstream.iter().copied().filter(|before| self.unfinished_of(*before) > 0).collect();
         match open.as_slice() {
             [] => self.rule_in_the_way(pos),
-            [one] => format!("upstream {} {}", self.def.task(*one).task_id, standing(self.state(*one))),
+            [one] => match self.expansions.get(one) {
+                Some(expansion) => format!(
+                    "{} of {} instances of upstream {} are not finished",
+                    expansion.unfinished(),
+                    expansion.instances.len(),
+                    self.def.task(*one).task_id
+                ),
+                None => {
+                    format!("upstream {} {}", self.def.task(*one).task_id, standing(self.state_of_task(*one)))
+                }
+            },
             several => format!(
                 "{} of {} upstream tasks are not finished: {}",
                 several.len(),
@@ -47,17 +58,39 @@ impl Run {
     pub(super) fn culprits(&self, pos: TaskPos) -> String {
         let upstream = &self.def.task(pos).upstream;
         let failed: Vec<TaskPos> =
-            upstream.iter().copied().filter(|before| self.state(*before).is_failed_like()).collect();
+            upstream.iter().copied().filter(|before| self.failed_in(*before).is_some()).collect();
         match failed.as_slice() {
             [] => format!("its rule {} does not hold", self.def.task(pos).trigger_rule),
-            [one] => format!("upstream {} has ended in {}", self.def.task(*one).task_id, self.state(*one)),
+            [one] => {
+                let state = self.failed_in(*one).unwrap_or(TaskState::Failed);
+                format!("upstream {} has ended in {state}", self.def.task(*one).task_id)
+            }
             several => format!("upstream {} have failed", self.names(several)),
         }
     }
 
+    /// In which way a task has failed, when it or one of its instances has.
+    fn failed_in(&self, pos: TaskPos) -> Option<TaskState> {
+        [TaskState::Failed, TaskState::UpstreamFailed].into_iter().find(|state| self.has_in(pos, *state))
+    }
+
+    /// How the instances of an expanded task stand.
+    pub(super) fn instances_stand(&self, expansion: &Expansion) -> String {
+        let counts = TaskState::ALL.iter().map(|state| (state, expansion.census.of(*state)));
+        let counts: Vec<String> =
+            counts.filter(|(_, count)| *count > 0).map(|(state, count)| format!("{count} {state}")).collect();
+        format!("it is expanded into {} instances: {}", expansion.instances.len(), counts.join(", "))
+    }
+
     fn rule_in_the_way(&self, pos: TaskPos) -> String {
+        if let Inputs::Waiting(source) = self.inputs(pos) {
+            return format!(
+                "it is expanded over what {} returns, which is not there yet",
+                self.def.task(source).task_id
+            );
+        }
         let rule = self.def.task(pos).trigger_rule;
-        match rules::verdict(&Case::plain(rule, self.instance(pos).upstream), Mode::Query) {
+        match rules::verdict(&self.case(TiPos::whole(pos)), Mode::Query) {
             Verdict::Run => "it is about to be scheduled".to_owned(),
             Verdict::Wait | Verdict::Becomes(_) => {
                 format!("its rule {rule} does not hold with the states of its upstream")

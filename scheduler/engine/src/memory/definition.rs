@@ -25,6 +25,10 @@ pub(crate) struct Definition {
     classes: Vec<ClassId>,
     /// Whether a task of it asks for its previous run.
     pub asks_past: bool,
+    /// The tasks that leave what a task is expanded over.
+    sources: BTreeMap<TaskPos, Vec<TaskPos>>,
+    /// Those of all tasks.
+    all_sources: BTreeSet<TaskPos>,
 }
 
 impl Definition {
@@ -32,7 +36,14 @@ impl Definition {
     pub fn new(version: &DagVersion, ready: &mut Ready) -> Self {
         let dag = Arc::clone(&version.dag);
         let numbers = Arc::clone(&version.task_idx);
+        let sources_of = |pos: TaskPos| {
+            let expand = dag.task(pos).expand.as_ref()?;
+            Some((pos, expand.sources().into_iter().filter_map(|id| dag.position(id)).collect::<Vec<_>>()))
+        };
+        let sources: BTreeMap<TaskPos, Vec<TaskPos>> = dag.positions().filter_map(sources_of).collect();
         Self {
+            all_sources: sources.values().flatten().copied().collect(),
+            sources,
             id: version.id,
             positions: numbers.iter().enumerate().map(|(pos, number)| (*number, TaskPos(pos))).collect(),
             names: dag.positions().map(|pos| (dag.task(pos).task_id.clone(), pos)).collect(),
@@ -60,6 +71,16 @@ impl Definition {
 
     pub fn position_of(&self, task: &TaskId) -> Option<TaskPos> {
         self.names.get(task).copied()
+    }
+
+    /// The tasks that leave what a task is expanded over.
+    pub fn sources_of(&self, pos: TaskPos) -> &[TaskPos] {
+        self.sources.get(&pos).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a task is expanded over what this one returns.
+    pub fn is_source(&self, pos: TaskPos) -> bool {
+        self.all_sources.contains(&pos)
     }
 
     pub fn class(&self, pos: TaskPos) -> ClassId {

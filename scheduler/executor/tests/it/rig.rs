@@ -239,7 +239,7 @@ impl Rig {
         let masker = Masker::default();
         let log = Log::open(&self.log_path(&assignment), masker.clone(), Overflow::Fault).unwrap();
         let (host, worker) = (Arc::new(self.leader.clone()), Arc::clone(&self.context));
-        Attempt { assignment, log, masker, host, worker }
+        Attempt { assignment, log, masker, host, worker, elements: windlass_executor::Elements::default() }
     }
 
     /// Where an attempt's log is.
@@ -289,6 +289,7 @@ impl Rig {
             files: self.leader.files.keys().map(|name| (name.clone(), name.clone())).collect(),
             execution_timeout_secs: self.execution_timeout_secs,
             do_xcom_push: true,
+            mapped: None,
         }
     }
 }
