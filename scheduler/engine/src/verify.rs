@@ -12,8 +12,8 @@ use std::{
 };
 
 use model::{
-    AttemptId, BackfillId, DagId, DagRunState, DagVersionId, MapIndex, RunId, RunKey, TaskIdx, TaskState, TiKey, Timestamp,
-    WorkerId,
+    AttemptId, BackfillId, DagId, DagRunState, DagVersionId, MapIndex, RunId, RunKey, TaskIdx, TaskState, TiKey,
+    Timestamp, WorkerId,
 };
 
 use crate::{

@@ -2,7 +2,7 @@
 //! holds.
 
 use dag::TaskPos;
-use model::{AttemptEnd, MapIndex, RunKey, TaskEvent, TaskState, XComValue, task::Mark};
+use model::{AttemptEnd, MapIndex, RunKey, TaskEvent, TaskState, TryNumber, XComValue, task::Mark};
 use serde_json::Value;
 
 use crate::{
@@ -113,9 +113,18 @@ impl Engine {
             })
             .collect();
         for place in beyond {
-            self.step(place, TaskEvent::Removed);
+            self.remove(place);
         }
         self.grow(run, task, length);
+    }
+
+    /// There is no element for an instance any more: what it has left goes with it.
+    pub(super) fn remove(&mut self, place: Place) {
+        self.step(place, TaskEvent::Removed);
+        if self.core(place).try_number != TryNumber(0) {
+            self.draft.drop_xcoms(self.key_of(place));
+            self.write_extra(place, |extra| extra.map_length = None);
+        }
     }
 
     fn grow(&mut self, run: RunKey, task: TaskPos, length: u64) {

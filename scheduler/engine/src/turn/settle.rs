@@ -203,7 +203,11 @@ impl Engine {
                 }
             }
             Decision::Event(event, why) => {
-                self.step(place, event);
+                if event == TaskEvent::Removed {
+                    self.remove(place);
+                } else {
+                    self.step(place, event);
+                }
                 let now = self.now;
                 self.write(place, |core| core.ended_at = Some(now));
                 if let Some(why) = why {

@@ -307,6 +307,35 @@ fn a_task_can_be_expanded_over_what_the_instances_of_another_return() {
 }
 
 #[test]
+fn what_removed_instances_have_returned_counts_no_more() {
+    let graph = with(mapped(), "sum", |task| {
+        task.expand = over(&[("y", output("work"))]);
+        task.trigger_rule = TriggerRule::AllDone;
+    });
+    let (mut world, run) = started(graph, list_of(3));
+    (0..3).for_each(|_| world.end_with("work", returns(json!("a"))));
+    end_all(&mut world, "sum");
+    clear(&mut world, "list", None);
+    world.end_with("list", list_of(1));
+    world.end_with("work", returns(json!("a")));
+    end_all(&mut world, "sum");
+    check(
+        &world,
+        run,
+        expect![[r#"
+            list: success
+            work 0: success
+            work 1: removed
+            work 2: removed
+            sum 0: success
+            sum 1: removed
+            sum 2: removed
+            run: success
+        "#]],
+    );
+}
+
+#[test]
 fn a_list_that_is_left_by_hand_counts() {
     let mut world = World::new(vec![mapped()]);
     let run = world.trigger("d", "r");
