@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task},
-    expand::{ExpandBy, Over},
+    expand::{Expand, ExpandBy, Over},
 };
 
 /// A mapping that leaves out what need not be said.
@@ -80,6 +80,13 @@ pub(crate) fn content_hash(canonical_yaml: &str, files: &[DagFile]) -> String {
         hash.update(&file.sha256);
     }
     hex::encode(hash.finalize())
+}
+
+/// An operator's own keys.
+pub(crate) fn operator_fields(operator: &model::Operator) -> Map<String, Value> {
+    let mut fields = Fields::default();
+    operator::fields(operator, &mut fields);
+    fields.0
 }
 
 fn dag_value(dag: &Dag) -> Value {
@@ -171,6 +178,9 @@ fn group_value(group: &crate::TaskGroup) -> Value {
         None => fields.put("group_name", group.group_id.clone()),
     }
     fields.some("tooltip", group.tooltip.clone());
+    if let Some(expand) = &group.expand {
+        expand_by(expand, &mut fields);
+    }
     fields.into_value()
 }
 
@@ -182,6 +192,8 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.some("task_group_name", task.group.clone());
     fields.put("operator", task.operator.name());
     operator::fields(&task.operator, &mut fields);
+    // What its instances get is said by what it is expanded over.
+    task.expand.iter().flat_map(|expand| &expand.keys).for_each(|name| drop(fields.0.remove(name)));
     let upstream: Vec<&str> = task.upstream.iter().map(|pos| dag.task(*pos).task_id.as_str()).collect();
     fields.list("dependencies", &upstream);
     expand_fields(task, &mut fields);
@@ -210,6 +222,13 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
 
 fn expand_fields(task: &Task, fields: &mut Fields) {
     let Some(expand) = &task.expand else { return };
+    if expand.group.is_none() {
+        expand_by(expand, fields);
+    }
+    fields.some("map_index_template", expand.map_index_template.clone());
+}
+
+fn expand_by(expand: &Expand, fields: &mut Fields) {
     match &expand.by {
         ExpandBy::Product(inputs) => {
             let inputs = inputs.iter().map(|(name, over)| (name.clone(), over_value(over)));
@@ -217,7 +236,6 @@ fn expand_fields(task: &Task, fields: &mut Fields) {
         }
         ExpandBy::Kwargs(over) => fields.put("expand_kwargs", over_value(over)),
     }
-    fields.some("map_index_template", expand.map_index_template.clone());
 }
 
 fn over_value(over: &Over) -> Value {

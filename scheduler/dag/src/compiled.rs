@@ -204,12 +204,15 @@ pub struct AssetRef {
 }
 
 /// A group of tasks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskGroup {
     /// Its id, with those of the groups that it is in: `outer.inner`.
     pub group_id: String,
     /// One line for people.
     pub tooltip: Option<String>,
+    /// What it is expanded over, as it stands in its tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expand: Option<Expand>,
 }
 
 impl Dag {

@@ -18,6 +18,12 @@ pub struct Expand {
     /// A template that names each instance; its number when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_index_template: Option<String>,
+    /// Keys of its operator that each instance gets its own value for: what the operator has there is a stand-in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// The group that the task is expanded with: its instances come after those of the group's other tasks that have their index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// What a task is expanded over.
@@ -210,7 +216,7 @@ mod tests {
     #[test]
     fn the_last_input_of_a_product_varies_fastest() {
         let inputs = vec![("x".to_owned(), literal(json!(["a", "b"]))), ("y".to_owned(), output("t"))];
-        let expand = Expand { by: ExpandBy::Product(inputs), map_index_template: None };
+        let expand = Expand { by: ExpandBy::Product(inputs), map_index_template: None, keys: Vec::new(), group: None };
         assert_eq!(expand.length(&three), Some(6));
         let given = |index| match expand.given(index, &three) {
             Some(Given::Named(named)) => named.into_iter().map(|(_, element)| element).collect::<Vec<_>>(),
@@ -242,7 +248,7 @@ mod tests {
         assert_eq!(all.element(2, &three), Some(at("a", 2)));
         assert_eq!(all.element(3, &three), Some(at("b", 0)));
         assert_eq!(all.element(6, &three), Some(Element::Value(json!(7))));
-        let expand = Expand { by: ExpandBy::Kwargs(all), map_index_template: None };
+        let expand = Expand { by: ExpandBy::Kwargs(all), map_index_template: None, keys: Vec::new(), group: None };
         assert_eq!(expand.given(7, &three), None);
         assert_eq!(expand.sources().len(), 2);
     }

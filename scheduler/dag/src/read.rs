@@ -7,6 +7,7 @@ mod dag;
 mod docker;
 mod expand;
 mod fields;
+mod given;
 mod group;
 mod http;
 mod inherit;

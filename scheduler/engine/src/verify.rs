@@ -199,7 +199,7 @@ impl Engine {
         }
         for pos in run.def.dag.positions() {
             let id = &run.def.task(pos).task_id;
-            let states = run.def.task(pos).upstream.iter().flat_map(|before| run.all_of(*before));
+            let states = run.def.outside(pos).flat_map(|before| run.all_of(before));
             let upstream = Upstream::of(states.map(|at| run.state(at)));
             let counted = TaskCounts { upstream, skipped_by: skipped[pos.0] };
             found.compare(format_args!("{name}, {id}: what is before it"), &run.tasks[pos.0], &counted);

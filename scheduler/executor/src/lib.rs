@@ -33,7 +33,7 @@ use kafka::KafkaTask;
 use model::{AttemptEnd, EndKind, Operator};
 use tokio::time::Instant;
 
-pub use attempt::{Attempt, Host, LakeSettings, WorkerContext};
+pub use attempt::{Attempt, GivenOperators, Host, LakeSettings, WorkerContext};
 pub use mapped::Elements;
 pub use mask::Masker;
 pub use model::masking::{MASK, is_secret_name};
@@ -61,10 +61,9 @@ pub async fn run(attempt: &Attempt, stop: &Stop) -> AttemptEnd {
 pub async fn resume(attempt: &Attempt, stop: &Stop, age: Duration) -> AttemptEnd {
     let now = Instant::now();
     let began = now.checked_sub(age).unwrap_or(now);
-    let executor = executor_of(&attempt.assignment.operator);
     let work = async {
-        match attempt.fetch_elements().await {
-            Ok(()) => executor.run(attempt, stop).await,
+        match attempt.operator().await {
+            Ok(operator) => executor_of(&operator).run(attempt, stop).await,
             Err(outcome) => outcome,
         }
     };

@@ -2,16 +2,19 @@
 //!
 //! The leader says where each element is, by the lengths that it knows; its value is fetched here before anything runs.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{borrow::Cow, collections::BTreeMap, sync::OnceLock};
 
 use link::{Element, FetchItem, FetchKey, Given, Mapped};
-use model::{MapIndex, TaskId, TaskIdx, XComValue};
+use model::{MapIndex, Operator, TaskId, TaskIdx, XComValue};
 use serde_json::{Map, Value};
 
 use crate::{Attempt, Outcome};
 
 /// The longest name of an instance, in characters, as in Airflow.
 const NAME_CHARS_MAX: usize = 250;
+
+/// The name that instances have params of their own under.
+const PARAMS: &str = "params";
 
 /// The elements of one attempt by their names; none until they are fetched.
 #[derive(Debug, Default)]
@@ -25,16 +28,34 @@ impl Elements {
 }
 
 impl Attempt {
-    /// Fetches its elements; nothing to do for a task that is not expanded.
+    /// What it runs: the task's operator, of an expanded task with what this instance has of its own. Fetches its elements.
     ///
     /// # Errors
     /// How the attempt ends, when it can not have them.
-    pub(crate) async fn fetch_elements(&self) -> Result<(), Outcome> {
-        let Some(mapped) = &self.assignment.mapped else { return Ok(()) };
+    pub(crate) async fn operator(&self) -> Result<Cow<'_, Operator>, Outcome> {
+        let operator = &self.assignment.operator;
+        let Some(mapped) = &self.assignment.mapped else { return Ok(Cow::Borrowed(operator)) };
         let elements = self.elements_of(mapped).await.map_err(Outcome::failed)?;
+        let (keys, names): (Map<_, _>, Map<_, _>) =
+            elements.into_iter().partition(|(name, _)| (self.worker.operators.is_key)(operator, name));
+        if names.get(PARAMS).is_some_and(|params| !params.is_object()) {
+            return Err(Outcome::failed("params are a mapping of names to values, and its element is something else"));
+        }
         // The first to set them has fetched the same.
-        let _ = self.elements.0.set(elements);
-        Ok(())
+        let _ = self.elements.0.set(names);
+        if keys.is_empty() && mapped.keys.is_empty() {
+            return Ok(Cow::Borrowed(operator));
+        }
+        (self.worker.operators.with)(operator, &mapped.keys, &keys).map(Cow::Owned).map_err(Outcome::failed)
+    }
+
+    /// The params of its run, with those that the instance has of its own.
+    pub(crate) fn params(&self) -> Map<String, Value> {
+        let mut params = self.assignment.context.params.clone();
+        if let Some(Value::Object(own)) = self.elements.0.get().and_then(|names| names.get(PARAMS)) {
+            params.extend(own.clone());
+        }
+        params
     }
 
     async fn elements_of(&self, mapped: &Mapped) -> Result<Map<String, Value>, String> {
@@ -45,17 +66,30 @@ impl Attempt {
                 let mut elements = Map::new();
                 for (name, element) in named {
                     let value = self.element(element, &mut returned).await?;
-                    elements.insert(name.clone(), value);
+                    elements.insert(name.clone(), self.as_it_is(name, element, value));
                 }
                 Ok(elements)
             }
             Some(Given::Kwargs(element)) => match self.element(element, &mut returned).await? {
-                Value::Object(elements) => Ok(elements),
+                Value::Object(elements) => {
+                    let own = |(name, value): (String, Value)| {
+                        let value = self.as_it_is(&name, element, value);
+                        (name, value)
+                    };
+                    Ok(elements.into_iter().map(own).collect())
+                }
                 other => {
                     Err(format!("expand_kwargs takes mappings of names to values, and its element is {}", kind(&other)))
                 }
             },
         }
+    }
+
+    /// The value of a key: what another task has returned is no template, so it is written as one that gives it as it is.
+    fn as_it_is(&self, name: &str, element: &Element, value: Value) -> Value {
+        let operators = &self.worker.operators;
+        let is_rendered = (operators.is_key)(&self.assignment.operator, name) && (operators.is_template)(name);
+        if is_rendered && !sources(element).is_empty() { unrendered(value) } else { value }
     }
 
     async fn element(&self, element: &Element, returned: &mut BTreeMap<TaskIdx, Value>) -> Result<Value, String> {
@@ -98,6 +132,19 @@ impl Attempt {
                 None
             }
         }
+    }
+}
+
+/// A template that gives a value as it is.
+fn unrendered(value: Value) -> Value {
+    match value {
+        Value::String(text) if ["{{", "{%", "{#"].iter().any(|begin| text.contains(begin)) => {
+            // Nothing within may end the block.
+            format!("{{% raw %}}{}{{% endraw %}}", text.replace("{%", "{{% endraw %}{% raw %}%")).into()
+        }
+        Value::Array(items) => items.into_iter().map(unrendered).collect(),
+        Value::Object(entries) => entries.into_iter().map(|(name, value)| (name, unrendered(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
 }
 

@@ -289,6 +289,9 @@ pub struct Mapped {
     pub given: Option<Given>,
     /// A template of what it is called.
     pub map_index_template: Option<String>,
+    /// The keys of its operator that its elements have to give.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
 }
 
 /// The elements of one instance.

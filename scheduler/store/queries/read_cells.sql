@@ -1,6 +1,8 @@
 -- Of each task of the runs in $1 what a cell of the grid shows. Of an expanded task that is the gravest state of its instances, which
 -- the hundreds rank, as pages do.
-SELECT ti.run_id, ti.task_idx, count(*) AS "instances!",
+SELECT ti.run_id, ti.task_idx,
+       -- Removed ones are not among those that it has.
+       count(*) FILTER (WHERE ti.state <> 8) AS "instances!",
        count(*) FILTER (WHERE ti.state IN (4, 6)) AS "done!",
        (max(CASE ti.state
            WHEN 5 THEN 905 WHEN 7 THEN 807 WHEN 10 THEN 710 WHEN 3 THEN 603 WHEN 9 THEN 609 WHEN 13 THEN 513 WHEN 12 THEN 412

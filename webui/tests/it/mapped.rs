@@ -56,3 +56,18 @@ async fn pages_fold_the_instances_of_a_task_into_one_row_until_asked() {
     let (status, page) = server.page(&token, &format!("{run}/tasks/gold?map_index=1")).await;
     assert!(status == 200 && page.contains("gold [eu]"), "{status}");
 }
+
+#[tokio::test]
+async fn ten_thousand_instances_are_one_row_and_a_list_with_an_end() {
+    let server = Server::start().await;
+    let many = INSTANCES.replace("generate_series(0, 2)", "generate_series(0, 9999)");
+    sqlx::raw_sql(&many).execute(&server.pool).await.unwrap();
+    let token = server.token("user").await;
+    let run = format!("/dags/stock_data_pipeline/runs/{}", RUN.replace('+', "%2B"));
+    let (_, grid) = server.page(&token, "/dags/stock_data_pipeline?tab=grid").await;
+    assert!(grid.contains("9999 of 10000 done") && grid.len() < 200_000, "{}", grid.len());
+    let (_, page) = server.page(&token, &run).await;
+    assert!(page.contains("gold × 10000") && page.len() < 300_000, "{}", page.len());
+    let (status, page) = server.page(&token, &format!("{run}?unfold=gold")).await;
+    assert!(status == 200 && page.contains("gold [eu]") && !page.contains("gold [9999]"), "{}", page.len());
+}

@@ -271,7 +271,8 @@ fn assignment(found: engine::Assignment) -> Assignment {
         do_xcom_push: task.do_xcom_push,
         mapped: task.expand.as_ref().map(|expand| {
             let given = found.given.as_ref().and_then(|given| given_of(given, &found.task_numbers));
-            Box::new(Mapped { given, map_index_template: expand.map_index_template.clone() })
+            let map_index_template = expand.map_index_template.clone();
+            Box::new(Mapped { given, map_index_template, keys: expand.keys.clone() })
         }),
         context: TaskContext {
             dag_id: run.dag_id.clone(),
@@ -279,7 +280,7 @@ fn assignment(found: engine::Assignment) -> Assignment {
             run_key: run.key,
             run_type: run.run_type,
             task_id: task.task_id.clone(),
-            task_numbers: if may_pull(&task.operator, &found.dag) { found.task_numbers } else { Arc::default() },
+            task_numbers: if may_pull(task, &found.dag) { found.task_numbers } else { Arc::default() },
             map_index: found.key.map,
             try_number: found.try_number,
             max_tries: found.max_tries,
@@ -320,9 +321,13 @@ fn element_of(element: &dag::Element, numbers: &BTreeMap<TaskId, TaskIdx>) -> Op
 
 /// Whether an operator may ask for XComs of other tasks: in its own text, or in a file that it names. All others are not
 /// sent the numbers of every task, which are many in a large DAG.
-fn may_pull(operator: &model::Operator, dag: &dag::Dag) -> bool {
+fn may_pull(task: &dag::Task, dag: &dag::Dag) -> bool {
     const PULL: &str = "xcom_pull";
-    let Ok(text) = serde_json::to_string(operator) else { return true };
+    // Keys that its instances get may be templates, too.
+    if task.expand.is_some() {
+        return true;
+    }
+    let Ok(text) = serde_json::to_string(&task.operator) else { return true };
     let named =
         |file: &String| json!(file).to_string().get(1..).is_some_and(|name| text.contains(name.trim_end_matches('"')));
     text.contains(PULL) || dag.files.keys().any(named)

@@ -64,9 +64,15 @@ pub(super) fn with_sources(drafts: Vec<Draft>, groups: &[Group<'_>], problems: &
     for draft in &drafts {
         let written = draft.task.expand.iter().flat_map(Expand::sources).map(|task| task.as_str().to_owned());
         let mut ids = BTreeMap::new();
+        // What a group is expanded over is named as seen from around it.
+        let of = draft.task.expand.as_ref().and_then(|expand| expand.group.as_deref());
+        let (scope, dependencies) = match of.and_then(|id| groups.iter().find(|group| group.group_id == id)) {
+            Some(group) => (group.group_id.rsplit_once('.').map(|(outer, _)| outer), &group.dependencies),
+            None => (draft.task.group.as_deref(), &draft.dependencies),
+        };
         for name in written.collect::<BTreeSet<_>>() {
-            let dependency = draft.dependencies.iter().rfind(|dependency| dependency.name == name)?;
-            let end = names.resolve(dependency, draft.task.group.as_deref(), problems)?;
+            let dependency = dependencies.iter().rfind(|dependency| dependency.name == name)?;
+            let end = names.resolve(dependency, scope, problems)?;
             match source_of(&drafts, end) {
                 Ok(id) => drop(ids.insert(name, id)),
                 Err(why) => {

@@ -7,12 +7,13 @@ use serde_json::Value as Json;
 
 use super::{
     fields::{Fields, Item, Layer},
+    given,
     group::Dependency,
 };
 use crate::{
     expand::{Expand, ExpandBy, INSTANCES_MAX, Over},
     keys::{self, OperatorKeys},
-    problem::Problems,
+    problem::{Place, Problems},
     yaml::Value,
 };
 
@@ -34,7 +35,6 @@ const TEMPLATE_NAMES: &[&str] = &[
     "macros",
     "map_index",
     "map_index_template",
-    "params",
     "run_id",
     "task",
     "task_instance",
@@ -48,10 +48,15 @@ const TEMPLATE_NAMES: &[&str] = &[
     "var",
 ];
 
+/// An instance has these beside those of its run.
+const PARAMS: &str = "params";
+
 /// What was read: the expansion, whose tasks are named as in the file, and what the task comes after because of it.
 pub(super) struct Read {
     pub(super) expand: Expand,
     pub(super) sources: Vec<Dependency>,
+    /// Where it says what it is expanded over.
+    pub(super) place: Place,
 }
 
 /// The keys below `partial`, which count as the task's own.
@@ -67,6 +72,10 @@ pub(super) fn partial<'n>(alone: &Fields<'n>, problems: &mut Problems) -> Option
             problems.add(&inner.place, "this key stands at the task itself, not below partial");
         } else if alone.own(&key.name).is_some() {
             problems.add(&inner.place, format!("{} is given at the task, too; keep one", key.name));
+        } else if let Some(Value::Map(inputs)) = alone.own("expand").map(|item| &item.node.value)
+            && inputs.iter().any(|(input, _)| input.name == key.name)
+        {
+            problems.add(&inner.place, format!("the task is expanded over {}, too; keep one", key.name));
         }
     }
     Some(layer)
@@ -87,24 +96,63 @@ pub(super) fn read(alone: &Fields<'_>, operator: &OperatorKeys, problems: &mut P
             return None;
         }
         (Some(_), Some(second)) => return second.fail("expand and expand_kwargs are both given; keep one", problems),
-        (Some(item), None) => ExpandBy::Product(product(&item, operator, &mut sources, problems)?),
-        (None, Some(item)) => ExpandBy::Kwargs(kwargs(&item, operator, &mut sources, problems)?),
+        (Some(item), None) => ExpandBy::Product(product(&item, Some(operator), &mut sources, problems)?),
+        (None, Some(item)) => ExpandBy::Kwargs(kwargs(&item, Some(operator), &mut sources, problems)?),
     };
-    let expand = Expand { by, map_index_template: template.and_then(|item| item.text(problems)) };
+    let map_index_template = template.and_then(|item| item.text(problems));
+    let expand = Expand { by, map_index_template, keys: Vec::new(), group: None };
     let place = alone.own("expand").or_else(|| alone.own("expand_kwargs")).map(|item| item.place)?;
     if let Some(why) = can_not_be_many(operator.name) {
         problems.add(&place, why);
         return None;
     }
-    if let Some(length) = expand.length(&|_| Some(0)).filter(|length| *length > INSTANCES_MAX) {
-        problems.add(&place, format!("this gives {length} instances, and a task may have {INSTANCES_MAX} at most"));
+    within_limit(&expand, &place, problems)?;
+    Some(Read { expand, sources, place })
+}
+
+/// Reads what a group is expanded over; none when it is not.
+pub(super) fn read_group(own: &Fields<'_>, problems: &mut Problems) -> Option<Read> {
+    let mut sources = Vec::new();
+    let by = match (own.own("expand"), own.own("expand_kwargs")) {
+        (None, None) => return None,
+        (Some(_), Some(second)) => return second.fail("expand and expand_kwargs are both given; keep one", problems),
+        (Some(item), None) => ExpandBy::Product(product(&item, None, &mut sources, problems)?),
+        (None, Some(item)) => ExpandBy::Kwargs(kwargs(&item, None, &mut sources, problems)?),
+    };
+    let expand = Expand { by, map_index_template: None, keys: Vec::new(), group: None };
+    let place = own.own("expand").or_else(|| own.own("expand_kwargs")).map(|item| item.place)?;
+    within_limit(&expand, &place, problems)?;
+    Some(Read { expand, sources, place })
+}
+
+/// What a task of an expanded group is: as many instances as the group.
+pub(super) fn of_group(
+    group: &Expand,
+    alone: &Fields<'_>,
+    operator: &OperatorKeys,
+    problems: &mut Problems,
+) -> Option<Expand> {
+    if let Some(item) = alone.own("expand").or_else(|| alone.own("expand_kwargs")) {
+        return item.fail("its group is expanded; a task of it can not be expanded once more", problems);
+    }
+    if let Some(why) = can_not_be_many(operator.name) {
+        problems.add(&alone.place, format!("its group is expanded, and {why}"));
         return None;
     }
-    Some(Read { expand, sources })
+    let map_index_template = alone.own("map_index_template").and_then(|item| item.text(problems));
+    Some(Expand { map_index_template, ..group.clone() })
+}
+
+fn within_limit(expand: &Expand, place: &Place, problems: &mut Problems) -> Option<()> {
+    if let Some(length) = expand.length(&|_| Some(0)).filter(|length| *length > INSTANCES_MAX) {
+        problems.add(place, format!("this gives {length} instances, and a task may have {INSTANCES_MAX} at most"));
+        return None;
+    }
+    Some(())
 }
 
 /// Why a task of some operators is one.
-fn can_not_be_many(operator: &str) -> Option<String> {
+pub(super) fn can_not_be_many(operator: &str) -> Option<String> {
     match operator {
         "branch" | "short_circuit" => Some(format!(
             "a {operator} task decides for all that follow it, and can not be expanded; expand what follows"
@@ -126,7 +174,7 @@ pub(crate) fn leaves_nothing(operator: &Operator, pushes: bool) -> Option<&'stat
 
 fn product(
     item: &Item<'_>,
-    operator: &OperatorKeys,
+    operator: Option<&OperatorKeys>,
     sources: &mut Vec<Dependency>,
     problems: &mut Problems,
 ) -> Option<Vec<(String, Over)>> {
@@ -148,7 +196,7 @@ fn product(
 /// Each element is a mapping; of those in the file the names are looked at.
 fn kwargs(
     item: &Item<'_>,
-    operator: &OperatorKeys,
+    operator: Option<&OperatorKeys>,
     sources: &mut Vec<Dependency>,
     problems: &mut Problems,
 ) -> Option<Over> {
@@ -163,8 +211,12 @@ fn kwargs(
     over(item, sources, problems)
 }
 
-/// Whether an input may have this name: templates find its element under it.
-fn check_name(name: &str, operator: &OperatorKeys) -> Result<(), String> {
+/// Whether an input may have this name: it is a key of the operator, or templates find its element under it. Those of a group, which
+/// has no operator, are names in templates of tasks with any.
+fn check_name(name: &str, operator: Option<&OperatorKeys>) -> Result<(), String> {
+    if operator.is_some_and(|operator| given::is_given(operator, name)) || name == PARAMS {
+        return Ok(());
+    }
     let is_name =
         name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.starts_with(|c: char| c.is_ascii_digit());
     if !is_name || name.is_empty() {
@@ -173,13 +225,19 @@ fn check_name(name: &str, operator: &OperatorKeys) -> Result<(), String> {
     if TEMPLATE_NAMES.contains(&name) || name.starts_with("prev_") {
         return Err(format!("templates have {name} already; choose another name"));
     }
-    let is_key = operator.keys().any(|key| key.name == name) || keys::TASK.iter().any(|key| key.name == name);
-    if is_key {
-        return Err(format!(
-            "{name} is a key of the task: choose another name, such as item, and write \"{{{{ item }}}}\" where {name} needs it"
-        ));
+    let is_key = |key: &keys::Key| key.name == name;
+    match operator {
+        None if keys::operator_keys().iter().any(is_key) || keys::TASK.iter().any(is_key) => {
+            Err(format!("{name} is a key of tasks; choose another name, and use it in their templates"))
+        }
+        Some(operator) if operator.keys().any(is_key) && given::other_name(name).is_some() => {
+            Err(format!("write {}, which says the same and can be expanded", given::other_name(name).unwrap_or(name)))
+        }
+        Some(operator) if operator.keys().any(is_key) || keys::TASK.iter().any(is_key) => {
+            Err(format!("all instances of a task have one {name}; write it at the task, or below partial"))
+        }
+        None | Some(_) => Ok(()),
     }
-    Ok(())
 }
 
 fn over(item: &Item<'_>, sources: &mut Vec<Dependency>, problems: &mut Problems) -> Option<Over> {

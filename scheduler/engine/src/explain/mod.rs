@@ -131,8 +131,8 @@ impl Engine {
             return self.why_paused(&run.row.dag_id);
         }
         match self.past_of(run, place.task) {
-            Past::Met => run.upstream_in_the_way(place.task),
-            _ if run.tasks[place.task.0].upstream.unfinished() > 0 => run.upstream_in_the_way(place.task),
+            Past::Met => run.upstream_in_the_way(place.at()),
+            _ if run.case(place.at()).upstream.unfinished() > 0 => run.upstream_in_the_way(place.at()),
             Past::OwnNotMet => {
                 "it depends on its past, and its instance in the previous run has not succeeded".to_owned()
             }

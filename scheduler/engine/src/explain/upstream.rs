@@ -1,7 +1,7 @@
 //! What is before a task, in words.
 
 use dag::TaskPos;
-use model::TaskState;
+use model::{MapIndex, TaskState};
 
 use super::NAMES_MAX;
 use crate::{
@@ -12,20 +12,34 @@ use crate::{
 
 impl Run {
     /// Which of the tasks directly before one it still waits for.
-    pub(super) fn upstream_in_the_way(&self, pos: TaskPos) -> String {
-        let task = self.def.task(pos);
-        let open: Vec<TaskPos> =
-            task.upstream.iter().copied().filter(|before| self.unfinished_of(*before) > 0).collect();
+    pub(super) fn upstream_in_the_way(&self, at: TiPos) -> String {
+        let task = self.def.task(at.task);
+        if at.map == MapIndex::UNMAPPED && self.def.is_in_expanded_group(at.task) {
+            return self.rule_in_the_way(at);
+        }
+        // Within an expanded group it is the instance with the same index.
+        let before_it = |before: TaskPos| {
+            let one = TiPos { task: before, map: at.map };
+            (self.def.is_inside(before, at.task) && self.has(one)).then_some(one)
+        };
+        let is_open = |before: &TaskPos| match before_it(*before) {
+            Some(one) => !self.state(one).is_finished(),
+            None => self.unfinished_of(*before) > 0,
+        };
+        let open: Vec<TaskPos> = task.upstream.iter().copied().filter(is_open).collect();
         match open.as_slice() {
-            [] => self.rule_in_the_way(pos),
-            [one] => match self.expansions.get(one) {
-                Some(expansion) => format!(
+            [] => self.rule_in_the_way(at),
+            [one] => match (before_it(*one), self.expansions.get(one)) {
+                (Some(one), _) => {
+                    format!("upstream {} [{}] {}", self.def.task(one.task).task_id, one.map, standing(self.state(one)))
+                }
+                (None, Some(expansion)) => format!(
                     "{} of {} instances of upstream {} are not finished",
                     expansion.unfinished(),
                     expansion.instances.len(),
                     self.def.task(*one).task_id
                 ),
-                None => {
+                (None, None) => {
                     format!("upstream {} {}", self.def.task(*one).task_id, standing(self.state_of_task(*one)))
                 }
             },
@@ -82,15 +96,15 @@ impl Run {
         format!("it is expanded into {} instances: {}", expansion.instances.len(), counts.join(", "))
     }
 
-    fn rule_in_the_way(&self, pos: TaskPos) -> String {
-        if let Inputs::Waiting(source) = self.inputs(pos) {
+    fn rule_in_the_way(&self, at: TiPos) -> String {
+        if let Inputs::Waiting(source) = self.inputs(at.task) {
             return format!(
                 "it is expanded over what {} returns, which is not there yet",
                 self.def.task(source).task_id
             );
         }
-        let rule = self.def.task(pos).trigger_rule;
-        match rules::verdict(&self.case(TiPos::whole(pos)), Mode::Query) {
+        let rule = self.def.task(at.task).trigger_rule;
+        match rules::verdict(&self.case(at), Mode::Query) {
             Verdict::Run => "it is about to be scheduled".to_owned(),
             Verdict::Wait | Verdict::Becomes(_) => {
                 format!("its rule {rule} does not hold with the states of its upstream")

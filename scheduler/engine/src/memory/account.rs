@@ -97,10 +97,18 @@ impl Engine {
         }
         if before.is_finished() || after.is_finished() {
             for next in downstream {
-                run.tasks[next.0].upstream.uncount(before);
-                run.tasks[next.0].upstream.count(after);
-                run.dirty.insert(TiPos::whole(*next));
+                let one = TiPos { task: *next, map: place.map };
+                if !def.is_inside(place.task, *next) {
+                    run.tasks[next.0].upstream.uncount(before);
+                    run.tasks[next.0].upstream.count(after);
+                    run.dirty.insert(TiPos::whole(*next));
+                } else if run.has(one) {
+                    run.dirty.insert(one);
+                } else {
+                    run.dirty.insert(TiPos::whole(*next));
+                }
             }
+            run.dirty.extend(def.fed_by(place.task).iter().copied().map(TiPos::whole));
             for (follower, pos) in self.waiting_for(place) {
                 self.mark_dirty(follower, pos);
             }
@@ -125,8 +133,10 @@ impl Engine {
             .checked_add_signed(isize::try_from(by).expect("expansions are bounded"))
             .expect("no more instances go than there are");
         for next in &def.task(task).downstream {
-            let total = &mut memory.tasks[next.0].upstream.total;
-            *total = moved(*total);
+            if !def.is_inside(task, *next) {
+                let total = &mut memory.tasks[next.0].upstream.total;
+                *total = moved(*total);
+            }
             memory.dirty.insert(TiPos::whole(*next));
         }
         let census = self.census.of(TaskState::NoStatus);
@@ -138,8 +148,13 @@ impl Engine {
     /// difference whether a new leader decides them, which knows of no ticket.
     fn decide_behind_again(&mut self, place: Place) {
         let def = std::sync::Arc::clone(&self.known_run(place.run).def);
-        for next in &def.task(place.task).downstream {
-            self.decide_again(place.run, *next);
+        for next in def.task(place.task).downstream.iter().chain(def.fed_by(place.task)) {
+            let one = TiPos { task: *next, map: place.map };
+            if def.is_inside(place.task, *next) && self.known_run(place.run).has(one) {
+                self.decide_one_again(place.run, one);
+            } else {
+                self.decide_again(place.run, *next);
+            }
         }
         for (follower, pos) in self.waiting_for(place) {
             self.decide_again(follower, pos);

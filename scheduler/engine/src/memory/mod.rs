@@ -186,17 +186,21 @@ impl Engine {
     /// again, as after a takeover.
     pub(crate) fn decide_again(&mut self, run: RunKey, task: TaskPos) {
         let memory = self.known_run(run);
-        let scheduled: Vec<Place> = match memory.expansions.get(&task) {
-            Some(expansion) => expansion.scheduled.iter().map(|map| memory.place(TiPos { task, map: *map })).collect(),
-            None => vec![memory.place(TiPos::whole(task))],
+        let scheduled: Vec<TiPos> = match memory.expansions.get(&task) {
+            Some(expansion) => expansion.scheduled.iter().map(|map| TiPos { task, map: *map }).collect(),
+            None => vec![TiPos::whole(task)],
         };
-        for place in scheduled {
-            if self.core(place).state == TaskState::Scheduled {
-                self.write(place, |core| core.state = core.state_to_store());
-                self.mark_one_dirty(run, place.at());
-            }
-        }
+        scheduled.into_iter().for_each(|at| self.decide_one_again(run, at));
         self.mark_dirty(run, task);
+    }
+
+    /// The same of one instance.
+    pub(crate) fn decide_one_again(&mut self, run: RunKey, at: TiPos) {
+        let place = self.known_run(run).place(at);
+        if self.core(place).state == TaskState::Scheduled {
+            self.write(place, |core| core.state = core.state_to_store());
+        }
+        self.mark_one_dirty(run, at);
     }
 
     /// Every unfinished task of a run is decided again: at its start, after a takeover, after a pause.

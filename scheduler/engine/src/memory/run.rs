@@ -53,7 +53,8 @@ pub(crate) struct Run {
 /// What the instances of a task share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TaskCounts {
-    /// Every instance of each task directly before it.
+    /// Every instance of each task directly before it, but for those of the same expanded group, which are before the instances
+    /// that have their index.
     pub upstream: Upstream,
     /// How many tasks directly before it have decided that it is skipped.
     pub skipped_by: u32,
@@ -79,15 +80,15 @@ impl Run {
     /// A run that is not stored yet.
     pub fn new(row: RunRow, def: Arc<Definition>) -> Self {
         let instances: Vec<_> = def.dag.tasks.iter().map(|_| Instance::blank()).collect();
-        let counts = |task: &dag::Task| {
-            let total = u32::try_from(task.upstream.len()).expect("a DAG has fewer than 2^32 tasks");
+        let counts = |pos: TaskPos| {
+            let total = u32::try_from(def.outside(pos).count()).expect("a DAG has fewer than 2^32 tasks");
             TaskCounts { upstream: Upstream { total, ..Upstream::default() }, skipped_by: 0 }
         };
         Self {
             row,
             stored: None,
             unfinished: instances.len(),
-            tasks: def.dag.tasks.iter().map(counts).collect(),
+            tasks: def.dag.positions().map(counts).collect(),
             instances,
             expansions: BTreeMap::new(),
             strays: BTreeMap::new(),
@@ -183,12 +184,12 @@ impl Run {
         }
     }
 
-    /// What is directly before a task, counted anew: every instance of each task there.
+    /// What is directly before all instances of a task, counted anew: every instance of each task there.
     pub fn count_upstream(&self, pos: TaskPos) -> Upstream {
         let mut counts = Upstream::default();
-        for before in &self.def.task(pos).upstream {
-            match self.expansions.get(before) {
-                None => counts.add(self.state(TiPos::whole(*before)), 1),
+        for before in self.def.outside(pos) {
+            match self.expansions.get(&before) {
+                None => counts.add(self.state(TiPos::whole(before)), 1),
                 Some(expansion) => {
                     for state in TaskState::ALL.iter().copied() {
                         counts.add(state, expansion.census.of(state));

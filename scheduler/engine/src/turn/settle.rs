@@ -117,7 +117,7 @@ impl Engine {
         }
         let counts = run.tasks[at.task.0];
         // Which of them are removed depends on their index.
-        let is_shared = counts.upstream.removed == 0 && counts.skipped_by == 0;
+        let is_shared = counts.upstream.removed == 0 && counts.skipped_by == 0 && run.def.inside(at.task).is_empty();
         if is_shared && self.decide_by_rules(run, at).is_none() {
             let all = TiPos { map: MapIndex(0), ..at }..=TiPos { map: MapIndex(i32::MAX), ..at };
             let parked: Vec<TiPos> = run.parked.range(all).copied().collect();
@@ -160,7 +160,11 @@ impl Engine {
 
     /// What becomes of an instance that nothing of its own holds back; for the whole of an expanded task, of any of its instances.
     fn decide_by_rules(&self, run: &Run, at: TiPos) -> Option<Decision> {
-        let verdict = rules::verdict(&run.case(at), Mode::Decide);
+        // A task of an expanded group is expanded as soon as the group is; its rule is asked of each instance.
+        let waits_for_group = at.map == MapIndex::UNMAPPED
+            && run.def.is_in_expanded_group(at.task)
+            && !run.expansions.contains_key(&at.task);
+        let verdict = if waits_for_group { Verdict::Run } else { rules::verdict(&run.case(at), Mode::Decide) };
         if let Verdict::Becomes(state) = verdict {
             return Some(Decision::Event(event_of(state), None));
         }
@@ -284,7 +288,15 @@ impl Engine {
 impl Run {
     /// What the rule of an instance is asked.
     pub(crate) fn case(&self, at: TiPos) -> Case {
-        let upstream = self.tasks[at.task.0].upstream;
+        let mut upstream = self.tasks[at.task.0].upstream;
+        for before in self.def.inside(at.task) {
+            let one = TiPos { task: *before, map: at.map };
+            if self.has(one) {
+                upstream.add(self.state(one), 1);
+            } else if !self.expansions.contains_key(before) {
+                upstream.add(self.state(TiPos::whole(*before)), 1);
+            }
+        }
         Case { map_index: at.map, ..Case::plain(self.def.task(at.task).trigger_rule, upstream) }
     }
 

@@ -6,7 +6,8 @@ use dag::{Dag, Element, Expand, ExpandBy, Given, Over, Task};
 use engine::Event;
 use expect_test::{Expect, expect};
 use model::{
-    AttemptEnd, Command, DagRunState, EndKind, MapIndex, RunKey, TaskId, TaskState, TiKey, TriggerRule, XComValue,
+    AttemptEnd, Command, DagId, DagRunState, EndKind, MapIndex, RunId, RunKey, TaskId, TaskState, TiKey, TriggerRule,
+    XComValue,
     command::{AnswerStatus, ClearTaskInstances, MarkTaskInstances, Relatives, TaskSelector},
 };
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use crate::{
 
 fn over(inputs: &[(&str, Over)]) -> Option<Expand> {
     let inputs = inputs.iter().map(|(name, over)| ((*name).to_owned(), over.clone())).collect();
-    Some(Expand { by: ExpandBy::Product(inputs), map_index_template: None })
+    Some(Expand { by: ExpandBy::Product(inputs), map_index_template: None, keys: Vec::new(), group: None })
 }
 
 fn output(task: &str) -> Over {
@@ -426,4 +427,112 @@ fn many_instances_cost_their_number_and_not_its_square() {
     println!("2 x 1500 instances: {few:?}, 2 x 12000: {many:?}");
     // Other work on the machine slows the longer one down more; the square would be 64 times as much.
     assert!(many < few * 40, "8 times as many take {many:?} after {few:?}");
+}
+
+/// `list >> a >> b >> sum`, where a and b are in a group that is expanded over what list returns.
+fn grouped() -> Dag {
+    let in_group = |task: &mut Task| {
+        task.expand = over(&[("x", output("list"))]).map(|expand| Expand { group: Some("g".to_owned()), ..expand });
+    };
+    with(with(dag("d", "list >> a >> b >> sum"), "a", in_group), "b", in_group)
+}
+
+#[test]
+fn in_an_expanded_group_an_instance_comes_after_those_with_its_index() {
+    let (mut world, run) = started(grouped(), list_of(3));
+    assert_eq!(world.at_work(), ["a", "a", "a"]);
+    let why = |world: &World, task: &str, map| {
+        let (dag, run, task) = (DagId::new("d").unwrap(), RunId::new("r").unwrap(), TaskId::new(task).unwrap());
+        world.engine.why_task(&dag, &run, &task, MapIndex(map), world.now).unwrap()
+    };
+    let a_1 =
+        world.attempts.iter().find(|(_, key, _)| world.name(*key) == "a" && key.map == MapIndex(1)).copied().unwrap();
+    let end = |world: &mut World, (worker, _, attempt): (model::WorkerId, TiKey, model::AttemptId), kind| {
+        world.attempts.retain(|(.., other)| *other != attempt);
+        world.turn(vec![Event::AttemptEnded { worker, attempt, end: AttemptEnd::new(kind, "as told").into() }]);
+        world.quiesce();
+    };
+    end(&mut world, a_1, EndKind::Success);
+    assert_eq!(world.at_work(), ["a", "a", "b"], "the second goes on alone");
+    assert_eq!(why(&world, "b", 0), "upstream a [0] is still running");
+    world.reload();
+    world.join(1, 1_000);
+    world.quiesce();
+    let a_0 =
+        world.attempts.iter().find(|(_, key, _)| world.name(*key) == "a" && key.map == MapIndex(0)).copied().unwrap();
+    end(&mut world, a_0, EndKind::Failed);
+    end_all(&mut world, "a");
+    end_all(&mut world, "b");
+    check(
+        &world,
+        run,
+        expect![[r#"
+            list: success
+            a 0: failed
+            a 1: success
+            a 2: success
+            b 0: upstream_failed
+            b 1: success
+            b 2: success
+            sum: upstream_failed
+            run: failed
+        "#]],
+    );
+    // The failed one goes on alone when it is cleared with what follows it.
+    clear(&mut world, "a", Some(0));
+    clear(&mut world, "b", Some(0));
+    clear(&mut world, "sum", None);
+    assert_eq!(world.at_work(), ["a"]);
+    end_all(&mut world, "a");
+    assert_eq!(world.at_work(), ["b"]);
+    end_all(&mut world, "b");
+    end_all(&mut world, "sum");
+    assert_eq!(world.run_state(run), DagRunState::Success);
+}
+
+#[test]
+fn an_expanded_group_is_skipped_and_fails_with_what_it_is_expanded_over() {
+    let (world, run) = started(grouped(), list_of(0));
+    check(
+        &world,
+        run,
+        expect![[r#"
+            list: success
+            a: skipped
+            b: skipped
+            sum: skipped
+            run: success
+        "#]],
+    );
+    let (world, run) = started(grouped(), AttemptEnd::new(EndKind::Failed, "no"));
+    check(
+        &world,
+        run,
+        expect![[r#"
+            list: failed
+            a: upstream_failed
+            b: upstream_failed
+            sum: upstream_failed
+            run: failed
+        "#]],
+    );
+}
+
+#[test]
+fn an_expanded_group_shrinks_and_grows_with_its_list() {
+    let (mut world, run) = started(grouped(), list_of(2));
+    end_all(&mut world, "a");
+    end_all(&mut world, "b");
+    end_all(&mut world, "sum");
+    for (count, instances) in [(3, "b 2: success"), (1, "b 1: removed")] {
+        for task in ["list", "a", "b", "sum"] {
+            clear(&mut world, task, None);
+        }
+        world.end_with("list", list_of(count));
+        end_all(&mut world, "a");
+        end_all(&mut world, "b");
+        end_all(&mut world, "sum");
+        let rows = rows(&world, run);
+        assert!(rows.contains(instances) && rows.contains("run: success"), "{count}: {rows}");
+    }
 }

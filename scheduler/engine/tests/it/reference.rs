@@ -105,11 +105,25 @@ impl Reference {
         loop {
             // The finished set is taken once, at the start of the pass.
             let seen = self.states.clone();
+            let expanded = self.is_expanded.clone();
             for pos in 0..seen.len() {
-                if seen[pos] != [TaskState::NoStatus] || self.is_expanded[pos] {
+                if expanded[pos] && self.group_of(pos).is_some() {
+                    for (map, state) in seen[pos].iter().enumerate() {
+                        let before = self.before(pos, Some(map), &seen, &expanded);
+                        if let (TaskState::NoStatus, Some(verdict)) = (state, self.verdict(TaskPos(pos), &before)) {
+                            self.states[pos][map] = verdict;
+                        }
+                    }
+                }
+                if seen[pos] != [TaskState::NoStatus] || expanded[pos] {
                     continue;
                 }
-                let verdict = self.verdict(TaskPos(pos), &seen);
+                if self.group_of(pos).is_some() {
+                    self.expand_with_group(pos, &seen);
+                    continue;
+                }
+                let before = self.before(pos, None, &seen, &expanded);
+                let verdict = self.verdict(TaskPos(pos), &before);
                 let is_one = self.dag.tasks[pos].expand.is_none();
                 match (verdict, verdict.filter(|state| *state != TaskState::Running)) {
                     (_, Some(state)) => self.states[pos] = vec![state],
@@ -129,11 +143,42 @@ impl Reference {
                     },
                 }
             }
-            if self.states == seen && !self.end_empty_ones() {
+            let is_same = self.states == seen && self.is_expanded == expanded;
+            if is_same && !self.end_empty_ones() {
                 break;
             }
         }
         self.end_run();
+    }
+
+    /// A task of an expanded group is expanded as soon as what the group is expanded over is there; the rule comes afterwards.
+    fn expand_with_group(&mut self, pos: usize, seen: &[Vec<TaskState>]) {
+        match self.inputs(pos, seen) {
+            None => {}
+            Some((TaskState::Running, 0)) => self.states[pos] = vec![TaskState::Skipped],
+            Some((TaskState::Running, count)) => {
+                self.states[pos] = vec![TaskState::NoStatus; count];
+                self.is_expanded[pos] = true;
+            }
+            Some((state, _)) => self.states[pos] = vec![state],
+        }
+    }
+
+    fn group_of(&self, pos: usize) -> Option<&str> {
+        self.dag.tasks[pos].expand.as_ref()?.group.as_deref()
+    }
+
+    /// The states of what is directly before an instance: within its group of the instance with the same index, else of all.
+    fn before(&self, pos: usize, map: Option<usize>, seen: &[Vec<TaskState>], expanded: &[bool]) -> Vec<TaskState> {
+        let mut states = Vec::new();
+        for TaskPos(before) in &self.dag.tasks[pos].upstream {
+            let is_inside = self.group_of(pos).is_some() && self.group_of(*before) == self.group_of(pos);
+            match map.filter(|_| is_inside && expanded[*before]) {
+                Some(map) => states.extend(seen[*before].get(map)),
+                None => states.extend(&seen[*before]),
+            }
+        }
+        states
     }
 
     fn end_empty_ones(&mut self) -> bool {
@@ -166,10 +211,9 @@ impl Reference {
     }
 
     /// The state that the rule's row in the table gives; `running` for "runs", none for "wait".
-    fn verdict(&self, pos: TaskPos, seen: &[Vec<TaskState>]) -> Option<TaskState> {
+    fn verdict(&self, pos: TaskPos, before: &[TaskState]) -> Option<TaskState> {
         use TaskState::{Failed, Removed, Running, Skipped, Success, UpstreamFailed};
         let task = self.dag.task(pos);
-        let before: Vec<TaskState> = task.upstream.iter().flat_map(|pos| seen[pos.0].iter().copied()).collect();
         let any = |wanted: &[TaskState]| before.iter().any(|state| wanted.contains(state));
         let only = |wanted: &[TaskState]| before.iter().all(|state| wanted.contains(state));
         let over = only(&[Success, Failed, Skipped, UpstreamFailed, Removed]);

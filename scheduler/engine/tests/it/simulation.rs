@@ -129,8 +129,47 @@ fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
             };
             inputs.push((format!("x{name}"), over));
         }
-        dag.tasks[pos].expand = Some(Expand { by: ExpandBy::Product(inputs), map_index_template: None });
+        dag.tasks[pos].expand =
+            Some(Expand { by: ExpandBy::Product(inputs), map_index_template: None, keys: Vec::new(), group: None });
         dag.tasks[pos].max_active_tis_per_dagrun = dice.one_in(4).then(|| 1 + u32::try_from(dice.below(2)).unwrap());
+    }
+    if dice.one_in(2) { with_expanded_group(dice, dag) } else { dag }
+}
+
+/// The same with tasks that are expanded together: within their group an instance comes after those with its index.
+fn with_expanded_group(dice: &mut Dice, dag: Dag) -> Dag {
+    let mut dag = dag;
+    let first = dice.below(dag.tasks.len());
+    let last = (first + 1 + dice.below(4)).min(dag.tasks.len() - 1);
+    let can_be_many = |task: &Task| {
+        task.expand.is_none() && !matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_))
+    };
+    let members: Vec<usize> = (first..=last).filter(|pos| can_be_many(&dag.tasks[*pos])).collect();
+    let source = (first > 0 && !dice.one_in(3)).then(|| dice.below(first));
+    let over = match source {
+        None => Over::Literal((0..dice.below(4)).map(|item| item.into()).collect()),
+        Some(source) => {
+            if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_)) {
+                dag.tasks[source].operator = crate::dags::bash();
+            }
+            Over::Output(dag.tasks[source].task_id.clone())
+        }
+    };
+    for pos in &members {
+        let by = ExpandBy::Product(vec![("x".to_owned(), over.clone())]);
+        let group = Some("g".to_owned());
+        let task = &mut dag.tasks[*pos];
+        task.expand = Some(Expand { by, map_index_template: None, keys: Vec::new(), group });
+        if task.trigger_rule == TriggerRule::Always {
+            task.trigger_rule = TriggerRule::AllDone;
+        }
+        let is_head = !task.upstream.iter().any(|before| members.contains(&before.0));
+        if let Some(source) = source.filter(|source| is_head && !task.upstream.contains(&TaskPos(*source))) {
+            task.upstream.push(TaskPos(source));
+            task.upstream.sort_unstable();
+            dag.tasks[source].downstream.push(TaskPos(*pos));
+            dag.tasks[source].downstream.sort_unstable();
+        }
     }
     dag
 }

@@ -20,7 +20,11 @@ fn bash(command: &str) -> Operator {
 }
 
 async fn run(rig: &Rig, operator: Operator, given: Option<Given>, template: Option<&str>) -> Ran {
-    let mapped = Mapped { given, map_index_template: template.map(str::to_owned) };
+    let mapped = Mapped { given, map_index_template: template.map(str::to_owned), keys: Vec::new() };
+    run_mapped(rig, operator, mapped).await
+}
+
+async fn run_mapped(rig: &Rig, operator: Operator, mapped: Mapped) -> Ran {
     let mut assignment = Assignment { mapped: Some(Box::new(mapped)), ..rig.assignment(operator) };
     assignment.context.map_index = MapIndex(1);
     let attempt = rig.attempt(assignment);
@@ -68,4 +72,42 @@ async fn elements_that_are_gone_fail_the_attempt_with_a_sentence() {
     let ran = run(&rig, bash("true"), None, None).await;
     let why = "what it is expanded over is gone: a task before it was cleared; clear it, too";
     assert_eq!((ran.end.kind, ran.end.reason.as_str()), (EndKind::Failed, why));
+}
+
+#[tokio::test]
+async fn keys_of_the_operator_are_given_by_elements() {
+    let rig = rig_with(json!([
+        {"bash_command": "echo never"},
+        {"bash_command": "echo {{ ds }} $WORD ${#WORD}", "env": {"WORD": "{% endraw %}{{ ds }}"}},
+    ]));
+    let keys = vec!["bash_command".to_owned()];
+    let given = |index| Some(Given::Kwargs(output(index)));
+    let mapped = Mapped { given: given(1), map_index_template: None, keys: keys.clone() };
+    let ran = run_mapped(&rig, bash("expanded"), mapped).await;
+    assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.end.reason);
+    let lines = ran.lines("out");
+    assert_eq!(lines, ["{{ ds }} {% endraw %}{{ ds }} 20"], "what a task has returned is no template");
+
+    // What stands in the file is one.
+    let named = Given::Named(vec![("bash_command".to_owned(), Element::Value(json!("echo {{ ti.map_index }}")))]);
+    let mapped = Mapped { given: Some(named), map_index_template: None, keys: keys.clone() };
+    assert_eq!(run_mapped(&rig, bash("expanded"), mapped).await.lines("out"), ["1"]);
+
+    let rig = rig_with(json!([{"env": {"A": "b"}}, {"bash_command": "true", "env": 7}]));
+    let mapped = Mapped { given: given(0), map_index_template: None, keys: keys.clone() };
+    let ran = run_mapped(&rig, bash("expanded"), mapped).await;
+    assert_eq!((ran.end.kind, &*ran.end.reason), (EndKind::Failed, "its element gives no bash_command; it gives env"));
+    let mapped = Mapped { given: given(1), map_index_template: None, keys };
+    let ran = run_mapped(&rig, bash("expanded"), mapped).await;
+    assert_eq!(ran.end.kind, EndKind::Failed);
+    assert!(ran.end.reason.starts_with("env: expected a mapping"), "{}", ran.end.reason);
+}
+
+#[tokio::test]
+async fn an_instance_may_have_params_of_its_own() {
+    let mut rig = rig_with(json!(null));
+    rig.params = json!({"region": "eu", "kept": "yes"});
+    let given = Given::Named(vec![("params".to_owned(), Element::Value(json!({"region": "us"})))]);
+    let ran = run(&rig, bash("echo {{ params.region }} {{ params.kept }}"), Some(given), None).await;
+    assert_eq!(ran.lines("out"), ["us yes"]);
 }

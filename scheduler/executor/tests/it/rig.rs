@@ -193,6 +193,11 @@ impl Rig {
             groups,
             kill_grace: Duration::from_millis(300),
             docker: windlass_executor::docker::DockerPolicy::default(),
+            operators: windlass_executor::GivenOperators {
+                is_key: dag::Expand::is_key,
+                is_template: dag::Expand::is_template,
+                with: dag::Expand::operator_with,
+            },
         };
         Ok(Self {
             dir,

@@ -86,12 +86,13 @@ pub fn name(of: &TaskOfRun) -> String {
 pub(super) fn folded(instances: &[&TaskOfRun], chosen: &Chosen<'_>) -> Option<Row> {
     let worst = *instances.iter().max_by_key(|of| (of.state().is_failed_like(), !of.state().is_finished()))?;
     let done = instances.iter().filter(|of| of.state().is_success_like()).count();
+    let all = instances.iter().filter(|of| of.state() != TaskState::Removed).count();
     let id = worst.task().task_id.as_str();
     let url = with_query(chosen.run_url, "unfold", id);
     let badge = Badge::from(worst.state());
     Some(Row {
-        label: format!("{id} × {}", instances.len()),
-        stand: format!("{} · {done} of {} done", badge.word, instances.len()),
+        label: format!("{id} × {all}"),
+        stand: format!("{} · {done} of {all} done", badge.word),
         badge,
         tries: None,
         title: format!("{} instances: open the list", instances.len()),
