@@ -298,6 +298,7 @@ CREATE TABLE task_instance_extra (
     skips int[],
     map_length int,
     lost_at timestamptz,
+    rendered_map_index text,
     PRIMARY KEY (run_id, task_idx, map_index)
 );
 

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use engine::RunRow;
-use model::{DagId, RunId, TaskId};
+use model::{DagId, MapIndex, RunId, TaskId, TiKey};
 use sqlx::PgPool;
 use store::read::{self, DagView, Direction, Instance, RunFilter, RunOrder, Version};
 
@@ -120,11 +120,28 @@ impl Found {
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn instance(&self, pool: &PgPool, task: &TaskId) -> anyhow::Result<Option<Instance>> {
+    pub async fn instance(
+        &self,
+        pool: &PgPool,
+        task: &TaskId,
+        map: Option<MapIndex>,
+    ) -> anyhow::Result<Option<Instance>> {
         let pos = self.version.dag.position(task).context("the task was looked up before")?;
         let number = self.version.task_idx[pos.0];
-        let instances = read::instances(pool, &[self.run.key]).await?;
-        Ok(instances.into_iter().find(|instance| instance.row.key.task == number))
+        let key = TiKey { run: self.run.key, task: number, map: map.unwrap_or(MapIndex::UNMAPPED) };
+        if let Some(found) = read::instances_at(pool, [key]).await?.pop() {
+            return Ok(Some(found));
+        }
+        let others = read::instances_of_tasks(pool, self.run.key, &[number], 1).await?;
+        match map {
+            Some(map) => Err(Failure::missing(format!(
+                "{task} has no instance {map} in this run; `windlass tasks states-for-dag-run` lists them"
+            ))),
+            None if !others.is_empty() => Err(Failure::missing(format!(
+                "{task} is expanded in this run: say by --map-index which instance is meant"
+            ))),
+            None => Ok(None),
+        }
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Settings {
     pub registry_port: u16,
     /// `WINDLASS_WORKER_SLOTS`.
     pub worker_slots: u32,
+    /// `WINDLASS_MAX_MAP_LENGTH`: how many elements a task may leave for one that is expanded over them.
+    pub max_map_length: u32,
     /// `WINDLASS_TASK_MEMORY_MAX` and `WINDLASS_TASK_PIDS_MAX`: what each attempt and each service may use.
     pub task_limits: Limits,
     /// `DATABASE_URL`: an existing server for the state.
@@ -132,6 +134,7 @@ impl Settings {
             statement_timeout: statement_timeout()?,
             registry_port: number("WINDLASS_REGISTRY_PORT", 8081)?,
             worker_slots: number("WINDLASS_WORKER_SLOTS", 16)?,
+            max_map_length: number("WINDLASS_MAX_MAP_LENGTH", 1_024)?,
             task_limits: task_limits(text("WINDLASS_TASK_MEMORY_MAX"), text("WINDLASS_TASK_PIDS_MAX"))?,
             database_url: text("DATABASE_URL"),
             lake_database_url: text("WINDLASS_LAKE_DATABASE_URL"),
@@ -167,6 +170,10 @@ impl Settings {
         }
         if self.worker_slots == 0 {
             bail!("WINDLASS_WORKER_SLOTS is 0, so that no task could run; use 1 or more");
+        }
+        let most = u64::from(self.max_map_length);
+        if !(1..=dag::expand::INSTANCES_MAX).contains(&most) {
+            bail!("WINDLASS_MAX_MAP_LENGTH is {most}; use a number from 1 to {}", dag::expand::INSTANCES_MAX);
         }
         self.fleet.check()?;
         self.deployment.check_credentials()?;

@@ -16,7 +16,10 @@ use model::{Timestamp, TriggerRule, WeightRule};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task};
+use crate::{
+    compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task},
+    expand::{Expand, ExpandBy, Over},
+};
 
 /// A mapping that leaves out what need not be said.
 #[derive(Default)]
@@ -77,6 +80,13 @@ pub(crate) fn content_hash(canonical_yaml: &str, files: &[DagFile]) -> String {
         hash.update(&file.sha256);
     }
     hex::encode(hash.finalize())
+}
+
+/// An operator's own keys.
+pub(crate) fn operator_fields(operator: &model::Operator) -> Map<String, Value> {
+    let mut fields = Fields::default();
+    operator::fields(operator, &mut fields);
+    fields.0
 }
 
 fn dag_value(dag: &Dag) -> Value {
@@ -168,6 +178,9 @@ fn group_value(group: &crate::TaskGroup) -> Value {
         None => fields.put("group_name", group.group_id.clone()),
     }
     fields.some("tooltip", group.tooltip.clone());
+    if let Some(expand) = &group.expand {
+        expand_by(expand, &mut fields);
+    }
     fields.into_value()
 }
 
@@ -179,8 +192,11 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.some("task_group_name", task.group.clone());
     fields.put("operator", task.operator.name());
     operator::fields(&task.operator, &mut fields);
+    // What its instances get is said by what it is expanded over.
+    task.expand.iter().flat_map(|expand| &expand.keys).for_each(|name| drop(fields.0.remove(name)));
     let upstream: Vec<&str> = task.upstream.iter().map(|pos| dag.task(*pos).task_id.as_str()).collect();
     fields.list("dependencies", &upstream);
+    expand_fields(task, &mut fields);
     fields.unless("trigger_rule", task.trigger_rule.name(), &TriggerRule::AllSuccess.name());
     fields.put("retries", task.retries);
     fields.put("retry_delay", duration_text(task.retry_delay));
@@ -202,6 +218,35 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     let outlets: Vec<Value> = task.outlets.iter().map(outlet_value).collect();
     fields.list("outlets", &outlets);
     fields.into_value()
+}
+
+fn expand_fields(task: &Task, fields: &mut Fields) {
+    let Some(expand) = &task.expand else { return };
+    if expand.group.is_none() {
+        expand_by(expand, fields);
+    }
+    fields.some("map_index_template", expand.map_index_template.clone());
+}
+
+fn expand_by(expand: &Expand, fields: &mut Fields) {
+    match &expand.by {
+        ExpandBy::Product(inputs) => {
+            let inputs = inputs.iter().map(|(name, over)| (name.clone(), over_value(over)));
+            fields.put("expand", inputs.collect::<Map<_, _>>());
+        }
+        ExpandBy::Kwargs(over) => fields.put("expand_kwargs", over_value(over)),
+    }
+}
+
+fn over_value(over: &Over) -> Value {
+    let all = |parts: &[Over]| parts.iter().map(over_value).collect::<Vec<Value>>();
+    match over {
+        Over::Literal(values) => Value::Array(values.clone()),
+        Over::Output(task) => json!(format!("{task}.output")),
+        Over::Zip { of, fillvalue: None } => json!({ "zip": all(of) }),
+        Over::Zip { of, fillvalue: Some(fill) } => json!({ "zip": all(of), "fillvalue": fill }),
+        Over::Concat(parts) => json!({ "concat": all(parts) }),
+    }
 }
 
 fn outlet_value(outlet: &crate::AssetRef) -> Value {

@@ -17,6 +17,7 @@ const EDGES_MAX: usize = 1_000_000;
 /// Orders the tasks and joins them; none when a name or a cycle prevents it.
 pub(crate) fn compile(drafts: Vec<Draft>, groups: &Groups<'_>, problems: &mut Problems) -> Option<Vec<Task>> {
     let links = graph::links(&drafts, &groups.all, problems)?;
+    let drafts = graph::with_sources(drafts, &groups.all, problems)?;
     let Some(spread) = spread::spread(&drafts, &groups.all, &links) else {
         let place = drafts.first().map_or_else(Place::default, |draft| draft.place.clone());
         problems.add(&place, format!("the DAG has more than {EDGES_MAX} dependencies between tasks"));

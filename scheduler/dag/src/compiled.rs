@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use model::{DagId, Operator, TaskId, Timestamp, TriggerRule, WeightRule};
 use serde::{Deserialize, Serialize};
 
-use crate::params::Params;
+use crate::{expand::Expand, params::Params};
 
 /// The position of a task in its `Dag`, in topological order (ties in the order of the file).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -189,6 +189,9 @@ pub struct Task {
     pub outlets: Vec<AssetRef>,
     /// The group that it is in.
     pub group: Option<String>,
+    /// What makes it many instances; none for a task that is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expand: Option<Expand>,
 }
 
 /// Named data.
@@ -201,12 +204,15 @@ pub struct AssetRef {
 }
 
 /// A group of tasks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskGroup {
     /// Its id, with those of the groups that it is in: `outer.inner`.
     pub group_id: String,
     /// One line for people.
     pub tooltip: Option<String>,
+    /// What it is expanded over, as it stands in its tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expand: Option<Expand>,
 }
 
 impl Dag {

@@ -198,11 +198,21 @@ pub(crate) const GROUP: &[Key] = &[
     key("dependencies", Shape::Texts, "Tasks and groups before all of its tasks."),
     key("depends_on", Shape::Texts, "Another word for dependencies."),
     key("default_args", Shape::Definition("group_defaults"), "Values for its tasks that do not have their own."),
+    key(
+        "expand",
+        Shape::Definition("expand"),
+        "Names and what the group is expanded over: an instance of each of its tasks for each combination.",
+    ),
+    key(
+        "expand_kwargs",
+        Shape::Definition("expand_over"),
+        "Mappings of names to values: an instance of each task for each.",
+    ),
 ];
 
 /// What a group will have later.
 pub(crate) const GROUP_NOT_YET: &[NotYet] =
-    &[("expand", "expanded groups"), ("prefix_group_id", "task ids without their group"), ("ui_color", "own colours")];
+    &[("prefix_group_id", "task ids without their group"), ("ui_color", "own colours")];
 
 /// Keys of every task that it can not inherit.
 pub(crate) const OWN: &[Key] = &[
@@ -210,6 +220,14 @@ pub(crate) const OWN: &[Key] = &[
     key("task_group_name", Shape::Text, "The group that it is in."),
     key("dependencies", Shape::Texts, "Tasks and groups before it."),
     key("depends_on", Shape::Texts, "Another word for dependencies."),
+    key(
+        "expand",
+        Shape::Definition("expand"),
+        "Names and what the task is expanded over: an instance for each combination.",
+    ),
+    key("expand_kwargs", Shape::Definition("expand_over"), "Mappings of names to values: an instance for each."),
+    key("partial", Shape::Definition("group_defaults"), "Keys of the task that all of its instances share."),
+    key("map_index_template", Shape::Text, "What an instance is called; a template."),
 ];
 
 /// Further keys of every task.
@@ -242,10 +260,6 @@ pub(crate) const TASK: &[Key] = &[
 
 /// What a task will have later.
 pub(crate) const TASK_NOT_YET: &[NotYet] = &[
-    ("expand", "expanded tasks"),
-    ("expand_kwargs", "expanded tasks"),
-    ("partial", "expanded tasks"),
-    ("map_index_template", "expanded tasks"),
     ("retry_policy", "retry policies"),
     ("setup", "setup tasks"),
     ("teardown", "teardown tasks"),

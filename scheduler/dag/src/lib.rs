@@ -10,6 +10,7 @@ pub mod compiled;
 mod conf;
 pub mod content;
 pub mod cron;
+pub mod expand;
 mod files;
 mod keys;
 mod params;
@@ -26,6 +27,7 @@ pub use compiled::{
 };
 pub use content::Content;
 pub use cron::{CronExpr, cron_check};
+pub use expand::{Element, Expand, ExpandBy, Given, Over};
 pub use files::{FILE_BYTES_MAX, FILES_BYTES_MAX, FileProblem, ReadFile};
 pub use params::Params;
 pub use plain::yaml_as_json;

@@ -5,7 +5,9 @@
 
 mod dag;
 mod docker;
+mod expand;
 mod fields;
+mod given;
 mod group;
 mod http;
 mod inherit;
@@ -30,6 +32,7 @@ use crate::{
     problem::{FieldPath, Place, Problems},
     yaml::{Key, NODES_MAX, Node, Value},
 };
+pub(crate) use expand::leaves_nothing;
 use fields::{Item, Layer};
 pub(crate) use group::{Dependency, Group, Groups};
 pub(crate) use task::Draft;

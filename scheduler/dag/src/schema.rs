@@ -25,6 +25,11 @@ pub fn json_schema() -> Value {
         ("messages", messages()),
         ("bytes", json!({ "anyOf": [{ "type": "string" }, { "type": "integer", "minimum": 1 }] })),
         ("ready_when", ready_when()),
+        (
+            "expand",
+            json!({ "type": "object", "minProperties": 1, "additionalProperties": { "$ref": "#/$defs/expand_over" } }),
+        ),
+        ("expand_over", json!({ "type": ["array", "object", "string"] })),
         ("http_options", object(keys::HTTP_OPTIONS, &[])),
         ("nothing", json!({ "description": "Not supported yet: only nothing.", "enum": [null, false, "", [], {}] })),
         ("backoff", json!({ "anyOf": [{ "type": "boolean" }, { "type": "number", "minimum": 0 }] })),

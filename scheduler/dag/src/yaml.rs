@@ -96,6 +96,31 @@ impl Node {
         Self { at, value, is_plain: false, origin: None }
     }
 
+    /// A value of JSON.
+    pub(crate) fn of_json(value: &serde_json::Value, at: Position) -> Self {
+        use serde_json::Value as Json;
+        let value = match value {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(*value),
+            Json::Number(number) => {
+                let text = number.to_string().into();
+                match number.to_string().parse::<i128>() {
+                    Ok(whole) => Value::Int(whole, text),
+                    Err(_) => Value::Float(number.as_f64().unwrap_or(f64::INFINITY), text),
+                }
+            }
+            Json::String(text) => Value::Text(text.as_str().into()),
+            Json::Array(items) => Value::List(Rc::new(items.iter().map(|item| Self::of_json(item, at)).collect())),
+            Json::Object(entries) => {
+                let entry = |(name, value): (&String, &Json)| {
+                    (Key { at, name: name.as_str().into() }, Self::of_json(value, at))
+                };
+                Value::Map(Rc::new(entries.iter().map(entry).collect()))
+            }
+        };
+        Self::new(at, value)
+    }
+
     fn refused(at: Position, why: &str) -> Self {
         Self::new(at, Value::Refused(why.into()))
     }

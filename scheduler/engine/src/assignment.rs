@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use dag::{Dag, TaskPos};
+use dag::{Dag, Given, TaskPos};
 use model::{AttemptId, TaskId, TaskIdx, TiKey, TryNumber, WorkerId};
 use serde_json::{Map, Value};
 
-use crate::{Engine, state::RunRow};
+use crate::{
+    Engine,
+    memory::{instance::TiPos, run::Run},
+    state::RunRow,
+};
 
 /// An attempt with everything that its worker is told, apart from what only the leader knows.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +35,8 @@ pub struct Assignment {
     pub max_tries: i16,
     /// The DAG's params with the run's conf over them.
     pub params: Map<String, Value>,
+    /// What an instance of an expanded task gets; none for a task that is not expanded, and when its inputs have gone.
+    pub given: Option<Given>,
 }
 
 /// The defaults of a DAG's params with a run's conf over them.
@@ -42,13 +48,26 @@ pub fn params_of(dag: &Dag, conf: &Map<String, Value>) -> Map<String, Value> {
     params
 }
 
+impl Run {
+    /// What an instance of an expanded task gets of its inputs.
+    fn given(&self, at: TiPos) -> Option<Given> {
+        let expand = self.def.task(at.task).expand.as_ref()?;
+        let left = |id: &TaskId| self.length_left(self.def.position_of(id)?);
+        expand.given(u64::try_from(at.map.get()).ok()?, &left)
+    }
+}
+
 impl Engine {
     /// What the worker of an instance's live attempt is told; none when the instance has no live attempt.
     #[must_use]
     pub fn assignment(&self, key: TiKey) -> Option<Assignment> {
         let run = self.run(key.run)?;
         let task = run.def.position(key.task)?;
-        let instance = run.instance(task);
+        let at = TiPos { task, map: key.map };
+        if !run.has(at) {
+            return None;
+        }
+        let instance = run.instance(at);
         let core = instance.core;
         let (true, Some(attempt), Some(worker)) = (core.live, core.attempt, core.worker) else { return None };
         Some(Assignment {
@@ -60,8 +79,9 @@ impl Engine {
             task_numbers: Arc::clone(&run.def.task_numbers),
             run: run.row.clone(),
             try_number: core.try_number,
-            max_tries: run.max_tries(task),
+            max_tries: run.max_tries(at),
             params: params_of(&run.def.dag, &run.row.conf),
+            given: run.given(at),
         })
     }
 }

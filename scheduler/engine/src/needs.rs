@@ -12,7 +12,10 @@ use model::{
     door::Instant,
 };
 
-use crate::{Engine, Event, Fact, Need, StoredRun, memory::run::Previous};
+use crate::{
+    Engine, Event, Fact, Need, StoredRun,
+    memory::{expansion::one_state_of, run::Previous},
+};
 
 impl Engine {
     /// Facts that these events, timers that were due, and waiting tasks lack.
@@ -108,7 +111,10 @@ impl Engine {
         let key = stored.run.key;
         let states = match self.versions.get(&stored.run.version) {
             Some(def) => crate::memory::run::Run::stored(stored, Arc::clone(def)).past_states(),
-            None => stored.instances.iter().map(|row| (row.key.task, row.state)).collect(),
+            None => {
+                let of = |task| stored.instances.iter().filter(move |row| row.key.task == task).map(|row| row.state);
+                stored.instances.iter().map(|row| (row.key.task, one_state_of(of(row.key.task)))).collect()
+            }
         };
         Previous::Run { key, date: stored.run.logical_date, states: Arc::new(states) }
     }

@@ -22,6 +22,8 @@ pub struct Plan {
     pub new_instances: Vec<TiRow>,
     /// Instances that change.
     pub instances: Vec<TiChange>,
+    /// Instances whose row goes with its side row: their task has been expanded, and others take their place.
+    pub instances_dropped: Vec<TiKey>,
     /// Side rows that are not the default any more, or again.
     pub extras: Vec<(TiKey, TiExtra)>,
     /// Tries that were superseded: rows of `task_try`.

@@ -35,6 +35,14 @@ impl Upstream {
         counts
     }
 
+    /// Takes so many more upstreams that are in this state.
+    pub fn add(&mut self, state: TaskState, count: u32) {
+        self.total += count;
+        if let Some(slot) = self.slot(state) {
+            *slot += count;
+        }
+    }
+
     /// Takes note that an upstream is in this state now.
     pub fn count(&mut self, state: TaskState) {
         if let Some(slot) = self.slot(state) {

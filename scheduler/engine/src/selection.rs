@@ -1,6 +1,6 @@
 //! Which tasks of a version a clear or a mark means. Pure, so that whoever only wants to know need not ask the leader.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dag::{Dag, TaskPos};
 use model::{
@@ -22,6 +22,18 @@ pub enum Missing {
 #[error("Task with ID: `{0}` was not found in the run's DAG version")]
 pub struct NoSuchTask(pub TaskId);
 
+/// Which instances of a task are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Maps {
+    /// All that there are.
+    All,
+    /// These.
+    Some(BTreeSet<MapIndex>),
+}
+
+/// Tasks, and which of their instances are meant.
+pub type Chosen = BTreeMap<TaskPos, Maps>;
+
 /// A way along the arrows of a DAG.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -39,27 +51,35 @@ pub fn chosen(
     tasks: &[TaskSelector],
     relatives: Relatives,
     missing: Missing,
-) -> Result<BTreeSet<TaskPos>, NoSuchTask> {
+) -> Result<Chosen, NoSuchTask> {
     if tasks.is_empty() {
-        return Ok(dag.positions().collect());
+        return Ok(dag.positions().map(|pos| (pos, Maps::All)).collect());
     }
-    let mut named = BTreeSet::new();
+    let mut named = Chosen::new();
     for selector in tasks {
-        let exists = selector.map_index.is_none_or(|map| map == MapIndex::UNMAPPED);
-        match (position(&selector.task_id).filter(|_| exists), missing) {
-            (Some(pos), _) => drop(named.insert(pos)),
+        let may_have = |pos: &TaskPos| {
+            dag.task(*pos).expand.is_some() || selector.map_index.is_none_or(|map| map == MapIndex::UNMAPPED)
+        };
+        match (position(&selector.task_id).filter(may_have), missing) {
+            (Some(pos), _) => {
+                match (named.entry(pos).or_insert_with(|| Maps::Some(BTreeSet::new())), selector.map_index) {
+                    (Maps::Some(maps), Some(map)) => drop(maps.insert(map)),
+                    (Maps::All, Some(_)) => {}
+                    (all, None) => *all = Maps::All,
+                }
+            }
             (None, Missing::PassedOver) => {}
             (None, Missing::Refused) => return Err(NoSuchTask(selector.task_id.clone())),
         }
     }
-    let mut all = named.clone();
-    if relatives.upstream {
-        all.extend(reached(dag, named.iter().copied(), Direction::Upstream));
+    let tasks: Vec<TaskPos> = named.keys().copied().collect();
+    let directions = [(relatives.upstream, Direction::Upstream), (relatives.downstream, Direction::Downstream)];
+    for (_, direction) in directions.into_iter().filter(|(is_meant, _)| *is_meant) {
+        for pos in reached(dag, tasks.iter().copied(), direction) {
+            named.entry(pos).or_insert(Maps::All);
+        }
     }
-    if relatives.downstream {
-        all.extend(reached(dag, named, Direction::Downstream));
-    }
-    Ok(all)
+    Ok(named)
 }
 
 /// Whether a clear that is limited to some states means a task in this one.

@@ -221,6 +221,10 @@ pub struct TiExtra {
     pub note: Option<String>,
     /// What its branch or short circuit decided: the ids of the tasks directly after it that are skipped.
     pub skips: Option<Vec<TaskIdx>>,
+    /// How many elements its last try has left for tasks that are expanded over them.
+    pub map_length: Option<i32>,
+    /// What it is called among the instances of its task (`map_index_template`).
+    pub rendered_map_index: Option<String>,
 }
 
 /// A run with the instances that have rows.

@@ -12,8 +12,8 @@ use std::{
 };
 
 use model::{
-    AttemptId, BackfillId, DagId, DagRunState, DagVersionId, RunId, RunKey, TaskIdx, TaskState, TiKey, Timestamp,
-    WorkerId,
+    AttemptId, BackfillId, DagId, DagRunState, DagVersionId, MapIndex, RunId, RunKey, TaskIdx, TaskState, TiKey,
+    Timestamp, WorkerId,
 };
 
 use crate::{
@@ -21,10 +21,11 @@ use crate::{
     memory::{
         census::Census,
         dags::DagState,
-        instance::Place,
+        expansion::Expansion,
+        instance::{Place, TiPos},
         pools::{Pools, Room, TakenBy},
-        ready::{ClassId, OnWorker, TaskLimit, Ticket},
-        run::{Previous, Run, is_pending},
+        ready::{ClassId, Limit, OnWorker, Ticket},
+        run::{Previous, Run, TaskCounts, is_pending},
         timers::Timer,
     },
     rules::Upstream,
@@ -126,13 +127,13 @@ impl Engine {
             (DagRunState::Running, Some(_)) => drop(indices.stragglers.insert(key)),
             (DagRunState::Success | DagRunState::Failed, _) => {}
         }
-        for pos in run.def.dag.positions() {
-            self.count_instance(run, run.place(pos), counted);
+        for at in run.all() {
+            self.count_instance(run, run.place(at), counted);
         }
     }
 
     fn count_instance(&self, run: &Run, place: Place, counted: &mut Counted) {
-        let (core, task) = (run.instance(place.task).core, run.def.task(place.task));
+        let (core, task) = (run.instance(place.at()).core, run.def.task(place.task));
         counted.census.add(core.state);
         for by in TakenBy::ALL.into_iter().filter(|by| core.takes(*by)) {
             counted.pools.take(&task.pool, task.pool_slots, by);
@@ -145,7 +146,7 @@ impl Engine {
             counted.tickets.insert(self.ticket(place));
         }
         if let (true, Some(attempt), Some(worker)) = (core.live, core.attempt, core.worker) {
-            counted.attempts.insert(attempt, run.key_of(place.task));
+            counted.attempts.insert(attempt, run.key_of(place.at()));
             let (used, live) = counted.workers.entry(worker).or_default();
             live.insert(attempt);
             *used += match self.ready.demand(run.def.class(place.task)).on_worker {
@@ -157,14 +158,13 @@ impl Engine {
 
     fn verify_run(&self, run: &Run, found: &mut Found) {
         let name = &run.row.run_id;
-        let states: Vec<TaskState> = run.instances.iter().map(|instance| instance.core.state).collect();
-        let count = |holds: &dyn Fn(usize) -> bool| (0..states.len()).filter(|pos| holds(*pos)).count();
-        let is_leaf = |pos: usize| run.def.dag.tasks[pos].downstream.is_empty();
+        let count = |holds: &dyn Fn(TiPos) -> bool| run.all().filter(|at| holds(*at)).count();
+        let is_leaf = |at: TiPos| run.def.task(at.task).downstream.is_empty();
         let counted = (
-            count(&|pos| !states[pos].is_finished()),
-            count(&|pos| is_pending(states[pos])),
-            count(&|pos| run.instances[pos].core.live),
-            count(&|pos| is_leaf(pos) && states[pos].is_failed_like()),
+            count(&|at| !run.state(at).is_finished()),
+            count(&|at| is_pending(run.state(at))),
+            count(&|at| run.instance(at).core.live),
+            count(&|at| is_leaf(at) && run.state(at).is_failed_like()),
         );
         let live = usize::try_from(run.live).unwrap_or(usize::MAX);
         let kept = (run.unfinished, run.pending, live, run.leaves_failed);
@@ -174,16 +174,10 @@ impl Engine {
         found.expect(of_memory, format_args!("run {name}: its version {} is not in memory", run.def.id));
         let ends = !run.row.state.is_finished() || run.live > 0;
         found.expect(ends, format_args!("run {name} has ended, and is still in memory"));
-        let mut skipped = vec![0_u32; states.len()];
-        for pos in run.def.dag.positions() {
-            run.skips_of(pos).iter().for_each(|pos| skipped[pos.0] += 1);
-        }
-        for pos in run.def.dag.positions() {
-            let (instance, task) = (run.instance(pos), run.def.task(pos));
-            let upstream = Upstream::of(task.upstream.iter().map(|before| states[before.0]));
-            let id = format_args!("{name}, {}", task.task_id);
-            found.compare(format_args!("{id}: upstream"), &instance.upstream, &upstream);
-            found.compare(format_args!("{id}: skipped by"), &instance.skipped_by, &skipped[pos.0]);
+        self.verify_tasks(run, found);
+        for at in run.all() {
+            let instance = run.instance(at);
+            let id = format_args!("{name}, {} {}", run.def.task(at.task).task_id, at.map);
             let stored = instance.stored.unwrap_or(TaskState::NoStatus);
             found.compare(format_args!("{id}: its row"), &stored, &instance.core.state_to_store());
             let state = instance.core.state;
@@ -193,6 +187,39 @@ impl Engine {
             let waits = state == TaskState::Scheduled;
             found
                 .expect(may_wait || !waits, format_args!("{id}: it is scheduled, and its run or its DAG is held back"));
+        }
+    }
+
+    /// What the instances of a task share is what they and those before them say.
+    fn verify_tasks(&self, run: &Run, found: &mut Found) {
+        let name = &run.row.run_id;
+        let mut skipped = vec![0_u32; run.tasks.len()];
+        for at in run.all() {
+            run.skips_of(at).iter().for_each(|pos| skipped[pos.0] += 1);
+        }
+        for pos in run.def.dag.positions() {
+            let id = &run.def.task(pos).task_id;
+            let states = run.def.outside(pos).flat_map(|before| run.all_of(before));
+            let upstream = Upstream::of(states.map(|at| run.state(at)));
+            let counted = TaskCounts { upstream, skipped_by: skipped[pos.0] };
+            found.compare(format_args!("{name}, {id}: what is before it"), &run.tasks[pos.0], &counted);
+        }
+        for (pos, expansion) in &run.expansions {
+            let id = &run.def.task(*pos).task_id;
+            let again = Expansion::of(expansion.instances.clone());
+            let of = |one: &Expansion| (one.census.clone(), one.active, one.left, one.scheduled.clone());
+            found.compare(format_args!("{name}, {id}: its instances"), &of(expansion), &of(&again));
+            let is_open = |map: &MapIndex| {
+                let instance = run.instance(TiPos { task: *pos, map: *map });
+                let wake_at = instance.extra.as_deref().and_then(|extra| extra.wake_at);
+                let pauses = matches!(instance.core.state, TaskState::UpForRetry | TaskState::UpForReschedule);
+                instance.core.state == TaskState::NoStatus || (pauses && wake_at.is_some_and(|at| at <= self.now))
+            };
+            let is_marked = |map: &MapIndex| run.dirty.contains(&TiPos { task: *pos, map: *map });
+            let missed =
+                expansion.indexes().filter(is_open).find(|map| !expansion.open.contains(map) && !is_marked(map));
+            let looked_at = run.row.state != DagRunState::Running || missed.is_none();
+            found.expect(looked_at, format_args!("{name}, {id} {missed:?} waits, and is not looked at"));
         }
     }
 
@@ -256,8 +283,7 @@ impl Engine {
 
     /// Each instance that wants a slot has one ticket, and a limit with room that holds some of a class has one in its queue.
     fn verify_tickets(&self, counted: &Counted, found: &mut Found) {
-        let (by_runs, by_tasks) = (self.ready.held_by_runs(), self.ready.held_by_tasks());
-        let held = by_runs.map(|(_, ticket)| ticket).chain(by_tasks.map(|(_, ticket)| ticket));
+        let held = self.ready.held().map(|(_, ticket)| ticket);
         let mut tickets = BTreeSet::new();
         for ticket in self.ready.queued().chain(held) {
             found.expect(tickets.insert(ticket), format_args!("{ticket:?} waits twice"));
@@ -275,22 +301,13 @@ impl Engine {
         if self.ready.holds_none() {
             return;
         }
-        let mut runs: BTreeSet<(RunKey, ClassId)> = BTreeSet::new();
-        let mut tasks: BTreeSet<(TaskLimit, ClassId)> = BTreeSet::new();
+        let mut queued: BTreeSet<(Limit, ClassId)> = BTreeSet::new();
         for ticket in self.ready.queued() {
             let Some(place) = self.place_of(ticket.key) else { continue };
-            let limits = self.limits_of(place);
-            runs.insert((limits.run, ticket.class));
-            tasks.extend(limits.task.map(|task| (task, ticket.class)));
+            queued.extend(self.limits_of(place).into_iter().map(|limit| (limit, ticket.class)));
         }
-        for (key, ticket) in self.ready.held_by_runs() {
-            let Some(run) = self.run(key).filter(|run| run.has_room()) else { continue };
-            let has_one = runs.contains(&(key, ticket.class));
-            found.expect(has_one, format_args!("{ticket:?} is held under run {}, which has room", run.row.run_id));
-        }
-        for (limit, ticket) in self.ready.held_by_tasks() {
-            let has_room = self.dags.get(&limit.dag).is_some_and(|dag| dag.active(limit.task) < limit.most);
-            let has_one = !has_room || tasks.contains(&(limit.clone(), ticket.class));
+        for (limit, ticket) in self.ready.held() {
+            let has_one = !self.has_room_under(limit) || queued.contains(&(limit.clone(), ticket.class));
             found.expect(has_one, format_args!("{ticket:?} is held under {limit:?}, which has room"));
         }
     }
@@ -315,18 +332,16 @@ impl Engine {
             if self.unsettled.contains(&key) {
                 continue;
             }
-            for pos in run.def.dag.positions().filter(|pos| !self.is_decided(key, *pos)) {
-                let (run_id, task, state) = (&run.row.run_id, &run.def.task(pos).task_id, run.state(pos));
-                let parked = if run.parked.contains(&pos) { " and parked" } else { "" };
+            for at in run.all().filter(|at| !self.is_decided(key, *at)) {
+                let (run_id, task, state) = (&run.row.run_id, &run.def.task(at.task).task_id, run.state(at));
+                let parked = if run.parked.contains(&at) { " and parked" } else { "" };
                 found.tell(format_args!("{run_id}, {task} is {state}{parked}, which is not what would be decided"));
             }
             found.expect(self.end_of(key).is_none(), format_args!("run {} has not ended", run.row.run_id));
         }
         // What a class's pool or workers say holds for all of it, however many wait.
         let mut is_open: BTreeMap<ClassId, bool> = BTreeMap::new();
-        let by_runs = self.ready.held_by_runs().map(|(_, ticket)| ticket);
-        let by_tasks = self.ready.held_by_tasks().map(|(_, ticket)| ticket);
-        for ticket in self.ready.queued().chain(by_runs).chain(by_tasks) {
+        for ticket in self.ready.queued().chain(self.ready.held().map(|(_, ticket)| ticket)) {
             let demand = self.ready.demand(ticket.class);
             let has_room = || {
                 let room = self.pools.room(&demand.pool, demand.pool_slots);

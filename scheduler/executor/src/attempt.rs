@@ -4,13 +4,14 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use link::{Assignment, ConnectionFields, FetchItem, FetchKey, ServiceStatus};
-use model::operator::ServiceSpec;
+use model::{Operator, operator::ServiceSpec};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    Masker, Stop, Workspaces,
+    Elements, Masker, Stop, Workspaces,
     docker::DockerPolicy,
     environment::{self, Variables},
     kafka::mask_kafka,
@@ -80,6 +81,19 @@ pub struct WorkerContext {
     pub kill_grace: Duration,
     /// What containers may do with this machine.
     pub docker: DockerPolicy,
+    /// How the instances of an expanded task get their operator.
+    pub operators: GivenOperators,
+}
+
+/// How operators take values for their keys, as whoever reads DAG files knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct GivenOperators {
+    /// Whether a name is a key of an operator.
+    pub is_key: fn(&Operator, &str) -> bool,
+    /// Whether a text in this key is rendered.
+    pub is_template: fn(&str) -> bool,
+    /// The operator with these values, of which the named ones have to be there; or why there is none.
+    pub with: fn(&Operator, &[String], &Map<String, Value>) -> Result<Operator, String>,
 }
 
 /// A connection that an attempt can not have.
@@ -115,6 +129,8 @@ pub struct Attempt {
     pub host: Arc<dyn Host>,
     /// What it shares with other attempts.
     pub worker: Arc<WorkerContext>,
+    /// Its elements, when its task is expanded; fetched before it runs.
+    pub elements: Elements,
 }
 
 impl Attempt {
@@ -133,14 +149,19 @@ impl Attempt {
         F: FnOnce(&Renderer) -> Result<T, TemplateError> + Send + 'static,
         T: Send + 'static,
     {
-        let (context, ti) = (self.assignment.context.clone(), self.assignment.ti);
+        let (mut context, ti) = (self.assignment.context.clone(), self.assignment.ti);
+        context.params = self.params();
         let (host, masker) = (Arc::clone(&self.host), self.masker.clone());
+        let elements: Vec<(String, Value)> =
+            self.elements.all().map(|(name, value)| (name.clone(), value.clone())).collect();
         let handle = tokio::runtime::Handle::current();
         let given_up = CancellationToken::new();
         // The thread ends soon after nobody waits for it: it fetches nothing more, and each template has a limit.
         let _given_up = given_up.clone().drop_guard();
-        let task =
-            tokio::task::spawn_blocking(move || work(&Renderer::new(context, ti, host, masker, handle, given_up)));
+        let task = tokio::task::spawn_blocking(move || {
+            let renderer = Renderer::new(context, ti, host, masker, handle, given_up);
+            work(&renderer.with_elements(elements))
+        });
         let stop = STOP.try_with(Stop::clone).unwrap_or_default();
         tokio::select! {
             rendered = task => rendered.unwrap_or_else(|panic| Err(TemplateError::broken(&panic.to_string()))),
@@ -155,9 +176,9 @@ impl Attempt {
     }
 
     /// Writes the rendered fields: the first line of the log.
-    pub(crate) fn log_rendered(&self, fields: serde_json::Value) {
+    pub(crate) fn log_rendered(&self, fields: Value) {
         match fields {
-            serde_json::Value::Object(fields) => self.log.rendered(&fields),
+            Value::Object(fields) => self.log.rendered(&fields),
             other => self.log.rendered(&serde_json::Map::from_iter([("value".to_owned(), other)])),
         }
     }
@@ -175,7 +196,7 @@ impl Attempt {
     }
 
     /// Asks the leader; a leader that is away keeps nobody from ending the attempt.
-    async fn ask(&self, key: FetchKey) -> FetchItem {
+    pub(crate) async fn ask(&self, key: FetchKey) -> FetchItem {
         let stop = STOP.try_with(Stop::clone).unwrap_or_default();
         tokio::select! {
             item = self.host.fetch(key) => item,

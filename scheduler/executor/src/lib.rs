@@ -11,6 +11,7 @@ pub mod environment;
 mod http;
 mod kafka;
 pub mod log;
+mod mapped;
 mod mask;
 mod outcome;
 mod output;
@@ -32,7 +33,8 @@ use kafka::KafkaTask;
 use model::{AttemptEnd, EndKind, Operator};
 use tokio::time::Instant;
 
-pub use attempt::{Attempt, Host, LakeSettings, WorkerContext};
+pub use attempt::{Attempt, GivenOperators, Host, LakeSettings, WorkerContext};
+pub use mapped::Elements;
 pub use mask::Masker;
 pub use model::masking::{MASK, is_secret_name};
 pub use outcome::Outcome;
@@ -59,17 +61,23 @@ pub async fn run(attempt: &Attempt, stop: &Stop) -> AttemptEnd {
 pub async fn resume(attempt: &Attempt, stop: &Stop, age: Duration) -> AttemptEnd {
     let now = Instant::now();
     let began = now.checked_sub(age).unwrap_or(now);
-    let executor = executor_of(&attempt.assignment.operator);
+    let work = async {
+        match attempt.operator().await {
+            Ok(operator) => executor_of(&operator).run(attempt, stop).await,
+            Err(outcome) => outcome,
+        }
+    };
     let outcome = tokio::select! {
         biased;
-        outcome = attempt::STOP.scope(stop.clone(), executor.run(attempt, stop)) => outcome,
+        outcome = attempt::STOP.scope(stop.clone(), work) => outcome,
         never = stop_at_limits(attempt, stop, began) => match never {},
     };
     // What fails because it is to end, such as a question that nobody waits for any more, has ended for that reason.
     if outcome.kind() == EndKind::Failed && stop.is_requested() {
         return ended(attempt, stop.requested().await.into(), began);
     }
-    ended(attempt, outcome, began)
+    let name = attempt::STOP.scope(stop.clone(), attempt.rendered_map_index()).await;
+    AttemptEnd { rendered_map_index: name, ..ended(attempt, outcome, began) }
 }
 
 fn ended(attempt: &Attempt, outcome: Outcome, began: Instant) -> AttemptEnd {

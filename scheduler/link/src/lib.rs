@@ -13,8 +13,8 @@ pub mod transport;
 pub use archive::{ArchiveError, LogArchive, LogPlace};
 pub use fetch::{ConnectionFields, FetchItem, FetchKey, Fetched};
 pub use message::{
-    Assignment, FromWorker, Head, Hello, Message, ServiceExit, ServiceReport, ServiceStart, ServiceStatus, TaskContext,
-    ToWorker, known_operators,
+    Assignment, Element, FromWorker, Given, Head, Hello, Mapped, Message, ServiceExit, ServiceReport, ServiceStart,
+    ServiceStatus, TaskContext, ToWorker, known_operators,
 };
 pub use query::{LeaderPort, LogChunk, NoLeader, Query, Reply};
 pub use remote::RemotePort;

@@ -215,10 +215,10 @@ fn operators_of_0_1_0() -> BTreeSet<String> {
     Operator::NAMES_OF_0_1_0.iter().map(ToString::to_string).collect()
 }
 
-/// The operators that workers of this version know.
+/// The operators that workers of this version know, and that they know expanded tasks.
 #[must_use]
 pub fn known_operators() -> BTreeSet<String> {
-    Operator::NAMES.iter().map(ToString::to_string).collect()
+    Operator::NAMES.iter().copied().chain([Operator::EXPANDED]).map(str::to_owned).collect()
 }
 
 /// What can be read of any message.
@@ -277,6 +277,50 @@ pub struct Assignment {
     pub execution_timeout_secs: Option<f64>,
     /// Whether what it returns becomes an XCom (Airflow's `do_xcom_push`, true unless said otherwise).
     pub do_xcom_push: bool,
+    /// What an instance of an expanded task gets, and what it is called; none for a task that is not expanded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapped: Option<Box<Mapped>>,
+}
+
+/// What an instance of an expanded task gets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mapped {
+    /// Its elements; none when they can not be told any more, because a task before it was cleared.
+    pub given: Option<Given>,
+    /// A template of what it is called.
+    pub map_index_template: Option<String>,
+    /// The keys of its operator that its elements have to give.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+}
+
+/// The elements of one instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Given {
+    /// One for each name.
+    Named(Vec<(String, Element)>),
+    /// A mapping of names to values.
+    Kwargs(Element),
+}
+
+/// An element: a value, or where it is found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Element {
+    /// This value.
+    Value(serde_json::Value),
+    /// An element of what a task of the run has returned.
+    Output {
+        /// Its id, for sentences.
+        task_id: TaskId,
+        /// The task.
+        task: TaskIdx,
+        /// Which element.
+        index: u64,
+    },
+    /// A list of these.
+    List(Vec<Element>),
 }
 
 /// The facts of a task instance, with Airflow's names.

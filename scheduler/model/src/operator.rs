@@ -91,6 +91,8 @@ impl Operator {
         "kafka_topic",
         "kafka_lag",
     ];
+    /// What a worker says beside the operators that it knows, when it knows expanded tasks.
+    pub const EXPANDED: &'static str = "expand";
     /// What workers know that do not say it: those of version 0.1.0.
     pub const NAMES_OF_0_1_0: &'static [&'static str] = &[
         "empty",

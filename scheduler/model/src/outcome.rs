@@ -65,6 +65,9 @@ pub struct AttemptEnd {
     /// How long it ran, in microseconds by the worker's monotonic clock; workers report durations, never times.
     #[serde(default)]
     pub ran_micros: i64,
+    /// What the instance of an expanded task is called (`map_index_template`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendered_map_index: Option<String>,
     /// Whether a worker that leaves gives it back: a planned end, which costs no budget. Only with [`EndKind::Lost`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub handed_back: bool,
@@ -82,6 +85,7 @@ impl AttemptEnd {
             follow: None,
             proceed: None,
             ran_micros: 0,
+            rendered_map_index: None,
             handed_back: false,
         }
     }

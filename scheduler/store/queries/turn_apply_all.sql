@@ -1,6 +1,7 @@
 -- Stores a turn with everything that a turn can have, or nothing: still one statement and one round trip.
 -- $1..$25 are those of turn_apply.sql. The others are JSON arrays of objects named like the columns, except
--- $27, $36 and $38 to $40, which are arrays. $42 are backfills, $43 what came of their dates.
+-- $27, $36 and $38 to $40, which are arrays. $42 are backfills, $43 what came of their dates,
+-- $44 the instances that are gone.
 -- Runs are made unless they exist. A timer's run that is there already is left out, with its instances; beside a command,
 -- whose answer would be wrong, that is refused.
 WITH fence AS (
@@ -63,17 +64,29 @@ WITH fence AS (
     RETURNING 1
 ), extra AS (
     INSERT INTO task_instance_extra AS x
-        (run_id, task_idx, map_index, max_tries, infrastructure_losses, wake_at, exit_code, reason, note, skips, lost_at)
+        (run_id, task_idx, map_index, max_tries, infrastructure_losses, wake_at, exit_code, reason, note, skips, lost_at,
+         map_length, rendered_map_index)
     SELECT e.run_id, e.task_idx, e.map_index, e.max_tries, e.infrastructure_losses, e.wake_at, e.exit_code, e.reason, e.note,
-           e.skips, e.lost_at
+           e.skips, e.lost_at, e.map_length, e.rendered_map_index
     FROM json_to_recordset($29::text::json)
          AS e (run_id bigint, task_idx int, map_index int, max_tries smallint, infrastructure_losses smallint,
-               wake_at timestamptz, exit_code int, reason text, note text, skips int[], lost_at timestamptz), fence
+               wake_at timestamptz, exit_code int, reason text, note text, skips int[], lost_at timestamptz, map_length int,
+               rendered_map_index text), fence
     WHERE e.run_id NOT IN (SELECT id FROM existing)
     ON CONFLICT (run_id, task_idx, map_index) DO UPDATE
     SET max_tries = excluded.max_tries, infrastructure_losses = excluded.infrastructure_losses,
         wake_at = excluded.wake_at, exit_code = excluded.exit_code, reason = excluded.reason, note = excluded.note,
-        skips = excluded.skips, lost_at = excluded.lost_at
+        skips = excluded.skips, lost_at = excluded.lost_at, map_length = excluded.map_length,
+        rendered_map_index = excluded.rendered_map_index
+), instance_gone AS ( -- $44: the summaries of tasks that are expanded
+    DELETE FROM task_instance AS ti
+    USING json_to_recordset($44::text::json) AS g (run_id bigint, task_idx int, map_index int), fence
+    WHERE (ti.run_id, ti.task_idx, ti.map_index) = (g.run_id, g.task_idx, g.map_index)
+    RETURNING 1
+), extra_gone AS (
+    DELETE FROM task_instance_extra AS x
+    USING json_to_recordset($44::text::json) AS g (run_id bigint, task_idx int, map_index int), fence
+    WHERE (x.run_id, x.task_idx, x.map_index) = (g.run_id, g.task_idx, g.map_index)
 ), try AS (
     INSERT INTO task_try
         (run_id, task_idx, map_index, try_number, state, attempt, worker_id, queued_at, started_at, ended_at, reason, exit_code)
@@ -177,6 +190,8 @@ SELECT CASE
         THEN refuse('diverged: an instance exists already')
     WHEN (SELECT count(*) FROM changed) <> cardinality($14::bigint[])
         THEN refuse('diverged: an instance is not in the state that it was believed to be in')
+    WHEN (SELECT count(*) FROM instance_gone) <> json_array_length($44::text::json)
+        THEN refuse('diverged: an instance is gone already')
     WHEN (SELECT count(*) FROM taken) <> (SELECT count(*) FROM answer)
         THEN refuse('diverged: a command was withdrawn by its sender')
     ELSE (SELECT turn FROM fence)

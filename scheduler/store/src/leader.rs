@@ -15,7 +15,7 @@ use crate::{
 
 /// The newest format of the state that this binary knows. The state's own format rises only with what is stored, see
 /// [`format_of`]: a binary of 0.1.0 goes on with a state that it can read.
-const FORMAT: i32 = 3;
+const FORMAT: i32 = 4;
 const DOING: &str = "taking over the leadership";
 
 /// Who wants to lead.
@@ -134,6 +134,12 @@ pub const fn format_of(operator: &Operator) -> i32 {
 
 /// The format that a state needs which has DAGs of bundles: a binary that knows only the DAG folder would take their files for gone.
 pub const FORMAT_OF_BUNDLES: i32 = 3;
+
+/// The same of a task: binaries that do not know expanded tasks would run one as it stands.
+#[must_use]
+pub fn format_of_task(task: &dag::Task) -> i32 {
+    if task.expand.is_some() { 4 } else { format_of(&task.operator) }
+}
 
 /// Raises the format of the state to what the DAGs in it need; it never falls.
 ///

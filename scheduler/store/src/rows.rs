@@ -98,6 +98,8 @@ pub(crate) struct TiRecord {
     pub reason: Option<String>,
     pub note: Option<String>,
     pub skips: Option<Vec<i32>>,
+    pub map_length: Option<i32>,
+    pub rendered_map_index: Option<String>,
 }
 
 impl TryFrom<TiRecord> for TiRow {
@@ -123,6 +125,8 @@ impl TryFrom<TiRecord> for TiRow {
                 reason: row.reason,
                 note: row.note,
                 skips: row.skips.map(|skips| skips.into_iter().map(TaskIdx).collect()),
+                map_length: row.map_length,
+                rendered_map_index: row.rendered_map_index,
             },
         })
     }

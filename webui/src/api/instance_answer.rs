@@ -1,6 +1,6 @@
 //! Task instances and their tries as answers show them.
 
-use model::{MapIndex, TaskState, Timestamp};
+use model::{TaskState, Timestamp};
 use serde_json::{Map, Value};
 use store::read::{Listed, Part, Try};
 
@@ -194,7 +194,7 @@ impl TaskInstanceResponse {
             executor: None,
             executor_config: EXECUTOR_CONFIG.to_owned(),
             note: row.and_then(|row| row.extra.note.clone()),
-            rendered_map_index: (of.key.map != MapIndex::UNMAPPED).then(|| of.key.map.to_string()),
+            rendered_map_index: of.rendered_map_index(),
             rendered_fields: Map::new(),
             trigger: None,
             triggerer_job: None,

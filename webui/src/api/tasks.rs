@@ -260,7 +260,7 @@ fn shape(dag: &Dag, task: &Task) -> TaskResponse {
         operator_name: Some(task.operator.name()),
         params: Some(BTreeMap::new()),
         class_ref: Some(ClassRef { module_path: None, class_name: Some(task.operator.name()) }),
-        is_mapped: Some(false),
+        is_mapped: Some(task.expand.is_some()),
         extra_links: Vec::new(),
     }
 }

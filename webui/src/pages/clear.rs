@@ -8,7 +8,7 @@ use axum::{
 };
 use engine::RunRow;
 use model::{
-    Command, DagRunState, TaskId,
+    Command, DagRunState, MapIndex,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, Relatives, TaskSelector},
 };
 use schemars::JsonSchema;
@@ -38,6 +38,8 @@ pub struct View {
     run_id: String,
     url: String,
     task: Option<String>,
+    /// Which instance of an expanded task; empty for all.
+    map_index: String,
     choice: Choice,
     affected: Vec<Affected>,
     count: String,
@@ -69,9 +71,9 @@ struct Affected {
     label: String,
 }
 
-fn wish(run: &RunRow, task: Option<TaskId>, choice: Choice, effect: ClearEffect) -> ClearTaskInstances {
+fn wish(run: &RunRow, task: Option<TaskSelector>, choice: Choice, effect: ClearEffect) -> ClearTaskInstances {
     ClearTaskInstances {
-        tasks: task.map(|task_id| TaskSelector { task_id, map_index: None }).into_iter().collect(),
+        tasks: task.into_iter().collect(),
         relatives: Relatives { upstream: choice.upstream, downstream: choice.downstream },
         only: if choice.only_failed { ClearOnly::Failed } else { ClearOnly::All },
         effect,
@@ -80,8 +82,19 @@ fn wish(run: &RunRow, task: Option<TaskId>, choice: Choice, effect: ClearEffect)
     }
 }
 
-fn task_of(text: &str) -> ApiResult<Option<TaskId>> {
-    if text.is_empty() { Ok(None) } else { parse_task(text).map(Some) }
+/// The task that is named, and which of its instances when it is expanded.
+fn task_of(task: &str, map: &str) -> ApiResult<Option<TaskSelector>> {
+    if task.is_empty() {
+        return Ok(None);
+    }
+    let map_index =
+        match map {
+            "" => None,
+            text => Some(text.parse().map(MapIndex).map_err(|_| {
+                ApiError::BadRequest(format!("map_index is the number of an instance, and not {text:?}"))
+            })?),
+        };
+    Ok(Some(TaskSelector { task_id: parse_task(task)?, map_index }))
 }
 
 /// `GET …/clear?task=…&downstream=1`: what will run again.
@@ -93,7 +106,7 @@ pub async fn show(
     query: Query,
 ) -> PageResult<Response> {
     let run = lookup_run(&app, &dag_id, &run_id).await?;
-    let task = task_of(query.text("task").unwrap_or_default())?;
+    let task = task_of(query.text("task").unwrap_or_default(), query.text("map_index").unwrap_or_default())?;
     let choice = Choice::of(|name| query.text(name).is_some());
     let url = run_url(&run.dag_id, &run.run_id);
     let asked = wish(&run, task.clone(), choice, ClearEffect::DryRun);
@@ -102,14 +115,15 @@ pub async fn show(
         .described
         .iter()
         .take(AFFECTED_MAX)
-        .map(|of| Affected { badge: Badge::from(of.state()), label: of.task().task_id.to_string() })
+        .map(|of| Affected { badge: Badge::from(of.state()), label: super::run::name(of) })
         .collect();
     let view = View {
         frame: Frame::new(&app, &who, Place::Dags, "Clear").await?.about(&who, &run.dag_id),
         dag_id: run.dag_id.to_string(),
         run_id: run.run_id.to_string(),
         url,
-        task: task.map(|task| task.to_string()),
+        map_index: task.as_ref().and_then(|task| task.map_index).map(|map| map.to_string()).unwrap_or_default(),
+        task: task.map(|task| task.task_id.to_string()),
         choice,
         count: words::count(found.count, "task instance"),
         affected,
@@ -125,7 +139,7 @@ pub async fn submit(
     form: PageForm,
 ) -> PageResult<Response> {
     let run = lookup_run(&app, &dag_id, &run_id).await?;
-    let task = task_of(form.text("task"))?;
+    let task = task_of(form.text("task"), form.text("map_index"))?;
     let choice = Choice::of(|name| form.ticked(name));
     let url = run_url(&run.dag_id, &run.run_id);
     let asked = wish(&run, task, choice, ClearEffect::Apply);

@@ -40,6 +40,13 @@ impl TaskOfRun {
         self.stored.as_ref().map_or(TaskState::NoStatus, |stored| stored.row.state)
     }
 
+    /// What an instance of an expanded task is called: by its `map_index_template`, else by its number.
+    #[must_use]
+    pub fn rendered_map_index(&self) -> Option<String> {
+        let rendered = self.stored.as_ref().and_then(|stored| stored.row.extra.rendered_map_index.clone());
+        (self.key.map != MapIndex::UNMAPPED).then(|| rendered.unwrap_or_else(|| self.key.map.to_string()))
+    }
+
     /// Its try, 0 before the first.
     #[must_use]
     pub fn try_number(&self) -> i16 {

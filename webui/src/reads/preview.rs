@@ -6,15 +6,16 @@ use std::{
     sync::Arc,
 };
 
+use dag::TaskPos;
 use engine::{
     RunRow,
-    selection::{self, Missing},
+    selection::{self, Maps, Missing},
 };
 use model::{
-    DagId, RunId, RunKey, TaskState, TiKey,
+    DagId, RunId, RunKey, TaskIdx, TaskState, TiKey,
     command::{ClearTaskInstances, MarkTaskInstances, Relatives, TaskSelector},
 };
-use store::read::{self, Direction, RunFilter, RunOrder};
+use store::read::{self, Direction, RunFilter, RunOrder, Version};
 
 use crate::{
     app::App,
@@ -75,6 +76,31 @@ impl Runs<'_> {
     }
 }
 
+/// The instances of a run that are meant: of an expanded task those that are stored.
+async fn instances_of(app: &App, run: &RunRow, version: &Version, found: selection::Chosen) -> ApiResult<Vec<TiKey>> {
+    let number = |pos: TaskPos| version.task_idx[pos.0];
+    let may_be_many = |pos: &TaskPos| version.dag.task(*pos).expand.is_some();
+    let expanded: Vec<TaskIdx> = found.keys().copied().filter(may_be_many).map(number).collect();
+    let mut stored: BTreeMap<TaskIdx, Vec<TiKey>> = BTreeMap::new();
+    if !expanded.is_empty() {
+        let limit = i64::try_from(INSTANCES_MAX).unwrap_or(i64::MAX) + 1;
+        for instance in read::instances_of_tasks(&app.pool, run.key, &expanded, limit).await? {
+            stored.entry(instance.row.key.task).or_default().push(instance.row.key);
+        }
+    }
+    let mut keys = Vec::new();
+    for (pos, maps) in found {
+        match maps {
+            Maps::All => match stored.remove(&number(pos)) {
+                Some(all) => keys.extend(all),
+                None => keys.push(TiKey::unmapped(run.key, number(pos))),
+            },
+            Maps::Some(maps) => keys.extend(maps.into_iter().map(|map| TiKey { run: run.key, task: number(pos), map })),
+        }
+    }
+    Ok(keys)
+}
+
 async fn meant(
     app: &App,
     runs: Runs<'_>,
@@ -90,7 +116,7 @@ async fn meant(
         let Some(version) = versions.get(&run.version).map(Arc::clone) else { continue };
         let found = selection::chosen(&version.dag, |task| version.dag.position(task), tasks, relatives, missing);
         let found = found.map_err(|error| ApiError::NotFound(error.to_string()))?;
-        chosen.extend(found.into_iter().map(|pos| TiKey::unmapped(run.key, version.task_idx[pos.0])));
+        chosen.extend(instances_of(app, run, &version, found).await?);
         if chosen.len() > INSTANCES_MAX {
             return Err(ApiError::BadRequest(format!(
                 "more than {INSTANCES_MAX} task instances are meant: limit the runs by start_date and end_date"

@@ -17,6 +17,7 @@ mod layers;
 mod lists;
 mod live;
 mod many;
+mod mapped;
 mod odd_values;
 mod oidc;
 mod pages;

@@ -3,11 +3,13 @@
 import ast
 import itertools
 
+from mapping import CODE, OPERATORS, rendered
 from values import (
     ClassDef,
     Dag,
     Decorated,
     Given,
+    Joined,
     Label,
     Partial,
     Ref,
@@ -80,6 +82,8 @@ class Arrows:
         return None
 
     def of_graph(self, node, owner, name, args, given):
+        if name in ("zip", "concat") and isinstance(owner, (XCom, Joined, Task)):
+            return Joined(name, [owner, *args], given.get("fillvalue"))
         task = owner.task if isinstance(owner, XCom) else owner
         if name in ("set_upstream", "set_downstream") and args:
             self.link(node, owner, args[0], name == "set_downstream")
@@ -92,7 +96,7 @@ class Arrows:
                     setup.kwargs.setdefault("is_setup", Given(True, node.lineno))
                     self.precede(setup, task)
             return owner
-        if name in ("map", "zip", "concat"):
+        if name == "map":
             return self.unknown(node)
         return NotImplemented
 
@@ -122,7 +126,10 @@ class Arrows:
         else:
             last = of.last if isinstance(of, Ref) else "operator"
             lists = {name: self.iterable(one.value) for name, one in values.items()}
-            if "**" not in lists and all(items is not None for items in lists.values()):
+            is_known = "**" not in lists and all(items is not None for items in lists.values())
+            all_values = list(lists.values())
+            has_form = last in OPERATORS or (last in CODE and not rendered(all_values))
+            if is_known and (not has_form or any(True for _ in xcoms_in(all_values))):
                 return self.written_out(node, last, fixed, lists)
             task = self.new_task(None, last, fixed, node.lineno, [])
         task.expand = values
@@ -142,7 +149,7 @@ class Arrows:
             made.append(self.new_task(None, operator, given, node.lineno, []))
         self.report.remark(
             node.lineno,
-            f"{label!r} was written out as {len(made)} tasks, {label}__0, {label}__1 …: expanded tasks are not there yet",
+            f"{label!r} was written out as {len(made)} tasks, {label}__0, {label}__1 …: {operator} can not be expanded here over these values",
             self.owner(),
         )
         return made

@@ -2,6 +2,7 @@
 
 import ast
 
+import mapping
 import shims
 from plain import NotPlain
 from templates import has_template
@@ -91,10 +92,17 @@ def call_lines(script, writer, what, expand, bind_to="result"):
     name = function_name(script, what.func, writer)
     lines = []
     texts, positional, takes_context = {}, [], False
+    given, starred, looped = {}, [], None
+    if expand is not None:
+        try:
+            given, starred = mapping.of_function(script, writer, what.func)
+        except NotPlain as error:
+            looped = str(error)
     if writer.has("templates_dict"):
         script.given.add("templates_dict")
     if isinstance(what.func, Func):
-        positional, takes_context = fitted(script, writer, what, expand, texts)
+        named = {**expand, "**": None} if starred else expand
+        positional, takes_context = fitted(script, writer, what, named, texts)
         keys = script.context_names(what.func.node, task.line)
         # A function that looks at none of `**kwargs` is given none.
         takes_context = takes_context and keys != set()
@@ -104,15 +112,19 @@ def call_lines(script, writer, what, expand, bind_to="result"):
     else:
         positional = [script.argument(f"{index}", value, task.line) for index, value in enumerate(what.args)]
         texts = {key: script.argument(key, value, task.line) for key, value in what.kwargs.items()}
+    texts.update(given)
+    positional.extend(text for text in starred if not text.startswith("**"))
+    starred = [text for text in starred if text.startswith("**")]
     parameters = parameter_names(what.func.node.args) if isinstance(what.func, Func) else []
     templates_dict(script, writer, texts, takes_context, parameters)
     if takes_context:
         lines.append("names = airflow_context()")
         if texts:
             lines.append("names.update(" + ", ".join(f"{key}={text}" for key, text in texts.items()) + ")")
+        lines.extend(f"names.update({text.removeprefix('**')})" for text in starred)
         arguments = [*positional, "**names"]
     else:
-        arguments = [*positional, *[f"{key}={text}" for key, text in texts.items()]]
+        arguments = [*positional, *[f"{key}={text}" for key, text in texts.items()], *starred]
     is_async = isinstance(what.func, Func) and isinstance(what.func.node, ast.AsyncFunctionDef)
 
     def one(extra):
@@ -122,10 +134,10 @@ def call_lines(script, writer, what, expand, bind_to="result"):
             text = f"asyncio.run({text})"
         return text
 
-    if expand is None:
+    if looped is None:
         lines.append(f"{bind_to} = {one([])}")
     else:
-        lines.extend(expanded(script, writer, expand, one, takes_context, name))
+        lines.extend(expanded(script, writer, expand, one, takes_context, (name, looped)))
     return lines
 
 
@@ -186,12 +198,12 @@ def templates_dict(script, writer, texts, takes_context, parameters):
         )
 
 
-def expanded(script, writer, expand, one, takes_context, name):
-    """`.expand(…)`: one task that runs its values one after the other."""
+def expanded(script, writer, expand, one, takes_context, told):
+    """`.expand(…)` over what can not be expanded here: one task that runs its values one after the other."""
+    name, reason = told
     writer.remark(
         writer.task.line,
-        f"`{name}` is expanded: its values run in one task, one after the other, and a retry runs all of them; "
-        "expanded tasks are not there yet",
+        f"`{name}` is expanded: its values run in one task, one after the other, and a retry runs all of them; {reason}",
     )
     if "**" in expand:
         values = script.argument("values", expand["**"].value, expand["**"].line)
@@ -432,7 +444,12 @@ def own_operator(writer, maker):
     own = [f"task_id={task.task_id!r}", *arguments]
     if expand is not None:
         one = lambda extra: f"{cls.name}({', '.join([*own, *extra])}).{run}(airflow_context())"  # noqa: E731
-        lines = made(lambda: expanded(script, writer, expand, one, False, cls.name))
+        try:
+            given, starred = mapping.of_function(script, writer, None)
+            lines = [f"result = {one([*[f'{key}={text}' for key, text in given.items()], *starred])}"]
+        except NotPlain as error:
+            told = (cls.name, str(error))
+            lines = made(lambda: expanded(script, writer, expand, one, False, told))
     elif is_sensor:
         lines = [f"sensor = {cls.name}({', '.join(own)})"]
         lines += loop_lines(script, ["found = sensor.poke(airflow_context())"], writer)

@@ -18,6 +18,7 @@ from values import (
     Func,
     Given,
     Group,
+    Joined,
     Label,
     Param,
     Partial,
@@ -266,7 +267,7 @@ class Interpreter(Expressions, Statements, Arrows):
     def call_method(self, node, env, method, args, kwargs, lines):
         owner, name = method.owner, method.name
         given = {key: Given(value, lines.get(key, node.lineno)) for key, value in kwargs.items()}
-        if isinstance(owner, (Task, XCom, Group)):
+        if isinstance(owner, (Task, XCom, Group, Joined)):
             return self.of_graph(node, owner, name, args, given)
         if isinstance(owner, Decorated) and name == "override":
             return Decorated(owner.kind, owner.variant, {**owner.kwargs, **given}, owner.func, owner.line)

@@ -2,6 +2,7 @@
 
 import datetime
 
+import mapping
 import waiting
 from code_tasks import branch_python, own_operator, python_sensor, python_task, short_circuit
 from jinja_lambda import template_of
@@ -390,23 +391,33 @@ def convert(writer, maker):
         raise Placeholder(task.refused)
     if isinstance(task.func, ClassDef):
         own_operator(writer, maker)
+        mapping.put(writer)
         return
     if task.variant == "bash":
+        if task.expand is not None:
+            raise Placeholder("@task.bash can not be expanded here: expand a task that returns the commands, and bash over it")
         waiting.task_bash(writer, maker)
         return
     if task.variant is not None:
         function = VARIANTS.get(task.variant)
         if function is None:
             raise Placeholder(f"@task.{task.variant} is not there; use docker or python")
+        if task.expand is not None and function is not python_task:
+            raise Placeholder(f"@task.{task.variant} can not be expanded here; expand what follows it")
         function(writer, maker)
+        mapping.put(writer)
         return
     function = OPERATORS.get(task.operator)
     if function is None:
         advice = INSTEAD.get(task.operator, "there is no such operator here")
         raise Placeholder(f"{task.operator}: {advice}")
-    if task.expand is not None and function is not python_task:
-        raise Placeholder(f"{task.operator}.expand(…): expanded tasks are not there yet")
-    function(writer, maker)
+    if task.expand is not None and task.operator in mapping.OPERATORS:
+        mapping.of_operator(writer, maker, function)
+    elif task.expand is not None and function is not python_task:
+        raise Placeholder(f"{task.operator} can not be expanded here")
+    else:
+        function(writer, maker)
+    mapping.put(writer)
 
 
 __all__ = ["Placeholder", "convert"]

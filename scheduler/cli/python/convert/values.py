@@ -234,6 +234,15 @@ class XCom:
         self.key = key
 
 
+class Joined:
+    """What tasks return, joined by `zip` or `concat` to be expanded over."""
+
+    def __init__(self, kind, parts, fill=None):
+        self.kind = kind
+        self.parts = parts
+        self.fill = fill
+
+
 class Given:
     """A keyword argument's value and the line that it stands on."""
 
@@ -387,6 +396,9 @@ def xcoms_in(value, depth=0):
         yield value
     elif isinstance(value, Task):
         yield XCom(value)
+    elif isinstance(value, Joined):
+        for part in value.parts:
+            yield from xcoms_in(part, depth + 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from xcoms_in(item, depth + 1)

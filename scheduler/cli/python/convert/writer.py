@@ -49,7 +49,7 @@ ADVICE = {
     "inlets": "inlets are not there",
     "start_date": "a task has no dates of its own; they belong to the DAG",
     "end_date": "a task has no dates of its own; they belong to the DAG",
-    "map_index_template": "expanded tasks are not there yet",
+    "map_index_template": "the task is not expanded here",
     "retry_policy": "retry policies are not there yet",
     "pre_execute": "write a task that comes before",
     "post_execute": "write a task that follows",
@@ -77,6 +77,8 @@ class Writer:
         self.entries = []
         self.inherited = set()
         self.before = None
+        # What the task is expanded over: the key, its value and line.
+        self.expand = None
 
     def remark(self, line, text):
         self.report.remark(line, text, self.owner)

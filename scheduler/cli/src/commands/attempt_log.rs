@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use link::{LogArchive, LogChunk, LogPlace, Query, Reply, query::LogName};
-use model::{AttemptId, WorkerId};
+use model::{AttemptId, MapIndex, WorkerId};
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 use store::read;
@@ -47,12 +47,12 @@ impl AttemptLog {
         settings: &Settings,
         pool: &PgPool,
         run: &RunName,
-        task_id: &str,
+        (task_id, map): (&str, Option<MapIndex>),
         try_number: Option<i16>,
     ) -> anyhow::Result<Self> {
         let found = find::run(pool, &run.dag_id, &run.run_id).await?;
         let task = found.task(task_id)?;
-        let instance = found.instance(pool, &task).await?;
+        let instance = found.instance(pool, &task, map).await?;
         let row = instance.map(|instance| instance.row);
         let row = row.filter(|row| row.try_number.get() > 0).ok_or_else(|| not_begun(task.as_str()))?;
         let current = row.try_number.get();

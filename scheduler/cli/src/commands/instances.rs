@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use model::{
-    TaskState,
+    MapIndex, TaskState,
     command::{ClearEffect, ClearOnly, ClearVersion, Relatives},
 };
 use serde_json::json;
@@ -75,6 +75,17 @@ pub struct TaskName {
     pub run: RunName,
     /// The task.
     pub task_id: String,
+    /// Which instance of an expanded task, from 0.
+    #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
+    pub map_index: Option<i32>,
+}
+
+impl TaskName {
+    /// Which instance is meant: one of an expanded task, or all that there are.
+    #[must_use]
+    pub fn map(&self) -> Option<MapIndex> {
+        self.map_index.map(MapIndex)
+    }
 }
 
 /// Options of `tasks clear`.
@@ -173,10 +184,13 @@ async fn list(installation: &Installation<'_>, dag_id: &str, output: Output) -> 
 }
 
 async fn clear(installation: &Installation<'_>, wish: Clear) -> anyhow::Result<ExitCode> {
-    let Clear { task: TaskName { run, task_id }, upstream, downstream, only_failed, dry_run, wait } = wish;
+    let Clear { task, upstream, downstream, only_failed, dry_run, wait } = wish;
+    let map_index = task.map();
+    let TaskName { run, task_id, .. } = task;
     let wish = ClearWish {
         run,
         task_id: Some(task_id),
+        map_index,
         relatives: Relatives { upstream, downstream },
         only: if only_failed { ClearOnly::Failed } else { ClearOnly::All },
         effect: if dry_run { ClearEffect::DryRun } else { ClearEffect::Apply },

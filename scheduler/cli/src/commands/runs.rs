@@ -204,11 +204,13 @@ async fn show(installation: &Installation<'_>, name: &RunName, output: Output) -
 
 /// One line a task of a run.
 pub fn states(look: &RunLook, output: Output) {
-    let mut listing = Listing::new(&["task_id", "state", "try_number", "start_date", "end_date", "duration", "reason"]);
+    let mut listing =
+        Listing::new(&["task_id", "map_index", "state", "try_number", "start_date", "end_date", "duration", "reason"]);
     for one in &look.instances {
         let took = one.start_date.zip(one.end_date);
         listing.push([
             json!(one.task_id),
+            if one.map_index < 0 { Value::Null } else { json!(one.map_index) },
             json!(one.state.map(TaskState::name)),
             json!(one.try_number),
             json!(one.start_date),
@@ -225,6 +227,7 @@ async fn clear(installation: &Installation<'_>, wish: Clear) -> anyhow::Result<E
     let wish = ClearWish {
         run,
         task_id: None,
+        map_index: None,
         relatives: Relatives::default(),
         only: if only_failed { ClearOnly::Failed } else { ClearOnly::All },
         effect: if dry_run { ClearEffect::DryRun } else { ClearEffect::Apply },

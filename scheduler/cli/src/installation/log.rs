@@ -35,8 +35,10 @@ pub enum TaskLog<'i> {
     Server {
         /// Which.
         server: &'i Server,
-        /// The way to the task instance.
+        /// The way to the task instance, without its index.
         path: Vec<String>,
+        /// Which instance of an expanded task.
+        map_index: Option<String>,
         /// Which try.
         try_number: String,
     },
@@ -66,12 +68,13 @@ impl Installation<'_> {
         let server = match self {
             Self::Here(here) => {
                 let pool = here.access.pool().await?;
-                let log = AttemptLog::find(here.settings, pool, &name.run, &name.task_id, try_number).await?;
+                let log =
+                    AttemptLog::find(here.settings, pool, &name.run, (&name.task_id, name.map()), try_number).await?;
                 return Ok(TaskLog::Here(Box::new(log)));
             }
             Self::Server(server) => server,
         };
-        let instance = self.instance_at(server, &name.run, &name.task_id).await?;
+        let instance = self.instance_at(server, name).await?;
         let number = match try_number {
             Some(number) => number,
             None if instance.try_number == 0 => return Err(not_begun(&name.task_id)),
@@ -82,6 +85,7 @@ impl Installation<'_> {
         Ok(TaskLog::Server {
             server,
             path: path.into_iter().map(str::to_owned).collect(),
+            map_index: name.map().map(|map| map.to_string()),
             try_number: number.to_string(),
         })
     }
@@ -101,14 +105,15 @@ impl TaskLog<'_> {
     /// # Errors
     /// When it can not be read.
     pub async fn print(&self, follow: Follow) -> anyhow::Result<()> {
-        let (server, path, try_number) = match self {
+        let (server, path, map_index, try_number) = match self {
             Self::Here(log) => return log.print(follow).await,
-            Self::Server { server, path, try_number } => (server, path, try_number),
+            Self::Server { server, path, map_index, try_number } => (server, path, map_index, try_number),
         };
         let path: Vec<&str> = path.iter().map(String::as_str).chain(["logs", try_number]).collect();
         let mut token: Option<String> = None;
         loop {
-            let query: Vec<(&str, &str)> = token.iter().map(|token| ("token", token.as_str())).collect();
+            let map = map_index.iter().map(|map| ("map_index", map.as_str()));
+            let query: Vec<(&str, &str)> = token.iter().map(|token| ("token", token.as_str())).chain(map).collect();
             let piece: Piece = server.get(&path, &query).await?;
             let lines: Vec<String> = piece.content.iter().filter_map(Line::text).collect();
             for line in &lines {
@@ -136,8 +141,8 @@ impl TaskLog<'_> {
         }
         match self {
             Self::Here(log) => log.rendered().await,
-            Self::Server { server, path, .. } => {
-                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            Self::Server { server, path, map_index, .. } => {
+                let path: Vec<&str> = path.iter().chain(map_index).map(String::as_str).collect();
                 let answer: Answer = server.get(&path, &[]).await?;
                 let fields = Some(answer.rendered_fields).filter(|fields| !fields.is_empty());
                 fields.context("its fields have not been rendered yet")

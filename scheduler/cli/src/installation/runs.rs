@@ -1,11 +1,11 @@
 //! Runs with their task instances, and what people do to them.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
-use engine::RunRow;
+use engine::{RunRow, TiRow};
 use link::{Query, Reply};
 use model::{
-    DagId, DagRunState, RunId, TaskState, Timestamp,
+    DagId, DagRunState, MapIndex, RunId, TaskIdx, TaskState, Timestamp,
     command::{ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, Command, Relatives, SetNote, TaskSelector},
     door::Note,
 };
@@ -68,6 +68,9 @@ impl From<RunRow> for RunView {
 pub struct InstanceView {
     /// The task.
     pub task_id: String,
+    /// Which instance of an expanded task; -1 for one that is not expanded.
+    #[serde(default = "InstanceView::not_expanded")]
+    pub map_index: i32,
     /// Its state; none when nothing has been decided.
     pub state: Option<TaskState>,
     /// Which try it is at.
@@ -82,10 +85,15 @@ pub struct InstanceView {
 }
 
 impl InstanceView {
+    const fn not_expanded() -> i32 {
+        MapIndex::UNMAPPED.get()
+    }
+
     /// In the order in which they began; what has not begun comes last.
     fn by_start(&self, other: &Self) -> Ordering {
         let key = |one: &Self| (one.start_date.is_none(), one.start_date);
-        key(self).cmp(&key(other)).then_with(|| self.task_id.cmp(&other.task_id))
+        let name = |one: &Self| (one.task_id.clone(), one.map_index);
+        key(self).cmp(&key(other)).then_with(|| name(self).cmp(&name(other)))
     }
 }
 
@@ -103,6 +111,8 @@ pub struct ClearWish {
     pub run: RunName,
     /// The task; the whole run when absent.
     pub task_id: Option<String>,
+    /// Which instance of it; all when absent.
+    pub map_index: Option<MapIndex>,
     /// Which tasks before and after it.
     pub relatives: Relatives,
     /// Which states.
@@ -178,19 +188,26 @@ impl Installation<'_> {
         };
         let pool = here.access.pool().await?;
         let found = find::run(pool, &name.dag_id, &name.run_id).await?;
-        let stored = read::instances(pool, &[found.run.key]).await?;
-        let view = |(task, number): (&dag::Task, &model::TaskIdx)| {
-            let row = stored.iter().map(|instance| &instance.row).find(|row| row.key.task == *number);
-            InstanceView {
+        let mut rows: BTreeMap<TaskIdx, Vec<TiRow>> = BTreeMap::new();
+        for instance in read::instances(pool, &[found.run.key]).await? {
+            rows.entry(instance.row.key.task).or_default().push(instance.row);
+        }
+        let view = |(task, number): (&dag::Task, &TaskIdx)| {
+            let one = |map_index, row: Option<&TiRow>| InstanceView {
                 task_id: task.task_id.to_string(),
+                map_index,
                 state: row.map(|row| row.state).filter(|state| *state != TaskState::NoStatus),
                 try_number: row.map_or(0, |row| row.try_number.get()),
                 start_date: row.and_then(|row| row.started_at),
                 end_date: row.and_then(|row| row.ended_at),
                 reason: row.and_then(|row| row.extra.reason.clone()),
+            };
+            match rows.get(number) {
+                Some(rows) => rows.iter().map(|row| one(row.key.map.get(), Some(row))).collect(),
+                None => vec![one(MapIndex::UNMAPPED.get(), None)],
             }
         };
-        let instances = found.version.dag.tasks.iter().zip(&found.version.task_idx).map(view).collect();
+        let instances = found.version.dag.tasks.iter().zip(&found.version.task_idx).flat_map(view).collect();
         Ok(RunLook { run: found.run.into(), instances })
     }
 
@@ -214,7 +231,10 @@ impl Installation<'_> {
                     one.state.is_none_or(|state| !state.is_finished() && state != TaskState::Running)
                 };
                 match instances.iter().find(waits) {
-                    Some(one) => waits_for(server, run, &one.task_id).await,
+                    Some(one) => {
+                        waits_for(server, run, &one.task_id, Some(MapIndex(one.map_index)).filter(|map| map.get() >= 0))
+                            .await
+                    }
                     None => Ok(None),
                 }
             }
@@ -233,7 +253,7 @@ impl Installation<'_> {
         let found = find::run(here.access.pool().await?, &wish.run.dag_id, &wish.run.run_id).await?;
         let task = wish.task_id.as_ref().map(|task| found.task(task)).transpose()?;
         let command = ClearTaskInstances {
-            tasks: task.into_iter().map(|task_id| TaskSelector { task_id, map_index: None }).collect(),
+            tasks: task.into_iter().map(|task_id| TaskSelector { task_id, map_index: wish.map_index }).collect(),
             relatives: wish.relatives,
             only: wish.only,
             effect: wish.effect,
@@ -242,7 +262,11 @@ impl Installation<'_> {
         };
         let answer = here.access.command(Command::ClearTaskInstances(command)).await?;
         let named = answer["task_instances"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(named.iter().filter_map(|one| one["task_id"].as_str()).map(str::to_owned).collect())
+        let name = |one: &Value| {
+            let id = one["task_id"].as_str()?;
+            Some(instance_name(id, i32::try_from(one["map_index"].as_i64()?).ok()?))
+        };
+        Ok(named.iter().filter_map(name).collect())
     }
 
     /// Sets a run to a state.
@@ -329,7 +353,12 @@ pub(super) async fn run_at(server: &Server, name: &RunName) -> anyhow::Result<Ru
 }
 
 /// What a server says that a task of a run waits for.
-pub(super) async fn waits_for(server: &Server, run: &RunView, task_id: &str) -> anyhow::Result<Option<String>> {
+pub(super) async fn waits_for(
+    server: &Server,
+    run: &RunView,
+    task_id: &str,
+    map: Option<MapIndex>,
+) -> anyhow::Result<Option<String>> {
     #[derive(Deserialize)]
     struct Reasons {
         dependencies: Vec<Reason>,
@@ -338,7 +367,9 @@ pub(super) async fn waits_for(server: &Server, run: &RunView, task_id: &str) -> 
     struct Reason {
         reason: String,
     }
-    let path = [&path_of(run)[..], &["taskInstances", task_id, "dependencies"]].concat();
+    let map = map.map(|map| map.to_string());
+    let one: Vec<&str> = ["taskInstances", task_id].into_iter().chain(map.as_deref()).chain(["dependencies"]).collect();
+    let path = [&path_of(run)[..], &one[..]].concat();
     let found: Reasons = server.get(&path, &[]).await?;
     Ok(found.dependencies.into_iter().next().map(|one| visible(&one.reason)))
 }
@@ -359,8 +390,16 @@ async fn clear_at(server: &Server, wish: &ClearWish) -> anyhow::Result<Vec<Strin
         "run_on_latest_version": wish.version == ClearVersion::Latest,
     });
     if let Some(task_id) = &wish.task_id {
-        body["task_ids"] = json!([task_id]);
+        body["task_ids"] = match wish.map_index {
+            Some(map) => json!([[task_id, map]]),
+            None => json!([task_id]),
+        };
     }
     let touched: Touched = server.post(&["dags", run.dag_id.as_str(), "clearTaskInstances"], &body).await?;
-    Ok(touched.task_instances.into_iter().map(|one| one.task_id).collect())
+    Ok(touched.task_instances.into_iter().map(|one| instance_name(&one.task_id, one.map_index)).collect())
+}
+
+/// A task, and which instance when it is expanded.
+fn instance_name(task_id: &str, map_index: i32) -> String {
+    if map_index < 0 { task_id.to_owned() } else { format!("{task_id}[{map_index}]") }
 }

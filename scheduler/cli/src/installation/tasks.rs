@@ -87,8 +87,10 @@ impl Installation<'_> {
             Self::Here(here) => here,
             Self::Server(server) => {
                 let run = run_at(server, &name.run).await?;
+                let map = name.map().map(|map| map.to_string());
                 let path =
                     ["dags", run.dag_id.as_str(), "dagRuns", run.run_id.as_str(), "taskInstances", &name.task_id];
+                let path: Vec<&str> = path.into_iter().chain(map.as_deref()).collect();
                 let body = json!({ "new_state": state.name() });
                 return match server.patch::<Value>(&path, &[], &body).await {
                     Ok(_) => Ok(()),
@@ -102,7 +104,7 @@ impl Installation<'_> {
             dag_id: found.run.dag_id,
             run_id: found.run.run_id,
             also: Vec::new(),
-            tasks: vec![TaskSelector { task_id, map_index: None }],
+            tasks: vec![TaskSelector { task_id, map_index: name.map() }],
             relatives: Relatives::default(),
             state,
             effect: ClearEffect::Apply,
@@ -122,7 +124,7 @@ impl Installation<'_> {
         let pool = here.access.pool().await?;
         let found = find::run(pool, &name.run.dag_id, &name.run.run_id).await?;
         let task_id = found.task(&name.task_id)?;
-        let instance = found.instance(pool, &task_id).await?;
+        let instance = found.instance(pool, &task_id, name.map()).await?;
         let state = instance.as_ref().map_or(TaskState::NoStatus, |instance| instance.row.state);
         if found.run.state.is_finished() || state.is_finished() {
             let reason = instance.and_then(|instance| instance.row.extra.reason);
@@ -133,7 +135,7 @@ impl Installation<'_> {
             dag_id: found.run.dag_id.clone(),
             run_id: found.run.run_id.clone(),
             task_id,
-            map_index: MapIndex::UNMAPPED,
+            map_index: name.map().unwrap_or(MapIndex::UNMAPPED),
         };
         match Leader::find(here.settings).await?.ask(question).await? {
             Reply::Why { sentence, .. } => Ok(sentence),
@@ -145,21 +147,19 @@ impl Installation<'_> {
     async fn why_task_at(&self, server: &Server, name: &TaskName) -> anyhow::Result<String> {
         let run = run_at(server, &name.run).await?;
         let task_id = &name.task_id;
-        let state = self.instance_at(server, &name.run, task_id).await?.state.unwrap_or(TaskState::NoStatus);
+        let state = self.instance_at(server, name).await?.state.unwrap_or(TaskState::NoStatus);
         let waits = !run.state.is_finished() && !state.is_finished();
-        let sentence = if waits { waits_for(server, &run, task_id).await? } else { None };
+        let sentence = if waits { waits_for(server, &run, task_id, name.map()).await? } else { None };
         Ok(sentence.unwrap_or_else(|| format!("{task_id} is {state}; the run is {}", run.state)))
     }
 
     /// A server's task of a run; one that does not exist gets near matches.
-    pub(super) async fn instance_at(
-        &self,
-        server: &Server,
-        run: &RunName,
-        task_id: &str,
-    ) -> anyhow::Result<InstanceView> {
+    pub(super) async fn instance_at(&self, server: &Server, name: &TaskName) -> anyhow::Result<InstanceView> {
+        let (run, task_id) = (&name.run, name.task_id.as_str());
+        let map = name.map().map(|map| map.to_string());
         let run = RunName { run_id: run_at(server, run).await?.run_id.to_string(), dag_id: run.dag_id.clone() };
         let path = ["dags", &run.dag_id, "dagRuns", &run.run_id, "taskInstances", task_id];
+        let path: Vec<&str> = path.into_iter().chain(map.as_deref()).collect();
         match server.get(&path, &[]).await {
             Ok(instance) => Ok(instance),
             Err(error) => Err(task_error(self, error, &run, task_id).await),

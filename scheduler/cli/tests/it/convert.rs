@@ -105,6 +105,31 @@ fn a_taskflow_file_converts_whole_and_runs() {
 }
 
 #[test]
+fn expanded_tasks_are_expanded_here_and_run() {
+    let (out, output) = convert(&[&data("mapped.py")], &[]);
+    let dags = out.path().join("dags");
+    same(&dags.join("mapped.yaml"), "mapped.yaml");
+    let temporary = tempfile::Builder::new().prefix("wc").tempdir().unwrap();
+    let arguments = ["dags", "test", "mapped.yaml"];
+    let run = windlass_in(&dags, &arguments, &[("TMPDIR", temporary.path().to_str().unwrap())]);
+    let text = printed(&run);
+    assert!(run.status.success(), "{text}{}{}", said(&run), said(&output));
+    for line in [
+        "total [6, 7, 8]",
+        "total [1, 1]",
+        "one",
+        "mapped",
+        "env x",
+        "env y",
+        "command {{ ds }}",
+        "load a eu",
+        "load b us",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
 fn names_are_what_python_resolves_them_to() {
     let (out, output) = convert(&[&data("names.py")], &[]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -182,6 +207,18 @@ fn what_can_not_be_converted_is_told_line_by_line_and_fails_when_it_runs() {
 
 /// Each: the body of a DAG, what its YAML has, what is told.
 const CONSTRUCTS: &[(&str, &[&str], &[&str])] = &[
+    (
+        "BranchPythonOperator.partial(task_id='a').expand(python_callable=[print])",
+        &["task_id: a__0"],
+        &["'a' was written out as 1 tasks, a__0, a__1 …: BranchPythonOperator can not be expanded here"],
+    ),
+    (
+        "@task\ndef f(x):\n    return x\nf.expand(x=['{{ ds }}', 'b'])",
+        &["task_id: f"],
+        &["one after the other, and a retry runs all of them; templates in its values are not rendered"],
+    ),
+    ("FileSensor.partial(task_id='a').expand(filepath=['x', 'y'])", &["expand: {filepath: [x, \"y\"]}"], &[]),
+    ("BashOperator.partial(task_id='a').expand(params=[{'b': 1}], bash_command=['x'])", &["params: [{b: 1}]"], &[]),
     ("a = EmptyOperator(task_id='a')\nb = EmptyOperator(task_id='b')\na >> b", &["dependencies: [a]"], &[]),
     (
         "a = EmptyOperator(task_id='a')\nb = EmptyOperator(task_id='b')\na << b",

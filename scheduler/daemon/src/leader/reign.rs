@@ -68,6 +68,8 @@ pub struct Reign {
     pub(super) turn: TurnNumber,
     pub(super) writer: Writer,
     pub(super) engine: Engine,
+    /// How many elements a task may leave for one that is expanded over them.
+    pub(super) max_map_length: u32,
     pub(super) supervisor: Supervisor,
     pub(super) peers: Peers,
     pub(super) clock: Clock,
@@ -135,7 +137,8 @@ impl Reign {
             renewals: renewals(&snapshot),
             quarantined: store::quarantine::held_count(writer.connection()).await?,
             held: Held::of(store::quarantine::held(writer.connection()).await?),
-            engine: load(snapshot, clock.now())?,
+            engine: load(snapshot, clock.now(), settings.max_map_length)?,
+            max_map_length: settings.max_map_length,
             announcer: Announcer::start(pool.clone(), &scope),
             fetcher: Fetcher::new(pool, (settings.secret_key.clone(), Arc::clone(&settings.secrets)), hints, scope),
             log_reads: LogReads::default(),
@@ -488,10 +491,10 @@ impl Reign {
     }
 }
 
-/// A state that has operators which older binaries do not know says so to them.
+/// A state that has operators, or expanded tasks, which older binaries do not know says so to them.
 async fn raise_format(writer: &mut Writer, epoch: Epoch, snapshot: &engine::Snapshot) -> Result<(), StoreError> {
-    let operators = snapshot.versions.iter().flat_map(|version| &version.dag.tasks).map(|task| &task.operator);
-    match operators.map(store::leader::format_of).max() {
+    let tasks = snapshot.versions.iter().flat_map(|version| &version.dag.tasks);
+    match tasks.map(store::leader::format_of_task).max() {
         Some(needed) => store::leader::raise_format(writer, epoch, needed).await,
         None => Ok(()),
     }
@@ -513,8 +516,9 @@ fn record(hello: &link::Hello) -> store::WorkerRecord {
 }
 
 /// Loads the engine. A panic is a defect of it: the error of this load, and not the end of the process.
-pub(super) fn load(snapshot: engine::Snapshot, now: Timestamp) -> Result<Engine, StoreError> {
-    let loaded = std::panic::catch_unwind(AssertUnwindSafe(|| Engine::load(snapshot, now)));
+pub(super) fn load(snapshot: engine::Snapshot, now: Timestamp, max_map_length: u32) -> Result<Engine, StoreError> {
+    let load = || Engine::load(snapshot, now).with_max_map_length(max_map_length);
+    let loaded = std::panic::catch_unwind(AssertUnwindSafe(load));
     loaded.map_err(|_| StoreError::Corrupt { what: "the engine gave up on what is stored".to_owned() })
 }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use engine::{Effect, Event, Input, Plan, Rest};
-use link::{Assignment, TaskContext, ToWorker};
-use model::{Answer, AttemptId, CommandId, TiKey, Timestamp, TurnNumber, WorkerId};
+use link::{Assignment, Element, Given, Mapped, TaskContext, ToWorker};
+use model::{Answer, AttemptId, CommandId, TaskId, TaskIdx, TiKey, Timestamp, TurnNumber, WorkerId};
 use serde_json::json;
 use store::{Changes, StoreError, Writer};
 
@@ -269,13 +269,18 @@ fn assignment(found: engine::Assignment) -> Assignment {
         files: found.dag.files.clone(),
         execution_timeout_secs: task.execution_timeout.map(|limit| limit.as_secs_f64()),
         do_xcom_push: task.do_xcom_push,
+        mapped: task.expand.as_ref().map(|expand| {
+            let given = found.given.as_ref().and_then(|given| given_of(given, &found.task_numbers));
+            let map_index_template = expand.map_index_template.clone();
+            Box::new(Mapped { given, map_index_template, keys: expand.keys.clone() })
+        }),
         context: TaskContext {
             dag_id: run.dag_id.clone(),
             run_id: run.run_id.clone(),
             run_key: run.key,
             run_type: run.run_type,
             task_id: task.task_id.clone(),
-            task_numbers: if may_pull(&task.operator, &found.dag) { found.task_numbers } else { Arc::default() },
+            task_numbers: if may_pull(task, &found.dag) { found.task_numbers } else { Arc::default() },
             map_index: found.key.map,
             try_number: found.try_number,
             max_tries: found.max_tries,
@@ -291,11 +296,38 @@ fn assignment(found: engine::Assignment) -> Assignment {
     }
 }
 
+/// What an instance of an expanded task gets, with the numbers of the tasks that have left it.
+fn given_of(given: &dag::Given, numbers: &BTreeMap<TaskId, TaskIdx>) -> Option<Given> {
+    match given {
+        dag::Given::Named(named) => {
+            let one = |(name, element): &(String, dag::Element)| Some((name.clone(), element_of(element, numbers)?));
+            named.iter().map(one).collect::<Option<_>>().map(Given::Named)
+        }
+        dag::Given::Kwargs(element) => element_of(element, numbers).map(Given::Kwargs),
+    }
+}
+
+fn element_of(element: &dag::Element, numbers: &BTreeMap<TaskId, TaskIdx>) -> Option<Element> {
+    Some(match element {
+        dag::Element::Value(value) => Element::Value(value.clone()),
+        dag::Element::Output { task, index } => {
+            Element::Output { task_id: task.clone(), task: *numbers.get(task)?, index: *index }
+        }
+        dag::Element::List(parts) => {
+            Element::List(parts.iter().map(|part| element_of(part, numbers)).collect::<Option<_>>()?)
+        }
+    })
+}
+
 /// Whether an operator may ask for XComs of other tasks: in its own text, or in a file that it names. All others are not
 /// sent the numbers of every task, which are many in a large DAG.
-fn may_pull(operator: &model::Operator, dag: &dag::Dag) -> bool {
+fn may_pull(task: &dag::Task, dag: &dag::Dag) -> bool {
     const PULL: &str = "xcom_pull";
-    let Ok(text) = serde_json::to_string(operator) else { return true };
+    // Keys that its instances get may be templates, too.
+    if task.expand.is_some() {
+        return true;
+    }
+    let Ok(text) = serde_json::to_string(&task.operator) else { return true };
     let named =
         |file: &String| json!(file).to_string().get(1..).is_some_and(|name| text.contains(name.trim_end_matches('"')));
     text.contains(PULL) || dag.files.keys().any(named)

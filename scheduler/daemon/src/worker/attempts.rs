@@ -48,7 +48,7 @@ impl Work {
         let Self { log, assignment, masker, host, context: worker, shipping } = self;
         shipping.began(&assignment);
         let log = Log::open(&log, masker.clone(), Overflow::Fault)?;
-        Ok(Attempt { assignment, log, masker, host, worker })
+        Ok(Attempt { assignment, log, masker, host, worker, elements: executor::Elements::default() })
     }
 }
 

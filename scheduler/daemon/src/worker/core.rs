@@ -8,7 +8,7 @@ use std::{
 };
 
 use executor::{
-    StopCause, WorkerContext, Workspaces, log,
+    GivenOperators, StopCause, WorkerContext, Workspaces, log,
     process::{GroupRegister, Launchers},
 };
 use link::{
@@ -128,6 +128,11 @@ impl Core {
             launchers: places.launchers,
             kill_grace: settings.kill_grace,
             docker: settings.docker.clone(),
+            operators: GivenOperators {
+                is_key: dag::Expand::is_key,
+                is_template: dag::Expand::is_template,
+                with: dag::Expand::operator_with,
+            },
         });
         settings.metrics.has_slots(settings.slots);
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);

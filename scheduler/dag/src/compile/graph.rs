@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::TaskId;
+
 use crate::{
+    expand::Expand,
     problem::Problems,
-    read::{Dependency, Draft, Group},
+    read::{Dependency, Draft, Group, leaves_nothing},
 };
 
 /// One end of a dependency.
@@ -51,6 +54,53 @@ pub(super) fn links(drafts: &[Draft], groups: &[Group<'_>], problems: &mut Probl
         }
     }
     complete.then_some(links)
+}
+
+/// Writes the whole id of each task whose return value another one is expanded over; none when it returns nothing.
+pub(super) fn with_sources(drafts: Vec<Draft>, groups: &[Group<'_>], problems: &mut Problems) -> Option<Vec<Draft>> {
+    let mut found: Vec<BTreeMap<String, TaskId>> = Vec::new();
+    let names = Names::new(&drafts, groups);
+    let mut complete = true;
+    for draft in &drafts {
+        let written = draft.task.expand.iter().flat_map(Expand::sources).map(|task| task.as_str().to_owned());
+        let mut ids = BTreeMap::new();
+        // What a group is expanded over is named as seen from around it.
+        let of = draft.task.expand.as_ref().and_then(|expand| expand.group.as_deref());
+        let (scope, dependencies) = match of.and_then(|id| groups.iter().find(|group| group.group_id == id)) {
+            Some(group) => (group.group_id.rsplit_once('.').map(|(outer, _)| outer), &group.dependencies),
+            None => (draft.task.group.as_deref(), &draft.dependencies),
+        };
+        for name in written.collect::<BTreeSet<_>>() {
+            let dependency = dependencies.iter().rfind(|dependency| dependency.name == name)?;
+            let end = names.resolve(dependency, scope, problems)?;
+            match source_of(&drafts, end) {
+                Ok(id) => drop(ids.insert(name, id)),
+                Err(why) => {
+                    problems
+                        .add(&dependency.place, format!("nothing can be expanded over {:?}: {why}", dependency.name));
+                    complete = false;
+                }
+            }
+        }
+        found.push(ids);
+    }
+    let mut drafts = drafts;
+    for (draft, ids) in drafts.iter_mut().zip(found) {
+        if let Some(expand) = &mut draft.task.expand {
+            expand.rename(&|task| ids.get(task.as_str()).cloned().unwrap_or_else(|| task.clone()));
+        }
+    }
+    complete.then_some(drafts)
+}
+
+fn source_of(drafts: &[Draft], end: End) -> Result<TaskId, &'static str> {
+    match end {
+        End::Task(index) => {
+            let task = &drafts[index].task;
+            leaves_nothing(&task.operator, task.do_xcom_push).map_or_else(|| Ok(task.task_id.clone()), Err)
+        }
+        End::Group(_) => Err("it is a group; name a task of it"),
+    }
 }
 
 impl<'d> Names<'d> {

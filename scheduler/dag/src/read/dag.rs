@@ -55,8 +55,21 @@ pub(super) fn read(
     remarks::on(&dag, &fields, problems);
     let files = files.into_files();
     dag.owners = dag.tasks.iter().map(|task| task.owner.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-    dag.groups =
-        groups.all.into_iter().map(|group| TaskGroup { group_id: group.group_id, tooltip: group.tooltip }).collect();
+    dag.groups = groups
+        .all
+        .into_iter()
+        .map(|group| TaskGroup {
+            // The names of the tasks that it is expanded over are whole in its tasks.
+            expand: dag
+                .tasks
+                .iter()
+                .filter_map(|task| task.expand.as_ref())
+                .find(|expand| expand.group.as_ref() == Some(&group.group_id))
+                .map(|expand| crate::Expand { map_index_template: None, ..expand.clone() }),
+            group_id: group.group_id,
+            tooltip: group.tooltip,
+        })
+        .collect();
     dag.files = files.iter().map(|file| (file.name.clone(), file.sha256.clone())).collect();
     let canonical_yaml = canonical::yaml(&dag);
     let content_hash = canonical::content_hash(&canonical_yaml, &files);

@@ -72,6 +72,17 @@ impl<'n> Fields<'n> {
         Self { place, layers }
     }
 
+    /// The same mapping with a layer before all of its own.
+    pub(super) fn below<'m>(&self, first: Layer<'m>) -> Fields<'m>
+    where
+        'n: 'm,
+    {
+        Fields {
+            place: self.place.clone(),
+            layers: std::iter::once(first).chain(self.layers.iter().cloned()).collect(),
+        }
+    }
+
     /// The value of a key in the nearest layer that has it; none for null, which also hides what would be inherited.
     pub(super) fn take(&self, name: &str) -> Option<Item<'n>> {
         self.layers.iter().find_map(|layer| layer.get(name)).filter(|item| item.node.value != Value::Null)

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use model::TaskId;
 
-use super::fields::{Fields, Item, Layer};
+use super::{
+    expand,
+    fields::{Fields, Item, Layer},
+};
 use crate::{
+    expand::Expand,
     keys::{self, Here},
     problem::{Place, Problems},
 };
@@ -22,6 +26,8 @@ pub(crate) struct Group<'n> {
     pub(crate) tooltip: Option<String>,
     /// What all of its tasks come after.
     pub(crate) dependencies: Vec<Dependency>,
+    /// What it is expanded over, as the file names it.
+    pub(crate) expand: Option<Expand>,
     /// Values for its tasks, its own before those of the groups around it.
     pub(super) defaults: Vec<Layer<'n>>,
     /// Where it is.
@@ -63,6 +69,31 @@ impl<'n> Groups<'n> {
         self.by_id.get(name).or_else(|| self.by_name.get(name)).map(|index| &self.all[*index])
     }
 
+    /// The expanded group that a group is, or is in.
+    pub(crate) fn expanded_around(&self, group_id: &str) -> Option<&Group<'n>> {
+        let mut id = Some(group_id);
+        while let Some(group) = id {
+            let found = self.by_id.get(group).map(|index| &self.all[*index]);
+            if let Some(found) = found.filter(|found| found.expand.is_some()) {
+                return Some(found);
+            }
+            id = group.rsplit_once('.').map(|(outer, _)| outer);
+        }
+        None
+    }
+
+    /// Notes groups that are expanded within expanded ones.
+    fn check_expanded(&self, problems: &mut Problems) {
+        for group in self.all.iter().filter(|group| group.expand.is_some()) {
+            let outer = group.group_id.rsplit_once('.').and_then(|(outer, _)| self.expanded_around(outer));
+            if let Some(outer) = outer {
+                let message =
+                    format!("it is in the group {}, which is expanded itself; expand one of them", outer.group_id);
+                problems.add(&group.place, message);
+            }
+        }
+    }
+
     /// Whether there is a group with this whole id.
     pub(crate) fn has(&self, group_id: &str) -> bool {
         self.by_id.contains_key(group_id)
@@ -93,7 +124,9 @@ pub(super) fn read_all<'n>(dag: &Fields<'n>, problems: &mut Problems) -> Groups<
         }
     }
     let groups = (0..named.len()).filter_map(|index| read(index, &named, &by_name, problems)).collect();
-    Groups::new(groups)
+    let groups = Groups::new(groups);
+    groups.check_expanded(problems);
+    groups
 }
 
 fn read_name<'n>(key: Option<&str>, item: &Item<'n>, problems: &mut Problems) -> Option<Named<'n>> {
@@ -158,10 +191,16 @@ fn read<'n>(
         };
     }
     path.reverse();
+    let group_id = path.join(".");
+    let expanded = expand::read_group(&own.fields, problems);
+    let (expand, sources) = expanded.map(|read| (read.expand, read.sources)).unzip();
+    let mut dependencies = dependencies(&own.fields, problems);
+    dependencies.extend(sources.unwrap_or_default());
     Some(Group {
-        group_id: path.join("."),
+        expand: expand.map(|expand| Expand { group: Some(group_id.clone()), ..expand }),
+        group_id,
         tooltip: own.fields.take("tooltip").and_then(|item| item.text_or_none(problems)),
-        dependencies: dependencies(&own.fields, problems),
+        dependencies,
         defaults,
         place: own.place.clone(),
     })

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 use model::{TaskId, TriggerRule, WeightRule};
 
 use super::{
-    fields::{Fields, Item, Layer},
+    expand,
+    fields::{Fields, Item, Layer, check_keys},
+    given,
     group::{self, Dependency, Group, Groups},
     operator,
 };
@@ -94,6 +96,8 @@ fn read(
     let alone = Fields::new(item.place.clone(), vec![own.clone()]);
     let group = group_of(&alone, groups, problems);
     let inherited = group.iter().flat_map(|group| group.defaults.iter()).chain(defaults).cloned();
+    let partial = expand::partial(&alone, problems);
+    let inherited = partial.iter().cloned().chain(inherited);
     let fields = Fields::new(item.place.clone(), std::iter::once(own).chain(inherited).collect());
     let task_id = task_id(&alone, key, group, problems);
     let operator_keys = operator::keys_of(&fields, problems);
@@ -102,12 +106,35 @@ fn read(
         let tables: Vec<_> = [keys::OWN, keys::TASK].into_iter().chain(operator.tables.iter().copied()).collect();
         let of_operator = if operator.name == "docker" { keys::docker::NOT_YET } else { &[] };
         fields.check_keys(&tables, &[keys::TASK_NOT_YET, of_operator], Here::Task, problems);
+        if let Some(partial) = &partial {
+            check_keys(partial, &tables, &[keys::TASK_NOT_YET, of_operator], Here::Task, problems);
+        }
     }
-    let operator = operator_keys.and_then(|keys| operator::read(keys, &fields, files, problems));
-    let dependencies = group::dependencies(&alone, problems);
+    let around =
+        group.and_then(|group| groups.expanded_around(&group.group_id)).and_then(|group| group.expand.as_ref());
+    let of_group = around.zip(operator_keys).map(|(group, keys)| expand::of_group(group, &alone, keys, problems));
+    let mut expanded = match of_group {
+        Some(_) => None,
+        None => operator_keys.and_then(|keys| expand::read(&alone, keys, problems)),
+    };
+    let is_expanded = alone.own("expand").is_some() || alone.own("expand_kwargs").is_some();
+    let operator = operator_keys.and_then(|keys| match &mut expanded {
+        Some(read) => given::operator(keys, &fields, (&mut read.expand, &read.place), files, problems),
+        // What it is expanded over can not be read, so that it is not known what the operator has.
+        None if is_expanded && expand::can_not_be_many(keys.name).is_none() => None,
+        None => operator::read(keys, &fields, files, problems),
+    });
+    let mut dependencies = group::dependencies(&alone, problems);
     let task = shared(&fields, problems);
-    let task =
-        Task { task_id: task_id?, operator: operator?, group: group.map(|group| group.group_id.clone()), ..task };
+    let (expand, sources) = expanded.map(|read| (read.expand, read.sources)).unzip();
+    let expand = expand.or_else(|| of_group.flatten());
+    let waits_for_none = task.trigger_rule == TriggerRule::Always;
+    if waits_for_none && expand.as_ref().is_some_and(|expand| expand.group.is_some()) {
+        problems.add(&item.place, "its group is expanded, and a task of it can not have the trigger_rule always");
+    }
+    dependencies.extend(sources.unwrap_or_default());
+    let group = group.map(|group| group.group_id.clone());
+    let task = Task { task_id: task_id?, operator: operator?, group, expand, ..task };
     Some(Draft { task, dependencies, place: item.place.clone() })
 }
 
@@ -181,6 +208,7 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         doc_md: fields.take("doc_md").and_then(|item| item.text_or_none(problems)),
         outlets: outlets(fields, problems),
         group: None,
+        expand: None,
     }
 }
 

@@ -5,6 +5,7 @@ extern crate windlass_dag as dag;
 mod bad;
 mod conf;
 mod docker;
+mod expand;
 mod forms;
 mod groups;
 mod hash;

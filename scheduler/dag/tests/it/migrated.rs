@@ -21,7 +21,7 @@ fn what_switches_something_off_is_taken() {
     let defaults = "default_args:\n  owner: data\n  email: [\"a@example.com\"]\n  email_on_failure: false\n  email_on_retry: false\n  \
         sla: null\n  executor_config: {}\n  inlets: []\n  on_failure_callback: null\n  is_setup: false\n  allow_nested_operators: true\n  \
         doc: \"\"\n  run_as_user: null\n  params: {}\n";
-    let task = "email: [], sla_secs: null, multiple_outputs: false, expand: {}, retry_policy: [], setup: false, start_date: null";
+    let task = "email: [], sla_secs: null, multiple_outputs: false, retry_policy: [], setup: false, start_date: null";
     let text = format!(
         "dag_id: x\n{defaults}render_template_as_native_obj: false\nsla_miss_callback: null\naccess_control: {{}}\n\
          user_defined_macros: {{}}\ntemplate_searchpath: []\ntask_groups: [{{group_name: g, prefix_group_id: true, ui_color: null}}]\n\

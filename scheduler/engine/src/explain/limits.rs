@@ -23,7 +23,7 @@ const AHEAD_MAX: usize = 1_000;
 impl Engine {
     /// Why a scheduled instance is not queued.
     pub(super) fn why_no_slot(&self, run: &Run, place: Place) -> String {
-        let core = run.instance(place.task).core;
+        let core = run.instance(place.at()).core;
         if core.live {
             let worker = core.worker.map_or_else(String::new, |worker| format!(" on {}", self.workers.name(worker)));
             return format!("it waits for its old attempt{worker} to end");
@@ -41,6 +41,9 @@ impl Engine {
             }
             Err(Blocked::Task { active }) => {
                 format!("{active} instances of it are active in all runs, as many as max_active_tis_per_dag allows")
+            }
+            Err(Blocked::TaskInRun { active }) => {
+                format!("{active} instances of it are active in its run, as many as max_active_tis_per_dagrun allows")
             }
             Err(Blocked::Worker) => {
                 let demand = self.ready.demand(ticket.class);
@@ -112,6 +115,10 @@ fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
         NoWorker::Leaving => {
             format!("every worker that is connected was asked to end; queue {} waits for another one", demand.queue)
         }
+        NoWorker::Operator if demand.expands => format!(
+            "no worker that serves queue {} knows expanded tasks of the operator {}: they are of an older version; update them",
+            demand.queue, demand.operator
+        ),
         NoWorker::Operator => format!(
             "no worker that serves queue {} knows the operator {}: they are of an older version; update them",
             demand.queue, demand.operator

@@ -10,7 +10,10 @@ use model::{DagId, DagRunState, MapIndex, RunId, TaskId, TaskState, Timestamp};
 
 use crate::{
     Engine,
-    memory::{instance::Place, run::Run},
+    memory::{
+        instance::{Place, TiPos},
+        run::Run,
+    },
     turn::Past,
 };
 use time::span;
@@ -29,18 +32,22 @@ impl Engine {
     #[must_use]
     pub fn why_task(&self, dag: &DagId, run: &RunId, task: &TaskId, map: MapIndex, now: Timestamp) -> Option<String> {
         let run = self.run_by_id(dag, run)?;
-        let pos = run.def.position_of(task).filter(|_| map == MapIndex::UNMAPPED)?;
-        Some(self.why(run, run.place(pos), now))
+        let at = TiPos { task: run.def.position_of(task)?, map };
+        if run.has(at) {
+            return Some(self.why(run, run.place(at), now));
+        }
+        let expansion = run.expansions.get(&at.task).filter(|_| map == MapIndex::UNMAPPED)?;
+        Some(run.instances_stand(expansion))
     }
 
     /// How a run stands, and why each of its unfinished tasks waits; none when it has ended.
     #[must_use]
     pub fn why_run(&self, dag: &DagId, run: &RunId, now: Timestamp) -> Option<(String, Vec<TaskWhy>)> {
         let run = self.run_by_id(dag, run)?;
-        let unfinished = run.def.dag.positions().filter(|pos| !run.state(*pos).is_finished());
+        let unfinished = run.all().filter(|at| !run.state(*at).is_finished());
         let tasks = unfinished
             .take(TASKS_MAX)
-            .map(|pos| (run.def.task(pos).task_id.clone(), MapIndex::UNMAPPED, self.why(run, run.place(pos), now)));
+            .map(|at| (run.def.task(at.task).task_id.clone(), at.map, self.why(run, run.place(at), now)));
         Some((self.why_of_run(run, now), tasks.collect()))
     }
 
@@ -75,10 +82,10 @@ impl Engine {
     }
 
     fn why(&self, run: &Run, place: Place, now: Timestamp) -> String {
-        let instance = run.instance(place.task);
+        let instance = run.instance(place.at());
         let core = instance.core;
         let extra = instance.extra();
-        let tries = format!("attempt {} of {}", core.try_number, run.max_tries(place.task));
+        let tries = format!("attempt {} of {}", core.try_number, run.max_tries(place.at()));
         let worker = core.worker.map_or_else(|| "no worker".to_owned(), |worker| self.workers.name(worker));
         match core.state {
             TaskState::NoStatus => self.why_undecided(run, place, now),
@@ -94,7 +101,7 @@ impl Engine {
                 format!("it was cleared while it ran: it waits for the old attempt on {worker} to end")
             }
             TaskState::UpForRetry => {
-                let next = format!("attempt {} of {}", core.try_number.next(), run.max_tries(place.task));
+                let next = format!("attempt {} of {}", core.try_number.next(), run.max_tries(place.at()));
                 match extra.wake_at {
                     Some(at) if at > now => format!("retry in {} ({next})", span(at - now)),
                     Some(_) | None => format!("{} ({next})", self.why_undecided(run, place, now)),
@@ -104,7 +111,10 @@ impl Engine {
                 Some(at) if at > now => format!("it is {} and goes on in {}", core.state, span(at - now)),
                 Some(_) | None => format!("it is {}", core.state),
             },
-            TaskState::UpstreamFailed => format!("it can not run: {}", run.culprits(place.task)),
+            TaskState::UpstreamFailed => {
+                let why = extra.reason.unwrap_or_else(|| run.culprits(place.task));
+                format!("it can not run: {why}")
+            }
             TaskState::Success | TaskState::Failed | TaskState::Skipped | TaskState::Removed => match extra.reason {
                 Some(reason) => format!("it has ended in {}: {reason}", core.state),
                 None => format!("it has ended in {}", core.state),
@@ -117,12 +127,12 @@ impl Engine {
         if run.row.state != DagRunState::Running {
             return self.why_of_run(run, now);
         }
-        if run.parked.contains(&place.task) {
+        if run.parked.contains(&place.at()) {
             return self.why_paused(&run.row.dag_id);
         }
         match self.past_of(run, place.task) {
-            Past::Met => run.upstream_in_the_way(place.task),
-            _ if run.instance(place.task).upstream.unfinished() > 0 => run.upstream_in_the_way(place.task),
+            Past::Met => run.upstream_in_the_way(place.at()),
+            _ if run.case(place.at()).upstream.unfinished() > 0 => run.upstream_in_the_way(place.at()),
             Past::OwnNotMet => {
                 "it depends on its past, and its instance in the previous run has not succeeded".to_owned()
             }
@@ -158,16 +168,18 @@ impl Engine {
     }
 
     fn why_running(&self, run: &Run) -> String {
-        let done = run.instances.len() - run.unfinished;
-        let count = format!("{done} of {} tasks are finished", run.instances.len());
-        let at_work = |pos: &dag::TaskPos| matches!(run.state(*pos), TaskState::Queued | TaskState::Running);
+        let total = run.total();
+        let count = format!("{} of {total} tasks are finished", total - run.unfinished);
+        let at_work = |pos: &dag::TaskPos| {
+            [TaskState::Queued, TaskState::Running].into_iter().any(|state| run.has_in(*pos, state))
+        };
         let working: Vec<_> = run.def.dag.positions().filter(at_work).collect();
         if !working.is_empty() {
             return format!("the run is running: {count}, {} at work", run.names(&working));
         }
-        let waiting = run.def.dag.positions().find(|pos| crate::memory::run::is_pending(run.state(*pos)));
+        let waiting = run.all().find(|at| crate::memory::run::is_pending(run.state(*at)));
         match waiting {
-            Some(pos) => format!("the run is running: {count}, {} is {}", run.def.task(pos).task_id, run.state(pos)),
+            Some(at) => format!("the run is running: {count}, {} is {}", run.def.task(at.task).task_id, run.state(at)),
             None if self.is_held_back(run) => format!("{}; {count}", self.why_paused(&run.row.dag_id)),
             None => format!("the run is running: {count}"),
         }

@@ -1,23 +1,48 @@
 //! What is before a task, in words.
 
 use dag::TaskPos;
-use model::TaskState;
+use model::{MapIndex, TaskState};
 
 use super::NAMES_MAX;
 use crate::{
-    memory::run::Run,
-    rules::{self, Case, Mode, Verdict},
+    memory::{expansion::Expansion, instance::TiPos, run::Run},
+    rules::{self, Mode, Verdict},
+    turn::Inputs,
 };
 
 impl Run {
     /// Which of the tasks directly before one it still waits for.
-    pub(super) fn upstream_in_the_way(&self, pos: TaskPos) -> String {
-        let task = self.def.task(pos);
-        let open: Vec<TaskPos> =
-            task.upstream.iter().copied().filter(|before| !self.state(*before).is_finished()).collect();
+    pub(super) fn upstream_in_the_way(&self, at: TiPos) -> String {
+        let task = self.def.task(at.task);
+        if at.map == MapIndex::UNMAPPED && self.def.is_in_expanded_group(at.task) {
+            return self.rule_in_the_way(at);
+        }
+        // Within an expanded group it is the instance with the same index.
+        let before_it = |before: TaskPos| {
+            let one = TiPos { task: before, map: at.map };
+            (self.def.is_inside(before, at.task) && self.has(one)).then_some(one)
+        };
+        let is_open = |before: &TaskPos| match before_it(*before) {
+            Some(one) => !self.state(one).is_finished(),
+            None => self.unfinished_of(*before) > 0,
+        };
+        let open: Vec<TaskPos> = task.upstream.iter().copied().filter(is_open).collect();
         match open.as_slice() {
-            [] => self.rule_in_the_way(pos),
-            [one] => format!("upstream {} {}", self.def.task(*one).task_id, standing(self.state(*one))),
+            [] => self.rule_in_the_way(at),
+            [one] => match (before_it(*one), self.expansions.get(one)) {
+                (Some(one), _) => {
+                    format!("upstream {} [{}] {}", self.def.task(one.task).task_id, one.map, standing(self.state(one)))
+                }
+                (None, Some(expansion)) => format!(
+                    "{} of {} instances of upstream {} are not finished",
+                    expansion.unfinished(),
+                    expansion.instances.len(),
+                    self.def.task(*one).task_id
+                ),
+                (None, None) => {
+                    format!("upstream {} {}", self.def.task(*one).task_id, standing(self.state_of_task(*one)))
+                }
+            },
             several => format!(
                 "{} of {} upstream tasks are not finished: {}",
                 several.len(),
@@ -47,17 +72,39 @@ impl Run {
     pub(super) fn culprits(&self, pos: TaskPos) -> String {
         let upstream = &self.def.task(pos).upstream;
         let failed: Vec<TaskPos> =
-            upstream.iter().copied().filter(|before| self.state(*before).is_failed_like()).collect();
+            upstream.iter().copied().filter(|before| self.failed_in(*before).is_some()).collect();
         match failed.as_slice() {
             [] => format!("its rule {} does not hold", self.def.task(pos).trigger_rule),
-            [one] => format!("upstream {} has ended in {}", self.def.task(*one).task_id, self.state(*one)),
+            [one] => {
+                let state = self.failed_in(*one).unwrap_or(TaskState::Failed);
+                format!("upstream {} has ended in {state}", self.def.task(*one).task_id)
+            }
             several => format!("upstream {} have failed", self.names(several)),
         }
     }
 
-    fn rule_in_the_way(&self, pos: TaskPos) -> String {
-        let rule = self.def.task(pos).trigger_rule;
-        match rules::verdict(&Case::plain(rule, self.instance(pos).upstream), Mode::Query) {
+    /// In which way a task has failed, when it or one of its instances has.
+    fn failed_in(&self, pos: TaskPos) -> Option<TaskState> {
+        [TaskState::Failed, TaskState::UpstreamFailed].into_iter().find(|state| self.has_in(pos, *state))
+    }
+
+    /// How the instances of an expanded task stand.
+    pub(super) fn instances_stand(&self, expansion: &Expansion) -> String {
+        let counts = TaskState::ALL.iter().map(|state| (state, expansion.census.of(*state)));
+        let counts: Vec<String> =
+            counts.filter(|(_, count)| *count > 0).map(|(state, count)| format!("{count} {state}")).collect();
+        format!("it is expanded into {} instances: {}", expansion.instances.len(), counts.join(", "))
+    }
+
+    fn rule_in_the_way(&self, at: TiPos) -> String {
+        if let Inputs::Waiting(source) = self.inputs(at.task) {
+            return format!(
+                "it is expanded over what {} returns, which is not there yet",
+                self.def.task(source).task_id
+            );
+        }
+        let rule = self.def.task(at.task).trigger_rule;
+        match rules::verdict(&self.case(at), Mode::Query) {
             Verdict::Run => "it is about to be scheduled".to_owned(),
             Verdict::Wait | Verdict::Becomes(_) => {
                 format!("its rule {rule} does not hold with the states of its upstream")

@@ -7,15 +7,18 @@ use model::{RunKey, TaskState};
 
 use super::{
     Engine,
-    instance::{Core, Place},
+    instance::{Core, Place, TiPos},
     pools::TakenBy,
-    ready::{Limits, TaskLimit, Ticket},
+    ready::{Limit, TaskLimit, Ticket},
     run::is_pending,
 };
 
 impl Engine {
     /// Moves everything that is counted by the difference between two states of an instance.
     pub(super) fn account(&mut self, place: Place, before: Core, after: Core) {
+        if let Some(expansion) = self.known_run_mut(place.run).expansions.get_mut(&place.task) {
+            expansion.account(place.map, before, after);
+        }
         self.account_state(place, before.state, after.state);
         self.account_slots(place, before, after);
         if before.state.is_finished() && before.state != after.state {
@@ -33,8 +36,8 @@ impl Engine {
 
     /// Takes a run's instances into the counters, or out of them: it comes into memory, or leaves it.
     pub(super) fn account_whole_run(&mut self, run: RunKey, presence: RunPresence) {
-        for pos in self.known_run(run).def.dag.positions() {
-            let place = Place { run, task: pos };
+        for at in self.known_run(run).all().collect::<Vec<_>>() {
+            let place = self.known_run(run).place(at);
             let core = self.core(place);
             match presence {
                 RunPresence::Comes => {
@@ -55,7 +58,7 @@ impl Engine {
         Ticket {
             weight: Reverse(run.def.task(place.task).effective_weight),
             date: run.order_date(),
-            key: run.key_of(place.task),
+            key: run.key_of(place.at()),
             class: run.def.class(place.task),
         }
     }
@@ -66,12 +69,15 @@ impl Engine {
         self.ready.withdraw(ticket, &limits);
     }
 
-    /// The limits under which an instance's ticket may be held.
-    pub(crate) fn limits_of(&self, place: Place) -> Limits {
+    /// The limits under which an instance's ticket may be held: its run's always, its task's when there are any.
+    pub(crate) fn limits_of(&self, place: Place) -> Vec<Limit> {
         let run = self.known_run(place.run);
-        let most = run.def.task(place.task).max_active_tis_per_dag;
-        let task = most.map(|most| TaskLimit { dag: run.row.dag_id.clone(), task: run.def.number(place.task), most });
-        Limits { run: place.run, task }
+        let (task, number) = (run.def.task(place.task), run.def.number(place.task));
+        let in_run = task.max_active_tis_per_dagrun.map(|_| Limit::TaskInRun(place.run, number));
+        let in_all = task
+            .max_active_tis_per_dag
+            .map(|most| Limit::Task(TaskLimit { dag: run.row.dag_id.clone(), task: number, most }));
+        std::iter::once(Limit::Run(place.run)).chain(in_run).chain(in_all).collect()
     }
 
     fn account_state(&mut self, place: Place, before: TaskState, after: TaskState) {
@@ -91,30 +97,64 @@ impl Engine {
         }
         if before.is_finished() || after.is_finished() {
             for next in downstream {
-                run.instances[next.0].upstream.uncount(before);
-                run.instances[next.0].upstream.count(after);
-                run.dirty.insert(*next);
+                let one = TiPos { task: *next, map: place.map };
+                if !def.is_inside(place.task, *next) {
+                    run.tasks[next.0].upstream.uncount(before);
+                    run.tasks[next.0].upstream.count(after);
+                    run.dirty.insert(TiPos::whole(*next));
+                } else if run.has(one) {
+                    run.dirty.insert(one);
+                } else {
+                    run.dirty.insert(TiPos::whole(*next));
+                }
             }
+            run.dirty.extend(def.fed_by(place.task).iter().copied().map(TiPos::whole));
             for (follower, pos) in self.waiting_for(place) {
                 self.mark_dirty(follower, pos);
             }
         }
         let run = self.runs.get_mut(&place.run).expect("only runs in memory are decided");
-        run.parked.remove(&place.task);
+        run.parked.remove(&place.at());
         if after == TaskState::NoStatus {
-            run.dirty.insert(place.task);
+            run.dirty.insert(place.at());
         }
         if before.is_finished() || after.is_finished() || after == TaskState::NoStatus {
             self.unsettled.insert(place.run);
         }
     }
 
+    /// Instances come to a task, or its summary goes: everything that is counted moves along.
+    pub(crate) fn account_more(&mut self, run: RunKey, task: TaskPos, by: i64) {
+        let memory = self.runs.get_mut(&run).expect("only runs in memory are decided");
+        let def = std::sync::Arc::clone(&memory.def);
+        let moved = |count: u32| u32::try_from(i64::from(count) + by).expect("no more instances go than there are");
+        memory.unfinished = memory
+            .unfinished
+            .checked_add_signed(isize::try_from(by).expect("expansions are bounded"))
+            .expect("no more instances go than there are");
+        for next in &def.task(task).downstream {
+            if !def.is_inside(task, *next) {
+                let total = &mut memory.tasks[next.0].upstream.total;
+                *total = moved(*total);
+            }
+            memory.dirty.insert(TiPos::whole(*next));
+        }
+        let census = self.census.of(TaskState::NoStatus);
+        self.census.set(TaskState::NoStatus, moved(census));
+        self.unsettled.insert(run);
+    }
+
     /// What ended goes on after all: tasks that were let go by it, and wait for a slot, are decided again. So it makes no
     /// difference whether a new leader decides them, which knows of no ticket.
     fn decide_behind_again(&mut self, place: Place) {
         let def = std::sync::Arc::clone(&self.known_run(place.run).def);
-        for next in &def.task(place.task).downstream {
-            self.decide_again(place.run, *next);
+        for next in def.task(place.task).downstream.iter().chain(def.fed_by(place.task)) {
+            let one = TiPos { task: *next, map: place.map };
+            if def.is_inside(place.task, *next) && self.known_run(place.run).has(one) {
+                self.decide_one_again(place.run, one);
+            } else {
+                self.decide_again(place.run, *next);
+            }
         }
         for (follower, pos) in self.waiting_for(place) {
             self.decide_again(follower, pos);
@@ -173,6 +213,7 @@ impl Engine {
                     self.dag_mut(&dag_id).active_tasks.remove(&number);
                 }
                 self.ready.task_has_slot(&dag_id, number);
+                self.ready.limit_has_room(&Limit::TaskInRun(place.run, number));
             }
             (true, true) | (false, false) => {}
         }
@@ -197,7 +238,7 @@ impl Engine {
         let on = self.ready.demand(class).on_worker;
         self.workers.give_back(worker, attempt, on);
         self.worker_has_room(worker);
-        self.ready.run_has_slot(place.run);
+        self.ready.limit_has_room(&Limit::Run(place.run));
     }
 }
 

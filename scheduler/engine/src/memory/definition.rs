@@ -25,6 +25,14 @@ pub(crate) struct Definition {
     classes: Vec<ClassId>,
     /// Whether a task of it asks for its previous run.
     pub asks_past: bool,
+    /// The tasks that leave what a task is expanded over.
+    sources: BTreeMap<TaskPos, Vec<TaskPos>>,
+    /// Those of all tasks.
+    all_sources: BTreeSet<TaskPos>,
+    /// The tasks that are expanded over what a task leaves without coming directly after it: those within an expanded group.
+    fed: BTreeMap<TaskPos, Vec<TaskPos>>,
+    /// The tasks directly before one in the same expanded group: an instance comes after the one of them that has its index.
+    inside: BTreeMap<TaskPos, Vec<TaskPos>>,
 }
 
 impl Definition {
@@ -32,7 +40,28 @@ impl Definition {
     pub fn new(version: &DagVersion, ready: &mut Ready) -> Self {
         let dag = Arc::clone(&version.dag);
         let numbers = Arc::clone(&version.task_idx);
+        let sources_of = |pos: TaskPos| {
+            let expand = dag.task(pos).expand.as_ref()?;
+            Some((pos, expand.sources().into_iter().filter_map(|id| dag.position(id)).collect::<Vec<_>>()))
+        };
+        let sources: BTreeMap<TaskPos, Vec<TaskPos>> = dag.positions().filter_map(sources_of).collect();
+        let mut fed: BTreeMap<TaskPos, Vec<TaskPos>> = BTreeMap::new();
+        for (pos, sources) in &sources {
+            for source in sources.iter().filter(|source| !dag.task(*pos).upstream.contains(source)) {
+                fed.entry(*source).or_default().push(*pos);
+            }
+        }
+        let inside_of = |pos: TaskPos| {
+            let group = group_of(dag.task(pos))?;
+            let is_inside = |before: &TaskPos| group_of(dag.task(*before)) == Some(group);
+            let inside: Vec<TaskPos> = dag.task(pos).upstream.iter().copied().filter(is_inside).collect();
+            (!inside.is_empty()).then_some((pos, inside))
+        };
         Self {
+            inside: dag.positions().filter_map(inside_of).collect(),
+            fed,
+            all_sources: sources.values().flatten().copied().collect(),
+            sources,
             id: version.id,
             positions: numbers.iter().enumerate().map(|(pos, number)| (*number, TaskPos(pos))).collect(),
             names: dag.positions().map(|pos| (dag.task(pos).task_id.clone(), pos)).collect(),
@@ -62,6 +91,42 @@ impl Definition {
         self.names.get(task).copied()
     }
 
+    /// The tasks that leave what a task is expanded over.
+    pub fn sources_of(&self, pos: TaskPos) -> &[TaskPos] {
+        self.sources.get(&pos).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a task is expanded over what this one returns.
+    pub fn is_source(&self, pos: TaskPos) -> bool {
+        self.all_sources.contains(&pos)
+    }
+
+    /// The tasks that are expanded over what this one leaves without coming directly after it.
+    pub fn fed_by(&self, pos: TaskPos) -> &[TaskPos] {
+        self.fed.get(&pos).map_or(&[], Vec::as_slice)
+    }
+
+    /// The tasks directly before one in the same expanded group.
+    pub fn inside(&self, pos: TaskPos) -> &[TaskPos] {
+        self.inside.get(&pos).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether instances of a task come after those of this one that have their index.
+    pub fn is_inside(&self, before: TaskPos, pos: TaskPos) -> bool {
+        self.inside(pos).contains(&before)
+    }
+
+    /// The tasks directly before one that count for all of its instances.
+    pub fn outside(&self, pos: TaskPos) -> impl Iterator<Item = TaskPos> {
+        let inside = self.inside(pos);
+        self.task(pos).upstream.iter().copied().filter(move |before| !inside.contains(before))
+    }
+
+    /// Whether a task is expanded with its group.
+    pub fn is_in_expanded_group(&self, pos: TaskPos) -> bool {
+        group_of(self.task(pos)).is_some()
+    }
+
     pub fn class(&self, pos: TaskPos) -> ClassId {
         self.classes[pos.0]
     }
@@ -83,6 +148,11 @@ impl Definition {
             members.iter().copied().filter(is_head).collect()
         })
     }
+}
+
+/// The group that a task is expanded with.
+fn group_of(task: &Task) -> Option<&str> {
+    task.expand.as_ref()?.group.as_deref()
 }
 
 /// Whether a task asks for its previous run.

@@ -26,6 +26,8 @@ pub const ROW_CHANGES_MAX: usize = 20_000;
 pub(crate) struct Draft {
     /// Instances that were touched, with what was stored of them.
     pub instances: BTreeMap<TiKey, Before>,
+    /// Instances whose row goes, with the state that it has.
+    pub instances_dropped: BTreeMap<TiKey, TaskState>,
     /// Runs that were touched.
     pub runs: BTreeSet<RunKey>,
     /// Rows of runs as they are stored, by their key; to tell a touched run from a changed one.

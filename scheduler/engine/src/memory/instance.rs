@@ -1,16 +1,31 @@
 //! A task instance in memory.
 
-use model::{AttemptId, RunKey, TaskEvent, TaskState, TiKey, Timestamp, TryNumber, WorkerId};
+use model::{AttemptId, MapIndex, RunKey, TaskEvent, TaskState, TiKey, Timestamp, TryNumber, WorkerId};
 
 use dag::TaskPos;
 
 use super::pools::TakenBy;
-use crate::{
-    rules::Upstream,
-    state::{TiExtra, TiRow},
-};
+use crate::state::{TiExtra, TiRow};
 
-/// Where an instance lies in memory: its run, and the position of its task in the run's version.
+/// An instance of a run: the position of its task in the run's version, and which of the task's instances it is.
+///
+/// Where it stands for a task as a whole, as in what is to be decided again, the index is that of a task that is not expanded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TiPos {
+    /// The task.
+    pub task: TaskPos,
+    /// Which of its instances.
+    pub map: MapIndex,
+}
+
+impl TiPos {
+    /// The one instance of a task that is not expanded, or not yet; or a task as a whole.
+    pub const fn whole(task: TaskPos) -> Self {
+        Self { task, map: MapIndex::UNMAPPED }
+    }
+}
+
+/// Where an instance lies in memory: its run, the position of its task in the run's version, and its map index.
 ///
 /// It is good only until the run goes on with another version, in which the task may stand elsewhere or not at all. Whoever
 /// keeps something beyond a call keeps the [`TiKey`], and looks the place up with [`crate::Engine::place_of`].
@@ -20,6 +35,15 @@ pub(crate) struct Place {
     pub run: RunKey,
     /// The task.
     pub task: TaskPos,
+    /// Which of its instances.
+    pub map: MapIndex,
+}
+
+impl Place {
+    /// The same within its run.
+    pub const fn at(self) -> TiPos {
+        TiPos { task: self.task, map: self.map }
+    }
 }
 
 /// The columns of `task_instance`, with `scheduled` as a state of its own.
@@ -100,29 +124,17 @@ pub(crate) struct Instance {
     pub extra: Option<Box<TiExtra>>,
     /// Since when it waits, or waited, for nothing but a slot; not known of one that was loaded.
     pub ready_at: Option<Timestamp>,
-    /// Its direct upstream.
-    pub upstream: Upstream,
-    /// How many tasks directly before it have decided that it is skipped.
-    pub skipped_by: u32,
 }
 
 impl Instance {
     /// An instance without a row.
-    pub fn blank(upstream_total: usize) -> Self {
-        let total = u32::try_from(upstream_total).expect("a DAG has fewer than 2^32 tasks");
-        Self {
-            core: Core::BLANK,
-            stored: None,
-            extra: None,
-            ready_at: None,
-            upstream: Upstream { total, ..Upstream::default() },
-            skipped_by: 0,
-        }
+    pub const fn blank() -> Self {
+        Self { core: Core::BLANK, stored: None, extra: None, ready_at: None }
     }
 
-    /// Takes over what its row says.
-    pub fn restore(&mut self, row: &TiRow) {
-        self.core = Core {
+    /// What its row says.
+    pub fn restored(row: &TiRow) -> Self {
+        let core = Core {
             try_number: row.try_number,
             state: row.state,
             attempt: row.attempt,
@@ -132,8 +144,8 @@ impl Instance {
             started_at: row.started_at,
             ended_at: row.ended_at,
         };
-        self.stored = Some(row.state);
-        self.extra = (row.extra != TiExtra::default()).then(|| Box::new(row.extra.clone()));
+        let extra = (row.extra != TiExtra::default()).then(|| Box::new(row.extra.clone()));
+        Self { core, stored: Some(row.state), extra, ready_at: None }
     }
 
     /// Its side row.

@@ -28,6 +28,7 @@ use super::{
     dags::DagState,
     definition::{Definition, asks_past},
     draft::Draft,
+    instance::TiPos,
     run::{Previous, Run},
     timers::Timer,
     workers::Presence,
@@ -64,6 +65,7 @@ impl Engine {
             unsettled: std::collections::BTreeSet::new(),
             unserved: std::collections::BTreeSet::new(),
             draft: Draft::default(),
+            max_map_length: super::MAX_MAP_LENGTH_DEFAULT,
         };
         for version in &snapshot.versions {
             engine.learn_version(version);
@@ -141,7 +143,11 @@ impl Engine {
     /// again.
     pub(crate) fn withdraw_all(&mut self, key: RunKey) {
         let run = self.known_run(key);
-        let scheduled: Vec<_> = run.def.dag.positions().filter(|pos| run.state(*pos) == TaskState::Scheduled).collect();
+        let is_scheduled = |pos: &dag::TaskPos| match run.expansions.get(pos) {
+            Some(expansion) => !expansion.scheduled.is_empty(),
+            None => run.state(TiPos::whole(*pos)) == TaskState::Scheduled,
+        };
+        let scheduled: Vec<_> = run.def.dag.positions().filter(is_scheduled).collect();
         for pos in scheduled {
             self.decide_again(key, pos);
         }

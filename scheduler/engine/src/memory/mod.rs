@@ -10,6 +10,7 @@ pub(crate) mod census;
 pub(crate) mod dags;
 pub(crate) mod definition;
 pub(crate) mod draft;
+pub(crate) mod expansion;
 pub(crate) mod facts;
 pub(crate) mod instance;
 mod load;
@@ -25,7 +26,7 @@ use std::{
 };
 
 use dag::TaskPos;
-use model::{AttemptId, DagId, DagVersionId, MapIndex, RunId, RunKey, TaskEvent, TaskState, TiKey, Timestamp};
+use model::{AttemptId, DagId, DagVersionId, RunId, RunKey, TaskEvent, TaskState, TiKey, Timestamp};
 
 use crate::{
     Rest,
@@ -36,7 +37,7 @@ use dags::DagState;
 use definition::Definition;
 use draft::Draft;
 use facts::Facts;
-use instance::{Core, Place};
+use instance::{Core, Place, TiPos};
 pub use pools::PoolSlots;
 use pools::Pools;
 use ready::Ready;
@@ -73,9 +74,22 @@ pub struct Engine {
     /// DAGs that may have a run to make or to start.
     pub(crate) unserved: BTreeSet<DagId>,
     pub(crate) draft: Draft,
+    /// How many elements a task may leave for one that is expanded over them.
+    pub(crate) max_map_length: u32,
 }
 
+/// Airflow's default of `max_map_length`.
+const MAX_MAP_LENGTH_DEFAULT: u32 = 1_024;
+
 impl Engine {
+    /// The same with another bound on how many elements a task may leave for one that is expanded over them; 1024 unless
+    /// this is called.
+    #[must_use]
+    pub fn with_max_map_length(mut self, most: u32) -> Self {
+        self.max_map_length = most;
+        self
+    }
+
     pub(crate) fn run(&self, key: RunKey) -> Option<&Run> {
         self.runs.get(&key)
     }
@@ -104,16 +118,17 @@ impl Engine {
 
     /// Where an instance lies now; none when its run is not in memory, or its task is not in the run's version.
     pub(crate) fn place_of(&self, key: TiKey) -> Option<Place> {
-        let run = self.runs.get(&key.run).filter(|_| key.map == MapIndex::UNMAPPED)?;
-        run.def.position(key.task).map(|pos| run.place(pos))
+        let run = self.runs.get(&key.run)?;
+        let at = TiPos { task: run.def.position(key.task)?, map: key.map };
+        run.has(at).then(|| run.place(at))
     }
 
     pub(crate) fn key_of(&self, place: Place) -> TiKey {
-        self.known_run(place.run).key_of(place.task)
+        self.known_run(place.run).key_of(place.at())
     }
 
     pub(crate) fn core(&self, place: Place) -> Core {
-        self.known_run(place.run).instance(place.task).core
+        self.known_run(place.run).instance(place.at()).core
     }
 
     /// Takes a step in the lifecycle of an instance.
@@ -124,8 +139,8 @@ impl Engine {
     /// Changes an instance; every counter and queue moves along.
     pub(crate) fn write(&mut self, place: Place, change: impl FnOnce(&mut Core)) {
         let run = self.runs.get_mut(&place.run).expect("only runs in memory are decided");
-        let key = run.key_of(place.task);
-        let instance = &mut run.instances[place.task.0];
+        let key = run.key_of(place.at());
+        let instance = run.instance_mut(place.at());
         let before = instance.core;
         let mut after = before;
         change(&mut after);
@@ -142,18 +157,27 @@ impl Engine {
     /// Changes what an instance's side row has.
     pub(crate) fn write_extra(&mut self, place: Place, change: impl FnOnce(&mut TiExtra)) {
         let run = self.runs.get_mut(&place.run).expect("only runs in memory are decided");
-        let key = run.key_of(place.task);
-        let instance = &mut run.instances[place.task.0];
+        let key = run.key_of(place.at());
+        let instance = run.instance_mut(place.at());
         self.draft.touch(key, instance);
         let mut extra = instance.extra();
         change(&mut extra);
-        instance.extra = (extra != TiExtra::default()).then(|| Box::new(extra));
+        let before =
+            std::mem::replace(&mut instance.extra, (extra != TiExtra::default()).then(|| Box::new(extra.clone())));
+        if let Some(expansion) = run.expansions.get_mut(&place.task) {
+            expansion.account_left(before.as_deref(), Some(&extra));
+        }
     }
 
     /// Something that a task depends on has changed: it is decided again.
     pub(crate) fn mark_dirty(&mut self, run: RunKey, task: TaskPos) {
+        self.mark_one_dirty(run, TiPos::whole(task));
+    }
+
+    /// Something that an instance, or a task as a whole, depends on has changed: it is decided again.
+    pub(crate) fn mark_one_dirty(&mut self, run: RunKey, at: TiPos) {
         if let Some(memory) = self.runs.get_mut(&run) {
-            memory.dirty.insert(task);
+            memory.dirty.insert(at);
             self.unsettled.insert(run);
         }
     }
@@ -161,19 +185,30 @@ impl Engine {
     /// What a task was decided by is not so any more. One that is scheduled gives its ticket back: it is what its row says
     /// again, as after a takeover.
     pub(crate) fn decide_again(&mut self, run: RunKey, task: TaskPos) {
-        let place = Place { run, task };
+        let memory = self.known_run(run);
+        let scheduled: Vec<TiPos> = match memory.expansions.get(&task) {
+            Some(expansion) => expansion.scheduled.iter().map(|map| TiPos { task, map: *map }).collect(),
+            None => vec![TiPos::whole(task)],
+        };
+        scheduled.into_iter().for_each(|at| self.decide_one_again(run, at));
+        self.mark_dirty(run, task);
+    }
+
+    /// The same of one instance.
+    pub(crate) fn decide_one_again(&mut self, run: RunKey, at: TiPos) {
+        let place = self.known_run(run).place(at);
         if self.core(place).state == TaskState::Scheduled {
             self.write(place, |core| core.state = core.state_to_store());
         }
-        self.mark_dirty(run, task);
+        self.mark_one_dirty(run, at);
     }
 
     /// Every unfinished task of a run is decided again: at its start, after a takeover, after a pause.
     pub(crate) fn mark_all_dirty(&mut self, run: RunKey) {
         let memory = self.known_run_mut(run);
-        let undecided: Vec<TaskPos> =
-            memory.def.dag.positions().filter(|pos| !memory.state(*pos).is_finished()).collect();
-        memory.dirty.extend(undecided);
+        let undecided: Vec<TaskPos> = memory.def.dag.positions().filter(|pos| memory.unfinished_of(*pos) > 0).collect();
+        memory.dirty.extend(undecided.into_iter().map(TiPos::whole));
+        memory.expansions.values_mut().for_each(expansion::Expansion::open_all);
         self.unsettled.insert(run);
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Demand {
     pub queue: String,
     pub capability: Capability,
     pub operator: &'static str,
+    /// Whether its worker has to know expanded tasks.
+    pub expands: bool,
     pub on_worker: OnWorker,
 }
 
@@ -62,6 +64,7 @@ impl Demand {
             queue: task.queue.clone(),
             capability: task.operator.capability(),
             operator: task.operator.name(),
+            expands: task.expand.is_some(),
             on_worker: match &task.operator {
                 Operator::Service(_) => OnWorker::TakesNone,
                 Operator::Empty
@@ -98,6 +101,7 @@ struct WorkerDemand {
     queue: String,
     capability: Capability,
     operator: &'static str,
+    expands: bool,
     on_worker: OnWorker,
 }
 
@@ -130,18 +134,15 @@ pub(crate) struct TaskLimit {
     pub most: u32,
 }
 
-/// What a ticket can be held under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HeldBy {
-    Run,
-    Task,
-}
-
-/// The limits that a ticket stands under beside its class: its run's always, its task's when there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Limits {
-    pub run: RunKey,
-    pub task: Option<TaskLimit>,
+/// A limit that a ticket stands under beside its class, and may be held under.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Limit {
+    /// How many attempts a run may have.
+    Run(RunKey),
+    /// How many instances of a task may be active in a run.
+    TaskInRun(RunKey, TaskIdx),
+    /// How many instances of a task may be active in all runs together.
+    Task(TaskLimit),
 }
 
 /// Who waits for a slot.
@@ -152,8 +153,8 @@ pub(crate) struct Ready {
     pools: BTreeMap<String, OfPool>,
     groups: Vec<Group>,
     by_workers: BTreeMap<WorkerDemand, GroupId>,
-    by_run: BTreeMap<(RunKey, ClassId), BTreeSet<Ticket>>,
-    by_task: BTreeMap<(TaskLimit, ClassId), BTreeSet<Ticket>>,
+    /// Tickets that are put aside, by the limit that is full.
+    held: BTreeMap<(Limit, ClassId), BTreeSet<Ticket>>,
 }
 
 #[derive(Debug)]
@@ -214,6 +215,7 @@ impl Ready {
             queue: demand.queue.clone(),
             capability: demand.capability,
             operator: demand.operator,
+            expands: demand.expands,
             on_worker: demand.on_worker,
         };
         let next = GroupId(self.groups.len());
@@ -296,65 +298,49 @@ impl Ready {
         was_there
     }
 
-    /// Takes a ticket out, wherever it waits. When it leaves its queue, others of its run and of its task move up.
-    pub fn withdraw(&mut self, ticket: Ticket, limits: &Limits) {
+    /// Takes a ticket out, wherever it waits. When it leaves its queue, others under its limits move up.
+    pub fn withdraw(&mut self, ticket: Ticket, limits: &[Limit]) {
         if let Some(pool) = self.pools.get_mut(&self.classes[ticket.class.0].demand.pool) {
             pool.waiting.remove(&ticket);
         }
         if self.dequeue(&ticket) {
-            self.move_up_of_run(limits.run, ticket.class);
-            self.move_up_of_task(limits.task.as_ref(), ticket.class);
+            limits.iter().for_each(|limit| self.move_up(limit, ticket.class));
+        } else {
+            limits.iter().for_each(|limit| take(&mut self.held, &(limit.clone(), ticket.class), &ticket));
+        }
+    }
+
+    /// Puts a ticket aside under a limit. Under those of its other limits that have room, the next one moves up.
+    pub fn hold(&mut self, ticket: Ticket, by: Limit, others_with_room: &[Limit]) {
+        self.dequeue(&ticket);
+        self.held.entry((by, ticket.class)).or_default().insert(ticket);
+        others_with_room.iter().for_each(|limit| self.move_up(limit, ticket.class));
+    }
+
+    /// A limit has room for one more: the best held ticket of each class moves up.
+    pub fn limit_has_room(&mut self, limit: &Limit) {
+        if self.held.is_empty() {
             return;
         }
-        take(&mut self.by_run, &(limits.run, ticket.class), &ticket);
-        if let Some(task) = &limits.task {
-            take(&mut self.by_task, &(task.clone(), ticket.class), &ticket);
-        }
-    }
-
-    /// Puts a ticket aside under a limit. When its other limit has room, the next one under that moves up.
-    pub fn hold(&mut self, ticket: Ticket, by: HeldBy, limits: Limits, other: OtherLimit) {
-        self.dequeue(&ticket);
-        let Limits { run, task } = limits;
-        match (by, task) {
-            (HeldBy::Task, Some(task)) => {
-                self.by_task.entry((task, ticket.class)).or_default().insert(ticket);
-                if other == OtherLimit::HasRoom {
-                    self.move_up_of_run(run, ticket.class);
-                }
-            }
-            (HeldBy::Run | HeldBy::Task, task) => {
-                self.by_run.entry((run, ticket.class)).or_default().insert(ticket);
-                if other == OtherLimit::HasRoom {
-                    self.move_up_of_task(task.as_ref(), ticket.class);
-                }
-            }
-        }
-    }
-
-    /// A run has a slot more: the best held ticket of each of its classes moves up.
-    pub fn run_has_slot(&mut self, run: RunKey) {
-        for class in self.held_classes(run) {
-            self.move_up_of_run(run, class);
-        }
+        let whole = (limit.clone(), ClassId(0))..=(limit.clone(), ClassId(usize::MAX));
+        let classes: Vec<ClassId> = self.held.range(whole).map(|((_, class), _)| *class).collect();
+        classes.into_iter().for_each(|class| self.move_up(limit, class));
     }
 
     /// A task has a slot more: under each of its limits the best held ticket of each class moves up.
     pub fn task_has_slot(&mut self, dag: &DagId, task: TaskIdx) {
-        if self.by_task.is_empty() {
+        if self.held.is_empty() {
             return;
         }
-        let limit = |most| TaskLimit { dag: dag.clone(), task, most };
+        let limit = |most| Limit::Task(TaskLimit { dag: dag.clone(), task, most });
         let whole = (limit(0), ClassId(0))..=(limit(u32::MAX), ClassId(usize::MAX));
-        let held: Vec<_> = self.by_task.range(whole).map(|(key, _)| key.clone()).collect();
-        for (limit, class) in held {
-            self.move_up_of_task(Some(&limit), class);
-        }
+        let held: Vec<_> = self.held.range(whole).map(|(key, _)| key.clone()).collect();
+        held.into_iter().for_each(|(limit, class)| self.move_up(&limit, class));
     }
 
     /// Whether every ticket is in a queue.
     pub fn holds_none(&self) -> bool {
-        self.by_run.is_empty() && self.by_task.is_empty()
+        self.held.is_empty()
     }
 
     /// Every ticket in a queue.
@@ -362,14 +348,9 @@ impl Ready {
         self.classes.iter().flat_map(|class| class.queue.iter().copied())
     }
 
-    /// Every ticket that is held under its run's limit, by run.
-    pub fn held_by_runs(&self) -> impl Iterator<Item = (RunKey, Ticket)> {
-        self.by_run.iter().flat_map(|((run, _), held)| held.iter().map(|ticket| (*run, *ticket)))
-    }
-
-    /// Every ticket that is held under its task's limit, by that limit.
-    pub fn held_by_tasks(&self) -> impl Iterator<Item = (&TaskLimit, Ticket)> {
-        self.by_task.iter().flat_map(|((limit, _), held)| held.iter().map(move |ticket| (limit, *ticket)))
+    /// Every ticket that is held, with the limit that it is held under.
+    pub fn held(&self) -> impl Iterator<Item = (&Limit, Ticket)> {
+        self.held.iter().flat_map(|((limit, _), held)| held.iter().map(move |ticket| (limit, *ticket)))
     }
 
     /// The first instances that wait for a pool, in the order in which they get its slots.
@@ -397,30 +378,13 @@ impl Ready {
         wrong.chain(lost.map(|ticket| format!("{ticket:?} is not where it counts"))).collect()
     }
 
-    fn held_classes(&self, run: RunKey) -> Vec<ClassId> {
-        let whole = (run, ClassId(0))..=(run, ClassId(usize::MAX));
-        self.by_run.range(whole).map(|((_, class), _)| *class).collect()
-    }
-
-    fn move_up_of_run(&mut self, run: RunKey, class: ClassId) {
-        if let Some(best) = pop(&mut self.by_run, &(run, class)) {
+    fn move_up(&mut self, limit: &Limit, class: ClassId) {
+        if !self.held.is_empty()
+            && let Some(best) = pop(&mut self.held, &(limit.clone(), class))
+        {
             self.enqueue(best);
         }
     }
-
-    fn move_up_of_task(&mut self, task: Option<&TaskLimit>, class: ClassId) {
-        let Some(task) = task.filter(|_| !self.by_task.is_empty()) else { return };
-        if let Some(best) = pop(&mut self.by_task, &(task.clone(), class)) {
-            self.enqueue(best);
-        }
-    }
-}
-
-/// Whether the limit that does not hold a ticket back has room for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OtherLimit {
-    HasRoom,
-    Full,
 }
 
 /// Removes the best ticket under a key, and the set with its last ticket.

@@ -6,11 +6,12 @@ use std::{
 };
 
 use dag::TaskPos;
-use model::{DagRunState, RunKey, TaskIdx, TaskState, TiKey, Timestamp, TryNumber};
+use model::{DagRunState, MapIndex, RunKey, TaskIdx, TaskState, TiKey, Timestamp, TryNumber};
 
 use super::{
     definition::Definition,
-    instance::{Instance, Place},
+    expansion::{Expansion, one_state_of},
+    instance::{Instance, Place, TiPos},
 };
 use crate::{
     rules::Upstream,
@@ -24,14 +25,19 @@ pub(crate) struct Run {
     /// The state that its row has; none while it has no row.
     pub stored: Option<DagRunState>,
     pub def: Arc<Definition>,
-    /// By the task's position.
+    /// The one instance of each task that is not expanded, by the task's position; blank for one that is.
     pub instances: Vec<Instance>,
-    /// Instances with a row whose task the version does not have: they count for nothing, and come back with their task.
-    pub strays: BTreeMap<TaskIdx, Instance>,
-    /// Tasks to decide again, because something that they depend on has changed.
-    pub dirty: BTreeSet<TaskPos>,
-    /// Tasks whose rule lets them run while their DAG is paused.
-    pub parked: BTreeSet<TaskPos>,
+    /// The instances of tasks that are expanded.
+    pub expansions: BTreeMap<TaskPos, Expansion>,
+    /// What is before each task, and what has skipped it: the same for all of its instances.
+    pub tasks: Vec<TaskCounts>,
+    /// Instances with a row whose task the version does not have, or not in that form: they count for nothing, and come back
+    /// with their task.
+    pub strays: BTreeMap<(TaskIdx, MapIndex), Instance>,
+    /// Tasks, or single instances of expanded ones, to decide again, because something that they depend on has changed.
+    pub dirty: BTreeSet<TiPos>,
+    /// Instances whose rule lets them run while their DAG is paused.
+    pub parked: BTreeSet<TiPos>,
     /// How many instances are not finished.
     pub unfinished: usize,
     /// How many of those something will still happen to by itself: all but the ones in no state.
@@ -42,6 +48,16 @@ pub(crate) struct Run {
     pub leaves_failed: usize,
     /// What is known of the run before it.
     pub previous: Previous,
+}
+
+/// What the instances of a task share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TaskCounts {
+    /// Every instance of each task directly before it, but for those of the same expanded group, which are before the instances
+    /// that have their index.
+    pub upstream: Upstream,
+    /// How many tasks directly before it have decided that it is skipped.
+    pub skipped_by: u32,
 }
 
 /// What a run knows of the one before it.
@@ -63,12 +79,18 @@ pub(crate) type PastStates = BTreeMap<TaskIdx, TaskState>;
 impl Run {
     /// A run that is not stored yet.
     pub fn new(row: RunRow, def: Arc<Definition>) -> Self {
-        let instances: Vec<_> = def.dag.tasks.iter().map(|task| Instance::blank(task.upstream.len())).collect();
+        let instances: Vec<_> = def.dag.tasks.iter().map(|_| Instance::blank()).collect();
+        let counts = |pos: TaskPos| {
+            let total = u32::try_from(def.outside(pos).count()).expect("a DAG has fewer than 2^32 tasks");
+            TaskCounts { upstream: Upstream { total, ..Upstream::default() }, skipped_by: 0 }
+        };
         Self {
             row,
             stored: None,
             unfinished: instances.len(),
+            tasks: def.dag.positions().map(counts).collect(),
             instances,
+            expansions: BTreeMap::new(),
             strays: BTreeMap::new(),
             def,
             dirty: BTreeSet::new(),
@@ -84,12 +106,8 @@ impl Run {
     pub fn stored(stored: &StoredRun, def: Arc<Definition>) -> Self {
         let mut run = Self::new(stored.run.clone(), def);
         run.stored = Some(stored.run.state);
-        for row in &stored.instances {
-            match run.def.position(row.key.task) {
-                Some(pos) => run.instances[pos.0].restore(row),
-                None => run.strays.entry(row.key.task).or_insert_with(|| Instance::blank(0)).restore(row),
-            }
-        }
+        let restored = stored.instances.iter().map(|row| ((row.key.task, row.key.map), Instance::restored(row)));
+        run.place_all(restored.collect());
         run.recount();
         run
     }
@@ -98,95 +116,211 @@ impl Run {
     /// set aside, and those that were set aside come back with their task.
     pub fn on_version(mut self, def: Arc<Definition>) -> Self {
         let mut known = std::mem::take(&mut self.strays);
-        for (pos, instance) in self.instances.drain(..).enumerate() {
-            if instance.stored.is_some() || def.position(self.def.number(TaskPos(pos))).is_some() {
-                known.insert(self.def.number(TaskPos(pos)), instance);
+        for at in self.all().collect::<Vec<_>>() {
+            let number = self.def.number(at.task);
+            let instance = std::mem::replace(self.instance_mut(at), Instance::blank());
+            if instance.stored.is_some() || def.position(number).is_some() {
+                known.insert((number, at.map), instance);
             }
         }
         let mut moved = Self::new(RunRow { version: def.id, ..self.row }, def);
         (moved.stored, moved.previous) = (self.stored, self.previous);
-        for (number, instance) in known {
-            match moved.def.position(number) {
-                Some(pos) => {
-                    let upstream = moved.instances[pos.0].upstream;
-                    moved.instances[pos.0] = Instance { upstream, ..instance };
-                }
-                None => drop(moved.strays.insert(number, instance)),
-            }
-        }
+        moved.place_all(known);
         moved.recount();
         moved
     }
 
+    /// Puts instances where their tasks are. A task of which there are expanded instances has no summary any more.
+    fn place_all(&mut self, known: BTreeMap<(TaskIdx, MapIndex), Instance>) {
+        let mut expanded: BTreeMap<TaskPos, Vec<Instance>> = BTreeMap::new();
+        for ((number, map), instance) in known {
+            let pos = self.def.position(number);
+            match pos.filter(|pos| map == MapIndex::UNMAPPED || self.def.task(*pos).expand.is_some()) {
+                Some(pos) if map == MapIndex::UNMAPPED => self.instances[pos.0] = instance,
+                Some(pos) => {
+                    let of_task = expanded.entry(pos).or_default();
+                    let index = usize::try_from(map.get()).unwrap_or(0);
+                    if of_task.len() <= index {
+                        of_task.resize_with(index + 1, Instance::blank);
+                    }
+                    of_task[index] = instance;
+                }
+                None => drop(self.strays.insert((number, map), instance)),
+            }
+        }
+        for (pos, instances) in expanded {
+            let summary = std::mem::replace(&mut self.instances[pos.0], Instance::blank());
+            if summary.stored.is_some() {
+                self.strays.insert((self.def.number(pos), MapIndex::UNMAPPED), summary);
+            }
+            self.expansions.insert(pos, Expansion::of(instances));
+        }
+    }
+
     /// The instance of a task of the version, or one that was set aside.
-    pub fn with_row_mut(&mut self, task: TaskIdx) -> Option<&mut Instance> {
-        match self.def.position(task) {
-            Some(pos) => self.instances.get_mut(pos.0),
-            None => self.strays.get_mut(&task),
+    pub fn with_row_mut(&mut self, task: TaskIdx, map: MapIndex) -> Option<&mut Instance> {
+        let at = self.def.position(task).map(|task| TiPos { task, map }).filter(|at| self.has(*at));
+        match at {
+            Some(at) => Some(self.instance_mut(at)),
+            None => self.strays.get_mut(&(task, map)),
         }
     }
 
     /// Derives every counter from the instances, but for live attempts, which are counted as the run comes into memory.
     pub fn recount(&mut self) {
-        let states: Vec<TaskState> = self.instances.iter().map(|instance| instance.core.state).collect();
         (self.unfinished, self.pending, self.live, self.leaves_failed) = (0, 0, 0, 0);
         for pos in self.def.dag.positions() {
-            let task = self.def.task(pos);
-            let instance = &mut self.instances[pos.0];
-            instance.upstream = Upstream::of(task.upstream.iter().map(|before| states[before.0]));
-            instance.skipped_by = 0;
-            self.unfinished += usize::from(!states[pos.0].is_finished());
-            self.pending += usize::from(is_pending(states[pos.0]));
-            self.leaves_failed += usize::from(task.downstream.is_empty() && states[pos.0].is_failed_like());
+            self.tasks[pos.0] = TaskCounts { upstream: self.count_upstream(pos), skipped_by: 0 };
         }
-        for pos in self.def.dag.positions() {
-            for skipped in self.skips_of(pos) {
-                self.instances[skipped.0].skipped_by += 1;
+        for at in self.all().collect::<Vec<_>>() {
+            let state = self.state(at);
+            self.unfinished += usize::from(!state.is_finished());
+            self.pending += usize::from(is_pending(state));
+            let is_leaf = self.def.task(at.task).downstream.is_empty();
+            self.leaves_failed += usize::from(is_leaf && state.is_failed_like());
+            for skipped in self.skips_of(at) {
+                self.tasks[skipped.0].skipped_by += 1;
             }
         }
     }
 
+    /// What is directly before all instances of a task, counted anew: every instance of each task there.
+    pub fn count_upstream(&self, pos: TaskPos) -> Upstream {
+        let mut counts = Upstream::default();
+        for before in self.def.outside(pos) {
+            match self.expansions.get(&before) {
+                None => counts.add(self.state(TiPos::whole(before)), 1),
+                Some(expansion) => {
+                    for state in TaskState::ALL.iter().copied() {
+                        counts.add(state, expansion.census.of(state));
+                    }
+                }
+            }
+        }
+        counts
+    }
+
     /// Which tasks directly after a task it has decided to skip.
-    pub fn skips_of(&self, pos: TaskPos) -> Vec<TaskPos> {
-        let skips = self.instances[pos.0].extra.as_deref().and_then(|extra| extra.skips.as_deref());
+    pub fn skips_of(&self, at: TiPos) -> Vec<TaskPos> {
+        let skips = self.instance(at).extra.as_deref().and_then(|extra| extra.skips.as_deref());
         skips.unwrap_or_default().iter().filter_map(|number| self.def.position(*number)).collect()
     }
 
     /// Instances that wait for an instant.
     pub fn wakes(&self) -> impl Iterator<Item = (Timestamp, TiKey)> {
-        let waits = |pos: &TaskPos| matches!(self.state(*pos), TaskState::UpForRetry | TaskState::UpForReschedule);
-        let wake_at = |pos: TaskPos| Some((self.instance(pos).extra.as_deref()?.wake_at?, self.key_of(pos)));
-        self.def.dag.positions().filter(waits).filter_map(wake_at)
+        let waits = |at: &TiPos| matches!(self.state(*at), TaskState::UpForRetry | TaskState::UpForReschedule);
+        let wake_at = |at: TiPos| Some((self.instance(at).extra.as_deref()?.wake_at?, self.key_of(at)));
+        self.all().filter(waits).filter_map(wake_at)
     }
 
-    pub fn instance(&self, pos: TaskPos) -> &Instance {
-        &self.instances[pos.0]
+    /// Every instance.
+    pub fn all(&self) -> impl Iterator<Item = TiPos> {
+        self.def.dag.positions().flat_map(|pos| self.all_of(pos))
     }
 
-    pub fn state(&self, pos: TaskPos) -> TaskState {
-        self.instances[pos.0].core.state
+    /// Every instance of a task: one when it is not expanded.
+    pub fn all_of(&self, task: TaskPos) -> impl Iterator<Item = TiPos> + use<> {
+        let expansion = self.expansions.get(&task);
+        let summary = expansion.is_none().then_some(TiPos::whole(task));
+        let expanded = expansion.map(Expansion::indexes).into_iter().flatten();
+        summary.into_iter().chain(expanded.map(move |map| TiPos { task, map }))
     }
 
-    pub fn place(&self, pos: TaskPos) -> Place {
-        Place { run: self.row.key, task: pos }
+    /// Whether there is such an instance: a task that is expanded has none of its own.
+    pub fn has(&self, at: TiPos) -> bool {
+        match self.expansions.get(&at.task) {
+            None => at.map == MapIndex::UNMAPPED,
+            Some(expansion) => usize::try_from(at.map.get()).is_ok_and(|map| map < expansion.instances.len()),
+        }
     }
 
-    pub fn key_of(&self, pos: TaskPos) -> TiKey {
-        TiKey::unmapped(self.row.key, self.def.number(pos))
+    pub fn instance(&self, at: TiPos) -> &Instance {
+        match usize::try_from(at.map.get()) {
+            Err(_) => &self.instances[at.task.0],
+            Ok(map) => &self.expansions[&at.task].instances[map],
+        }
+    }
+
+    pub fn instance_mut(&mut self, at: TiPos) -> &mut Instance {
+        match usize::try_from(at.map.get()) {
+            Err(_) => &mut self.instances[at.task.0],
+            Ok(map) => {
+                let expansion = self.expansions.get_mut(&at.task).expect("only instances that are there are changed");
+                &mut expansion.instances[map]
+            }
+        }
+    }
+
+    pub fn state(&self, at: TiPos) -> TaskState {
+        self.instance(at).core.state
+    }
+
+    /// One state for all instances of a task: see [`Expansion::state`].
+    pub fn state_of_task(&self, pos: TaskPos) -> TaskState {
+        self.expansions.get(&pos).map_or_else(|| self.state(TiPos::whole(pos)), Expansion::state)
+    }
+
+    /// How many instances of a task are not finished.
+    pub fn unfinished_of(&self, pos: TaskPos) -> u32 {
+        match self.expansions.get(&pos) {
+            Some(expansion) => expansion.unfinished(),
+            None => u32::from(!self.state(TiPos::whole(pos)).is_finished()),
+        }
+    }
+
+    /// How many instances there are.
+    pub fn total(&self) -> usize {
+        let more: usize = self.expansions.values().map(|expansion| expansion.instances.len()).sum();
+        self.instances.len() - self.expansions.len() + more
+    }
+
+    /// Whether an instance of a task is in a state.
+    pub fn has_in(&self, pos: TaskPos, state: TaskState) -> bool {
+        match self.expansions.get(&pos) {
+            Some(expansion) => expansion.census.of(state) > 0,
+            None => self.state(TiPos::whole(pos)) == state,
+        }
+    }
+
+    /// How many instances of a task are active in this run.
+    pub fn active_of(&self, pos: TaskPos) -> u32 {
+        match self.expansions.get(&pos) {
+            Some(expansion) => expansion.active,
+            None => u32::from(self.instances[pos.0].core.is_active()),
+        }
+    }
+
+    /// How many elements a task has left for those that are expanded over them; none when it has left nothing.
+    pub fn length_left(&self, pos: TaskPos) -> Option<u64> {
+        match self.expansions.get(&pos) {
+            Some(expansion) => Some(expansion.left),
+            None => {
+                let length = self.instances[pos.0].extra.as_deref()?.map_length?;
+                u64::try_from(length).ok()
+            }
+        }
+    }
+
+    pub fn place(&self, at: TiPos) -> Place {
+        Place { run: self.row.key, task: at.task, map: at.map }
+    }
+
+    pub fn key_of(&self, at: TiPos) -> TiKey {
+        TiKey { run: self.row.key, task: self.def.number(at.task), map: at.map }
     }
 
     /// The last try that a failure of a task may lead to.
-    pub fn max_tries(&self, pos: TaskPos) -> i16 {
-        let cleared = self.instance(pos).extra.as_deref().and_then(|extra| extra.max_tries);
-        cleared.unwrap_or_else(|| tries_after(0, self.def.task(pos).retries))
+    pub fn max_tries(&self, at: TiPos) -> i16 {
+        let cleared = self.instance(at).extra.as_deref().and_then(|extra| extra.max_tries);
+        cleared.unwrap_or_else(|| tries_after(0, self.def.task(at.task).retries))
     }
 
     /// How many tries of a task have failed by themselves since it was cleared, when its current one fails. What is forgiven,
     /// such as the loss of a worker, raises the last try along with the try, so the difference tells.
-    pub fn failed_tries(&self, pos: TaskPos) -> TryNumber {
-        let left = self.max_tries(pos).saturating_sub(self.instance(pos).core.try_number.get());
-        let of_all = tries_after(0, self.def.task(pos).retries);
-        TryNumber(of_all.saturating_sub(left).clamp(1, self.instance(pos).core.try_number.get().max(1)))
+    pub fn failed_tries(&self, at: TiPos) -> TryNumber {
+        let left = self.max_tries(at).saturating_sub(self.instance(at).core.try_number.get());
+        let of_all = tries_after(0, self.def.task(at.task).retries);
+        TryNumber(of_all.saturating_sub(left).clamp(1, self.instance(at).core.try_number.get().max(1)))
     }
 
     /// The earliest instant at which it may start.
@@ -210,15 +344,20 @@ impl Run {
 
     /// What is kept of it when it leaves memory, for the run after it.
     pub fn past_states(&self) -> PastStates {
-        let here = self.def.dag.positions().map(|pos| (self.def.number(pos), self.state(pos)));
-        here.chain(self.strays.iter().map(|(number, stray)| (*number, stray.core.state))).collect()
+        let here = self.def.dag.positions().map(|pos| self.def.number(pos));
+        let strays = self.strays.keys().map(|(number, _)| *number);
+        here.chain(strays).filter_map(|number| Some((number, self.past_state(number)?))).collect()
     }
 
     /// The state of a task by its number; none when the run never had it.
     pub fn past_state(&self, task: TaskIdx) -> Option<TaskState> {
         match self.def.position(task) {
-            Some(pos) => Some(self.state(pos)),
-            None => self.strays.get(&task).map(|stray| stray.core.state),
+            Some(pos) => Some(self.state_of_task(pos)),
+            None => {
+                let whole = (task, MapIndex(i32::MIN))..=(task, MapIndex(i32::MAX));
+                let mut states = self.strays.range(whole).map(|(_, stray)| stray.core.state).peekable();
+                states.peek().is_some().then(|| one_state_of(states))
+            }
         }
     }
 }

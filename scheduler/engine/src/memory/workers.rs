@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{AttemptId, Capability, WorkerId};
+use model::{AttemptId, Capability, Operator, WorkerId};
 
 use super::ready::{Demand, OnWorker};
 use crate::event::WorkerJoined;
@@ -221,7 +221,7 @@ impl Kind {
     fn serves(&self, demand: &Demand) -> bool {
         self.queues.contains(&demand.queue)
             && self.capabilities.contains(&demand.capability)
-            && self.operators.contains(demand.operator)
+            && knows(&self.operators, demand)
     }
 }
 
@@ -262,7 +262,7 @@ impl Worker {
             Err(NoWorker::Queue)
         } else if !self.joined.capabilities.contains(&demand.capability) {
             Err(NoWorker::Capability)
-        } else if !self.joined.operators.contains(demand.operator) {
+        } else if !knows(&self.joined.operators, demand) {
             Err(NoWorker::Operator)
         } else if demand.on_worker == OnWorker::TakesSlot && self.used >= self.joined.slots {
             Err(NoWorker::Busy { used: self.used, slots: self.joined.slots })
@@ -270,6 +270,11 @@ impl Worker {
             Ok(())
         }
     }
+}
+
+/// Whether who knows these operators knows what is demanded, expanded tasks among it.
+fn knows(operators: &BTreeSet<String>, demand: &Demand) -> bool {
+    operators.contains(demand.operator) && (!demand.expands || operators.contains(Operator::EXPANDED))
 }
 
 fn slots_of(on: OnWorker) -> u32 {

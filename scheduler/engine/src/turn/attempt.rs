@@ -23,7 +23,7 @@ impl Engine {
 
     /// Keeps for those who measure that an attempt has begun, the first time that it is heard.
     fn note_start(&mut self, place: Place, at: Timestamp) {
-        let instance = self.known_run(place.run).instance(place.task);
+        let instance = self.known_run(place.run).instance(place.at());
         if instance.core.started_at.is_none() {
             let (ready_at, queued_at) = (instance.ready_at, instance.core.queued_at);
             self.draft.plan.started.push(Started { ready_at, queued_at, at });
@@ -76,6 +76,9 @@ impl Engine {
             core.ended_at = Some(now);
         });
         self.keep_xcoms(place, end);
+        if let Some(name) = &end.rendered_map_index {
+            self.write_extra(place, |extra| extra.rendered_map_index = Some(name.clone()));
+        }
         match end.kind {
             EndKind::Success => self.succeeded(place, end),
             EndKind::Skipped => self.finish_attempt(place, TaskEvent::Skipped),
@@ -90,7 +93,7 @@ impl Engine {
 
     /// What an attempt left is there however it ended, until its next try begins.
     fn keep_xcoms(&mut self, place: Place, end: &AttemptEnd) {
-        let key = self.known_run(place.run).key_of(place.task);
+        let key = self.known_run(place.run).key_of(place.at());
         self.draft.plan.xcoms.extend(end.xcoms.iter().cloned().map(|xcom| (key, xcom)));
     }
 
@@ -121,23 +124,28 @@ impl Engine {
             | Operator::KafkaTopic(_)
             | Operator::KafkaLag(_) => Ok(crate::turn::skip::Skips::default()),
         };
-        match skips {
-            Ok(skips) => {
+        let left =
+            skips.map_err(|unknown| unknown.to_string()).and_then(|skips| Ok((skips, self.left_by(place, end)?)));
+        match left {
+            Ok((skips, length)) => {
+                if length.is_some() {
+                    self.write_extra(place, |extra| extra.map_length = length);
+                }
                 self.finish_attempt(place, TaskEvent::Succeeded);
                 self.skip(place, &skips);
             }
-            Err(unknown) => {
+            Err(why) => {
                 let retry = self.retry_of(place);
-                self.failed(place, &AttemptEnd::new(EndKind::Failed, unknown.to_string()), retry);
+                self.failed(place, &AttemptEnd::new(EndKind::Failed, why), retry);
             }
         }
     }
 
     fn failed(&mut self, place: Place, end: &AttemptEnd, retry: Retry) {
         let run = self.known_run(place.run);
-        let (key, task) = (run.key_of(place.task), run.def.task(place.task));
-        let (try_number, state) = (run.instance(place.task).core.try_number, run.state(place.task));
-        let failed_tries = run.failed_tries(place.task);
+        let (key, task) = (run.key_of(place.at()), run.def.task(place.task));
+        let (try_number, state) = (run.instance(place.at()).core.try_number, run.state(place.at()));
+        let failed_tries = run.failed_tries(place.at());
         let pause = Pause::of(task).after(&run.row.dag_id, &task.task_id, run.row.logical_date, failed_tries);
         // A pause beyond the calendar's end is as good as none: the next try never comes by itself.
         let wakes = TimeDelta::from_std(pause).ok().and_then(|pause| self.now.checked_add_signed(pause));
@@ -161,7 +169,7 @@ impl Engine {
     /// A worker was lost with the attempt, or gave it back. A loss is tried again after a pause, at the cost of the
     /// infrastructure budget only; what was given back is tried again at once, at no cost.
     fn lost(&mut self, place: Place, end: &AttemptEnd) {
-        let extra = self.known_run(place.run).instance(place.task).extra();
+        let extra = self.known_run(place.run).instance(place.at()).extra();
         let loss = (!end.handed_back).then(|| Loss::after(extra.infrastructure_losses, extra.lost_at, self.now));
         if let Some(Loss { counted: losses, at, .. }) = loss
             && losses > INFRASTRUCTURE_LOSSES_MAX
@@ -183,8 +191,8 @@ impl Engine {
     /// The task is tried again, whatever its retries say.
     fn forgive(&mut self, place: Place, reason: &str, loss: Option<Loss>) {
         let run = self.known_run(place.run);
-        let (key, max_tries) = (run.key_of(place.task), run.max_tries(place.task));
-        let (try_number, now) = (run.instance(place.task).core.try_number, self.now);
+        let (key, max_tries) = (run.key_of(place.at()), run.max_tries(place.at()));
+        let (try_number, now) = (run.instance(place.at()).core.try_number, self.now);
         let reason = reason.to_owned();
         if loss.is_some() {
             self.draft.plan.failures.push(FailureRow { key, try_number, failed_at: now, reason: reason.clone() });
@@ -213,14 +221,14 @@ impl Engine {
     fn wake_later(&mut self, place: Place, at: Option<Timestamp>) {
         match at {
             Some(at) if at > self.now => self.timers.set(at, Timer::Wake(self.key_of(place))),
-            Some(_) => self.mark_dirty(place.run, place.task),
+            Some(_) => self.mark_one_dirty(place.run, place.at()),
             None => {}
         }
     }
 
     fn retry_of(&self, place: Place) -> Retry {
         let run = self.known_run(place.run);
-        let more = run.instance(place.task).core.try_number.get() < run.max_tries(place.task);
+        let more = run.instance(place.at()).core.try_number.get() < run.max_tries(place.at());
         if more { Retry::Again } else { Retry::Exhausted }
     }
 
@@ -238,6 +246,8 @@ impl Engine {
     fn free_for_next_try(&mut self, place: Place) {
         self.keep_try(place);
         self.write(place, crate::memory::instance::Core::forget_attempt);
+        // A task may be expanded now.
+        self.mark_one_dirty(place.run, place.at());
     }
 }
 

@@ -239,7 +239,7 @@ impl Engine {
         let run = self.known_run_mut(key);
         run.row.backfill = Some(place);
         (run.row.run_type, run.row.triggered_by) = (RunType::Backfill, TriggeredBy::Backfill);
-        let all: BTreeSet<_> = run.def.dag.positions().collect();
+        let all: BTreeSet<_> = run.all().collect();
         self.clear_tasks(key, &all, EndedRuns::GoOn);
         Seen::Run(key)
     }

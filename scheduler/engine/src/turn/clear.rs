@@ -2,20 +2,23 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use dag::TaskPos;
 use model::{
-    DagRunEvent, RunKey, TaskEvent, TaskIdx, TaskState, TiKey,
+    DagRunEvent, MapIndex, RunKey, TaskEvent, TaskIdx, TaskState, TiKey,
     command::{ClearEffect, ClearTaskInstances, ClearVersion, EndedRuns},
 };
 use serde_json::Value;
 
 use super::{
     command::Refusal,
-    selection::{Missing, select},
+    selection::{Missing, names},
 };
 use crate::{
     Engine,
-    memory::{definition::Definition, instance::Place, run::tries_after},
+    memory::{
+        definition::Definition,
+        instance::{Place, TiPos},
+        run::tries_after,
+    },
     selection::is_cleared,
 };
 
@@ -33,7 +36,7 @@ impl Engine {
         let mut chosen = self.select_in(&keys, &clear.tasks, clear.relatives)?;
         for (key, tasks) in &mut chosen {
             let run = self.known_run(*key);
-            tasks.retain(|pos| is_cleared(run.state(*pos), clear.only));
+            tasks.retain(|at| is_cleared(run.state(*at), clear.only));
         }
         let listed = self.listed(&chosen);
         if clear.effect == ClearEffect::Apply {
@@ -48,13 +51,13 @@ impl Engine {
     fn check_latest(&self, keys: &[RunKey], clear: &ClearTaskInstances) -> Result<(), Refusal> {
         let current = self.dags.get(&clear.dag_id).and_then(|dag| self.versions.get(&dag.row.current));
         let latest = current.ok_or_else(|| Refusal::no_dag(&clear.dag_id))?;
-        select(latest, &clear.tasks, clear.relatives, Missing::Refused)?;
+        names(latest, &clear.tasks, clear.relatives, Missing::Refused)?;
         for run in keys.iter().map(|key| self.known_run(*key)).filter(|run| run.def.id != latest.id) {
-            if let Some(pos) = run.def.dag.positions().find(|pos| run.instance(*pos).core.live) {
+            if let Some(at) = run.all().find(|at| run.instance(*at).core.live) {
                 return Err(Refusal::Conflict(format!(
                     "the run {} can not go on with the newest version while its task {} is running",
                     run.row.run_id,
-                    run.def.task(pos).task_id
+                    run.def.task(at.task).task_id
                 )));
             }
         }
@@ -62,9 +65,9 @@ impl Engine {
     }
 
     /// Clears tasks of a run. One that is not over goes on; one that had ended begins again, or stays ended.
-    pub(super) fn clear_tasks(&mut self, key: RunKey, chosen: &BTreeSet<TaskPos>, ended_runs: EndedRuns) {
-        for pos in chosen {
-            self.clear_one(Place { run: key, task: *pos });
+    pub(super) fn clear_tasks(&mut self, key: RunKey, chosen: &BTreeSet<TiPos>, ended_runs: EndedRuns) {
+        for at in chosen {
+            self.clear_one(self.known_run(key).place(*at));
         }
         match ended_runs {
             EndedRuns::StayEnded if self.known_run(key).row.state.is_finished() => {}
@@ -93,7 +96,7 @@ impl Engine {
 
     fn clear_one(&mut self, place: Place) {
         let run = self.known_run(place.run);
-        let core = run.instance(place.task).core;
+        let core = run.instance(place.at()).core;
         if core == crate::memory::instance::Core::BLANK || core.state == TaskState::Restarting {
             return;
         }
@@ -154,11 +157,10 @@ impl Engine {
         for place in self.places_with_rows_not_in(key, &latest) {
             self.step(place, TaskEvent::Removed);
         }
-        let back: Vec<TaskIdx> =
-            self.known_run(key).strays.keys().copied().filter(|task| latest.position(*task).is_some()).collect();
+        let back: Vec<(TaskIdx, MapIndex)> = self.known_run(key).strays.keys().copied().collect();
         self.replace_run(key, &latest);
-        for task in back {
-            if let Some(place) = self.place_of(TiKey::unmapped(key, task)) {
+        for (task, map) in back {
+            if let Some(place) = self.place_of(TiKey { run: key, task, map }) {
                 self.clear_one(place);
             }
         }
@@ -166,11 +168,13 @@ impl Engine {
 
     fn places_with_rows_not_in(&self, key: RunKey, latest: &Definition) -> Vec<Place> {
         let run = self.known_run(key);
-        let leaves = |pos: &TaskPos| {
-            let instance = run.instance(*pos);
+        let leaves = |at: &TiPos| {
+            let instance = run.instance(*at);
             let has_row = instance.stored.is_some() && instance.core.state != TaskState::Removed;
-            has_row && latest.position(run.def.number(*pos)).is_none()
+            let there = latest.position(run.def.number(at.task));
+            let may_stay = |pos| at.map == MapIndex::UNMAPPED || latest.task(pos).expand.is_some();
+            has_row && !there.is_some_and(may_stay)
         };
-        run.def.dag.positions().filter(leaves).map(|pos| run.place(pos)).collect()
+        run.all().filter(leaves).map(|at| run.place(at)).collect()
     }
 }

@@ -1,7 +1,6 @@
 //! How a run starts and ends: its leaves, the dead-lock, its timeout, fail_fast.
 
 use chrono::TimeDelta;
-use dag::TaskPos;
 use model::{DagRunEvent, DagRunState, RunKey, TaskEvent, TaskState};
 
 use crate::{
@@ -39,7 +38,7 @@ impl Engine {
     /// Whether a task that waits may be let go by another run.
     fn may_be_freed_from_outside(&self, key: RunKey) -> bool {
         let run = self.known_run(key);
-        let unfinished = run.def.dag.positions().filter(|pos| !run.state(*pos).is_finished());
+        let unfinished = run.def.dag.positions().filter(|pos| run.unfinished_of(*pos) > 0);
         unfinished.map(|pos| run.def.task(pos)).any(|task| {
             asks_past(task) || task.max_active_tis_per_dag.is_some() || task.max_active_tis_per_dagrun.is_some()
         })
@@ -92,8 +91,7 @@ impl Engine {
         }
         let note = over_time(run);
         let reason = format!("the run {}", note.as_deref().unwrap_or_default());
-        for pos in self.unfinished_tasks(key) {
-            let place = Place { run: key, task: pos };
+        for place in self.unfinished_tasks(key) {
             self.set_final(place, model::task::Mark::Skipped, &reason);
             self.write_extra(place, |extra| extra.reason = Some(reason.clone()));
         }
@@ -108,17 +106,16 @@ impl Engine {
         if !self.known_run(key).def.dag.fail_fast {
             return;
         }
-        for pos in self.unfinished_tasks(key) {
-            let place = Place { run: key, task: pos };
+        for place in self.unfinished_tasks(key) {
             let runs = self.core(place).state == TaskState::Running;
             let mark = if runs { model::task::Mark::Failed } else { model::task::Mark::Skipped };
             self.set_final(place, mark, "another task of the run failed, and its DAG has fail_fast");
         }
     }
 
-    pub(super) fn unfinished_tasks(&self, key: RunKey) -> Vec<TaskPos> {
+    pub(super) fn unfinished_tasks(&self, key: RunKey) -> Vec<Place> {
         let run = self.known_run(key);
-        run.def.dag.positions().filter(|pos| !run.state(*pos).is_finished()).collect()
+        run.all().filter(|at| !run.state(*at).is_finished()).map(|at| run.place(at)).collect()
     }
 
     /// Sets an instance to a final state from outside; a live attempt is stopped.
@@ -126,7 +123,7 @@ impl Engine {
         let now = self.now;
         self.step(place, TaskEvent::Marked(mark));
         self.write(place, |core| core.ended_at = Some(now));
-        if self.known_run(place.run).instance(place.task).extra.is_some() {
+        if self.known_run(place.run).instance(place.at()).extra.is_some() {
             self.write_extra(place, |extra| extra.wake_at = None);
         }
         if self.core(place).state == TaskState::Failed {
@@ -146,7 +143,7 @@ impl Engine {
 
 /// Whether a failure has ended everything else of a run: its leaves were skipped for it, and say nothing of how it went.
 fn was_stopped(run: &Run) -> bool {
-    run.def.dag.fail_fast && run.def.dag.positions().any(|pos| run.state(pos) == TaskState::Failed)
+    run.def.dag.fail_fast && run.all().any(|at| run.state(at) == TaskState::Failed)
 }
 
 /// What is said of a run that took too long; none when its DAG sets no limit.

@@ -1,8 +1,8 @@
 //! The end of a turn: the difference between memory and store becomes the plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{RunKey, TaskState, TiKey, XComValue};
+use model::{MapIndex, RunKey, TaskState, TiKey, XComValue};
 
 use crate::{
     DagChange, Engine, Plan, RunChange, TiChange,
@@ -19,9 +19,10 @@ impl Engine {
         let mut plan = std::mem::take(&mut draft.plan);
         keep_last(&mut plan.xcoms);
         self.plan_runs(&draft, &mut plan);
-        for (key, before) in &draft.instances {
-            self.plan_instance(*key, before, &mut plan);
+        for (key, before) in std::mem::take(&mut draft.instances) {
+            self.plan_instance(key, &before, &mut draft.instances_dropped, &mut plan);
         }
+        plan.instances_dropped.extend(draft.instances_dropped.keys().copied());
         plan.dags.extend(draft.dags.iter().filter_map(|dag| self.dags.get(dag)).map(|dag| DagChange {
             dag_id: dag.row.dag_id.clone(),
             is_paused: dag.row.is_paused,
@@ -52,21 +53,30 @@ impl Engine {
         }
     }
 
-    fn plan_instance(&mut self, key: TiKey, before: &Before, plan: &mut Plan) {
+    fn plan_instance(
+        &mut self,
+        key: TiKey,
+        before: &Before,
+        dropped: &mut BTreeMap<TiKey, TaskState>,
+        plan: &mut Plan,
+    ) {
         // A task that has left the run's version without ever having had a row leaves nothing behind.
         let run = self.known_run_mut(key.run);
         let dag_id = (!plan.changed_runs.contains_key(&key.run)).then(|| run.row.dag_id.clone());
-        let Some(instance) = run.with_row_mut(key.task) else { return };
+        let Some(instance) = run.with_row_mut(key.task, key.map) else { return };
         let state = instance.core.state_to_store();
         let was = Core { state: before.stored.unwrap_or(TaskState::NoStatus), ..before.core };
         let is = Core { state, ..instance.core };
         let extra_changed = instance.extra != before.extra;
         plan.changed_runs.extend(dag_id.map(|dag_id| (key.run, dag_id)));
-        if was == is && !extra_changed {
+        // The rows of an expanded task are how many instances it has.
+        let is_new = before.stored.is_none() && key.map != MapIndex::UNMAPPED;
+        if was == is && !extra_changed && !is_new {
             return;
         }
         let row = instance.row(key);
-        match before.stored {
+        // A row that was to go in this turn stays, when another instance takes its place.
+        match before.stored.or_else(|| dropped.remove(&key)) {
             Some(expected) => plan.instances.push(TiChange { expected, row }),
             None => plan.new_instances.push(row),
         }

@@ -12,7 +12,7 @@ use crate::{
     memory::{
         instance::Place,
         pools::Room,
-        ready::{BlockedBy, HeldBy, OtherLimit, Ticket},
+        ready::{BlockedBy, Limit, Ticket},
         run::Run,
     },
 };
@@ -27,6 +27,10 @@ pub(crate) enum Blocked {
     },
     /// Its task has so many active instances in all runs as it may.
     Task {
+        active: u32,
+    },
+    /// Its task has so many active instances in its run as it may.
+    TaskInRun {
         active: u32,
     },
     /// No worker can take it now.
@@ -45,8 +49,7 @@ impl Engine {
                 Ok(worker) => self.grant_one(self.place_of_ticket(&ticket), worker),
                 Err(Blocked::Pool(_)) => self.ready.block(ticket.class, BlockedBy::Pool),
                 Err(Blocked::Worker) => self.ready.block(ticket.class, BlockedBy::Workers),
-                Err(Blocked::Run { .. }) => self.hold(ticket, HeldBy::Run),
-                Err(Blocked::Task { .. }) => self.hold(ticket, HeldBy::Task),
+                Err(Blocked::Run { .. } | Blocked::Task { .. } | Blocked::TaskInRun { .. }) => self.hold(ticket),
             }
         }
     }
@@ -72,19 +75,33 @@ impl Engine {
             let active = self.dag_of(place.run).active(run.def.number(place.task));
             return Err(Blocked::Task { active });
         }
+        let most = task.max_active_tis_per_dagrun;
+        let active = run.active_of(place.task);
+        if most.is_some_and(|most| active >= most) {
+            return Err(Blocked::TaskInRun { active });
+        }
         Ok(())
     }
 
-    fn hold(&mut self, ticket: Ticket, by: HeldBy) {
+    /// Puts a ticket aside under the first of its limits that is full.
+    fn hold(&mut self, ticket: Ticket) {
         let place = self.place_of_ticket(&ticket);
-        let run = self.known_run(place.run);
-        let has_room = match by {
-            HeldBy::Run => self.task_has_room(run, place),
-            HeldBy::Task => run.has_room(),
-        };
-        let other = if has_room { OtherLimit::HasRoom } else { OtherLimit::Full };
-        let limits = self.limits_of(place);
-        self.ready.hold(ticket, by, limits, other);
+        let (with_room, full): (Vec<Limit>, Vec<Limit>) =
+            self.limits_of(place).into_iter().partition(|limit| self.has_room_under(limit));
+        let by = full.into_iter().next().expect("a ticket is only held under a limit that is full");
+        self.ready.hold(ticket, by, &with_room);
+    }
+
+    /// Whether a limit allows one more.
+    pub(crate) fn has_room_under(&self, limit: &Limit) -> bool {
+        match limit {
+            Limit::Run(key) => self.run(*key).is_some_and(Run::has_room),
+            Limit::TaskInRun(key, number) => self.run(*key).is_some_and(|run| {
+                let Some(pos) = run.def.position(*number) else { return false };
+                run.def.task(pos).max_active_tis_per_dagrun.is_none_or(|most| run.active_of(pos) < most)
+            }),
+            Limit::Task(limit) => self.dags.get(&limit.dag).is_some_and(|dag| dag.active(limit.task) < limit.most),
+        }
     }
 
     /// Whether fewer instances of a task are active in all runs than its version allows.
@@ -104,7 +121,7 @@ impl Engine {
             self.succeed_without_work(place);
             return;
         }
-        let key = run.key_of(place.task);
+        let key = run.key_of(place.at());
         self.begin_try(place);
         let attempt = self.draft.attempt_id();
         let now = self.now;
@@ -137,16 +154,17 @@ impl Engine {
             core.try_number = core.try_number.next();
         });
         let run = self.known_run(place.run);
-        let instance = run.instance(place.task);
+        let instance = run.instance(place.at());
         if instance.core.try_number.get() > 1 {
-            let key = run.key_of(place.task);
+            let key = run.key_of(place.at());
             self.draft.drop_xcoms(key);
         }
-        if self.known_run(place.run).instance(place.task).extra.is_some() {
+        if self.known_run(place.run).instance(place.at()).extra.is_some() {
             self.write_extra(place, |extra| {
                 extra.wake_at = None;
                 extra.reason = None;
                 extra.exit_code = None;
+                extra.map_length = None;
             });
         }
     }
@@ -154,7 +172,7 @@ impl Engine {
     /// Writes the last try, when there was an attempt, into the history.
     pub(super) fn keep_try(&mut self, place: Place) {
         let run = self.known_run(place.run);
-        let instance = run.instance(place.task);
+        let instance = run.instance(place.at());
         let core = instance.core;
         if core.attempt.is_none() {
             return;
@@ -162,7 +180,7 @@ impl Engine {
         let state = if core.state.is_finished() { core.state } else { TaskState::Failed };
         let extra = instance.extra();
         let row = TryRow {
-            key: run.key_of(place.task),
+            key: run.key_of(place.at()),
             try_number: core.try_number,
             state,
             attempt: core.attempt,

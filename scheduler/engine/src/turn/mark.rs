@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::command::Refusal;
 use crate::{
     Engine,
-    memory::{definition::Direction, instance::Place},
+    memory::{definition::Direction, instance::TiPos},
 };
 
 /// What the log of a stopped attempt says.
@@ -30,7 +30,7 @@ impl Engine {
         let chosen = self.select_in(&keys, &command.tasks, command.relatives)?;
         let mut changing = chosen.clone();
         for (key, tasks) in &mut changing {
-            tasks.retain(|pos| self.known_run(*key).state(*pos) != state_of(mark));
+            tasks.retain(|at| self.known_run(*key).state(*at) != state_of(mark));
         }
         let listed = self.listed(&changing);
         if command.effect == ClearEffect::Apply {
@@ -42,9 +42,9 @@ impl Engine {
     }
 
     /// Sets those tasks of a run that are not in the state yet.
-    fn mark_in(&mut self, key: RunKey, chosen: &BTreeSet<TaskPos>, changing: &BTreeSet<TaskPos>, mark: Mark) {
-        for pos in changing {
-            self.set_final(Place { run: key, task: *pos }, mark, MARKED);
+    fn mark_in(&mut self, key: RunKey, chosen: &BTreeSet<TiPos>, changing: &BTreeSet<TiPos>, mark: Mark) {
+        for at in changing {
+            self.set_final(self.known_run(key).place(*at), mark, MARKED);
         }
         let stuck = self.failed_behind(key, chosen);
         if !stuck.is_empty() {
@@ -52,11 +52,12 @@ impl Engine {
         }
     }
 
-    fn failed_behind(&self, key: RunKey, chosen: &BTreeSet<TaskPos>) -> BTreeSet<TaskPos> {
+    fn failed_behind(&self, key: RunKey, chosen: &BTreeSet<TiPos>) -> BTreeSet<TiPos> {
         let run = self.known_run(key);
-        let mut behind = run.def.reached(chosen.iter().copied(), Direction::Downstream);
-        behind.retain(|pos| !chosen.contains(pos) && run.state(*pos).is_failed_like());
-        behind
+        let tasks: BTreeSet<TaskPos> = chosen.iter().map(|at| at.task).collect();
+        let behind = run.def.reached(tasks, Direction::Downstream);
+        let instances = behind.into_iter().flat_map(|pos| run.all_of(pos));
+        instances.filter(|at| !chosen.contains(at) && run.state(*at).is_failed_like()).collect()
     }
 
     /// Sets a run to a state: success and failed end it, queued lets it be looked at again.
@@ -75,8 +76,7 @@ impl Engine {
 
     /// What runs takes the run's state, what has not begun is skipped, what is finished stays.
     fn end_by_hand(&mut self, key: RunKey, mark: Mark, event: DagRunEvent) {
-        for pos in self.unfinished_tasks(key) {
-            let place = Place { run: key, task: pos };
+        for place in self.unfinished_tasks(key) {
             self.set_final(place, mark_by_run(self.core(place).state, mark), MARKED);
         }
         self.end_run(key, event);

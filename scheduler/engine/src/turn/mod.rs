@@ -12,6 +12,7 @@ mod clear;
 mod command;
 mod delete;
 mod end;
+mod expand;
 mod failures;
 mod finish;
 mod granting;
@@ -27,6 +28,7 @@ mod worker;
 use chrono::SubsecRound;
 use model::{DagRunState, TaskState, TiKey, Timestamp};
 
+pub(crate) use expand::Inputs;
 pub(crate) use granting::Blocked;
 pub(crate) use schedule::active_runs_max;
 pub(crate) use settle::Past;
@@ -124,9 +126,9 @@ impl Engine {
     fn wake(&mut self, key: TiKey) {
         let Some(place) = self.place_of(key) else { return };
         let run = self.known_run(place.run);
-        let waits = matches!(run.state(place.task), TaskState::UpForRetry | TaskState::UpForReschedule);
+        let waits = matches!(run.state(place.at()), TaskState::UpForRetry | TaskState::UpForReschedule);
         if waits && run.row.state == DagRunState::Running {
-            self.mark_dirty(place.run, place.task);
+            self.mark_one_dirty(place.run, place.at());
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     command::Refusal,
     selection::{Missing, select},
 };
-use crate::{Engine, memory::instance::Place};
+use crate::Engine;
 
 impl Engine {
     /// Leaves a remark on a run or on tasks of it.
@@ -24,8 +24,8 @@ impl Engine {
             self.known_run_mut(key).row.note = note;
             return Ok(json!({}));
         }
-        for task in select(&self.known_run(key).def, &tasks, Relatives::default(), Missing::Refused)? {
-            self.write_extra(Place { run: key, task }, |extra| extra.note.clone_from(&note));
+        for at in select(self.known_run(key), &tasks, Relatives::default(), Missing::Refused)? {
+            self.write_extra(self.known_run(key).place(at), |extra| extra.note.clone_from(&note));
         }
         Ok(json!({}))
     }
@@ -34,8 +34,10 @@ impl Engine {
     pub(super) fn set_xcom(&mut self, xcom: XComName, value: Json) -> Result<Value, Refusal> {
         let instance = self.instance_of(&xcom)?;
         let key = xcom.key.into_string();
-        self.draft.plan.xcoms_deleted.retain(|(of, deleted)| (*of, deleted) != (instance, &key));
-        self.draft.plan.xcoms.push((instance, XComValue { key, value: value.into_value() }));
+        let value = XComValue { key, value: value.into_value() };
+        self.leave_by_hand(instance, &value.key, Some(&value))?;
+        self.draft.plan.xcoms_deleted.retain(|(of, deleted)| (*of, deleted) != (instance, &value.key));
+        self.draft.plan.xcoms.push((instance, value));
         Ok(json!({}))
     }
 
@@ -44,8 +46,25 @@ impl Engine {
         let instance = self.instance_of(&xcom)?;
         let key = xcom.key.into_string();
         self.draft.plan.xcoms.retain(|(of, left)| (*of, &left.key) != (instance, &key));
+        self.leave_by_hand(instance, &key, None)?;
         self.draft.plan.xcoms_deleted.push((instance, key));
         Ok(json!({}))
+    }
+
+    /// What a task is expanded over is given, replaced or taken away by hand: its length is another one.
+    fn leave_by_hand(&mut self, instance: TiKey, key: &str, value: Option<&XComValue>) -> Result<(), Refusal> {
+        let Some(place) = self.place_of(instance).filter(|_| key == XComValue::RETURN_VALUE) else { return Ok(()) };
+        let left = match value {
+            Some(value) => self.left_in(place, std::slice::from_ref(value)).map_err(Refusal::Invalid)?,
+            None => None,
+        };
+        if self.known_run(place.run).instance(place.at()).extra().map_length != left {
+            self.write_extra(place, |extra| extra.map_length = left);
+            for next in self.known_run(place.run).def.task(place.task).downstream.clone() {
+                self.mark_dirty(place.run, next);
+            }
+        }
+        Ok(())
     }
 
     fn instance_of(&mut self, xcom: &XComName) -> Result<TiKey, Refusal> {
@@ -53,7 +72,7 @@ impl Engine {
         let key = self.find_run(dag_id, run_id).ok_or_else(|| Refusal::no_run(dag_id, run_id))?;
         let named = TaskSelector { task_id: task_id.clone(), map_index: Some(*map_index) };
         let run = self.known_run(key);
-        let chosen = select(&run.def, &[named], Relatives::default(), Missing::Refused)?;
-        chosen.first().map(|pos| run.key_of(*pos)).ok_or_else(|| Refusal::no_run(dag_id, run_id))
+        let chosen = select(run, &[named], Relatives::default(), Missing::Refused)?;
+        chosen.first().map(|at| run.key_of(*at)).ok_or_else(|| Refusal::no_run(dag_id, run_id))
     }
 }

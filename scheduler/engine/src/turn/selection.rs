@@ -2,29 +2,68 @@
 
 use std::collections::BTreeSet;
 
-use dag::TaskPos;
 use model::{
-    DagId, RunId, RunKey,
+    DagId, MapIndex, RunId, RunKey,
     command::{Relatives, TaskSelector},
 };
 use serde_json::{Value, json};
 
 use super::command::Refusal;
 pub(super) use crate::selection::Missing;
-use crate::{Engine, memory::definition::Definition, selection::chosen};
+use crate::{
+    Engine,
+    memory::{definition::Definition, instance::TiPos, run::Run},
+    selection::{Chosen as Named, Maps, NoSuchTask, chosen},
+};
 
-/// The tasks of one run that are meant.
-pub(super) type Chosen = (RunKey, BTreeSet<TaskPos>);
+/// The instances of one run that are meant.
+pub(super) type Chosen = (RunKey, BTreeSet<TiPos>);
 
 /// The tasks that are named, and those of their relatives that are asked for; all of them when none is named.
-pub(super) fn select(
+pub(super) fn names(
     def: &Definition,
     tasks: &[TaskSelector],
     relatives: Relatives,
     missing: Missing,
-) -> Result<BTreeSet<TaskPos>, Refusal> {
+) -> Result<Named, Refusal> {
     chosen(&def.dag, |task| def.position_of(task), tasks, relatives, missing)
         .map_err(|error| Refusal::NotFound(error.to_string()))
+}
+
+/// The instances of a run that are named, and those of their tasks' relatives.
+pub(super) fn select(
+    run: &Run,
+    tasks: &[TaskSelector],
+    relatives: Relatives,
+    missing: Missing,
+) -> Result<BTreeSet<TiPos>, Refusal> {
+    let mut found = BTreeSet::new();
+    for (task, maps) in names(&run.def, tasks, relatives, missing)? {
+        match maps {
+            Maps::All => found.extend(run.all_of(task)),
+            Maps::Some(maps) => {
+                for map in maps {
+                    let at = TiPos { task, map };
+                    if run.has(at) {
+                        found.insert(at);
+                    } else if missing == Missing::Refused {
+                        return Err(no_such_instance(run, task, map));
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn no_such_instance(run: &Run, task: dag::TaskPos, map: MapIndex) -> Refusal {
+    let id = &run.def.task(task).task_id;
+    let mapped = run.expansions.get(&task).map(|expansion| expansion.instances.len());
+    Refusal::NotFound(match mapped {
+        _ if run.def.task(task).expand.is_none() => NoSuchTask(id.clone()).to_string(),
+        Some(count) => format!("the task {id} has the map indexes 0 to {} in the run, and not {map}", count - 1),
+        None => format!("the task {id} is not expanded yet in the run: it has no instance {map}"),
+    })
 }
 
 impl Engine {
@@ -52,19 +91,18 @@ impl Engine {
         relatives: Relatives,
     ) -> Result<Vec<Chosen>, Refusal> {
         let missing = std::iter::once(Missing::Refused).chain(std::iter::repeat(Missing::PassedOver));
-        let of_run = |(key, missing): (&RunKey, Missing)| {
-            Ok((*key, select(&self.known_run(*key).def, tasks, relatives, missing)?))
-        };
+        let of_run =
+            |(key, missing): (&RunKey, Missing)| Ok((*key, select(self.known_run(*key), tasks, relatives, missing)?));
         keys.iter().zip(missing).map(of_run).collect()
     }
 
     /// The answer that names what is meant.
     pub(super) fn listed(&self, chosen: &[Chosen]) -> Value {
-        let all = chosen.iter().flat_map(|(key, tasks)| tasks.iter().map(|pos| (self.known_run(*key), *pos)));
+        let all = chosen.iter().flat_map(|(key, tasks)| tasks.iter().map(|at| (self.known_run(*key), *at)));
         let listed: Vec<Value> = all
-            .map(|(run, pos)| {
+            .map(|(run, at)| {
                 json!({
-                    "run_id": run.row.run_id, "task_id": run.def.task(pos).task_id, "map_index": run.key_of(pos).map,
+                    "run_id": run.row.run_id, "task_id": run.def.task(at.task).task_id, "map_index": at.map,
                 })
             })
             .collect();

@@ -3,17 +3,20 @@
 //! A pass looks at every task with a changed upstream against one and the same picture; what it changes is seen by the
 //! next pass. The ends of tasks without work are seen together, once no pass changes anything, as Airflow sees them.
 
-use dag::TaskPos;
-use model::{DagRunState, Operator, RunKey, TaskEvent, TaskState};
+use std::collections::BTreeSet;
+
+use dag::{TaskPos, expand::INSTANCES_MAX};
+use model::{DagRunState, MapIndex, Operator, RunKey, TaskEvent, TaskState, Timestamp};
 
 use crate::{
     Engine,
     memory::{
         definition::asks_past,
-        instance::Place,
+        instance::{Place, TiPos},
         run::{Previous, Run},
     },
     rules::{self, Becomes, Case, Mode, Verdict},
+    turn::Inputs,
 };
 
 /// What a pass decides about a task.
@@ -22,8 +25,12 @@ enum Decision {
     Schedule,
     /// It may run once its DAG is not paused any more.
     Park,
-    /// It takes a state without running.
-    Event(TaskEvent),
+    /// It takes a state without running, and why, when its rule does not say so.
+    Event(TaskEvent, Option<String>),
+    /// So many instances take its place, or would: more than may be.
+    Expand(u64),
+    /// Its task has so many instances now.
+    Resize(u64),
 }
 
 /// Whether the previous run lets a task go on.
@@ -64,12 +71,16 @@ impl Engine {
                 return;
             }
             let dirty = std::mem::take(&mut self.known_run_mut(key).dirty);
-            let mut decisions: Vec<(TaskPos, Decision)> = Vec::new();
-            for pos in dirty {
-                match self.decide(key, pos) {
-                    Some(decision) => decisions.push((pos, decision)),
-                    // It may have been ready, and waits for something again.
-                    None => drop(self.known_run_mut(key).parked.remove(&pos)),
+            let mut decisions: Vec<(TiPos, Decision)> = Vec::new();
+            // An instance may be meant by a mark of its own and by one of its task.
+            let meant: BTreeSet<TiPos> = dirty.into_iter().flat_map(|at| self.meant(key, at)).collect();
+            for at in meant {
+                match self.decide(key, at) {
+                    Some(decision) => decisions.push((at, decision)),
+                    None => {
+                        let now = self.now;
+                        self.known_run_mut(key).waits_on(at, now);
+                    }
                 }
             }
             if decisions.is_empty() && without_work.is_empty() {
@@ -78,8 +89,8 @@ impl Engine {
             if decisions.is_empty() {
                 self.end_without_work(&mut without_work);
             }
-            for (task, decision) in decisions {
-                self.carry_out(Place { run: key, task }, decision, &mut without_work);
+            for (at, decision) in decisions {
+                self.carry_out(Place { run: key, task: at.task, map: at.map }, decision, &mut without_work);
             }
         }
         self.unsettled.remove(&key);
@@ -87,20 +98,44 @@ impl Engine {
     }
 
     /// Whether what a task was decided to do is what would be decided now.
-    pub(crate) fn is_decided(&self, key: RunKey, pos: TaskPos) -> bool {
-        let is_parked = self.known_run(key).parked.contains(&pos);
-        match self.decide(key, pos) {
+    pub(crate) fn is_decided(&self, key: RunKey, at: TiPos) -> bool {
+        let is_parked = self.known_run(key).parked.contains(&at);
+        match self.decide(key, at) {
             None => !is_parked,
             Some(Decision::Park) => is_parked,
-            Some(Decision::Schedule | Decision::Event(_)) => false,
+            Some(Decision::Schedule | Decision::Event(..) | Decision::Expand(_) | Decision::Resize(_)) => false,
         }
     }
 
-    fn decide(&self, key: RunKey, pos: TaskPos) -> Option<Decision> {
+    /// The instances that a mark means. Of an expanded task these are the ones that may go on, when the task as a whole does: then
+    /// none need be looked at that is at work, or over, and most often none at all.
+    fn meant(&mut self, key: RunKey, at: TiPos) -> Vec<TiPos> {
         let run = self.known_run(key);
-        let instance = run.instance(pos);
+        let Some(expansion) = run.expansions.get(&at.task) else { return vec![at] };
+        if at != TiPos::whole(at.task) {
+            return vec![at];
+        }
+        let counts = run.tasks[at.task.0];
+        // Which of them are removed depends on their index.
+        let is_shared = counts.upstream.removed == 0 && counts.skipped_by == 0 && run.def.inside(at.task).is_empty();
+        if is_shared && self.decide_by_rules(run, at).is_none() {
+            let all = TiPos { map: MapIndex(0), ..at }..=TiPos { map: MapIndex(i32::MAX), ..at };
+            let parked: Vec<TiPos> = run.parked.range(all).copied().collect();
+            let now = self.now;
+            let memory = self.known_run_mut(key);
+            parked.into_iter().for_each(|at| memory.waits_on(at, now));
+            return Vec::new();
+        }
+        expansion.open.iter().map(|map| TiPos { task: at.task, map: *map }).collect()
+    }
+
+    fn decide(&self, key: RunKey, at: TiPos) -> Option<Decision> {
+        let run = self.known_run(key);
+        let instance = run.instance(at);
         match instance.core.state {
-            TaskState::NoStatus if instance.skipped_by > 0 => return Some(Decision::Event(TaskEvent::Skipped)),
+            TaskState::NoStatus if run.tasks[at.task.0].skipped_by > 0 => {
+                return Some(Decision::Event(TaskEvent::Skipped, None));
+            }
             TaskState::NoStatus => {}
             TaskState::UpForRetry | TaskState::UpForReschedule => {
                 let wake_at = instance.extra.as_deref().and_then(|extra| extra.wake_at);
@@ -120,24 +155,78 @@ impl Engine {
             | TaskState::Deferred
             | TaskState::AwaitingInput => return None,
         }
-        match rules::verdict(&Case::plain(run.def.task(pos).trigger_rule, instance.upstream), Mode::Decide) {
-            Verdict::Wait => None,
-            Verdict::Becomes(state) => Some(Decision::Event(event_of(state))),
-            Verdict::Run if self.past_of(run, pos) != Past::Met => None,
-            Verdict::Run if self.is_held_back(run) => Some(Decision::Park),
-            Verdict::Run => Some(Decision::Schedule),
+        self.decide_by_rules(run, at)
+    }
+
+    /// What becomes of an instance that nothing of its own holds back; for the whole of an expanded task, of any of its instances.
+    fn decide_by_rules(&self, run: &Run, at: TiPos) -> Option<Decision> {
+        // A task of an expanded group is expanded as soon as the group is; its rule is asked of each instance.
+        let waits_for_group = at.map == MapIndex::UNMAPPED
+            && run.def.is_in_expanded_group(at.task)
+            && !run.expansions.contains_key(&at.task);
+        let verdict = if waits_for_group { Verdict::Run } else { rules::verdict(&run.case(at), Mode::Decide) };
+        if let Verdict::Becomes(state) = verdict {
+            return Some(Decision::Event(event_of(state), None));
+        }
+        let inputs = run.inputs(at.task);
+        if let Inputs::Missing(state, why) = inputs {
+            let event = if state == TaskState::Skipped { TaskEvent::Skipped } else { TaskEvent::UpstreamFailed };
+            return Some(Decision::Event(event, Some(why)));
+        }
+        if verdict == Verdict::Wait || self.past_of(run, at.task) != Past::Met {
+            return None;
+        }
+        let is_held_back = self.is_held_back(run);
+        match (inputs, run.expansions.get(&at.task)) {
+            (Inputs::Waiting(_), _) => None,
+            // An attempt of the time when the task was one, which was cleared, has to end first.
+            (Inputs::Length(_), None) if run.instance(at).core.live => None,
+            (Inputs::Length(0), None) => {
+                Some(Decision::Event(TaskEvent::Skipped, Some("there is nothing to expand it over".to_owned())))
+            }
+            (Inputs::Length(length), Some(_)) if is_beyond(at.map, length) => {
+                Some(Decision::Event(TaskEvent::Removed, None))
+            }
+            _ if is_held_back => Some(Decision::Park),
+            (Inputs::Length(length), None) => Some(Decision::Expand(length)),
+            (Inputs::Length(length), Some(expansion)) if u64::try_from(expansion.length) != Ok(length) => {
+                Some(Decision::Resize(length))
+            }
+            (Inputs::None | Inputs::Length(_) | Inputs::Missing(..), _) => Some(Decision::Schedule),
         }
     }
 
     fn carry_out(&mut self, place: Place, decision: Decision, without_work: &mut Vec<Place>) {
         match decision {
             Decision::Park => {
-                self.known_run_mut(place.run).parked.insert(place.task);
+                let run = self.known_run_mut(place.run);
+                run.parked.insert(place.at());
+                // What changes before its task meanwhile concerns it, too.
+                if let Some(expansion) = run.expansions.get_mut(&place.task) {
+                    expansion.open.insert(place.map);
+                }
             }
-            Decision::Event(event) => {
-                self.step(place, event);
+            Decision::Event(event, why) => {
+                if event == TaskEvent::Removed {
+                    self.remove(place);
+                } else {
+                    self.step(place, event);
+                }
                 let now = self.now;
                 self.write(place, |core| core.ended_at = Some(now));
+                if let Some(why) = why {
+                    self.write_extra(place, |extra| extra.reason = Some(why));
+                }
+            }
+            Decision::Expand(length) if length > INSTANCES_MAX => self.refuse_to_expand(place, length),
+            Decision::Expand(length) => self.expand(place, length),
+            // Each of its instances that goes on in this pass says so.
+            Decision::Resize(length) if length > INSTANCES_MAX => self.refuse_to_expand(place, length),
+            Decision::Resize(length) => {
+                if u64::try_from(self.known_run(place.run).expansions[&place.task].length) != Ok(length) {
+                    self.resize(place.run, place.task, length);
+                }
+                self.mark_one_dirty(place.run, place.at());
             }
             Decision::Schedule => {
                 self.step(place, TaskEvent::DependenciesMet);
@@ -194,6 +283,45 @@ impl Engine {
             Past::Met
         }
     }
+}
+
+impl Run {
+    /// What the rule of an instance is asked.
+    pub(crate) fn case(&self, at: TiPos) -> Case {
+        let mut upstream = self.tasks[at.task.0].upstream;
+        for before in self.def.inside(at.task) {
+            let one = TiPos { task: *before, map: at.map };
+            if self.has(one) {
+                upstream.add(self.state(one), 1);
+            } else if !self.expansions.contains_key(before) {
+                upstream.add(self.state(TiPos::whole(*before)), 1);
+            }
+        }
+        Case { map_index: at.map, ..Case::plain(self.def.task(at.task).trigger_rule, upstream) }
+    }
+
+    /// An instance waits for something other than its turn. It may have been ready before.
+    fn waits_on(&mut self, at: TiPos, now: Timestamp) {
+        self.parked.remove(&at);
+        let core = self.instance(at).core;
+        let wake_at = self.instance(at).extra.as_deref().and_then(|extra| extra.wake_at);
+        let pauses = matches!(core.state, TaskState::UpForRetry | TaskState::UpForReschedule);
+        if let Some(expansion) = self.expansions.get_mut(&at.task)
+            && pauses
+        {
+            // One whose pause lasts is woken by its timer.
+            if wake_at.is_some_and(|at| at > now) {
+                expansion.open.remove(&at.map)
+            } else {
+                expansion.open.insert(at.map)
+            };
+        }
+    }
+}
+
+/// Whether there is no element for an index any more.
+fn is_beyond(map: MapIndex, length: u64) -> bool {
+    u64::try_from(map.get()).is_ok_and(|map| map >= length)
 }
 
 fn event_of(state: Becomes) -> TaskEvent {

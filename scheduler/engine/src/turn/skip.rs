@@ -55,12 +55,13 @@ impl Engine {
         }
         let run = self.known_run_mut(by.run);
         for pos in &skips.remembered {
-            run.instances[pos.0].skipped_by += 1;
+            run.tasks[pos.0].skipped_by += 1;
         }
         let numbers: Vec<TaskIdx> = skips.remembered.iter().map(|pos| run.def.number(*pos)).collect();
         self.write_extra(by, |extra| extra.skips = Some(numbers));
-        for pos in &skips.now {
-            let place = Place { run: by.run, task: *pos };
+        let run = self.known_run(by.run);
+        let places: Vec<Place> = skips.now.iter().flat_map(|pos| run.all_of(*pos)).map(|at| run.place(at)).collect();
+        for place in places {
             if self.core(place).state == TaskState::NoStatus {
                 let now = self.now;
                 self.step(place, TaskEvent::Skipped);
@@ -71,13 +72,13 @@ impl Engine {
 
     /// Forgets what a task has decided: it runs again.
     pub(super) fn forget_skips(&mut self, by: Place) {
-        let skipped = self.known_run(by.run).skips_of(by.task);
+        let skipped = self.known_run(by.run).skips_of(by.at());
         if skipped.is_empty() {
             return;
         }
         let run = self.known_run_mut(by.run);
         for pos in &skipped {
-            run.instances[pos.0].skipped_by -= 1;
+            run.tasks[pos.0].skipped_by -= 1;
         }
         self.write_extra(by, |extra| extra.skips = None);
         for pos in skipped {

@@ -57,6 +57,7 @@ pub fn task(id: &str) -> Task {
         doc_md: None,
         outlets: Vec::new(),
         group: None,
+        expand: None,
     }
 }
 

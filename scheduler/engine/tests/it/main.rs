@@ -9,6 +9,7 @@ mod commands;
 mod dags;
 mod faults;
 mod limits;
+mod mapping;
 mod mirror;
 mod oracle;
 mod reference;

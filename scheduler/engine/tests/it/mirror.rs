@@ -40,6 +40,9 @@ impl Mirror {
             assert_eq!(row.state, change.expected, "{}", row.run_id);
             *row = change.row.clone();
         }
+        for key in &plan.instances_dropped {
+            assert!(self.instances.remove(key).is_some(), "{key:?} was there");
+        }
         for row in &plan.new_instances {
             assert_ne!(row.state, TaskState::Scheduled);
             assert!(self.runs.contains_key(&row.key.run));

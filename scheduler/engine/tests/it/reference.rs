@@ -7,32 +7,95 @@ use std::collections::BTreeMap;
 use dag::{Dag, TaskPos};
 use model::{DagRunState, Operator, TaskState, TriggerRule};
 
-/// A run with a state for each task; everything between scheduled and running is `running`.
+/// A run with a state for each instance; everything between scheduled and running is `running`.
 #[derive(Debug, Clone)]
 pub struct Reference {
     dag: Dag,
-    pub states: Vec<TaskState>,
+    /// Of each task its instances; of one that is not expanded, or not yet, one.
+    pub states: Vec<Vec<TaskState>>,
+    is_expanded: Vec<bool>,
+    /// How many elements each task has left for those that are expanded over them.
+    left: Vec<Option<usize>>,
     pub run: DagRunState,
 }
 
 impl Reference {
     pub fn new(dag: &Dag) -> Self {
-        let mut reference =
-            Self { dag: dag.clone(), states: vec![TaskState::NoStatus; dag.tasks.len()], run: DagRunState::Running };
+        let tasks = dag.tasks.len();
+        let mut reference = Self {
+            dag: dag.clone(),
+            states: vec![vec![TaskState::NoStatus]; tasks],
+            is_expanded: vec![false; tasks],
+            left: vec![None; tasks],
+            run: DagRunState::Running,
+        };
         reference.settle();
         reference
     }
 
-    /// An attempt has ended; `again` when a retry follows at once.
-    pub fn ended(&mut self, task: &str, state: TaskState) {
-        let pos = self.dag.tasks.iter().position(|other| other.task_id.as_str() == task).unwrap();
-        self.states[pos] = state;
+    /// An attempt of an instance has ended, with a list of so many elements, or without one.
+    pub fn ended(&mut self, task: &str, map: i32, state: TaskState, list: Option<usize>) {
+        let pos = self.position(task);
+        let is_source = self.dag.tasks.iter().any(|other| self.sources(other).contains(&pos));
+        let index = usize::try_from(map).unwrap_or(0);
+        self.states[pos][index] = state;
+        if is_source && state == TaskState::Success {
+            match (self.is_expanded[pos], list) {
+                (true, list) => self.left[pos] = Some(self.left[pos].unwrap_or(0) + usize::from(list.is_some())),
+                (false, Some(count)) => self.left[pos] = Some(count),
+                // Nothing can be expanded over nothing.
+                (false, None) => self.states[pos][index] = TaskState::Failed,
+            }
+        }
         self.settle();
     }
 
-    /// Tasks that would be at work, by name.
-    pub fn named(&self) -> BTreeMap<String, TaskState> {
-        self.dag.tasks.iter().zip(&self.states).map(|(task, state)| (task.task_id.to_string(), *state)).collect()
+    /// Every instance by name and map index.
+    pub fn named(&self) -> BTreeMap<(String, i32), TaskState> {
+        let of_task = |(pos, task): (usize, &dag::Task)| {
+            let first = if self.is_expanded[pos] { 0 } else { -1 };
+            let name = task.task_id.to_string();
+            (first..).zip(&self.states[pos]).map(|(map, state)| ((name.clone(), map), *state)).collect::<Vec<_>>()
+        };
+        self.dag.tasks.iter().enumerate().flat_map(of_task).collect()
+    }
+
+    fn position(&self, task: &str) -> usize {
+        self.dag.tasks.iter().position(|other| other.task_id.as_str() == task).unwrap()
+    }
+
+    fn sources(&self, task: &dag::Task) -> Vec<usize> {
+        let sources = task.expand.iter().flat_map(dag::Expand::sources);
+        sources.map(|source| self.position(source.as_str())).collect()
+    }
+
+    /// What the inputs of an expanded task make of it: a state, `running` with how many instances, or none for "wait".
+    fn inputs(&self, pos: usize, seen: &[Vec<TaskState>]) -> Option<(TaskState, usize)> {
+        let sources = self.sources(&self.dag.tasks[pos]);
+        let any =
+            |wanted: &[TaskState]| sources.iter().any(|pos| seen[*pos].iter().any(|state| wanted.contains(state)));
+        if any(&[TaskState::Skipped]) {
+            return Some((TaskState::Skipped, 0));
+        }
+        if any(&[TaskState::Failed, TaskState::UpstreamFailed]) {
+            return Some((TaskState::UpstreamFailed, 0));
+        }
+        if any(&[TaskState::NoStatus, TaskState::Running]) {
+            return None;
+        }
+        let Some(dag::ExpandBy::Product(inputs)) = self.dag.tasks[pos].expand.as_ref().map(|expand| &expand.by) else {
+            panic!("only products are expanded here")
+        };
+        let length = |over: &dag::Over| match over {
+            dag::Over::Literal(values) => values.len(),
+            dag::Over::Output(task) => {
+                let source = self.position(task.as_str());
+                let empty = if self.is_expanded[source] { Some(0) } else { None };
+                self.left[source].or(empty).unwrap()
+            }
+            other => panic!("{other:?}"),
+        };
+        Some((TaskState::Running, inputs.iter().map(|(_, over)| length(over)).product()))
     }
 
     fn settle(&mut self) {
@@ -42,25 +105,89 @@ impl Reference {
         loop {
             // The finished set is taken once, at the start of the pass.
             let seen = self.states.clone();
+            let expanded = self.is_expanded.clone();
             for pos in 0..seen.len() {
-                if seen[pos] == TaskState::NoStatus
-                    && let Some(next) = self.verdict(TaskPos(pos), &seen)
-                {
-                    self.states[pos] = next;
+                if expanded[pos] && self.group_of(pos).is_some() {
+                    for (map, state) in seen[pos].iter().enumerate() {
+                        let before = self.before(pos, Some(map), &seen, &expanded);
+                        if let (TaskState::NoStatus, Some(verdict)) = (state, self.verdict(TaskPos(pos), &before)) {
+                            self.states[pos][map] = verdict;
+                        }
+                    }
+                }
+                if seen[pos] != [TaskState::NoStatus] || expanded[pos] {
+                    continue;
+                }
+                if self.group_of(pos).is_some() {
+                    self.expand_with_group(pos, &seen);
+                    continue;
+                }
+                let before = self.before(pos, None, &seen, &expanded);
+                let verdict = self.verdict(TaskPos(pos), &before);
+                let is_one = self.dag.tasks[pos].expand.is_none();
+                match (verdict, verdict.filter(|state| *state != TaskState::Running)) {
+                    (_, Some(state)) => self.states[pos] = vec![state],
+                    (Some(state), None) if is_one => self.states[pos] = vec![state],
+                    (None, None) if is_one => {}
+                    (verdict, None) => match self.inputs(pos, &seen) {
+                        None => {}
+                        Some((TaskState::Running, 0)) if verdict.is_some() => {
+                            self.states[pos] = vec![TaskState::Skipped]
+                        }
+                        Some((TaskState::Running, count)) if verdict.is_some() => {
+                            self.states[pos] = vec![TaskState::Running; count];
+                            self.is_expanded[pos] = true;
+                        }
+                        Some((TaskState::Running, _)) => {}
+                        Some((state, _)) => self.states[pos] = vec![state],
+                    },
                 }
             }
-            if self.states == seen && !self.end_empty_ones() {
+            let is_same = self.states == seen && self.is_expanded == expanded;
+            if is_same && !self.end_empty_ones() {
                 break;
             }
         }
         self.end_run();
     }
 
+    /// A task of an expanded group is expanded as soon as what the group is expanded over is there; the rule comes afterwards.
+    fn expand_with_group(&mut self, pos: usize, seen: &[Vec<TaskState>]) {
+        match self.inputs(pos, seen) {
+            None => {}
+            Some((TaskState::Running, 0)) => self.states[pos] = vec![TaskState::Skipped],
+            Some((TaskState::Running, count)) => {
+                self.states[pos] = vec![TaskState::NoStatus; count];
+                self.is_expanded[pos] = true;
+            }
+            Some((state, _)) => self.states[pos] = vec![state],
+        }
+    }
+
+    fn group_of(&self, pos: usize) -> Option<&str> {
+        self.dag.tasks[pos].expand.as_ref()?.group.as_deref()
+    }
+
+    /// The states of what is directly before an instance: within its group of the instance with the same index, else of all.
+    fn before(&self, pos: usize, map: Option<usize>, seen: &[Vec<TaskState>], expanded: &[bool]) -> Vec<TaskState> {
+        let mut states = Vec::new();
+        for TaskPos(before) in &self.dag.tasks[pos].upstream {
+            let is_inside = self.group_of(pos).is_some() && self.group_of(*before) == self.group_of(pos);
+            match map.filter(|_| is_inside && expanded[*before]) {
+                Some(map) => states.extend(seen[*before].get(map)),
+                None => states.extend(&seen[*before]),
+            }
+        }
+        states
+    }
+
     fn end_empty_ones(&mut self) -> bool {
         let mut any = false;
-        for (task, state) in self.dag.tasks.iter().zip(&mut self.states) {
-            if *state == TaskState::Running && matches!(task.operator, Operator::Empty) {
-                (*state, any) = (TaskState::Success, true);
+        for (task, states) in self.dag.tasks.iter().zip(&mut self.states) {
+            for state in states.iter_mut() {
+                if *state == TaskState::Running && matches!(task.operator, Operator::Empty) {
+                    (*state, any) = (TaskState::Success, true);
+                }
             }
         }
         any
@@ -71,19 +198,22 @@ impl Reference {
         let over = |state: &TaskState| {
             bad(state) || matches!(state, TaskState::Success | TaskState::Skipped | TaskState::Removed)
         };
-        if self.states.iter().all(over) {
+        if self.states.iter().flatten().all(over) {
             let mut leaves = self.dag.tasks.iter().zip(&self.states).filter(|(task, _)| task.downstream.is_empty());
-            self.run = if leaves.any(|(_, state)| bad(state)) { DagRunState::Failed } else { DagRunState::Success };
-        } else if !self.states.contains(&TaskState::Running) {
+            self.run = if leaves.any(|(_, states)| states.iter().any(bad)) {
+                DagRunState::Failed
+            } else {
+                DagRunState::Success
+            };
+        } else if !self.states.iter().flatten().any(|state| *state == TaskState::Running) {
             self.run = DagRunState::Failed;
         }
     }
 
     /// The state that the rule's row in the table gives; `running` for "runs", none for "wait".
-    fn verdict(&self, pos: TaskPos, seen: &[TaskState]) -> Option<TaskState> {
+    fn verdict(&self, pos: TaskPos, before: &[TaskState]) -> Option<TaskState> {
         use TaskState::{Failed, Removed, Running, Skipped, Success, UpstreamFailed};
         let task = self.dag.task(pos);
-        let before: Vec<TaskState> = task.upstream.iter().map(|pos| seen[pos.0]).collect();
         let any = |wanted: &[TaskState]| before.iter().any(|state| wanted.contains(state));
         let only = |wanted: &[TaskState]| before.iter().all(|state| wanted.contains(state));
         let over = only(&[Success, Failed, Skipped, UpstreamFailed, Removed]);

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use dag::{Dag, Task, TaskPos};
+use dag::{Dag, Expand, ExpandBy, Over, Task, TaskPos};
 use engine::{DagVersion, Event, Plan};
 use model::{
     AttemptEnd, Command, DagId, DagRunState, DagVersionId, EndKind, Operator, RunId, RunKey, TaskIdx, TaskState,
@@ -95,6 +95,7 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
             dag.tasks[pos].operator = branch();
         }
     }
+    dag = with_expanded_tasks(dice, dag);
     let all_success = dag.tasks.iter().all(|task| task.trigger_rule == TriggerRule::AllSuccess);
     Dag {
         catchup: if dice.one_in(2) { dag::Catchup::All } else { dag::Catchup::Latest },
@@ -103,6 +104,100 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
         fail_fast: all_success && dice.one_in(3),
         ..dag
     }
+}
+
+/// The same with tasks that are expanded over lists, and over what tasks before them return.
+fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
+    let mut dag = dag;
+    for pos in 0..dag.tasks.len() {
+        let is_one = matches!(dag.tasks[pos].operator, Operator::Branch(_) | Operator::ShortCircuit(_));
+        if is_one || !dice.one_in(3) {
+            continue;
+        }
+        let sources: Vec<TaskPos> = dag.tasks[pos].upstream.clone();
+        let mut inputs = Vec::new();
+        for name in 0..1 + dice.below(2) {
+            let over = match sources.is_empty() || dice.one_in(3) {
+                true => Over::Literal((0..dice.below(4)).map(|item| item.into()).collect()),
+                false => {
+                    let source = dice.pick(&sources).0;
+                    if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_)) {
+                        dag.tasks[source].operator = crate::dags::bash();
+                    }
+                    Over::Output(dag.tasks[source].task_id.clone())
+                }
+            };
+            inputs.push((format!("x{name}"), over));
+        }
+        dag.tasks[pos].expand =
+            Some(Expand { by: ExpandBy::Product(inputs), map_index_template: None, keys: Vec::new(), group: None });
+        dag.tasks[pos].max_active_tis_per_dagrun = dice.one_in(4).then(|| 1 + u32::try_from(dice.below(2)).unwrap());
+    }
+    if dice.one_in(2) { with_expanded_group(dice, dag) } else { dag }
+}
+
+/// The same with tasks that are expanded together: within their group an instance comes after those with its index.
+fn with_expanded_group(dice: &mut Dice, dag: Dag) -> Dag {
+    let mut dag = dag;
+    let first = dice.below(dag.tasks.len());
+    let last = (first + 1 + dice.below(4)).min(dag.tasks.len() - 1);
+    let can_be_many = |task: &Task| {
+        task.expand.is_none() && !matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_))
+    };
+    let members: Vec<usize> = (first..=last).filter(|pos| can_be_many(&dag.tasks[*pos])).collect();
+    let source = (first > 0 && !dice.one_in(3)).then(|| dice.below(first));
+    let over = match source {
+        None => Over::Literal((0..dice.below(4)).map(|item| item.into()).collect()),
+        Some(source) => {
+            if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_)) {
+                dag.tasks[source].operator = crate::dags::bash();
+            }
+            Over::Output(dag.tasks[source].task_id.clone())
+        }
+    };
+    for pos in &members {
+        let by = ExpandBy::Product(vec![("x".to_owned(), over.clone())]);
+        let group = Some("g".to_owned());
+        let task = &mut dag.tasks[*pos];
+        task.expand = Some(Expand { by, map_index_template: None, keys: Vec::new(), group });
+        if task.trigger_rule == TriggerRule::Always {
+            task.trigger_rule = TriggerRule::AllDone;
+        }
+        let is_head = !task.upstream.iter().any(|before| members.contains(&before.0));
+        if let Some(source) = source.filter(|source| is_head && !task.upstream.contains(&TaskPos(*source))) {
+            task.upstream.push(TaskPos(source));
+            task.upstream.sort_unstable();
+            dag.tasks[source].downstream.push(TaskPos(*pos));
+            dag.tasks[source].downstream.sort_unstable();
+        }
+    }
+    dag
+}
+
+/// The same list or mapping with other names of tasks.
+fn renamed(over: &Over, names: &[usize]) -> Over {
+    match over {
+        Over::Output(task) => {
+            let pos: usize = task.as_str()[1..].parse().unwrap();
+            Over::Output(model::TaskId::new(format!("t{}", names[pos])).unwrap())
+        }
+        other => other.clone(),
+    }
+}
+
+/// What an attempt leaves for tasks that are expanded over it, now and then nothing.
+fn with_output(world: &World, dice: &mut Dice, key: model::TiKey, end: AttemptEnd) -> AttemptEnd {
+    let version = world.mirror.runs[&key.run].version;
+    let version = world.mirror.versions.iter().find(|other| other.id == version).unwrap();
+    let id = &task_of(world, key).task_id;
+    let is_source =
+        version.dag.tasks.iter().any(|task| task.expand.as_ref().is_some_and(|e| e.sources().contains(&id)));
+    if !is_source || dice.one_in(12) {
+        return end;
+    }
+    let list: Vec<usize> = (0..dice.below(5)).collect();
+    let value = model::XComValue { key: model::XComValue::RETURN_VALUE.to_owned(), value: list.into() };
+    AttemptEnd { xcoms: vec![value], ..end }
 }
 
 /// A newer version of a DAG: tasks leave, come, and come back, each under the number that it has for ever.
@@ -116,6 +211,9 @@ fn store_next_version(world: &mut World, dice: &mut Dice) {
     let mut graph = graph;
     for (task, name) in graph.tasks.iter_mut().zip(&names) {
         task.task_id = model::TaskId::new(format!("t{name}")).unwrap();
+        if let Some(Expand { by: ExpandBy::Product(inputs), .. }) = &mut task.expand {
+            inputs.iter_mut().for_each(|(_, over)| *over = renamed(over, &names));
+        }
     }
     let task_idx: Arc<[TaskIdx]> = names.iter().map(|name| TaskIdx(i32::try_from(*name).unwrap())).collect();
     let id = DagVersionId(i64::try_from(world.mirror.versions.len()).unwrap() + 1);
@@ -159,6 +257,14 @@ fn check_invariants(world: &World) {
         let version = world.mirror.versions.iter().find(|v| v.id == world.mirror.runs[run].version).unwrap();
         assert!(*live <= version.dag.max_active_tasks, "{runs:?}");
     }
+    let mut of_tasks: BTreeMap<(RunKey, TaskIdx), u32> = BTreeMap::new();
+    for row in world.mirror.instances.values().filter(|row| row.live) {
+        *of_tasks.entry((row.key.run, row.key.task)).or_default() += 1;
+        // One that was given a slot under an older version keeps it.
+        let most = task_of(world, row.key).max_active_tis_per_dagrun.filter(|_| world.mirror.versions.len() == 1);
+        let active = of_tasks[&(row.key.run, row.key.task)];
+        assert!(most.is_none_or(|most| active <= most), "{active} of {most:?} instances are active");
+    }
     for (worker, used) in workers {
         let slots = world.mirror.workers.iter().find(|known| known.worker == worker).map_or(u32::MAX, |w| w.slots);
         assert!(used <= slots, "{worker}: {used} of {slots}");
@@ -187,7 +293,16 @@ fn disturb(world: &mut World, dice: &mut Dice) {
     let name = dice.pick(&version.dag.tasks).task_id.to_string();
     let relatives = Relatives { upstream: dice.one_in(4), downstream: dice.one_in(2) };
     match dice.below(20) {
-        0 => drop(world.clear("d", run.as_str(), &name, relatives)),
+        0 => {
+            let clear = clear_of("d", run.as_str(), &name, relatives);
+            let one = |selector: TaskSelector| {
+                let map_index = dice.one_in(2).then(|| model::MapIndex(i32::try_from(dice.below(4)).unwrap()));
+                TaskSelector { map_index, ..selector }
+            };
+            let tasks = clear.tasks.into_iter().map(one).collect();
+            let clear = ClearTaskInstances { tasks, ..clear_of("d", run.as_str(), &name, relatives) };
+            drop(world.command(Command::ClearTaskInstances(clear)));
+        }
         1 => drop(world.command(Command::MarkTaskInstances(MarkTaskInstances {
             dag_id,
             run_id: run,
@@ -321,7 +436,8 @@ fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> 
         return None;
     }
     let number = dice.below(world.attempts.len());
-    let (worker, _, attempt) = world.attempts.remove(number);
+    let (worker, key, attempt) = world.attempts.remove(number);
+    let end = with_output(world, dice, key, end);
     let mut events = vec![Event::AttemptEnded { worker, attempt, end: end.into() }];
     if dice.one_in(3) {
         events.insert(0, Event::AttemptStarted { worker, attempt, at: world.now });
@@ -398,8 +514,12 @@ fn the_engine_and_the_text_agree_after_every_event() {
     play(|history| {
         let mut dice = Dice::new(history + 1_000_000);
         let mut graph = random_dag(&mut dice, 0);
+        if dice.one_in(2) {
+            graph = with_expanded_tasks(&mut dice, graph);
+        }
         for task in &mut graph.tasks {
             task.max_active_tis_per_dag = None;
+            task.max_active_tis_per_dagrun = None;
         }
         let mut reference = Reference::new(&graph);
         let mut world = random_world(&mut dice, graph);
@@ -413,19 +533,24 @@ fn the_engine_and_the_text_agree_after_every_event() {
                 break;
             }
             let number = dice.below(world.attempts.len());
-            let name = world.name(world.attempts[number].1);
+            let (worker, key, attempt) = world.attempts[number];
+            let name = world.name(key);
             let (kind, state) = *dice.pick(&[
                 (EndKind::Success, TaskState::Success),
                 (EndKind::Failed, TaskState::Failed),
                 (EndKind::Skipped, TaskState::Skipped),
             ]);
-            world.end(&name, kind);
-            reference.ended(&name, state);
+            let end = with_output(&world, &mut dice, key, AttemptEnd::new(kind, "as told"));
+            let list = end.xcoms.first().and_then(|xcom| xcom.value.as_array()).map(Vec::len);
+            world.attempts.remove(number);
+            world.turn(vec![Event::AttemptEnded { worker, attempt, end: end.into() }]);
+            world.quiesce();
+            reference.ended(&name, key.map.get(), state, list);
             if dice.one_in(4) {
                 take_over(&mut world);
             }
             steps += 1;
-            assert!(steps <= 9, "history {history}: a task runs once");
+            assert!(steps <= 9 * 16, "history {history}: an instance runs once");
         }
         assert!(
             reference.run.is_finished(),
@@ -437,11 +562,20 @@ fn the_engine_and_the_text_agree_after_every_event() {
 }
 
 /// The engine's states with everything that is on its way as `running`; a task that waits for a slot is not stored.
-fn collapsed(world: &World, run: RunKey, reference: &Reference) -> BTreeMap<String, TaskState> {
-    let mut states: BTreeMap<String, TaskState> = reference.named();
-    for (name, state) in &mut states {
-        let stored = world.state(run, name);
-        let waits = world.why("d", "r", name);
+fn collapsed(world: &World, run: RunKey, reference: &Reference) -> BTreeMap<(String, i32), TaskState> {
+    let mut states: BTreeMap<(String, i32), TaskState> = reference.named();
+    let stored: BTreeMap<(String, i32), TaskState> = world
+        .mirror
+        .instances_of(run)
+        .into_iter()
+        .map(|row| ((world.name(row.key), row.key.map.get()), row.state))
+        .collect();
+    assert!(stored.keys().all(|key| states.contains_key(key)), "{stored:?} are {states:?}");
+    for ((name, map), state) in &mut states {
+        let stored = stored.get(&(name.clone(), *map)).copied().unwrap_or(TaskState::NoStatus);
+        let (dag, run_id) = (DagId::new("d").unwrap(), RunId::new("r").unwrap());
+        let task = model::TaskId::new(&*name).unwrap();
+        let waits = world.engine.why_task(&dag, &run_id, &task, model::MapIndex(*map), world.now).unwrap_or_default();
         let on_its_way = stored == TaskState::NoStatus
             && ["pool ", "its run has", "all workers"].iter().any(|start| waits.starts_with(start));
         *state = if on_its_way || matches!(stored, TaskState::Queued) { TaskState::Running } else { stored };

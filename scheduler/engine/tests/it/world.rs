@@ -93,7 +93,7 @@ impl World {
             slots,
             queues: BTreeSet::from(["default".to_owned()]),
             capabilities: BTreeSet::from([Capability::Light, Capability::Process]),
-            operators: Operator::NAMES.iter().map(ToString::to_string).collect(),
+            operators: Operator::NAMES.iter().copied().chain([Operator::EXPANDED]).map(str::to_owned).collect(),
             attempts: held.collect(),
             leaving: false,
         };

@@ -52,7 +52,10 @@ impl PythonExecutor {
         let launch = self.launch(attempt, rendered, &workspace, (&name, &code), theirs).map_err(could_not_run)?;
         let mut running = launch.start(&attempt.worker.launchers).await.map_err(could_not_run)?;
         let output = Output::follow(attempt, &mut running);
-        let talk = tokio::spawn(talk::serve(ours, attempt.assignment.clone(), attempt.host.clone()));
+        let elements = attempt.elements.all().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut assignment = attempt.assignment.clone();
+        assignment.context.params = attempt.params();
+        let talk = tokio::spawn(talk::serve(ours, assignment, elements, attempt.host.clone()));
         let grace = attempt.worker.kill_grace;
         let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
         let last_words = output.finish().await;

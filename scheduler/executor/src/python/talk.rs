@@ -5,7 +5,7 @@ use std::sync::Arc;
 use link::{Assignment, TaskContext};
 use model::XComValue;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
@@ -56,7 +56,12 @@ enum Request {
 }
 
 /// Answers until the process closes its end.
-pub(super) async fn serve(stream: UnixStream, assignment: Assignment, host: Arc<dyn Host>) -> Said {
+pub(super) async fn serve(
+    stream: UnixStream,
+    assignment: Assignment,
+    elements: Map<String, Value>,
+    host: Arc<dyn Host>,
+) -> Said {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut said = Said::default();
@@ -68,7 +73,7 @@ pub(super) async fn serve(stream: UnixStream, assignment: Assignment, host: Arc<
         if read == 0 {
             return said;
         }
-        let answer = match said.take(&line, &assignment, &*host).await {
+        let answer = match said.take(&line, (&assignment, &elements), &*host).await {
             Ok(value) => json!({"value": value}),
             Err(error) => json!({"error": error}),
         };
@@ -80,7 +85,12 @@ pub(super) async fn serve(stream: UnixStream, assignment: Assignment, host: Arc<
 }
 
 impl Said {
-    async fn take(&mut self, line: &[u8], assignment: &Assignment, host: &dyn Host) -> Result<Value, String> {
+    async fn take(
+        &mut self,
+        line: &[u8],
+        (assignment, elements): (&Assignment, &Map<String, Value>),
+        host: &dyn Host,
+    ) -> Result<Value, String> {
         if !line.ends_with(b"\n") {
             return Err(format!("a request has more than {REQUEST_BYTES_MAX} bytes"));
         }
@@ -91,7 +101,7 @@ impl Said {
         })?;
         let request = serde_json::from_value(request).map_err(|error| format!("the request is none: {error}"))?;
         match request {
-            Request::Context => return Ok(context(&assignment.context)),
+            Request::Context => return Ok(context(&assignment.context, elements)),
             Request::XcomPull { task_ids, key, map_indexes } => {
                 let pull = Pull { tasks: task_ids, key, map_indexes };
                 let pulled = xcom::pull(host, &assignment.context, assignment.ti, &pull).await;
@@ -122,8 +132,8 @@ impl Said {
     }
 }
 
-/// The facts of the task instance, with the names that templates have, as JSON.
-fn context(context: &TaskContext) -> Value {
+/// The facts of the task instance, with the names that templates have, as JSON; and the elements of an expanded one.
+fn context(context: &TaskContext, elements: &Map<String, Value>) -> Value {
     let date = context.logical_date;
     let (start, end) = context.data_interval.unzip();
     let mut names = json!({
@@ -145,6 +155,11 @@ fn context(context: &TaskContext) -> Value {
         names.insert("ds".to_owned(), date.format("%Y-%m-%d").to_string().into());
         names.insert("ds_nodash".to_owned(), date.format("%Y%m%d").to_string().into());
         names.insert("ts".to_owned(), date.to_rfc3339().into());
+    }
+    if let Some(names) = names.as_object_mut() {
+        for (name, value) in elements {
+            names.entry(name.clone()).or_insert_with(|| value.clone());
+        }
     }
     names
 }

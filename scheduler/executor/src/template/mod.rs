@@ -46,7 +46,7 @@ pub(crate) fn is_plain(text: &str) -> bool {
 /// Renders the fields of one attempt.
 pub(crate) struct Renderer {
     environment: Environment<'static>,
-    names: BTreeMap<&'static str, Value>,
+    names: BTreeMap<Cow<'static, str>, Value>,
     access: Access,
 }
 
@@ -78,14 +78,23 @@ impl Renderer {
         given_up: CancellationToken,
     ) -> Self {
         let access = Access { context: Arc::new(context), host, masker, handle, given_up };
-        Self { environment: environment(), names: names::names(&access, ti), access }
+        let names = names::names(&access, ti).into_iter().map(|(name, value)| (Cow::Borrowed(name), value));
+        Self { environment: environment(), names: names.collect(), access }
     }
 
     /// The same with one name more.
     pub(crate) fn with(&self, name: &'static str, value: Value) -> Self {
         let mut names = self.names.clone();
-        names.insert(name, value);
+        names.insert(Cow::Borrowed(name), value);
         Self { environment: self.environment.clone(), names, access: self.access.clone() }
+    }
+
+    /// The same with the elements of an instance of an expanded task. What a name meant before it goes on meaning.
+    pub(crate) fn with_elements(mut self, elements: Vec<(String, serde_json::Value)>) -> Self {
+        for (name, value) in elements {
+            self.names.entry(Cow::Owned(name)).or_insert_with(|| Value::from_serialize(value));
+        }
+        self
     }
 
     /// Renders a field to text.
@@ -183,14 +192,18 @@ impl Renderer {
     }
 
     /// All names; those of an earlier run are asked for when a template has one of them.
-    fn names_for(&self, field: &str, source: &str) -> Result<Cow<'_, BTreeMap<&'static str, Value>>, TemplateError> {
+    fn names_for(
+        &self,
+        field: &str,
+        source: &str,
+    ) -> Result<Cow<'_, BTreeMap<Cow<'static, str>, Value>>, TemplateError> {
         if !PREVIOUS.iter().any(|name| source.contains(name)) {
             return Ok(Cow::Borrowed(&self.names));
         }
         let previous = names::of_previous_success(&self.access);
         let previous = previous.map_err(|detail| TemplateError::Render { field: field.to_owned(), detail })?;
         let mut names = self.names.clone();
-        names.extend(previous);
+        names.extend(previous.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)));
         Ok(Cow::Owned(names))
     }
 

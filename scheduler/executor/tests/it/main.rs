@@ -6,6 +6,7 @@ mod bash;
 mod docker;
 mod http;
 mod kafka;
+mod mapped;
 mod processes;
 mod python;
 mod rig;

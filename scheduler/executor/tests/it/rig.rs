@@ -193,6 +193,11 @@ impl Rig {
             groups,
             kill_grace: Duration::from_millis(300),
             docker: windlass_executor::docker::DockerPolicy::default(),
+            operators: windlass_executor::GivenOperators {
+                is_key: dag::Expand::is_key,
+                is_template: dag::Expand::is_template,
+                with: dag::Expand::operator_with,
+            },
         };
         Ok(Self {
             dir,
@@ -239,7 +244,7 @@ impl Rig {
         let masker = Masker::default();
         let log = Log::open(&self.log_path(&assignment), masker.clone(), Overflow::Fault).unwrap();
         let (host, worker) = (Arc::new(self.leader.clone()), Arc::clone(&self.context));
-        Attempt { assignment, log, masker, host, worker }
+        Attempt { assignment, log, masker, host, worker, elements: windlass_executor::Elements::default() }
     }
 
     /// Where an attempt's log is.
@@ -289,6 +294,7 @@ impl Rig {
             files: self.leader.files.keys().map(|name| (name.clone(), name.clone())).collect(),
             execution_timeout_secs: self.execution_timeout_secs,
             do_xcom_push: true,
+            mapped: None,
         }
     }
 }

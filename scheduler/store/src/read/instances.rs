@@ -107,6 +107,8 @@ pub(super) struct InstanceRecord {
     reason: Option<String>,
     note: Option<String>,
     skips: Option<Vec<i32>>,
+    map_length: Option<i32>,
+    rendered_map_index: Option<String>,
     worker: Option<String>,
 }
 
@@ -124,6 +126,8 @@ impl TryFrom<InstanceRecord> for Instance {
             reason: row.reason,
             note: row.note,
             skips: row.skips.map(|skips| skips.into_iter().map(TaskIdx).collect()),
+            map_length: row.map_length,
+            rendered_map_index: row.rendered_map_index,
         };
         let stored = TiRow {
             key: TiKey { run: RunKey(row.run_id), task: TaskIdx(row.task_idx), map: MapIndex(row.map_index) },
@@ -139,6 +143,60 @@ impl TryFrom<InstanceRecord> for Instance {
         };
         Ok(Self { row: stored, worker: row.worker })
     }
+}
+
+/// A task of a run in few numbers, however many instances it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskCell {
+    /// The run.
+    pub run: RunKey,
+    /// The task.
+    pub task: TaskIdx,
+    /// How many instances it has.
+    pub instances: i64,
+    /// How many of them have succeeded or were skipped.
+    pub done: i64,
+    /// The gravest of their states.
+    pub state: TaskState,
+    /// The highest of their tries.
+    pub try_number: TryNumber,
+    /// When the first of them started.
+    pub started_at: Option<Timestamp>,
+    /// When the last of them ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// The tasks of these runs that have a row.
+///
+/// # Errors
+/// As [`instances`].
+pub async fn task_cells(db: impl PgExecutor<'_>, runs: &[RunKey]) -> Result<Vec<TaskCell>, StoreError> {
+    let runs: Vec<i64> = runs.iter().map(|run| run.get()).collect();
+    let rows = sqlx::query_file_as!(CellRecord, "queries/read_cells.sql", &runs).fetch_all(db).await.doing(DOING)?;
+    let cell = |one: CellRecord| {
+        Ok(TaskCell {
+            run: RunKey(one.run_id),
+            task: TaskIdx(one.task_idx),
+            instances: one.instances,
+            done: one.done,
+            state: code(one.state)?,
+            try_number: TryNumber(one.try_number),
+            started_at: one.started_at,
+            ended_at: one.ended_at,
+        })
+    };
+    rows.into_iter().map(cell).collect()
+}
+
+struct CellRecord {
+    run_id: i64,
+    task_idx: i32,
+    instances: i64,
+    done: i64,
+    state: i16,
+    try_number: i16,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
 }
 
 /// The task that failed first in a run, as a list of DAGs tells it.

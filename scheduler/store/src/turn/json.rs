@@ -36,6 +36,7 @@ pub(super) struct RareParts {
     pub xcoms_deleted: String,
     pub backfills: String,
     pub backfill_runs: String,
+    pub instances_dropped: String,
 }
 
 impl RareParts {
@@ -49,6 +50,7 @@ impl RareParts {
             && plan.xcoms.is_empty()
             && plan.xcoms_dropped.is_empty()
             && plan.xcoms_deleted.is_empty()
+            && plan.instances_dropped.is_empty()
             && plan.runs_dropped.is_empty()
             && plan.dags_dropped.is_empty()
             && plan.failures.is_empty()
@@ -81,6 +83,7 @@ impl RareParts {
             xcoms_deleted: array(&plan.xcoms_deleted, |(instance, key)| DeletedXCom::of(*instance, key)),
             backfills: array(&plan.backfills, Backfill::of),
             backfill_runs: array(&plan.backfill_runs, SeenDate::of),
+            instances_dropped: array(&plan.instances_dropped, |key| Key::of(*key)),
         })
     }
 }
@@ -304,6 +307,8 @@ struct Extra {
     reason: Option<String>,
     note: Option<String>,
     skips: Option<Vec<i32>>,
+    map_length: Option<i32>,
+    rendered_map_index: Option<String>,
 }
 
 impl Extra {
@@ -318,6 +323,8 @@ impl Extra {
             reason: storable_option(extra.reason.as_ref()),
             note: storable_option(extra.note.as_ref()),
             skips: extra.skips.as_ref().map(|skips| skips.iter().map(|task| task.get()).collect()),
+            map_length: extra.map_length,
+            rendered_map_index: storable_option(extra.rendered_map_index.as_ref()),
         }
     }
 }

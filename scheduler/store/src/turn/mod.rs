@@ -142,6 +142,7 @@ async fn apply_all(
         rare.xcoms_deleted,
         rare.backfills,
         rare.backfill_runs,
+        rare.instances_dropped,
     )
     .fetch_one(writer.connection())
     .await?;

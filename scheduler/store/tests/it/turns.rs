@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use engine::{DagChange, DueRun, Fact, FailureRow, Need, Plan, PreviousCounts, RunChange, TiExtra, TiRow, TryRow};
 use model::{
-    AnswerStatus, Command, DagRunState, Pool, RunKey, TaskIdx, TaskState, TryNumber, XComValue, command::Paused,
+    AnswerStatus, Command, DagRunState, MapIndex, Pool, RunKey, TaskIdx, TaskState, TiKey, TryNumber, XComValue,
+    command::Paused,
 };
 use serde_json::json;
 use sqlx::Executor;
@@ -38,6 +39,45 @@ async fn a_diverged_turn_leaves_nothing_and_the_next_one_goes_on() {
     assert!(matches!(again, StoreError::Database { .. } | StoreError::Diverged { .. }), "{again:?}");
     assert_eq!(database.count("task_instance").await, 2);
     assert_eq!(leader.apply(&ending(&rows[1..])).await.unwrap().turn.get(), 3);
+}
+
+#[tokio::test]
+async fn the_instances_of_an_expanded_task_take_the_place_of_its_summary() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let version = leader.store_dag("etl", &["a", "b"]).await;
+    let summary = TiRow { state: TaskState::UpstreamFailed, live: false, ..queued(1, 1) };
+    let said = TiExtra { reason: Some("why".to_owned()), ..TiExtra::default() };
+    let first = Plan {
+        new_runs: vec![run(&version, 1)],
+        new_instances: vec![queued(1, 0), TiRow { extra: said.clone(), ..summary.clone() }],
+        extras: vec![(summary.key, said)],
+        ..Plan::default()
+    };
+    leader.apply(&first).await.unwrap();
+    let left = TiExtra { map_length: Some(2), ..TiExtra::default() };
+    let name = TiExtra { rendered_map_index: Some("eu".to_owned()), ..TiExtra::default() };
+    let one = |map: i32| TiRow { key: TiKey { map: MapIndex(map), ..summary.key }, ..queued(1, 1) };
+    let source = queued(1, 0).key;
+    let second = Plan {
+        new_instances: vec![one(0), one(1)],
+        extras: vec![(source, left), (one(1).key, name)],
+        instances_dropped: vec![summary.key],
+        ..Plan::default()
+    };
+    leader.apply(&second).await.unwrap();
+
+    let runs = store::load(leader.writer.connection()).await.unwrap().snapshot.runs;
+    let found: Vec<_> = runs[0]
+        .instances
+        .iter()
+        .map(|row| (row.key.task.get(), row.key.map.get(), row.extra.map_length, row.extra.rendered_map_index.clone()))
+        .collect();
+    assert_eq!(found, [(0, -1, Some(2), None), (1, 0, None, None), (1, 1, None, Some("eu".to_owned()))]);
+    assert_eq!(database.count("task_instance_extra WHERE map_index = -1 AND task_idx = 1").await, 0);
+    let again = Plan { instances_dropped: vec![summary.key], ..Plan::default() };
+    let refused = leader.apply(&again).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Diverged { what } if what.contains("gone")), "{refused:?}");
 }
 
 fn failure_of(instance: &TiRow) -> FailureRow {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{RunKey, TaskIdx, TaskState};
 use schemars::JsonSchema;
 use serde::Serialize;
-use store::read::{self, Instance, RunBrief, Version};
+use store::read::{self, RunBrief, TaskCell, Version};
 
 use super::super::{
     dags::{Bar, bars},
@@ -54,7 +54,7 @@ struct Cell {
 struct Source<'a> {
     version: &'a Version,
     oldest_first: Vec<&'a RunBrief>,
-    stored: BTreeMap<(RunKey, TaskIdx), Vec<Instance>>,
+    stored: BTreeMap<(RunKey, TaskIdx), TaskCell>,
     clock: Clock,
 }
 
@@ -66,10 +66,8 @@ pub(super) async fn grid(app: &App, version: &Version, newest_first: &[RunBrief]
     let fit = (CELLS_MAX / version.dag.tasks.len().max(1)).max(RUNS_MIN);
     let shown = &newest_first[..newest_first.len().min(fit)];
     let keys: Vec<RunKey> = shown.iter().map(|run| run.key).collect();
-    let mut stored: BTreeMap<(RunKey, TaskIdx), Vec<Instance>> = BTreeMap::new();
-    for instance in read::instances(&app.pool, &keys).await? {
-        stored.entry((instance.row.key.run, instance.row.key.task)).or_default().push(instance);
-    }
+    let cells = read::task_cells(&app.pool, &keys).await?;
+    let stored = cells.into_iter().map(|cell| ((cell.run, cell.task), cell)).collect();
     let source = Source { version, oldest_first: shown.iter().rev().collect(), stored, clock };
     let took =
         |run: &RunBrief| Some((run.ended_at.unwrap_or(clock.now) - run.started_at?).to_std().unwrap_or_default());
@@ -132,15 +130,17 @@ impl Source<'_> {
 
     fn cell(&self, run: &RunBrief, pos: usize) -> Cell {
         let task = &self.version.dag.tasks[pos];
-        let worst = self.stored(run, pos).iter().max_by_key(|one| gravity(one.row.state));
-        let state = worst.map_or(TaskState::NoStatus, |one| one.row.state);
+        let stored = self.stored(run, pos);
+        let state = stored.map_or(TaskState::NoStatus, |cell| cell.state);
         let badge = Badge::from(state);
         let mut words = vec![task.task_id.to_string(), self.clock.day(run.run_after), badge.word.to_owned()];
-        if let Some(row) = worst.map(|one| &one.row) {
-            if row.try_number.get() > 0 {
-                words.push(format!("try {}", row.try_number));
+        if let Some(cell) = stored {
+            if cell.instances > 1 {
+                words.push(format!("{} of {} done", cell.done, cell.instances));
+            } else if cell.try_number.get() > 0 {
+                words.push(format!("try {}", cell.try_number));
             }
-            words.extend(row.started_at.zip(row.ended_at).map(|(start, end)| words::between(start, end)));
+            words.extend(cell.started_at.zip(cell.ended_at).map(|(start, end)| words::between(start, end)));
         }
         let url = format!("{}/tasks/{}", run_url(&run.dag_id, &run.run_id), segment(task.task_id.as_str()));
         Cell { badge, url, title: words.join(" · ") }
@@ -148,10 +148,7 @@ impl Source<'_> {
 
     /// A group shows the gravest state of its tasks.
     fn summary(&self, run: &RunBrief, group: &str, members: &[usize]) -> Cell {
-        let state_of = |pos: &usize| {
-            let states = self.stored(run, *pos).iter().map(|one| one.row.state);
-            states.max_by_key(|state| gravity(*state)).unwrap_or(TaskState::NoStatus)
-        };
+        let state_of = |pos: &usize| self.stored(run, *pos).map_or(TaskState::NoStatus, |cell| cell.state);
         let states: Vec<TaskState> = members.iter().map(state_of).collect();
         let gravest = states.iter().copied().max_by_key(|state| gravity(*state)).unwrap_or(TaskState::NoStatus);
         let done = states.iter().filter(|state| state.is_success_like()).count();
@@ -161,8 +158,8 @@ impl Source<'_> {
         Cell { badge, url: run_url(&run.dag_id, &run.run_id), title }
     }
 
-    fn stored(&self, run: &RunBrief, pos: usize) -> &[Instance] {
-        self.stored.get(&(run.key, self.version.task_idx[pos])).map_or(&[], Vec::as_slice)
+    fn stored(&self, run: &RunBrief, pos: usize) -> Option<&TaskCell> {
+        self.stored.get(&(run.key, self.version.task_idx[pos]))
     }
 }
 

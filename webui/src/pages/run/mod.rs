@@ -44,7 +44,7 @@ use crate::{
 };
 use gantt::Gantt;
 use rows::Row;
-pub use rows::{name, stand as task_stand};
+pub use rows::{clear_url, name, stand as task_stand};
 
 /// Superseded tries that are drawn; a run with more is not read try by try.
 const TRIES_MAX: i64 = 2_000;
@@ -143,6 +143,8 @@ pub async fn show(
         let url = with_query(&with_query(&dag_url(&run.dag_id), "tab", "backfills"), "backfill", &id.to_string());
         Fact::new("backfill", id.to_string()).to(url)
     });
+    let shown_rows = rows_of(&by_task, query.text("unfold"));
+    let print_row = |of: &TaskOfRun| rows::row(of, &chosen, &gantt, &past, &reasons, clock);
     let neighbours = read::neighbours(&app.pool, &run).await?;
     let other = |id: Option<model::RunId>| id.map(|id| run_url(&run.dag_id, &id));
     let title = format!("{}, {}", kind(run.run_type), clock.day(run.logical_date.unwrap_or(run.run_after)));
@@ -165,8 +167,8 @@ pub async fn show(
         before: other(neighbours.0),
         after: other(neighbours.1),
         picture: app.pictures.of(&version).map(|picture| picture.shown(|pos| face(by_task.get(&pos), &chosen, clock))),
-        rows: tasks.iter().take(ROWS_MAX).map(|of| rows::row(of, &chosen, &gantt, &past, &reasons, clock)).collect(),
-        more: tasks.len().saturating_sub(ROWS_MAX),
+        more: shown_rows.len().saturating_sub(ROWS_MAX),
+        rows: shown_rows.into_iter().take(ROWS_MAX).map(|row| row.print(&chosen, print_row)).collect(),
         log: match chosen.of {
             Some(of) => Some(log_of(&app, of, !is_fragment(&headers), clock).await?),
             None => None,
@@ -180,6 +182,37 @@ pub async fn show(
 /// Times of what goes on are of seconds.
 pub const fn pace(is_finished: bool) -> Pace {
     if is_finished { Pace::Rests } else { Pace::Moves }
+}
+
+/// What is one row of the list.
+enum OneRow<'a> {
+    /// A task instance.
+    Instance(&'a TaskOfRun),
+    /// All instances of a task.
+    Folded(&'a [&'a TaskOfRun]),
+}
+
+impl OneRow<'_> {
+    fn print(&self, chosen: &Chosen<'_>, print: impl Fn(&TaskOfRun) -> Row) -> Row {
+        match self {
+            Self::Instance(of) => print(of),
+            Self::Folded(all) => rows::folded(all, chosen).expect("a task has an instance"),
+        }
+    }
+}
+
+/// The rows of a run: one a task, and of the one that is unfolded one an instance.
+fn rows_of<'a>(by_task: &'a BTreeMap<TaskPos, Vec<&'a TaskOfRun>>, unfolded: Option<&str>) -> Vec<OneRow<'a>> {
+    let mut rows = Vec::new();
+    for instances in by_task.values() {
+        let is_open = instances.len() == 1 || instances.iter().any(|of| Some(of.task().task_id.as_str()) == unfolded);
+        if is_open {
+            rows.extend(instances.iter().copied().map(OneRow::Instance));
+        } else {
+            rows.push(OneRow::Folded(instances));
+        }
+    }
+    rows
 }
 
 fn stand(run: &RunRow, clock: Clock) -> String {

@@ -10,6 +10,7 @@ use super::{
     super::{
         segment,
         state::Badge,
+        with_query,
         words::{self, Clock},
     },
     Chosen, Past,
@@ -58,17 +59,50 @@ pub(super) fn row(
         task_url: super::super::task_url(of),
         chosen: chosen.is(of),
         bars: gantt.bars(of, past.get(&of.key).map_or(&[], Vec::as_slice), clock.now),
-        clear_url: format!("{}/clear?task={}&downstream=1", chosen.run_url, segment(of.task().task_id.as_str())),
+        clear_url: clear_url(chosen.run_url, of),
+    }
+}
+
+/// Where an instance is cleared, with what is after it.
+#[must_use]
+pub fn clear_url(run_url: &str, of: &TaskOfRun) -> String {
+    let url = format!("{run_url}/clear?task={}&downstream=1", segment(of.task().task_id.as_str()));
+    match of.key.map {
+        MapIndex::UNMAPPED => url,
+        map => with_query(&url, "map_index", &map.to_string()),
     }
 }
 
 /// A task's name, with its number when it was expanded.
 #[must_use]
 pub fn name(of: &TaskOfRun) -> String {
-    match of.key.map {
-        MapIndex::UNMAPPED => of.task().task_id.to_string(),
-        map => format!("{} [{map}]", of.task().task_id),
+    match of.rendered_map_index() {
+        None => of.task().task_id.to_string(),
+        Some(name) => format!("{} [{name}]", of.task().task_id),
     }
+}
+
+/// The one row of an expanded task that is folded: its gravest state, and how many instances are done.
+pub(super) fn folded(instances: &[&TaskOfRun], chosen: &Chosen<'_>) -> Option<Row> {
+    let worst = *instances.iter().max_by_key(|of| (of.state().is_failed_like(), !of.state().is_finished()))?;
+    let done = instances.iter().filter(|of| of.state().is_success_like()).count();
+    let all = instances.iter().filter(|of| of.state() != TaskState::Removed).count();
+    let id = worst.task().task_id.as_str();
+    let url = with_query(chosen.run_url, "unfold", id);
+    let badge = Badge::from(worst.state());
+    Some(Row {
+        label: format!("{id} × {all}"),
+        stand: format!("{} · {done} of {all} done", badge.word),
+        badge,
+        tries: None,
+        title: format!("{} instances: open the list", instances.len()),
+        why: None,
+        task_url: url.clone(),
+        url,
+        chosen: instances.iter().any(|of| chosen.is(of)),
+        bars: Vec::new(),
+        clear_url: format!("{}/clear?task={}&downstream=1", chosen.run_url, segment(id)),
+    })
 }
 
 /// How a task stands, in few words.

@@ -10,11 +10,11 @@ use axum::{
     Extension,
     extract::{Path, State},
     http::HeaderMap,
-    response::Response,
+    response::{IntoResponse as _, Redirect, Response},
 };
 use dag::TaskPos;
 use link::query::Query as Ask;
-use model::TaskState;
+use model::{MapIndex, TaskState};
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{self, Try};
@@ -37,8 +37,8 @@ use crate::{
     http::query::Query,
     live::{Subject, Watched, is_fragment},
     reads::{
-        instances::{self, TaskOfRun},
-        lookup::lookup_instance,
+        instances::{self, Found, TaskOfRun},
+        lookup::{lookup_instance, lookup_run, parse_task},
     },
 };
 pub use mark::submit as mark;
@@ -125,7 +125,16 @@ pub async fn show(
     query: Query,
 ) -> PageResult<Response> {
     let clock = Clock::of(&who);
-    let of = lookup_instance(&app, &dag_id, &run_id, &task_id, query.map_index()?).await?;
+    let map = query.map_index()?;
+    if map == MapIndex::UNMAPPED {
+        let run = lookup_run(&app, &dag_id, &run_id).await?;
+        let url = run_url(&run.dag_id, &run.run_id);
+        if let Found::Expanded = instances::find(&app, run, &parse_task(&task_id)?, map).await? {
+            // Which of its instances is meant is asked on the run's page.
+            return Ok(Redirect::to(&with_query(&url, "unfold", &task_id)).into_response());
+        }
+    }
+    let of = lookup_instance(&app, &dag_id, &run_id, &task_id, map).await?;
     let past = read::tries(&app.pool, of.key).await?;
     let number = query.text("try").and_then(|text| text.parse().ok()).unwrap_or(of.try_number());
     let beside: BTreeSet<TaskPos> = of.task().upstream.iter().chain(&of.task().downstream).copied().collect();
@@ -161,7 +170,7 @@ pub async fn show(
         downstream: neighbours(&siblings, &of.task().downstream),
         before: other(before_and_after.0),
         after: other(before_and_after.1),
-        clear_url: format!("{run}/clear?task={}&downstream=1", segment(of.task().task_id.as_str())),
+        clear_url: super::run::clear_url(&run, &of),
         tries: try_links(&of, &past, number, &url),
         tabs: tabs(&url, tab, &TABS),
         content: content(&app, look, &of, &past, &who).await?,

@@ -269,6 +269,7 @@ pub fn bash(command: &str) -> Assignment {
         files: BTreeMap::new(),
         execution_timeout_secs: None,
         do_xcom_push: true,
+        mapped: None,
     }
 }
 

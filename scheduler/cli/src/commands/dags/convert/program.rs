@@ -21,6 +21,7 @@ const MODULES: &[(&str, &str)] = &[
     ("jinja_lambda.py", include_str!("../../../../python/convert/jinja_lambda.py")),
     ("library.py", include_str!("../../../../python/convert/library.py")),
     ("operators.py", include_str!("../../../../python/convert/operators.py")),
+    ("mapping.py", include_str!("../../../../python/convert/mapping.py")),
     ("plain.py", include_str!("../../../../python/convert/plain.py")),
     ("scripts.py", include_str!("../../../../python/convert/scripts.py")),
     ("settings.py", include_str!("../../../../python/convert/settings.py")),
