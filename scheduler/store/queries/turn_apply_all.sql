@@ -99,6 +99,14 @@ WITH fence AS (
     DELETE FROM xcom AS x
     USING json_to_recordset($41::text::json) AS g (run_id bigint, task_idx int, map_index int, key text), fence
     WHERE (x.run_id, x.task_idx, x.map_index, x.key) = (g.run_id, g.task_idx, g.map_index, g.key)
+), try_gone AS ( -- $44: instances that are as if nothing had happened to them
+    DELETE FROM task_try AS t
+    USING json_to_recordset($44::text::json) AS g (run_id bigint, task_idx int, map_index int), fence
+    WHERE (t.run_id, t.task_idx, t.map_index) = (g.run_id, g.task_idx, g.map_index)
+), task_state_gone AS (
+    DELETE FROM task_state_store AS s
+    USING json_to_recordset($44::text::json) AS g (run_id bigint, task_idx int, map_index int), fence
+    WHERE (s.run_id, s.task_idx, s.map_index) = (g.run_id, g.task_idx, g.map_index)
 ), dropped AS ( -- $39: runs, $40: DAGs all of whose runs go
     DELETE FROM dag_run AS d USING fence WHERE d.id = ANY ($39::bigint[]) OR d.dag_id = ANY ($40::text[]) RETURNING d.id
 ), to_sweep AS (

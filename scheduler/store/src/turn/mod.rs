@@ -142,6 +142,7 @@ async fn apply_all(
         rare.xcoms_deleted,
         rare.backfills,
         rare.backfill_runs,
+        rare.forgotten,
     )
     .fetch_one(writer.connection())
     .await?;

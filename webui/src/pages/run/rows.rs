@@ -66,8 +66,8 @@ pub(super) fn row(
 #[must_use]
 pub fn name(of: &TaskOfRun) -> String {
     match of.key.map {
-        MapIndex::UNMAPPED => of.task().task_id.to_string(),
-        map => format!("{} [{map}]", of.task().task_id),
+        MapIndex::UNMAPPED => of.task().display_name().to_owned(),
+        map => format!("{} [{map}]", of.task().display_name()),
     }
 }
 
