@@ -3,7 +3,7 @@
 //! What always holds: a try ends within [`TRY_MAX`], changes nothing where it goes, leaves nothing on this machine, and says
 //! nothing that is secret in the connection.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use link::{Assignment, ConnectionFields, FetchItem, FetchKey, ServiceStatus, TaskContext};
@@ -15,16 +15,19 @@ use model::{
         ServiceSpec, Sql, SqlOutput, SqlParameters, SqlSource,
     },
 };
+use serde::{Deserialize, de::IgnoredAny};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Attempt, Host, Masker, Stop, WorkerContext,
+    Attempt, Host, Masker, Stop, WorkerContext, Workspace,
     log::{Log, Overflow},
 };
 
 /// How long a try may take; whoever asks waits for it.
 pub const TRY_MAX: Duration = Duration::from_secs(10);
+/// And how long whoever asks waits for it: an executor may take a moment to end what it began.
+const ANSWER_MAX: Duration = Duration::from_secs(12);
 /// The connection's name while it is tried.
 const CONN_ID: &str = "tested";
 /// What is asked of a database.
@@ -60,27 +63,62 @@ pub async fn try_connection(worker: &Arc<WorkerContext>, connection: ConnectionF
     masker.add_connection(&connection);
     // What the Kafka program says of a topic that a cluster does not have: the cluster has said so.
     let no_topic = format!("there is no topic `{topic}`");
-    match run(worker, connection, operator, masker.clone()).await {
-        Ok((EndKind::Success, _)) => Tried { works: true, message: WORKS.to_owned() },
-        Ok((_, reason)) if reason.contains(&no_topic) => Tried { works: true, message: WORKS.to_owned() },
-        Ok((EndKind::TimedOut, _)) => Tried::failed(format!("No answer within {} s", TRY_MAX.as_secs())),
-        Ok((_, reason)) => Tried::failed(masker.mask(&reason)),
-        Err(error) => Tried::failed(format!("the worker could not try it: {error}")),
+    let scratch = match worker.workspaces.make() {
+        Ok(scratch) => scratch,
+        Err(error) => return Tried::failed(format!("the worker could not try it: {error}")),
+    };
+    let log_path = scratch.path().join("log.jsonl");
+    // What takes its time to end is not waited for: it ends by itself, with all that it has started.
+    let running = tokio::spawn(run(Arc::clone(worker), connection, operator, masker.clone(), scratch));
+    match tokio::time::timeout(ANSWER_MAX, running).await {
+        Ok(Ok(Ok((EndKind::Success, _)))) => Tried { works: true, message: WORKS.to_owned() },
+        Ok(Ok(Ok((EndKind::TimedOut, said)))) => no_answer(&masker, &said),
+        Ok(Ok(Ok((_, reason)))) if reason.contains(&no_topic) => Tried { works: true, message: WORKS.to_owned() },
+        Ok(Ok(Ok((_, reason)))) => Tried::failed(masker.mask(&reason)),
+        Ok(Ok(Err(error))) => Tried::failed(format!("the worker could not try it: {error}")),
+        Ok(Err(panic)) => Tried::failed(format!("its executor broke down: {panic}")),
+        Err(_) => no_answer(&masker, &last_words(&log_path)),
     }
 }
 
+/// A try that took too long, with what was last heard of it.
+fn no_answer(masker: &Masker, said: &str) -> Tried {
+    let said = masker.mask(said);
+    let heard = if said.is_empty() { String::new() } else { format!("; last heard: {said}") };
+    Tried::failed(format!("No answer within {} s{heard}", TRY_MAX.as_secs()))
+}
+
+/// The last line that the executor wrote to the log, but for that of its limit; nothing when there is none.
+fn last_words(log: &Path) -> String {
+    #[derive(Deserialize)]
+    struct Line {
+        stream: String,
+        text: String,
+        rendered: Option<IgnoredAny>,
+    }
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    let is_said =
+        |line: &Line| line.stream == "sys" && line.rendered.is_none() && !line.text.contains("execution_timeout");
+    lines.find(is_said).map(|line| line.text).unwrap_or_default()
+}
+
+/// Runs the attempt; what it has written goes with it.
 async fn run(
-    worker: &Arc<WorkerContext>,
+    worker: Arc<WorkerContext>,
     connection: ConnectionFields,
     operator: Operator,
     masker: Masker,
+    scratch: Workspace,
 ) -> io::Result<(EndKind, String)> {
-    let scratch = worker.workspaces.make()?;
-    let log = Log::open(&scratch.path().join("log.jsonl"), masker.clone(), Overflow::Fault)?;
+    let path = scratch.path().join("log.jsonl");
+    let log = Log::open(&path, masker.clone(), Overflow::Fault)?;
     let host = Arc::new(OneConnection(ConnectionFields { conn_id: CONN_ID.to_owned(), ..connection }));
-    let attempt = Attempt { assignment: assignment(operator), log, masker, host, worker: Arc::clone(worker) };
+    let attempt = Attempt { assignment: assignment(operator), log, masker, host, worker };
     let end = crate::run(&attempt, &Stop::default()).await;
-    Ok((end.kind, end.reason))
+    // Its reason is the limit, which says nothing of the connection.
+    let told = if end.kind == EndKind::TimedOut { last_words(&path) } else { end.reason };
+    Ok((end.kind, told))
 }
 
 fn operator_for(conn_type: &str, topic: &str) -> Option<Operator> {

@@ -249,7 +249,7 @@ pub async fn external_log(
     delete, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}",
     operation_id = "delete_task_instance", tag = "Task Instance",
     params(InstancePath, InstanceIndex),
-    responses((status = 200, description = "Successful Response"), Errors<404, 409>),
+    responses((status = 200, description = "Successful Response", body = Value), Errors<404, 409>),
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn delete_instance(

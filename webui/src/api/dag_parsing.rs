@@ -1,11 +1,11 @@
 //! Reading a DAG file anew at once. Files are watched, so it changes nothing as a rule; it is for those whose system tells of no
 //! changes, as network file systems do.
 
-use axum::{Extension, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use link::{Query, Reply};
 use model::{BundleFile, BundleName};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{audit, bundles, read};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -50,14 +50,14 @@ fn file_of(token: &str) -> Option<BundleFile> {
 #[utoipa::path(
     put, path = "/api/v2/parseDagFile/{file_token}", operation_id = "reparse_dag_file", tag = "DAG Parsing",
     params(FilePath),
-    responses((status = 201, description = "Successful Response"), Errors<404>),
+    responses((status = 201, description = "Successful Response", body = Value), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn parse_file(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     FilePath { file_token }: FilePath,
-) -> ApiResult<StatusCode> {
+) -> ApiResult<(StatusCode, Json<Value>)> {
     let missing = || ApiError::NotFound("File not found".to_owned());
     let file = file_of(&file_token).ok_or_else(missing)?;
     if !read::defines_dags(&app.pool, &file).await? {
@@ -77,7 +77,7 @@ pub async fn parse_file(
         let _is_polled = bundles::ask_poll(&app.pool, &file.bundle).await?;
     }
     audit::record(&app.pool, who.actor(), "reparse_dag_file", &told).await?;
-    Ok(StatusCode::CREATED)
+    Ok((StatusCode::CREATED, Json(Value::Null)))
 }
 
 #[cfg(test)]

@@ -413,7 +413,7 @@ pub async fn set_of_task(
     operation_id = "patch_task_state_store", tag = "Task State Store",
     params(KeptPath, KeeperIndex),
     request_body = TaskStateStorePatchBody,
-    responses((status = 200, description = "Successful Response"), Errors<404>),
+    responses((status = 200, description = "Successful Response", body = Value), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn patch_of_task(

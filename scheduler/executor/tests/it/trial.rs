@@ -60,3 +60,18 @@ async fn a_type_that_no_task_uses_is_named_with_those_that_can_be_tried() {
     let tried = try_connection(&rig.context(), unknown).await;
     assert!(!tried.works && tried.message.contains("\"aws\"") && tried.message.contains("postgres"), "{tried:?}");
 }
+
+#[tokio::test]
+async fn what_does_not_answer_is_waited_for_no_longer_than_its_limit() {
+    let rig = Rig::new();
+    let server = Server::new(&["hang"]).await;
+    for conn_type in ["http", "trino"] {
+        let began = std::time::Instant::now();
+        let host = if conn_type == "http" { server.url("") } else { "127.0.0.1".to_owned() };
+        let port = (conn_type == "trino").then_some(i32::from(server.port));
+        let silent =
+            ConnectionFields { conn_type: conn_type.to_owned(), password: None, extra: None, port, ..http(&host) };
+        let tried = try_connection(&rig.context(), silent).await;
+        assert!(!tried.works && began.elapsed().as_secs() <= 13, "{tried:?} after {:?}", began.elapsed());
+    }
+}
