@@ -68,7 +68,9 @@ CREATE TABLE audit_log (
     address text,
     door text,
     -- What came of it: 'asked' until a command is answered, then the answer's word, or 'withdrawn'.
-    outcome text
+    outcome text,
+    -- The API token that somebody has acted by; none for a session, the command line, or a part of Windlass.
+    api_token uuid
 );
 CREATE INDEX audit_log_by_dag ON audit_log (dag_id, at);
 CREATE INDEX audit_log_of_dag ON audit_log (dag_id, id);
@@ -104,7 +106,9 @@ CREATE TABLE dag (
     failed_in_a_row int NOT NULL DEFAULT 0,
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     last_parsed_at timestamptz NOT NULL DEFAULT now(),
-    bundle_name text NOT NULL DEFAULT 'dags-folder'
+    bundle_name text NOT NULL DEFAULT 'dags-folder',
+    -- What pages call it; its id without.
+    display_name text
 );
 
 -- One parsed form of a DAG. `compiled` is json, not jsonb: it keeps the order of keys and takes any text.
@@ -341,6 +345,18 @@ CREATE TABLE xcom (
     PRIMARY KEY (run_id, task_idx, map_index, key)
 );
 
+-- What a task instance keeps for itself from try to try; clients and its later tries read it.
+CREATE TABLE task_state_store (
+    run_id bigint NOT NULL,
+    task_idx int NOT NULL,
+    map_index int NOT NULL,
+    key text NOT NULL,
+    value json NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    PRIMARY KEY (run_id, task_idx, map_index, key)
+);
+
 -- No slots means no limit.
 CREATE TABLE pool (
     name text PRIMARY KEY,
@@ -457,6 +473,32 @@ CREATE TABLE worker (
     joined_at timestamptz NOT NULL DEFAULT now(),
     lost_at timestamptz
 );
+
+-- What a worker was called at which time: a try shows the name that its worker had then, whatever it is called now. It is noted
+-- whichever version registers the worker.
+CREATE TABLE worker_name (
+    worker_id int NOT NULL REFERENCES worker ON DELETE CASCADE,
+    since timestamptz NOT NULL,
+    until timestamptz NOT NULL DEFAULT 'infinity',
+    name text NOT NULL,
+    PRIMARY KEY (worker_id, since)
+);
+CREATE FUNCTION note_worker_name() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE worker_name SET until = now() WHERE worker_id = NEW.id AND until = 'infinity';
+    INSERT INTO worker_name (worker_id, since, name)
+    VALUES (NEW.id, CASE WHEN TG_OP = 'INSERT' THEN '-infinity' ELSE now() END, NEW.name)
+    ON CONFLICT (worker_id, since) DO UPDATE SET name = excluded.name, until = 'infinity';
+    -- Names are of processes: those of the last 200 are kept.
+    DELETE FROM worker_name
+    WHERE worker_id = NEW.id
+        AND since < (SELECT n.since FROM worker_name AS n WHERE n.worker_id = NEW.id ORDER BY n.since DESC OFFSET 199 LIMIT 1);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER worker_note_first_name AFTER INSERT ON worker FOR EACH ROW EXECUTE FUNCTION note_worker_name();
+CREATE TRIGGER worker_note_name AFTER UPDATE OF name ON worker
+    FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION note_worker_name();
 
 -- What is still to be told to the world: callbacks, lineage.
 CREATE TABLE outbox (

@@ -40,10 +40,15 @@ pub use auth::{
     client::{InvalidNetwork, TrustedProxies},
     oidc::{InvalidOidc, Oidc, OidcSettings},
     rights::{Access, Face, NARROWED, Right, Role, Route},
-    table::routes,
     token::{InvalidSecret, Secret},
 };
-pub use settings::{AppSettings, CookieScope, LocalLogins, Setting};
+pub use settings::{AppSettings, ConnectionTests, CookieScope, LocalLogins, Setting};
+
+/// Every route with the access that it asks for.
+pub fn routes() -> impl Iterator<Item = &'static Route> {
+    router::put_together();
+    auth::table::routes()
+}
 
 /// The web server could not start or had to stop.
 #[derive(Debug, thiserror::Error)]

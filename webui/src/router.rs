@@ -29,9 +29,10 @@ use crate::{
     app::App,
     assets,
     auth::{
-        guard,
+        faces, guard,
         login::{self, LOGIN_BYTES_MAX},
         rights::Face,
+        table,
     },
     error::ApiError,
     http::{
@@ -41,6 +42,15 @@ use crate::{
     live,
     pages::{self, error::PageError},
 };
+
+/// Hands what stands above the guard down to it: which operations there are, and how a page tells of an error.
+pub fn put_together() {
+    table::hand_down(api::openapi::declared_document);
+    faces::hand_down(faces::Pages {
+        error: |error| PageError(error).into_response(),
+        logout: || pages::login::logout_page().into_response(),
+    });
+}
 
 /// The largest body: a conf is a few KiB, Airflow's notes end at 1,000 characters.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -57,6 +67,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 
 /// The whole application.
 pub fn router(app: App) -> Router {
+    put_together();
     let requests = app.settings.requests.clone();
     let gate = Arc::new(Gate::default());
     let counted = app.clone();
@@ -166,6 +177,7 @@ fn page_routes() -> Router<App> {
         .route("/services/{dag_id}/{name}/{action}", post(pages::services::control))
         .route("/import-errors", get(pages::import_errors::show))
         .route("/bundles", get(pages::bundles::show))
+        .route("/bundles/delete", get(pages::bundles::ask).post(pages::bundles::delete))
         .route("/bundles/poll", post(pages::bundles::poll))
         .route("/bundles/rollback", post(pages::bundles::rollback))
         .route("/quarantine/release", post(pages::import_errors::release))
@@ -211,7 +223,7 @@ async fn give_up(State(patience): State<Duration>, request: Request, next: Next)
     let face = guard::face_of(&request);
     match tokio::time::timeout(patience, next.run(request)).await {
         Ok(answer) => answer,
-        Err(_) => guard::said_to(face, ApiError::GaveUp { after_secs: patience.as_secs(), changes }),
+        Err(_) => faces::said_to(face, ApiError::GaveUp { after_secs: patience.as_secs(), changes }),
     }
 }
 
@@ -248,7 +260,7 @@ async fn survive(request: Request, next: Next) -> Response {
 
 fn after_panic(face: Face, panic: &(dyn Any + Send)) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    guard::said_to(face, ApiError::Internal(format!("a handler panicked: {}", text.unwrap_or("without a text"))))
+    faces::said_to(face, ApiError::Internal(format!("a handler panicked: {}", text.unwrap_or("without a text"))))
 }
 
 #[cfg(test)]
@@ -259,6 +271,7 @@ mod tests {
 
     /// Kind of the answer and its text, of a route of each face behind a layer.
     async fn answers(layered: impl Fn(Router) -> Router) -> [(StatusCode, String, String); 2] {
+        put_together();
         let idle = || async { std::future::pending::<()>().await };
         let app = layered(Router::new().route("/dags", get(idle)).route("/api/v2/dags", get(idle)));
         let ask = |path: &'static str| {
@@ -288,6 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_that_panics_is_answered_by_a_page() {
+        put_together();
         let app = Router::new().route("/runs", get(async || -> () { panic!("a mistake") }));
         let app = app.layer(middleware::from_fn(survive));
         let answer = app.oneshot(Request::get("/runs").body(Body::empty()).unwrap()).await.unwrap();

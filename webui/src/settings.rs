@@ -49,6 +49,8 @@ pub struct AppSettings {
     pub local_logins: LocalLogins,
     /// A sentence for the login page, such as the login that a fresh installation has.
     pub login_hint: Option<String>,
+    /// Whether workers try connections out for clients.
+    pub connection_tests: ConnectionTests,
     /// What `/api/v2/config` tells; none when it is not allowed.
     pub exposed: Option<Arc<[Setting]>>,
     /// Where requests are timed.
@@ -91,6 +93,31 @@ pub enum LocalLogins {
     Refused,
 }
 
+/// Airflow's `test_connection`: whether connections are tried out, which reaches any address that a client names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ConnectionTests {
+    /// They are not.
+    #[default]
+    Disabled,
+    /// They are not, and no page offers it.
+    Hidden,
+    /// They are, by workers.
+    Enabled,
+}
+
+impl std::str::FromStr for ConnectionTests {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "disabled" => Ok(Self::Disabled),
+            "hidden" => Ok(Self::Hidden),
+            "enabled" => Ok(Self::Enabled),
+            _ => Err(format!("it is {text:?}; expected Disabled, Hidden or Enabled")),
+        }
+    }
+}
+
 impl AppSettings {
     /// Settings with every default.
     #[must_use]
@@ -110,6 +137,7 @@ impl AppSettings {
             local_logins: LocalLogins::Taken,
             login_hint: None,
             log_archive: None,
+            connection_tests: ConnectionTests::Disabled,
             exposed: None,
             requests: Requests::default(),
             live: Live::default(),

@@ -12,6 +12,7 @@ mod exposed;
 mod find;
 mod fleet;
 mod installation;
+mod known;
 mod output;
 mod production;
 mod progress;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use exit::Exit;
+use known::Unread;
 use reach::Reach;
 use server::ServerChoice;
 use settings::{Loudness, Settings};
@@ -179,6 +181,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// A mistyped setting would count as one that is not set: whoever starts a process is told.
+fn name_mistyped_settings(command: &Command) {
+    for Unread { name, nearest, .. } in known::unread(known::of_environment()).filter(|unread| unread.is_mistyped) {
+        let text = format!("{name} is set, and nothing reads it; did you mean {nearest}?");
+        match command {
+            Command::Standalone | Command::Scheduler(_) | Command::Worker(_) | Command::Api(_) => {
+                tracing::warn!("{text}")
+            }
+            Command::CheckSettings => errln!("windlass: {text}"),
+            _ => {}
+        }
+    }
+}
+
 #[tokio::main]
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut settings = Settings::from_environment()?;
@@ -190,6 +206,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Standalone | Command::Scheduler(_) | Command::Worker(_) | Command::Api(_) => Loudness::Server,
         _ => Loudness::Client,
     });
+    name_mistyped_settings(&command);
     match command {
         Command::Standalone => standalone::run(&settings).await,
         Command::CheckSettings => settings.check().map(|()| ExitCode::SUCCESS),

@@ -23,7 +23,7 @@ use replay::StockSource;
 use secrets::Backends;
 use store::retention::Retention;
 use tracing_subscriber::EnvFilter;
-use webui::{LocalLogins, Oidc, OidcSettings, TrustedProxies};
+use webui::{ConnectionTests, LocalLogins, Oidc, OidcSettings, TrustedProxies};
 
 use crate::{fleet::settings::FleetSettings, production::Deployment, server::ServerChoice};
 
@@ -72,6 +72,8 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// `WINDLASS_PASSWORD_LENGTH_MIN`: the shortest password that a user may get, in characters.
     pub password_chars_min: usize,
+    /// `WINDLASS_TEST_CONNECTION`: whether workers try connections out for clients.
+    pub connection_tests: ConnectionTests,
     /// `WINDLASS_OIDC_…` and `WINDLASS_BASE_URL`: who logs people in beside us.
     pub oidc: Option<OidcSettings>,
     /// `WINDLASS_LOCAL_LOGINS`: whether names and passwords are taken.
@@ -149,7 +151,10 @@ impl Settings {
                 .unwrap_or_default()
                 .parse()
                 .context("WINDLASS_TRUSTED_PROXIES")?,
-            password_chars_min: number("WINDLASS_PASSWORD_LENGTH_MIN", store::users::PASSWORD_CHARS_MIN)?,
+            password_chars_min: password_chars_min()?,
+            connection_tests: text("WINDLASS_TEST_CONNECTION")
+                .map_or(Ok(ConnectionTests::default()), |value| value.trim().parse())
+                .map_err(|error: String| anyhow::anyhow!("WINDLASS_TEST_CONNECTION: {error}"))?,
             oidc: OidcSettings::read(&text)?,
             local_logins: local_logins()?,
             secrets: secrets::Settings::read(&text)?,
@@ -374,6 +379,17 @@ fn number<T: FromStr>(name: &str, default: T) -> anyhow::Result<T> {
             Err(_) => bail!("{name} is {value:?}; expected a whole number that fits"),
         },
     }
+}
+
+/// The shortest password. Four different characters are asked for anyway, and a login takes no more than some hundred.
+fn password_chars_min() -> anyhow::Result<usize> {
+    const NAME: &str = "WINDLASS_PASSWORD_LENGTH_MIN";
+    const RANGE: std::ops::RangeInclusive<usize> = 4..=128;
+    let chars = number(NAME, store::users::PASSWORD_CHARS_MIN)?;
+    if !RANGE.contains(&chars) {
+        bail!("{NAME} is {chars}; expected {} to {} characters", RANGE.start(), RANGE.end());
+    }
+    Ok(chars)
 }
 
 /// How long a statement of the web server may take.

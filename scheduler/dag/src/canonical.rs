@@ -92,6 +92,7 @@ pub(crate) fn operator_fields(operator: &model::Operator) -> Map<String, Value> 
 fn dag_value(dag: &Dag) -> Value {
     let mut fields = Fields::default();
     fields.put("dag_id", dag.dag_id.as_str());
+    fields.some("dag_display_name", dag.dag_display_name.clone());
     fields.some("description", dag.description.clone());
     fields.some("doc_md", dag.doc_md.clone());
     fields.list("tags", &dag.tags);
@@ -214,6 +215,7 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.unless("do_xcom_push", task.do_xcom_push, &true);
     fields.unless("queue", task.queue.clone(), &Dag::DEFAULT_QUEUE.to_owned());
     fields.put("owner", task.owner.clone());
+    fields.some("task_display_name", task.task_display_name.clone());
     fields.some("doc_md", task.doc_md.clone());
     let outlets: Vec<Value> = task.outlets.iter().map(outlet_value).collect();
     fields.list("outlets", &outlets);

@@ -20,6 +20,9 @@ pub struct TaskPos(pub usize);
 pub struct Dag {
     /// Its id.
     pub dag_id: DagId,
+    /// What pages call it; its id when there is nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dag_display_name: Option<String>,
     /// One line of what it does.
     pub description: Option<String>,
     /// Markdown for its page.
@@ -141,6 +144,9 @@ pub struct Param {
 pub struct Task {
     /// Its id.
     pub task_id: TaskId,
+    /// What pages call it; its id when there is nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_display_name: Option<String>,
     /// What it does.
     pub operator: Operator,
     /// The tasks directly before it.
@@ -219,6 +225,12 @@ impl Dag {
     /// The queue of every task that names none.
     pub const DEFAULT_QUEUE: &'static str = "default";
 
+    /// What pages call it.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        self.dag_display_name.as_deref().unwrap_or(self.dag_id.as_str())
+    }
+
     /// A task by its position.
     #[must_use]
     pub fn task(&self, pos: TaskPos) -> &Task {
@@ -234,6 +246,14 @@ impl Dag {
     /// Every position, in topological order.
     pub fn positions(&self) -> impl Iterator<Item = TaskPos> + use<> {
         (0..self.tasks.len()).map(TaskPos)
+    }
+}
+
+impl Task {
+    /// What pages call it.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        self.task_display_name.as_deref().unwrap_or(self.task_id.as_str())
     }
 }
 

@@ -138,6 +138,7 @@ pub(crate) const TIMETABLES: &[&str] = &["cron_trigger", "cron_data_interval", "
 /// Keys of a DAG.
 pub(crate) const DAG: &[Key] = &[
     key("dag_id", Shape::Text, "Its id, unique in an installation."),
+    key("dag_display_name", Shape::TextOrNull, "What pages call it instead of its id."),
     key("description", Shape::TextOrNull, "One line of what it does."),
     key("doc_md", Shape::TextOrNull, "Markdown for its page."),
     key("tags", Shape::Texts, "Words to find it by."),
@@ -183,7 +184,6 @@ pub(crate) const DAG_NOT_YET: &[NotYet] = &[
     ("render_template_as_native_obj", "native template values"),
     ("jinja_environment_kwargs", "settings of templates"),
     ("template_undefined", "settings of templates"),
-    ("dag_display_name", "another name on the pages"),
     ("owner_links", "links of owners"),
     ("auto_register", "DAGs that register themselves"),
     ("disable_bundle_versioning", "runs on files that change meanwhile"),
@@ -254,6 +254,7 @@ pub(crate) const TASK: &[Key] = &[
     key("do_xcom_push", Shape::Bool, "Whether what it returns becomes an XCom."),
     key("queue", Shape::Text, "The queue of workers that it asks for."),
     key("owner", Shape::Text, "Who answers for it."),
+    key("task_display_name", Shape::TextOrNull, "What pages call it instead of its id."),
     key("doc_md", Shape::TextOrNull, "Markdown for its page."),
     key("outlets", Shape::Definition("outlets"), "Named data that it writes."),
 ];
@@ -295,7 +296,6 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("is_setup", "setup tasks"),
     ("is_teardown", "teardown tasks"),
     ("on_failure_fail_dagrun", "teardown tasks"),
-    ("task_display_name", "another name on the pages"),
     ("doc", "this form of documentation; write doc_md"),
     ("doc_rst", "this form of documentation; write doc_md"),
     ("doc_json", "this form of documentation; write doc_md"),

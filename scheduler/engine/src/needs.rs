@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
     Command, DagId, DagRunState, RunId, RunKey, RunType, Timestamp,
-    command::{SetNote, TriggerDagRun, XComName},
+    command::{SetNote, TaskInstanceName, TriggerDagRun, XComName},
     door::Instant,
 };
 
@@ -57,6 +57,7 @@ impl Engine {
             Command::MarkDagRun { dag_id, run_id, .. }
             | Command::DeleteDagRun { dag_id, run_id }
             | Command::SetNote(SetNote { dag_id, run_id, .. })
+            | Command::DeleteTaskInstance(TaskInstanceName { dag_id, run_id, .. })
             | Command::SetXCom { xcom: XComName { dag_id, run_id, .. }, .. }
             | Command::DeleteXCom(XComName { dag_id, run_id, .. }) => self.unknown_runs(dag_id, [run_id]),
             Command::PauseDag { .. }

@@ -38,6 +38,8 @@ pub struct Plan {
     pub runs_dropped: Vec<RunKey>,
     /// DAGs whose runs all go, and which go themselves when no file defines them.
     pub dags_dropped: Vec<DagId>,
+    /// Instances whose earlier tries, and what they keep for themselves, go.
+    pub forgotten: Vec<TiKey>,
     /// Failures, for the insert-only table that searches across runs use.
     pub failures: Vec<FailureRow>,
     /// DAGs whose schedule or pause changes.

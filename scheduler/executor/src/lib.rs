@@ -22,6 +22,7 @@ mod service;
 mod sql;
 mod stop;
 mod template;
+pub mod trial;
 mod trigger;
 mod workspace;
 mod xcom;

@@ -1,7 +1,7 @@
 //! Pulls XComs of the attempt's own run, for templates and for Python code alike, with Airflow's rules.
 
 use link::{FetchItem, FetchKey, TaskContext};
-use model::{MapIndex, TaskId, TaskIdx, TiKey};
+use model::{MapIndex, TaskId, TaskIdx, TiKey, door::inexact};
 use serde_json::Value;
 
 use crate::Host;
@@ -18,6 +18,17 @@ pub(crate) enum ParseError {
     NotExact(String),
 }
 
+impl std::fmt::Display for ParseError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotJson(error) => f.write_str(error),
+            Self::NotExact(number) => {
+                write!(f, "the whole number {number} has more than 64 bits and would not be exact; write it as a text")
+            }
+        }
+    }
+}
+
 /// Reads JSON; a whole number that would be rounded is an error.
 pub(crate) fn parse(text: &str) -> Result<Value, ParseError> {
     let value = serde_json::from_str(text).map_err(|error| ParseError::NotJson(error.to_string()))?;
@@ -25,35 +36,6 @@ pub(crate) fn parse(text: &str) -> Result<Value, ParseError> {
         Some(number) => Err(ParseError::NotExact(number.to_owned())),
         None => Ok(value),
     }
-}
-
-/// The first whole number in a JSON text that has more than 64 bits.
-fn inexact(json: &str) -> Option<&str> {
-    let is_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
-    let bytes = json.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => {
-                at += 1;
-                while at < bytes.len() && bytes[at] != b'"' {
-                    at += 1 + usize::from(bytes[at] == b'\\');
-                }
-                at += 1;
-            }
-            byte if byte == b'-' || byte.is_ascii_digit() => {
-                let length = bytes[at..].iter().take_while(|byte| is_number(byte)).count();
-                let number = &json[at..at + length];
-                let is_whole = !number.contains(['.', 'e', 'E']);
-                if is_whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
-                    return Some(number);
-                }
-                at += length;
-            }
-            _ => at += 1,
-        }
-    }
-    None
 }
 
 /// What is wrong with the key of an XCom.

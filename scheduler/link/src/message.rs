@@ -12,7 +12,7 @@ use model::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use crate::fetch::{FetchKey, Fetched};
+use crate::fetch::{ConnectionFields, FetchKey, Fetched};
 
 /// From the leader to a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +67,13 @@ pub enum ToWorker {
         offset: u64,
         /// At most so many bytes.
         bytes_max: u32,
+    },
+    /// Try this connection out for an api process. Sent only to workers that say they can.
+    TryConnection {
+        /// The number of the question, repeated in the answer.
+        id: u64,
+        /// The connection, as it would be for a task.
+        connection: Box<ConnectionFields>,
     },
     /// A message that this version can not read, in a frame that is whole: it is told of, and the connection goes on.
     #[serde(skip)]
@@ -164,6 +171,15 @@ pub enum FromWorker {
         /// Whether nothing more will come.
         ended: bool,
     },
+    /// An answer to TryConnection.
+    Tried {
+        /// The question's number.
+        id: u64,
+        /// Whether the connection works.
+        works: bool,
+        /// How that was found out, or what is wrong; free of secrets.
+        message: String,
+    },
     /// A message that this version can not read, in a frame that is whole: it is told of, and the connection goes on.
     #[serde(skip)]
     Unreadable {
@@ -208,6 +224,9 @@ pub struct Hello {
     /// never reached it. None when it does not say.
     #[serde(default)]
     pub up_micros: Option<i64>,
+    /// Whether it tries connections out when it is asked.
+    #[serde(default)]
+    pub tries_connections: bool,
 }
 
 /// Workers of 0.1.0 do not say what they know.

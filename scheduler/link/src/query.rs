@@ -1,9 +1,13 @@
-//! What api processes ask the leader, beside the commands that go through the inbox: nothing here changes anything.
+//! What api processes ask the leader, beside the commands that go through the inbox: nothing here changes what is stored
+//! by itself.
+
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use model::{AttemptId, DagId, MapIndex, RunId, ServiceKey, TaskId, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use crate::fetch::ConnectionFields;
 pub use crate::message::LogName;
 
 /// A question that only the leader can answer.
@@ -45,10 +49,38 @@ pub enum Query {
         /// At most so many bytes.
         bytes_max: u32,
     },
+    /// Whether a connection works, tried out by a worker.
+    TryConnection {
+        /// The connection, as it would be for a task.
+        connection: Box<ConnectionFields>,
+    },
+    /// Read a file of the DAG folder again, whether it looks changed or not.
+    LookAgain {
+        /// Its name below the folder.
+        file: String,
+    },
     /// Leader, workers and slots, for the foot of every page.
     Cluster,
     /// How pools are used, and who waits for them.
     Pools,
+}
+
+impl Query {
+    /// How long its answer may take. A page does not wait longer for a sentence or a piece of a log; what a worker tries out
+    /// takes the time that the other end takes.
+    #[must_use]
+    pub const fn answered_within(&self) -> Duration {
+        match self {
+            Self::TryConnection { .. } => Duration::from_secs(18),
+            Self::WhyTask { .. }
+            | Self::WhyRun { .. }
+            | Self::WhyDag { .. }
+            | Self::ReadLog { .. }
+            | Self::LookAgain { .. }
+            | Self::Cluster
+            | Self::Pools => Duration::from_secs(5),
+        }
+    }
 }
 
 /// The leader's answer.
@@ -71,6 +103,15 @@ pub enum Reply {
         /// Every pool.
         pools: Vec<PoolView>,
     },
+    /// What came of a connection that was tried out.
+    Tried {
+        /// Whether it works.
+        works: bool,
+        /// How that was found out, or what is wrong; free of secrets.
+        message: String,
+    },
+    /// What was asked for is done soon.
+    Noted,
     /// What was named does not exist, or its worker is gone: the text says which.
     NotFound {
         /// One sentence.

@@ -24,11 +24,9 @@ use crate::{
     },
 };
 
-/// A page does not wait longer for a sentence or a piece of a log.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long one connection may take to answer before the leader is looked for anew: it may have been replaced.
 const TRY_WAIT: Duration = Duration::from_secs(3);
-/// The pause between two tries within [`ANSWER_WITHIN`].
+/// The pause between two tries within the time that a question has.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Questions of one connection that are answered at once; more wait.
 const ANSWERED_AT_ONCE: usize = 64;
@@ -77,7 +75,9 @@ impl RemotePort {
 
     async fn try_once(&self, query: &Query) -> Result<Reply, String> {
         let line = self.line().await?;
-        match timeout(TRY_WAIT, line.ask(query.clone())).await {
+        // What takes its time is asked once: a try of a connection is none of the leader's silence.
+        let wait = if matches!(query, Query::TryConnection { .. }) { query.answered_within() } else { TRY_WAIT };
+        match timeout(wait, line.ask(query.clone())).await {
             Ok(Some(reply)) => reply,
             Ok(None) => Err(self.hang_up(&line, "the connection to the leader was lost").await),
             Err(_) => Err(self.hang_up(&line, "the leader does not answer").await),
@@ -120,7 +120,7 @@ impl LeaderPort for RemotePort {
                     sleep(AGAIN_AFTER).await;
                 }
             };
-            let answered = timeout(ANSWER_WITHIN, asking).await;
+            let answered = timeout(query.answered_within(), asking).await;
             answered.map_err(|_| NoLeader { reason })
         })
     }

@@ -59,6 +59,8 @@ pub enum Command {
     },
     /// Remove an XCom.
     DeleteXCom(XComName),
+    /// Forget what has happened to a task instance; refused while it is at work.
+    DeleteTaskInstance(TaskInstanceName),
     /// Create a pool; one of its name is in the way.
     CreatePool(Pool),
     /// Create a pool or change its slots.
@@ -115,6 +117,7 @@ impl Command {
             | Self::DeleteDag { .. }
             | Self::SetXCom { .. }
             | Self::DeleteXCom(_)
+            | Self::DeleteTaskInstance(_)
             | Self::DeletePool { .. }
             | Self::CreateBackfill(_)
             | Self::PauseBackfill { .. }
@@ -363,6 +366,19 @@ pub struct SetNote {
     pub tasks: Vec<TaskSelector>,
     /// The remark; none takes an earlier one away.
     pub note: Option<Note>,
+}
+
+/// Which task instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskInstanceName {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run_id: RunId,
+    /// The task.
+    pub task_id: TaskId,
+    /// Its instance.
+    pub map_index: MapIndex,
 }
 
 /// Which XCom.

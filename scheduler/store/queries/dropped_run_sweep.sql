@@ -12,10 +12,13 @@ WITH instance AS (
 ), left_xcom AS (
     DELETE FROM xcom
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM xcom WHERE run_id = ANY ($1) LIMIT $2)) RETURNING 1
+), kept_state AS (
+    DELETE FROM task_state_store
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM task_state_store WHERE run_id = ANY ($1) LIMIT $2)) RETURNING 1
 ), noted AS ( -- a few rows a run at most
     DELETE FROM run_instance_state WHERE run_id = ANY ($1)
 ), most AS (
     SELECT greatest((SELECT count(*) FROM instance), (SELECT count(*) FROM extra), (SELECT count(*) FROM try),
-                    (SELECT count(*) FROM left_xcom)) AS rows
+                    (SELECT count(*) FROM left_xcom), (SELECT count(*) FROM kept_state)) AS rows
 )
 DELETE FROM dropped_run USING most WHERE run_id = ANY ($1) AND most.rows < $2

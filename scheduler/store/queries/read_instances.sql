@@ -6,6 +6,8 @@ SELECT ti.run_id, ti.task_idx, ti.map_index, ti.try_number, ti.state, ti.attempt
        x.map_length AS "map_length?", x.rendered_map_index AS "rendered_map_index?", w.name AS "worker?"
 FROM task_instance ti
 LEFT JOIN task_instance_extra x USING (run_id, task_idx, map_index)
-LEFT JOIN worker w ON w.id = ti.worker_id
+LEFT JOIN worker_name w
+    ON w.worker_id = ti.worker_id AND coalesce(ti.started_at, ti.queued_at) >= w.since
+        AND coalesce(ti.started_at, ti.queued_at) < w.until
 WHERE ti.run_id = ANY($1)
 ORDER BY ti.run_id, ti.task_idx, ti.map_index

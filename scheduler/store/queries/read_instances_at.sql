@@ -8,5 +8,7 @@ FROM unnest($1::bigint[], $2::int[], $3::int[]) AS k (run_id, task_idx, map_inde
 JOIN task_instance ti ON (ti.run_id, ti.task_idx, ti.map_index) = (k.run_id, k.task_idx, k.map_index)
 LEFT JOIN task_instance_extra x
     ON (x.run_id, x.task_idx, x.map_index) = (ti.run_id, ti.task_idx, ti.map_index)
-LEFT JOIN worker w ON w.id = ti.worker_id
+LEFT JOIN worker_name w
+    ON w.worker_id = ti.worker_id AND coalesce(ti.started_at, ti.queued_at) >= w.since
+        AND coalesce(ti.started_at, ti.queued_at) < w.until
 ORDER BY ti.run_id, ti.task_idx, ti.map_index

@@ -1,7 +1,7 @@
 -- Stores a turn with everything that a turn can have, or nothing: still one statement and one round trip.
 -- $1..$25 are those of turn_apply.sql. The others are JSON arrays of objects named like the columns, except
 -- $27, $36 and $38 to $40, which are arrays. $42 are backfills, $43 what came of their dates,
--- $44 the instances that are gone.
+-- $44 the instances that are gone, $45 those that are as if nothing had happened to them.
 -- Runs are made unless they exist. A timer's run that is there already is left out, with its instances; beside a command,
 -- whose answer would be wrong, that is refused.
 WITH fence AS (
@@ -112,6 +112,14 @@ WITH fence AS (
     DELETE FROM xcom AS x
     USING json_to_recordset($41::text::json) AS g (run_id bigint, task_idx int, map_index int, key text), fence
     WHERE (x.run_id, x.task_idx, x.map_index, x.key) = (g.run_id, g.task_idx, g.map_index, g.key)
+), try_gone AS ( -- $45: instances that are as if nothing had happened to them
+    DELETE FROM task_try AS t
+    USING json_to_recordset($45::text::json) AS g (run_id bigint, task_idx int, map_index int), fence
+    WHERE (t.run_id, t.task_idx, t.map_index) = (g.run_id, g.task_idx, g.map_index)
+), task_state_gone AS (
+    DELETE FROM task_state_store AS s
+    USING json_to_recordset($45::text::json) AS g (run_id bigint, task_idx int, map_index int), fence
+    WHERE (s.run_id, s.task_idx, s.map_index) = (g.run_id, g.task_idx, g.map_index)
 ), dropped AS ( -- $39: runs, $40: DAGs all of whose runs go
     DELETE FROM dag_run AS d USING fence WHERE d.id = ANY ($39::bigint[]) OR d.dag_id = ANY ($40::text[]) RETURNING d.id
 ), to_sweep AS (

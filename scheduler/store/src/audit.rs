@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use model::{Timestamp, masking};
 use serde_json::Value;
 use sqlx::{FromRow, PgExecutor, PgPool, Postgres, QueryBuilder};
+use uuid::Uuid;
 
 use crate::{
     error::{Doing, StoreError},
@@ -33,6 +34,8 @@ pub struct Actor<'a> {
     pub door: Option<Door>,
     /// The address of a client.
     pub address: Option<IpAddr>,
+    /// The API token that it acts by; none for a session.
+    pub api_token: Option<Uuid>,
 }
 
 /// By which door something came.
@@ -50,7 +53,7 @@ impl<'a> Actor<'a> {
     /// Somebody at the command line.
     #[must_use]
     pub const fn at_the_command_line(name: &'a str) -> Self {
-        Self { name, door: Some(Door::Cli), address: None }
+        Self { name, door: Some(Door::Cli), address: None, api_token: None }
     }
 
     pub(crate) fn address(&self) -> Option<String> {
@@ -69,7 +72,7 @@ impl<'a> Actor<'a> {
 impl<'a> From<&'a str> for Actor<'a> {
     /// A part of Windlass itself, or a test.
     fn from(name: &'a str) -> Self {
-        Self { name, door: None, address: None }
+        Self { name, door: None, address: None, api_token: None }
     }
 }
 
@@ -100,6 +103,8 @@ pub struct AuditEvent {
     pub address: Option<String>,
     /// By which door: ui, api or cli.
     pub door: Option<String>,
+    /// The API token that it was done by.
+    pub api_token: Option<Uuid>,
     /// What came of it: asked, as long as nobody has answered, then done, or not_found, conflict, invalid, withdrawn.
     pub outcome: Option<String>,
 }
@@ -200,12 +205,14 @@ pub async fn record<'a>(
     let details = masking::masked(details).to_string();
     let name: String = who.name.chars().take(NAME_CHARS_MAX).collect();
     sqlx::query!(
-        "INSERT INTO audit_log (who, action, details, address, door, outcome) VALUES ($1, $2, $3::text::json, $4, $5, 'done')",
+        "INSERT INTO audit_log (who, action, details, address, door, api_token, outcome)
+         VALUES ($1, $2, $3::text::json, $4, $5, $6, 'done')",
         name,
         action,
         details,
         who.address(),
-        who.door()
+        who.door(),
+        who.api_token
     )
     .execute(db)
     .await
@@ -250,7 +257,8 @@ pub fn page_of_events(filter: &AuditFilter) -> QueryBuilder<'_, Postgres> {
 }
 
 fn page(filter: &AuditFilter, reach: Reach) -> QueryBuilder<'_, Postgres> {
-    let mut page = QueryBuilder::new("SELECT id, at, who, action, dag_id, run_id, details, address, door, outcome ");
+    let mut page =
+        QueryBuilder::new("SELECT id, at, who, action, dag_id, run_id, details, address, door, api_token, outcome ");
     source(&mut page, filter, reach);
     conditions(&mut page, filter);
     order(&mut page, &filter.order);
@@ -341,7 +349,7 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
         }
     }
     if let Some(text) = &filter.anywhere {
-        let line = "concat_ws(' ', who, action, dag_id, run_id, address, door, outcome, details::text)";
+        let line = "concat_ws(' ', who, action, dag_id, run_id, address, door, api_token, outcome, details::text)";
         query.push(format_args!(" AND strpos(lower({line}), lower(")).push_bind(text.clone()).push(")) > 0");
     }
 }

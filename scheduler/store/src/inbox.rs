@@ -127,6 +127,7 @@ async fn leave(db: impl PgExecutor<'_>, command: &Command, by: Actor<'_>) -> Res
         by.address(),
         by.door(),
         is_bulk(command),
+        by.api_token,
     )
     .fetch_optional(db)
     .await
@@ -308,6 +309,7 @@ impl<'a> Subject<'a> {
             Command::DeleteDagRun { dag_id, run_id } => ("delete_dag_run", Some(dag_id), Some(run_id)),
             Command::DeleteDag { dag_id } => ("delete_dag", Some(dag_id), None),
             Command::SetXCom { xcom, .. } => ("create_xcom_entry", Some(&xcom.dag_id), Some(&xcom.run_id)),
+            Command::DeleteTaskInstance(name) => ("delete_task_instance", Some(&name.dag_id), Some(&name.run_id)),
             Command::DeleteXCom(xcom) => ("delete_xcom_entry", Some(&xcom.dag_id), Some(&xcom.run_id)),
             Command::CreatePool(_) => ("post_pool", None, None),
             Command::SetPool(_) => ("patch_pool", None, None),

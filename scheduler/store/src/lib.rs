@@ -29,6 +29,7 @@ pub mod retention;
 mod rows;
 pub mod secrets;
 pub mod services;
+pub mod task_state;
 mod texts;
 pub mod turn;
 pub mod users;

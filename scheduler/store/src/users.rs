@@ -22,8 +22,8 @@ pub use roles::{
 };
 pub use tokens::{
     ApiToken, Holder, Issued, LIFETIME_DAYS_DEFAULT, LIFETIME_DAYS_MAX, NewApiToken, NewToken, OpenToken,
-    TOKENS_SHOWN_MAX, TokenKey, TokenLimit, TokenRefusal, create_api_token, end_sessions, holder, open_tokens,
-    record_token, revoke_open_token, revoke_token,
+    SESSIONS_OF_USER_MAX, TOKENS_SHOWN_MAX, TokenKey, TokenLimit, TokenRefusal, create_api_token, end_sessions, holder,
+    open_tokens, record_token, revoke_open_token, revoke_token,
 };
 
 /// The user that a standalone starts with, and its password.

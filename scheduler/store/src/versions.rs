@@ -396,6 +396,7 @@ async fn make_current(
     let versions: Vec<i64> = versions.iter().map(|version| version.get()).collect();
     let filelocs: Vec<String> = dags.iter().map(|compiled| compiled.fileloc.clone()).collect();
     let descriptions: Vec<Option<String>> = dags.iter().map(|compiled| compiled.dag.description.clone()).collect();
+    let names: Vec<Option<String>> = dags.iter().map(|compiled| compiled.dag.dag_display_name.clone()).collect();
     let json = |words: &[String]| serde_json::Value::from(words.to_vec()).to_string();
     let tags: Vec<String> = dags.iter().map(|compiled| json(&compiled.dag.tags)).collect();
     let owners: Vec<String> = dags.iter().map(|compiled| json(&compiled.dag.owners)).collect();
@@ -409,7 +410,8 @@ async fn make_current(
         &tags,
         &owners,
         &paused,
-        &bundles
+        &bundles,
+        &names as &[Option<String>]
     )
     .execute(transaction)
     .await

@@ -1,8 +1,8 @@
 //! What Airflow has and Windlass has none of: clients ask for it and get Airflow's empty answers, and who wants to make one
 //! is told what is missing.
 
-use axum::{Json, extract::State};
-use model::{MapIndex, door::Instant};
+use axum::{Extension, Json, extract::State};
+use model::{Command, MapIndex, door::Instant};
 use serde_json::{Map, Value};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::rights::Right,
+    auth::{Principal, rights::Right},
+    changes::commands,
     error::{ApiError, ApiResult},
     reads::lookup::lookup_instance,
 };
@@ -43,7 +44,6 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(external_log))
         .routes(routes!(delete_instance))
         .routes(routes!(clear_partitions))
-        .routes(routes!(parse_file))
 }
 
 query_params! {
@@ -241,29 +241,26 @@ pub async fn external_log(
     Err(ApiError::BadRequest("Task log handler does not support external logs.".to_owned()))
 }
 
-/// Why a task instance is not deleted.
-pub const INSTANCE_STAYS: &str =
-    "A task instance can not be deleted: it goes with its run. Clear it to let it run again";
-
 /// Delete Task Instance
 ///
-/// Not yet.
+/// What has happened to it is forgotten: its tries, XComs and notes. Since the version of its run has the task, it stands in the run as one that
+/// has not begun: a run that goes on starts it. It is refused while an attempt of it is at work.
 #[utoipa::path(
     delete, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}",
     operation_id = "delete_task_instance", tag = "Task Instance",
     params(InstancePath, InstanceIndex),
-    responses((status = 200, description = "Successful Response"), Errors<404, 501>),
+    responses((status = 200, description = "Successful Response", body = Value), Errors<404, 409>),
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn delete_instance(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     path: InstancePath,
     InstanceIndex { map_index }: InstanceIndex,
-) -> ApiError {
-    match lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, map_index).await {
-        Ok(_) => ApiError::NotThere(INSTANCE_STAYS.into()),
-        Err(error) => error,
-    }
+) -> ApiResult<Json<Value>> {
+    let found = lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, map_index).await?;
+    commands::send(&app, &Command::DeleteTaskInstance(found.name()), &who).await?;
+    Ok(Json(Value::Null))
 }
 
 /// What is missing.
@@ -316,29 +313,4 @@ pub async fn clear_partitions(
         Ok(_) => ApiError::NotThere(NO_PARTITIONS.into()),
         Err(error) => error,
     }
-}
-
-/// Why a file is not parsed when a client says so.
-const FILES_ARE_WATCHED: &str = "A file is not parsed on demand: the DAG folder is watched, and a change of a file is taken in \
-    as soon as it is written. Write the file anew to have it parsed again";
-
-path_params! {
-    /// A DAG file.
-    pub struct FilePath {
-        /// As a DAG names it.
-        _file_token: String = "file_token",
-    }
-}
-
-/// Reparse Dag File
-///
-/// Not needed: the folder is watched.
-#[utoipa::path(
-    put, path = "/api/v2/parseDagFile/{file_token}", operation_id = "reparse_dag_file", tag = "DAG Parsing",
-    params(FilePath),
-    responses((status = 201, description = "Successful Response"), Errors<404, 501>),
-    security(("token" = [Right::ChangeDags]))
-)]
-pub async fn parse_file(_: FilePath) -> ApiError {
-    ApiError::NotThere(FILES_ARE_WATCHED.into())
 }

@@ -31,7 +31,7 @@ use crate::{
     auth::{Principal, rights::Right},
     changes::backfills,
     error::{ApiError, ApiResult},
-    reads::lookup::lookup_backfill,
+    reads::{lookup::lookup_backfill, names::Names},
 };
 
 /// The operations.
@@ -245,11 +245,11 @@ answer! {
     }
 }
 
-impl From<BackfillRow> for BackfillResponse {
-    fn from(row: BackfillRow) -> Self {
+impl BackfillResponse {
+    fn of(row: BackfillRow, names: &Names) -> Self {
         Self {
             id: row.id.get(),
-            dag_display_name: row.dag_id.to_string(),
+            dag_display_name: names.name(row.dag_id.as_str()),
             dag_id: row.dag_id.to_string(),
             from_date: row.from_date.into(),
             to_date: row.to_date.into(),
@@ -264,6 +264,11 @@ impl From<BackfillRow> for BackfillResponse {
     }
 }
 
+async fn answered(app: &App, row: BackfillRow) -> ApiResult<Json<BackfillResponse>> {
+    let names = Names::of(app, [row.dag_id.as_str()]).await?;
+    Ok(Json(BackfillResponse::of(row, &names)))
+}
+
 /// List Backfills
 #[utoipa::path(
     get, path = "/api/v2/backfills", operation_id = "list_backfills", tag = "Backfill",
@@ -276,7 +281,8 @@ pub async fn list(State(app): State<App>, filter: BackfillFilter) -> ApiResult<J
     let order = filter.order_by.0.first().map_or(Direction::Ascending, |(_, direction)| *direction);
     let Page { limit, offset } = filter.page;
     let (rows, total_entries) = read::backfills(&app.pool, &OfDag { dag_id: dag.dag_id, order, offset, limit }).await?;
-    let backfills = rows.into_iter().map(BackfillResponse::from).collect();
+    let names = Names::of(&app, rows.iter().map(|row| row.dag_id.as_str())).await?;
+    let backfills = rows.into_iter().map(|row| BackfillResponse::of(row, &names)).collect();
     Ok(Json(BackfillCollectionResponse { backfills, total_entries }))
 }
 
@@ -296,7 +302,7 @@ pub async fn create(
 ) -> ApiResult<Json<BackfillResponse>> {
     let (dag, version) = lookup_dag(&app, &body.dag_id).await?;
     let wish = body.wish(dag.dag_id.clone())?;
-    Ok(Json(backfills::create(&app, &dag, &version, wish, &who).await?.into()))
+    answered(&app, backfills::create(&app, &dag, &version, wish, &who).await?).await
 }
 
 /// Create Backfill Dry Run
@@ -338,7 +344,7 @@ pub async fn dry_run(
     security(("token" = [Right::Read]))
 )]
 pub async fn one(State(app): State<App>, path: BackfillPath) -> ApiResult<Json<BackfillResponse>> {
-    Ok(Json(lookup_backfill(&app, path.backfill_id).await?.into()))
+    answered(&app, lookup_backfill(&app, path.backfill_id).await?).await
 }
 
 /// Pause Backfill
@@ -354,7 +360,7 @@ pub async fn pause(
     path: BackfillPath,
 ) -> ApiResult<Json<BackfillResponse>> {
     let row = lookup_backfill(&app, path.backfill_id).await?;
-    Ok(Json(backfills::pause(&app, row, Paused::Paused, &who).await?.into()))
+    answered(&app, backfills::pause(&app, row, Paused::Paused, &who).await?).await
 }
 
 /// Unpause Backfill
@@ -370,7 +376,7 @@ pub async fn unpause(
     path: BackfillPath,
 ) -> ApiResult<Json<BackfillResponse>> {
     let row = lookup_backfill(&app, path.backfill_id).await?;
-    Ok(Json(backfills::pause(&app, row, Paused::Active, &who).await?.into()))
+    answered(&app, backfills::pause(&app, row, Paused::Active, &who).await?).await
 }
 
 /// Cancel Backfill
@@ -388,5 +394,5 @@ pub async fn cancel(
     path: BackfillPath,
 ) -> ApiResult<Json<BackfillResponse>> {
     let row = lookup_backfill(&app, path.backfill_id).await?;
-    Ok(Json(backfills::cancel(&app, row, &who).await?.into()))
+    answered(&app, backfills::cancel(&app, row, &who).await?).await
 }

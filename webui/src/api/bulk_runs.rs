@@ -328,7 +328,7 @@ impl Managed for TaskInstances {
                     Err(ApiError::NotAllowed("Task instances bulk create is not supported".to_owned()))
                 }
                 Change::Update(wish, mask) => of_one(commands_of(app, who, wish, mask).await)?,
-                Change::Delete(_) => Err(ApiError::NotAllowed(super::absent::INSTANCE_STAYS.to_owned())),
+                Change::Delete(name) => of_one(deletion_of(app, who, name).await)?,
             });
         }
         let done = commands::send_groups(app, wanted, who).await?;
@@ -346,6 +346,14 @@ fn said(change: &Change<'_, TaskInstances>, answers: &[Value]) -> ApiResult<()> 
         }
         Change::Create(_) | Change::Update(..) | Change::Delete(_) => Ok(()),
     }
+}
+
+/// The command that deletes a task instance.
+async fn deletion_of(app: &App, who: &Principal, name: &InstanceName) -> ApiResult<Vec<Command>> {
+    let InstanceName { run, task_id, map } = name;
+    who.must_change(&run.dag_id)?;
+    let of = lookup_instance(app, &run.dag_id, &run.run_id, task_id, *map).await?;
+    Ok(vec![Command::DeleteTaskInstance(of.name())])
 }
 
 /// The commands that carry out what is wished of a task instance.

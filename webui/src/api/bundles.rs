@@ -26,7 +26,10 @@ use super::{
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
-    changes::webhooks::{self, Heard},
+    changes::{
+        self,
+        webhooks::{self, Heard},
+    },
     error::{ApiError, ApiResult},
     http::intake,
     reads::bundles::{bundle_name, lookup_bundle, view_url},
@@ -41,7 +44,7 @@ pub fn routes() -> OpenApiRouter<App> {
     let deployments = OpenApiRouter::new().routes(routes!(deploy, revisions));
     OpenApiRouter::new()
         .routes(routes!(list))
-        .routes(routes!(one))
+        .routes(routes!(one, delete))
         .routes(routes!(rollback))
         .routes(routes!(poll))
         .routes(routes!(webhook))
@@ -288,6 +291,25 @@ fn content(files: &Map<String, Value>) -> ApiResult<Content> {
         content.add(name, &bytes).map_err(|error| ApiError::BadRequest(error.to_string()))?;
     }
     Ok(content)
+}
+
+/// Delete Dag Bundle
+///
+/// One that was pushed, with all of its revisions. It is refused while runs of its DAGs are running. Its DAGs become stale, as those
+/// of a file that is deleted; their runs stay.
+#[utoipa::path(
+    delete, path = "/api/v2/dagBundles/{bundle_name}", operation_id = "delete_dag_bundle", tag = "DagBundle",
+    params(BundlePath),
+    responses((status = 204, description = "Successful Response"), Errors<404, 409>),
+    security(("token" = [Right::ChangeAdmin]))
+)]
+pub async fn delete(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    BundlePath { bundle_name }: BundlePath,
+) -> ApiResult<StatusCode> {
+    changes::bundles::delete(&app, &who, &bundle_name).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Rollback Dag Bundle

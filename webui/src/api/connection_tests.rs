@@ -1,24 +1,35 @@
-//! What Airflow has beside connections: tests of them, which no server here carries out, and the ones that it comes with.
+//! What Airflow has beside connections: tests of them, which workers carry out when the settings allow it, and the ones that it
+//! comes with.
 
 use axum::{
     Extension, Json,
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use store::secrets::{Connection, connections};
+use link::{ConnectionFields, Query, Reply};
+use serde_json::json;
+use store::{
+    audit,
+    secrets::{Connection, connections},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::declare::{At, Errors, Flag, Ignored, answer, body};
 use crate::{
     app::App,
     auth::{Principal, rights::Right},
-    changes::connections::ConnectionBody,
+    changes::connections::{ConnectionBody, as_it_would_be},
     error::{ApiError, ApiResult, FieldError},
+    http::body::Body,
+    settings::ConnectionTests,
 };
 
 /// What Airflow answers unless its deployment allows it: a test reaches out to any address that a client names.
 const TEST_DISABLED: &str =
     "Testing connections is disabled in Airflow configuration. Contact your deployment admin to enable it.";
+/// What is said of a test that is to wait.
+const NO_QUEUE: &str = "Tests of connections do not wait: POST the connection to /api/v2/connections/test, which answers what \
+    came of it";
 /// The header that names a test.
 const TOKEN: &str = "Airflow-Connection-Test-Token";
 
@@ -75,25 +86,53 @@ answer! {
 }
 
 /// Test Connection
+///
+/// A worker tries it out as a task would use it, when `WINDLASS_TEST_CONNECTION` allows it: databases answer `SELECT 1`, an HTTP
+/// server answers below 400, a Kafka cluster answers at all. What is sent masked stands for what is stored.
 #[utoipa::path(
     post, path = "/api/v2/connections/test", operation_id = "test_connection", tag = "Connection",
     request_body = ConnectionBody,
     responses((status = 200, description = "Successful Response", body = ConnectionTestResponse), Errors),
     security(("token" = [Right::ChangeAdmin]))
 )]
-pub async fn test() -> ApiResult<Json<ConnectionTestResponse>> {
-    Err(ApiError::Refused(TEST_DISABLED.to_owned()))
+pub async fn test(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    body: Body,
+) -> ApiResult<Json<ConnectionTestResponse>> {
+    if app.settings.connection_tests != ConnectionTests::Enabled {
+        return Err(ApiError::Refused(TEST_DISABLED.to_owned()));
+    }
+    let connection = as_it_would_be(&app, body).await?;
+    let told = json!({"connection_id": connection.conn_id, "conn_type": connection.conn_type, "host": connection.host});
+    audit::record(&app.pool, who.actor(), "test_connection", &told).await?;
+    let query = Query::TryConnection { connection: Box::new(fields_of(connection)) };
+    match app.leader.ask(query).await? {
+        Reply::Tried { works, message } => Ok(Json(ConnectionTestResponse { status: works, message })),
+        Reply::NotFound { detail } => Err(ApiError::NoLeader(detail)),
+        Reply::Why { .. } | Reply::Log(_) | Reply::Cluster(_) | Reply::Pools { .. } | Reply::Noted => {
+            Err(ApiError::Internal("the leader answered another question than that for a connection".to_owned()))
+        }
+    }
+}
+
+fn fields_of(connection: Connection) -> ConnectionFields {
+    let Connection { conn_id, conn_type, host, schema, login, password, port, extra, description: _ } = connection;
+    ConnectionFields { conn_id, conn_type, host, schema, login, password, port, extra }
 }
 
 /// Enqueue Connection Test
 #[utoipa::path(
     post, path = "/api/v2/connections/enqueue-test", operation_id = "enqueue_connection_test", tag = "Connection",
     request_body = ConnectionTestRequestBody,
-    responses((status = 202, description = "Successful Response", body = ConnectionTestQueuedResponse), Errors<409>),
+    responses((status = 202, description = "Successful Response", body = ConnectionTestQueuedResponse), Errors<409, 501>),
     security(("token" = [Right::ChangeAdmin]))
 )]
-pub async fn enqueue() -> ApiResult<Json<ConnectionTestQueuedResponse>> {
-    Err(ApiError::Refused(TEST_DISABLED.to_owned()))
+pub async fn enqueue(State(app): State<App>) -> ApiError {
+    match app.settings.connection_tests {
+        ConnectionTests::Enabled => ApiError::NotThere(NO_QUEUE.into()),
+        ConnectionTests::Disabled | ConnectionTests::Hidden => ApiError::Refused(TEST_DISABLED.to_owned()),
+    }
 }
 
 /// Get Connection Test

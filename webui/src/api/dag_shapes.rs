@@ -10,7 +10,10 @@ use store::read::{DagView, Version, VersionBrief};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::declare::{At, answer, words::DagRunType};
+use super::{
+    dag_parsing::token_of,
+    declare::{At, answer, words::DagRunType},
+};
 use crate::words;
 
 answer! {
@@ -131,11 +134,12 @@ answer! {
 pub fn dag(view: &DagView, version: &Version) -> DAGResponse {
     let dag = &version.dag;
     let id = dag.dag_id.to_string();
-    let tag = |tag: &String| DagTagResponse { name: tag.clone(), dag_id: id.clone(), dag_display_name: id.clone() };
+    let called = dag.display_name().to_owned();
+    let tag = |tag: &String| DagTagResponse { name: tag.clone(), dag_id: id.clone(), dag_display_name: called.clone() };
     let next = view.next.as_ref();
     DAGResponse {
         dag_id: id.clone(),
-        dag_display_name: id.clone(),
+        dag_display_name: called.clone(),
         is_paused: view.is_paused,
         is_stale: view.is_stale,
         last_parsed_time: Some(view.last_parsed_at.into()),
@@ -145,7 +149,7 @@ pub fn dag(view: &DagView, version: &Version) -> DAGResponse {
         bundle_version: view.bundle_version.clone(),
         relative_fileloc: Some(view.fileloc.clone()),
         fileloc: view.fileloc.clone(),
-        file_token: view.fileloc.clone(),
+        file_token: token_of(&view.bundle_name, &view.fileloc),
         description: dag.description.clone(),
         timetable_summary: timetable_summary(&dag.schedule),
         timetable_description: Some(words::schedule(&dag.schedule)),
@@ -237,12 +241,12 @@ pub fn dag_version(version: &Version) -> DagVersionResponse {
         bundle_version: version.bundle_version.clone(),
         bundle_url: version.bundle_url.clone(),
     };
-    dag_version_of(&version.dag.dag_id, &brief)
+    dag_version_of(&version.dag.dag_id, version.dag.display_name(), &brief)
 }
 
 /// The same without its definition.
 #[must_use]
-pub fn dag_version_of(dag_id: &DagId, version: &VersionBrief) -> DagVersionResponse {
+pub fn dag_version_of(dag_id: &DagId, called: &str, version: &VersionBrief) -> DagVersionResponse {
     DagVersionResponse {
         id: version_uuid(version.id),
         version_number: version.number,
@@ -250,7 +254,7 @@ pub fn dag_version_of(dag_id: &DagId, version: &VersionBrief) -> DagVersionRespo
         bundle_name: Some(version.bundle_name.clone()),
         bundle_version: Some(version.bundle_version.clone().unwrap_or_else(|| version.content_hash.clone())),
         created_at: version.created_at.into(),
-        dag_display_name: dag_id.to_string(),
+        dag_display_name: called.to_owned(),
         bundle_url: version.bundle_url.clone(),
     }
 }

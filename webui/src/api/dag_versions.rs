@@ -8,7 +8,9 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use serde::Serialize;
 use store::read::{self, Version, VersionFilter, VersionOrder};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -23,6 +25,7 @@ use crate::{
     app::App,
     auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
+    reads::names::Names,
 };
 
 /// The operations.
@@ -84,14 +87,16 @@ impl OrderKey for VersionOrder {
     const DEFAULT: &'static str = "id";
 }
 
-answer! {
-    /// A part of the list of versions.
-    pub struct DAGVersionCollectionResponse {
-        dag_versions: Vec<DagVersionResponse>,
-        total_entries: i64,
-        /// Where the count was ended, if it was.
-        total_entries_limit: Option<i64>,
-    }
+/// A part of the list of versions.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct DAGVersionCollectionResponse {
+    #[schema(required)]
+    dag_versions: Vec<DagVersionResponse>,
+    #[schema(required)]
+    total_entries: i64,
+    /// Where the count was ended, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_entries_limit: Option<i64>,
 }
 
 answer! {
@@ -126,8 +131,12 @@ pub async fn list(
         order: asked.order_by.0,
     };
     let (found, total) = read::version_page(&app.pool, &filter, asked.page.window()).await?;
+    let names = Names::of(&app, found.iter().map(|(dag, _)| dag.as_str())).await?;
     Ok(Json(DAGVersionCollectionResponse {
-        dag_versions: found.iter().map(|(dag, version)| dag_version_of(dag, version)).collect(),
+        dag_versions: found
+            .iter()
+            .map(|(dag, version)| dag_version_of(dag, &names.name(dag.as_str()), version))
+            .collect(),
         total_entries: total.number(),
         total_entries_limit: total.limit(),
     }))
@@ -191,7 +200,7 @@ pub async fn source(
             content: Some(text),
             dag_id: version.dag.dag_id.to_string(),
             version_number: Some(version.number),
-            dag_display_name: version.dag.dag_id.to_string(),
+            dag_display_name: version.dag.display_name().to_owned(),
         })
         .into_response(),
     })

@@ -15,6 +15,7 @@ use crate::{
     app::App,
     auth::{Principal, rights::Right},
     error::ApiResult,
+    reads::names::Names,
 };
 
 /// The operations.
@@ -128,17 +129,18 @@ pub async fn list(
     let order = asked.order_by.0.into_iter().map(|(WarningKey(key), direction)| (key, direction));
     let filter = MissingPoolsFilter { visible: who.visible(), dag_id, order: order.collect() };
     let (found, total) = read::missing_pools(&app.pool, &filter, asked.page.window()).await?;
-    let dag_warnings = found.into_iter().map(shape).collect();
+    let names = Names::of(&app, found.iter().map(|one| one.dag_id.as_str())).await?;
+    let dag_warnings = found.into_iter().map(|one| shape(one, &names)).collect();
     Ok(Json(DAGWarningCollectionResponse { dag_warnings, total_entries: total.number() }))
 }
 
-fn shape(found: MissingPools) -> DAGWarningResponse {
+fn shape(found: MissingPools, names: &Names) -> DAGWarningResponse {
     let MissingPools { dag_id, pools, last_parsed_at } = found;
     DAGWarningResponse {
         message: format!("Dag '{dag_id}' references non-existent pools: {pools:?}"),
         warning_type: DagWarningType::NonExistentPool,
         timestamp: last_parsed_at.into(),
-        dag_display_name: dag_id.to_string(),
+        dag_display_name: names.name(dag_id.as_str()),
         dag_id: dag_id.to_string(),
     }
 }

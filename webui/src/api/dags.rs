@@ -22,6 +22,7 @@ use crate::{
     auth::{Principal, rights::Right},
     changes::{Mask, commands},
     error::{ApiError, ApiResult},
+    reads::names::Names,
 };
 
 /// DAGs that one request pauses or un-pauses: with so many at once it ends within its time.
@@ -187,7 +188,7 @@ impl Word for TagsMatchMode {
 impl OrderKey for DagOrder {
     const KEYS: &'static [(&'static str, Self)] = &[
         ("dag_id", Self::DagId),
-        ("dag_display_name", Self::DagId),
+        ("dag_display_name", Self::Name),
         ("next_dagrun", Self::NextRun),
         ("state", Self::LastState),
         ("start_date", Self::LastStart),
@@ -495,6 +496,7 @@ pub async fn stats(
 ) -> ApiResult<Json<DagStatsCollectionResponse>> {
     let ids = read::dag_ids(&app.pool, &filter.dag_ids, &who.visible(), STATS_MAX).await?;
     let counts = app.run_counts.of(&app.pool, &ids).await?;
+    let names = Names::of(&app, ids.iter().map(DagId::as_str)).await?;
     let shape = |id: &DagId| {
         let of_dag = counts.get(id);
         let count = |state: &DagRunState| of_dag.and_then(|counts| counts.get(state)).copied().unwrap_or(0);
@@ -502,7 +504,7 @@ pub async fn stats(
             |state: &DagRunState| DagStatsStateResponse { state: words::DagRunState(*state), count: count(state) };
         DagStatsResponse {
             dag_id: id.to_string(),
-            dag_display_name: id.to_string(),
+            dag_display_name: names.name(id.as_str()),
             stats: DagRunState::ALL.iter().map(one).collect(),
         }
     };

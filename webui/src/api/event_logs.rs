@@ -2,11 +2,13 @@
 
 use axum::{Json, extract::State};
 use model::door::Instant;
+use serde::Serialize;
 use serde_json::Value;
 use store::{
     audit::{self, AuditEvent, AuditFilter, AuditOrder},
     read::Pattern,
 };
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -17,6 +19,7 @@ use crate::{
     app::App,
     auth::rights::Right,
     error::{ApiError, ApiResult},
+    reads::names::Names,
 };
 
 /// The operations.
@@ -104,14 +107,16 @@ answer! {
     }
 }
 
-answer! {
-    /// A part of the log.
-    pub struct EventLogCollectionResponse {
-        event_logs: Vec<EventLogResponse>,
-        total_entries: i64,
-        /// Where the count was ended, if it was.
-        total_entries_limit: Option<i64>,
-    }
+/// A part of the log.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct EventLogCollectionResponse {
+    #[schema(required)]
+    event_logs: Vec<EventLogResponse>,
+    #[schema(required)]
+    total_entries: i64,
+    /// Where the count was ended, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_entries_limit: Option<i64>,
 }
 
 impl EventLogFilter {
@@ -172,7 +177,7 @@ pub async fn list(State(app): State<App>, filter: EventLogFilter) -> ApiResult<J
     }
     let (events, total) = audit::events(&app.pool, &filter.audit()).await?;
     Ok(Json(EventLogCollectionResponse {
-        event_logs: events.into_iter().map(shape).collect(),
+        event_logs: shaped(&app, events).await?,
         total_entries: total.number(),
         total_entries_limit: total.limit(),
     }))
@@ -192,7 +197,7 @@ pub async fn one(
     let filter = AuditFilter { id: Some(id), limit: 1, ..AuditFilter::default() };
     let (events, _) = audit::events(&app.pool, &filter).await?;
     let missing = || ApiError::NotFound(format!("The Event Log with id: `{id}` not found"));
-    events.into_iter().next().map(|event| Json(shape(event))).ok_or_else(missing)
+    shaped(&app, events).await?.pop().map(Json).ok_or_else(missing)
 }
 
 /// What was asked for, and beside it from where, by which door and how it ended, which Airflow has no members for.
@@ -202,7 +207,10 @@ fn extra_of(event: &AuditEvent) -> Value {
         Value::Null => serde_json::Map::new(),
         other => [("details".to_owned(), other.clone())].into_iter().collect(),
     };
-    for (name, value) in [("address", &event.address), ("door", &event.door), ("outcome", &event.outcome)] {
+    let api_token = event.api_token.map(|token| token.to_string());
+    let beside =
+        [("address", &event.address), ("door", &event.door), ("api_token", &api_token), ("outcome", &event.outcome)];
+    for (name, value) in beside {
         if let Some(value) = value {
             extra.insert(name.to_owned(), Value::from(value.as_str()));
         }
@@ -210,12 +218,17 @@ fn extra_of(event: &AuditEvent) -> Value {
     Value::Object(extra)
 }
 
-fn shape(event: AuditEvent) -> EventLogResponse {
+async fn shaped(app: &App, events: Vec<AuditEvent>) -> ApiResult<Vec<EventLogResponse>> {
+    let names = Names::of(app, events.iter().filter_map(|event| event.dag_id.as_deref())).await?;
+    Ok(events.into_iter().map(|event| shape(event, &names)).collect())
+}
+
+fn shape(event: AuditEvent, names: &Names) -> EventLogResponse {
     let extra = extra_of(&event).to_string();
     EventLogResponse {
         event_log_id: event.id,
         when: event.at.into(),
-        dag_display_name: event.dag_id.clone(),
+        dag_display_name: event.dag_id.as_deref().map(|dag_id| names.name(dag_id)),
         dag_id: event.dag_id,
         task_id: None,
         task_display_name: None,

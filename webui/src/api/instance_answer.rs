@@ -167,9 +167,9 @@ impl TaskInstanceResponse {
         Self {
             id: of.key.uuid().to_string(),
             task_id: task.task_id.to_string(),
-            task_display_name: task.task_id.to_string(),
+            task_display_name: task.display_name().to_owned(),
             dag_id: of.run.dag_id.to_string(),
-            dag_display_name: of.run.dag_id.to_string(),
+            dag_display_name: of.version.dag.display_name().to_owned(),
             dag_run_id: of.run.run_id.to_string(),
             map_index: of.key.map.get(),
             logical_date: of.run.logical_date.map(At),

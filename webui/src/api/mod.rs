@@ -15,6 +15,7 @@ pub mod config;
 pub mod connection_tests;
 pub mod connections;
 pub mod cursor;
+pub mod dag_parsing;
 pub mod dag_shapes;
 pub mod dag_versions;
 pub mod dag_warnings;

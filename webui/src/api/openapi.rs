@@ -16,12 +16,10 @@ use crate::{
     auth::{
         login,
         rights::{Access, Route, WRITTEN},
+        table::SECURITY_SCHEME,
     },
     error::FieldError,
 };
-
-/// The name under which operations say which right they ask for.
-pub const SECURITY_SCHEME: &str = "token";
 
 /// All declared operations, as routes and as a document.
 pub fn declared() -> OpenApiRouter<App> {
@@ -48,6 +46,7 @@ pub fn declared() -> OpenApiRouter<App> {
         .merge(super::logs::routes())
         .merge(super::xcoms::routes())
         .merge(super::absent::routes())
+        .merge(super::dag_parsing::routes())
         .merge(super::config::routes())
         .merge(super::assets::routes())
         .merge(super::backfills::routes())
@@ -98,6 +97,11 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 #[must_use]
 pub fn document() -> &'static Value {
     &DOCUMENT
+}
+
+/// What the operations declare, and nothing else.
+pub fn declared_document() -> Value {
+    serde_json::to_value(declared().split_for_parts().1).expect("the document is of maps and texts")
 }
 
 /// `GET /openapi.json`.

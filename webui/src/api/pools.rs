@@ -111,7 +111,7 @@ fn shape(pool: Pool, used: Option<&PoolView>) -> PoolResponse {
         slots: pool.slots.map_or(NO_LIMIT, i64::from),
         open_slots: open_slots(&pool, used).map_or(NO_LIMIT, i64::from),
         name: pool.name,
-        description: Some(pool.description),
+        description: Some(pool.description).filter(|text| !text.is_empty()),
         include_deferred: pool.include_deferred,
         occupied_slots: used.occupied,
         running_slots: used.running,
@@ -215,6 +215,7 @@ pub async fn patch(
             return Err(only_slots());
         }
     } else {
+        find(&app, &pool_name).await?;
         whole(&body)?;
     }
     if body.pool.is_some_and(|name| name != pool_name) {

@@ -72,7 +72,7 @@ impl DAGRunResponse {
         Self {
             dag_run_id: run.run_id.to_string(),
             dag_id: run.dag_id.to_string(),
-            dag_display_name: run.dag_id.to_string(),
+            dag_display_name: version.map_or(run.dag_id.as_str(), |version| version.dag.display_name()).to_owned(),
             logical_date: run.logical_date.map(At),
             queued_at: Some(At(run.queued_at)),
             start_date: run.started_at.map(At),

@@ -1,27 +1,37 @@
-//! What tasks and assets keep between their runs: nothing yet, so that lists are empty, no key is found, and who wants to keep
-//! something is told so. An XCom is what a task leaves for others.
+//! What task instances keep for themselves from try to try, and what assets keep: those nothing yet, so that lists are empty and no
+//! key is found. An XCom is what a task leaves for others; it goes with each new try, and what is kept here stays.
 
-use axum::{Json, extract::State};
-use model::MapIndex;
+use axum::{Extension, Json, extract::State, http::StatusCode};
+use chrono::{TimeDelta, Utc};
+use model::{MapIndex, Timestamp, XComValue, door::Instant};
 use serde::Serialize;
-use serde_json::Value;
-use utoipa::ToSchema;
+use serde_json::{Value, json};
+use store::task_state::{self, Expiry, KEY_CHARS_MAX, KEYS_MAX, Keeper, Keeping, Kept, Known};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        RefOr,
+        schema::{AnyOfBuilder, Schema},
+    },
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     assets::{AssetPath, no_asset, no_assets},
-    declare::{AnyJson, At, Errors, Flag, Ignored, answer, body, path_params, query_params},
+    body::Body,
+    declare::{AnyJson, At, Errors, Flag, Member, answer, body, path_params, query_params, schema},
+    lookup_run, parse_task,
     query::Page,
 };
 use crate::{
     app::App,
-    auth::rights::Right,
+    auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
-    reads::lookup::lookup_instance,
+    reads::{instances::TaskOfRun, lookup::lookup_instance},
 };
 
-/// What is missing.
-const NOTHING_KEPT: &str = "Tasks keep no state yet: leave an XCom, which other tasks and later runs can read";
+/// How long something is kept when nobody says, as in Airflow.
+const KEPT_DAYS_DEFAULT: i64 = 30;
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -47,7 +57,7 @@ path_params! {
         dag_id: String,
         dag_run_id: String,
         task_id: String,
-        key: String,
+        key: String => schema::text_of(1, KEY_CHARS_MAX),
     }
 }
 
@@ -62,7 +72,7 @@ path_params! {
 query_params! {
     /// Which part of what an instance keeps is meant.
     pub struct KeptFilter {
-        _page: Page,
+        page: Page,
         map_index: MapIndex,
     }
 }
@@ -78,7 +88,8 @@ query_params! {
     /// Which instances of a task are meant.
     pub struct KeeperIndices {
         map_index: MapIndex,
-        _all_map_indices: Flag<false> = "all_map_indices",
+        /// Whether all of them are.
+        all_map_indices: Flag<false>,
     }
 }
 
@@ -92,16 +103,16 @@ query_params! {
 body! {
     /// What a task is to keep.
     pub struct TaskStateStoreBody {
-        _value: AnyJson = "value",
-        /// How long.
-        _expires_at: Ignored = "expires_at",
+        value: KeptValue,
+        /// Until when; null is for ever, and `default` 30 days.
+        expires_at: Until,
     }
 }
 
 body! {
     /// What a task is to keep instead.
     pub struct TaskStateStorePatchBody {
-        _value: AnyJson = "value",
+        value: KeptValue,
     }
 }
 
@@ -116,7 +127,7 @@ answer! {
     /// A part of what a task keeps.
     pub struct TaskStateStoreCollectionResponse {
         task_state_store: Vec<TaskStateStoreResponse>,
-        total_entries: usize,
+        total_entries: i64,
     }
 }
 
@@ -172,19 +183,130 @@ answer! {
     }
 }
 
-/// Refuses to keep anything of an instance that there is.
-async fn not_kept(app: &App, path: &KeeperPath, map: MapIndex) -> ApiError {
-    match lookup_instance(app, &path.dag_id, &path.dag_run_id, &path.task_id, map).await {
-        Ok(_) => ApiError::NotThere(NOTHING_KEPT.into()),
-        Err(error) => error,
+/// Until when something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// As long as things are when nobody says.
+    Default,
+    /// For ever, or until then.
+    Said(Option<Instant>),
+}
+
+impl Member for Until {
+    const REQUIRED: bool = false;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        if !body.has(name) {
+            return Self::Default;
+        }
+        let sent = body.take_or_null(name);
+        if sent == "default" {
+            return Self::Default;
+        }
+        body.put_back(name, sent);
+        Self::Said(body.instant(name))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        let word = schema::words(["default"]);
+        schema::nullable(Schema::AnyOf(AnyOfBuilder::new().item(schema::instant_sent()).item(word).build())).into()
     }
 }
 
-impl From<KeptPath> for KeeperPath {
-    fn from(kept: KeptPath) -> Self {
-        let KeptPath { dag_id, dag_run_id, task_id, key: _ } = kept;
-        Self { dag_id, dag_run_id, task_id }
+impl Until {
+    fn expiry(self, now: Timestamp) -> Expiry {
+        Expiry::At(match self {
+            Self::Default => Some(now + TimeDelta::days(KEPT_DAYS_DEFAULT)),
+            Self::Said(at) => at.map(Instant::get),
+        })
     }
+}
+
+/// What the audit log says of an instance.
+fn told(of: &TaskOfRun) -> Value {
+    json!({ "dag_id": of.run.dag_id, "run_id": of.run.run_id, "task_id": of.task().task_id, "map_index": of.key.map })
+}
+
+fn no_key(key: &str) -> ApiError {
+    ApiError::NotFound(format!("Task state store key `{key}` was not found"))
+}
+
+/// The key of a path, which has to fit.
+fn checked(key: &str) -> ApiResult<&str> {
+    if key.chars().count() > KEY_CHARS_MAX {
+        return Err(ApiError::BadRequest(format!("a key has at most {KEY_CHARS_MAX} characters")));
+    }
+    Ok(key)
+}
+
+/// A value that is kept: something, and as large as an XCom at most.
+#[derive(Debug, Clone)]
+pub struct KeptValue(Value);
+
+impl Member for KeptValue {
+    const REQUIRED: bool = true;
+
+    fn read(body: &mut Body, name: &str) -> Self {
+        if !body.has(name) {
+            body.missing(name);
+            return Self(Value::Null);
+        }
+        let value = body.take_or_null(name);
+        let bytes = value.to_string().len();
+        if value.is_null() {
+            body.wrong(name, "value_error", "Value error, value cannot be null", Value::Null);
+        } else if bytes > XComValue::BYTES_MAX {
+            let text =
+                format!("Value error, a value has at most {} bytes as JSON, this one {bytes}", XComValue::BYTES_MAX);
+            body.wrong(name, "value_error", text, Value::Null);
+        }
+        Self(value)
+    }
+
+    fn schema() -> RefOr<Schema> {
+        schema::anything().into()
+    }
+}
+
+impl KeptPath {
+    async fn instance(&self, app: &App, map: MapIndex) -> ApiResult<TaskOfRun> {
+        lookup_instance(app, &self.dag_id, &self.dag_run_id, &self.task_id, map).await
+    }
+}
+
+async fn keep(
+    app: &App,
+    who: &Principal,
+    (of, key): (&TaskOfRun, &str),
+    (value, expiry): (Value, Expiry),
+    known: Known,
+) -> ApiResult<()> {
+    let action = match known {
+        Known::Demanded => "patch_task_state_store",
+        Known::NotNeeded => "set_task_state_store",
+    };
+    let told = told(of);
+    let keeper = Keeper { key: of.key, told: &told };
+    match task_state::keep(&app.pool, who.actor(), (keeper, checked(key)?), (&value, expiry), action, known).await? {
+        Keeping::Done => Ok(()),
+        Keeping::Missing => Err(no_key(key)),
+        Keeping::Full => Err(ApiError::BadRequest(format!(
+            "a task instance keeps at most {KEYS_MAX} keys: delete some that are not needed any more"
+        ))),
+        Keeping::NoRun => Err(ApiError::NotFound("the run was deleted meanwhile".to_owned())),
+    }
+}
+
+impl From<Kept> for TaskStateStoreResponse {
+    fn from(Kept { key, value, updated_at, expires_at }: Kept) -> Self {
+        Self { key, value, updated_at: updated_at.into(), expires_at: expires_at.map(At::from) }
+    }
+}
+
+/// What somebody may see of a value: who may run the DAG sees all of it.
+fn shown(who: &Principal, of: &TaskOfRun, kept: Kept) -> TaskStateStoreResponse {
+    let value = who.may_see(&of.run.dag_id, &kept.key, kept.value);
+    Kept { value, ..kept }.into()
 }
 
 /// List Task State Store
@@ -200,25 +322,44 @@ impl From<KeptPath> for KeeperPath {
 )]
 pub async fn list_of_task(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     path: KeeperPath,
     asked: KeptFilter,
 ) -> ApiResult<Json<TaskStateStoreCollectionResponse>> {
-    lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await?;
-    Ok(Json(TaskStateStoreCollectionResponse { task_state_store: Vec::new(), total_entries: 0 }))
+    let of = lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await?;
+    let (kept, total_entries) = task_state::list(&app.pool, of.key, asked.page.limit, asked.page.offset).await?;
+    let task_state_store = kept.into_iter().map(|kept| shown(&who, &of, kept)).collect();
+    Ok(Json(TaskStateStoreCollectionResponse { task_state_store, total_entries }))
 }
 
 /// Clear Task State Store
-///
-/// Not yet.
 #[utoipa::path(
     delete, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/state-store",
     operation_id = "clear_task_state_store", tag = "Task State Store",
     params(KeeperPath, KeeperIndices),
-    responses((status = 204, description = "Successful Response"), Errors<404, 501>),
+    responses((status = 204, description = "Successful Response"), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn clear_of_task(State(app): State<App>, path: KeeperPath, asked: KeeperIndices) -> ApiError {
-    not_kept(&app, &path, asked.map_index).await
+pub async fn clear_of_task(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: KeeperPath,
+    asked: KeeperIndices,
+) -> ApiResult<StatusCode> {
+    let (run, task, map, told) = if asked.all_map_indices.0 {
+        let run = lookup_run(&app, &path.dag_id, &path.dag_run_id).await?;
+        let version = app.versions.one(&app.pool, run.version).await?;
+        let task_id = parse_task(&path.task_id)?;
+        let pos = version.dag.position(&task_id);
+        let pos = pos.ok_or_else(|| ApiError::NotFound(format!("Task with ID {task_id} not found")))?;
+        let told = json!({ "dag_id": run.dag_id, "run_id": run.run_id, "task_id": task_id });
+        (run.key, version.task_idx[pos.0], None, told)
+    } else {
+        let of = lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await?;
+        (of.key.run, of.key.task, Some(of.key.map), told(&of))
+    };
+    task_state::clear(&app.pool, who.actor(), (run, task, map), &told).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Get Task State Store
@@ -229,66 +370,82 @@ pub async fn clear_of_task(State(app): State<App>, path: KeeperPath, asked: Keep
     responses((status = 200, description = "Successful Response", body = TaskStateStoreResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn get_of_task(State(app): State<App>, path: KeptPath, asked: KeeperIndex) -> ApiError {
-    let found = lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, asked.map_index).await;
-    match found {
-        Ok(_) => ApiError::NotFound(format!("Task state store key `{}` was not found", path.key)),
-        Err(error) => error,
-    }
+pub async fn get_of_task(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: KeptPath,
+    asked: KeeperIndex,
+) -> ApiResult<Json<TaskStateStoreResponse>> {
+    let of = path.instance(&app, asked.map_index).await?;
+    let kept = task_state::one(&app.pool, of.key, &path.key).await?.ok_or_else(|| no_key(&path.key))?;
+    Ok(Json(shown(&who, &of, kept)))
 }
 
 /// Set Task State Store
 ///
-/// Not yet.
+/// Airflow's tasks write it; here clients do, and tasks that are clients.
 #[utoipa::path(
     put, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/state-store/{key}",
     operation_id = "set_task_state_store", tag = "Task State Store",
     params(KeptPath, KeeperIndex),
     request_body = TaskStateStoreBody,
-    responses((status = 204, description = "Successful Response"), Errors<404, 501>),
+    responses((status = 204, description = "Successful Response"), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn set_of_task(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     path: KeptPath,
     asked: KeeperIndex,
-    _: TaskStateStoreBody,
-) -> ApiError {
-    not_kept(&app, &path.into(), asked.map_index).await
+    body: TaskStateStoreBody,
+) -> ApiResult<StatusCode> {
+    let of = path.instance(&app, asked.map_index).await?;
+    let expiry = body.expires_at.expiry(Utc::now());
+    keep(&app, &who, (&of, &path.key), (body.value.0, expiry), Known::NotNeeded).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Patch Task State Store
 ///
-/// Not yet.
+/// The value of a key that there is; it goes when it would have gone.
 #[utoipa::path(
     patch, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/state-store/{key}",
     operation_id = "patch_task_state_store", tag = "Task State Store",
     params(KeptPath, KeeperIndex),
     request_body = TaskStateStorePatchBody,
-    responses((status = 200, description = "Successful Response"), Errors<404, 501>),
+    responses((status = 200, description = "Successful Response", body = Value), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn patch_of_task(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     path: KeptPath,
     asked: KeeperIndex,
-    _: TaskStateStorePatchBody,
-) -> ApiError {
-    not_kept(&app, &path.into(), asked.map_index).await
+    body: TaskStateStorePatchBody,
+) -> ApiResult<Json<Value>> {
+    let of = path.instance(&app, asked.map_index).await?;
+    keep(&app, &who, (&of, &path.key), (body.value.0, Expiry::Kept), Known::Demanded).await?;
+    Ok(Json(Value::Null))
 }
 
 /// Delete Task State Store
-///
-/// Not yet.
 #[utoipa::path(
     delete, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/state-store/{key}",
     operation_id = "delete_task_state_store", tag = "Task State Store",
     params(KeptPath, KeeperIndex),
-    responses((status = 204, description = "Successful Response"), Errors<404, 501>),
+    responses((status = 204, description = "Successful Response"), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn delete_of_task(State(app): State<App>, path: KeptPath, asked: KeeperIndex) -> ApiError {
-    not_kept(&app, &path.into(), asked.map_index).await
+pub async fn delete_of_task(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: KeptPath,
+    asked: KeeperIndex,
+) -> ApiResult<StatusCode> {
+    let of = path.instance(&app, asked.map_index).await?;
+    let told = told(&of);
+    task_state::delete(&app.pool, who.actor(), Keeper { key: of.key, told: &told }, &path.key).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// List Asset State Store

@@ -102,12 +102,14 @@ pub enum TaskKey {
     WeightRule,
     /// By operator.
     Operator,
+    /// By displayed name.
+    Name,
 }
 
 impl OrderKey for TaskKey {
     const KEYS: &'static [(&'static str, Self)] = &[
         ("task_id", Self::TaskId),
-        ("task_display_name", Self::TaskId),
+        ("task_display_name", Self::Name),
         ("owner", Self::Owner),
         ("start_date", Self::TaskId),
         ("end_date", Self::TaskId),
@@ -134,6 +136,7 @@ impl TaskKey {
     fn compare(self, a: &Task, b: &Task) -> Ordering {
         match self {
             Self::TaskId => a.task_id.cmp(&b.task_id),
+            Self::Name => a.display_name().cmp(b.display_name()),
             Self::Owner => a.owner.cmp(&b.owner),
             Self::TriggerRule => a.trigger_rule.name().cmp(b.trigger_rule.name()),
             Self::DependsOnPast => a.depends_on_past.cmp(&b.depends_on_past),
@@ -236,7 +239,7 @@ fn shape(dag: &Dag, task: &Task) -> TaskResponse {
     let downstream = task.downstream.iter().map(|pos| dag.task(*pos).task_id.to_string());
     TaskResponse {
         task_id: Some(task.task_id.to_string()),
-        task_display_name: Some(task.task_id.to_string()),
+        task_display_name: Some(task.display_name().to_owned()),
         owner: Some(task.owner.clone()),
         start_date: dag.start_date.map(At),
         end_date: dag.end_date.map(At),

@@ -6,8 +6,10 @@ use model::{
     command::XComName,
     door::{InvalidText, Json as Storable, XComKey},
 };
+use serde::Serialize;
 use serde_json::Value;
 use store::read::{self, Pattern, Range, RunFilter, XComEntry, XComFilter, XComOrder};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -23,7 +25,7 @@ use crate::{
     auth::{Principal, rights::Right},
     changes::commands,
     error::{ApiError, ApiResult},
-    reads::instances::TaskOfRun,
+    reads::{instances::TaskOfRun, names::Names},
 };
 
 /// The operations.
@@ -158,19 +160,27 @@ answer! {
     }
 }
 
-answer! {
-    /// A part of a list of XComs.
-    pub struct XComCollectionResponse {
-        xcom_entries: Vec<XComResponse>,
-        /// How many there are, as far as they were counted.
-        total_entries: i64,
-        /// Where the count was ended, when it was.
-        total_entries_limit: Option<i64>,
-    }
+/// A part of a list of XComs.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct XComCollectionResponse {
+    #[schema(required)]
+    xcom_entries: Vec<XComResponse>,
+    /// How many there are, as far as they were counted.
+    #[schema(required)]
+    total_entries: i64,
+    /// Where the count was ended, when it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_entries_limit: Option<i64>,
 }
 
 impl XComResponse {
-    fn of(entry: XComEntry) -> Self {
+    /// One whose task is at hand.
+    fn left_by(of: &TaskOfRun, key: String) -> Self {
+        let (dag, task) = (of.version.dag.display_name().to_owned(), of.task().display_name().to_owned());
+        Self { dag_display_name: dag, task_display_name: task, ..Self::of(entry_of(of, key), &Names::default()) }
+    }
+
+    fn of(entry: XComEntry, names: &Names) -> Self {
         Self {
             key: entry.key,
             timestamp: At(entry.left_at),
@@ -180,7 +190,7 @@ impl XComResponse {
             task_id: entry.task_id.to_string(),
             task_display_name: entry.task_id.to_string(),
             dag_id: entry.dag_id.to_string(),
-            dag_display_name: entry.dag_id.to_string(),
+            dag_display_name: names.name(entry.dag_id.as_str()),
             run_id: entry.run_id.to_string(),
         }
     }
@@ -248,8 +258,9 @@ pub async fn list(
     };
     let _search = app.searches.enter().await?;
     let (found, total) = read::xcom_entries(&app.pool, &filter).await?;
+    let names = Names::of(&app, found.iter().map(|entry| entry.dag_id.as_str())).await?;
     Ok(Json(XComCollectionResponse {
-        xcom_entries: found.into_iter().map(XComResponse::of).collect(),
+        xcom_entries: found.into_iter().map(|entry| XComResponse::of(entry, &names)).collect(),
         total_entries: total.number(),
         total_entries_limit: total.limit(),
     }))
@@ -275,7 +286,7 @@ pub async fn one(
         value if query.stringify.0 => Value::String(value.to_string()),
         value => value,
     };
-    Ok(Json(XComResponse::of(entry_of(&of, key)).with_value(value)))
+    Ok(Json(XComResponse::left_by(&of, key).with_value(value)))
 }
 
 /// Create Xcom Entry
@@ -361,7 +372,7 @@ async fn set(
     let xcom = name_of(of, key.clone());
     let value = Storable::new(value).map_err(|error| ApiError::BadRequest(error.to_string()))?;
     commands::send(app, &Command::SetXCom { xcom, value: value.clone() }, who).await?;
-    Ok(Json(XComResponse::of(entry_of(of, key.into_string())).with_value(value.into_value())))
+    Ok(Json(XComResponse::left_by(of, key.into_string()).with_value(value.into_value())))
 }
 
 fn name_of(of: &TaskOfRun, key: XComKey) -> XComName {

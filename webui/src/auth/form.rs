@@ -3,13 +3,13 @@
 
 use axum::{
     extract::{FromRequest, Request},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 
 use model::door::Text;
 
-use super::{Principal, token::equal_in_constant_time};
-use crate::{app::App, error::ApiError, http::intake, pages::error::PageError, router::BODY_BYTES_MAX};
+use super::{Principal, faces, rights::Face, token::equal_in_constant_time};
+use crate::{app::App, error::ApiError, http::intake, router::BODY_BYTES_MAX};
 
 /// The hidden field that holds the token.
 pub const FIELD: &str = "csrf";
@@ -54,7 +54,7 @@ impl FromRequest<App> for PageForm {
     type Rejection = Response;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
-        let refused = |error| PageError(error).into_response();
+        let refused = |error| faces::said_to(Face::Page, error);
         let session = request.extensions().get::<Principal>().map(|principal| principal.token_id);
         let session = session.ok_or_else(|| refused(ApiError::Unauthenticated))?;
         let form = Self(intake::read_form(request, BODY_BYTES_MAX).await.map_err(refused)?);

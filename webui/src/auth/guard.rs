@@ -20,16 +20,17 @@ use store::{
 use super::{
     Principal,
     client::Client,
+    faces::said_to,
     rights::{Access, Face, NARROWED, Right, Route},
     table,
     token::Claims,
+    way_back::login_redirect,
 };
 use crate::{
     CookieScope,
     app::App,
     error::{ApiError, ApiResult},
     http::door::{self, NamedDag},
-    pages::error::{PageError, login_redirect},
     prefs::Prefs,
 };
 
@@ -100,14 +101,6 @@ pub fn face_of(request: &Request) -> Face {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let known = table::routes_at(path).first().map(|route| route.face);
     known.unwrap_or(if request.uri().path().starts_with("/api/") { Face::Api } else { Face::Page })
-}
-
-/// An error in the way that its reader understands.
-pub fn said_to(face: Face, error: ApiError) -> Response {
-    match face {
-        Face::Page => PageError(error).into_response(),
-        Face::Api => error.into_response(),
-    }
 }
 
 fn refuse(face: Face, request: &Request, error: ApiError) -> Response {

@@ -20,8 +20,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     client::Client,
+    faces,
     guard::{self, Source},
     limiter::Attempt,
+    rights::Face,
+    way_back::login_page,
 };
 use crate::{
     CookieScope, LocalLogins,
@@ -33,10 +36,6 @@ use crate::{
     },
     error::{ApiError, ApiResult, FieldError},
     http::intake,
-    pages::{
-        error::{PageResult, login_page},
-        login::logout_page,
-    },
 };
 
 /// A body of two short texts needs no more.
@@ -221,7 +220,7 @@ pub async fn log_in(app: &App, login: &Login, way: Way<'_>) -> ApiResult<String>
     }
     let user = login.username.as_str();
     let session = way.session.and_then(|token| app.tokens.was_issued_to(token, user));
-    let who = Actor { name: user, door: Some(way.door), address: Some(way.client.0) };
+    let who = Actor { name: user, door: Some(way.door), address: Some(way.client.0), api_token: None };
     let account = authenticate(app, Attempt { user, from: way.client.0, session }, &login.password).await?;
     let Some(account) = account else {
         tracing::warn!(user.name = user, client.address = %way.client.0, "a login failed");
@@ -268,7 +267,7 @@ pub async fn logout(
         }
         if let Ok(claims) = app.tokens.read(&token) {
             let door = if source == Source::Cookie { Door::Ui } else { Door::Api };
-            let who = Actor { name: &claims.sub, door: Some(door), address: Some(client.0) };
+            let who = Actor { name: &claims.sub, door: Some(door), address: Some(client.0), api_token: None };
             users::revoke_token(&app.pool, who, claims.jti).await?;
             app.hub.end_session(claims.jti);
         }
@@ -278,15 +277,14 @@ pub async fn logout(
 
 /// `GET /auth/logout`: a program that shows its token in the header is logged out as in Airflow. A browser sends its cookie
 /// whoever made it ask, a link in somebody's text included: it gets a page with the button that does it.
-pub async fn logout_question(
-    State(app): State<App>,
-    client: Extension<Client>,
-    headers: HeaderMap,
-) -> PageResult<Response> {
+pub async fn logout_question(State(app): State<App>, client: Extension<Client>, headers: HeaderMap) -> Response {
     match guard::token_of(&headers, app.settings.cookie) {
-        Some((_, Source::Header)) => Ok(logout(State(app), client, headers).await?),
-        Some((_, Source::Cookie)) => logout_page(),
-        None => Ok(Redirect::to("/login").into_response()),
+        Some((_, Source::Header)) => {
+            let done = logout(State(app), client, headers).await;
+            done.unwrap_or_else(|error| faces::said_to(Face::Page, error))
+        }
+        Some((_, Source::Cookie)) => faces::logout_page(),
+        None => Redirect::to("/login").into_response(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who asks, and what they may do: tokens, sessions, roles, and the one guard before every handler.
 
 pub mod client;
+pub mod faces;
 pub mod form;
 pub mod guard;
 pub mod join;
@@ -10,6 +11,7 @@ pub mod oidc;
 pub mod rights;
 pub mod table;
 pub mod token;
+pub mod way_back;
 
 use client::Client;
 use model::{DagId, masking};
@@ -117,6 +119,7 @@ impl Principal {
     /// The user, as the audit log names one.
     #[must_use]
     pub fn actor(&self) -> Actor<'_> {
-        Actor { name: &self.name, door: Some(self.door), address: Some(self.client.0) }
+        let api_token = self.limit.is_some().then_some(self.token_id);
+        Actor { name: &self.name, door: Some(self.door), address: Some(self.client.0), api_token }
     }
 }

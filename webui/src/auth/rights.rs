@@ -64,7 +64,7 @@ const fn worker(method: &'static str, path: &'static str) -> Route {
     }
 }
 
-const fn api(method: &'static str, path: &'static str, right: Right, operation: &'static str) -> Route {
+const fn rest(method: &'static str, path: &'static str, right: Right, operation: &'static str) -> Route {
     Route {
         method: Cow::Borrowed(method),
         path: Cow::Borrowed(path),
@@ -98,14 +98,14 @@ pub const WRITTEN: &[Route] = &[
     public("GET", "/static/{file}", Face::Page, ""),
     worker("GET", "/link/endpoint"),
     // Connections whose ids are words that are routes of their own.
-    api("GET", "/api/v2/connections/test", Right::ReadAdmin, ""),
-    api("PATCH", "/api/v2/connections/test", Right::ChangeAdmin, ""),
-    api("DELETE", "/api/v2/connections/test", Right::ChangeAdmin, ""),
-    api("GET", "/api/v2/connections/defaults", Right::ReadAdmin, ""),
-    api("PATCH", "/api/v2/connections/defaults", Right::ChangeAdmin, ""),
-    api("DELETE", "/api/v2/connections/defaults", Right::ChangeAdmin, ""),
-    api("PATCH", "/api/v2/connections/enqueue-test", Right::ChangeAdmin, ""),
-    api("DELETE", "/api/v2/connections/enqueue-test", Right::ChangeAdmin, ""),
+    rest("GET", "/api/v2/connections/test", Right::ReadAdmin, ""),
+    rest("PATCH", "/api/v2/connections/test", Right::ChangeAdmin, ""),
+    rest("DELETE", "/api/v2/connections/test", Right::ChangeAdmin, ""),
+    rest("GET", "/api/v2/connections/defaults", Right::ReadAdmin, ""),
+    rest("PATCH", "/api/v2/connections/defaults", Right::ChangeAdmin, ""),
+    rest("DELETE", "/api/v2/connections/defaults", Right::ChangeAdmin, ""),
+    rest("PATCH", "/api/v2/connections/enqueue-test", Right::ChangeAdmin, ""),
+    rest("DELETE", "/api/v2/connections/enqueue-test", Right::ChangeAdmin, ""),
     page("GET", "/", Right::Read),
     page("GET", "/dags", Right::Read),
     page("GET", "/dags/{dag_id}", Right::Read),
@@ -130,6 +130,8 @@ pub const WRITTEN: &[Route] = &[
     page("POST", "/services/{dag_id}/{name}/{action}", Right::ChangeServices),
     page("GET", "/import-errors", Right::Read),
     page("GET", "/bundles", Right::Read),
+    page("GET", "/bundles/delete", Right::ChangeAdmin),
+    page("POST", "/bundles/delete", Right::ChangeAdmin),
     page("POST", "/bundles/poll", Right::ChangeAdmin),
     page("POST", "/bundles/rollback", Right::ChangeAdmin),
     page("POST", "/quarantine/release", Right::ChangeAdmin),

@@ -1,31 +1,40 @@
 //! Every route with the access that it asks for: what the operations of the REST API declare, and what is written in
 //! [`rights::WRITTEN`] for pages and for resources that declare nothing yet.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use serde_json::Value;
 
 use super::rights::{Access, Face, Right, Route, WRITTEN};
-use crate::api::openapi::{SECURITY_SCHEME, declared};
 
-static TABLE: LazyLock<BTreeMap<String, Vec<Route>>> = LazyLock::new(|| {
-    let declared = serde_json::to_value(declared().split_for_parts().1).expect("the document is of maps and texts");
-    let mut table: BTreeMap<String, Vec<Route>> = BTreeMap::new();
-    for route in routes_of(&declared).into_iter().chain(WRITTEN.iter().cloned()) {
-        table.entry(route.path.to_string()).or_default().push(route);
-    }
-    table
-});
+/// How the document of the operations names the one way to say who asks.
+pub const SECURITY_SCHEME: &str = "token";
 
-/// Every route.
+/// Paths of the router, each with its routes.
+type Table = BTreeMap<String, Vec<Route>>;
+
+static TABLE: OnceLock<Table> = OnceLock::new();
+
+/// Hands down what the operations declare, which stand above this module; those of the first call stay.
+pub fn hand_down(declared: impl FnOnce() -> Value) {
+    TABLE.get_or_init(|| {
+        let mut table = Table::new();
+        for route in routes_of(&declared()).into_iter().chain(WRITTEN.iter().cloned()) {
+            table.entry(route.path.to_string()).or_default().push(route);
+        }
+        table
+    });
+}
+
+/// Every route; none before they were handed down.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    TABLE.values().flatten()
+    TABLE.get().into_iter().flat_map(BTreeMap::values).flatten()
 }
 
 /// The routes of a path as the router has it; none when nobody said who may use it.
 #[must_use]
 pub fn routes_at(path: &str) -> &'static [Route] {
-    TABLE.get(path).map_or(&[], Vec::as_slice)
+    TABLE.get().and_then(|table| table.get(path)).map_or(&[], Vec::as_slice)
 }
 
 /// The route of a method and a path of the router. `HEAD` is `GET` without a body.
@@ -74,7 +83,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::auth::rights::Role;
+    use crate::{auth::rights::Role, routes};
 
     #[test]
     fn a_route_stands_once_in_the_table() {

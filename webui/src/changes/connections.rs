@@ -145,6 +145,22 @@ async fn delete_in(together: &mut Together, who: &Principal, id: &str) -> ApiRes
     }
 }
 
+/// The connection that a body describes, as it would be stored: what comes masked, and what is not sent, is as it is stored now.
+///
+/// # Errors
+/// What is wrong with it.
+pub async fn as_it_would_be(app: &App, mut body: Body) -> ApiResult<Connection> {
+    let wish = Connections.read(&mut body, &Mask::default());
+    body.finish()?;
+    let stored = connections::find(&app.pool, &app.settings.secret_key, &wish.connection.conn_id).await?;
+    match stored {
+        None => Ok(wish.connection),
+        Some(stored) => {
+            merged(stored.connection, wish.connection, &wish.sent).map_err(|(field, error)| still_masked(field, &error))
+        }
+    }
+}
+
 /// A field that still holds a mask.
 type Lost = (&'static str, StillMasked);
 

@@ -2,6 +2,7 @@
 //! one code, and carried out as commands to the leader or in the store.
 
 pub mod backfills;
+pub mod bundles;
 pub mod clear;
 pub mod commands;
 pub mod connections;

@@ -45,6 +45,9 @@ impl Member for Slots {
         if slots < NO_LIMIT {
             let message = "Input should be greater than or equal to -1";
             body.wrong(name, "greater_than_equal", message, Value::from(slots));
+        } else if slots > i64::from(Pool::SLOTS_MAX) {
+            let message = format!("Input should be less than or equal to {}", Pool::SLOTS_MAX);
+            body.wrong(name, "less_than_equal", message, Value::from(slots));
         }
         Self((slots != NO_LIMIT).then(|| u32::try_from(slots).unwrap_or(u32::MAX)))
     }
@@ -123,7 +126,8 @@ impl Managed for Pools {
             description: description.0.map(Option::unwrap_or_default),
             include_deferred: include_deferred.0.map(|flag| flag.0),
         };
-        if was_named && let Err(reason) = wish.pool().check() {
+        // What is wrong with its slots was said of them.
+        if was_named && let Err(reason) = (Pool { slots: None, ..wish.pool() }).check() {
             body.wrong("name", "value_error", format!("Value error, {reason}"), Value::from(wish.name.as_str()));
         }
         wish

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::{FromRequest, Request};
 use model::{
     MapIndex,
-    door::{Conf, Instant, InvalidInstant, InvalidText, Json, Note, Zone, nul_at},
+    door::{Conf, Instant, InvalidInstant, InvalidText, Json, Note, Zone, inexact, nul_at},
 };
 use serde_json::{Map, Value};
 
@@ -41,7 +41,16 @@ impl Body {
     /// # Errors
     /// [`ApiError::Malformed`] when it is none.
     pub fn parse(bytes: &[u8]) -> ApiResult<Self> {
-        match serde_json::from_slice(bytes) {
+        let read = serde_json::from_slice(bytes);
+        if let (Ok(_), Some(number)) = (&read, std::str::from_utf8(bytes).ok().and_then(inexact)) {
+            let why = "has more than 64 bits, and would not be kept exactly: send it as a text";
+            return Err(malformed(
+                "value_error",
+                &format!("Value error, the whole number {number} {why}"),
+                Value::Null,
+            ));
+        }
+        match read {
             Ok(Value::Object(members)) => Ok(Self::checked(members)),
             Ok(other) => Err(malformed("model_attributes_type", "Input should be a valid JSON object", other)),
             Err(error) => Err(malformed("json_invalid", &format!("JSON decode error: {error}"), Value::Null)),
@@ -119,6 +128,11 @@ impl Body {
     #[must_use]
     pub fn has_value(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// Puts a member back that was looked at.
+    pub fn put_back(&mut self, name: &str, value: Value) {
+        self.members.insert(name.to_owned(), value);
     }
 
     /// Sets a member that was not sent.

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Sleep;
 
 use crate::{
-    auth::guard,
+    auth::{faces, guard},
     error::{ApiError, ApiResult},
     router::{BODY_BYTES_MAX, DEPLOY_BYTES_MAX},
 };
@@ -66,7 +66,7 @@ impl HttpBody for Timely {
 /// Refuses a body that says that it is larger than any route takes, and gives every other one its time.
 pub async fn limit(State(within): State<Duration>, request: Request, next: Next) -> Response {
     if let Err(error) = refuse_larger(&request, largest(request.uri().path())) {
-        return guard::said_to(guard::face_of(&request), error);
+        return faces::said_to(guard::face_of(&request), error);
     }
     if request.body().is_end_stream() {
         return next.run(request).await;

@@ -21,7 +21,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{app::App, auth::guard, error::ApiError};
+use crate::{
+    app::App,
+    auth::{faces, guard},
+    error::ApiError,
+};
 
 /// Requests that are being answered: more would only wait for each other, and for the connections to PostgreSQL.
 const REQUESTS_MAX: usize = 512;
@@ -67,7 +71,7 @@ pub async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) 
         Some(_place) => next.run(request).await,
         None => {
             let error = ApiError::Busy(format!("{REQUESTS_MAX} requests are being answered already"));
-            guard::said_to(guard::face_of(&request), error)
+            faces::said_to(guard::face_of(&request), error)
         }
     }
 }

@@ -56,8 +56,9 @@ const DAGS_WAITING_MAX: usize = 1_000;
 /// Streams of one web process; each is a connection and a small buffer. A session has more than browsers open to one host, and a
 /// user who is shown on many screens has a session for each.
 const WATCHERS: Limits = Limits { all: 1_000, session: 8, user: 100 };
-/// Clients that wait for a run's end have places of their own: scripts wait for many runs at once.
-const WAITERS: Limits = Limits { all: 500, session: 64, user: 500 };
+/// Clients that wait for a run's end have places of their own: scripts wait for many runs at once. No user can take those of all
+/// others, however many sessions it opens.
+const WAITERS: Limits = Limits { all: 1_000, session: 64, user: 128 };
 
 /// Everybody who watches, and what has changed.
 pub struct Hub {
@@ -142,12 +143,15 @@ impl Hub {
     /// A place among those who wait for a run's end.
     ///
     /// # Errors
-    /// [`ApiError::Busy`] when all are taken, or all of the session.
+    /// [`ApiError::Busy`] when all are taken, or all of the session or of the user.
     pub fn wait(&self, who: &Principal) -> ApiResult<Place> {
         let place = self.waiters.take(who.token_id, &who.name);
         place.map_err(|full| {
             ApiError::Busy(match full {
-                Full::Own => format!("{} requests of this session wait for runs already", WAITERS.session),
+                Full::Own => format!(
+                    "{} requests of this session, or {} of this user, wait for runs already",
+                    WAITERS.session, WAITERS.user
+                ),
                 Full::All => format!("{} clients wait for runs already", WAITERS.all),
             })
         })

@@ -173,7 +173,7 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::WAITERS, *};
 
     const LIMITS: Limits = Limits { all: 100, session: 8, user: 20 };
 
@@ -216,5 +216,16 @@ mod tests {
         assert!(matches!(places.take(Uuid::from_u128(999), "zoe"), Err(Full::All)));
         drop(waiting);
         assert!(places.take(Uuid::from_u128(1), "ann").is_ok());
+    }
+
+    #[test]
+    fn a_user_who_waits_with_many_sessions_is_refused_before_all_is_taken() {
+        let places = Places::new(WAITERS, When::FullRefuses);
+        let sessions =
+            (0..1_000).flat_map(|n| [places.take(Uuid::from_u128(n), "bob"), places.take(Uuid::from_u128(n), "bob")]);
+        let waiting: Vec<Place> = sessions.flatten().collect();
+        assert_eq!(waiting.len(), WAITERS.user);
+        assert!(WAITERS.user * 4 <= WAITERS.all, "four such users leave places for others");
+        assert!(places.take(Uuid::from_u128(1_001), "ann").is_ok());
     }
 }

@@ -40,6 +40,8 @@ struct Row {
     details: String,
     address: Option<String>,
     door: Option<String>,
+    /// The API token that it was done by.
+    api_token: Option<String>,
     /// A word when it was not simply done.
     outcome: Option<String>,
 }
@@ -70,6 +72,7 @@ pub async fn show(
         outcome: event.outcome.filter(|outcome| outcome != "done"),
         address: event.address,
         door: event.door,
+        api_token: event.api_token.map(|token| token.to_string()),
         who: event.who,
         action: event.action,
         details: event.details.to_string(),

@@ -17,12 +17,15 @@ use store::{
 use super::{
     Frame, Place,
     error::PageResult,
+    forms::Deletion,
     show as print,
     words::{self, Clock, Moment, count},
 };
 use crate::{
     app::App,
     auth::{Principal, form::PageForm},
+    changes,
+    http::query::Query,
     reads::bundles::{bundle_name, lookup_bundle, view_url},
 };
 
@@ -50,6 +53,8 @@ struct Row {
     passed_over: Option<String>,
     revisions: Vec<Revision>,
     more: i64,
+    /// Whether it can be deleted.
+    can_go: bool,
 }
 
 /// How a repository was polled last.
@@ -106,6 +111,37 @@ pub async fn rollback(
     Ok(Redirect::to("/bundles").into_response())
 }
 
+/// The question, and the words around it.
+const DELETION: Deletion = Deletion {
+    place: Place::Bundles,
+    kind: "bundle",
+    back: ("/bundles", "DAG bundles"),
+    consequence: "All of its revisions go. Its DAGs become stale, as those of a file that is deleted; their runs stay.",
+    action: "/bundles/delete",
+    member: "name",
+};
+
+/// `GET /bundles/delete?name=…`: asks.
+pub async fn ask(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    headers: HeaderMap,
+    query: Query,
+) -> PageResult<Response> {
+    let (name, _) = lookup_bundle(&app, query.text("name").unwrap_or_default()).await?;
+    DELETION.ask(&app, &who, &headers, name.to_string()).await
+}
+
+/// `POST /bundles/delete`.
+pub async fn delete(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    form: PageForm,
+) -> PageResult<Response> {
+    changes::bundles::delete(&app, &who, form.text("name")).await?;
+    Ok(Redirect::to("/bundles").into_response())
+}
+
 /// `POST /bundles/poll`.
 pub async fn poll(State(app): State<App>, form: PageForm) -> PageResult<Response> {
     let (name, _) = lookup_bundle(&app, form.text("bundle_name")).await?;
@@ -128,6 +164,7 @@ fn row(bundle: BundleView, revisions: Vec<RevisionView>, total: i64, clock: &Clo
     });
     let number = |number: i64| usize::try_from(number).unwrap_or(0);
     Row {
+        can_go: bundle.kind == "pushed" || (bundle.kind == "git" && !bundle.is_active),
         view_url: view_url(&bundle),
         dags: count(number(bundle.dags), "DAG"),
         broken: (bundle.broken_files > 0).then(|| count(number(bundle.broken_files), "file")),

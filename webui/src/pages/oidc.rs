@@ -87,7 +87,7 @@ pub async fn finish(
         }
         Err((name, error)) => {
             tracing::warn!(user.name = name, client.address = %client.0, %error, "a login by the identity provider failed");
-            let who = Actor { name: &name, door: Some(Door::Ui), address: Some(client.0) };
+            let who = Actor { name: &name, door: Some(Door::Ui), address: Some(client.0), api_token: None };
             let details = json!({ "provider": oidc.issuer(), "reason": error.to_string() });
             audit::record(&app.pool, who, REFUSED, &details).await?;
             let status = match error {
@@ -140,7 +140,7 @@ async fn log_in(
     person: &Person,
 ) -> PageResult<Result<String, (String, NoLogin)>> {
     let user = person.username.as_str();
-    let who = Actor { name: user, door: Some(Door::Ui), address: Some(client.0) };
+    let who = Actor { name: user, door: Some(Door::Ui), address: Some(client.0), api_token: None };
     let login =
         ProviderLogin { provider: oidc.issuer(), subject: &person.subject, username: user, roles: &person.roles };
     let account = match users::log_in_by_provider(&app.pool, who, login).await {

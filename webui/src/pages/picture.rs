@@ -137,7 +137,7 @@ impl Pictures {
 fn short_name(task: &dag::Task) -> String {
     let id = task.task_id.as_str();
     let inner = task.group.as_ref().and_then(|group| id.strip_prefix(group.as_str())?.strip_prefix('.'));
-    let name = inner.unwrap_or(id);
+    let name = task.task_display_name.as_deref().or(inner).unwrap_or(id);
     match name.chars().count() {
         ..=NAME_CHARS_MAX => name.to_owned(),
         _ => name.chars().take(NAME_CHARS_MAX - 1).chain(['…']).collect(),

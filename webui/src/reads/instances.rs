@@ -7,7 +7,7 @@ use std::{
 
 use dag::{Task, TaskPos};
 use engine::RunRow;
-use model::{MapIndex, RunKey, TaskId, TaskIdx, TaskState, TiKey};
+use model::{MapIndex, RunKey, TaskId, TaskIdx, TaskState, TiKey, command::TaskInstanceName};
 use store::read::{self, Instance, Listed, Version};
 
 use crate::{app::App, error::ApiResult, reads::versions::Versions};
@@ -32,6 +32,17 @@ impl TaskOfRun {
     #[must_use]
     pub fn task(&self) -> &Task {
         self.version.dag.task(self.pos)
+    }
+
+    /// How commands name it.
+    #[must_use]
+    pub fn name(&self) -> TaskInstanceName {
+        TaskInstanceName {
+            dag_id: self.run.dag_id.clone(),
+            run_id: self.run.run_id.clone(),
+            task_id: self.task().task_id.clone(),
+            map_index: self.key.map,
+        }
     }
 
     /// Its state.

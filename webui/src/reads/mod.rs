@@ -9,6 +9,7 @@ pub mod heartbeat;
 pub mod instances;
 pub mod logs;
 pub mod lookup;
+pub mod names;
 pub mod pools;
 pub mod preview;
 pub mod rendered;

@@ -19,7 +19,7 @@ pub async fn uses(app: &App) -> ApiResult<BTreeMap<String, PoolView>> {
     match app.leader.ask(Question::Pools).await? {
         Reply::Pools { pools } => Ok(pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect()),
         Reply::NotFound { detail } => Err(ApiError::NoLeader(detail)),
-        Reply::Why { .. } | Reply::Log(_) | Reply::Cluster(_) => {
+        Reply::Why { .. } | Reply::Log(_) | Reply::Cluster(_) | Reply::Tried { .. } | Reply::Noted => {
             Err(ApiError::Internal("the leader answered another question than that for pools".to_owned()))
         }
     }

@@ -51,7 +51,17 @@ async fn a_deployment_is_a_revision_that_lists_show_and_that_can_be_rolled_back(
     assert_eq!(status, 200);
     assert!(page.contains("team") && page.contains(&revision[..12]) && page.contains("Roll back"), "{page}");
     let (_, page) = server.page(&server.token("viewer").await, "/bundles").await;
-    assert!(!page.contains("Roll back"), "who may not is offered nothing");
+    assert!(!page.contains("Roll back") && !page.contains("/bundles/delete"), "who may not is offered nothing");
+
+    assert_eq!(viewer.delete("/dagBundles/team").await, 403);
+    assert_eq!(op.delete("/dagBundles/dags-folder").await, 400);
+    let answer = server.submit(&token, "/bundles/delete?name=team", "/bundles/delete", &[("name", "team")]).await;
+    assert_eq!(answer.status(), 303);
+    assert_eq!(op.get("/dagBundles/team").await.0, 404);
+    assert_eq!(op.delete("/dagBundles/team").await, 404);
+    let body = json!({"files": files(&[("a.yaml", b"one")])});
+    assert_eq!(op.post("/dagBundles/team/revisions", body).await.0, 200, "its name is free again");
+    assert_eq!(op.delete("/dagBundles/team").await, 204);
 }
 
 #[tokio::test]

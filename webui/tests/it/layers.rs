@@ -16,6 +16,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("declare", &["api", "pages"]),
     ("http", &["api", "pages"]),
     ("live", &["api", "pages"]),
+    ("auth", &["api", "pages"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -13,6 +13,7 @@ mod document;
 mod features;
 mod filters;
 mod guard;
+mod instances;
 mod layers;
 mod lists;
 mod live;

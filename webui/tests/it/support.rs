@@ -14,7 +14,7 @@ use dag::{FileProblem, ReadFile};
 use engine::{BackfillRow, DagChange, DagVersion, Plan, RunChange, RunRow, TiExtra, TiRow};
 use futures::{FutureExt, future::BoxFuture};
 use link::{
-    ArchiveError, LeaderPort, LogArchive, LogChunk, LogPlace, NoLeader, Query, Reply,
+    ArchiveError, ConnectionFields, LeaderPort, LogArchive, LogChunk, LogPlace, NoLeader, Query, Reply,
     query::{ClusterView, LogName, PoolView, PoolWaiter, TaskWhy, WorkerView},
 };
 use model::{
@@ -105,6 +105,9 @@ pub struct TestLeader {
     wake: Notify,
     next_run: AtomicI64,
     present: Mutex<bool>,
+    /// Connections that it was asked to have tried, and files that it was asked to read again.
+    pub tried: Mutex<Vec<ConnectionFields>>,
+    pub read_again: Mutex<Vec<String>>,
 }
 
 impl TestLeader {
@@ -203,6 +206,15 @@ impl TestLeader {
                     attempts: Vec::new(),
                 }],
             }),
+            Query::TryConnection { connection } => {
+                let works = connection.host.as_deref() == Some("good.example");
+                self.tried.lock().unwrap().push(*connection);
+                Reply::Tried { works, message: if works { "it works" } else { "no such host" }.to_owned() }
+            }
+            Query::LookAgain { file } => {
+                self.read_again.lock().unwrap().push(file);
+                Reply::Noted
+            }
             Query::Pools => Reply::Pools {
                 pools: vec![PoolView {
                     name: "default_pool".to_owned(),
@@ -297,6 +309,10 @@ impl TestLeader {
             Command::DeleteXCom(xcom) => {
                 let key = self.instance(&xcom.dag_id, &xcom.run_id, &xcom.task_id).await;
                 plan.xcoms_deleted.push((key, xcom.key.into_string()));
+            }
+            Command::DeleteTaskInstance(name) => {
+                let key = self.instance(&name.dag_id, &name.run_id, &name.task_id).await;
+                (plan.xcoms_dropped, plan.forgotten) = (vec![key], vec![key]);
             }
             Command::CreatePool(pool) | Command::SetPool(pool) => plan.pools.push(pool),
             Command::DeletePool { name } => plan.pools_dropped.push(name.into_string()),
@@ -548,6 +564,8 @@ impl Server {
             wake: Notify::new(),
             next_run: AtomicI64::new(100),
             present: Mutex::new(true),
+            tried: Mutex::default(),
+            read_again: Mutex::default(),
         });
         leader.log(attempt, &["query 1 of 2", HOSTILE_LINE]);
         tokio::spawn(Arc::clone(&leader).beat(store::Lease::connect(&url).await.unwrap(), epoch));

@@ -231,6 +231,8 @@ class Expressions:
             return moved
         if isinstance(node.op, ast.Add) and isinstance(left, (list, tuple)) and type(left) is type(right):
             return self.bounded(node, left + right)
+        if isinstance(node.op, ast.BitOr) and isinstance(left, dict) and isinstance(right, dict):
+            return self.bounded(node, left | right)
         if isinstance(left, Rendered) or isinstance(right, Rendered):
             if isinstance(node.op, ast.Add) and isinstance(left, str) and isinstance(right, str):
                 return self.bounded(node, Rendered(str(left) + str(right)))

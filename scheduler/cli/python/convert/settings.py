@@ -12,7 +12,7 @@ AS_IT_IS = (
 )  # fmt: skip
 RENAMED = {"concurrency": "max_active_tasks", "fail_stop": "fail_fast", "schedule_interval": "schedule"}
 COSMETIC = {
-    "dag_display_name", "default_view", "orientation", "owner_links", "auto_register", "disable_bundle_versioning",
+    "default_view", "orientation", "owner_links", "auto_register", "disable_bundle_versioning",
     "full_filepath", "rerun_with_latest_version",
 }  # fmt: skip
 ADVICE = {
@@ -74,6 +74,7 @@ class Settings:
     def read(self):
         """All entries but dag_id, params, groups and tasks."""
         self.take_defaults()
+        self.text("dag_display_name")
         self.text("description")
         self.text("doc_md")
         zone = self.zone()

@@ -11,11 +11,12 @@ COMMON = (
     "trigger_rule", "retries", "retry_delay", "retry_exponential_backoff", "max_retry_delay", "execution_timeout", "pool",
     "pool_slots", "priority_weight", "weight_rule", "max_active_tis_per_dag", "max_active_tis_per_dagrun",
     "depends_on_past", "wait_for_downstream", "do_xcom_push", "queue", "owner", "doc_md",
+    "task_display_name",
 )  # fmt: skip
 RENAMED = {"task_concurrency": "max_active_tis_per_dag", "xcom_push": "do_xcom_push"}
 # Words that change nothing of what a task does.
 COSMETIC = {
-    "task_display_name", "ui_color", "ui_fgcolor", "doc", "doc_rst", "doc_json", "doc_yaml", "show_return_value_in_logs",
+    "ui_color", "ui_fgcolor", "doc", "doc_rst", "doc_json", "doc_yaml", "show_return_value_in_logs",
     "provide_context", "logger_name", "display_name", "subdir", "run_as_owner",
 }  # fmt: skip
 # Words that ask for nothing when they have one of these values.

@@ -160,9 +160,17 @@ async fn variables_of(source: &Source, here: &Installation<'_>, mode: Mode) -> a
 
 fn variable_entry(one: SourceVariable, known: &BTreeMap<String, Option<Variable>>, mode: Mode) -> Entry {
     let key = one.key.clone();
-    let Some(value) = one.value.filter(|value| !is_masked(value)) else {
-        let note = "Airflow masks its value, or a part of it: set it with `windlass variables set`";
-        return Entry::nothing(Kind::Variables, &key, "skip", note);
+    let value = match one.value {
+        None => {
+            let note =
+                "it has no value in Airflow, or one that Airflow can not open: set it with `windlass variables set`";
+            return Entry::nothing(Kind::Variables, &key, "skip", note);
+        }
+        Some(value) if is_masked(&value) => {
+            let note = "Airflow masks its value, or a part of it: set it with `windlass variables set`";
+            return Entry::nothing(Kind::Variables, &key, "skip", note);
+        }
+        Some(value) => value,
     };
     let new = Variable { key: one.key, value, description: one.description.filter(|text| !text.is_empty()) };
     if let Err(error) = variables::check(&new) {
@@ -313,6 +321,8 @@ mod tests {
         let known = BTreeMap::new();
         assert_eq!(variable_entry(one(MASK), &known, Mode::Overwrite).action, "skip");
         assert_eq!(variable_entry(one(r#"{"password": "***"}"#), &known, Mode::Overwrite).action, "skip");
+        let nothing = variable_entry(SourceVariable { value: None, ..one("") }, &known, Mode::Keep);
+        assert!(nothing.action == "skip" && nothing.note.contains("no value in Airflow"), "{}", nothing.note);
         let open = variable_entry(one("v"), &known, Mode::Keep);
         assert!(matches!(open.act, Act::Variable(Variable { description: None, .. })), "{}", open.action);
     }

@@ -27,14 +27,11 @@ use crate::{
     access::{Access, lease_moves},
     exit::Exit,
     fleet,
+    known::{self, Unread},
     output::{Format, Listing, Output},
     settings::Settings,
 };
 
-/// Every setting, one a line; the file that people copy is the list.
-const KNOWN_SETTINGS: &str = include_str!("../../../../.env.example");
-/// Settings that are no lines of that file: they are for people's connections and variables, and for tests.
-const FREE_PREFIXES: [&str; 4] = ["WINDLASS_CONN_", "WINDLASS_VAR_", "WINDLASS_TEST_", "WINDLASS_E2E_"];
 /// A leader's clock follows the database's; people read both.
 const CLOCK_SKEW_MAX_SECS: f64 = 2.0;
 /// From here on new processes may find no connection.
@@ -160,25 +157,9 @@ fn look_at_settings(settings: &Settings, findings: &mut Findings) {
         Ok(()) => findings.ok("settings", "each can be read"),
         Err(error) => findings.broken("settings", format!("{error:#}"), "change that setting"),
     }
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in names.filter(|name| is_unknown(name)) {
-        let nearest =
-            known_settings().max_by(|a, b| strsim::jaro_winkler(&name, a).total_cmp(&strsim::jaro_winkler(&name, b)));
-        let nearest = nearest.unwrap_or("another");
+    for Unread { name, nearest, is_mistyped: _ } in known::unread(known::of_environment()) {
         findings.warn("settings", format!("{name} is set, and nothing reads it"), format!("did you mean {nearest}?"));
     }
-}
-
-fn known_settings() -> impl Iterator<Item = &'static str> {
-    let names =
-        KNOWN_SETTINGS.lines().filter_map(|line| line.trim_start_matches('#').split_once('=')).map(|(name, _)| name);
-    names.filter(|name| name.starts_with("WINDLASS_"))
-}
-
-fn is_unknown(name: &str) -> bool {
-    name.starts_with("WINDLASS_")
-        && !FREE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        && !known_settings().any(|known| known == name)
 }
 
 /// Looks at the home without making one, and answers the key when there is one.
@@ -451,17 +432,5 @@ async fn look_at_web(settings: &Settings, findings: &mut Findings) {
             );
         }
         Err(error) => findings.warn("web", format!("{error:#}"), "start `windlass standalone` or `windlass api`"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setting_that_nothing_reads_is_told_from_one_that_is_listed() {
-        assert!(is_unknown("WINDLASS_PROT") && !is_unknown("WINDLASS_PORT"));
-        assert!(!is_unknown("WINDLASS_VAR_X") && !is_unknown("HOME"));
-        assert!(known_settings().count() > 20);
     }
 }

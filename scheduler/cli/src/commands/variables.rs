@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
+use model::door::inexact;
 use serde_json::{Map, Value, json};
 use store::secrets::{Creation, variables::Variable};
 
@@ -129,7 +130,12 @@ async fn carry_out(installation: &Installation<'_>, command: Variables) -> anyho
 }
 
 fn pretty(value: &str) -> anyhow::Result<String> {
-    let value: Value = serde_json::from_str(value).context("the value is not JSON")?;
+    let parsed: Value = serde_json::from_str(value).context("the value is not JSON")?;
+    if inexact(value).is_some() {
+        // Read and written again it would be another one.
+        return Ok(value.to_owned());
+    }
+    let value = parsed;
     Ok(serde_json::to_string_pretty(&value)?)
 }
 
@@ -162,7 +168,8 @@ async fn export(installation: &Installation<'_>, file: &std::path::Path) -> anyh
             return Err(Failure::refused(text));
         }
         let Variable { key, value, description } = stored.variable;
-        let value = serde_json::from_str(&value).unwrap_or(Value::String(value));
+        let exact = inexact(&value).is_none();
+        let value = serde_json::from_str(&value).ok().filter(|_| exact).unwrap_or(Value::String(value));
         let entry = match description {
             Some(description) => json!({ "value": value, "description": description }),
             None => value,
@@ -177,6 +184,11 @@ async fn export(installation: &Installation<'_>, file: &std::path::Path) -> anyh
 /// The variables of a file. Texts stay as they are, other values become JSON.
 fn imported(text: &str) -> anyhow::Result<Vec<Variable>> {
     let all: Map<String, Value> = serde_json::from_str(text).context("the file is not a JSON object")?;
+    if let Some(number) = inexact(text) {
+        return Err(Failure::refused(format!(
+            "the file has the whole number {number}, which has more than 64 bits and would not be kept exactly: write it as a text"
+        )));
+    }
     let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let one = |(key, entry): (String, Value)| {
         let described = entry.get("value").filter(|_| {

@@ -62,6 +62,7 @@ pub async fn run(settings: &Settings, options: &Api) -> anyhow::Result<ExitCode>
     app.password_chars_min = settings.password_chars_min;
     app.oidc = settings.identity_provider()?;
     app.local_logins = settings.local_logins;
+    app.connection_tests = settings.connection_tests;
     app.cookie = if settings.fleet.api_behind_tls { CookieScope::Secure } else { CookieScope::Plain };
     let leader = RemotePort::new(shared.cluster.caller()?, Arc::new(SeatFinder(shared.pool.clone())));
     let shutdown = on_signal()?;

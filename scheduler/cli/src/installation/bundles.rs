@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use store::{
     audit::Actor,
-    bundles::{self, Authorship, InForce, NewRevision},
+    bundles::{self, Authorship, Deleted, InForce, NewRevision},
     read::{self, Window},
 };
 
@@ -212,6 +212,29 @@ impl Installation<'_> {
                 let body = json!({ "files": files, "message": message });
                 let path = ["dagBundles", bundle.as_str(), "revisions"];
                 Ok(server.post::<Answer>(&path, &body).await?.into())
+            }
+        }
+    }
+
+    /// Deletes a bundle that was pushed, with all of its revisions.
+    ///
+    /// # Errors
+    /// When there is none, it is not pushed, or runs of its DAGs are running.
+    pub async fn undeploy(&self, name: &BundleName) -> anyhow::Result<()> {
+        match self {
+            Self::Here(here) => {
+                let who = caller();
+                match bundles::delete(here.access.pool().await?, Actor::at_the_command_line(&who), name).await? {
+                    Deleted::Done => Ok(()),
+                    Deleted::Missing => Err(missing(name)),
+                    Deleted::Busy(runs) => Err(Failure::refused(format!(
+                        "runs of DAGs of bundle {name} are running ({}): wait for their end, or mark them as failed",
+                        runs.join(", ")
+                    ))),
+                }
+            }
+            Self::Server(server) => {
+                server.delete(&["dagBundles", name.as_str()]).await.map_err(|error| of_bundle(error, name))
             }
         }
     }

@@ -7,7 +7,7 @@ use chrono::SubsecRound as _;
 use model::{
     BundleName, DagId, DagRunState, RunId, Timestamp, TriggeredBy,
     command::{Command, Paused, TriggerDagRun},
-    door::{Conf, Instant, Note},
+    door::{Conf, Instant, Note, inexact},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -21,7 +21,7 @@ use store::{
 use super::Installation;
 use crate::{
     access::caller,
-    exit::Failure,
+    exit::{Exit, Failure},
     find,
     server::{Server, ServerError},
 };
@@ -190,6 +190,7 @@ impl Installation<'_> {
             dag.params.iter().map(|(name, param)| (name.clone(), param.default.clone())).collect();
         Ok(vec![
             ("dag_id", json!(dag.dag_id)),
+            ("dag_display_name", json!(dag.display_name())),
             ("description", json!(dag.description)),
             ("fileloc", json!(view.fileloc)),
             ("bundle_name", json!(view.bundle_name)),
@@ -399,6 +400,7 @@ async fn details_of(server: &Server, dag_id: &str, details: &Value) -> anyhow::R
     let params: Map<String, Value> = params.map(|(name, param)| (name.clone(), param["value"].clone())).collect();
     Ok(vec![
         as_they_are("dag_id"),
+        as_they_are("dag_display_name"),
         as_they_are("description"),
         as_they_are("fileloc"),
         as_they_are("bundle_name"),
@@ -459,7 +461,13 @@ pub fn parse_conf(dag: &dag::Dag, conf: Option<&str>) -> anyhow::Result<Conf> {
 /// # Errors
 /// When it is none.
 pub(super) fn conf_object(conf: Option<&str>) -> anyhow::Result<Conf> {
-    match conf.map(serde_json::from_str).transpose().context("--conf is not JSON")? {
+    if let Some(number) = conf.and_then(inexact) {
+        return Err(Failure::refused(format!(
+            "--conf: the whole number {number} has more than 64 bits, and would not be kept exactly: write it as a text"
+        )));
+    }
+    let unread = |error| Failure::of(Exit::Usage, format!("--conf is not JSON: {error}"));
+    match conf.map(serde_json::from_str).transpose().map_err(unread)? {
         None => Ok(Conf::default()),
         Some(Value::Object(conf)) => Conf::new(conf).context("--conf"),
         Some(_) => Err(Failure::refused("--conf is not a JSON object, such as {\"full_refresh\": true}")),

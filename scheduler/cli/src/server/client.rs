@@ -350,6 +350,7 @@ fn takes(method: &Method, path: &[&str]) -> &'static str {
     let is_read = *method == Method::GET;
     match path.get(2).copied().unwrap_or_default() {
         "variables" | "connections" if is_read => "reading variables and connections takes the role Op",
+        "pools" if is_read => "reading pools takes a role that reads all, such as Viewer",
         "variables" | "connections" | "pools" => "changing variables, connections and pools takes the role Op",
         _ if is_read => "your role may not read this",
         _ => "changing DAGs and runs takes the role User",

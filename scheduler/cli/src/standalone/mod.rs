@@ -237,6 +237,7 @@ fn app_settings(settings: &Settings, home: &Home) -> anyhow::Result<AppSettings>
     app.password_chars_min = settings.password_chars_min;
     app.oidc = settings.identity_provider()?;
     app.local_logins = settings.local_logins;
+    app.connection_tests = settings.connection_tests;
     Ok(app)
 }
 

@@ -1,6 +1,10 @@
 //! Keeps the embedded schema registry running, a child that ends with this process.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use daemon::postgres::Urls;
 use nix::sys::{prctl, signal::Signal};
@@ -52,8 +56,19 @@ impl Plan {
     }
 }
 
+/// It has come up when it has lived for so long.
+const UP_AFTER: Duration = Duration::from_secs(10);
+/// The longest pause before one that does not come up, as when its port is taken, is started again.
+const RESTART_AT_LATEST: Duration = Duration::from_secs(60);
+
+/// The pause before the next start, after one that has lived for so long.
+fn pause_after(lived: Duration, before: Duration) -> Duration {
+    if lived >= UP_AFTER { RESTART_AFTER } else { (before * 2).min(RESTART_AT_LATEST) }
+}
+
 /// Keeps it running until asked to stop.
 pub async fn keep(plan: Plan, stop: CancellationToken) {
+    let mut again_after = RESTART_AFTER / 2;
     if !plan.program.exists() {
         tracing::info!(program = %plan.program.display(), "the schema registry starts when windlass-tasks is built");
     }
@@ -62,29 +77,37 @@ pub async fn keep(plan: Plan, stop: CancellationToken) {
             pause(&stop, LOOK_EVERY).await;
             continue;
         }
-        match plan.spawn() {
+        let began = Instant::now();
+        let ended = match plan.spawn() {
             Ok(child) => watch(child, &stop).await,
-            Err(error) => tracing::error!(%error, "the schema registry can not be started"),
+            Err(error) => Some(format!("it can not be started: {error}")),
+        };
+        again_after = pause_after(began.elapsed(), again_after);
+        if let Some(ended) = ended {
+            tracing::warn!(
+                port = plan.port,
+                "the schema registry has ended ({ended}); it is started again in {} s. When its port is taken, choose another by \
+                 WINDLASS_REGISTRY_PORT",
+                again_after.as_secs()
+            );
         }
-        pause(&stop, RESTART_AFTER).await;
+        pause(&stop, again_after).await;
     }
 }
 
-async fn watch(mut child: Child, stop: &CancellationToken) {
+/// Watches it to its end, which is told; none when it was to end.
+async fn watch(mut child: Child, stop: &CancellationToken) -> Option<String> {
     tokio::select! {
-        ended = child.wait() => match ended {
-            Ok(status) => tracing::warn!(
-                %status,
-                port_setting = "WINDLASS_REGISTRY_PORT",
-                "the schema registry has ended; starting it again"
-            ),
-            Err(error) => tracing::error!(%error, "the schema registry can not be watched"),
-        },
+        ended = child.wait() => Some(match ended {
+            Ok(status) => status.to_string(),
+            Err(error) => format!("it can not be watched: {error}"),
+        }),
         () = stop.cancelled() => {
             // It holds nothing that is not in PostgreSQL.
             if let Err(error) = child.kill().await {
                 tracing::debug!(%error, "the schema registry had ended");
             }
+            None
         }
     }
 }
@@ -101,6 +124,18 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
+
+    #[test]
+    fn a_registry_that_does_not_come_up_is_started_less_and_less_often() {
+        let mut pause = RESTART_AFTER / 2;
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            pause = pause_after(Duration::ZERO, pause);
+            pauses.push(pause.as_secs());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pause_after(UP_AFTER, pause), RESTART_AFTER);
+    }
 
     #[tokio::test]
     async fn the_registry_writes_its_lines_as_the_standalone_does() {

@@ -85,6 +85,11 @@ fn a_folder_is_deployed_by_a_servers_url_and_its_runs_keep_the_files_of_their_ve
     until("the folder is deployed from here, too", || version(&client) == second);
 
     what_is_wrong_is_not_deployed(&client, &dags);
+
+    assert!(client.bad(4, &["dags", "undeploy", "team"]).contains("--yes"));
+    client.good(&["dags", "undeploy", "team", "--yes"]);
+    assert!(client.bad(3, &["dags", "undeploy", "team", "--yes"]).contains("no bundle team"));
+    assert!(standalone.bad(4, &["dags", "undeploy", "dags-folder", "--yes"]).contains("DAG folder"));
 }
 
 fn what_is_wrong_is_not_deployed(client: &Client, dags: &Path) {

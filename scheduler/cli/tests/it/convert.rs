@@ -305,6 +305,12 @@ const CONSTRUCTS: &[(&str, &[&str], &[&str])] = &[
         &["note: outlets"],
     ),
     (
+        "BashOperator(task_id='b', bash_command='x', **({'retries': 1, 'owner': 'a'} | {'retries': 3}))",
+        &["retries: 3", "owner: a"],
+        &[],
+    ),
+    ("BashOperator(task_id='b', bash_command='x', task_display_name='Step 1')", &["task_display_name: Step 1"], &[]),
+    (
         "d.doc_md = 'Text'\nt = BashOperator(task_id='b', bash_command='x')\nt.doc_md = 'Words'",
         &["doc_md: Text", "doc_md: Words"],
         &[],

@@ -148,6 +148,13 @@ impl Folder {
         self.sources.insert(bundle, source);
     }
 
+    /// Forgets how a file looked: the next look reads it, whether it has changed or not.
+    pub fn forget(&mut self, file: &BundleFile) {
+        if let Some(seen) = self.seen.get_mut(file) {
+            seen.stamp = None;
+        }
+    }
+
     /// Looks at the folder and compiles what changed since the last look.
     pub fn look(&mut self) -> FolderNews {
         let mut all = Collected::default();

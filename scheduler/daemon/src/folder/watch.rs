@@ -4,7 +4,7 @@
 //! anybody else. The other bundles are told to it by [`BundleNews`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, PipeReader, PipeWriter, Read as _, Write as _},
     ops::ControlFlow,
@@ -15,7 +15,7 @@ use std::{
 };
 
 use inotify::{Inotify, WatchMask};
-use model::BundleName;
+use model::{BundleFile, BundleName};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc;
 
@@ -27,6 +27,8 @@ const SETTLED_AFTER: Duration = Duration::from_millis(40);
 const SETTLED_AT_LATEST: Duration = Duration::from_secs(1);
 /// The folder is looked at this often even without news: a hint of the system may be lost.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Files that can be asked for before the next look, which follows within milliseconds; what is more is looked at as ever.
+const AGAIN_MAX: usize = 1_000;
 /// Pieces of news that wait until they are taken; the thread waits with the next one.
 const PIECES_WAITING_MAX: usize = 2;
 
@@ -42,23 +44,44 @@ pub struct Watcher {
 /// Tells the thread where the files of bundles are.
 #[derive(Debug, Clone)]
 pub struct BundleNews {
-    told: Arc<Mutex<BTreeMap<BundleName, Source>>>,
+    told: Arc<Mutex<Told>>,
     wake: Arc<PipeWriter>,
+}
+
+/// What the thread was told, and has not looked at yet.
+#[derive(Debug, Default)]
+struct Told {
+    sources: BTreeMap<BundleName, Source>,
+    /// Files that somebody wants read again, whether they look changed or not.
+    again: BTreeSet<BundleFile>,
 }
 
 impl BundleNews {
     /// Says where the files of a bundle are from now on. What was said of it before, and not looked at yet, counts no more.
     pub fn tell(&self, bundle: BundleName, source: Source) {
+        self.note(|told| drop(told.sources.insert(bundle, source)));
+    }
+
+    /// Has a file read again at once, whether it looks changed or not.
+    pub fn look_again(&self, file: BundleFile) {
+        self.note(|told| {
+            if told.again.len() < AGAIN_MAX {
+                told.again.insert(file);
+            }
+        });
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Told)) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = told.is_empty();
-        told.insert(bundle, source);
+        let is_first = told.sources.is_empty() && told.again.is_empty();
+        note(&mut told);
         // One byte wakes for all that is told, so the pipe never fills. Without a thread there is nobody to wake.
         if is_first && let Err(error) = (&*self.wake).write_all(&[0]) {
             tracing::debug!(%error, "the watch of the DAG folder has ended");
         }
     }
 
-    fn take(&self) -> BTreeMap<BundleName, Source> {
+    fn take(&self) -> Told {
         std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -102,9 +125,11 @@ fn watch(mut folder: Folder, sender: mpsc::Sender<FolderNews>, told: &BundleNews
     let mut pieces = Pieces(sender);
     loop {
         roots.iter().for_each(|root| ear.listen_to(root, 0));
-        for (bundle, source) in told.take() {
+        let Told { sources, again } = told.take();
+        for (bundle, source) in sources {
             folder.set(bundle, source);
         }
+        again.iter().for_each(|file| folder.forget(file));
         if folder.look_in_pieces(&mut pieces).is_break() {
             return;
         }

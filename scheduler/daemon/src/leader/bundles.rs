@@ -24,6 +24,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use super::LeaderMetrics;
 use crate::{
     bundles::{Access, Found, GitBundle, Settings, look},
     folder::{BundleNews, Source, Stored},
@@ -49,6 +50,7 @@ pub(super) struct Means {
     pub(super) epoch: Epoch,
     pub(super) key: SecretKey,
     pub(super) backends: Arc<Backends>,
+    pub(super) metrics: LeaderMetrics,
 }
 
 /// The keeper of a leadership.
@@ -145,7 +147,10 @@ impl Keeper {
                 tracing::error!(bundle.name = %head.name, %error, "a bundle can not be read; its DAGs stay as they are");
             }
         }
-        for name in std::mem::take(&mut self.unheard) {
+        // What was deleted since the last look, or while nobody led.
+        let is_there = |name: &BundleName| heads.iter().any(|head| head.name == *name);
+        let deleted = self.told.extract_if(.., |name, _| !is_there(name)).map(|(name, _)| name);
+        for name in deleted.chain(std::mem::take(&mut self.unheard)) {
             self.news.tell(name, Source::Gone);
         }
         self.start_polls(&heads, polls);
@@ -203,7 +208,11 @@ impl Keeper {
             }
             (timer.is_polling, timer.last) = (true, Some(now));
             let (means, bundle, head) = (self.means.clone(), bundle.clone(), head.clone());
-            polls.spawn(async move { (bundle.name.clone(), poll(&means, &bundle, &head).await) });
+            polls.spawn(async move {
+                let outcome = poll(&means, &bundle, &head).await;
+                means.metrics.polled(&bundle.name, outcome == Outcome::Well);
+                (bundle.name.clone(), outcome)
+            });
         }
     }
 

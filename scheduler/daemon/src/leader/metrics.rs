@@ -5,17 +5,18 @@
 //! and a turn never for a scrape. A standby shows no picture, so that sums over all schedulers are right.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use engine::{Plan, Started};
 use metrics::{By, Health, Picture};
-use model::{DagRunState, Epoch, TaskState, Timestamp};
+use model::{BundleName, DagRunState, Epoch, TaskState, Timestamp};
 use prometheus_client::{
     collector::Collector,
     encoding::DescriptorEncoder,
-    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use store::StoreError;
@@ -26,6 +27,9 @@ const STATES: usize = TaskState::ALL.len();
 /// Why a turn was not stored, in one word each.
 const REASONS: [&str; 6] =
     ["deposed", "diverged", "unknown_outcome", "unreachable", "refused_by_postgresql", "unusable"];
+
+/// A counter for each bundle of git and way of ending. The settings name the bundles, a hundred at most.
+type Polls = Family<[(&'static str, String); 2], Counter>;
 
 /// The instruments of a scheduler process. Clones share them.
 #[derive(Debug, Clone)]
@@ -45,6 +49,8 @@ pub struct LeaderMetrics {
     queued_delay: Histogram,
     task_duration: Histogram,
     parse_duration: Histogram,
+    polls: Polls,
+    last_polls: Arc<Mutex<BTreeMap<BundleName, Instant>>>,
     cluster: Arc<Mutex<Option<Cluster>>>,
     pulse: Arc<Mutex<Pulse>>,
 }
@@ -105,6 +111,8 @@ impl Default for LeaderMetrics {
             queued_delay: metrics::task_seconds(),
             task_duration: metrics::task_seconds(),
             parse_duration: metrics::work_seconds(),
+            polls: Polls::default(),
+            last_polls: Arc::default(),
             cluster: Arc::default(),
             pulse: Arc::new(Mutex::new(Pulse::now())),
         }
@@ -149,6 +157,21 @@ impl LeaderMetrics {
         all.register("task_duration_seconds", "Time that a try of a task ran", self.task_duration.clone());
         let help = "Time to read and compile a DAG file that has changed";
         all.register("dag_parse_duration_seconds", help, self.parse_duration.clone());
+        let help = "Polls of bundles in git, by bundle and by how they ended";
+        all.register("bundle_polls", help, self.polls.clone());
+    }
+
+    /// A bundle of git was polled.
+    pub(super) fn polled(&self, bundle: &BundleName, went_well: bool) {
+        let result = if went_well { "success" } else { "failure" };
+        self.polls.get_or_create(&[("bundle", bundle.to_string()), ("result", result.to_owned())]).inc();
+        if went_well {
+            self.last_polls().insert(bundle.clone(), Instant::now());
+        }
+    }
+
+    fn last_polls(&self) -> MutexGuard<'_, BTreeMap<BundleName, Instant>> {
+        self.last_polls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn took_over(&self, epoch: Epoch) {
@@ -162,6 +185,7 @@ impl LeaderMetrics {
         self.leads.set(0);
         self.inbox.set(0);
         self.pulse().leads = false;
+        self.last_polls().clear();
         *self.cluster() = None;
     }
 
@@ -310,7 +334,17 @@ const fn reason(error: &StoreError) -> &'static str {
 
 impl Collector for LeaderMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        self.cluster().as_ref().map_or(Ok(()), |cluster| cluster.show(Picture::new(encoder)))
+        let ages: Vec<_> = self
+            .last_polls()
+            .iter()
+            .map(|(bundle, at)| ([("bundle", bundle.to_string())], at.elapsed().as_secs_f64()))
+            .collect();
+        let mut picture = Picture::new(encoder);
+        if !ages.is_empty() {
+            let help = "Time since a bundle in git was polled with success";
+            picture.gauges("windlass_bundle_last_successful_poll_age_seconds", help, ages)?;
+        }
+        self.cluster().as_ref().map_or(Ok(()), |cluster| cluster.show(picture))
     }
 }
 
@@ -320,6 +354,23 @@ mod tests {
     use model::{AttemptId, MapIndex, RunKey, TaskIdx, TiKey, TryNumber};
 
     use super::*;
+
+    #[test]
+    fn polls_of_bundles_are_counted_and_a_standby_shows_no_age_of_them() {
+        let instruments = LeaderMetrics::default();
+        let mut registry = Registry::default();
+        instruments.register(&mut registry);
+        let team = BundleName::new("team").unwrap();
+        for went_well in [true, false, false] {
+            instruments.polled(&team, went_well);
+        }
+        let page = metrics::Page::new(registry);
+        let text = page.text();
+        assert!(text.contains("windlass_bundle_polls_total{bundle=\"team\",result=\"failure\"} 2"), "{text}");
+        assert!(text.contains("windlass_bundle_last_successful_poll_age_seconds{bundle=\"team\"} 0"), "{text}");
+        instruments.stands_by();
+        assert!(!page.text().contains("poll_age_seconds"));
+    }
 
     const NOON: &str = "2026-11-21T12:00:00Z";
 

@@ -26,6 +26,7 @@ mod reign;
 mod runs;
 mod said;
 mod scope;
+mod trials;
 mod turns;
 
 use std::{path::PathBuf, sync::Arc};

@@ -45,6 +45,8 @@ pub struct Peer {
     presence: Presence,
     /// Whether it was asked to end.
     leaving: bool,
+    /// Whether it tries connections out.
+    pub tries_connections: bool,
     /// The highest report that is stored, acknowledged at the next beat.
     stored_seq: u64,
     /// What was handed to it, and to which incarnation.
@@ -83,6 +85,7 @@ impl Peers {
                 last_heard: Instant::now(),
                 presence: Presence::Silent,
                 leaving: false,
+                tries_connections: false,
                 stored_seq: 0,
                 sent: BTreeMap::new(),
             },
@@ -112,6 +115,7 @@ impl Peers {
         peer.last_heard = Instant::now();
         peer.presence = Presence::Alive;
         peer.leaving = hello.leaving;
+        peer.tries_connections = hello.tries_connections;
         peer.stored_seq = 0;
     }
 
@@ -371,6 +375,7 @@ mod tests {
             operators: BTreeSet::new(),
             leaving: false,
             up_micros: None,
+            tries_connections: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The way to the leader within its own process.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use link::{LeaderPort, NoLeader, Query, Reply};
@@ -10,9 +10,6 @@ use super::{
     News,
     questions::{Asked, Sight},
 };
-
-/// A page does not wait longer for a sentence or a piece of a log.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Asks the leader of this process.
 #[derive(Debug, Clone)]
@@ -55,7 +52,7 @@ impl LeaderPort for LocalPort {
             if query == Query::Cluster {
                 return self.cluster();
             }
-            tokio::time::timeout(ANSWER_WITHIN, self.exchange(query))
+            tokio::time::timeout(query.answered_within(), self.exchange(query))
                 .await
                 .unwrap_or_else(|_| Err(no_leader("it is busy or waits for PostgreSQL")))
         })
@@ -73,7 +70,7 @@ fn no_leader(reason: &str) -> NoLeader {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{sync::Arc, time::Duration};
 
     use link::query::ClusterView;
 

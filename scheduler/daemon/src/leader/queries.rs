@@ -9,7 +9,7 @@ use link::{
     LogChunk, NoLeader, Query, Reply, ToWorker,
     query::{ClusterView, LogName, PoolView, PoolWaiter, TaskWhy, WorkerView},
 };
-use model::WorkerId;
+use model::{BundleFile, WorkerId};
 use tokio::sync::oneshot;
 
 use super::{
@@ -134,12 +134,25 @@ impl Reign {
             Query::Pools => {
                 Reply::Pools { pools: self.engine.pool_uses(POOL_WAITERS_MAX).into_iter().map(pool_view).collect() }
             }
+            Query::LookAgain { file } => self.look_again(&file),
+            Query::TryConnection { connection } => return self.try_connection(connection, answer),
             Query::ReadLog { log, worker, offset, bytes_max } => {
                 return self.ask_for_log(LogRange { log, offset, bytes_max }, worker, answer);
             }
         };
         // Whoever asked may have gone away.
         drop(answer.send(Ok(reply)));
+    }
+
+    /// Has a file of the DAG folder read again.
+    fn look_again(&self, file: &str) -> Reply {
+        match self.folders.bundle_news() {
+            Some(news) => {
+                news.look_again(BundleFile::in_folder(file));
+                Reply::Noted
+            }
+            None => not_found("the DAG folder is not watched by this leader"),
+        }
     }
 
     /// Asks the worker that has a log; every one while nobody knows which that is.

@@ -39,6 +39,7 @@ use super::{
     queries::LogReads,
     said::Said,
     scope::ScopeHandle,
+    trials::Trials,
 };
 use crate::services::{self, Declared, Replica, Supervisor};
 
@@ -76,6 +77,7 @@ pub struct Reign {
     pub(super) run_keys: Range<i64>,
     pub(super) folders: Folders,
     pub(super) log_reads: LogReads,
+    pub(super) trials: Trials,
     pub(super) fetcher: Fetcher,
     pub(super) said: Said,
     pub(super) announcer: Announcer,
@@ -124,7 +126,8 @@ impl Reign {
         let folders = Folders::watch(&settings.dags, writer.connection(), &scope, settings.metrics.clone()).await?;
         if let Some(news) = folders.bundle_news() {
             let (key, backends) = (settings.secret_key.clone(), Arc::clone(&settings.secrets));
-            let means = Means { pool: pool.clone(), epoch: leadership.epoch, key, backends };
+            let metrics = settings.metrics.clone();
+            let means = Means { pool: pool.clone(), epoch: leadership.epoch, key, backends, metrics };
             let keeper = Keeper::new(means, Arc::clone(&settings.bundles), news, folders.bundles());
             scope.spawn(keeper.keep(hints.subscribe()));
         }
@@ -142,6 +145,7 @@ impl Reign {
             announcer: Announcer::start(pool.clone(), &scope),
             fetcher: Fetcher::new(pool, (settings.secret_key.clone(), Arc::clone(&settings.secrets)), hints, scope),
             log_reads: LogReads::default(),
+            trials: Trials::default(),
             said: Said::default(),
             metrics: settings.metrics.clone(),
             lease,
@@ -253,6 +257,7 @@ impl Reign {
             self.next_beat = Instant::now() + BEAT;
             self.acknowledge_all();
             self.log_reads.give_up();
+            self.trials.give_up();
             for (worker, presence) in self.peers.changed_presence() {
                 self.presence_changed(now, worker, presence, batch);
             }
@@ -422,6 +427,7 @@ impl Reign {
             }
             FromWorker::Fetch { id, attempt, key } => self.fetch(worker, id, attempt, key),
             FromWorker::Log { id, bytes, length, ended } => self.log_reads.arrived(id, bytes, length, ended),
+            FromWorker::Tried { id, works, message } => self.trials.arrived(id, works, message),
         }
     }
 

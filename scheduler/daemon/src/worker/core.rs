@@ -10,6 +10,7 @@ use std::{
 use executor::{
     GivenOperators, StopCause, WorkerContext, Workspaces, log,
     process::{GroupRegister, Launchers},
+    trial::Tried,
 };
 use link::{
     Assignment, Connector, FetchItem, FetchKey, Fetched, FromWorker, Hello, LogChunk, PROTOCOL_OLDEST,
@@ -37,6 +38,7 @@ use super::{
     session::{News, Session},
     shipping::Shipping,
     shutdown::Shutdown,
+    trials::Trials,
 };
 
 /// The worker says that it lives, and looks around, once a second.
@@ -99,6 +101,7 @@ pub(super) struct Core {
     asked: BTreeMap<u64, Asked>,
     next_question: u64,
     log_reads: LogReads,
+    trials: Trials,
     log_retention: LogRetention,
     /// The highest leadership that was heard of; a lower one is not heeded.
     epoch: Option<Epoch>,
@@ -148,6 +151,7 @@ impl Core {
             asked: BTreeMap::new(),
             next_question: 1,
             log_reads: LogReads::new(log_dir.clone(), sender.clone()),
+            trials: Trials::new(Arc::clone(&context), sender.clone()),
             log_retention: LogRetention::new(log_dir.clone(), settings.keep_logs),
             epoch: None,
             welcome: false,
@@ -222,6 +226,7 @@ impl Core {
             operators: known_operators(),
             leaving: self.is_leaving(),
             up_micros: i64::try_from(self.began_at.elapsed().as_micros()).ok(),
+            tries_connections: true,
         }
     }
 
@@ -299,6 +304,11 @@ impl Core {
                 if let Some(asked) = self.asked.remove(&id) {
                     // Whoever asked may have been stopped.
                     let _ = asked.answer.send(item);
+                }
+            }
+            ToWorker::TryConnection { id, connection } => {
+                if let Some(refusal) = self.trials.begin(id, *connection) {
+                    self.session.send(refusal).await;
                 }
             }
             ToWorker::ReadLog { id, log, offset, bytes_max } => {
@@ -380,6 +390,9 @@ impl Core {
                 self.log_reads.done();
                 let LogChunk { bytes, length, ended } = chunk;
                 self.tell(FromWorker::Log { id, bytes, length, ended }).await;
+            }
+            Event::Tried { id, tried: Tried { works, message } } => {
+                self.tell(FromWorker::Tried { id, works, message }).await;
             }
             Event::Engine(engine) => self.engine_is(engine),
             Event::LeaderSilent => {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use executor::trial::Tried;
 use link::{FetchItem, FetchKey, LogChunk, ServiceExit};
 use model::{AttemptEnd, AttemptId, operator::ServiceSpec};
 use tokio::sync::oneshot;
@@ -29,6 +30,8 @@ pub(super) enum Event {
     ServiceExited(ServiceExit),
     /// A log was read.
     LogRead { id: u64, chunk: LogChunk },
+    /// A connection was tried out.
+    Tried { id: u64, tried: Tried },
     /// The worker's Docker engine was asked whether it is there.
     Engine(Engine),
     /// The guard is about to kill all attempts, because the leader is silent.

@@ -409,3 +409,128 @@ async fn a_rollback_of_git_stays_until_the_branch_moves_and_settings_that_go_tak
     until("its DAG is stale", async || dag(&pool, "etl").await.unwrap().is_stale).await;
     next.task.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_bundle_takes_its_dags_out_of_force_and_its_name_is_free_again() {
+    let (url, pool) = migrated().await;
+    let folder = tempfile::tempdir().unwrap();
+    let leader = lead(&url, "first", folder.path(), Vec::new());
+    let files = [("etl.yaml", yaml("etl")), ("sql/q.sql", "SELECT 1".to_owned())];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    deploy(&pool, &files).await;
+    until("the DAG is there", async || dag(&pool, "etl").await.is_some()).await;
+    let done = bundles::delete(&pool, Actor::from("ann"), &team()).await.unwrap();
+    assert_eq!(done, bundles::Deleted::Done);
+    until("its DAG is stale", async || dag(&pool, "etl").await.unwrap().is_stale).await;
+    deploy(&pool, &files).await;
+    until("it is in force again", async || !dag(&pool, "etl").await.unwrap().is_stale).await;
+    leader.task.abort();
+    drop(leader);
+    // Nobody leads when it is deleted again.
+    bundles::delete(&pool, Actor::from("ann"), &team()).await.unwrap();
+    let next = lead(&url, "next", folder.path(), Vec::new());
+    until("its DAG is stale", async || dag(&pool, "etl").await.unwrap().is_stale).await;
+    next.task.abort();
+}
+
+/// A real sshd on loopback, with keys of its own, for whoever runs the tests.
+struct Sshd {
+    process: std::process::Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Sshd {
+    fn start() -> Self {
+        let program = std::env::var("WINDLASS_TEST_SSHD").unwrap_or_else(|_| "/usr/sbin/sshd".to_owned());
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        for key in ["host", "client", "other"] {
+            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &path(key)]).status();
+            assert!(made.unwrap().success());
+        }
+        fs::copy(folder.path().join("client.pub"), folder.path().join("authorized")).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\n\
+             PermitRootLogin yes\nPasswordAuthentication no\n",
+            path("host"),
+            path("authorized")
+        );
+        fs::write(folder.path().join("config"), config).unwrap();
+        let host_key = fs::read_to_string(folder.path().join("host.pub")).unwrap();
+        fs::write(folder.path().join("known_hosts"), format!("[127.0.0.1]:{port} {host_key}")).unwrap();
+        let process = Command::new(program).args(["-D", "-e", "-f", &path("config")]).spawn().unwrap();
+        let began = std::time::Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(began.elapsed().as_secs() < 20, "sshd does not listen");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Self { process, port, folder }
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
+    fn access(&self, extra: Value) -> Access {
+        let connection = store::secrets::Connection {
+            conn_id: "git_ssh".to_owned(),
+            conn_type: "git".to_owned(),
+            extra: Some(extra.to_string()),
+            ..Default::default()
+        };
+        Access::of_connection(&connection).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd, at /usr/sbin/sshd or where WINDLASS_TEST_SSHD says"]
+async fn a_repository_is_fetched_over_ssh_by_a_key_that_the_server_and_its_client_trust() {
+    let (sshd, repository) = (Sshd::start(), Repository::new());
+    repository.write("etl.yaml", &yaml("etl"));
+    let commit = repository.push("first");
+    let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+    let user = user.trim();
+    let url = format!("ssh://{user}@127.0.0.1:{}{}", sshd.port, repository.folder.path().join("origin.git").display());
+    let bundle = repository.bundle(json!({ "repo_url": url }));
+    let known_hosts = sshd.folder.path().join("known_hosts");
+    let key_file = sshd.folder.path().join("client");
+    for extra in [
+        json!({"private_key": sshd.text("client"), "known_hosts_file": known_hosts}),
+        // A key whose last line break was lost on the way into the connection.
+        json!({"private_key": sshd.text("client").trim_end(), "known_hosts_file": known_hosts}),
+        json!({"key_file": key_file, "known_hosts_file": known_hosts}),
+    ] {
+        let found = look(&bundle, &sshd.access(extra.clone()), &[]).await.unwrap();
+        assert!(matches!(found, Found::New(fetched) if fetched.commit == commit), "{extra}");
+    }
+    let strange = sshd.folder.path().join("strange_hosts");
+    let other_host = format!("[127.0.0.1]:{} {}", sshd.port, sshd.text("other.pub"));
+    fs::write(&strange, other_host).unwrap();
+    for (extra, complaint) in [
+        (json!({"private_key": sshd.text("other"), "known_hosts_file": known_hosts}), "Permission denied"),
+        (json!({"private_key": sshd.text("client"), "known_hosts_file": strange}), "Host key verification failed"),
+        (
+            json!({"private_key": sshd.text("client"), "known_hosts_file": strange, "strict_host_key_checking": "accept-new"}),
+            "Host key verification failed",
+        ),
+    ] {
+        let error = look(&bundle, &sshd.access(extra), &[]).await.unwrap_err().to_string();
+        assert!(error.contains(complaint) && !error.contains("PRIVATE KEY"), "{error}");
+    }
+    let fresh = sshd.folder.path().join("fresh_hosts");
+    let extra = json!({"private_key": sshd.text("client"), "known_hosts_file": fresh, "strict_host_key_checking": "accept-new"});
+    assert!(matches!(look(&bundle, &sshd.access(extra), &[]).await.unwrap(), Found::New(_)));
+    // Debian's client writes the host's name as a hash, so its key is looked for.
+    let host_key = sshd.text("host.pub");
+    let noted = fs::read_to_string(fresh).unwrap();
+    assert!(noted.contains(host_key.split_whitespace().nth(1).unwrap()), "{noted}");
+}

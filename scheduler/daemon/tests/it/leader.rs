@@ -108,6 +108,7 @@ pub fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {
         operators: link::known_operators(),
         leaving: false,
         up_micros: None,
+        tries_connections: false,
     })
 }
 

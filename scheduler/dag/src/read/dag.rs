@@ -149,6 +149,7 @@ fn assemble(
     let params = params::read_all(fields, &schedule, problems);
     Some(Dag {
         dag_id: dag_id?,
+        dag_display_name: text(fields, "dag_display_name", problems),
         description: text(fields, "description", problems),
         doc_md: text(fields, "doc_md", problems),
         tags: tags(fields, problems),

@@ -205,6 +205,7 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         do_xcom_push: truth(fields, "do_xcom_push", true, problems),
         queue: text(fields, "queue", problems).unwrap_or_else(|| Dag::DEFAULT_QUEUE.to_owned()),
         owner: text(fields, "owner", problems).unwrap_or_else(|| OWNER_DEFAULT.to_owned()),
+        task_display_name: fields.take("task_display_name").and_then(|item| item.text_or_none(problems)),
         doc_md: fields.take("doc_md").and_then(|item| item.text_or_none(problems)),
         outlets: outlets(fields, problems),
         group: None,

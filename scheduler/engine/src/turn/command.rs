@@ -51,6 +51,7 @@ impl Engine {
             Command::DeleteDag { dag_id } => self.delete_dag(&dag_id),
             Command::SetXCom { xcom, value } => self.set_xcom(xcom, value),
             Command::DeleteXCom(xcom) => self.delete_xcom(xcom),
+            Command::DeleteTaskInstance(name) => self.delete_instance(&name),
             Command::CreatePool(pool) => self.create_pool(pool),
             Command::SetPool(pool) => self.set_pool(pool),
             Command::DeletePool { name } => self.delete_pool(name.into_string()),

@@ -11,6 +11,7 @@ mod backfill;
 mod clear;
 mod command;
 mod delete;
+mod delete_instance;
 mod end;
 mod expand;
 mod failures;

@@ -5,7 +5,7 @@ use model::{
     AttemptEnd, Command, DagId, DagRunState, EndKind, RunId, TaskId, TaskState,
     command::{
         AnswerStatus, ClearEffect, ClearOnly, ClearTaskInstances, ClearVersion, EndedRuns, MarkTaskInstances, Paused,
-        Relatives, ServiceAction, SetNote, TaskSelector, XComName,
+        Relatives, ServiceAction, SetNote, TaskInstanceName, TaskSelector, XComName,
     },
     door::Json,
 };
@@ -388,6 +388,38 @@ fn a_deleted_dag_begins_anew_when_its_file_is_there_and_goes_when_it_is_not() {
     world.store_version(7, dag("d", "a"));
     world.trigger("d", "r");
     assert_eq!(world.at_work(), ["a"]);
+}
+
+#[test]
+fn a_deleted_instance_is_as_if_nothing_had_happened_to_it() {
+    let mut world = World::new(vec![dag("d", "a >> b")]);
+    let run = world.trigger("d", "r");
+    let delete = |task: &str| {
+        Command::DeleteTaskInstance(TaskInstanceName {
+            dag_id: d(),
+            run_id: run_id("r"),
+            task_id: TaskId::new(task).unwrap(),
+            map_index: model::MapIndex::UNMAPPED,
+        })
+    };
+    assert_eq!(world.command(delete("a")).0, AnswerStatus::Conflict, "it is at work");
+    assert_eq!(world.command(delete("z")).0, AnswerStatus::NotFound);
+    world.end("a", EndKind::Success);
+    world.clear("d", "r", "a", Relatives::default());
+    world.end("a", EndKind::Success);
+    assert_eq!(world.mirror.tries.len(), 1);
+    // The run goes on, so it starts again, with its first try.
+    assert_eq!(world.command(delete("a")).0, AnswerStatus::Done);
+    assert!(world.mirror.tries.is_empty());
+    let (_, key, _) = world.attempt_of("a");
+    assert_eq!(world.mirror.instances[&key].try_number.get(), 1);
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Success);
+    assert_eq!(world.run_state(run), DagRunState::Success);
+    // One that has ended stays as it is.
+    assert_eq!(world.command(delete("b")).0, AnswerStatus::Done);
+    assert_eq!((world.run_state(run), world.state(run, "b")), (DagRunState::Success, TaskState::NoStatus));
+    assert!(world.at_work().is_empty());
 }
 
 #[test]

@@ -54,6 +54,7 @@ pub fn task(id: &str) -> Task {
         do_xcom_push: true,
         queue: Dag::DEFAULT_QUEUE.to_owned(),
         owner: "airflow".to_owned(),
+        task_display_name: None,
         doc_md: None,
         outlets: Vec::new(),
         group: None,
@@ -72,6 +73,7 @@ pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
     Dag {
         dag_id: DagId::new(id).unwrap(),
         description: None,
+        dag_display_name: None,
         doc_md: None,
         tags: Vec::new(),
         owners: Vec::new(),

@@ -103,6 +103,7 @@ impl Mirror {
                 self.versions.retain(|version| version.dag.dag_id != *dag);
             }
         }
+        self.tries.retain(|(key, _), _| !plan.forgotten.contains(key));
         self.runs.retain(|key, _| !plan.runs_dropped.contains(key));
         self.instances.retain(|key, _| self.runs.contains_key(&key.run));
         for name in &plan.pools_dropped {

@@ -140,7 +140,7 @@ impl Object for Response {
             return Err(Error::from(ErrorKind::UnknownMethod));
         }
         from_args::<()>(args)?;
-        let value: Value = serde_json::from_str(&self.0.text).map_err(|error| {
+        let value: Value = xcom::parse(&self.0.text).map_err(|error| {
             let detail = format!("the body is no JSON: {error}; it is {}", self.summary());
             Error::new(ErrorKind::InvalidOperation, detail)
         })?;

@@ -10,6 +10,7 @@ use minijinja::{
 
 use super::{Access, datetime::invalid};
 use crate::is_secret_name;
+use model::door::inexact;
 
 /// Said of what was asked of the leader when the attempt was to end.
 pub(crate) const GIVEN_UP: &str = "the attempt was to end before the leader had answered";
@@ -81,6 +82,10 @@ impl Variables {
         let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
             invalid(format!("variable {key:?} is no JSON, line {} column {}", error.line(), error.column()))
         })?;
+        if inexact(text).is_some() {
+            let why = "has a whole number of more than 64 bits, which would not be exact: keep it as a text in quotes";
+            return Err(invalid(format!("variable {key:?} {why}")));
+        }
         if is_secret_name(key) {
             self.access.masker.add_texts(&value);
         }

@@ -9,6 +9,7 @@ use minijinja::{
 };
 
 use super::datetime::{DateTime, Timedelta, invalid, timedelta};
+use crate::xcom;
 
 /// The object `macros`.
 pub(super) fn macros() -> Value {
@@ -104,6 +105,6 @@ fn dumps(value: Value) -> Result<String, Error> {
 }
 
 fn loads(text: &str) -> Result<Value, Error> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| invalid(format!("no JSON: {error}")))?;
+    let value: serde_json::Value = xcom::parse(text).map_err(|error| invalid(format!("no JSON: {error}")))?;
     Ok(Value::from_serialize(value))
 }

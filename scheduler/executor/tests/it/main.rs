@@ -13,5 +13,6 @@ mod rig;
 mod sensor;
 mod server;
 mod sql;
+mod trial;
 mod trigger;
 mod trino;

@@ -214,6 +214,11 @@ impl Rig {
         })
     }
 
+    /// What attempts share.
+    pub fn context(&self) -> Arc<WorkerContext> {
+        Arc::clone(&self.context)
+    }
+
     /// What the guard was told so far.
     pub fn told_guard(&self) -> String {
         self.context.groups.heard_leader();

@@ -95,6 +95,37 @@ impl Conf {
     }
 }
 
+/// The first whole number in a JSON text that has more than 64 bits: readers here make a fraction of it, which is another
+/// number as a rule.
+#[must_use]
+pub fn inexact(json: &str) -> Option<&str> {
+    let is_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
+    let bytes = json.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                at += 1;
+                while at < bytes.len() && bytes[at] != b'"' {
+                    at += 1 + usize::from(bytes[at] == b'\\');
+                }
+                at += 1;
+            }
+            byte if byte == b'-' || byte.is_ascii_digit() => {
+                let length = bytes[at..].iter().take_while(|byte| is_number(byte)).count();
+                let number = &json[at..at + length];
+                let is_whole = !number.contains(['.', 'e', 'E']);
+                if is_whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+                    return Some(number);
+                }
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
 impl TryFrom<Value> for Json {
     type Error = InvalidJson;
     fn try_from(value: Value) -> Result<Self, InvalidJson> {
@@ -203,6 +234,20 @@ fn check_depth(place: &Place<'_>) -> Result<(), InvalidJson> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    #[test]
+    fn whole_numbers_that_no_64_bits_hold_are_found_and_nothing_else() {
+        for (json, found) in [
+            (r#"{"a": 12345678901234567890123}"#, Some("12345678901234567890123")),
+            ("[1, -9223372036854775809]", Some("-9223372036854775809")),
+            ("18446744073709551616", Some("18446744073709551616")),
+            ("[18446744073709551615, -9223372036854775808]", None),
+            (r#"{"12345678901234567890123": "12345678901234567890123", "q": "\"12345678901234567890123"}"#, None),
+            ("[1.2345678901234567890123, 12345678901234567890123e0, 1e400]", None),
+        ] {
+            assert_eq!(inexact(json), found, "{json}");
+        }
+    }
 
     use super::*;
 

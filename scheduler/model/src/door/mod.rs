@@ -10,5 +10,5 @@ mod text;
 
 pub use instant::{Instant, InvalidInstant, Zone};
 pub(crate) use json::Place;
-pub use json::{Conf, InvalidJson, Json};
+pub use json::{Conf, InvalidJson, Json, inexact};
 pub use text::{InvalidText, Note, Text, XComKey, nul_at};

@@ -12,7 +12,7 @@ use dag::{
     Content,
     content::{ContentError, Entry},
 };
-use model::{BundleName, Epoch, Timestamp};
+use model::{BundleName, DagRunState, Epoch, Timestamp};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
@@ -185,6 +185,60 @@ pub async fn rollback(pool: &PgPool, who: Actor<'_>, name: &BundleName, revision
     transaction.commit().await.doing(DOING)?;
     tell(pool).await;
     Ok(InForce { revision, has_changed: true })
+}
+
+/// What came of a wish to delete a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone, with its revisions. Its DAGs go when the leader has heard of it, as those of a file that is deleted.
+    Done,
+    /// There is none of this name.
+    Missing,
+    /// Runs of its DAGs are running; some of them, by DAG and run.
+    Busy(Vec<String>),
+}
+
+/// So many runs that are in the way are named.
+const BUSY_SHOWN_MAX: i64 = 5;
+
+/// Deletes a bundle that people push, with all of its revisions, and a line in the audit log. A run of one of its DAGs that begins
+/// at this very moment keeps the files of its version.
+///
+/// # Errors
+/// [`StoreError::Refused`] for the DAG folder and for a bundle of git, which the settings name; [`StoreError::Unreachable`],
+/// [`StoreError::Database`].
+pub async fn delete(pool: &PgPool, who: Actor<'_>, name: &BundleName) -> Result<Deleted, StoreError> {
+    const DOING: &str = "deleting a bundle";
+    if name.is_folder() {
+        return Err(StoreError::Refused {
+            reason: format!("{name} is the DAG folder of the schedulers: delete files there"),
+        });
+    }
+    let mut transaction = pool.begin().await.doing(DOING)?;
+    let row = sqlx::query!("SELECT kind, is_active FROM bundle WHERE name = $1 FOR UPDATE", name.as_str());
+    let Some(row) = row.fetch_optional(&mut *transaction).await.doing(DOING)? else { return Ok(Deleted::Missing) };
+    // One of git that the settings name no more is left over.
+    if Kind::of(&row.kind)? == Kind::Git && row.is_active {
+        let reason =
+            format!("bundle {name} comes from git: take it out of WINDLASS_DAG_BUNDLES, and restart the schedulers");
+        return Err(StoreError::Refused { reason });
+    }
+    let busy = sqlx::query!(
+        "SELECT r.dag_id, r.run_id FROM dag_run r JOIN dag d ON d.dag_id = r.dag_id
+         WHERE d.bundle_name = $1 AND r.state = $2 ORDER BY r.run_after LIMIT $3",
+        name.as_str(),
+        DagRunState::Running.code(),
+        BUSY_SHOWN_MAX
+    );
+    let busy = busy.fetch_all(&mut *transaction).await.doing(DOING)?;
+    if !busy.is_empty() {
+        return Ok(Deleted::Busy(busy.into_iter().map(|run| format!("{} of {}", run.run_id, run.dag_id)).collect()));
+    }
+    sqlx::query!("DELETE FROM bundle WHERE name = $1", name.as_str()).execute(&mut *transaction).await.doing(DOING)?;
+    audit::record(&mut *transaction, who, "delete_bundle", &json!({ "bundle_name": name })).await?;
+    transaction.commit().await.doing(DOING)?;
+    tell(pool).await;
+    Ok(Deleted::Done)
 }
 
 /// The content of a stored revision; none when it has been cleaned away meanwhile.

@@ -22,6 +22,8 @@ const NAMES_MAX: i64 = 1_000;
 pub enum DagOrder {
     /// By id.
     DagId,
+    /// By displayed name.
+    Name,
     /// By the next run.
     NextRun,
     /// By the state of the newest run, by its name.
@@ -34,12 +36,16 @@ impl DagOrder {
     const fn sql(self) -> &'static str {
         match self {
             Self::DagId => "d.dag_id",
+            Self::Name => NAME,
             Self::NextRun => "d.next_run_after",
             Self::LastState => "(ARRAY['queued', 'running', 'success', 'failed'])[last.state + 1]",
             Self::LastStart => "last.started_at",
         }
     }
 }
+
+/// What pages call a DAG.
+const NAME: &str = "coalesce(d.display_name, d.dag_id)";
 
 /// Whether a user has marked a DAG as a favorite.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +110,7 @@ pub struct DagFilter {
     pub id_pattern: Pattern,
     /// Whose id begins so.
     pub id_prefix: Option<String>,
-    /// Whose displayed name, which is the id, matches as well.
+    /// Whose displayed name matches as well.
     pub name_pattern: Pattern,
     /// Whose displayed name begins so.
     pub name_prefix: Option<String>,
@@ -162,7 +168,7 @@ pub struct DagCounts {
 pub async fn dag_list(pool: &PgPool, filter: &DagFilter, window: Window) -> Result<(Vec<DagView>, i64), StoreError> {
     window.check()?;
     let mut page = QueryBuilder::new(
-        "SELECT d.dag_id, d.current_version, d.fileloc, d.description, d.tags, d.owners, d.is_paused, d.is_stale, \
+        "SELECT d.dag_id, d.current_version, d.fileloc, d.display_name, d.description, d.tags, d.owners, d.is_paused, d.is_stale, \
          d.bundle_name, (SELECT v.bundle_version FROM dag_version v WHERE v.id = d.current_version) AS bundle_version, \
          EXISTS (SELECT FROM import_error e WHERE e.bundle_name = d.bundle_name AND e.file = d.fileloc) AS has_import_errors, d.next_logical_date, \
          d.next_interval_start, d.next_interval_end, d.next_run_after, d.last_parsed_at ",
@@ -226,12 +232,13 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
     if let Some(paused) = filter.paused {
         query.push(" AND d.is_paused = ").push_bind(paused);
     }
-    for prefix in [&filter.id_prefix, &filter.name_prefix].into_iter().flatten() {
-        query.push(" AND starts_with(d.dag_id, ").push_bind(prefix.clone()).push(")");
+    for (column, prefix) in [("d.dag_id", &filter.id_prefix), (NAME, &filter.name_prefix)] {
+        if let Some(prefix) = prefix {
+            query.push(format_args!(" AND starts_with({column}, ")).push_bind(prefix.clone()).push(")");
+        }
     }
-    for pattern in [&filter.id_pattern, &filter.name_pattern] {
-        pattern.limit(query, "d.dag_id");
-    }
+    filter.id_pattern.limit(query, "d.dag_id");
+    filter.name_pattern.limit(query, NAME);
     for (column, range) in ranges {
         within(query, column, range);
     }
@@ -239,7 +246,9 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
         query.push(" AND strpos(lower(d.dag_id), lower(").push_bind(word.clone()).push(")) > 0");
     }
     if let Some(text) = &filter.text {
-        query.push(" AND strpos(lower(concat_ws(' ', d.dag_id, d.description, array_to_string(d.tags, ' '), ");
+        query.push(
+            " AND strpos(lower(concat_ws(' ', d.dag_id, d.display_name, d.description, array_to_string(d.tags, ' '), ",
+        );
         query.push("array_to_string(d.owners, ' '))), lower(").push_bind(text.clone()).push(")) > 0");
     }
     if !filter.tags.is_empty() {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use dag::{Dag, TaskPos};
 use engine::DueRun;
-use model::{DagId, DagVersionId, TaskIdx, Timestamp};
+use model::{BundleFile, DagId, DagVersionId, TaskIdx, Timestamp};
 use serde_json::Value;
 use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder, types::Json};
 
@@ -27,6 +27,8 @@ pub struct DagView {
     pub bundle_name: String,
     /// The revision of the bundle that brought its current version.
     pub bundle_version: Option<String>,
+    /// What pages call it; its id without.
+    pub display_name: Option<String>,
     /// What it is for.
     pub description: Option<String>,
     /// Its tags.
@@ -129,6 +131,7 @@ pub(super) struct DagRecord {
     fileloc: String,
     bundle_name: String,
     bundle_version: Option<String>,
+    display_name: Option<String>,
     description: Option<String>,
     tags: Vec<String>,
     owners: Vec<String>,
@@ -158,6 +161,7 @@ impl TryFrom<DagRecord> for DagView {
             fileloc: row.fileloc,
             bundle_name: row.bundle_name,
             bundle_version: row.bundle_version,
+            display_name: row.display_name,
             description: row.description,
             tags: row.tags,
             owners: row.owners,
@@ -192,6 +196,31 @@ pub async fn dag(db: impl PgExecutor<'_>, dag_id: &DagId) -> Result<Option<DagVi
         .await
         .doing(DOING)?;
     row.map(DagView::try_from).transpose()
+}
+
+/// The names of those of these DAGs that have one of their own.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn display_names(db: impl PgExecutor<'_>, dags: &[String]) -> Result<BTreeMap<String, String>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT dag_id, display_name AS "name!" FROM dag WHERE dag_id = ANY($1) AND display_name IS NOT NULL"#,
+        dags
+    );
+    Ok(rows.fetch_all(db).await.doing(DOING)?.into_iter().map(|row| (row.dag_id, row.name)).collect())
+}
+
+/// Whether a file defines a DAG.
+///
+/// # Errors
+/// [`StoreError`] when PostgreSQL does not answer.
+pub async fn defines_dags(db: impl PgExecutor<'_>, file: &BundleFile) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM dag WHERE bundle_name = $1 AND fileloc = $2 AND NOT is_stale) AS "found!""#,
+        file.bundle.as_str(),
+        file.name
+    );
+    found.fetch_one(db).await.doing(DOING)
 }
 
 /// Those of these versions that exist.

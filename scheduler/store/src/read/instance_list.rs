@@ -249,7 +249,8 @@ const WITH_SIDE_ROWS: &str = "p.run_id, p.task_idx, p.map_index, ti.run_id IS NO
     FROM numbered p \
     LEFT JOIN task_instance ti ON ti.run_id = p.run_id AND ti.task_idx = p.task_idx AND ti.map_index = p.map_index \
     LEFT JOIN task_instance_extra x ON x.run_id = p.run_id AND x.task_idx = p.task_idx AND x.map_index = p.map_index \
-    LEFT JOIN worker w ON w.id = ti.worker_id ORDER BY p.place";
+    LEFT JOIN worker_name w ON w.worker_id = ti.worker_id AND coalesce(ti.started_at, ti.queued_at) >= w.since \
+        AND coalesce(ti.started_at, ti.queued_at) < w.until ORDER BY p.place";
 
 fn keys(filter: &InstanceFilter) -> Vec<Key> {
     use Direction::{Ascending, Descending};

@@ -34,7 +34,8 @@ pub use dag_list::{
 };
 pub use dags::{
     BrokenFile, DagView, FileFilter, FileOrder, ImportError, Version, VersionBrief, broken_file_count, broken_files,
-    dag, dags, import_errors, source, version, version_ids, version_list, version_numbered, versions,
+    dag, dags, defines_dags, display_names, import_errors, source, version, version_ids, version_list,
+    version_numbered, versions,
 };
 pub use elsewhere::{run_on, task_states};
 pub use instance_list::{

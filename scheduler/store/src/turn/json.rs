@@ -34,6 +34,7 @@ pub(super) struct RareParts {
     pub runs_dropped: Vec<i64>,
     pub dags_dropped: Vec<String>,
     pub xcoms_deleted: String,
+    pub forgotten: String,
     pub backfills: String,
     pub backfill_runs: String,
     pub instances_dropped: String,
@@ -51,6 +52,7 @@ impl RareParts {
             && plan.xcoms_dropped.is_empty()
             && plan.xcoms_deleted.is_empty()
             && plan.instances_dropped.is_empty()
+            && plan.forgotten.is_empty()
             && plan.runs_dropped.is_empty()
             && plan.dags_dropped.is_empty()
             && plan.failures.is_empty()
@@ -80,6 +82,7 @@ impl RareParts {
             leftovers,
             runs_dropped: plan.runs_dropped.iter().map(|run| run.get()).collect(),
             dags_dropped: plan.dags_dropped.iter().map(ToString::to_string).collect(),
+            forgotten: array(&plan.forgotten, |key| Key::of(*key)),
             xcoms_deleted: array(&plan.xcoms_deleted, |(instance, key)| DeletedXCom::of(*instance, key)),
             backfills: array(&plan.backfills, Backfill::of),
             backfill_runs: array(&plan.backfill_runs, SeenDate::of),

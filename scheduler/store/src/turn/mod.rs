@@ -143,6 +143,7 @@ async fn apply_all(
         rare.backfills,
         rare.backfill_runs,
         rare.instances_dropped,
+        rare.forgotten,
     )
     .fetch_one(writer.connection())
     .await?;

@@ -27,6 +27,8 @@ const RANDOM_BYTES: usize = 32;
 const NAME_CHARS_MAX: usize = 100;
 /// API tokens of one user that hold at the same time.
 const OF_USER_MAX: i64 = 100;
+/// Sessions of one user that are open at the same time: the oldest ends when another begins. Scripts log in again and again.
+pub const SESSIONS_OF_USER_MAX: i64 = 1_000;
 /// Days that an API token holds unless something else is said.
 pub const LIFETIME_DAYS_DEFAULT: u32 = 90;
 /// The most days that one holds.
@@ -62,6 +64,17 @@ pub async fn record_token(pool: &PgPool, who: Actor<'_>, token: NewToken, action
         token.expires_at,
         who.address(),
         who.door()
+    )
+    .execute(&mut *transaction)
+    .await
+    .doing(DOING)?;
+    sqlx::query!(
+        "UPDATE token SET revoked_at = now() WHERE jti = ANY (ARRAY(
+             SELECT jti FROM token
+             WHERE user_id = $1 AND hash IS NULL AND revoked_at IS NULL AND expires_at > now()
+             ORDER BY issued_at DESC, jti OFFSET $2))",
+        token.user_id,
+        SESSIONS_OF_USER_MAX
     )
     .execute(&mut *transaction)
     .await

@@ -223,3 +223,28 @@ async fn pools_are_changed_by_a_turn_when_nobody_leads() {
     assert_eq!(read::pools(&database.pool).await.unwrap().len(), 1);
     assert_eq!(database.count("audit_log").await, 2);
 }
+
+#[tokio::test]
+async fn a_user_with_too_many_sessions_loses_the_oldest_and_keeps_the_api_tokens() {
+    let database = Database::create().await;
+    users::put_user(&database.pool, NewUser { username: "ann", password: "correct horse", role: Role::User })
+        .await
+        .unwrap();
+    let ann = users::page(&database.pool, "").await.unwrap().remove(0);
+    let many = "INSERT INTO token (jti, user_id, issued_at, expires_at, hash, name)
+        SELECT gen_random_uuid(), $1, now() - n * interval '1 s', now() + interval '1 day',
+               CASE WHEN n = 2000 THEN '\\x01'::bytea END, CASE WHEN n = 2000 THEN 'ci' END
+        FROM generate_series(1, 2000) AS n";
+    sqlx::query(many).bind(ann.id).execute(&database.pool).await.unwrap();
+    let session = users::NewToken { jti: Uuid::now_v7(), user_id: ann.id, expires_at: Utc::now() + TimeDelta::days(1) };
+    users::record_token(&database.pool, "ann".into(), session, "login").await.unwrap();
+    let open = "token WHERE revoked_at IS NULL AND hash IS NULL";
+    assert_eq!(database.count(open).await, users::SESSIONS_OF_USER_MAX);
+    assert_eq!(
+        database.count(&format!("{open} AND issued_at < now() - interval '1001 s'")).await,
+        0,
+        "the newest stay"
+    );
+    assert_eq!(database.count("token WHERE revoked_at IS NULL AND hash IS NOT NULL").await, 1);
+    assert!(users::holder(&database.pool, users::TokenKey::Session(session.jti)).await.unwrap().is_some());
+}

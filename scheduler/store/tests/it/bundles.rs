@@ -303,3 +303,36 @@ async fn files_of_one_name_in_two_bundles_are_two_files() {
     let views = read::bundles(&database.pool, None).await.unwrap();
     assert_eq!((views.len(), views[0].name.as_str(), views[0].dags, views[0].broken_files), (1, "dags-folder", 1, 0));
 }
+
+#[tokio::test]
+async fn a_pushed_bundle_goes_with_its_revisions_unless_a_run_of_its_dags_is_running() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    deploy(&database, "team", &content(&[("a.yaml", "one")])).await.unwrap();
+    deploy(&database, "team", &content(&[("a.yaml", "two")])).await.unwrap();
+    deploy(&database, "other", &content(&[("a.yaml", "one")])).await.unwrap();
+    let version = leader.store_dag("etl", &["a"]).await;
+    database.pool.execute("UPDATE dag SET bundle_name = 'team'").await.unwrap();
+    leader
+        .apply(&engine::Plan { new_runs: vec![crate::support::run(&version, 1)], ..engine::Plan::default() })
+        .await
+        .unwrap();
+    let delete =
+        async |bundle: &str| bundles::delete(&database.pool, Actor::at_the_command_line("ann"), &name(bundle)).await;
+    let busy = delete("team").await.unwrap();
+    assert!(matches!(&busy, bundles::Deleted::Busy(runs) if runs[0].ends_with(" of etl")), "{busy:?}");
+    assert_eq!(database.count("bundle").await, 2);
+    database.pool.execute("UPDATE dag_run SET state = 2").await.unwrap();
+    assert_eq!(delete("team").await.unwrap(), bundles::Deleted::Done);
+    assert_eq!(delete("team").await.unwrap(), bundles::Deleted::Missing);
+    assert_eq!((database.count("bundle_revision").await, database.count("bundle_file").await), (1, 1));
+    assert_eq!(database.count("dag").await, 1, "it is stale when the leader has heard of it");
+    assert_eq!(database.count("audit_log WHERE action = 'delete_bundle'").await, 1);
+    database.pool.execute("INSERT INTO bundle (name, kind) VALUES ('git', 'git')").await.unwrap();
+    for refused in ["git", BundleName::FOLDER] {
+        assert!(matches!(delete(refused).await, Err(StoreError::Refused { .. })), "{refused}");
+    }
+    // One that the settings name no more is left over.
+    database.pool.execute("UPDATE bundle SET is_active = false WHERE name = 'git'").await.unwrap();
+    assert_eq!(delete("git").await.unwrap(), bundles::Deleted::Done);
+}

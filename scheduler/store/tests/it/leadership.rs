@@ -252,6 +252,43 @@ async fn a_worker_keeps_its_number() {
 }
 
 #[tokio::test]
+async fn a_try_shows_the_name_that_its_worker_had_then() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let named = |name: &str| WorkerRecord {
+        identity: Uuid::from_u128(7),
+        name: name.to_owned(),
+        slots: 4,
+        queues: ["default".to_owned()].into(),
+        capabilities: [Capability::Light].into(),
+    };
+    let worker = store::register_worker(&mut leader.writer, epoch, &named("host:1")).await.unwrap();
+    let version = leader.store_dag("etl", &["a", "b"]).await;
+    let mut before = queued(1, 0);
+    before.worker = Some(worker);
+    leader
+        .apply(&Plan { new_runs: vec![crate::support::run(&version, 1)], ..starting(&[before.clone()]) })
+        .await
+        .unwrap();
+    // A restart under the same name is none of a name.
+    for name in ["host:1", "host:2"] {
+        store::register_worker(&mut leader.writer, epoch, &named(name)).await.unwrap();
+    }
+    let mut after = queued(1, 1);
+    (after.worker, after.queued_at) = (Some(worker), Some(chrono::Utc::now() + chrono::TimeDelta::seconds(1)));
+    leader.apply(&starting(&[after.clone()])).await.unwrap();
+    let found = store::read::instances(&database.pool, &[before.key.run]).await.unwrap();
+    let names: Vec<_> = found.iter().map(|one| one.worker.as_deref()).collect();
+    assert_eq!(names, [Some("host:1"), Some("host:2")]);
+    for number in 3..300 {
+        store::register_worker(&mut leader.writer, epoch, &named(&format!("host:{number}"))).await.unwrap();
+    }
+    assert_eq!(database.count("worker_name").await, 200, "names are of processes, and there are many in a year");
+    assert_eq!(database.count("worker_name WHERE until = 'infinity' AND name = 'host:299'").await, 1);
+}
+
+#[tokio::test]
 async fn a_worker_that_is_gone_for_a_month_is_forgotten_with_its_certificate() {
     let database = Database::create().await;
     let mut leader = database.leader().await;

@@ -330,6 +330,49 @@ async fn a_history_of_thousands_of_runs_goes_in_small_steps_and_nothing_else_wit
 }
 
 #[tokio::test]
+async fn a_forgotten_instance_loses_its_tries_and_what_it_keeps_and_no_other_does() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let version = leader.store_dag("etl", &["a", "b"]).await;
+    let rows = [queued(1, 0), queued(1, 1)];
+    let ended_try = |row: &TiRow| TryRow {
+        key: row.key,
+        try_number: TryNumber::FIRST,
+        state: TaskState::Failed,
+        attempt: row.attempt,
+        worker: None,
+        queued_at: None,
+        started_at: None,
+        ended_at: Some(noon()),
+        reason: None,
+        exit_code: None,
+    };
+    let plan =
+        Plan { new_runs: vec![run(&version, 1)], tries: rows.iter().map(ended_try).collect(), ..starting(&rows) };
+    leader.apply(&plan).await.unwrap();
+    let told = json!({});
+    for row in &rows {
+        let keeper = store::task_state::Keeper { key: row.key, told: &told };
+        let forever = store::task_state::Expiry::At(None);
+        let known = store::task_state::Known::NotNeeded;
+        let kept =
+            store::task_state::keep(&database.pool, "me".into(), (keeper, "k"), (&json!(1), forever), "set", known)
+                .await;
+        assert_eq!(kept.unwrap(), store::task_state::Keeping::Done);
+    }
+    leader.apply(&Plan { forgotten: vec![rows[0].key], ..Plan::default() }).await.unwrap();
+    for table in ["task_try", "task_state_store"] {
+        assert_eq!(database.count(table).await, 1, "{table}");
+        assert_eq!(database.count(&format!("{table} WHERE task_idx = 1")).await, 1, "{table}");
+    }
+    // What is left goes with the run.
+    leader.apply(&Plan { runs_dropped: vec![RunKey(1)], ..Plan::default() }).await.unwrap();
+    let epoch = leader.epoch();
+    while store::maintenance::sweep_dropped_runs(&mut leader.writer, epoch).await.unwrap() == Swept::Some {}
+    assert_eq!(database.count("task_state_store").await, 0);
+}
+
+#[tokio::test]
 async fn a_deleted_run_goes_at_once_and_what_belongs_to_it_with_the_next_sweep() {
     let database = Database::create().await;
     let mut leader = database.leader().await;

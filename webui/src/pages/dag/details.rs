@@ -45,6 +45,8 @@ struct Param {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Task {
     task_id: String,
+    /// What pages call it, when that is not its id.
+    name: Option<String>,
     operator: &'static str,
     after: String,
     rule: &'static str,
@@ -134,6 +136,7 @@ fn params(dag: &Dag) -> Vec<Param> {
 fn task(dag: &Dag, task: &dag::Task) -> Task {
     Task {
         task_id: task.task_id.to_string(),
+        name: task.task_display_name.clone(),
         operator: task.operator.name(),
         after: task.upstream.iter().map(|pos| dag.task(*pos).task_id.as_str()).collect::<Vec<_>>().join(", "),
         rule: task.trigger_rule.name(),

@@ -105,7 +105,7 @@ impl Source<'_> {
         let id = task.task_id.as_str();
         let short = group.and_then(|group| id.strip_prefix(group)?.strip_prefix('.')).unwrap_or(id);
         Row {
-            label: short.to_owned(),
+            label: task.task_display_name.as_deref().unwrap_or(short).to_owned(),
             title: id.to_owned(),
             cells: self.oldest_first.iter().map(|run| self.cell(run, pos)).collect(),
             rows: Vec::new(),

@@ -54,6 +54,8 @@ const TABS: [(&str, &str); 6] = [
 pub struct View {
     frame: Frame,
     dag_id: String,
+    /// What pages call it.
+    name: String,
     url: String,
     description: Option<String>,
     /// Names, and the addresses of the lists with them.
@@ -95,8 +97,9 @@ pub async fn show(
     let url = dag_url(&dag.dag_id);
     let tab = query.text("tab").unwrap_or_default();
     let shown = View {
-        frame: Frame::new(&app, &who, Place::Dags, dag.dag_id.to_string()).await?.about(&who, &dag.dag_id),
+        frame: Frame::new(&app, &who, Place::Dags, dag.display_name().to_owned()).await?.about(&who, &dag.dag_id),
         dag_id: dag.dag_id.to_string(),
+        name: dag.display_name().to_owned(),
         description: dag.description.clone(),
         tags: dag.tags.iter().map(|tag| (tag.clone(), format!("/dags?tag={}", segment(tag)))).collect(),
         is_favorite: favorites::is_marked(&app.pool, &who.name, &view.dag_id).await?,

@@ -79,6 +79,8 @@ pub struct View {
 #[derive(Serialize, JsonSchema)]
 struct Row {
     dag_id: String,
+    /// What pages call it.
+    name: String,
     url: String,
     description: Option<String>,
     tags: Vec<Choice>,
@@ -254,6 +256,7 @@ fn row(entry: &Entry, why: Option<String>, clock: Clock, wanted: &Wanted, who: &
     let newest = runs.first();
     Row {
         dag_id: view.dag_id.to_string(),
+        name: view.display_name.clone().unwrap_or_else(|| view.dag_id.to_string()),
         url: dag_url(&view.dag_id),
         description: version.dag.description.clone(),
         tags: version.dag.tags.iter().map(|tag| wanted.tag_choice(tag)).collect(),

@@ -55,7 +55,8 @@ const ROWS_MAX: usize = 500;
 #[derive(Serialize, JsonSchema)]
 pub struct View {
     frame: Frame,
-    dag_id: String,
+    /// What pages call the DAG.
+    dag_name: String,
     dag_url: String,
     url: String,
     /// What its stream is asked for.
@@ -151,7 +152,7 @@ pub async fn show(
     let watched = Watched(Subject::Run(run.dag_id.clone(), run.key), pace(run.state.is_finished()));
     let shown = View {
         frame: Frame::new(&app, &who, Place::Dags, title).await?.about(&who, &run.dag_id),
-        dag_id: run.dag_id.to_string(),
+        dag_name: version.dag.display_name().to_owned(),
         dag_url: dag_url(&run.dag_id),
         on: watched.0.to_string(),
         run_id: run.run_id.to_string(),

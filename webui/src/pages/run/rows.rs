@@ -77,8 +77,8 @@ pub fn clear_url(run_url: &str, of: &TaskOfRun) -> String {
 #[must_use]
 pub fn name(of: &TaskOfRun) -> String {
     match of.rendered_map_index() {
-        None => of.task().task_id.to_string(),
-        Some(name) => format!("{} [{name}]", of.task().task_id),
+        None => of.task().display_name().to_owned(),
+        Some(name) => format!("{} [{name}]", of.task().display_name()),
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) fn folded(instances: &[&TaskOfRun], chosen: &Chosen<'_>) -> Option<Ro
     let url = with_query(chosen.run_url, "unfold", id);
     let badge = Badge::from(worst.state());
     Some(Row {
-        label: format!("{id} × {all}"),
+        label: format!("{} × {all}", worst.task().display_name()),
         stand: format!("{} · {done} of {all} done", badge.word),
         badge,
         tries: None,

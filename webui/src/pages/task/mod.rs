@@ -55,13 +55,16 @@ const XCOM_CHARS_MAX: i32 = 16 * 1024;
 #[derive(Serialize, JsonSchema)]
 pub struct View {
     frame: Frame,
-    dag_id: String,
+    /// What pages call the DAG.
+    dag_name: String,
     dag_url: String,
     run_title: String,
     run_url: String,
     /// What its stream is asked for.
     on: String,
     task_id: String,
+    /// What pages call the task.
+    called: String,
     label: String,
     url: String,
     path: String,
@@ -151,12 +154,15 @@ pub async fn show(
     let subject = Subject::Run(of.run.dag_id.clone(), of.run.key);
     let watched = Watched(subject, super::run::pace(of.state().is_finished()));
     let shown = View {
-        frame: Frame::new(&app, &who, Place::Dags, of.task().task_id.to_string()).await?.about(&who, &of.run.dag_id),
-        dag_id: of.run.dag_id.to_string(),
+        frame: Frame::new(&app, &who, Place::Dags, of.task().display_name().to_owned())
+            .await?
+            .about(&who, &of.run.dag_id),
+        dag_name: of.version.dag.display_name().to_owned(),
         dag_url: dag_url(&of.run.dag_id),
         run_title: format!("{}, {}", kind(of.run.run_type), clock.day(of.run.logical_date.unwrap_or(of.run.run_after))),
         on: watched.0.to_string(),
         task_id: of.task().task_id.to_string(),
+        called: of.task().display_name().to_owned(),
         label: super::run::name(&of),
         path: task_path(&of),
         map_index: of.key.map.get(),

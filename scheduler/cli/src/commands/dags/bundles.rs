@@ -1,4 +1,4 @@
-//! `windlass dags deploy`, `bundles`, `revisions`, `rollback`: DAG files as revisions that an installation keeps.
+//! `windlass dags deploy`, `undeploy`, `bundles`, `revisions`, `rollback`: DAG files as revisions that an installation keeps.
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -51,6 +51,16 @@ pub struct Revisions {
     limit: u16,
     #[command(flatten)]
     output: Output,
+}
+
+/// Options of `dags undeploy`.
+#[derive(Debug, Args)]
+pub struct Undeploy {
+    /// The bundle.
+    bundle: BundleName,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
 }
 
 /// Options of `dags rollback`.
@@ -113,6 +123,24 @@ async fn compare_and_deploy(installation: &Installation<'_>, wish: &Deploy, read
     } else {
         errln!("bundle {bundle} has revision {} already: nothing has changed", done.revision);
     }
+    Ok(())
+}
+
+/// Deletes a bundle that was pushed.
+///
+/// # Errors
+/// When it was not agreed to, or is refused.
+pub async fn undeploy(installation: &Installation<'_>, wish: &Undeploy) -> anyhow::Result<()> {
+    let name = &wish.bundle;
+    let dags = installation.bundle_dags(name).await?.len();
+    if !wish.yes {
+        let text = format!(
+            "this deletes bundle {name} with all of its revisions, and takes its {dags} DAGs out of force; repeat it with --yes"
+        );
+        return Err(Failure::refused(text));
+    }
+    installation.undeploy(name).await?;
+    errln!("bundle {name} is deleted; its {dags} DAGs become stale, and their runs stay");
     Ok(())
 }
 

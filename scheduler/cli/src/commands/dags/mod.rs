@@ -80,6 +80,8 @@ pub enum Dags {
     },
     /// Check a folder of DAG files and push it as one revision of a bundle, which all schedulers and workers see.
     Deploy(bundles::Deploy),
+    /// Delete a bundle that was pushed, with all of its revisions; refused while runs of its DAGs are running.
+    Undeploy(bundles::Undeploy),
     /// Where DAG files come from: a line a bundle, with the revision in force.
     Bundles(#[command(flatten)] Output),
     /// The revisions of a bundle that are kept, the newest first.
@@ -105,6 +107,7 @@ impl Dags {
             | Self::Trigger(_)
             | Self::Delete { .. }
             | Self::Deploy(_)
+            | Self::Undeploy(_)
             | Self::Bundles(_)
             | Self::Revisions(_)
             | Self::Rollback(_) => Reach::Anywhere,
@@ -148,6 +151,7 @@ async fn with_installation(installation: &Installation<'_>, command: Dags) -> an
         Dags::Pause { dag_id } => pause(installation, &dag_id, Paused::Paused).await?,
         Dags::Delete { dag_id, yes } => delete(installation, &dag_id, Asked::of(yes)).await?,
         Dags::Trigger(wish) => return trigger(installation, wish).await,
+        Dags::Undeploy(wish) => bundles::undeploy(installation, &wish).await?,
         Dags::Bundles(output) => bundles::list(installation, output).await?,
         Dags::Revisions(wish) => bundles::revisions(installation, &wish).await?,
         Dags::Rollback(wish) => bundles::rollback(installation, &wish).await?,

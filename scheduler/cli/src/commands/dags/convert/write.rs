@@ -44,8 +44,10 @@ pub fn all(folder: &Path, results: &[FileResult], there: There) -> anyhow::Resul
                 result.file.display()
             );
         }
-        let path = folder.join(format!("{dag_id}.yaml"));
-        texts.insert(path.clone(), dag.answer.yaml.as_bytes());
+        let path = folder.join(file_name(dag_id));
+        if texts.insert(path.clone(), dag.answer.yaml.as_bytes()).is_some() {
+            bail!("two DAGs would be written to {}; convert them apart", path.display());
+        }
         let scripts = dag.answer.scripts.iter().map(|(name, text)| (folder.join(name), text.as_bytes()));
         texts.extend(scripts);
         texts.extend(dag.copies.iter().map(|(name, bytes)| (folder.join(name), bytes.as_slice())));
@@ -68,7 +70,23 @@ pub fn all(folder: &Path, results: &[FileResult], there: There) -> anyhow::Resul
     Ok(written)
 }
 
+/// The file of a DAG. One whose name begins with a dot is hidden, and no reader of folders takes it.
+fn file_name(dag_id: &str) -> String {
+    let mark = if dag_id.starts_with('.') { "_" } else { "" };
+    format!("{mark}{dag_id}.yaml")
+}
+
 fn good(results: &[FileResult]) -> impl Iterator<Item = (&FileResult, &Converted)> {
     let dags = results.iter().flat_map(|result| result.dags.iter().map(move |dag| (result, dag)));
     dags.filter(|(_, dag)| dag.errors.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_dag_is_written_to_a_hidden_file() {
+        assert_eq!((file_name("etl"), file_name(".etl")), ("etl.yaml".to_owned(), "_.etl.yaml".to_owned()));
+    }
 }
