@@ -269,6 +269,8 @@ fn assignment(found: engine::Assignment) -> Assignment {
         files: found.dag.files.clone(),
         execution_timeout_secs: task.execution_timeout.map(|limit| limit.as_secs_f64()),
         do_xcom_push: task.do_xcom_push,
+        multiple_outputs: task.multiple_outputs,
+        retry_policy: task.retry_policy.clone(),
         context: TaskContext {
             dag_id: run.dag_id.clone(),
             run_id: run.run_id.clone(),
@@ -286,6 +288,8 @@ fn assignment(found: engine::Assignment) -> Assignment {
             conf: run.conf.clone(),
             params: found.params,
             dag_fields: dag_fields(&found.dag, task),
+            native: found.dag.render_template_as_native_obj,
+            macros: found.dag.user_defined_macros.clone(),
             prev_success_interval: None,
         },
     }

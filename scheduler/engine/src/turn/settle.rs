@@ -100,7 +100,9 @@ impl Engine {
         let run = self.known_run(key);
         let instance = run.instance(pos);
         match instance.core.state {
-            TaskState::NoStatus if instance.skipped_by > 0 => return Some(Decision::Event(TaskEvent::Skipped)),
+            TaskState::NoStatus if instance.skipped_by > 0 => {
+                return (!self.waits_before_skip(run, pos)).then_some(Decision::Event(TaskEvent::Skipped));
+            }
             TaskState::NoStatus => {}
             TaskState::UpForRetry | TaskState::UpForReschedule => {
                 let wake_at = instance.extra.as_deref().and_then(|extra| extra.wake_at);
@@ -122,6 +124,7 @@ impl Engine {
         }
         match rules::verdict(&Case::plain(run.def.task(pos).trigger_rule, instance.upstream), Mode::Decide) {
             Verdict::Wait => None,
+            Verdict::Becomes(Becomes::Skipped) if self.waits_before_skip(run, pos) => None,
             Verdict::Becomes(state) => Some(Decision::Event(event_of(state))),
             Verdict::Run if self.past_of(run, pos) != Past::Met => None,
             Verdict::Run if self.is_held_back(run) => Some(Decision::Park),
@@ -161,6 +164,11 @@ impl Engine {
         self.dags.get(&run.row.dag_id).is_some_and(|dag| dag.row.is_paused)
     }
 
+    /// Whether a task that is to be skipped waits for its past first.
+    pub(crate) fn waits_before_skip(&self, run: &Run, pos: TaskPos) -> bool {
+        run.def.task(pos).wait_for_past_depends_before_skipping && self.past_of(run, pos) != Past::Met
+    }
+
     /// What the previous run says about a task.
     pub(crate) fn past_of(&self, run: &Run, pos: TaskPos) -> Past {
         let task = run.def.task(pos);
@@ -186,7 +194,7 @@ impl Engine {
             }
         };
         let holds = |pos: TaskPos| state_there(pos).is_none_or(TaskState::is_success_like);
-        if !holds(pos) {
+        if !holds(pos) || (!task.ignore_first_depends_on_past && state_there(pos).is_none()) {
             Past::OwnNotMet
         } else if task.wait_for_downstream && !task.downstream.iter().all(|after| holds(*after)) {
             Past::DownstreamNotMet

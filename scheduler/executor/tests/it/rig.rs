@@ -283,12 +283,16 @@ impl Rig {
                 conf: serde_json::Map::new(),
                 params: self.params.as_object().unwrap().clone(),
                 dag_fields: serde_json::Map::new(),
+                native: false,
+                macros: serde_json::Map::new(),
                 prev_success_interval: None,
             },
             operator,
             files: self.leader.files.keys().map(|name| (name.clone(), name.clone())).collect(),
             execution_timeout_secs: self.execution_timeout_secs,
             do_xcom_push: true,
+            multiple_outputs: false,
+            retry_policy: Vec::new(),
         }
     }
 }
