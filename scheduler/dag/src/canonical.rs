@@ -12,7 +12,7 @@ mod waiting;
 use std::time::Duration;
 
 use chrono::SecondsFormat;
-use model::{Timestamp, TriggerRule, WeightRule};
+use model::{RetryAction, RetryRule, Timestamp, TriggerRule, WeightRule};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -97,7 +97,14 @@ fn dag_value(dag: &Dag) -> Value {
     fields.some("doc_md", dag.doc_md.clone());
     fields.list("tags", &dag.tags);
     fields.put("schedule", schedule_value(&dag.schedule));
-    fields.some("start_date", dag.start_date.map(date_text));
+    match dag.relative_start {
+        // When it was pinned is no part of what the file says.
+        Some(relative) => {
+            fields.put("start_date", duration_text(relative.before));
+            fields.unless("timezone", relative.timezone.name(), &chrono_tz::Tz::UTC.name());
+        }
+        None => fields.some("start_date", dag.start_date.map(date_text)),
+    }
     fields.some("end_date", dag.end_date.map(date_text));
     fields.put("catchup", dag.catchup == Catchup::All);
     fields.put("is_paused_upon_creation", dag.is_paused_upon_creation);
@@ -106,6 +113,10 @@ fn dag_value(dag: &Dag) -> Value {
     fields.unless("max_consecutive_failed_dag_runs", dag.max_consecutive_failed_dag_runs, &0);
     fields.some("dagrun_timeout", dag.dagrun_timeout.map(duration_text));
     fields.unless("fail_fast", dag.fail_fast, &false);
+    fields.unless("render_template_as_native_obj", dag.render_template_as_native_obj, &false);
+    if !dag.user_defined_macros.is_empty() {
+        fields.put("user_defined_macros", dag.user_defined_macros.clone());
+    }
     if !dag.params.is_empty() {
         let params = dag.params.iter().map(|(name, param)| (name.clone(), param_value(param)));
         fields.put("params", params.collect::<Map<_, _>>());
@@ -203,6 +214,7 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.put("retry_delay", duration_text(task.retry_delay));
     fields.some("retry_exponential_backoff", task.retry_exponential_backoff);
     fields.some("max_retry_delay", task.max_retry_delay.map(duration_text));
+    fields.list("retry_policy", &task.retry_policy.iter().map(retry_rule_value).collect::<Vec<_>>());
     fields.some("execution_timeout", task.execution_timeout.map(duration_text));
     fields.put("pool", task.pool.clone());
     fields.unless("pool_slots", task.pool_slots, &1);
@@ -212,7 +224,10 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.some("max_active_tis_per_dagrun", task.max_active_tis_per_dagrun);
     fields.unless("depends_on_past", task.depends_on_past, &false);
     fields.unless("wait_for_downstream", task.wait_for_downstream, &false);
+    fields.unless("ignore_first_depends_on_past", task.ignore_first_depends_on_past, &true);
+    fields.unless("wait_for_past_depends_before_skipping", task.wait_for_past_depends_before_skipping, &false);
     fields.unless("do_xcom_push", task.do_xcom_push, &true);
+    fields.unless("multiple_outputs", task.multiple_outputs, &false);
     fields.unless("queue", task.queue.clone(), &Dag::DEFAULT_QUEUE.to_owned());
     fields.put("owner", task.owner.clone());
     fields.some("task_display_name", task.task_display_name.clone());
@@ -249,6 +264,20 @@ fn over_value(over: &Over) -> Value {
         Over::Zip { of, fillvalue: Some(fill) } => json!({ "zip": all(of), "fillvalue": fill }),
         Over::Concat(parts) => json!({ "concat": all(parts) }),
     }
+}
+
+fn retry_rule_value(rule: &RetryRule) -> Value {
+    let mut fields = Fields::default();
+    fields.list("exit_code", &rule.exit_codes);
+    fields.some("log_matches", rule.log_matches.clone());
+    match rule.action {
+        RetryAction::Fail => fields.put("action", "fail"),
+        RetryAction::Retry { delay_secs } => {
+            fields.put("action", "retry");
+            fields.some("delay", delay_secs.map(operator::seconds_text));
+        }
+    }
+    fields.into_value()
 }
 
 fn outlet_value(outlet: &crate::AssetRef) -> Value {

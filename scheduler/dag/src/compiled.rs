@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use model::{DagId, Operator, TaskId, Timestamp, TriggerRule, WeightRule};
+use model::{DagId, Operator, RetryRule, TaskId, Timestamp, TriggerRule, WeightRule};
 use serde::{Deserialize, Serialize};
 
 use crate::{expand::Expand, params::Params};
@@ -35,6 +35,9 @@ pub struct Dag {
     pub schedule: Schedule,
     /// First date that counts.
     pub start_date: Option<Timestamp>,
+    /// Where the first date that counts lies, when it depends on when the DAG is first seen: [`Dag::pin_start_date`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_start: Option<RelativeDate>,
     /// Last date that counts.
     pub end_date: Option<Timestamp>,
     /// Whether missed runs are made up.
@@ -51,6 +54,12 @@ pub struct Dag {
     pub dagrun_timeout: Option<Duration>,
     /// Whether the first failure ends the run.
     pub fail_fast: bool,
+    /// Whether a template in a value gives a number, list or mapping where it is one, instead of its text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub render_template_as_native_obj: bool,
+    /// Values that its templates know by a name.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub user_defined_macros: serde_json::Map<String, serde_json::Value>,
     /// Values that a run can be given, in the order of the file.
     pub params: Params,
     /// Its tasks, in topological order.
@@ -59,6 +68,16 @@ pub struct Dag {
     pub groups: Vec<TaskGroup>,
     /// The files that it refers to: name below the DAG folder to SHA-256 in hex.
     pub files: BTreeMap<String, String>,
+}
+
+/// A date that is so long before the midnight of another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelativeDate {
+    /// How long before.
+    pub before: Duration,
+    /// The zone whose midnight it is.
+    #[serde(with = "zone_name")]
+    pub timezone: chrono_tz::Tz,
 }
 
 /// Whether missed runs are made up.
@@ -163,6 +182,9 @@ pub struct Task {
     pub retry_exponential_backoff: Option<f64>,
     /// The longest pause.
     pub max_retry_delay: Option<Duration>,
+    /// Rules that decide for some failures whether a try follows, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retry_policy: Vec<RetryRule>,
     /// An attempt that runs longer is ended.
     pub execution_timeout: Option<Duration>,
     /// The pool that it takes slots of.
@@ -183,8 +205,17 @@ pub struct Task {
     pub depends_on_past: bool,
     /// Whether the tasks directly after its previous run's instance must have succeeded, too.
     pub wait_for_downstream: bool,
+    /// Whether a past in which the previous run had no instance of it counts as met.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub ignore_first_depends_on_past: bool,
+    /// Whether it waits for its past also before it is skipped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wait_for_past_depends_before_skipping: bool,
     /// Whether what it returns becomes an XCom.
     pub do_xcom_push: bool,
+    /// Whether each key of the mapping that it returns is an XCom, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub multiple_outputs: bool,
     /// The queue of workers that it asks for.
     pub queue: String,
     /// Who answers for it.
@@ -198,6 +229,10 @@ pub struct Task {
     /// What makes it many instances; none for a task that is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expand: Option<Expand>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Named data.
@@ -229,6 +264,16 @@ impl Dag {
     #[must_use]
     pub fn display_name(&self) -> &str {
         self.dag_display_name.as_deref().unwrap_or(self.dag_id.as_str())
+    }
+
+    /// Gives a DAG with a relative start date the one that follows from when it was first seen. Others stay as they are.
+    pub fn pin_start_date(&mut self, first_seen: Timestamp) {
+        let Some(relative) = self.relative_start else { return };
+        let midnight = first_seen.with_timezone(&relative.timezone).date_naive().and_time(chrono::NaiveTime::MIN);
+        let start = crate::read::value::instant(midnight, relative.timezone)
+            .zip(chrono::TimeDelta::from_std(relative.before).ok())
+            .and_then(|(midnight, before)| midnight.checked_sub_signed(before));
+        self.start_date = start.or(Some(first_seen));
     }
 
     /// A task by its position.

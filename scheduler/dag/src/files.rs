@@ -2,7 +2,10 @@
 //!
 //! This crate opens nothing itself; [`ReadFile`] is how its caller lends it a DAG folder.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +19,9 @@ pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// How large the files of one DAG may be together, for the same reason.
 pub const FILES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// So many ends of a folder's path are looked at.
+const SEARCHED_PARTS_MAX: usize = 32;
 
 /// Reads files of a DAG folder.
 ///
@@ -53,13 +59,77 @@ pub enum FileProblem {
 pub(crate) struct FileSet<'r> {
     reader: &'r dyn ReadFile,
     found: BTreeMap<String, DagFile>,
+    /// Folders that names are looked for in after that of the DAG file.
+    searched: Vec<String>,
+    /// Names that were looked for in vain.
+    missing: BTreeSet<String>,
+    /// The folder of the DAG file, as the beginning of names: empty, or with a slash at its end.
+    beside: String,
     bytes: usize,
 }
 
 impl<'r> FileSet<'r> {
     /// No file yet.
-    pub(crate) fn new(reader: &'r dyn ReadFile) -> Self {
-        Self { reader, found: BTreeMap::new(), bytes: 0 }
+    pub(crate) fn new(reader: &'r dyn ReadFile, dag_file: &str) -> Self {
+        let beside = dag_file.rfind('/').map_or("", |end| &dag_file[..=end]).to_owned();
+        let (found, searched, missing) = Default::default();
+        Self { reader, found, searched, missing, beside, bytes: 0 }
+    }
+
+    /// From now on names are looked for in these folders, too (Airflow's `template_searchpath`). One of another machine
+    /// (`/usr/local/airflow/include/sql`) means that of the longest end of its path in which a name is found.
+    pub(crate) fn search_in(&mut self, folders: Vec<String>) {
+        self.searched = folders;
+    }
+
+    /// The file of a name that is not there from the top of the DAG folder.
+    fn elsewhere(&mut self, plain: &str) -> Result<Option<String>, String> {
+        let mut names = vec![format!("{}{plain}", self.beside)];
+        for folder in &self.searched {
+            let parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+            let ends =
+                (0..=parts.len()).take(SEARCHED_PARTS_MAX).map(|start| [&parts[start..], &[plain]].concat().join("/"));
+            names.extend(ends);
+        }
+        for name in names {
+            if let Some(found) = self.find(&name)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The folder of the DAG file: empty, or with a slash at its end.
+    pub(crate) fn beside(&self) -> &str {
+        &self.beside
+    }
+
+    /// Adds the file of that name when there is one, and returns its plain name. A name that no file below the DAG folder can
+    /// have is that of no file.
+    ///
+    /// # Errors
+    /// What is wrong with a file that is there.
+    pub(crate) fn find(&mut self, name: &str) -> Result<Option<String>, String> {
+        let Ok(plain) = plain_name(name) else { return Ok(None) };
+        if self.found.contains_key(&plain) {
+            return Ok(Some(plain));
+        }
+        if self.missing.contains(&plain) {
+            return Ok(None);
+        }
+        let read = self.reader.read(&plain);
+        if read == Err(FileProblem::Missing) {
+            self.missing.insert(plain);
+            return Ok(None);
+        }
+        let file = self.accept(&plain, read)?;
+        self.found.insert(plain.clone(), file);
+        Ok(Some(plain))
+    }
+
+    /// The text of a file that was added; none when it is no text.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.found.get(name).and_then(|file| std::str::from_utf8(&file.bytes).ok())
     }
 
     /// Adds the file of that name; a problem is noted at the place that names it. Returns the name in its plain form.
@@ -71,13 +141,15 @@ impl<'r> FileSet<'r> {
                 return None;
             }
         };
-        if self.found.contains_key(&plain) {
-            return Some(plain);
-        }
-        match self.read(&plain) {
-            Ok(file) => {
-                self.found.insert(plain.clone(), file);
-                Some(plain)
+        let found = match self.find(&plain) {
+            Ok(None) => self.elsewhere(&plain),
+            found => found,
+        };
+        match found {
+            Ok(Some(found)) => Some(found),
+            Ok(None) => {
+                problems.add(place, format!("file {plain:?}: {}", FileProblem::Missing));
+                None
             }
             Err(message) => {
                 problems.add(place, message);
@@ -91,8 +163,8 @@ impl<'r> FileSet<'r> {
         self.found.into_values().collect()
     }
 
-    fn read(&mut self, name: &str) -> Result<DagFile, String> {
-        let bytes = self.reader.read(name).and_then(within_limit).map_err(|why| format!("file {name:?}: {why}"))?;
+    fn accept(&mut self, name: &str, read: Result<Vec<u8>, FileProblem>) -> Result<DagFile, String> {
+        let bytes = read.and_then(within_limit).map_err(|why| format!("file {name:?}: {why}"))?;
         self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes > FILES_BYTES_MAX {
             return Err(format!(

@@ -5,6 +5,7 @@
 pub(crate) mod docker;
 pub(crate) mod kafka;
 mod operators;
+pub(crate) mod python;
 mod waiting;
 
 use operators::{ENV, PASS_ENV};
@@ -141,9 +142,11 @@ pub(crate) const DAG: &[Key] = &[
     key("dag_display_name", Shape::TextOrNull, "What pages call it instead of its id."),
     key("description", Shape::TextOrNull, "One line of what it does."),
     key("doc_md", Shape::TextOrNull, "Markdown for its page."),
+    key("doc_md_file_path", Shape::Text, "The file below the DAG folder that has this Markdown."),
     key("tags", Shape::Texts, "Words to find it by."),
     key("schedule", Shape::Definition("schedule"), "When its runs are due; null for never."),
     key("schedule_interval", Shape::Definition("schedule"), "The older name of schedule."),
+    key("timetable", Shape::Definition("schedule"), "Another word for schedule."),
     key("timezone", Shape::Text, "The zone of its cron and of dates without one; UTC when absent."),
     key("start_date", Shape::Date, "The first date that counts."),
     key("end_date", Shape::Date, "The last date that counts."),
@@ -162,11 +165,19 @@ pub(crate) const DAG: &[Key] = &[
     key("fail_fast", Shape::Bool, "Whether the first failure ends the run."),
     key("params", Shape::Definition("params"), "Values that a run can be given."),
     key("files", Shape::Texts, "Further files below the DAG folder that its tasks use."),
+    key(
+        "render_template_as_native_obj",
+        Shape::Bool,
+        "Whether a template in a value gives a number, list or mapping where it is one, instead of its text.",
+    ),
+    key("template_searchpath", Shape::Texts, "Further folders below the DAG folder that files are looked for in."),
+    key("user_defined_macros", Shape::Any, "A mapping of names to values that its templates know."),
     key("default_args", Shape::Definition("task_defaults"), "Values for tasks that do not have their own."),
     key("task_groups", Shape::Definition("task_groups"), "Groups of tasks."),
     key("tasks", Shape::Definition("tasks"), "Its tasks."),
     key("default_view", Shape::Any, "Accepted and not used, as in Airflow 3."),
     key("orientation", Shape::Any, "Accepted and not used, as in Airflow 3."),
+    key("vars", Shape::Any, "A place for YAML's anchors; what stands in it is not used itself."),
 ];
 
 /// What a DAG will have later.
@@ -177,14 +188,14 @@ pub(crate) const DAG_NOT_YET: &[NotYet] = &[
     ("sla_miss_callback", "deadlines"),
     ("on_failure_callback", "callbacks"),
     ("on_success_callback", "callbacks"),
-    ("template_searchpath", "template folders"),
-    ("user_defined_macros", "own macros"),
     ("user_defined_filters", "own filters"),
     ("access_control", "access rules for one DAG"),
-    ("render_template_as_native_obj", "native template values"),
     ("jinja_environment_kwargs", "settings of templates"),
     ("template_undefined", "settings of templates"),
     ("owner_links", "links of owners"),
+    ("doc_md_python_callable_name", "texts that a function makes; write the text below doc_md"),
+    ("doc_md_python_callable_file", "texts that a function makes; write the text below doc_md"),
+    ("doc_md_python_arguments", "texts that a function makes; write the text below doc_md"),
     ("auto_register", "DAGs that register themselves"),
     ("disable_bundle_versioning", "runs on files that change meanwhile"),
 ];
@@ -240,6 +251,11 @@ pub(crate) const TASK: &[Key] = &[
     key("retry_exponential_backoff", Shape::Definition("backoff"), "Whether the pause grows, or by which factor."),
     key("max_retry_delay", Shape::Duration, "The longest pause."),
     key("max_retry_delay_sec", Shape::Number, "The same in seconds."),
+    key(
+        "retry_policy",
+        Shape::Definition("retry_policy"),
+        "Rules by exit code or log that decide whether a try follows.",
+    ),
     key("execution_timeout", Shape::Duration, "An attempt that runs longer is ended."),
     key("execution_timeout_sec", Shape::Number, "The same in seconds."),
     key("execution_timeout_secs", Shape::Number, "The same in seconds."),
@@ -251,7 +267,18 @@ pub(crate) const TASK: &[Key] = &[
     key("max_active_tis_per_dagrun", Shape::Whole(1, LIMIT_MAX), "How many of its instances may be active in a run."),
     key("depends_on_past", Shape::Bool, "Whether its previous run's instance must have succeeded."),
     key("wait_for_downstream", Shape::Bool, "Whether what follows that instance must have succeeded, too."),
+    key(
+        "ignore_first_depends_on_past",
+        Shape::Bool,
+        "Whether a past in which the previous run had no instance of it counts as met; true when absent.",
+    ),
+    key(
+        "wait_for_past_depends_before_skipping",
+        Shape::Bool,
+        "Whether it waits for its past also before it is skipped.",
+    ),
     key("do_xcom_push", Shape::Bool, "Whether what it returns becomes an XCom."),
+    key("multiple_outputs", Shape::Bool, "Whether each key of the mapping that it returns is an XCom, too."),
     key("queue", Shape::Text, "The queue of workers that it asks for."),
     key("owner", Shape::Text, "Who answers for it."),
     key("task_display_name", Shape::TextOrNull, "What pages call it instead of its id."),
@@ -261,15 +288,11 @@ pub(crate) const TASK: &[Key] = &[
 
 /// What a task will have later.
 pub(crate) const TASK_NOT_YET: &[NotYet] = &[
-    ("retry_policy", "retry policies"),
     ("setup", "setup tasks"),
     ("teardown", "teardown tasks"),
     ("start_date", "a task's own dates"),
     ("end_date", "a task's own dates"),
     ("inlets", "inlets"),
-    ("ignore_first_depends_on_past", "another rule for the first run"),
-    ("wait_for_past_depends_before_skipping", "waiting before a skip"),
-    ("multiple_outputs", "several outputs of one value"),
     ("deadline", "deadlines"),
     ("sla", "deadlines"),
     ("email", "mail"),
@@ -306,9 +329,6 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("show_return_value_in_logs", "hiding what a task returns"),
     ("task_concurrency", "this older name; write max_active_tis_per_dag"),
     ("params", "params of one task; write them at the DAG"),
-    ("python_callable", "Python functions; name a file by script, or write the code below python"),
-    ("python_callable_name", "Python functions; name a file by script, or write the code below python"),
-    ("python_callable_file", "Python functions; name a file by script, or write the code below python"),
 ];
 
 /// Keys that `default_args` has beside those of tasks: Airflow users write the DAG's dates there.
@@ -316,6 +336,26 @@ pub(crate) const DEFAULTS: &[Key] = &[
     key("start_date", Shape::Date, "The DAG's first date that counts."),
     key("end_date", Shape::Date, "The DAG's last date that counts."),
     key("timezone", Shape::Text, "The DAG's zone."),
+];
+
+/// Keys of a DAG that people also write among the values for its tasks, with a remark.
+pub(crate) const IN_DEFAULTS: &[&str] = &[
+    "description",
+    "tags",
+    "schedule",
+    "schedule_interval",
+    "catchup",
+    "is_paused_upon_creation",
+    "max_active_runs",
+    "max_active_tasks",
+    "concurrency",
+    "max_consecutive_failed_dag_runs",
+    "dagrun_timeout",
+    "dagrun_timeout_sec",
+    "fail_fast",
+    "render_template_as_native_obj",
+    "default_view",
+    "orientation",
 ];
 
 /// Keys of a declared service.
@@ -353,6 +393,20 @@ pub(crate) const SCHEDULE_NOT_YET: &[NotYet] = &[
     ("interval", "a cron's own interval"),
     ("run_immediately", "a rule for the first run"),
 ];
+
+/// Keys of a rule of a retry policy.
+pub(crate) const RETRY_RULE: &[Key] = &[
+    key("exit_code", Shape::ExitCodes, "Exit codes that it fits."),
+    key("log_matches", Shape::Text, "A regular expression that it fits when a line of the log has it."),
+    key("action", Shape::OneOf(RETRY_ACTIONS), "What follows; retry when absent."),
+    key("delay", Shape::Duration, "The pause before the next try; the task's own when absent."),
+];
+
+/// What a rule of a retry policy may say.
+pub(crate) const RETRY_ACTIONS: &[&str] = &["retry", "fail"];
+
+/// So many rules a retry policy may have.
+pub(crate) const RETRY_RULES_MAX: usize = 100;
 
 /// Keys of an outlet.
 pub(crate) const OUTLET: &[Key] = &[

@@ -16,14 +16,15 @@ mod keys;
 mod params;
 mod plain;
 mod problem;
+mod python_imports;
 mod read;
 mod schema;
 mod yaml;
 
 pub use canonical::yaml_of;
 pub use compiled::{
-    AssetRef, Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task, TaskGroup,
-    TaskPos,
+    AssetRef, Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Param, RelativeDate, Schedule, Task,
+    TaskGroup, TaskPos,
 };
 pub use content::Content;
 pub use cron::{CronExpr, cron_check};

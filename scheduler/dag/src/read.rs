@@ -3,6 +3,7 @@
 //! Whatever is wrong is noted with its place, and reading goes on, so that a file shows all of its problems. A DAG with a
 //! problem in it, or in the `default` block that it inherits from, is left out; the others of its file are not.
 
+mod callable;
 mod dag;
 mod docker;
 mod expand;
@@ -12,6 +13,8 @@ mod group;
 mod http;
 mod inherit;
 mod kafka;
+mod macros;
+mod objects;
 mod operator;
 mod param_words;
 mod params;
@@ -21,7 +24,7 @@ mod sensor;
 mod service;
 mod task;
 mod trigger;
-mod value;
+pub(crate) mod value;
 
 use std::collections::BTreeMap;
 

@@ -20,6 +20,7 @@ pub fn json_schema() -> Value {
         ("schedule", schedule()),
         ("params", params()),
         ("outlets", outlets()),
+        ("retry_policy", json!({ "type": "array", "items": object(keys::RETRY_RULE, &[]) })),
         ("services", services()),
         ("mounts", json!({ "type": "array", "items": object(keys::docker::MOUNT, &["target"]) })),
         ("messages", messages()),
@@ -33,7 +34,10 @@ pub fn json_schema() -> Value {
         ("http_options", object(keys::HTTP_OPTIONS, &[])),
         ("nothing", json!({ "description": "Not supported yet: only nothing.", "enum": [null, false, "", [], {}] })),
         ("backoff", json!({ "anyOf": [{ "type": "boolean" }, { "type": "number", "minimum": 0 }] })),
-        ("duration", json!({ "anyOf": [{ "type": "string" }, { "type": "number", "minimum": 0 }] })),
+        (
+            "duration",
+            json!({ "anyOf": [{ "type": "string" }, { "type": "number", "minimum": 0 }, object_of_python()] }),
+        ),
     ]
     .into_iter()
     .map(|(name, schema)| (name.to_owned(), schema))
@@ -88,7 +92,7 @@ fn properties<'k>(keys: impl IntoIterator<Item = &'k Key>) -> Value {
 fn shape(shape: Shape) -> Value {
     match shape {
         Shape::Text | Shape::TextOrNull => json!({ "type": ["string", "number", "boolean", "null"] }),
-        Shape::Date => json!({ "type": ["string", "null"] }),
+        Shape::Date => json!({ "anyOf": [{ "type": ["string", "null"] }, object_of_python()] }),
         Shape::Texts => json!({ "anyOf": [{ "type": ["string", "number", "boolean", "null"] }, text_list()] }),
         Shape::TextList => text_list(),
         Shape::OneOf(words) => json!({ "enum": words }),
@@ -112,6 +116,11 @@ fn shape(shape: Shape) -> Value {
         Shape::Any => json!({}),
         Shape::Definition(name) => json!({ "anyOf": [{ "$ref": format!("#/$defs/{name}") }, { "type": "null" }] }),
     }
+}
+
+/// What dag-factory's files write as an object of Python.
+fn object_of_python() -> Value {
+    json!({ "type": "object", "required": ["__type__"] })
 }
 
 fn text_list() -> Value {
@@ -178,7 +187,9 @@ fn messages() -> Value {
 }
 
 fn task_defaults(dates: &[Key]) -> Value {
-    let all = keys::TASK.iter().chain(dates).chain(keys::operator_keys());
+    // A group's defaults are no place for what belongs to the DAG.
+    let of_dag = keys::DAG.iter().filter(|key| !dates.is_empty() && keys::IN_DEFAULTS.contains(&key.name));
+    let all = keys::TASK.iter().chain(dates).chain(of_dag).chain(keys::operator_keys());
     let schema = json!({ "type": "object", "additionalProperties": false, "properties": properties(all) });
     with_not_yet(schema, &[keys::TASK_NOT_YET, keys::DAG_NOT_YET, keys::docker::NOT_YET])
 }
@@ -190,6 +201,7 @@ fn schedule() -> Value {
             { "type": "array", "items": { "type": "string" }, "minItems": 1 },
             schedule_of("cron"),
             schedule_of("duration"),
+            object_of_python(),
         ],
     })
 }

@@ -60,6 +60,9 @@ class _Channel:
 
 _channel = _Channel()
 
+# Files whose frames are of no interest to the person who wrote the code.
+_own_files = {__file__}
+
 _DEPTH_MAX = 100
 _INTEGERS = range(-(2**63), 2**64)
 
@@ -185,6 +188,10 @@ def _run(script):
         _channel.ask(op="result", value=result)
 
 
+def _is_own(file):
+    return file in _own_files or file.startswith("<frozen importlib")
+
+
 def _main():
     script = _sys.argv[1]
     _sys.argv = _sys.argv[1:]
@@ -193,9 +200,8 @@ def _main():
     except Exception as error:
         import traceback
 
-        # The frames of this file are of no interest to the person who wrote the script.
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        while trace is not None and _is_own(trace.tb_frame.f_code.co_filename):
             trace = trace.tb_next
         traceback.print_exception(type(error), error, trace)
         _sys.stderr.flush()

@@ -229,14 +229,21 @@ impl Attempt {
     /// # Errors
     /// One sentence for the attempt's reason.
     pub(crate) async fn file_text(&self, name: &str) -> Result<String, String> {
+        let bytes = self.file_bytes(name).await?;
+        String::from_utf8(bytes).map_err(|error| format!("file {name:?} is not UTF-8 text: {error}"))
+    }
+
+    /// A file of the DAG version.
+    ///
+    /// # Errors
+    /// One sentence for the attempt's reason.
+    pub(crate) async fn file_bytes(&self, name: &str) -> Result<Vec<u8>, String> {
         let known = || self.assignment.files.keys().cloned().collect::<Vec<_>>().join(", ");
         let Some(sha256) = self.assignment.files.get(name) else {
             return Err(format!("the DAG version has no file {name:?}; it has: {}", known()));
         };
         match self.ask(FetchKey::File(sha256.clone())).await {
-            FetchItem::File(bytes) => {
-                String::from_utf8(bytes).map_err(|error| format!("file {name:?} is not UTF-8 text: {error}"))
-            }
+            FetchItem::File(bytes) => Ok(bytes),
             other => Err(format!("file {name:?}: {}", other.misfit())),
         }
     }

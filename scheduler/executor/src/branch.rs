@@ -74,7 +74,7 @@ fn returned(attempt: &Attempt, value: serde_json::Value) -> Outcome {
 }
 
 /// The ids of a branch: a text, a list of texts, a text that is such a list in JSON, or nothing at all for none.
-fn ids(value: &serde_json::Value) -> Option<Vec<String>> {
+pub(crate) fn ids(value: &serde_json::Value) -> Option<Vec<String>> {
     use serde_json::Value as V;
     match value {
         V::Null => Some(Vec::new()),

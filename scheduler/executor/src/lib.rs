@@ -17,6 +17,7 @@ mod outcome;
 mod output;
 pub mod process;
 mod python;
+mod retry;
 mod sensor;
 mod service;
 mod sql;
@@ -77,11 +78,13 @@ pub async fn resume(attempt: &Attempt, stop: &Stop, age: Duration) -> AttemptEnd
     if outcome.kind() == EndKind::Failed && stop.is_requested() {
         return ended(attempt, stop.requested().await.into(), began);
     }
+    let outcome = retry::judged(attempt, outcome).await;
     let name = attempt::STOP.scope(stop.clone(), attempt.rendered_map_index()).await;
     AttemptEnd { rendered_map_index: name, ..ended(attempt, outcome, began) }
 }
 
 fn ended(attempt: &Attempt, outcome: Outcome, began: Instant) -> AttemptEnd {
+    let outcome = if attempt.assignment.multiple_outputs { outcome.with_each_output() } else { outcome };
     let outcome = outcome.within_limits();
     attempt.log.system(&outcome.sentence());
     attempt.log.flush();
@@ -95,6 +98,7 @@ fn executor_of(operator: &Operator) -> Box<dyn Executor> {
         Operator::Empty => Box::new(branch::EmptyExecutor),
         Operator::Bash(keys) => Box::new(bash::BashExecutor::new(keys.clone())),
         Operator::Python(keys) => Box::new(python::PythonExecutor::new(keys.clone())),
+        Operator::PythonCallable(keys) => Box::new(python::CallableExecutor::new((**keys).clone())),
         Operator::Sql(keys) => Box::new(sql::SqlExecutor::new(keys.clone(), sql::Purpose::Execute)),
         Operator::SqlCheck(keys) => Box::new(sql::SqlExecutor::new(keys.clone(), sql::Purpose::Check)),
         Operator::Docker(keys) => Box::new(docker::DockerExecutor::new((**keys).clone())),
@@ -107,6 +111,8 @@ fn executor_of(operator: &Operator) -> Box<dyn Executor> {
         Operator::HttpSensor(keys) => Box::new(sensor::HttpSensorExecutor::new(keys.clone())),
         Operator::SqlSensor(keys) => Box::new(sensor::SqlSensorExecutor::new(keys.clone())),
         Operator::ExternalTaskSensor(keys) => Box::new(sensor::ExternalTaskSensorExecutor::new(keys.clone())),
+        Operator::DateTimeSensor(keys) => Box::new(sensor::TimeSensorExecutor::until(keys.clone())),
+        Operator::TimeDeltaSensor(keys) => Box::new(sensor::TimeSensorExecutor::after(keys.clone())),
         Operator::KafkaSensor(keys) => Box::new(sensor::KafkaSensorExecutor::new(keys.clone())),
         Operator::KafkaProduce(keys) => kafka(KafkaTask::Produce(keys.clone())),
         Operator::KafkaConsume(keys) => kafka(KafkaTask::Consume(keys.clone())),

@@ -85,6 +85,47 @@ impl Outcome {
         self.xcoms([XComValue { key: XComValue::RETURN_VALUE.to_owned(), value }])
     }
 
+    /// The same with each key of the mapping that it returned as a value of its own (`multiple_outputs`). A success that
+    /// returned something else is a failure, as in Airflow; one that returned nothing is none.
+    #[must_use]
+    pub(crate) fn with_each_output(self) -> Self {
+        if self.0.kind != EndKind::Success {
+            return self;
+        }
+        let returned =
+            self.0.xcoms.iter().find(|xcom| xcom.key == XComValue::RETURN_VALUE).map(|xcom| xcom.value.clone());
+        match returned {
+            None => self,
+            Some(serde_json::Value::Object(fields)) => {
+                self.xcoms(fields.into_iter().map(|(key, value)| XComValue { key, value }))
+            }
+            Some(other) => Self::failed(format!(
+                "multiple_outputs asks for a mapping, and it returned {}",
+                other.to_string().chars().take(100).collect::<String>()
+            )),
+        }
+    }
+
+    /// The same as a failure that no further try follows.
+    #[must_use]
+    pub(crate) fn for_good(mut self) -> Self {
+        self.0.kind = EndKind::FailedForGood;
+        self
+    }
+
+    /// The same with the pause before the next try, in seconds.
+    #[must_use]
+    pub(crate) fn retry_after(mut self, secs: Option<f64>) -> Self {
+        self.0.retry_delay_secs = secs;
+        self
+    }
+
+    /// The exit code of its process.
+    #[must_use]
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.0.exit_code
+    }
+
     /// The same with what a branch follows.
     #[must_use]
     pub fn follow(mut self, ids: Vec<String>) -> Self {

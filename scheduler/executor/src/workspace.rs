@@ -120,6 +120,23 @@ impl Workspace {
         Ok(path)
     }
 
+    /// Writes a file below a folder of ours, by the name that it has below the DAG folder.
+    ///
+    /// # Errors
+    /// When it can not be written, or its name leads elsewhere.
+    pub(crate) fn write_below(&self, folder: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let is_plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
+        if !Path::new(name).components().all(is_plain) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("the name {name:?} is not plain")));
+        }
+        let path = self.path().join(folder).join(name);
+        if let Some(parent) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(parent)?;
+        }
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path)?;
+        file.write_all(bytes)
+    }
+
     /// Gives the directory back for another attempt to use, when nothing is in it but the file of its command. Nothing may
     /// run in it any more.
     pub(crate) fn give_back(mut self) {

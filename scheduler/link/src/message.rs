@@ -6,8 +6,8 @@ use std::{
 };
 
 use model::{
-    AttemptEnd, AttemptId, Capability, DagId, EndKind, Epoch, MapIndex, Operator, RunId, RunKey, RunType, ServiceKey,
-    ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
+    AttemptEnd, AttemptId, Capability, DagId, EndKind, Epoch, MapIndex, Operator, RetryRule, RunId, RunKey, RunType,
+    ServiceKey, ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -296,6 +296,12 @@ pub struct Assignment {
     pub execution_timeout_secs: Option<f64>,
     /// Whether what it returns becomes an XCom (Airflow's `do_xcom_push`, true unless said otherwise).
     pub do_xcom_push: bool,
+    /// Whether each key of the mapping that it returns is an XCom, too.
+    #[serde(default)]
+    pub multiple_outputs: bool,
+    /// Rules that decide for some failures whether a try follows, and when.
+    #[serde(default)]
+    pub retry_policy: Vec<RetryRule>,
     /// What an instance of an expanded task gets, and what it is called; none for a task that is not expanded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapped: Option<Box<Mapped>>,
@@ -377,6 +383,12 @@ pub struct TaskContext {
     pub params: serde_json::Map<String, serde_json::Value>,
     /// The DAG's owner, tags and the like, for `dag.…` in templates.
     pub dag_fields: serde_json::Map<String, serde_json::Value>,
+    /// Whether a template in a value gives what it is, a number, list or mapping, instead of its text.
+    #[serde(default)]
+    pub native: bool,
+    /// Values that the DAG's templates know by a name.
+    #[serde(default)]
+    pub macros: serde_json::Map<String, serde_json::Value>,
     /// The end of the previous successful run's data interval, and its start.
     pub prev_success_interval: Option<(Timestamp, Timestamp)>,
 }

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod masking;
 pub mod operator;
 pub mod outcome;
+pub mod retry_policy;
 pub mod rule;
 pub mod run;
 pub mod service;
@@ -25,6 +26,7 @@ pub use ids::{
 };
 pub use operator::{Capability, Operator};
 pub use outcome::{AttemptEnd, EndKind, XComValue};
+pub use retry_policy::{RetryAction, RetryRule};
 pub use rule::{TriggerRule, WeightRule};
 pub use run::{DagRunEvent, DagRunState, RunType, TriggeredBy};
 pub use service::{ServiceEvent, ServiceKey, ServiceState};

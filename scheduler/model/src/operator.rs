@@ -2,6 +2,7 @@
 //!
 //! Texts are Jinja templates unless said otherwise; they are rendered in the worker and nowhere else.
 
+mod callable;
 mod http;
 mod kafka;
 mod sensor;
@@ -11,12 +12,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use callable::{PythonCallable, Returns};
 pub use http::{Http, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpTarget};
 pub use kafka::{
     KafkaConsume, KafkaGoal, KafkaLag, KafkaMessages, KafkaProduce, KafkaProgress, KafkaReader, KafkaSensor,
     KafkaStart, KafkaSubscription, KafkaTopic, KafkaTopicState,
 };
-pub use sensor::{ExternalTaskSensor, FileSensor, HttpSensor, Poking, SqlSensor};
+pub use sensor::{DateTimeSensor, ExternalTaskSensor, FileSensor, HttpSensor, Poking, SqlSensor, TimeDeltaSensor};
 pub use trigger::{TriggerDagRunTask, TriggerDate};
 
 use crate::container::{Container, Docker};
@@ -65,6 +67,12 @@ pub enum Operator {
     KafkaTopic(KafkaTopic),
     /// Measures how far a reader is behind.
     KafkaLag(KafkaLag),
+    /// Calls a Python function in a process.
+    PythonCallable(Box<PythonCallable>),
+    /// Waits for a moment.
+    DateTimeSensor(DateTimeSensor),
+    /// Waits for so long after the run's data interval.
+    TimeDeltaSensor(TimeDeltaSensor),
 }
 
 impl Operator {
@@ -90,6 +98,9 @@ impl Operator {
         "kafka_sensor",
         "kafka_topic",
         "kafka_lag",
+        "python_callable",
+        "date_time_sensor",
+        "time_delta_sensor",
     ];
     /// What a worker says beside the operators that it knows, when it knows expanded tasks.
     pub const EXPANDED: &'static str = "expand";
@@ -136,6 +147,9 @@ impl Operator {
             Self::KafkaSensor(_) => "kafka_sensor",
             Self::KafkaTopic(_) => "kafka_topic",
             Self::KafkaLag(_) => "kafka_lag",
+            Self::PythonCallable(_) => "python_callable",
+            Self::DateTimeSensor(_) => "date_time_sensor",
+            Self::TimeDeltaSensor(_) => "time_delta_sensor",
         }
     }
 
@@ -143,7 +157,7 @@ impl Operator {
     #[must_use]
     pub const fn capability(&self) -> Capability {
         match self {
-            Self::Bash(_) | Self::Python(_) => Capability::Process,
+            Self::Bash(_) | Self::Python(_) | Self::PythonCallable(_) => Capability::Process,
             // An engine that the task names is reached over the network, from anywhere.
             Self::Docker(keys) if keys.container.docker_url.is_some() => Capability::Light,
             Self::Docker(_) => Capability::Docker,
@@ -163,7 +177,9 @@ impl Operator {
             | Self::KafkaConsume(_)
             | Self::KafkaSensor(_)
             | Self::KafkaTopic(_)
-            | Self::KafkaLag(_) => Capability::Light,
+            | Self::KafkaLag(_)
+            | Self::DateTimeSensor(_)
+            | Self::TimeDeltaSensor(_) => Capability::Light,
         }
     }
 }

@@ -62,6 +62,9 @@ pub struct AttemptEnd {
     /// What a short circuit decided; none for other tasks.
     #[serde(default)]
     pub proceed: Option<bool>,
+    /// After how many seconds the next try follows, when a rule of the task's retry policy says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_delay_secs: Option<f64>,
     /// How long it ran, in microseconds by the worker's monotonic clock; workers report durations, never times.
     #[serde(default)]
     pub ran_micros: i64,
@@ -84,6 +87,7 @@ impl AttemptEnd {
             xcoms: Vec::new(),
             follow: None,
             proceed: None,
+            retry_delay_secs: None,
             ran_micros: 0,
             rendered_map_index: None,
             handed_back: false,

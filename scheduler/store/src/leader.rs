@@ -128,7 +128,10 @@ pub const fn format_of(operator: &Operator) -> i32 {
         | Operator::KafkaConsume(_)
         | Operator::KafkaSensor(_)
         | Operator::KafkaTopic(_)
-        | Operator::KafkaLag(_) => 2,
+        | Operator::KafkaLag(_)
+        | Operator::PythonCallable(_)
+        | Operator::DateTimeSensor(_)
+        | Operator::TimeDeltaSensor(_) => 2,
     }
 }
 

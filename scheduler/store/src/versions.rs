@@ -272,7 +272,35 @@ pub(crate) async fn fence(transaction: &mut PgConnection, epoch: Epoch) -> Resul
         .ok_or(StoreError::Deposed)
 }
 
+/// The DAGs whose start date follows from when they were first seen, which is now for one that is not stored yet.
+async fn pinned(transaction: &mut PgConnection, bundled: &[BundledDag<'_>]) -> Result<Vec<CompiledDag>, StoreError> {
+    let relative = bundled.iter().map(|dag| dag.compiled).filter(|compiled| compiled.dag.relative_start.is_some());
+    let mut pinned: Vec<CompiledDag> = relative.cloned().collect();
+    if pinned.is_empty() {
+        return Ok(pinned);
+    }
+    let ids: Vec<String> = pinned.iter().map(|compiled| compiled.dag.dag_id.to_string()).collect();
+    let rows = sqlx::query_file!("queries/dag_first_seen.sql", &ids).fetch_all(transaction).await.doing(DOING)?;
+    let seen: BTreeMap<String, Timestamp> = rows.into_iter().map(|row| (row.dag_id, row.first_seen)).collect();
+    for compiled in &mut pinned {
+        if let Some(first_seen) = seen.get(compiled.dag.dag_id.as_str()) {
+            compiled.dag.pin_start_date(*first_seen);
+        }
+    }
+    Ok(pinned)
+}
+
 async fn store_dags(transaction: &mut PgConnection, bundled: &[BundledDag<'_>]) -> Result<Vec<DagVersion>, StoreError> {
+    let pinned = pinned(transaction, bundled).await?;
+    let by_id: BTreeMap<&DagId, &CompiledDag> =
+        pinned.iter().map(|compiled| (&compiled.dag.dag_id, compiled)).collect();
+    let mut bundled: Vec<BundledDag<'_>> = bundled.iter().copied().collect();
+    for dag in &mut bundled {
+        if let Some(compiled) = by_id.get(&dag.compiled.dag.dag_id) {
+            dag.compiled = compiled;
+        }
+    }
+    let bundled = bundled.as_slice();
     let dags: Vec<&CompiledDag> = bundled.iter().map(|dag| dag.compiled).collect();
     let dags = dags.as_slice();
     store_blobs(transaction, dags).await?;

@@ -1,6 +1,7 @@
 """Tasks that call Python: the callable becomes a script, a branch or a condition with a script before it, or a sensor's loop."""
 
 import ast
+import sys
 
 import mapping
 import shims
@@ -271,8 +272,48 @@ def interpreter(writer):
         writer.remark(python.line, "the interpreter is known only when the file runs; name it by python_bin")
 
 
+def of_module(writer, what):
+    """The path of an imported function that may lie below the DAG folder; None when the task needs a script."""
+    task = writer.task
+    if task.variant is not None or task.expand is not None or not isinstance(what.func, Ref) or not task.may_name_module:
+        return None
+    module, _, name = what.func.path.rpartition(".")
+    known = {"airflow", "builtins", *getattr(sys, "stdlib_module_names", ())}
+    if not module or module.split(".")[0] in known or not all(part.isidentifier() for part in [*module.split("."), name]):
+        return None
+    return what.func.path if is_plain([what.args, what.kwargs]) else None
+
+
+def is_plain(value):
+    """Whether a value comes as it is from YAML; what a task returned would come as text."""
+    if isinstance(value, (list, tuple)):
+        return all(is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and key != "**" and is_plain(item) for key, item in value.items())
+    return value is None or isinstance(value, (str, bool, int, float))
+
+
+def module_task(writer, what, path):
+    """A task that calls a function of a module of the DAG folder, which stays where it is."""
+    line = writer.task.line
+    writer.put("operator", "python_callable")
+    writer.put("python_callable", path)
+    for name, given in (("op_args", what.args), ("op_kwargs", what.kwargs)):
+        if given:
+            writer.put(name, made(lambda given=given: writer.plain(given, line)))
+    writer.move("templates_dict")
+    writer.move("multiple_outputs")
+    writer.note(line, f"the module of `{path}` and what it imports of the DAG folder belong to the DAG's version")
+    interpreter(writer)
+    environment(writer, "env_vars", "env")
+
+
 def python_task(writer, maker):
     what = called(writer)
+    path = of_module(writer, what)
+    if path is not None:
+        module_task(writer, what, path)
+        return
     script = new_script(writer, maker)
     lines = guarded(script, made(lambda: call_lines(script, writer, what, writer.task.expand)))
     outputs = writer.take("multiple_outputs")

@@ -11,6 +11,8 @@ from yamltext import Yaml
 RENDERED_NAMES = {"ds", "ds_nodash", "ts", "ts_nodash", "run_id", "task_instance_key_str"}
 # Keys that a task can do without when the reader refuses them.
 SPARED = {*COMMON, "outlets"}
+# The key of a function in a module; when the reader finds no such module, the task becomes a script.
+OF_MODULE = "python_callable"
 # What runs before a branch has these keys; the branch itself the others.
 OF_BRANCH = ("doc_md", "outlets")
 
@@ -138,7 +140,7 @@ class Document:
 
     def refused_task(self, task):
         """Why the reader refuses more of a task than a key that it can do without."""
-        return [words for key, words in self.refused("t:" + task.task_id) if key not in SPARED]
+        return [words for key, words in self.refused("t:" + task.task_id) if key not in (*SPARED, OF_MODULE)]
 
     def is_dropped(self, task):
         return len(self.refused_task(task)) > 2
@@ -155,6 +157,8 @@ class Document:
             given = writer.take(key) if key in SPARED else None
             if given is not None:
                 writer.remark(given.line, f"{key} was left out: {words}")
+            if key == OF_MODULE:
+                task.may_name_module = False
         if refused:
             task.refused = refused[0]
         if len(refused) > 1:

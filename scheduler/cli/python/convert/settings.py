@@ -9,6 +9,7 @@ from writer import Writer
 
 AS_IT_IS = (
     "is_paused_upon_creation", "max_active_runs", "max_active_tasks", "max_consecutive_failed_dag_runs", "fail_fast",
+    "render_template_as_native_obj",
 )  # fmt: skip
 RENAMED = {"concurrency": "max_active_tasks", "fail_stop": "fail_fast", "schedule_interval": "schedule"}
 COSMETIC = {
@@ -19,7 +20,6 @@ ADVICE = {
     "template_searchpath": "write templates in the DAG file, or SQL files below the DAG folder",
     "user_defined_macros": "a template has no macros of your own",
     "user_defined_filters": "a template has no filters of your own",
-    "render_template_as_native_obj": "a template gives text, but where a list or a mapping is expected",
     "access_control": "access rules for one DAG are not there yet",
     "sla_miss_callback": "deadlines are not there yet",
     "deadline": "deadlines are not there yet",

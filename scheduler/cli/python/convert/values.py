@@ -318,6 +318,8 @@ class Task:
         self.expand = None
         self.files = []
         self.refused = None
+        # Whether a function that it calls may be that of a module below the DAG folder.
+        self.may_name_module = True
         self.pulled_by = False
 
     @property

@@ -10,8 +10,8 @@ DURATIONS = {"retry_delay", "max_retry_delay", "execution_timeout"}
 COMMON = (
     "trigger_rule", "retries", "retry_delay", "retry_exponential_backoff", "max_retry_delay", "execution_timeout", "pool",
     "pool_slots", "priority_weight", "weight_rule", "max_active_tis_per_dag", "max_active_tis_per_dagrun",
-    "depends_on_past", "wait_for_downstream", "do_xcom_push", "queue", "owner", "doc_md",
-    "task_display_name",
+    "depends_on_past", "wait_for_downstream", "ignore_first_depends_on_past", "wait_for_past_depends_before_skipping",
+    "do_xcom_push", "queue", "owner", "doc_md", "task_display_name",
 )  # fmt: skip
 RENAMED = {"task_concurrency": "max_active_tis_per_dag", "xcom_push": "do_xcom_push"}
 # Words that change nothing of what a task does.
@@ -28,8 +28,6 @@ NOTHING = {
     "deferrable": (False, None),
     "start_from_trigger": (False,),
     "end_from_trigger": (False,),
-    "wait_for_past_depends_before_skipping": (False,),
-    "ignore_first_depends_on_past": (False, True),
     "allow_nested_operators": (True, None),
     "map_index_template": (None,),
     "sla": (None,),
@@ -51,11 +49,10 @@ ADVICE = {
     "start_date": "a task has no dates of its own; they belong to the DAG",
     "end_date": "a task has no dates of its own; they belong to the DAG",
     "map_index_template": "the task is not expanded here",
-    "retry_policy": "retry policies are not there yet",
+    "retry_policy": "write it as a list of rules, such as [{exit_code: 75, action: retry, delay: 1m}]",
     "pre_execute": "write a task that comes before",
     "post_execute": "write a task that follows",
     "multiple_outputs": "the value stays one XCom; take its parts by `['key']`",
-    "wait_for_past_depends_before_skipping": "it is not there",
     "deferrable": "the task holds its slot while it waits",
     "trigger_kwargs": "nothing is deferred",
 }

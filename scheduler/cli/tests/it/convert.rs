@@ -654,3 +654,33 @@ fn mistakes_of_the_call_are_told() {
     let output = windlass_in(folder.path(), &["dags", "convert", "large.py"], &[]);
     assert!(said(&output).contains("at most 1048576"), "{}", said(&output));
 }
+
+#[test]
+fn a_function_that_is_imported_from_a_module_of_the_folder_stays_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = "\
+from airflow import DAG
+from airflow.operators.python import PythonOperator
+from etl.orders import load
+from gone.module import other
+with DAG('d', schedule=None) as d:
+    one = PythonOperator(task_id='one', python_callable=load, op_args=[1], op_kwargs={'region': '{{ ds }}'})
+    two = PythonOperator(task_id='two', python_callable=other)
+    three = PythonOperator(task_id='three', python_callable=load, op_args=[two.output])
+";
+    fs::write(folder.path().join("example.py"), python).unwrap();
+    fs::create_dir(folder.path().join("etl")).unwrap();
+    fs::write(folder.path().join("etl/orders.py"), "from etl import names\ndef load(x, region): pass\n").unwrap();
+    fs::write(folder.path().join("etl/names.py"), "").unwrap();
+    let output = windlass_in(folder.path(), &["dags", "convert", "example.py", "--out", "out"], &[]);
+    let yaml = fs::read_to_string(folder.path().join("out/d.yaml"))
+        .or_else(|_| fs::read_to_string(folder.path().join("out/example.yaml")))
+        .unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
+    assert!(yaml.contains("python_callable: etl.orders.load\n    op_args: [1]\n"), "{yaml}");
+    // What no module of the folder has, and what another task returned, goes by a script as before.
+    assert_eq!(yaml.matches("operator: python_callable").count(), 1, "{yaml}");
+    assert_eq!(yaml.matches("operator: python\n").count(), 2, "{yaml}");
+    for copied in ["out/etl/orders.py", "out/etl/names.py"] {
+        assert!(folder.path().join(copied).exists(), "{copied}: {}", said(&output));
+    }
+}

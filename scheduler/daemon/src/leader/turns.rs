@@ -274,6 +274,8 @@ fn assignment(found: engine::Assignment) -> Assignment {
             let map_index_template = expand.map_index_template.clone();
             Box::new(Mapped { given, map_index_template, keys: expand.keys.clone() })
         }),
+        multiple_outputs: task.multiple_outputs,
+        retry_policy: task.retry_policy.clone(),
         context: TaskContext {
             dag_id: run.dag_id.clone(),
             run_id: run.run_id.clone(),
@@ -291,6 +293,8 @@ fn assignment(found: engine::Assignment) -> Assignment {
             conf: run.conf.clone(),
             params: found.params,
             dag_fields: dag_fields(&found.dag, task),
+            native: found.dag.render_template_as_native_obj,
+            macros: found.dag.user_defined_macros.clone(),
             prev_success_interval: None,
         },
     }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use model::{
     Operator,
     operator::{
-        Bash, Python, PythonSource, ReadyWhen, ServiceSpec, SkipReach, Sql, SqlOutput, SqlParameters, SqlSource,
+        Bash, Python, PythonCallable, PythonSource, ReadyWhen, Returns, ServiceSpec, SkipReach, Sql, SqlOutput,
+        SqlParameters, SqlSource,
     },
 };
 use serde_json::{Map, Value, json};
@@ -42,6 +43,15 @@ pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
         Operator::KafkaSensor(sensor) => kafka::sensor(sensor, fields),
         Operator::KafkaTopic(task) => kafka::topic(task, fields),
         Operator::KafkaLag(task) => kafka::lag(task, fields),
+        Operator::PythonCallable(task) => callable_fields(task, fields),
+        Operator::DateTimeSensor(sensor) => {
+            fields.put("target_time", sensor.target_time.clone());
+            waiting::poking(&sensor.poking, fields);
+        }
+        Operator::TimeDeltaSensor(sensor) => {
+            fields.put("delta", seconds_text(sensor.delta_secs));
+            waiting::poking(&sensor.poking, fields);
+        }
     }
 }
 
@@ -61,6 +71,26 @@ fn python_fields(python: &Python, fields: &mut Fields) {
     fields.list("args", &python.args);
     environment(&python.env, &python.pass_env, fields);
     fields.some("python_bin", python.python_bin.clone());
+}
+
+fn callable_fields(task: &PythonCallable, fields: &mut Fields) {
+    fields.put("python_callable_file", task.file.clone());
+    fields.put("python_callable_name", task.function.clone());
+    fields.list("op_args", &task.op_args);
+    if !task.op_kwargs.is_empty() {
+        fields.put("op_kwargs", task.op_kwargs.clone());
+    }
+    fields.some("templates_dict", task.templates_dict.clone());
+    match task.returns {
+        Returns::Value => {}
+        Returns::Follow => fields.put("returns", "follow"),
+        Returns::Proceed(reach) => {
+            fields.put("returns", "proceed");
+            fields.unless("ignore_downstream_trigger_rules", reach == SkipReach::AllDownstream, &true);
+        }
+    }
+    environment(&task.env, &task.pass_env, fields);
+    fields.some("python_bin", task.python_bin.clone());
 }
 
 fn sql_fields(sql: &Sql, fields: &mut Fields) {

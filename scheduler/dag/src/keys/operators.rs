@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Key, Shape, docker, kafka, key, waiting};
+use super::{Key, Shape, docker, kafka, key, python, waiting};
 
 /// An operator: its short name, the other names that mean it, and its own keys.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +51,9 @@ pub(crate) const OPERATORS: &[OperatorKeys] = &[
             "airflow.operators.empty.EmptyOperator",
             "airflow.operators.dummy.DummyOperator",
             "airflow.operators.dummy_operator.DummyOperator",
+            "airflow.operators.EmptyOperator",
+            "airflow.operators.DummyOperator",
+            "DummyOperator",
         ],
         tables: &[],
         required: &[],
@@ -62,6 +65,7 @@ pub(crate) const OPERATORS: &[OperatorKeys] = &[
             "airflow.providers.standard.operators.bash.BashOperator",
             "airflow.operators.bash.BashOperator",
             "airflow.operators.bash_operator.BashOperator",
+            "airflow.operators.BashOperator",
         ],
         tables: &[&[
             key("bash_command", Shape::Text, "The command, run by bash -c; a template."),
@@ -133,16 +137,16 @@ pub(crate) const OPERATORS: &[OperatorKeys] = &[
     kafka::SENSOR_OPERATOR,
     kafka::TOPIC_OPERATOR,
     kafka::LAG,
+    python::CALLABLE_OPERATOR,
+    waiting::DATE_TIME_SENSOR,
+    waiting::TIME_DELTA_SENSOR,
 ];
 
 /// Airflow's operators that call a Python function, and what does the same here.
 const PYTHON_INSTEAD: &[(&str, &str)] = &[
-    ("BranchPythonOperator", "use branch, whose template follow gives the ids"),
     ("BranchExternalPythonOperator", "use branch, whose template follow gives the ids"),
-    ("ShortCircuitOperator", "use short_circuit, whose condition is a template"),
-    ("PythonOperator", "use python with script, or with the code itself below python"),
-    ("ExternalPythonOperator", "use python with script and python_bin"),
-    ("PythonVirtualenvOperator", "use python with script and python_bin"),
+    ("ExternalPythonOperator", "use PythonOperator with python_bin"),
+    ("PythonVirtualenvOperator", "use PythonOperator with python_bin"),
     ("PythonSensor", "use python with retries, or one of the sensors"),
 ];
 

@@ -51,6 +51,7 @@ pub(super) const HTTP_OPERATOR: OperatorKeys = OperatorKeys {
         "airflow.providers.http.operators.http.HttpOperator",
         "airflow.providers.http.operators.http.SimpleHttpOperator",
         "airflow.operators.http_operator.SimpleHttpOperator",
+        "airflow.operators.SimpleHttpOperator",
     ],
     tables: &[
         REQUEST,
@@ -71,6 +72,7 @@ pub(super) const TRIGGER_DAG_RUN: OperatorKeys = OperatorKeys {
         "airflow.providers.standard.operators.trigger_dagrun.TriggerDagRunOperator",
         "airflow.operators.trigger_dagrun.TriggerDagRunOperator",
         "airflow.operators.dagrun_operator.TriggerDagRunOperator",
+        "airflow.operators.TriggerDagRunOperator",
     ],
     tables: &[&[
         key("trigger_dag_id", Shape::Text, "The DAG that is to run; a template."),
@@ -108,12 +110,40 @@ pub(super) const FILE_SENSOR: OperatorKeys = OperatorKeys {
     required: &["filepath"],
 };
 
+pub(super) const DATE_TIME_SENSOR: OperatorKeys = OperatorKeys {
+    name: "date_time_sensor",
+    synonyms: &[
+        "DateTimeSensor",
+        "airflow.providers.standard.sensors.date_time.DateTimeSensor",
+        "airflow.sensors.date_time.DateTimeSensor",
+        "airflow.sensors.date_time_sensor.DateTimeSensor",
+    ],
+    tables: &[&[key("target_time", Shape::Text, "The moment that it waits for; a template.")], SENSOR],
+    required: &["target_time"],
+};
+
+pub(super) const TIME_DELTA_SENSOR: OperatorKeys = OperatorKeys {
+    name: "time_delta_sensor",
+    synonyms: &[
+        "TimeDeltaSensor",
+        "airflow.providers.standard.sensors.time_delta.TimeDeltaSensor",
+        "airflow.sensors.time_delta.TimeDeltaSensor",
+        "airflow.sensors.time_delta_sensor.TimeDeltaSensor",
+    ],
+    tables: &[
+        &[key("delta", Shape::Duration, "How long after the end of the run's data interval, or after it was due.")],
+        SENSOR,
+    ],
+    required: &["delta"],
+};
+
 pub(super) const HTTP_SENSOR: OperatorKeys = OperatorKeys {
     name: "http_sensor",
     synonyms: &[
         "HttpSensor",
         "airflow.providers.http.sensors.http.HttpSensor",
         "airflow.sensors.http_sensor.HttpSensor",
+        "airflow.operators.sensors.HttpSensor",
     ],
     tables: &[
         REQUEST,
@@ -137,6 +167,7 @@ pub(super) const SQL_SENSOR: OperatorKeys = OperatorKeys {
         "airflow.providers.common.sql.sensors.sql.SqlSensor",
         "airflow.sensors.sql.SqlSensor",
         "airflow.sensors.sql_sensor.SqlSensor",
+        "airflow.operators.sensors.SqlSensor",
     ],
     tables: &[
         &[
@@ -159,6 +190,8 @@ pub(super) const EXTERNAL_TASK_SENSOR: OperatorKeys = OperatorKeys {
         "airflow.providers.standard.sensors.external_task.ExternalTaskSensor",
         "airflow.sensors.external_task.ExternalTaskSensor",
         "airflow.sensors.external_task_sensor.ExternalTaskSensor",
+        "airflow.operators.sensors.ExternalTaskSensor",
+        "airflow.sensors.ExternalTaskSensor",
     ],
     tables: &[
         &[

@@ -3,15 +3,17 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use chrono_tz::Tz;
-use model::{DagId, Operator, TriggerRule};
+use model::{DagId, Operator, Timestamp, TriggerRule};
 
 use super::{
+    callable,
     fields::{Fields, Item, Layer, check_keys},
-    group, params, remarks, schedule, task,
+    group, macros, params, remarks, schedule, task,
+    value::Date,
 };
 use crate::{
     canonical, compile,
-    compiled::{Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Schedule, TaskGroup},
+    compiled::{Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, RelativeDate, Schedule, TaskGroup},
     files::{FileSet, ReadFile},
     keys::{self, Here, LIMIT_MAX},
     problem::{Place, Problems},
@@ -38,16 +40,22 @@ pub(super) fn read(
     problems: &mut Problems,
 ) -> Option<CompiledDag> {
     let fields = Fields::new(place.clone(), vec![source.layer]);
-    let mut files = FileSet::new(files);
+    let mut files = FileSet::new(files, &source.file.name);
     fields.check_keys(&[keys::DAG], &[keys::DAG_NOT_YET], Here::Dag, problems);
     let dag_id = dag_id(&fields, source.name, problems);
     let defaults = default_args(&fields, problems);
+    let searched = fields.take("template_searchpath").and_then(|item| item.texts(problems));
+    files.search_in(searched.unwrap_or_default());
+    let macros = macros::read(&fields, &mut files, problems);
     let groups = group::read_all(&fields, problems);
     let drafts = task::read_all(&fields, &groups, &defaults, &mut files, problems);
     extra_files(&fields, &mut files, problems);
+    let doc = doc_file(&fields, &mut files, problems);
     let dag = assemble(dag_id, &fields, &defaults, problems);
     let tasks = compile::compile(drafts?, &groups, problems)?;
     let mut dag = Dag { tasks, ..dag? };
+    dag.doc_md = dag.doc_md.or(doc);
+    dag.user_defined_macros = macros?;
     check_whole(&dag, &fields, problems);
     if problems.is_refused() {
         return None;
@@ -128,33 +136,34 @@ fn assemble(
     defaults: &[Layer<'_>],
     problems: &mut Problems,
 ) -> Option<Dag> {
-    let dates = Fields::new(fields.place.clone(), defaults.to_vec());
-    let zone_item = fields.take("timezone").or_else(|| dates.take("timezone"));
+    // What people write among the values for tasks is the DAG's when it has none of its own.
+    let own = fields;
+    let fields = &own.with_defaults(defaults);
+    let zone_item = fields.take("timezone");
     let explicit_zone = zone_item.and_then(|item| item.zone(problems));
-    let schedule_item = fields.either(["schedule", "schedule_interval"], problems);
+    let schedule_item = fields.either(["schedule", "schedule_interval", "timetable"], problems);
     let schedule = schedule_item.map_or(Some(Schedule::Never), |item| schedule::read(&item, explicit_zone, problems));
     let schedule = schedule.unwrap_or(Schedule::Never);
     let zone = explicit_zone.or(zone_of(&schedule)).unwrap_or(Tz::UTC);
-    let mut date = |name| {
-        let item = fields.take(name).or_else(|| dates.take(name))?;
-        item.date(zone, problems)
-    };
-    let (start_date, end_date) = (date("start_date"), date("end_date"));
+    let (start_date, relative_start) = start_date(fields, zone, problems);
+    let end_date = fields.take("end_date").and_then(|item| item.date(zone, problems));
     let truth = |name, absent: bool, problems: &mut Problems| {
         fields.take(name).map_or(Some(absent), |item| item.truth(problems)).unwrap_or(absent)
     };
     let catchup = if truth("catchup", false, problems) { Catchup::All } else { Catchup::Latest };
     let is_paused_upon_creation = truth("is_paused_upon_creation", true, problems);
     let fail_fast = truth("fail_fast", false, problems);
-    let params = params::read_all(fields, &schedule, problems);
+    let render_template_as_native_obj = truth("render_template_as_native_obj", false, problems);
+    let params = params::read_all(own, &schedule, problems);
     Some(Dag {
         dag_id: dag_id?,
         dag_display_name: text(fields, "dag_display_name", problems),
         description: text(fields, "description", problems),
-        doc_md: text(fields, "doc_md", problems),
+        doc_md: text(own, "doc_md", problems),
         tags: tags(fields, problems),
         owners: Vec::new(),
         start_date,
+        relative_start,
         end_date,
         catchup,
         is_paused_upon_creation,
@@ -170,12 +179,31 @@ fn assemble(
             .unwrap_or(0),
         dagrun_timeout: timeout(fields, problems),
         fail_fast,
+        render_template_as_native_obj,
+        user_defined_macros: serde_json::Map::new(),
         params,
         tasks: Vec::new(),
         groups: Vec::new(),
         files: std::collections::BTreeMap::new(),
         schedule,
     })
+}
+
+/// The start date, or how long it is before the day on which the DAG is first seen.
+fn start_date(fields: &Fields<'_>, zone: Tz, problems: &mut Problems) -> (Option<Timestamp>, Option<RelativeDate>) {
+    let Some(item) = fields.take("start_date") else { return (None, None) };
+    match item.date_or_relative(zone, problems) {
+        None => (None, None),
+        Some(Date::At(date)) => (Some(date), None),
+        Some(Date::Before(relative)) => {
+            problems.warn(
+                &item.place,
+                "this start_date is so long before the day on which the DAG is first seen, and stays that date from then \
+                 on; write the date itself to say which",
+            );
+            (None, Some(relative))
+        }
+    }
 }
 
 fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
@@ -205,6 +233,16 @@ const fn zone_of(schedule: &Schedule) -> Option<Tz> {
     }
 }
 
+/// What the file of the DAG's documentation says.
+fn doc_file(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems) -> Option<String> {
+    let item = fields.take("doc_md_file_path")?;
+    let name = callable::by_path(&item, files, problems)?;
+    match files.text(&name) {
+        Some(text) => Some(text.to_owned()).filter(|text| !text.trim().is_empty()),
+        None => item.fail(format!("file {name:?} is no text in UTF-8"), problems),
+    }
+}
+
 fn extra_files(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems) {
     let Some(items) = fields.take("files").and_then(|item| item.text_items(problems)) else { return };
     for (name, item) in items {
@@ -221,6 +259,7 @@ fn check_whole(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
         problems.add(&place_of("end_date"), "the end_date is before the start_date; there would be no run");
     }
     if dag.start_date.is_none()
+        && dag.relative_start.is_none()
         && let Some(why) = needs_start(&dag.schedule, dag.catchup)
     {
         problems.add(&place_of("schedule"), format!("start_date is missing: {why}"));

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, rc::Rc};
 
 use crate::{
-    keys::{Here, Key as KnownKey, NotYet, TRUE_ASKS_NOTHING, elsewhere},
+    keys::{Here, IN_DEFAULTS, Key as KnownKey, NotYet, TRUE_ASKS_NOTHING, elsewhere},
     problem::{FieldPath, Place, Problems, shortened},
     yaml::{Key, Node, Value, meant_otherwise},
 };
@@ -112,6 +112,11 @@ impl<'n> Fields<'n> {
         None
     }
 
+    /// The same with further layers behind its own.
+    pub(super) fn with_defaults(&self, defaults: &[Layer<'n>]) -> Self {
+        Self { place: self.place.clone(), layers: self.layers.iter().chain(defaults).cloned().collect() }
+    }
+
     /// Every layer's value of a key, nearest first.
     pub(super) fn all(&self, name: &str) -> Vec<Item<'n>> {
         let values = self.layers.iter().filter_map(|layer| layer.get(name));
@@ -159,6 +164,9 @@ pub(super) fn check_keys(
             if !asks_nothing(name, item.node, layer) {
                 problems.add(&place, format!("not supported yet: {what}"));
             }
+        } else if here == Here::DagDefaults && IN_DEFAULTS.contains(&&*key.name) {
+            problems
+                .warn(&place, "this key belongs to the DAG, one level up; it counts there unless the DAG has its own");
         } else if let Some(where_it_belongs) = elsewhere(&key.name, here) {
             problems.add(&place, where_it_belongs);
         } else {

@@ -8,7 +8,7 @@ use model::{
 };
 
 use super::{
-    docker,
+    callable, docker,
     fields::{Fields, Item},
     http, kafka, sensor, service,
     task::positive,
@@ -29,7 +29,9 @@ pub(super) fn keys_of(fields: &Fields<'_>, problems: &mut Problems) -> Option<&'
     let item = fields.required("operator", problems)?;
     let name = item.text(problems)?;
     if let Some(operator) = keys::operator(&name) {
-        return Some(operator);
+        let calls =
+            operator.name == "python" && keys::python::FUNCTION_KEYS.iter().any(|key| fields.take(key).is_some());
+        return if calls { keys::operator(keys::python::CALLABLE) } else { Some(operator) };
     }
     let known = OPERATORS.iter().map(|operator| operator.name).collect::<Vec<_>>().join(", ");
     if let Some(instead) = keys::python_instead(&name) {
@@ -76,6 +78,9 @@ pub(super) fn read(
         "kafka_sensor" => kafka::sensor(fields, problems).map(Operator::KafkaSensor),
         "kafka_topic" => kafka::topic_task(fields, problems).map(Operator::KafkaTopic),
         "kafka_lag" => kafka::lag(fields, problems).map(Operator::KafkaLag),
+        "date_time_sensor" => sensor::date_time(fields, problems).map(Operator::DateTimeSensor),
+        "time_delta_sensor" => sensor::time_delta(fields, problems).map(Operator::TimeDeltaSensor),
+        keys::python::CALLABLE => callable::read(fields, files, problems).map(Box::new).map(Operator::PythonCallable),
         other => unreachable!("the table of operators has no {other}"),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::fields::Item;
+use super::{fields::Item, objects};
 use crate::{
     compiled::{CronTimetable, DeltaTimetable, Schedule},
     cron::CronExpr,
@@ -65,7 +65,53 @@ fn every(item: &Item<'_>, timetable: DeltaTimetable, problems: &mut Problems) ->
     }
 }
 
+/// One of Airflow's timetables as dag-factory's files name it.
+fn timetable(class: &str, item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
+    let fields = item.fields("a timetable", problems)?;
+    let given = fields.take(objects::ARGS);
+    let given = given.map_or(Some(Vec::new()), |item| item.list("a list of what the timetable is given", problems))?;
+    let first = |name: &str| fields.take(name).or_else(|| given.first().cloned());
+    let zone = fields.take("timezone").map_or(Some(zone), |item| item.zone(problems).map(Some))?;
+    let known: &[&str] = match class {
+        "CronTriggerTimetable" | "CronDataIntervalTimetable" => &["cron", "timezone"],
+        "MultipleCronTriggerTimetable" => &["timezone"],
+        _ => &["delta"],
+    };
+    let known = |name: &str| name == objects::TYPE || name == objects::ARGS || known.contains(&name);
+    let layer = item.layer("a timetable", problems)?;
+    if let Some((key, item)) = layer.items().find(|(key, _)| !known(&key.name)) {
+        return item.fail(format!("not supported yet: {} of a {class}", key.name), problems);
+    }
+    let missing = |problems: &mut Problems| item.fail(format!("{class} is given nothing"), problems);
+    match class {
+        "CronTriggerTimetable" => {
+            cron(&first("cron").or_else(|| missing(problems))?, zone, CronTimetable::CronTrigger, problems)
+        }
+        "CronDataIntervalTimetable" => {
+            cron(&first("cron").or_else(|| missing(problems))?, zone, CronTimetable::CronDataInterval, problems)
+        }
+        "MultipleCronTriggerTimetable" => {
+            cron(&fields.take(objects::ARGS).or_else(|| missing(problems))?, zone, CronTimetable::CronTrigger, problems)
+        }
+        "DeltaTriggerTimetable" => {
+            every(&first("delta").or_else(|| missing(problems))?, DeltaTimetable::DeltaTrigger, problems)
+        }
+        "DeltaDataIntervalTimetable" => {
+            every(&first("delta").or_else(|| missing(problems))?, DeltaTimetable::DeltaDataInterval, problems)
+        }
+        _ => item.fail(
+            format!("timetable {class} is not known; write a cron, a duration, or a list of crons in its place"),
+            problems,
+        ),
+    }
+}
+
 fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
+    if let Value::Map(entries) = &item.node.value
+        && let Some(class) = objects::class(entries)
+    {
+        return timetable(class, item, zone, problems);
+    }
     let fields = item.fields("a schedule", problems)?;
     fields.check_keys(&[keys::SCHEDULE], &[keys::SCHEDULE_NOT_YET], Here::Part, problems);
     let timetable = fields.take("timetable");

@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use model::{
     DagId, DagRunState, TaskId, TaskState,
-    operator::{ExternalTaskSensor, FileSensor, HttpMethod, HttpSensor, Poking, SqlSensor},
+    operator::{
+        DateTimeSensor, ExternalTaskSensor, FileSensor, HttpMethod, HttpSensor, Poking, SqlSensor, TimeDeltaSensor,
+    },
 };
 
 use super::{
@@ -36,6 +38,23 @@ pub(super) fn file(fields: &Fields<'_>, problems: &mut Problems) -> Option<FileS
         recursive: truth_or(fields, "recursive", false, problems)?,
         poking: poking(fields, problems)?,
     })
+}
+
+/// Reads `date_time_sensor`.
+pub(super) fn date_time(fields: &Fields<'_>, problems: &mut Problems) -> Option<DateTimeSensor> {
+    let item = fields.take("target_time")?;
+    let target_time = item.text(problems)?;
+    // What is no template is read now; without an offset it is UTC.
+    if !target_time.contains("{{") && !target_time.contains("{%") {
+        item.date(chrono_tz::Tz::UTC, problems)?;
+    }
+    Some(DateTimeSensor { target_time, poking: poking(fields, problems)? })
+}
+
+/// Reads `time_delta_sensor`.
+pub(super) fn time_delta(fields: &Fields<'_>, problems: &mut Problems) -> Option<TimeDeltaSensor> {
+    let delta_secs = fields.take("delta")?.duration(problems)?.as_secs_f64();
+    Some(TimeDeltaSensor { delta_secs, poking: poking(fields, problems)? })
 }
 
 /// Reads `http_sensor`.

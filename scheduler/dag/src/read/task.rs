@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use model::{TaskId, TriggerRule, WeightRule};
+use model::{RetryAction, RetryRule, TaskId, TriggerRule, WeightRule};
+use regex::Regex;
 
 use super::{
     expand,
@@ -190,6 +191,7 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         retry_delay: duration(fields, ["retry_delay", "retry_delay_sec"], problems).unwrap_or(RETRY_DELAY_DEFAULT),
         retry_exponential_backoff: backoff(fields, problems),
         max_retry_delay: duration(fields, ["max_retry_delay", "max_retry_delay_sec"], problems),
+        retry_policy: retry_policy(fields, problems),
         execution_timeout: fields
             .either(["execution_timeout", "execution_timeout_sec", "execution_timeout_secs"], problems)
             .and_then(|item| positive(&item, problems)),
@@ -202,7 +204,10 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         max_active_tis_per_dagrun: whole(fields, "max_active_tis_per_dagrun", 1..=LIMIT_MAX, problems),
         depends_on_past: depends_on_past || wait_for_downstream,
         wait_for_downstream,
+        ignore_first_depends_on_past: truth(fields, "ignore_first_depends_on_past", true, problems),
+        wait_for_past_depends_before_skipping: truth(fields, "wait_for_past_depends_before_skipping", false, problems),
         do_xcom_push: truth(fields, "do_xcom_push", true, problems),
+        multiple_outputs: truth(fields, "multiple_outputs", false, problems),
         queue: text(fields, "queue", problems).unwrap_or_else(|| Dag::DEFAULT_QUEUE.to_owned()),
         owner: text(fields, "owner", problems).unwrap_or_else(|| OWNER_DEFAULT.to_owned()),
         task_display_name: fields.take("task_display_name").and_then(|item| item.text_or_none(problems)),
@@ -262,6 +267,52 @@ fn backoff(fields: &Fields<'_>, problems: &mut Problems) -> Option<f64> {
             factor if (1.0..=BACKOFF_MAX).contains(&factor) => Some(factor),
             _ => item.expected(&format!("true, false or a factor from 1 to {BACKOFF_MAX}"), problems),
         },
+    }
+}
+
+fn retry_policy(fields: &Fields<'_>, problems: &mut Problems) -> Vec<RetryRule> {
+    let Some(item) = fields.take("retry_policy") else { return Vec::new() };
+    let rules = item.list("a list of rules such as [{exit_code: 75, action: retry, delay: 1m}]", problems);
+    let rules = rules.unwrap_or_default();
+    if rules.len() > keys::RETRY_RULES_MAX {
+        let message = format!("the policy has {} rules; at most {} are allowed", rules.len(), keys::RETRY_RULES_MAX);
+        problems.add(&item.place, message);
+        return Vec::new();
+    }
+    rules.iter().filter_map(|item| retry_rule(item, problems)).collect()
+}
+
+fn retry_rule(item: &Item<'_>, problems: &mut Problems) -> Option<RetryRule> {
+    let fields = item.fields("a rule such as {exit_code: 75, action: retry, delay: 1m}", problems)?;
+    fields.check_keys(&[keys::RETRY_RULE], &[], Here::Part, problems);
+    let exit_codes = operator::optional(&fields, "exit_code", |item| operator::exit_codes(item, problems))?;
+    let log_matches = match fields.take("log_matches") {
+        None => None,
+        Some(item) => {
+            let pattern = item.text(problems)?;
+            if let Err(error) = Regex::new(&pattern) {
+                let why = error.to_string();
+                let why = why.lines().next_back().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                return item.fail(format!("{pattern:?} is not a regular expression: {why}"), problems);
+            }
+            Some(pattern)
+        }
+    };
+    if exit_codes.is_empty() && log_matches.is_none() {
+        return item.fail("a rule names an exit_code, or a pattern by log_matches", problems);
+    }
+    let fails = fields
+        .take("action")
+        .map_or(Some(false), |item| Some(item.word::<String>(keys::RETRY_ACTIONS, problems)? == "fail"))?;
+    let delay = fields.take("delay");
+    match (fails, delay) {
+        (true, Some(delay)) => delay.fail("nothing follows a rule with action: fail; leave delay away", problems),
+        (true, None) => Some(RetryRule { exit_codes, log_matches, action: RetryAction::Fail }),
+        (false, delay) => {
+            let delay = delay.map_or(Some(None), |item| item.duration(problems).map(Some))?;
+            let action = RetryAction::Retry { delay_secs: delay.map(|delay| delay.as_secs_f64()) };
+            Some(RetryRule { exit_codes, log_matches, action })
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, SubsecRoun
 use chrono_tz::Tz;
 use model::Timestamp;
 
-use super::fields::Item;
-use crate::{problem::Problems, yaml::Value};
+use super::{fields::Item, objects};
+use crate::{compiled::RelativeDate, problem::Problems, yaml::Value};
 
 /// The longest duration: whatever is longer is a mistake, and time arithmetic stays far from its limits.
 const DURATION_MAX: Duration = Duration::from_secs(3_653 * 86_400);
@@ -20,6 +20,15 @@ const DURATION_FORMS: &str = "a duration such as 30s, 5m, 1h30m, PT5M, 1 days or
 
 /// How a date is written, for messages.
 const DATE_FORMS: &str = "a date such as 2026-01-31, or a time such as 2026-01-31T06:00:00+01:00";
+
+/// A date as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Date {
+    /// This one.
+    At(Timestamp),
+    /// So long before another one.
+    Before(RelativeDate),
+}
 
 impl Item<'_> {
     /// Text that is not empty; a number or truth value counts as it is written.
@@ -45,6 +54,7 @@ impl Item<'_> {
         match &self.node.value {
             Value::Text(text) | Value::Int(_, text) | Value::Float(_, text) => Some(text.to_string()),
             Value::Bool(value) => Some(value.to_string()),
+            Value::Map(entries) if let Some(text) = objects::joined(entries) => Some(text),
             Value::Null | Value::List(_) | Value::Map(_) | Value::Refused(_) => self.expected("text", problems),
         }
     }
@@ -115,6 +125,7 @@ impl Item<'_> {
             Value::Int(number, _) => seconds(*number as f64),
             Value::Float(number, _) => seconds(*number),
             Value::Text(text) => parse_duration(text),
+            Value::Map(entries) => objects::timedelta(entries),
             _ => None,
         };
         match parsed {
@@ -123,10 +134,27 @@ impl Item<'_> {
         }
     }
 
+    /// A date that may also be so long before another one, as dag-factory has it.
+    pub(super) fn date_or_relative(&self, zone: Tz, problems: &mut Problems) -> Option<Date> {
+        let before = match &self.node.value {
+            Value::Text(text) if parse_date(text, zone).is_none() => parse_duration(text),
+            Value::Map(entries) => objects::timedelta(entries),
+            _ => None,
+        };
+        match before {
+            Some(before) => Some(Date::Before(RelativeDate { before, timezone: zone })),
+            None => self.date(zone, problems).map(Date::At),
+        }
+    }
+
     /// An instant; one without an offset is on the wall clock of a zone.
     pub(super) fn date(&self, zone: Tz, problems: &mut Problems) -> Option<Timestamp> {
-        let Value::Text(text) = &self.node.value else { return self.expected(DATE_FORMS, problems) };
-        match parse_date(text, zone) {
+        let text = match &self.node.value {
+            Value::Text(text) => text.to_string(),
+            Value::Map(entries) => objects::datetime(entries).unwrap_or_default(),
+            _ => return self.expected(DATE_FORMS, problems),
+        };
+        match parse_date(&text, zone) {
             Some(date) if is_in_range(date) => Some(date.trunc_subsecs(6)),
             Some(_) => {
                 let (first, last) = (YEARS.start(), YEARS.end());
@@ -134,8 +162,9 @@ impl Item<'_> {
                     format!("expected a year from {first} to {last}; leave a date away that is never reached");
                 self.fail(message, problems)
             }
-            None if parse_duration(text).is_some() => self
-                .fail(format!("a date relative to today changes with every reading; expected {DATE_FORMS}"), problems),
+            None if parse_duration(&text).is_some() => {
+                self.fail(format!("only the start_date may be relative; expected {DATE_FORMS}"), problems)
+            }
             None => self.expected(DATE_FORMS, problems),
         }
     }
@@ -313,7 +342,7 @@ fn parse_date(text: &str, zone: Tz) -> Option<Timestamp> {
 }
 
 /// The instant of a wall-clock time: the second one when the clock shows it twice, later by the gap when never.
-fn instant(local: NaiveDateTime, zone: Tz) -> Option<Timestamp> {
+pub(crate) fn instant(local: NaiveDateTime, zone: Tz) -> Option<Timestamp> {
     use chrono::MappedLocalTime as Mapped;
     match zone.from_local_datetime(&local) {
         Mapped::Single(date) | Mapped::Ambiguous(_, date) => Some(date.with_timezone(&Utc)),

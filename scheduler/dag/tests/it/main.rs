@@ -3,6 +3,7 @@
 extern crate windlass_dag as dag;
 
 mod bad;
+mod callables;
 mod conf;
 mod docker;
 mod expand;
@@ -14,6 +15,7 @@ mod large;
 mod migrated;
 mod never_panics;
 mod published;
+mod retries;
 mod shipped;
 mod support;
 mod texts;

@@ -4,7 +4,7 @@ use dag::{CronTimetable, Schedule};
 use expect_test::{Expect, expect};
 use model::{Operator, operator::HttpTarget};
 
-use crate::support::{load, messages, one, operator, remarks};
+use crate::support::{Memory, load, messages, one, operator, remarks};
 
 fn check(text: &str, expected: Expect) {
     let loaded = load(text);
@@ -60,10 +60,6 @@ fn a_key_in_the_wrong_mapping_is_told_where_it_belongs() {
         expect![[r#"
             dags/x.yaml:2:1: retries: this key belongs to a task, or to default_args for all tasks
             dags/x.yaml:3:1: bash_command: this key belongs to a task, or to default_args for all tasks
-            dags/x.yaml:4:16: default_args.catchup: this key belongs to the DAG, one level up
-            dags/x.yaml:4:32: default_args.schedule: this key belongs to the DAG, one level up
-            dags/x.yaml:4:52: default_args.tags: this key belongs to the DAG, one level up
-            dags/x.yaml:4:63: default_args.dagrun_timeout: this key belongs to the DAG, one level up
             dags/x.yaml:4:83: default_args.task_id: this key has no default: each task has its own
             dags/x.yaml:4:95: default_args.dependencies: this key has no default: each task has its own
             dags/x.yaml:4:114: default_args.task_group_name: this key has no default: each task has its own
@@ -353,4 +349,91 @@ fn keys_that_hold_a_mapping_or_list_take_a_template_for_all_of_it() {
             dags/x.yaml:2:76: tasks[0].parameters: expected a mapping of names to values, or a template that gives one, found the text "plain"
         "#]],
     );
+}
+
+#[test]
+fn a_relative_start_date_follows_from_when_the_dag_is_first_seen() {
+    let text = "dag_id: x\ntimezone: Europe/Zurich\nschedule: 1 days\ncatchup: true\ndefault_args: {start_date: 2 days}\n\
+                tasks: [{task_id: a, operator: empty}]";
+    let compiled = one(text);
+    assert!(
+        remarks(text).contains("default_args.start_date: this start_date is so long before the day"),
+        "{}",
+        remarks(text)
+    );
+    let again = one(&compiled.canonical_yaml);
+    assert_eq!(
+        (&again.dag, &again.content_hash),
+        (&compiled.dag, &compiled.content_hash),
+        "{}",
+        compiled.canonical_yaml
+    );
+    let mut dag = compiled.dag;
+    assert_eq!(dag.start_date, None);
+    dag.pin_start_date("2026-07-10T23:30:00Z".parse().unwrap());
+    let start = dag.start_date.unwrap();
+    // In Zurich it is the 11th already.
+    assert_eq!(start.to_rfc3339(), "2026-07-08T22:00:00+00:00");
+    let fixed = one("dag_id: x\nstart_date: 2026-01-01\ntasks: [{task_id: a, operator: empty}]").dag;
+    let mut pinned = fixed.clone();
+    pinned.pin_start_date("2026-07-10T23:30:00Z".parse().unwrap());
+    assert_eq!(pinned, fixed);
+}
+
+#[test]
+fn keys_of_the_dag_among_the_defaults_of_its_tasks_count_with_a_remark() {
+    let text = "dag_id: x\ndefault_args: {schedule: '@daily', catchup: true, max_active_runs: 3, start_date: 2026-01-01, doc_md: T}\n\
+                max_active_runs: 2\ntasks: [{task_id: a, operator: empty}]";
+    let dag = one(text).dag;
+    assert_eq!((dag.catchup, dag.max_active_runs), (dag::Catchup::All, 2));
+    assert_ne!(dag.schedule, dag::Schedule::Never);
+    // A text for tasks is none of the DAG.
+    assert_eq!((dag.doc_md, dag.tasks[0].doc_md.as_deref()), (None, Some("T")));
+    assert_eq!(remarks(text).matches("this key belongs to the DAG, one level up; it counts there").count(), 3);
+}
+
+#[test]
+fn objects_of_python_that_dag_factory_writes_are_their_values() {
+    let text = "dag_id: x\ndagrun_timeout: {__type__: datetime.timedelta, minutes: 10, seconds: 1.5}\n\
+                start_date: {__type__: pendulum.datetime, __args__: [2026, 3, 1], hour: 6}\n\
+                schedule: {__type__: airflow.timetables.interval.CronDataIntervalTimetable, __args__: [0 1 * * 3], timezone: Europe/Zurich}\n\
+                tasks:\n  - {task_id: a, operator: bash, bash_command: {__join__: ['echo ', {__join__: [1, ' b']}]}, \
+                retry_delay: {__type__: datetime.timedelta, __args__: [0, 300]}}\n";
+    let dag = one(text).dag;
+    assert_eq!(dag.dagrun_timeout.unwrap().as_secs_f64(), 601.5);
+    assert_eq!(dag.start_date.unwrap().to_rfc3339(), "2026-03-01T05:00:00+00:00");
+    assert_eq!(dag.tasks[0].retry_delay.as_secs(), 300);
+    let model::Operator::Bash(bash) = &dag.tasks[0].operator else { panic!() };
+    assert_eq!(bash.bash_command, "echo 1 b");
+    let dag::Schedule::Cron { timetable, timezone, .. } = &dag.schedule else { panic!() };
+    assert_eq!((*timetable, timezone.name()), (dag::CronTimetable::CronDataInterval, "Europe/Zurich"));
+    for (bad, says) in [
+        ("{__type__: datetime.timedelta, fortnights: 1}", "expected a duration"),
+        ("{__type__: datetime.timedelta, days: -1}", "expected a duration"),
+        ("{__type__: my.Thing, seconds: 1}", "expected a duration"),
+    ] {
+        let loaded = load(&format!("dag_id: x\ndagrun_timeout: {bad}\ntasks: [{{task_id: a, operator: empty}}]"));
+        assert!(messages(&loaded).contains(says), "{bad}: {}", messages(&loaded));
+    }
+    for (bad, says) in [
+        ("{__type__: my.Timetable}", "timetable Timetable is not known"),
+        ("{__type__: CronTriggerTimetable}", "CronTriggerTimetable is given nothing"),
+        (
+            "{__type__: CronTriggerTimetable, cron: '@daily', colour: red}",
+            "not supported yet: colour of a CronTriggerTimetable",
+        ),
+    ] {
+        let loaded = load(&format!("dag_id: x\nschedule: {bad}\ntasks: [{{task_id: a, operator: empty}}]"));
+        assert!(messages(&loaded).contains(says), "{bad}: {}", messages(&loaded));
+    }
+}
+
+#[test]
+fn a_dags_documentation_may_lie_in_a_file() {
+    let files = Memory::with(&[("docs/a.md", "# A\n")]);
+    let text = "dag_id: x\ndoc_md_file_path: /usr/local/airflow/dags/docs/a.md\ntasks: [{task_id: a, operator: empty}]";
+    let loaded = dag::load("x.yaml", text, &files);
+    assert_eq!(loaded.dags[0].dag.doc_md.as_deref(), Some("# A\n"), "{}", messages(&loaded));
+    let again = dag::load("x.yaml", &loaded.dags[0].canonical_yaml, &files);
+    assert_eq!(again.dags[0].content_hash, loaded.dags[0].content_hash);
 }

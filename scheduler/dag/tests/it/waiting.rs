@@ -112,14 +112,31 @@ fn mistakes_are_refused_with_their_place() {
 }
 
 #[test]
-fn operators_that_call_python_functions_say_what_to_use() {
+fn a_function_has_to_be_named() {
     expect![[r#"
-        dags/x.yaml:3:28: tasks[0].operator: operator airflow.providers.standard.operators.python.BranchPythonOperator calls a Python function, which YAML does not have: use branch, whose template follow gives the ids
-        dags/x.yaml:4:28: tasks[1].operator: operator airflow.operators.python.PythonOperator calls a Python function, which YAML does not have: use python with script, or with the code itself below python
-        dags/x.yaml:5:28: tasks[2].operator: operator ShortCircuitOperator calls a Python function, which YAML does not have: use short_circuit, whose condition is a template
+        dags/x.yaml:3:5: tasks[0]: python_callable is missing: module.function, or python_callable_file and python_callable_name
+        dags/x.yaml:4:5: tasks[1]: python_callable is missing: module.function, or python_callable_file and python_callable_name
+        dags/x.yaml:5:5: tasks[2]: python_callable is missing: module.function, or python_callable_file and python_callable_name
     "#]].assert_eq(&refused(&[
         "operator: airflow.providers.standard.operators.python.BranchPythonOperator",
         "operator: airflow.operators.python.PythonOperator",
         "operator: ShortCircuitOperator",
     ]));
+}
+
+#[test]
+fn time_sensors_name_a_moment_or_how_long_after_the_run() {
+    assert_canonical(&[
+        "operator: DateTimeSensor, target_time: '{{ data_interval_end.replace(hour=6) }}', poke_interval: 5s",
+        "operator: date_time_sensor, target_time: 2026-01-31T06:00:00",
+        "operator: airflow.sensors.time_delta.TimeDeltaSensor, delta: 90m, soft_fail: true",
+    ]);
+    let problems = refused(&[
+        "operator: date_time_sensor, target_time: tomorrow",
+        "operator: time_delta_sensor, delta: soon",
+        "operator: time_delta_sensor",
+    ]);
+    for says in ["target_time: expected a date such as", "delta: expected a duration such as", "delta is missing"] {
+        assert!(problems.contains(says), "{problems}");
+    }
 }

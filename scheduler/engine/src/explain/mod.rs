@@ -130,7 +130,13 @@ impl Engine {
         if run.parked.contains(&place.at()) {
             return self.why_paused(&run.row.dag_id);
         }
+        let is_skipped_later = run.tasks[place.task.0].skipped_by > 0 && self.waits_before_skip(run, place.task);
         match self.past_of(run, place.task) {
+            Past::OwnNotMet | Past::DownstreamNotMet if is_skipped_later => {
+                "it is to be skipped, and waits for its past before: its instance in the previous run, or what follows it \
+                 there, has not succeeded"
+                    .to_owned()
+            }
             Past::Met => run.upstream_in_the_way(place.at()),
             _ if run.case(place.at()).upstream.unfinished() > 0 => run.upstream_in_the_way(place.at()),
             Past::OwnNotMet => {

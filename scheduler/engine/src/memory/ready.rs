@@ -71,6 +71,7 @@ impl Demand {
                 | Operator::Bash(_)
                 | Operator::Docker(_)
                 | Operator::Python(_)
+                | Operator::PythonCallable(_)
                 | Operator::Sql(_)
                 | Operator::SqlCheck(_)
                 | Operator::Branch(_)
@@ -85,7 +86,9 @@ impl Demand {
                 | Operator::KafkaConsume(_)
                 | Operator::KafkaSensor(_)
                 | Operator::KafkaTopic(_)
-                | Operator::KafkaLag(_) => OnWorker::TakesSlot,
+                | Operator::KafkaLag(_)
+                | Operator::DateTimeSensor(_)
+                | Operator::TimeDeltaSensor(_) => OnWorker::TakesSlot,
             },
         }
     }

@@ -1,7 +1,11 @@
 //! What workers report of attempts. A report of an attempt that is not live changes nothing.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
-use model::{AttemptEnd, AttemptId, EndKind, Operator, TaskEvent, TaskState, Timestamp, WorkerId, task::Retry};
+use model::{
+    AttemptEnd, AttemptId, EndKind, Operator, TaskEvent, TaskState, Timestamp, WorkerId, operator::Returns, task::Retry,
+};
 
 use crate::{
     Engine, FailureRow, Started,
@@ -104,6 +108,13 @@ impl Engine {
             Operator::ShortCircuit(keys) if end.proceed == Some(false) => {
                 Ok(run.skipped_by_short_circuit(place.task, keys.reach))
             }
+            Operator::PythonCallable(keys) => match keys.returns {
+                Returns::Follow => run.skipped_by_branch(place.task, end.follow.as_deref().unwrap_or_default()),
+                Returns::Proceed(reach) if end.proceed == Some(false) => {
+                    Ok(run.skipped_by_short_circuit(place.task, reach))
+                }
+                Returns::Proceed(_) | Returns::Value => Ok(crate::turn::skip::Skips::default()),
+            },
             Operator::ShortCircuit(_)
             | Operator::Empty
             | Operator::Bash(_)
@@ -122,7 +133,9 @@ impl Engine {
             | Operator::KafkaConsume(_)
             | Operator::KafkaSensor(_)
             | Operator::KafkaTopic(_)
-            | Operator::KafkaLag(_) => Ok(crate::turn::skip::Skips::default()),
+            | Operator::KafkaLag(_)
+            | Operator::DateTimeSensor(_)
+            | Operator::TimeDeltaSensor(_) => Ok(crate::turn::skip::Skips::default()),
         };
         let left =
             skips.map_err(|unknown| unknown.to_string()).and_then(|skips| Ok((skips, self.left_by(place, end)?)));
@@ -146,7 +159,10 @@ impl Engine {
         let (key, task) = (run.key_of(place.at()), run.def.task(place.task));
         let (try_number, state) = (run.instance(place.at()).core.try_number, run.state(place.at()));
         let failed_tries = run.failed_tries(place.at());
-        let pause = Pause::of(task).after(&run.row.dag_id, &task.task_id, run.row.logical_date, failed_tries);
+        let by_rule = end.retry_delay_secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+        let pause = by_rule.unwrap_or_else(|| {
+            Pause::of(task).after(&run.row.dag_id, &task.task_id, run.row.logical_date, failed_tries)
+        });
         // A pause beyond the calendar's end is as good as none: the next try never comes by itself.
         let wakes = TimeDelta::from_std(pause).ok().and_then(|pause| self.now.checked_add_signed(pause));
         let wakes = wakes.filter(|_| retry == Retry::Again);

@@ -134,7 +134,7 @@ impl Engine {
         let instance = run.instance(at);
         match instance.core.state {
             TaskState::NoStatus if run.tasks[at.task.0].skipped_by > 0 => {
-                return Some(Decision::Event(TaskEvent::Skipped, None));
+                return (!self.waits_before_skip(run, at.task)).then_some(Decision::Event(TaskEvent::Skipped, None));
             }
             TaskState::NoStatus => {}
             TaskState::UpForRetry | TaskState::UpForReschedule => {
@@ -165,6 +165,9 @@ impl Engine {
             && run.def.is_in_expanded_group(at.task)
             && !run.expansions.contains_key(&at.task);
         let verdict = if waits_for_group { Verdict::Run } else { rules::verdict(&run.case(at), Mode::Decide) };
+        if verdict == Verdict::Becomes(Becomes::Skipped) && self.waits_before_skip(run, at.task) {
+            return None;
+        }
         if let Verdict::Becomes(state) = verdict {
             return Some(Decision::Event(event_of(state), None));
         }
@@ -250,6 +253,11 @@ impl Engine {
         self.dags.get(&run.row.dag_id).is_some_and(|dag| dag.row.is_paused)
     }
 
+    /// Whether a task that is to be skipped waits for its past first.
+    pub(crate) fn waits_before_skip(&self, run: &Run, pos: TaskPos) -> bool {
+        run.def.task(pos).wait_for_past_depends_before_skipping && self.past_of(run, pos) != Past::Met
+    }
+
     /// What the previous run says about a task.
     pub(crate) fn past_of(&self, run: &Run, pos: TaskPos) -> Past {
         let task = run.def.task(pos);
@@ -275,7 +283,7 @@ impl Engine {
             }
         };
         let holds = |pos: TaskPos| state_there(pos).is_none_or(TaskState::is_success_like);
-        if !holds(pos) {
+        if !holds(pos) || (!task.ignore_first_depends_on_past && state_there(pos).is_none()) {
             Past::OwnNotMet
         } else if task.wait_for_downstream && !task.downstream.iter().all(|after| holds(*after)) {
             Past::DownstreamNotMet

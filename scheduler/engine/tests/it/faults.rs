@@ -417,3 +417,58 @@ fn a_run_whose_previous_one_is_inserted_in_the_turn_that_answers_asks_again() {
     }
     assert_eq!(world.mirror.run("f").state, DagRunState::Success);
 }
+
+#[test]
+fn a_task_may_wait_for_its_past_before_it_is_skipped() {
+    let graph = with(dag("d", "a >> b"), "b", |task| {
+        (task.depends_on_past, task.wait_for_past_depends_before_skipping) = (true, true);
+    });
+    let mut world = World::new(vec![graph]);
+    world.command(dated("p", "2026-11-01T00:00:00Z"));
+    world.command(dated("f", "2026-11-02T00:00:00Z"));
+    end_in(&mut world, "f", "a", EndKind::Skipped);
+    let run = world.mirror.run("f").key;
+    assert_eq!(world.state(run, "b"), TaskState::NoStatus);
+    assert!(world.why("d", "f", "b").contains("past"), "{}", world.why("d", "f", "b"));
+    end_in(&mut world, "p", "a", EndKind::Success);
+    end_in(&mut world, "p", "b", EndKind::Success);
+    assert_eq!(world.state(run, "b"), TaskState::Skipped);
+    // What fails before it does not wait.
+    world.command(dated("g", "2026-11-03T00:00:00Z"));
+    world.command(dated("h", "2026-11-04T00:00:00Z"));
+    end_in(&mut world, "h", "a", EndKind::Failed);
+    assert_eq!(world.state(world.mirror.run("h").key, "b"), TaskState::UpstreamFailed);
+}
+
+#[test]
+fn a_past_without_an_instance_of_the_task_is_not_met_when_the_task_says_so() {
+    for ignores in [true, false] {
+        let mut world = World::new(vec![dag("d", "a")]);
+        world.command(dated("p", "2026-11-01T00:00:00Z"));
+        let newer = with(dag("d", "[a, b]"), "b", |task| {
+            (task.depends_on_past, task.ignore_first_depends_on_past) = (true, ignores);
+        });
+        world.store_version(2, newer);
+        world.command(dated("f", "2026-11-02T00:00:00Z"));
+        assert_eq!(world.at_work().contains(&"b".to_owned()), ignores);
+        // Without a run before there is no past.
+        world.command(dated("first", "2026-10-01T00:00:00Z"));
+        assert_eq!(world.at_work().iter().filter(|task| *task == "b").count(), usize::from(ignores) + 1);
+    }
+}
+
+#[test]
+fn a_pause_that_a_rule_of_the_retry_policy_names_goes_before_the_tasks_own() {
+    let graph = with(dag("d", "a"), "a", |task| {
+        (task.retries, task.retry_delay) = (2, std::time::Duration::from_secs(600));
+    });
+    let mut world = World::new(vec![graph]);
+    let run = world.trigger("d", "r");
+    world.end_with("a", AttemptEnd { retry_delay_secs: Some(5.0), ..AttemptEnd::new(EndKind::Failed, "exit code 75") });
+    assert_eq!(world.state(run, "a"), TaskState::UpForRetry);
+    world.pass(6);
+    assert_eq!(world.at_work(), ["a"]);
+    world.end("a", EndKind::Failed);
+    world.pass(6);
+    assert_eq!(world.state(run, "a"), TaskState::UpForRetry);
+}

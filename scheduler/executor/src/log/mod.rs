@@ -7,6 +7,7 @@
 mod lines;
 mod read;
 pub mod remote;
+mod search;
 mod writer;
 mod written;
 

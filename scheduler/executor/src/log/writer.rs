@@ -206,6 +206,14 @@ impl Log {
         counted.ok().and_then(Result::ok).unwrap_or_default()
     }
 
+    /// Whether a line that its process wrote fits; not when it can not be read.
+    pub(crate) async fn has_line(&self, pattern: regex::Regex) -> bool {
+        self.flush();
+        let path = self.0.path.clone();
+        let found = tokio::task::spawn_blocking(move || super::search::has_line(&path, &pattern)).await;
+        found.ok().and_then(Result::ok).unwrap_or(false)
+    }
+
     /// Writes out what waits.
     pub fn flush(&self) {
         self.0.flush(&mut self.0.lock());

@@ -1,14 +1,16 @@
-//! The operator `python`: a script, or code in the DAG file, in a process of the worker's own interpreter.
+//! The operators `python` and `python_callable`: a script, code in the DAG file, or a function of a file, in a process of the
+//! worker's own interpreter.
 //!
 //! The module `windlass` lies beside the code and talks to the worker over a socket that the process inherits.
 
+mod callable;
 mod talk;
 
-use std::{io, os::fd::OwnedFd, path::PathBuf};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::PathBuf};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use model::operator::{Python, PythonSource};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
     process::{Finished, GroupKind, Inherited, Launch, ProcessEnd, StdinUse, supervise},
     template::TemplateError,
 };
+pub(crate) use callable::CallableExecutor;
 use talk::{Ending, Said};
 
 /// The module that code imports as `windlass`.
@@ -32,10 +35,76 @@ pub(crate) struct PythonExecutor {
     keys: Python,
 }
 
-/// The keys that are templates, rendered.
-struct Rendered {
+/// What is run: code with a file name of ours that tracebacks show, and what it is given.
+struct Program<'k> {
+    name: String,
+    code: String,
     args: Vec<String>,
     env: Variables,
+    pass_env: &'k [String],
+    python_bin: Option<&'k str>,
+    /// What the code gets when it asks which function to call, with what.
+    call: Value,
+}
+
+/// How the code ended, and what it has said.
+struct Ran {
+    finished: Finished,
+    said: Said,
+    last_words: Option<String>,
+}
+
+/// The environment of the code, rendered. Secrets in it are masked from now on.
+async fn render_env(attempt: &Attempt, env: &BTreeMap<String, String>) -> Result<Variables, TemplateError> {
+    let env = env.clone();
+    let rendered = attempt.render(move |renderer| renderer.map("env", &env)).await?;
+    attempt.mask_named(&rendered);
+    Ok(rendered)
+}
+
+impl Program<'_> {
+    /// Runs it to its end in a directory of the attempt's own.
+    async fn run(self, attempt: &Attempt, stop: &Stop, workspace: &Workspace) -> Result<Ran, Outcome> {
+        let (ours, theirs) = socket_pair().map_err(could_not_run)?;
+        let call = self.call.clone();
+        let launch = self.launch(attempt, workspace, theirs).map_err(could_not_run)?;
+        let mut running = launch.start(&attempt.worker.launchers).await.map_err(could_not_run)?;
+        let output = Output::follow(attempt, &mut running);
+        let mut assignment = attempt.assignment.clone();
+        assignment.context.params = attempt.params();
+        let served = talk::Served {
+            assignment,
+            elements: attempt.elements.all().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            host: attempt.host.clone(),
+            masker: attempt.masker.clone(),
+            call,
+        };
+        let talk = tokio::spawn(talk::serve(ours, served));
+        let grace = attempt.worker.kill_grace;
+        let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
+        let last_words = output.finish().await;
+        let said = drained(talk).await.unwrap_or_default();
+        Ok(Ran { finished, said, last_words: last_words.err.words().as_deref().map(str::to_owned) })
+    }
+
+    fn launch(self, attempt: &Attempt, workspace: &Workspace, socket: OwnedFd) -> io::Result<Launch> {
+        let module = workspace.write("windlass.py", MODULE)?;
+        let script = workspace.write(&self.name, &self.code)?;
+        let mut env = environment::standard(&attempt.worker);
+        env.extend(attempt.passed(self.pass_env));
+        env.extend(self.env);
+        env.extend(environment::of_attempt(&attempt.worker, &attempt.assignment));
+        let first = ["-u".into(), module.into(), script.into()];
+        Ok(Launch {
+            program: self.python_bin.unwrap_or(PYTHON).into(),
+            args: first.into_iter().chain(self.args.into_iter().map(Into::into)).collect(),
+            env,
+            dir: PathBuf::from(workspace.path()),
+            kind: GroupKind::Attempt,
+            stdin: StdinUse::Empty,
+            inherit: vec![Inherited { variable: TASK_FD, fd: socket }],
+        })
+    }
 }
 
 impl PythonExecutor {
@@ -45,33 +114,23 @@ impl PythonExecutor {
     }
 
     async fn outcome(&self, attempt: &Attempt, stop: &Stop) -> Result<Outcome, Outcome> {
-        let rendered = self.render(attempt).await?;
+        let args = self.keys.args.clone();
+        let args = attempt.render(move |renderer| renderer.list("args", &args)).await?;
+        let env = render_env(attempt, &self.keys.env).await?;
+        attempt.log_rendered(json!({"args": args, "env": env}));
         let (name, code) = self.code(attempt).await.map_err(Outcome::failed)?;
         let workspace = attempt.worker.workspaces.make().map_err(could_not_run)?;
-        let (ours, theirs) = socket_pair().map_err(could_not_run)?;
-        let launch = self.launch(attempt, rendered, &workspace, (&name, &code), theirs).map_err(could_not_run)?;
-        let mut running = launch.start(&attempt.worker.launchers).await.map_err(could_not_run)?;
-        let output = Output::follow(attempt, &mut running);
-        let elements = attempt.elements.all().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let mut assignment = attempt.assignment.clone();
-        assignment.context.params = attempt.params();
-        let talk = tokio::spawn(talk::serve(ours, assignment, elements, attempt.host.clone()));
-        let grace = attempt.worker.kill_grace;
-        let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
-        let last_words = output.finish().await;
-        let said = drained(talk).await.unwrap_or_default();
-        Ok(judge(finished, said, last_words.err.words().as_deref(), attempt.assignment.do_xcom_push))
-    }
-
-    async fn render(&self, attempt: &Attempt) -> Result<Rendered, TemplateError> {
-        let keys = self.keys.clone();
-        let rendered = attempt.render(move |renderer| {
-            Ok(Rendered { args: renderer.list("args", &keys.args)?, env: renderer.map("env", &keys.env)? })
-        });
-        let rendered = rendered.await?;
-        attempt.mask_named(&rendered.env);
-        attempt.log_rendered(json!({"args": rendered.args, "env": rendered.env}));
-        Ok(rendered)
+        let program = Program {
+            name,
+            code,
+            args,
+            env,
+            pass_env: &self.keys.pass_env,
+            python_bin: self.keys.python_bin.as_deref(),
+            call: Value::Null,
+        };
+        let ran = program.run(attempt, stop, &workspace).await?;
+        Ok(judge(ran, attempt.assignment.do_xcom_push))
     }
 
     /// The code, with a file name of ours that tracebacks show.
@@ -84,32 +143,6 @@ impl PythonExecutor {
             }
         }
     }
-
-    fn launch(
-        &self,
-        attempt: &Attempt,
-        rendered: Rendered,
-        workspace: &Workspace,
-        (name, code): (&str, &str),
-        socket: OwnedFd,
-    ) -> io::Result<Launch> {
-        let module = workspace.write("windlass.py", MODULE)?;
-        let script = workspace.write(name, code)?;
-        let mut env = environment::standard(&attempt.worker);
-        env.extend(attempt.passed(&self.keys.pass_env));
-        env.extend(rendered.env);
-        env.extend(environment::of_attempt(&attempt.worker, &attempt.assignment));
-        let first = ["-u".into(), module.into(), script.into()];
-        Ok(Launch {
-            program: self.keys.python_bin.as_deref().unwrap_or(PYTHON).into(),
-            args: first.into_iter().chain(rendered.args.into_iter().map(Into::into)).collect(),
-            env,
-            dir: PathBuf::from(workspace.path()),
-            kind: GroupKind::Attempt,
-            stdin: StdinUse::Empty,
-            inherit: vec![Inherited { variable: TASK_FD, fd: socket }],
-        })
-    }
 }
 
 impl Executor for PythonExecutor {
@@ -118,7 +151,8 @@ impl Executor for PythonExecutor {
     }
 }
 
-fn judge(finished: Finished, said: Said, last_words: Option<&str>, do_xcom_push: bool) -> Outcome {
+fn judge(ran: Ran, do_xcom_push: bool) -> Outcome {
+    let Ran { finished, said, last_words } = ran;
     if let Some(cause) = finished.stopped {
         return cause.into();
     }
@@ -131,7 +165,7 @@ fn judge(finished: Finished, said: Said, last_words: Option<&str>, do_xcom_push:
         (Some(Ending::Skipped(reason)), 0) => Outcome::skipped(reason),
         (_, 0) => Outcome::success(),
         (Some(Ending::Raised(reason)), _) => Outcome::failed(reason),
-        (_, code) => Outcome::exited(code, last_words),
+        (_, code) => Outcome::exited(code, last_words.as_deref()),
     };
     let outcome = outcome.exit_code(code).xcoms(said.pushed);
     match said.result {

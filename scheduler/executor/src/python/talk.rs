@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use link::{Assignment, TaskContext};
+use link::{Assignment, FetchItem, FetchKey, TaskContext, WhichRun};
 use model::XComValue;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    Host,
+    Host, Masker,
     xcom::{self, Indexes, ParseError, Pull, Tasks},
 };
 
@@ -30,6 +30,22 @@ pub(super) struct Said {
     pub(super) result: Option<Value>,
     /// How it wants to end.
     pub(super) ending: Option<Ending>,
+    /// Whether what is after the task runs, when its function says that.
+    pub(super) proceed: Option<bool>,
+}
+
+/// Whose code it is, and what answers it.
+pub(super) struct Served {
+    /// The attempt.
+    pub(super) assignment: Assignment,
+    /// What an instance of an expanded task gets.
+    pub(super) elements: Map<String, Value>,
+    /// Its way to the leader.
+    pub(super) host: Arc<dyn Host>,
+    /// What must not show.
+    pub(super) masker: Masker,
+    /// Which function to call, with what.
+    pub(super) call: Value,
 }
 
 /// How code can ask to end.
@@ -53,15 +69,15 @@ enum Request {
     Skip { reason: String },
     Fail { reason: String },
     Raised { reason: String },
+    Call,
+    Variable { key: String },
+    Connection { conn_id: String },
+    PreviousSuccess,
+    Proceed { proceed: bool },
 }
 
 /// Answers until the process closes its end.
-pub(super) async fn serve(
-    stream: UnixStream,
-    assignment: Assignment,
-    elements: Map<String, Value>,
-    host: Arc<dyn Host>,
-) -> Said {
+pub(super) async fn serve(stream: UnixStream, served: Served) -> Said {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut said = Said::default();
@@ -73,7 +89,7 @@ pub(super) async fn serve(
         if read == 0 {
             return said;
         }
-        let answer = match said.take(&line, (&assignment, &elements), &*host).await {
+        let answer = match said.take(&line, &served).await {
             Ok(value) => json!({"value": value}),
             Err(error) => json!({"error": error}),
         };
@@ -85,12 +101,8 @@ pub(super) async fn serve(
 }
 
 impl Said {
-    async fn take(
-        &mut self,
-        line: &[u8],
-        (assignment, elements): (&Assignment, &Map<String, Value>),
-        host: &dyn Host,
-    ) -> Result<Value, String> {
+    async fn take(&mut self, line: &[u8], served: &Served) -> Result<Value, String> {
+        let Served { assignment, elements, host, .. } = served;
         if !line.ends_with(b"\n") {
             return Err(format!("a request has more than {REQUEST_BYTES_MAX} bytes"));
         }
@@ -104,9 +116,14 @@ impl Said {
             Request::Context => return Ok(context(&assignment.context, elements)),
             Request::XcomPull { task_ids, key, map_indexes } => {
                 let pull = Pull { tasks: task_ids, key, map_indexes };
-                let pulled = xcom::pull(host, &assignment.context, assignment.ti, &pull).await;
+                let pulled = xcom::pull(&**host, &assignment.context, assignment.ti, &pull).await;
                 return pulled.map_err(|error| error.to_string());
             }
+            Request::Call => return Ok(served.call.clone()),
+            Request::Variable { key } => return served.variable(key).await,
+            Request::Connection { conn_id } => return served.connection(conn_id).await,
+            Request::PreviousSuccess => return served.previous_success().await,
+            Request::Proceed { proceed } => self.proceed = Some(proceed),
             Request::XcomPush { key, value } => self.push(key, value)?,
             Request::Result { value } => self.result = Some(value),
             Request::Skip { reason } => self.ending = Some(Ending::Skipped(reason)),
@@ -132,6 +149,59 @@ impl Said {
     }
 }
 
+impl Served {
+    /// A variable's text, or where it was looked for in vain.
+    async fn variable(&self, key: String) -> Result<Value, String> {
+        match self.host.fetch(FetchKey::Variable(key.clone())).await {
+            FetchItem::Variable(text) => {
+                self.masker.add_named(&key, &text);
+                Ok(json!({"value": text}))
+            }
+            FetchItem::Missing(looked) => Ok(json!({"missing": looked})),
+            other => Err(format!("variable {key:?}: {}", other.misfit())),
+        }
+    }
+
+    /// A connection's fields, or where it was looked for in vain.
+    async fn connection(&self, conn_id: String) -> Result<Value, String> {
+        match self.host.fetch(FetchKey::Connection(conn_id.clone())).await {
+            FetchItem::Connection(fields) => {
+                self.masker.add_connection(&fields);
+                Ok(json!({"value": {
+                    "conn_id": fields.conn_id, "conn_type": fields.conn_type, "host": fields.host, "port": fields.port,
+                    "login": fields.login, "password": fields.password, "schema": fields.schema, "extra": fields.extra,
+                }}))
+            }
+            FetchItem::Missing(looked) => Ok(json!({"missing": looked})),
+            other => Err(format!("connection {conn_id:?}: {}", other.misfit())),
+        }
+    }
+
+    /// The names that say something of the last successful run before this one's date.
+    async fn previous_success(&self) -> Result<Value, String> {
+        let context = &self.assignment.context;
+        let previous = match context.logical_date {
+            None => None,
+            Some(date) => {
+                let which = WhichRun::SuccessBefore(date);
+                let key = FetchKey::Run { dag_id: context.dag_id.clone(), which, tasks: Vec::new() };
+                match self.host.fetch(key).await {
+                    FetchItem::Run(run) => Some(run),
+                    FetchItem::Missing(_) => None,
+                    other => return Err(format!("the last successful run before this one: {}", other.misfit())),
+                }
+            }
+        };
+        let interval = previous.as_ref().and_then(|run| run.data_interval);
+        Ok(json!({
+            "prev_data_interval_start_success": interval.map(|(start, _)| start),
+            "prev_data_interval_end_success": interval.map(|(_, end)| end),
+            "prev_start_date_success": previous.as_ref().and_then(|run| run.started_at),
+            "prev_end_date_success": previous.as_ref().and_then(|run| run.ended_at),
+        }))
+    }
+}
+
 /// The facts of the task instance, with the names that templates have, as JSON; and the elements of an expanded one.
 fn context(context: &TaskContext, elements: &Map<String, Value>) -> Value {
     let date = context.logical_date;
@@ -148,6 +218,8 @@ fn context(context: &TaskContext, elements: &Map<String, Value>) -> Value {
         "data_interval_start": start,
         "data_interval_end": end,
         "run_after": context.run_after,
+        "run_started_at": context.run_started_at,
+        "dag": context.dag_fields,
         "params": context.params,
         "conf": context.conf,
     });

@@ -9,6 +9,7 @@ mod glob;
 mod http;
 mod kafka;
 mod sql;
+mod time;
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -22,6 +23,7 @@ pub(crate) use file::FileSensorExecutor;
 pub(crate) use http::HttpSensorExecutor;
 pub(crate) use kafka::KafkaSensorExecutor;
 pub(crate) use sql::SqlSensorExecutor;
+pub(crate) use time::TimeSensorExecutor;
 
 use crate::{Attempt, Outcome, Stop, StopCause};
 

@@ -45,6 +45,11 @@ const METHODS: &[&str] = &[
     "subtract",
     "start_of",
     "end_of",
+    "first_of",
+    "last_of",
+    "replace",
+    "set",
+    "diff",
     "in_timezone",
     "in_tz",
     "date",
@@ -55,6 +60,7 @@ const METHODS: &[&str] = &[
     "to_time_string",
     "to_datetime_string",
     "to_iso8601_string",
+    "to_rfc3339_string",
 ];
 /// The methods of a duration.
 const DURATION_METHODS: &[&str] = &["total_seconds", "in_days", "in_hours", "in_minutes", "in_seconds"];
@@ -119,14 +125,34 @@ impl DateTime {
 
     /// The same time of day so much later, as pendulum has it of days and weeks; where clocks are set, later than that.
     fn plus_on_the_clock(self, delta: TimeDelta) -> Result<Self, Error> {
+        let naive = self.0.naive_local().checked_add_signed(delta);
+        self.on_the_clock(naive.ok_or_else(|| invalid("the date is out of range".to_owned()))?)
+    }
+
+    /// A time of the wall clock of its zone.
+    fn on_the_clock(self, naive: NaiveDateTime) -> Result<Self, Error> {
         let gap = TimeDelta::hours(3);
         let zone = self.0.timezone();
         let at = |naive: NaiveDateTime| naive.and_local_timezone(zone).latest();
-        let moved = self.0.naive_local().checked_add_signed(delta).and_then(|naive| {
-            // A time that never was on the clock is as long after one that was.
-            at(naive).or_else(|| at(naive.checked_sub_signed(gap)?)?.checked_add_signed(gap))
-        });
+        // A time that never was on the clock is as long after one that was.
+        let moved = at(naive).or_else(|| at(naive.checked_sub_signed(gap)?)?.checked_add_signed(gap));
         moved.map(Self).ok_or_else(|| invalid("the date is out of range".to_owned()))
+    }
+
+    /// With other parts of its wall time: `replace(day=1, hour=0)`.
+    fn with_parts(self, args: &[Value]) -> Result<Self, Error> {
+        let (kwargs,): (Kwargs,) = from_args(args)?;
+        let local = self.0.naive_local();
+        let part = |name: &str, own: u32| Ok::<u32, Error>(kwargs.get::<Option<u32>>(name)?.unwrap_or(own));
+        let year = kwargs.get::<Option<i32>>("year")?.unwrap_or_else(|| local.year());
+        let date = NaiveDate::from_ymd_opt(year, part("month", local.month())?, part("day", local.day())?);
+        let (hour, minute, second) =
+            (part("hour", local.hour())?, part("minute", local.minute())?, part("second", local.second())?);
+        let micros = part("microsecond", local.and_utc().timestamp_subsec_micros())?;
+        kwargs.assert_all_used()?;
+        let naive = date.and_then(|date| date.and_hms_micro_opt(hour, minute, second, micros));
+        let naive = naive.ok_or_else(|| invalid("there is no such date or time of day".to_owned()))?;
+        self.on_the_clock(naive)
     }
 
     fn in_zone(self, name: &str) -> Result<Self, Error> {
@@ -170,7 +196,11 @@ impl Object for DateTime {
             "quarter" => at.quarter().into(),
             "int_timestamp" => at.timestamp().into(),
             "days_in_month" => days_in_month(at.date_naive()).into(),
-            "week_of_month" => ((at.day() - 1) / 7 + 1).into(),
+            // Weeks begin on Monday, also the one that the month begins in.
+            "week_of_month" => {
+                let before = at.date_naive().with_day(1)?.weekday().num_days_from_monday();
+                (at.day() + before).div_ceil(7).into()
+            }
             "timezone_name" => at.timezone().name().into(),
             _ => return None,
         })
@@ -191,11 +221,28 @@ impl Object for DateTime {
             "in_timezone" | "in_tz" => self.in_zone(from_args::<(&str,)>(args)?.0).map(Value::from_object),
             "start_of" => start_of(**self, from_args::<(&str,)>(args)?.0).map(Value::from_object),
             "end_of" => end_of(**self, from_args::<(&str,)>(args)?.0).map(Value::from_object),
+            "first_of" => {
+                let unit = of_unit(from_args::<(&str,)>(args)?.0)?;
+                start_of(**self, unit).map(Value::from_object)
+            }
+            "last_of" => {
+                let unit = of_unit(from_args::<(&str,)>(args)?.0)?;
+                start_of(end_of(**self, unit)?, "day").map(Value::from_object)
+            }
+            "replace" | "set" => self.with_parts(args).map(Value::from_object),
+            "diff" => {
+                let (other,): (Value,) = from_args(args)?;
+                let other = other.downcast_object_ref::<Self>().copied();
+                let other =
+                    other.ok_or_else(|| invalid("diff takes another date, such as data_interval_end".to_owned()))?;
+                Ok(Value::from_object(Timedelta((other.0 - self.0).abs())))
+            }
             "format" => format_tokens(**self, from_args::<(&str,)>(args)?.0).map(Value::from),
             "to_datetime_string" => {
                 from_args::<()>(args).and_then(|()| self.strftime("%Y-%m-%d %H:%M:%S")).map(Value::from)
             }
             "to_time_string" => from_args::<()>(args).and_then(|()| self.strftime("%H:%M:%S")).map(Value::from),
+            "to_rfc3339_string" => from_args::<()>(args).map(|()| self.isoformat().into()),
             "to_iso8601_string" => from_args::<()>(args).map(|()| self.isoformat().replace("+00:00", "Z").into()),
             _ => Err(unknown("a date", method, METHODS)),
         }
@@ -250,6 +297,26 @@ fn end_of(at: DateTime, unit: &str) -> Result<DateTime, Error> {
     next.plus(TimeDelta::microseconds(-1))
 }
 
+/// The units that have a first and a last day here.
+fn of_unit(unit: &str) -> Result<&str, Error> {
+    match unit {
+        "month" | "quarter" | "year" => Ok(unit),
+        _ => Err(invalid(format!("{unit:?} is no unit with a first day: month, quarter and year are"))),
+    }
+}
+
+/// A number as English orders things: `1st`, `22nd`.
+fn ordinal(number: u32) -> String {
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
 fn days_in_month(date: NaiveDate) -> u32 {
     (28..=31).rev().find(|day| date.with_day(*day).is_some()).unwrap_or(28)
 }
@@ -273,7 +340,12 @@ const TOKENS: &[(&str, &str)] = &[
     ("mm", "%M"),
     ("ss", "%S"),
     ("ZZ", "%z"),
+    ("Do", ""),
+    ("SS", ""),
+    ("dd", ""),
     ("Q", ""),
+    ("S", ""),
+    ("x", ""),
     ("M", "%-m"),
     ("D", "%-d"),
     ("d", "%w"),
@@ -283,7 +355,6 @@ const TOKENS: &[(&str, &str)] = &[
     ("m", "%-M"),
     ("s", "%-S"),
     ("A", "%p"),
-    ("a", "%P"),
     ("Z", "%:z"),
     ("z", ""),
     ("X", "%s"),
@@ -312,6 +383,10 @@ fn format_tokens(at: DateTime, format: &str) -> Result<String, Error> {
         match *token {
             "Q" => text.push_str(&at.0.quarter().to_string()),
             "z" => text.push_str(at.0.timezone().name()),
+            "Do" => text.push_str(&ordinal(at.0.day())),
+            "dd" => text.extend(at.strftime("%a")?.chars().take(2)),
+            "S" | "SS" => text.extend(at.strftime("%6f")?.chars().take(token.len())),
+            "x" => text.push_str(&at.0.timestamp_millis().to_string()),
             _ => text.push_str(&at.strftime(directive)?),
         }
         rest = &rest[token.len()..];

@@ -8,6 +8,7 @@ mod datetime;
 mod error;
 mod fetching;
 mod filters;
+mod literal;
 mod macros;
 mod methods;
 mod names;
@@ -78,8 +79,13 @@ impl Renderer {
         given_up: CancellationToken,
     ) -> Self {
         let access = Access { context: Arc::new(context), host, masker, handle, given_up };
+        let mut environment = environment();
+        // A name of Airflow's goes before one of the DAG's own.
+        for (name, value) in &access.context.macros {
+            environment.add_global(name.clone(), Value::from_serialize(value));
+        }
         let names = names::names(&access, ti).into_iter().map(|(name, value)| (Cow::Borrowed(name), value));
-        Self { environment: environment(), names: names.collect(), access }
+        Self { environment, names: names.collect(), access }
     }
 
     /// The same with one name more.
@@ -167,6 +173,7 @@ impl Renderer {
     pub(crate) fn json(&self, field: &str, value: &serde_json::Value) -> Result<serde_json::Value, TemplateError> {
         use serde_json::Value as V;
         Ok(match value {
+            V::String(source) if self.access.context.native => self.native(field, source)?,
             V::String(source) => V::String(self.text(field, source)?),
             V::Array(items) => V::Array(items.iter().map(|item| self.json(field, item)).collect::<Result<_, _>>()?),
             V::Object(fields) => {
@@ -176,6 +183,13 @@ impl Renderer {
             }
             V::Null | V::Bool(_) | V::Number(_) => value.clone(),
         })
+    }
+
+    /// What a text gives where values are native: the value of one expression as it is, and what its text is in Python's
+    /// spelling otherwise, as Jinja's native environment has it.
+    fn native(&self, field: &str, source: &str) -> Result<serde_json::Value, TemplateError> {
+        let value = to_json(field, &self.value(field, source)?)?;
+        Ok(value.as_str().and_then(literal::value_of).unwrap_or(value))
     }
 
     /// A field that is one template and gives an object or a list: as a value, or as its JSON text.
@@ -296,6 +310,11 @@ fn environment() -> Environment<'static> {
     shell::add_to(&mut environment);
     arithmetic::add_to(&mut environment);
     environment
+}
+
+/// The instant that a text is: a date, or a date and a time, UTC unless it says otherwise.
+pub(crate) fn read_instant(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
+    datetime::DateTime::parse(text).map(|at| at.0.to_utc()).map_err(|error| error.to_string())
 }
 
 /// The JSON of a template's value.

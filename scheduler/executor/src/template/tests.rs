@@ -92,6 +92,8 @@ fn context(logical_date: Option<&str>) -> TaskContext {
         conf: json!({"who": "$(id)"}).as_object().unwrap().clone(),
         params: params.as_object().unwrap().clone(),
         dag_fields: json!({"owner": "data"}).as_object().unwrap().clone(),
+        native: false,
+        macros: serde_json::Map::new(),
         prev_success_interval: None,
     }
 }
@@ -253,6 +255,35 @@ fn dates_and_texts_have_the_methods_that_people_use() {
             "2026-01-01 2026-01-31 23:59:59.999999+00:00",
         ),
         ("{{ logical_date.start_of('hour') | ts }}", "2026-01-30T13:00:00+00:00"),
+        // What pendulum 3 answers.
+        (
+            "{{ logical_date.format('Do dd d E A X x SS S SSS ZZ DDDD DDD') }}",
+            "30th Fr 5 5 PM 1769780710 1769780710250 25 2 250 +0000 030 30",
+        ),
+        (
+            "{{ logical_date.replace(day=1) }} {{ logical_date.set(hour=0) }}",
+            "2026-01-01 13:45:10.250000+00:00 2026-01-30 00:45:10.250000+00:00",
+        ),
+        (
+            "{{ logical_date.first_of('month') }} {{ logical_date.last_of('quarter') }}",
+            "2026-01-01 00:00:00+00:00 2026-03-31 00:00:00+00:00",
+        ),
+        (
+            "{{ macros.datetime(2026, 3, 29).in_timezone('Europe/Berlin').replace(hour=2, minute=30) }}",
+            "2026-03-29 03:30:00+02:00",
+        ),
+        (
+            "{% set d = logical_date.start_of('day') %}{{ d.diff(macros.datetime(2026, 3, 1)).in_days() }} {{ macros.datetime(2026, 3, 1).diff(d).in_days() }}",
+            "30 30",
+        ),
+        (
+            "{{ macros.datetime(2026, 8, 31).week_of_month }} {{ macros.datetime(2026, 5, 10).week_of_month }} {{ logical_date.week_of_month }}",
+            "6 2 5",
+        ),
+        (
+            "{{ macros.datetime(2026, 1, 22).format('Do') }} {{ macros.datetime(2026, 1, 11).format('Do') }} {{ logical_date.to_rfc3339_string() }}",
+            "22nd 11th 2026-01-30T13:45:10.250000+00:00",
+        ),
         ("{{ macros.ds_format(ds, '%Y-%m-%d', '%Y-%m') }}", "2026-01"),
         ("{{ None | ds }} {{ dag_run.conf.get('x') | ts_nodash }}", "None None"),
         ("{{ '{}-{x}'.format(1, x=2) }} {{ '7'.zfill(3) }} {{ '-7'.zfill(3) }}", "1-2 007 -07"),
@@ -267,6 +298,10 @@ fn dates_and_texts_have_the_methods_that_people_use() {
     }
     for (source, says) in [
         ("{{ logical_date.fromat('x') }}", "a date has no method fromat; it has: strftime, isoformat, format"),
+        ("{{ logical_date.replace(month=2) }}", "there is no such date or time of day"),
+        ("{{ logical_date.first_of('week') }}", "\"week\" is no unit with a first day"),
+        ("{{ logical_date.diff(5) }}", "diff takes another date"),
+        ("{{ logical_date.format('a') }}", "'a', which is no token of a date here"),
         ("{{ 'a'.swap() }}", "a text has no method swap; it has: upper"),
         ("{{ 'a'.zfill(100000) }}", "over the limit of 10000"),
         ("{{ '%99999d' % 1 }}", "a width of more than 4 digits"),

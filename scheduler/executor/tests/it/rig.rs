@@ -293,6 +293,8 @@ impl Rig {
                 conf: serde_json::Map::new(),
                 params: self.params.as_object().unwrap().clone(),
                 dag_fields: serde_json::Map::new(),
+                native: false,
+                macros: serde_json::Map::new(),
                 prev_success_interval: None,
             },
             operator,
@@ -300,6 +302,8 @@ impl Rig {
             execution_timeout_secs: self.execution_timeout_secs,
             do_xcom_push: true,
             mapped: None,
+            multiple_outputs: false,
+            retry_policy: Vec::new(),
         }
     }
 }

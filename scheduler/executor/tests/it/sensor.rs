@@ -6,8 +6,8 @@ use link::{FetchItem, FetchKey, RunView, WhichRun};
 use model::{
     DagId, DagRunState, EndKind, Operator, RunId, TaskId, TaskState,
     operator::{
-        ExternalTaskSensor, FileSensor, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpSensor, HttpTarget,
-        Poking, SqlParameters, SqlSensor, SqlSource,
+        DateTimeSensor, ExternalTaskSensor, FileSensor, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpSensor,
+        HttpTarget, Poking, SqlParameters, SqlSensor, SqlSource, TimeDeltaSensor,
     },
 };
 use windlass_executor::StopCause;
@@ -193,4 +193,31 @@ async fn another_dags_tasks_decide_by_their_states() {
     assert_eq!(failed.reason, "task b in run r of other is failed, one of failed_states");
     let waits = judge(TaskState::NoStatus).await;
     assert!(waits.reason.ends_with("task b in run r of other is no_status"), "{}", waits.reason);
+}
+
+fn date_time(target_time: &str, poking: Poking) -> Operator {
+    Operator::DateTimeSensor(DateTimeSensor { target_time: target_time.to_owned(), poking })
+}
+
+#[tokio::test]
+async fn a_moment_is_waited_for_to_its_end_and_not_beyond_the_timeout() {
+    let rig = Rig::new();
+    let of = |timeout_secs| Poking { timeout_secs, ..Poking::default() };
+    let past = rig.run(date_time("{{ logical_date.add(days=1) }}", of(60.0))).await;
+    assert_eq!(past.end.kind, EndKind::Success, "{}", past.text());
+    let began = std::time::Instant::now();
+    let soon = chrono::Utc::now() + chrono::TimeDelta::milliseconds(700);
+    let ran = rig.run(date_time(&soon.to_rfc3339(), of(60.0))).await;
+    assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.text());
+    assert!(chrono::Utc::now() >= soon && began.elapsed() < Duration::from_secs(30));
+    let late = chrono::Utc::now() + chrono::TimeDelta::seconds(30);
+    let ran = rig.run(date_time(&late.to_rfc3339(), of(0.2))).await;
+    assert_eq!(ran.end.kind, EndKind::FailedForGood);
+    assert!(ran.end.reason.contains("its timeout of 0.2 s is over"), "{}", ran.end.reason);
+    let wrong = rig.run(date_time("{{ params }}", of(1.0))).await;
+    assert!(wrong.end.reason.contains("is no date"), "{}", wrong.end.reason);
+    // The run was due in the past.
+    let keys = TimeDeltaSensor { delta_secs: 60.0, poking: of(1.0) };
+    let ran = rig.run(Operator::TimeDeltaSensor(keys)).await;
+    assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.text());
 }

@@ -53,6 +53,24 @@ pub struct FileSensor {
     pub poking: Poking,
 }
 
+/// Keys of `date_time_sensor`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DateTimeSensor {
+    /// The moment that is waited for; a template.
+    pub target_time: String,
+    /// How it waits.
+    pub poking: Poking,
+}
+
+/// Keys of `time_delta_sensor`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimeDeltaSensor {
+    /// How long after the end of the run's data interval, in seconds; of a run without one, after it was due.
+    pub delta_secs: f64,
+    /// How it waits.
+    pub poking: Poking,
+}
+
 /// Keys of `http_sensor`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HttpSensor {

@@ -170,3 +170,28 @@ async fn a_definition_keeps_the_order_of_its_keys() {
         sqlx::query_scalar("SELECT compiled::text FROM dag_version").fetch_one(&database.pool).await.unwrap();
     assert_eq!(stored, serde_json::to_string(&compiled.dag).unwrap());
 }
+
+#[tokio::test]
+async fn a_relative_start_date_is_pinned_when_its_dag_is_first_seen() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let epoch = leader.epoch();
+    let compiled = |task: &str| {
+        let text = format!("dag_id: etl\nstart_date: 2 days\ntasks: [{{task_id: {task}, operator: empty}}]");
+        dag::load("test.yaml", &text, &dag::Content::default()).dags.pop().unwrap()
+    };
+    let first = store::store_version(&mut leader.writer, epoch, &compiled("a")).await.unwrap();
+    let seen: model::Timestamp =
+        sqlx::query_scalar("SELECT first_seen_at FROM dag").fetch_one(&database.pool).await.unwrap();
+    let midnight = seen.date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
+    assert_eq!(first.dag.start_date, Some(midnight - chrono::TimeDelta::days(2)));
+    // Three days later there is another version, and the date is the same.
+    sqlx::query("UPDATE dag SET first_seen_at = first_seen_at - interval '3 days'")
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    let later = store::store_version(&mut leader.writer, epoch, &compiled("b")).await.unwrap();
+    assert_eq!(later.dag.start_date, Some(midnight - chrono::TimeDelta::days(5)));
+    let loaded = store::versions::current(leader.writer.connection(), later.id).await.unwrap().unwrap();
+    assert_eq!((loaded.dag.start_date, loaded.dag.relative_start), (later.dag.start_date, later.dag.relative_start));
+}

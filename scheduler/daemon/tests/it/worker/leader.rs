@@ -256,6 +256,8 @@ pub fn bash(command: &str) -> Assignment {
             conf: serde_json::Map::new(),
             params: serde_json::Map::new(),
             dag_fields: serde_json::Map::new(),
+            native: false,
+            macros: serde_json::Map::new(),
             prev_success_interval: None,
         },
         operator: Operator::Bash(Bash {
@@ -270,6 +272,8 @@ pub fn bash(command: &str) -> Assignment {
         execution_timeout_secs: None,
         do_xcom_push: true,
         mapped: None,
+        multiple_outputs: false,
+        retry_policy: Vec::new(),
     }
 }
 

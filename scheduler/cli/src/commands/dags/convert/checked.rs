@@ -217,6 +217,8 @@ impl ReadFile for Beside<'_> {
                 Ok(bytes)
             }
             Some(Err(problem)) => Err(problem),
+            // A module that is looked for may be one of the interpreter's.
+            None if name.ends_with(".py") => Err(FileProblem::Missing),
             // The DAG can be written without it; that it has to be put there is said.
             None => {
                 self.missing.borrow_mut().push(name.to_owned());
