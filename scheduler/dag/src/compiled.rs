@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use model::{DagId, Operator, TaskId, Timestamp, TriggerRule, WeightRule};
 use serde::{Deserialize, Serialize};
 
-use crate::params::Params;
+use crate::{
+    assets::{AssetCondition, Outlet},
+    params::Params,
+};
 
 /// The position of a task in its `Dag`, in topological order (ties in the order of the file).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,6 +33,9 @@ pub struct Dag {
     pub owners: Vec<String>,
     /// When its runs are due.
     pub schedule: Schedule,
+    /// Which assets have to change for a run beside those of its schedule; none when no asset lets it run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<AssetCondition>,
     /// First date that counts.
     pub start_date: Option<Timestamp>,
     /// Last date that counts.
@@ -185,19 +191,13 @@ pub struct Task {
     pub owner: String,
     /// Markdown for its page.
     pub doc_md: Option<String>,
-    /// Named data that it writes.
-    pub outlets: Vec<AssetRef>,
+    /// Named data that it writes: each success is an event of them.
+    pub outlets: Vec<Outlet>,
+    /// Named data that it reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inlets: Vec<Outlet>,
     /// The group that it is in.
     pub group: Option<String>,
-}
-
-/// Named data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AssetRef {
-    /// Its name.
-    pub name: String,
-    /// Where it is.
-    pub uri: Option<String>,
 }
 
 /// A group of tasks.

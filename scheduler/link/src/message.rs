@@ -6,8 +6,8 @@ use std::{
 };
 
 use model::{
-    AttemptEnd, AttemptId, Capability, DagId, EndKind, Epoch, MapIndex, Operator, RunId, RunKey, RunType, ServiceKey,
-    ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
+    AssetNews, AttemptEnd, AttemptId, Capability, DagId, EndKind, Epoch, MapIndex, Operator, RunId, RunKey, RunType,
+    ServiceKey, ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -316,6 +316,12 @@ pub struct TaskContext {
     pub dag_fields: serde_json::Map<String, serde_json::Value>,
     /// The end of the previous successful run's data interval, and its start.
     pub prev_success_interval: Option<(Timestamp, Timestamp)>,
+    /// The assets and aliases that the task writes.
+    #[serde(default)]
+    pub outlets: Vec<AssetNews>,
+    /// Those that it reads.
+    #[serde(default)]
+    pub inlets: Vec<AssetNews>,
 }
 
 /// Everything that a worker needs to run a service's instance.

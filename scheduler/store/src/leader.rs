@@ -15,7 +15,7 @@ use crate::{
 
 /// The newest format of the state that this binary knows. The state's own format rises only with what is stored, see
 /// [`format_of`]: a binary of 0.1.0 goes on with a state that it can read.
-const FORMAT: i32 = 3;
+const FORMAT: i32 = 4;
 const DOING: &str = "taking over the leadership";
 
 /// Who wants to lead.
@@ -134,6 +134,9 @@ pub const fn format_of(operator: &Operator) -> i32 {
 
 /// The format that a state needs which has DAGs of bundles: a binary that knows only the DAG folder would take their files for gone.
 pub const FORMAT_OF_BUNDLES: i32 = 3;
+
+/// The format that a state needs which has DAGs that wait for assets: a binary that knows none would never let them run.
+pub const FORMAT_OF_ASSETS: i32 = 4;
 
 /// Raises the format of the state to what the DAGs in it need; it never falls.
 ///

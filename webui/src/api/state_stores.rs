@@ -1,7 +1,7 @@
 //! What tasks and assets keep between their runs: nothing yet, so that lists are empty, no key is found, and who wants to keep
 //! something is told so. An XCom is what a task leaves for others.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use model::MapIndex;
 use serde::Serialize;
 use serde_json::Value;
@@ -9,19 +9,23 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    assets::{AssetPath, no_asset, no_assets},
+    assets::AssetPath,
     declare::{AnyJson, At, Errors, Flag, Ignored, answer, body, path_params, query_params},
     query::Page,
 };
 use crate::{
     app::App,
-    auth::rights::Right,
+    auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
-    reads::lookup::lookup_instance,
+    reads::{assets::lookup_asset, lookup::lookup_instance},
 };
 
 /// What is missing.
 const NOTHING_KEPT: &str = "Tasks keep no state yet: leave an XCom, which other tasks and later runs can read";
+
+/// Why nothing is kept of an asset.
+const NOTHING_KEPT_OF_ASSETS: &str =
+    "Assets keep no state yet: say it as the extra of an event, which consumers and later runs can read";
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -55,7 +59,7 @@ path_params! {
     /// What an asset keeps under a key.
     pub struct KeptOfAssetPath {
         asset_id: i64,
-        _key: String = "key",
+        key: String,
     }
 }
 
@@ -302,8 +306,14 @@ pub async fn delete_of_task(State(app): State<App>, path: KeptPath, asked: Keepe
     ),
     security(("token" = [Right::Read]))
 )]
-pub async fn list_of_asset(path: AssetPath, _: KeptOfAssetFilter) -> ApiError {
-    no_asset(path.asset_id)
+pub async fn list_of_asset(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: AssetPath,
+    _: KeptOfAssetFilter,
+) -> ApiResult<Json<AssetStateStoreCollectionResponse>> {
+    lookup_asset(&app, path.asset_id, &who.visible()).await?;
+    Ok(Json(AssetStateStoreCollectionResponse { asset_state_store: Vec::new(), total_entries: 0 }))
 }
 
 /// Clear Asset State Store
@@ -317,7 +327,7 @@ pub async fn list_of_asset(path: AssetPath, _: KeptOfAssetFilter) -> ApiError {
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn clear_of_asset(_: AssetPath) -> ApiError {
-    no_assets()
+    ApiError::NotThere(NOTHING_KEPT_OF_ASSETS.into())
 }
 
 /// Get Asset State Store
@@ -328,8 +338,15 @@ pub async fn clear_of_asset(_: AssetPath) -> ApiError {
     responses((status = 200, description = "Successful Response", body = AssetStateStoreResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn get_of_asset(path: KeptOfAssetPath) -> ApiError {
-    no_asset(path.asset_id)
+pub async fn get_of_asset(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: KeptOfAssetPath,
+) -> ApiError {
+    match lookup_asset(&app, path.asset_id, &who.visible()).await {
+        Ok(_) => ApiError::NotFound(format!("Asset state store key {:?} not found", path.key)),
+        Err(error) => error,
+    }
 }
 
 /// Set Asset State Store
@@ -344,7 +361,7 @@ pub async fn get_of_asset(path: KeptOfAssetPath) -> ApiError {
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn set_of_asset(_: KeptOfAssetPath, _: AssetStateStoreBody) -> ApiError {
-    no_assets()
+    ApiError::NotThere(NOTHING_KEPT_OF_ASSETS.into())
 }
 
 /// Delete Asset State Store
@@ -358,5 +375,5 @@ pub async fn set_of_asset(_: KeptOfAssetPath, _: AssetStateStoreBody) -> ApiErro
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn delete_of_asset(_: KeptOfAssetPath) -> ApiError {
-    no_assets()
+    ApiError::NotThere(NOTHING_KEPT_OF_ASSETS.into())
 }

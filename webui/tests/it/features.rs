@@ -75,10 +75,6 @@ async fn what_windlass_has_none_of_is_empty() {
 async fn what_can_not_be_made_yet_is_refused_with_what_is_missing() {
     let server = Server::start().await;
     let user = server.user("user").await;
-    says_what_is_missing(user.post("/assets/events", json!({"asset_id": 1})).await, "no assets yet");
-    assert_eq!(user.post("/assets/events", json!({"asset": 1})).await.0, 422);
-    says_what_is_missing(user.post("/assets/1/materialize", Value::Null).await, "no assets yet");
-    assert_eq!(user.post("/assets/1/materialize", json!({"logical_date": "soon"})).await.0, 422);
     let clear = user.post(&format!("{STOCK}/clearPartitions"), json!({"partition_key": "a"})).await;
     says_what_is_missing(clear, "no partitions yet");
     says_what_is_missing(user.put("/parseDagFile/sample.yaml", Value::Null).await, "folder is watched");
@@ -89,7 +85,7 @@ async fn what_can_not_be_made_yet_is_refused_with_what_is_missing() {
     assert_eq!(user.put(&kept, json!({})).await.0, 422);
     assert_eq!(user.delete(&kept).await, 501);
     assert_eq!(user.delete(&of_run("/taskInstances/silver/state-store?all_map_indices=true")).await, 501);
-    says_what_is_missing(user.put("/assets/1/state-store/k", json!({"value": 1})).await, "no assets yet");
+    says_what_is_missing(user.put("/assets/1/state-store/k", json!({"value": 1})).await, "keep no state yet");
     assert_eq!(user.delete("/assets/1/state-store/k").await, 501);
 
     let question = of_run("/taskInstances/silver/-1/hitlDetails");

@@ -7,7 +7,9 @@ use model::{DagId, Operator, TriggerRule};
 
 use super::{
     fields::{Fields, Item, Layer, check_keys},
-    group, params, remarks, schedule, task,
+    group, params, remarks,
+    schedule::{self, When},
+    task,
 };
 use crate::{
     canonical, compile,
@@ -119,8 +121,10 @@ fn assemble(
     let zone_item = fields.take("timezone").or_else(|| dates.take("timezone"));
     let explicit_zone = zone_item.and_then(|item| item.zone(problems));
     let schedule_item = fields.either(["schedule", "schedule_interval"], problems);
-    let schedule = schedule_item.map_or(Some(Schedule::Never), |item| schedule::read(&item, explicit_zone, problems));
-    let schedule = schedule.unwrap_or(Schedule::Never);
+    let when = schedule_item.map_or(Some(When::NEVER), |item| schedule::read(&item, explicit_zone, problems));
+    let when = when.unwrap_or(When::NEVER);
+    let params = params::read_all(fields, &when, problems);
+    let When { schedule, assets } = when;
     let zone = explicit_zone.or(zone_of(&schedule)).unwrap_or(Tz::UTC);
     let mut date = |name| {
         let item = fields.take(name).or_else(|| dates.take(name))?;
@@ -133,7 +137,6 @@ fn assemble(
     let catchup = if truth("catchup", false, problems) { Catchup::All } else { Catchup::Latest };
     let is_paused_upon_creation = truth("is_paused_upon_creation", true, problems);
     let fail_fast = truth("fail_fast", false, problems);
-    let params = params::read_all(fields, &schedule, problems);
     Some(Dag {
         dag_id: dag_id?,
         description: text(fields, "description", problems),
@@ -161,6 +164,7 @@ fn assemble(
         groups: Vec::new(),
         files: std::collections::BTreeMap::new(),
         schedule,
+        assets,
     })
 }
 

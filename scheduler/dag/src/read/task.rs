@@ -5,12 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 use model::{TaskId, TriggerRule, WeightRule};
 
 use super::{
+    assets,
     fields::{Fields, Item, Layer},
     group::{self, Dependency, Group, Groups},
     operator,
 };
 use crate::{
-    compiled::{AssetRef, Dag, Task},
+    compiled::{Dag, Task},
     files::FileSet,
     keys::{self, Here, LIMIT_MAX, RETRIES_MAX, TRIGGER_RULES, WEIGHT_RULES},
     problem::{Place, Problems},
@@ -179,7 +180,8 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         queue: text(fields, "queue", problems).unwrap_or_else(|| Dag::DEFAULT_QUEUE.to_owned()),
         owner: text(fields, "owner", problems).unwrap_or_else(|| OWNER_DEFAULT.to_owned()),
         doc_md: fields.take("doc_md").and_then(|item| item.text_or_none(problems)),
-        outlets: outlets(fields, problems),
+        outlets: assets::of_task(fields, "outlets", problems),
+        inlets: assets::of_task(fields, "inlets", problems),
         group: None,
     }
 }
@@ -233,24 +235,5 @@ fn backoff(fields: &Fields<'_>, problems: &mut Problems) -> Option<f64> {
             factor if (1.0..=BACKOFF_MAX).contains(&factor) => Some(factor),
             _ => item.expected(&format!("true, false or a factor from 1 to {BACKOFF_MAX}"), problems),
         },
-    }
-}
-
-fn outlets(fields: &Fields<'_>, problems: &mut Problems) -> Vec<AssetRef> {
-    let Some(item) = fields.take("outlets") else { return Vec::new() };
-    let items = item.list("a list of assets such as [{name: a, uri: \"s3://b/k\"}]", problems).unwrap_or_default();
-    items.iter().filter_map(|item| outlet(item, problems)).collect()
-}
-
-fn outlet(item: &Item<'_>, problems: &mut Problems) -> Option<AssetRef> {
-    if let Value::Text(_) = &item.node.value {
-        return Some(AssetRef { name: item.text(problems)?, uri: None });
-    }
-    let fields = item.fields("an asset: its name, or a mapping with name and uri", problems)?;
-    fields.check_keys(&[keys::OUTLET], &[], Here::Part, problems);
-    let (name, uri) = (text(&fields, "name", problems), text(&fields, "uri", problems));
-    match name.or_else(|| uri.clone()) {
-        Some(name) => Some(AssetRef { name, uri }),
-        None => item.fail("an asset needs a name or a uri", problems),
     }
 }

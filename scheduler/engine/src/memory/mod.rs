@@ -72,6 +72,7 @@ pub struct Engine {
     pub(crate) unsettled: BTreeSet<RunKey>,
     /// DAGs that may have a run to make or to start.
     pub(crate) unserved: BTreeSet<DagId>,
+    pub(crate) assets: crate::assets::Assets,
     pub(crate) draft: Draft,
 }
 

@@ -124,6 +124,7 @@ impl Engine {
         match skips {
             Ok(skips) => {
                 self.finish_attempt(place, TaskEvent::Succeeded);
+                self.outlets_changed(place, &end.assets);
                 self.skip(place, &skips);
             }
             Err(unknown) => {

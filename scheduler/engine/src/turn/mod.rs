@@ -27,6 +27,7 @@ mod worker;
 use chrono::SubsecRound;
 use model::{DagRunState, TaskState, TiKey, Timestamp};
 
+pub(crate) use command::Refusal;
 pub(crate) use granting::Blocked;
 pub(crate) use schedule::active_runs_max;
 pub(crate) use settle::Past;
@@ -45,6 +46,7 @@ impl Engine {
         self.use_newest_runs();
         self.settle();
         self.fire_timers();
+        self.serve_assets();
         let given = input.events.len();
         let mut events = input.events.into_iter();
         while !self.is_cut()
@@ -52,6 +54,7 @@ impl Engine {
         {
             self.handle(event);
             self.settle();
+            self.serve_assets();
         }
         self.draft.plan.taken = given - events.len();
         if self.draft.plan.taken < given {

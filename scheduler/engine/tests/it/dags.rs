@@ -56,6 +56,7 @@ pub fn task(id: &str) -> Task {
         owner: "airflow".to_owned(),
         doc_md: None,
         outlets: Vec::new(),
+        inlets: Vec::new(),
         group: None,
     }
 }
@@ -75,6 +76,7 @@ pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
         tags: Vec::new(),
         owners: Vec::new(),
         schedule: Schedule::Never,
+        assets: None,
         start_date: None,
         end_date: None,
         catchup: Catchup::Latest,

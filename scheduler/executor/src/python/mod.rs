@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::net::UnixStream;
 
 use crate::{
-    Attempt, Executor, Outcome, Stop, Workspace,
+    Attempt, Executor, Outcome, Stop, Workspace, assets,
     environment::{self, Variables},
     output::{Output, could_not_run, drained},
     process::{Finished, GroupKind, Inherited, Launch, ProcessEnd, StdinUse, supervise},
@@ -57,6 +57,11 @@ impl PythonExecutor {
         let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
         let last_words = output.finish().await;
         let said = drained(talk).await.unwrap_or_default();
+        let written = assets::read(&workspace.path().join(assets::FILE), &attempt.assignment.context);
+        let said = match written {
+            Ok(news) => Said { assets: said.assets.into_iter().chain(news).collect(), ..said },
+            Err(why) => return Err(Outcome::failed(why)),
+        };
         Ok(judge(finished, said, last_words.err.words().as_deref(), attempt.assignment.do_xcom_push))
     }
 
@@ -96,6 +101,7 @@ impl PythonExecutor {
         env.extend(attempt.passed(&self.keys.pass_env));
         env.extend(rendered.env);
         env.extend(environment::of_attempt(&attempt.worker, &attempt.assignment));
+        env.extend(environment::of_outlets(&attempt.assignment, workspace.path()));
         let first = ["-u".into(), module.into(), script.into()];
         Ok(Launch {
             program: self.keys.python_bin.as_deref().unwrap_or(PYTHON).into(),
@@ -130,7 +136,7 @@ fn judge(finished: Finished, said: Said, last_words: Option<&str>, do_xcom_push:
         (Some(Ending::Raised(reason)), _) => Outcome::failed(reason),
         (_, code) => Outcome::exited(code, last_words),
     };
-    let outcome = outcome.exit_code(code).xcoms(said.pushed);
+    let outcome = outcome.exit_code(code).xcoms(said.pushed).assets(said.assets);
     match said.result {
         Some(result) if do_xcom_push && code == 0 => outcome.returned(result),
         Some(_) | None => outcome,

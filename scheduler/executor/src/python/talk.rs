@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use link::{Assignment, TaskContext};
-use model::XComValue;
+use link::{Assignment, TaskContext, WhichAssets};
+use model::{AssetNews, XComValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    Host,
+    Host, assets,
     xcom::{self, Indexes, ParseError, Pull, Tasks},
 };
 
@@ -26,6 +26,8 @@ const PUSHES_MAX: usize = 1000;
 pub(super) struct Said {
     /// Values for others.
     pub(super) pushed: Vec<XComValue>,
+    /// What it says of its outlets.
+    pub(super) assets: Vec<AssetNews>,
     /// What it returns.
     pub(super) result: Option<Value>,
     /// How it wants to end.
@@ -47,12 +49,33 @@ pub(super) enum Ending {
 #[serde(tag = "op", rename_all = "snake_case")]
 enum Request {
     Context,
-    XcomPush { key: String, value: Value },
-    XcomPull { task_ids: Option<Tasks>, key: String, map_indexes: Option<Indexes> },
-    Result { value: Value },
-    Skip { reason: String },
-    Fail { reason: String },
-    Raised { reason: String },
+    XcomPush {
+        key: String,
+        value: Value,
+    },
+    XcomPull {
+        task_ids: Option<Tasks>,
+        key: String,
+        map_indexes: Option<Indexes>,
+    },
+    OutletEvent {
+        #[serde(flatten)]
+        news: AssetNews,
+    },
+    InletEvents,
+    TriggeringAssetEvents,
+    Result {
+        value: Value,
+    },
+    Skip {
+        reason: String,
+    },
+    Fail {
+        reason: String,
+    },
+    Raised {
+        reason: String,
+    },
 }
 
 /// Answers until the process closes its end.
@@ -98,6 +121,12 @@ impl Said {
                 return pulled.map_err(|error| error.to_string());
             }
             Request::XcomPush { key, value } => self.push(key, value)?,
+            Request::OutletEvent { news } => {
+                assets::check(&news, &assignment.context)?;
+                assets::add(&mut self.assets, news)?;
+            }
+            Request::InletEvents => return events(host, assets::of_inlets(&assignment.context)).await,
+            Request::TriggeringAssetEvents => return events(host, WhichAssets::Triggering).await,
             Request::Result { value } => self.result = Some(value),
             Request::Skip { reason } => self.ending = Some(Ending::Skipped(reason)),
             Request::Fail { reason } => self.ending = Some(Ending::Failed(reason)),
@@ -122,6 +151,11 @@ impl Said {
     }
 }
 
+/// Events of assets, by the uri of each.
+async fn events(host: &dyn Host, which: WhichAssets) -> Result<Value, String> {
+    serde_json::to_value(assets::events(host, which).await?).map_err(|error| error.to_string())
+}
+
 /// The facts of the task instance, with the names that templates have, as JSON.
 fn context(context: &TaskContext) -> Value {
     let date = context.logical_date;
@@ -140,6 +174,8 @@ fn context(context: &TaskContext) -> Value {
         "run_after": context.run_after,
         "params": context.params,
         "conf": context.conf,
+        "outlets": context.outlets.iter().map(assets::as_json).collect::<Vec<_>>(),
+        "inlets": context.inlets.iter().map(assets::as_json).collect::<Vec<_>>(),
     });
     if let (Some(date), Some(names)) = (date, names.as_object_mut()) {
         names.insert("ds".to_owned(), date.format("%Y-%m-%d").to_string().into());

@@ -257,6 +257,8 @@ pub fn bash(command: &str) -> Assignment {
             params: serde_json::Map::new(),
             dag_fields: serde_json::Map::new(),
             prev_success_interval: None,
+            outlets: Vec::new(),
+            inlets: Vec::new(),
         },
         operator: Operator::Bash(Bash {
             bash_command: command.into(),
