@@ -52,7 +52,7 @@ impl Said {
             let dag_id = dag.dag_id.as_str();
             for leaf in dag.assets.iter().flat_map(dag::AssetCondition::leaves) {
                 match leaf {
-                    Leaf::Asset(asset) => said.waited_for(dag_id, asset),
+                    Leaf::Asset(asset) => said.meant((dag_id, Kind::Schedule, ""), asset),
                     Leaf::Alias(alias) => said.alias((dag_id, Kind::Schedule, ""), alias),
                 }
             }
@@ -60,9 +60,11 @@ impl Said {
                 let outlets = task.outlets.iter().map(|outlet| (Kind::Outlet, outlet));
                 for (kind, outlet) in outlets.chain(task.inlets.iter().map(|inlet| (Kind::Inlet, inlet))) {
                     let place = (dag_id, kind, task.task_id.as_str());
-                    match outlet {
-                        Outlet::Asset(asset) => said.declared(place, asset),
-                        Outlet::Alias(alias) => said.alias(place, alias),
+                    match (kind, outlet) {
+                        // Who reads an asset may name it by a word, as who waits for it.
+                        (Kind::Inlet, Outlet::Asset(asset)) => said.meant(place, asset),
+                        (Kind::Schedule | Kind::Outlet, Outlet::Asset(asset)) => said.declared(place, asset),
+                        (_, Outlet::Alias(alias)) => said.alias(place, alias),
                     }
                 }
             }
@@ -70,12 +72,13 @@ impl Said {
         said
     }
 
-    fn waited_for(&mut self, dag_id: &str, asset: &AssetRef) {
+    /// An asset that somebody else may declare: a single word is its name or its uri.
+    fn meant(&mut self, place: (&str, Kind, &str), asset: &AssetRef) {
         match &asset.uri {
-            Some(_) => self.declared((dag_id, Kind::Schedule, ""), asset),
+            Some(_) => self.declared(place, asset),
             None => {
                 self.words.push(asset.name.clone());
-                self.refer((dag_id, Kind::Schedule, ""), false, &asset.name, None);
+                self.refer(place, false, &asset.name, None);
             }
         }
     }
