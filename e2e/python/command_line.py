@@ -67,11 +67,6 @@ def refused(*arguments, says):
         failures.append(f"{' '.join(arguments)}: {code}, expected a refusal with {says!r}: {said[-800:]}")
 
 
-def waits_for_its_feature(*arguments):
-    """A command whose operation answers 501. The tool ends with an error of its own instead of reading the sentence."""
-    refused(*arguments, says="ResponseNotRead")
-
-
 def broken_in_the_tool(*arguments, says):
     """A command that the tool itself can not carry out, whatever the server; named so that a mended one is noticed."""
     refused(*arguments, says=says)
@@ -201,8 +196,8 @@ def the_rest():
     refused("assets", "get-dag-queued-event", DAG, "1", says="was not found")
     broken_in_the_tool("assets", "get-by-alias", "a", says="int_parsing")
     broken_in_the_tool("assets", "get-dag-queued-events", DAG, "x", says="valid datetime")
-    waits_for_its_feature("assets", "create-event", "--asset-id", "1")
-    waits_for_its_feature("assets", "materialize", "1")
+    refused("assets", "create-event", "--asset-id", "1", says="The Asset with ID: `1` was not found")
+    refused("assets", "materialize", "1", says="was not found")
     for command in (["delete-queued-events", "1"], ["delete-dag-queued-events", DAG, "x"], ["delete-queued-event", DAG, "1"]):
         broken_in_the_tool("assets", *command, says="API route not found")
     works("dags", "delete", DAG, has='"delete"')

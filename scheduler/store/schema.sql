@@ -385,12 +385,22 @@ CREATE TABLE connection (
     description text
 );
 
+-- Assets are told apart by name and uri; a single word is both.
 CREATE TABLE asset (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name text NOT NULL UNIQUE,
-    uri text
+    name text NOT NULL,
+    uri text NOT NULL,
+    asset_group text NOT NULL DEFAULT 'asset',
+    extra json,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    -- Whether only a schedule has named it, by one word: a task that writes an asset of this name or uri makes it that one.
+    is_guess boolean NOT NULL DEFAULT false
 );
+CREATE UNIQUE INDEX asset_by_name ON asset (name, uri);
+CREATE INDEX asset_by_uri ON asset (uri, id);
 
+-- Events are numbered by the leader, in the order in which they happened. What they say of their source outlives its run.
 CREATE TABLE asset_event (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     asset_id bigint NOT NULL,
@@ -398,9 +408,69 @@ CREATE TABLE asset_event (
     run_id bigint,
     task_idx int,
     map_index int,
-    extra json
+    extra json,
+    source_dag_id text,
+    source_run_id text,
+    source_task_id text,
+    source_map_index int NOT NULL DEFAULT -1,
+    aliases text[]
 );
 CREATE INDEX asset_event_by_asset ON asset_event (asset_id, at);
+CREATE INDEX asset_event_of_asset ON asset_event (asset_id, id);
+CREATE INDEX asset_event_by_source ON asset_event (source_dag_id, id);
+CREATE INDEX asset_event_by_time ON asset_event (at, id);
+
+CREATE TABLE asset_alias (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    alias_group text NOT NULL DEFAULT 'asset'
+);
+-- The assets that have changed through an alias.
+CREATE TABLE asset_alias_asset (
+    alias text NOT NULL,
+    asset_id bigint NOT NULL,
+    PRIMARY KEY (alias, asset_id)
+);
+CREATE INDEX asset_alias_asset_by_asset ON asset_alias_asset (asset_id);
+
+-- What the current version of each DAG says of assets: kind 0 its schedule, 1 an outlet, 2 an inlet of a task. Without a uri
+-- the name may be either. An alias has only a name.
+CREATE TABLE asset_reference (
+    dag_id text NOT NULL,
+    kind smallint NOT NULL,
+    task_id text NOT NULL DEFAULT '',
+    is_alias boolean NOT NULL,
+    name text NOT NULL,
+    uri text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX asset_reference_of_dag ON asset_reference (dag_id, kind, task_id, is_alias, name, coalesce(uri, ''));
+CREATE INDEX asset_reference_by_name ON asset_reference (name, is_alias);
+
+-- What has changed for a DAG since its last run by assets: an entry an asset, whatever many events there were.
+CREATE TABLE asset_queue (
+    dag_id text NOT NULL,
+    asset_id bigint NOT NULL,
+    first_event bigint NOT NULL,
+    last_event bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    newest_at timestamptz NOT NULL,
+    aliases text[],
+    PRIMARY KEY (dag_id, asset_id)
+);
+CREATE INDEX asset_queue_by_asset ON asset_queue (asset_id, dag_id);
+
+-- The events of an asset that a run has taken up: those of this asset from the first to the last. Those of one DAG do not overlap.
+CREATE TABLE dag_run_asset (
+    run_id bigint NOT NULL,
+    asset_id bigint NOT NULL,
+    dag_id text NOT NULL,
+    first_event bigint NOT NULL,
+    last_event bigint NOT NULL,
+    PRIMARY KEY (run_id, asset_id)
+);
+CREATE INDEX dag_run_asset_by_event ON dag_run_asset (asset_id, dag_id, last_event);
 
 -- A backfill's whole state: what was asked for, and how far it is. Its number is that of the command that asked for it.
 CREATE TABLE backfill (

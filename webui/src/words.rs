@@ -16,6 +16,9 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
+/// So many assets of a schedule are named.
+const NAMED_ASSETS_MAX: usize = 3;
+
 /// A duration with its two largest units: `48 s`, `2 min 51 s`, `3 h 5 min`, `2 d`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
@@ -181,6 +184,34 @@ pub fn schedule(schedule: &Schedule) -> String {
             let suffix = if zone == "UTC" { String::new() } else { format!(", {city}") };
             format!("{}{suffix}", words.join(" and "))
         }
+    }
+}
+
+/// When a DAG runs by itself: at times, when assets have changed, or both.
+#[must_use]
+pub fn runs_when(dag: &dag::Dag) -> String {
+    let Some(condition) = &dag.assets else { return schedule(&dag.schedule) };
+    let changed = format!("when {} changed", assets(condition));
+    match dag.schedule {
+        Schedule::Never => changed,
+        Schedule::Once | Schedule::Continuous | Schedule::Delta { .. } | Schedule::Cron { .. } => {
+            format!("{}, or {changed}", schedule(&dag.schedule))
+        }
+    }
+}
+
+/// A condition in words: `a and b have`.
+fn assets(condition: &dag::AssetCondition) -> String {
+    let names: Vec<&str> = condition.leaves().into_iter().map(dag::assets::Leaf::name).collect();
+    match (names.as_slice(), condition) {
+        ([one], _) => format!("{one} has"),
+        (several, dag::AssetCondition::All(_)) if several.len() <= NAMED_ASSETS_MAX => {
+            format!("{} have", several.join(" and "))
+        }
+        (several, dag::AssetCondition::Any(_)) if several.len() <= NAMED_ASSETS_MAX => {
+            format!("{} has", several.join(" or "))
+        }
+        (several, _) => format!("its {} have", count(several.len(), "asset")),
     }
 }
 

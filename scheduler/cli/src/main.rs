@@ -75,6 +75,9 @@ enum Command {
     /// Run a DAG for the dates of a range: begin, follow, hold back and end backfills.
     #[command(subcommand)]
     Backfill(commands::backfill::Backfill),
+    /// List assets and their events, have one made, say that one has changed.
+    #[command(subcommand)]
+    Assets(commands::assets::Assets),
     /// List tasks, print their logs, say why they wait, clear and set them.
     #[command(subcommand)]
     Tasks(commands::instances::Tasks),
@@ -138,6 +141,7 @@ impl Command {
             | Self::Logout
             | Self::Runs(_)
             | Self::Backfill(_)
+            | Self::Assets(_)
             | Self::Tasks(_)
             | Self::Connections(_)
             | Self::Variables(_)
@@ -219,6 +223,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Dags(dags) => commands::dags::run(&settings, dags).await,
+        Command::Assets(assets) => commands::assets::run(&settings, assets).await,
         Command::Backfill(backfill) => commands::backfill::run(&settings, backfill).await,
         Command::Runs(runs) => commands::runs::run(&settings, runs).await,
         Command::Tasks(tasks) => commands::instances::run(&settings, tasks).await,

@@ -3,6 +3,7 @@
 //! It is a DAG file again, and loading it gives the same DAG. What equals the default is left out, what is derived
 //! (weights, owners) too. A version's identity is the hash of this text and of the files that it names.
 
+mod assets;
 mod docker;
 mod emit;
 mod kafka;
@@ -96,7 +97,7 @@ fn dag_value(dag: &Dag) -> Value {
     fields.some("description", dag.description.clone());
     fields.some("doc_md", dag.doc_md.clone());
     fields.list("tags", &dag.tags);
-    fields.put("schedule", schedule_value(&dag.schedule));
+    fields.put("schedule", assets::with_assets(schedule_value(&dag.schedule), dag.assets.as_ref()));
     match dag.relative_start {
         // When it was pinned is no part of what the file says.
         Some(relative) => {
@@ -232,8 +233,8 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.put("owner", task.owner.clone());
     fields.some("task_display_name", task.task_display_name.clone());
     fields.some("doc_md", task.doc_md.clone());
-    let outlets: Vec<Value> = task.outlets.iter().map(outlet_value).collect();
-    fields.list("outlets", &outlets);
+    fields.list("outlets", &assets::values(&task.outlets));
+    fields.list("inlets", &assets::values(&task.inlets));
     fields.into_value()
 }
 
@@ -277,13 +278,6 @@ fn retry_rule_value(rule: &RetryRule) -> Value {
             fields.some("delay", delay_secs.map(operator::seconds_text));
         }
     }
-    fields.into_value()
-}
-
-fn outlet_value(outlet: &crate::AssetRef) -> Value {
-    let mut fields = Fields::default();
-    fields.put("name", outlet.name.clone());
-    fields.some("uri", outlet.uri.clone());
     fields.into_value()
 }
 

@@ -8,7 +8,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use model::{DagId, Operator, RetryRule, TaskId, Timestamp, TriggerRule, WeightRule};
 use serde::{Deserialize, Serialize};
 
-use crate::{expand::Expand, params::Params};
+use crate::{
+    assets::{AssetCondition, Outlet},
+    expand::Expand,
+    params::Params,
+};
 
 /// The position of a task in its `Dag`, in topological order (ties in the order of the file).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,6 +37,9 @@ pub struct Dag {
     pub owners: Vec<String>,
     /// When its runs are due.
     pub schedule: Schedule,
+    /// Which assets have to change for a run beside those of its schedule; none when no asset lets it run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<AssetCondition>,
     /// First date that counts.
     pub start_date: Option<Timestamp>,
     /// Where the first date that counts lies, when it depends on when the DAG is first seen: [`Dag::pin_start_date`].
@@ -222,8 +229,11 @@ pub struct Task {
     pub owner: String,
     /// Markdown for its page.
     pub doc_md: Option<String>,
-    /// Named data that it writes.
-    pub outlets: Vec<AssetRef>,
+    /// Named data that it writes: each success is an event of them.
+    pub outlets: Vec<Outlet>,
+    /// Named data that it reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inlets: Vec<Outlet>,
     /// The group that it is in.
     pub group: Option<String>,
     /// What makes it many instances; none for a task that is one.
@@ -233,15 +243,6 @@ pub struct Task {
 
 const fn yes() -> bool {
     true
-}
-
-/// Named data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AssetRef {
-    /// Its name.
-    pub name: String,
-    /// Where it is.
-    pub uri: Option<String>,
 }
 
 /// A group of tasks.

@@ -283,7 +283,8 @@ pub(crate) const TASK: &[Key] = &[
     key("owner", Shape::Text, "Who answers for it."),
     key("task_display_name", Shape::TextOrNull, "What pages call it instead of its id."),
     key("doc_md", Shape::TextOrNull, "Markdown for its page."),
-    key("outlets", Shape::Definition("outlets"), "Named data that it writes."),
+    key("outlets", Shape::Definition("outlets"), "Named data that it writes: each success is an event of them."),
+    key("inlets", Shape::Definition("outlets"), "Named data that it reads."),
 ];
 
 /// What a task will have later.
@@ -292,7 +293,6 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("teardown", "teardown tasks"),
     ("start_date", "a task's own dates"),
     ("end_date", "a task's own dates"),
-    ("inlets", "inlets"),
     ("deadline", "deadlines"),
     ("sla", "deadlines"),
     ("email", "mail"),
@@ -381,18 +381,12 @@ pub(crate) const SCHEDULE: &[Key] = &[
     key("timezone", Shape::Text, "The zone whose wall clock decides; the DAG's when absent."),
     key("duration", Shape::Duration, "The time between runs, in place of a cron."),
     key("timetable", Shape::OneOf(TIMETABLES), "Whether a run stands for its instant or for the interval before it."),
+    key("or_assets", Shape::Definition("assets"), "Assets that let it run, too."),
 ];
 
 /// What a schedule will have later.
-pub(crate) const SCHEDULE_NOT_YET: &[NotYet] = &[
-    ("any", "schedules by assets"),
-    ("all", "schedules by assets"),
-    ("name", "schedules by assets"),
-    ("uri", "schedules by assets"),
-    ("or_assets", "schedules by assets"),
-    ("interval", "a cron's own interval"),
-    ("run_immediately", "a rule for the first run"),
-];
+pub(crate) const SCHEDULE_NOT_YET: &[NotYet] =
+    &[("interval", "a cron's own interval"), ("run_immediately", "a rule for the first run")];
 
 /// Keys of a rule of a retry policy.
 pub(crate) const RETRY_RULE: &[Key] = &[
@@ -408,8 +402,24 @@ pub(crate) const RETRY_ACTIONS: &[&str] = &["retry", "fail"];
 /// So many rules a retry policy may have.
 pub(crate) const RETRY_RULES_MAX: usize = 100;
 
-/// Keys of an outlet.
+/// Keys of an asset, or of an alias.
 pub(crate) const OUTLET: &[Key] = &[
     key("name", Shape::Text, "The asset's name; its uri when absent."),
-    key("uri", Shape::Text, "Where the asset is."),
+    key("uri", Shape::Text, "Where the asset is; its name when absent."),
+    key("alias", Shape::Text, "A name for whatever asset the task names when it has written it."),
+    key("group", Shape::Text, "What kind of asset it is; asset when absent."),
+    key("extra", Shape::Environment, "What else is said of the asset."),
+    key("__type__", Shape::Text, "Airflow's class, as dag-factory names it."),
+];
+
+/// Keys of a mapping that combines assets: one of them.
+pub(crate) const ASSET_COMBINATION: &[Key] = &[
+    key("all", Shape::Definition("assets"), "All of these have to change."),
+    key("any", Shape::Definition("assets"), "One of these has to change."),
+    key("and", Shape::Definition("assets"), "Another word for all."),
+    key("or", Shape::Definition("assets"), "Another word for any."),
+    key("__and__", Shape::Definition("assets"), "dag-factory's word for all."),
+    key("__or__", Shape::Definition("assets"), "dag-factory's word for any."),
+    key("assets", Shape::Definition("assets"), "Another word for all."),
+    key("datasets", Shape::Definition("assets"), "The older name of assets."),
 ];

@@ -4,6 +4,7 @@
 //! [`ReadFile`], and texts such as `bash_command` are stored as they are. The same text and files give the same DAGs and
 //! the same content hash on every machine.
 
+pub mod assets;
 mod canonical;
 mod compile;
 pub mod compiled;
@@ -21,10 +22,11 @@ mod read;
 mod schema;
 mod yaml;
 
+pub use assets::{AliasRef, AssetCondition, AssetRef, Outlet};
 pub use canonical::yaml_of;
 pub use compiled::{
-    AssetRef, Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Param, RelativeDate, Schedule, Task,
-    TaskGroup, TaskPos,
+    Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Param, RelativeDate, Schedule, Task, TaskGroup,
+    TaskPos,
 };
 pub use content::Content;
 pub use cron::{CronExpr, cron_check};

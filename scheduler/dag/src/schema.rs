@@ -19,6 +19,8 @@ pub fn json_schema() -> Value {
         ("operator", json!({ "enum": operator_names() })),
         ("schedule", schedule()),
         ("params", params()),
+        ("asset", json!({ "anyOf": [{ "type": "string" }, asset()] })),
+        ("assets", assets()),
         ("outlets", outlets()),
         ("retry_policy", json!({ "type": "array", "items": object(keys::RETRY_RULE, &[]) })),
         ("services", services()),
@@ -202,8 +204,15 @@ fn schedule() -> Value {
             schedule_of("cron"),
             schedule_of("duration"),
             object_of_python(),
+            object(&only("or_assets"), &["or_assets"]),
+            { "$ref": "#/$defs/assets" },
         ],
     })
+}
+
+/// One key of the mapping form of a schedule.
+fn only(name: &str) -> Vec<Key> {
+    keys::SCHEDULE.iter().filter(|key| key.name == name).copied().collect()
 }
 
 /// A mapping with one of the two that say when.
@@ -223,8 +232,25 @@ fn params() -> Value {
     })
 }
 
+/// One asset or a list of them.
 fn outlets() -> Value {
-    json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, object(keys::OUTLET, &[])] } })
+    let asset = json!({ "$ref": "#/$defs/asset" });
+    json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": asset }] })
+}
+
+fn asset() -> Value {
+    let mut asset = object(keys::OUTLET, &[]);
+    asset["properties"]["extra"] = json!({ "type": ["object", "null"] });
+    asset
+}
+
+/// A condition: an asset, a list of which all have to change, or a mapping with one word that combines further ones.
+fn assets() -> Value {
+    let mut combined = object(keys::ASSET_COMBINATION, &[]);
+    combined["minProperties"] = json!(1);
+    combined["maxProperties"] = json!(1);
+    let all = json!({ "type": "array", "items": { "$ref": "#/$defs/assets" }, "minItems": 1 });
+    json!({ "anyOf": [{ "$ref": "#/$defs/asset" }, all, combined] })
 }
 
 fn ready_when() -> Value {

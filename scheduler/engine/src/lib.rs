@@ -4,6 +4,7 @@
 //! [`Engine::turn`], what it lacks to decide is asked with [`Engine::needs`], and what it knows is explained by
 //! `why_task`, `why_run` and `why_dag`. [`Engine::verify`] counts all of it anew.
 
+pub mod assets;
 mod assignment;
 pub mod backfill;
 pub mod event;
@@ -20,6 +21,7 @@ pub mod timetable;
 mod turn;
 mod verify;
 
+pub use assets::{AssetEventRow, AssetSource, Changes, ConsumedAssetRow, QueuedAssetRow};
 pub use assignment::{Assignment, params_of};
 pub use event::{Event, Fact, Input, Need, PreviousCounts, WorkerJoined};
 pub use explain::TaskWhy;

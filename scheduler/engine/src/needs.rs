@@ -68,6 +68,8 @@ impl Engine {
             | Command::CreateBackfill(_)
             | Command::PauseBackfill { .. }
             | Command::CancelBackfill { .. }
+            | Command::CreateAssetEvent(_)
+            | Command::DeleteQueuedAssetEvents(_)
             | Command::ControlService { .. } => Vec::new(),
         }
     }

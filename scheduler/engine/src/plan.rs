@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Answer, AttemptId, CommandId, DagId, DagRunState, RunKey, TaskState, TiKey, Timestamp, TryNumber, WorkerId,
-    XComValue, command::Pool,
+    Answer, AssetKey, AttemptId, CommandId, DagId, DagRunState, RunKey, TaskState, TiKey, Timestamp, TryNumber,
+    WorkerId, XComValue, command::Pool,
 };
 
+use crate::assets::{AssetEventRow, ConsumedAssetRow, QueuedAssetRow};
 use crate::state::{BackfillRow, BackfillRunRow, DueRun, RunRow, TiExtra, TiRow};
 
 /// Everything that a turn stores, and everything that follows from it.
@@ -48,6 +49,14 @@ pub struct Plan {
     pub backfills: Vec<BackfillRow>,
     /// What came of dates of backfills.
     pub backfill_runs: Vec<BackfillRunRow>,
+    /// Events of assets.
+    pub asset_events: Vec<AssetEventRow>,
+    /// Entries of queues of assets that are made or changed.
+    pub asset_queue: Vec<QueuedAssetRow>,
+    /// Entries of queues of assets that go.
+    pub asset_queue_dropped: Vec<(DagId, AssetKey)>,
+    /// Events of assets that new runs have taken up.
+    pub assets_consumed: Vec<ConsumedAssetRow>,
     /// Pools that are made or changed.
     pub pools: Vec<Pool>,
     /// Pools that go.

@@ -37,6 +37,10 @@ pub struct Snapshot {
     pub workers: Vec<WorkerJoined>,
     /// Every backfill that is not over: one a DAG at most.
     pub backfills: Vec<BackfillRow>,
+    /// What has changed for the DAGs that wait for assets.
+    pub asset_queue: Vec<crate::assets::QueuedAssetRow>,
+    /// The number of the last event of an asset; 0 when there is none.
+    pub last_asset_event: i64,
 }
 
 /// A row of `dag`.

@@ -18,6 +18,7 @@ use model::{
 
 use crate::{
     Engine, Rest,
+    assets::{Assets, Queue},
     memory::{
         census::Census,
         dags::DagState,
@@ -99,12 +100,25 @@ impl Engine {
         }
         self.verify_counters(&counted, &mut found);
         self.verify_dags(&counted, &mut found);
+        self.verify_assets(&mut found);
         self.verify_tickets(&counted, &mut found);
         self.verify_timers(&mut found);
         if self.rest == Rest::Nothing {
             self.verify_rest(&mut found);
         }
         found.0
+    }
+
+    /// Who waits for which asset, and whose condition holds.
+    fn verify_assets(&self, found: &mut Found) {
+        let mut counted = Assets::after(self.assets.last_event);
+        for (dag_id, dag) in &self.dags {
+            let condition = self.versions.get(&dag.row.current).and_then(|def| def.dag.assets.as_ref());
+            let mut queue = Queue::of(dag.assets.changed.clone());
+            counted.follow(dag_id, &mut queue, condition);
+            found.compare(format_args!("the assets of {dag_id}"), &dag.assets, &queue);
+        }
+        found.compare(format_args!("who waits for assets"), &self.assets, &counted);
     }
 
     fn count(&self, run: &Run, counted: &mut Counted) {

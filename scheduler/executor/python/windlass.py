@@ -15,7 +15,9 @@ import sys as _sys
 import threading as _threading
 import types as _types
 
-__all__ = ["context", "xcom_push", "xcom_pull", "skip", "fail", "WindlassError"]
+__all__ = [
+    "context", "xcom_push", "xcom_pull", "outlet_event", "inlet_events", "triggering_asset_events", "skip", "fail", "WindlassError",
+]
 
 RETURN_VALUE = "return_value"
 
@@ -159,6 +161,37 @@ def xcom_pull(task_ids=None, key=RETURN_VALUE, map_indexes=None, default=None):
     """A value that a task of the run has left; a list of task ids gives a list."""
     value = _channel.ask(op="xcom_pull", task_ids=task_ids, key=key, map_indexes=map_indexes)
     return default if value is None else value
+
+
+def outlet_event(asset=None, extra=None, *, alias=None, name=None):
+    """Say more of an asset that the task has written: `extra`, which consumers of the event see.
+
+    `asset` is the uri or the name of an outlet. With `alias`, an outlet, it is the asset that was written for it.
+    """
+    extra = {} if extra is None else extra
+    if not isinstance(extra, dict):
+        raise WindlassError(f"extra is a dict, not {type(extra).__name__}")
+    _check(extra, "extra")
+    for what, text in (("asset", asset), ("alias", alias), ("name", name)):
+        if text is not None and not isinstance(text, str):
+            raise WindlassError(f"{what} is a text, not {text!r}")
+    _channel.ask(op="outlet_event", uri=asset, name=name, alias=alias, extra=extra)
+
+
+def inlet_events(asset=None):
+    """The newest events of an inlet of the task, by its uri or name, oldest first; of all inlets a dict by uri."""
+    return _events(_channel.ask(op="inlet_events"), asset)
+
+
+def triggering_asset_events(asset=None):
+    """The events that the run was made by: a dict by uri; of one asset, by its uri or name, a list."""
+    return _events(_channel.ask(op="triggering_asset_events"), asset)
+
+
+def _events(found, asset):
+    if asset is None:
+        return {one["uri"]: one["events"] for one in found}
+    return [event for one in found if asset in (one["uri"], one["name"]) for event in one["events"]]
 
 
 def skip(reason=""):

@@ -10,10 +10,10 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use model::operator::Bash;
+use model::{EndKind, operator::Bash};
 
 use crate::{
-    Attempt, Executor, Outcome, Stop,
+    Attempt, Executor, Outcome, Stop, assets,
     environment::{self, Variables},
     output::{LastWords, Output, could_not_run},
     process::{Finished, GroupKind, Launch, ProcessEnd, StdinUse, find_program, supervise},
@@ -48,10 +48,16 @@ impl BashExecutor {
         let grace = attempt.worker.kill_grace;
         let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
         let last_words = output.finish().await;
+        let said = assets::read(&workspace.path().join(assets::FILE), &attempt.assignment.context);
         if finished.is_gone {
             workspace.give_back();
         }
-        Ok(self.judge(attempt, finished, &last_words))
+        let outcome = self.judge(attempt, finished, &last_words);
+        Ok(match (outcome.kind(), said) {
+            (EndKind::Success, Ok(news)) => outcome.assets(news),
+            (EndKind::Success, Err(why)) => Outcome::failed(why).exit_code(0),
+            _ => outcome,
+        })
     }
 
     async fn render(&self, attempt: &Attempt) -> Result<Rendered, TemplateError> {
@@ -84,6 +90,7 @@ impl BashExecutor {
         env.extend(attempt.passed(&self.keys.pass_env));
         env.extend(rendered.env);
         env.extend(environment::of_attempt(&attempt.worker, &attempt.assignment));
+        env.extend(environment::of_outlets(&attempt.assignment, workspace));
         let dir = rendered.cwd.map_or_else(|| workspace.to_owned(), PathBuf::from);
         Ok(Launch {
             program: program.into(),

@@ -64,6 +64,15 @@ pub fn of_attempt(worker: &WorkerContext, assignment: &Assignment) -> Variables 
     variables
 }
 
+/// The variable by which a process that has outlets says more of them, with a file in its directory.
+#[must_use]
+pub(crate) fn of_outlets(assignment: &Assignment, workspace: &std::path::Path) -> Variables {
+    if assignment.context.outlets.is_empty() {
+        return Variables::new();
+    }
+    named([(crate::assets::VARIABLE, workspace.join(crate::assets::FILE).display().to_string())])
+}
+
 /// The variables that tell a process which service it is. Its spec's `env` is rendered already.
 #[must_use]
 pub fn of_service(worker: &WorkerContext, start: &ServiceStart) -> Variables {

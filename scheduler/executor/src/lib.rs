@@ -3,6 +3,7 @@
 //! However an attempt ends, it is an [`Outcome`], never an error of this crate. No process of an attempt starts before
 //! its process group is known to the guard, and none outlives the attempt. Secrets do not reach logs or reasons.
 
+mod assets;
 mod attempt;
 mod bash;
 mod branch;

@@ -1,6 +1,6 @@
 //! How an attempt ended, before it becomes a report.
 
-use model::{AttemptEnd, EndKind, XComValue};
+use model::{AssetNews, AttemptEnd, EndKind, XComValue};
 
 use crate::{Masker, StopCause, xcom};
 
@@ -76,6 +76,13 @@ impl Outcome {
             self.0.xcoms.retain(|earlier| earlier.key != value.key);
             self.0.xcoms.push(value);
         }
+        self
+    }
+
+    /// The same with what it says of its outlets.
+    #[must_use]
+    pub fn assets(mut self, news: Vec<AssetNews>) -> Self {
+        self.0.assets = news;
         self
     }
 

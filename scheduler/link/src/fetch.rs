@@ -3,6 +3,7 @@
 use model::{DagId, MapIndex, TaskId, TaskIdx};
 use serde::{Deserialize, Serialize};
 
+use crate::assets::{AssetEvents, WhichAssets};
 use crate::runs::{RunView, RunWish, Triggered, WhichRun};
 
 /// What an attempt may ask for.
@@ -24,6 +25,8 @@ pub enum FetchKey {
     },
     /// A file of the DAG version by its SHA-256 in hex.
     File(String),
+    /// Events of assets.
+    AssetEvents(WhichAssets),
     /// A run of another DAG, to be made.
     TriggerRun(Box<RunWish>),
     /// How a run of another DAG stands.
@@ -62,6 +65,8 @@ pub enum FetchItem {
     XCom(Vec<serde_json::Value>),
     /// A file's bytes.
     File(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Events of assets, an entry an asset.
+    AssetEvents(Vec<AssetEvents>),
     /// A run that was asked for.
     Run(Box<RunView>),
     /// A run that was wanted.
@@ -85,6 +90,7 @@ impl FetchItem {
             | Self::Variable(_)
             | Self::XCom(_)
             | Self::File(_)
+            | Self::AssetEvents(_)
             | Self::Run(_)
             | Self::Triggered { .. } => "the leader answered with something else".to_owned(),
         }

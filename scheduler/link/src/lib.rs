@@ -3,6 +3,7 @@
 //! The link only carries. PostgreSQL is the truth: whatever is lost here can be derived from it again.
 
 pub mod archive;
+pub mod assets;
 pub mod fetch;
 pub mod message;
 pub mod query;
@@ -11,6 +12,7 @@ pub mod runs;
 pub mod transport;
 
 pub use archive::{ArchiveError, LogArchive, LogPlace};
+pub use assets::{AssetEvent, AssetEvents, SourceRun, WhichAssets};
 pub use fetch::{ConnectionFields, FetchItem, FetchKey, Fetched};
 pub use message::{
     Assignment, Element, FromWorker, Given, Head, Hello, Mapped, Message, ServiceExit, ServiceReport, ServiceStart,

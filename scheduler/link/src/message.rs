@@ -6,7 +6,7 @@ use std::{
 };
 
 use model::{
-    AttemptEnd, AttemptId, Capability, DagId, EndKind, Epoch, MapIndex, Operator, RetryRule, RunId, RunKey, RunType,
+    AssetNews, AttemptEnd, AttemptId, Capability, DagId, EndKind, Epoch, MapIndex, Operator, RetryRule, RunId, RunKey, RunType,
     ServiceKey, ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -391,6 +391,12 @@ pub struct TaskContext {
     pub macros: serde_json::Map<String, serde_json::Value>,
     /// The end of the previous successful run's data interval, and its start.
     pub prev_success_interval: Option<(Timestamp, Timestamp)>,
+    /// The assets and aliases that the task writes.
+    #[serde(default)]
+    pub outlets: Vec<AssetNews>,
+    /// Those that it reads.
+    #[serde(default)]
+    pub inlets: Vec<AssetNews>,
 }
 
 /// Everything that a worker needs to run a service's instance.

@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BackfillId, BackfillOrder, DagId, DagRunState, MapIndex, ReprocessBehavior, RunId, RunType, TaskId, TaskState,
-    TriggeredBy,
+    AssetKey, BackfillId, BackfillOrder, DagId, DagRunState, MapIndex, ReprocessBehavior, RunId, RunType, TaskId,
+    TaskState, TriggeredBy,
     door::{Conf, Instant, Json, Note, Text, XComKey, nul_at},
 };
 
@@ -88,6 +88,10 @@ pub enum Command {
         /// The backfill.
         backfill: BackfillId,
     },
+    /// An asset has changed, somebody says.
+    CreateAssetEvent(CreateAssetEvent),
+    /// Forget events that DAGs have not taken up yet.
+    DeleteQueuedAssetEvents(DeleteQueuedAssetEvents),
     /// Start, restart or stop services.
     ControlService {
         /// The DAG that declares it.
@@ -122,6 +126,8 @@ impl Command {
             | Self::CreateBackfill(_)
             | Self::PauseBackfill { .. }
             | Self::CancelBackfill { .. }
+            | Self::CreateAssetEvent(_)
+            | Self::DeleteQueuedAssetEvents(_)
             | Self::ControlService { .. } => Ok(()),
         }
     }
@@ -206,6 +212,30 @@ impl CreateBackfill {
     pub const MAX_ACTIVE_RUNS: u32 = 10;
     /// The most of them that can be asked for: PostgreSQL keeps them as an integer.
     pub const MAX_ACTIVE_RUNS_MAX: u32 = i32::MAX.unsigned_abs();
+}
+
+/// The news that an asset has changed, from outside of all tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CreateAssetEvent {
+    /// The asset.
+    pub asset: AssetKey,
+    /// What consumers of the event are told.
+    #[serde(default)]
+    pub extra: Conf,
+}
+
+/// Which queued events are to be forgotten: those of a DAG, of an asset, or of both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteQueuedAssetEvents {
+    /// Of this DAG only.
+    #[serde(default)]
+    pub dag_id: Option<DagId>,
+    /// Of this asset only.
+    #[serde(default)]
+    pub asset: Option<AssetKey>,
+    /// Only what was queued before this instant.
+    #[serde(default)]
+    pub before: Option<Instant>,
 }
 
 /// Which of a task's instances are meant.
@@ -474,6 +504,7 @@ pub struct Answer {
     /// How it went.
     pub status: AnswerStatus,
     /// For a triggered run `{"run_key": …, "run_id": …}`; for a clear and a mark `{"task_instances": [{"run_id", "task_id", "map_index"}]}`;
-    /// for a backfill that is made `{"backfill_id": …}`; else `{}`.
+    /// for a backfill that is made `{"backfill_id": …}`; for an asset event `{"asset_event_id": …}`; for queued events that are
+    /// forgotten `{"deleted": …}`; else `{}`.
     pub body: serde_json::Value,
 }

@@ -2,6 +2,7 @@
 //!
 //! Plain values only: nothing here does I/O, reads a clock or draws a random number. The names are Airflow's.
 
+pub mod asset;
 pub mod backfill;
 mod codes;
 pub mod command;
@@ -17,6 +18,7 @@ pub mod run;
 pub mod service;
 pub mod task;
 
+pub use asset::{AssetKey, AssetNews};
 pub use backfill::{BackfillOrder, NotMade, ReprocessBehavior};
 pub use codes::UnknownCode;
 pub use command::{Answer, AnswerStatus, Command, Pool};

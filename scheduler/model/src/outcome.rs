@@ -74,6 +74,9 @@ pub struct AttemptEnd {
     /// Whether a worker that leaves gives it back: a planned end, which costs no budget. Only with [`EndKind::Lost`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub handed_back: bool,
+    /// What it says of assets that it has changed, beside that its outlets have. At most [`crate::AssetNews::MOST`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assets: Vec<crate::AssetNews>,
 }
 
 impl AttemptEnd {
@@ -91,6 +94,7 @@ impl AttemptEnd {
             ran_micros: 0,
             rendered_map_index: None,
             handed_back: false,
+            assets: Vec::new(),
         }
     }
 

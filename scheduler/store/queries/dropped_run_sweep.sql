@@ -17,6 +17,8 @@ WITH instance AS (
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM task_state_store WHERE run_id = ANY ($1) LIMIT $2)) RETURNING 1
 ), noted AS ( -- a few rows a run at most
     DELETE FROM run_instance_state WHERE run_id = ANY ($1)
+), taken AS ( -- a row an asset
+    DELETE FROM dag_run_asset WHERE run_id = ANY ($1)
 ), most AS (
     SELECT greatest((SELECT count(*) FROM instance), (SELECT count(*) FROM extra), (SELECT count(*) FROM try),
                     (SELECT count(*) FROM left_xcom), (SELECT count(*) FROM kept_state)) AS rows

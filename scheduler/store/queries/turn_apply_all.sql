@@ -1,7 +1,8 @@
 -- Stores a turn with everything that a turn can have, or nothing: still one statement and one round trip.
 -- $1..$25 are those of turn_apply.sql. The others are JSON arrays of objects named like the columns, except
 -- $27, $36 and $38 to $40, which are arrays. $42 are backfills, $43 what came of their dates,
--- $44 the instances that are gone, $45 those that are as if nothing had happened to them.
+-- $44 the instances that are gone, $45 those that are as if nothing had happened to them,
+-- $46 events of assets, $47 and $48 entries of queues that are set and that go, $49 what new runs have taken up.
 -- Runs are made unless they exist. A timer's run that is there already is left out, with its instances; beside a command,
 -- whose answer would be wrong, that is refused.
 WITH fence AS (
@@ -128,6 +129,8 @@ WITH fence AS (
     DELETE FROM dag AS d USING fence WHERE d.dag_id = ANY ($40::text[]) AND d.is_stale RETURNING d.dag_id
 ), version_gone AS (
     DELETE FROM dag_version WHERE dag_id = ANY (ARRAY(SELECT dag_id FROM dag_gone))
+), reference_gone AS (
+    DELETE FROM asset_reference WHERE dag_id = ANY (ARRAY(SELECT dag_id FROM dag_gone))
 ), backfill_gone AS ( -- what hangs on it is swept later
     UPDATE backfill AS b SET is_dropped = true, completed_at = coalesce(b.completed_at, $2)
     FROM fence WHERE b.dag_id = ANY ($40::text[]) AND NOT b.is_dropped
@@ -156,6 +159,67 @@ WITH fence AS (
     FROM json_to_recordset($43::text::json)
          AS s (backfill_id bigint, sort_ordinal int, logical_date timestamptz, dag_run_id bigint, exception_reason smallint),
          fence
+), asset_event_new AS (
+    SELECT e.*
+    FROM json_to_recordset($46::text::json)
+         AS e (id bigint, name text, uri text, at timestamptz, extra text, dag_id text, run_id text, task_id text,
+               map_index int, aliases text[]), fence
+), asset_made AS ( -- assets that a task has named to an alias
+    INSERT INTO asset (name, uri)
+    SELECT DISTINCT e.name, e.uri FROM asset_event_new AS e
+    WHERE NOT EXISTS (SELECT FROM asset AS a WHERE a.name = e.name AND a.uri = e.uri)
+    ON CONFLICT (name, uri) DO UPDATE SET updated_at = excluded.updated_at
+    RETURNING id, name, uri
+), asset_known AS (
+    SELECT id, name, uri FROM asset_made
+    UNION ALL
+    SELECT a.id, a.name, a.uri
+    FROM (SELECT e.name, e.uri FROM asset_event_new AS e
+          UNION SELECT q.name, q.uri FROM json_to_recordset($47::text::json) AS q (name text, uri text)
+          UNION SELECT q.name, q.uri FROM json_to_recordset($48::text::json) AS q (name text, uri text)
+          UNION SELECT c.name, c.uri FROM json_to_recordset($49::text::json) AS c (name text, uri text)) AS n
+    JOIN asset AS a ON a.name = n.name AND a.uri = n.uri
+), asset_certain AS ( -- what has changed is there, whoever has named it
+    UPDATE asset AS a SET is_guess = false
+    FROM (SELECT DISTINCT e.name, e.uri FROM asset_event_new AS e) AS n
+    WHERE a.name = n.name AND a.uri = n.uri AND a.is_guess
+), asset_event_made AS (
+    INSERT INTO asset_event
+        (id, asset_id, at, extra, source_dag_id, source_run_id, source_task_id, source_map_index, aliases)
+    OVERRIDING SYSTEM VALUE
+    SELECT e.id, a.id, e.at, e.extra::json, e.dag_id, e.run_id, e.task_id, e.map_index, e.aliases
+    FROM asset_event_new AS e JOIN asset_known AS a ON a.name = e.name AND a.uri = e.uri
+    RETURNING 1
+), asset_of_alias AS (
+    INSERT INTO asset_alias_asset (alias, asset_id)
+    SELECT DISTINCT alias.name, a.id
+    FROM asset_event_new AS e JOIN asset_known AS a ON a.name = e.name AND a.uri = e.uri, unnest(e.aliases) AS alias (name)
+    ON CONFLICT DO NOTHING
+), asset_queue_set AS (
+    INSERT INTO asset_queue (dag_id, asset_id, first_event, last_event, created_at, newest_at, aliases)
+    SELECT q.dag_id, a.id, q.first_event, q.last_event, q.created_at, q.newest_at, q.aliases
+    FROM json_to_recordset($47::text::json)
+         AS q (dag_id text, name text, uri text, first_event bigint, last_event bigint, created_at timestamptz,
+               newest_at timestamptz, aliases text[])
+    JOIN asset_known AS a ON a.name = q.name AND a.uri = q.uri, fence
+    ON CONFLICT (dag_id, asset_id) DO UPDATE
+    SET first_event = excluded.first_event, last_event = excluded.last_event, created_at = excluded.created_at,
+        newest_at = excluded.newest_at, aliases = excluded.aliases
+    RETURNING 1
+), asset_queue_gone AS (
+    DELETE FROM asset_queue AS q
+    USING json_to_recordset($48::text::json) AS g (dag_id text, name text, uri text)
+    JOIN asset_known AS a ON a.name = g.name AND a.uri = g.uri, fence
+    WHERE q.dag_id = g.dag_id AND q.asset_id = a.id
+), asset_queue_dropped AS ( -- $40: DAGs whose runs all go
+    DELETE FROM asset_queue AS q USING fence WHERE q.dag_id = ANY ($40::text[])
+), asset_consumed AS (
+    INSERT INTO dag_run_asset (run_id, asset_id, dag_id, first_event, last_event)
+    SELECT c.run_id, a.id, c.dag_id, c.first_event, c.last_event
+    FROM json_to_recordset($49::text::json)
+         AS c (run_id bigint, dag_id text, name text, uri text, first_event bigint, last_event bigint)
+    JOIN asset_known AS a ON a.name = c.name AND a.uri = c.uri, fence
+    WHERE c.run_id NOT IN (SELECT id FROM existing)
 ), failure AS (
     INSERT INTO task_failure (run_id, task_idx, map_index, try_number, failed_at, reason)
     SELECT f.*
@@ -200,6 +264,9 @@ SELECT CASE
         THEN refuse('diverged: an instance is not in the state that it was believed to be in')
     WHEN (SELECT count(*) FROM instance_gone) <> json_array_length($44::text::json)
         THEN refuse('diverged: an instance is gone already')
+    WHEN (SELECT count(*) FROM asset_event_made) <> json_array_length($46::text::json)
+      OR (SELECT count(*) FROM asset_queue_set) <> json_array_length($47::text::json)
+        THEN refuse('diverged: an asset is not there that has changed')
     WHEN (SELECT count(*) FROM taken) <> (SELECT count(*) FROM answer)
         THEN refuse('diverged: a command was withdrawn by its sender')
     ELSE (SELECT turn FROM fence)

@@ -318,6 +318,8 @@ impl<'a> Subject<'a> {
             Command::PauseBackfill { dag_id, to: Paused::Paused, .. } => ("pause_backfill", Some(dag_id), None),
             Command::PauseBackfill { dag_id, to: Paused::Active, .. } => ("unpause_backfill", Some(dag_id), None),
             Command::CancelBackfill { dag_id, .. } => ("cancel_backfill", Some(dag_id), None),
+            Command::CreateAssetEvent(_) => ("create_asset_event", None, None),
+            Command::DeleteQueuedAssetEvents(wish) => ("delete_queued_asset_events", wish.dag_id.as_ref(), None),
             Command::ControlService { dag_id, .. } => ("control_service", Some(dag_id), None),
         };
         Self { action, dag_id: dag.map(|dag| dag.as_str()), run_id: run.map(|run| run.as_str()) }

@@ -143,6 +143,8 @@ pub const FORMAT_OF_BUNDLES: i32 = 3;
 pub fn format_of_task(task: &dag::Task) -> i32 {
     if task.expand.is_some() { 4 } else { format_of(&task.operator) }
 }
+/// The format that a state needs which has DAGs that wait for assets: a binary that knows none would never let them run.
+pub const FORMAT_OF_ASSETS: i32 = 4;
 
 /// Raises the format of the state to what the DAGs in it need; it never falls.
 ///

@@ -9,8 +9,8 @@ use std::{
     ops::Range,
 };
 
-use engine::{BackfillRow, DagVersion, Snapshot, StoredDag, StoredRun, WorkerJoined};
-use model::{AttemptId, DagId, DagVersionId, Epoch, Pool, TaskIdx, WorkerId};
+use engine::{BackfillRow, Changes, DagVersion, QueuedAssetRow, Snapshot, StoredDag, StoredRun, WorkerJoined};
+use model::{AssetKey, AttemptId, DagId, DagVersionId, Epoch, Pool, TaskIdx, Timestamp, WorkerId};
 use sqlx::{Connection, PgConnection};
 
 pub use crate::rows::Unreadable;
@@ -73,6 +73,8 @@ async fn load_all(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
         pools: load_pools(&mut transaction).await?,
         workers: load_workers(&mut transaction, &runs).await?,
         backfills: load_backfills(&mut transaction, &mut unreadable).await?,
+        asset_queue: load_asset_queue(&mut transaction).await?,
+        last_asset_event: last_asset_event(&mut transaction).await?,
         dags,
         runs,
     };
@@ -161,6 +163,41 @@ async fn load_backfills(
         }
     }
     Ok(backfills)
+}
+
+/// An entry that makes no sense is left out: its asset was named by a word that can not be stored any more.
+async fn load_asset_queue(connection: &mut PgConnection) -> Result<Vec<QueuedAssetRow>, StoreError> {
+    let rows = sqlx::query_file_as!(AssetQueueRecord, "queries/asset_queue_to_load.sql")
+        .fetch_all(connection)
+        .await
+        .doing(DOING)?;
+    let entry = |row| {
+        let AssetQueueRecord { dag_id, name, uri, first_event, last_event, created_at, newest_at, aliases } = row;
+        let (dag_id, asset) = DagId::new(dag_id).ok().zip(AssetKey::of(&name, &uri))?;
+        let aliases = aliases.into_iter().collect();
+        Some(QueuedAssetRow {
+            dag_id,
+            asset,
+            changes: Changes { first_event, last_event, created_at, newest_at, aliases },
+        })
+    };
+    Ok(rows.into_iter().filter_map(entry).collect())
+}
+
+async fn last_asset_event(connection: &mut PgConnection) -> Result<i64, StoreError> {
+    let last = sqlx::query_scalar!(r#"SELECT coalesce(max(id), 0) AS "last!" FROM asset_event"#);
+    last.fetch_one(connection).await.doing(DOING)
+}
+
+struct AssetQueueRecord {
+    dag_id: String,
+    name: String,
+    uri: String,
+    first_event: i64,
+    last_event: i64,
+    created_at: Timestamp,
+    newest_at: Timestamp,
+    aliases: Vec<String>,
 }
 
 /// Versions with the numbers of their tasks; of those that can not be read, or are not stored, why.

@@ -38,13 +38,15 @@ pub enum Kind {
     Failures,
     /// The audit log.
     Audit,
+    /// Events of assets.
+    Assets,
     /// DAG versions that are not current and have no run, and files that no version refers to.
     Versions,
 }
 
 impl Kind {
     /// All of them, runs before the versions that they hold.
-    pub const ALL: [Self; 4] = [Self::Runs, Self::Failures, Self::Audit, Self::Versions];
+    pub const ALL: [Self; 5] = [Self::Runs, Self::Failures, Self::Audit, Self::Assets, Self::Versions];
 
     /// Its word on the command line and in the database.
     #[must_use]
@@ -53,6 +55,7 @@ impl Kind {
             Self::Runs => "runs",
             Self::Failures => "failures",
             Self::Audit => "audit",
+            Self::Assets => "assets",
             Self::Versions => "versions",
         }
     }
@@ -77,7 +80,7 @@ impl Retention {
     /// Before which instant a kind may go.
     fn before(&self, kind: Kind, now: Timestamp) -> Option<Timestamp> {
         let kept = match kind {
-            Kind::Runs | Kind::Failures | Kind::Versions => self.runs,
+            Kind::Runs | Kind::Failures | Kind::Assets | Kind::Versions => self.runs,
             Kind::Audit => self.audit,
         };
         now.checked_sub_signed(kept?)
@@ -151,6 +154,12 @@ pub async fn count(pool: &PgPool, kind: Kind, before: Timestamp) -> Result<i64, 
         .await,
         Kind::Audit => sqlx::query_scalar!(
             r#"SELECT count(*) AS "count!" FROM (SELECT FROM audit_log WHERE at < $1 LIMIT $2) AS old"#,
+            before, COUNTED_MAX
+        )
+        .fetch_one(pool)
+        .await,
+        Kind::Assets => sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM (SELECT FROM asset_event WHERE at < $1 LIMIT $2) AS old"#,
             before, COUNTED_MAX
         )
         .fetch_one(pool)
@@ -237,6 +246,11 @@ impl Cleaner {
             Kind::Failures => {
                 let query =
                     sqlx::query_file_scalar!("queries/task_failure_drop_old.sql", epoch.get(), before, ROWS_PER_STEP);
+                statement(DOING, query.fetch_one(connection)).await?
+            }
+            Kind::Assets => {
+                let query =
+                    sqlx::query_file_scalar!("queries/asset_event_drop_old.sql", epoch.get(), before, ROWS_PER_STEP);
                 statement(DOING, query.fetch_one(connection)).await?
             }
             Kind::Audit => {

@@ -11,6 +11,7 @@ use model::{BundleFile, BundleName, DagId, DagVersionId, Epoch, Timestamp};
 use sqlx::{Connection, PgConnection, PgExecutor, Postgres, Transaction};
 
 use crate::{
+    assets,
     connect::Writer,
     error::{Doing, StoreError},
     limit::{self, within},
@@ -307,6 +308,7 @@ async fn store_dags(transaction: &mut PgConnection, bundled: &[BundledDag<'_>]) 
     let ids = store_definitions(transaction, bundled).await?;
     number_tasks(transaction, dags).await?;
     make_current(transaction, bundled, &ids).await?;
+    assets::refer(transaction, dags).await?;
     let names: Vec<String> = dags.iter().map(|compiled| compiled.dag.dag_id.to_string()).collect();
     let numbers = task_numbers(transaction, &names).await?;
     let stored = dags.iter().zip(ids);

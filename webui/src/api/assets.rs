@@ -1,31 +1,45 @@
-//! Assets, their events and what waits for them: there are none yet, so that lists are empty and none is found.
+//! Assets, their events, what has not been taken up, and runs that make an asset.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Request, State},
+    http::StatusCode,
 };
-use model::door::{Conf, Instant, Note};
+use model::{
+    RunId, RunType, TriggeredBy,
+    command::TriggerDagRun,
+    door::{Conf, Instant, Note},
+};
 use serde_json::{Map, Value};
-use store::read::{Pattern, Range};
+use store::read::{
+    self, AliasFilter as OfAliases, AliasOrder, AssetFilter as OfAssets, AssetOrder, EventFilter as OfEvents,
+    EventOrder, Pattern, QueueFilter, Range, Visible,
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    absent::order_names,
+    asset_shapes::{
+        AssetAliasCollectionResponse, AssetAliasResponse, AssetCollectionResponse, AssetEventCollectionResponse,
+        AssetEventResponse, AssetResponse, QueuedEventCollectionResponse, QueuedEventResponse, shaped, shaped_events,
+    },
     body::Body,
-    declare::{At, Errors, Flag, Ignored, OrderBy, Prefix, answer, body, path_params, query_params},
+    declare::{Errors, Flag, Ignored, OrderBy, OrderKey, Prefix, body, path_params, query_params},
     lookup_dag, lookup_run,
     query::Page,
+    run_answer::DAGRunResponse,
 };
 use crate::{
     app::App,
-    auth::rights::Right,
+    auth::{Principal, rights::Right},
+    changes::{assets as changes, runs::start},
     error::{ApiError, ApiResult},
     http::intake,
+    reads::assets::{lookup_asset, no_asset},
     router::BODY_BYTES_MAX,
 };
 
-/// What is missing.
-const NO_ASSETS: &str = "There are no assets yet: let a DAG run by its schedule or by trigger_dag_run";
+/// So many events of one run are told.
+const UPSTREAM_MAX: i64 = 1_000;
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -79,72 +93,102 @@ path_params! {
     }
 }
 
-order_names!(
-    /// What assets are ordered by.
-    AssetKey: "id", "name", "uri", "created_at", "updated_at"
-);
-order_names!(
-    /// What aliases are ordered by.
-    AliasKey: "id", "name", "group"
-);
-order_names!(
-    /// What events are ordered by.
-    EventKey: "timestamp", "id", "source_task_id", "source_dag_id", "source_run_id", "source_map_index"
-);
+impl OrderKey for AssetOrder {
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("id", Self::Id),
+        ("name", Self::Name),
+        ("uri", Self::Uri),
+        ("created_at", Self::CreatedAt),
+        ("updated_at", Self::UpdatedAt),
+    ];
+    const DEFAULT: &'static str = "id";
+}
+
+impl OrderKey for AliasOrder {
+    const KEYS: &'static [(&'static str, Self)] = &[("id", Self::Id), ("name", Self::Name), ("group", Self::Group)];
+    const DEFAULT: &'static str = "id";
+}
+
+impl OrderKey for EventOrder {
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("timestamp", Self::Timestamp),
+        // Events are numbered in the order in which they happen.
+        ("id", Self::Timestamp),
+        ("source_task_id", Self::SourceTask),
+        ("source_dag_id", Self::SourceDag),
+        ("source_run_id", Self::SourceRun),
+        ("source_map_index", Self::SourceMapIndex),
+    ];
+    const DEFAULT: &'static str = "timestamp";
+}
 
 query_params! {
     /// Which assets a list has.
     pub struct AssetFilter {
-        _page: Page,
-        _order_by: OrderBy<AssetKey> = "order_by",
-        _name_pattern: Pattern = "name_pattern",
-        _name_prefix_pattern: Prefix = "name_prefix_pattern",
-        _uri_pattern: Pattern = "uri_pattern",
-        _uri_prefix_pattern: Prefix = "uri_prefix_pattern",
-        _dag_ids: Vec<String> = "dag_ids",
-        _only_active: Flag<true> = "only_active",
+        page: Page,
+        order_by: OrderBy<AssetOrder>,
+        /// Part of the name, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
+        name_pattern: Pattern,
+        /// How the name begins.
+        name_prefix_pattern: Prefix,
+        /// Part of the uri.
+        uri_pattern: Pattern,
+        /// How the uri begins.
+        uri_prefix_pattern: Prefix,
+        /// DAGs that wait for it, write or read it.
+        dag_ids: Vec<String>,
+        /// Whether assets are left out that no DAG names any more.
+        only_active: Flag<true>,
     }
 }
 
 query_params! {
     /// Which aliases a list has.
     pub struct AliasFilter {
-        _page: Page,
-        _order_by: OrderBy<AliasKey> = "order_by",
-        _name_pattern: Pattern = "name_pattern",
-        _name_prefix_pattern: Prefix = "name_prefix_pattern",
+        page: Page,
+        order_by: OrderBy<AliasOrder>,
+        /// Part of the name, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
+        name_pattern: Pattern,
+        /// How the name begins.
+        name_prefix_pattern: Prefix,
     }
 }
 
 query_params! {
     /// Which events a list has.
     pub struct EventFilter {
-        _page: Page,
-        _order_by: OrderBy<EventKey> = "order_by",
-        _asset_id: Option<i64> = "asset_id",
-        _name_pattern: Pattern = "name_pattern",
-        _name_prefix_pattern: Prefix = "name_prefix_pattern",
-        _source_dag_id: Option<String> = "source_dag_id",
-        _source_task_id: Option<String> = "source_task_id",
-        _source_run_id: Option<String> = "source_run_id",
-        _source_map_index: Option<i64> = "source_map_index",
-        _timestamp: Range = "timestamp",
+        page: Page,
+        order_by: OrderBy<EventOrder>,
+        asset_id: Option<i64>,
+        /// Part of the asset's name, whatever its case; `%` and `_` are wildcards, `|` separates alternatives.
+        name_pattern: Pattern,
+        /// How the asset's name begins.
+        name_prefix_pattern: Prefix,
+        source_dag_id: Option<String>,
+        source_task_id: Option<String>,
+        source_run_id: Option<String>,
+        source_map_index: Option<i64>,
+        timestamp: Range,
     }
 }
 
 query_params! {
     /// Which of what is queued is meant.
     pub struct QueuedFilter {
-        _before: Option<Instant> = "before",
+        /// Queued earlier than this.
+        before: Option<Instant>,
     }
 }
 
 body! {
     /// An event of an asset.
     pub struct CreateAssetEventsBody {
-        _asset_id: i64 = "asset_id",
-        _partition_key: Option<String> = "partition_key",
-        _extra: Map<String, Value> = "extra",
+        asset_id: i64,
+        /// There are no partitions yet.
+        partition_key: Option<String>,
+        /// What consumers are told; `from_rest_api` is added to it.
+        extra: Map<String, Value>,
+        /// There are no teams here.
         _access_control: Ignored = "access_control",
     }
 }
@@ -152,180 +196,25 @@ body! {
 body! {
     /// A run of the DAG that makes an asset.
     pub struct MaterializeAssetBody {
-        _dag_run_id: Option<String> = "dag_run_id",
-        _logical_date: Option<Instant> = "logical_date",
-        _data_interval_start: Option<Instant> = "data_interval_start",
-        _data_interval_end: Option<Instant> = "data_interval_end",
-        _run_after: Option<Instant> = "run_after",
-        _conf: Conf = "conf",
-        _note: Option<Note> = "note",
-        _partition_key: Option<String> = "partition_key",
-    }
-}
-
-answer! {
-    /// A part of the list of assets.
-    pub struct AssetCollectionResponse {
-        assets: Vec<AssetResponse>,
-        total_entries: usize,
-    }
-}
-
-answer! {
-    /// An asset.
-    pub struct AssetResponse {
-        id: i64,
-        name: String,
-        uri: String,
-        group: String,
-        extra: Option<Map<String, Value>>,
-        created_at: At,
-        updated_at: At,
-        scheduled_dags: Vec<DagScheduleAssetReference>,
-        producing_tasks: Vec<TaskOutletAssetReference>,
-        consuming_tasks: Vec<TaskInletAssetReference>,
-        aliases: Vec<AssetAliasResponse>,
-        watchers: Vec<AssetWatcherResponse>,
-        last_asset_event: Option<LastAssetEventResponse>,
-    }
-}
-
-answer! {
-    /// A DAG that an asset lets run.
-    pub struct DagScheduleAssetReference {
-        dag_id: String,
-        created_at: At,
-        updated_at: At,
-    }
-}
-
-answer! {
-    /// A task that makes an asset.
-    pub struct TaskOutletAssetReference {
-        dag_id: String,
-        task_id: String,
-        created_at: At,
-        updated_at: At,
-    }
-}
-
-answer! {
-    /// A task that reads an asset.
-    pub struct TaskInletAssetReference {
-        dag_id: String,
-        task_id: String,
-        created_at: At,
-        updated_at: At,
-    }
-}
-
-answer! {
-    /// Who watches over an asset.
-    pub struct AssetWatcherResponse {
-        name: String,
-        trigger_id: i64,
-        created_date: At,
-    }
-}
-
-answer! {
-    /// The newest event of an asset.
-    pub struct LastAssetEventResponse {
-        id: Option<i64>,
-        timestamp: Option<At>,
-    }
-}
-
-answer! {
-    /// A part of the list of aliases.
-    pub struct AssetAliasCollectionResponse {
-        asset_aliases: Vec<AssetAliasResponse>,
-        total_entries: usize,
-    }
-}
-
-answer! {
-    /// Another name of assets.
-    pub struct AssetAliasResponse {
-        id: i64,
-        name: String,
-        group: String,
-    }
-}
-
-answer! {
-    /// A part of the list of events.
-    pub struct AssetEventCollectionResponse {
-        asset_events: Vec<AssetEventResponse>,
-        total_entries: usize,
-    }
-}
-
-answer! {
-    /// An event of an asset.
-    pub struct AssetEventResponse {
-        id: i64,
-        asset_id: i64,
-        uri: Option<String>,
-        name: Option<String>,
-        group: Option<String>,
-        extra: Option<Map<String, Value>>,
-        source_task_id: Option<String>,
-        source_dag_id: Option<String>,
-        source_run_id: Option<String>,
-        source_map_index: i32,
-        created_dagruns: Vec<DagRunAssetReference>,
-        timestamp: At,
+        dag_run_id: Option<String>,
+        logical_date: Option<Instant>,
+        data_interval_start: Option<Instant>,
+        data_interval_end: Option<Instant>,
+        run_after: Option<Instant>,
+        conf: Conf,
+        note: Option<Note>,
         partition_key: Option<String>,
     }
 }
 
-answer! {
-    /// A run that an event has made.
-    pub struct DagRunAssetReference {
-        run_id: String,
-        dag_id: String,
-        logical_date: Option<At>,
-        start_date: At,
-        end_date: Option<At>,
-        state: String,
-        data_interval_start: Option<At>,
-        data_interval_end: Option<At>,
-        partition_key: Option<String>,
-        triggering: bool,
-    }
+async fn all_queued(app: &App, filter: &QueueFilter) -> ApiResult<Json<QueuedEventCollectionResponse>> {
+    let found = read::asset_queue(&app.pool, filter).await?;
+    let queued_events: Vec<QueuedEventResponse> = found.into_iter().map(Into::into).collect();
+    Ok(Json(QueuedEventCollectionResponse { total_entries: queued_events.len(), queued_events }))
 }
 
-answer! {
-    /// Events that DAGs have not taken up yet.
-    pub struct QueuedEventCollectionResponse {
-        queued_events: Vec<QueuedEventResponse>,
-        total_entries: usize,
-    }
-}
-
-answer! {
-    /// An event that a DAG has not taken up yet.
-    pub struct QueuedEventResponse {
-        dag_id: String,
-        asset_id: i64,
-        created_at: At,
-        dag_display_name: String,
-    }
-}
-
-const fn nothing_queued() -> Json<QueuedEventCollectionResponse> {
-    Json(QueuedEventCollectionResponse { queued_events: Vec::new(), total_entries: 0 })
-}
-
-/// An asset that was named.
-pub fn no_asset(id: i64) -> ApiError {
-    ApiError::NotFound(format!("The Asset with ID: `{id}` was not found"))
-}
-
-/// Why nothing is done with assets.
-pub fn no_assets() -> ApiError {
-    ApiError::NotThere(NO_ASSETS.into())
+fn count(total: i64) -> usize {
+    usize::try_from(total).unwrap_or(0)
 }
 
 /// Get Assets
@@ -335,8 +224,24 @@ pub fn no_assets() -> ApiError {
     responses((status = 200, description = "Successful Response", body = AssetCollectionResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn list(_: AssetFilter) -> Json<AssetCollectionResponse> {
-    Json(AssetCollectionResponse { assets: Vec::new(), total_entries: 0 })
+pub async fn list(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    filter: AssetFilter,
+) -> ApiResult<Json<AssetCollectionResponse>> {
+    let wanted = OfAssets {
+        visible: who.visible(),
+        name: filter.name_pattern,
+        name_prefix: filter.name_prefix_pattern.0,
+        uri: filter.uri_pattern,
+        uri_prefix: filter.uri_prefix_pattern.0,
+        dag_ids: filter.dag_ids,
+        only_active: filter.only_active.0,
+        order: filter.order_by.0,
+    };
+    let (found, total) = read::assets(&app.pool, &wanted, filter.page.window()).await?;
+    let assets = shaped(&app, found, &wanted.visible).await?;
+    Ok(Json(AssetCollectionResponse { assets, total_entries: count(total) }))
 }
 
 /// Get Asset
@@ -346,8 +251,14 @@ pub async fn list(_: AssetFilter) -> Json<AssetCollectionResponse> {
     responses((status = 200, description = "Successful Response", body = AssetResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn one(path: AssetPath) -> ApiError {
-    no_asset(path.asset_id)
+pub async fn one(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: AssetPath,
+) -> ApiResult<Json<AssetResponse>> {
+    let visible = who.visible();
+    let found = lookup_asset(&app, path.asset_id, &visible).await?;
+    shaped(&app, vec![found], &visible).await?.pop().map(Json).ok_or_else(|| no_asset(path.asset_id))
 }
 
 /// Get Asset Aliases
@@ -357,8 +268,20 @@ pub async fn one(path: AssetPath) -> ApiError {
     responses((status = 200, description = "Successful Response", body = AssetAliasCollectionResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn aliases(_: AliasFilter) -> Json<AssetAliasCollectionResponse> {
-    Json(AssetAliasCollectionResponse { asset_aliases: Vec::new(), total_entries: 0 })
+pub async fn aliases(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    filter: AliasFilter,
+) -> ApiResult<Json<AssetAliasCollectionResponse>> {
+    let wanted = OfAliases {
+        visible: who.visible(),
+        name: filter.name_pattern,
+        name_prefix: filter.name_prefix_pattern.0,
+        order: filter.order_by.0,
+    };
+    let (found, total) = read::aliases(&app.pool, &wanted, filter.page.window()).await?;
+    let asset_aliases = found.into_iter().map(Into::into).collect();
+    Ok(Json(AssetAliasCollectionResponse { asset_aliases, total_entries: count(total) }))
 }
 
 /// Get Asset Alias
@@ -368,8 +291,15 @@ pub async fn aliases(_: AliasFilter) -> Json<AssetAliasCollectionResponse> {
     responses((status = 200, description = "Successful Response", body = AssetAliasResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn alias(path: AliasPath) -> ApiError {
-    ApiError::NotFound(format!("The AssetAlias with ID: `{}` was not found", path.asset_alias_id))
+pub async fn alias(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: AliasPath,
+) -> ApiResult<Json<AssetAliasResponse>> {
+    let id = path.asset_alias_id;
+    let found = read::alias(&app.pool, id, &who.visible()).await?;
+    let found = found.ok_or_else(|| ApiError::NotFound(format!("The AssetAlias with ID: `{id}` was not found")))?;
+    Ok(Json(found.into()))
 }
 
 /// Get Asset Events
@@ -379,41 +309,95 @@ pub async fn alias(path: AliasPath) -> ApiError {
     responses((status = 200, description = "Successful Response", body = AssetEventCollectionResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn events(_: EventFilter) -> Json<AssetEventCollectionResponse> {
-    Json(AssetEventCollectionResponse { asset_events: Vec::new(), total_entries: 0 })
+pub async fn events(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    filter: EventFilter,
+) -> ApiResult<Json<AssetEventCollectionResponse>> {
+    let wanted = OfEvents {
+        visible: who.visible(),
+        asset_id: filter.asset_id,
+        name: filter.name_pattern,
+        name_prefix: filter.name_prefix_pattern.0,
+        source_dag_id: filter.source_dag_id,
+        source_task_id: filter.source_task_id,
+        source_run_id: filter.source_run_id,
+        // No index is larger: none is meant.
+        source_map_index: filter.source_map_index.map(|index| i32::try_from(index).unwrap_or(i32::MAX)),
+        timestamp: filter.timestamp,
+        order: filter.order_by.0,
+        ..OfEvents::default()
+    };
+    let (found, total) = read::asset_events(&app.pool, &wanted, filter.page.window()).await?;
+    let asset_events = shaped_events(&app, found, &wanted.visible).await?;
+    Ok(Json(AssetEventCollectionResponse { asset_events, total_entries: count(total) }))
 }
 
 /// Create Asset Event
-///
-/// Not yet.
 #[utoipa::path(
     post, path = "/api/v2/assets/events", operation_id = "create_asset_event", tag = "Asset",
     request_body = CreateAssetEventsBody,
-    responses((status = 200, description = "Successful Response", body = AssetEventResponse), Errors<404, 501>),
+    responses((status = 200, description = "Successful Response", body = AssetEventResponse), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn create_event(_: CreateAssetEventsBody) -> ApiError {
-    no_assets()
+pub async fn create_event(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    mut body: Body,
+) -> ApiResult<Json<AssetEventResponse>> {
+    let asked = CreateAssetEventsBody::read(&mut body);
+    if asked.partition_key.is_some() {
+        body.wrong("partition_key", "value_error", "This asset has no partitions", Value::Null);
+    }
+    body.finish()?;
+    let asset = lookup_asset(&app, asked.asset_id, &who.visible()).await?;
+    let mut extra = asked.extra;
+    extra.insert("from_rest_api".to_owned(), true.into());
+    let event = changes::tell(&app, asset.key, extra, &who).await?;
+    let shaped = shaped_events(&app, vec![event], &who.visible()).await?.pop();
+    shaped.map(Json).ok_or(ApiError::Undecided)
 }
 
 /// Materialize Asset
 ///
-/// Not yet.
+/// Starts a run of the one DAG that writes the asset.
 #[utoipa::path(
     post, path = "/api/v2/assets/{asset_id}/materialize", operation_id = "materialize_asset", tag = "Asset",
     params(AssetPath),
     request_body = Option<MaterializeAssetBody>,
-    responses((status = 200, description = "Successful Response"), Errors<404, 409, 501>),
+    responses((status = 200, description = "Successful Response", body = DAGRunResponse), Errors<404, 409>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn materialize(_: AssetPath, request: Request) -> ApiResult<()> {
+pub async fn materialize(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: AssetPath,
+    request: Request,
+) -> ApiResult<Json<DAGRunResponse>> {
     let bytes = intake::read(request, BODY_BYTES_MAX).await?;
-    if !matches!(bytes.trim_ascii(), b"" | b"null") {
-        let mut body = Body::parse(&bytes)?;
-        MaterializeAssetBody::read(&mut body);
-        body.finish()?;
+    let text: &[u8] = if matches!(bytes.trim_ascii(), b"" | b"null") { b"{}" } else { &bytes };
+    let mut body = Body::parse(text)?;
+    let asked = MaterializeAssetBody::read(&mut body);
+    if asked.partition_key.is_some() {
+        body.wrong("partition_key", "value_error", "This DAG's schedule has no partitions", Value::Null);
     }
-    Err(no_assets())
+    body.finish()?;
+    let dag_id = changes::producer_of(&app, path.asset_id, &who.visible()).await?;
+    who.must_change(dag_id.as_str())?;
+    let (view, version) = lookup_dag(&app, dag_id.as_str()).await?;
+    let run_id = asked.dag_run_id.map(RunId::new).transpose();
+    let wish = TriggerDagRun {
+        run_id: run_id.map_err(|error| ApiError::BadRequest(error.to_string()))?,
+        logical_date: asked.logical_date,
+        data_interval: asked.data_interval_start.zip(asked.data_interval_end),
+        run_after: asked.run_after,
+        conf: asked.conf,
+        note: asked.note,
+        run_type: RunType::AssetMaterialization,
+        ..TriggerDagRun::by_hand(dag_id, TriggeredBy::RestApi)
+    };
+    let run = start(&app, &view, &version, wish, &who).await?;
+    DAGRunResponse::read(&app, &run).await.map(Json)
 }
 
 /// Get Asset Queued Events
@@ -423,8 +407,19 @@ pub async fn materialize(_: AssetPath, request: Request) -> ApiResult<()> {
     responses((status = 200, description = "Successful Response", body = QueuedEventCollectionResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn queued_of_asset(_: AssetPath, _: QueuedFilter) -> Json<QueuedEventCollectionResponse> {
-    nothing_queued()
+pub async fn queued_of_asset(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: AssetPath,
+    filter: QueuedFilter,
+) -> ApiResult<Json<QueuedEventCollectionResponse>> {
+    let wanted = QueueFilter {
+        visible: who.visible(),
+        asset_id: Some(path.asset_id),
+        before: filter.before.map(Instant::get),
+        dag_id: None,
+    };
+    all_queued(&app, &wanted).await
 }
 
 /// Delete Asset Queued Events
@@ -435,8 +430,16 @@ pub async fn queued_of_asset(_: AssetPath, _: QueuedFilter) -> Json<QueuedEventC
     responses((status = 204, description = "Successful Response"), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn delete_queued_of_asset(path: AssetPath, _: QueuedFilter) -> ApiError {
-    ApiError::NotFound(format!("Queue event with asset_id: `{}` was not found", path.asset_id))
+pub async fn delete_queued_of_asset(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: AssetPath,
+    filter: QueuedFilter,
+) -> ApiResult<StatusCode> {
+    let missing = || ApiError::NotFound(format!("Queue event with asset_id: `{}` was not found", path.asset_id));
+    let asset = read::asset(&app.pool, path.asset_id, &who.visible()).await?.ok_or_else(missing)?;
+    let deleted = changes::forget_queued(&app, None, Some(asset.key), filter.before, &who).await?;
+    if deleted > 0 { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
 }
 
 /// Get Dag Asset Queued Events
@@ -450,10 +453,11 @@ pub async fn delete_queued_of_asset(path: AssetPath, _: QueuedFilter) -> ApiErro
 pub async fn queued_of_dag(
     State(app): State<App>,
     path: WaitingDagPath,
-    _: QueuedFilter,
+    filter: QueuedFilter,
 ) -> ApiResult<Json<QueuedEventCollectionResponse>> {
-    lookup_dag(&app, &path.dag_id).await?;
-    Ok(nothing_queued())
+    let (dag, _) = lookup_dag(&app, &path.dag_id).await?;
+    let before = filter.before.map(Instant::get);
+    all_queued(&app, &QueueFilter { dag_id: Some(dag.dag_id), before, ..QueueFilter::default() }).await
 }
 
 /// Delete Dag Asset Queued Events
@@ -464,8 +468,16 @@ pub async fn queued_of_dag(
     responses((status = 204, description = "Successful Response"), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn delete_queued_of_dag(path: WaitingDagPath, _: QueuedFilter) -> ApiError {
-    ApiError::NotFound(format!("Queue event with dag_id: `{}` was not found", path.dag_id))
+pub async fn delete_queued_of_dag(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: WaitingDagPath,
+    filter: QueuedFilter,
+) -> ApiResult<StatusCode> {
+    let missing = || ApiError::NotFound(format!("Queue event with dag_id: `{}` was not found", path.dag_id));
+    let (dag, _) = lookup_dag(&app, &path.dag_id).await.map_err(|_| missing())?;
+    let deleted = changes::forget_queued(&app, Some(dag.dag_id), None, filter.before, &who).await?;
+    if deleted > 0 { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
 }
 
 /// Get Dag Asset Queued Event
@@ -476,8 +488,20 @@ pub async fn delete_queued_of_dag(path: WaitingDagPath, _: QueuedFilter) -> ApiE
     responses((status = 200, description = "Successful Response", body = QueuedEventResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn queued(path: WaitingPath, _: QueuedFilter) -> ApiError {
-    not_queued(&path)
+pub async fn queued(
+    State(app): State<App>,
+    path: WaitingPath,
+    filter: QueuedFilter,
+) -> ApiResult<Json<QueuedEventResponse>> {
+    let (dag, _) = lookup_dag(&app, &path.dag_id).await.map_err(|_| not_queued(&path))?;
+    let wanted = QueueFilter {
+        dag_id: Some(dag.dag_id),
+        asset_id: Some(path.asset_id),
+        before: filter.before.map(Instant::get),
+        visible: Visible::All,
+    };
+    let found = read::asset_queue(&app.pool, &wanted).await?.into_iter().next();
+    found.map(|view| Json(view.into())).ok_or_else(|| not_queued(&path))
 }
 
 /// Delete Dag Asset Queued Event
@@ -488,8 +512,16 @@ pub async fn queued(path: WaitingPath, _: QueuedFilter) -> ApiError {
     responses((status = 204, description = "Successful Response"), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn delete_queued(path: WaitingPath, _: QueuedFilter) -> ApiError {
-    not_queued(&path)
+pub async fn delete_queued(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: WaitingPath,
+    filter: QueuedFilter,
+) -> ApiResult<StatusCode> {
+    let (dag, _) = lookup_dag(&app, &path.dag_id).await.map_err(|_| not_queued(&path))?;
+    let asset = read::asset(&app.pool, path.asset_id, &Visible::All).await?.ok_or_else(|| not_queued(&path))?;
+    let deleted = changes::forget_queued(&app, Some(dag.dag_id), Some(asset.key), filter.before, &who).await?;
+    if deleted > 0 { Ok(StatusCode::NO_CONTENT) } else { Err(not_queued(&path)) }
 }
 
 fn not_queued(path: &WaitingPath) -> ApiError {
@@ -499,7 +531,7 @@ fn not_queued(path: &WaitingPath) -> ApiError {
 
 /// Get Upstream Asset Events
 ///
-/// No run is made by assets.
+/// The events that the run has taken up, oldest first, at most a thousand.
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/upstreamAssetEvents",
     operation_id = "get_upstream_asset_events", tag = "DagRun",
@@ -511,6 +543,10 @@ pub async fn upstream_events(
     State(app): State<App>,
     path: ConsumingRunPath,
 ) -> ApiResult<Json<AssetEventCollectionResponse>> {
-    lookup_run(&app, &path.dag_id, &path.dag_run_id).await?;
-    Ok(Json(AssetEventCollectionResponse { asset_events: Vec::new(), total_entries: 0 }))
+    let run = lookup_run(&app, &path.dag_id, &path.dag_run_id).await?;
+    let wanted = OfEvents { taken_by: Some(run.key), ..OfEvents::default() };
+    let window = Page { limit: UPSTREAM_MAX, offset: 0 }.window();
+    let (found, total) = read::asset_events(&app.pool, &wanted, window).await?;
+    let asset_events = shaped_events(&app, found, &Visible::All).await?;
+    Ok(Json(AssetEventCollectionResponse { asset_events, total_entries: count(total) }))
 }

@@ -151,8 +151,8 @@ pub fn dag(view: &DagView, version: &Version) -> DAGResponse {
         fileloc: view.fileloc.clone(),
         file_token: token_of(&view.bundle_name, &view.fileloc),
         description: dag.description.clone(),
-        timetable_summary: timetable_summary(&dag.schedule),
-        timetable_description: Some(words::schedule(&dag.schedule)),
+        timetable_summary: timetable_summary(dag),
+        timetable_description: Some(words::runs_when(dag)),
         timetable_partitioned: false,
         timetable_periodic: matches!(dag.schedule, Schedule::Cron { .. } | Schedule::Delta { .. }),
         tags: dag.tags.iter().map(tag).collect(),
@@ -176,9 +176,9 @@ fn has_limit(task: &Task) -> bool {
 }
 
 /// The schedule in one word: Airflow shows the cron text.
-fn timetable_summary(schedule: &Schedule) -> Option<String> {
-    match schedule {
-        Schedule::Never => None,
+fn timetable_summary(dag: &Dag) -> Option<String> {
+    match &dag.schedule {
+        Schedule::Never => dag.assets.as_ref().map(|_| "Asset".to_owned()),
         Schedule::Once => Some("@once".to_owned()),
         Schedule::Continuous => Some("@continuous".to_owned()),
         Schedule::Cron { expressions, .. } => Some(expressions.join(", ")),
@@ -197,7 +197,10 @@ pub fn dag_details(view: &DagView, version: &Version, active_runs_count: i64, is
     let details = DAGDetails {
         catchup: dag.catchup == dag::Catchup::All,
         dag_run_timeout: dag.dagrun_timeout.map(|limit| format!("PT{}S", limit.as_secs_f64())),
-        asset_expression: None,
+        asset_expression: dag.assets.as_ref().and_then(|assets| {
+            let expression = assets.expression();
+            expression.as_object().map(|parts| parts.clone().into_iter().collect())
+        }),
         doc_md: dag.doc_md.clone(),
         start_date: dag.start_date.map(At),
         end_date: dag.end_date.map(At),

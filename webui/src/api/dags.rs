@@ -74,9 +74,9 @@ query_params! {
         bundle_name: Option<String>,
         /// The DAG folder has no versions: those are of DAGs.
         bundle_version: Option<String>,
-        /// No DAG is scheduled by assets.
+        /// Whether it waits for assets.
         has_asset_schedule: Option<bool>,
-        /// No DAG depends on assets.
+        /// Part of the name or uri of an asset that it waits for, writes or reads.
         asset_dependency: Option<String>,
         /// When the newest run began.
         dag_run_start_date: Range,
@@ -256,15 +256,7 @@ answer! {
 }
 
 impl DagListFilter {
-    /// Whether it asks for what no DAG is.
-    fn is_of_none(&self) -> bool {
-        self.asset_dependency.is_some() || self.has_asset_schedule == Some(true)
-    }
-
     fn dags(self, who: &Principal) -> Option<DagFilter> {
-        if self.is_of_none() {
-            return None;
-        }
         let timetables: Vec<Timetable> = self.timetable_type.iter().filter_map(|name| timetable_of(name)).collect();
         if timetables.is_empty() && !self.timetable_type.is_empty() {
             return None;
@@ -298,6 +290,8 @@ impl DagListFilter {
             last_started: self.dag_run_start_date,
             last_ended: self.dag_run_end_date,
             timetables,
+            waits_for_assets: self.has_asset_schedule,
+            asset: self.asset_dependency,
             order: self.order_by.0,
             ..DagFilter::default()
         })
@@ -308,6 +302,8 @@ impl DagListFilter {
 fn timetable_of(name: &str) -> Option<Timetable> {
     Some(match name.rsplit('.').next()? {
         "NullTimetable" => Timetable::Never,
+        "AssetTriggeredTimetable" => Timetable::Assets,
+        "AssetOrTimeSchedule" => Timetable::AssetsOrTime,
         "OnceTimetable" => Timetable::Once,
         "ContinuousTimetable" => Timetable::Continuous,
         "CronTriggerTimetable" => Timetable::CronTrigger,

@@ -4,6 +4,7 @@
 
 pub mod absent;
 pub mod accept;
+pub mod asset_shapes;
 pub mod assets;
 pub mod backfills;
 pub mod bulk;

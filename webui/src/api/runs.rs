@@ -121,8 +121,8 @@ query_params! {
         partition_date_gte: NeverDated,
         /// No run has a partition: none fits.
         partition_date_lte: NeverDated,
-        /// There are no assets: no run fits.
-        consuming_asset_pattern: Never,
+        /// Part of the name or uri of an asset whose events the run has taken up.
+        consuming_asset_pattern: Pattern,
     }
 }
 
@@ -133,7 +133,6 @@ impl RunsQuery {
             || self.partition_key_prefix_pattern.is_asked
             || self.partition_date_gte.is_asked
             || self.partition_date_lte.is_asked
-            || self.consuming_asset_pattern.is_asked
     }
 
     fn filter(self, dag_ids: Vec<DagId>, visible: Visible) -> RunFilter {
@@ -152,6 +151,7 @@ impl RunsQuery {
             conf_contains: self.conf_contains,
             versions: self.dag_version,
             content_hash: self.bundle_version,
+            consumed_asset: self.consuming_asset_pattern,
             duration: self.duration,
             logical_date: self.logical_date,
             run_after: self.run_after,

@@ -17,7 +17,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    assets::{AssetPath, no_asset, no_assets},
+    assets::AssetPath,
     body::Body,
     declare::{AnyJson, At, Errors, Flag, Member, answer, body, path_params, query_params, schema},
     lookup_run, parse_task,
@@ -27,11 +27,15 @@ use crate::{
     app::App,
     auth::{Principal, rights::Right},
     error::{ApiError, ApiResult},
-    reads::{instances::TaskOfRun, lookup::lookup_instance},
+    reads::{assets::lookup_asset, instances::TaskOfRun, lookup::lookup_instance},
 };
 
 /// How long something is kept when nobody says, as in Airflow.
 const KEPT_DAYS_DEFAULT: i64 = 30;
+
+/// Why nothing is kept of an asset.
+const NOTHING_KEPT_OF_ASSETS: &str =
+    "Assets keep no state yet: say it as the extra of an event, which consumers and later runs can read";
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -65,7 +69,7 @@ path_params! {
     /// What an asset keeps under a key.
     pub struct KeptOfAssetPath {
         asset_id: i64,
-        _key: String = "key",
+        key: String,
     }
 }
 
@@ -459,8 +463,14 @@ pub async fn delete_of_task(
     ),
     security(("token" = [Right::Read]))
 )]
-pub async fn list_of_asset(path: AssetPath, _: KeptOfAssetFilter) -> ApiError {
-    no_asset(path.asset_id)
+pub async fn list_of_asset(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: AssetPath,
+    _: KeptOfAssetFilter,
+) -> ApiResult<Json<AssetStateStoreCollectionResponse>> {
+    lookup_asset(&app, path.asset_id, &who.visible()).await?;
+    Ok(Json(AssetStateStoreCollectionResponse { asset_state_store: Vec::new(), total_entries: 0 }))
 }
 
 /// Clear Asset State Store
@@ -474,7 +484,7 @@ pub async fn list_of_asset(path: AssetPath, _: KeptOfAssetFilter) -> ApiError {
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn clear_of_asset(_: AssetPath) -> ApiError {
-    no_assets()
+    ApiError::NotThere(NOTHING_KEPT_OF_ASSETS.into())
 }
 
 /// Get Asset State Store
@@ -485,8 +495,15 @@ pub async fn clear_of_asset(_: AssetPath) -> ApiError {
     responses((status = 200, description = "Successful Response", body = AssetStateStoreResponse), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn get_of_asset(path: KeptOfAssetPath) -> ApiError {
-    no_asset(path.asset_id)
+pub async fn get_of_asset(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: KeptOfAssetPath,
+) -> ApiError {
+    match lookup_asset(&app, path.asset_id, &who.visible()).await {
+        Ok(_) => ApiError::NotFound(format!("Asset state store key {:?} not found", path.key)),
+        Err(error) => error,
+    }
 }
 
 /// Set Asset State Store
@@ -501,7 +518,7 @@ pub async fn get_of_asset(path: KeptOfAssetPath) -> ApiError {
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn set_of_asset(_: KeptOfAssetPath, _: AssetStateStoreBody) -> ApiError {
-    no_assets()
+    ApiError::NotThere(NOTHING_KEPT_OF_ASSETS.into())
 }
 
 /// Delete Asset State Store
@@ -515,5 +532,5 @@ pub async fn set_of_asset(_: KeptOfAssetPath, _: AssetStateStoreBody) -> ApiErro
     security(("token" = [Right::ChangeDags]))
 )]
 pub async fn delete_of_asset(_: KeptOfAssetPath) -> ApiError {
-    no_assets()
+    ApiError::NotThere(NOTHING_KEPT_OF_ASSETS.into())
 }

@@ -1,6 +1,7 @@
 //! What people change, whichever door they come by: pages and the REST API send the same wishes, which are checked here, by
 //! one code, and carried out as commands to the leader or in the store.
 
+pub mod assets;
 pub mod backfills;
 pub mod bundles;
 pub mod clear;

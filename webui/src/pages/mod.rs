@@ -3,6 +3,8 @@
 //! A page is served whole. Asked with the header `windlass-fragment`, it answers with its live part alone, which the
 //! script swaps in when something has changed.
 
+pub mod asset;
+pub mod asset_list;
 pub mod audit;
 pub mod backfill;
 pub mod bundles;
@@ -14,6 +16,7 @@ pub mod docs;
 pub mod error;
 pub mod forms;
 pub mod import_errors;
+mod lineage;
 pub mod login;
 mod markdown;
 pub mod oidc;
@@ -63,6 +66,8 @@ pub enum Place {
     Dags,
     /// Runs of all DAGs.
     Runs,
+    /// Assets.
+    Assets,
     /// Services.
     Services,
     /// Mistakes in DAG files.

@@ -138,19 +138,26 @@ fn short_name(task: &dag::Task) -> String {
     let id = task.task_id.as_str();
     let inner = task.group.as_ref().and_then(|group| id.strip_prefix(group.as_str())?.strip_prefix('.'));
     let name = task.task_display_name.as_deref().or(inner).unwrap_or(id);
+    cut(name)
+}
+
+/// As much of a name as is written out.
+fn cut(name: &str) -> String {
     match name.chars().count() {
         ..=NAME_CHARS_MAX => name.to_owned(),
         _ => name.chars().take(NAME_CHARS_MAX - 1).chain(['…']).collect(),
     }
 }
 
+/// The width of a box of this name.
+fn width_of(name: &str) -> i32 {
+    let chars = i32::try_from(name.chars().count()).unwrap_or(0);
+    (NODE_FRAME + CHAR_WIDTH * chars).max(NODE_WIDTH_MIN)
+}
+
 impl Picture {
     fn of(dag: &Dag) -> Self {
         let names: Vec<String> = dag.tasks.iter().map(short_name).collect();
-        let width = |name: &String| {
-            let chars = i32::try_from(name.chars().count()).unwrap_or(0);
-            (NODE_FRAME + CHAR_WIDTH * chars).max(NODE_WIDTH_MIN)
-        };
         let group_of = |id: &str| dag.groups.iter().position(|group| group.group_id == id);
         let chart = Chart {
             nodes: dag
@@ -158,7 +165,7 @@ impl Picture {
                 .iter()
                 .zip(&names)
                 .map(|(task, name)| Node {
-                    width: width(name),
+                    width: width_of(name),
                     height: NODE_HEIGHT,
                     group: task.group.as_deref().and_then(group_of),
                 })
@@ -173,11 +180,19 @@ impl Picture {
                 .flat_map(|from| dag.task(from).downstream.iter().map(move |to| (from.0, to.0)))
                 .collect(),
         };
-        let drawing = layout::draw(&chart);
-        let groups = dag.groups.iter().zip(drawing.groups).filter_map(|(group, rect)| {
+        let titles = dag.groups.iter().map(|group| {
             let name = group.group_id.rsplit('.').next().unwrap_or_default().to_owned();
-            Some(GroupBox { place: rect?.into(), name, tooltip: group.tooltip.clone() })
+            (name, group.tooltip.clone())
         });
+        Self::drawn(&chart, names, titles.collect())
+    }
+
+    fn drawn(chart: &Chart, names: Vec<String>, titles: Vec<(String, Option<String>)>) -> Self {
+        let drawing = layout::draw(chart);
+        let groups = titles
+            .into_iter()
+            .zip(drawing.groups)
+            .filter_map(|((name, tooltip), rect)| Some(GroupBox { place: rect?.into(), name, tooltip }));
         let edges = chart.edges.iter().zip(&drawing.edges);
         Self {
             width: drawing.width,
@@ -189,6 +204,14 @@ impl Picture {
                 .map(|((from, to), points)| EdgeLine { from: *from, to: *to, path: layout::path(points) })
                 .collect(),
         }
+    }
+
+    /// A picture of boxes of these names, in no groups; the edges have no circle.
+    pub fn of_boxes(labels: &[String], edges: Vec<(usize, usize)>) -> Self {
+        let names: Vec<String> = labels.iter().map(|name| cut(name)).collect();
+        let node = |name: &String| Node { width: width_of(name), height: NODE_HEIGHT, group: None };
+        let chart = Chart { nodes: names.iter().map(node).collect(), groups: Vec::new(), edges };
+        Self::drawn(&chart, names, Vec::new())
     }
 
     /// The picture with what each task's box shows.

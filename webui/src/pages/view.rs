@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    audit, backfill, bundles, clear, connections, dag, dags, docs, error, forms, import_errors, login, pools,
-    preferences, roles, run, runs, search, services, task, tokens, trigger, users, variables,
+    asset, asset_list, audit, backfill, bundles, clear, connections, dag, dags, docs, error, forms, import_errors,
+    login, pools, preferences, roles, run, runs, search, services, task, tokens, trigger, users, variables,
 };
 
 /// What a page prints.
@@ -74,6 +74,8 @@ macro_rules! views {
 }
 
 views! {
+    asset::View: "asset" WithLive,
+    asset_list::View: "assets" WithLive,
     audit::View: "audit" WithLive,
     backfill::View: "backfill" WithLive,
     bundles::View: "bundles" WithLive,

@@ -3,6 +3,7 @@
 //!
 //! What always holds here: nothing is worded for one of the faces, nothing is changed, and every read is bounded.
 
+pub mod assets;
 pub mod bundles;
 pub mod connections;
 pub mod heartbeat;

@@ -6,6 +6,7 @@ mod admin;
 mod admin_pages;
 mod apart;
 mod api;
+mod assets;
 mod backfills;
 mod bodies;
 mod bundles;

@@ -326,6 +326,8 @@ impl TestLeader {
                 let over = BackfillRow { is_paused: true, completed_at: Some(now()), ..row };
                 plan.backfills.push(over);
             }
+            Command::CreateAssetEvent(wish) => return crate::assets::tell(&self.pool, wish).await,
+            Command::DeleteQueuedAssetEvents(wish) => return crate::assets::forget(&self.pool, &wish).await,
             Command::MarkDagRun { .. } | Command::ControlService { .. } => {}
         }
         (plan, done(json!({})))
@@ -371,6 +373,7 @@ impl TestLeader {
         run.data_interval = wish.data_interval.map(|(start, end)| (start.get(), end.get()));
         run.run_after = wish.run_after.map_or(run.run_after, Instant::get);
         (run.conf, run.triggered_by) = (wish.conf.into_map(), wish.triggered_by);
+        run.run_type = wish.run_type;
         run.note = wish.note.map(Note::into_string);
         plan.new_runs.push(run);
         plan.changed_runs.insert(key, wish.dag_id);

@@ -36,7 +36,7 @@ from values import (
 )
 
 GRAPH = {"chain", "chain_linear", "cross_downstream"}
-TIMETABLES_END = "Timetable"
+TIMETABLES_END = ("Timetable", "OrTimeSchedule")
 ID_MAX = 200
 
 
@@ -185,7 +185,9 @@ class Interpreter(Expressions, Statements, Arrows):
             elif texts and uri is None:
                 uri = texts[0]
             return Asset(name, uri)
-        return Asset(texts[0] if texts else name, None, "alias" if kind.endswith("Alias") else "condition")
+        if kind.endswith("Alias"):
+            return Asset(texts[0] if texts else name, None, "alias")
+        return Asset(None, None, kind[len("Asset") :].lower(), list(args))
 
     def call_class(self, node, env, cls, args, kwargs, lines):
         """An operator of the file's own."""

@@ -10,11 +10,11 @@ from yamltext import Yaml
 
 RENDERED_NAMES = {"ds", "ds_nodash", "ts", "ts_nodash", "run_id", "task_instance_key_str"}
 # Keys that a task can do without when the reader refuses them.
-SPARED = {*COMMON, "outlets"}
+SPARED = {*COMMON, "outlets", "inlets"}
 # The key of a function in a module; when the reader finds no such module, the task becomes a script.
 OF_MODULE = "python_callable"
 # What runs before a branch has these keys; the branch itself the others.
-OF_BRANCH = ("doc_md", "outlets")
+OF_BRANCH = ("doc_md", "outlets", "inlets")
 
 # Which operators take a connection by which name; default_args can name it for all of them.
 OF_CONNECTION = {}
@@ -162,7 +162,7 @@ class Document:
         if refused:
             task.refused = refused[0]
         if len(refused) > 1:
-            for name in (*COMMON, "outlets"):
+            for name in (*COMMON, "outlets", "inlets"):
                 writer.take(name)
         self.words_of(writer)
         try:
@@ -251,7 +251,7 @@ class Document:
         # There is no use in trying again what can not succeed.
         entries = [entry for entry in fresh.entries if entry[0] not in ("retries", "doc_md")]
         for name in list(writer.kwargs):
-            if name in COMMON or name in COSMETIC or name == "outlets":
+            if name in COMMON or name in COSMETIC or name in ("outlets", "inlets"):
                 writer.take(name)
         return [Made(task, "", entries, self.dependencies(task, task.upstream))]
 

@@ -220,7 +220,9 @@ class Expressions:
         if isinstance(node.op, (ast.RShift, ast.LShift)):
             return self.shift(node, left, right)
         if isinstance(node.op, (ast.BitOr, ast.BitAnd)) and isinstance(left, Asset) and isinstance(right, Asset):
-            return Asset(None, None, "condition")
+            kind = "any" if isinstance(node.op, ast.BitOr) else "all"
+            parts = left.parts if left.kind == kind else [left]
+            return Asset(None, None, kind, [*parts, right])
         if isinstance(left, File) and isinstance(node.op, ast.Div) and isinstance(right, (str, File)):
             return File(library.join(left.text, getattr(right, "text", right)))
         for value in (left, right):

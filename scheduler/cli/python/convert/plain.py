@@ -92,7 +92,11 @@ def of_objects(value, text, depth):
         return {key_text(key): plain(item, text, depth + 1) for key, item in value.items()}
     if isinstance(value, Param):
         return {key: plain(item, text, depth + 1) for key, item in value.schema.items()}
-    if isinstance(value, Asset) and value.kind == "asset":
+    if isinstance(value, Asset) and value.known():
+        if value.kind == "alias":
+            return {"alias": value.name}
+        if value.kind in ("all", "any"):
+            return {value.kind: [plain(part, text, depth + 1) for part in value.parts]}
         return {name: item for name, item in (("name", value.name), ("uri", value.uri)) if item is not None}
     raise NotPlain(why(value))
 

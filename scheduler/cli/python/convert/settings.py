@@ -225,19 +225,18 @@ def clean(text):
 
 def schedule_of(value):
     """The schedule, and the reason when it is not the one that was written."""
-    assets = (
-        "a schedule by assets is not there yet: nothing but a trigger starts this DAG; "
-        "let the producer trigger it (trigger_dag_run)"
-    )
+    assets = "the schedule was left out: which assets it waits for is known only when the file runs"
     if value is None or (isinstance(value, str) and not isinstance(value, Rendered)):
         return value, None
     if isinstance(value, datetime.timedelta):
         return seconds(value), None
     if isinstance(value, Asset):
-        return None, assets
+        return (of_assets([value]), None) if value.known() else (None, assets)
     if isinstance(value, (list, tuple)):
         if value and all(isinstance(one, str) and not isinstance(one, Rendered) for one in value):
             return list(value), None
+        if value and all(isinstance(one, Asset) and one.known() for one in value):
+            return of_assets(value), None
         return None, assets if any(isinstance(one, Asset) for one in value) else "the schedule was left out: " + why(
             value
         )
@@ -248,6 +247,26 @@ def schedule_of(value):
     return None, "the schedule was left out: its form is not known"
 
 
+def of_assets(value):
+    """A schedule by assets: one condition, or a list of which all have to change."""
+    if len(value) == 1 and value[0].kind in ("all", "any"):
+        return plain(value[0])
+    return [plain(one) for one in value]
+
+
+def asset_or_time(value):
+    kwargs = dict(value.kwargs)
+    time, assets = kwargs.pop("timetable", None), kwargs.pop("assets", kwargs.pop("datasets", None))
+    listed = list(assets) if isinstance(assets, (list, tuple)) else [assets]
+    if not isinstance(time, Timetable) or not all(isinstance(one, Asset) and one.known() for one in listed):
+        return None, "the schedule was left out: its time or its assets are known only when the file runs"
+    made, reason = timetable(time)
+    if not isinstance(made, dict):
+        return of_assets(listed), reason
+    condition = of_assets(listed)
+    return {**made, "or_assets": condition}, reason or left_over(kwargs)
+
+
 def timetable(value):
     words = {
         "CronTriggerTimetable": "cron_trigger",
@@ -256,6 +275,8 @@ def timetable(value):
         "DeltaTriggerTimetable": "delta_trigger",
         "DeltaDataIntervalTimetable": "delta_data_interval",
     }
+    if value.name in ("AssetOrTimeSchedule", "DatasetOrTimeSchedule"):
+        return asset_or_time(value)
     if value.name == "NullTimetable":
         return None, None
     if value.name in ("OnceTimetable", "ContinuousTimetable"):

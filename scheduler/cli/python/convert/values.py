@@ -172,12 +172,20 @@ class Param:
 
 
 class Asset:
-    """An asset or data set; `kind` tells aliases and conditions from one that can be named."""
+    """An asset or data set; `kind` is asset, alias, or all and any of `parts`."""
 
-    def __init__(self, name, uri, kind="asset"):
+    def __init__(self, name, uri, kind="asset", parts=()):
         self.name = name
         self.uri = uri
         self.kind = kind
+        self.parts = parts
+
+    def known(self):
+        """Whether all that it says is known before the file runs."""
+        if self.kind in ("all", "any"):
+            return bool(self.parts) and all(isinstance(part, Asset) and part.known() for part in self.parts)
+        texts = [part for part in (self.name, self.uri) if part is not None]
+        return bool(texts) and all(isinstance(part, str) for part in texts)
 
 
 class Label:

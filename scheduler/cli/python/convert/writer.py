@@ -45,7 +45,6 @@ ADVICE = {
     "executor_config": "a task can not set up its executor",
     "resources": "a task has no resources of its own; the worker's limits hold",
     "run_as_user": "a task runs as its worker's user",
-    "inlets": "inlets are not there",
     "start_date": "a task has no dates of its own; they belong to the DAG",
     "end_date": "a task has no dates of its own; they belong to the DAG",
     "map_index_template": "the task is not expanded here",
@@ -168,26 +167,22 @@ class Writer:
             ):
                 given.value = {"dummy": "always"}.get(given.value, "none_failed_min_one_success")
             self.move(name, form=duration if name in DURATIONS else None)
-        self.outlets()
+        self.assets("outlets")
+        self.assets("inlets")
 
-    def outlets(self):
-        given = self.take("outlets")
+    def assets(self, name):
+        given = self.take(name)
         if given is None:
             return
         value = given.value if isinstance(given.value, (list, tuple)) else [given.value]
         known = []
         for one in value:
-            if (
-                isinstance(one, Asset)
-                and one.kind == "asset"
-                and all(isinstance(part, str) or part is None for part in (one.name, one.uri))
-            ):
+            if isinstance(one, Asset) and one.kind in ("asset", "alias") and one.known():
                 known.append(self.plain(one, given.line))
             else:
-                self.remark(given.line, "an outlet was left out: only assets with a name or a uri are there")
+                self.remark(given.line, f"one of {name} was left out: its name is known only when the file runs")
         if known:
-            self.put("outlets", known, given.line)
-            self.note(given.line, "outlets are shown; they make no asset events yet")
+            self.put(name, known, given.line)
 
     def rest(self):
         """Says what nobody has taken."""

@@ -1,5 +1,6 @@
 //! One module a group of commands.
 
+pub mod assets;
 pub mod attempt_log;
 pub mod backfill;
 pub mod completion;

@@ -3,6 +3,7 @@
 //!
 //! Each file has one kind of thing and both ways to it; commands print what comes of it, whichever way it came.
 
+mod assets;
 mod backfills;
 mod bundles;
 mod connections;
@@ -14,6 +15,7 @@ mod runs;
 mod tasks;
 mod variables;
 
+pub use assets::{AssetRow, AssetsWanted};
 pub use backfills::{BackfillProgress, BackfillView, BackfillWish, Control};
 pub use bundles::Deployment;
 pub use connections::NoPassword;

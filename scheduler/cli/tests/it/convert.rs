@@ -302,7 +302,7 @@ const CONSTRUCTS: &[(&str, &[&str], &[&str])] = &[
     (
         "BashOperator(task_id='b', bash_command='x', outlets=[Asset('s3://b/k')])",
         &["outlets: [{uri: \"s3://b/k\"}]"],
-        &["note: outlets"],
+        &[],
     ),
     (
         "BashOperator(task_id='b', bash_command='x', **({'retries': 1, 'owner': 'a'} | {'retries': 3}))",
@@ -400,8 +400,14 @@ const SETTINGS: &[(&str, &[&str], &[&str])] = &[
     ("schedule_interval='5 4 * * *'", &["schedule: \"5 4 * * *\""], &["note: without catchup"]),
     ("schedule=datetime.timedelta(minutes=90)", &["schedule: \"1h30m\""], &[]),
     ("schedule='61 * * * *'", &["schedule: null"], &["schedule was left out"]),
-    ("schedule=[Asset('a')]", &["schedule: null"], &["a schedule by assets"]),
-    ("schedule=(Asset('a') | Asset('b'))", &["schedule: null"], &["a schedule by assets"]),
+    ("schedule=[Asset('a')]", &["schedule: [{name: a}]"], &[]),
+    ("schedule=[Asset(open('x').read())]", &["schedule: null"], &["which assets it waits for"]),
+    ("schedule=(Asset('a') | Asset('b') | (Asset('c') & Asset('d')))", &["any: ", "all: "], &[]),
+    (
+        "schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable('0 1 * * *', timezone='UTC'), assets=[Asset('a')])",
+        &["cron: \"0 1 * * *\"", "or_assets: "],
+        &[],
+    ),
     (
         "schedule=CronTriggerTimetable('0 1 * * *', timezone='Europe/Rome')",
         &["cron: \"0 1 * * *\"", "timezone: Europe/Rome"],
@@ -433,7 +439,7 @@ const SETTINGS: &[(&str, &[&str], &[&str])] = &[
 
 #[test]
 fn each_argument_of_a_dag_has_its_form() {
-    let head = "import datetime\nimport pendulum\nfrom airflow.sdk import DAG, Asset, Param, CronTriggerTimetable\nfrom \
+    let head = "import datetime\nimport pendulum\nfrom airflow.sdk import DAG, Asset, AssetOrTimeSchedule, Param, CronTriggerTimetable\nfrom \
                 airflow.operators.empty import EmptyOperator\n";
     for (arguments, has, told) in SETTINGS {
         let (output, yaml) = converted(&format!("{head}with DAG('d', {arguments}):\n    EmptyOperator(task_id='a')\n"));

@@ -92,7 +92,11 @@ impl Fetcher {
                 let found = self.backends.variable(name).await.transpose()?;
                 Some(found.map_or_else(unavailable, FetchItem::Variable))
             }
-            FetchKey::XCom { .. } | FetchKey::File(_) | FetchKey::TriggerRun(_) | FetchKey::Run { .. } => None,
+            FetchKey::XCom { .. }
+            | FetchKey::File(_)
+            | FetchKey::AssetEvents(_)
+            | FetchKey::TriggerRun(_)
+            | FetchKey::Run { .. } => None,
         }
     }
 
@@ -108,12 +112,14 @@ impl Fetcher {
             (FetchKey::XCom { task, map_index, key }, Some(asker)) => {
                 Ok(FetchItem::XCom(store::xcoms::values(&self.pool, asker.run, task, map_index, &key).await?))
             }
+            (FetchKey::AssetEvents(which), Some(asker)) => super::assets::events(&self.pool, asker.run, &which).await,
             (FetchKey::TriggerRun(wish), Some(asker)) => self.runs.trigger(asker.attempt, &wish).await,
             (FetchKey::Run { dag_id, which, tasks }, Some(_)) => self.runs.look(&dag_id, &which, &tasks).await,
             (
                 FetchKey::Connection(_)
                 | FetchKey::Variable(_)
                 | FetchKey::XCom { .. }
+                | FetchKey::AssetEvents(_)
                 | FetchKey::TriggerRun(_)
                 | FetchKey::Run { .. },
                 None,

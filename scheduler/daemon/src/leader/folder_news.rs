@@ -235,6 +235,9 @@ impl Folders {
         if files.iter().any(|(name, file)| !name.bundle.is_folder() && !file.dags.is_empty()) {
             leader::raise_format(writer, epoch, leader::FORMAT_OF_BUNDLES).await?;
         }
+        if files.iter().flat_map(|(_, file)| &file.dags).any(|compiled| knows_assets(&compiled.dag)) {
+            leader::raise_format(writer, epoch, leader::FORMAT_OF_ASSETS).await?;
+        }
         let differing = files.iter().filter(|(name, file)| self.errors_differ(name, &file.errors));
         let batch = FileBatch {
             dags: files.iter().flat_map(|(name, file)| bundled(name, file)).collect(),
@@ -294,4 +297,10 @@ fn refusal(name: &str, error: &StoreError) -> DagFileError {
 
 fn log_version(file: &BundleFile, compiled: &CompiledDag, version: &DagVersion) {
     tracing::info!(dag.id = %compiled.dag.dag_id, version = version.id.get(), %file, "a DAG version is current");
+}
+
+/// Whether a DAG says more of assets than a binary reads that knows only the names of outlets.
+fn knows_assets(dag: &dag::Dag) -> bool {
+    let has_alias = |task: &dag::Task| task.outlets.iter().any(|outlet| outlet.alias().is_some());
+    dag.assets.is_some() || dag.tasks.iter().any(|task| has_alias(task) || !task.inlets.is_empty())
 }

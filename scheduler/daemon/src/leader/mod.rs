@@ -4,6 +4,7 @@
 //! knew is thrown away at its end and loaded again from PostgreSQL, so no doubt outlives it.
 
 mod announce;
+mod assets;
 mod batch;
 mod bundles;
 mod campaign;

@@ -9,7 +9,7 @@ use std::{
 
 use engine::{Effect, Event, Input, Plan, Rest};
 use link::{Assignment, Element, Given, Mapped, TaskContext, ToWorker};
-use model::{Answer, AttemptId, CommandId, TaskId, TaskIdx, TiKey, Timestamp, TurnNumber, WorkerId};
+use model::{Answer, AssetNews, AttemptId, CommandId, TaskId, TaskIdx, TiKey, Timestamp, TurnNumber, WorkerId};
 use serde_json::json;
 use store::{Changes, StoreError, Writer};
 
@@ -296,6 +296,21 @@ fn assignment(found: engine::Assignment) -> Assignment {
             native: found.dag.render_template_as_native_obj,
             macros: found.dag.user_defined_macros.clone(),
             prev_success_interval: None,
+            outlets: task.outlets.iter().map(mention).collect(),
+            inlets: task.inlets.iter().map(mention).collect(),
+        },
+    }
+}
+
+/// An asset or alias of a task, as its attempt is told.
+fn mention(of: &dag::Outlet) -> AssetNews {
+    match of {
+        dag::Outlet::Alias(alias) => AssetNews { alias: Some(alias.alias.clone()), ..AssetNews::default() },
+        dag::Outlet::Asset(asset) => AssetNews {
+            name: Some(asset.name.clone()),
+            uri: Some(asset.uri.clone().unwrap_or_else(|| asset.name.clone())),
+            extra: asset.extra.clone().unwrap_or_default(),
+            alias: None,
         },
     }
 }

@@ -8,7 +8,9 @@ use model::{DagId, Operator, Timestamp, TriggerRule};
 use super::{
     callable,
     fields::{Fields, Item, Layer, check_keys},
-    group, macros, params, remarks, schedule, task,
+    group, macros, params, remarks,
+    schedule::{self, When},
+    task,
     value::Date,
 };
 use crate::{
@@ -142,8 +144,10 @@ fn assemble(
     let zone_item = fields.take("timezone");
     let explicit_zone = zone_item.and_then(|item| item.zone(problems));
     let schedule_item = fields.either(["schedule", "schedule_interval", "timetable"], problems);
-    let schedule = schedule_item.map_or(Some(Schedule::Never), |item| schedule::read(&item, explicit_zone, problems));
-    let schedule = schedule.unwrap_or(Schedule::Never);
+    let when = schedule_item.map_or(Some(When::NEVER), |item| schedule::read(&item, explicit_zone, problems));
+    let when = when.unwrap_or(When::NEVER);
+    let params = params::read_all(own, &when, problems);
+    let When { schedule, assets } = when;
     let zone = explicit_zone.or(zone_of(&schedule)).unwrap_or(Tz::UTC);
     let (start_date, relative_start) = start_date(fields, zone, problems);
     let end_date = fields.take("end_date").and_then(|item| item.date(zone, problems));
@@ -154,7 +158,6 @@ fn assemble(
     let is_paused_upon_creation = truth("is_paused_upon_creation", true, problems);
     let fail_fast = truth("fail_fast", false, problems);
     let render_template_as_native_obj = truth("render_template_as_native_obj", false, problems);
-    let params = params::read_all(own, &schedule, problems);
     Some(Dag {
         dag_id: dag_id?,
         dag_display_name: text(fields, "dag_display_name", problems),
@@ -186,6 +189,7 @@ fn assemble(
         groups: Vec::new(),
         files: std::collections::BTreeMap::new(),
         schedule,
+        assets,
     })
 }
 

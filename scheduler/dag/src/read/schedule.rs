@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::{fields::Item, objects};
+use super::{
+    assets,
+    fields::{Fields, Item},
+    objects,
+};
 use crate::{
+    assets::AssetCondition,
     compiled::{CronTimetable, DeltaTimetable, Schedule},
     cron::CronExpr,
     keys::{self, Here},
@@ -22,23 +27,62 @@ const NEVER: [&str; 4] = ["none", "@none", "null", "@null"];
 /// How many crons one schedule may have.
 const CRONS_MAX: usize = 100;
 
+/// What lets a DAG run by itself: times, assets, or both.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct When {
+    /// When runs are due.
+    pub(super) schedule: Schedule,
+    /// Which assets have to change for a run.
+    pub(super) assets: Option<AssetCondition>,
+}
+
+impl When {
+    /// Runs only when somebody asks.
+    pub(super) const NEVER: Self = Self { schedule: Schedule::Never, assets: None };
+
+    /// Whether a run comes without anybody asking.
+    pub(super) fn is_by_itself(&self) -> bool {
+        self.schedule != Schedule::Never || self.assets.is_some()
+    }
+}
+
 /// Reads a schedule; a cron without a zone of its own uses the DAG's.
-pub(super) fn read(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
+pub(super) fn read(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<When> {
+    let at = |schedule| When { schedule, assets: None };
+    let by = |assets| When { schedule: Schedule::Never, assets: Some(assets) };
     match &item.node.value {
-        Value::Text(text) => read_text(text, item, zone, problems),
-        Value::Int(..) | Value::Float(..) => every(item, DeltaTimetable::DeltaTrigger, problems),
+        Value::Text(text) if text.contains("://") => assets::condition(item, problems).map(by),
+        Value::Text(text) => read_text(text, item, zone, problems).map(at),
+        Value::Int(..) | Value::Float(..) => every(item, DeltaTimetable::DeltaTrigger, problems).map(at),
         Value::List(_) => {
-            let items = item.list("a list of crons", problems)?;
-            if items.iter().any(|item| matches!(item.node.value, Value::Map(_))) {
-                return item.fail("not supported yet: schedules by assets", problems);
+            let items = item.list("a list of crons or of assets", problems)?;
+            let crons = items.iter().filter(|item| is_cron(item)).count();
+            if crons == items.len() {
+                return cron(item, zone, CronTimetable::CronTrigger, problems).map(at);
             }
-            cron(item, zone, CronTimetable::CronTrigger, problems)
+            if crons > 0 {
+                let message = "a list has crons or assets; for both write {cron: [...], or_assets: [...]}";
+                return item.fail(message, problems);
+            }
+            assets::condition(item, problems).map(by)
         }
         Value::Map(_) => read_mapping(item, zone, problems),
-        Value::Null => Some(Schedule::Never),
+        Value::Null => Some(When::NEVER),
         Value::Bool(_) | Value::Refused(_) => {
-            item.expected("a cron, a preset such as @daily, a duration or null", problems)
+            item.expected("a cron, a preset such as @daily, a duration, assets or null", problems)
         }
+    }
+}
+
+/// Whether an item of a list is meant as a cron: it has several fields, or is a preset.
+fn is_cron(item: &Item<'_>) -> bool {
+    match &item.node.value {
+        Value::Text(text) => {
+            let text = text.trim();
+            text.starts_with('@') || text.is_empty() || (text.contains(char::is_whitespace) && !text.contains("://"))
+        }
+        Value::Null | Value::Bool(_) | Value::Int(..) | Value::Float(..) | Value::Refused(_) => true,
+        Value::List(_) | Value::Map(_) => false,
     }
 }
 
@@ -106,14 +150,32 @@ fn timetable(class: &str, item: &Item<'_>, zone: Option<Tz>, problems: &mut Prob
     }
 }
 
-fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
+fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<When> {
     if let Value::Map(entries) = &item.node.value
         && let Some(class) = objects::class(entries)
     {
-        return timetable(class, item, zone, problems);
+        return timetable(class, item, zone, problems).map(When::times);
     }
     let fields = item.fields("a schedule", problems)?;
+    let has_time = ["cron", "duration", "timetable", "timezone"].iter().any(|key| fields.take(key).is_some());
+    if !has_time && assets::is_condition(&fields) {
+        let condition = assets::condition(item, problems)?;
+        return Some(When { schedule: Schedule::Never, assets: Some(condition) });
+    }
     fields.check_keys(&[keys::SCHEDULE], &[keys::SCHEDULE_NOT_YET], Here::Part, problems);
+    let assets = fields.take("or_assets").map(|item| assets::condition(&item, problems));
+    let schedule = match &assets {
+        // Only assets let it run, whichever way that was said.
+        Some(_) if !has_time => Some(Schedule::Never),
+        _ => read_time(&fields, zone, problems),
+    };
+    if assets == Some(None) {
+        return None;
+    }
+    Some(When { schedule: schedule?, assets: assets.flatten() })
+}
+
+fn read_time(fields: &Fields<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
     let timetable = fields.take("timetable");
     if let Some(duration) = fields.take("duration") {
         for key in ["cron", "timezone"] {

@@ -6,14 +6,14 @@ use model::{RetryAction, RetryRule, TaskId, TriggerRule, WeightRule};
 use regex::Regex;
 
 use super::{
-    expand,
+    assets, expand,
     fields::{Fields, Item, Layer, check_keys},
     given,
     group::{self, Dependency, Group, Groups},
     operator,
 };
 use crate::{
-    compiled::{AssetRef, Dag, Task},
+    compiled::{Dag, Task},
     files::FileSet,
     keys::{self, Here, LIMIT_MAX, RETRIES_MAX, TRIGGER_RULES, WEIGHT_RULES},
     problem::{Place, Problems},
@@ -212,7 +212,8 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         owner: text(fields, "owner", problems).unwrap_or_else(|| OWNER_DEFAULT.to_owned()),
         task_display_name: fields.take("task_display_name").and_then(|item| item.text_or_none(problems)),
         doc_md: fields.take("doc_md").and_then(|item| item.text_or_none(problems)),
-        outlets: outlets(fields, problems),
+        outlets: assets::of_task(fields, "outlets", problems),
+        inlets: assets::of_task(fields, "inlets", problems),
         group: None,
         expand: None,
     }
@@ -313,24 +314,5 @@ fn retry_rule(item: &Item<'_>, problems: &mut Problems) -> Option<RetryRule> {
             let action = RetryAction::Retry { delay_secs: delay.map(|delay| delay.as_secs_f64()) };
             Some(RetryRule { exit_codes, log_matches, action })
         }
-    }
-}
-
-fn outlets(fields: &Fields<'_>, problems: &mut Problems) -> Vec<AssetRef> {
-    let Some(item) = fields.take("outlets") else { return Vec::new() };
-    let items = item.list("a list of assets such as [{name: a, uri: \"s3://b/k\"}]", problems).unwrap_or_default();
-    items.iter().filter_map(|item| outlet(item, problems)).collect()
-}
-
-fn outlet(item: &Item<'_>, problems: &mut Problems) -> Option<AssetRef> {
-    if let Value::Text(_) = &item.node.value {
-        return Some(AssetRef { name: item.text(problems)?, uri: None });
-    }
-    let fields = item.fields("an asset: its name, or a mapping with name and uri", problems)?;
-    fields.check_keys(&[keys::OUTLET], &[], Here::Part, problems);
-    let (name, uri) = (text(&fields, "name", problems), text(&fields, "uri", problems));
-    match name.or_else(|| uri.clone()) {
-        Some(name) => Some(AssetRef { name, uri }),
-        None => item.fail("an asset needs a name or a uri", problems),
     }
 }

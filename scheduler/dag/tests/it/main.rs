@@ -2,6 +2,7 @@
 
 extern crate windlass_dag as dag;
 
+mod assets;
 mod bad;
 mod callables;
 mod conf;

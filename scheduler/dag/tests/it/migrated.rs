@@ -43,7 +43,6 @@ fn what_asks_for_something_that_is_not_there_is_refused() {
             dags/x.yaml:4:31: task_groups[0].prefix_group_id: not supported yet: task ids without their group
             dags/x.yaml:5:39: tasks[0].email_on_retry: not supported yet: mail
             dags/x.yaml:5:61: tasks[0].executor_config: not supported yet: settings of an executor
-            dags/x.yaml:5:86: tasks[0].inlets: not supported yet: inlets
             dags/x.yaml:5:99: tasks[0].is_setup: not supported yet: setup tasks
             dags/x.yaml:5:115: tasks[0].allow_nested_operators: not supported yet: a check of nested operators
         "#]],

@@ -53,7 +53,7 @@ impl Engine {
     }
 
     /// Which runs use up a DAG's max_active_runs.
-    pub(super) fn runs_in_the_way(&self, dag: &DagId) -> String {
+    pub(crate) fn runs_in_the_way(&self, dag: &DagId) -> String {
         let Some(state) = self.dags.get(dag) else { return "its DAG is not known".to_owned() };
         let most = self.versions.get(&state.row.current).map_or(0, |def| def.dag.max_active_runs);
         self.reached_by(&format!("max_active_runs ({most})"), &state.running)

@@ -65,7 +65,9 @@ impl Engine {
         }
         let def = self.versions.get(&row.current)?;
         let most = crate::turn::active_runs_max(def);
+        let assets = self.assets_sentence(dag);
         let sentence = match row.next {
+            None if assets.is_some() => return Some(assets.unwrap_or_default() + &backfill),
             None if def.dag.schedule == dag::Schedule::Never => {
                 "it has no schedule: it runs when it is triggered".to_owned()
             }
@@ -78,7 +80,8 @@ impl Engine {
                 format!("the next run is due in {}, at {}", span(due.run_after - now), time::at(due.run_after))
             }
         };
-        Some(sentence + &backfill)
+        let assets = assets.map_or_else(String::new, |sentence| format!("; {sentence}"));
+        Some(sentence + &assets + &backfill)
     }
 
     fn why(&self, run: &Run, place: Place, now: Timestamp) -> String {

@@ -30,6 +30,8 @@ pub(crate) struct DagState {
     pub active_tasks: BTreeMap<TaskIdx, u32>,
     /// Its newest runs, when it may be paused for them.
     pub newest: NewestRuns,
+    /// The assets that it waits for, and those that have changed.
+    pub assets: crate::assets::Queue,
 }
 
 impl DagState {
@@ -44,6 +46,7 @@ impl DagState {
             stragglers: BTreeSet::new(),
             active_tasks: BTreeMap::new(),
             newest: NewestRuns::default(),
+            assets: crate::assets::Queue::default(),
         }
     }
 

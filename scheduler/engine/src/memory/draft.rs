@@ -38,6 +38,8 @@ pub(crate) struct Draft {
     pub dags: BTreeSet<DagId>,
     /// Backfills whose row was touched, with their DAG.
     pub backfills: BTreeMap<BackfillId, DagId>,
+    /// Entries of queues of assets that were touched.
+    pub queued_assets: BTreeSet<crate::assets::Entry>,
     /// What goes into the plan as it comes.
     pub plan: Plan,
     run_keys: Range<i64>,
@@ -65,7 +67,12 @@ impl Draft {
 
     /// Whether the turn has changed as many rows as it may.
     pub fn is_full(&self) -> bool {
-        self.instances.len() + self.runs.len() + self.plan.backfill_runs.len() >= ROW_CHANGES_MAX
+        self.instances.len() + self.runs.len() + self.plan.backfill_runs.len() + self.asset_rows() >= ROW_CHANGES_MAX
+    }
+
+    /// How many rows of assets it changes.
+    fn asset_rows(&self) -> usize {
+        self.plan.asset_events.len() + self.plan.assets_consumed.len() + self.queued_assets.len()
     }
 
     /// Remembers what is stored of an instance, at its first touch.

@@ -64,6 +64,7 @@ impl Engine {
             facts: super::facts::Facts::default(),
             unsettled: std::collections::BTreeSet::new(),
             unserved: std::collections::BTreeSet::new(),
+            assets: crate::assets::Assets::after(snapshot.last_asset_event),
             draft: Draft::default(),
             max_map_length: super::MAX_MAP_LENGTH_DEFAULT,
         };
@@ -79,6 +80,11 @@ impl Engine {
                 dag.backfill = Some(Backfill::new(backfill));
             }
         }
+        for queued in snapshot.asset_queue {
+            if let Some(dag) = engine.dags.get_mut(&queued.dag_id) {
+                dag.assets.changed.insert(queued.asset, queued.changes);
+            }
+        }
         for worker in snapshot.workers {
             engine.workers.join(worker, Presence::Silent);
         }
@@ -88,6 +94,7 @@ impl Engine {
         engine.unserved = engine.dags.keys().cloned().collect();
         for dag in engine.unserved.clone() {
             engine.watch_failures(&dag);
+            engine.index_assets(&dag);
         }
         engine
     }

@@ -73,6 +73,7 @@ pub struct Engine {
     pub(crate) unsettled: BTreeSet<RunKey>,
     /// DAGs that may have a run to make or to start.
     pub(crate) unserved: BTreeSet<DagId>,
+    pub(crate) assets: crate::assets::Assets,
     pub(crate) draft: Draft,
     /// How many elements a task may leave for one that is expanded over them.
     pub(crate) max_map_length: u32,

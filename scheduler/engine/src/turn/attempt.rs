@@ -145,6 +145,7 @@ impl Engine {
                     self.write_extra(place, |extra| extra.map_length = length);
                 }
                 self.finish_attempt(place, TaskEvent::Succeeded);
+                self.outlets_changed(place, &end.assets);
                 self.skip(place, &skips);
             }
             Err(why) => {

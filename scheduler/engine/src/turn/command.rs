@@ -7,7 +7,7 @@ use crate::Engine;
 
 /// A command that is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// What it names does not exist.
     #[error("{0}")]
     NotFound(String),
@@ -58,6 +58,8 @@ impl Engine {
             Command::CreateBackfill(wish) => self.create_backfill(id, wish, by),
             Command::PauseBackfill { dag_id, backfill, to } => self.pause_backfill(&dag_id, backfill, to),
             Command::CancelBackfill { dag_id, backfill } => self.cancel_backfill(&dag_id, backfill),
+            Command::CreateAssetEvent(wish) => Ok(self.create_asset_event(wish)),
+            Command::DeleteQueuedAssetEvents(wish) => self.delete_queued_assets(&wish),
             Command::ControlService { .. } => {
                 Err(Refusal::Invalid("services are handled by the supervisor, not by the scheduler".to_owned()))
             }

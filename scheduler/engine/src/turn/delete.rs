@@ -35,13 +35,15 @@ impl Engine {
         }
         let mut changing = self.draft.backfills.values().chain(self.draft.plan.backfills.iter().map(|row| &row.dag_id));
         let backfill_changes = changing.any(|dag| dag == dag_id);
-        if self.draft.dags.contains(dag_id) || backfill_changes {
+        let queue_changes = self.draft.queued_assets.iter().any(|(dag, _)| dag == dag_id);
+        if self.draft.dags.contains(dag_id) || backfill_changes || queue_changes {
             return Err(changes_now(&format!("the DAG {dag_id}")));
         }
         for key in keys {
             self.drop_run(key);
         }
         self.dag_mut(dag_id).backfill = None;
+        self.forget_assets(dag_id);
         if self.dag_mut(dag_id).row.is_stale {
             let gone = self.dags.remove(dag_id);
             self.unserved.remove(dag_id);

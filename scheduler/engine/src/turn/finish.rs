@@ -33,6 +33,7 @@ impl Engine {
         }));
         let active = draft.backfills.values().filter_map(|dag| self.dags.get(dag)?.backfill.as_ref());
         plan.backfills.extend(active.map(|backfill| backfill.row.clone()));
+        self.plan_assets(&mut plan, &draft.queued_assets);
         self.forget_finished(&draft);
         self.forget_versions();
         plan

@@ -144,6 +144,7 @@ impl Engine {
             core.step(TaskEvent::Succeeded);
             (core.queued_at, core.started_at, core.ended_at) = (Some(now), Some(now), Some(now));
         });
+        self.outlets_changed(place, &[]);
     }
 
     /// The next try: what the last one left becomes history.

@@ -29,6 +29,7 @@ mod worker;
 use chrono::SubsecRound;
 use model::{DagRunState, TaskState, TiKey, Timestamp};
 
+pub(crate) use command::Refusal;
 pub(crate) use expand::Inputs;
 pub(crate) use granting::Blocked;
 pub(crate) use schedule::active_runs_max;
@@ -48,6 +49,7 @@ impl Engine {
         self.use_newest_runs();
         self.settle();
         self.fire_timers();
+        self.serve_assets();
         let given = input.events.len();
         let mut events = input.events.into_iter();
         while !self.is_cut()
@@ -55,6 +57,7 @@ impl Engine {
         {
             self.handle(event);
             self.settle();
+            self.serve_assets();
         }
         self.draft.plan.taken = given - events.len();
         if self.draft.plan.taken < given {

@@ -6,6 +6,7 @@ use model::{DagId, DagRunState, RunId, RunKey, RunType, Timestamp, TriggeredBy};
 
 use crate::{
     DagVersion, DueRun, Engine, Need, RunRow, StoredDag,
+    assets::AssetRun,
     memory::{dags::DagState, definition::Definition, run::Run, timers::Timer},
     needs::run_id_at,
     timetable::{self, Restriction},
@@ -49,7 +50,10 @@ impl Engine {
         if self.dag_mut(dag_id).newest.is_open() {
             return Served::NotYet;
         }
-        let served = self.make_due_runs(dag_id, &def);
+        let mut served = self.make_due_runs(dag_id, &def);
+        if self.make_asset_run(dag_id) == AssetRun::NotYet {
+            served = Served::NotYet;
+        }
         while let Some((starts_at, key)) = self.next_to_start(dag_id, &def) {
             if starts_at > self.now {
                 self.timers.set(starts_at, Timer::Dag(dag_id.clone()));
@@ -68,7 +72,7 @@ impl Engine {
     }
 
     /// The version that new runs of a DAG are made with; none when nothing new may start.
-    fn serving(&self, dag_id: &DagId) -> Option<Arc<Definition>> {
+    pub(crate) fn serving(&self, dag_id: &DagId) -> Option<Arc<Definition>> {
         let row = &self.dags.get(dag_id)?.row;
         if row.is_paused || row.is_stale { None } else { self.versions.get(&row.current).map(Arc::clone) }
     }
@@ -83,6 +87,9 @@ impl Engine {
     pub(crate) fn unserved_of(&self, dag_id: &DagId) -> Vec<String> {
         let mut lacking = self.unfilled_of(dag_id);
         let Some((def, dag)) = self.serving(dag_id).zip(self.dags.get(dag_id)) else { return lacking };
+        if self.asset_run_to_make(dag_id).is_some() {
+            lacking.push("its assets have changed, and no run is made for them".to_owned());
+        }
         let may_make = dag.unfinished_runs() < active_runs_max(&def);
         let due = self.due(dag_id, &def).filter(|_| may_make).map(|due| ("make", due.run_after));
         let starts = self.next_to_start(dag_id, &def).map(|(at, _)| ("start", at));
@@ -191,7 +198,7 @@ impl Engine {
     }
 
     /// A run's row before anything is known of it.
-    pub(super) fn blank_run(&self, key: RunKey, dag_id: &DagId, run_id: RunId, def: &Definition) -> RunRow {
+    pub(crate) fn blank_run(&self, key: RunKey, dag_id: &DagId, run_id: RunId, def: &Definition) -> RunRow {
         RunRow {
             key,
             dag_id: dag_id.clone(),
@@ -215,7 +222,7 @@ impl Engine {
     }
 
     /// A new run waits for its start. Runs that follow its date ask anew for the one before them.
-    pub(super) fn make_run(&mut self, row: RunRow, def: &Arc<Definition>) {
+    pub(crate) fn make_run(&mut self, row: RunRow, def: &Arc<Definition>) {
         let (key, dag_id, date) = (row.key, row.dag_id.clone(), row.logical_date);
         self.draft.runs.insert(key);
         self.insert_run(Run::new(row, Arc::clone(def)));
@@ -252,6 +259,7 @@ impl Engine {
         }
         self.doubtful.insert(old);
         self.watch_failures(&dag_id);
+        self.follow_assets(&dag_id);
         self.unserved.insert(dag_id);
     }
 

@@ -61,6 +61,7 @@ pub fn task(id: &str) -> Task {
         task_display_name: None,
         doc_md: None,
         outlets: Vec::new(),
+        inlets: Vec::new(),
         group: None,
         expand: None,
     }
@@ -82,6 +83,7 @@ pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
         tags: Vec::new(),
         owners: Vec::new(),
         schedule: Schedule::Never,
+        assets: None,
         start_date: None,
         end_date: None,
         catchup: Catchup::Latest,

@@ -4,6 +4,7 @@
 
 extern crate windlass_engine as engine;
 
+mod assets;
 mod backfills;
 mod commands;
 mod dags;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::assets::AssetTables;
 use engine::{
     BackfillRow, BackfillRunRow, DagVersion, Fact, Need, Plan, PreviousCounts, RunRow, Snapshot, StoredDag, StoredRun,
     TiRow, WorkerJoined,
@@ -20,6 +21,7 @@ pub struct Mirror {
     /// What came of each date, by backfill and place.
     pub seen: BTreeMap<(BackfillId, i32), BackfillRunRow>,
     pub tries: BTreeMap<(TiKey, i16), TaskState>,
+    pub assets: AssetTables,
     pub answers: Vec<(AnswerStatus, serde_json::Value)>,
 }
 
@@ -109,6 +111,7 @@ impl Mirror {
         for name in &plan.pools_dropped {
             self.pools.remove(name);
         }
+        self.assets.apply(plan);
         self.answers.extend(plan.answers.iter().map(|(_, answer)| (answer.status, answer.body.clone())));
     }
 
@@ -125,6 +128,8 @@ impl Mirror {
             runs: unfinished.map(|run| self.stored(run)).collect(),
             workers: self.workers.clone(),
             backfills: self.backfills.values().filter(|row| row.completed_at.is_none()).cloned().collect(),
+            asset_queue: self.assets.queue.values().cloned().collect(),
+            last_asset_event: self.assets.events.last().map_or(0, |event| event.id),
         }
     }
 

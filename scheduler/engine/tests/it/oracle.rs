@@ -27,6 +27,7 @@ pub fn check(world: &World) {
     assert_eq!(fresh.mirror.runs, world.mirror.runs, "a new leader changes no run");
     assert_eq!(fresh.mirror.backfills, world.mirror.backfills, "a new leader changes no backfill");
     assert_eq!(fresh.mirror.dags, world.mirror.dags, "a new leader changes no DAG");
+    assert_eq!(fresh.mirror.assets, world.mirror.assets, "a new leader makes no event and takes none up");
     for run in world.mirror.runs.values() {
         let why = |world: &World| world.engine.why_run(&run.dag_id, &run.run_id, world.now);
         assert_eq!(why(&fresh), why(world), "a new leader says the same of {}", run.run_id);

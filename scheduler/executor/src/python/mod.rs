@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
 use crate::{
-    Attempt, Executor, Outcome, Stop, Workspace,
+    Attempt, Executor, Outcome, Stop, Workspace, assets,
     environment::{self, Variables},
     output::{Output, could_not_run, drained},
     process::{Finished, GroupKind, Inherited, Launch, ProcessEnd, StdinUse, supervise},
@@ -84,6 +84,11 @@ impl Program<'_> {
         let finished = supervise(&mut running, stop, grace, &attempt.log).await.map_err(could_not_run)?;
         let last_words = output.finish().await;
         let said = drained(talk).await.unwrap_or_default();
+        let written = assets::read(&workspace.path().join(assets::FILE), &attempt.assignment.context);
+        let said = match written {
+            Ok(news) => Said { assets: said.assets.into_iter().chain(news).collect(), ..said },
+            Err(why) => return Err(Outcome::failed(why)),
+        };
         Ok(Ran { finished, said, last_words: last_words.err.words().as_deref().map(str::to_owned) })
     }
 
@@ -94,6 +99,7 @@ impl Program<'_> {
         env.extend(attempt.passed(self.pass_env));
         env.extend(self.env);
         env.extend(environment::of_attempt(&attempt.worker, &attempt.assignment));
+        env.extend(environment::of_outlets(&attempt.assignment, workspace.path()));
         let first = ["-u".into(), module.into(), script.into()];
         Ok(Launch {
             program: self.python_bin.unwrap_or(PYTHON).into(),
@@ -167,7 +173,7 @@ fn judge(ran: Ran, do_xcom_push: bool) -> Outcome {
         (Some(Ending::Raised(reason)), _) => Outcome::failed(reason),
         (_, code) => Outcome::exited(code, last_words.as_deref()),
     };
-    let outcome = outcome.exit_code(code).xcoms(said.pushed);
+    let outcome = outcome.exit_code(code).xcoms(said.pushed).assets(said.assets);
     match said.result {
         Some(result) if do_xcom_push && code == 0 => outcome.returned(result),
         Some(_) | None => outcome,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use link::{Assignment, FetchItem, FetchKey, TaskContext, WhichRun};
-use model::XComValue;
+use link::{Assignment, FetchItem, FetchKey, TaskContext, WhichAssets, WhichRun};
+use model::{AssetNews, XComValue};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::{
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    Host, Masker,
+    Host, Masker, assets,
     xcom::{self, Indexes, ParseError, Pull, Tasks},
 };
 
@@ -26,6 +26,8 @@ const PUSHES_MAX: usize = 1000;
 pub(super) struct Said {
     /// Values for others.
     pub(super) pushed: Vec<XComValue>,
+    /// What it says of its outlets.
+    pub(super) assets: Vec<AssetNews>,
     /// What it returns.
     pub(super) result: Option<Value>,
     /// How it wants to end.
@@ -63,17 +65,44 @@ pub(super) enum Ending {
 #[serde(tag = "op", rename_all = "snake_case")]
 enum Request {
     Context,
-    XcomPush { key: String, value: Value },
-    XcomPull { task_ids: Option<Tasks>, key: String, map_indexes: Option<Indexes> },
-    Result { value: Value },
-    Skip { reason: String },
-    Fail { reason: String },
-    Raised { reason: String },
+    XcomPush {
+        key: String,
+        value: Value,
+    },
+    XcomPull {
+        task_ids: Option<Tasks>,
+        key: String,
+        map_indexes: Option<Indexes>,
+    },
+    OutletEvent {
+        #[serde(flatten)]
+        news: AssetNews,
+    },
+    InletEvents,
+    TriggeringAssetEvents,
+    Result {
+        value: Value,
+    },
+    Skip {
+        reason: String,
+    },
+    Fail {
+        reason: String,
+    },
+    Raised {
+        reason: String,
+    },
     Call,
-    Variable { key: String },
-    Connection { conn_id: String },
+    Variable {
+        key: String,
+    },
+    Connection {
+        conn_id: String,
+    },
     PreviousSuccess,
-    Proceed { proceed: bool },
+    Proceed {
+        proceed: bool,
+    },
 }
 
 /// Answers until the process closes its end.
@@ -125,6 +154,12 @@ impl Said {
             Request::PreviousSuccess => return served.previous_success().await,
             Request::Proceed { proceed } => self.proceed = Some(proceed),
             Request::XcomPush { key, value } => self.push(key, value)?,
+            Request::OutletEvent { news } => {
+                assets::check(&news, &assignment.context)?;
+                assets::add(&mut self.assets, news)?;
+            }
+            Request::InletEvents => return events(&**host, assets::of_inlets(&assignment.context)).await,
+            Request::TriggeringAssetEvents => return events(&**host, WhichAssets::Triggering).await,
             Request::Result { value } => self.result = Some(value),
             Request::Skip { reason } => self.ending = Some(Ending::Skipped(reason)),
             Request::Fail { reason } => self.ending = Some(Ending::Failed(reason)),
@@ -147,6 +182,11 @@ impl Said {
         self.pushed.push(XComValue { key, value });
         Ok(())
     }
+}
+
+/// Events of assets, by the uri of each.
+async fn events(host: &dyn Host, which: WhichAssets) -> Result<Value, String> {
+    serde_json::to_value(assets::events(host, which).await?).map_err(|error| error.to_string())
 }
 
 impl Served {
@@ -222,6 +262,8 @@ fn context(context: &TaskContext, elements: &Map<String, Value>) -> Value {
         "dag": context.dag_fields,
         "params": context.params,
         "conf": context.conf,
+        "outlets": context.outlets.iter().map(assets::as_json).collect::<Vec<_>>(),
+        "inlets": context.inlets.iter().map(assets::as_json).collect::<Vec<_>>(),
     });
     if let (Some(date), Some(names)) = (date, names.as_object_mut()) {
         names.insert("ds".to_owned(), date.format("%Y-%m-%d").to_string().into());

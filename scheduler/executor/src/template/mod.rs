@@ -34,6 +34,9 @@ const RECURSION_MAX: usize = 100;
 
 /// How the names of the last successful run begin.
 const PREVIOUS: &[&str] = &["prev_data_interval", "prev_start_date", "prev_end_date"];
+/// The names of events of assets, which are asked for when a template has one of them.
+const EVENTS: &[(&str, fn(&Access) -> Result<Value, String>)] =
+    &[("triggering_asset_events", names::of_triggering_events), ("inlet_events", names::of_inlet_events)];
 /// How many steps one template may take: some seconds. A loop without an end of its own ends there.
 const STEPS_MAX: u64 = 20_000_000;
 /// The largest text that a template may give.
@@ -211,13 +214,20 @@ impl Renderer {
         field: &str,
         source: &str,
     ) -> Result<Cow<'_, BTreeMap<Cow<'static, str>, Value>>, TemplateError> {
-        if !PREVIOUS.iter().any(|name| source.contains(name)) {
+        let asks_previous = PREVIOUS.iter().any(|name| source.contains(name));
+        let asked_events: Vec<_> = EVENTS.iter().filter(|(name, _)| source.contains(name)).collect();
+        if !asks_previous && asked_events.is_empty() {
             return Ok(Cow::Borrowed(&self.names));
         }
-        let previous = names::of_previous_success(&self.access);
-        let previous = previous.map_err(|detail| TemplateError::Render { field: field.to_owned(), detail })?;
+        let failed = |detail| TemplateError::Render { field: field.to_owned(), detail };
         let mut names = self.names.clone();
-        names.extend(previous.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)));
+        let named = |(name, value)| (Cow::Borrowed(name), value);
+        if asks_previous {
+            names.extend(names::of_previous_success(&self.access).map_err(failed)?.into_iter().map(named));
+        }
+        for (name, events) in asked_events {
+            names.insert(Cow::Borrowed(*name), events(&self.access).map_err(failed)?);
+        }
         Ok(Cow::Owned(names))
     }
 
@@ -324,3 +334,5 @@ pub(crate) fn to_json(field: &str, value: &Value) -> Result<serde_json::Value, T
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::tests_context;

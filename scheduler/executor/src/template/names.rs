@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use link::{FetchItem, FetchKey, WhichRun};
+use link::{AssetEvents, FetchItem, FetchKey, WhichAssets, WhichRun};
 use minijinja::Value;
 use model::{TiKey, Timestamp};
 use serde_json::json;
+
+use crate::assets;
 
 use super::{Access, datetime::DateTime, fetching, macros, task_instance::TaskInstance};
 
@@ -27,6 +29,8 @@ pub(super) fn names(access: &Access, ti: TiKey) -> BTreeMap<&'static str, Value>
         ("var", fetching::variables(access)),
         ("conn", fetching::connections(access)),
         ("macros", macros::macros()),
+        ("outlets", Value::from_serialize(context.outlets.iter().map(assets::as_json).collect::<Vec<_>>())),
+        ("inlets", Value::from_serialize(context.inlets.iter().map(assets::as_json).collect::<Vec<_>>())),
         ("test_mode", false.into()),
         ("task_instance_key_str", key_text(access).into()),
     ]);
@@ -69,6 +73,71 @@ pub(super) fn of_previous_success(access: &Access) -> Result<[(&'static str, Val
         ("prev_start_date_success", of(previous.as_ref().and_then(|run| run.started_at))),
         ("prev_end_date_success", of(previous.as_ref().and_then(|run| run.ended_at))),
     ])
+}
+
+/// The events that the run was made by: a list for each asset, by its uri.
+pub(super) fn of_triggering_events(access: &Access) -> Result<Value, String> {
+    let by_uri = |of: AssetEvents| (of.uri.clone(), events(&of));
+    Ok(asked(access, WhichAssets::Triggering)?.into_iter().map(by_uri).collect())
+}
+
+/// The newest events of the inlets: a list for each, by its uri, its name, and its place.
+pub(super) fn of_inlet_events(access: &Access) -> Result<Value, String> {
+    let found = asked(access, assets::of_inlets(&access.context))?;
+    let mut by_word: BTreeMap<Value, Value> = BTreeMap::new();
+    for of in &found {
+        by_word.insert(of.uri.as_str().into(), events(of));
+        by_word.insert(of.name.as_str().into(), events(of));
+    }
+    for (place, inlet) in access.context.inlets.iter().enumerate() {
+        let is_meant = |of: &&AssetEvents| {
+            let key = model::AssetKey::of(&of.name, &of.uri);
+            inlet.alias.is_none() && key.is_some_and(|key| inlet.is_about(&key))
+        };
+        let own = found.iter().find(is_meant).map_or_else(|| Value::from(Vec::<Value>::new()), events);
+        // An inlet without events has an empty list, whichever way it is asked for.
+        for word in [&inlet.uri, &inlet.name].into_iter().flatten() {
+            by_word.entry(word.as_str().into()).or_insert_with(|| own.clone());
+        }
+        by_word.insert(place.into(), own);
+    }
+    Ok(by_word.into_iter().collect())
+}
+
+fn asked(access: &Access, which: WhichAssets) -> Result<Vec<AssetEvents>, String> {
+    let asking = assets::events(&*access.host, which);
+    access.wait_for(asking).unwrap_or_else(|| Err(fetching::GIVEN_UP.to_owned()))
+}
+
+fn events(of: &AssetEvents) -> Value {
+    let asset = json!({ "name": of.name, "uri": of.uri });
+    let event = |event: &link::AssetEvent| {
+        let run = event.source_dag_run.as_ref().map_or(Value::from(()), |run| {
+            let (start, end) = run.data_interval.unzip();
+            let optional = |at: Option<Timestamp>| at.map_or(Value::from(()), instant);
+            Value::from_iter([
+                ("run_id", run.run_id.as_str().into()),
+                ("dag_id", event.source_dag_id.as_deref().into()),
+                ("logical_date", optional(run.logical_date)),
+                ("data_interval_start", optional(start)),
+                ("data_interval_end", optional(end)),
+            ])
+        });
+        Value::from_iter([
+            ("id", event.id.into()),
+            ("asset", Value::from_serialize(&asset)),
+            ("uri", of.uri.as_str().into()),
+            ("name", of.name.as_str().into()),
+            ("timestamp", instant(event.timestamp)),
+            ("extra", Value::from_serialize(&event.extra)),
+            ("source_dag_id", event.source_dag_id.as_deref().into()),
+            ("source_task_id", event.source_task_id.as_deref().into()),
+            ("source_run_id", event.source_run_id.as_deref().into()),
+            ("source_map_index", event.source_map_index.into()),
+            ("source_dag_run", run),
+        ])
+    };
+    of.events.iter().map(event).collect::<Vec<_>>().into()
 }
 
 fn interval(

@@ -50,6 +50,7 @@ impl Host for Leader {
                     ended_at: None,
                 }))
             }
+            FetchKey::AssetEvents(which) => FetchItem::AssetEvents(asset_events(&which)),
             FetchKey::Variable(_)
             | FetchKey::Connection(_)
             | FetchKey::File(_)
@@ -66,6 +67,34 @@ impl Host for Leader {
     fn services(&self) -> watch::Receiver<Vec<ServiceStatus>> {
         watch::channel(Vec::new()).1
     }
+}
+
+/// Two events of an asset that the run was made by, and one of an inlet.
+fn asset_events(which: &link::WhichAssets) -> Vec<link::AssetEvents> {
+    let event = |id: i64, region: &str| link::AssetEvent {
+        id,
+        timestamp: "2026-01-30T13:45:10Z".parse().unwrap(),
+        extra: json!({ "region": region }).as_object().unwrap().clone(),
+        source_dag_id: Some("writes".to_owned()),
+        source_task_id: Some("write".to_owned()),
+        source_run_id: Some("r1".to_owned()),
+        source_map_index: -1,
+        source_dag_run: Some(link::SourceRun {
+            run_id: RunId::new("r1").unwrap(),
+            logical_date: Some("2026-01-29T00:00:00Z".parse().unwrap()),
+            data_interval: None,
+        }),
+    };
+    let of = |name: &str, uri: &str, events| link::AssetEvents { name: name.to_owned(), uri: uri.to_owned(), events };
+    match which {
+        link::WhichAssets::Triggering => vec![of("trades", "s3://b/k", vec![event(1, "eu"), event(2, "x; id")])],
+        link::WhichAssets::Named(_) => vec![of("trades", "s3://b/k", vec![event(2, "us")])],
+    }
+}
+
+/// A context for tests elsewhere.
+pub(crate) fn tests_context() -> TaskContext {
+    context(None)
 }
 
 fn context(logical_date: Option<&str>) -> TaskContext {
@@ -95,6 +124,8 @@ fn context(logical_date: Option<&str>) -> TaskContext {
         native: false,
         macros: serde_json::Map::new(),
         prev_success_interval: None,
+        outlets: vec![asset("done", "s3://b/done")],
+        inlets: vec![asset("trades", "s3://b/k"), asset("silent", "s3://b/silent")],
     }
 }
 
@@ -113,6 +144,35 @@ const DATE: Option<&str> = Some("2026-01-30T13:45:10.25Z");
 
 fn text(source: &str) -> String {
     with_renderer(DATE, |renderer, _| renderer.text("field", source)).unwrap_or_else(|error| error.to_string())
+}
+
+fn asset(name: &str, uri: &str) -> model::AssetNews {
+    model::AssetNews { name: Some(name.to_owned()), uri: Some(uri.to_owned()), ..model::AssetNews::default() }
+}
+
+#[test]
+fn events_of_assets_are_asked_for_when_a_template_names_them() {
+    for (source, expected) in [
+        ("{{ triggering_asset_events['s3://b/k'][-1].extra.region }}", "x; id"),
+        ("{{ (triggering_asset_events.values() | first | first).source_dag_run.logical_date | ds }}", "2026-01-29"),
+        (
+            "{% for uri, events in triggering_asset_events.items() %}{{ uri }}: {{ events | length }}{% endfor %}",
+            "s3://b/k: 2",
+        ),
+        ("{{ triggering_asset_events['s3://b/k'][0].timestamp }}", "2026-01-30 13:45:10+00:00"),
+        ("{{ inlet_events['trades'][0].source_run_id }} {{ inlet_events['s3://b/k'] | length }}", "r1 1"),
+        (
+            "{{ inlet_events[0][0].extra.region }} {{ inlet_events['silent'] | length }} {{ inlet_events[1] | length }}",
+            "us 0 0",
+        ),
+        ("{{ outlets[0].uri }} {{ inlets | map(attribute='name') | join(',') }}", "s3://b/done trades,silent"),
+    ] {
+        assert_eq!(text(source), expected, "{source}");
+    }
+    let quoted = with_renderer(DATE, |renderer, _| {
+        renderer.shell("bash_command", "echo {{ triggering_asset_events['s3://b/k'][-1].extra.region }}")
+    });
+    assert_eq!(quoted.unwrap(), "echo 'x; id'", "what another task has said is a value");
 }
 
 #[test]

@@ -192,3 +192,20 @@ fn is_gone(process: &str) -> bool {
         Err(_) => true,
     }
 }
+
+#[tokio::test]
+async fn a_command_says_more_of_its_outlets_by_a_file() {
+    let mut rig = Rig::new();
+    rig.outlets = vec![serde_json::from_value(json!({"name": "trades", "uri": "s3://b/k"})).unwrap()];
+    let say = |line: &str| command(&format!("echo '{line}' >> \"$WINDLASS_OUTLET_EVENTS\""));
+    let ran = rig.run(say(r#"{"uri": "s3://b/k", "extra": {"rows": 3}}"#)).await;
+    assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.text());
+    assert_eq!((ran.end.assets.len(), &ran.end.assets[0].extra["rows"]), (1, &json!(3)));
+    let wrong = rig.run(say(r#"{"uri": "s3://b/other"}"#)).await;
+    assert_eq!(wrong.end.kind, EndKind::Failed);
+    assert!(wrong.end.reason.contains("no outlet \"s3://b/other\"; it has: trades"), "{}", wrong.end.reason);
+    let failed = rig.run(command("echo nonsense >> \"$WINDLASS_OUTLET_EVENTS\"; exit 3")).await;
+    assert_eq!((failed.end.exit_code, failed.end.assets.len()), (Some(3), 0), "a failure is that failure");
+    let none = Rig::new().run(command("test -z \"$WINDLASS_OUTLET_EVENTS\"")).await;
+    assert_eq!(none.end.kind, EndKind::Success, "a task without outlets has no such file");
+}

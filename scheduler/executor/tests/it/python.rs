@@ -348,3 +348,29 @@ async fn templates_know_the_macros_of_their_dag() {
     let ran = rig.ran(end, &attempt.assignment);
     assert_eq!(ran.xcom("return_value"), Some(&json!(["2 s3://b", "2026-01-30"])), "{}", ran.text());
 }
+
+#[tokio::test]
+async fn code_says_more_of_its_outlets_and_sees_events() {
+    let mut rig = Rig::new();
+    rig.outlets = [json!({"name": "trades", "uri": "s3://b/k"}), json!({"alias": "daily"})]
+        .map(|outlet| serde_json::from_value(outlet).unwrap())
+        .into();
+    let event = json!({
+        "id": 4, "timestamp": "2026-01-30T00:00:00Z", "extra": {"rows": 5}, "source_dag_id": "writes",
+        "source_task_id": "write", "source_run_id": "r", "source_map_index": -1, "source_dag_run": null,
+    });
+    let events = json!([{"name": "raw", "uri": "s3://b/raw", "events": [event]}]);
+    rig.leader.asset_events = serde_json::from_value(events).unwrap();
+    let code = "import windlass\n\
+        rows = windlass.triggering_asset_events('raw')[-1]['extra']['rows']\n\
+        assert list(windlass.inlet_events()) == ['s3://b/raw']\n\
+        windlass.outlet_event('s3://b/k', {'rows': rows})\n\
+        windlass.outlet_event('s3://b/k/1', alias='daily')\n\
+        try:\n    windlass.outlet_event('s3://b/other')\nexcept windlass.WindlassError as error:\n    result = str(error)\n";
+    let ran = rig.run(inline(code)).await;
+    assert_eq!(ran.end.kind, EndKind::Success, "{}", ran.text());
+    let said: Vec<_> = ran.end.assets.iter().map(|news| (news.uri.as_deref(), news.alias.as_deref())).collect();
+    assert_eq!(said, [(Some("s3://b/k"), None), (Some("s3://b/k/1"), Some("daily"))]);
+    assert_eq!(ran.end.assets[0].extra["rows"], 5);
+    assert!(ran.xcom("return_value").unwrap().as_str().unwrap().contains("it has: trades, daily"));
+}

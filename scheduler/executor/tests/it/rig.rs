@@ -34,6 +34,8 @@ pub struct Leader {
     pub runs: Arc<Mutex<Vec<FetchItem>>>,
     /// The questions about runs that it was asked.
     pub asked: Arc<Mutex<Vec<FetchKey>>>,
+    /// The events of every asset.
+    pub asset_events: Vec<link::AssetEvents>,
     /// It answers nothing.
     pub is_away: bool,
 }
@@ -65,6 +67,7 @@ impl Host for Leader {
             FetchKey::File(name) => {
                 self.files.get(&name).map_or_else(missing, |text| FetchItem::File(text.clone().into_bytes()))
             }
+            FetchKey::AssetEvents(_) => FetchItem::AssetEvents(self.asset_events.clone()),
             key @ (FetchKey::TriggerRun(_) | FetchKey::Run { .. }) => self.of_runs(key),
         };
         std::future::ready(item).boxed()
@@ -84,6 +87,7 @@ pub struct Rig {
     pub dir: tempfile::TempDir,
     pub leader: Leader,
     pub params: Value,
+    pub outlets: Vec<model::AssetNews>,
     pub execution_timeout_secs: Option<f64>,
     pub run_id: String,
     pub try_number: TryNumber,
@@ -202,6 +206,7 @@ impl Rig {
         Ok(Self {
             dir,
             leader: Leader::default(),
+            outlets: Vec::new(),
             params: json!({}),
             execution_timeout_secs: None,
             run_id: "manual__1".into(),
@@ -296,6 +301,8 @@ impl Rig {
                 native: false,
                 macros: serde_json::Map::new(),
                 prev_success_interval: None,
+                outlets: self.outlets.clone(),
+                inlets: Vec::new(),
             },
             operator,
             files: self.leader.files.keys().map(|name| (name.clone(), name.clone())).collect(),

@@ -61,6 +61,10 @@ pub struct Marked {
 pub enum Timetable {
     /// Only when somebody asks.
     Never,
+    /// When assets have changed.
+    Assets,
+    /// The same, and at times.
+    AssetsOrTime,
     /// Once.
     Once,
     /// One run after the other.
@@ -82,6 +86,8 @@ impl Timetable {
     const fn word(self) -> &'static str {
         match self {
             Self::Never => "never",
+            Self::Assets => "assets never",
+            Self::AssetsOrTime => "assets",
             Self::Once => "once",
             Self::Continuous => "continuous",
             Self::CronTrigger => "cron cron_trigger one",
@@ -94,7 +100,7 @@ impl Timetable {
 }
 
 /// The schedule of a version `v` in words. Durations that were stored before they had two meanings stand for the time before.
-const SCHEDULE_WORD: &str = "concat_ws(' ', v.compiled->'schedule'->>'kind', \
+const SCHEDULE_WORD: &str = "concat_ws(' ', CASE WHEN v.compiled->'assets' IS NOT NULL THEN 'assets' END, v.compiled->'schedule'->>'kind', \
     CASE WHEN v.compiled->'schedule'->>'kind' = 'delta' \
          THEN coalesce(v.compiled->'schedule'->>'timetable', 'delta_data_interval') \
          ELSE v.compiled->'schedule'->>'timetable' END, \
@@ -146,6 +152,10 @@ pub struct DagFilter {
     pub last_ended: Range,
     /// By what their runs are due: one of these; anything when empty.
     pub timetables: Vec<Timetable>,
+    /// Which wait for assets, or do not.
+    pub waits_for_assets: Option<bool>,
+    /// Which have to do with an asset whose name or uri has this in it.
+    pub asset: Option<String>,
     /// The order; by id when empty.
     pub order: Vec<(DagOrder, Direction)>,
 }
@@ -265,8 +275,22 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
     }
     if !filter.timetables.is_empty() {
         let words: Vec<&str> = filter.timetables.iter().map(|timetable| timetable.word()).collect();
-        query.push(" AND EXISTS (SELECT FROM dag_version v WHERE v.id = d.current_version AND ");
-        query.push(SCHEDULE_WORD).push(" = ANY(").push_bind(words).push("))");
+        query.push(" AND EXISTS (SELECT FROM dag_version v WHERE v.id = d.current_version AND (");
+        query.push(SCHEDULE_WORD).push(" = ANY(").push_bind(words).push(")");
+        if filter.timetables.contains(&Timetable::AssetsOrTime) {
+            query.push(" OR v.compiled->'assets' IS NOT NULL AND v.compiled->'schedule'->>'kind' <> 'never'");
+        }
+        query.push("))");
+    }
+    if let Some(waits) = filter.waits_for_assets {
+        query.push(" AND EXISTS (SELECT FROM asset_reference r WHERE r.dag_id = d.dag_id AND r.kind = 0) = ");
+        query.push_bind(waits);
+    }
+    if let Some(text) = &filter.asset {
+        query.push(
+            " AND EXISTS (SELECT FROM asset_reference r WHERE r.dag_id = d.dag_id AND strpos(lower(concat_ws(' ', ",
+        );
+        query.push("r.name, r.uri)), lower(").push_bind(text.clone()).push(")) > 0)");
     }
     if let Some(with) = filter.with_import_errors {
         query.push(

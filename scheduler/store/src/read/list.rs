@@ -199,6 +199,8 @@ pub struct RunFilter {
     pub content_hash: Option<String>,
     /// Whose id begins so.
     pub run_id_prefix: Option<String>,
+    /// Which have taken up events of an asset whose name or uri matches.
+    pub consumed_asset: Pattern,
     /// By the date that they stand for.
     pub logical_date: Range,
     /// By the earliest start.
@@ -232,7 +234,7 @@ impl RunFilter {
     }
 
     fn asks_what_no_index_knows(&self) -> bool {
-        let patterns = [&self.run_id_pattern, &self.dag_id_pattern, &self.user_pattern];
+        let patterns = [&self.run_id_pattern, &self.dag_id_pattern, &self.user_pattern, &self.consumed_asset];
         let by_text = patterns.into_iter().any(|pattern| !pattern.0.is_empty())
             || [&self.run_id_prefix, &self.dag_id_prefix, &self.user_prefix].into_iter().any(Option::is_some)
             || self.content_hash.is_some()
@@ -449,8 +451,20 @@ pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFil
         query.push_bind(hash.clone()).push(")");
     }
     patterns(query, filter);
+    has_consumed(query, &filter.consumed_asset);
     dates(query, filter);
     lasting(query, "ended_at - started_at", filter.duration);
+}
+
+/// Limits runs to those that have taken up events of an asset.
+fn has_consumed(query: &mut QueryBuilder<'_, Postgres>, pattern: &Pattern) {
+    if !pattern.0.is_empty() {
+        query.push(" AND id IN (SELECT t.run_id FROM dag_run_asset t JOIN asset a ON a.id = t.asset_id WHERE (true");
+        pattern.limit(query, "a.name");
+        query.push(" OR true");
+        pattern.limit(query, "a.uri");
+        query.push("))");
+    }
 }
 
 /// Limits a column to texts that begin so.

@@ -3,6 +3,7 @@
 //! A function takes the pool or the connection that it is given and makes a fixed number of statements, however many
 //! rows it is about.
 
+mod assets;
 mod backfills;
 mod bundles;
 mod cluster;
@@ -22,6 +23,12 @@ mod warnings;
 mod xcom_entries;
 mod xcoms;
 
+pub use assets::{
+    AliasFilter, AliasOrder, AliasView, AssetEventView, AssetFacts, AssetFilter, AssetLink, AssetOrder, AssetReference,
+    AssetUse, AssetView, EventFilter, EventOrder, EventRun, LINKS_MAX, QUEUED_MAX, QueueFilter, QueuedView, alias,
+    aliases, asset, asset_events, asset_facts, asset_links, asset_named, asset_queue, assets, assets_of_alias,
+    runs_of_events,
+};
 pub use backfills::{
     BackfillDate, BackfillFilter, DRY_DATES_MAX, DryDate, Progress, RUNS_COUNTED_MAX, backfill, backfill_dates,
     backfill_of_run, backfill_progress, backfills, dry_run, states_on,

@@ -13,6 +13,7 @@ use model::{Answer, CommandId, Pool, TaskState, TiKey, Timestamp, XComValue, com
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::assets;
 use crate::texts::storable;
 
 /// The parameters of a turn's rare parts.
@@ -38,6 +39,10 @@ pub(super) struct RareParts {
     pub backfills: String,
     pub backfill_runs: String,
     pub instances_dropped: String,
+    pub asset_events: String,
+    pub asset_queue: String,
+    pub asset_queue_dropped: String,
+    pub assets_consumed: String,
 }
 
 impl RareParts {
@@ -59,6 +64,10 @@ impl RareParts {
             && plan.dags.is_empty()
             && plan.backfills.is_empty()
             && plan.backfill_runs.is_empty()
+            && plan.asset_events.is_empty()
+            && plan.asset_queue.is_empty()
+            && plan.asset_queue_dropped.is_empty()
+            && plan.assets_consumed.is_empty()
             && plan.pools.is_empty()
             && plan.pools_dropped.is_empty()
             && plan.answers.is_empty()
@@ -87,6 +96,10 @@ impl RareParts {
             backfills: array(&plan.backfills, Backfill::of),
             backfill_runs: array(&plan.backfill_runs, SeenDate::of),
             instances_dropped: array(&plan.instances_dropped, |key| Key::of(*key)),
+            asset_events: array(&plan.asset_events, assets::Event::of),
+            asset_queue: array(&plan.asset_queue, assets::Queued::of),
+            asset_queue_dropped: array(&plan.asset_queue_dropped, |(dag, asset)| assets::Entry::of(dag, asset)),
+            assets_consumed: array(&plan.assets_consumed, assets::Consumed::of),
         })
     }
 }

@@ -3,6 +3,7 @@
 //! A turn that changes only task instances, which is what nearly every one does, uses a statement that has only that;
 //! every other turn uses one with a part for each table. Both prove the epoch and every expected state.
 
+mod assets;
 mod columns;
 mod json;
 
@@ -144,6 +145,10 @@ async fn apply_all(
         rare.backfill_runs,
         rare.instances_dropped,
         rare.forgotten,
+        rare.asset_events,
+        rare.asset_queue,
+        rare.asset_queue_dropped,
+        rare.assets_consumed,
     )
     .fetch_one(writer.connection())
     .await?;

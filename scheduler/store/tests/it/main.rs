@@ -6,6 +6,7 @@
 extern crate windlass_store as store;
 
 mod admin;
+mod assets;
 mod backfills;
 mod bundles;
 mod inbox;

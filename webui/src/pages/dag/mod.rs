@@ -139,7 +139,7 @@ async fn content(app: &App, tab: &str, of: Subject<'_>, query: &Query, clock: Cl
 }
 
 fn facts(view: &DagView, version: &Version, runs: &[RunBrief], clock: Clock) -> Vec<Fact> {
-    let mut facts = vec![Fact::new("schedule", words::schedule(&version.dag.schedule))];
+    let mut facts = vec![Fact::new("schedule", words::runs_when(&version.dag))];
     facts.push(match view.next.filter(|_| !view.is_paused) {
         Some(next) => Fact::at("next run", clock.moment(next.run_after)),
         None if view.is_paused => Fact::new("next run", "none while paused"),

@@ -260,7 +260,7 @@ fn row(entry: &Entry, why: Option<String>, clock: Clock, wanted: &Wanted, who: &
         url: dag_url(&view.dag_id),
         description: version.dag.description.clone(),
         tags: version.dag.tags.iter().map(|tag| wanted.tag_choice(tag)).collect(),
-        schedule: words::schedule(&version.dag.schedule),
+        schedule: words::runs_when(&version.dag),
         next: view.next.filter(|_| !view.is_paused).map(|next| clock.moment(next.run_after)),
         bars: bars(runs, clock, BAR_HEIGHT),
         badge: newest.map(|run| Badge::from(run.state)),

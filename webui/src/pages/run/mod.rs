@@ -14,10 +14,10 @@ use axum::{
 use dag::TaskPos;
 use engine::RunRow;
 use link::query::Query as Ask;
-use model::{DagRunState, MapIndex, TaskId, TaskState, TiKey, masking};
+use model::{DagRunState, MapIndex, RunType, TaskId, TaskState, TiKey, masking};
 use schemars::JsonSchema;
 use serde::Serialize;
-use store::read::{self, Try, Version};
+use store::read::{self, EventFilter, Try, Version, Window};
 
 use super::{
     Fact, Frame, Place, dag_url,
@@ -94,6 +94,11 @@ struct LogView {
 /// The superseded tries of each task instance.
 type Past = BTreeMap<TiKey, Vec<Try>>;
 
+/// So many events of a run by assets are counted.
+const EVENTS_MAX: i64 = 1_000;
+/// So many of its assets are named.
+const ASSETS_SHOWN_MAX: usize = 5;
+
 /// Which task's log is open.
 struct Chosen<'a> {
     of: Option<&'a TaskOfRun>,
@@ -137,6 +142,7 @@ pub async fn show(
     for (key, one) in read::tries_of_run(&app.pool, run.key, TRIES_MAX).await? {
         past.entry(key).or_default().push(one);
     }
+    let asset_facts = taken_up(&app, &run).await?;
     let gantt = Gantt::of(&run, &tasks, &past, clock);
     let mut by_task: BTreeMap<TaskPos, Vec<&TaskOfRun>> = BTreeMap::new();
     tasks.iter().for_each(|of| by_task.entry(of.pos).or_default().push(of));
@@ -159,7 +165,7 @@ pub async fn show(
         badge: Badge::from(run.state),
         stand: stand(&run, clock),
         is_finished: run.state.is_finished(),
-        facts: facts(&run, &version, &tasks, clock).into_iter().chain(backfill).collect(),
+        facts: facts(&run, &version, &tasks, clock).into_iter().chain(backfill).chain(asset_facts).collect(),
         note: run.note.clone(),
         conf: (!run.conf.is_empty())
             .then(|| serde_json::to_string_pretty(&masking::masked_members(&run.conf)).unwrap_or_default()),
@@ -250,6 +256,24 @@ fn facts(run: &RunRow, version: &Version, tasks: &[TaskOfRun], clock: Clock) -> 
         facts.push(Fact::new("cleared", words::count(usize::try_from(run.clear_number).unwrap_or(0), "time")));
     }
     facts
+}
+
+/// The assets by whose change a run was made, each with how many events it has taken up.
+async fn taken_up(app: &App, run: &RunRow) -> ApiResult<Vec<Fact>> {
+    if run.run_type != RunType::AssetTriggered {
+        return Ok(Vec::new());
+    }
+    let wanted = EventFilter { taken_by: Some(run.key), ..EventFilter::default() };
+    let (events, _) = read::asset_events(&app.pool, &wanted, Window { limit: EVENTS_MAX, offset: 0 }).await?;
+    let mut by_asset: BTreeMap<i64, (String, usize)> = BTreeMap::new();
+    for event in events {
+        by_asset.entry(event.asset_id).or_insert_with(|| (event.asset.name.to_string(), 0)).1 += 1;
+    }
+    let fact = |(id, (name, count))| {
+        let words = format!("{name} · {}", words::count(count, "event"));
+        Fact::new("took up", words).to(format!("/assets/{id}"))
+    };
+    Ok(by_asset.into_iter().take(ASSETS_SHOWN_MAX).map(fact).collect())
 }
 
 /// Which task failed first, and why: what a reader of a failed run wants to know.

@@ -69,8 +69,12 @@ pub(super) fn settings(of: &TaskOfRun) -> Vec<Fact> {
         facts.push(Fact::new("connection", sql.conn_id.clone()));
     }
     if !task.outlets.is_empty() {
-        let names: Vec<&str> = task.outlets.iter().map(|asset| asset.name.as_str()).collect();
+        let names: Vec<&str> = task.outlets.iter().map(dag::Outlet::name).collect();
         facts.push(Fact::new("writes", names.join(", ")));
+    }
+    if !task.inlets.is_empty() {
+        let names: Vec<&str> = task.inlets.iter().map(dag::Outlet::name).collect();
+        facts.push(Fact::new("reads", names.join(", ")));
     }
     facts
 }

@@ -259,6 +259,8 @@ pub fn bash(command: &str) -> Assignment {
             native: false,
             macros: serde_json::Map::new(),
             prev_success_interval: None,
+            outlets: Vec::new(),
+            inlets: Vec::new(),
         },
         operator: Operator::Bash(Bash {
             bash_command: command.into(),

@@ -15,7 +15,8 @@ use super::{
 };
 
 /// Names from which values of others come.
-const FROM_OUTSIDE: &[&str] = &["params", "conf", "dag_run", "ti", "task_instance"];
+const FROM_OUTSIDE: &[&str] =
+    &["params", "conf", "dag_run", "ti", "task_instance", "triggering_asset_events", "inlet_events"];
 /// What Windlass itself says below some of these names.
 const OWN: &[&str] = &[
     "dag_run.dag_id",
