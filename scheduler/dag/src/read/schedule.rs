@@ -154,7 +154,7 @@ fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> O
     if let Value::Map(entries) = &item.node.value
         && let Some(class) = objects::class(entries)
     {
-        return timetable(class, item, zone, problems).map(When::times);
+        return timetable(class, item, zone, problems).map(|schedule| When { schedule, assets: None });
     }
     let fields = item.fields("a schedule", problems)?;
     let has_time = ["cron", "duration", "timetable", "timezone"].iter().any(|key| fields.take(key).is_some());
