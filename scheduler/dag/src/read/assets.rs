@@ -19,8 +19,11 @@ const EXTRA_BYTES_MAX: usize = 16 * 1024;
 /// What an asset looks like, for messages.
 const FORMS: &str = "an asset: its name or uri, a mapping with name and uri, or one with alias";
 
+/// What becomes of the parts of a condition.
+type Combine = fn(Vec<AssetCondition>) -> AssetCondition;
+
 /// Which part of a mapping names the assets of a condition, and whether all or any of them have to change.
-const COMBINATIONS: [(&str, fn(Vec<AssetCondition>) -> AssetCondition); 8] = [
+const COMBINATIONS: [(&str, Combine); 8] = [
     ("all", AssetCondition::All),
     ("any", AssetCondition::Any),
     ("and", AssetCondition::All),
@@ -101,11 +104,7 @@ fn part(item: &Item<'_>, problems: &mut Problems) -> Option<AssetCondition> {
     }
 }
 
-fn several(
-    item: &Item<'_>,
-    of: fn(Vec<AssetCondition>) -> AssetCondition,
-    problems: &mut Problems,
-) -> Option<AssetCondition> {
+fn several(item: &Item<'_>, of: Combine, problems: &mut Problems) -> Option<AssetCondition> {
     if !matches!(item.node.value, Value::List(_)) {
         return part(item, problems);
     }

@@ -78,14 +78,14 @@ fn news_of(outlets: &[Outlet], said: &[AssetNews]) -> Vec<News> {
     }
     let aliases: BTreeSet<&str> = outlets.iter().filter_map(Outlet::alias).map(|alias| alias.alias.as_str()).collect();
     // Several aliases of one asset that say the same are one event, as in Airflow.
-    let mut through: BTreeMap<(AssetKey, String), (Map<String, Value>, BTreeSet<String>)> = BTreeMap::new();
+    let mut through: BTreeMap<(AssetKey, String), News> = BTreeMap::new();
     for one in said.iter().take(AssetNews::MOST) {
         let Some(alias) = one.alias.as_deref().filter(|alias| aliases.contains(alias)) else { continue };
         let Some(asset) = one.key() else { continue };
         let text = serde_json::to_string(&one.extra).unwrap_or_default();
-        let (_, aliases) = through.entry((asset, text)).or_insert_with(|| (one.extra.clone(), BTreeSet::new()));
-        aliases.insert(alias.to_owned());
+        let told = News { asset: asset.clone(), extra: one.extra.clone(), aliases: BTreeSet::new() };
+        through.entry((asset, text)).or_insert(told).aliases.insert(alias.to_owned());
     }
-    news.extend(through.into_iter().map(|((asset, _), (extra, aliases))| News { asset, extra, aliases }));
+    news.extend(through.into_values());
     news
 }

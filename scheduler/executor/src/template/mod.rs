@@ -34,8 +34,10 @@ const RECURSION_MAX: usize = 100;
 
 /// How the names of the last successful run begin.
 const PREVIOUS: &[&str] = &["prev_data_interval", "prev_start_date", "prev_end_date"];
+/// What asks for the value of a name.
+type Asks = fn(&Access) -> Result<Value, String>;
 /// The names of events of assets, which are asked for when a template has one of them.
-const EVENTS: &[(&str, fn(&Access) -> Result<Value, String>)] =
+const EVENTS: &[(&str, Asks)] =
     &[("triggering_asset_events", names::of_triggering_events), ("inlet_events", names::of_inlet_events)];
 /// How many steps one template may take: some seconds. A loop without an end of its own ends there.
 const STEPS_MAX: u64 = 20_000_000;
