@@ -75,7 +75,7 @@ impl Expand {
         let entries = entries_of(&fields, &Place::default());
         let fields = Fields::new(Place::default(), vec![Layer::of(&entries, FieldPath::default())]);
         let mut problems = Problems::of("expand");
-        let read = operator::read(known, &fields, &mut FileSet::new(&Taken), &mut problems);
+        let read = operator::read(known, &fields, &mut FileSet::new(&Taken, ""), &mut problems);
         let report = problems.into_report("");
         match (read, report.errors.first()) {
             (Some(operator), None) => Ok(operator),

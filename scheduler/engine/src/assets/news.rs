@@ -30,7 +30,7 @@ impl Engine {
             dag_id: run.row.dag_id.clone(),
             run_id: run.row.run_id.clone(),
             task_id: task.task_id.clone(),
-            map_index: run.key_of(place.task).map,
+            map_index: place.map,
         };
         for News { asset, extra, aliases } in news {
             self.asset_changed(asset, extra, aliases, Some(source.clone()));

@@ -26,9 +26,9 @@ impl Engine {
         let TaskInstanceName { dag_id, run_id, task_id, map_index } = name;
         let run = self.find_run(dag_id, run_id).ok_or_else(|| Refusal::no_run(dag_id, run_id))?;
         let named = TaskSelector { task_id: task_id.clone(), map_index: Some(*map_index) };
-        let chosen = select(&self.known_run(run).def, &[named], Relatives::default(), Missing::Refused)?;
-        for task in chosen {
-            let place = Place { run, task };
+        let chosen = select(self.known_run(run), &[named], Relatives::default(), Missing::Refused)?;
+        for at in chosen {
+            let place = self.known_run(run).place(at);
             if self.core(place).live {
                 return Err(Refusal::Conflict(format!(
                     "The task instance {task_id} of the run {run_id} is at work: mark it as failed or success, and delete it when its \
@@ -41,7 +41,7 @@ impl Engine {
     }
 
     fn forget(&mut self, place: Place) {
-        let key = self.known_run(place.run).key_of(place.task);
+        let key = self.known_run(place.run).key_of(place.at());
         self.forget_skips(place);
         if self.core(place) != Core::BLANK {
             self.write(place, |core| {

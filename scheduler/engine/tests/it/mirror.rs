@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::assets::AssetTables;
 use engine::{
     BackfillRow, BackfillRunRow, DagVersion, Fact, Need, Plan, PreviousCounts, RunRow, Snapshot, StoredDag, StoredRun,
     TiRow, WorkerJoined,
 };
 use model::{BackfillId, DagId, Pool, RunId, RunKey, RunType, TaskState, TiKey, command::AnswerStatus};
+
+use crate::asset_tables::AssetTables;
 
 #[derive(Debug, Default, Clone)]
 pub struct Mirror {
