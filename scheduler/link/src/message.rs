@@ -6,8 +6,8 @@ use std::{
 };
 
 use model::{
-    AssetNews, AttemptEnd, AttemptId, Capability, DagId, EndKind, Epoch, MapIndex, Operator, RetryRule, RunId, RunKey, RunType,
-    ServiceKey, ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
+    AssetNews, AttemptEnd, AttemptId, Capability, DagId, EndKind, Epoch, MapIndex, Operator, RetryRule, RunId, RunKey,
+    RunType, ServiceKey, ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;

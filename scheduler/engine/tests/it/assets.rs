@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dag::{AliasRef, AssetCondition, AssetRef, Dag, Outlet, Schedule};
-use engine::{AssetEventRow, ConsumedAssetRow, Event, Plan, QueuedAssetRow};
+use engine::Event;
 use model::{
     AssetKey, AssetNews, AttemptEnd, Command, CommandId, DagId, DagRunState, EndKind, RunId, RunType, Timestamp,
     TriggeredBy,
