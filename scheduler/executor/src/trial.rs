@@ -114,7 +114,7 @@ async fn run(
     let path = scratch.path().join("log.jsonl");
     let log = Log::open(&path, masker.clone(), Overflow::Fault)?;
     let host = Arc::new(OneConnection(ConnectionFields { conn_id: CONN_ID.to_owned(), ..connection }));
-    let attempt = Attempt { assignment: assignment(operator), log, masker, host, worker };
+    let attempt = Attempt { assignment: assignment(operator), elements: Elements::default(), log, masker, host, worker };
     let end = crate::run(&attempt, &Stop::default()).await;
     // Its reason is the limit, which says nothing of the connection.
     let told = if end.kind == EndKind::TimedOut { last_words(&path) } else { end.reason };
@@ -176,12 +176,19 @@ fn assignment(operator: Operator) -> Assignment {
             conf: serde_json::Map::new(),
             params: serde_json::Map::new(),
             dag_fields: serde_json::Map::new(),
+            native: false,
+            macros: serde_json::Map::new(),
             prev_success_interval: None,
+            outlets: Vec::new(),
+            inlets: Vec::new(),
         },
         operator,
         files: BTreeMap::new(),
         execution_timeout_secs: Some(TRY_MAX.as_secs_f64()),
         do_xcom_push: false,
+        multiple_outputs: false,
+        retry_policy: Vec::new(),
+        mapped: None,
     }
 }
 
@@ -197,7 +204,8 @@ impl Host for OneConnection {
             | FetchKey::XCom { .. }
             | FetchKey::File(_)
             | FetchKey::TriggerRun(_)
-            | FetchKey::Run { .. } => {
+            | FetchKey::Run { .. }
+            | FetchKey::AssetEvents(_) => {
                 FetchItem::Missing("a test of a connection has nothing but this connection".to_owned())
             }
         };
