@@ -273,6 +273,28 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
     if !filter.owners.is_empty() {
         query.push(" AND d.owners && ").push_bind(filter.owners.clone());
     }
+    scheduled(query, filter);
+    if let Some(with) = filter.with_import_errors {
+        query.push(
+            " AND EXISTS (SELECT FROM import_error e WHERE e.bundle_name = d.bundle_name AND e.file = d.fileloc) = ",
+        );
+        query.push_bind(with);
+    }
+    if let Some(bundle) = &filter.bundle {
+        query.push(" AND d.bundle_name = ").push_bind(bundle.clone());
+    }
+    if let Some(revision) = &filter.bundle_version {
+        query.push(" AND EXISTS (SELECT FROM dag_version v WHERE v.id = d.current_version AND v.bundle_version = ");
+        query.push_bind(revision.clone()).push(")");
+    }
+    if !filter.last_states.is_empty() {
+        let codes: Vec<i16> = filter.last_states.iter().map(|state| state.code()).collect();
+        query.push(" AND last.state = ANY(").push_bind(codes).push(")");
+    }
+}
+
+/// Limits DAGs by what their runs are due by, and by the assets that they have to do with.
+fn scheduled(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter) {
     if !filter.timetables.is_empty() {
         let words: Vec<&str> = filter.timetables.iter().map(|timetable| timetable.word()).collect();
         query.push(" AND EXISTS (SELECT FROM dag_version v WHERE v.id = d.current_version AND (");
@@ -291,23 +313,6 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &DagFilter, needs_last
             " AND EXISTS (SELECT FROM asset_reference r WHERE r.dag_id = d.dag_id AND strpos(lower(concat_ws(' ', ",
         );
         query.push("r.name, r.uri)), lower(").push_bind(text.clone()).push(")) > 0)");
-    }
-    if let Some(with) = filter.with_import_errors {
-        query.push(
-            " AND EXISTS (SELECT FROM import_error e WHERE e.bundle_name = d.bundle_name AND e.file = d.fileloc) = ",
-        );
-        query.push_bind(with);
-    }
-    if let Some(bundle) = &filter.bundle {
-        query.push(" AND d.bundle_name = ").push_bind(bundle.clone());
-    }
-    if let Some(revision) = &filter.bundle_version {
-        query.push(" AND EXISTS (SELECT FROM dag_version v WHERE v.id = d.current_version AND v.bundle_version = ");
-        query.push_bind(revision.clone()).push(")");
-    }
-    if !filter.last_states.is_empty() {
-        let codes: Vec<i16> = filter.last_states.iter().map(|state| state.code()).collect();
-        query.push(" AND last.state = ANY(").push_bind(codes).push(")");
     }
 }
 
