@@ -4,12 +4,12 @@ use std::{fs, path::PathBuf};
 
 use dag::{FileProblem, ReadFile};
 
-/// A folder that has every file.
+/// A folder that has every file; modules have the functions of the examples.
 struct Anything;
 
 impl ReadFile for Anything {
-    fn read(&self, _: &str) -> Result<Vec<u8>, FileProblem> {
-        Ok(Vec::new())
+    fn read(&self, name: &str) -> Result<Vec<u8>, FileProblem> {
+        Ok(if name.ends_with(".py") { b"def load(): pass\n".to_vec() } else { Vec::new() })
     }
 }
 
