@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Attempt, Host, Masker, Stop, WorkerContext, Workspace,
+    Attempt, Elements, Host, Masker, Stop, WorkerContext, Workspace,
     log::{Log, Overflow},
 };
 
