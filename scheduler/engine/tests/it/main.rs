@@ -4,6 +4,7 @@
 
 extern crate windlass_engine as engine;
 
+mod asset_tables;
 mod assets;
 mod backfills;
 mod commands;

@@ -20,6 +20,8 @@ mod timetables;
 mod trigger_rules;
 mod weights;
 
+#[path = "../it/asset_tables.rs"]
+mod asset_tables;
 #[path = "../it/dags.rs"]
 #[allow(dead_code, reason = "shared with the stories, which use all of it")]
 mod dags;
