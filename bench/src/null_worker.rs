@@ -51,6 +51,7 @@ fn hello() -> Hello {
         services: BTreeSet::new(),
         operators: link::known_operators(),
         leaving: false,
+        tries_connections: false,
         up_micros: None,
     }
 }

@@ -114,7 +114,8 @@ async fn run(
     let path = scratch.path().join("log.jsonl");
     let log = Log::open(&path, masker.clone(), Overflow::Fault)?;
     let host = Arc::new(OneConnection(ConnectionFields { conn_id: CONN_ID.to_owned(), ..connection }));
-    let attempt = Attempt { assignment: assignment(operator), elements: Elements::default(), log, masker, host, worker };
+    let attempt =
+        Attempt { assignment: assignment(operator), elements: Elements::default(), log, masker, host, worker };
     let end = crate::run(&attempt, &Stop::default()).await;
     // Its reason is the limit, which says nothing of the connection.
     let told = if end.kind == EndKind::TimedOut { last_words(&path) } else { end.reason };

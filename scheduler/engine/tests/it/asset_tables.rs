@@ -1,4 +1,4 @@
-//! The tables of assets of the store in memory.
+//! The tables of assets in memory.
 
 use std::collections::BTreeMap;
 
