@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::asset_tables::AssetTables;
 use engine::{
     BackfillRow, BackfillRunRow, DagVersion, Fact, Need, Plan, PreviousCounts, RunRow, Snapshot, StoredDag, StoredRun,
     TiRow, WorkerJoined,
