@@ -63,7 +63,7 @@ fn read(statement: &str) -> Vec<Import> {
 
 /// The names of a list such as `(a, b as c)`.
 fn names(list: &str) -> Vec<String> {
-    let all = list.split(|c: char| c == ',' || c == '(' || c == ')' || c == ';');
+    let all = list.split([',', '(', ')', ';']);
     let first = all.filter_map(|item| item.split_whitespace().next());
     first.filter(|name| is_dotted(name)).map(str::to_owned).collect()
 }

@@ -85,6 +85,9 @@ pub struct WorkerContext {
     pub operators: GivenOperators,
 }
 
+/// An operator with values for its keys, of which the named ones have to be there; or why there is none.
+type WithValues = fn(&Operator, &[String], &Map<String, Value>) -> Result<Operator, String>;
+
 /// How operators take values for their keys, as whoever reads DAG files knows it.
 #[derive(Debug, Clone, Copy)]
 pub struct GivenOperators {
@@ -93,7 +96,7 @@ pub struct GivenOperators {
     /// Whether a text in this key is rendered.
     pub is_template: fn(&str) -> bool,
     /// The operator with these values, of which the named ones have to be there; or why there is none.
-    pub with: fn(&Operator, &[String], &Map<String, Value>) -> Result<Operator, String>,
+    pub with: WithValues,
 }
 
 /// A connection that an attempt can not have.

@@ -2,7 +2,11 @@
 //!
 //! The leader says where each element is, by the lengths that it knows; its value is fetched here before anything runs.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::OnceLock};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, btree_map::Entry},
+    sync::OnceLock,
+};
 
 use link::{Element, FetchItem, FetchKey, Given, Mapped};
 use model::{MapIndex, Operator, TaskId, TaskIdx, XComValue};
@@ -95,8 +99,8 @@ impl Attempt {
     async fn element(&self, element: &Element, returned: &mut BTreeMap<TaskIdx, Value>) -> Result<Value, String> {
         // Fetched first, so that nothing here waits within itself.
         for (task_id, task) in sources(element) {
-            if !returned.contains_key(&task) {
-                returned.insert(task, self.returned(task_id, task).await?);
+            if let Entry::Vacant(place) = returned.entry(task) {
+                place.insert(self.returned(task_id, task).await?);
             }
         }
         picked(element, returned)

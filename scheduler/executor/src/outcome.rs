@@ -9,31 +9,31 @@ const REASON_CHARS_MAX: usize = 1000;
 
 /// The end of an attempt.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome(AttemptEnd);
+pub struct Outcome(Box<AttemptEnd>);
 
 impl Outcome {
     /// It did what it should.
     #[must_use]
     pub fn success() -> Self {
-        Self(AttemptEnd::new(EndKind::Success, ""))
+        Self(Box::new(AttemptEnd::new(EndKind::Success, "")))
     }
 
     /// It failed; its retry policy decides what follows.
     #[must_use]
     pub fn failed(reason: impl Into<String>) -> Self {
-        Self(AttemptEnd::new(EndKind::Failed, reason))
+        Self(Box::new(AttemptEnd::new(EndKind::Failed, reason)))
     }
 
     /// It failed in a way that no further try can mend.
     #[must_use]
     pub fn failed_for_good(reason: impl Into<String>) -> Self {
-        Self(AttemptEnd::new(EndKind::FailedForGood, reason))
+        Self(Box::new(AttemptEnd::new(EndKind::FailedForGood, reason)))
     }
 
     /// It asked to be skipped.
     #[must_use]
     pub fn skipped(reason: impl Into<String>) -> Self {
-        Self(AttemptEnd::new(EndKind::Skipped, reason))
+        Self(Box::new(AttemptEnd::new(EndKind::Skipped, reason)))
     }
 
     /// In which way it ended.
@@ -184,13 +184,13 @@ impl Outcome {
     #[must_use]
     pub fn into_end(self, masker: &Masker) -> AttemptEnd {
         let reason = masker.mask(&self.0.reason).chars().take(REASON_CHARS_MAX).collect();
-        AttemptEnd { reason, ..self.0 }
+        AttemptEnd { reason, ..*self.0 }
     }
 }
 
 impl From<StopCause> for Outcome {
     fn from(cause: StopCause) -> Self {
-        Self(AttemptEnd::new(cause.kind, cause.reason))
+        Self(Box::new(AttemptEnd::new(cause.kind, cause.reason)))
     }
 }
 

@@ -295,7 +295,7 @@ async fn store_dags(transaction: &mut PgConnection, bundled: &[BundledDag<'_>]) 
     let pinned = pinned(transaction, bundled).await?;
     let by_id: BTreeMap<&DagId, &CompiledDag> =
         pinned.iter().map(|compiled| (&compiled.dag.dag_id, compiled)).collect();
-    let mut bundled: Vec<BundledDag<'_>> = bundled.iter().copied().collect();
+    let mut bundled: Vec<BundledDag<'_>> = bundled.to_vec();
     for dag in &mut bundled {
         if let Some(compiled) = by_id.get(&dag.compiled.dag.dag_id) {
             dag.compiled = compiled;

@@ -112,7 +112,10 @@ async fn whoever_may_see_one_dag_finds_no_trace_of_another() {
             let request = client().request(method.parse().unwrap(), server.url(&path)).bearer_auth(&token);
             let request = if *method == "POST" { request.json(&json!({})) } else { request };
             let answer = request.send().await.unwrap();
-            assert!(answer.status().is_success() || answer.status() == 303, "{method} {path}: {}", answer.status());
+            // There is no asset in this installation, so that one of them is not found.
+            let is_absent = answer.status() == 404 && path.contains("{asset_id}");
+            let is_well = answer.status().is_success() || answer.status() == 303 || is_absent;
+            assert!(is_well, "{method} {path}: {}", answer.status());
             let text = answer.text().await.unwrap();
             let text = text.replace(&format!("value=\"{HIDDEN}\""), "").replace(&format!("Nothing has {HIDDEN}"), "");
             assert!(!text.contains(HIDDEN), "{method} {path} as {user} tells of {HIDDEN}: {text}");

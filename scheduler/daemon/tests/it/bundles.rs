@@ -471,6 +471,7 @@ impl Sshd {
         let began = std::time::Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(began.elapsed().as_secs() < 20, "sshd does not listen");
+            #[allow(clippy::disallowed_methods, reason = "sshd tells nobody that it listens")]
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
         Self { process, port, folder }
