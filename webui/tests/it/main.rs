@@ -26,5 +26,6 @@ mod pages;
 mod roles;
 mod runs;
 mod safety;
+mod sample_dags;
 mod support;
 mod views;
