@@ -49,8 +49,8 @@ cargo clippy --workspace --all-targets --release --locked --quiet -- --deny warn
 start_test_postgres
 trap stop_test_postgres EXIT
 step "tests"
-# They take some twenty minutes on two cores; twice that is a hang.
-bounded 2400 cargo test --workspace --all-targets --release --locked --no-fail-fast
+# They take some twenty-five minutes on two cores; much more than that is a hang.
+bounded 2700 cargo test --workspace --all-targets --release --locked --no-fail-fast
 
 # What the first run of a group ended with, when this is its second; set by `group`.
 first_status=0
