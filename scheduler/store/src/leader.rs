@@ -107,7 +107,7 @@ pub async fn set_clock_back(writer: &mut Writer, epoch: Epoch, wrong: Timestamp)
 /// The format that a state needs which has this operator: binaries that know only older ones can not lead with it, and say
 /// so instead of failing at each takeover. From format 2 on, what a binary can not read concerns its DAG only.
 #[must_use]
-pub const fn format_of(operator: &Operator) -> i32 {
+const fn format_of(operator: &Operator) -> i32 {
     match operator {
         Operator::Empty
         | Operator::Bash(_)
@@ -140,11 +140,25 @@ pub const FORMAT_OF_BUNDLES: i32 = 3;
 
 /// The same of a task: binaries that do not know expanded tasks would run one as it stands.
 #[must_use]
-pub fn format_of_task(task: &dag::Task) -> i32 {
+fn format_of_task(task: &dag::Task) -> i32 {
     if task.expand.is_some() { 4 } else { format_of(&task.operator) }
 }
+
+/// The same of a DAG, with all of its tasks.
+#[must_use]
+pub fn format_of_dag(dag: &dag::Dag) -> i32 {
+    let of_tasks = dag.tasks.iter().map(format_of_task).max().unwrap_or(1);
+    if knows_assets(dag) { of_tasks.max(FORMAT_OF_ASSETS) } else { of_tasks }
+}
+
+/// Whether a DAG says more of assets than a binary reads that knows only the names of outlets.
+fn knows_assets(dag: &dag::Dag) -> bool {
+    let has_alias = |task: &dag::Task| task.outlets.iter().any(|outlet| outlet.alias().is_some());
+    dag.assets.is_some() || dag.tasks.iter().any(|task| has_alias(task) || !task.inlets.is_empty())
+}
+
 /// The format that a state needs which has DAGs that wait for assets: a binary that knows none would never let them run.
-pub const FORMAT_OF_ASSETS: i32 = 4;
+const FORMAT_OF_ASSETS: i32 = 4;
 
 /// Raises the format of the state to what the DAGs in it need; it never falls.
 ///

@@ -23,6 +23,49 @@ const TRIGGERED_AT_ONCE: usize = 64;
 /// How long an answer may take, the wait for a triggered run included: PostgreSQL may have vanished without a word.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(45);
 
+/// The largest answer, in bytes of JSON. A message of more than twice that ends its worker's connection, and with it all that the
+/// worker has asked.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The answer, or why there is none: what would not fit into a message belongs to the attempt that asks for it.
+fn within_limit(item: FetchItem) -> FetchItem {
+    let mut bytes = Counted(0);
+    let counted = match &item {
+        FetchItem::XCom(values) => serde_json::to_writer(&mut bytes, values),
+        FetchItem::AssetEvents(events) => serde_json::to_writer(&mut bytes, events),
+        // Each of these has a limit of its own.
+        FetchItem::Missing(_)
+        | FetchItem::Unavailable(_)
+        | FetchItem::Connection(_)
+        | FetchItem::Variable(_)
+        | FetchItem::File(_)
+        | FetchItem::Run(_)
+        | FetchItem::Triggered { .. }
+        | FetchItem::Refused(_) => return item,
+    };
+    if counted.is_ok() && bytes.0 <= ANSWER_BYTES_MAX {
+        return item;
+    }
+    let of = bytes.0;
+    FetchItem::Unavailable(format!(
+        "what it asks for has {of} bytes, more than {ANSWER_BYTES_MAX} at once: ask for less"
+    ))
+}
+
+/// Counts what is written.
+struct Counted(u64);
+
+impl std::io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A live attempt that asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker {
@@ -74,6 +117,7 @@ impl Fetcher {
                     }
                 }
             };
+            let item = within_limit(item);
             // A worker that has gone asks again when it is back.
             drop(sender.send(ToWorker::Fetched(Fetched { id, item })).await);
         });
@@ -174,4 +218,17 @@ fn fields_of(found: secrets::Connection) -> ConnectionFields {
 /// The leader's own environment comes before the database, as with Airflow.
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_fits_no_message_is_told_to_who_asks_alone() {
+        let value = serde_json::Value::from("x".repeat(60_000));
+        assert!(matches!(within_limit(FetchItem::XCom(vec![value.clone(); 200])), FetchItem::XCom(_)));
+        let FetchItem::Unavailable(why) = within_limit(FetchItem::XCom(vec![value; 1_024])) else { panic!("too much") };
+        assert!(why.contains("more than 16777216 at once"), "{why}");
+    }
 }

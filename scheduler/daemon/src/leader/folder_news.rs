@@ -232,11 +232,15 @@ impl Folders {
         epoch: Epoch,
         files: &[(BundleFile, FileNews)],
     ) -> Result<Vec<Event>, StoreError> {
-        if files.iter().any(|(name, file)| !name.bundle.is_folder() && !file.dags.is_empty()) {
-            leader::raise_format(writer, epoch, leader::FORMAT_OF_BUNDLES).await?;
-        }
-        if files.iter().flat_map(|(_, file)| &file.dags).any(|compiled| knows_assets(&compiled.dag)) {
-            leader::raise_format(writer, epoch, leader::FORMAT_OF_ASSETS).await?;
+        // Before they are stored, so that no older binary takes over between the two.
+        let of_dag = |name: &BundleFile, compiled: &CompiledDag| {
+            let of_bundle = if name.bundle.is_folder() { 1 } else { leader::FORMAT_OF_BUNDLES };
+            leader::format_of_dag(&compiled.dag).max(of_bundle)
+        };
+        let formats =
+            files.iter().flat_map(|(name, file)| file.dags.iter().map(move |compiled| of_dag(name, compiled)));
+        if let Some(needed) = formats.max().filter(|needed| *needed > 1) {
+            leader::raise_format(writer, epoch, needed).await?;
         }
         let differing = files.iter().filter(|(name, file)| self.errors_differ(name, &file.errors));
         let batch = FileBatch {
@@ -297,10 +301,4 @@ fn refusal(name: &str, error: &StoreError) -> DagFileError {
 
 fn log_version(file: &BundleFile, compiled: &CompiledDag, version: &DagVersion) {
     tracing::info!(dag.id = %compiled.dag.dag_id, version = version.id.get(), %file, "a DAG version is current");
-}
-
-/// Whether a DAG says more of assets than a binary reads that knows only the names of outlets.
-fn knows_assets(dag: &dag::Dag) -> bool {
-    let has_alias = |task: &dag::Task| task.outlets.iter().any(|outlet| outlet.alias().is_some());
-    dag.assets.is_some() || dag.tasks.iter().any(|task| has_alias(task) || !task.inlets.is_empty())
 }

@@ -29,6 +29,7 @@ mod said;
 mod scope;
 mod trials;
 mod turns;
+mod waiting;
 
 use std::{path::PathBuf, sync::Arc};
 

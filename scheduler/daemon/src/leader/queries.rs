@@ -1,12 +1,9 @@
 //! Answers questions of pages from memory, and carries reads of logs to the workers that have them.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use link::{
-    LogChunk, NoLeader, Query, Reply, ToWorker,
+    LogChunk, Query, Reply, ToWorker,
     query::{ClusterView, LogName, PoolView, PoolWaiter, TaskWhy, WorkerView},
 };
 use model::{BundleFile, WorkerId};
@@ -17,69 +14,53 @@ use super::{
     questions::{Answered, Asked, Room},
     reign::Reign,
     said::with_line,
+    waiting::{Bounds, Waiting},
 };
 
-/// Reads of logs that may be under way; pages that ask beyond it hear that the leader is busy.
-const LOG_READS_MAX: usize = 256;
-/// How long the workers that are asked may take; one that is stopped must not keep a page waiting.
-const LOG_READ_WAIT: Duration = Duration::from_secs(1);
+/// Pages that ask for more logs at once hear that the leader is busy; a worker that is stopped must not keep a page waiting.
+const LOG_READ_BOUNDS: Bounds = Bounds {
+    most: 256,
+    wait: Duration::from_secs(1),
+    busy: "logs are being read",
+    late: "a worker that may have the log does not answer right now",
+};
 
 /// So many of those that wait for a pool are named: a page shows no more.
 const POOL_WAITERS_MAX: usize = 10;
 
-/// Reads of logs that wait for workers.
-#[derive(Debug, Default)]
-pub struct LogReads {
-    next_id: u64,
-    waiting: BTreeMap<u64, LogRead>,
-}
-
+/// Reads of logs that wait for workers; of each is known how many workers have not answered.
 #[derive(Debug)]
-struct LogRead {
-    answer: oneshot::Sender<Answered>,
-    open: usize,
-    asked_at: Instant,
+pub struct LogReads(Waiting<usize>);
+
+impl Default for LogReads {
+    fn default() -> Self {
+        Self(Waiting::new(LOG_READ_BOUNDS))
+    }
 }
 
 impl LogReads {
     /// Notes a question to so many workers and gives its number; none when it can not be asked, and then it is answered
     /// already.
     fn ask(&mut self, workers: usize, answer: oneshot::Sender<Answered>) -> Option<u64> {
-        if self.waiting.len() >= LOG_READS_MAX {
-            // A page that has gone away does not wait for its answer.
-            self.waiting.retain(|_, read| !read.answer.is_closed());
+        if workers == 0 {
+            drop(answer.send(Ok(not_found("no worker that has the log is connected right now"))));
+            return None;
         }
-        let refusal = if workers == 0 {
-            Ok(not_found("no worker that has the log is connected right now"))
-        } else if self.waiting.len() >= LOG_READS_MAX {
-            Err(NoLeader { reason: format!("it is busy: {LOG_READS_MAX} logs are being read at this moment") })
-        } else {
-            self.next_id += 1;
-            self.waiting.insert(self.next_id, LogRead { answer, open: workers, asked_at: Instant::now() });
-            return Some(self.next_id);
-        };
-        drop(answer.send(refusal));
-        None
+        self.0.begin(workers, answer)
     }
 
     /// Answers those who have waited for too long, once a beat.
     pub fn give_up(&mut self) {
-        let late = self.waiting.extract_if(.., |_, read| read.asked_at.elapsed() >= LOG_READ_WAIT);
-        for (_, read) in late {
-            drop(read.answer.send(Ok(not_found("a worker that may have the log does not answer right now"))));
-        }
+        self.0.give_up();
     }
 
     /// A worker has answered. The first one that has something of the log decides.
     pub fn arrived(&mut self, id: u64, bytes: Vec<u8>, length: u64, ended: bool) {
-        let Some(read) = self.waiting.get_mut(&id) else { return };
+        let Some(open) = self.0.known(id) else { return };
         // A worker that answers twice counts once too often: then the others are waited for a little less.
-        read.open = read.open.saturating_sub(1);
-        if length == 0 && read.open > 0 {
-            return;
-        }
-        if let Some(read) = self.waiting.remove(&id) {
-            drop(read.answer.send(Ok(Reply::Log(LogChunk { bytes, length, ended }))));
+        *open = open.saturating_sub(1);
+        if length > 0 || *open == 0 {
+            self.0.answer(id, Reply::Log(LogChunk { bytes, length, ended }));
         }
     }
 }

@@ -499,8 +499,7 @@ impl Reign {
 
 /// A state that has operators, or expanded tasks, which older binaries do not know says so to them.
 async fn raise_format(writer: &mut Writer, epoch: Epoch, snapshot: &engine::Snapshot) -> Result<(), StoreError> {
-    let tasks = snapshot.versions.iter().flat_map(|version| &version.dag.tasks);
-    match tasks.map(store::leader::format_of_task).max() {
+    match snapshot.versions.iter().map(|version| store::leader::format_of_dag(&version.dag)).max() {
         Some(needed) => store::leader::raise_format(writer, epoch, needed).await,
         None => Ok(()),
     }
