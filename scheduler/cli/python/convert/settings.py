@@ -17,8 +17,8 @@ COSMETIC = {
     "full_filepath", "rerun_with_latest_version",
 }  # fmt: skip
 ADVICE = {
-    "template_searchpath": "write templates in the DAG file, or SQL files below the DAG folder",
-    "user_defined_macros": "a template has no macros of your own",
+    "template_searchpath": "write it as template_searchpath: a list of folders below the DAG folder",
+    "user_defined_macros": "write values below user_defined_macros; functions can not be macros",
     "user_defined_filters": "a template has no filters of your own",
     "access_control": "access rules for one DAG are not there yet",
     "sla_miss_callback": "deadlines are not there yet",

@@ -51,7 +51,7 @@ ADVICE = {
     "retry_policy": "write it as a list of rules, such as [{exit_code: 75, action: retry, delay: 1m}]",
     "pre_execute": "write a task that comes before",
     "post_execute": "write a task that follows",
-    "multiple_outputs": "the value stays one XCom; take its parts by `['key']`",
+    "multiple_outputs": "write multiple_outputs: true at the task",
     "deferrable": "the task holds its slot while it waits",
     "trigger_kwargs": "nothing is deferred",
 }

@@ -69,10 +69,7 @@ pub enum Assets {
 /// # Errors
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Assets) -> anyhow::Result<ExitCode> {
-    let installation = Installation::open(settings).await?;
-    let done = carry_out(&installation, command).await;
-    installation.close().await;
-    done
+    Installation::with(settings, async |installation| carry_out(installation, command).await).await
 }
 
 async fn carry_out(installation: &Installation<'_>, command: Assets) -> anyhow::Result<ExitCode> {

@@ -120,10 +120,8 @@ pub struct Add {
 /// # Errors
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Connections) -> anyhow::Result<ExitCode> {
-    let installation = Installation::open(settings).await?;
-    let done = carry_out(&installation, command).await;
-    installation.close().await;
-    done.map(|()| ExitCode::SUCCESS)
+    Installation::with(settings, async |installation| carry_out(installation, command).await).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn carry_out(installation: &Installation<'_>, command: Connections) -> anyhow::Result<()> {

@@ -67,10 +67,7 @@ pub async fn run(settings: &Settings, Import::Airflow(wish): Import) -> anyhow::
     let url = server_url(&wish.url).context("--url")?;
     let source = Source::open(&url, credentials(&wish)?).await?;
     errln!("{url} is Airflow {}", visible(&source.version));
-    let installation = Installation::open(settings).await?;
-    let done = import(&installation, &source, &wish).await;
-    installation.close().await;
-    done
+    Installation::with(settings, async |installation| import(installation, &source, &wish).await).await
 }
 
 fn credentials(wish: &Airflow) -> anyhow::Result<Credentials> {

@@ -126,10 +126,7 @@ pub enum TaskMark {
 /// # Errors
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Tasks) -> anyhow::Result<ExitCode> {
-    let installation = Installation::open(settings).await?;
-    let done = carry_out(&installation, command).await;
-    installation.close().await;
-    done
+    Installation::with(settings, async |installation| carry_out(installation, command).await).await
 }
 
 async fn carry_out(installation: &Installation<'_>, command: Tasks) -> anyhow::Result<ExitCode> {

@@ -84,10 +84,8 @@ pub enum OnExisting {
 /// # Errors
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Variables) -> anyhow::Result<ExitCode> {
-    let installation = Installation::open(settings).await?;
-    let done = carry_out(&installation, command).await;
-    installation.close().await;
-    done.map(|()| ExitCode::SUCCESS)
+    Installation::with(settings, async |installation| carry_out(installation, command).await).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn carry_out(installation: &Installation<'_>, command: Variables) -> anyhow::Result<()> {

@@ -48,11 +48,25 @@ pub struct Here<'s> {
 }
 
 impl<'s> Installation<'s> {
+    /// Opens the way that the settings name, works by it, and closes it however that has ended.
+    ///
+    /// # Errors
+    /// When there is no token for the server, or the databases can not be used; those of the work.
+    pub async fn with<T>(
+        settings: &'s Settings,
+        work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let installation = Self::open(settings).await?;
+        let done = work(&installation).await;
+        installation.close().await;
+        done
+    }
+
     /// Opens the way that the settings name. A server is not asked anything yet.
     ///
     /// # Errors
     /// When there is no token for the server, or the databases can not be used.
-    pub async fn open(settings: &'s Settings) -> anyhow::Result<Self> {
+    async fn open(settings: &'s Settings) -> anyhow::Result<Self> {
         match &settings.server.url {
             Some(url) => {
                 let token = token_for(&settings.server, url)?;
@@ -63,7 +77,7 @@ impl<'s> Installation<'s> {
     }
 
     /// Stops what was started for this command.
-    pub async fn close(self) {
+    async fn close(self) {
         match self {
             Self::Here(here) => here.access.close().await,
             Self::Server(_) => {}

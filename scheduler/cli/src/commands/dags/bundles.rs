@@ -90,10 +90,11 @@ pub async fn deploy(settings: &Settings, wish: Deploy) -> anyhow::Result<ExitCod
         );
         return Err(Failure::refused(text));
     }
-    let installation = Installation::open(settings).await?;
-    let done = compare_and_deploy(&installation, &wish, Ready { bundle, content, dags }).await;
-    installation.close().await;
-    done.map(|()| ExitCode::SUCCESS)
+    Installation::with(settings, async |installation| {
+        compare_and_deploy(installation, &wish, Ready { bundle, content, dags }).await
+    })
+    .await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A folder that may be deployed.

@@ -132,10 +132,7 @@ pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode>
         Dags::Test(test) => test::run(settings, test).await,
         Dags::Deploy(wish) => bundles::deploy(settings, wish).await,
         command => {
-            let installation = Installation::open(settings).await?;
-            let done = with_installation(&installation, command).await;
-            installation.close().await;
-            done
+            Installation::with(settings, async |installation| with_installation(installation, command).await).await
         }
     }
 }
