@@ -57,8 +57,11 @@ pub enum FileProblem {
 
 /// The files of one DAG, as far as they have been asked for.
 pub(crate) struct FileSet<'r> {
-    reader: &'r dyn ReadFile,
+    /// None when names are taken as they are, because the files were read before.
+    reader: Option<&'r dyn ReadFile>,
     found: BTreeMap<String, DagFile>,
+    /// Files whose imports have been followed.
+    followed: BTreeSet<String>,
     /// Folders that names are looked for in after that of the DAG file.
     searched: Vec<String>,
     /// Names that were looked for in vain.
@@ -68,12 +71,30 @@ pub(crate) struct FileSet<'r> {
     bytes: usize,
 }
 
+impl FileSet<'_> {
+    /// The files of an operator that is read again: what it names was found with its version.
+    pub(crate) fn taken() -> Self {
+        let (found, followed, searched, missing, beside) = Default::default();
+        FileSet { reader: None, found, followed, searched, missing, beside, bytes: 0 }
+    }
+
+    /// Whether names are taken as they are.
+    pub(crate) const fn is_taken(&self) -> bool {
+        self.reader.is_none()
+    }
+
+    /// Whether the imports of a file are still to be followed; they are from now on.
+    pub(crate) fn follow(&mut self, file: &str) -> bool {
+        self.followed.insert(file.to_owned())
+    }
+}
+
 impl<'r> FileSet<'r> {
     /// No file yet.
     pub(crate) fn new(reader: &'r dyn ReadFile, dag_file: &str) -> Self {
         let beside = dag_file.rfind('/').map_or("", |end| &dag_file[..=end]).to_owned();
-        let (found, searched, missing) = Default::default();
-        Self { reader, found, searched, missing, beside, bytes: 0 }
+        let (found, followed, searched, missing) = Default::default();
+        Self { reader: Some(reader), found, followed, searched, missing, beside, bytes: 0 }
     }
 
     /// From now on names are looked for in these folders, too (Airflow's `template_searchpath`). One of another machine
@@ -111,13 +132,14 @@ impl<'r> FileSet<'r> {
     /// What is wrong with a file that is there.
     pub(crate) fn find(&mut self, name: &str) -> Result<Option<String>, String> {
         let Ok(plain) = plain_name(name) else { return Ok(None) };
+        let Some(reader) = self.reader else { return Ok(Some(plain)) };
         if self.found.contains_key(&plain) {
             return Ok(Some(plain));
         }
         if self.missing.contains(&plain) {
             return Ok(None);
         }
-        let read = self.reader.read(&plain);
+        let read = reader.read(&plain);
         if read == Err(FileProblem::Missing) {
             self.missing.insert(plain);
             return Ok(None);

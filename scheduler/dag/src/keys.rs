@@ -34,6 +34,8 @@ pub(crate) enum Shape {
     Texts,
     /// A list of texts.
     TextList,
+    /// A list of anything.
+    List,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// True or false.

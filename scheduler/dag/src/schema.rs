@@ -115,7 +115,7 @@ fn shape(shape: Shape) -> Value {
                 json!({ "anyOf": [{ "type": "integer", "minimum": low, "maximum": high }, { "type": "string" }] });
             json!({ "anyOf": [status, { "type": "array", "items": status }, { "type": "null" }] })
         }
-        Shape::Any => json!({}),
+        Shape::Any | Shape::List => json!({}),
         Shape::Definition(name) => json!({ "anyOf": [{ "$ref": format!("#/$defs/{name}") }, { "type": "null" }] }),
     }
 }

@@ -42,7 +42,7 @@ pub(super) const CALLABLE_OPERATOR: OperatorKeys = OperatorKeys {
         key("python_callable", Shape::Text, "The function: module.function, a module below the DAG folder."),
         key("python_callable_file", Shape::Text, "The file that holds the function, below the DAG folder."),
         key("python_callable_name", Shape::Text, "The function's name in that file."),
-        key("op_args", Shape::Any, "A list of what it is given by position; texts are templates."),
+        key("op_args", Shape::List, "A list of what it is given by position; texts are templates."),
         key("op_kwargs", Shape::Any, "A mapping of what it is given by name; texts are templates."),
         key("templates_dict", Shape::Any, "A mapping that the context has as templates_dict; texts are templates."),
         key("returns", Shape::OneOf(RETURNS), "Whether its value decides what runs after it; value when absent."),

@@ -111,12 +111,17 @@ fn function(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problem
             return None;
         }
     };
+    if files.is_taken() {
+        return Some((file, function));
+    }
     let first = function.split('.').next().unwrap_or_default();
     if !files.text(&file).is_some_and(|text| has_word(text, first)) {
         problems.add(&place, format!("file {file:?} has no function {first:?}"));
         return None;
     }
-    add_imports(&file, &place, files, problems)?;
+    if files.follow(&file) {
+        add_imports(&file, &place, files, problems)?;
+    }
     Some((file, function))
 }
 

@@ -14,14 +14,28 @@ use super::{
 use crate::{
     canonical::operator_fields,
     expand::{Expand, ExpandBy, Over},
-    files::{FileProblem, FileSet, ReadFile},
+    files::FileSet,
     keys::{self, OperatorKeys, Shape},
     problem::{FieldPath, Place, Problems},
     yaml::{Key, Node},
 };
 
-/// Keys that say where a task runs, and what of the machine it may see: that is not for other tasks to decide.
-const SHARED: &[&str] = &["docker_url", "pass_env", "mounts", "privileged", "cap_add", "deferrable", "mode"];
+/// Keys that all instances have in common. Where a task runs, and what of the machine it may see, is not for other tasks to decide;
+/// which function it calls belongs to the version, with its file; and what its value decides it decides for the whole task.
+const SHARED: &[&str] = &[
+    "docker_url",
+    "pass_env",
+    "mounts",
+    "privileged",
+    "cap_add",
+    "deferrable",
+    "mode",
+    "python_callable",
+    "python_callable_file",
+    "python_callable_name",
+    "returns",
+    "ignore_downstream_trigger_rules",
+];
 
 /// Keys that have another name for the same, by which they are expanded.
 const OTHER_NAMES: &[(&str, &str)] = &[
@@ -75,7 +89,7 @@ impl Expand {
         let entries = entries_of(&fields, &Place::default());
         let fields = Fields::new(Place::default(), vec![Layer::of(&entries, FieldPath::default())]);
         let mut problems = Problems::of("expand");
-        let read = operator::read(known, &fields, &mut FileSet::new(&Taken, ""), &mut problems);
+        let read = operator::read(known, &fields, &mut FileSet::taken(), &mut problems);
         let report = problems.into_report("");
         match (read, report.errors.first()) {
             (Some(operator), None) => Ok(operator),
@@ -88,15 +102,6 @@ impl Expand {
 
 fn listed(names: &[&str]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
-}
-
-/// Files whose names are taken as they are: they were read with the version.
-struct Taken;
-
-impl ReadFile for Taken {
-    fn read(&self, _name: &str) -> Result<Vec<u8>, FileProblem> {
-        Ok(Vec::new())
-    }
 }
 
 /// Reads the operator of an expanded task with something in the place of what its instances get, and tries what stands in the file.
@@ -205,6 +210,7 @@ fn stand_in(known: &OperatorKeys, name: &str, expand: &Expand) -> Json {
     }
     match known.keys().find(|key| key.name == name).map(|key| key.shape) {
         Some(Shape::TextList) => Json::from(vec!["expanded"]),
+        Some(Shape::List) => Json::Array(Vec::new()),
         Some(Shape::OneOf(words)) => words.first().copied().into(),
         Some(Shape::Bool) => false.into(),
         Some(Shape::Whole(least, _)) => least.into(),

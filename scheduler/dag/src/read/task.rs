@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use model::{RetryAction, RetryRule, TaskId, TriggerRule, WeightRule};
+use model::{Operator, RetryAction, RetryRule, TaskId, TriggerRule, WeightRule, operator::Returns};
 use regex::Regex;
 
 use super::{
@@ -132,6 +132,11 @@ fn read(
     let waits_for_none = task.trigger_rule == TriggerRule::Always;
     if waits_for_none && expand.as_ref().is_some_and(|expand| expand.group.is_some()) {
         problems.add(&item.place, "its group is expanded, and a task of it can not have the trigger_rule always");
+    }
+    let decides = matches!(&operator, Some(Operator::PythonCallable(keys)) if keys.returns != Returns::Value);
+    if decides && expand.is_some() {
+        let message = "a function that decides what follows it decides for the whole task, and can not be expanded; expand what follows";
+        problems.add(&item.place, message);
     }
     dependencies.extend(sources.unwrap_or_default());
     let group = group.map(|group| group.group_id.clone());

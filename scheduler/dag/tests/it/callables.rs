@@ -196,3 +196,29 @@ fn macros_are_values_and_no_functions() {
         assert!(loaded.dags.is_empty() && messages(&loaded).contains(says), "{macros}: {}", messages(&loaded));
     }
 }
+
+#[test]
+fn what_a_function_is_given_can_be_expanded_and_which_one_it_is_can_not() {
+    let task = "operator: PythonOperator, python_callable: etl.orders.load";
+    let loaded = load(&format!("{task}, expand: {{op_args: [[1], [2]]}}"));
+    assert!(loaded.errors.is_empty(), "{}", messages(&loaded));
+    let of_version = &loaded.dags[0].dag.tasks[0].operator;
+    let given = json!({"op_args": [2]}).as_object().unwrap().clone();
+    let Operator::PythonCallable(keys) =
+        dag::Expand::operator_with(of_version, &["op_args".to_owned()], &given).unwrap()
+    else {
+        panic!("another operator")
+    };
+    assert_eq!((keys.file.as_str(), keys.function.as_str(), &keys.op_args), ("etl/orders.py", "load", &vec![json!(2)]));
+    let text = format!(
+        "dag_id: x\ntasks:\n  - {{task_id: l, operator: bash, bash_command: x}}\n  - {{task_id: a, {task}, expand: {{op_args: l.output}}}}\n"
+    );
+    let loaded = dag::load("team/x.yaml", &text, &Memory::with(FILES));
+    assert!(loaded.errors.is_empty(), "{}", messages(&loaded));
+    let refused = [
+        load("operator: PythonOperator, expand: {python_callable: [etl.orders.load, top.Loader.run]}"),
+        load("operator: BranchPythonOperator, python_callable: etl.orders.load, expand: {op_args: [[1], [2]]}"),
+    ];
+    let refused: String = refused.iter().map(messages).collect();
+    expect![[""]].assert_eq(&refused);
+}

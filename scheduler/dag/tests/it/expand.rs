@@ -1,6 +1,6 @@
 //! Expanded tasks: what may stand in a file, what is refused, and that it is read back as it was.
 
-use dag::{ExpandBy, Over};
+use dag::{Expand, ExpandBy, Over};
 use expect_test::{Expect, expect};
 use model::TaskId;
 
@@ -13,8 +13,12 @@ fn with(task: &str) -> String {
 }
 
 fn by(task: &str) -> ExpandBy {
-    let dag = one(&with(task)).dag;
-    dag.task(dag.position(&TaskId::new("work").unwrap()).unwrap()).expand.clone().unwrap().by
+    expanded(&with(task)).by
+}
+
+/// How the second task of a file is expanded.
+fn expanded(file: &str) -> Expand {
+    one(file).dag.tasks[1].expand.clone().expect("it is expanded")
 }
 
 fn check(task: &str, expected: Expect) {
@@ -98,7 +102,7 @@ fn second(task: &str) -> String {
 }
 
 fn keys(task: &str) -> Vec<String> {
-    one(&second(task)).dag.tasks[1].expand.clone().unwrap().keys
+    expanded(&second(task)).keys
 }
 
 #[test]
