@@ -4,10 +4,13 @@
 //! nothing is needed: an answer may lead to a further question (a run's version). Answers count for the next turn only,
 //! because nothing else changes the store in between.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use model::{
-    Command, DagId, DagRunState, RunId, RunKey, RunType, Timestamp,
+    Command, DagId, DagRunState, RunId, RunKey, RunType, TaskIdx, TaskState, Timestamp,
     command::{SetNote, TaskInstanceName, TriggerDagRun, XComName},
     door::Instant,
 };
@@ -115,8 +118,11 @@ impl Engine {
         let states = match self.versions.get(&stored.run.version) {
             Some(def) => crate::memory::run::Run::stored(stored, Arc::clone(def)).past_states(),
             None => {
-                let of = |task| stored.instances.iter().filter(move |row| row.key.task == task).map(|row| row.state);
-                stored.instances.iter().map(|row| (row.key.task, one_state_of(of(row.key.task)))).collect()
+                let mut of_tasks: BTreeMap<TaskIdx, Vec<TaskState>> = BTreeMap::new();
+                for row in &stored.instances {
+                    of_tasks.entry(row.key.task).or_default().push(row.state);
+                }
+                of_tasks.into_iter().map(|(task, states)| (task, one_state_of(states.into_iter()))).collect()
             }
         };
         Previous::Run { key, date: stored.run.logical_date, states: Arc::new(states) }

@@ -27,9 +27,7 @@ pub(crate) struct Definition {
     pub asks_past: bool,
     /// The tasks that leave what a task is expanded over.
     sources: BTreeMap<TaskPos, Vec<TaskPos>>,
-    /// Those of all tasks.
-    all_sources: BTreeSet<TaskPos>,
-    /// The tasks that are expanded over what a task leaves without coming directly after it: those within an expanded group.
+    /// The other way round: the tasks that are expanded over what a task leaves.
     fed: BTreeMap<TaskPos, Vec<TaskPos>>,
     /// The tasks directly before one in the same expanded group: an instance comes after the one of them that has its index.
     inside: BTreeMap<TaskPos, Vec<TaskPos>>,
@@ -47,7 +45,7 @@ impl Definition {
         let sources: BTreeMap<TaskPos, Vec<TaskPos>> = dag.positions().filter_map(sources_of).collect();
         let mut fed: BTreeMap<TaskPos, Vec<TaskPos>> = BTreeMap::new();
         for (pos, sources) in &sources {
-            for source in sources.iter().filter(|source| !dag.task(*pos).upstream.contains(source)) {
+            for source in sources {
                 fed.entry(*source).or_default().push(*pos);
             }
         }
@@ -60,7 +58,6 @@ impl Definition {
         Self {
             inside: dag.positions().filter_map(inside_of).collect(),
             fed,
-            all_sources: sources.values().flatten().copied().collect(),
             sources,
             id: version.id,
             positions: numbers.iter().enumerate().map(|(pos, number)| (*number, TaskPos(pos))).collect(),
@@ -98,10 +95,10 @@ impl Definition {
 
     /// Whether a task is expanded over what this one returns.
     pub fn is_source(&self, pos: TaskPos) -> bool {
-        self.all_sources.contains(&pos)
+        self.fed.contains_key(&pos)
     }
 
-    /// The tasks that are expanded over what this one leaves without coming directly after it.
+    /// The tasks that are expanded over what this one leaves.
     pub fn fed_by(&self, pos: TaskPos) -> &[TaskPos] {
         self.fed.get(&pos).map_or(&[], Vec::as_slice)
     }

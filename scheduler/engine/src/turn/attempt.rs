@@ -137,8 +137,9 @@ impl Engine {
             | Operator::DateTimeSensor(_)
             | Operator::TimeDeltaSensor(_) => Ok(crate::turn::skip::Skips::default()),
         };
-        let left =
-            skips.map_err(|unknown| unknown.to_string()).and_then(|skips| Ok((skips, self.left_by(place, end)?)));
+        let left = skips
+            .map_err(|unknown| unknown.to_string())
+            .and_then(|skips| Ok((skips, self.left_in(place, &end.xcoms)?)));
         match left {
             Ok((skips, length)) => {
                 if length.is_some() {

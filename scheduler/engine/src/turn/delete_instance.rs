@@ -4,16 +4,10 @@
 //! it. The run's version has the task still, so the instance itself stays, without a try: a run that goes on starts it as one that
 //! has not run yet, a run that has ended stays ended.
 
-use model::{
-    TaskEvent,
-    command::{Relatives, TaskInstanceName, TaskSelector},
-};
+use model::{TaskEvent, command::TaskInstanceName};
 use serde_json::{Value, json};
 
-use super::{
-    command::Refusal,
-    selection::{Missing, select},
-};
+use super::command::Refusal;
 use crate::{
     Engine,
     memory::instance::{Core, Place},
@@ -23,20 +17,15 @@ use crate::{
 impl Engine {
     /// Forgets everything that has happened to an instance.
     pub(super) fn delete_instance(&mut self, name: &TaskInstanceName) -> Result<Value, Refusal> {
-        let TaskInstanceName { dag_id, run_id, task_id, map_index } = name;
-        let run = self.find_run(dag_id, run_id).ok_or_else(|| Refusal::no_run(dag_id, run_id))?;
-        let named = TaskSelector { task_id: task_id.clone(), map_index: Some(*map_index) };
-        let chosen = select(self.known_run(run), &[named], Relatives::default(), Missing::Refused)?;
-        for at in chosen {
-            let place = self.known_run(run).place(at);
-            if self.core(place).live {
-                return Err(Refusal::Conflict(format!(
-                    "The task instance {task_id} of the run {run_id} is at work: mark it as failed or success, and delete it when its \
-                     attempt has ended"
-                )));
-            }
-            self.forget(place);
+        let place = self.instance_of(name)?;
+        if self.core(place).live {
+            let TaskInstanceName { run_id, task_id, .. } = name;
+            return Err(Refusal::Conflict(format!(
+                "The task instance {task_id} of the run {run_id} is at work: mark it as failed or success, and delete it when its \
+                 attempt has ended"
+            )));
         }
+        self.forget(place);
         Ok(json!({}))
     }
 

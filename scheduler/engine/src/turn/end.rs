@@ -143,7 +143,7 @@ impl Engine {
 
 /// Whether a failure has ended everything else of a run: its leaves were skipped for it, and say nothing of how it went.
 fn was_stopped(run: &Run) -> bool {
-    run.def.dag.fail_fast && run.all().any(|at| run.state(at) == TaskState::Failed)
+    run.def.dag.fail_fast && run.def.dag.positions().any(|pos| run.has_in(pos, TaskState::Failed))
 }
 
 /// What is said of a run that took too long; none when its DAG sets no limit.

@@ -2,14 +2,14 @@
 //! holds.
 
 use dag::TaskPos;
-use model::{AttemptEnd, MapIndex, RunKey, TaskEvent, TaskState, TryNumber, XComValue, task::Mark};
+use model::{MapIndex, RunKey, TaskEvent, TaskState, TryNumber, XComValue, task::Mark};
 use serde_json::Value;
 
 use crate::{
     Engine,
     memory::{
         expansion::Expansion,
-        instance::{Core, Instance, Place, TiPos},
+        instance::{Instance, Place, TiPos},
         run::Run,
     },
 };
@@ -121,7 +121,9 @@ impl Engine {
     /// There is no element for an instance any more: what it has left goes with it.
     pub(super) fn remove(&mut self, place: Place) {
         self.step(place, TaskEvent::Removed);
-        if self.core(place).try_number != TryNumber(0) {
+        // One that never ran may have been given a value by hand.
+        if self.core(place).try_number != TryNumber(0) || self.known_run(place.run).instance(place.at()).extra.is_some()
+        {
             self.draft.drop_xcoms(self.key_of(place));
             self.write_extra(place, |extra| extra.map_length = None);
         }
@@ -153,27 +155,15 @@ impl Engine {
             "its inputs give {length} instances, and a task may have {} in a run at most: expand it over less",
             dag::expand::INSTANCES_MAX
         );
-        let now = self.now;
-        self.step(place, TaskEvent::Marked(Mark::Failed));
-        self.write(place, |core: &mut Core| core.ended_at = Some(now));
-        self.write_extra(place, |extra| extra.reason = Some(reason.clone()));
+        self.set_final(place, Mark::Failed, &reason);
         let (key, try_number) = (self.key_of(place), self.core(place).try_number);
-        self.draft.plan.failures.push(crate::FailureRow { key, try_number, failed_at: now, reason });
-        self.fail_fast(place.run);
+        self.draft.plan.failures.push(crate::FailureRow { key, try_number, failed_at: self.now, reason });
     }
 
-    /// How many elements an attempt has left for tasks that are expanded over what it returns; none when no task is.
+    /// How many elements these XComs of an instance leave for tasks that are expanded over what it returns; none when no task is.
     ///
     /// # Errors
     /// Why nothing can be expanded over it.
-    pub(super) fn left_by(&self, place: Place, end: &AttemptEnd) -> Result<Option<i32>, String> {
-        self.left_in(place, &end.xcoms)
-    }
-
-    /// The same by XComs.
-    ///
-    /// # Errors
-    /// As [`Self::left_by`].
     pub(super) fn left_in(&self, place: Place, xcoms: &[XComValue]) -> Result<Option<i32>, String> {
         let run = self.known_run(place.run);
         if !run.def.is_source(place.task) {

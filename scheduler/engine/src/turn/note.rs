@@ -2,7 +2,7 @@
 
 use model::{
     TiKey, XComValue,
-    command::{Relatives, SetNote, TaskSelector, XComName},
+    command::{Relatives, SetNote, TaskInstanceName, TaskSelector, XComName},
     door::{Json, Note},
 };
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use super::{
     command::Refusal,
     selection::{Missing, select},
 };
-use crate::Engine;
+use crate::{Engine, memory::instance::Place};
 
 impl Engine {
     /// Leaves a remark on a run or on tasks of it.
@@ -32,7 +32,7 @@ impl Engine {
 
     /// Leaves an XCom in place of what the task has left.
     pub(super) fn set_xcom(&mut self, xcom: XComName, value: Json) -> Result<Value, Refusal> {
-        let instance = self.instance_of(&xcom)?;
+        let instance = self.instance_of_xcom(&xcom)?;
         let key = xcom.key.into_string();
         let value = XComValue { key, value: value.into_value() };
         self.leave_by_hand(instance, &value.key, Some(&value))?;
@@ -43,7 +43,7 @@ impl Engine {
 
     /// Takes an XCom away.
     pub(super) fn delete_xcom(&mut self, xcom: XComName) -> Result<Value, Refusal> {
-        let instance = self.instance_of(&xcom)?;
+        let instance = self.instance_of_xcom(&xcom)?;
         let key = xcom.key.into_string();
         self.draft.plan.xcoms.retain(|(of, left)| (*of, &left.key) != (instance, &key));
         self.leave_by_hand(instance, &key, None)?;
@@ -60,19 +60,32 @@ impl Engine {
         };
         if self.known_run(place.run).instance(place.at()).extra().map_length != left {
             self.write_extra(place, |extra| extra.map_length = left);
-            for next in self.known_run(place.run).def.task(place.task).downstream.clone() {
-                self.mark_dirty(place.run, next);
+            let def = std::sync::Arc::clone(&self.known_run(place.run).def);
+            for next in def.fed_by(place.task) {
+                self.decide_again(place.run, *next);
             }
         }
         Ok(())
     }
 
-    fn instance_of(&mut self, xcom: &XComName) -> Result<TiKey, Refusal> {
+    fn instance_of_xcom(&mut self, xcom: &XComName) -> Result<TiKey, Refusal> {
         let XComName { dag_id, run_id, task_id, map_index, .. } = xcom;
+        let name = TaskInstanceName {
+            dag_id: dag_id.clone(),
+            run_id: run_id.clone(),
+            task_id: task_id.clone(),
+            map_index: *map_index,
+        };
+        self.instance_of(&name).map(|place| self.key_of(place))
+    }
+
+    /// The instance that is named.
+    pub(super) fn instance_of(&mut self, name: &TaskInstanceName) -> Result<Place, Refusal> {
+        let TaskInstanceName { dag_id, run_id, task_id, map_index } = name;
         let key = self.find_run(dag_id, run_id).ok_or_else(|| Refusal::no_run(dag_id, run_id))?;
         let named = TaskSelector { task_id: task_id.clone(), map_index: Some(*map_index) };
         let run = self.known_run(key);
         let chosen = select(run, &[named], Relatives::default(), Missing::Refused)?;
-        chosen.first().map(|at| run.key_of(*at)).ok_or_else(|| Refusal::no_run(dag_id, run_id))
+        chosen.first().map(|at| run.place(*at)).ok_or_else(|| Refusal::no_run(dag_id, run_id))
     }
 }

@@ -33,6 +33,13 @@ enum Decision {
     Resize(u64),
 }
 
+impl Decision {
+    /// Whether there are more instances to be made than may be.
+    const fn is_refused(&self) -> bool {
+        matches!(self, Self::Expand(length) | Self::Resize(length) if *length > INSTANCES_MAX)
+    }
+}
+
 /// Whether the previous run lets a task go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Past {
@@ -89,8 +96,14 @@ impl Engine {
             if decisions.is_empty() {
                 self.end_without_work(&mut without_work);
             }
+            let is_refused = decisions.iter().any(|(_, decision)| decision.is_refused());
             for (at, decision) in decisions {
                 self.carry_out(Place { run: key, task: at.task, map: at.map }, decision, &mut without_work);
+            }
+            if is_refused {
+                // Only now: what was decided together is carried out together, and none of it may have been ended meanwhile.
+                self.end_without_work(&mut without_work);
+                self.fail_fast(key);
             }
         }
         self.unsettled.remove(&key);
@@ -221,10 +234,11 @@ impl Engine {
                     self.write_extra(place, |extra| extra.reason = Some(why));
                 }
             }
-            Decision::Expand(length) if length > INSTANCES_MAX => self.refuse_to_expand(place, length),
+            Decision::Expand(length) | Decision::Resize(length) if decision.is_refused() => {
+                self.refuse_to_expand(place, length);
+            }
             Decision::Expand(length) => self.expand(place, length),
             // Each of its instances that goes on in this pass says so.
-            Decision::Resize(length) if length > INSTANCES_MAX => self.refuse_to_expand(place, length),
             Decision::Resize(length) => {
                 if u64::try_from(self.known_run(place.run).expansions[&place.task].length) != Ok(length) {
                     self.resize(place.run, place.task, length);

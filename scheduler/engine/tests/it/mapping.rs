@@ -279,6 +279,16 @@ fn a_list_that_is_too_long_fails_the_task_that_returns_it() {
 }
 
 #[test]
+fn an_expansion_that_is_refused_ends_what_was_decided_beside_it_by_fail_fast() {
+    let graph = with(dag("d", "list >> [work, also, empty]"), "work", |task| {
+        task.expand = over(&[("x", output("list")), ("y", output("list"))]);
+    });
+    let graph = with(graph, "empty", |task| task.operator = model::Operator::Empty);
+    let (world, run) = started(Dag { fail_fast: true, ..graph }, list_of(1_000));
+    check(&world, run, expect![[""]]);
+}
+
+#[test]
 fn a_failed_instance_is_tried_again_alone() {
     let graph = with(mapped(), "work", |task| {
         task.retries = 1;
@@ -357,6 +367,24 @@ fn a_list_that_is_left_by_hand_counts() {
     let (status, body) =
         world.command(Command::SetXCom { xcom, value: model::door::Json::new(json!("text")).unwrap() });
     assert_eq!(status, AnswerStatus::Invalid, "{body}");
+}
+
+#[test]
+fn a_list_that_is_left_by_hand_is_heard_of_by_all_that_are_expanded_over_it() {
+    let (mut world, run) = started(grouped(), list_of(2));
+    world.command(Command::PauseDag { dag_id: DagId::new("d").unwrap(), to: model::command::Paused::Paused });
+    end_all(&mut world, "a");
+    let ClearTaskInstances { dag_id, run_id, .. } = clear_of("d", "r", "list", Relatives::default());
+    let xcom = model::command::XComName {
+        dag_id,
+        run_id,
+        task_id: TaskId::new("list").unwrap(),
+        map_index: MapIndex::UNMAPPED,
+        key: model::door::XComKey::new(XComValue::RETURN_VALUE).unwrap(),
+    };
+    // The world looks after each turn whether everything is decided as it would be decided now.
+    world.command(Command::SetXCom { xcom, value: model::door::Json::new(json!(["a"])).unwrap() });
+    check(&world, run, expect![[""]]);
 }
 
 #[test]
