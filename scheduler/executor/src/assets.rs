@@ -8,10 +8,10 @@
 use std::{io::Read as _, path::Path};
 
 use link::{AssetEvents, FetchItem, FetchKey, TaskContext, WhichAssets};
-use model::{AssetNews, XComValue};
+use model::{AssetNews, EndKind, XComValue};
 use serde_json::{Value, json};
 
-use crate::{Host, xcom};
+use crate::{Host, Outcome, xcom};
 
 /// The variable that names the file.
 pub(crate) const VARIABLE: &str = "WINDLASS_OUTLET_EVENTS";
@@ -59,6 +59,18 @@ pub(crate) fn add(news: &mut Vec<AssetNews>, one: AssetNews) -> Result<(), Strin
     }
     news.push(one);
     Ok(())
+}
+
+/// An outcome with what the attempt has said of its outlets, by the socket and in the file. Only a success says something; one that
+/// says what does not fit is none.
+pub(crate) fn told(outcome: Outcome, mut said: Vec<AssetNews>, written: Result<Vec<AssetNews>, String>) -> Outcome {
+    if outcome.kind() != EndKind::Success {
+        return outcome;
+    }
+    match written.and_then(|written| written.into_iter().try_for_each(|one| add(&mut said, one))) {
+        Ok(()) => outcome.assets(said),
+        Err(why) => Outcome::failed(why).exit_code(0),
+    }
 }
 
 /// Whether something that is said is about an outlet of the task.

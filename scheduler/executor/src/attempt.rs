@@ -215,11 +215,7 @@ impl Attempt {
         let conn_id = conn_id.to_owned();
         match self.ask(FetchKey::Connection(conn_id.clone())).await {
             FetchItem::Connection(fields) => {
-                match fields.conn_type.as_str() {
-                    "trino" => mask_trino(&self.masker, &fields),
-                    "kafka" => mask_kafka(&self.masker, &fields),
-                    _ => self.masker.add_connection(&fields),
-                }
+                mask_connection(&self.masker, &fields);
                 Ok(fields)
             }
             FetchItem::Missing(detail) => Err(NoConnection::Missing { conn_id, detail }),
@@ -249,5 +245,14 @@ impl Attempt {
             FetchItem::File(bytes) => Ok(bytes),
             other => Err(format!("file {name:?}: {}", other.misfit())),
         }
+    }
+}
+
+/// Masks the secrets of a connection, whoever has asked for it: some types have them where others have none.
+pub(crate) fn mask_connection(masker: &Masker, fields: &ConnectionFields) {
+    match fields.conn_type.as_str() {
+        "trino" => mask_trino(masker, fields),
+        "kafka" => mask_kafka(masker, fields),
+        _ => masker.add_connection(fields),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use model::{EndKind, operator::Bash};
+use model::operator::Bash;
 
 use crate::{
     Attempt, Executor, Outcome, Stop, assets,
@@ -53,11 +53,7 @@ impl BashExecutor {
             workspace.give_back();
         }
         let outcome = self.judge(attempt, finished, &last_words);
-        Ok(match (outcome.kind(), said) {
-            (EndKind::Success, Ok(news)) => outcome.assets(news),
-            (EndKind::Success, Err(why)) => Outcome::failed(why).exit_code(0),
-            _ => outcome,
-        })
+        Ok(assets::told(outcome, Vec::new(), said))
     }
 
     async fn render(&self, attempt: &Attempt) -> Result<Rendered, TemplateError> {

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     Attempt, Elements, Host, Masker, Stop, WorkerContext, Workspace,
+    attempt::mask_connection,
     log::{Log, Overflow},
 };
 
@@ -60,7 +61,7 @@ pub async fn try_connection(worker: &Arc<WorkerContext>, connection: ConnectionF
         ));
     };
     let masker = Masker::default();
-    masker.add_connection(&connection);
+    mask_connection(&masker, &connection);
     // What the Kafka program says of a topic that a cluster does not have: the cluster has said so.
     let no_topic = format!("there is no topic `{topic}`");
     let scratch = match worker.workspaces.make() {

@@ -11,8 +11,9 @@ use regex::Regex;
 /// So much of a log is looked at, from its end: what made an attempt fail stands there.
 const SEARCHED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Whether a line of standard output or standard error fits.
-pub(super) fn has_line(path: &Path, pattern: &Regex) -> io::Result<bool> {
+/// The first of these patterns that a line of standard output or standard error fits.
+pub(super) fn first_of(path: &Path, patterns: &[Regex]) -> io::Result<Option<usize>> {
+    let mut first = None;
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(SEARCHED_BYTES_MAX)))?;
@@ -20,9 +21,13 @@ pub(super) fn has_line(path: &Path, pattern: &Regex) -> io::Result<bool> {
     for line in BufReader::new(file).split(b'\n') {
         let Ok(line) = serde_json::from_slice::<serde_json::Value>(&line?) else { continue };
         let is_of_process = matches!(line["stream"].as_str(), Some("out" | "err"));
-        if is_of_process && line["text"].as_str().is_some_and(|text| pattern.is_match(text)) {
-            return Ok(true);
+        let Some(text) = line["text"].as_str().filter(|_| is_of_process) else { continue };
+        // Those after one that fits need not be looked for any more.
+        let open = &patterns[..first.unwrap_or(patterns.len())];
+        first = open.iter().position(|pattern| pattern.is_match(text)).or(first);
+        if first == Some(0) {
+            break;
         }
     }
-    Ok(false)
+    Ok(first)
 }

@@ -206,12 +206,12 @@ impl Log {
         counted.ok().and_then(Result::ok).unwrap_or_default()
     }
 
-    /// Whether a line that its process wrote fits; not when it can not be read.
-    pub(crate) async fn has_line(&self, pattern: regex::Regex) -> bool {
+    /// The first of these patterns that a line fits which its process wrote; none when it can not be read.
+    pub(crate) async fn first_of(&self, patterns: Vec<regex::Regex>) -> Option<usize> {
         self.flush();
         let path = self.0.path.clone();
-        let found = tokio::task::spawn_blocking(move || super::search::has_line(&path, &pattern)).await;
-        found.ok().and_then(Result::ok).unwrap_or(false)
+        let found = tokio::task::spawn_blocking(move || super::search::first_of(&path, &patterns)).await;
+        found.ok().and_then(Result::ok).flatten()
     }
 
     /// Writes out what waits.

@@ -9,7 +9,10 @@ mod talk;
 use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::PathBuf};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use model::operator::{Python, PythonSource};
+use model::{
+    AssetNews,
+    operator::{Python, PythonSource},
+};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
@@ -51,6 +54,8 @@ struct Program<'k> {
 struct Ran {
     finished: Finished,
     said: Said,
+    /// What it has written of its outlets.
+    written: Result<Vec<AssetNews>, String>,
     last_words: Option<String>,
 }
 
@@ -85,11 +90,7 @@ impl Program<'_> {
         let last_words = output.finish().await;
         let said = drained(talk).await.unwrap_or_default();
         let written = assets::read(&workspace.path().join(assets::FILE), &attempt.assignment.context);
-        let said = match written {
-            Ok(news) => Said { assets: said.assets.into_iter().chain(news).collect(), ..said },
-            Err(why) => return Err(Outcome::failed(why)),
-        };
-        Ok(Ran { finished, said, last_words: last_words.err.words().as_deref().map(str::to_owned) })
+        Ok(Ran { finished, said, written, last_words: last_words.err.words().as_deref().map(str::to_owned) })
     }
 
     fn launch(self, attempt: &Attempt, workspace: &Workspace, socket: OwnedFd) -> io::Result<Launch> {
@@ -158,7 +159,7 @@ impl Executor for PythonExecutor {
 }
 
 fn judge(ran: Ran, do_xcom_push: bool) -> Outcome {
-    let Ran { finished, said, last_words } = ran;
+    let Ran { finished, said, written, last_words } = ran;
     if let Some(cause) = finished.stopped {
         return cause.into();
     }
@@ -173,11 +174,12 @@ fn judge(ran: Ran, do_xcom_push: bool) -> Outcome {
         (Some(Ending::Raised(reason)), _) => Outcome::failed(reason),
         (_, code) => Outcome::exited(code, last_words.as_deref()),
     };
-    let outcome = outcome.exit_code(code).xcoms(said.pushed).assets(said.assets);
-    match said.result {
+    let outcome = outcome.exit_code(code).xcoms(said.pushed);
+    let outcome = match said.result {
         Some(result) if do_xcom_push && code == 0 => outcome.returned(result),
         Some(_) | None => outcome,
-    }
+    };
+    assets::told(outcome, said.assets, written)
 }
 
 /// Both ends of a socket: ours for the runtime, theirs blocking, as Python expects it.

@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     Host, Masker, assets,
+    attempt::mask_connection,
     xcom::{self, Indexes, ParseError, Pull, Tasks},
 };
 
@@ -206,7 +207,7 @@ impl Served {
     async fn connection(&self, conn_id: String) -> Result<Value, String> {
         match self.host.fetch(FetchKey::Connection(conn_id.clone())).await {
             FetchItem::Connection(fields) => {
-                self.masker.add_connection(&fields);
+                mask_connection(&self.masker, &fields);
                 Ok(json!({"value": {
                     "conn_id": fields.conn_id, "conn_type": fields.conn_type, "host": fields.host, "port": fields.port,
                     "login": fields.login, "password": fields.password, "schema": fields.schema, "extra": fields.extra,

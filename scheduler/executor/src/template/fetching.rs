@@ -9,7 +9,7 @@ use minijinja::{
 };
 
 use super::{Access, datetime::invalid};
-use crate::is_secret_name;
+use crate::{attempt::mask_connection, is_secret_name};
 use model::door::inexact;
 
 /// Said of what was asked of the leader when the attempt was to end.
@@ -124,7 +124,7 @@ impl Connections {
     fn fetch(&self, id: &str) -> Result<Found, Error> {
         match self.access.fetch(FetchKey::Connection(id.to_owned())) {
             FetchItem::Connection(fields) => {
-                self.access.masker.add_connection(&fields);
+                mask_connection(&self.access.masker, &fields);
                 Ok(Found::Value(Value::from_object(Connection(*fields))))
             }
             FetchItem::Missing(where_looked) => Ok(Found::Nowhere(where_looked)),
