@@ -6,13 +6,13 @@ use axum::{
     http::StatusCode,
 };
 use model::{
-    RunId, RunType, TriggeredBy,
+    RunType, TriggeredBy,
     command::TriggerDagRun,
     door::{Conf, Instant, Note},
 };
 use serde_json::{Map, Value};
 use store::read::{
-    self, AliasFilter as OfAliases, AliasOrder, AssetFilter as OfAssets, AssetOrder, EventFilter as OfEvents,
+    self, AliasFilter as OfAliases, AliasOrder, AssetFilter as OfAssets, AssetOrder, DagView, EventFilter as OfEvents,
     EventOrder, Pattern, QueueFilter, Range, Visible,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -27,6 +27,7 @@ use super::{
     lookup_dag, lookup_run,
     query::Page,
     run_answer::DAGRunResponse,
+    runs::{parse_run_id, refuse_a_partition, refuse_half_an_interval},
 };
 use crate::{
     app::App,
@@ -378,16 +379,14 @@ pub async fn materialize(
     let text: &[u8] = if matches!(bytes.trim_ascii(), b"" | b"null") { b"{}" } else { &bytes };
     let mut body = Body::parse(text)?;
     let asked = MaterializeAssetBody::read(&mut body);
-    if asked.partition_key.is_some() {
-        body.wrong("partition_key", "value_error", "This DAG's schedule has no partitions", Value::Null);
-    }
+    refuse_half_an_interval(&mut body, (&asked.data_interval_start, &asked.data_interval_end));
+    refuse_a_partition(&mut body, asked.partition_key.as_deref());
     body.finish()?;
     let dag_id = changes::producer_of(&app, path.asset_id, &who.visible()).await?;
     who.must_change(dag_id.as_str())?;
     let (view, version) = lookup_dag(&app, dag_id.as_str()).await?;
-    let run_id = asked.dag_run_id.map(RunId::new).transpose();
     let wish = TriggerDagRun {
-        run_id: run_id.map_err(|error| ApiError::BadRequest(error.to_string()))?,
+        run_id: asked.dag_run_id.map(parse_run_id).transpose()?,
         logical_date: asked.logical_date,
         data_interval: asked.data_interval_start.zip(asked.data_interval_end),
         run_after: asked.run_after,
@@ -475,7 +474,7 @@ pub async fn delete_queued_of_dag(
     filter: QueuedFilter,
 ) -> ApiResult<StatusCode> {
     let missing = || ApiError::NotFound(format!("Queue event with dag_id: `{}` was not found", path.dag_id));
-    let (dag, _) = lookup_dag(&app, &path.dag_id).await.map_err(|_| missing())?;
+    let dag = waiting_dag(&app, &path.dag_id, missing).await?;
     let deleted = changes::forget_queued(&app, Some(dag.dag_id), None, filter.before, &who).await?;
     if deleted > 0 { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
 }
@@ -493,7 +492,7 @@ pub async fn queued(
     path: WaitingPath,
     filter: QueuedFilter,
 ) -> ApiResult<Json<QueuedEventResponse>> {
-    let (dag, _) = lookup_dag(&app, &path.dag_id).await.map_err(|_| not_queued(&path))?;
+    let dag = waiting_dag(&app, &path.dag_id, || not_queued(&path)).await?;
     let wanted = QueueFilter {
         dag_id: Some(dag.dag_id),
         asset_id: Some(path.asset_id),
@@ -518,10 +517,19 @@ pub async fn delete_queued(
     path: WaitingPath,
     filter: QueuedFilter,
 ) -> ApiResult<StatusCode> {
-    let (dag, _) = lookup_dag(&app, &path.dag_id).await.map_err(|_| not_queued(&path))?;
+    let dag = waiting_dag(&app, &path.dag_id, || not_queued(&path)).await?;
     let asset = read::asset(&app.pool, path.asset_id, &Visible::All).await?.ok_or_else(|| not_queued(&path))?;
     let deleted = changes::forget_queued(&app, Some(dag.dag_id), Some(asset.key), filter.before, &who).await?;
     if deleted > 0 { Ok(StatusCode::NO_CONTENT) } else { Err(not_queued(&path)) }
+}
+
+/// The DAG whose queue is asked for; one that is not there has none, in Airflow's words.
+async fn waiting_dag(app: &App, dag_id: &str, missing: impl FnOnce() -> ApiError) -> ApiResult<DagView> {
+    match lookup_dag(app, dag_id).await {
+        Ok((dag, _)) => Ok(dag),
+        Err(ApiError::NotFound(_)) => Err(missing()),
+        Err(other) => Err(other),
+    }
 }
 
 fn not_queued(path: &WaitingPath) -> ApiError {

@@ -402,13 +402,8 @@ pub async fn trigger(
 ) -> ApiResult<Json<DAGRunResponse>> {
     let (view, version) = lookup_dag(&app, &dag_id).await?;
     let asked = TriggerDAGRunPostBody::read(&mut body);
-    if asked.data_interval_start.is_some() != asked.data_interval_end.is_some() {
-        let message = "Either both data_interval_start and data_interval_end must be provided or both must be None";
-        body.wrong("data_interval_start", "value_error", message, Value::Null);
-    }
-    if asked.partition_key.is_some() {
-        body.wrong("partition_key", "value_error", "This DAG's schedule has no partitions", Value::Null);
-    }
+    refuse_half_an_interval(&mut body, (&asked.data_interval_start, &asked.data_interval_end));
+    refuse_a_partition(&mut body, asked.partition_key.as_deref());
     body.finish()?;
     let wish = TriggerDagRun {
         dag_id: view.dag_id.clone(),
@@ -425,7 +420,22 @@ pub async fn trigger(
     DAGRunResponse::read(&app, &as_made(run)).await.map(Json)
 }
 
-fn parse_run_id(text: String) -> ApiResult<RunId> {
+/// An interval has a beginning and an end, or there is none.
+pub(super) fn refuse_half_an_interval<T>(body: &mut Body, (start, end): (&Option<T>, &Option<T>)) {
+    if start.is_some() != end.is_some() {
+        let message = "Either both data_interval_start and data_interval_end must be provided or both must be None";
+        body.wrong("data_interval_start", "value_error", message, Value::Null);
+    }
+}
+
+/// No schedule has partitions.
+pub(super) fn refuse_a_partition(body: &mut Body, partition_key: Option<&str>) {
+    if partition_key.is_some() {
+        body.wrong("partition_key", "value_error", "This DAG's schedule has no partitions", Value::Null);
+    }
+}
+
+pub(super) fn parse_run_id(text: String) -> ApiResult<RunId> {
     RunId::new(text).map_err(|error| ApiError::BadRequest(error.to_string()))
 }
 
