@@ -10,7 +10,7 @@ use engine::RunRow;
 use model::{MapIndex, RunKey, TaskId, TaskIdx, TaskState, TiKey, command::TaskInstanceName};
 use store::read::{self, Instance, Listed, Version};
 
-use crate::{app::App, error::ApiResult, reads::versions::Versions};
+use crate::{app::App, error::ApiResult};
 
 /// A task of a run, stored or not.
 #[derive(Debug, Clone)]
@@ -67,9 +67,14 @@ impl TaskOfRun {
     /// The last try that a failure may lead to.
     #[must_use]
     pub fn tries_max(&self) -> i16 {
-        let own = || i16::try_from(self.task().retries).unwrap_or(i16::MAX).saturating_add(1);
-        self.stored.as_ref().and_then(|stored| stored.row.extra.max_tries).unwrap_or_else(own)
+        self.stored.as_ref().and_then(|stored| stored.row.extra.max_tries).unwrap_or_else(|| tries_of(self.task()))
     }
+}
+
+/// How often a task is tried at most, as long as nobody clears it.
+#[must_use]
+pub fn tries_of(task: &Task) -> i16 {
+    i16::try_from(task.retries).unwrap_or(i16::MAX).saturating_add(1)
 }
 
 /// Instances of one task that are looked at to find one: an expanded task has so many at most.
@@ -161,41 +166,4 @@ pub async fn at(app: &App, runs: &BTreeMap<RunKey, Arc<RunRow>>, keys: &[TiKey])
         TaskOfRun::listed(run, versions.get(&run.version)?, Listed { key: *key, stored: stored.remove(key) })
     });
     Ok(found.collect())
-}
-
-/// All instances of these runs, run by run in the given order, in each the tasks in topological order. It is for runs that
-/// are looked at whole; lists are [`read::instance_list`].
-///
-/// # Errors
-/// When PostgreSQL does not answer.
-pub async fn of_runs(app: &App, runs: Vec<RunRow>) -> ApiResult<Vec<TaskOfRun>> {
-    let keys: Vec<RunKey> = runs.iter().map(|run| run.key).collect();
-    let versions = app.versions.all(&app.pool, runs.iter().map(|run| run.version)).await?;
-    let mut stored: BTreeMap<(RunKey, TaskIdx), Vec<Instance>> = BTreeMap::new();
-    for instance in read::instances(&app.pool, &keys).await? {
-        stored.entry((instance.row.key.run, instance.row.key.task)).or_default().push(instance);
-    }
-    Ok(runs.into_iter().flat_map(|run| of_run(run, &versions, &mut stored)).collect())
-}
-
-fn of_run(run: RunRow, versions: &Versions, stored: &mut BTreeMap<(RunKey, TaskIdx), Vec<Instance>>) -> Vec<TaskOfRun> {
-    let Some(version) = versions.get(&run.version) else {
-        return Vec::new();
-    };
-    let run = Arc::new(run);
-    let mut found = Vec::new();
-    for (pos, task) in version.dag.positions().zip(&version.task_idx) {
-        let of = |map, stored| TaskOfRun {
-            run: Arc::clone(&run),
-            version: Arc::clone(version),
-            pos,
-            key: TiKey { run: run.key, task: *task, map },
-            stored,
-        };
-        match stored.remove(&(run.key, *task)) {
-            Some(rows) => found.extend(rows.into_iter().map(|row| of(row.row.key.map, Some(row)))),
-            None => found.push(of(MapIndex::UNMAPPED, None)),
-        }
-    }
-    found
 }

@@ -15,6 +15,7 @@ pub mod pools;
 pub mod preview;
 pub mod rendered;
 pub mod run_counts;
+pub mod run_tasks;
 pub mod samples;
 pub mod searches;
 pub mod span;

@@ -152,14 +152,22 @@ pub struct TaskCell {
     pub run: RunKey,
     /// The task.
     pub task: TaskIdx,
+    /// How many rows it has, those of removed instances among them.
+    pub rows: i64,
     /// How many instances it has.
     pub instances: i64,
     /// How many of them have succeeded or were skipped.
     pub done: i64,
+    /// How many of them have failed, or what is before them has.
+    pub failed: i64,
+    /// How many of them have a slot.
+    pub active: i64,
     /// The gravest of their states.
     pub state: TaskState,
     /// The highest of their tries.
     pub try_number: TryNumber,
+    /// When the first of them was given a slot.
+    pub queued_at: Option<Timestamp>,
     /// When the first of them started.
     pub started_at: Option<Timestamp>,
     /// When the last of them ended.
@@ -177,10 +185,14 @@ pub async fn task_cells(db: impl PgExecutor<'_>, runs: &[RunKey]) -> Result<Vec<
         Ok(TaskCell {
             run: RunKey(one.run_id),
             task: TaskIdx(one.task_idx),
+            rows: one.rows,
             instances: one.instances,
             done: one.done,
+            failed: one.failed,
+            active: one.active,
             state: code(one.state)?,
             try_number: TryNumber(one.try_number),
+            queued_at: one.queued_at,
             started_at: one.started_at,
             ended_at: one.ended_at,
         })
@@ -191,12 +203,31 @@ pub async fn task_cells(db: impl PgExecutor<'_>, runs: &[RunKey]) -> Result<Vec<
 struct CellRecord {
     run_id: i64,
     task_idx: i32,
+    rows: i64,
     instances: i64,
     done: i64,
+    failed: i64,
+    active: i64,
     state: i16,
     try_number: i16,
+    queued_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
+}
+
+/// Which is the first instance of a task in a run that is in this state.
+///
+/// # Errors
+/// As [`instances`].
+pub async fn instance_of_state(
+    db: impl PgExecutor<'_>,
+    run: RunKey,
+    task: TaskIdx,
+    state: TaskState,
+) -> Result<Option<MapIndex>, StoreError> {
+    let (run, task, state) = (run.get(), task.get(), state.code());
+    let found = sqlx::query_file_scalar!("queries/read_instance_of_state.sql", run, task, state);
+    Ok(found.fetch_optional(db).await.doing(DOING)?.map(MapIndex))
 }
 
 /// The task that failed first in a run, as a list of DAGs tells it.

@@ -50,8 +50,8 @@ pub use instance_list::{
     open_versions, page_of_instances,
 };
 pub use instances::{
-    FirstFailure, Instance, TaskCell, Try, first_failures, instances, instances_at, instances_of_tasks, task_cells,
-    tries, tries_of_run,
+    FirstFailure, Instance, TaskCell, Try, first_failures, instance_of_state, instances, instances_at,
+    instances_of_tasks, task_cells, tries, tries_of_run,
 };
 pub(crate) use list::word;
 pub use list::{

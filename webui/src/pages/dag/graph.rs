@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::TaskState;
-use store::read::{self, RunBrief, Version};
+use store::read::{self, RunBrief, TaskCell, Version};
 
 use super::super::{
     picture::{Face, Shown},
@@ -26,12 +26,14 @@ pub(super) async fn picture(
     let Some(picture) = app.pictures.of(version) else { return Ok(None) };
     let keys: Vec<_> = newest.iter().map(|run| run.key).collect();
     let stored: BTreeMap<_, _> =
-        read::instances(&app.pool, &keys).await?.into_iter().map(|one| (one.row.key.task, one.row)).collect();
+        read::task_cells(&app.pool, &keys).await?.into_iter().map(|cell| (cell.task, cell)).collect();
     let face = |pos: dag::TaskPos| {
         let task = version.dag.task(pos);
-        let row = stored.get(&version.task_idx[pos.0]);
-        let badge = Badge::from(row.map_or(TaskState::NoStatus, |row| row.state));
-        let took = row.and_then(|row| Some(words::between(row.started_at?, row.ended_at.unwrap_or(clock.now))));
+        let cell = stored.get(&version.task_idx[pos.0]);
+        let badge = Badge::from(cell.map_or(TaskState::NoStatus, |cell| cell.state));
+        // The last end says nothing while an instance goes on.
+        let ended = |cell: &TaskCell| cell.ended_at.filter(|_| cell.state.is_finished()).unwrap_or(clock.now);
+        let took = cell.and_then(|cell| Some(words::between(cell.started_at?, ended(cell))));
         let stand = match (newest, took) {
             (None, _) => task.operator.name().to_owned(),
             (Some(_), Some(took)) => format!("{} · {took}", badge.word),

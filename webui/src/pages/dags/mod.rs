@@ -35,7 +35,7 @@ use crate::{
     error::ApiResult,
     http::query::Query,
     live::{Pace, Subject, Watched},
-    reads::lookup::lookup_dag,
+    reads::{instances::tries_of, lookup::lookup_dag},
 };
 use filter::{Chip, Choice, Wanted};
 
@@ -238,8 +238,8 @@ async fn failures(app: &App, entries: &[Entry]) -> ApiResult<BTreeMap<model::Run
     }
     let tries_max = |failure: &FirstFailure| {
         let entry = entries.iter().find(|entry| entry.runs.first().is_some_and(|run| run.key == failure.run))?;
-        let task = entry.version.dag.task(entry.version.dag.position(&TaskId::new(failure.task_id.as_str()).ok()?)?);
-        i16::try_from(task.retries).ok().map(|retries| retries.saturating_add(1))
+        let pos = entry.version.dag.position(&TaskId::new(failure.task_id.as_str()).ok()?)?;
+        Some(tries_of(entry.version.dag.task(pos)))
     };
     let mut found = BTreeMap::new();
     for failure in read::first_failures(&app.pool, &failed).await? {

@@ -6,7 +6,7 @@ use model::{TaskState, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use store::read::Try;
+use store::read::{TaskCell, Try};
 
 use super::{
     super::{state::Badge, words::Clock},
@@ -69,12 +69,11 @@ pub enum BarKind {
 
 impl Gantt {
     /// The scale of a run: from its first event to its last, or to now.
-    pub fn of(run: &RunRow, tasks: &[TaskOfRun], past: &Past, clock: Clock) -> Self {
-        let rows = || tasks.iter().filter_map(|of| of.stored.as_ref()).map(|stored| &stored.row);
-        let first = rows().filter_map(|row| row.queued_at.or(row.started_at)).chain(run.started_at);
+    pub fn of<'c>(run: &RunRow, cells: impl Iterator<Item = &'c TaskCell> + Clone, past: &Past, clock: Clock) -> Self {
+        let first = cells.clone().filter_map(|cell| cell.queued_at.or(cell.started_at)).chain(run.started_at);
         let earlier = past.values().flatten().filter_map(|one| one.queued_at.or(one.started_at));
         let first = first.chain(earlier).min();
-        let last = rows().filter_map(|row| row.ended_at).chain(run.ended_at).max();
+        let last = cells.filter_map(|cell| cell.ended_at).chain(run.ended_at).max();
         let start = first.unwrap_or(clock.now);
         let end = if run.state.is_finished() { last.unwrap_or(start) } else { clock.now };
         let mut gantt = Self {

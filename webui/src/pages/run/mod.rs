@@ -17,7 +17,7 @@ use link::query::Query as Ask;
 use model::{DagRunState, MapIndex, RunType, TaskId, TaskState, TiKey, masking};
 use schemars::JsonSchema;
 use serde::Serialize;
-use store::read::{self, EventFilter, Try, Version, Window};
+use store::read::{self, EventFilter, TaskCell, Try, Version, Window};
 
 use super::{
     Fact, Frame, Place, dag_url,
@@ -38,8 +38,9 @@ use crate::{
     http::query::Query,
     live::{Pace, Subject, Watched, is_fragment},
     reads::{
-        instances::{self, TaskOfRun},
+        instances::{TaskOfRun, tries_of},
         lookup::lookup_run,
+        run_tasks::{OneTask, RunTasks},
     },
 };
 use gantt::Gantt;
@@ -110,6 +111,11 @@ impl Chosen<'_> {
         self.of.is_some_and(|of| of.key == other.key)
     }
 
+    /// Whether it is an instance of this task.
+    fn is_of(&self, pos: TaskPos) -> bool {
+        self.of.is_some_and(|of| of.pos == pos)
+    }
+
     /// The address of the page with another task's log open.
     fn url(&self, of: &TaskOfRun) -> String {
         let url = with_query(self.run_url, "task", of.task().task_id.as_str());
@@ -131,27 +137,29 @@ pub async fn show(
     let clock = Clock::of(&who);
     let run = lookup_run(&app, &dag_id, &run_id).await?;
     let version = app.versions.one(&app.pool, run.version).await?;
-    let tasks = instances::of_runs(&app, vec![run.clone()]).await?;
+    let tasks = RunTasks::read(&app, &run, &version, query.text("unfold")).await?;
     let ask = Ask::WhyRun { dag_id: run.dag_id.clone(), run_id: run.run_id.clone() };
     let (sentence, reasons) = if run.state.is_finished() { (None, Vec::new()) } else { why(&app, ask).await };
     let reasons: BTreeMap<(TaskId, MapIndex), String> =
         reasons.into_iter().map(|why| ((why.task_id, why.map_index), why.sentence)).collect();
     let url = run_url(&run.dag_id, &run.run_id);
-    let chosen = Chosen { of: chosen(&tasks, &query)?, run_url: &url };
+    let open = match query.text("task") {
+        Some(id) => tasks.named(&app, id, query.map_index()?).await?,
+        None => tasks.likely(&app).await?,
+    };
+    let chosen = Chosen { of: open.as_ref(), run_url: &url };
     let mut past = Past::new();
     for (key, one) in read::tries_of_run(&app.pool, run.key, TRIES_MAX).await? {
         past.entry(key).or_default().push(one);
     }
     let asset_facts = taken_up(&app, &run).await?;
-    let gantt = Gantt::of(&run, &tasks, &past, clock);
-    let mut by_task: BTreeMap<TaskPos, Vec<&TaskOfRun>> = BTreeMap::new();
-    tasks.iter().for_each(|of| by_task.entry(of.pos).or_default().push(of));
+    let gantt = Gantt::of(&run, tasks.tasks.iter().filter_map(|of| of.cell.as_ref()), &past, clock);
     let backfill = read::backfill_of_run(&app.pool, run.key).await?.map(|id| {
         let url = with_query(&with_query(&dag_url(&run.dag_id), "tab", "backfills"), "backfill", &id.to_string());
         Fact::new("backfill", id.to_string()).to(url)
     });
-    let shown_rows = rows_of(&by_task, query.text("unfold"));
     let print_row = |of: &TaskOfRun| rows::row(of, &chosen, &gantt, &past, &reasons, clock);
+    let rows: Vec<Row> = rows_of(&tasks, &chosen, print_row).take(ROWS_MAX).collect();
     let neighbours = read::neighbours(&app.pool, &run).await?;
     let other = |id: Option<model::RunId>| id.map(|id| run_url(&run.dag_id, &id));
     let title = format!("{}, {}", kind(run.run_type), clock.day(run.logical_date.unwrap_or(run.run_after)));
@@ -170,12 +178,15 @@ pub async fn show(
         conf: (!run.conf.is_empty())
             .then(|| serde_json::to_string_pretty(&masking::masked_members(&run.conf)).unwrap_or_default()),
         why_class: if sentence.is_some() { Badge::from(run.state) } else { Badge::from(TaskState::Failed) }.class,
-        why: sentence.or_else(|| failure(&tasks)),
+        why: match sentence {
+            None => failure(&app, &run, &version).await?,
+            said => said,
+        },
         before: other(neighbours.0),
         after: other(neighbours.1),
-        picture: app.pictures.of(&version).map(|picture| picture.shown(|pos| face(by_task.get(&pos), &chosen, clock))),
-        more: shown_rows.len().saturating_sub(ROWS_MAX),
-        rows: shown_rows.into_iter().take(ROWS_MAX).map(|row| row.print(&chosen, print_row)).collect(),
+        picture: app.pictures.of(&version).map(|picture| picture.shown(|pos| face(&tasks, pos, &chosen, clock))),
+        more: row_count(&tasks).saturating_sub(rows.len()),
+        rows,
         log: match chosen.of {
             Some(of) => Some(log_of(&app, of, !is_fragment(&headers), clock).await?),
             None => None,
@@ -191,35 +202,27 @@ pub const fn pace(is_finished: bool) -> Pace {
     if is_finished { Pace::Rests } else { Pace::Moves }
 }
 
-/// What is one row of the list.
-enum OneRow<'a> {
-    /// A task instance.
-    Instance(&'a TaskOfRun),
-    /// All instances of a task.
-    Folded(&'a [&'a TaskOfRun]),
-}
-
-impl OneRow<'_> {
-    fn print(&self, chosen: &Chosen<'_>, print: impl Fn(&TaskOfRun) -> Row) -> Row {
-        match self {
-            Self::Instance(of) => print(of),
-            Self::Folded(all) => rows::folded(all, chosen).expect("a task has an instance"),
-        }
-    }
-}
-
 /// The rows of a run: one a task, and of the one that is unfolded one an instance.
-fn rows_of<'a>(by_task: &'a BTreeMap<TaskPos, Vec<&'a TaskOfRun>>, unfolded: Option<&str>) -> Vec<OneRow<'a>> {
-    let mut rows = Vec::new();
-    for instances in by_task.values() {
-        let is_open = instances.len() == 1 || instances.iter().any(|of| Some(of.task().task_id.as_str()) == unfolded);
-        if is_open {
-            rows.extend(instances.iter().copied().map(OneRow::Instance));
-        } else {
-            rows.push(OneRow::Folded(instances));
+fn rows_of<'t>(
+    tasks: &'t RunTasks,
+    chosen: &'t Chosen<'_>,
+    print: impl Fn(&TaskOfRun) -> Row + 't,
+) -> impl Iterator<Item = Row> + 't {
+    tasks.tasks.iter().flat_map(move |of| match &of.cell {
+        Some(cell) if of.instances.is_empty() => {
+            vec![rows::folded(tasks.task(of), cell, chosen.is_of(of.pos), chosen.run_url)]
         }
-    }
-    rows
+        _ => of.instances.iter().map(&print).collect(),
+    })
+}
+
+/// How many rows there are, shown or not.
+fn row_count(tasks: &RunTasks) -> usize {
+    let of_task = |of: &OneTask| match &of.cell {
+        Some(cell) if !of.instances.is_empty() => usize::try_from(cell.rows).unwrap_or(usize::MAX),
+        _ => 1,
+    };
+    tasks.tasks.iter().map(of_task).sum()
 }
 
 fn stand(run: &RunRow, clock: Clock) -> String {
@@ -231,7 +234,7 @@ fn stand(run: &RunRow, clock: Clock) -> String {
     }
 }
 
-fn facts(run: &RunRow, version: &Version, tasks: &[TaskOfRun], clock: Clock) -> Vec<Fact> {
+fn facts(run: &RunRow, version: &Version, tasks: &RunTasks, clock: Clock) -> Vec<Fact> {
     let mut facts = Vec::new();
     if let Some((start, end)) = run.data_interval.filter(|(start, end)| start != end) {
         let exact = format!("{} – {}", clock.moment(start).exact, clock.moment(end).exact);
@@ -244,11 +247,11 @@ fn facts(run: &RunRow, version: &Version, tasks: &[TaskOfRun], clock: Clock) -> 
     let code = format!("{}?tab=code&version={}", dag_url(&run.dag_id), version.number);
     facts.push(Fact::new("version", format!("{} · {hash}", version.number)).to(code));
     facts.push(Fact::new("triggered by", run.triggered_by.name().replace('_', " ")));
-    let count = |fits: fn(TaskState) -> bool| tasks.iter().filter(|of| fits(of.state())).count();
-    let done = count(TaskState::is_success_like);
-    let failed = count(TaskState::is_failed_like);
-    let running = count(|state| matches!(state, TaskState::Running | TaskState::Queued));
-    let rest = tasks.len() - done - failed - running;
+    let count =
+        |part: fn(&TaskCell) -> i64| tasks.tasks.iter().filter_map(|of| of.cell.as_ref()).map(part).sum::<i64>();
+    let (done, failed, running) = (count(|cell| cell.done), count(|cell| cell.failed), count(|cell| cell.active));
+    let without_row = i64::try_from(tasks.tasks.iter().filter(|of| of.cell.is_none()).count()).unwrap_or(0);
+    let rest = count(|cell| cell.instances) + without_row - done - failed - running;
     let parts = [(done, "done"), (failed, "failed"), (running, "running"), (rest, "wait")];
     let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
     facts.push(Fact::new("tasks", parts.join(", ")));
@@ -277,47 +280,25 @@ async fn taken_up(app: &App, run: &RunRow) -> ApiResult<Vec<Fact>> {
 }
 
 /// Which task failed first, and why: what a reader of a failed run wants to know.
-fn failure(tasks: &[TaskOfRun]) -> Option<String> {
-    let failed = tasks.iter().filter(|of| of.state() == TaskState::Failed);
-    let first = failed.min_by_key(|of| of.stored.as_ref().and_then(|stored| stored.row.ended_at))?;
-    let reason = first.stored.as_ref().and_then(|stored| stored.row.extra.reason.as_deref());
-    let tries = format!("try {} of {}", first.try_number(), first.tries_max());
-    Some(format!("{} failed ({tries}): {}", first.task().task_id, reason.unwrap_or("its log has more")))
+async fn failure(app: &App, run: &RunRow, version: &Version) -> ApiResult<Option<String>> {
+    let Some(first) = read::first_failures(&app.pool, &[run.key]).await?.pop() else { return Ok(None) };
+    let pos = TaskId::new(first.task_id.as_str()).ok().and_then(|id| version.dag.position(&id));
+    let tries_max = first.tries_max.or_else(|| pos.map(|pos| tries_of(version.dag.task(pos))));
+    let of = tries_max.map(|max| format!(" of {max}")).unwrap_or_default();
+    let reason = first.reason.as_deref().unwrap_or("its log has more");
+    Ok(Some(format!("{} failed (try {}{of}): {reason}", first.task_id, first.try_number)))
 }
 
-/// The task whose log is open: the one of the address, else one that runs, has failed, or ran last.
-fn chosen<'a>(tasks: &'a [TaskOfRun], query: &Query) -> ApiResult<Option<&'a TaskOfRun>> {
-    if let Some(id) = query.text("task") {
-        let map = query.map_index()?;
-        return Ok(tasks.iter().find(|of| of.task().task_id.as_str() == id && of.key.map == map));
-    }
-    let of_state = |fits: fn(TaskState) -> bool| tasks.iter().find(|of| fits(of.state()));
-    Ok(of_state(|state| state == TaskState::Running)
-        .or_else(|| of_state(|state| state == TaskState::Failed))
-        .or_else(|| tasks.iter().rev().find(|of| of.stored.as_ref().is_some_and(|stored| stored.row.attempt.is_some())))
-        .or(tasks.first()))
-}
-
-/// A task's box on the picture; an expanded task shows its worst instance.
-fn face(of_task: Option<&Vec<&TaskOfRun>>, chosen: &Chosen<'_>, clock: Clock) -> Face {
-    let instances = || of_task.into_iter().flatten().copied();
-    let worst = instances().max_by_key(|of| (of.state().is_failed_like(), !of.state().is_finished()));
-    match worst {
-        Some(of) => Face {
-            badge: Badge::from(of.state()),
-            stand: rows::stand(of, clock),
-            full_name: of.task().task_id.to_string(),
-            url: chosen.url(of),
-            chosen: instances().any(|of| chosen.is(of)),
-        },
-        None => Face {
-            badge: Badge::from(TaskState::Removed),
-            stand: String::new(),
-            full_name: String::new(),
-            url: String::new(),
-            chosen: false,
-        },
-    }
+/// A task's box on the picture; an expanded task shows its gravest state.
+fn face(tasks: &RunTasks, pos: TaskPos, chosen: &Chosen<'_>, clock: Clock) -> Face {
+    let of = &tasks.tasks[pos.0];
+    let id = tasks.task(of).task_id.as_str();
+    let (stand, url) = match (of.only(), &of.cell) {
+        (Some(only), _) => (rows::stand(only, clock), chosen.url(only)),
+        (None, Some(cell)) => (rows::done(cell), with_query(chosen.run_url, "unfold", id)),
+        (None, None) => Default::default(),
+    };
+    Face { badge: Badge::from(of.state()), stand, full_name: id.to_owned(), url, chosen: chosen.is_of(pos) }
 }
 
 /// The log of a task's current try, its end first: that is what people open it for. The live part of the page prints none.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use dag::Task;
 use model::{MapIndex, TaskId, TaskState};
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::read::TaskCell;
 
 use super::{
     super::{
@@ -83,26 +85,27 @@ pub fn name(of: &TaskOfRun) -> String {
 }
 
 /// The one row of an expanded task that is folded: its gravest state, and how many instances are done.
-pub(super) fn folded(instances: &[&TaskOfRun], chosen: &Chosen<'_>) -> Option<Row> {
-    let worst = *instances.iter().max_by_key(|of| (of.state().is_failed_like(), !of.state().is_finished()))?;
-    let done = instances.iter().filter(|of| of.state().is_success_like()).count();
-    let all = instances.iter().filter(|of| of.state() != TaskState::Removed).count();
-    let id = worst.task().task_id.as_str();
-    let url = with_query(chosen.run_url, "unfold", id);
-    let badge = Badge::from(worst.state());
-    Some(Row {
-        label: format!("{} × {all}", worst.task().display_name()),
-        stand: format!("{} · {done} of {all} done", badge.word),
-        badge,
+pub(super) fn folded(task: &Task, cell: &TaskCell, is_chosen: bool, run_url: &str) -> Row {
+    let id = task.task_id.as_str();
+    let url = with_query(run_url, "unfold", id);
+    Row {
+        label: format!("{} × {}", task.display_name(), cell.instances),
+        stand: done(cell),
+        badge: Badge::from(cell.state),
         tries: None,
-        title: format!("{} instances: open the list", instances.len()),
+        title: format!("{} instances: open the list", cell.instances),
         why: None,
         task_url: url.clone(),
         url,
-        chosen: instances.iter().any(|of| chosen.is(of)),
+        chosen: is_chosen,
         bars: Vec::new(),
-        clear_url: format!("{}/clear?task={}&downstream=1", chosen.run_url, segment(id)),
-    })
+        clear_url: format!("{run_url}/clear?task={}&downstream=1", segment(id)),
+    }
+}
+
+/// How the instances of a task stand together.
+pub(super) fn done(cell: &TaskCell) -> String {
+    format!("{} · {} of {} done", Badge::from(cell.state).word, cell.done, cell.instances)
 }
 
 /// How a task stands, in few words.
