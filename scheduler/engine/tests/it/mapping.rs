@@ -285,7 +285,17 @@ fn an_expansion_that_is_refused_ends_what_was_decided_beside_it_by_fail_fast() {
     });
     let graph = with(graph, "empty", |task| task.operator = model::Operator::Empty);
     let (world, run) = started(Dag { fail_fast: true, ..graph }, list_of(1_000));
-    check(&world, run, expect![[""]]);
+    check(
+        &world,
+        run,
+        expect![[r#"
+        list: success
+        work: failed
+        also: skipped
+        empty: success
+        run: failed
+    "#]],
+    );
 }
 
 #[test]
@@ -384,7 +394,18 @@ fn a_list_that_is_left_by_hand_is_heard_of_by_all_that_are_expanded_over_it() {
     };
     // The world looks after each turn whether everything is decided as it would be decided now.
     world.command(Command::SetXCom { xcom, value: model::door::Json::new(json!(["a"])).unwrap() });
-    check(&world, run, expect![[""]]);
+    check(
+        &world,
+        run,
+        expect![[r#"
+        list: success
+        a 0: success
+        a 1: success
+        b 0: no_status
+        b 1: removed
+        run: running
+    "#]],
+    );
 }
 
 #[test]
