@@ -41,16 +41,17 @@ require_rust
 
 step "formatting"
 cargo fmt --all --check
-step "building the programs and the tests, release profile (the long part of a cold start)"
-cargo test --workspace --all-targets --release --locked --no-run
+step "building the programs and the tests, dev profile (the long part of a cold start)"
+cargo test --workspace --all-targets --locked --no-run
 step "lints"
-cargo clippy --workspace --all-targets --release --locked --quiet -- --deny warnings
+cargo clippy --workspace --all-targets --locked --quiet -- --deny warnings
 
 start_test_postgres
 trap stop_test_postgres EXIT
 step "tests"
-# They take some twenty-five minutes on two cores; much more than that is a hang.
-bounded 2700 cargo test --workspace --all-targets --release --locked --no-fail-fast
+# They take some twelve minutes on two cores; much more than that is a hang.
+cargo test --workspace --all-targets --locked --no-run --quiet --message-format=json |
+    bounded 2700 python3 scripts/run-tests.py
 
 # What the first run of a group ended with, when this is its second; set by `group`.
 first_status=0
@@ -88,7 +89,7 @@ within_group() {
 }
 
 # Filters choose the tests; the packages stay the same, so that nothing is built anew.
-some_tests() { within_group cargo test --workspace --release --locked --test it -- "$@"; }
+some_tests() { within_group cargo test --workspace --locked --test it -- "$@"; }
 
 # Each group has a shell of its own: the stack's settings are for its tests only.
 kafka_tests() (
@@ -199,7 +200,7 @@ compose_tests() (
     stack_up docker
     eval "$(e2e/stack env)"
     export WINDLASS_E2E_COMPOSE=1
-    within_group e2e/images && within_group e2e/images windlass --programs target/release && some_tests compose
+    within_group e2e/images && within_group e2e/images windlass --programs target/debug && some_tests compose
 )
 
 # Real systems may be late on the machine that CI has: a group that failed there is run once more, and both outcomes are in the log.

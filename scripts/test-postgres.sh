@@ -24,7 +24,7 @@ start_test_postgres() {
     as_postgres_user "$bin/initdb" -D "$test_postgres_dir/data" -U windlass --auth=trust -E UTF8 >/dev/null
     # Tests lose nothing by a crash of the machine, so their server does not wait for the disk.
     as_postgres_user "$bin/pg_ctl" -D "$test_postgres_dir/data" -l "$test_postgres_dir/log" -w -s \
-        -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$test_postgres_dir -c max_connections=300 -c fsync=off" start
+        -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$test_postgres_dir -c max_connections=600 -c fsync=off" start
     export WINDLASS_TEST_DATABASE_URL="postgres://windlass@127.0.0.1:$port/postgres"
 }
 
