@@ -400,6 +400,15 @@ CREATE TABLE asset (
 CREATE UNIQUE INDEX asset_by_name ON asset (name, uri);
 CREATE INDEX asset_by_uri ON asset (uri, id);
 
+-- What is kept of an asset under keys, from run to run.
+CREATE TABLE asset_state_store (
+    asset_id bigint NOT NULL REFERENCES asset ON DELETE CASCADE,
+    key text NOT NULL,
+    value json NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (asset_id, key)
+);
+
 -- Events are numbered by the leader, in the order in which they happened. What they say of their source outlives its run.
 CREATE TABLE asset_event (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -4,6 +4,7 @@
 //! other write of a leader is fenced by the same row; no SQL decides a state. Functions take the connection they are
 //! given. A notification is a hint and never stands in a writing transaction.
 
+pub mod asset_state;
 pub mod assets;
 pub mod audit;
 pub mod bundles;

@@ -12,7 +12,7 @@ use crate::{
     error::{Doing, StoreError},
 };
 
-/// The most keys of one instance.
+/// The most keys of one instance, or of one asset.
 pub const KEYS_MAX: i64 = 1_000;
 /// The longest key, as in Airflow.
 pub const KEY_CHARS_MAX: usize = 512;
@@ -55,10 +55,10 @@ pub enum Keeping {
     Done,
     /// There is no such key, and the wish was to change one.
     Missing,
-    /// The instance keeps [`KEYS_MAX`] others.
+    /// There are [`KEYS_MAX`] others.
     Full,
-    /// The run is gone.
-    NoRun,
+    /// What it is kept of, a run or an asset, is not there any more.
+    Gone,
 }
 
 /// A page of what an instance keeps, by key, and how much there is in all.
@@ -141,7 +141,7 @@ pub async fn keep(
     // The run is held, so that it does not go away meanwhile, and two who count at once do not both find room for the last.
     let run = sqlx::query_scalar!(r#"SELECT 1 AS "one!" FROM dag_run WHERE id = $1 FOR NO KEY UPDATE"#, at.run.get());
     if run.fetch_optional(&mut *transaction).await.doing(KEEPING)?.is_none() {
-        return Ok(Keeping::NoRun);
+        return Ok(Keeping::Gone);
     }
     let expired = sqlx::query!(
         "DELETE FROM task_state_store WHERE run_id = $1 AND task_idx = $2 AND map_index = $3 AND expires_at <= now()",

@@ -1,12 +1,15 @@
-//! What task instances keep for themselves from try to try, and what assets keep: those nothing yet, so that lists are empty and no
-//! key is found. An XCom is what a task leaves for others; it goes with each new try, and what is kept here stays.
+//! What task instances keep for themselves from try to try, and what is kept of assets from run to run. An XCom is what a task leaves for
+//! others; it goes with each new try, and what is kept here stays.
 
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use chrono::{TimeDelta, Utc};
-use model::{MapIndex, Timestamp, XComValue, door::Instant};
+use model::{MapIndex, Timestamp, XComValue, door::Instant, masking};
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::task_state::{self, Expiry, KEY_CHARS_MAX, KEYS_MAX, Keeper, Keeping, Kept, Known};
+use store::{
+    asset_state,
+    task_state::{self, Expiry, KEY_CHARS_MAX, KEYS_MAX, Keeper, Keeping, Kept, Known},
+};
 use utoipa::{
     ToSchema,
     openapi::{
@@ -19,7 +22,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     assets::AssetPath,
     body::Body,
-    declare::{AnyJson, At, Errors, Flag, Member, answer, body, path_params, query_params, schema},
+    declare::{At, Errors, Flag, Member, answer, body, path_params, query_params, schema},
     lookup_run, parse_task,
     query::Page,
 };
@@ -32,10 +35,6 @@ use crate::{
 
 /// How long something is kept when nobody says, as in Airflow.
 const KEPT_DAYS_DEFAULT: i64 = 30;
-
-/// Why nothing is kept of an asset.
-const NOTHING_KEPT_OF_ASSETS: &str =
-    "Assets keep no state yet: say it as the extra of an event, which consumers and later runs can read";
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -69,7 +68,7 @@ path_params! {
     /// What an asset keeps under a key.
     pub struct KeptOfAssetPath {
         asset_id: i64,
-        key: String,
+        key: String => schema::text_of(1, KEY_CHARS_MAX),
     }
 }
 
@@ -100,7 +99,7 @@ query_params! {
 query_params! {
     /// Which part of what an asset keeps is meant.
     pub struct KeptOfAssetFilter {
-        _page: Page,
+        page: Page,
     }
 }
 
@@ -123,7 +122,7 @@ body! {
 body! {
     /// What an asset is to keep.
     pub struct AssetStateStoreBody {
-        _value: AnyJson = "value",
+        value: KeptValue,
     }
 }
 
@@ -149,7 +148,7 @@ answer! {
     /// A part of what an asset keeps.
     pub struct AssetStateStoreCollectionResponse {
         asset_state_store: Vec<AssetStateStoreResponse>,
-        total_entries: usize,
+        total_entries: i64,
     }
 }
 
@@ -164,7 +163,7 @@ answer! {
 }
 
 /// What has written what an asset keeps.
-#[expect(dead_code, reason = "no asset keeps anything yet, and clients are told what could be")]
+#[expect(dead_code, reason = "clients alone write here, and are told who could in Airflow")]
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AssetStateStoreWriterKind {
@@ -297,7 +296,7 @@ async fn keep(
         Keeping::Full => Err(ApiError::BadRequest(format!(
             "a task instance keeps at most {KEYS_MAX} keys: delete some that are not needed any more"
         ))),
-        Keeping::NoRun => Err(ApiError::NotFound("the run was deleted meanwhile".to_owned())),
+        Keeping::Gone => Err(ApiError::NotFound("the run was deleted meanwhile".to_owned())),
     }
 }
 
@@ -467,24 +466,44 @@ pub async fn list_of_asset(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     path: AssetPath,
-    _: KeptOfAssetFilter,
+    asked: KeptOfAssetFilter,
 ) -> ApiResult<Json<AssetStateStoreCollectionResponse>> {
-    lookup_asset(&app, path.asset_id, &who.visible()).await?;
-    Ok(Json(AssetStateStoreCollectionResponse { asset_state_store: Vec::new(), total_entries: 0 }))
+    let asset = lookup_asset(&app, path.asset_id, &who.visible()).await?;
+    let (kept, total_entries) = asset_state::list(&app.pool, asset.id, asked.page.limit, asked.page.offset).await?;
+    let asset_state_store = kept.into_iter().map(|kept| shown_of_asset(&who, kept)).collect();
+    Ok(Json(AssetStateStoreCollectionResponse { asset_state_store, total_entries }))
+}
+
+/// What somebody may see of what is kept of an asset: who may change no DAG sees it without what has a secret's name or form.
+fn shown_of_asset(who: &Principal, Kept { key, value, updated_at, .. }: Kept) -> AssetStateStoreResponse {
+    let may_change = who.permissions.has(Right::ChangeDags);
+    let value = if may_change { value } else { masking::masked_member(&key, &value) };
+    let (kind, nobody) = (AssetStateStoreWriterKind::Api, || None);
+    let by =
+        AssetStateStoreLastUpdatedBy { kind, dag_id: nobody(), run_id: nobody(), task_id: nobody(), map_index: None };
+    AssetStateStoreResponse { key, value, updated_at: updated_at.into(), last_updated_by: Some(by) }
 }
 
 /// Clear Asset State Store
-///
-/// Not yet.
 #[utoipa::path(
     delete, path = "/api/v2/assets/{asset_id}/state-store", operation_id = "clear_asset_state_store",
     tag = "Asset State Store",
     params(AssetPath),
-    responses((status = 204, description = "Successful Response"), Errors<404, 501>),
+    responses((status = 204, description = "Successful Response"), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn clear_of_asset(_: AssetPath) -> ApiError {
-    ApiError::NotThere(NOTHING_KEPT_OF_ASSETS.into())
+pub async fn clear_of_asset(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: AssetPath,
+) -> ApiResult<StatusCode> {
+    let asset = lookup_asset(&app, path.asset_id, &who.visible()).await?;
+    asset_state::delete(&app.pool, who.actor(), asset.id, None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn no_key_of_asset(key: &str) -> ApiError {
+    ApiError::NotFound(format!("Asset state store key {key:?} not found"))
 }
 
 /// Get Asset State Store
@@ -499,38 +518,52 @@ pub async fn get_of_asset(
     State(app): State<App>,
     Extension(who): Extension<Principal>,
     path: KeptOfAssetPath,
-) -> ApiError {
-    match lookup_asset(&app, path.asset_id, &who.visible()).await {
-        Ok(_) => ApiError::NotFound(format!("Asset state store key {:?} not found", path.key)),
-        Err(error) => error,
-    }
+) -> ApiResult<Json<AssetStateStoreResponse>> {
+    let asset = lookup_asset(&app, path.asset_id, &who.visible()).await?;
+    let kept = asset_state::one(&app.pool, asset.id, &path.key).await?;
+    Ok(Json(shown_of_asset(&who, kept.ok_or_else(|| no_key_of_asset(&path.key))?)))
 }
 
 /// Set Asset State Store
-///
-/// Not yet.
 #[utoipa::path(
     put, path = "/api/v2/assets/{asset_id}/state-store/{key}", operation_id = "set_asset_state_store",
     tag = "Asset State Store",
     params(KeptOfAssetPath),
     request_body = AssetStateStoreBody,
-    responses((status = 204, description = "Successful Response"), Errors<404, 501>),
+    responses((status = 204, description = "Successful Response"), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn set_of_asset(_: KeptOfAssetPath, _: AssetStateStoreBody) -> ApiError {
-    ApiError::NotThere(NOTHING_KEPT_OF_ASSETS.into())
+pub async fn set_of_asset(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: KeptOfAssetPath,
+    body: AssetStateStoreBody,
+) -> ApiResult<StatusCode> {
+    let asset = lookup_asset(&app, path.asset_id, &who.visible()).await?;
+    let place = (asset.id, checked(&path.key)?);
+    match asset_state::keep(&app.pool, who.actor(), place, &body.value.0).await? {
+        Keeping::Done => Ok(StatusCode::NO_CONTENT),
+        Keeping::Full => Err(ApiError::BadRequest(format!(
+            "an asset keeps at most {KEYS_MAX} keys: delete some that are not needed any more"
+        ))),
+        Keeping::Missing | Keeping::Gone => Err(ApiError::NotFound("the asset was deleted meanwhile".to_owned())),
+    }
 }
 
 /// Delete Asset State Store
-///
-/// Not yet.
 #[utoipa::path(
     delete, path = "/api/v2/assets/{asset_id}/state-store/{key}", operation_id = "delete_asset_state_store",
     tag = "Asset State Store",
     params(KeptOfAssetPath),
-    responses((status = 204, description = "Successful Response"), Errors<404, 501>),
+    responses((status = 204, description = "Successful Response"), Errors<404>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn delete_of_asset(_: KeptOfAssetPath) -> ApiError {
-    ApiError::NotThere(NOTHING_KEPT_OF_ASSETS.into())
+pub async fn delete_of_asset(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: KeptOfAssetPath,
+) -> ApiResult<StatusCode> {
+    let asset = lookup_asset(&app, path.asset_id, &who.visible()).await?;
+    asset_state::delete(&app.pool, who.actor(), asset.id, Some(&path.key)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

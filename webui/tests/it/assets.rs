@@ -130,6 +130,35 @@ async fn an_asset_tells_who_writes_it_and_who_waits_for_it() {
 }
 
 #[tokio::test]
+async fn values_are_kept_of_an_asset() {
+    let (server, id) = with_assets().await;
+    let (viewer, user) = (server.user("viewer").await, server.user("user").await);
+    let store = format!("/assets/{id}/state-store");
+    let key = |name: &str| format!("{store}/{name}");
+    assert_eq!(viewer.put(&key("cursor"), json!({ "value": 1 })).await.0, 403);
+    assert_eq!(user.put("/assets/4711/state-store/cursor", json!({ "value": 1 })).await.0, 404);
+    assert_eq!(user.put(&key("cursor"), json!({ "value": { "page": 3 } })).await.0, 204);
+    assert_eq!(user.put(&key("cursor"), json!({ "value": { "page": 4 } })).await.0, 204);
+    assert_eq!(user.put(&key("api_token"), json!({ "value": "canary" })).await.0, 204);
+    let (_, one) = viewer.get(&key("cursor")).await;
+    assert_eq!((&one["value"], &one["last_updated_by"]["kind"]), (&json!({ "page": 4 }), &json!("api")));
+    let (_, all) = viewer.get(&format!("{store}?limit=1")).await;
+    assert_eq!((names(&all["asset_state_store"], "key"), &all["total_entries"]), (vec!["api_token"], &json!(2)));
+    assert_eq!(all["asset_state_store"][0]["value"], "***", "who changes nothing sees no secret");
+    assert_eq!(user.get(&key("api_token")).await.1["value"], "canary");
+    for wrong in [json!({ "value": null }), json!({}), json!({ "value": "x".repeat(70_000) })] {
+        assert_eq!(user.put(&key("cursor"), wrong.clone()).await.0, 422, "{wrong}");
+    }
+    assert_eq!(user.put(&key(&"k".repeat(513)), json!({ "value": 1 })).await.0, 400);
+    assert_eq!(user.delete(&key("cursor")).await, 204);
+    assert_eq!(viewer.get(&key("cursor")).await.0, 404);
+    assert_eq!((user.delete(&store).await, viewer.get(&store).await.1["total_entries"].clone()), (204, json!(0)));
+    let (_, lines) = server.user("admin").await.get("/eventLogs?event=set_asset_state_store").await;
+    assert_eq!(lines["total_entries"], 3);
+    assert!(!lines.to_string().contains("canary"), "{lines}");
+}
+
+#[tokio::test]
 async fn an_event_is_told_queued_and_forgotten() {
     let (server, id) = with_assets().await;
     let user = server.user("user").await;

@@ -79,9 +79,6 @@ async fn what_can_not_be_made_yet_is_refused_with_what_is_missing() {
     says_what_is_missing(clear, "no partitions yet");
     assert_eq!(user.put("/parseDagFile/sample.yaml", Value::Null).await.0, 404);
 
-    says_what_is_missing(user.put("/assets/1/state-store/k", json!({"value": 1})).await, "keep no state yet");
-    assert_eq!(user.delete("/assets/1/state-store/k").await, 501);
-
     let question = of_run("/taskInstances/silver/-1/hitlDetails");
     says_what_is_missing(user.patch(&question, json!({"chosen_options": ["yes"]})).await, "no questions to people");
     assert_eq!(user.patch(&question, json!({"chosen_options": []})).await.0, 422);
