@@ -1,77 +1,51 @@
 //! Events of assets, for the attempts that ask for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use engine::RunRow;
 use link::{AssetEvent, AssetEvents, FetchItem, SourceRun, WhichAssets};
-use model::{AssetNews, DagId, RunId, RunKey};
+use model::{AssetKey, AssetNews, DagId, RunId, RunKey};
 use sqlx::PgPool;
 use store::{
     StoreError,
-    read::{self, AssetEventView, Direction, EventFilter, EventOrder, Visible, Window},
+    read::{self, AssetEventView, Direction, EventFilter, EventOrder, Window},
 };
 
 /// So many events that a run was made by are told, the newest ones.
 const TRIGGERING_MAX: i64 = 1_000;
-/// So many of each inlet.
-const OF_INLET_MAX: i64 = 100;
+/// So many of each asset that is an inlet.
+const OF_ASSET_MAX: i64 = 100;
+/// So many of all inlets together.
+const OF_INLETS_MAX: i64 = 1_000;
 /// So many inlets are looked at.
 const INLETS_MAX: usize = 100;
 
 /// What an attempt of a run may see of events.
 pub(super) async fn events(pool: &PgPool, run: RunKey, which: &WhichAssets) -> Result<FetchItem, StoreError> {
-    let newest = EventFilter { order: vec![(EventOrder::Timestamp, Direction::Descending)], ..EventFilter::default() };
     let found = match which {
         WhichAssets::Triggering => {
-            let filter = EventFilter { taken_by: Some(run), ..newest };
+            let order = vec![(EventOrder::Timestamp, Direction::Descending)];
+            let filter = EventFilter { taken_by: Some(run), order, ..EventFilter::default() };
             read::asset_events(pool, &filter, Window { limit: TRIGGERING_MAX, offset: 0 }).await?.0
         }
-        WhichAssets::Named(assets) => {
-            let mut found = Vec::new();
-            for asset in assets.iter().take(INLETS_MAX) {
-                for asset_id in ids_of(pool, asset).await? {
-                    let filter = EventFilter { asset_id: Some(asset_id), ..newest.clone() };
-                    found.extend(read::asset_events(pool, &filter, Window { limit: OF_INLET_MAX, offset: 0 }).await?.0);
-                }
-            }
-            found
+        WhichAssets::Named(inlets) => {
+            let inlets = || inlets.iter().take(INLETS_MAX);
+            let aliases: Vec<String> = inlets().filter_map(|inlet| inlet.alias.clone()).collect();
+            let keys: Vec<AssetKey> =
+                inlets().filter(|inlet| inlet.alias.is_none()).filter_map(AssetNews::key).collect();
+            let assets = read::assets_meant(pool, &keys, &aliases).await?;
+            read::newest_events(pool, &assets, OF_ASSET_MAX, OF_INLETS_MAX).await?
         }
     };
     Ok(FetchItem::AssetEvents(by_asset(pool, found).await?))
 }
 
-/// The assets that an inlet means: one, or those that have changed through an alias.
-async fn ids_of(pool: &PgPool, inlet: &AssetNews) -> Result<Vec<i64>, StoreError> {
-    match (&inlet.alias, inlet.key()) {
-        (Some(alias), _) => read::assets_of_alias(pool, alias).await,
-        (None, Some(key)) => {
-            let exact = read::asset_named(pool, key.name.as_str(), &Visible::All).await?;
-            let found = match exact {
-                Some(found) => Some(found),
-                None => read::asset_named(pool, key.uri.as_str(), &Visible::All).await?,
-            };
-            Ok(found.into_iter().map(|asset| asset.id).collect())
-        }
-        (None, None) => Ok(Vec::new()),
-    }
-}
-
 /// Events by their asset, each list oldest first.
 async fn by_asset(pool: &PgPool, newest_first: Vec<AssetEventView>) -> Result<Vec<AssetEvents>, StoreError> {
-    let mut runs: BTreeMap<(String, String), Option<SourceRun>> = BTreeMap::new();
+    let runs = source_runs(pool, &newest_first).await?;
     let mut found: BTreeMap<(String, String), Vec<AssetEvent>> = BTreeMap::new();
     for view in newest_first.into_iter().rev() {
-        let source = view.source_dag_id.clone().zip(view.source_run_id.clone());
-        let source_dag_run = match source {
-            None => None,
-            Some(of) => match runs.get(&of) {
-                Some(known) => known.clone(),
-                None => {
-                    let run = source_run(pool, &of).await?;
-                    runs.insert(of, run.clone());
-                    run
-                }
-            },
-        };
+        let source_dag_run = source_of(&view).and_then(|source| runs.get(&source).cloned());
         let key = (view.asset.name.to_string(), view.asset.uri.to_string());
         found.entry(key).or_default().push(AssetEvent {
             id: view.id,
@@ -87,12 +61,21 @@ async fn by_asset(pool: &PgPool, newest_first: Vec<AssetEventView>) -> Result<Ve
     Ok(found.into_iter().map(|((name, uri), events)| AssetEvents { name, uri, events }).collect())
 }
 
-async fn source_run(pool: &PgPool, (dag, run): &(String, String)) -> Result<Option<SourceRun>, StoreError> {
-    let Some((dag, run)) = DagId::new(dag).ok().zip(RunId::new(run).ok()) else { return Ok(None) };
-    let found = read::run(pool, &dag, &run).await?;
-    Ok(found.map(|row| SourceRun {
-        run_id: row.run_id,
-        logical_date: row.logical_date,
-        data_interval: row.data_interval,
-    }))
+/// The run that an event comes from.
+fn source_of(view: &AssetEventView) -> Option<(DagId, RunId)> {
+    DagId::new(view.source_dag_id.as_deref()?).ok().zip(RunId::new(view.source_run_id.as_deref()?).ok())
+}
+
+/// The runs that events come from, as far as they are still there.
+async fn source_runs(
+    pool: &PgPool,
+    events: &[AssetEventView],
+) -> Result<BTreeMap<(DagId, RunId), SourceRun>, StoreError> {
+    let names: BTreeSet<(DagId, RunId)> = events.iter().filter_map(source_of).collect();
+    let runs = read::runs_named(pool, names.into_iter()).await?;
+    let told = |row: RunRow| {
+        let (run_id, logical_date, data_interval) = (row.run_id.clone(), row.logical_date, row.data_interval);
+        ((row.dag_id, row.run_id), SourceRun { run_id, logical_date, data_interval })
+    };
+    Ok(runs.into_iter().map(told).collect())
 }

@@ -723,14 +723,28 @@ pub async fn asset_links(pool: &PgPool, visible: &Visible) -> Result<Vec<AssetLi
     rows.collect()
 }
 
-/// The assets that have changed through an alias, the newest ones, at most a hundred.
+/// The assets that inlets mean: each key the asset of its name and uri, else the one of either; each alias those that have changed
+/// through it, the newest ones, at most a hundred.
 ///
 /// # Errors
 /// As [`assets`].
-pub async fn assets_of_alias(pool: &PgPool, alias: &str) -> Result<Vec<i64>, StoreError> {
-    let ids = sqlx::query_scalar!(
-        "SELECT asset_id FROM asset_alias_asset WHERE alias = $1 ORDER BY asset_id DESC LIMIT 100",
-        alias
-    );
+pub async fn assets_meant(pool: &PgPool, keys: &[AssetKey], aliases: &[String]) -> Result<Vec<i64>, StoreError> {
+    let names: Vec<String> = keys.iter().map(|key| key.name.to_string()).collect();
+    let uris: Vec<String> = keys.iter().map(|key| key.uri.to_string()).collect();
+    let ids = sqlx::query_file_scalar!("queries/read_assets_meant.sql", &names, &uris, aliases);
     ids.fetch_all(pool).await.doing(LISTING)
+}
+
+/// The newest events of these assets, newest first: at most `each` of one, and `all` together.
+///
+/// # Errors
+/// As [`assets`].
+pub async fn newest_events(
+    pool: &PgPool,
+    assets: &[i64],
+    each: i64,
+    all: i64,
+) -> Result<Vec<AssetEventView>, StoreError> {
+    let rows = sqlx::query_file_as!(EventRecord, "queries/read_newest_asset_events.sql", assets, each, all);
+    rows.fetch_all(pool).await.doing(LISTING)?.into_iter().map(AssetEventView::try_from).collect()
 }

@@ -26,8 +26,8 @@ mod xcoms;
 pub use assets::{
     AliasFilter, AliasOrder, AliasView, AssetEventView, AssetFacts, AssetFilter, AssetLink, AssetOrder, AssetReference,
     AssetUse, AssetView, EventFilter, EventOrder, EventRun, LINKS_MAX, QUEUED_MAX, QueueFilter, QueuedView, alias,
-    aliases, asset, asset_events, asset_facts, asset_links, asset_named, asset_queue, assets, assets_of_alias,
-    runs_of_events,
+    aliases, asset, asset_events, asset_facts, asset_links, asset_named, asset_queue, assets, assets_meant,
+    newest_events, runs_of_events,
 };
 pub use backfills::{
     BackfillDate, BackfillFilter, DRY_DATES_MAX, DryDate, Progress, RUNS_COUNTED_MAX, backfill, backfill_dates,
@@ -58,7 +58,9 @@ pub use list::{
     Direction, Pattern, Range, RunFilter, RunOrder, SEARCHED_RUNS_MAX, SecondsRange, page_of_runs, part_of_runs,
     run_part, runs,
 };
-pub use runs::{RunBrief, active_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_of};
+pub use runs::{
+    RunBrief, active_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_named, runs_of,
+};
 pub use total::{COUNT_MAX, OFFSET_MAX, Total, Window};
 pub use version_list::{VersionFilter, VersionOrder, version_page};
 pub use visible::Visible;

@@ -50,6 +50,19 @@ pub async fn runs_of(db: impl PgExecutor<'_>, keys: &[RunKey]) -> Result<Vec<Run
     rows.fetch_all(db).await.doing(DOING)?.into_iter().map(RunRow::try_from).collect()
 }
 
+/// Those of these runs that exist, by the ids of their DAGs and their own.
+///
+/// # Errors
+/// As [`run`].
+pub async fn runs_named(
+    db: impl PgExecutor<'_>,
+    names: impl Iterator<Item = (DagId, RunId)>,
+) -> Result<Vec<RunRow>, StoreError> {
+    let (dags, runs): (Vec<String>, Vec<String>) = names.map(|(dag, run)| (dag.to_string(), run.to_string())).unzip();
+    let rows = sqlx::query_file_as!(RunRecord, "queries/dag_run_by_ids.sql", &dags, &runs);
+    rows.fetch_all(db).await.doing(DOING)?.into_iter().map(RunRow::try_from).collect()
+}
+
 /// Those of these runs that exist, by their ids.
 ///
 /// # Errors

@@ -119,6 +119,14 @@ async fn an_event_its_queue_and_the_run_that_takes_it_up_are_stored_with_their_t
     assert_eq!(loaded.asset_queue, [queued(a.clone(), 1, 3), queued(new.clone(), 2, 2)]);
     let found = read::asset_named(&database.pool, "new", &Visible::All).await.unwrap().unwrap();
     assert!(found.is_active, "an alias that DAGs name leads to it");
+    let meant = read::assets_meant(&database.pool, &[key("a", "a"), key("none", "none")], &["daily".to_owned()]).await;
+    let meant = meant.unwrap();
+    assert_eq!(meant.len(), 2, "one by its name, one through the alias");
+    let ids = async |each, all| {
+        let events = read::newest_events(&database.pool, &meant, each, all).await.unwrap();
+        events.into_iter().map(|event| event.id).collect::<Vec<_>>()
+    };
+    assert_eq!((ids(9, 9).await, ids(1, 9).await, ids(9, 2).await), (vec![3, 2, 1], vec![3, 2], vec![3, 2]));
     let of_c = QueueFilter { dag_id: Some(dag_id("c")), ..QueueFilter::default() };
     assert_eq!(read::asset_queue(&database.pool, &of_c).await.unwrap().len(), 2);
 
