@@ -17,7 +17,7 @@ use windlass_webui::CookieScope;
 use crate::support::{PASSWORD, RUN, Server, client};
 
 /// What waiting for something takes at most.
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(60);
 
 fn run_path() -> String {
     format!("/dags/stock_data_pipeline/dagRuns/{}", RUN.replace('+', "%2B"))

@@ -96,7 +96,7 @@ async fn senders_that_give_up_at_any_moment_disturb_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_triggers_delays_no_pause_and_no_clear_by_more_than_a_second() {
+async fn a_flood_of_triggers_delays_no_pause_and_no_clear() {
     const FLOOD: i64 = 5_000;
     let scene = Scene::with(DAGS, &["d"]).await;
     done(&scene.pool, &scene.hints, trigger("d", "mine")).await;
@@ -108,25 +108,24 @@ async fn a_flood_of_triggers_delays_no_pause_and_no_clear_by_more_than_a_second(
         body("NAME")
     );
     scene.pool.execute(flood.as_str()).await.unwrap();
-    let begun = Instant::now();
-    let mut longest = Duration::ZERO;
-    let (mut asked, mut left) = (0, FLOOD);
+    // By how much of the flood is taken before it, not by the clock: that is the same on a busy machine.
+    let (mut asked, mut left, mut overtaken_max) = (0, FLOOD, 0);
     while left > 0 {
         for by in ["me", "flood"] {
             let clear = ClearTaskInstances::of_run(DagId::new("d").unwrap(), RunId::new("mine").unwrap());
             for command in [pause(Paused::Paused), Command::ClearTaskInstances(clear), pause(Paused::Active)] {
-                let sent = Instant::now();
+                let before = scene.count("dag_run").await;
                 let id = scene.submit(&command, by).await;
                 assert_eq!(scene.answer(id).await.status, AnswerStatus::Done);
-                longest = longest.max(sent.elapsed());
+                overtaken_max = overtaken_max.max(scene.count("dag_run").await - before);
                 asked += 1;
             }
         }
         left = scene.count("inbox WHERE is_bulk").await;
     }
-    println!("{FLOOD} triggers in {:?}; of {asked} other commands the slowest took {longest:?}", begun.elapsed());
+    println!("{asked} other commands; of {FLOOD} triggers at most {overtaken_max} were taken before one of them");
     assert!(asked >= 12, "the flood lasted");
-    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    assert!(overtaken_max < FLOOD / 4, "{overtaken_max}");
     assert_eq!((scene.count("dag_run").await, scene.epoch().await), (FLOOD + 1, 1));
     scene.leader.task.abort();
 }
