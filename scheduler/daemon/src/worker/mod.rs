@@ -23,6 +23,7 @@ mod settings;
 mod shipping;
 mod shutdown;
 mod spool;
+mod notices;
 mod trials;
 
 use std::{
