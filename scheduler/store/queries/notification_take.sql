@@ -1,4 +1,4 @@
--- Takes up to $3 notifications that are due at $2, of each DAG no more than have room beside $4 under way. DAGs are found one by
+-- Takes up to $2 notifications that are due, of each DAG no more than have room with those under way, $3 together. DAGs are found one by
 -- one along the index, so that one with many does not stand before the others.
 WITH RECURSIVE fence AS (
     SELECT epoch FROM leader WHERE epoch = $1 FOR KEY SHARE
@@ -11,11 +11,11 @@ WITH RECURSIVE fence AS (
     SELECT o.id
     FROM dags AS d CROSS JOIN LATERAL (
         SELECT n.id, n.next_attempt_at FROM notification AS n
-        WHERE n.state = 0 AND n.dag_id = d.dag_id AND n.next_attempt_at <= $2
+        WHERE n.state = 0 AND n.dag_id = d.dag_id AND n.next_attempt_at <= now()
         ORDER BY n.next_attempt_at, n.id
-        LIMIT greatest(0, $4 - (SELECT count(*) FROM notification AS s WHERE s.state = 1 AND s.dag_id = d.dag_id))
+        LIMIT greatest(0, $3 - (SELECT count(*) FROM notification AS s WHERE s.state = 1 AND s.dag_id = d.dag_id))
     ) AS o
-    ORDER BY o.next_attempt_at, o.id LIMIT $3
+    ORDER BY o.next_attempt_at, o.id LIMIT $2
 ), taken AS (
     UPDATE notification AS n SET state = 1, attempts = n.attempts + 1
     FROM fence WHERE n.id = ANY (ARRAY(SELECT id FROM due)) AND n.state = 0
@@ -23,6 +23,7 @@ WITH RECURSIVE fence AS (
 )
 SELECT t.id AS "id!", t.dag_id AS "dag_id!", t.run_key AS "run_key!", t.run_id AS "run_id!", t.version_id AS "version_id!",
        t.event AS "event!", t.position AS "position!", t.deadline, t.task_idx, t.task_id, t.map_index AS "map_index!",
-       t.try_number AS "try_number!", t.max_tries AS "max_tries!", t.reason, t.at AS "at!", t.attempts AS "attempts!"
+       t.try_number AS "try_number!", t.max_tries AS "max_tries!", t.reason, t.at AS "at!", t.attempts AS "attempts!",
+       t.at < now() - interval '1 day' AS "is_late!"
 FROM taken AS t
 ORDER BY t.at, t.id

@@ -2,6 +2,6 @@
 WITH fence AS (
     SELECT epoch FROM leader WHERE epoch = $1 FOR KEY SHARE
 ), back AS (
-    UPDATE notification SET state = 0, next_attempt_at = $2 FROM fence WHERE state = 1 RETURNING 1
+    UPDATE notification SET state = 0, next_attempt_at = now() FROM fence WHERE state = 1 RETURNING 1
 )
 SELECT CASE WHEN EXISTS (SELECT FROM fence) THEN (SELECT count(*) FROM back) ELSE refuse('deposed') END AS "back!"

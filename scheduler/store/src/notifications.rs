@@ -3,11 +3,12 @@
 //! What always holds: a notification is written in the turn of its event and nowhere else; only a leader moves it on, fenced by
 //! its epoch. One that is under way when a leader dies is sent again by the next, under the same id.
 
-use chrono::TimeDelta;
+use std::time::Duration;
+
 use engine::DagVersion;
 use model::{
-    CallbackEvent, DagId, DagVersionId, Epoch, MapIndex, NotificationId, NotificationState, RunId, RunKey, TaskId, TaskIdx,
-    Timestamp, TryNumber,
+    CallbackEvent, DagId, DagVersionId, Epoch, MapIndex, NotificationId, NotificationState, RunId, RunKey, TaskId,
+    TaskIdx, Timestamp, TryNumber,
 };
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -19,8 +20,6 @@ use crate::{
     rows::code,
 };
 
-/// One that could not be sent for so long is given up.
-pub const AGE_MAX: TimeDelta = TimeDelta::days(1);
 /// What has come of notifications is kept for so long.
 const KEPT_DAYS: i32 = 30;
 /// One sweep removes so many.
@@ -64,6 +63,8 @@ pub struct Taken {
     pub at: Timestamp,
     /// How often it is tried with this time.
     pub attempts: i16,
+    /// Whether it was not sent for a day: it is given up.
+    pub is_late: bool,
 }
 
 /// An instance that is told of.
@@ -86,8 +87,13 @@ pub struct TakenTask {
 pub enum Outcome {
     /// It was sent.
     Sent,
-    /// It is tried again then.
-    Again(Timestamp),
+    /// It is tried again after so long.
+    Again {
+        /// The pause.
+        after: Duration,
+        /// Whether it was a try: what found nobody to carry it out was none.
+        counts: bool,
+    },
     /// It is given up.
     Failed,
 }
@@ -96,9 +102,9 @@ pub enum Outcome {
 ///
 /// # Errors
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn take(pool: &PgPool, epoch: Epoch, now: Timestamp, room: Room) -> Result<Vec<Taken>, StoreError> {
+pub async fn take(pool: &PgPool, epoch: Epoch, room: Room) -> Result<Vec<Taken>, StoreError> {
     const DOING: &str = "taking notifications";
-    let query = sqlx::query_file!("queries/notification_take.sql", epoch.get(), now, room.at_once, room.of_dag);
+    let query = sqlx::query_file!("queries/notification_take.sql", epoch.get(), room.at_once, room.of_dag);
     let rows = statement(DOING, query.fetch_all(pool)).await?;
     let mut taken = Vec::with_capacity(rows.len());
     for row in rows {
@@ -114,7 +120,7 @@ pub async fn take(pool: &PgPool, epoch: Epoch, now: Timestamp, room: Room) -> Re
         });
         let ids = DagId::new(row.dag_id).ok().zip(RunId::new(row.run_id).ok());
         let (Some((dag_id, run_id)), Ok(event)) = (ids, CallbackEvent::try_from(row.event)) else {
-            set(pool, epoch, id, (&Outcome::Failed, "it can not be read by this windlass"), now).await?;
+            set(pool, epoch, id, &Outcome::Failed, "it can not be read by this windlass").await?;
             continue;
         };
         taken.push(Taken {
@@ -130,6 +136,7 @@ pub async fn take(pool: &PgPool, epoch: Epoch, now: Timestamp, room: Room) -> Re
             reason: row.reason,
             at: row.at,
             attempts: row.attempts,
+            is_late: row.is_late,
         });
     }
     Ok(taken)
@@ -139,9 +146,9 @@ pub async fn take(pool: &PgPool, epoch: Epoch, now: Timestamp, room: Room) -> Re
 ///
 /// # Errors
 /// [`StoreError::Deposed`], [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn take_back(pool: &PgPool, epoch: Epoch, now: Timestamp) -> Result<i64, StoreError> {
+pub async fn take_back(pool: &PgPool, epoch: Epoch) -> Result<i64, StoreError> {
     const DOING: &str = "taking notifications back";
-    let query = sqlx::query_file_scalar!("queries/notification_take_back.sql", epoch.get(), now);
+    let query = sqlx::query_file_scalar!("queries/notification_take_back.sql", epoch.get());
     statement(DOING, query.fetch_one(pool)).await
 }
 
@@ -153,19 +160,25 @@ pub async fn set(
     pool: &PgPool,
     epoch: Epoch,
     id: NotificationId,
-    (outcome, detail): (&Outcome, &str),
-    now: Timestamp,
+    outcome: &Outcome,
+    detail: &str,
 ) -> Result<(), StoreError> {
     const DOING: &str = "noting what has come of a notification";
-    let (state, next, ended) = match outcome {
-        Outcome::Sent => (NotificationState::Sent, None, Some(now)),
-        Outcome::Again(at) => (NotificationState::Waiting, Some(*at), None),
-        Outcome::Failed => (NotificationState::Failed, None, Some(now)),
+    let (state, after, counts) = match outcome {
+        Outcome::Sent => (NotificationState::Sent, Duration::ZERO, true),
+        Outcome::Again { after, counts } => (NotificationState::Waiting, *after, *counts),
+        Outcome::Failed => (NotificationState::Failed, Duration::ZERO, true),
     };
-    let detail = crate::texts::storable(&detail.to_owned());
-    let detail = Some(detail).filter(|detail| !detail.is_empty());
-    let query =
-        sqlx::query_file_scalar!("queries/notification_set.sql", epoch.get(), id.0, state.code(), next, ended, detail);
+    let detail = Some(crate::texts::storable(detail)).filter(|detail| !detail.is_empty());
+    let query = sqlx::query_file_scalar!(
+        "queries/notification_set.sql",
+        epoch.get(),
+        id.0,
+        state.code(),
+        after.as_secs_f64(),
+        detail,
+        counts
+    );
     statement(DOING, query.fetch_one(pool)).await?;
     Ok(())
 }

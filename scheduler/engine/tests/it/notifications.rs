@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dag::{Dag, Deadline, DeadlineReference, RunCallbacks};
 use engine::Event;
-use model::{AttemptEnd, CallbackEvent, Command, DagId, DagRunState, EndKind, Operator, RunId};
+use model::{AttemptEnd, Command, DagId, DagRunState, EndKind, Operator, RunId};
 
 use crate::{
     dags::{callback, dag, task_callbacks},

@@ -108,7 +108,10 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
         dag::DeadlineReference::LogicalDate,
         dag::DeadlineReference::AverageRuntime { max_runs: 3, min_runs: 1 },
     ];
-    for reference in references.into_iter().filter(|_| dice.one_in(3)) {
+    for reference in references {
+        if !dice.one_in(3) {
+            continue;
+        }
         let interval = Duration::from_secs(dice.below(300) as u64);
         let callbacks = vec![crate::dags::callback()];
         dag.deadlines.push(dag::Deadline { name: None, description: None, reference, interval, callbacks });

@@ -44,7 +44,11 @@ impl Done {
 }
 
 /// Carries a notification out on this worker.
-pub async fn carry_out(worker: &Arc<WorkerContext>, notification: Notification, host: Arc<dyn Host>) -> Done {
+pub async fn carry_out(worker: &Arc<WorkerContext>, mut notification: Notification, host: Arc<dyn Host>) -> Done {
+    if let Callback::Webhook(HttpRequest { payload: HttpPayload::None, .. }) = &notification.callback {
+        // The facts are a text.
+        notification.context.native = false;
+    }
     let scratch = match worker.workspaces.make() {
         Ok(scratch) => scratch,
         Err(error) => return Done::not_now(format!("the worker could not begin: {error}")),
