@@ -17,6 +17,7 @@ use crate::{
     error::{Doing, StoreError},
     limit::statement,
     load::load_versions,
+    read::{COUNT_MAX, Total},
     rows::code,
 };
 
@@ -183,18 +184,6 @@ pub async fn set(
     Ok(())
 }
 
-/// How many wait or are under way, up to 10,000.
-///
-/// # Errors
-/// [`StoreError::Unreachable`], [`StoreError::Database`].
-pub async fn count_open(pool: &PgPool) -> Result<i64, StoreError> {
-    const DOING: &str = "counting notifications";
-    let query = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM (SELECT FROM notification WHERE state IN (0, 1) LIMIT 10000) AS open"#
-    );
-    statement(DOING, query.fetch_one(pool)).await
-}
-
 /// The version that a notification's callback is of; none when it is not there any more, or can not be read.
 ///
 /// # Errors
@@ -281,9 +270,7 @@ pub struct View {
 /// [`StoreError::Unreachable`], [`StoreError::Database`], [`StoreError::Corrupt`].
 pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<View>, StoreError> {
     const DOING: &str = "reading notifications";
-    let dags: Option<Vec<String>> = filter.dags.as_ref().map(|dags| dags.iter().map(ToString::to_string).collect());
-    let states: Vec<i16> = filter.states.iter().map(|state| state.code()).collect();
-    let states = Some(states).filter(|states| !states.is_empty());
+    let (dags, states) = filter.columns();
     let rows = sqlx::query_file_as!(
         ListRecord,
         "queries/notification_list.sql",
@@ -297,6 +284,34 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<View>, StoreErro
     .await
     .doing(DOING)?;
     rows.into_iter().map(View::try_from).collect()
+}
+
+/// How many notifications there are; counted up to [`COUNT_MAX`].
+///
+/// # Errors
+/// [`StoreError::Unreachable`], [`StoreError::Database`].
+pub async fn count(pool: &PgPool, filter: &Filter) -> Result<Total, StoreError> {
+    const DOING: &str = "counting notifications";
+    let (dags, states) = filter.columns();
+    let counted = sqlx::query_file_scalar!(
+        "queries/notification_count.sql",
+        dags as Option<Vec<String>>,
+        states as Option<Vec<i16>>,
+        filter.run.as_ref().map(RunId::as_str),
+        COUNT_MAX,
+    )
+    .fetch_one(pool)
+    .await
+    .doing(DOING)?;
+    Ok(if counted > COUNT_MAX { Total::AtLeast(COUNT_MAX) } else { Total::Exactly(counted) })
+}
+
+impl Filter {
+    fn columns(&self) -> (Option<Vec<String>>, Option<Vec<i16>>) {
+        let dags = self.dags.as_ref().map(|dags| dags.iter().map(ToString::to_string).collect());
+        let states: Vec<i16> = self.states.iter().map(|state| state.code()).collect();
+        (dags, Some(states).filter(|states| !states.is_empty()))
+    }
 }
 
 #[derive(Debug)]
@@ -372,7 +387,7 @@ pub struct DeadlineView {
 /// [`StoreError::Unreachable`], [`StoreError::Database`].
 pub async fn deadlines(pool: &PgPool, filter: &Filter) -> Result<Vec<DeadlineView>, StoreError> {
     const DOING: &str = "reading deadlines";
-    let dags: Option<Vec<String>> = filter.dags.as_ref().map(|dags| dags.iter().map(ToString::to_string).collect());
+    let (dags, _) = filter.columns();
     let rows = sqlx::query_file!(
         "queries/deadline_list.sql",
         dags as Option<Vec<String>>,

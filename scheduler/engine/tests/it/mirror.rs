@@ -115,6 +115,7 @@ impl Mirror {
         }
         self.assets.apply(plan);
         self.told.apply(plan);
+        self.told.check(plan, &self.versions, &self.runs);
         self.told.keep(&self.runs, plan);
         self.answers.extend(plan.answers.iter().map(|(_, answer)| (answer.status, answer.body.clone())));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::{DeadlineRow, NotificationRow, Plan, RunRow};
+use engine::{DagVersion, DeadlineRow, NotificationRow, Plan, RunRow};
 use model::{CallbackEvent, NotificationId, RunKey, TiKey};
 use uuid::Uuid;
 
@@ -39,11 +39,18 @@ impl Told {
             let row = self.deadlines.get_mut(id).expect("what is missed is stored");
             assert!(!std::mem::replace(&mut row.is_missed, true), "a deadline is missed once");
         }
-        self.check(plan);
     }
 
     /// Every failure of a task with callbacks is told of once, and so is every end of a run that nobody has set by hand.
-    fn check(&self, plan: &Plan) {
+    /// What commands bring about is left out: they may let a run go on with another version.
+    pub fn check(&self, plan: &Plan, versions: &[DagVersion], runs: &BTreeMap<RunKey, RunRow>) {
+        if !plan.answers.is_empty() {
+            return;
+        }
+        let dag_of = |run: RunKey| {
+            let version = runs.get(&run)?.version;
+            versions.iter().find(|known| known.id == version).map(|known| &known.dag)
+        };
         let of = |key: &TiKey, try_number: i16| {
             let about = |row: &&NotificationRow| {
                 let is_end = matches!(row.event, CallbackEvent::Failure | CallbackEvent::Retry);
@@ -52,17 +59,19 @@ impl Told {
             };
             plan.notifications.iter().filter(about).count()
         };
-        let tells_tasks = self.notifications.iter().any(|row| !row.event.is_of_run());
-        for failure in plan.failures.iter().filter(|_| tells_tasks) {
+        let tells = |key: TiKey| dag_of(key.run).is_some_and(|dag| dag.tasks.iter().all(|task| !task.callbacks.is_empty()));
+        for failure in plan.failures.iter().filter(|failure| tells(failure.key)) {
             let owed = of(&failure.key, failure.try_number.get());
             assert_eq!(owed, 1, "{:?}, try {}: {}", failure.key, failure.try_number, failure.reason);
         }
         for change in plan.runs.iter().filter(|change| change.row.state.is_finished()) {
             let ends = [CallbackEvent::DagSuccess, CallbackEvent::DagFailure];
-            let about = |row: &&NotificationRow| row.run == change.row.key && ends.contains(&row.event);
+            let about = |row: &&NotificationRow| {
+                row.run == change.row.key && ends.contains(&row.event) && row.position == 0
+            };
             let owed = plan.notifications.iter().filter(about).count();
-            let tells_runs = self.notifications.iter().any(|row| ends.contains(&row.event));
-            if tells_runs && plan.answers.is_empty() && !change.expected.is_finished() {
+            let tells_runs = dag_of(change.row.key).is_some_and(|dag| !dag.callbacks.is_empty());
+            if tells_runs && !change.expected.is_finished() {
                 assert_eq!(owed, 1, "the end of {} is told once", change.row.run_id);
             }
         }
