@@ -2,23 +2,22 @@
 //! the second by the private interface of its pages.
 
 use axum::{Json, extract::State};
-use model::{CallbackEvent, DagId, NotificationState, RunId};
-use serde_json::Value;
-use store::{
-    notifications::{self, DeadlineView, Filter, View},
-    read::Total,
-};
+use model::{DagId, NotificationState, RunId};
+use store::notifications::{self, DeadlineView, Filter, View};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    declare::{At, Errors, answer, path_params, query_params},
+    declare::{
+        At, Errors, answer, path_params, query_params,
+        words::{NotificationEvent, NotificationStateWord},
+    },
     lookup_run,
     query::Page,
 };
 use crate::{
     app::App,
     auth::rights::Right,
-    error::{ApiError, ApiResult},
+    error::ApiResult,
 };
 
 /// The operations.
@@ -32,8 +31,7 @@ query_params! {
         page: Page,
         dag_id: Option<String>,
         dag_run_id: Option<String>,
-        /// waiting, sending, sent or failed.
-        state: Option<String>,
+        state: Option<NotificationState>,
     }
 }
 
@@ -63,14 +61,12 @@ answer! {
         task_id: Option<String>,
         map_index: i32,
         try_number: i16,
-        /// execute, success, failure, retry, skipped, dag_success, dag_failure or deadline_missed.
-        event: String,
+        event: NotificationEvent,
         /// webhook, slack, email, command or python.
         kind: String,
         reason: Option<String>,
         happened_at: At,
-        /// waiting, sending, sent or failed.
-        state: String,
+        state: NotificationStateWord,
         /// How often it was tried.
         attempts: i16,
         /// When it is tried next, while it waits.
@@ -123,8 +119,6 @@ pub async fn list(
     State(app): State<App>,
     asked: NotificationFilter,
 ) -> ApiResult<Json<NotificationCollectionResponse>> {
-    let state = asked.state.as_deref().map(str::parse::<NotificationState>).transpose();
-    let states = state.map_err(|error| ApiError::invalid(["query", "state"], error.to_string(), Value::Null))?;
     let dags = asked.dag_id.map(DagId::new).transpose();
     let run = asked.dag_run_id.map(RunId::new).transpose();
     // No DAG and no run has an id that can not be one.
@@ -133,18 +127,18 @@ pub async fn list(
     };
     let filter = Filter {
         dags: dag.map(|dag| vec![dag]),
-        states: states.into_iter().collect(),
+        states: asked.state.into_iter().collect(),
         run,
         offset: asked.page.offset,
         limit: asked.page.limit,
     };
     let found = notifications::list(&app.pool, &filter).await?;
-    let total_entries = Total::number(&notifications::count(&app.pool, &filter).await?);
+    let total_entries = notifications::count(&app.pool, &filter).await?.number();
     Ok(Json(NotificationCollectionResponse { notifications: found.into_iter().map(shape).collect(), total_entries }))
 }
 
 fn shape(view: View) -> NotificationResponse {
-    let is_of_run = CallbackEvent::is_of_run(view.event);
+    let is_of_run = view.event.is_of_run();
     NotificationResponse {
         notification_id: view.id.to_string(),
         dag_id: view.dag_id,
@@ -152,11 +146,11 @@ fn shape(view: View) -> NotificationResponse {
         task_id: view.task_id,
         map_index: if is_of_run { -1 } else { view.map_index.get() },
         try_number: if is_of_run { 0 } else { view.try_number },
-        event: view.event.name().to_owned(),
+        event: NotificationEvent(view.event),
         kind: view.kind,
         reason: view.reason,
         happened_at: view.at.into(),
-        state: view.state.name().to_owned(),
+        state: NotificationStateWord(view.state),
         attempts: view.attempts,
         next_attempt_at: (view.state == NotificationState::Waiting).then(|| view.next_attempt_at.into()),
         ended_at: view.ended_at.map(Into::into),
