@@ -4,5 +4,5 @@ SELECT count(*) AS "count!" FROM (
     WHERE ($1::text[] IS NULL OR dag_id = ANY ($1))
         AND ($2::smallint[] IS NULL OR state = ANY ($2))
         AND ($3::text IS NULL OR run_id = $3)
-    LIMIT $4 + 1
+    LIMIT $4::bigint + 1
 ) AS found

@@ -33,9 +33,9 @@ fn what_switches_something_off_is_taken() {
 #[test]
 fn what_asks_for_something_that_is_not_there_is_refused() {
     check(
-        "dag_id: x\nsla_miss_callback: f\ndefault_args: {email: [a], email_on_failure: true, email_on_retry: false}\n\
+        "dag_id: x\nsla_miss_callback: f\ndefault_args: {sla: 1h}\n\
          task_groups: [{group_name: g, prefix_group_id: false}]\n\
-         tasks: [{task_id: a, operator: empty, email_on_retry: true, executor_config: {a: 1}, inlets: [x], is_setup: true, allow_nested_operators: false}]\n",
+         tasks: [{task_id: a, operator: empty, executor_config: {a: 1}, inlets: [x], is_setup: true, allow_nested_operators: false}]\n",
         expect![[r#"
             dags/x.yaml:2:1: sla_miss_callback: not supported yet: deadlines
             dags/x.yaml:3:16: default_args.email: not supported yet: mail
