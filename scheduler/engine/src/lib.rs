@@ -31,5 +31,6 @@ pub use plan::{
     DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, Rest, RunChange, Started, TiChange, TryRow,
 };
 pub use state::{
-    BackfillRow, BackfillRunRow, DagVersion, DeadlineRow, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun, TiExtra, TiRow,
+    BackfillRow, BackfillRunRow, DagVersion, DeadlineRow, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun,
+    TiExtra, TiRow,
 };

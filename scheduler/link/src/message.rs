@@ -7,7 +7,8 @@ use std::{
 
 use model::{
     AssetNews, AttemptEnd, AttemptId, Callback, Capability, DagId, EndKind, Epoch, MapIndex, NotificationId, Operator,
-    RetryRule, RunId, RunKey, RunType, ServiceKey, ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
+    RetryRule, RunId, RunKey, RunType, ServiceKey, ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber,
+    operator::ServiceSpec,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;

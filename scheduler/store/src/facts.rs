@@ -52,7 +52,11 @@ async fn by_id(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fa
     }
     let names = needs.iter().filter_map(|need| match need {
         Need::Run { dag, run } => Some((dag.to_string(), run.to_string())),
-        Need::PreviousRun { .. } | Need::RunExists { .. } | Need::NewestRuns { .. } | Need::AverageRuntime { .. } | Need::Version(_) => None,
+        Need::PreviousRun { .. }
+        | Need::RunExists { .. }
+        | Need::NewestRuns { .. }
+        | Need::AverageRuntime { .. }
+        | Need::Version(_) => None,
     });
     let (dags, runs): (Vec<_>, Vec<_>) = names.unzip();
     let records = sqlx::query_file_as!(RunRecord, "queries/dag_run_by_ids.sql", &dags, &runs)
@@ -69,7 +73,11 @@ async fn by_id(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fa
     let answer = |need: Need| {
         let run = match &need {
             Need::Run { dag, run } => found.remove(&(dag.clone(), run.clone())),
-            Need::PreviousRun { .. } | Need::RunExists { .. } | Need::NewestRuns { .. } | Need::AverageRuntime { .. } | Need::Version(_) => None,
+            Need::PreviousRun { .. }
+            | Need::RunExists { .. }
+            | Need::NewestRuns { .. }
+            | Need::AverageRuntime { .. }
+            | Need::Version(_) => None,
         };
         Fact::Run { need, run }
     };
@@ -176,7 +184,11 @@ async fn newest(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<F
     }
     let wanted = needs.iter().filter_map(|need| match need {
         Need::NewestRuns { dag, most } => Some((dag.to_string(), i64::from(*most))),
-        Need::Run { .. } | Need::PreviousRun { .. } | Need::RunExists { .. } | Need::AverageRuntime { .. } | Need::Version(_) => None,
+        Need::Run { .. }
+        | Need::PreviousRun { .. }
+        | Need::RunExists { .. }
+        | Need::AverageRuntime { .. }
+        | Need::Version(_) => None,
     });
     let (dags, most): (Vec<_>, Vec<_>) = wanted.unzip();
     let rows =

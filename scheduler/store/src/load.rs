@@ -9,7 +9,9 @@ use std::{
     ops::Range,
 };
 
-use engine::{BackfillRow, Changes, DagVersion, DeadlineRow, QueuedAssetRow, Snapshot, StoredDag, StoredRun, WorkerJoined};
+use engine::{
+    BackfillRow, Changes, DagVersion, DeadlineRow, QueuedAssetRow, Snapshot, StoredDag, StoredRun, WorkerJoined,
+};
 use model::{AssetKey, AttemptId, DagId, DagVersionId, Epoch, Pool, RunId, RunKey, TaskIdx, Timestamp, WorkerId};
 use sqlx::{Connection, PgConnection};
 

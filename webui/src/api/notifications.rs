@@ -14,11 +14,7 @@ use super::{
     lookup_run,
     query::Page,
 };
-use crate::{
-    app::App,
-    auth::rights::Right,
-    error::ApiResult,
-};
+use crate::{app::App, auth::rights::Right, error::ApiResult};
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {

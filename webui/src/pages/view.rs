@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::{
     asset, asset_list, audit, backfill, bundles, clear, connections, dag, dags, docs, error, forms, import_errors,
-    login, notifications, pools, preferences, roles, run, runs, search, services, task, tokens, trigger, users, variables,
+    login, notifications, pools, preferences, roles, run, runs, search, services, task, tokens, trigger, users,
+    variables,
 };
 
 /// What a page prints.

@@ -45,8 +45,18 @@ pub async fn run(settings: &Settings, command: Notifications) -> anyhow::Result<
 async fn carry_out(installation: &Installation<'_>, command: Notifications) -> anyhow::Result<()> {
     let Notifications::List { dag, state, limit, output } = command;
     let found = installation.notifications(dag.as_deref(), state.as_deref(), usize::from(limit)).await?;
-    let mut listing =
-        Listing::new(&["happened_at", "event", "dag_id", "run_id", "task_id", "kind", "state", "attempts", "detail", "id"]);
+    let mut listing = Listing::new(&[
+        "happened_at",
+        "event",
+        "dag_id",
+        "run_id",
+        "task_id",
+        "kind",
+        "state",
+        "attempts",
+        "detail",
+        "id",
+    ]);
     for one in found {
         listing.push([
             json!(one.happened_at),

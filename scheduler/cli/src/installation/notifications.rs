@@ -76,7 +76,8 @@ impl Installation<'_> {
             }
             Self::Server(server) => {
                 let given = [("dag_id", dag), ("state", state)];
-                let query: Vec<(&str, &str)> = given.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
+                let query: Vec<(&str, &str)> =
+                    given.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
                 Ok(server.first(&["notifications"], "notifications", &query, most).await?)
             }
         }

@@ -15,6 +15,7 @@ mod keeper;
 mod log_reads;
 mod log_retention;
 mod metrics;
+mod notices;
 mod reports;
 mod service;
 mod services;
@@ -23,7 +24,6 @@ mod settings;
 mod shipping;
 mod shutdown;
 mod spool;
-mod notices;
 mod trials;
 
 use std::{

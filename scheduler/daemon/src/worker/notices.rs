@@ -26,7 +26,8 @@ impl Notices {
 
     /// Begins one; the answer is an event. A refusal is the answer already.
     pub(super) fn begin(&self, id: u64, notification: Notification, is_leaving: bool) -> Option<FromWorker> {
-        let refused = |message: &str| Some(FromWorker::Notified { id, told: Told::NotNow, message: message.to_owned() });
+        let refused =
+            |message: &str| Some(FromWorker::Notified { id, told: Told::NotNow, message: message.to_owned() });
         if is_leaving {
             return refused("the worker is shutting down");
         }

@@ -135,12 +135,7 @@ fn one(item: &Item<'_>, files: &mut FileSet<'_>, problems: &mut Problems) -> Opt
 }
 
 /// A mapping with one word: `{webhook: …}`.
-fn by_word(
-    item: &Item<'_>,
-    layer: &Layer<'_>,
-    files: &mut FileSet<'_>,
-    problems: &mut Problems,
-) -> Option<Callback> {
+fn by_word(item: &Item<'_>, layer: &Layer<'_>, files: &mut FileSet<'_>, problems: &mut Problems) -> Option<Callback> {
     check_keys(layer, &[keys::CALLBACK, &[keys::BY_PATH]], &[], Here::Part, problems);
     let mut words = keys::CALLBACK.iter().filter_map(|key| Some((key.name, layer.get(key.name)?)));
     let Some((word, inner)) = words.next() else { return item.expected(FORMS, problems) };

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     canonical, compile,
-    compiled::{Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, RelativeDate, RunCallbacks, Schedule, TaskGroup},
+    compiled::{
+        Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, RelativeDate, RunCallbacks, Schedule,
+        TaskGroup,
+    },
     files::{FileSet, ReadFile},
     keys::{self, Here, LIMIT_MAX},
     problem::{Place, Problems},

@@ -47,44 +47,44 @@ tasks:
   - task_id: a
     operator: empty
 ";
-    expect![[r#"
+    expect![[r##"
         on_success_callback:
           - webhook:
-              url: https://x.example.com
+              url: "https://x.example.com"
         on_failure_callback:
           - webhook:
-              url: https://pager.example.com/x
+              url: "https://pager.example.com/x"
           - webhook:
               http_conn_id: pager
-              endpoint: /alert
+              endpoint: "/alert"
               method: PUT
               json:
-                run: '{{ run_id }}'
+                run: "{{ run_id }}"
               extra_options:
-                timeout: 5s
+                timeout: "5s"
           - slack:
               slack_conn_id: slack_default
-              text: '{{ dag.dag_id }} failed'
+              text: "{{ dag.dag_id }} failed"
           - slack:
               slack_conn_id: team
-              text: 'no'
-              channel: '#data'
+              text: "no"
+              channel: "#data"
           - email:
               smtp_conn_id: smtp_default
-              to: [a@example.com, b@example.com]
+              to: ["a@example.com", "b@example.com"]
           - email:
               smtp_conn_id: mail
-              to: [a@example.com]
+              to: ["a@example.com"]
               subject: S
-              html_content: <b>x</b>
+              html_content: "<b>x</b>"
           - command:
-              bash_command: echo failed
+              bash_command: "echo failed"
           - command:
               bash_command: echo
               env:
-                A: '1'
+                A: "1"
               append_env: true
-    "#]]
+    "##]]
     .assert_eq(&between(&canonical(text), "on_success_callback", "tasks:"));
 }
 
@@ -96,7 +96,8 @@ fn between(text: &str, from: &str, to: &str) -> String {
 
 #[test]
 fn functions_and_notifiers_are_found_by_their_path_and_files_come_along() {
-    let files = Memory::with(&[("alerts.py", "from lib import send\ndef failed(context): pass\n"), ("lib.py", "send = 1\n")]);
+    let files =
+        Memory::with(&[("alerts.py", "from lib import send\ndef failed(context): pass\n"), ("lib.py", "send = 1\n")]);
     let text = "dag_id: x
 default_args:
   on_failure_callback: alerts.failed
@@ -189,10 +190,29 @@ on_success_callback:
 deadline: {reference: queued, interval: 1h, callback: {command: x}}
 sla_miss_callback: f",
         ),
-        expect![[r#""#]],
+        expect![[r#"
+            dags/x.yaml:2:22: on_failure_callback: expected module.function, or a mapping with one of webhook, slack, email, command and python, or a list of these, found the text "notify"
+            dags/x.yaml:4:15: on_success_callback[0].webhook: expected a URL that begins with http:// or https://, or a template
+            dags/x.yaml:5:6: on_success_callback[1].webhook: url is missing: where it goes, or a connection by conn_id
+            dags/x.yaml:6:35: on_success_callback[2].slack: webhook and slack are both given; write a list of two callbacks
+            dags/x.yaml:7:13: on_success_callback[3].email: "nobody" is no address such as ann@example.com
+            dags/x.yaml:8:6: on_success_callback[4].email: to is missing
+            dags/x.yaml:9:5: on_success_callback[5]: expected module.function, or a mapping with one of webhook, slack, email, command and python, or a list of these, found a mapping
+            dags/x.yaml:9:6: on_success_callback[5].page: unknown field
+            dags/x.yaml:10:16: on_success_callback[6].callback: the notifier airflow.providers.pagerduty.notifications.pagerduty.PagerdutyNotifier is not there; write webhook, slack, email, command or a Python function of your own
+            dags/x.yaml:11:5: on_success_callback[7]: there is neither nowhere.py nor nowhere/__init__.py below the DAG folder
+            dags/x.yaml:12:32: on_success_callback[8].python.python_callable: there is neither a.py nor a/__init__.py below the DAG folder
+            dags/x.yaml:12:37: on_success_callback[8].python.op_args: unknown field; did you mean "op_kwargs"?
+            dags/x.yaml:13:23: deadline.reference: expected one of queued_at, logical_date, average_runtime, or a date; found "queued"; did you mean "queued_at"?
+            dags/x.yaml:14:1: sla_miss_callback: not supported yet: Airflow 2's sla; write a deadline with its callback
+        "#]],
     );
     check(
         "dag_id: x\ntasks: [{task_id: a, operator: empty, on_failure_callback_name: f, sla: 1h, email: x}]",
-        expect![[r#""#]],
+        expect![[r#"
+            dags/x.yaml:2:65: tasks[0].on_failure_callback_name: on_failure_callback_file is missing: the file that holds the function
+            dags/x.yaml:2:68: tasks[0].sla: not supported yet: Airflow 2's sla; write the DAG's deadline
+            dags/x.yaml:2:84: tasks[0].email: "x" is no address such as ann@example.com
+        "#]],
     );
 }

@@ -26,7 +26,8 @@ impl Deadlines {
     /// Takes away what is pending of a run.
     pub fn take_of(&mut self, run: RunKey) -> Vec<DeadlineRow> {
         self.unknown.retain(|(of, _)| *of != run);
-        let keys: Vec<DeadlineKey> = self.pending.range((run, i16::MIN)..=(run, i16::MAX)).map(|(key, _)| *key).collect();
+        let keys: Vec<DeadlineKey> =
+            self.pending.range((run, i16::MIN)..=(run, i16::MAX)).map(|(key, _)| *key).collect();
         keys.iter().filter_map(|key| self.pending.remove(key)).collect()
     }
 

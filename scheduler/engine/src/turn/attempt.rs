@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use model::{
-    AttemptEnd, AttemptId, CallbackEvent, EndKind, Operator, TaskEvent, TaskState, Timestamp, WorkerId, operator::Returns, task::Retry,
+    AttemptEnd, AttemptId, CallbackEvent, EndKind, Operator, TaskEvent, TaskState, Timestamp, WorkerId,
+    operator::Returns, task::Retry,
 };
 
 use crate::{

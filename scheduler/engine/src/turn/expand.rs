@@ -157,7 +157,12 @@ impl Engine {
         );
         self.set_final(place, Mark::Failed, &reason);
         let (key, try_number) = (self.key_of(place), self.core(place).try_number);
-        self.draft.plan.failures.push(crate::FailureRow { key, try_number, failed_at: self.now, reason: reason.clone() });
+        self.draft.plan.failures.push(crate::FailureRow {
+            key,
+            try_number,
+            failed_at: self.now,
+            reason: reason.clone(),
+        });
         self.owe_for_task(place, CallbackEvent::Failure, &reason);
     }
 

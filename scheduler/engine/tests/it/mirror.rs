@@ -171,7 +171,8 @@ impl Mirror {
                 Fact::Exists { existing: found.map(|row| (row.key, row.run_id.clone(), row.state)), need }
             }
             Need::AverageRuntime { dag, most } => {
-                let took = |run: &&RunRow| (run.dag_id == *dag).then(|| Some(run.ended_at? - run.started_at?)).flatten();
+                let took =
+                    |run: &&RunRow| (run.dag_id == *dag).then(|| Some(run.ended_at? - run.started_at?)).flatten();
                 let ended = self.runs.values().filter(|run| run.state == model::DagRunState::Success);
                 let mut ended: Vec<_> = ended.filter_map(|run| Some((run.ended_at?, took(&run)?))).collect();
                 ended.sort_by(|one, other| other.cmp(one));

@@ -118,7 +118,10 @@ fn a_deadline_is_missed_once_and_outlives_its_leader() {
     assert!(told(&mut world).is_empty());
     world.pass(31);
     let missed = told(&mut world);
-    assert!(missed.len() == 1 && missed[0].starts_with("r deadline_missed (the run had not succeeded by"), "{missed:?}");
+    assert!(
+        missed.len() == 1 && missed[0].starts_with("r deadline_missed (the run had not succeeded by"),
+        "{missed:?}"
+    );
     world.reload();
     world.pass(100);
     assert!(told(&mut world).is_empty());

@@ -59,16 +59,16 @@ impl Told {
             };
             plan.notifications.iter().filter(about).count()
         };
-        let tells = |key: TiKey| dag_of(key.run).is_some_and(|dag| dag.tasks.iter().all(|task| !task.callbacks.is_empty()));
+        let tells =
+            |key: TiKey| dag_of(key.run).is_some_and(|dag| dag.tasks.iter().all(|task| !task.callbacks.is_empty()));
         for failure in plan.failures.iter().filter(|failure| tells(failure.key)) {
             let owed = of(&failure.key, failure.try_number.get());
             assert_eq!(owed, 1, "{:?}, try {}: {}", failure.key, failure.try_number, failure.reason);
         }
         for change in plan.runs.iter().filter(|change| change.row.state.is_finished()) {
             let ends = [CallbackEvent::DagSuccess, CallbackEvent::DagFailure];
-            let about = |row: &&NotificationRow| {
-                row.run == change.row.key && ends.contains(&row.event) && row.position == 0
-            };
+            let about =
+                |row: &&NotificationRow| row.run == change.row.key && ends.contains(&row.event) && row.position == 0;
             let owed = plan.notifications.iter().filter(about).count();
             let tells_runs = dag_of(change.row.key).is_some_and(|dag| !dag.callbacks.is_empty());
             if tells_runs && !change.expected.is_finished() {
@@ -79,7 +79,8 @@ impl Told {
 
     /// A run takes its deadlines along when it goes, and has none that is pending when it has succeeded.
     pub fn keep(&mut self, runs: &BTreeMap<RunKey, RunRow>, plan: &Plan) {
-        self.deadlines.retain(|_, row| !plan.runs_dropped.contains(&row.run) && !plan.dags_dropped.contains(&row.dag_id));
+        self.deadlines
+            .retain(|_, row| !plan.runs_dropped.contains(&row.run) && !plan.dags_dropped.contains(&row.dag_id));
         for row in self.deadlines.values().filter(|row| !row.is_missed) {
             let run = runs.get(&row.run).expect("a pending deadline has its run");
             assert_ne!(run.state, model::DagRunState::Success, "{} has succeeded in time", run.run_id);

@@ -54,9 +54,10 @@ impl EmailExecutor {
     async fn outcome(&self, attempt: &Attempt) -> Result<Outcome, Outcome> {
         let rendered = self.render(attempt).await?;
         attempt.log_rendered(json!({"to": rendered.to, "subject": rendered.subject}));
-        let connection =
-            attempt.connection(&rendered.conn_id).await.map_err(|no| Outcome::failed(no.to_string()))?;
-        let extra = connection.extra_settings().map_err(|_| Outcome::failed(format!("connection {:?}: extra is no JSON object", rendered.conn_id)))?;
+        let connection = attempt.connection(&rendered.conn_id).await.map_err(|no| Outcome::failed(no.to_string()))?;
+        let extra = connection
+            .extra_settings()
+            .map_err(|_| Outcome::failed(format!("connection {:?}: extra is no JSON object", rendered.conn_id)))?;
         let message = self.message(&rendered, &connection, &extra).map_err(Outcome::failed_for_good)?;
         let mailer = mailer(&connection, &extra).map_err(Outcome::failed)?;
         match mailer.send(message).await {

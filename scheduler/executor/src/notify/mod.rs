@@ -10,7 +10,9 @@ use std::{path::Path, sync::Arc};
 
 use futures::future::BoxFuture;
 use link::{Assignment, Notification, Told};
-use model::{Callback, EndKind, NotificationId, Operator, operator::Http, operator::HttpPayload, operator::HttpRequest};
+use model::{
+    Callback, EndKind, NotificationId, Operator, operator::Http, operator::HttpPayload, operator::HttpRequest,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;

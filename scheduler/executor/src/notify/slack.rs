@@ -102,7 +102,8 @@ impl Executor for SlackExecutor {
 /// As Airflow's connections of types `slack` and `slackwebhook` have it: a token as password, or a webhook's address, whose last
 /// part may be the password.
 fn way(connection: &ConnectionFields) -> Result<Way, String> {
-    let given = |field: &Option<String>| field.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    let given =
+        |field: &Option<String>| field.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
     let (host, password) = (given(&connection.host), given(&connection.password));
     let extra = connection.extra_settings().unwrap_or_default();
     let base = |absent: &str| extra.get("base_url").and_then(Value::as_str).unwrap_or(absent).to_owned();
@@ -152,11 +153,17 @@ mod tests {
     #[test]
     fn a_connection_is_a_webhook_or_a_token() {
         let webhook = |url: &str| Ok(Way { url: url.to_owned(), token: None });
-        assert_eq!(at("https://hooks.slack.com/services", "/T00/B00/x"), webhook("https://hooks.slack.com/services/T00/B00/x"));
+        assert_eq!(
+            at("https://hooks.slack.com/services", "/T00/B00/x"),
+            webhook("https://hooks.slack.com/services/T00/B00/x")
+        );
         assert_eq!(at("hooks.example.com/a", ""), webhook("https://hooks.example.com/a"));
         assert_eq!(at("", "https://hooks.slack.com/services/T/B/x"), webhook("https://hooks.slack.com/services/T/B/x"));
         let token = at("", "xoxb-1").unwrap();
-        assert_eq!((token.url.as_str(), token.token.as_deref()), ("https://slack.com/api/chat.postMessage", Some("xoxb-1")));
+        assert_eq!(
+            (token.url.as_str(), token.token.as_deref()),
+            ("https://slack.com/api/chat.postMessage", Some("xoxb-1"))
+        );
         assert!(at("", "").unwrap_err().contains("neither a webhook"));
     }
 }

@@ -43,7 +43,8 @@ fn http(status: u16, body: &'static str) -> (u16, Heard) {
             let mut content = vec![0; length];
             stream.read_exact(&mut content).unwrap();
             let whole = format!("{head}\r\n{}", String::from_utf8(content).unwrap());
-            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let answer =
+                format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
             stream.get_mut().write_all(answer.as_bytes()).unwrap();
             if tell.send(whole).is_err() {
                 return;
@@ -231,7 +232,8 @@ async fn a_mail_goes_to_its_server_with_the_facts() {
     let worker = place.worker();
     let mut leader = place.accept().await;
     let (port, heard) = smtp();
-    let fields = connection("smtp", "127.0.0.1", Some(port), "s3cretmail", "{\"disable_ssl\": true, \"disable_tls\": true}");
+    let fields =
+        connection("smtp", "127.0.0.1", Some(port), "s3cretmail", "{\"disable_ssl\": true, \"disable_tls\": true}");
     let has = [(FetchKey::Connection("smtp_default".into()), FetchItem::Connection(Box::new(fields)))];
     let mail = Email::with_facts(vec!["ann@example.com".into(), "{{ 'bob@example.com' }}".into()]);
     let done = carry_out(&mut leader, notification(Callback::Email(mail)), &has).await;
@@ -248,7 +250,8 @@ async fn a_mail_goes_to_its_server_with_the_facts() {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     // Nobody listens there any more, and nothing of the connection's secret is said.
-    let fields = connection("smtp", "127.0.0.1", Some(1), "s3cretmail", "{\"disable_ssl\": true, \"disable_tls\": true}");
+    let fields =
+        connection("smtp", "127.0.0.1", Some(1), "s3cretmail", "{\"disable_ssl\": true, \"disable_tls\": true}");
     let has = [(FetchKey::Connection("smtp_default".into()), FetchItem::Connection(Box::new(fields)))];
     let mail = Email::with_facts(vec!["ann@example.com".into()]);
     let (told, message) = carry_out(&mut leader, notification(Callback::Email(mail)), &has).await;
@@ -324,7 +327,15 @@ class Note(BaseNotifier):
         assert_eq!(done.0, Told::Yes, "{}", done.1);
         let said: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
         let expected = json!([
-            "t", "failed", "/dags/d", "it's $(broken)", "AirflowException", "it's $(broken)", "r", "running", colour
+            "t",
+            "failed",
+            "/dags/d",
+            "it's $(broken)",
+            "AirflowException",
+            "it's $(broken)",
+            "r",
+            "running",
+            colour
         ]);
         assert_eq!(said, expected);
     }
