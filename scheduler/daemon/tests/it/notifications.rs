@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use link::{FromWorker, Hello, ToWorker, Told, transport::WorkerLink};
+use link::{Connector as _, FromWorker, Hello, ToWorker, Told, transport::WorkerLink};
 use model::{
     AttemptEnd, Callback, Command, DagId, EndKind, NotificationState, TriggeredBy,
     command::{Paused, TriggerDagRun},

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use engine::{DeadlineRow, DagVersion, NotificationRow, Plan};
+use chrono::TimeDelta;
+use engine::{DagVersion, DeadlineRow, NotificationRow, Plan};
 use model::{CallbackEvent, NotificationId, NotificationState, RunKey};
 use store::{
     StoreError, maintenance,
@@ -27,7 +28,7 @@ fn owed(version: &DagVersion, number: u128, dag: &str) -> NotificationRow {
         deadline: None,
         task: None,
         reason: Some("a \0 in it".to_owned()),
-        at: noon() + chrono::TimeDelta::seconds(i64::try_from(number).unwrap()),
+        at: chrono::Utc::now() - TimeDelta::days(2) + TimeDelta::seconds(i64::try_from(number).unwrap()),
     }
 }
 
@@ -69,7 +70,7 @@ async fn each_is_taken_once_a_few_of_a_dag_at_a_time_and_again_by_the_next_leade
     let first = notifications::take(pool, epoch, ROOM).await.unwrap();
     assert_eq!(ids(&first), [1, 2, 9], "two of a DAG, and the other DAG's is not behind them");
     assert_eq!(first[0].reason.as_deref(), Some("a \u{fffd} in it"));
-    assert!(first.iter().all(|one| one.attempts == 1 && one.is_late), "noon is long ago");
+    assert!(first.iter().all(|one| one.attempts == 1 && one.is_late), "two days are long");
     assert!(notifications::take(pool, epoch, ROOM).await.unwrap().is_empty(), "the DAG has no room");
     notifications::set(pool, epoch, first[0].id, &Outcome::Sent, "200").await.unwrap();
     let again = Outcome::Again { after: Duration::ZERO, counts: false };
