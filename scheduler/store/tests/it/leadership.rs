@@ -144,9 +144,16 @@ async fn a_state_that_older_binaries_can_not_read_says_so_to_them() {
     let mut leader = database.leader().await;
     let epoch = leader.epoch();
     assert_eq!(database.count("leader WHERE format = 1").await, 1, "a binary of 0.1.0 may lead");
-    let lag = r#"{"operator": "kafka_topic", "topic": "t", "state": "absent"}"#;
-    let operator: model::Operator = serde_json::from_str(lag).unwrap();
-    assert_eq!((store::leader::format_of(&model::Operator::Empty), store::leader::format_of(&operator)), (1, 2));
+    let format_of = |task: &str| {
+        let text = format!("dag_id: d\ntasks: [{{task_id: before, operator: empty}}, {{task_id: t, {task}}}]\n");
+        let loaded = dag::load("test.yaml", &text, &dag::Content::default());
+        store::leader::format_of_dag(&loaded.dags[0].dag)
+    };
+    assert_eq!(format_of("operator: empty"), 1);
+    assert_eq!(format_of("operator: kafka_topic, topic: t, state: absent"), 2);
+    assert_eq!(format_of("operator: bash, bash_command: x, expand: {part: [1, 2]}"), 4);
+    assert_eq!(format_of("operator: empty, outlets: [{alias: a}]"), 4);
+    assert_eq!(format_of("operator: empty, on_failure_callback: {command: x}"), 5);
     store::leader::raise_format(&mut leader.writer, epoch, 2).await.unwrap();
     store::leader::raise_format(&mut leader.writer, epoch, 1).await.unwrap();
     let next = Leader::take_over(&database.url, "second").await;
