@@ -123,8 +123,18 @@ impl Notifier {
 
     /// Gives up on workers that do not answer, once a beat.
     pub(super) fn give_up(&mut self) {
-        for (_, one) in self.under_way.extract_if(.., |_, one| one.since.elapsed() > ANSWER_MAX) {
-            let message = format!("worker {} does not answer", one.worker.get());
+        self.lose("does not answer", |one| one.since.elapsed() > ANSWER_MAX);
+    }
+
+    /// A worker is dead: what it had is tried again.
+    pub(super) fn worker_lost(&mut self, worker: WorkerId) {
+        self.lose("was lost", |one| one.worker == worker);
+    }
+
+    fn lose(&mut self, how: &str, is_lost: impl Fn(&UnderWay) -> bool) {
+        for (_, one) in self.under_way.extract_if(.., |_, one| is_lost(one)) {
+            let message = format!("worker {} {how}", one.worker.get());
+            // Who waits for it ends with the leadership.
             let _ = one.answer.send(Came::Told(Told::NotNow, message));
         }
     }

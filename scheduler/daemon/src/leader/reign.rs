@@ -299,6 +299,7 @@ impl Reign {
 
     fn worker_gone(&mut self, now: Timestamp, worker: WorkerId, batch: &mut Batch) {
         self.peers.remove(worker);
+        self.notifier.worker_lost(worker);
         self.supervisor.worker_lost(now, worker);
         batch.events.push(Event::WorkerLost(worker));
         batch.lost.push(worker);
