@@ -52,6 +52,7 @@ fn hello() -> Hello {
         operators: link::known_operators(),
         leaving: false,
         tries_connections: false,
+        notifies: false,
         up_micros: None,
     }
 }

@@ -99,6 +99,9 @@ enum Command {
     /// List and release what the leader could not take in.
     #[command(subcommand)]
     Quarantine(commands::quarantine::Quarantine),
+    /// Show what was told to the outside by callbacks, and what could not be.
+    #[command(subcommand)]
+    Notifications(commands::notifications::Notifications),
     /// Manage users.
     #[command(subcommand)]
     Users(commands::users::Users),
@@ -147,6 +150,7 @@ impl Command {
             | Self::Variables(_)
             | Self::Import(_)
             | Self::Quarantine(_)
+            | Self::Notifications(_)
             | Self::Pools(_) => Reach::Anywhere,
             Self::Services(_)
             | Self::Users(_)
@@ -232,6 +236,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Variables(variables) => commands::variables::run(&settings, variables).await,
         Command::Import(import) => commands::import::run(&settings, import).await,
         Command::Quarantine(quarantine) => commands::quarantine::run(&settings, quarantine).await,
+        Command::Notifications(command) => commands::notifications::run(&settings, command).await,
         Command::Pools(pools) => commands::pools::run(&settings, pools).await,
         Command::Users(users) => commands::users::run(&settings, users).await,
         Command::Roles(roles) => commands::roles::run(&settings, roles).await,

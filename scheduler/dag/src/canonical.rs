@@ -4,6 +4,7 @@
 //! (weights, owners) too. A version's identity is the hash of this text and of the files that it names.
 
 mod assets;
+mod callbacks;
 mod docker;
 mod emit;
 mod kafka;
@@ -114,6 +115,8 @@ fn dag_value(dag: &Dag) -> Value {
     fields.unless("max_consecutive_failed_dag_runs", dag.max_consecutive_failed_dag_runs, &0);
     fields.some("dagrun_timeout", dag.dagrun_timeout.map(duration_text));
     fields.unless("fail_fast", dag.fail_fast, &false);
+    callbacks::of_run(&dag.callbacks, &mut fields);
+    callbacks::deadlines(&dag.deadlines, &mut fields);
     fields.unless("render_template_as_native_obj", dag.render_template_as_native_obj, &false);
     if !dag.user_defined_macros.is_empty() {
         fields.put("user_defined_macros", dag.user_defined_macros.clone());
@@ -235,6 +238,7 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.some("doc_md", task.doc_md.clone());
     fields.list("outlets", &assets::values(&task.outlets));
     fields.list("inlets", &assets::values(&task.inlets));
+    callbacks::of_task(&task.callbacks, &mut fields);
     fields.into_value()
 }
 

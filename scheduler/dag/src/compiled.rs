@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use model::{DagId, Operator, RetryRule, TaskId, Timestamp, TriggerRule, WeightRule};
+use model::{Callback, CallbackEvent, DagId, Operator, RetryRule, TaskId, Timestamp, TriggerRule, WeightRule};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -61,6 +61,12 @@ pub struct Dag {
     pub dagrun_timeout: Option<Duration>,
     /// Whether the first failure ends the run.
     pub fail_fast: bool,
+    /// What is done when a run ends.
+    #[serde(default, skip_serializing_if = "RunCallbacks::is_empty")]
+    pub callbacks: RunCallbacks,
+    /// By when a run has to have succeeded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deadlines: Vec<Deadline>,
     /// Whether a template in a value gives a number, list or mapping where it is one, instead of its text.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub render_template_as_native_obj: bool,
@@ -234,6 +240,9 @@ pub struct Task {
     /// Named data that it reads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inlets: Vec<Outlet>,
+    /// What is done when it comes to something.
+    #[serde(default, skip_serializing_if = "TaskCallbacks::is_empty")]
+    pub callbacks: TaskCallbacks,
     /// The group that it is in.
     pub group: Option<String>,
     /// What makes it many instances; none for a task that is one.
@@ -243,6 +252,95 @@ pub struct Task {
 
 const fn yes() -> bool {
     true
+}
+
+/// What is done when a task comes to something, each in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskCallbacks {
+    /// It has begun to run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_execute: Vec<Callback>,
+    /// It has succeeded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_success: Vec<Callback>,
+    /// It has failed, and no try is left.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_failure: Vec<Callback>,
+    /// It has failed, and is tried again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_retry: Vec<Callback>,
+    /// It has skipped itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_skipped: Vec<Callback>,
+}
+
+impl TaskCallbacks {
+    /// Whether nothing is done.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.on_execute.is_empty()
+            && self.on_success.is_empty()
+            && self.on_failure.is_empty()
+            && self.on_retry.is_empty()
+            && self.on_skipped.is_empty()
+    }
+}
+
+/// What is done when a run ends, each in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunCallbacks {
+    /// It has succeeded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_success: Vec<Callback>,
+    /// It has failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_failure: Vec<Callback>,
+}
+
+impl RunCallbacks {
+    /// Whether nothing is done.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.on_success.is_empty() && self.on_failure.is_empty()
+    }
+}
+
+/// By when a run has to have succeeded, and what is done when it has not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deadline {
+    /// What it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What it is counted from.
+    pub reference: DeadlineReference,
+    /// How long after that.
+    pub interval: Duration,
+    /// What is done, in the order of the file.
+    pub callbacks: Vec<Callback>,
+}
+
+/// What a deadline is counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadlineReference {
+    /// When the run was queued.
+    QueuedAt,
+    /// The date that the run stands for; a run without one has no such deadline.
+    LogicalDate,
+    /// When the run was queued, and how long its DAG's last runs have taken on average.
+    AverageRuntime {
+        /// Of so many runs.
+        max_runs: u32,
+        /// A run that has fewer before it has no such deadline.
+        min_runs: u32,
+    },
+    /// This instant.
+    At(Timestamp),
 }
 
 /// A group of tasks.
@@ -287,6 +385,33 @@ impl Dag {
     #[must_use]
     pub fn position(&self, task_id: &TaskId) -> Option<TaskPos> {
         self.tasks.iter().position(|task| task.task_id == *task_id).map(TaskPos)
+    }
+
+    /// What is done at an event: of a task, when the event is of one, else of the run. Of a deadline it is that of its position.
+    #[must_use]
+    pub fn callbacks_at(&self, event: CallbackEvent, of: Option<TaskPos>, deadline: usize) -> &[Callback] {
+        let of_task = |pick: fn(&TaskCallbacks) -> &Vec<Callback>| {
+            of.and_then(|pos| self.tasks.get(pos.0)).map_or(&[][..], |task| pick(&task.callbacks).as_slice())
+        };
+        match event {
+            CallbackEvent::Execute => of_task(|callbacks| &callbacks.on_execute),
+            CallbackEvent::Success => of_task(|callbacks| &callbacks.on_success),
+            CallbackEvent::Failure => of_task(|callbacks| &callbacks.on_failure),
+            CallbackEvent::Retry => of_task(|callbacks| &callbacks.on_retry),
+            CallbackEvent::Skipped => of_task(|callbacks| &callbacks.on_skipped),
+            CallbackEvent::DagSuccess => &self.callbacks.on_success,
+            CallbackEvent::DagFailure => &self.callbacks.on_failure,
+            CallbackEvent::DeadlineMissed => {
+                self.deadlines.get(deadline).map_or(&[], |deadline| deadline.callbacks.as_slice())
+            }
+        }
+    }
+
+    /// Whether something is told to the outside of its runs.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        let of_run = !self.callbacks.is_empty() || !self.deadlines.is_empty();
+        of_run || self.tasks.iter().any(|task| !task.callbacks.is_empty())
     }
 
     /// Every position, in topological order.

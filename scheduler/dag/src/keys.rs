@@ -2,12 +2,14 @@
 //!
 //! Reading (unknown keys, suggestions) and the JSON Schema both go by these tables, so they can not drift apart.
 
+pub(crate) mod callbacks;
 pub(crate) mod docker;
 pub(crate) mod kafka;
 mod operators;
 pub(crate) mod python;
 mod waiting;
 
+use callbacks::CALLBACKS;
 use operators::{ENV, PASS_ENV};
 pub(crate) use operators::{OPERATORS, OPERATORS_NOT_YET, OperatorKeys, operator, operator_keys, python_instead};
 pub(crate) use waiting::{ERROR_STATUSES, HTTP_OPTIONS, REDIRECTS_MAX, SENSOR_MODES};
@@ -174,6 +176,13 @@ pub(crate) const DAG: &[Key] = &[
     ),
     key("template_searchpath", Shape::Texts, "Further folders below the DAG folder that files are looked for in."),
     key("user_defined_macros", Shape::Any, "A mapping of names to values that its templates know."),
+    key("on_success_callback", CALLBACKS, "What is done when a run has succeeded."),
+    key("on_success_callback_name", Shape::Text, "The Python function for it, in on_success_callback_file."),
+    key("on_success_callback_file", Shape::Text, "The file of that function, below the DAG folder."),
+    key("on_failure_callback", CALLBACKS, "What is done when a run has failed."),
+    key("on_failure_callback_name", Shape::Text, "The Python function for it, in on_failure_callback_file."),
+    key("on_failure_callback_file", Shape::Text, "The file of that function, below the DAG folder."),
+    key("deadline", Shape::Definition("deadlines"), "By when a run has to have succeeded, and what is done else."),
     key("default_args", Shape::Definition("task_defaults"), "Values for tasks that do not have their own."),
     key("task_groups", Shape::Definition("task_groups"), "Groups of tasks."),
     key("tasks", Shape::Definition("tasks"), "Its tasks."),
@@ -186,10 +195,7 @@ pub(crate) const DAG: &[Key] = &[
 pub(crate) const DAG_NOT_YET: &[NotYet] = &[
     ("overlap", "what happens when runs overlap"),
     ("blackout", "times without runs"),
-    ("deadline", "deadlines"),
-    ("sla_miss_callback", "deadlines"),
-    ("on_failure_callback", "callbacks"),
-    ("on_success_callback", "callbacks"),
+    ("sla_miss_callback", "Airflow 2's sla; write a deadline with its callback"),
     ("user_defined_filters", "own filters"),
     ("access_control", "access rules for one DAG"),
     ("jinja_environment_kwargs", "settings of templates"),
@@ -287,6 +293,24 @@ pub(crate) const TASK: &[Key] = &[
     key("doc_md", Shape::TextOrNull, "Markdown for its page."),
     key("outlets", Shape::Definition("outlets"), "Named data that it writes: each success is an event of them."),
     key("inlets", Shape::Definition("outlets"), "Named data that it reads."),
+    key("on_execute_callback", CALLBACKS, "What is done when the task has begun to run."),
+    key("on_execute_callback_name", Shape::Text, "The Python function for it, in on_execute_callback_file."),
+    key("on_execute_callback_file", Shape::Text, "The file of that function, below the DAG folder."),
+    key("on_success_callback", CALLBACKS, "What is done when the task has succeeded."),
+    key("on_success_callback_name", Shape::Text, "The Python function for it, in on_success_callback_file."),
+    key("on_success_callback_file", Shape::Text, "The file of that function, below the DAG folder."),
+    key("on_failure_callback", CALLBACKS, "What is done when the task has failed and no try is left."),
+    key("on_failure_callback_name", Shape::Text, "The Python function for it, in on_failure_callback_file."),
+    key("on_failure_callback_file", Shape::Text, "The file of that function, below the DAG folder."),
+    key("on_retry_callback", CALLBACKS, "What is done when the task has failed and is tried again."),
+    key("on_retry_callback_name", Shape::Text, "The Python function for it, in on_retry_callback_file."),
+    key("on_retry_callback_file", Shape::Text, "The file of that function, below the DAG folder."),
+    key("on_skipped_callback", CALLBACKS, "What is done when the task has skipped itself."),
+    key("on_skipped_callback_name", Shape::Text, "The Python function for it, in on_skipped_callback_file."),
+    key("on_skipped_callback_file", Shape::Text, "The file of that function, below the DAG folder."),
+    key("email", Shape::Texts, "Addresses that get a mail when the task has failed, or is tried again."),
+    key("email_on_failure", Shape::Bool, "Whether they get it when no try is left; true when absent."),
+    key("email_on_retry", Shape::Bool, "Whether they get it when it is tried again; true when absent."),
 ];
 
 /// What a task will have later.
@@ -295,9 +319,8 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("teardown", "teardown tasks"),
     ("start_date", "a task's own dates"),
     ("end_date", "a task's own dates"),
-    ("deadline", "deadlines"),
-    ("sla", "deadlines"),
-    ("email", "mail"),
+    ("deadline", "deadlines of a task; write the DAG's deadline"),
+    ("sla", "Airflow 2's sla; write the DAG's deadline"),
     ("response_check_lambda", "Python functions; write a template below response_check"),
     ("response_check_name", "Python functions; write a template below response_check"),
     ("producer_function", "Python functions; write the messages below messages"),
@@ -306,14 +329,7 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("event_triggered_function", "Python functions; write a task that follows"),
     ("commit_cadence", "another moment to commit; offsets are committed once, when the task has what it returns"),
     ("execution_date_fn", "Python functions; say by execution_delta how much earlier the other run's date is"),
-    ("email_on_failure", "mail"),
-    ("email_on_retry", "mail"),
-    ("on_execute_callback", "callbacks"),
-    ("on_failure_callback", "callbacks"),
-    ("on_success_callback", "callbacks"),
-    ("on_retry_callback", "callbacks"),
-    ("on_skipped_callback", "callbacks"),
-    ("sla_secs", "deadlines"),
+    ("sla_secs", "Airflow 2's sla; write the DAG's deadline"),
     ("executor", "an executor of one task"),
     ("executor_config", "settings of an executor"),
     ("run_as_user", "other users of the system"),

@@ -25,8 +25,8 @@ mod yaml;
 pub use assets::{AliasRef, AssetCondition, AssetRef, Outlet};
 pub use canonical::yaml_of;
 pub use compiled::{
-    Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Param, RelativeDate, Schedule, Task, TaskGroup,
-    TaskPos,
+    Catchup, CompiledDag, CronTimetable, Dag, DagFile, Deadline, DeadlineReference, DeltaTimetable, Param,
+    RelativeDate, RunCallbacks, Schedule, Task, TaskCallbacks, TaskGroup, TaskPos,
 };
 pub use content::Content;
 pub use cron::{CronExpr, cron_check};

@@ -5,7 +5,9 @@
 
 mod assets;
 mod callable;
+mod callbacks;
 mod dag;
+mod deadlines;
 mod docker;
 mod expand;
 mod fields;

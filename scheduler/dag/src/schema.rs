@@ -22,6 +22,14 @@ pub fn json_schema() -> Value {
         ("asset", json!({ "anyOf": [{ "type": "string" }, asset()] })),
         ("assets", assets()),
         ("outlets", outlets()),
+        ("callbacks", callbacks()),
+        ("callback", callback()),
+        ("webhook", text_or(object(keys::callbacks::WEBHOOK, &[]))),
+        ("slack", text_or(object(keys::callbacks::SLACK, &[]))),
+        ("email", email()),
+        ("command", text_or(object(keys::callbacks::COMMAND, &["bash_command"]))),
+        ("python_callback", text_or(object(keys::callbacks::PYTHON, &[]))),
+        ("deadlines", deadlines()),
         ("retry_policy", json!({ "type": "array", "items": object(keys::RETRY_RULE, &[]) })),
         ("services", services()),
         ("mounts", json!({ "type": "array", "items": object(keys::docker::MOUNT, &["target"]) })),
@@ -69,8 +77,6 @@ fn with_not_yet(mut schema: Value, tables: &[&[NotYet]]) -> Value {
     for (name, _) in tables.iter().copied().flatten() {
         let is_key = schema["properties"].get(*name).is_some();
         let nothing = match *name {
-            // Without a reason to write, an address asks for nothing.
-            "email" => json!({ "type": ["string", "array", "null"] }),
             name if keys::TRUE_ASKS_NOTHING.contains(&name) => json!({ "enum": [null, true] }),
             _ => json!({ "$ref": "#/$defs/nothing" }),
         };
@@ -251,6 +257,41 @@ fn assets() -> Value {
     combined["maxProperties"] = json!(1);
     let all = json!({ "type": "array", "items": { "$ref": "#/$defs/assets" }, "minItems": 1 });
     json!({ "anyOf": [{ "$ref": "#/$defs/asset" }, all, combined] })
+}
+
+/// One callback or a list of them; nothing may be written as false or as an empty text or mapping.
+fn callbacks() -> Value {
+    let one = json!({ "$ref": "#/$defs/callback" });
+    let list = json!({ "type": "array", "items": one, "maxItems": keys::callbacks::CALLBACKS_MAX });
+    json!({ "anyOf": [one, list, { "enum": [false, {}] }] })
+}
+
+/// A function by its name, one word with what it says, or dag-factory's mapping with further keys.
+fn callback() -> Value {
+    let mut word = object(keys::callbacks::CALLBACK, &[]);
+    word["minProperties"] = json!(1);
+    word["maxProperties"] = json!(1);
+    let path = keys::callbacks::BY_PATH;
+    json!({ "anyOf": [
+        { "type": "string" },
+        word,
+        { "type": "object", "required": [path.name], "properties": properties([&path]) },
+    ] })
+}
+
+fn email() -> Value {
+    let mail = object(keys::callbacks::EMAIL, &["to"]);
+    json!({ "anyOf": [{ "type": "string" }, text_list(), mail] })
+}
+
+fn deadlines() -> Value {
+    let one = object(keys::callbacks::DEADLINE, &["reference", "interval", "callback"]);
+    let list = json!({ "type": "array", "items": one, "maxItems": keys::callbacks::DEADLINES_MAX });
+    json!({ "anyOf": [one, list, { "enum": [false] }] })
+}
+
+fn text_or(mapping: Value) -> Value {
+    json!({ "anyOf": [{ "type": "string" }, mapping] })
 }
 
 fn ready_when() -> Value {

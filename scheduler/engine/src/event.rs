@@ -118,6 +118,13 @@ pub enum Need {
         /// So many at most.
         most: u32,
     },
+    /// How long the last runs of a DAG took that have succeeded.
+    AverageRuntime {
+        /// The DAG.
+        dag: DagId,
+        /// So many at most.
+        most: u32,
+    },
     /// A version that is not in memory, because no unfinished run is pinned to it.
     Version(DagVersionId),
     /// Whether a run of this id or this logical date exists.
@@ -163,6 +170,13 @@ pub enum Fact {
         need: Need,
         /// When each was due, its number and its state.
         runs: Vec<(Timestamp, RunKey, DagRunState)>,
+    },
+    /// How long runs took.
+    Runtimes {
+        /// What was asked.
+        need: Need,
+        /// Each, the newest first.
+        runtimes: Vec<chrono::TimeDelta>,
     },
     /// A version that was asked for; none when it is not stored.
     Version {

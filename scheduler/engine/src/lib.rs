@@ -27,7 +27,10 @@ pub use event::{Event, Fact, Input, Need, PreviousCounts, WorkerJoined};
 pub use explain::TaskWhy;
 pub use lookup::{DagCounts, Declares, PoolUse, RunCounts};
 pub use memory::{Engine, PoolSlots};
-pub use plan::{DagChange, Effect, FailureRow, Plan, Rest, RunChange, Started, TiChange, TryRow};
+pub use plan::{
+    DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, Rest, RunChange, Started, TiChange, TryRow,
+};
 pub use state::{
-    BackfillRow, BackfillRunRow, DagVersion, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun, TiExtra, TiRow,
+    BackfillRow, BackfillRunRow, DagVersion, DeadlineRow, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun,
+    TiExtra, TiRow,
 };

@@ -48,6 +48,7 @@ impl Engine {
             },
             Fact::Run { need, run } => self.facts.know_run(need, run),
             Fact::NewestRuns { need, runs } => self.facts.know_newest(need, runs),
+            Fact::Runtimes { need, runtimes } => self.facts.know_runtimes(need, runtimes),
         }
     }
 

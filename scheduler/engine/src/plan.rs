@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Answer, AssetKey, AttemptId, CommandId, DagId, DagRunState, RunKey, TaskState, TiKey, Timestamp, TryNumber,
-    WorkerId, XComValue, command::Pool,
+    Answer, AssetKey, AttemptId, CallbackEvent, CommandId, DagId, DagRunState, DagVersionId, NotificationId, RunId,
+    RunKey, TaskId, TaskState, TiKey, Timestamp, TryNumber, WorkerId, XComValue, command::Pool,
 };
+use uuid::Uuid;
 
 use crate::assets::{AssetEventRow, ConsumedAssetRow, QueuedAssetRow};
-use crate::state::{BackfillRow, BackfillRunRow, DueRun, RunRow, TiExtra, TiRow};
+use crate::state::{BackfillRow, BackfillRunRow, DeadlineRow, DueRun, RunRow, TiExtra, TiRow};
 
 /// Everything that a turn stores, and everything that follows from it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,6 +58,14 @@ pub struct Plan {
     pub asset_queue_dropped: Vec<(DagId, AssetKey)>,
     /// Events of assets that new runs have taken up.
     pub assets_consumed: Vec<ConsumedAssetRow>,
+    /// What is owed to the outside.
+    pub notifications: Vec<NotificationRow>,
+    /// Deadlines that are set.
+    pub deadlines: Vec<DeadlineRow>,
+    /// Deadlines that are missed.
+    pub deadlines_missed: Vec<Uuid>,
+    /// Deadlines that are met.
+    pub deadlines_dropped: Vec<Uuid>,
     /// Pools that are made or changed.
     pub pools: Vec<Pool>,
     /// Pools that go.
@@ -150,6 +159,48 @@ pub struct FailureRow {
     pub failed_at: Timestamp,
     /// Why.
     pub reason: String,
+}
+
+/// Something that is owed to the outside: one callback of one event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotificationRow {
+    /// Its id, however often it is sent.
+    pub id: NotificationId,
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run: RunKey,
+    /// The run's id.
+    pub run_id: RunId,
+    /// The version whose callback it is.
+    pub version: DagVersionId,
+    /// What has happened.
+    pub event: CallbackEvent,
+    /// Which of the callbacks of that event.
+    pub position: i16,
+    /// The callback's kind.
+    pub kind: String,
+    /// Which of the DAG's deadlines was missed.
+    pub deadline: Option<i16>,
+    /// The instance that has come to something; of a run's event the one that its context is about.
+    pub task: Option<NotifiedTask>,
+    /// Why, in one sentence or in Airflow's word.
+    pub reason: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An instance that is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifiedTask {
+    /// Which one.
+    pub key: TiKey,
+    /// Its task.
+    pub task_id: TaskId,
+    /// Which try.
+    pub try_number: TryNumber,
+    /// The last try that a failure may lead to.
+    pub max_tries: i16,
 }
 
 /// A DAG's row after the turn.

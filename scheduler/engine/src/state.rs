@@ -8,6 +8,8 @@ use model::{
     RunKey, RunType, TaskIdx, TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, WorkerId,
 };
 
+use uuid::Uuid;
+
 use crate::event::WorkerJoined;
 use model::command::ClearVersion;
 
@@ -41,6 +43,8 @@ pub struct Snapshot {
     pub asset_queue: Vec<crate::assets::QueuedAssetRow>,
     /// The number of the last event of an asset; 0 when there is none.
     pub last_asset_event: i64,
+    /// Every deadline that is neither met nor missed, and the missed ones of unfinished runs.
+    pub deadlines: Vec<DeadlineRow>,
 }
 
 /// A row of `dag`.
@@ -179,6 +183,33 @@ pub struct BackfillRunRow {
     pub logical_date: Timestamp,
     /// The run that it made or ran again, or why it did neither.
     pub outcome: Result<RunKey, NotMade>,
+}
+
+/// A row of `deadline`: by when a run has to have succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadlineRow {
+    /// Its id.
+    pub id: Uuid,
+    /// The run.
+    pub run: RunKey,
+    /// Its DAG.
+    pub dag_id: DagId,
+    /// The run's id.
+    pub run_id: RunId,
+    /// The version that says what is done.
+    pub version: DagVersionId,
+    /// Which of the DAG's deadlines.
+    pub position: i16,
+    /// What it is called.
+    pub name: Option<String>,
+    /// The kinds of its callbacks, in their order.
+    pub kinds: Vec<String>,
+    /// By when.
+    pub at: Timestamp,
+    /// When it was set.
+    pub created_at: Timestamp,
+    /// Whether it is missed.
+    pub is_missed: bool,
 }
 
 /// A row of `task_instance`, with what its side table has.

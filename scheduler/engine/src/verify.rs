@@ -328,6 +328,13 @@ impl Engine {
 
     /// Whatever has to be looked at at an instant is in the timers.
     fn verify_timers(&self, found: &mut Found) {
+        for row in self.deadlines.pending.values().filter(|row| row.at > self.now) {
+            let is_set = self.timers.has(row.at, &Timer::Deadline(row.run, row.position));
+            found.expect(is_set, format_args!("run {} has no timer for its deadline at {}", row.run_id, row.at));
+            let run = self.run(row.run);
+            let is_met = run.is_some_and(|run| run.row.state == DagRunState::Success);
+            found.expect(!is_met, format_args!("run {} has succeeded, and a deadline of it is pending", row.run_id));
+        }
         for run in self.runs.values().filter(|run| run.row.state == DagRunState::Running) {
             let ends = self.times_out_at(run).filter(|at| *at > self.now);
             let is_set = ends.is_none_or(|at| self.timers.has(at, &Timer::RunTimeout(run.row.key)));

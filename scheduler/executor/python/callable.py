@@ -155,11 +155,25 @@ def _context(call):
     )
     names["var"] = types.SimpleNamespace(value=_Variables(False), json=_Variables(True))
     names["conn"] = _Connections()
+    if call.get("happened") is not None:
+        _tell(names, call["happened"])
     names["templates_dict"] = call["templates_dict"]
     names["test_mode"] = False
     last = facts.get("ds_nodash") or facts["run_id"]
     names["task_instance_key_str"] = "__".join([facts["dag_id"], facts["task_id"], last])
     return names
+
+
+def _tell(names, happened):
+    """What Airflow tells a callback beside the context of a task."""
+    names.update(happened)
+    ti, notification = names["ti"], happened["notification"]
+    if notification.get("exception"):
+        names["exception"] = AirflowException(notification["exception"])
+    ti.state, ti.log_url = notification["task_state"], notification["url"]
+    ti.start_date, ti.end_date = names["dag_run"].start_date, _date(notification["at"])
+    ti.hostname, ti.operator, ti.duration = "", "", None
+    names["dag_run"].state = notification["run_state"]
 
 
 class AirflowException(Exception):
@@ -172,6 +186,21 @@ class AirflowSkipException(AirflowException):
 
 class AirflowFailException(AirflowException):
     """The task fails for good."""
+
+
+class BaseNotifier:
+    """What Airflow's notifiers are made of."""
+
+    template_fields = ()
+
+    def __init__(self, **kwargs):
+        pass
+
+    def notify(self, context):
+        raise NotImplementedError
+
+    def __call__(self, context):
+        return self.notify(context)
 
 
 class Variable:
@@ -201,6 +230,10 @@ class _Airflow(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         "airflow.models": {"Variable": Variable, "TaskInstance": TaskInstance},
         "airflow.models.taskinstance": {"TaskInstance": TaskInstance},
         "airflow.models.variable": {"Variable": Variable},
+        "airflow.notifications": {},
+        "airflow.notifications.basenotifier": {"BaseNotifier": BaseNotifier},
+        "airflow.sdk.bases": {},
+        "airflow.sdk.bases.notifier": {"BaseNotifier": BaseNotifier},
         "airflow.operators": {},
         "airflow.operators.python": {"get_current_context": get_current_context},
         "airflow.providers": {},
@@ -297,13 +330,24 @@ def _arguments(function, call, context):
     return args, {**by_name, **{name: given[name] for name in names if name in given}}
 
 
+def _call_back(function, kwargs, context):
+    """A callback is given the whole context, and a notifier is made first."""
+    if inspect.isclass(function):
+        notifier = function(**kwargs)
+        return notifier.notify(context) if hasattr(notifier, "notify") else notifier(context)
+    return function(context, **kwargs)
+
+
 def _call():
     call = _ask(op="call")
     context = _current["context"] = _context(call)
     try:
         function = _load(call)
-        args, kwargs = _arguments(function, call, context)
-        value = function(*args, **kwargs)
+        if call.get("happened") is not None:
+            value = _call_back(function, call["kwargs"], context.whole())
+        else:
+            args, kwargs = _arguments(function, call, context)
+            value = function(*args, **kwargs)
         if inspect.isawaitable(value):
             import asyncio
 

@@ -14,6 +14,7 @@ mod kafka;
 pub mod log;
 mod mapped;
 mod mask;
+pub mod notify;
 mod outcome;
 mod output;
 pub mod process;
@@ -70,11 +71,7 @@ pub async fn resume(attempt: &Attempt, stop: &Stop, age: Duration) -> AttemptEnd
             Err(outcome) => outcome,
         }
     };
-    let outcome = tokio::select! {
-        biased;
-        outcome = attempt::STOP.scope(stop.clone(), work) => outcome,
-        never = stop_at_limits(attempt, stop, began) => match never {},
-    };
+    let outcome = within_limits(attempt, (stop, began), work).await;
     // What fails because it is to end, such as a question that nobody waits for any more, has ended for that reason.
     if outcome.kind() == EndKind::Failed && stop.is_requested() {
         return ended(attempt, stop.requested().await.into(), began);
@@ -82,6 +79,19 @@ pub async fn resume(attempt: &Attempt, stop: &Stop, age: Duration) -> AttemptEnd
     let outcome = retry::judged(attempt, outcome).await;
     let name = attempt::STOP.scope(stop.clone(), attempt.rendered_map_index()).await;
     AttemptEnd { rendered_map_index: name, ..ended(attempt, outcome, began) }
+}
+
+/// Does the work of an attempt until its time is over or its log can not be written.
+async fn within_limits(
+    attempt: &Attempt,
+    (stop, began): (&Stop, Instant),
+    work: impl Future<Output = Outcome>,
+) -> Outcome {
+    tokio::select! {
+        biased;
+        outcome = attempt::STOP.scope(stop.clone(), work) => outcome,
+        never = stop_at_limits(attempt, stop, began) => match never {},
+    }
 }
 
 fn ended(attempt: &Attempt, outcome: Outcome, began: Instant) -> AttemptEnd {

@@ -6,8 +6,9 @@ use std::{
 };
 
 use model::{
-    AssetNews, AttemptEnd, AttemptId, Capability, DagId, EndKind, Epoch, MapIndex, Operator, RetryRule, RunId, RunKey,
-    RunType, ServiceKey, ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber, operator::ServiceSpec,
+    AssetNews, AttemptEnd, AttemptId, Callback, Capability, DagId, EndKind, Epoch, MapIndex, NotificationId, Operator,
+    RetryRule, RunId, RunKey, RunType, ServiceKey, ServiceState, TaskId, TaskIdx, TiKey, Timestamp, TryNumber,
+    operator::ServiceSpec,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -74,6 +75,13 @@ pub enum ToWorker {
         id: u64,
         /// The connection, as it would be for a task.
         connection: Box<ConnectionFields>,
+    },
+    /// Tell somebody outside of something. Sent only to workers that say they can.
+    Notify {
+        /// The number of the question, repeated in the answer.
+        id: u64,
+        /// What, and how.
+        notification: Box<Notification>,
     },
     /// A message that this version can not read, in a frame that is whole: it is told of, and the connection goes on.
     #[serde(skip)]
@@ -180,6 +188,15 @@ pub enum FromWorker {
         /// How that was found out, or what is wrong; free of secrets.
         message: String,
     },
+    /// An answer to Notify.
+    Notified {
+        /// The question's number.
+        id: u64,
+        /// What has come of it.
+        told: Told,
+        /// What is said of it; free of secrets.
+        message: String,
+    },
     /// A message that this version can not read, in a frame that is whole: it is told of, and the connection goes on.
     #[serde(skip)]
     Unreadable {
@@ -227,6 +244,40 @@ pub struct Hello {
     /// Whether it tries connections out when it is asked.
     #[serde(default)]
     pub tries_connections: bool,
+    /// Whether it carries notifications out when it is asked.
+    #[serde(default)]
+    pub notifies: bool,
+}
+
+/// What has come of a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// It was carried out.
+    Yes,
+    /// It was not; it may be, if it is tried again.
+    NotNow,
+    /// It was not, and would not be if it were tried again.
+    No,
+}
+
+/// A callback that a worker carries out: an attempt of no task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notification {
+    /// Its id: the same however often it is sent.
+    pub notification: NotificationId,
+    /// This try's own id, with which it asks for connections and variables.
+    pub attempt: AttemptId,
+    /// The instance that its context is about.
+    pub ti: TiKey,
+    /// The facts that its templates show; what has happened is among its macros.
+    pub context: TaskContext,
+    /// What to do.
+    pub callback: Callback,
+    /// The files of the DAG version: name to SHA-256 in hex.
+    pub files: BTreeMap<String, String>,
+    /// How long it may take, in seconds.
+    pub timeout_secs: f64,
 }
 
 /// Workers of 0.1.0 do not say what they know.

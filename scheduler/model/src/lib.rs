@@ -4,6 +4,7 @@
 
 pub mod asset;
 pub mod backfill;
+pub mod callback;
 mod codes;
 pub mod command;
 pub mod container;
@@ -20,11 +21,12 @@ pub mod task;
 
 pub use asset::{AssetKey, AssetNews};
 pub use backfill::{BackfillOrder, NotMade, ReprocessBehavior};
+pub use callback::{Callback, CallbackEvent, NotificationState};
 pub use codes::UnknownCode;
 pub use command::{Answer, AnswerStatus, Command, Pool};
 pub use ids::{
     AttemptId, BackfillId, BundleFile, BundleName, CommandId, DagId, DagVersionId, Epoch, ID_CHARS_MAX, InvalidId,
-    MapIndex, RunId, RunKey, TaskId, TaskIdx, TiKey, TryNumber, TurnNumber, WorkerId,
+    MapIndex, NotificationId, RunId, RunKey, TaskId, TaskIdx, TiKey, TryNumber, TurnNumber, WorkerId,
 };
 pub use operator::{Capability, Operator};
 pub use outcome::{AttemptEnd, EndKind, XComValue};

@@ -8,6 +8,8 @@ WITH fence AS (
         WHERE old.created_at < $2
             AND NOT EXISTS (SELECT FROM dag WHERE dag.dag_id = old.dag_id AND dag.current_version = old.id)
             AND NOT EXISTS (SELECT FROM dag_run WHERE dag_run.version_id = old.id)
+            AND NOT EXISTS (SELECT FROM notification AS n WHERE n.version_id = old.id AND n.state IN (0, 1))
+            AND NOT EXISTS (SELECT FROM deadline AS d WHERE d.version_id = old.id AND d.missed_at IS NULL)
         ORDER BY old.id LIMIT $3
     ))
     RETURNING id

@@ -19,8 +19,14 @@ WITH instance AS (
     DELETE FROM run_instance_state WHERE run_id = ANY ($1)
 ), taken AS ( -- a row an asset
     DELETE FROM dag_run_asset WHERE run_id = ANY ($1)
+), told AS ( -- a few rows an instance at most
+    DELETE FROM notification
+    WHERE id = ANY (ARRAY(SELECT id FROM notification WHERE run_key = ANY ($1) LIMIT $2)) RETURNING 1
+), due AS (
+    DELETE FROM deadline WHERE run_key = ANY ($1)
 ), most AS (
     SELECT greatest((SELECT count(*) FROM instance), (SELECT count(*) FROM extra), (SELECT count(*) FROM try),
-                    (SELECT count(*) FROM left_xcom), (SELECT count(*) FROM kept_state)) AS rows
+                    (SELECT count(*) FROM left_xcom), (SELECT count(*) FROM kept_state),
+                    (SELECT count(*) FROM told)) AS rows
 )
 DELETE FROM dropped_run USING most WHERE run_id = ANY ($1) AND most.rows < $2

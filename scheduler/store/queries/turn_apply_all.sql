@@ -2,7 +2,8 @@
 -- $1..$25 are those of turn_apply.sql. The others are JSON arrays of objects named like the columns, except
 -- $27, $36 and $38 to $40, which are arrays. $42 are backfills, $43 what came of their dates,
 -- $44 the instances that are gone, $45 those that are as if nothing had happened to them,
--- $46 events of assets, $47 and $48 entries of queues that are set and that go, $49 what new runs have taken up.
+-- $46 events of assets, $47 and $48 entries of queues that are set and that go, $49 what new runs have taken up,
+-- $50 an object of what is told to the outside: notifications, and deadlines that are set, missed and met.
 -- Runs are made unless they exist. A timer's run that is there already is left out, with its instances; beside a command,
 -- whose answer would be wrong, that is refused.
 WITH fence AS (
@@ -220,6 +221,31 @@ WITH fence AS (
          AS c (run_id bigint, dag_id text, name text, uri text, first_event bigint, last_event bigint)
     JOIN asset_known AS a ON a.name = c.name AND a.uri = c.uri, fence
     WHERE c.run_id NOT IN (SELECT id FROM existing)
+), notification_owed AS (
+    INSERT INTO notification
+        (id, dag_id, run_key, run_id, version_id, event, position, kind, deadline, task_idx, task_id, map_index, try_number,
+         max_tries, reason, at, next_attempt_at)
+    SELECT n.id, n.dag_id, n.run_key, n.run_id, n.version_id, n.event, n.position, n.kind, n.deadline, n.task_idx, n.task_id,
+           n.map_index, n.try_number, n.max_tries, n.reason, n.at, n.at
+    FROM json_to_recordset(($50::text::json) -> 'notifications')
+         AS n (id uuid, dag_id text, run_key bigint, run_id text, version_id bigint, event smallint, position smallint,
+               kind text, deadline smallint, task_idx int, task_id text, map_index int, try_number smallint,
+               max_tries smallint, reason text, at timestamptz), fence
+    WHERE n.run_key NOT IN (SELECT id FROM existing)
+), deadline_set AS (
+    INSERT INTO deadline
+        (id, run_key, dag_id, run_id, version_id, position, name, kinds, at, created_at, missed_at)
+    SELECT d.id, d.run_key, d.dag_id, d.run_id, d.version_id, d.position, d.name, d.kinds, d.at, d.created_at, d.missed_at
+    FROM json_to_recordset(($50::text::json) -> 'deadlines')
+         AS d (id uuid, run_key bigint, dag_id text, run_id text, version_id bigint, position smallint, name text,
+               kinds text[], at timestamptz, created_at timestamptz, missed_at timestamptz), fence
+    WHERE d.run_key NOT IN (SELECT id FROM existing)
+), deadline_missed AS (
+    UPDATE deadline AS d SET missed_at = $2
+    FROM json_array_elements_text(($50::text::json) -> 'missed') AS m (id), fence WHERE d.id = m.id::uuid
+), deadline_met AS (
+    DELETE FROM deadline AS d
+    USING json_array_elements_text(($50::text::json) -> 'met') AS m (id), fence WHERE d.id = m.id::uuid
 ), failure AS (
     INSERT INTO task_failure (run_id, task_idx, map_index, try_number, failed_at, reason)
     SELECT f.*

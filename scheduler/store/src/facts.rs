@@ -26,13 +26,14 @@ pub async fn facts(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Ve
 
 async fn look_up(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fact>, StoreError> {
     let (mut runs, mut previous, mut exists, mut versions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut newest_of = Vec::new();
+    let (mut newest_of, mut runtimes_of) = (Vec::new(), Vec::new());
     for need in needs {
         match &need {
             Need::Run { .. } => runs.push(need),
             Need::PreviousRun { .. } => previous.push(need),
             Need::RunExists { .. } => exists.push(need),
             Need::NewestRuns { .. } => newest_of.push(need),
+            Need::AverageRuntime { .. } => runtimes_of.push(need),
             Need::Version(id) => versions.push(*id),
         }
     }
@@ -40,6 +41,7 @@ async fn look_up(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<
     facts.extend(before(connection, previous).await?);
     facts.extend(taken(connection, exists).await?);
     facts.extend(newest(connection, newest_of).await?);
+    facts.extend(runtimes(connection, runtimes_of).await?);
     facts.extend(of_versions(connection, versions).await?);
     Ok(facts)
 }
@@ -50,7 +52,11 @@ async fn by_id(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fa
     }
     let names = needs.iter().filter_map(|need| match need {
         Need::Run { dag, run } => Some((dag.to_string(), run.to_string())),
-        Need::PreviousRun { .. } | Need::RunExists { .. } | Need::NewestRuns { .. } | Need::Version(_) => None,
+        Need::PreviousRun { .. }
+        | Need::RunExists { .. }
+        | Need::NewestRuns { .. }
+        | Need::AverageRuntime { .. }
+        | Need::Version(_) => None,
     });
     let (dags, runs): (Vec<_>, Vec<_>) = names.unzip();
     let records = sqlx::query_file_as!(RunRecord, "queries/dag_run_by_ids.sql", &dags, &runs)
@@ -67,7 +73,11 @@ async fn by_id(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fa
     let answer = |need: Need| {
         let run = match &need {
             Need::Run { dag, run } => found.remove(&(dag.clone(), run.clone())),
-            Need::PreviousRun { .. } | Need::RunExists { .. } | Need::NewestRuns { .. } | Need::Version(_) => None,
+            Need::PreviousRun { .. }
+            | Need::RunExists { .. }
+            | Need::NewestRuns { .. }
+            | Need::AverageRuntime { .. }
+            | Need::Version(_) => None,
         };
         Fact::Run { need, run }
     };
@@ -174,7 +184,11 @@ async fn newest(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<F
     }
     let wanted = needs.iter().filter_map(|need| match need {
         Need::NewestRuns { dag, most } => Some((dag.to_string(), i64::from(*most))),
-        Need::Run { .. } | Need::PreviousRun { .. } | Need::RunExists { .. } | Need::Version(_) => None,
+        Need::Run { .. }
+        | Need::PreviousRun { .. }
+        | Need::RunExists { .. }
+        | Need::AverageRuntime { .. }
+        | Need::Version(_) => None,
     });
     let (dags, most): (Vec<_>, Vec<_>) = wanted.unzip();
     let rows =
@@ -187,6 +201,30 @@ async fn newest(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<F
     }
     let answers = (1_i64..).zip(needs);
     Ok(answers.map(|(nth, need)| Fact::NewestRuns { need, runs: found.remove(&nth).unwrap_or_default() }).collect())
+}
+
+/// How long the last runs took that have succeeded. A DAG that asks has few of such questions in a turn.
+async fn runtimes(connection: &mut PgConnection, needs: Vec<Need>) -> Result<Vec<Fact>, StoreError> {
+    if needs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted = needs.iter().filter_map(|need| match need {
+        Need::AverageRuntime { dag, most } => Some((dag.to_string(), i64::from(*most))),
+        Need::Run { .. }
+        | Need::PreviousRun { .. }
+        | Need::RunExists { .. }
+        | Need::NewestRuns { .. }
+        | Need::Version(_) => None,
+    });
+    let (dags, most): (Vec<_>, Vec<_>) = wanted.unzip();
+    let rows =
+        sqlx::query_file!("queries/dag_run_runtimes.sql", &dags, &most).fetch_all(connection).await.doing(DOING)?;
+    let mut found: BTreeMap<i64, Vec<chrono::TimeDelta>> = BTreeMap::new();
+    for row in rows {
+        found.entry(row.nth).or_default().push(row.ended_at - row.started_at);
+    }
+    let answers = (1_i64..).zip(needs);
+    Ok(answers.map(|(nth, need)| Fact::Runtimes { need, runtimes: found.remove(&nth).unwrap_or_default() }).collect())
 }
 
 async fn of_versions(connection: &mut PgConnection, ids: Vec<DagVersionId>) -> Result<Vec<Fact>, StoreError> {

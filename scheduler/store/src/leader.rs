@@ -15,7 +15,7 @@ use crate::{
 
 /// The newest format of the state that this binary knows. The state's own format rises only with what is stored, see
 /// [`format_of`]: a binary of 0.1.0 goes on with a state that it can read.
-const FORMAT: i32 = 4;
+const FORMAT: i32 = 5;
 const DOING: &str = "taking over the leadership";
 
 /// Who wants to lead.
@@ -148,7 +148,9 @@ fn format_of_task(task: &dag::Task) -> i32 {
 #[must_use]
 pub fn format_of_dag(dag: &dag::Dag) -> i32 {
     let of_tasks = dag.tasks.iter().map(format_of_task).max().unwrap_or(1);
-    if knows_assets(dag) { of_tasks.max(FORMAT_OF_ASSETS) } else { of_tasks }
+    let of_assets = if knows_assets(dag) { FORMAT_OF_ASSETS } else { 1 };
+    let of_callbacks = if dag.tells() { FORMAT_OF_CALLBACKS } else { 1 };
+    of_tasks.max(of_assets).max(of_callbacks)
 }
 
 /// Whether a DAG says more of assets than a binary reads that knows only the names of outlets.
@@ -159,6 +161,9 @@ fn knows_assets(dag: &dag::Dag) -> bool {
 
 /// The format that a state needs which has DAGs that wait for assets: a binary that knows none would never let them run.
 const FORMAT_OF_ASSETS: i32 = 4;
+
+/// The format that a state needs which has DAGs with callbacks or deadlines: an older binary would tell nobody.
+const FORMAT_OF_CALLBACKS: i32 = 5;
 
 /// Raises the format of the state to what the DAGs in it need; it never falls.
 ///

@@ -23,6 +23,7 @@ pub mod lease;
 pub mod limit;
 pub mod load;
 pub mod maintenance;
+pub mod notifications;
 pub mod pools;
 pub mod quarantine;
 pub mod read;

@@ -9,8 +9,10 @@ use std::{
     ops::Range,
 };
 
-use engine::{BackfillRow, Changes, DagVersion, QueuedAssetRow, Snapshot, StoredDag, StoredRun, WorkerJoined};
-use model::{AssetKey, AttemptId, DagId, DagVersionId, Epoch, Pool, TaskIdx, Timestamp, WorkerId};
+use engine::{
+    BackfillRow, Changes, DagVersion, DeadlineRow, QueuedAssetRow, Snapshot, StoredDag, StoredRun, WorkerJoined,
+};
+use model::{AssetKey, AttemptId, DagId, DagVersionId, Epoch, Pool, RunId, RunKey, TaskIdx, Timestamp, WorkerId};
 use sqlx::{Connection, PgConnection};
 
 pub use crate::rows::Unreadable;
@@ -75,6 +77,7 @@ async fn load_all(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
         backfills: load_backfills(&mut transaction, &mut unreadable).await?,
         asset_queue: load_asset_queue(&mut transaction).await?,
         last_asset_event: last_asset_event(&mut transaction).await?,
+        deadlines: load_deadlines(&mut transaction).await?,
         dags,
         runs,
     };
@@ -187,6 +190,27 @@ async fn load_asset_queue(connection: &mut PgConnection) -> Result<Vec<QueuedAss
 async fn last_asset_event(connection: &mut PgConnection) -> Result<i64, StoreError> {
     let last = sqlx::query_scalar!(r#"SELECT coalesce(max(id), 0) AS "last!" FROM asset_event"#);
     last.fetch_one(connection).await.doing(DOING)
+}
+
+/// One that makes no sense is left out: its run or its DAG has an id that can not be stored any more.
+async fn load_deadlines(connection: &mut PgConnection) -> Result<Vec<DeadlineRow>, StoreError> {
+    let rows = sqlx::query_file!("queries/deadline_to_load.sql").fetch_all(connection).await.doing(DOING)?;
+    let read = rows.into_iter().filter_map(|row| {
+        Some(DeadlineRow {
+            id: row.id,
+            run: RunKey(row.run_key),
+            dag_id: DagId::new(row.dag_id).ok()?,
+            run_id: RunId::new(row.run_id).ok()?,
+            version: DagVersionId(row.version_id),
+            position: row.position,
+            name: row.name,
+            kinds: row.kinds,
+            at: row.at,
+            created_at: row.created_at,
+            is_missed: row.missed_at.is_some(),
+        })
+    });
+    Ok(read.collect())
 }
 
 struct AssetQueueRecord {

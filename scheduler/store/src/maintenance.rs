@@ -8,7 +8,7 @@ use crate::{
     connect::Writer,
     error::{Doing, StoreError},
     limit::{self, statement, within},
-    quarantine,
+    notifications, quarantine,
     versions::{ended, fence},
 };
 
@@ -51,6 +51,7 @@ async fn sweep_tables(transaction: &mut PgConnection, epoch: Epoch) -> Result<u6
     sqlx::query_file!("queries/worker_forget.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
     sqlx::query_file!("queries/backfill_sweep.sql", ROWS_MAX).execute(&mut *transaction).await.doing(DOING)?;
     quarantine::sweep(transaction).await?;
+    notifications::sweep(transaction).await?;
     let leftovers = sqlx::query_file!("queries/dag_run_forget_leftovers.sql", ROWS_MAX);
     leftovers.execute(&mut *transaction).await.doing(DOING)?;
     bundles::sweep(transaction).await

@@ -32,6 +32,7 @@ pub mod link;
 pub mod logs;
 pub mod mark;
 pub mod monitor;
+pub mod notifications;
 pub mod openapi;
 pub mod pools;
 pub mod quarantine;

@@ -50,6 +50,10 @@ words! {
     DagRunType of model::RunType;
     /// Through which door a run came.
     DagRunTriggeredByType of model::TriggeredBy;
+    /// How far a notification is.
+    NotificationStateWord of model::NotificationState;
+    /// What a notification is about.
+    NotificationEvent of model::CallbackEvent;
     /// The state of a task instance that has one.
     TaskInstanceState of model::TaskState;
 }

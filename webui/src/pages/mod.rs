@@ -19,6 +19,7 @@ pub mod import_errors;
 mod lineage;
 pub mod login;
 mod markdown;
+pub mod notifications;
 pub mod oidc;
 pub mod picture;
 pub mod pools;
@@ -82,6 +83,8 @@ pub enum Place {
     Variables,
     /// The audit log.
     Audit,
+    /// What was told to the outside.
+    Notifications,
     /// Users.
     Users,
     /// Roles.

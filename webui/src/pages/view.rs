@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::{
     asset, asset_list, audit, backfill, bundles, clear, connections, dag, dags, docs, error, forms, import_errors,
-    login, pools, preferences, roles, run, runs, search, services, task, tokens, trigger, users, variables,
+    login, notifications, pools, preferences, roles, run, runs, search, services, task, tokens, trigger, users,
+    variables,
 };
 
 /// What a page prints.
@@ -90,6 +91,7 @@ views! {
     import_errors::View: "import_errors" WithLive,
     login::View<'_>: "login" Whole,
     login::LogoutView: "logout" Whole,
+    notifications::View: "notifications" WithLive,
     pools::View: "pools" WithLive,
     preferences::View: "preferences" WithLive,
     roles::View: "roles" WithLive,

@@ -21,6 +21,7 @@ mod live;
 mod many;
 mod mapped;
 mod odd_values;
+mod notifications;
 mod oidc;
 mod pages;
 mod roles;

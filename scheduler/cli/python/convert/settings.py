@@ -21,8 +21,8 @@ ADVICE = {
     "user_defined_macros": "write values below user_defined_macros; functions can not be macros",
     "user_defined_filters": "a template has no filters of your own",
     "access_control": "access rules for one DAG are not there yet",
-    "sla_miss_callback": "deadlines are not there yet",
-    "deadline": "deadlines are not there yet",
+    "sla_miss_callback": "write a deadline with its callback",
+    "deadline": "write it as deadline: {reference: …, interval: …, callback: …}",
     "jinja_environment_kwargs": "templates have fixed settings",
     "template_undefined": "a name without a value is an error",
 }
@@ -195,7 +195,7 @@ class Settings:
             elif name.startswith("on_") and name.endswith("_callback"):
                 self.remark(
                     given.line,
-                    f"{name} was left out: callbacks are not there yet; a last task with a trigger_rule can do it",
+                    f"{name} was left out: write it as a webhook, slack, email, command or the name of a function",
                 )
             else:
                 advice = ADVICE.get(name, "a DAG has no such key")

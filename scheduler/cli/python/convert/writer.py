@@ -11,7 +11,7 @@ COMMON = (
     "trigger_rule", "retries", "retry_delay", "retry_exponential_backoff", "max_retry_delay", "execution_timeout", "pool",
     "pool_slots", "priority_weight", "weight_rule", "max_active_tis_per_dag", "max_active_tis_per_dagrun",
     "depends_on_past", "wait_for_downstream", "ignore_first_depends_on_past", "wait_for_past_depends_before_skipping",
-    "do_xcom_push", "queue", "owner", "doc_md", "task_display_name",
+    "do_xcom_push", "queue", "owner", "doc_md", "task_display_name", "email", "email_on_failure", "email_on_retry",
 )  # fmt: skip
 RENAMED = {"task_concurrency": "max_active_tis_per_dag", "xcom_push": "do_xcom_push"}
 # Words that change nothing of what a task does.
@@ -21,9 +21,6 @@ COSMETIC = {
 }  # fmt: skip
 # Words that ask for nothing when they have one of these values.
 NOTHING = {
-    "email_on_failure": (True, False, None),
-    "email_on_retry": (True, False, None),
-    "email": (None, "", []),
     "multiple_outputs": (False, None),
     "deferrable": (False, None),
     "start_from_trigger": (False,),
@@ -39,8 +36,7 @@ NOTHING = {
     "render_template_as_native_obj": (False, None),
 }
 ADVICE = {
-    "email": "mail is not sent: write a task with trigger_rule one_failed that sends it",
-    "sla": "deadlines are not there yet",
+    "sla": "write the DAG's deadline",
     "executor": "a task can not choose its executor; `queue` chooses its workers",
     "executor_config": "a task can not set up its executor",
     "resources": "a task has no resources of its own; the worker's limits hold",
@@ -205,7 +201,7 @@ class Writer:
             if given.value in (None, []):
                 return
             self.remark(
-                given.line, f"{name} was left out: callbacks are not there yet; a task with a trigger_rule can do it"
+                given.line, f"{name} was left out: write it as a webhook, slack, email, command or the name of a function"
             )
             return
         advice = ADVICE.get(name)

@@ -12,6 +12,7 @@ pub mod health;
 pub mod import;
 pub mod instances;
 pub mod login;
+pub mod notifications;
 pub mod pools;
 pub mod quarantine;
 pub mod roles;

@@ -9,6 +9,7 @@ mod bundles;
 mod connections;
 mod dags;
 mod log;
+mod notifications;
 mod pools;
 mod quarantine;
 mod runs;

@@ -31,6 +31,9 @@ const REASONS: [&str; 6] =
 /// A counter for each bundle of git and way of ending. The settings name the bundles, a hundred at most.
 type Polls = Family<[(&'static str, String); 2], Counter>;
 
+/// A counter for each kind of callback and way of ending.
+type Notifications = Family<[(&'static str, String); 2], Counter>;
+
 /// The instruments of a scheduler process. Clones share them.
 #[derive(Debug, Clone)]
 pub struct LeaderMetrics {
@@ -50,6 +53,7 @@ pub struct LeaderMetrics {
     task_duration: Histogram,
     parse_duration: Histogram,
     polls: Polls,
+    notifications: Notifications,
     last_polls: Arc<Mutex<BTreeMap<BundleName, Instant>>>,
     cluster: Arc<Mutex<Option<Cluster>>>,
     pulse: Arc<Mutex<Pulse>>,
@@ -112,6 +116,7 @@ impl Default for LeaderMetrics {
             task_duration: metrics::task_seconds(),
             parse_duration: metrics::work_seconds(),
             polls: Polls::default(),
+            notifications: Notifications::default(),
             last_polls: Arc::default(),
             cluster: Arc::default(),
             pulse: Arc::new(Mutex::new(Pulse::now())),
@@ -159,6 +164,8 @@ impl LeaderMetrics {
         all.register("dag_parse_duration_seconds", help, self.parse_duration.clone());
         let help = "Polls of bundles in git, by bundle and by how they ended";
         all.register("bundle_polls", help, self.polls.clone());
+        let help = "Notifications by the kind of their callback and by what has come of a try to send them";
+        all.register("notifications", help, self.notifications.clone());
     }
 
     /// A bundle of git was polled.
@@ -168,6 +175,11 @@ impl LeaderMetrics {
         if went_well {
             self.last_polls().insert(bundle.clone(), Instant::now());
         }
+    }
+
+    /// A notification was sent, is tried again, put off for want of a worker, or given up.
+    pub(super) fn notified(&self, kind: &'static str, outcome: &'static str) {
+        self.notifications.get_or_create(&[("kind", kind.to_owned()), ("outcome", outcome.to_owned())]).inc();
     }
 
     fn last_polls(&self) -> MutexGuard<'_, BTreeMap<BundleName, Instant>> {

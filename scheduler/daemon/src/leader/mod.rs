@@ -18,6 +18,7 @@ mod housekeeping;
 mod isolation;
 mod lease;
 mod metrics;
+mod notifications;
 mod peers;
 mod picture;
 mod port;

@@ -47,6 +47,8 @@ pub struct Peer {
     leaving: bool,
     /// Whether it tries connections out.
     pub tries_connections: bool,
+    /// Whether it carries notifications out.
+    pub notifies: bool,
     /// The highest report that is stored, acknowledged at the next beat.
     stored_seq: u64,
     /// What was handed to it, and to which incarnation.
@@ -86,6 +88,7 @@ impl Peers {
                 presence: Presence::Silent,
                 leaving: false,
                 tries_connections: false,
+                notifies: false,
                 stored_seq: 0,
                 sent: BTreeMap::new(),
             },
@@ -116,6 +119,7 @@ impl Peers {
         peer.presence = Presence::Alive;
         peer.leaving = hello.leaving;
         peer.tries_connections = hello.tries_connections;
+        peer.notifies = hello.notifies;
         peer.stored_seq = 0;
     }
 
@@ -376,6 +380,7 @@ mod tests {
             leaving: false,
             up_micros: None,
             tries_connections: false,
+            notifies: false,
         }
     }
 

@@ -35,6 +35,7 @@ use super::{
     held::Held,
     housekeeping::Housekeeping,
     lease::LeaseWatch,
+    notifications::Notifier,
     peers::{ConnectionId, Peer, Peers, Presence},
     queries::LogReads,
     said::Said,
@@ -78,6 +79,7 @@ pub struct Reign {
     pub(super) folders: Folders,
     pub(super) log_reads: LogReads,
     pub(super) trials: Trials,
+    pub(super) notifier: Notifier,
     pub(super) fetcher: Fetcher,
     pub(super) said: Said,
     pub(super) announcer: Announcer,
@@ -143,6 +145,7 @@ impl Reign {
             engine: load(snapshot, clock.now(), settings.max_map_length)?,
             max_map_length: settings.max_map_length,
             announcer: Announcer::start(pool.clone(), &scope),
+            notifier: Notifier::start((pool.clone(), leadership.epoch), settings.metrics.clone(), &scope),
             fetcher: Fetcher::new(pool, (settings.secret_key.clone(), Arc::clone(&settings.secrets)), hints, scope),
             log_reads: LogReads::default(),
             trials: Trials::default(),
@@ -187,6 +190,7 @@ impl Reign {
                     () = self.folders.hear() => break None,
                     () = self.lease.changed() => break None,
                     asked = ear.questions.next() => self.answer(asked),
+                    Some(delivery) = self.notifier.next() => self.deliver(delivery),
                     () = tokio::time::sleep(patience) => break None,
                     () = ear.shutdown.cancelled() => return Ok(ReignEnd::Asked),
                 }
@@ -258,6 +262,7 @@ impl Reign {
             self.acknowledge_all();
             self.log_reads.give_up();
             self.trials.give_up();
+            self.notifier.give_up();
             for (worker, presence) in self.peers.changed_presence() {
                 self.presence_changed(now, worker, presence, batch);
             }
@@ -294,6 +299,7 @@ impl Reign {
 
     fn worker_gone(&mut self, now: Timestamp, worker: WorkerId, batch: &mut Batch) {
         self.peers.remove(worker);
+        self.notifier.worker_lost(worker);
         self.supervisor.worker_lost(now, worker);
         batch.events.push(Event::WorkerLost(worker));
         batch.lost.push(worker);
@@ -428,6 +434,7 @@ impl Reign {
             FromWorker::Fetch { id, attempt, key } => self.fetch(worker, id, attempt, key),
             FromWorker::Log { id, bytes, length, ended } => self.log_reads.arrived(id, bytes, length, ended),
             FromWorker::Tried { id, works, message } => self.trials.arrived(id, works, message),
+            FromWorker::Notified { id, told, message } => self.notifier.arrived(id, told, message),
         }
     }
 
@@ -438,8 +445,9 @@ impl Reign {
 
     fn fetch(&mut self, worker: WorkerId, id: u64, attempt: Option<AttemptId>, key: link::FetchKey) {
         let asker = attempt.and_then(|attempt| {
-            let instance = self.engine.instance_of_attempt(attempt)?;
-            Some(Asker { attempt, run: instance.run })
+            let of_instance = self.engine.instance_of_attempt(attempt).map(|instance| instance.run);
+            let run = of_instance.or_else(|| self.notifier.run_of(attempt))?;
+            Some(Asker { attempt, run })
         });
         if let Some(sender) = self.peers.sender(worker) {
             self.fetcher.fetch(id, asker, key, sender);

@@ -78,6 +78,9 @@ impl Reign {
         plan.answers.extend(step.answers.iter().cloned());
         self.commit(now, &plan).await?;
         self.announce(&plan);
+        if !plan.notifications.is_empty() {
+            self.notifier.wake();
+        }
         step.answers.clear();
         let taken = step.events.drain(..plan.taken.min(step.events.len()));
         let joined: Vec<WorkerId> = taken.as_slice().iter().filter_map(joined).collect();
@@ -303,7 +306,7 @@ fn assignment(found: engine::Assignment) -> Assignment {
 }
 
 /// An asset or alias of a task, as its attempt is told.
-fn mention(of: &dag::Outlet) -> AssetNews {
+pub(super) fn mention(of: &dag::Outlet) -> AssetNews {
     match of {
         dag::Outlet::Alias(alias) => AssetNews { alias: Some(alias.alias.clone()), ..AssetNews::default() },
         dag::Outlet::Asset(asset) => AssetNews {
@@ -352,7 +355,7 @@ fn may_pull(task: &dag::Task, dag: &dag::Dag) -> bool {
     text.contains(PULL) || dag.files.keys().any(named)
 }
 
-fn dag_fields(dag: &dag::Dag, task: &dag::Task) -> serde_json::Map<String, serde_json::Value> {
+pub(super) fn dag_fields(dag: &dag::Dag, task: &dag::Task) -> serde_json::Map<String, serde_json::Value> {
     let fields = json!({
         "dag_id": dag.dag_id,
         "description": dag.description,

@@ -9,6 +9,7 @@ use std::{
 
 use executor::{
     GivenOperators, StopCause, WorkerContext, Workspaces, log,
+    notify::Done,
     process::{GroupRegister, Launchers},
     trial::Tried,
 };
@@ -33,6 +34,7 @@ use super::{
     log_reads::{Growth, LogReads, Question},
     log_retention::LogRetention,
     metrics::Standing,
+    notices::Notices,
     reports::Reports,
     services::Services,
     session::{News, Session},
@@ -102,6 +104,7 @@ pub(super) struct Core {
     next_question: u64,
     log_reads: LogReads,
     trials: Trials,
+    notices: Notices,
     log_retention: LogRetention,
     /// The highest leadership that was heard of; a lower one is not heeded.
     epoch: Option<Epoch>,
@@ -152,6 +155,7 @@ impl Core {
             next_question: 1,
             log_reads: LogReads::new(log_dir.clone(), sender.clone()),
             trials: Trials::new(Arc::clone(&context), sender.clone()),
+            notices: Notices::new(Arc::clone(&context), sender.clone()),
             log_retention: LogRetention::new(log_dir.clone(), settings.keep_logs),
             epoch: None,
             welcome: false,
@@ -227,6 +231,7 @@ impl Core {
             leaving: self.is_leaving(),
             up_micros: i64::try_from(self.began_at.elapsed().as_micros()).ok(),
             tries_connections: true,
+            notifies: true,
         }
     }
 
@@ -308,6 +313,11 @@ impl Core {
             }
             ToWorker::TryConnection { id, connection } => {
                 if let Some(refusal) = self.trials.begin(id, *connection) {
+                    self.session.send(refusal).await;
+                }
+            }
+            ToWorker::Notify { id, notification } => {
+                if let Some(refusal) = self.notices.begin(id, *notification, self.is_leaving()) {
                     self.session.send(refusal).await;
                 }
             }
@@ -393,6 +403,9 @@ impl Core {
             }
             Event::Tried { id, tried: Tried { works, message } } => {
                 self.tell(FromWorker::Tried { id, works, message }).await;
+            }
+            Event::Notified { id, done: Done { told, message } } => {
+                self.tell(FromWorker::Notified { id, told, message }).await;
             }
             Event::Engine(engine) => self.engine_is(engine),
             Event::LeaderSilent => {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use executor::trial::Tried;
+use executor::{notify::Done, trial::Tried};
 use link::{FetchItem, FetchKey, LogChunk, ServiceExit};
 use model::{AttemptEnd, AttemptId, operator::ServiceSpec};
 use tokio::sync::oneshot;
@@ -32,6 +32,8 @@ pub(super) enum Event {
     LogRead { id: u64, chunk: LogChunk },
     /// A connection was tried out.
     Tried { id: u64, tried: Tried },
+    /// A notification was carried out, or was not.
+    Notified { id: u64, done: Done },
     /// The worker's Docker engine was asked whether it is there.
     Engine(Engine),
     /// The guard is about to kill all attempts, because the leader is silent.

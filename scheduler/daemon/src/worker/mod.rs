@@ -15,6 +15,7 @@ mod keeper;
 mod log_reads;
 mod log_retention;
 mod metrics;
+mod notices;
 mod reports;
 mod service;
 mod services;

@@ -109,6 +109,7 @@ pub fn hello(identity: Uuid, attempts: BTreeSet<AttemptId>) -> FromWorker {
         leaving: false,
         up_micros: None,
         tries_connections: false,
+        notifies: false,
     })
 }
 

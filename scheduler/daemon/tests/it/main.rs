@@ -13,6 +13,7 @@ mod held;
 mod leader;
 mod lease;
 mod leaving;
+mod notifications;
 mod odd_commands;
 mod pools;
 mod questions;

@@ -131,7 +131,7 @@ fn service_value(spec: &ServiceSpec) -> Value {
     fields.into_value()
 }
 
-fn environment(env: &BTreeMap<String, String>, pass_env: &[String], fields: &mut Fields) {
+pub(super) fn environment(env: &BTreeMap<String, String>, pass_env: &[String], fields: &mut Fields) {
     if !env.is_empty() {
         fields.put(
             "env",

@@ -83,7 +83,7 @@ pub(super) fn trigger_dag_run(task: &TriggerDagRunTask, fields: &mut Fields) {
     fields.put("failed_states", names(&task.failed_states));
 }
 
-fn request(request: &HttpRequest, absent: HttpMethod, data_key: &str, fields: &mut Fields) {
+pub(super) fn request(request: &HttpRequest, absent: HttpMethod, data_key: &str, fields: &mut Fields) {
     match &request.target {
         HttpTarget::Url(url) => fields.put("url", url.clone()),
         HttpTarget::Connection { http_conn_id, endpoint } => {

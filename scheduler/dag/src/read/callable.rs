@@ -51,7 +51,7 @@ pub(super) fn read(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut 
     })
 }
 
-fn mapping(item: &Item<'_>, problems: &mut Problems) -> Option<serde_json::Map<String, serde_json::Value>> {
+pub(super) fn mapping(item: &Item<'_>, problems: &mut Problems) -> Option<serde_json::Map<String, serde_json::Value>> {
     match item.node.value {
         Value::Map(_) => match item.json(problems)? {
             serde_json::Value::Object(fields) => Some(fields),
@@ -96,13 +96,8 @@ fn function(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problem
         }
         (Some(item), None) => by_module(&item, files, problems)?,
         (None, Some(item)) => {
-            let file = by_path(&item, files, problems)?;
             let name = fields.required("python_callable_name", problems)?;
-            let function = name.text(problems)?;
-            if !is_dotted(&function) {
-                return name.expected("the name of a function", problems);
-            }
-            (file, function, name.place)
+            return by_file(&item, &name, files, problems);
         }
         (None, None) => {
             let message =
@@ -111,16 +106,47 @@ fn function(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problem
             return None;
         }
     };
+    checked((file, function), &place, files, problems)
+}
+
+/// The file and the function of `module.function`.
+pub(super) fn by_name(item: &Item<'_>, files: &mut FileSet<'_>, problems: &mut Problems) -> Option<(String, String)> {
+    let (file, function, place) = by_module(item, files, problems)?;
+    checked((file, function), &place, files, problems)
+}
+
+/// The file and the function that two keys name.
+pub(super) fn by_file(
+    file: &Item<'_>,
+    name: &Item<'_>,
+    files: &mut FileSet<'_>,
+    problems: &mut Problems,
+) -> Option<(String, String)> {
+    let file = by_path(file, files, problems)?;
+    let function = name.text(problems)?;
+    if !is_dotted(&function) {
+        return name.expected("the name of a function", problems);
+    }
+    checked((file, function), &name.place, files, problems)
+}
+
+/// The file is added with what it imports, unless it has no such function.
+fn checked(
+    (file, function): (String, String),
+    place: &Place,
+    files: &mut FileSet<'_>,
+    problems: &mut Problems,
+) -> Option<(String, String)> {
     if files.is_taken() {
         return Some((file, function));
     }
     let first = function.split('.').next().unwrap_or_default();
     if !files.text(&file).is_some_and(|text| has_word(text, first)) {
-        problems.add(&place, format!("file {file:?} has no function {first:?}"));
+        problems.add(place, format!("file {file:?} has no function {first:?}"));
         return None;
     }
     if files.follow(&file) {
-        add_imports(&file, &place, files, problems)?;
+        add_imports(&file, place, files, problems)?;
     }
     Some((file, function))
 }

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use model::{DagId, Operator, Timestamp, TriggerRule};
 
 use super::{
-    callable,
+    callable, callbacks, deadlines,
     fields::{Fields, Item, Layer, check_keys},
     group, macros, params, remarks,
     schedule::{self, When},
@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     canonical, compile,
-    compiled::{Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, RelativeDate, Schedule, TaskGroup},
+    compiled::{
+        Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, RelativeDate, RunCallbacks, Schedule,
+        TaskGroup,
+    },
     files::{FileSet, ReadFile},
     keys::{self, Here, LIMIT_MAX},
     problem::{Place, Problems},
@@ -53,9 +56,11 @@ pub(super) fn read(
     let drafts = task::read_all(&fields, &groups, &defaults, &mut files, problems);
     extra_files(&fields, &mut files, problems);
     let doc = doc_file(&fields, &mut files, problems);
+    let callbacks = callbacks::of_dag(&fields, &mut files, problems);
+    let deadlines = deadlines::read_all(&fields, &defaults, &mut files, problems);
     let dag = assemble(dag_id, &fields, &defaults, problems);
     let tasks = compile::compile(drafts?, &groups, problems)?;
-    let mut dag = Dag { tasks, ..dag? };
+    let mut dag = Dag { tasks, callbacks, deadlines, ..dag? };
     dag.doc_md = dag.doc_md.or(doc);
     dag.user_defined_macros = macros?;
     check_whole(&dag, &fields, problems);
@@ -182,6 +187,8 @@ fn assemble(
             .unwrap_or(0),
         dagrun_timeout: timeout(fields, problems),
         fail_fast,
+        callbacks: RunCallbacks::default(),
+        deadlines: Vec::new(),
         render_template_as_native_obj,
         user_defined_macros: serde_json::Map::new(),
         params,

@@ -161,7 +161,7 @@ pub(super) fn check_keys(
         let place = Place { at: key.at, path: item.place.path };
         if let Some((name, what)) = not_yet.iter().flat_map(|table| table.iter()).find(|(name, _)| **name == *key.name)
         {
-            if !asks_nothing(name, item.node, layer) {
+            if !asks_nothing(name, item.node) {
                 problems.add(&place, format!("not supported yet: {what}"));
             }
         } else if here == Here::DagDefaults && IN_DEFAULTS.contains(&&*key.name) {
@@ -177,17 +177,10 @@ pub(super) fn check_keys(
 }
 
 /// Whether a value says no more than its absence would.
-fn asks_nothing(name: &str, node: &Node, layer: &Layer<'_>) -> bool {
-    let is_off = |name| layer.get(name).is_some_and(|item| item.node.value == Value::Bool(false));
+fn asks_nothing(name: &str, node: &Node) -> bool {
     match &node.value {
         Value::Null => true,
         Value::Bool(value) => *value == TRUE_ASKS_NOTHING.contains(&name),
-        Value::Text(text) if name == "email" => {
-            text.is_empty() || (is_off("email_on_failure") && is_off("email_on_retry"))
-        }
-        Value::List(items) if name == "email" => {
-            items.is_empty() || (is_off("email_on_failure") && is_off("email_on_retry"))
-        }
         Value::Text(text) => text.is_empty(),
         Value::List(items) => items.is_empty(),
         Value::Map(entries) => entries.is_empty(),

@@ -71,7 +71,8 @@ fn target(fields: &Fields<'_>, problems: &mut Problems) -> Option<HttpTarget> {
     }
 }
 
-fn url(url: String, item: &Item<'_>, problems: &mut Problems) -> Option<String> {
+/// The URL of a request, or a template of one.
+pub(super) fn url(url: String, item: &Item<'_>, problems: &mut Problems) -> Option<String> {
     if url.starts_with("http://") || url.starts_with("https://") || url.contains("{{") {
         return Some(url);
     }

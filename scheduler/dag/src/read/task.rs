@@ -6,7 +6,7 @@ use model::{Operator, RetryAction, RetryRule, TaskId, TriggerRule, WeightRule, o
 use regex::Regex;
 
 use super::{
-    assets, expand,
+    assets, callbacks, expand,
     fields::{Fields, Item, Layer, check_keys},
     given,
     group::{self, Dependency, Group, Groups},
@@ -126,7 +126,7 @@ fn read(
         None => operator::read(keys, &fields, files, problems),
     });
     let mut dependencies = group::dependencies(&alone, problems);
-    let task = shared(&fields, problems);
+    let task = shared(&fields, files, problems);
     let (expand, sources) = expanded.map(|read| (read.expand, read.sources)).unzip();
     let expand = expand.or_else(|| of_group.flatten());
     let waits_for_none = task.trigger_rule == TriggerRule::Always;
@@ -183,7 +183,7 @@ fn group_of<'g, 'n>(fields: &Fields<'_>, groups: &'g Groups<'n>, problems: &mut 
 }
 
 /// Everything but the id and the operator.
-fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
+fn shared(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems) -> Task {
     let wait_for_downstream = truth(fields, "wait_for_downstream", false, problems);
     let depends_on_past = truth(fields, "depends_on_past", false, problems);
     Task {
@@ -219,6 +219,7 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         doc_md: fields.take("doc_md").and_then(|item| item.text_or_none(problems)),
         outlets: assets::of_task(fields, "outlets", problems),
         inlets: assets::of_task(fields, "inlets", problems),
+        callbacks: callbacks::of_task(fields, files, problems),
         group: None,
         expand: None,
     }

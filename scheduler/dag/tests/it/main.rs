@@ -5,6 +5,7 @@ extern crate windlass_dag as dag;
 mod assets;
 mod bad;
 mod callables;
+mod callbacks;
 mod conf;
 mod docker;
 mod expand;

@@ -33,18 +33,16 @@ fn what_switches_something_off_is_taken() {
 #[test]
 fn what_asks_for_something_that_is_not_there_is_refused() {
     check(
-        "dag_id: x\nsla_miss_callback: f\ndefault_args: {email: [a], email_on_failure: true, email_on_retry: false}\n\
+        "dag_id: x\nsla_miss_callback: f\ndefault_args: {sla: 1h}\n\
          task_groups: [{group_name: g, prefix_group_id: false}]\n\
-         tasks: [{task_id: a, operator: empty, email_on_retry: true, executor_config: {a: 1}, inlets: [x], is_setup: true, allow_nested_operators: false}]\n",
+         tasks: [{task_id: a, operator: empty, executor_config: {a: 1}, inlets: [x], is_setup: true, allow_nested_operators: false}]\n",
         expect![[r#"
-            dags/x.yaml:2:1: sla_miss_callback: not supported yet: deadlines
-            dags/x.yaml:3:16: default_args.email: not supported yet: mail
-            dags/x.yaml:3:28: default_args.email_on_failure: not supported yet: mail
+            dags/x.yaml:2:1: sla_miss_callback: not supported yet: Airflow 2's sla; write a deadline with its callback
+            dags/x.yaml:3:16: default_args.sla: not supported yet: Airflow 2's sla; write the DAG's deadline
             dags/x.yaml:4:31: task_groups[0].prefix_group_id: not supported yet: task ids without their group
-            dags/x.yaml:5:39: tasks[0].email_on_retry: not supported yet: mail
-            dags/x.yaml:5:61: tasks[0].executor_config: not supported yet: settings of an executor
-            dags/x.yaml:5:99: tasks[0].is_setup: not supported yet: setup tasks
-            dags/x.yaml:5:115: tasks[0].allow_nested_operators: not supported yet: a check of nested operators
+            dags/x.yaml:5:39: tasks[0].executor_config: not supported yet: settings of an executor
+            dags/x.yaml:5:77: tasks[0].is_setup: not supported yet: setup tasks
+            dags/x.yaml:5:93: tasks[0].allow_nested_operators: not supported yet: a check of nested operators
         "#]],
     );
 }

@@ -8,7 +8,7 @@ use std::{
     ops::Range,
 };
 
-use model::{Answer, AttemptId, BackfillId, CommandId, DagId, RunKey, TaskState, TiKey};
+use model::{Answer, AttemptId, BackfillId, CommandId, DagId, NotificationId, RunKey, TaskState, TiKey};
 use uuid::Uuid;
 
 use super::instance::{Core, Instance};
@@ -67,7 +67,9 @@ impl Draft {
 
     /// Whether the turn has changed as many rows as it may.
     pub fn is_full(&self) -> bool {
-        self.instances.len() + self.runs.len() + self.plan.backfill_runs.len() + self.asset_rows() >= ROW_CHANGES_MAX
+        let told = self.plan.notifications.len() + self.plan.deadlines.len();
+        let others = self.plan.backfill_runs.len() + self.asset_rows() + told;
+        self.instances.len() + self.runs.len() + others >= ROW_CHANGES_MAX
     }
 
     /// How many rows of assets it changes.
@@ -102,6 +104,28 @@ impl Draft {
     pub fn drop_xcoms(&mut self, key: TiKey) {
         self.plan.xcoms.retain(|(of, _)| *of != key);
         self.plan.xcoms_dropped.push(key);
+    }
+
+    /// A deadline is met. One that this turn has set is as if it had never been.
+    pub fn drop_deadline(&mut self, id: Uuid) {
+        let set = self.plan.deadlines.len();
+        self.plan.deadlines.retain(|row| row.id != id);
+        if self.plan.deadlines.len() == set {
+            self.plan.deadlines_dropped.push(id);
+        }
+    }
+
+    /// A deadline is missed.
+    pub fn miss_deadline(&mut self, id: Uuid) {
+        match self.plan.deadlines.iter_mut().find(|row| row.id == id) {
+            Some(row) => row.is_missed = true,
+            None => self.plan.deadlines_missed.push(id),
+        }
+    }
+
+    /// The id of something that is told to the outside.
+    pub fn notification_id(&mut self) -> NotificationId {
+        NotificationId(self.ids.next_uuid())
     }
 
     /// A new attempt's id.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
 use model::{DagRunState, RunId, RunKey, Timestamp};
 
 use crate::{Need, StoredRun};
@@ -21,6 +22,7 @@ pub(crate) struct Facts {
     existing: BTreeMap<Need, Option<Existing>>,
     newest: BTreeMap<Need, Vec<Newest>>,
     missing_versions: BTreeSet<Need>,
+    runtimes: BTreeMap<Need, Vec<TimeDelta>>,
 }
 
 impl Facts {
@@ -28,6 +30,7 @@ impl Facts {
         self.runs.contains_key(need)
             || self.existing.contains_key(need)
             || self.newest.contains_key(need)
+            || self.runtimes.contains_key(need)
             || self.missing_versions.contains(need)
     }
 
@@ -50,6 +53,16 @@ impl Facts {
     pub fn know_newest(&mut self, need: Need, runs: Vec<Newest>) {
         self.wanted.remove(&need);
         self.newest.insert(need, runs);
+    }
+
+    pub fn know_runtimes(&mut self, need: Need, runtimes: Vec<TimeDelta>) {
+        self.wanted.remove(&need);
+        self.runtimes.insert(need, runtimes);
+    }
+
+    /// What was learnt of how long runs take, once.
+    pub fn take_runtimes(&mut self) -> BTreeMap<Need, Vec<TimeDelta>> {
+        std::mem::take(&mut self.runtimes)
     }
 
     /// What was learnt of newest runs, once.
@@ -93,6 +106,7 @@ impl Facts {
         self.runs.clear();
         self.existing.clear();
         self.newest.clear();
+        self.runtimes.clear();
         self.missing_versions.clear();
     }
 }

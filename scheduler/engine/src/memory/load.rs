@@ -19,6 +19,7 @@
 
 use std::sync::Arc;
 
+use dag::DeadlineReference;
 use model::{DagRunState, RunKey, TaskState, Timestamp};
 
 use super::{
@@ -36,7 +37,7 @@ use super::{
 use crate::{
     Need,
     event::PreviousCounts,
-    state::{Snapshot, StoredRun},
+    state::{DeadlineRow, Snapshot, StoredRun},
 };
 
 impl Engine {
@@ -65,6 +66,7 @@ impl Engine {
             unsettled: std::collections::BTreeSet::new(),
             unserved: std::collections::BTreeSet::new(),
             assets: crate::assets::Assets::after(snapshot.last_asset_event),
+            deadlines: super::deadlines::Deadlines::default(),
             draft: Draft::default(),
             max_map_length: super::MAX_MAP_LENGTH_DEFAULT,
         };
@@ -91,12 +93,37 @@ impl Engine {
         for run in &snapshot.runs {
             engine.bring_in(run).expect("a snapshot has every version that its runs are pinned to");
         }
+        engine.load_deadlines(snapshot.deadlines);
         engine.unserved = engine.dags.keys().cloned().collect();
         for dag in engine.unserved.clone() {
             engine.watch_failures(&dag);
             engine.index_assets(&dag);
         }
         engine
+    }
+
+    /// Takes the deadlines that are pending, and asks again for what those lack that were to be set.
+    fn load_deadlines(&mut self, rows: Vec<DeadlineRow>) {
+        let known: std::collections::BTreeSet<_> = rows.iter().map(|row| (row.run, row.position)).collect();
+        for row in rows.into_iter().filter(|row| !row.is_missed) {
+            self.timers.set(row.at, Timer::Deadline(row.run, row.position));
+            self.deadlines.pending.insert((row.run, row.position), row);
+        }
+        let unfinished = self.runs.values().filter(|run| !run.row.state.is_finished());
+        let averages = unfinished.flat_map(|run| {
+            let of_run = (0_i16..).zip(&run.def.dag.deadlines);
+            of_run.filter_map(|(position, deadline)| match deadline.reference {
+                DeadlineReference::AverageRuntime { max_runs, .. } => {
+                    Some(((run.row.key, position), run.row.dag_id.clone(), max_runs))
+                }
+                DeadlineReference::QueuedAt | DeadlineReference::LogicalDate | DeadlineReference::At(_) => None,
+            })
+        });
+        let lacking: Vec<_> = averages.filter(|(key, ..)| !known.contains(key)).collect();
+        for (key, dag, most) in lacking {
+            self.deadlines.unknown.insert(key);
+            self.facts.want(Need::AverageRuntime { dag, most });
+        }
     }
 
     /// Takes a stored run into memory; none when its version is not known.

@@ -8,6 +8,7 @@ mod account;
 pub(crate) mod backfills;
 pub(crate) mod census;
 pub(crate) mod dags;
+pub(crate) mod deadlines;
 pub(crate) mod definition;
 pub(crate) mod draft;
 pub(crate) mod expansion;
@@ -34,6 +35,7 @@ use crate::{
 };
 use census::Census;
 use dags::DagState;
+use deadlines::Deadlines;
 use definition::Definition;
 use draft::Draft;
 use facts::Facts;
@@ -74,6 +76,7 @@ pub struct Engine {
     /// DAGs that may have a run to make or to start.
     pub(crate) unserved: BTreeSet<DagId>,
     pub(crate) assets: crate::assets::Assets,
+    pub(crate) deadlines: Deadlines,
     pub(crate) draft: Draft,
     /// How many elements a task may leave for one that is expanded over them.
     pub(crate) max_map_length: u32,

@@ -5,7 +5,7 @@
 //! found where it is now.
 //!
 //! Always: a running run whose DAG sets a `dagrun_timeout` has a timer at its end, an instance that waits for an instant in a
-//! running run has one at that instant, and a DAG that may make or start a run has one at its next. The converse does not
+//! running run has one at that instant, a deadline that is pending has one at its instant, and a DAG that may make or start a run has one at its next. The converse does not
 //! hold: a timer may have nothing behind it any more. After a crash they are set anew as runs come into memory.
 
 use std::collections::BTreeSet;
@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Dag(DagId),
     /// A run that may have taken too long.
     RunTimeout(RunKey),
+    /// A deadline of a run, by its position.
+    Deadline(RunKey, i16),
     /// An instance whose pause is over.
     Wake(TiKey),
 }

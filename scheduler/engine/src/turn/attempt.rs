@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use model::{
-    AttemptEnd, AttemptId, EndKind, Operator, TaskEvent, TaskState, Timestamp, WorkerId, operator::Returns, task::Retry,
+    AttemptEnd, AttemptId, CallbackEvent, EndKind, Operator, TaskEvent, TaskState, Timestamp, WorkerId,
+    operator::Returns, task::Retry,
 };
 
 use crate::{
@@ -13,25 +14,39 @@ use crate::{
     retry::{INFRASTRUCTURE_LOSSES_MAX, Loss, Pause},
 };
 
+/// Whether a start was heard before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// It was not.
+    First,
+    /// It was.
+    Again,
+}
+
 impl Engine {
     pub(super) fn attempt_started(&mut self, worker: WorkerId, attempt: AttemptId, at: Timestamp) {
         let Some(place) = self.live_place(worker, attempt) else { return };
-        self.note_start(place, at);
+        let starts = self.note_start(place, at) == Heard::First && self.core(place).state == TaskState::Queued;
         self.write(place, |core| {
             if core.state == TaskState::Queued {
                 core.step(TaskEvent::Started);
             }
             core.started_at = core.started_at.or(Some(at));
         });
+        if starts {
+            self.owe_for_task(place, CallbackEvent::Execute, "");
+        }
     }
 
     /// Keeps for those who measure that an attempt has begun, the first time that it is heard.
-    fn note_start(&mut self, place: Place, at: Timestamp) {
+    fn note_start(&mut self, place: Place, at: Timestamp) -> Heard {
         let instance = self.known_run(place.run).instance(place.at());
-        if instance.core.started_at.is_none() {
-            let (ready_at, queued_at) = (instance.ready_at, instance.core.queued_at);
-            self.draft.plan.started.push(Started { ready_at, queued_at, at });
+        if instance.core.started_at.is_some() {
+            return Heard::Again;
         }
+        let (ready_at, queued_at) = (instance.ready_at, instance.core.queued_at);
+        self.draft.plan.started.push(Started { ready_at, queued_at, at });
+        Heard::First
     }
 
     pub(super) fn attempt_ended(&mut self, worker: WorkerId, attempt: AttemptId, end: &AttemptEnd) {
@@ -74,18 +89,25 @@ impl Engine {
     fn end_as_reported(&mut self, place: Place, end: &AttemptEnd) {
         let now = self.now;
         let ran = TimeDelta::microseconds(end.ran_micros.max(0));
-        self.note_start(place, now - ran);
+        let heard = self.note_start(place, now - ran);
         self.write(place, |core| {
             core.started_at = core.started_at.or(Some(now - ran));
             core.ended_at = Some(now);
         });
+        // One that its worker never began has executed nothing.
+        if heard == Heard::First && (end.kind != EndKind::Lost || end.ran_micros > 0) {
+            self.owe_for_task(place, CallbackEvent::Execute, "");
+        }
         self.keep_xcoms(place, end);
         if let Some(name) = &end.rendered_map_index {
             self.write_extra(place, |extra| extra.rendered_map_index = Some(name.clone()));
         }
         match end.kind {
             EndKind::Success => self.succeeded(place, end),
-            EndKind::Skipped => self.finish_attempt(place, TaskEvent::Skipped),
+            EndKind::Skipped => {
+                self.finish_attempt(place, TaskEvent::Skipped);
+                self.owe_for_task(place, CallbackEvent::Skipped, &end.reason);
+            }
             EndKind::Failed | EndKind::TimedOut | EndKind::Killed => {
                 let retry = self.retry_of(place);
                 self.failed(place, end, retry);
@@ -146,6 +168,7 @@ impl Engine {
                     self.write_extra(place, |extra| extra.map_length = length);
                 }
                 self.finish_attempt(place, TaskEvent::Succeeded);
+                self.owe_for_task(place, CallbackEvent::Success, "");
                 self.outlets_changed(place, &end.assets);
                 self.skip(place, &skips);
             }
@@ -179,8 +202,14 @@ impl Engine {
         });
         self.finish_attempt(place, TaskEvent::Failed(retry));
         match retry {
-            Retry::Again => self.wake_later(place, wakes),
-            Retry::Exhausted => self.fail_fast(place.run),
+            Retry::Again => {
+                self.owe_for_task(place, CallbackEvent::Retry, &end.reason);
+                self.wake_later(place, wakes);
+            }
+            Retry::Exhausted => {
+                self.owe_for_task(place, CallbackEvent::Failure, &end.reason);
+                self.fail_fast(place.run);
+            }
         }
     }
 
@@ -211,7 +240,7 @@ impl Engine {
         let run = self.known_run(place.run);
         let (key, max_tries) = (run.key_of(place.at()), run.max_tries(place.at()));
         let (try_number, now) = (run.instance(place.at()).core.try_number, self.now);
-        let reason = reason.to_owned();
+        let (reason, told, is_loss) = (reason.to_owned(), reason.to_owned(), loss.is_some());
         if loss.is_some() {
             self.draft.plan.failures.push(FailureRow { key, try_number, failed_at: now, reason: reason.clone() });
         }
@@ -226,6 +255,10 @@ impl Engine {
             extra.wake_at = (again_at > now).then_some(again_at);
         });
         self.finish_attempt(place, TaskEvent::Lost);
+        // What its worker gave back has not failed.
+        if is_loss {
+            self.owe_for_task(place, CallbackEvent::Retry, &told);
+        }
         self.wake_later(place, Some(again_at));
     }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{
     command::Refusal,
+    deadline::Which,
     selection::{Missing, names},
 };
 use crate::{
@@ -92,6 +93,7 @@ impl Engine {
             (run.row.started_at, run.row.ended_at) = (None, None);
             self.unserved.insert(dag_id);
         }
+        self.set_deadlines(key, Which::Queued);
     }
 
     fn clear_one(&mut self, place: Place) {

@@ -44,6 +44,7 @@ impl Engine {
         }
         self.dag_mut(dag_id).backfill = None;
         self.forget_assets(dag_id);
+        self.deadlines.forget_dag(dag_id);
         if self.dag_mut(dag_id).row.is_stale {
             let gone = self.dags.remove(dag_id);
             self.unserved.remove(dag_id);
@@ -97,6 +98,7 @@ impl Engine {
         self.forget_newest(&dag_id, (run_after, key));
         self.withdraw_all(key);
         self.let_go(key);
+        drop(self.deadlines.take_of(key));
         // Those whose previous run it was have another one before them.
         for follower in self.followers.remove(&key).unwrap_or_default() {
             self.known_run_mut(follower).previous = Previous::Unknown;

@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use model::{DagRunEvent, DagRunState, RunKey, TaskEvent, TaskState};
 
+use super::notify::RunReason;
 use crate::{
     Effect, Engine,
     memory::{definition::asks_past, instance::Place, run::Run},
@@ -20,7 +21,13 @@ impl Engine {
     /// Ends a run when nothing in it is unfinished, or when what is unfinished can never run.
     pub(super) fn check_end(&mut self, key: RunKey) {
         if let Some(event) = self.end_of(key) {
+            let why = match event {
+                DagRunEvent::Succeeded => RunReason::Success,
+                _ if self.known_run(key).unfinished == 0 => RunReason::TaskFailure,
+                _ => RunReason::Deadlocked,
+            };
             self.end_run(key, event);
+            self.owe_for_run(key, why);
         }
     }
 
@@ -77,7 +84,11 @@ impl Engine {
         if event == DagRunEvent::Cleared && run.row.note.is_some() && run.row.note == over_time(run) {
             run.row.note = None;
         }
+        let is_success = run.row.state == DagRunState::Success;
         self.follow_newest(key);
+        if is_success {
+            self.meet_deadlines(key);
+        }
     }
 
     /// Fails a run that has taken longer than its dagrun_timeout; what it still does is stopped and skipped. Its tasks say
@@ -99,6 +110,7 @@ impl Engine {
         let row = &mut self.known_run_mut(key).row;
         row.note = row.note.take().or(note);
         self.end_run(key, DagRunEvent::Failed);
+        self.owe_for_run(key, RunReason::TimedOut);
     }
 
     /// The first failure of a DAG with fail_fast ends everything else of the run: what runs fails, what waits is skipped.

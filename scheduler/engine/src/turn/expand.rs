@@ -2,7 +2,7 @@
 //! holds.
 
 use dag::TaskPos;
-use model::{MapIndex, RunKey, TaskEvent, TaskState, TryNumber, XComValue, task::Mark};
+use model::{CallbackEvent, MapIndex, RunKey, TaskEvent, TaskState, TryNumber, XComValue, task::Mark};
 use serde_json::Value;
 
 use crate::{
@@ -157,7 +157,13 @@ impl Engine {
         );
         self.set_final(place, Mark::Failed, &reason);
         let (key, try_number) = (self.key_of(place), self.core(place).try_number);
-        self.draft.plan.failures.push(crate::FailureRow { key, try_number, failed_at: self.now, reason });
+        self.draft.plan.failures.push(crate::FailureRow {
+            key,
+            try_number,
+            failed_at: self.now,
+            reason: reason.clone(),
+        });
+        self.owe_for_task(place, CallbackEvent::Failure, &reason);
     }
 
     /// How many elements these XComs of an instance leave for tasks that are expanded over what it returns; none when no task is.

@@ -5,7 +5,7 @@
 //! walk over the heads: what does not fit now does not fit later in the same turn either, since a grant only takes. What did not
 //! fit in an earlier turn is not looked at again until something gave it room.
 
-use model::{Operator, TaskEvent, TaskState, WorkerId};
+use model::{CallbackEvent, Operator, TaskEvent, TaskState, WorkerId};
 
 use crate::{
     Effect, Engine, TryRow,
@@ -144,6 +144,8 @@ impl Engine {
             core.step(TaskEvent::Succeeded);
             (core.queued_at, core.started_at, core.ended_at) = (Some(now), Some(now), Some(now));
         });
+        self.owe_for_task(place, CallbackEvent::Execute, "");
+        self.owe_for_task(place, CallbackEvent::Success, "");
         self.outlets_changed(place, &[]);
     }
 

@@ -10,7 +10,7 @@ use model::{
 };
 use serde_json::{Value, json};
 
-use super::command::Refusal;
+use super::{command::Refusal, deadline::Which};
 use crate::{
     Engine,
     memory::{definition::Direction, instance::TiPos},
@@ -95,6 +95,7 @@ impl Engine {
         (run.row.started_at, run.row.ended_at) = (None, None);
         let dag_id = run.row.dag_id.clone();
         self.unserved.insert(dag_id);
+        self.set_deadlines(key, Which::Queued);
     }
 }
 

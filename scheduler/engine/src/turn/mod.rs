@@ -10,6 +10,7 @@ mod attempt;
 mod backfill;
 mod clear;
 mod command;
+mod deadline;
 mod delete;
 mod delete_instance;
 mod end;
@@ -19,6 +20,7 @@ mod finish;
 mod granting;
 mod mark;
 mod note;
+mod notify;
 mod schedule;
 mod selection;
 mod settle;
@@ -47,6 +49,7 @@ impl Engine {
         self.draft = Draft::new(input.seed, input.run_keys);
         self.use_previous_runs();
         self.use_newest_runs();
+        self.use_average_runtimes();
         self.settle();
         self.fire_timers();
         self.serve_assets();
@@ -120,6 +123,7 @@ impl Engine {
                     self.unserved.insert(dag);
                 }
                 Timer::RunTimeout(run) => self.check_timeout(run),
+                Timer::Deadline(run, position) => self.check_deadline((run, position)),
                 Timer::Wake(key) => self.wake(key),
             }
             self.settle();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::{DagId, DagRunState, RunId, RunKey, RunType, Timestamp, TriggeredBy};
 
+use super::deadline::Which;
 use crate::{
     DagVersion, DueRun, Engine, Need, RunRow, StoredDag,
     assets::AssetRun,
@@ -226,6 +227,7 @@ impl Engine {
         let (key, dag_id, date) = (row.key, row.dag_id.clone(), row.logical_date);
         self.draft.runs.insert(key);
         self.insert_run(Run::new(row, Arc::clone(def)));
+        self.set_deadlines(key, Which::All);
         self.follow_newest(key);
         self.unserved.insert(dag_id.clone());
         let Some(date) = date else { return };

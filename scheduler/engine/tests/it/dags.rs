@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use dag::{Catchup, Dag, Schedule, Task, TaskPos};
+use dag::{Catchup, Dag, RunCallbacks, Schedule, Task, TaskCallbacks, TaskPos};
 use engine::DagVersion;
 use model::{
     DagId, DagVersionId, Operator, Pool, TaskId, TaskIdx, TriggerRule, WeightRule,
@@ -19,6 +19,18 @@ pub fn bash() -> Operator {
         cwd: None,
         skip_on_exit_code: Vec::new(),
     })
+}
+
+/// A callback that runs a command.
+pub fn callback() -> model::Callback {
+    let Operator::Bash(bash) = bash() else { unreachable!("bash is bash") };
+    model::Callback::Command(bash)
+}
+
+/// One callback for each event of a task.
+pub fn task_callbacks() -> TaskCallbacks {
+    let one = || vec![callback()];
+    TaskCallbacks { on_execute: one(), on_success: one(), on_failure: one(), on_retry: one(), on_skipped: one() }
 }
 
 pub fn branch() -> Operator {
@@ -62,6 +74,7 @@ pub fn task(id: &str) -> Task {
         doc_md: None,
         outlets: Vec::new(),
         inlets: Vec::new(),
+        callbacks: TaskCallbacks::default(),
         group: None,
         expand: None,
     }
@@ -93,6 +106,8 @@ pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
         max_consecutive_failed_dag_runs: 0,
         dagrun_timeout: None,
         fail_fast: false,
+        callbacks: RunCallbacks::default(),
+        deadlines: Vec::new(),
         render_template_as_native_obj: false,
         user_defined_macros: serde_json::Map::new(),
         relative_start: None,

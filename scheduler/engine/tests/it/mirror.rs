@@ -8,7 +8,7 @@ use engine::{
 };
 use model::{BackfillId, DagId, Pool, RunId, RunKey, RunType, TaskState, TiKey, command::AnswerStatus};
 
-use crate::asset_tables::AssetTables;
+use crate::{asset_tables::AssetTables, told::Told};
 
 #[derive(Debug, Default, Clone)]
 pub struct Mirror {
@@ -23,6 +23,7 @@ pub struct Mirror {
     pub seen: BTreeMap<(BackfillId, i32), BackfillRunRow>,
     pub tries: BTreeMap<(TiKey, i16), TaskState>,
     pub assets: AssetTables,
+    pub told: Told,
     pub answers: Vec<(AnswerStatus, serde_json::Value)>,
 }
 
@@ -113,6 +114,9 @@ impl Mirror {
             self.pools.remove(name);
         }
         self.assets.apply(plan);
+        self.told.apply(plan);
+        self.told.check(plan, &self.versions, &self.runs);
+        self.told.keep(&self.runs, plan);
         self.answers.extend(plan.answers.iter().map(|(_, answer)| (answer.status, answer.body.clone())));
     }
 
@@ -131,6 +135,7 @@ impl Mirror {
             backfills: self.backfills.values().filter(|row| row.completed_at.is_none()).cloned().collect(),
             asset_queue: self.assets.queue.values().cloned().collect(),
             last_asset_event: self.assets.events.last().map_or(0, |event| event.id),
+            deadlines: self.told.deadlines.values().cloned().collect(),
         }
     }
 
@@ -164,6 +169,15 @@ impl Mirror {
                 };
                 let found = self.runs.values().find(same);
                 Fact::Exists { existing: found.map(|row| (row.key, row.run_id.clone(), row.state)), need }
+            }
+            Need::AverageRuntime { dag, most } => {
+                let took =
+                    |run: &&RunRow| (run.dag_id == *dag).then(|| Some(run.ended_at? - run.started_at?)).flatten();
+                let ended = self.runs.values().filter(|run| run.state == model::DagRunState::Success);
+                let mut ended: Vec<_> = ended.filter_map(|run| Some((run.ended_at?, took(&run)?))).collect();
+                ended.sort_by(|one, other| other.cmp(one));
+                let runtimes = ended.into_iter().map(|(_, took)| took).take(*most as usize).collect();
+                Fact::Runtimes { need, runtimes }
             }
             Need::Version(id) => {
                 let version = self.versions.iter().find(|version| version.id == *id).cloned().map(Box::new);

@@ -96,6 +96,26 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
         }
     }
     dag = with_expanded_tasks(dice, dag);
+    // All of them, or none: what is told is counted against what fails.
+    let tells = dice.one_in(2);
+    if tells {
+        dag.tasks.iter_mut().for_each(|task| task.callbacks = crate::dags::task_callbacks());
+        let one = || vec![crate::dags::callback()];
+        dag.callbacks = dag::RunCallbacks { on_success: one(), on_failure: one() };
+    }
+    let references = [
+        dag::DeadlineReference::QueuedAt,
+        dag::DeadlineReference::LogicalDate,
+        dag::DeadlineReference::AverageRuntime { max_runs: 3, min_runs: 1 },
+    ];
+    for reference in references {
+        if !dice.one_in(3) {
+            continue;
+        }
+        let interval = Duration::from_secs(dice.below(300) as u64);
+        let callbacks = vec![crate::dags::callback()];
+        dag.deadlines.push(dag::Deadline { name: None, description: None, reference, interval, callbacks });
+    }
     let all_success = dag.tasks.iter().all(|task| task.trigger_rule == TriggerRule::AllSuccess);
     Dag {
         catchup: if dice.one_in(2) { dag::Catchup::All } else { dag::Catchup::Latest },

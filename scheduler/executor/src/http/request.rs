@@ -36,7 +36,14 @@ impl Exchange {
     /// # Errors
     /// How the attempt ends when that is not possible.
     pub(crate) async fn prepare(attempt: &Attempt, request: &HttpRequest) -> Result<Self, Outcome> {
-        let rendered = render(attempt, request).await?;
+        Self::rendered(attempt, render(attempt, request).await?).await
+    }
+
+    /// The same of a request whose texts are no templates.
+    ///
+    /// # Errors
+    /// How the attempt ends when that is not possible.
+    pub(crate) async fn rendered(attempt: &Attempt, rendered: HttpRequest) -> Result<Self, Outcome> {
         let mut headers = BTreeMap::new();
         let mut settings = Settings::of_task(rendered.options);
         let (url, login) = match &rendered.target {

@@ -26,12 +26,19 @@ const FILES_AT_ONCE: usize = 8;
 /// Calls a Python function.
 pub(crate) struct CallableExecutor {
     keys: PythonCallable,
+    /// What has happened, for a callback: the function is then given the whole context, and these names are in it.
+    happened: Option<serde_json::Map<String, Value>>,
 }
 
 impl CallableExecutor {
     /// An executor for one task.
     pub(crate) fn new(keys: PythonCallable) -> Self {
-        Self { keys }
+        Self { keys, happened: None }
+    }
+
+    /// An executor for a callback.
+    pub(crate) fn of_callback(keys: PythonCallable, happened: serde_json::Map<String, Value>) -> Self {
+        Self { keys, happened: Some(happened) }
     }
 
     async fn outcome(&self, attempt: &Attempt, stop: &Stop) -> Result<Outcome, Outcome> {
@@ -59,6 +66,7 @@ impl CallableExecutor {
             "args": args,
             "kwargs": kwargs,
             "templates_dict": templates_dict,
+            "happened": self.happened,
             "returns": if matches!(self.keys.returns, Returns::Proceed(_)) { "proceed" } else { "value" },
         });
         let program = Program {

@@ -13,7 +13,7 @@ use model::{Answer, CommandId, Pool, TaskState, TiKey, Timestamp, XComValue, com
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::assets;
+use super::{assets, told::Told};
 use crate::texts::storable;
 
 /// The parameters of a turn's rare parts.
@@ -43,6 +43,7 @@ pub(super) struct RareParts {
     pub asset_queue: String,
     pub asset_queue_dropped: String,
     pub assets_consumed: String,
+    pub told: String,
 }
 
 impl RareParts {
@@ -68,6 +69,7 @@ impl RareParts {
             && plan.asset_queue.is_empty()
             && plan.asset_queue_dropped.is_empty()
             && plan.assets_consumed.is_empty()
+            && Told::is_none(plan)
             && plan.pools.is_empty()
             && plan.pools_dropped.is_empty()
             && plan.answers.is_empty()
@@ -100,6 +102,7 @@ impl RareParts {
             asset_queue: array(&plan.asset_queue, assets::Queued::of),
             asset_queue_dropped: array(&plan.asset_queue_dropped, |(dag, asset)| assets::Entry::of(dag, asset)),
             assets_consumed: array(&plan.assets_consumed, assets::Consumed::of),
+            told: Told::of(plan).to_json(),
         })
     }
 }

@@ -6,6 +6,7 @@
 mod assets;
 mod columns;
 mod json;
+mod told;
 
 use engine::Plan;
 use model::{Epoch, RunKey, Timestamp, TurnNumber};
@@ -149,6 +150,7 @@ async fn apply_all(
         rare.asset_queue,
         rare.asset_queue_dropped,
         rare.assets_consumed,
+        rare.told,
     )
     .fetch_one(writer.connection())
     .await?;

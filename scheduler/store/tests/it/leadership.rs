@@ -153,6 +153,7 @@ async fn a_state_that_older_binaries_can_not_read_says_so_to_them() {
     assert_eq!(format_of("operator: kafka_topic, topic: t, state: absent"), 2);
     assert_eq!(format_of("operator: bash, bash_command: x, expand: {part: [1, 2]}"), 4);
     assert_eq!(format_of("operator: empty, outlets: [{alias: a}]"), 4);
+    assert_eq!(format_of("operator: empty, on_failure_callback: {command: x}"), 5);
     store::leader::raise_format(&mut leader.writer, epoch, 2).await.unwrap();
     store::leader::raise_format(&mut leader.writer, epoch, 1).await.unwrap();
     let next = Leader::take_over(&database.url, "second").await;

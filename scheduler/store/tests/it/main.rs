@@ -12,6 +12,7 @@ mod bundles;
 mod inbox;
 mod leadership;
 mod lists;
+mod notifications;
 mod plans;
 mod pool;
 mod provider_users;

@@ -288,7 +288,9 @@ async fn facts_are_found_by_id_by_date_and_by_what_came_before() {
 fn of_run(fact: Fact) -> Option<engine::StoredRun> {
     match fact {
         Fact::Run { run, .. } => run.map(|run| *run),
-        Fact::Exists { .. } | Fact::NewestRuns { .. } | Fact::Version { .. } => panic!("{fact:?}"),
+        Fact::Exists { .. } | Fact::NewestRuns { .. } | Fact::Runtimes { .. } | Fact::Version { .. } => {
+            panic!("{fact:?}")
+        }
     }
 }
 
@@ -297,6 +299,7 @@ fn need_of(fact: &Fact) -> Need {
         Fact::Run { need, .. }
         | Fact::Exists { need, .. }
         | Fact::NewestRuns { need, .. }
+        | Fact::Runtimes { need, .. }
         | Fact::Version { need, .. } => need.clone(),
     }
 }

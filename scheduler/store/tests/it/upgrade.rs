@@ -70,7 +70,9 @@ async fn every_release_is_upgraded_to_this_schema_and_loses_no_row() {
         assert_eq!(catalogue(&database.pool).await, catalogue(&fresh.pool).await, "{}", release.name);
         let after = row_counts(&database.pool).await;
         for (table, count) in before {
-            assert!(after.contains(&(table.clone(), count)), "{}: {table} had {count} rows", release.name);
+            // A table that nothing was written to may go.
+            let is_gone = count == 0 && !after.iter().any(|(name, _)| *name == table);
+            assert!(is_gone || after.contains(&(table.clone(), count)), "{}: {table} had {count} rows", release.name);
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct Leader {
     /// The highest report that came.
     seen: u64,
     acks: Acks,
+    /// Whether fetches are answered with nothing; else the test answers them.
+    pub answers: bool,
 }
 
 /// Whether the leader acknowledges.
@@ -104,7 +106,7 @@ impl Place {
         };
         let welcome = ToWorker::Welcome { epoch, live: live(&hello), services: hello.services.clone() };
         link.send(welcome).await.unwrap();
-        Leader { link, hello, seen: 0, acks: Acks::Sent }
+        Leader { link, hello, seen: 0, acks: Acks::Sent, answers: true }
     }
 }
 
@@ -141,7 +143,7 @@ impl Leader {
     async fn note(&mut self, message: &FromWorker) {
         match message {
             FromWorker::Started { seq, .. } | FromWorker::Ended { seq, .. } => self.seen = self.seen.max(*seq),
-            FromWorker::Fetch { id, .. } => {
+            FromWorker::Fetch { id, .. } if self.answers => {
                 let item = FetchItem::Missing("the test has nothing".into());
                 self.send(ToWorker::Fetched(Fetched { id: *id, item })).await;
             }

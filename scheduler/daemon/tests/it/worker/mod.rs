@@ -5,6 +5,7 @@ mod leader;
 mod leaving;
 mod lives;
 mod log_retention;
+mod notices;
 mod processes;
 mod services;
 mod shipping;

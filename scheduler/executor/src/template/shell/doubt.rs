@@ -15,8 +15,19 @@ use super::{
 };
 
 /// Names from which values of others come.
-const FROM_OUTSIDE: &[&str] =
-    &["params", "conf", "dag_run", "ti", "task_instance", "triggering_asset_events", "inlet_events"];
+const FROM_OUTSIDE: &[&str] = &[
+    "params",
+    "conf",
+    "dag_run",
+    "ti",
+    "task_instance",
+    "triggering_asset_events",
+    "inlet_events",
+    // What callbacks are told: a reason is whatever somebody's program has said.
+    "notification",
+    "reason",
+    "exception",
+];
 /// What Windlass itself says below some of these names.
 const OWN: &[&str] = &[
     "dag_run.dag_id",
