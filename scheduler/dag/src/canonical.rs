@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task},
     expand::{Expand, ExpandBy, Over},
+    scopes::Phase,
 };
 
 /// A mapping that leaves out what need not be said.
@@ -210,7 +211,18 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     let upstream: Vec<&str> = task.upstream.iter().map(|pos| dag.task(*pos).task_id.as_str()).collect();
     fields.list("dependencies", &upstream);
     expand_fields(task, &mut fields);
-    fields.unless("trigger_rule", task.trigger_rule.name(), &TriggerRule::AllSuccess.name());
+    match task.phase {
+        Phase::Work => fields.unless("trigger_rule", task.trigger_rule.name(), &TriggerRule::AllSuccess.name()),
+        Phase::Setup => {
+            fields.put("setup", true);
+            fields.unless("trigger_rule", task.trigger_rule.name(), &TriggerRule::AllSuccess.name());
+        }
+        // Its rule goes without saying, and its setups are the ones directly before it.
+        Phase::Teardown { on_failure_fail_dagrun } => {
+            fields.put("teardown", true);
+            fields.unless("on_failure_fail_dagrun", on_failure_fail_dagrun, &false);
+        }
+    }
     fields.put("retries", task.retries);
     fields.put("retry_delay", duration_text(task.retry_delay));
     fields.some("retry_exponential_backoff", task.retry_exponential_backoff);

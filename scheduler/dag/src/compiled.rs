@@ -12,6 +12,7 @@ use crate::{
     assets::{AssetCondition, Outlet},
     expand::Expand,
     params::Params,
+    scopes::Phase,
 };
 
 /// The position of a task in its `Dag`, in topological order (ties in the order of the file).
@@ -234,6 +235,9 @@ pub struct Task {
     /// Named data that it reads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inlets: Vec<Outlet>,
+    /// Whether it makes what others need, or takes it away.
+    #[serde(default, skip_serializing_if = "Phase::is_work")]
+    pub phase: Phase,
     /// The group that it is in.
     pub group: Option<String>,
     /// What makes it many instances; none for a task that is one.

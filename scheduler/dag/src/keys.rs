@@ -241,6 +241,15 @@ pub(crate) const OWN: &[Key] = &[
     key("expand_kwargs", Shape::Definition("expand_over"), "Mappings of names to values: an instance for each."),
     key("partial", Shape::Definition("group_defaults"), "Keys of the task that all of its instances share."),
     key("map_index_template", Shape::Text, "What an instance is called; a template."),
+    key("setup", Shape::Bool, "Whether it makes what the tasks behind it need."),
+    key("is_setup", Shape::Bool, "Another word for setup."),
+    key(
+        "teardown",
+        Shape::Definition("teardown"),
+        "Whether it takes away what its setups have made, however the tasks between have ended.",
+    ),
+    key("is_teardown", Shape::Definition("teardown"), "Another word for teardown."),
+    key("on_failure_fail_dagrun", Shape::Bool, "Whether the run fails when this teardown fails."),
 ];
 
 /// Further keys of every task.
@@ -289,10 +298,15 @@ pub(crate) const TASK: &[Key] = &[
     key("inlets", Shape::Definition("outlets"), "Named data that it reads."),
 ];
 
+/// Keys of the mapping form of `teardown`.
+pub(crate) const TEARDOWN: &[Key] = &[
+    key("setups", Shape::Texts, "The tasks whose work it takes away; they become setups before it."),
+    key("of", Shape::Texts, "Another word for setups."),
+    key("on_failure_fail_dagrun", Shape::Bool, "Whether the run fails when this teardown fails."),
+];
+
 /// What a task will have later.
 pub(crate) const TASK_NOT_YET: &[NotYet] = &[
-    ("setup", "setup tasks"),
-    ("teardown", "teardown tasks"),
     ("start_date", "a task's own dates"),
     ("end_date", "a task's own dates"),
     ("deadline", "deadlines"),
@@ -318,9 +332,6 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("executor_config", "settings of an executor"),
     ("run_as_user", "other users of the system"),
     ("resources", "resources of a task"),
-    ("is_setup", "setup tasks"),
-    ("is_teardown", "teardown tasks"),
-    ("on_failure_fail_dagrun", "teardown tasks"),
     ("doc", "this form of documentation; write doc_md"),
     ("doc_rst", "this form of documentation; write doc_md"),
     ("doc_json", "this form of documentation; write doc_md"),

@@ -20,6 +20,7 @@ mod problem;
 mod python_imports;
 mod read;
 mod schema;
+pub mod scopes;
 mod yaml;
 
 pub use assets::{AliasRef, AssetCondition, AssetRef, Outlet};
@@ -36,6 +37,7 @@ pub use params::Params;
 pub use plain::yaml_as_json;
 pub use problem::{DagFileError, ERRORS_PER_DAG_MAX, ERRORS_PER_FILE_MAX, Refused};
 pub use schema::json_schema;
+pub use scopes::{Phase, Scopes};
 
 /// What a DAG file holds: its good DAGs, and what is wrong with the others.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -28,6 +28,7 @@ pub fn json_schema() -> Value {
         ("messages", messages()),
         ("bytes", json!({ "anyOf": [{ "type": "string" }, { "type": "integer", "minimum": 1 }] })),
         ("ready_when", ready_when()),
+        ("teardown", json!({ "anyOf": [{ "type": "boolean" }, object(keys::TEARDOWN, &[])] })),
         (
             "expand",
             json!({ "type": "object", "minProperties": 1, "additionalProperties": { "$ref": "#/$defs/expand_over" } }),

@@ -215,20 +215,17 @@ class Document:
             writer.kwargs["doc_md"] = Given(clean(given.value), given.line)
 
     def setup(self, writer):
-        """Setups and teardowns run as ordinary tasks."""
-        task = writer.task
+        """What is set up and taken away; the setups of a teardown are among its dependencies."""
         teardown, setup = writer.take("is_teardown"), writer.take("is_setup")
-        if setup is not None and setup.value is True:
-            writer.remark(
-                setup.line, "a setup is an ordinary task here: it is not cleared or skipped with the tasks that need it"
-            )
+        fails_run = writer.take("on_failure_fail_dagrun")
         if teardown is not None and teardown.value is True:
-            writer.remark(
-                teardown.line,
-                "a teardown is a task with trigger_rule all_done here: its failure counts, and it may be the run's last word",
-            )
-            if not any(key == "trigger_rule" for key, _, _ in writer.entries) and task.upstream:
-                writer.put("trigger_rule", "all_done", teardown.line)
+            # Airflow gives a teardown its rule, whatever it was given before.
+            writer.entries = [entry for entry in writer.entries if entry[0] != "trigger_rule"]
+            writer.put("teardown", True, teardown.line)
+            if fails_run is not None and fails_run.value is True:
+                writer.put("on_failure_fail_dagrun", True, fails_run.line)
+        elif setup is not None and setup.value is True:
+            writer.put("setup", True, setup.line)
 
     def placeholder(self, task, writer, reason, params):
         """A task that fails, with the reason, in place of one that could not be converted."""
@@ -246,6 +243,7 @@ class Document:
         self.report.muted += 1
         try:
             fresh.common()
+            self.setup(fresh)
         finally:
             self.report.muted -= 1
         # There is no use in trying again what can not succeed.

@@ -13,7 +13,7 @@ const NAMED_MAX: usize = 5;
 
 /// Notes the remarks on a whole DAG.
 pub(super) fn on(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
-    let leaves: Vec<&Task> = dag.tasks.iter().filter(|task| task.downstream.is_empty()).collect();
+    let leaves: Vec<&Task> = dag.leaves().into_iter().map(|pos| dag.task(pos)).collect();
     if !leaves.iter().all(|task| runs_whatever_happened(task)) {
         return;
     }

@@ -10,13 +10,14 @@ use super::{
     fields::{Fields, Item, Layer, check_keys},
     given,
     group::{self, Dependency, Group, Groups},
-    operator,
+    operator, phase,
 };
 use crate::{
     compiled::{Dag, Task},
     files::FileSet,
     keys::{self, Here, LIMIT_MAX, RETRIES_MAX, TRIGGER_RULES, WEIGHT_RULES},
     problem::{Place, Problems},
+    scopes::Phase,
     yaml::Value,
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Draft {
     pub(crate) task: Task,
     /// What it comes after.
     pub(crate) dependencies: Vec<Dependency>,
+    /// The setups that it tears down, which are among the dependencies.
+    pub(crate) setups: Vec<Dependency>,
     /// Where it is.
     pub(crate) place: Place,
 }
@@ -125,8 +128,10 @@ fn read(
         None if is_expanded && expand::can_not_be_many(keys.name).is_none() => None,
         None => operator::read(keys, &fields, files, problems),
     });
+    let phase::Read { phase, setups } = phase::read(&alone, problems);
     let mut dependencies = group::dependencies(&alone, problems);
-    let task = shared(&fields, problems);
+    dependencies.extend(setups.iter().cloned());
+    let task = Task { phase, trigger_rule: trigger_rule(&fields, phase, problems), ..shared(&fields, problems) };
     let (expand, sources) = expanded.map(|read| (read.expand, read.sources)).unzip();
     let expand = expand.or_else(|| of_group.flatten());
     let waits_for_none = task.trigger_rule == TriggerRule::Always;
@@ -141,7 +146,7 @@ fn read(
     dependencies.extend(sources.unwrap_or_default());
     let group = group.map(|group| group.group_id.clone());
     let task = Task { task_id: task_id?, operator: operator?, group, expand, ..task };
-    Some(Draft { task, dependencies, place: item.place.clone() })
+    Some(Draft { task, dependencies, setups, place: item.place.clone() })
 }
 
 fn task_id(
@@ -191,7 +196,8 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         operator: model::Operator::Empty,
         upstream: Vec::new(),
         downstream: Vec::new(),
-        trigger_rule: word(fields, "trigger_rule", TRIGGER_RULES, problems).unwrap_or(TriggerRule::AllSuccess),
+        trigger_rule: TriggerRule::AllSuccess,
+        phase: Phase::Work,
         retries: whole(fields, "retries", 0..=RETRIES_MAX, problems).unwrap_or(0),
         retry_delay: duration(fields, ["retry_delay", "retry_delay_sec"], problems).unwrap_or(RETRY_DELAY_DEFAULT),
         retry_exponential_backoff: backoff(fields, problems),
@@ -222,6 +228,20 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         group: None,
         expand: None,
     }
+}
+
+/// A teardown has its own rule, which nothing that it inherits changes.
+fn trigger_rule(fields: &Fields<'_>, phase: Phase, problems: &mut Problems) -> TriggerRule {
+    if !phase.is_teardown() {
+        return word(fields, "trigger_rule", TRIGGER_RULES, problems).unwrap_or(TriggerRule::AllSuccess);
+    }
+    if let Some(item) = fields.own("trigger_rule") {
+        item.fail::<()>(
+            "a teardown runs when everything between is over and a setup of it has succeeded; leave trigger_rule away",
+            problems,
+        );
+    }
+    TriggerRule::AllDoneSetupSuccess
 }
 
 fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {

@@ -180,7 +180,7 @@ impl Engine {
         self.finish_attempt(place, TaskEvent::Failed(retry));
         match retry {
             Retry::Again => self.wake_later(place, wakes),
-            Retry::Exhausted => self.fail_fast(place.run),
+            Retry::Exhausted => self.fail_fast(place),
         }
     }
 

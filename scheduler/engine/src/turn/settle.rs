@@ -13,7 +13,7 @@ use crate::{
     memory::{
         definition::asks_past,
         instance::{Place, TiPos},
-        run::{Previous, Run},
+        run::{HeedCounts, Previous, Run},
     },
     rules::{self, Becomes, Case, Mode, Verdict},
     turn::Inputs,
@@ -96,14 +96,18 @@ impl Engine {
             if decisions.is_empty() {
                 self.end_without_work(&mut without_work);
             }
-            let is_refused = decisions.iter().any(|(_, decision)| decision.is_refused());
+            let refused: Vec<Place> = decisions
+                .iter()
+                .filter(|(_, decision)| decision.is_refused())
+                .map(|(at, _)| Place { run: key, task: at.task, map: at.map })
+                .collect();
             for (at, decision) in decisions {
                 self.carry_out(Place { run: key, task: at.task, map: at.map }, decision, &mut without_work);
             }
-            if is_refused {
+            if !refused.is_empty() {
                 // Only now: what was decided together is carried out together, and none of it may have been ended meanwhile.
                 self.end_without_work(&mut without_work);
-                self.fail_fast(key);
+                refused.into_iter().for_each(|place| self.fail_fast(place));
             }
         }
         self.unsettled.remove(&key);
@@ -130,7 +134,9 @@ impl Engine {
         }
         let counts = run.tasks[at.task.0];
         // Which of them are removed depends on their index.
-        let is_shared = counts.upstream.removed == 0 && counts.skipped_by == 0 && run.def.inside(at.task).is_empty();
+        let removed = run.heeded.get(&at.task).map_or(0, |counts| counts.indirect_setups.removed);
+        let has_inside = !run.def.inside(at.task).is_empty() || run.def.heeds_inside(at.task).next().is_some();
+        let is_shared = counts.upstream.removed == 0 && removed == 0 && counts.skipped_by == 0 && !has_inside;
         if is_shared && self.decide_by_rules(run, at).is_none() {
             let all = TiPos { map: MapIndex(0), ..at }..=TiPos { map: MapIndex(i32::MAX), ..at };
             let parked: Vec<TiPos> = run.parked.range(all).copied().collect();
@@ -319,7 +325,29 @@ impl Run {
                 upstream.add(self.state(TiPos::whole(*before)), 1);
             }
         }
-        Case { map_index: at.map, ..Case::plain(self.def.task(at.task).trigger_rule, upstream) }
+        let HeedCounts { own_setups, indirect_setups, span_unfinished } = self.heeds(at);
+        Case {
+            rule: self.def.task(at.task).trigger_rule,
+            upstream,
+            setups: own_setups,
+            indirect_setups,
+            scope_unfinished: span_unfinished,
+            map_index: at.map,
+        }
+    }
+
+    /// What an instance heeds because of setups and teardowns.
+    fn heeds(&self, at: TiPos) -> HeedCounts {
+        let mut counts = self.heeded.get(&at.task).copied().unwrap_or_default();
+        for (heed, other) in self.def.heeds_inside(at.task) {
+            let one = TiPos { task: other, map: at.map };
+            if self.has(one) {
+                counts.add(heed, self.state(one), 1);
+            } else if !self.expansions.contains_key(&other) {
+                counts.add(heed, self.state(TiPos::whole(other)), 1);
+            }
+        }
+        counts
     }
 
     /// An instance waits for something other than its turn. It may have been ready before.

@@ -36,11 +36,17 @@ impl Run {
         Ok(Skips { now: skipped.clone(), remembered: skipped })
     }
 
-    /// What a short circuit passes over whose condition does not hold.
+    /// What a short circuit passes over whose condition does not hold. Teardowns are left to their rule: what was set up is taken
+    /// away.
     pub(super) fn skipped_by_short_circuit(&self, pos: TaskPos, reach: SkipReach) -> Skips {
-        let direct = self.def.task(pos).downstream.clone();
+        let is_spared = |next: &TaskPos| self.def.task(*next).phase.is_teardown();
+        let direct: Vec<TaskPos> =
+            self.def.task(pos).downstream.iter().copied().filter(|next| !is_spared(next)).collect();
         let now = match reach {
-            SkipReach::AllDownstream => self.def.reached([pos], Direction::Downstream).into_iter().collect(),
+            SkipReach::AllDownstream => {
+                let all = self.def.reached([pos], Direction::Downstream);
+                all.into_iter().filter(|next| !is_spared(next)).collect()
+            }
             SkipReach::DirectDownstream => direct.clone(),
         };
         Skips { now, remembered: direct }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use dag::{Catchup, Dag, Schedule, Task, TaskPos};
+use dag::{Catchup, Dag, Phase, Schedule, Task, TaskPos};
 use engine::DagVersion;
 use model::{
     DagId, DagVersionId, Operator, Pool, TaskId, TaskIdx, TriggerRule, WeightRule,
@@ -62,6 +62,7 @@ pub fn task(id: &str) -> Task {
         doc_md: None,
         outlets: Vec::new(),
         inlets: Vec::new(),
+        phase: Phase::Work,
         group: None,
         expand: None,
     }
@@ -133,6 +134,16 @@ pub fn with(mut dag: Dag, name: &str, change: impl FnOnce(&mut Task)) -> Dag {
     let task = dag.tasks.iter_mut().find(|task| task.task_id.as_str() == name).unwrap();
     change(task);
     dag
+}
+
+/// Makes setups of the first tasks and teardowns of the others.
+pub fn scoped(dag: Dag, setups: &[&str], teardowns: &[&str]) -> Dag {
+    let dag = setups.iter().fold(dag, |dag, name| with(dag, name, |task| task.phase = Phase::Setup));
+    let teardown = |task: &mut Task| {
+        task.phase = Phase::Teardown { on_failure_fail_dagrun: false };
+        task.trigger_rule = TriggerRule::AllDoneSetupSuccess;
+    };
+    teardowns.iter().fold(dag, |dag, name| with(dag, name, teardown))
 }
 
 /// A stored version whose tasks are numbered by position.

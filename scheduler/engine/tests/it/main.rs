@@ -16,6 +16,7 @@ mod mirror;
 mod oracle;
 mod reference;
 mod schedules;
+mod scopes;
 mod shipped;
 mod simulation;
 mod speed;

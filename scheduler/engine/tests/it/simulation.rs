@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use dag::{Dag, Expand, ExpandBy, Over, Task, TaskPos};
+use dag::{Dag, Expand, ExpandBy, Over, Phase, Task, TaskPos};
 use engine::{DagVersion, Event, Plan};
 use model::{
     AttemptEnd, Command, DagId, DagRunState, DagVersionId, EndKind, Operator, RunId, RunKey, TaskIdx, TaskState,
@@ -84,7 +84,29 @@ fn random_dag(dice: &mut Dice, retries_max: usize) -> Dag {
             ..task(&format!("t{pos}"))
         })
         .collect();
+    let tasks = if dice.one_in(2) { with_scopes(dice, tasks) } else { tasks };
     Dag { max_active_tasks: 1 + u32::try_from(dice.below(4)).unwrap(), max_active_runs: 2, ..dag_of("d", tasks) }
+}
+
+/// The same with setups and teardowns among them, which may lie in each other, overlap, or have nothing between.
+fn with_scopes(dice: &mut Dice, tasks: Vec<Task>) -> Vec<Task> {
+    let mut tasks = tasks;
+    for pos in 0..tasks.len() {
+        match dice.below(4) {
+            0 => tasks[pos].phase = Phase::Setup,
+            1 => {
+                tasks[pos].phase = Phase::Teardown { on_failure_fail_dagrun: dice.one_in(3) };
+                tasks[pos].trigger_rule = TriggerRule::AllDoneSetupSuccess;
+                let setups: Vec<TaskPos> = (0..pos).filter(|before| tasks[*before].phase.is_setup()).map(TaskPos).collect();
+                let own: Vec<TaskPos> = setups.into_iter().filter(|_| dice.one_in(2)).collect();
+                tasks[pos].upstream.extend(own);
+                tasks[pos].upstream.sort_unstable();
+                tasks[pos].upstream.dedup();
+            }
+            _ => {}
+        }
+    }
+    tasks
 }
 
 /// The same with everything else that a DAG can say.
@@ -96,7 +118,8 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
         }
     }
     dag = with_expanded_tasks(dice, dag);
-    let all_success = dag.tasks.iter().all(|task| task.trigger_rule == TriggerRule::AllSuccess);
+    let all_success =
+        dag.tasks.iter().all(|task| task.trigger_rule == TriggerRule::AllSuccess || task.phase.is_teardown());
     Dag {
         catchup: if dice.one_in(2) { dag::Catchup::All } else { dag::Catchup::Latest },
         max_consecutive_failed_dag_runs: if dice.one_in(3) { 1 + u32::try_from(dice.below(3)).unwrap() } else { 0 },
