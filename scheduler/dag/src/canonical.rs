@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task},
+    compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, RunImmediately, Schedule, Task},
     expand::{Expand, ExpandBy, Over},
     scopes::Phase,
 };
@@ -136,9 +136,9 @@ fn schedule_value(schedule: &Schedule) -> Value {
         Schedule::Never => Value::Null,
         Schedule::Once => json!("@once"),
         Schedule::Continuous => json!("@continuous"),
-        Schedule::Delta { every, timetable } => {
+        Schedule::Delta { every, months, timetable } => {
             let mut fields = Fields::default();
-            fields.put("duration", duration_text(*every));
+            fields.put("duration", calendar_text(*months, *every));
             fields.put(
                 "timetable",
                 match timetable {
@@ -148,7 +148,7 @@ fn schedule_value(schedule: &Schedule) -> Value {
             );
             fields.into_value()
         }
-        Schedule::Cron { expressions, timezone, timetable } => {
+        Schedule::Cron { expressions, timezone, timetable, ticks } => {
             let mut fields = Fields::default();
             match expressions.as_slice() {
                 [one] => fields.put("cron", one.clone()),
@@ -162,6 +162,12 @@ fn schedule_value(schedule: &Schedule) -> Value {
                     CronTimetable::CronDataInterval => "cron_data_interval",
                 },
             );
+            fields.some("interval", ticks.interval.map(duration_text));
+            match ticks.run_immediately {
+                RunImmediately::Always => fields.put("run_immediately", true),
+                RunImmediately::Within(lateness) => fields.put("run_immediately", duration_text(lateness)),
+                RunImmediately::WhenRecent => {}
+            }
             fields.into_value()
         }
     }
@@ -295,6 +301,15 @@ fn retry_rule_value(rule: &RetryRule) -> Value {
 
 fn date_text(date: Timestamp) -> String {
     date.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// `14 months 1d`, or without months the rest alone.
+fn calendar_text(months: u32, rest: Duration) -> String {
+    match (months, rest) {
+        (0, rest) => duration_text(rest),
+        (months, Duration::ZERO) => format!("{months} months"),
+        (months, rest) => format!("{months} months {}", duration_text(rest)),
+    }
 }
 
 /// `1d2h3m4s`, with a fraction of a second when there is one.

@@ -117,15 +117,65 @@ pub enum Schedule {
         timezone: chrono_tz::Tz,
         /// Whether a run stands for its tick or for the interval before it.
         timetable: CronTimetable,
+        /// What else is said of runs that stand for their ticks.
+        #[serde(default, skip_serializing_if = "TickOptions::is_default")]
+        ticks: TickOptions,
     },
     /// Every so often, without alignment.
     Delta {
-        /// How often.
+        /// How often, beside whole months.
         every: Duration,
+        /// So many months of the calendar, before what has a fixed length.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        months: u32,
         /// Whether a run stands for the instant at which it is due or for the time before it.
         #[serde(default = "DeltaTimetable::of_older_versions")]
         timetable: DeltaTimetable,
     },
+}
+
+/// What is said of runs at the ticks of a cron.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickOptions {
+    /// A run covers so much time before its tick; none when it stands for the tick alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// Whether a schedule that has no start date and no runs yet begins with the tick that has just been.
+    #[serde(default, skip_serializing_if = "RunImmediately::is_usual")]
+    pub run_immediately: RunImmediately,
+}
+
+impl TickOptions {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether a schedule begins with the tick that has just been.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunImmediately {
+    /// With the last tick, however long ago.
+    Always,
+    /// With the last tick when it is not longer ago than this.
+    Within(Duration),
+    /// With the last tick when it is not longer ago than a tenth of the time between ticks, or five minutes.
+    #[default]
+    WhenRecent,
+}
+
+impl RunImmediately {
+    /// Whether it is what happens when nothing is said.
+    const fn is_usual(&self) -> bool {
+        matches!(self, Self::WhenRecent)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What the run of a duration stands for.

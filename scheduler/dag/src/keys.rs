@@ -344,6 +344,15 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("params", "params of one task; write them at the DAG"),
 ];
 
+/// What no default says: each task says it itself.
+pub(crate) const DEFAULTS_NOT_YET: &[NotYet] = &[
+    ("setup", "setups by default; write it at the task"),
+    ("is_setup", "setups by default; write it at the task"),
+    ("teardown", "teardowns by default; write it at the task"),
+    ("is_teardown", "teardowns by default; write it at the task"),
+    ("on_failure_fail_dagrun", "teardowns by default; write it at the task"),
+];
+
 /// Keys that `default_args` has beside those of tasks: Airflow users write the DAG's dates there.
 pub(crate) const DEFAULTS: &[Key] = &[
     key("start_date", Shape::Date, "The DAG's first date that counts."),
@@ -394,12 +403,14 @@ pub(crate) const SCHEDULE: &[Key] = &[
     key("timezone", Shape::Text, "The zone whose wall clock decides; the DAG's when absent."),
     key("duration", Shape::Duration, "The time between runs, in place of a cron."),
     key("timetable", Shape::OneOf(TIMETABLES), "Whether a run stands for its instant or for the interval before it."),
+    key("interval", Shape::Duration, "With cron_trigger: a run covers so much time before its tick."),
+    key(
+        "run_immediately",
+        Shape::Definition("run_immediately"),
+        "Without start_date: whether the first run is for the tick before now, or for one that is not longer ago than this.",
+    ),
     key("or_assets", Shape::Definition("assets"), "Assets that let it run, too."),
 ];
-
-/// What a schedule will have later.
-pub(crate) const SCHEDULE_NOT_YET: &[NotYet] =
-    &[("interval", "a cron's own interval"), ("run_immediately", "a rule for the first run")];
 
 /// Keys of a rule of a retry policy.
 pub(crate) const RETRY_RULE: &[Key] = &[

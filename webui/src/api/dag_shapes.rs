@@ -182,7 +182,7 @@ fn timetable_summary(dag: &Dag) -> Option<String> {
         Schedule::Once => Some("@once".to_owned()),
         Schedule::Continuous => Some("@continuous".to_owned()),
         Schedule::Cron { expressions, .. } => Some(expressions.join(", ")),
-        Schedule::Delta { every, .. } => Some(words::duration(*every)),
+        Schedule::Delta { every, months, .. } => Some(words::step(*months, *every)),
     }
 }
 

@@ -128,7 +128,8 @@ pub(super) fn defaults_layer<'n>(item: &Item<'n>, here: Here, problems: &mut Pro
     let layer = item.layer("a mapping of values for tasks", problems)?;
     let dates = if here == Here::DagDefaults { keys::DEFAULTS } else { &[] };
     let known = [keys::TASK, dates, keys::operator_keys()];
-    check_keys(&layer, &known, &[keys::TASK_NOT_YET, keys::DAG_NOT_YET, keys::docker::NOT_YET], here, problems);
+    let not_yet = [keys::TASK_NOT_YET, keys::DAG_NOT_YET, keys::DEFAULTS_NOT_YET, keys::docker::NOT_YET];
+    check_keys(&layer, &known, &not_yet, here, problems);
     Some(layer)
 }
 

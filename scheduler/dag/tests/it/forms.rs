@@ -100,7 +100,12 @@ fn a_cron_takes_the_nearest_timezone_that_is_named() {
         one(&format!("dag_id: x\n{text}\nstart_date: 2026-07-01\ntasks: [{{task_id: a, operator: empty}}]")).dag
     };
     let cron =
-        |timezone, timetable| Schedule::Cron { expressions: vec!["30 2 * * mon-fri".into()], timezone, timetable };
+        |timezone, timetable| Schedule::Cron {
+            expressions: vec!["30 2 * * mon-fri".into()],
+            timezone,
+            timetable,
+            ticks: TickOptions::default(),
+        };
     let zurich =
         schedule("schedule: {cron: '30 2 * * MON-FRI', timezone: Europe/Zurich, timetable: cron_data_interval}");
     assert_eq!(zurich.schedule, cron(chrono_tz::Europe::Zurich, CronTimetable::CronDataInterval));
@@ -109,7 +114,7 @@ fn a_cron_takes_the_nearest_timezone_that_is_named() {
     assert_eq!(paris.schedule, cron(chrono_tz::Europe::Paris, CronTimetable::CronTrigger));
     let utc = schedule("schedule: ['30 2 * * mon-fri']");
     assert_eq!(utc.schedule, cron(chrono_tz::UTC, CronTimetable::CronTrigger));
-    let delta = |timetable| Schedule::Delta { every: Duration::from_secs(900), timetable };
+    let delta = |timetable| Schedule::Delta { every: Duration::from_secs(900), months: 0, timetable };
     for text in ["PT15M", "{duration: 15m}", "{duration: 900, timetable: delta_trigger}"] {
         assert_eq!(schedule(&format!("schedule: {text}")).schedule, delta(DeltaTimetable::DeltaTrigger));
     }

@@ -35,7 +35,7 @@ fn what_asks_for_something_that_is_not_there_is_refused() {
     check(
         "dag_id: x\nsla_miss_callback: f\ndefault_args: {email: [a], email_on_failure: true, email_on_retry: false}\n\
          task_groups: [{group_name: g, prefix_group_id: false}]\n\
-         tasks: [{task_id: a, operator: empty, email_on_retry: true, executor_config: {a: 1}, inlets: [x], is_setup: true, allow_nested_operators: false}]\n",
+         tasks: [{task_id: a, operator: empty, email_on_retry: true, executor_config: {a: 1}, inlets: [x], allow_nested_operators: false}]\n",
         expect![[r#"
             dags/x.yaml:2:1: sla_miss_callback: not supported yet: deadlines
             dags/x.yaml:3:16: default_args.email: not supported yet: mail
@@ -43,8 +43,7 @@ fn what_asks_for_something_that_is_not_there_is_refused() {
             dags/x.yaml:4:31: task_groups[0].prefix_group_id: not supported yet: task ids without their group
             dags/x.yaml:5:39: tasks[0].email_on_retry: not supported yet: mail
             dags/x.yaml:5:61: tasks[0].executor_config: not supported yet: settings of an executor
-            dags/x.yaml:5:99: tasks[0].is_setup: not supported yet: setup tasks
-            dags/x.yaml:5:115: tasks[0].allow_nested_operators: not supported yet: a check of nested operators
+            dags/x.yaml:5:99: tasks[0].allow_nested_operators: not supported yet: a check of nested operators
         "#]],
     );
 }

@@ -262,7 +262,7 @@ fn a_mark_leaves_the_teardowns_behind_it_to_run() {
     let (mut world, run) = begun(cluster());
     world.end("make", EndKind::Success);
     mark(&mut world, "a", TaskState::Success);
-    assert_eq!(world.at_work(), ["take"]);
+    assert_eq!(world.state(run, "take"), TaskState::Queued);
     run_on(&mut world, &[]);
     assert_eq!(told(&world, run), "a: success\nb: success\nmake: success\ntake: success\nrun: success\n");
 }
