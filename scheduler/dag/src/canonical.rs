@@ -241,6 +241,8 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.unless("weight_rule", task.weight_rule.name(), &WeightRule::Downstream.name());
     fields.some("max_active_tis_per_dag", task.max_active_tis_per_dag);
     fields.some("max_active_tis_per_dagrun", task.max_active_tis_per_dagrun);
+    fields.some("start_date", task.start_date.map(date_text));
+    fields.some("end_date", task.end_date.map(date_text));
     fields.unless("depends_on_past", task.depends_on_past, &false);
     fields.unless("wait_for_downstream", task.wait_for_downstream, &false);
     fields.unless("ignore_first_depends_on_past", task.ignore_first_depends_on_past, &true);

@@ -285,6 +285,12 @@ pub struct Task {
     /// Named data that it reads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inlets: Vec<Outlet>,
+    /// Runs of earlier dates do without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_date: Option<Timestamp>,
+    /// Runs of later dates do without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_date: Option<Timestamp>,
     /// Whether it makes what others need, or takes it away.
     #[serde(default, skip_serializing_if = "Phase::is_work")]
     pub phase: Phase,
@@ -350,6 +356,12 @@ impl Dag {
 }
 
 impl Task {
+    /// Whether runs of this date have it.
+    #[must_use]
+    pub fn is_in_window(&self, date: Timestamp) -> bool {
+        self.start_date.is_none_or(|start| start <= date) && self.end_date.is_none_or(|end| date <= end)
+    }
+
     /// What pages call it.
     #[must_use]
     pub fn display_name(&self) -> &str {

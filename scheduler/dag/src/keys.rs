@@ -241,6 +241,8 @@ pub(crate) const OWN: &[Key] = &[
     key("expand_kwargs", Shape::Definition("expand_over"), "Mappings of names to values: an instance for each."),
     key("partial", Shape::Definition("group_defaults"), "Keys of the task that all of its instances share."),
     key("map_index_template", Shape::Text, "What an instance is called; a template."),
+    key("start_date", Shape::Date, "Runs of earlier dates do without it."),
+    key("end_date", Shape::Date, "Runs of later dates do without it."),
     key("setup", Shape::Bool, "Whether it makes what the tasks behind it need."),
     key("is_setup", Shape::Bool, "Another word for setup."),
     key(
@@ -307,8 +309,6 @@ pub(crate) const TEARDOWN: &[Key] = &[
 
 /// What a task will have later.
 pub(crate) const TASK_NOT_YET: &[NotYet] = &[
-    ("start_date", "a task's own dates"),
-    ("end_date", "a task's own dates"),
     ("deadline", "deadlines"),
     ("sla", "deadlines"),
     ("email", "mail"),

@@ -114,7 +114,7 @@ fn teardowns(tasks: &[Task], pos: TaskPos) -> impl Iterator<Item = TaskPos> {
     tasks[pos.0].downstream.iter().copied().filter(|after| tasks[after.0].phase.is_teardown())
 }
 
-/// Of each task a bit for each pair that it lies between.
+/// Of each task a bit for each pair that it lies between. Tasks are in topological order.
 fn between(tasks: &[Task], pairs: &[Pair]) -> Vec<u64> {
     let (mut starts, mut ends) = (vec![0_u64; tasks.len()], vec![0_u64; tasks.len()]);
     let mut without_end = 0;

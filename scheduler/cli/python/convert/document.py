@@ -53,9 +53,6 @@ class Document:
 
     # What tasks ask for while they are converted.
 
-    def every(self):
-        return self.settings.every()
-
     def zone(self):
         return self.settings.zone()
 

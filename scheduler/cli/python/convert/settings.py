@@ -28,7 +28,6 @@ ADVICE = {
 }
 DEFAULT_KEYS = ("conn_id", "http_conn_id", "fs_conn_id", "soft_fail", "env", "append_env")
 DEFAULT_DURATIONS = ("poke_interval", "timeout")
-PRESET_SECONDS = {"@hourly": 3600, "@daily": 86_400, "@midnight": 86_400, "@weekly": 604_800}
 
 
 class Holder:
@@ -162,15 +161,6 @@ class Settings:
         if reason is not None:
             self.remark(given.line, reason)
         self.put("schedule", value, given.line)
-
-    def every(self):
-        """The pause between two runs in seconds, when it is fixed."""
-        given = self.dag.kwargs.get("schedule") or self.dag.kwargs.get("schedule_interval")
-        if given is None:
-            return None
-        if isinstance(given.value, datetime.timedelta):
-            return given.value.total_seconds()
-        return PRESET_SECONDS.get(given.value) if isinstance(given.value, str) else None
 
     def take_defaults(self):
         self.default_dates = {}

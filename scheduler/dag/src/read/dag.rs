@@ -50,10 +50,10 @@ pub(super) fn read(
     files.search_in(searched.unwrap_or_default());
     let macros = macros::read(&fields, &mut files, problems);
     let groups = group::read_all(&fields, problems);
-    let drafts = task::read_all(&fields, &groups, &defaults, &mut files, problems);
+    let (dag, zone) = assemble(dag_id, &fields, &defaults, problems);
+    let drafts = task::read_all(&fields, &groups, (&defaults, zone), &mut files, problems);
     extra_files(&fields, &mut files, problems);
     let doc = doc_file(&fields, &mut files, problems);
-    let dag = assemble(dag_id, &fields, &defaults, problems);
     let tasks = compile::compile(drafts?, &groups, problems)?;
     let mut dag = Dag { tasks, ..dag? };
     dag.doc_md = dag.doc_md.or(doc);
@@ -133,12 +133,13 @@ pub(super) fn defaults_layer<'n>(item: &Item<'n>, here: Here, problems: &mut Pro
     Some(layer)
 }
 
+/// Everything but the tasks, and the zone of dates without one.
 fn assemble(
     dag_id: Option<DagId>,
     fields: &Fields<'_>,
     defaults: &[Layer<'_>],
     problems: &mut Problems,
-) -> Option<Dag> {
+) -> (Option<Dag>, Tz) {
     // What people write among the values for tasks is the DAG's when it has none of its own.
     let own = fields;
     let fields = &own.with_defaults(defaults);
@@ -159,8 +160,8 @@ fn assemble(
     let is_paused_upon_creation = truth("is_paused_upon_creation", true, problems);
     let fail_fast = truth("fail_fast", false, problems);
     let render_template_as_native_obj = truth("render_template_as_native_obj", false, problems);
-    Some(Dag {
-        dag_id: dag_id?,
+    let dag = dag_id.map(|dag_id| Dag {
+        dag_id,
         dag_display_name: text(fields, "dag_display_name", problems),
         description: text(fields, "description", problems),
         doc_md: text(own, "doc_md", problems),
@@ -191,7 +192,8 @@ fn assemble(
         files: std::collections::BTreeMap::new(),
         schedule,
         assets,
-    })
+    });
+    (dag, zone)
 }
 
 /// The start date, or how long it is before the day on which the DAG is first seen.

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use model::{Operator, RetryAction, RetryRule, TaskId, TriggerRule, WeightRule, operator::Returns};
+use chrono_tz::Tz;
+use model::{Operator, RetryAction, RetryRule, TaskId, Timestamp, TriggerRule, WeightRule, operator::Returns};
 use regex::Regex;
 
 use super::{
@@ -53,7 +54,7 @@ pub(crate) struct Draft {
 pub(super) fn read_all(
     dag: &Fields<'_>,
     groups: &Groups<'_>,
-    defaults: &[Layer<'_>],
+    (defaults, zone): (&[Layer<'_>], Tz),
     files: &mut FileSet<'_>,
     problems: &mut Problems,
 ) -> Option<Vec<Draft>> {
@@ -68,7 +69,7 @@ pub(super) fn read_all(
     let mut ids = BTreeSet::new();
     let mut drafts: Vec<Option<Draft>> = Vec::new();
     for (key, item) in found {
-        let draft = read(key.map(|key| &*key.name), &item, (groups, defaults), files, problems);
+        let draft = read(key.map(|key| &*key.name), &item, (groups, defaults, zone), files, problems);
         if let Some(Draft { task, .. }) = &draft {
             let id = task.task_id.as_str();
             let taken = if groups.has(id) {
@@ -92,7 +93,7 @@ pub(super) fn read_all(
 fn read(
     key: Option<&str>,
     item: &Item<'_>,
-    (groups, defaults): (&Groups<'_>, &[Layer<'_>]),
+    (groups, defaults, zone): (&Groups<'_>, &[Layer<'_>], Tz),
     files: &mut FileSet<'_>,
     problems: &mut Problems,
 ) -> Option<Draft> {
@@ -131,7 +132,9 @@ fn read(
     let phase::Read { phase, setups } = phase::read(&alone, problems);
     let mut dependencies = group::dependencies(&alone, problems);
     dependencies.extend(setups.iter().cloned());
-    let task = Task { phase, trigger_rule: trigger_rule(&fields, phase, problems), ..shared(&fields, problems) };
+    let (start_date, end_date) = window(&alone, zone, problems);
+    let trigger_rule = trigger_rule(&fields, phase, problems);
+    let task = Task { phase, trigger_rule, start_date, end_date, ..shared(&fields, problems) };
     let (expand, sources) = expanded.map(|read| (read.expand, read.sources)).unzip();
     let expand = expand.or_else(|| of_group.flatten());
     let waits_for_none = task.trigger_rule == TriggerRule::Always;
@@ -197,6 +200,8 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         upstream: Vec::new(),
         downstream: Vec::new(),
         trigger_rule: TriggerRule::AllSuccess,
+        start_date: None,
+        end_date: None,
         phase: Phase::Work,
         retries: whole(fields, "retries", 0..=RETRIES_MAX, problems).unwrap_or(0),
         retry_delay: duration(fields, ["retry_delay", "retry_delay_sec"], problems).unwrap_or(RETRY_DELAY_DEFAULT),
@@ -228,6 +233,19 @@ fn shared(fields: &Fields<'_>, problems: &mut Problems) -> Task {
         group: None,
         expand: None,
     }
+}
+
+/// The first and the last date whose runs have a task.
+fn window(alone: &Fields<'_>, zone: Tz, problems: &mut Problems) -> (Option<Timestamp>, Option<Timestamp>) {
+    let date = |name, problems: &mut Problems| alone.own(name).and_then(|item| item.date(zone, problems));
+    let (start, end) = (date("start_date", problems), date("end_date", problems));
+    if let (Some(first), Some(last)) = (start, end)
+        && last < first
+        && let Some(item) = alone.own("end_date")
+    {
+        item.fail::<()>("the end_date is before the start_date; no run would have the task", problems);
+    }
+    (start, end)
 }
 
 /// A teardown has its own rule, which nothing that it inherits changes.

@@ -64,7 +64,7 @@ fn a_key_in_the_wrong_mapping_is_told_where_it_belongs() {
             dags/x.yaml:4:134: default_args.nonsense: unknown field
             dags/x.yaml:5:31: task_groups[0].retries: this key belongs to a task, or to default_args for all tasks
             dags/x.yaml:5:43: task_groups[0].catchup: this key belongs to the DAG
-            dags/x.yaml:5:73: task_groups[0].default_args.start_date: not supported yet: a task's own dates
+            dags/x.yaml:5:73: task_groups[0].default_args.start_date: this key has no default: each task has its own
             dags/x.yaml:5:97: task_groups[0].default_args.depends_on: this key has no default: each task has its own
             dags/x.yaml:6:39: tasks[0].catchup: this key belongs to the DAG
             dags/x.yaml:6:55: tasks[0].timezone: this key belongs to the DAG
@@ -203,7 +203,7 @@ fn a_default_block_is_merged_as_dag_factory_merges_it() {
         (&"us".into(), &"string".into())
     );
     assert_eq!(one.dag.groups[0].tooltip.as_deref(), Some("second"));
-    let Schedule::Cron { expressions, timezone, timetable } = &one.dag.schedule else { panic!("expected a cron") };
+    let Schedule::Cron { expressions, timezone, timetable, .. } = &one.dag.schedule else { panic!("expected a cron") };
     assert_eq!((expressions[0].as_str(), *timetable), ("0 7 * * *", CronTimetable::CronDataInterval));
     assert_eq!(*timezone, chrono_tz::Europe::Zurich);
 }

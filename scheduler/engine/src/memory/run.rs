@@ -6,7 +6,7 @@ use std::{
 };
 
 use dag::TaskPos;
-use model::{DagRunState, MapIndex, RunKey, TaskIdx, TaskState, TiKey, Timestamp, TryNumber};
+use model::{DagRunState, MapIndex, RunKey, RunType, TaskIdx, TaskState, TiKey, Timestamp, TryNumber};
 
 use super::{
     definition::{Definition, Heed},
@@ -390,6 +390,12 @@ impl Run {
         let left = self.max_tries(at).saturating_sub(self.instance(at).core.try_number.get());
         let of_all = tries_after(0, self.def.task(at.task).retries);
         TryNumber(of_all.saturating_sub(left).clamp(1, self.instance(at).core.try_number.get().max(1)))
+    }
+
+    /// Whether a task's own dates let the run have it. Backfills ignore them, as in Airflow.
+    pub fn is_in_window(&self, pos: TaskPos) -> bool {
+        let date = self.row.logical_date.filter(|_| self.row.run_type != RunType::Backfill);
+        date.is_none_or(|date| self.def.task(pos).is_in_window(date))
     }
 
     /// The earliest instant at which it may start.

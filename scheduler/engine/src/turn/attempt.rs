@@ -135,7 +135,8 @@ impl Engine {
             | Operator::KafkaTopic(_)
             | Operator::KafkaLag(_)
             | Operator::DateTimeSensor(_)
-            | Operator::TimeDeltaSensor(_) => Ok(crate::turn::skip::Skips::default()),
+            | Operator::TimeDeltaSensor(_)
+            | Operator::LatestOnly => Ok(crate::turn::skip::Skips::default()),
         };
         let left = skips
             .map_err(|unknown| unknown.to_string())

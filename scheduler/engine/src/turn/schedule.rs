@@ -303,7 +303,14 @@ pub(crate) fn active_runs_max(def: &Definition) -> usize {
 
 /// A DAG's bounds.
 pub(crate) fn restriction(def: &Definition) -> Restriction {
-    Restriction { earliest: def.dag.start_date, latest: def.dag.end_date, catchup: def.dag.catchup }
+    // Where the DAG has no date of its own, those of its tasks say from when on, and until when, there is something to run.
+    let tasks = &def.dag.tasks;
+    let ends: Option<Vec<Timestamp>> = tasks.iter().map(|task| task.end_date).collect();
+    Restriction {
+        earliest: def.dag.start_date.or(tasks.iter().filter_map(|task| task.start_date).min()),
+        latest: def.dag.end_date.or(ends.and_then(|ends| ends.into_iter().max())),
+        catchup: def.dag.catchup,
+    }
 }
 
 pub(crate) fn limit(number: u32) -> usize {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use dag::{TaskPos, expand::INSTANCES_MAX};
-use model::{DagRunState, MapIndex, Operator, RunKey, TaskEvent, TaskState, Timestamp};
+use model::{DagRunState, MapIndex, RunKey, TaskEvent, TaskState, Timestamp};
 
 use crate::{
     Engine,
@@ -152,6 +152,10 @@ impl Engine {
         let run = self.known_run(key);
         let instance = run.instance(at);
         match instance.core.state {
+            TaskState::NoStatus if !run.is_in_window(at.task) => {
+                let why = "its start_date and end_date leave the run's date out".to_owned();
+                return Some(Decision::Event(TaskEvent::Removed, Some(why)));
+            }
             TaskState::NoStatus if run.tasks[at.task.0].skipped_by > 0 => {
                 return (!self.waits_before_skip(run, at.task)).then_some(Decision::Event(TaskEvent::Skipped, None));
             }
@@ -254,7 +258,7 @@ impl Engine {
             Decision::Schedule => {
                 self.step(place, TaskEvent::DependenciesMet);
                 let run = self.known_run(place.run);
-                let has_no_work = matches!(run.def.task(place.task).operator, Operator::Empty);
+                let has_no_work = run.def.task(place.task).operator.has_no_work();
                 if has_no_work && self.core(place).wants_slot() {
                     without_work.push(place);
                 }
@@ -297,10 +301,13 @@ impl Engine {
         }
         let state_there = |pos: TaskPos| {
             let number = run.def.number(pos);
-            match before {
+            let state = match before {
                 Some(before) => before.past_state(number),
                 None => states.get(&number).copied(),
-            }
+            };
+            // Where its dates leave it out it never was.
+            let was_left_out = date.is_some_and(|date| !run.def.task(pos).is_in_window(date));
+            state.filter(|state| *state != TaskState::Removed || !was_left_out)
         };
         let holds = |pos: TaskPos| state_there(pos).is_none_or(TaskState::is_success_like);
         if !holds(pos) || (!task.ignore_first_depends_on_past && state_there(pos).is_none()) {

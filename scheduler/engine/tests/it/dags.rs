@@ -62,6 +62,8 @@ pub fn task(id: &str) -> Task {
         doc_md: None,
         outlets: Vec::new(),
         inlets: Vec::new(),
+        start_date: None,
+        end_date: None,
         phase: Phase::Work,
         group: None,
         expand: None,
@@ -71,6 +73,7 @@ pub fn task(id: &str) -> Task {
 /// A DAG of these tasks, which name their upstream by position.
 pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
     let mut tasks = tasks;
+    tasks.iter_mut().for_each(|task| task.upstream.sort_unstable());
     for pos in 0..tasks.len() {
         for before in tasks[pos].upstream.clone() {
             tasks[before.0].downstream.push(TaskPos(pos));

@@ -120,7 +120,7 @@ fn a_setup_that_fails_or_is_skipped_takes_everything_in_its_scope_along() {
 
 #[test]
 fn a_task_waits_for_a_setup_that_is_not_directly_before_it() {
-    let graph = scoped(dag("d", "quick >> work; make >> link >> work >> take; make >> take"), &["make"], &["take"]);
+    let graph = scoped(dag("d", "make >> link >> work >> take; quick >> work; make >> take"), &["make"], &["take"]);
     let (mut world, run) = begun(with(graph, "work", |task| task.trigger_rule = TriggerRule::OneSuccess));
     world.end("quick", EndKind::Success);
     assert_eq!(world.state(run, "work"), TaskState::NoStatus);

@@ -114,7 +114,14 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
     let mut dag = dag;
     for pos in 0..dag.tasks.len() {
         if !dag.tasks[pos].downstream.is_empty() && dice.one_in(5) {
-            dag.tasks[pos].operator = branch();
+            dag.tasks[pos].operator = if dice.one_in(4) { Operator::LatestOnly } else { branch() };
+        }
+        let date = |dice: &mut Dice| format!("2026-11-{:02}T00:00:00Z", 5 + dice.below(15)).parse().ok();
+        if dice.one_in(8) {
+            dag.tasks[pos].start_date = date(dice);
+        }
+        if dice.one_in(8) {
+            dag.tasks[pos].end_date = date(dice);
         }
     }
     dag = with_expanded_tasks(dice, dag);
@@ -133,7 +140,10 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
 fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
     let mut dag = dag;
     for pos in 0..dag.tasks.len() {
-        let is_one = matches!(dag.tasks[pos].operator, Operator::Branch(_) | Operator::ShortCircuit(_));
+        let is_one = matches!(
+            dag.tasks[pos].operator,
+            Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly
+        );
         if is_one || !dice.one_in(3) {
             continue;
         }
@@ -144,7 +154,7 @@ fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
                 true => Over::Literal((0..dice.below(4)).map(|item| item.into()).collect()),
                 false => {
                     let source = dice.pick(&sources).0;
-                    if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_)) {
+                    if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_) | Operator::LatestOnly) {
                         dag.tasks[source].operator = crate::dags::bash();
                     }
                     Over::Output(dag.tasks[source].task_id.clone())
@@ -165,14 +175,14 @@ fn with_expanded_group(dice: &mut Dice, dag: Dag) -> Dag {
     let first = dice.below(dag.tasks.len());
     let last = (first + 1 + dice.below(4)).min(dag.tasks.len() - 1);
     let can_be_many = |task: &Task| {
-        task.expand.is_none() && !matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_))
+        task.expand.is_none() && !matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly)
     };
     let members: Vec<usize> = (first..=last).filter(|pos| can_be_many(&dag.tasks[*pos])).collect();
     let source = (first > 0 && !dice.one_in(3)).then(|| dice.below(first));
     let over = match source {
         None => Over::Literal((0..dice.below(4)).map(|item| item.into()).collect()),
         Some(source) => {
-            if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_)) {
+            if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_) | Operator::LatestOnly) {
                 dag.tasks[source].operator = crate::dags::bash();
             }
             Over::Output(dag.tasks[source].task_id.clone())

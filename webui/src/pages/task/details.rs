@@ -59,6 +59,8 @@ pub(super) fn settings(of: &TaskOfRun) -> Vec<Fact> {
         Fact::new("priority", task.effective_weight.to_string()),
         Fact::new("owner", task.owner.clone()),
     ];
+    facts.extend(task.start_date.map(|at| Fact::new("runs from", at.to_rfc3339())));
+    facts.extend(task.end_date.map(|at| Fact::new("runs until", at.to_rfc3339())));
     facts.extend(phase(task.phase).map(|phase| Fact::new("phase", phase)));
     facts.extend(task.group.clone().map(|group| Fact::new("group", group)));
     facts.extend(task.execution_timeout.map(|limit| Fact::new("may take", words::duration(limit))));
