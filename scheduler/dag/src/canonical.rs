@@ -114,6 +114,9 @@ fn dag_value(dag: &Dag) -> Value {
     fields.put("max_active_tasks", dag.max_active_tasks);
     fields.unless("max_consecutive_failed_dag_runs", dag.max_consecutive_failed_dag_runs, &0);
     fields.some("dagrun_timeout", dag.dagrun_timeout.map(duration_text));
+    if let Some(types) = &dag.allowed_run_types {
+        fields.put("allowed_run_types", types.iter().map(|one| one.name()).collect::<Vec<_>>());
+    }
     fields.unless("fail_fast", dag.fail_fast, &false);
     fields.unless("render_template_as_native_obj", dag.render_template_as_native_obj, &false);
     if !dag.user_defined_macros.is_empty() {

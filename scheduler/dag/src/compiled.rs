@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use model::{DagId, Operator, RetryRule, TaskId, Timestamp, TriggerRule, WeightRule};
+use model::{DagId, Operator, RetryRule, RunType, TaskId, Timestamp, TriggerRule, WeightRule};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -60,6 +60,9 @@ pub struct Dag {
     pub max_consecutive_failed_dag_runs: u32,
     /// A run that takes longer fails.
     pub dagrun_timeout: Option<Duration>,
+    /// What its runs may come of; none when anything may make one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_run_types: Option<Vec<RunType>>,
     /// Whether the first failure ends the run.
     pub fail_fast: bool,
     /// Whether a template in a value gives a number, list or mapping where it is one, instead of its text.
@@ -335,6 +338,12 @@ impl Dag {
             .zip(chrono::TimeDelta::from_std(relative.before).ok())
             .and_then(|(midnight, before)| midnight.checked_sub_signed(before));
         self.start_date = start.or(Some(first_seen));
+    }
+
+    /// Whether it may have a run of this type.
+    #[must_use]
+    pub fn allows(&self, run_type: RunType) -> bool {
+        self.allowed_run_types.as_ref().is_none_or(|types| types.contains(&run_type))
     }
 
     /// A task by its position.

@@ -132,6 +132,10 @@ pub(crate) const TRIGGER_RULES: &[&str] = &[
     "always",
 ];
 
+/// What a run may come of.
+pub(crate) const RUN_TYPES: &[&str] =
+    &["scheduled", "manual", "backfill", "operator_triggered", "asset_triggered", "asset_materialization"];
+
 /// Every weight rule.
 pub(crate) const WEIGHT_RULES: &[&str] = &["downstream", "upstream", "absolute"];
 
@@ -165,6 +169,11 @@ pub(crate) const DAG: &[Key] = &[
     key("dagrun_timeout", Shape::Duration, "A run that takes longer fails."),
     key("dagrun_timeout_sec", Shape::Number, "The same in seconds."),
     key("fail_fast", Shape::Bool, "Whether the first failure ends the run."),
+    key(
+        "allowed_run_types",
+        Shape::Definition("run_types"),
+        "What its runs may come of; anything when absent.",
+    ),
     key("params", Shape::Definition("params"), "Values that a run can be given."),
     key("files", Shape::Texts, "Further files below the DAG folder that its tasks use."),
     key(

@@ -29,6 +29,7 @@ pub fn json_schema() -> Value {
         ("bytes", json!({ "anyOf": [{ "type": "string" }, { "type": "integer", "minimum": 1 }] })),
         ("ready_when", ready_when()),
         ("run_immediately", json!({ "anyOf": [{ "type": "boolean" }, { "$ref": "#/$defs/duration" }] })),
+        ("run_types", json!({ "anyOf": [{ "enum": keys::RUN_TYPES }, { "type": "array", "minItems": 1, "items": { "enum": keys::RUN_TYPES } }] })),
         ("teardown", json!({ "anyOf": [{ "type": "boolean" }, object(keys::TEARDOWN, &[])] })),
         (
             "expand",

@@ -4,7 +4,7 @@ from operators import OTHER_SQL, POSTGRES, convert
 from plain import NotPlain, plain
 from settings import DEFAULT_KEYS, Settings, clean, params_of, task_defaults
 from templates import has_template
-from values import Given, Group, Rendered, Task, Timetable, Unknown, returns_mapping
+from values import Given, Group, Moment, Rendered, Task, Timetable, Unknown, returns_mapping
 from writer import COMMON, COSMETIC, NOTHING, RENAMED, Placeholder, Writer
 from yamltext import Yaml
 
@@ -171,6 +171,7 @@ class Document:
         mark = len(writer.entries)
         writer.common()
         self.setup(writer)
+        self.dates(writer)
         writer.rest()
         own, common = writer.entries[:mark], writer.entries[mark:]
         if writer.before is None:
@@ -223,6 +224,21 @@ class Document:
                 writer.put("on_failure_fail_dagrun", True, fails_run.line)
         elif setup is not None and setup.value is True:
             writer.put("setup", True, setup.line)
+
+    def dates(self, writer):
+        """The dates whose runs have the task."""
+        for name in ("start_date", "end_date"):
+            given = writer.take(name)
+            if given is None or given.value is None:
+                continue
+            own = self.dag.kwargs.get(name)
+            if own is not None and own.value == given.value:
+                continue
+            text = given.value.text(self.zone()) if isinstance(given.value, Moment) else None
+            if text is None:
+                writer.remark(given.line, f"{name} was left out: it is no fixed date in the DAG's zone")
+            else:
+                writer.put(name, text, given.line)
 
     def placeholder(self, task, writer, reason, params):
         """A task that fails, with the reason, in place of one that could not be converted."""

@@ -8,7 +8,7 @@ from values import Asset, Given, Moment, Param, Rendered, Timetable, Unknown, Zo
 from writer import Writer
 
 AS_IT_IS = (
-    "is_paused_upon_creation", "max_active_runs", "max_active_tasks", "max_consecutive_failed_dag_runs", "fail_fast",
+    "is_paused_upon_creation", "max_active_runs", "max_active_tasks", "max_consecutive_failed_dag_runs", "fail_fast", "allowed_run_types",
     "render_template_as_native_obj",
 )  # fmt: skip
 RENAMED = {"concurrency": "max_active_tasks", "fail_stop": "fail_fast", "schedule_interval": "schedule"}
@@ -287,7 +287,23 @@ def timetable(value):
     if isinstance(zone, (str, Zone)):
         made["timezone"] = getattr(zone, "name", zone)
     made["timetable"] = words[value.name]
+    if made["timetable"] == "cron_trigger":
+        made.update(ticks(kwargs))
     return made, left_over(kwargs)
+
+
+def ticks(kwargs):
+    """What is said of runs at ticks; what is known only when the file runs stays among the arguments."""
+    made = {}
+    if isinstance(kwargs.get("interval"), datetime.timedelta):
+        interval = kwargs.pop("interval")
+        if interval:
+            made["interval"] = seconds(interval)
+    first = kwargs.get("run_immediately")
+    if first is True or isinstance(first, datetime.timedelta):
+        kwargs.pop("run_immediately")
+        made["run_immediately"] = True if first is True else seconds(first)
+    return made
 
 
 def left_over(kwargs):

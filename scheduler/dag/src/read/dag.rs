@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use chrono_tz::Tz;
-use model::{DagId, Operator, Timestamp, TriggerRule};
+use model::{DagId, Operator, RunType, Timestamp, TriggerRule};
 
 use super::{
     callable,
@@ -19,6 +19,7 @@ use crate::{
     files::{FileSet, ReadFile},
     keys::{self, Here, LIMIT_MAX},
     problem::{Place, Problems},
+    yaml::Value,
 };
 
 /// Airflow's default for both limits of a DAG.
@@ -183,6 +184,7 @@ fn assemble(
             .and_then(|item| item.whole(0..=LIMIT_MAX, problems))
             .unwrap_or(0),
         dagrun_timeout: timeout(fields, problems),
+        allowed_run_types: run_types(fields, problems),
         fail_fast,
         render_template_as_native_obj,
         user_defined_macros: serde_json::Map::new(),
@@ -215,6 +217,20 @@ fn start_date(fields: &Fields<'_>, zone: Tz, problems: &mut Problems) -> (Option
 
 fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
     fields.take(name)?.text_or_none(problems)
+}
+
+/// The types of runs that it may have, each once, in the order of their codes.
+fn run_types(fields: &Fields<'_>, problems: &mut Problems) -> Option<Vec<RunType>> {
+    let item = fields.take("allowed_run_types")?;
+    let items = match item.node.value {
+        Value::List(_) => item.list("a list of types of runs", problems)?,
+        _ => vec![item.clone()],
+    };
+    if items.is_empty() {
+        return item.fail("expected at least one type of runs; without any the DAG never runs", problems);
+    }
+    let types: Option<BTreeSet<RunType>> = items.iter().map(|item| item.word(keys::RUN_TYPES, problems)).collect();
+    Some(types?.into_iter().collect())
 }
 
 fn tags(fields: &Fields<'_>, problems: &mut Problems) -> Vec<String> {

@@ -221,8 +221,12 @@ fn a_duration_of_a_schedule_may_have_months_and_years() {
     let refused = |schedule: &str| {
         messages(&load(&format!("dag_id: x\nschedule: {schedule}\ntasks: [{{task_id: a, operator: empty}}]")))
     };
-    expect_test::expect![[""]].assert_eq(&refused("{duration: 101 years}"));
-    expect_test::expect![[""]].assert_eq(&refused("{duration: 1.5 months}"));
+    expect_test::expect![[r#"
+        dags/x.yaml:2:22: schedule.duration: expected at most 100 years between runs
+    "#]].assert_eq(&refused("{duration: 101 years}"));
+    expect_test::expect![[r#"
+        dags/x.yaml:2:22: schedule.duration: expected a duration such as 30s, 5m, 1h30m, PT5M, 1 days or a number of seconds, found the text "1.5 months"
+    "#]].assert_eq(&refused("{duration: 1.5 months}"));
 }
 
 #[test]
@@ -240,4 +244,25 @@ fn a_task_has_dates_of_its_own() {
     expect_test::expect![[r#"
         dags/x.yaml:5:69: tasks[0].end_date: the end_date is before the start_date; no run would have the task
     "#]].assert_eq(&messages(&load(&turned)));
+}
+
+#[test]
+fn a_dag_says_what_its_runs_may_come_of() {
+    let read = |types: &str| one(&format!("dag_id: x\nallowed_run_types: {types}\ntasks: [{{task_id: a, operator: empty}}]"));
+    let two = read("[scheduled, manual, manual]");
+    assert_eq!(two.dag.allowed_run_types, Some(vec![model::RunType::Scheduled, model::RunType::Manual]));
+    assert_eq!(one(&two.canonical_yaml).content_hash, two.content_hash);
+    assert_eq!(read("manual").dag.allowed_run_types, Some(vec![model::RunType::Manual]));
+    assert_eq!(read("null").dag.allowed_run_types, None);
+    let never = "dag_id: x\nschedule: '@daily'\nallowed_run_types: backfill\ntasks: [{task_id: a, operator: empty}]";
+    expect_test::expect![[r#"
+        dags/x.yaml:3:20: allowed_run_types: the schedule makes no run, because allowed_run_types has no scheduled; it only says what a backfill goes through
+    "#]].assert_eq(&crate::support::remarks(never));
+    let bad = |types: &str| {
+        messages(&load(&format!("dag_id: x\nallowed_run_types: {types}\ntasks: [{{task_id: a, operator: empty}}]")))
+    };
+    expect_test::expect![[r#"
+        dags/x.yaml:2:1: allowed_run_types: expected at least one type of runs; without any the DAG never runs
+        dags/x.yaml:2:21: allowed_run_types[0]: expected one of scheduled, manual, backfill, operator_triggered, asset_triggered, asset_materialization, found "by_hand"
+    "#]].assert_eq(&(bad("[]") + &bad("[by_hand]")));
 }

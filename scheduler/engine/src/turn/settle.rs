@@ -136,7 +136,9 @@ impl Engine {
         // Which of them are removed depends on their index.
         let removed = run.heeded.get(&at.task).map_or(0, |counts| counts.indirect_setups.removed);
         let has_inside = !run.def.inside(at.task).is_empty() || run.def.heeds_inside(at.task).next().is_some();
-        let is_shared = counts.upstream.removed == 0 && removed == 0 && counts.skipped_by == 0 && !has_inside;
+        // One that its dates leave out is removed, whatever its rule says.
+        let stays = counts.skipped_by == 0 && run.is_in_window(at.task);
+        let is_shared = counts.upstream.removed == 0 && removed == 0 && stays && !has_inside;
         if is_shared && self.decide_by_rules(run, at).is_none() {
             let all = TiPos { map: MapIndex(0), ..at }..=TiPos { map: MapIndex(i32::MAX), ..at };
             let parked: Vec<TiPos> = run.parked.range(all).copied().collect();

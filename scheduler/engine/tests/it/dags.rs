@@ -96,6 +96,7 @@ pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
         max_active_tasks: 16,
         max_consecutive_failed_dag_runs: 0,
         dagrun_timeout: None,
+        allowed_run_types: None,
         fail_fast: false,
         render_template_as_native_obj: false,
         user_defined_macros: serde_json::Map::new(),

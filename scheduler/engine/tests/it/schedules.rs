@@ -2,11 +2,14 @@
 
 use chrono::TimeDelta;
 use dag::{Catchup, CronTimetable, Dag, Schedule};
-use model::{DagRunState, EndKind, Operator, TaskState, Timestamp, TriggerRule, command::Relatives};
+use model::{
+    Command, DagRunState, EndKind, Operator, RunType, TaskState, Timestamp, TriggerRule,
+    command::{AnswerStatus, Relatives},
+};
 
 use crate::{
     dags::{dag, with},
-    world::{NOON, World},
+    world::{NOON, World, trigger},
 };
 
 fn scheduled(schedule: Schedule, catchup: Catchup) -> World {
@@ -126,4 +129,21 @@ fn months_lie_between_the_runs_of_a_duration() {
     world.quiesce();
     let days = world.mirror.runs.values().map(|run| run.logical_date.unwrap().format("%m-%d").to_string());
     assert_eq!(days.collect::<Vec<_>>(), ["08-31", "09-30", "10-30"]);
+}
+
+#[test]
+fn a_dag_has_runs_of_the_types_that_it_allows_alone() {
+    let only = |types: &[RunType]| {
+        let graph = Dag { allowed_run_types: Some(types.to_vec()), ..dag("d", "work") };
+        daily_from("2026-11-18T00:00:00Z", graph)
+    };
+    let by_hand = |world: &mut World| world.command(Command::TriggerDagRun(trigger("d", Some("r"))));
+    let mut manual = only(&[RunType::Manual]);
+    assert!(manual.mirror.runs.is_empty(), "the schedule makes none");
+    assert_eq!(by_hand(&mut manual).0, AnswerStatus::Done);
+    let mut scheduled = only(&[RunType::Scheduled]);
+    assert_eq!(scheduled.mirror.runs.len(), 3);
+    let (status, body) = by_hand(&mut scheduled);
+    assert_eq!(status, AnswerStatus::Invalid);
+    assert_eq!(body["detail"], "Dag with dag_id: 'd' does not allow manual runs", "{body}");
 }
