@@ -169,6 +169,18 @@ pub fn count(number: usize, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
+/// How far it is from one run of a duration to the next.
+#[must_use]
+pub fn step(months: u32, rest: Duration) -> String {
+    let months_and_years = [(months / 12, "year"), (months % 12, "month")];
+    let mut parts: Vec<String> =
+        months_and_years.iter().filter(|(number, _)| *number > 0).map(|(number, one)| count(*number as usize, one)).collect();
+    if parts.is_empty() || !rest.is_zero() {
+        parts.push(duration(rest));
+    }
+    parts.join(" ")
+}
+
 /// When runs are due.
 #[must_use]
 pub fn schedule(schedule: &Schedule) -> String {
@@ -176,7 +188,7 @@ pub fn schedule(schedule: &Schedule) -> String {
         Schedule::Never => "by hand".to_owned(),
         Schedule::Once => "once".to_owned(),
         Schedule::Continuous => "one after the other".to_owned(),
-        Schedule::Delta { every, .. } => format!("every {}", duration(*every)),
+        Schedule::Delta { every, months, .. } => format!("every {}", step(*months, *every)),
         Schedule::Cron { expressions, timezone, .. } => {
             let words: Vec<String> = expressions.iter().map(|text| cron(text)).collect();
             let zone = timezone.name();

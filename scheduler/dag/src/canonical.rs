@@ -19,8 +19,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, Schedule, Task},
+    compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, RunImmediately, Schedule, Task},
     expand::{Expand, ExpandBy, Over},
+    scopes::Phase,
 };
 
 /// A mapping that leaves out what need not be said.
@@ -114,6 +115,9 @@ fn dag_value(dag: &Dag) -> Value {
     fields.put("max_active_tasks", dag.max_active_tasks);
     fields.unless("max_consecutive_failed_dag_runs", dag.max_consecutive_failed_dag_runs, &0);
     fields.some("dagrun_timeout", dag.dagrun_timeout.map(duration_text));
+    if let Some(types) = &dag.allowed_run_types {
+        fields.put("allowed_run_types", types.iter().map(|one| one.name()).collect::<Vec<_>>());
+    }
     fields.unless("fail_fast", dag.fail_fast, &false);
     callbacks::of_run(&dag.callbacks, &mut fields);
     callbacks::deadlines(&dag.deadlines, &mut fields);
@@ -138,9 +142,9 @@ fn schedule_value(schedule: &Schedule) -> Value {
         Schedule::Never => Value::Null,
         Schedule::Once => json!("@once"),
         Schedule::Continuous => json!("@continuous"),
-        Schedule::Delta { every, timetable } => {
+        Schedule::Delta { every, months, timetable } => {
             let mut fields = Fields::default();
-            fields.put("duration", duration_text(*every));
+            fields.put("duration", calendar_text(*months, *every));
             fields.put(
                 "timetable",
                 match timetable {
@@ -150,7 +154,7 @@ fn schedule_value(schedule: &Schedule) -> Value {
             );
             fields.into_value()
         }
-        Schedule::Cron { expressions, timezone, timetable } => {
+        Schedule::Cron { expressions, timezone, timetable, ticks } => {
             let mut fields = Fields::default();
             match expressions.as_slice() {
                 [one] => fields.put("cron", one.clone()),
@@ -164,6 +168,12 @@ fn schedule_value(schedule: &Schedule) -> Value {
                     CronTimetable::CronDataInterval => "cron_data_interval",
                 },
             );
+            fields.some("interval", ticks.interval.map(duration_text));
+            match ticks.run_immediately {
+                RunImmediately::Always => fields.put("run_immediately", true),
+                RunImmediately::Within(lateness) => fields.put("run_immediately", duration_text(lateness)),
+                RunImmediately::WhenRecent => {}
+            }
             fields.into_value()
         }
     }
@@ -213,7 +223,18 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     let upstream: Vec<&str> = task.upstream.iter().map(|pos| dag.task(*pos).task_id.as_str()).collect();
     fields.list("dependencies", &upstream);
     expand_fields(task, &mut fields);
-    fields.unless("trigger_rule", task.trigger_rule.name(), &TriggerRule::AllSuccess.name());
+    match task.phase {
+        Phase::Work => fields.unless("trigger_rule", task.trigger_rule.name(), &TriggerRule::AllSuccess.name()),
+        Phase::Setup => {
+            fields.put("setup", true);
+            fields.unless("trigger_rule", task.trigger_rule.name(), &TriggerRule::AllSuccess.name());
+        }
+        // Its rule goes without saying, and its setups are the ones directly before it.
+        Phase::Teardown { on_failure_fail_dagrun } => {
+            fields.put("teardown", true);
+            fields.unless("on_failure_fail_dagrun", on_failure_fail_dagrun, &false);
+        }
+    }
     fields.put("retries", task.retries);
     fields.put("retry_delay", duration_text(task.retry_delay));
     fields.some("retry_exponential_backoff", task.retry_exponential_backoff);
@@ -226,6 +247,8 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.unless("weight_rule", task.weight_rule.name(), &WeightRule::Downstream.name());
     fields.some("max_active_tis_per_dag", task.max_active_tis_per_dag);
     fields.some("max_active_tis_per_dagrun", task.max_active_tis_per_dagrun);
+    fields.some("start_date", task.start_date.map(date_text));
+    fields.some("end_date", task.end_date.map(date_text));
     fields.unless("depends_on_past", task.depends_on_past, &false);
     fields.unless("wait_for_downstream", task.wait_for_downstream, &false);
     fields.unless("ignore_first_depends_on_past", task.ignore_first_depends_on_past, &true);
@@ -287,6 +310,15 @@ fn retry_rule_value(rule: &RetryRule) -> Value {
 
 fn date_text(date: Timestamp) -> String {
     date.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// `14 months 1d`, or without months the rest alone.
+fn calendar_text(months: u32, rest: Duration) -> String {
+    match (months, rest) {
+        (0, rest) => duration_text(rest),
+        (months, Duration::ZERO) => format!("{months} months"),
+        (months, rest) => format!("{months} months {}", duration_text(rest)),
+    }
 }
 
 /// `1d2h3m4s`, with a fraction of a second when there is one.

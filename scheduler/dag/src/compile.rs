@@ -5,10 +5,13 @@ mod order;
 mod spread;
 mod weight;
 
+use model::TriggerRule;
+
 use crate::{
     compiled::{Task, TaskPos},
     problem::{Place, Problems},
     read::{Draft, Groups},
+    scopes::{PLACES_MAX, Scopes},
 };
 
 /// How many direct dependencies a DAG may have after groups are spread out; two groups of a thousand tasks have so many.
@@ -17,6 +20,7 @@ const EDGES_MAX: usize = 1_000_000;
 /// Orders the tasks and joins them; none when a name or a cycle prevents it.
 pub(crate) fn compile(drafts: Vec<Draft>, groups: &Groups<'_>, problems: &mut Problems) -> Option<Vec<Task>> {
     let links = graph::links(&drafts, &groups.all, problems)?;
+    let drafts = graph::with_setups(drafts, &groups.all, problems)?;
     let drafts = graph::with_sources(drafts, &groups.all, problems)?;
     let Some(spread) = spread::spread(&drafts, &groups.all, &links) else {
         let place = drafts.first().map_or_else(Place::default, |draft| draft.place.clone());
@@ -35,9 +39,30 @@ pub(crate) fn compile(drafts: Vec<Draft>, groups: &Groups<'_>, problems: &mut Pr
         problems.add(&place, format!("the DAG has more than {EDGES_MAX} dependencies between tasks"));
         return None;
     };
+    check_rules_behind_setups(&drafts, &upstream, problems);
+    let place = drafts.first().map_or_else(Place::default, |draft| draft.place.clone());
     let mut tasks = joined(drafts, &order, &upstream);
+    if Scopes::of(&tasks).is_none() {
+        let message = format!("the tasks of the DAG lie between setups and teardowns more than {PLACES_MAX} times");
+        problems.add(&place, message);
+        return None;
+    }
     weight::weigh(&mut tasks);
     Some(tasks)
+}
+
+/// A task needs what a setup directly before it makes, so no other rule makes sense; Airflow refuses it, too.
+fn check_rules_behind_setups(drafts: &[Draft], upstream: &[Vec<usize>], problems: &mut Problems) {
+    for (draft, before) in drafts.iter().zip(upstream) {
+        let Draft { task, place, .. } = draft;
+        if task.trigger_rule == TriggerRule::AllSuccess || task.phase.is_teardown() {
+            continue;
+        }
+        if let Some(setup) = before.iter().map(|index| &drafts[*index].task).find(|before| before.phase.is_setup()) {
+            let (rule, setup) = (task.trigger_rule, &setup.task_id);
+            problems.add(place, format!("it comes directly after the setup {setup}, so its trigger_rule is all_success, not {rule}"));
+        }
+    }
 }
 
 /// The tasks in their order, with the positions of their neighbours.

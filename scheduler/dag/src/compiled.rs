@@ -5,13 +5,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use model::{Callback, CallbackEvent, DagId, Operator, RetryRule, TaskId, Timestamp, TriggerRule, WeightRule};
+use model::{Callback, CallbackEvent, DagId, Operator, RetryRule, RunType, TaskId, Timestamp, TriggerRule, WeightRule};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     assets::{AssetCondition, Outlet},
     expand::Expand,
     params::Params,
+    scopes::Phase,
 };
 
 /// The position of a task in its `Dag`, in topological order (ties in the order of the file).
@@ -59,6 +60,9 @@ pub struct Dag {
     pub max_consecutive_failed_dag_runs: u32,
     /// A run that takes longer fails.
     pub dagrun_timeout: Option<Duration>,
+    /// What its runs may come of; none when anything may make one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_run_types: Option<Vec<RunType>>,
     /// Whether the first failure ends the run.
     pub fail_fast: bool,
     /// What is done when a run ends.
@@ -122,15 +126,65 @@ pub enum Schedule {
         timezone: chrono_tz::Tz,
         /// Whether a run stands for its tick or for the interval before it.
         timetable: CronTimetable,
+        /// What else is said of runs that stand for their ticks.
+        #[serde(default, skip_serializing_if = "TickOptions::is_default")]
+        ticks: TickOptions,
     },
     /// Every so often, without alignment.
     Delta {
-        /// How often.
+        /// How often, beside whole months.
         every: Duration,
+        /// So many months of the calendar, before what has a fixed length.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        months: u32,
         /// Whether a run stands for the instant at which it is due or for the time before it.
         #[serde(default = "DeltaTimetable::of_older_versions")]
         timetable: DeltaTimetable,
     },
+}
+
+/// What is said of runs at the ticks of a cron.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickOptions {
+    /// A run covers so much time before its tick; none when it stands for the tick alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// Whether a schedule that has no start date and no runs yet begins with the tick that has just been.
+    #[serde(default, skip_serializing_if = "RunImmediately::is_usual")]
+    pub run_immediately: RunImmediately,
+}
+
+impl TickOptions {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether a schedule begins with the tick that has just been.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunImmediately {
+    /// With the last tick, however long ago.
+    Always,
+    /// With the last tick when it is not longer ago than this.
+    Within(Duration),
+    /// With the last tick when it is not longer ago than a tenth of the time between ticks, or five minutes.
+    #[default]
+    WhenRecent,
+}
+
+impl RunImmediately {
+    /// Whether it is what happens when nothing is said.
+    const fn is_usual(&self) -> bool {
+        matches!(self, Self::WhenRecent)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What the run of a duration stands for.
@@ -243,6 +297,15 @@ pub struct Task {
     /// What is done when it comes to something.
     #[serde(default, skip_serializing_if = "TaskCallbacks::is_empty")]
     pub callbacks: TaskCallbacks,
+    /// Runs of earlier dates do without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_date: Option<Timestamp>,
+    /// Runs of later dates do without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_date: Option<Timestamp>,
+    /// Whether it makes what others need, or takes it away.
+    #[serde(default, skip_serializing_if = "Phase::is_work")]
+    pub phase: Phase,
     /// The group that it is in.
     pub group: Option<String>,
     /// What makes it many instances; none for a task that is one.
@@ -375,6 +438,12 @@ impl Dag {
         self.start_date = start.or(Some(first_seen));
     }
 
+    /// Whether it may have a run of this type.
+    #[must_use]
+    pub fn allows(&self, run_type: RunType) -> bool {
+        self.allowed_run_types.as_ref().is_none_or(|types| types.contains(&run_type))
+    }
+
     /// A task by its position.
     #[must_use]
     pub fn task(&self, pos: TaskPos) -> &Task {
@@ -421,6 +490,12 @@ impl Dag {
 }
 
 impl Task {
+    /// Whether runs of this date have it.
+    #[must_use]
+    pub fn is_in_window(&self, date: Timestamp) -> bool {
+        self.start_date.is_none_or(|start| start <= date) && self.end_date.is_none_or(|end| date <= end)
+    }
+
     /// What pages call it.
     #[must_use]
     pub fn display_name(&self) -> &str {

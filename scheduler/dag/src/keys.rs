@@ -134,6 +134,10 @@ pub(crate) const TRIGGER_RULES: &[&str] = &[
     "always",
 ];
 
+/// What a run may come of.
+pub(crate) const RUN_TYPES: &[&str] =
+    &["scheduled", "manual", "backfill", "operator_triggered", "asset_triggered", "asset_materialization"];
+
 /// Every weight rule.
 pub(crate) const WEIGHT_RULES: &[&str] = &["downstream", "upstream", "absolute"];
 
@@ -167,6 +171,11 @@ pub(crate) const DAG: &[Key] = &[
     key("dagrun_timeout", Shape::Duration, "A run that takes longer fails."),
     key("dagrun_timeout_sec", Shape::Number, "The same in seconds."),
     key("fail_fast", Shape::Bool, "Whether the first failure ends the run."),
+    key(
+        "allowed_run_types",
+        Shape::Definition("run_types"),
+        "What its runs may come of; anything when absent.",
+    ),
     key("params", Shape::Definition("params"), "Values that a run can be given."),
     key("files", Shape::Texts, "Further files below the DAG folder that its tasks use."),
     key(
@@ -247,6 +256,17 @@ pub(crate) const OWN: &[Key] = &[
     key("expand_kwargs", Shape::Definition("expand_over"), "Mappings of names to values: an instance for each."),
     key("partial", Shape::Definition("group_defaults"), "Keys of the task that all of its instances share."),
     key("map_index_template", Shape::Text, "What an instance is called; a template."),
+    key("start_date", Shape::Date, "Runs of earlier dates do without it."),
+    key("end_date", Shape::Date, "Runs of later dates do without it."),
+    key("setup", Shape::Bool, "Whether it makes what the tasks behind it need."),
+    key("is_setup", Shape::Bool, "Another word for setup."),
+    key(
+        "teardown",
+        Shape::Definition("teardown"),
+        "Whether it takes away what its setups have made, however the tasks between have ended.",
+    ),
+    key("is_teardown", Shape::Definition("teardown"), "Another word for teardown."),
+    key("on_failure_fail_dagrun", Shape::Bool, "Whether the run fails when this teardown fails."),
 ];
 
 /// Further keys of every task.
@@ -313,12 +333,15 @@ pub(crate) const TASK: &[Key] = &[
     key("email_on_retry", Shape::Bool, "Whether they get it when it is tried again; true when absent."),
 ];
 
+/// Keys of the mapping form of `teardown`.
+pub(crate) const TEARDOWN: &[Key] = &[
+    key("setups", Shape::Texts, "The tasks whose work it takes away; they become setups before it."),
+    key("of", Shape::Texts, "Another word for setups."),
+    key("on_failure_fail_dagrun", Shape::Bool, "Whether the run fails when this teardown fails."),
+];
+
 /// What a task will have later.
 pub(crate) const TASK_NOT_YET: &[NotYet] = &[
-    ("setup", "setup tasks"),
-    ("teardown", "teardown tasks"),
-    ("start_date", "a task's own dates"),
-    ("end_date", "a task's own dates"),
     ("deadline", "deadlines of a task; write the DAG's deadline"),
     ("sla", "Airflow 2's sla; write the DAG's deadline"),
     ("response_check_lambda", "Python functions; write a template below response_check"),
@@ -334,9 +357,6 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("executor_config", "settings of an executor"),
     ("run_as_user", "other users of the system"),
     ("resources", "resources of a task"),
-    ("is_setup", "setup tasks"),
-    ("is_teardown", "teardown tasks"),
-    ("on_failure_fail_dagrun", "teardown tasks"),
     ("doc", "this form of documentation; write doc_md"),
     ("doc_rst", "this form of documentation; write doc_md"),
     ("doc_json", "this form of documentation; write doc_md"),
@@ -347,6 +367,15 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("show_return_value_in_logs", "hiding what a task returns"),
     ("task_concurrency", "this older name; write max_active_tis_per_dag"),
     ("params", "params of one task; write them at the DAG"),
+];
+
+/// What no default says: each task says it itself.
+pub(crate) const DEFAULTS_NOT_YET: &[NotYet] = &[
+    ("setup", "setups by default; write it at the task"),
+    ("is_setup", "setups by default; write it at the task"),
+    ("teardown", "teardowns by default; write it at the task"),
+    ("is_teardown", "teardowns by default; write it at the task"),
+    ("on_failure_fail_dagrun", "teardowns by default; write it at the task"),
 ];
 
 /// Keys that `default_args` has beside those of tasks: Airflow users write the DAG's dates there.
@@ -399,12 +428,14 @@ pub(crate) const SCHEDULE: &[Key] = &[
     key("timezone", Shape::Text, "The zone whose wall clock decides; the DAG's when absent."),
     key("duration", Shape::Duration, "The time between runs, in place of a cron."),
     key("timetable", Shape::OneOf(TIMETABLES), "Whether a run stands for its instant or for the interval before it."),
+    key("interval", Shape::Duration, "With cron_trigger: a run covers so much time before its tick."),
+    key(
+        "run_immediately",
+        Shape::Definition("run_immediately"),
+        "Without start_date: whether the first run is for the tick before now, or for one that is not longer ago than this.",
+    ),
     key("or_assets", Shape::Definition("assets"), "Assets that let it run, too."),
 ];
-
-/// What a schedule will have later.
-pub(crate) const SCHEDULE_NOT_YET: &[NotYet] =
-    &[("interval", "a cron's own interval"), ("run_immediately", "a rule for the first run")];
 
 /// Keys of a rule of a retry policy.
 pub(crate) const RETRY_RULE: &[Key] = &[

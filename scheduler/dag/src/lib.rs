@@ -20,13 +20,14 @@ mod problem;
 mod python_imports;
 mod read;
 mod schema;
+pub mod scopes;
 mod yaml;
 
 pub use assets::{AliasRef, AssetCondition, AssetRef, Outlet};
 pub use canonical::yaml_of;
 pub use compiled::{
     Catchup, CompiledDag, CronTimetable, Dag, DagFile, Deadline, DeadlineReference, DeltaTimetable, Param,
-    RelativeDate, RunCallbacks, Schedule, Task, TaskCallbacks, TaskGroup, TaskPos,
+    RelativeDate, RunCallbacks, RunImmediately, Schedule, Task, TaskCallbacks, TaskGroup, TaskPos, TickOptions,
 };
 pub use content::Content;
 pub use cron::{CronExpr, cron_check};
@@ -36,6 +37,7 @@ pub use params::Params;
 pub use plain::yaml_as_json;
 pub use problem::{DagFileError, ERRORS_PER_DAG_MAX, ERRORS_PER_FILE_MAX, Refused};
 pub use schema::json_schema;
+pub use scopes::{Phase, Scopes};
 
 /// What a DAG file holds: its good DAGs, and what is wrong with the others.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -21,6 +21,7 @@ mod objects;
 mod operator;
 mod param_words;
 mod params;
+mod phase;
 mod remarks;
 mod schedule;
 mod sensor;

@@ -36,6 +36,9 @@ pub fn json_schema() -> Value {
         ("messages", messages()),
         ("bytes", json!({ "anyOf": [{ "type": "string" }, { "type": "integer", "minimum": 1 }] })),
         ("ready_when", ready_when()),
+        ("run_immediately", json!({ "anyOf": [{ "type": "boolean" }, { "$ref": "#/$defs/duration" }] })),
+        ("run_types", json!({ "anyOf": [{ "enum": keys::RUN_TYPES }, { "type": "array", "minItems": 1, "items": { "enum": keys::RUN_TYPES } }] })),
+        ("teardown", json!({ "anyOf": [{ "type": "boolean" }, object(keys::TEARDOWN, &[])] })),
         (
             "expand",
             json!({ "type": "object", "minProperties": 1, "additionalProperties": { "$ref": "#/$defs/expand_over" } }),
@@ -199,7 +202,7 @@ fn task_defaults(dates: &[Key]) -> Value {
     let of_dag = keys::DAG.iter().filter(|key| !dates.is_empty() && keys::IN_DEFAULTS.contains(&key.name));
     let all = keys::TASK.iter().chain(dates).chain(of_dag).chain(keys::operator_keys());
     let schema = json!({ "type": "object", "additionalProperties": false, "properties": properties(all) });
-    with_not_yet(schema, &[keys::TASK_NOT_YET, keys::DAG_NOT_YET, keys::docker::NOT_YET])
+    with_not_yet(schema, &[keys::TASK_NOT_YET, keys::DAG_NOT_YET, keys::DEFAULTS_NOT_YET, keys::docker::NOT_YET])
 }
 
 fn schedule() -> Value {

@@ -166,12 +166,11 @@ pub fn verdict(case: &Case, mode: Mode) -> Verdict {
         return Verdict::Run;
     }
     if mode == Mode::Decide
-        && let Some(state) = setups_decide(&case.indirect_setups).or_else(|| becomes(case))
+        && let Some(state) = setups_decide(case).or_else(|| becomes(case))
     {
         return Verdict::Becomes(state);
     }
-    let open = case.indirect_setups.total - case.indirect_setups.success + case.scope_unfinished;
-    if open == 0 && (case.upstream.total == 0 || runs(case)) { Verdict::Run } else { Verdict::Wait }
+    if case.scope_unfinished == 0 && setups_let_run(&case.indirect_setups) && (case.upstream.total == 0 || runs(case)) { Verdict::Run } else { Verdict::Wait }
 }
 
 /// The verdict for a task that waits for its past before it is skipped
@@ -185,14 +184,25 @@ pub fn verdict_waiting_for_past(case: &Case, past: Past) -> Verdict {
 }
 
 /// What setups above a task make of it, before its own rule is asked.
-fn setups_decide(setups: &Upstream) -> Option<Becomes> {
+fn setups_decide(case: &Case) -> Option<Becomes> {
+    let setups = &case.indirect_setups;
+    let map_shrank = setups.removed > 0 && setups.success > 0;
     if setups.failed + setups.upstream_failed > 0 {
         Some(Becomes::UpstreamFailed)
     } else if setups.skipped > 0 {
         Some(Becomes::Skipped)
+    } else if map_shrank && i64::from(case.map_index.get()) >= i64::from(setups.success) {
+        Some(Becomes::Removed)
     } else {
         None
     }
+}
+
+/// Whether every setup above a task has succeeded. Instances of one that are not there any more are not waited for, when
+/// others have succeeded; Airflow waits for them for ever, but in an expanded task.
+const fn setups_let_run(setups: &Upstream) -> bool {
+    let gone = if setups.success > 0 { setups.removed } else { 0 };
+    setups.success + gone >= setups.total
 }
 
 /// The first state, in the rule's order, whose condition holds.

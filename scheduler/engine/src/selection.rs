@@ -34,6 +34,15 @@ pub enum Maps {
 /// Tasks, and which of their instances are meant.
 pub type Chosen = BTreeMap<TaskPos, Maps>;
 
+/// What tasks are chosen for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run again: with what they need, and with what takes that away.
+    Clear,
+    /// To be set to a state: what they need stays as it is, and teardowns behind them are left to run.
+    Mark,
+}
+
 /// A way along the arrows of a DAG.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -49,7 +58,7 @@ pub fn chosen(
     dag: &Dag,
     position: impl Fn(&TaskId) -> Option<TaskPos>,
     tasks: &[TaskSelector],
-    relatives: Relatives,
+    (relatives, purpose): (Relatives, Purpose),
     missing: Missing,
 ) -> Result<Chosen, NoSuchTask> {
     if tasks.is_empty() {
@@ -73,13 +82,50 @@ pub fn chosen(
         }
     }
     let tasks: Vec<TaskPos> = named.keys().copied().collect();
-    let directions = [(relatives.upstream, Direction::Upstream), (relatives.downstream, Direction::Downstream)];
-    for (_, direction) in directions.into_iter().filter(|(is_meant, _)| *is_meant) {
-        for pos in reached(dag, tasks.iter().copied(), direction) {
-            named.entry(pos).or_insert(Maps::All);
-        }
+    let mut found = BTreeSet::new();
+    if relatives.upstream {
+        found.extend(reached(dag, tasks.iter().copied(), Direction::Upstream));
+    }
+    if relatives.downstream {
+        let behind = reached(dag, tasks.iter().copied(), Direction::Downstream);
+        let is_left = |pos: &TaskPos| purpose == Purpose::Mark && dag.task(*pos).phase.is_teardown();
+        found.extend(behind.into_iter().filter(|pos| !is_left(pos)));
+    }
+    if purpose == Purpose::Clear {
+        found.extend(setups_along(dag, &tasks, relatives));
+    }
+    for pos in found {
+        named.entry(pos).or_insert(Maps::All);
     }
     Ok(named)
+}
+
+/// The setups that these tasks, and those behind them that are meant, need to run again, and the teardowns of all setups
+/// among them: what is set up anew is taken away again. As in Airflow, a setup or a teardown itself brings none of those along
+/// that it lies between, unless what is before it is meant.
+pub(crate) fn setups_along(dag: &Dag, tasks: &[TaskPos], relatives: Relatives) -> BTreeSet<TaskPos> {
+    if dag.tasks.iter().all(|task| task.phase.is_work()) {
+        return BTreeSet::new();
+    }
+    let scopes = dag.scopes();
+    let is_setup = |pos: &TaskPos| dag.task(*pos).phase.is_setup();
+    let behind = match relatives.downstream {
+        true => reached(dag, tasks.iter().copied(), Direction::Downstream),
+        false => BTreeSet::new(),
+    };
+    let before = match relatives.upstream {
+        true => reached(dag, tasks.iter().copied(), Direction::Upstream),
+        false => BTreeSet::new(),
+    };
+    let needing = tasks.iter().filter(|_| !relatives.upstream).chain(&behind);
+    let needing = needing.filter(|pos| dag.task(**pos).phase.is_work());
+    let mut setups: BTreeSet<TaskPos> = needing.flat_map(|pos| scopes.needs(*pos)).collect();
+    setups.extend(before.into_iter().filter(is_setup));
+    let chosen = tasks.iter().copied().filter(|pos| is_setup(pos) && !relatives.downstream);
+    let teardowns: Vec<TaskPos> =
+        setups.iter().copied().chain(chosen).flat_map(|setup| dag.teardowns_after(setup)).collect();
+    setups.extend(teardowns);
+    setups
 }
 
 /// Whether a clear that is limited to some states means a task in this one.

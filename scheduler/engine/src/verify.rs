@@ -173,7 +173,7 @@ impl Engine {
     fn verify_run(&self, run: &Run, found: &mut Found) {
         let name = &run.row.run_id;
         let count = |holds: &dyn Fn(TiPos) -> bool| run.all().filter(|at| holds(*at)).count();
-        let is_leaf = |at: TiPos| run.def.task(at.task).downstream.is_empty();
+        let is_leaf = |at: TiPos| run.def.is_leaf(at.task);
         let counted = (
             count(&|at| !run.state(at).is_finished()),
             count(&|at| is_pending(run.state(at))),
@@ -218,6 +218,7 @@ impl Engine {
             let counted = TaskCounts { upstream, skipped_by: skipped[pos.0] };
             found.compare(format_args!("{name}, {id}: what is before it"), &run.tasks[pos.0], &counted);
         }
+        found.compare(format_args!("{name}: what setups and teardowns say"), &run.heeded, &run.count_heeds());
         for (pos, expansion) in &run.expansions {
             let id = &run.def.task(*pos).task_id;
             let again = Expansion::of(expansion.instances.clone());

@@ -106,7 +106,7 @@ fn ended(attempt: &Attempt, outcome: Outcome, began: Instant) -> AttemptEnd {
 
 fn executor_of(operator: &Operator) -> Box<dyn Executor> {
     match operator {
-        Operator::Empty => Box::new(branch::EmptyExecutor),
+        Operator::Empty | Operator::LatestOnly => Box::new(branch::EmptyExecutor),
         Operator::Bash(keys) => Box::new(bash::BashExecutor::new(keys.clone())),
         Operator::Python(keys) => Box::new(python::PythonExecutor::new(keys.clone())),
         Operator::PythonCallable(keys) => Box::new(python::CallableExecutor::new((**keys).clone())),

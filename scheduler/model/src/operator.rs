@@ -73,6 +73,8 @@ pub enum Operator {
     DateTimeSensor(DateTimeSensor),
     /// Waits for so long after the run's data interval.
     TimeDeltaSensor(TimeDeltaSensor),
+    /// Passes over what follows when there is a newer interval.
+    LatestOnly,
 }
 
 impl Operator {
@@ -101,6 +103,7 @@ impl Operator {
         "python_callable",
         "date_time_sensor",
         "time_delta_sensor",
+        "latest_only",
     ];
     /// What a worker says beside the operators that it knows, when it knows expanded tasks.
     pub const EXPANDED: &'static str = "expand";
@@ -150,7 +153,14 @@ impl Operator {
             Self::PythonCallable(_) => "python_callable",
             Self::DateTimeSensor(_) => "date_time_sensor",
             Self::TimeDeltaSensor(_) => "time_delta_sensor",
+            Self::LatestOnly => "latest_only",
         }
+    }
+
+    /// Whether it is over as soon as it may run, without a slot and without a worker.
+    #[must_use]
+    pub const fn has_no_work(&self) -> bool {
+        matches!(self, Self::Empty | Self::LatestOnly)
     }
 
     /// What a worker must be able to do to run it.
@@ -179,7 +189,8 @@ impl Operator {
             | Self::KafkaTopic(_)
             | Self::KafkaLag(_)
             | Self::DateTimeSensor(_)
-            | Self::TimeDeltaSensor(_) => Capability::Light,
+            | Self::TimeDeltaSensor(_)
+            | Self::LatestOnly => Capability::Light,
         }
     }
 }

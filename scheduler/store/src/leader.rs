@@ -131,7 +131,8 @@ const fn format_of(operator: &Operator) -> i32 {
         | Operator::KafkaLag(_)
         | Operator::PythonCallable(_)
         | Operator::DateTimeSensor(_)
-        | Operator::TimeDeltaSensor(_) => 2,
+        | Operator::TimeDeltaSensor(_)
+        | Operator::LatestOnly => 2,
     }
 }
 

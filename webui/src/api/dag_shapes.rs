@@ -166,8 +166,8 @@ pub fn dag(view: &DagView, version: &Version) -> DAGResponse {
         next_dagrun_data_interval_start: next.map(|next| next.start.into()),
         next_dagrun_data_interval_end: next.map(|next| next.end.into()),
         next_dagrun_run_after: next.map(|next| next.run_after.into()),
-        allowed_run_types: None,
-        is_backfillable: engine::backfill::is_periodic(&dag.schedule),
+        allowed_run_types: dag.allowed_run_types.as_ref().map(|types| types.iter().copied().map(DagRunType).collect()),
+        is_backfillable: engine::backfill::is_periodic(&dag.schedule) && dag.allows(model::RunType::Backfill),
     }
 }
 
@@ -182,7 +182,7 @@ fn timetable_summary(dag: &Dag) -> Option<String> {
         Schedule::Once => Some("@once".to_owned()),
         Schedule::Continuous => Some("@continuous".to_owned()),
         Schedule::Cron { expressions, .. } => Some(expressions.join(", ")),
-        Schedule::Delta { every, .. } => Some(words::duration(*every)),
+        Schedule::Delta { every, months, .. } => Some(words::step(*months, *every)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use dag::{Dag, TaskPos};
+use dag::{Dag, Phase, TaskPos};
 use layout::{Chart, Group, Node, Rect};
 use model::DagVersionId;
 use schemars::JsonSchema;
@@ -133,12 +133,16 @@ impl Pictures {
     }
 }
 
-/// A task's name without that of its group, which stands on the group's box.
+/// A task's name without that of its group, which stands on the group's box; with Airflow's arrow when it is a setup or teardown.
 fn short_name(task: &dag::Task) -> String {
     let id = task.task_id.as_str();
     let inner = task.group.as_ref().and_then(|group| id.strip_prefix(group.as_str())?.strip_prefix('.'));
-    let name = task.task_display_name.as_deref().or(inner).unwrap_or(id);
-    cut(name)
+    let name = cut(task.task_display_name.as_deref().or(inner).unwrap_or(id));
+    match task.phase {
+        Phase::Work => name,
+        Phase::Setup => format!("↗ {name}"),
+        Phase::Teardown { .. } => format!("↘ {name}"),
+    }
 }
 
 /// As much of a name as is written out.

@@ -9,7 +9,7 @@ use std::{
 use dag::TaskPos;
 use engine::{
     RunRow,
-    selection::{self, Maps, Missing},
+    selection::{self, Maps, Missing, Purpose},
 };
 use model::{
     DagId, RunId, RunKey, TaskIdx, TaskState, TiKey,
@@ -37,7 +37,7 @@ const INSTANCES_MAX: usize = 50_000;
 pub async fn of_clear(app: &App, wish: &ClearTaskInstances) -> ApiResult<Vec<TaskOfRun>> {
     let runs = Runs { dag_id: &wish.dag_id, first: &wish.run_id, also: &wish.also };
     let is_meant = |state| selection::is_cleared(state, wish.only);
-    meant(app, runs, &wish.tasks, wish.relatives, is_meant).await
+    meant(app, runs, &wish.tasks, (wish.relatives, Purpose::Clear), is_meant).await
 }
 
 /// What a mark would change: the tasks that are not in the state yet.
@@ -46,7 +46,7 @@ pub async fn of_clear(app: &App, wish: &ClearTaskInstances) -> ApiResult<Vec<Tas
 /// As [`of_clear`].
 pub async fn of_mark(app: &App, wish: &MarkTaskInstances) -> ApiResult<Vec<TaskOfRun>> {
     let runs = Runs { dag_id: &wish.dag_id, first: &wish.run_id, also: &wish.also };
-    meant(app, runs, &wish.tasks, wish.relatives, |state| state != wish.state).await
+    meant(app, runs, &wish.tasks, (wish.relatives, Purpose::Mark), |state| state != wish.state).await
 }
 
 /// The runs of a wish.
@@ -105,7 +105,7 @@ async fn meant(
     app: &App,
     runs: Runs<'_>,
     tasks: &[TaskSelector],
-    relatives: Relatives,
+    along: (Relatives, Purpose),
     is_meant: impl Fn(TaskState) -> bool,
 ) -> ApiResult<Vec<TaskOfRun>> {
     let rows = runs.rows(app).await?;
@@ -114,7 +114,7 @@ async fn meant(
     let mut missing = Missing::Refused;
     for run in &rows {
         let Some(version) = versions.get(&run.version).map(Arc::clone) else { continue };
-        let found = selection::chosen(&version.dag, |task| version.dag.position(task), tasks, relatives, missing);
+        let found = selection::chosen(&version.dag, |task| version.dag.position(task), tasks, along, missing);
         let found = found.map_err(|error| ApiError::NotFound(error.to_string()))?;
         chosen.extend(instances_of(app, run, &version, found).await?);
         if chosen.len() > INSTANCES_MAX {

@@ -90,10 +90,12 @@ class Arrows:
             return None
         if name in ("as_setup", "as_teardown") and isinstance(task, Task):
             task.kwargs["is_setup" if name == "as_setup" else "is_teardown"] = Given(True, node.lineno)
+            if "on_failure_fail_dagrun" in given:
+                task.kwargs["on_failure_fail_dagrun"] = given["on_failure_fail_dagrun"]
             setups = given["setups"].value if "setups" in given else (args[0] if args else [])
             for setup in ends_of(setups if isinstance(setups, list) else [setups]) or []:
                 if isinstance(setup, Task):
-                    setup.kwargs.setdefault("is_setup", Given(True, node.lineno))
+                    setup.kwargs["is_setup"] = Given(True, node.lineno)
                     self.precede(setup, task)
             return owner
         if name == "map":

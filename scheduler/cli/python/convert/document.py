@@ -4,7 +4,7 @@ from operators import OTHER_SQL, POSTGRES, convert
 from plain import NotPlain, plain
 from settings import DEFAULT_KEYS, Settings, clean, params_of, task_defaults
 from templates import has_template
-from values import Given, Group, Rendered, Task, Timetable, Unknown, returns_mapping
+from values import Given, Group, Moment, Rendered, Task, Timetable, Unknown, returns_mapping
 from writer import COMMON, COSMETIC, NOTHING, RENAMED, Placeholder, Writer
 from yamltext import Yaml
 
@@ -52,9 +52,6 @@ class Document:
         self.common_names = {*COMMON, *COSMETIC, *NOTHING, *RENAMED, "outlets", "inlets", "executor_config", "executor"}
 
     # What tasks ask for while they are converted.
-
-    def every(self):
-        return self.settings.every()
 
     def zone(self):
         return self.settings.zone()
@@ -174,6 +171,7 @@ class Document:
         mark = len(writer.entries)
         writer.common()
         self.setup(writer)
+        self.dates(writer)
         writer.rest()
         own, common = writer.entries[:mark], writer.entries[mark:]
         if writer.before is None:
@@ -215,20 +213,32 @@ class Document:
             writer.kwargs["doc_md"] = Given(clean(given.value), given.line)
 
     def setup(self, writer):
-        """Setups and teardowns run as ordinary tasks."""
-        task = writer.task
+        """What is set up and taken away; the setups of a teardown are among its dependencies."""
         teardown, setup = writer.take("is_teardown"), writer.take("is_setup")
-        if setup is not None and setup.value is True:
-            writer.remark(
-                setup.line, "a setup is an ordinary task here: it is not cleared or skipped with the tasks that need it"
-            )
+        fails_run = writer.take("on_failure_fail_dagrun")
         if teardown is not None and teardown.value is True:
-            writer.remark(
-                teardown.line,
-                "a teardown is a task with trigger_rule all_done here: its failure counts, and it may be the run's last word",
-            )
-            if not any(key == "trigger_rule" for key, _, _ in writer.entries) and task.upstream:
-                writer.put("trigger_rule", "all_done", teardown.line)
+            # Airflow gives a teardown its rule, whatever it was given before.
+            writer.entries = [entry for entry in writer.entries if entry[0] != "trigger_rule"]
+            writer.put("teardown", True, teardown.line)
+            if fails_run is not None and fails_run.value is True:
+                writer.put("on_failure_fail_dagrun", True, fails_run.line)
+        elif setup is not None and setup.value is True:
+            writer.put("setup", True, setup.line)
+
+    def dates(self, writer):
+        """The dates whose runs have the task."""
+        for name in ("start_date", "end_date"):
+            given = writer.take(name)
+            if given is None or given.value is None:
+                continue
+            own = self.dag.kwargs.get(name)
+            if own is not None and own.value == given.value:
+                continue
+            text = given.value.text(self.zone()) if isinstance(given.value, Moment) else None
+            if text is None:
+                writer.remark(given.line, f"{name} was left out: it is no fixed date in the DAG's zone")
+            else:
+                writer.put(name, text, given.line)
 
     def placeholder(self, task, writer, reason, params):
         """A task that fails, with the reason, in place of one that could not be converted."""
@@ -246,6 +256,7 @@ class Document:
         self.report.muted += 1
         try:
             fresh.common()
+            self.setup(fresh)
         finally:
             self.report.muted -= 1
         # There is no use in trying again what can not succeed.

@@ -257,17 +257,8 @@ def docker_mounts(writer, maker, given):
 
 
 def latest_only(writer, maker):
-    """Skips what follows unless the run is the newest; known for schedules whose pause is fixed."""
-    every = maker.every()
-    if every is None:
-        raise Placeholder(
-            "LatestOnlyOperator is not there yet; for a schedule with a fixed pause a short_circuit can compare "
-            "the time with `logical_date`"
-        )
-    writer.put("operator", "short_circuit")
-    next_start = f"logical_date + macros.timedelta(seconds={every:g})"
-    writer.put("condition", "{{ dag_run.run_type == 'manual' or macros.datetime.utcnow() <= " + next_start + " }}")
-    writer.put("ignore_downstream_trigger_rules", False)
+    """Skips what follows unless the run is the newest."""
+    writer.put("operator", "latest_only")
 
 
 def followed(writer, name):

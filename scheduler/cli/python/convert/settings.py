@@ -8,7 +8,7 @@ from values import Asset, Given, Moment, Param, Rendered, Timetable, Unknown, Zo
 from writer import Writer
 
 AS_IT_IS = (
-    "is_paused_upon_creation", "max_active_runs", "max_active_tasks", "max_consecutive_failed_dag_runs", "fail_fast",
+    "is_paused_upon_creation", "max_active_runs", "max_active_tasks", "max_consecutive_failed_dag_runs", "fail_fast", "allowed_run_types",
     "render_template_as_native_obj",
 )  # fmt: skip
 RENAMED = {"concurrency": "max_active_tasks", "fail_stop": "fail_fast", "schedule_interval": "schedule"}
@@ -28,7 +28,6 @@ ADVICE = {
 }
 DEFAULT_KEYS = ("conn_id", "http_conn_id", "fs_conn_id", "soft_fail", "env", "append_env")
 DEFAULT_DURATIONS = ("poke_interval", "timeout")
-PRESET_SECONDS = {"@hourly": 3600, "@daily": 86_400, "@midnight": 86_400, "@weekly": 604_800}
 
 
 class Holder:
@@ -163,15 +162,6 @@ class Settings:
             self.remark(given.line, reason)
         self.put("schedule", value, given.line)
 
-    def every(self):
-        """The pause between two runs in seconds, when it is fixed."""
-        given = self.dag.kwargs.get("schedule") or self.dag.kwargs.get("schedule_interval")
-        if given is None:
-            return None
-        if isinstance(given.value, datetime.timedelta):
-            return given.value.total_seconds()
-        return PRESET_SECONDS.get(given.value) if isinstance(given.value, str) else None
-
     def take_defaults(self):
         self.default_dates = {}
         given = self.given.pop("default_args", None)
@@ -297,7 +287,23 @@ def timetable(value):
     if isinstance(zone, (str, Zone)):
         made["timezone"] = getattr(zone, "name", zone)
     made["timetable"] = words[value.name]
+    if made["timetable"] == "cron_trigger":
+        made.update(ticks(kwargs))
     return made, left_over(kwargs)
+
+
+def ticks(kwargs):
+    """What is said of runs at ticks; what is known only when the file runs stays among the arguments."""
+    made = {}
+    if isinstance(kwargs.get("interval"), datetime.timedelta):
+        interval = kwargs.pop("interval")
+        if interval:
+            made["interval"] = seconds(interval)
+    first = kwargs.get("run_immediately")
+    if first is True or isinstance(first, datetime.timedelta):
+        kwargs.pop("run_immediately")
+        made["run_immediately"] = True if first is True else seconds(first)
+    return made
 
 
 def left_over(kwargs):

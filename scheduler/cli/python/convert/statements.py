@@ -11,6 +11,12 @@ LOOP_MAX = 10_000
 STANDARD_LIBRARY = getattr(sys, "stdlib_module_names", frozenset())
 
 
+def is_setup(task):
+    """Whether others need what a task makes."""
+    given = task.kwargs.get("is_setup")
+    return given is not None and given.value is True
+
+
 class Returned(Exception):
     """A `return` inside a function that is being followed."""
 
@@ -331,7 +337,7 @@ class Statements:
         if dag is None:
             return
         inside = [task for task in dag.tasks[first:] if task is not teardown]
-        setups = [before for before in teardown.upstream if isinstance(before, Task)]
+        setups = [before for before in teardown.upstream if isinstance(before, Task) and is_setup(before)]
         for task in inside:
             if not any(before in inside for before in self.reached(task)):
                 for setup in setups:

@@ -41,8 +41,6 @@ ADVICE = {
     "executor_config": "a task can not set up its executor",
     "resources": "a task has no resources of its own; the worker's limits hold",
     "run_as_user": "a task runs as its worker's user",
-    "start_date": "a task has no dates of its own; they belong to the DAG",
-    "end_date": "a task has no dates of its own; they belong to the DAG",
     "map_index_template": "the task is not expanded here",
     "retry_policy": "write it as a list of rules, such as [{exit_code: 75, action: retry, delay: 1m}]",
     "pre_execute": "write a task that comes before",

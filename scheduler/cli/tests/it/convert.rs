@@ -261,7 +261,7 @@ const CONSTRUCTS: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     ("ShortCircuitOperator(task_id='s', python_callable=lambda: False)", &["condition: \"{{ false }}\""], &[]),
-    ("LatestOnlyOperator(task_id='l')", &["operator: short_circuit", "macros.timedelta(seconds=86400)"], &[]),
+    ("LatestOnlyOperator(task_id='l')", &["operator: latest_only"], &[]),
     (
         "TimeSensor(task_id='t', target_time=datetime.time(6, 30), deferrable=True)",
         &["fromisoformat(\"06:30:00\")"],

@@ -16,7 +16,7 @@ use super::{Fields, docker, duration_text, kafka, waiting};
 /// Says an operator's own keys.
 pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
     match operator {
-        Operator::Empty => {}
+        Operator::Empty | Operator::LatestOnly => {}
         Operator::Bash(bash) => bash_fields(bash, fields),
         Operator::Python(python) => python_fields(python, fields),
         Operator::Sql(sql) | Operator::SqlCheck(sql) => sql_fields(sql, fields),

@@ -8,6 +8,7 @@ use crate::{
     expand::Expand,
     problem::Problems,
     read::{Dependency, Draft, Group, leaves_nothing},
+    scopes::Phase,
 };
 
 /// One end of a dependency.
@@ -54,6 +55,33 @@ pub(super) fn links(drafts: &[Draft], groups: &[Group<'_>], problems: &mut Probl
         }
     }
     complete.then_some(links)
+}
+
+/// Makes setups of the tasks that teardowns name; none when one of them can not be a setup.
+pub(super) fn with_setups(drafts: Vec<Draft>, groups: &[Group<'_>], problems: &mut Problems) -> Option<Vec<Draft>> {
+    let names = Names::new(&drafts, groups);
+    let mut found = BTreeSet::new();
+    let mut complete = true;
+    for draft in &drafts {
+        for setup in &draft.setups {
+            let name = &setup.name;
+            let refused = match names.resolve(setup, draft.task.group.as_deref(), problems)? {
+                End::Group(_) => format!("{name:?} is a group; name the setups in it"),
+                End::Task(index) if drafts[index].task.phase.is_teardown() => {
+                    format!("{name:?} is a teardown itself, and so no setup")
+                }
+                End::Task(index) => {
+                    found.insert(index);
+                    continue;
+                }
+            };
+            problems.add(&setup.place, refused);
+            complete = false;
+        }
+    }
+    let mut drafts = drafts;
+    found.into_iter().for_each(|index| drafts[index].task.phase = Phase::Setup);
+    complete.then_some(drafts)
 }
 
 /// Writes the whole id of each task whose return value another one is expanded over; none when it returns nothing.

@@ -6,7 +6,13 @@
 //!
 //! A task is a root of a group when no dependency that lies within the group leads to it, or to a group that it is in.
 //! A dependency lies within a group when both of its ends do, so it is enough to know of each end how deep the innermost
-//! common group of its dependencies lies. This takes time in proportion to tasks times depth, not to pairs.
+//! common group of its dependencies lies. This takes time in proportion to tasks times depth, not to pairs. Only of groups with
+//! teardowns in them, which are no leaves, the arrows are looked at one by one.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use petgraph::{Direction::Incoming, graph::NodeIndex};
 
@@ -15,7 +21,10 @@ use super::{
     graph::{End, Links},
     order::Graph,
 };
-use crate::read::{Draft, Group};
+use crate::{
+    read::{Draft, Group},
+    scopes::Phase,
+};
 
 /// The graph of tasks and empty groups.
 pub(super) struct Spread {
@@ -131,6 +140,7 @@ impl Nest {
         group_of_node.extend(empty.iter().copied().map(Some));
         let mut nest = Self { group_of_node, empty, roots: Vec::new(), leaves: Vec::new() };
         nest.find_ends(drafts.len(), &levels, links);
+        nest.leave_teardowns_out(drafts, &levels, links);
         nest
     }
 
@@ -174,8 +184,42 @@ impl Nest {
         }
     }
 
-    /// How deep the innermost group lies that both ends are in; 0 when there is none.
+    /// What follows a group does not wait for its teardowns, as in Airflow: it follows what they come after.
+    fn leave_teardowns_out(&mut self, drafts: &[Draft], levels: &[Level], links: &Links) {
+        let mut inner: BTreeMap<usize, Inner> = BTreeMap::new();
+        for (node, _) in drafts.iter().enumerate().filter(|(_, draft)| draft.task.phase.is_teardown()) {
+            for group in self.group_of_node[node].into_iter().flat_map(|group| around(group, levels)) {
+                inner.entry(group).or_insert_with(|| Inner::new(drafts));
+            }
+        }
+        if inner.is_empty() {
+            return;
+        }
+        for (node, group) in self.group_of_node[..drafts.len()].iter().enumerate() {
+            for group in group.iter().flat_map(|group| around(*group, levels)) {
+                inner.entry(group).and_modify(|inner| inner.tasks.push(node));
+            }
+        }
+        for (source, target) in links {
+            for group in self.common_group(*source, *target, levels).into_iter().flat_map(|group| around(group, levels)) {
+                inner.entry(group).and_modify(|inner| inner.links.push((*source, *target)));
+            }
+        }
+        let mut inner: Vec<(usize, Inner)> = inner.into_iter().collect();
+        // The leaves of a group are asked for by the groups around it.
+        inner.sort_by_key(|(group, _)| Reverse(levels[*group].depth));
+        for (group, inner) in inner {
+            let empty = self.leaves[group].iter().copied().filter(|node| *node >= drafts.len());
+            self.leaves[group] = inner.leaves(self).into_iter().chain(empty).collect();
+        }
+    }
+
     fn common_depth(&self, a: End, b: End, levels: &[Level]) -> usize {
+        self.common_group(a, b, levels).map_or(0, |group| levels[group].depth)
+    }
+
+    /// The innermost group that both ends are in.
+    fn common_group(&self, a: End, b: End, levels: &[Level]) -> Option<usize> {
         let group = |end| match end {
             End::Task(task) => self.group_of_node[task],
             End::Group(group) => Some(group),
@@ -183,7 +227,7 @@ impl Nest {
         let (mut a, mut b) = (group(a), group(b));
         while let (Some(first), Some(second)) = (a, b) {
             if first == second {
-                return levels[first].depth;
+                return Some(first);
             }
             if levels[first].depth >= levels[second].depth {
                 a = levels[first].outer;
@@ -191,7 +235,78 @@ impl Nest {
                 b = levels[second].outer;
             }
         }
-        0
+        None
+    }
+}
+
+/// What lies in a group that has teardowns in it.
+struct Inner<'d> {
+    drafts: &'d [Draft],
+    tasks: Vec<usize>,
+    links: Vec<(End, End)>,
+}
+
+impl<'d> Inner<'d> {
+    const fn new(drafts: &'d [Draft]) -> Self {
+        Self { drafts, tasks: Vec::new(), links: Vec::new() }
+    }
+
+    fn phase(&self, task: usize) -> Phase {
+        self.drafts[task].task.phase
+    }
+
+    /// The tasks that nothing in the group comes after, but in the place of a teardown what it comes after: unless that is a
+    /// setup, or something else in the group comes after it.
+    fn leaves(&self, nest: &Nest) -> BTreeSet<usize> {
+        let (before, after) = self.neighbours(nest);
+        let after = |task: usize| after.get(&task).into_iter().flatten().copied();
+        let mut leaves = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut open = Vec::new();
+        for task in self.tasks.iter().copied().filter(|task| after(*task).next().is_none()) {
+            if self.phase(task).is_teardown() {
+                open.push(task);
+            } else {
+                leaves.insert(task);
+            }
+        }
+        while let Some(teardown) = open.pop() {
+            for earlier in before.get(&teardown).into_iter().flatten().copied() {
+                match self.phase(earlier) {
+                    Phase::Teardown { .. } if seen.insert(earlier) => open.push(earlier),
+                    Phase::Work if after(earlier).all(|task| self.phase(task).is_teardown()) => {
+                        leaves.insert(earlier);
+                    }
+                    Phase::Teardown { .. } | Phase::Work | Phase::Setup => {}
+                }
+            }
+        }
+        leaves
+    }
+
+    /// What comes directly before, and after, each task within the group.
+    fn neighbours(&self, nest: &Nest) -> (BTreeMap<usize, BTreeSet<usize>>, BTreeMap<usize, BTreeSet<usize>>) {
+        let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+        let tasks = |end: End, ends: &[Vec<usize>]| match end {
+            End::Task(task) => vec![task],
+            End::Group(group) => ends[group].iter().copied().filter(|node| *node < self.drafts.len()).collect(),
+        };
+        let mut count = 0;
+        for (source, target) in &self.links {
+            let (sources, targets) = (tasks(*source, &nest.leaves), tasks(*target, &nest.roots));
+            count += sources.len().saturating_mul(targets.len());
+            // The DAG is refused for so many.
+            if count > 2 * EDGES_MAX {
+                break;
+            }
+            for source in sources {
+                for target in &targets {
+                    before.entry(*target).or_insert_with(BTreeSet::new).insert(source);
+                    after.entry(source).or_insert_with(BTreeSet::new).insert(*target);
+                }
+            }
+        }
+        (before, after)
     }
 }
 

@@ -140,6 +140,18 @@ pub(crate) const OPERATORS: &[OperatorKeys] = &[
     python::CALLABLE_OPERATOR,
     waiting::DATE_TIME_SENSOR,
     waiting::TIME_DELTA_SENSOR,
+    OperatorKeys {
+        name: "latest_only",
+        synonyms: &[
+            "LatestOnlyOperator",
+            "airflow.providers.standard.operators.latest_only.LatestOnlyOperator",
+            "airflow.operators.latest_only.LatestOnlyOperator",
+            "airflow.operators.latest_only_operator.LatestOnlyOperator",
+            "airflow.operators.LatestOnlyOperator",
+        ],
+        tables: &[],
+        required: &[],
+    },
 ];
 
 /// Airflow's operators that call a Python function, and what does the same here.
@@ -158,7 +170,7 @@ pub(crate) fn python_instead(name: &str) -> Option<&'static str> {
 
 /// Operators that Windlass will have later.
 pub(crate) const OPERATORS_NOT_YET: &[&str] =
-    &["time_sensor", "approval", "latest_only", "kubernetes", "flink", "spark"];
+    &["time_sensor", "approval", "kubernetes", "flink", "spark"];
 
 /// The operator that a name or class path means.
 pub(crate) fn operator(name: &str) -> Option<&'static OperatorKeys> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use chrono_tz::Tz;
-use model::{DagId, Operator, Timestamp, TriggerRule};
+use model::{DagId, Operator, RunType, Timestamp, TriggerRule};
 
 use super::{
     callable, callbacks, deadlines,
@@ -22,6 +22,7 @@ use crate::{
     files::{FileSet, ReadFile},
     keys::{self, Here, LIMIT_MAX},
     problem::{Place, Problems},
+    yaml::Value,
 };
 
 /// Airflow's default for both limits of a DAG.
@@ -53,12 +54,12 @@ pub(super) fn read(
     files.search_in(searched.unwrap_or_default());
     let macros = macros::read(&fields, &mut files, problems);
     let groups = group::read_all(&fields, problems);
-    let drafts = task::read_all(&fields, &groups, &defaults, &mut files, problems);
+    let (dag, zone) = assemble(dag_id, &fields, &defaults, problems);
+    let drafts = task::read_all(&fields, &groups, (&defaults, zone), &mut files, problems);
     extra_files(&fields, &mut files, problems);
     let doc = doc_file(&fields, &mut files, problems);
     let callbacks = callbacks::of_dag(&fields, &mut files, problems);
     let deadlines = deadlines::read_all(&fields, &defaults, &mut files, problems);
-    let dag = assemble(dag_id, &fields, &defaults, problems);
     let tasks = compile::compile(drafts?, &groups, problems)?;
     let mut dag = Dag { tasks, callbacks, deadlines, ..dag? };
     dag.doc_md = dag.doc_md.or(doc);
@@ -133,16 +134,18 @@ pub(super) fn defaults_layer<'n>(item: &Item<'n>, here: Here, problems: &mut Pro
     let layer = item.layer("a mapping of values for tasks", problems)?;
     let dates = if here == Here::DagDefaults { keys::DEFAULTS } else { &[] };
     let known = [keys::TASK, dates, keys::operator_keys()];
-    check_keys(&layer, &known, &[keys::TASK_NOT_YET, keys::DAG_NOT_YET, keys::docker::NOT_YET], here, problems);
+    let not_yet = [keys::TASK_NOT_YET, keys::DAG_NOT_YET, keys::DEFAULTS_NOT_YET, keys::docker::NOT_YET];
+    check_keys(&layer, &known, &not_yet, here, problems);
     Some(layer)
 }
 
+/// Everything but the tasks, and the zone of dates without one.
 fn assemble(
     dag_id: Option<DagId>,
     fields: &Fields<'_>,
     defaults: &[Layer<'_>],
     problems: &mut Problems,
-) -> Option<Dag> {
+) -> (Option<Dag>, Tz) {
     // What people write among the values for tasks is the DAG's when it has none of its own.
     let own = fields;
     let fields = &own.with_defaults(defaults);
@@ -163,8 +166,8 @@ fn assemble(
     let is_paused_upon_creation = truth("is_paused_upon_creation", true, problems);
     let fail_fast = truth("fail_fast", false, problems);
     let render_template_as_native_obj = truth("render_template_as_native_obj", false, problems);
-    Some(Dag {
-        dag_id: dag_id?,
+    let dag = dag_id.map(|dag_id| Dag {
+        dag_id,
         dag_display_name: text(fields, "dag_display_name", problems),
         description: text(fields, "description", problems),
         doc_md: text(own, "doc_md", problems),
@@ -186,6 +189,7 @@ fn assemble(
             .and_then(|item| item.whole(0..=LIMIT_MAX, problems))
             .unwrap_or(0),
         dagrun_timeout: timeout(fields, problems),
+        allowed_run_types: run_types(fields, problems),
         fail_fast,
         callbacks: RunCallbacks::default(),
         deadlines: Vec::new(),
@@ -197,7 +201,8 @@ fn assemble(
         files: std::collections::BTreeMap::new(),
         schedule,
         assets,
-    })
+    });
+    (dag, zone)
 }
 
 /// The start date, or how long it is before the day on which the DAG is first seen.
@@ -219,6 +224,20 @@ fn start_date(fields: &Fields<'_>, zone: Tz, problems: &mut Problems) -> (Option
 
 fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
     fields.take(name)?.text_or_none(problems)
+}
+
+/// The types of runs that it may have, each once, in the order of their codes.
+fn run_types(fields: &Fields<'_>, problems: &mut Problems) -> Option<Vec<RunType>> {
+    let item = fields.take("allowed_run_types")?;
+    let items = match item.node.value {
+        Value::List(_) => item.list("a list of types of runs", problems)?,
+        _ => vec![item.clone()],
+    };
+    if items.is_empty() {
+        return item.fail("expected at least one type of runs; without any the DAG never runs", problems);
+    }
+    let types: Option<BTreeSet<RunType>> = items.iter().map(|item| item.word(keys::RUN_TYPES, problems)).collect();
+    Some(types?.into_iter().collect())
 }
 
 fn tags(fields: &Fields<'_>, problems: &mut Problems) -> Vec<String> {
@@ -278,7 +297,7 @@ fn check_whole(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
     if dag.schedule == Schedule::Continuous && dag.max_active_runs > 1 {
         problems.add(&place_of("max_active_runs"), "a DAG with schedule @continuous has max_active_runs 1");
     }
-    let other_rule = dag.tasks.iter().find(|task| task.trigger_rule != TriggerRule::AllSuccess);
+    let other_rule = dag.tasks.iter().find(|task| task.trigger_rule != TriggerRule::AllSuccess && !task.phase.is_teardown());
     if let (true, Some(task)) = (dag.fail_fast, other_rule) {
         let message = format!("fail_fast needs trigger_rule all_success everywhere; {} has another", task.task_id);
         problems.add(&place_of("fail_fast"), message);

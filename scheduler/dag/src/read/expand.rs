@@ -154,7 +154,7 @@ fn within_limit(expand: &Expand, place: &Place, problems: &mut Problems) -> Opti
 /// Why a task of some operators is one.
 pub(super) fn can_not_be_many(operator: &str) -> Option<String> {
     match operator {
-        "branch" | "short_circuit" => Some(format!(
+        "branch" | "short_circuit" | "latest_only" => Some(format!(
             "a {operator} task decides for all that follow it, and can not be expanded; expand what follows"
         )),
         "service" => Some("a service task can not be expanded; replicas say how many of a service run".to_owned()),
@@ -166,6 +166,7 @@ pub(super) fn can_not_be_many(operator: &str) -> Option<String> {
 pub(crate) fn leaves_nothing(operator: &Operator, pushes: bool) -> Option<&'static str> {
     match operator {
         Operator::Empty => Some("it is empty"),
+        Operator::LatestOnly => Some("it only decides"),
         Operator::Service(_) => Some("it declares services"),
         _ if !pushes => Some("it has do_xcom_push: false"),
         _ => None,

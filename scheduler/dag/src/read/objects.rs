@@ -54,6 +54,19 @@ pub(super) fn timedelta(entries: &[(Key, Node)]) -> Option<Duration> {
     seconds(total)
 }
 
+/// A `relativedelta` of months and years, and what it has beside them; none when it is something else, or has neither.
+pub(super) fn relativedelta(entries: &[(Key, Node)]) -> Option<(u32, Duration)> {
+    if class(entries)? != "relativedelta" {
+        return None;
+    }
+    let table: Vec<&str> = ["years", "months"].into_iter().chain(names(UNITS)).collect();
+    let given = given(entries, &table)?;
+    let month = |at: usize| given[at].map_or(Some(0), super::value::whole);
+    let months = month(0)?.checked_mul(12)?.checked_add(month(1)?)?;
+    let rest = given[2..].iter().zip(UNITS).map(|(value, (_, unit))| value.map_or(0.0, |value| value * unit)).sum();
+    seconds(rest).map(|rest| (months, rest))
+}
+
 /// A `datetime.datetime`, `pendulum.datetime` or `datetime.date` as the text of a date.
 pub(super) fn datetime(entries: &[(Key, Node)]) -> Option<String> {
     if !matches!(class(entries)?, "datetime" | "date" | "DateTime") {

@@ -59,6 +59,7 @@ pub(super) fn read(
     }
     match operator.name {
         "empty" => Some(Operator::Empty),
+        "latest_only" => Some(Operator::LatestOnly),
         "bash" => bash(fields, problems).map(Operator::Bash),
         "python" => python(fields, files, problems).map(Operator::Python),
         "sql" => sql(fields, files, problems).map(Operator::Sql),

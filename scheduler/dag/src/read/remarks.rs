@@ -1,10 +1,10 @@
 //! What is no mistake in a DAG and may not be meant.
 
-use model::TriggerRule;
+use model::{RunType, TriggerRule};
 
 use super::fields::Fields;
 use crate::{
-    compiled::{Dag, Task},
+    compiled::{Dag, Schedule, Task},
     problem::Problems,
 };
 
@@ -13,7 +13,11 @@ const NAMED_MAX: usize = 5;
 
 /// Notes the remarks on a whole DAG.
 pub(super) fn on(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
-    let leaves: Vec<&Task> = dag.tasks.iter().filter(|task| task.downstream.is_empty()).collect();
+    if dag.schedule != Schedule::Never && !dag.allows(RunType::Scheduled) {
+        let place = fields.take("allowed_run_types").map_or_else(|| fields.place.clone(), |item| item.place);
+        problems.warn(&place, "the schedule makes no run, because allowed_run_types has no scheduled; it only says what a backfill goes through");
+    }
+    let leaves: Vec<&Task> = dag.leaves().into_iter().map(|pos| dag.task(pos)).collect();
     if !leaves.iter().all(|task| runs_whatever_happened(task)) {
         return;
     }

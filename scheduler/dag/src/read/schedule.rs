@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     assets::AssetCondition,
-    compiled::{CronTimetable, DeltaTimetable, Schedule},
+    compiled::{CronTimetable, DeltaTimetable, RunImmediately, Schedule, TickOptions},
     cron::CronExpr,
     keys::{self, Here},
     problem::Problems,
@@ -20,6 +20,9 @@ use crate::{
 
 /// The shortest time between runs of a duration schedule: no DAG is meant to start more often than a run takes.
 const EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest time between runs, in months: longer ones leave the years that a date may have.
+const MONTHS_MAX: u32 = 1_200;
 
 /// Words that mean null.
 const NEVER: [&str; 4] = ["none", "@none", "null", "@null"];
@@ -103,9 +106,12 @@ fn read_text(text: &str, item: &Item<'_>, zone: Option<Tz>, problems: &mut Probl
 }
 
 fn every(item: &Item<'_>, timetable: DeltaTimetable, problems: &mut Problems) -> Option<Schedule> {
-    match item.duration(problems)? {
-        every if every < EVERY_MIN => item.fail("expected at least 1s between runs", problems),
-        every => Some(Schedule::Delta { every, timetable }),
+    match item.calendar_duration(problems)? {
+        (0, every) if every < EVERY_MIN => item.fail("expected at least 1s between runs", problems),
+        (months, _) if months > MONTHS_MAX => {
+            item.fail(format!("expected at most {} years between runs", MONTHS_MAX / 12), problems)
+        }
+        (months, every) => Some(Schedule::Delta { every, months, timetable }),
     }
 }
 
@@ -117,8 +123,9 @@ fn timetable(class: &str, item: &Item<'_>, zone: Option<Tz>, problems: &mut Prob
     let first = |name: &str| fields.take(name).or_else(|| given.first().cloned());
     let zone = fields.take("timezone").map_or(Some(zone), |item| item.zone(problems).map(Some))?;
     let known: &[&str] = match class {
-        "CronTriggerTimetable" | "CronDataIntervalTimetable" => &["cron", "timezone"],
-        "MultipleCronTriggerTimetable" => &["timezone"],
+        "CronTriggerTimetable" => &["cron", "timezone", "interval", "run_immediately"],
+        "CronDataIntervalTimetable" => &["cron", "timezone"],
+        "MultipleCronTriggerTimetable" => &["timezone", "interval", "run_immediately"],
         _ => &["delta"],
     };
     let known = |name: &str| name == objects::TYPE || name == objects::ARGS || known.contains(&name);
@@ -129,13 +136,17 @@ fn timetable(class: &str, item: &Item<'_>, zone: Option<Tz>, problems: &mut Prob
     let missing = |problems: &mut Problems| item.fail(format!("{class} is given nothing"), problems);
     match class {
         "CronTriggerTimetable" => {
-            cron(&first("cron").or_else(|| missing(problems))?, zone, CronTimetable::CronTrigger, problems)
+            let item = first("cron").or_else(|| missing(problems))?;
+            let schedule = cron(&item, zone, CronTimetable::CronTrigger, problems)?;
+            Some(with_ticks(schedule, ticks(&fields, CronTimetable::CronTrigger, problems)?))
         }
         "CronDataIntervalTimetable" => {
             cron(&first("cron").or_else(|| missing(problems))?, zone, CronTimetable::CronDataInterval, problems)
         }
         "MultipleCronTriggerTimetable" => {
-            cron(&fields.take(objects::ARGS).or_else(|| missing(problems))?, zone, CronTimetable::CronTrigger, problems)
+            let item = fields.take(objects::ARGS).or_else(|| missing(problems))?;
+            let schedule = cron(&item, zone, CronTimetable::CronTrigger, problems)?;
+            Some(with_ticks(schedule, ticks(&fields, CronTimetable::CronTrigger, problems)?))
         }
         "DeltaTriggerTimetable" => {
             every(&first("delta").or_else(|| missing(problems))?, DeltaTimetable::DeltaTrigger, problems)
@@ -157,12 +168,12 @@ fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> O
         return timetable(class, item, zone, problems).map(|schedule| When { schedule, assets: None });
     }
     let fields = item.fields("a schedule", problems)?;
-    let has_time = ["cron", "duration", "timetable", "timezone"].iter().any(|key| fields.take(key).is_some());
+    let has_time = ["cron", "duration", "timetable", "timezone", "interval", "run_immediately"].iter().any(|key| fields.take(key).is_some());
     if !has_time && assets::is_condition(&fields) {
         let condition = assets::condition(item, problems)?;
         return Some(When { schedule: Schedule::Never, assets: Some(condition) });
     }
-    fields.check_keys(&[keys::SCHEDULE], &[keys::SCHEDULE_NOT_YET], Here::Part, problems);
+    fields.check_keys(&[keys::SCHEDULE], &[], Here::Part, problems);
     let assets = fields.take("or_assets").map(|item| assets::condition(&item, problems));
     let schedule = match &assets {
         // Only assets let it run, whichever way that was said.
@@ -178,7 +189,7 @@ fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> O
 fn read_time(fields: &Fields<'_>, zone: Option<Tz>, problems: &mut Problems) -> Option<Schedule> {
     let timetable = fields.take("timetable");
     if let Some(duration) = fields.take("duration") {
-        for key in ["cron", "timezone"] {
+        for key in ["cron", "timezone", "interval", "run_immediately"] {
             if let Some(other) = fields.take(key) {
                 problems.add(&other.place, format!("a schedule by duration has no {key}; name a cron or a duration"));
                 return None;
@@ -197,7 +208,40 @@ fn read_time(fields: &Fields<'_>, zone: Option<Tz>, problems: &mut Problems) -> 
     // A problem with one key is no reason not to look at the others.
     let known = (own_zone.flatten().or(zone), timetable.unwrap_or(CronTimetable::CronTrigger));
     let schedule = cron_item.and_then(|item| cron(&item, known.0, known.1, problems));
-    if own_zone == Some(None) || timetable.is_none() { None } else { schedule }
+    let ticks = ticks(fields, known.1, problems);
+    if own_zone == Some(None) || timetable.is_none() { None } else { Some(with_ticks(schedule?, ticks?)) }
+}
+
+/// What else is said of runs at ticks.
+fn ticks(fields: &Fields<'_>, timetable: CronTimetable, problems: &mut Problems) -> Option<TickOptions> {
+    let given = (fields.take("interval"), fields.take("run_immediately"));
+    if timetable == CronTimetable::CronDataInterval {
+        for item in [&given.0, &given.1].into_iter().flatten() {
+            item.fail::<()>("this is for the timetable cron_trigger, whose runs stand for their ticks", problems);
+        }
+        return (given.0.is_none() && given.1.is_none()).then(TickOptions::default);
+    }
+    let (interval, run_immediately) = given;
+    let interval = interval.map(|item| item.duration(problems));
+    let run_immediately = run_immediately.map(|item| match item.node.value {
+        Value::Bool(true) => Some(RunImmediately::Always),
+        // As in Airflow it is what happens when nothing is said.
+        Value::Bool(false) => Some(RunImmediately::WhenRecent),
+        _ => item.duration(problems).map(RunImmediately::Within),
+    });
+    Some(TickOptions {
+        interval: interval.map_or(Some(None), |interval| interval.map(Some))?.filter(|interval| !interval.is_zero()),
+        run_immediately: run_immediately.unwrap_or(Some(RunImmediately::WhenRecent))?,
+    })
+}
+
+fn with_ticks(schedule: Schedule, ticks: TickOptions) -> Schedule {
+    match schedule {
+        Schedule::Cron { expressions, timezone, timetable, .. } => {
+            Schedule::Cron { expressions, timezone, timetable, ticks }
+        }
+        Schedule::Never | Schedule::Once | Schedule::Continuous | Schedule::Delta { .. } => schedule,
+    }
 }
 
 /// The timetable of a kind of schedule, which has two; the first is meant when none is named.
@@ -225,7 +269,7 @@ fn cron(item: &Item<'_>, zone: Option<Tz>, timetable: CronTimetable, problems: &
         expressions.push(expression(text, item, problems));
     }
     let expressions = expressions.into_iter().collect::<Option<_>>()?;
-    Some(Schedule::Cron { expressions, timezone: zone.unwrap_or(Tz::UTC), timetable })
+    Some(Schedule::Cron { expressions, timezone: zone.unwrap_or(Tz::UTC), timetable, ticks: TickOptions::default() })
 }
 
 fn expression(text: &str, item: &Item<'_>, problems: &mut Problems) -> Option<String> {

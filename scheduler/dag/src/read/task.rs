@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use model::{Operator, RetryAction, RetryRule, TaskId, TriggerRule, WeightRule, operator::Returns};
+use chrono_tz::Tz;
+use model::{Operator, RetryAction, RetryRule, TaskId, Timestamp, TriggerRule, WeightRule, operator::Returns};
 use regex::Regex;
 
 use super::{
@@ -10,13 +11,14 @@ use super::{
     fields::{Fields, Item, Layer, check_keys},
     given,
     group::{self, Dependency, Group, Groups},
-    operator,
+    operator, phase,
 };
 use crate::{
     compiled::{Dag, Task},
     files::FileSet,
     keys::{self, Here, LIMIT_MAX, RETRIES_MAX, TRIGGER_RULES, WEIGHT_RULES},
     problem::{Place, Problems},
+    scopes::Phase,
     yaml::Value,
 };
 
@@ -42,6 +44,8 @@ pub(crate) struct Draft {
     pub(crate) task: Task,
     /// What it comes after.
     pub(crate) dependencies: Vec<Dependency>,
+    /// The setups that it tears down, which are among the dependencies.
+    pub(crate) setups: Vec<Dependency>,
     /// Where it is.
     pub(crate) place: Place,
 }
@@ -50,7 +54,7 @@ pub(crate) struct Draft {
 pub(super) fn read_all(
     dag: &Fields<'_>,
     groups: &Groups<'_>,
-    defaults: &[Layer<'_>],
+    (defaults, zone): (&[Layer<'_>], Tz),
     files: &mut FileSet<'_>,
     problems: &mut Problems,
 ) -> Option<Vec<Draft>> {
@@ -65,7 +69,7 @@ pub(super) fn read_all(
     let mut ids = BTreeSet::new();
     let mut drafts: Vec<Option<Draft>> = Vec::new();
     for (key, item) in found {
-        let draft = read(key.map(|key| &*key.name), &item, (groups, defaults), files, problems);
+        let draft = read(key.map(|key| &*key.name), &item, (groups, defaults, zone), files, problems);
         if let Some(Draft { task, .. }) = &draft {
             let id = task.task_id.as_str();
             let taken = if groups.has(id) {
@@ -89,7 +93,7 @@ pub(super) fn read_all(
 fn read(
     key: Option<&str>,
     item: &Item<'_>,
-    (groups, defaults): (&Groups<'_>, &[Layer<'_>]),
+    (groups, defaults, zone): (&Groups<'_>, &[Layer<'_>], Tz),
     files: &mut FileSet<'_>,
     problems: &mut Problems,
 ) -> Option<Draft> {
@@ -125,8 +129,12 @@ fn read(
         None if is_expanded && expand::can_not_be_many(keys.name).is_none() => None,
         None => operator::read(keys, &fields, files, problems),
     });
+    let phase::Read { phase, setups } = phase::read(&alone, problems);
     let mut dependencies = group::dependencies(&alone, problems);
-    let task = shared(&fields, files, problems);
+    dependencies.extend(setups.iter().cloned());
+    let (start_date, end_date) = window(&alone, zone, problems);
+    let trigger_rule = trigger_rule(&fields, phase, problems);
+    let task = Task { phase, trigger_rule, start_date, end_date, ..shared(&fields, files, problems) };
     let (expand, sources) = expanded.map(|read| (read.expand, read.sources)).unzip();
     let expand = expand.or_else(|| of_group.flatten());
     let waits_for_none = task.trigger_rule == TriggerRule::Always;
@@ -141,7 +149,7 @@ fn read(
     dependencies.extend(sources.unwrap_or_default());
     let group = group.map(|group| group.group_id.clone());
     let task = Task { task_id: task_id?, operator: operator?, group, expand, ..task };
-    Some(Draft { task, dependencies, place: item.place.clone() })
+    Some(Draft { task, dependencies, setups, place: item.place.clone() })
 }
 
 fn task_id(
@@ -191,7 +199,10 @@ fn shared(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems)
         operator: model::Operator::Empty,
         upstream: Vec::new(),
         downstream: Vec::new(),
-        trigger_rule: word(fields, "trigger_rule", TRIGGER_RULES, problems).unwrap_or(TriggerRule::AllSuccess),
+        trigger_rule: TriggerRule::AllSuccess,
+        start_date: None,
+        end_date: None,
+        phase: Phase::Work,
         retries: whole(fields, "retries", 0..=RETRIES_MAX, problems).unwrap_or(0),
         retry_delay: duration(fields, ["retry_delay", "retry_delay_sec"], problems).unwrap_or(RETRY_DELAY_DEFAULT),
         retry_exponential_backoff: backoff(fields, problems),
@@ -223,6 +234,33 @@ fn shared(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems)
         group: None,
         expand: None,
     }
+}
+
+/// The first and the last date whose runs have a task.
+fn window(alone: &Fields<'_>, zone: Tz, problems: &mut Problems) -> (Option<Timestamp>, Option<Timestamp>) {
+    let date = |name, problems: &mut Problems| alone.own(name).and_then(|item| item.date(zone, problems));
+    let (start, end) = (date("start_date", problems), date("end_date", problems));
+    if let (Some(first), Some(last)) = (start, end)
+        && last < first
+        && let Some(item) = alone.own("end_date")
+    {
+        item.fail::<()>("the end_date is before the start_date; no run would have the task", problems);
+    }
+    (start, end)
+}
+
+/// A teardown has its own rule, which nothing that it inherits changes.
+fn trigger_rule(fields: &Fields<'_>, phase: Phase, problems: &mut Problems) -> TriggerRule {
+    if !phase.is_teardown() {
+        return word(fields, "trigger_rule", TRIGGER_RULES, problems).unwrap_or(TriggerRule::AllSuccess);
+    }
+    if let Some(item) = fields.own("trigger_rule") {
+        item.fail::<()>(
+            "a teardown runs when everything between is over and a setup of it has succeeded; leave trigger_rule away",
+            problems,
+        );
+    }
+    TriggerRule::AllDoneSetupSuccess
 }
 
 fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {

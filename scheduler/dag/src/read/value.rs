@@ -134,6 +134,19 @@ impl Item<'_> {
         }
     }
 
+    /// A duration that may have months and years, which have no fixed length: the months, and what it has beside them.
+    pub(super) fn calendar_duration(&self, problems: &mut Problems) -> Option<(u32, Duration)> {
+        let parsed = match &self.node.value {
+            Value::Text(text) => parse_calendar(text),
+            Value::Map(entries) => objects::relativedelta(entries),
+            _ => None,
+        };
+        match parsed {
+            Some(found) => Some(found),
+            None => Some((0, self.duration(problems)?)),
+        }
+    }
+
     /// A date that may also be so long before another one, as dag-factory has it.
     pub(super) fn date_or_relative(&self, zone: Tz, problems: &mut Problems) -> Option<Date> {
         let before = match &self.node.value {
@@ -262,6 +275,49 @@ fn parse_duration(text: &str) -> Option<Duration> {
         Some(rest) => iso_duration(&rest.to_ascii_uppercase()),
         None => unit_duration(text),
     }
+}
+
+/// Months and years, in words (`1 year 2 months 3d`) or as ISO 8601 (`P1Y2M3D`), and the rest; none when there are neither.
+fn parse_calendar(text: &str) -> Option<(u32, Duration)> {
+    let text = text.trim();
+    let (mut months, mut rest) = (0_u32, String::new());
+    if let Some(iso) = text.strip_prefix(['P', 'p']) {
+        let iso = iso.to_ascii_uppercase();
+        let (days, time) = iso.split_once('T').map_or((&*iso, ""), |(days, time)| (days, time));
+        let mut left = days;
+        while let Some((number, after)) = leading_number(left).filter(|(_, after)| after.starts_with(['Y', 'M'])) {
+            let unit = if after.starts_with('Y') { 12 } else { 1 };
+            months = months.checked_add(whole(number)?.checked_mul(unit)?)?;
+            left = &after[1..];
+        }
+        if !left.is_empty() || !time.is_empty() {
+            rest = if time.is_empty() { format!("P{left}") } else { format!("P{left}T{time}") };
+        }
+    } else {
+        let mut left = text;
+        while !left.is_empty() {
+            let (number, after) = leading_number(left)?;
+            let after = after.trim_start();
+            let end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+            let unit = match &*after[..end].to_ascii_lowercase() {
+                "month" | "months" => Some(1),
+                "year" | "years" | "y" => Some(12),
+                _ => None,
+            };
+            match unit {
+                Some(unit) => months = months.checked_add(whole(number)?.checked_mul(unit)?)?,
+                None => rest += &format!("{number}{} ", &after[..end]),
+            }
+            left = after[end..].trim_start_matches([' ', ',']);
+        }
+    }
+    let rest = if rest.is_empty() { Some(Duration::ZERO) } else { parse_duration(&rest) };
+    (months > 0).then_some((months, rest?))
+}
+
+/// A whole number of months or years.
+pub(super) fn whole(number: f64) -> Option<u32> {
+    (number.fract() == 0.0 && (0.0..=f64::from(u16::MAX)).contains(&number)).then_some(number as u32)
 }
 
 fn unit_duration(text: &str) -> Option<Duration> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dag::{Catchup, CronTimetable, DeltaTimetable, Schedule};
+use dag::{Catchup, CronTimetable, DeltaTimetable, RunImmediately, Schedule, TickOptions};
 use expect_test::expect_file;
 use model::{Operator, TriggerRule};
 
@@ -100,7 +100,12 @@ fn a_cron_takes_the_nearest_timezone_that_is_named() {
         one(&format!("dag_id: x\n{text}\nstart_date: 2026-07-01\ntasks: [{{task_id: a, operator: empty}}]")).dag
     };
     let cron =
-        |timezone, timetable| Schedule::Cron { expressions: vec!["30 2 * * mon-fri".into()], timezone, timetable };
+        |timezone, timetable| Schedule::Cron {
+            expressions: vec!["30 2 * * mon-fri".into()],
+            timezone,
+            timetable,
+            ticks: TickOptions::default(),
+        };
     let zurich =
         schedule("schedule: {cron: '30 2 * * MON-FRI', timezone: Europe/Zurich, timetable: cron_data_interval}");
     assert_eq!(zurich.schedule, cron(chrono_tz::Europe::Zurich, CronTimetable::CronDataInterval));
@@ -109,7 +114,7 @@ fn a_cron_takes_the_nearest_timezone_that_is_named() {
     assert_eq!(paris.schedule, cron(chrono_tz::Europe::Paris, CronTimetable::CronTrigger));
     let utc = schedule("schedule: ['30 2 * * mon-fri']");
     assert_eq!(utc.schedule, cron(chrono_tz::UTC, CronTimetable::CronTrigger));
-    let delta = |timetable| Schedule::Delta { every: Duration::from_secs(900), timetable };
+    let delta = |timetable| Schedule::Delta { every: Duration::from_secs(900), months: 0, timetable };
     for text in ["PT15M", "{duration: 15m}", "{duration: 900, timetable: delta_trigger}"] {
         assert_eq!(schedule(&format!("schedule: {text}")).schedule, delta(DeltaTimetable::DeltaTrigger));
     }
@@ -160,4 +165,104 @@ fn a_dag_may_be_named_tasks() {
     let loaded = load("tasks:\n  tasks: [{task_id: a, operator: empty}]\n");
     assert!(loaded.errors.is_empty(), "{}", messages(&loaded));
     assert_eq!(loaded.dags[0].dag.dag_id.as_str(), "tasks");
+}
+
+#[test]
+fn ticks_have_an_interval_and_a_first_run() {
+    let read = |schedule: &str| {
+        let dag = one(&format!("dag_id: x\nschedule: {schedule}\ntasks: [{{task_id: a, operator: empty}}]"));
+        assert_eq!(one(&dag.canonical_yaml).content_hash, dag.content_hash, "{}", dag.canonical_yaml);
+        match dag.dag.schedule {
+            Schedule::Cron { ticks, .. } => ticks,
+            other => panic!("{other:?}"),
+        }
+    };
+    let ticks = |interval: Option<u64>, run_immediately| TickOptions {
+        interval: interval.map(Duration::from_secs),
+        run_immediately,
+    };
+    assert_eq!(read("{cron: '0 6 * * *', interval: 1d}"), ticks(Some(86_400), RunImmediately::WhenRecent));
+    assert_eq!(read("{cron: '0 6 * * *', run_immediately: true}"), ticks(None, RunImmediately::Always));
+    assert_eq!(read("{cron: '0 6 * * *', run_immediately: false}"), TickOptions::default());
+    let within = RunImmediately::Within(Duration::from_secs(600));
+    assert_eq!(read("{cron: ['0 6 * * *', '@hourly'], run_immediately: 10m, interval: 0}"), ticks(None, within));
+    let object = "{__type__: airflow.timetables.trigger.CronTriggerTimetable, cron: '0 6 * * *', timezone: UTC, \
+        interval: {__type__: datetime.timedelta, hours: 6}, run_immediately: true}";
+    assert_eq!(read(object), ticks(Some(21_600), RunImmediately::Always));
+    let refused = |schedule: &str| {
+        messages(&load(&format!("dag_id: x\nschedule: {schedule}\ntasks: [{{task_id: a, operator: empty}}]")))
+    };
+    expect_test::expect![[r#"
+        dags/x.yaml:2:69: schedule.interval: this is for the timetable cron_trigger, whose runs stand for their ticks
+    "#]].assert_eq(&refused("{cron: '@daily', timetable: cron_data_interval, interval: 1h}"));
+    expect_test::expect![[r#"
+        dags/x.yaml:2:43: schedule.run_immediately: a schedule by duration has no run_immediately; name a cron or a duration
+    "#]].assert_eq(&refused("{duration: 1h, run_immediately: true}"));
+}
+
+#[test]
+fn a_duration_of_a_schedule_may_have_months_and_years() {
+    let read = |duration: &str| {
+        let dag = one(&format!("dag_id: x\nschedule: {duration}\ntasks: [{{task_id: a, operator: empty}}]"));
+        assert_eq!(one(&dag.canonical_yaml).content_hash, dag.content_hash, "{}", dag.canonical_yaml);
+        match dag.dag.schedule {
+            Schedule::Delta { months, every, .. } => (months, every.as_secs()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(read("P1M"), (1, 0));
+    assert_eq!(read("P1Y2M3DT4H"), (14, 3 * 86_400 + 4 * 3_600));
+    assert_eq!(read("1 month"), (1, 0));
+    assert_eq!(read("{duration: 2 years 1 month 12h}"), (25, 43_200));
+    assert_eq!(read("{duration: 3 months, timetable: delta_data_interval}"), (3, 0));
+    assert_eq!(read("{duration: {__type__: dateutil.relativedelta.relativedelta, months: 1, days: 2}}"), (1, 172_800));
+    assert_eq!(read("PT5M"), (0, 300), "minutes are minutes");
+    assert_eq!(read("1m"), (0, 60));
+    let refused = |schedule: &str| {
+        messages(&load(&format!("dag_id: x\nschedule: {schedule}\ntasks: [{{task_id: a, operator: empty}}]")))
+    };
+    expect_test::expect![[r#"
+        dags/x.yaml:2:22: schedule.duration: expected at most 100 years between runs
+    "#]].assert_eq(&refused("{duration: 101 years}"));
+    expect_test::expect![[r#"
+        dags/x.yaml:2:22: schedule.duration: expected a duration such as 30s, 5m, 1h30m, PT5M, 1 days or a number of seconds, found the text "1.5 months"
+    "#]].assert_eq(&refused("{duration: 1.5 months}"));
+}
+
+#[test]
+fn a_task_has_dates_of_its_own() {
+    let text = "dag_id: x\ntimezone: Europe/Zurich\nstart_date: 2026-01-01\ntasks:\n  \
+        - {task_id: a, operator: empty, start_date: 2026-02-01, end_date: 2026-03-01T00:00:00Z}\n";
+    let dag = one(text);
+    let task = &dag.dag.tasks[0];
+    assert_eq!(task.start_date.unwrap().to_rfc3339(), "2026-01-31T23:00:00+00:00");
+    assert_eq!(task.end_date.unwrap().to_rfc3339(), "2026-03-01T00:00:00+00:00");
+    assert!(task.is_in_window(task.start_date.unwrap()) && task.is_in_window(task.end_date.unwrap()));
+    assert!(!task.is_in_window(dag.dag.start_date.unwrap()));
+    assert_eq!(one(&dag.canonical_yaml).content_hash, dag.content_hash);
+    let turned = text.replace("end_date: 2026-03-01T00:00:00Z", "end_date: 2026-01-15");
+    expect_test::expect![[r#"
+        dags/x.yaml:5:69: tasks[0].end_date: the end_date is before the start_date; no run would have the task
+    "#]].assert_eq(&messages(&load(&turned)));
+}
+
+#[test]
+fn a_dag_says_what_its_runs_may_come_of() {
+    let read = |types: &str| one(&format!("dag_id: x\nallowed_run_types: {types}\ntasks: [{{task_id: a, operator: empty}}]"));
+    let two = read("[scheduled, manual, manual]");
+    assert_eq!(two.dag.allowed_run_types, Some(vec![model::RunType::Scheduled, model::RunType::Manual]));
+    assert_eq!(one(&two.canonical_yaml).content_hash, two.content_hash);
+    assert_eq!(read("manual").dag.allowed_run_types, Some(vec![model::RunType::Manual]));
+    assert_eq!(read("null").dag.allowed_run_types, None);
+    let never = "dag_id: x\nschedule: '@daily'\nallowed_run_types: backfill\ntasks: [{task_id: a, operator: empty}]";
+    expect_test::expect![[r#"
+        dags/x.yaml:3:20: allowed_run_types: the schedule makes no run, because allowed_run_types has no scheduled; it only says what a backfill goes through
+    "#]].assert_eq(&crate::support::remarks(never));
+    let bad = |types: &str| {
+        messages(&load(&format!("dag_id: x\nallowed_run_types: {types}\ntasks: [{{task_id: a, operator: empty}}]")))
+    };
+    expect_test::expect![[r#"
+        dags/x.yaml:2:1: allowed_run_types: expected at least one type of runs; without any the DAG never runs
+        dags/x.yaml:2:21: allowed_run_types[0]: expected one of scheduled, manual, backfill, operator_triggered, asset_triggered, asset_materialization, found "by_hand"
+    "#]].assert_eq(&(bad("[]") + &bad("[by_hand]")));
 }

@@ -18,6 +18,7 @@ mod migrated;
 mod never_panics;
 mod published;
 mod retries;
+mod scopes;
 mod shipped;
 mod support;
 mod texts;

@@ -35,14 +35,13 @@ fn what_asks_for_something_that_is_not_there_is_refused() {
     check(
         "dag_id: x\nsla_miss_callback: f\ndefault_args: {sla: 1h}\n\
          task_groups: [{group_name: g, prefix_group_id: false}]\n\
-         tasks: [{task_id: a, operator: empty, executor_config: {a: 1}, inlets: [x], is_setup: true, allow_nested_operators: false}]\n",
+         tasks: [{task_id: a, operator: empty, executor_config: {a: 1}, inlets: [x], allow_nested_operators: false}]\n",
         expect![[r#"
             dags/x.yaml:2:1: sla_miss_callback: not supported yet: Airflow 2's sla; write a deadline with its callback
             dags/x.yaml:3:16: default_args.sla: not supported yet: Airflow 2's sla; write the DAG's deadline
             dags/x.yaml:4:31: task_groups[0].prefix_group_id: not supported yet: task ids without their group
             dags/x.yaml:5:39: tasks[0].executor_config: not supported yet: settings of an executor
-            dags/x.yaml:5:77: tasks[0].is_setup: not supported yet: setup tasks
-            dags/x.yaml:5:93: tasks[0].allow_nested_operators: not supported yet: a check of nested operators
+            dags/x.yaml:5:77: tasks[0].allow_nested_operators: not supported yet: a check of nested operators
         "#]],
     );
 }
@@ -63,7 +62,7 @@ fn a_key_in_the_wrong_mapping_is_told_where_it_belongs() {
             dags/x.yaml:4:134: default_args.nonsense: unknown field
             dags/x.yaml:5:31: task_groups[0].retries: this key belongs to a task, or to default_args for all tasks
             dags/x.yaml:5:43: task_groups[0].catchup: this key belongs to the DAG
-            dags/x.yaml:5:73: task_groups[0].default_args.start_date: not supported yet: a task's own dates
+            dags/x.yaml:5:73: task_groups[0].default_args.start_date: this key has no default: each task has its own
             dags/x.yaml:5:97: task_groups[0].default_args.depends_on: this key has no default: each task has its own
             dags/x.yaml:6:39: tasks[0].catchup: this key belongs to the DAG
             dags/x.yaml:6:55: tasks[0].timezone: this key belongs to the DAG
@@ -202,7 +201,7 @@ fn a_default_block_is_merged_as_dag_factory_merges_it() {
         (&"us".into(), &"string".into())
     );
     assert_eq!(one.dag.groups[0].tooltip.as_deref(), Some("second"));
-    let Schedule::Cron { expressions, timezone, timetable } = &one.dag.schedule else { panic!("expected a cron") };
+    let Schedule::Cron { expressions, timezone, timetable, .. } = &one.dag.schedule else { panic!("expected a cron") };
     assert_eq!((expressions[0].as_str(), *timetable), ("0 7 * * *", CronTimetable::CronDataInterval));
     assert_eq!(*timezone, chrono_tz::Europe::Zurich);
 }

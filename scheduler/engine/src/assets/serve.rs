@@ -57,6 +57,9 @@ impl Engine {
     pub(crate) fn asset_run_to_make(&self, dag_id: &DagId) -> Option<Arc<Definition>> {
         let dag = self.dags.get(dag_id).filter(|_| self.assets.ripe.contains(dag_id))?;
         let def = self.serving(dag_id).filter(|_| !dag.newest.is_open())?;
+        if !def.dag.allows(RunType::AssetTriggered) {
+            return None;
+        }
         (dag.unfinished_runs() < active_runs_max(&def)).then_some(def)
     }
 

@@ -1,11 +1,11 @@
 //! What is before a task, in words.
 
 use dag::TaskPos;
-use model::{MapIndex, TaskState};
+use model::{MapIndex, TaskId, TaskState};
 
 use super::NAMES_MAX;
 use crate::{
-    memory::{expansion::Expansion, instance::TiPos, run::Run},
+    memory::{definition::Heed, expansion::Expansion, instance::TiPos, run::Run},
     rules::{self, Mode, Verdict},
     turn::Inputs,
 };
@@ -16,6 +16,9 @@ impl Run {
         let task = self.def.task(at.task);
         if at.map == MapIndex::UNMAPPED && self.def.is_in_expanded_group(at.task) {
             return self.rule_in_the_way(at);
+        }
+        if let Some((setup, state)) = self.heeded_open(at, Heed::IndirectSetup) {
+            return format!("it waits for the setup {setup}, which {}", standing(state));
         }
         // Within an expanded group it is the instance with the same index.
         let before_it = |before: TaskPos| {
@@ -28,7 +31,12 @@ impl Run {
         };
         let open: Vec<TaskPos> = task.upstream.iter().copied().filter(is_open).collect();
         match open.as_slice() {
-            [] => self.rule_in_the_way(at),
+            [] => match self.heeded_open(at, Heed::Span) {
+                Some((task, state)) => {
+                    format!("it waits for what is between its setups and itself: {task} {}", standing(state))
+                }
+                None => self.rule_in_the_way(at),
+            },
             [one] => match (before_it(*one), self.expansions.get(one)) {
                 (Some(one), _) => {
                     format!("upstream {} [{}] {}", self.def.task(one.task).task_id, one.map, standing(self.state(one)))
@@ -52,6 +60,18 @@ impl Run {
         }
     }
 
+    /// The first task that is heeded in a way and is not over, and how it stands: of an expanded group the instance with the index.
+    fn heeded_open(&self, at: TiPos, as_what: Heed) -> Option<(&TaskId, TaskState)> {
+        let heeded = self.def.heeds(at.task).iter().filter(|(heed, _)| *heed == as_what);
+        heeded.map(|(_, other)| *other).find_map(|other| {
+            let one = TiPos { task: other, map: at.map };
+            let is_one = self.def.shares_group(other, at.task) && self.has(one);
+            let state = if is_one { self.state(one) } else { self.state_of_task(other) };
+            let is_open = if is_one { !state.is_finished() } else { self.unfinished_of(other) > 0 };
+            is_open.then(|| (&self.def.task(other).task_id, state))
+        })
+    }
+
     /// Tasks by name, the first few of them.
     pub(super) fn names(&self, tasks: &[TaskPos]) -> String {
         let mut names: Vec<&str> =
@@ -71,6 +91,11 @@ impl Run {
     /// Which tasks before one keep it from running for good.
     pub(super) fn culprits(&self, pos: TaskPos) -> String {
         let upstream = &self.def.task(pos).upstream;
+        let setups = self.def.heeds(pos).iter().filter(|(heed, _)| *heed == Heed::IndirectSetup);
+        let failed_setup = setups.map(|(_, setup)| *setup).find_map(|setup| Some((setup, self.failed_in(setup)?)));
+        if let Some((setup, state)) = failed_setup {
+            return format!("the setup {} has ended in {state}", self.def.task(setup).task_id);
+        }
         let failed: Vec<TaskPos> =
             upstream.iter().copied().filter(|before| self.failed_in(*before).is_some()).collect();
         match failed.as_slice() {

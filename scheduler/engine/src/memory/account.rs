@@ -91,7 +91,7 @@ impl Engine {
         run.pending = run.pending + usize::from(is_pending(after)) - usize::from(is_pending(before));
         let def = std::sync::Arc::clone(&run.def);
         let downstream = &def.task(place.task).downstream;
-        if downstream.is_empty() {
+        if def.is_leaf(place.task) {
             run.leaves_failed =
                 run.leaves_failed + usize::from(after.is_failed_like()) - usize::from(before.is_failed_like());
         }
@@ -107,6 +107,15 @@ impl Engine {
                 } else {
                     run.dirty.insert(TiPos::whole(*next));
                 }
+            }
+            for (heed, other) in def.heeded_by(place.task) {
+                let one = TiPos { task: *other, map: place.map };
+                if !def.shares_group(place.task, *other) {
+                    let counts = run.heeded.get_mut(other).expect("what heeds something is counted");
+                    counts.follow(*heed, before, after);
+                }
+                let is_one = def.shares_group(place.task, *other) && run.has(one);
+                run.dirty.insert(if is_one { one } else { TiPos::whole(*other) });
             }
             run.dirty.extend(def.fed_by(place.task).iter().copied().map(TiPos::whole));
             for (follower, pos) in self.waiting_for(place) {
@@ -139,6 +148,12 @@ impl Engine {
             }
             memory.dirty.insert(TiPos::whole(*next));
         }
+        for (heed, other) in def.heeded_by(task) {
+            if !def.shares_group(task, *other) {
+                memory.heeded.get_mut(other).expect("what heeds something is counted").resize(*heed, by);
+            }
+            memory.dirty.insert(TiPos::whole(*other));
+        }
         let census = self.census.of(TaskState::NoStatus);
         self.census.set(TaskState::NoStatus, moved(census));
         self.unsettled.insert(run);
@@ -148,9 +163,10 @@ impl Engine {
     /// difference whether a new leader decides them, which knows of no ticket.
     fn decide_behind_again(&mut self, place: Place) {
         let def = std::sync::Arc::clone(&self.known_run(place.run).def);
-        for next in def.task(place.task).downstream.iter().chain(def.fed_by(place.task)) {
+        let heeding = def.heeded_by(place.task).iter().map(|(_, other)| other);
+        for next in def.task(place.task).downstream.iter().chain(def.fed_by(place.task)).chain(heeding) {
             let one = TiPos { task: *next, map: place.map };
-            if def.is_inside(place.task, *next) && self.known_run(place.run).has(one) {
+            if def.shares_group(place.task, *next) && self.known_run(place.run).has(one) {
                 self.decide_one_again(place.run, one);
             } else {
                 self.decide_again(place.run, *next);

@@ -6,11 +6,25 @@ use std::{
 };
 
 use dag::{Dag, Task, TaskPos};
-use model::{DagVersionId, TaskId, TaskIdx};
+use model::{DagVersionId, TaskId, TaskIdx, command::Relatives};
 
 use super::ready::{ClassId, Ready};
 pub(crate) use crate::selection::Direction;
-use crate::{selection::reached, state::DagVersion};
+use crate::{
+    selection::{reached, setups_along},
+    state::DagVersion,
+};
+
+/// What a task heeds of another one beside the state of what is directly before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heed {
+    /// It is a teardown, and this a setup directly before it.
+    OwnSetup,
+    /// It needs this setup, which is not directly before it.
+    IndirectSetup,
+    /// It is a teardown, and this lies between it and its setups, and is not directly before it.
+    Span,
+}
 
 /// A version of a DAG.
 #[derive(Debug)]
@@ -31,6 +45,12 @@ pub(crate) struct Definition {
     fed: BTreeMap<TaskPos, Vec<TaskPos>>,
     /// The tasks directly before one in the same expanded group: an instance comes after the one of them that has its index.
     inside: BTreeMap<TaskPos, Vec<TaskPos>>,
+    /// What tasks heed because of setups and teardowns.
+    heeds: BTreeMap<TaskPos, Vec<(Heed, TaskPos)>>,
+    /// The other way round: by which tasks one is heeded.
+    heeded: BTreeMap<TaskPos, Vec<(Heed, TaskPos)>>,
+    /// The tasks by which a run ends.
+    leaves: BTreeSet<TaskPos>,
 }
 
 impl Definition {
@@ -55,7 +75,17 @@ impl Definition {
             let inside: Vec<TaskPos> = dag.task(pos).upstream.iter().copied().filter(is_inside).collect();
             (!inside.is_empty()).then_some((pos, inside))
         };
+        let heeds = heeds_of(&dag);
+        let mut heeded: BTreeMap<TaskPos, Vec<(Heed, TaskPos)>> = BTreeMap::new();
+        for (pos, of) in &heeds {
+            for (heed, other) in of {
+                heeded.entry(*other).or_default().push((*heed, *pos));
+            }
+        }
         Self {
+            leaves: dag.leaves(),
+            heeds,
+            heeded,
             inside: dag.positions().filter_map(inside_of).collect(),
             fed,
             sources,
@@ -119,6 +149,42 @@ impl Definition {
         self.task(pos).upstream.iter().copied().filter(move |before| !inside.contains(before))
     }
 
+    /// What a task heeds because of setups and teardowns.
+    pub fn heeds(&self, pos: TaskPos) -> &[(Heed, TaskPos)] {
+        self.heeds.get(&pos).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same of what counts for all of its instances.
+    pub fn heeds_outside(&self, pos: TaskPos) -> impl Iterator<Item = (Heed, TaskPos)> {
+        self.heeds(pos).iter().copied().filter(move |(_, other)| !self.shares_group(*other, pos))
+    }
+
+    /// The same of what stands in its expanded group, where each instance heeds the one with its index.
+    pub fn heeds_inside(&self, pos: TaskPos) -> impl Iterator<Item = (Heed, TaskPos)> {
+        self.heeds(pos).iter().copied().filter(move |(_, other)| self.shares_group(*other, pos))
+    }
+
+    /// The tasks that heed something.
+    pub fn heedful(&self) -> impl Iterator<Item = TaskPos> {
+        self.heeds.keys().copied()
+    }
+
+    /// By which tasks one is heeded, and why.
+    pub fn heeded_by(&self, pos: TaskPos) -> &[(Heed, TaskPos)] {
+        self.heeded.get(&pos).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether both tasks are expanded with the same group.
+    pub fn shares_group(&self, one: TaskPos, other: TaskPos) -> bool {
+        let group = group_of(self.task(one));
+        group.is_some() && group == group_of(self.task(other))
+    }
+
+    /// Whether a run ends as this task does, among others.
+    pub fn is_leaf(&self, pos: TaskPos) -> bool {
+        self.leaves.contains(&pos)
+    }
+
     /// Whether a task is expanded with its group.
     pub fn is_in_expanded_group(&self, pos: TaskPos) -> bool {
         group_of(self.task(pos)).is_some()
@@ -133,6 +199,11 @@ impl Definition {
         reached(&self.dag, from, direction)
     }
 
+    /// The setups and teardowns that a clear of these tasks brings along.
+    pub fn setups_along(&self, tasks: &[TaskPos], relatives: Relatives) -> BTreeSet<TaskPos> {
+        setups_along(&self.dag, tasks, relatives)
+    }
+
     /// The tasks that a branch's answer names: one task, or those at the head of a group.
     pub fn named(&self, id: &str) -> Option<Vec<TaskPos>> {
         if let Some(pos) = TaskId::new(id).ok().and_then(|id| self.position_of(&id)) {
@@ -145,6 +216,26 @@ impl Definition {
             members.iter().copied().filter(is_head).collect()
         })
     }
+}
+
+fn heeds_of(dag: &Dag) -> BTreeMap<TaskPos, Vec<(Heed, TaskPos)>> {
+    if dag.tasks.iter().all(|task| task.phase.is_work()) {
+        return BTreeMap::new();
+    }
+    let scopes = dag.scopes();
+    let of = |pos: TaskPos| {
+        let task = dag.task(pos);
+        let is_indirect = |other: &TaskPos| task.upstream.binary_search(other).is_err();
+        let heeds: Vec<(Heed, TaskPos)> = if task.phase.is_teardown() {
+            let setups = task.upstream.iter().copied().filter(|before| dag.task(*before).phase.is_setup());
+            let span = scopes.span(pos).filter(is_indirect);
+            setups.map(|setup| (Heed::OwnSetup, setup)).chain(span.map(|other| (Heed::Span, other))).collect()
+        } else {
+            scopes.needs(pos).filter(is_indirect).map(|setup| (Heed::IndirectSetup, setup)).collect()
+        };
+        (!heeds.is_empty()).then_some((pos, heeds))
+    };
+    dag.positions().filter_map(of).collect()
 }
 
 /// The group that a task is expanded with.

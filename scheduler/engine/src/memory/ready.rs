@@ -88,7 +88,8 @@ impl Demand {
                 | Operator::KafkaTopic(_)
                 | Operator::KafkaLag(_)
                 | Operator::DateTimeSensor(_)
-                | Operator::TimeDeltaSensor(_) => OnWorker::TakesSlot,
+                | Operator::TimeDeltaSensor(_)
+                | Operator::LatestOnly => OnWorker::TakesSlot,
             },
         }
     }

@@ -6,10 +6,10 @@ use std::{
 };
 
 use dag::TaskPos;
-use model::{DagRunState, MapIndex, RunKey, TaskIdx, TaskState, TiKey, Timestamp, TryNumber};
+use model::{DagRunState, MapIndex, RunKey, RunType, TaskIdx, TaskState, TiKey, Timestamp, TryNumber};
 
 use super::{
-    definition::Definition,
+    definition::{Definition, Heed},
     expansion::{Expansion, one_state_of},
     instance::{Instance, Place, TiPos},
 };
@@ -31,6 +31,8 @@ pub(crate) struct Run {
     pub expansions: BTreeMap<TaskPos, Expansion>,
     /// What is before each task, and what has skipped it: the same for all of its instances.
     pub tasks: Vec<TaskCounts>,
+    /// What tasks heed because of setups and teardowns; nothing of tasks that heed nothing.
+    pub heeded: BTreeMap<TaskPos, HeedCounts>,
     /// Instances with a row whose task the version does not have, or not in that form: they count for nothing, and come back
     /// with their task.
     pub strays: BTreeMap<(TaskIdx, MapIndex), Instance>,
@@ -44,7 +46,7 @@ pub(crate) struct Run {
     pub pending: usize,
     /// How many attempts are live.
     pub live: u32,
-    /// How many instances without downstream failed.
+    /// How many instances of tasks by which the run ends failed.
     pub leaves_failed: usize,
     /// What is known of the run before it.
     pub previous: Previous,
@@ -58,6 +60,54 @@ pub(crate) struct TaskCounts {
     pub upstream: Upstream,
     /// How many tasks directly before it have decided that it is skipped.
     pub skipped_by: u32,
+}
+
+/// What the instances of a task heed because of setups and teardowns, but for what is in their own expanded group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct HeedCounts {
+    /// The setups directly before a teardown.
+    pub own_setups: Upstream,
+    /// The setups that it needs and that are not directly before it.
+    pub indirect_setups: Upstream,
+    /// How much between a teardown and its setups is not finished, and not directly before it.
+    pub span_unfinished: u32,
+}
+
+impl HeedCounts {
+    /// Takes so many more instances that are in this state.
+    pub fn add(&mut self, heed: Heed, state: TaskState, count: u32) {
+        match heed {
+            Heed::OwnSetup => self.own_setups.add(state, count),
+            Heed::IndirectSetup => self.indirect_setups.add(state, count),
+            Heed::Span if state.is_finished() => {}
+            Heed::Span => self.span_unfinished += count,
+        }
+    }
+
+    /// Follows an instance from one state to another.
+    pub fn follow(&mut self, heed: Heed, before: TaskState, after: TaskState) {
+        let setups = match heed {
+            Heed::OwnSetup => &mut self.own_setups,
+            Heed::IndirectSetup => &mut self.indirect_setups,
+            Heed::Span => {
+                let (left, come) = (u32::from(!before.is_finished()), u32::from(!after.is_finished()));
+                self.span_unfinished = self.span_unfinished + come - left;
+                return;
+            }
+        };
+        setups.uncount(before);
+        setups.count(after);
+    }
+
+    /// Instances in no state come, or one goes.
+    pub fn resize(&mut self, heed: Heed, by: i64) {
+        let count = match heed {
+            Heed::OwnSetup => &mut self.own_setups.total,
+            Heed::IndirectSetup => &mut self.indirect_setups.total,
+            Heed::Span => &mut self.span_unfinished,
+        };
+        *count = u32::try_from(i64::from(*count) + by).expect("no more instances go than there are");
+    }
 }
 
 /// What a run knows of the one before it.
@@ -84,12 +134,13 @@ impl Run {
             let total = u32::try_from(def.outside(pos).count()).expect("a DAG has fewer than 2^32 tasks");
             TaskCounts { upstream: Upstream { total, ..Upstream::default() }, skipped_by: 0 }
         };
-        Self {
+        let mut run = Self {
             row,
             stored: None,
             unfinished: instances.len(),
             tasks: def.dag.positions().map(counts).collect(),
             instances,
+            heeded: BTreeMap::new(),
             expansions: BTreeMap::new(),
             strays: BTreeMap::new(),
             def,
@@ -99,7 +150,9 @@ impl Run {
             live: 0,
             leaves_failed: 0,
             previous: Previous::NotAsked,
-        }
+        };
+        run.heeded = run.count_heeds();
+        run
     }
 
     /// A run as it is stored. Rows of tasks that its version does not have are set aside.
@@ -172,11 +225,12 @@ impl Run {
         for pos in self.def.dag.positions() {
             self.tasks[pos.0] = TaskCounts { upstream: self.count_upstream(pos), skipped_by: 0 };
         }
+        self.heeded = self.count_heeds();
         for at in self.all().collect::<Vec<_>>() {
             let state = self.state(at);
             self.unfinished += usize::from(!state.is_finished());
             self.pending += usize::from(is_pending(state));
-            let is_leaf = self.def.task(at.task).downstream.is_empty();
+            let is_leaf = self.def.is_leaf(at.task);
             self.leaves_failed += usize::from(is_leaf && state.is_failed_like());
             for skipped in self.skips_of(at) {
                 self.tasks[skipped.0].skipped_by += 1;
@@ -188,16 +242,31 @@ impl Run {
     pub fn count_upstream(&self, pos: TaskPos) -> Upstream {
         let mut counts = Upstream::default();
         for before in self.def.outside(pos) {
-            match self.expansions.get(&before) {
-                None => counts.add(self.state(TiPos::whole(before)), 1),
-                Some(expansion) => {
-                    for state in TaskState::ALL.iter().copied() {
-                        counts.add(state, expansion.census.of(state));
-                    }
-                }
-            }
+            self.states_of(before).for_each(|(state, count)| counts.add(state, count));
         }
         counts
+    }
+
+    /// What tasks heed because of setups and teardowns, counted anew.
+    pub fn count_heeds(&self) -> BTreeMap<TaskPos, HeedCounts> {
+        let of = |pos: TaskPos| {
+            let mut counts = HeedCounts::default();
+            for (heed, other) in self.def.heeds_outside(pos) {
+                self.states_of(other).for_each(|(state, count)| counts.add(heed, state, count));
+            }
+            (pos, counts)
+        };
+        self.def.heedful().map(of).collect()
+    }
+
+    /// How many instances of a task are in which state.
+    fn states_of(&self, pos: TaskPos) -> impl Iterator<Item = (TaskState, u32)> {
+        let expansion = self.expansions.get(&pos);
+        let one = expansion.is_none().then(|| (self.state(TiPos::whole(pos)), 1));
+        let all = expansion
+            .into_iter()
+            .flat_map(|expansion| TaskState::ALL.iter().map(|state| (*state, expansion.census.of(*state))));
+        one.into_iter().chain(all)
     }
 
     /// Which tasks directly after a task it has decided to skip.
@@ -321,6 +390,12 @@ impl Run {
         let left = self.max_tries(at).saturating_sub(self.instance(at).core.try_number.get());
         let of_all = tries_after(0, self.def.task(at.task).retries);
         TryNumber(of_all.saturating_sub(left).clamp(1, self.instance(at).core.try_number.get().max(1)))
+    }
+
+    /// Whether a task's own dates let the run have it. Backfills ignore them, as in Airflow.
+    pub fn is_in_window(&self, pos: TaskPos) -> bool {
+        let date = self.row.logical_date.filter(|_| self.row.run_type != RunType::Backfill);
+        date.is_none_or(|date| self.def.task(pos).is_in_window(date))
     }
 
     /// The earliest instant at which it may start.

@@ -13,12 +13,12 @@ pub mod range;
 pub mod trigger;
 mod wall;
 
-use chrono::TimeDelta;
 use dag::{Catchup, CronTimetable, DeltaTimetable, Schedule};
 use model::Timestamp;
 
 use crate::state::DueRun;
 use cron::CronClock;
+use plain::Step;
 use trigger::CronTrigger;
 
 /// The bounds of a schedule.
@@ -51,17 +51,17 @@ pub fn next(
         Schedule::Never => None,
         Schedule::Once => plain::once(restriction, last_interval, now),
         Schedule::Continuous => plain::continuous(restriction, last_interval, now),
-        Schedule::Delta { every, timetable } => {
-            let every = TimeDelta::from_std(*every).ok().filter(|every| *every > TimeDelta::zero())?;
+        Schedule::Delta { every, months, timetable } => {
+            let step = Step::of(*every, *months)?;
             match timetable {
-                DeltaTimetable::DeltaTrigger => plain::delta_trigger(every, restriction, last_interval, now),
-                DeltaTimetable::DeltaDataInterval => plain::delta(every, restriction, last_interval, now),
+                DeltaTimetable::DeltaTrigger => plain::delta_trigger(step, restriction, last_interval, now),
+                DeltaTimetable::DeltaDataInterval => plain::delta(step, restriction, last_interval, now),
             }
         }
-        Schedule::Cron { expressions, timezone, timetable: CronTimetable::CronTrigger } => {
-            CronTrigger::new(expressions, *timezone).next(restriction, last_interval, now)
+        Schedule::Cron { expressions, timezone, timetable: CronTimetable::CronTrigger, ticks } => {
+            CronTrigger::new(expressions, *timezone).with_options(*ticks).next(restriction, last_interval, now)
         }
-        Schedule::Cron { expressions, timezone, timetable: CronTimetable::CronDataInterval } => {
+        Schedule::Cron { expressions, timezone, timetable: CronTimetable::CronDataInterval, .. } => {
             data_interval::next(&CronClock::new(expressions, *timezone), restriction, last_interval, now)
         }
     }
@@ -75,14 +75,14 @@ pub fn manual_interval(schedule: &Schedule, run_after: Timestamp) -> (Timestamp,
         | Schedule::Once
         | Schedule::Continuous
         | Schedule::Delta { timetable: DeltaTimetable::DeltaTrigger, .. } => (run_after, run_after),
-        Schedule::Delta { every, timetable: DeltaTimetable::DeltaDataInterval } => {
-            let start = TimeDelta::from_std(*every).ok().and_then(|every| run_after.checked_sub_signed(every));
+        Schedule::Delta { every, months, timetable: DeltaTimetable::DeltaDataInterval } => {
+            let start = Step::of(*every, *months).and_then(|step| step.before(run_after));
             (start.unwrap_or(run_after), run_after)
         }
-        Schedule::Cron { expressions, timezone, timetable: CronTimetable::CronTrigger } => {
-            CronTrigger::new(expressions, *timezone).manual_interval(run_after)
+        Schedule::Cron { expressions, timezone, timetable: CronTimetable::CronTrigger, ticks } => {
+            CronTrigger::new(expressions, *timezone).with_options(*ticks).manual_interval(run_after)
         }
-        Schedule::Cron { expressions, timezone, timetable: CronTimetable::CronDataInterval } => {
+        Schedule::Cron { expressions, timezone, timetable: CronTimetable::CronDataInterval, .. } => {
             data_interval::manual(&CronClock::new(expressions, *timezone), run_after)
         }
     }

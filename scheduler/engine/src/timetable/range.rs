@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use dag::{Catchup, CronTimetable, DeltaTimetable, Schedule};
 use model::Timestamp;
 
-use super::{Restriction, cron::CronClock, next, run_over};
+use super::{Restriction, cron::CronClock, next, plain::Step, run_over};
 use crate::state::DueRun;
 
 /// So many ticks are gone back at first: the interval of the first may not have ended, and a change of the clock moves one.
@@ -34,6 +34,19 @@ pub const fn is_periodic(schedule: &Schedule) -> bool {
     }
 }
 
+/// How much later the ticks of a schedule are than the dates of its runs.
+fn lag(schedule: &Schedule) -> TimeDelta {
+    let interval = match schedule {
+        Schedule::Cron { timetable: CronTimetable::CronTrigger, ticks, .. } => ticks.interval,
+        Schedule::Cron { .. }
+        | Schedule::Never
+        | Schedule::Once
+        | Schedule::Continuous
+        | Schedule::Delta { .. } => None,
+    };
+    interval.and_then(|interval| TimeDelta::from_std(interval).ok()).unwrap_or_default()
+}
+
 impl Range {
     /// The first run of the range, or the one that follows the interval of another one.
     #[must_use]
@@ -41,7 +54,10 @@ impl Range {
         if !is_periodic(schedule) {
             return None;
         }
-        let bounds = Restriction { earliest: Some(self.from), latest: Some(self.to), catchup: Catchup::All };
+        // A range is of dates, and a tick may come later than the date that its run stands for.
+        let lag = lag(schedule);
+        let (from, to) = (self.from.checked_add_signed(lag)?, self.to.checked_add_signed(lag)?);
+        let bounds = Restriction { earliest: Some(from), latest: Some(to), catchup: Catchup::All };
         next(schedule, &bounds, last, self.before).filter(|due| self.holds(due))
     }
 
@@ -54,26 +70,33 @@ impl Range {
         let end = bound.map_or(self.to, |bound| bound.min(self.to)).min(self.before);
         match schedule {
             Schedule::Never | Schedule::Once | Schedule::Continuous => None,
-            Schedule::Delta { every, timetable } => {
-                let every = TimeDelta::from_std(*every).ok()?;
-                let micros = every.num_microseconds().filter(|micros| *micros > 0)?;
-                let steps = (end - first.start).num_microseconds()?.div_euclid(micros);
-                let at = |steps: i64| {
-                    let start = first.start.checked_add_signed(TimeDelta::microseconds(steps.checked_mul(micros)?))?;
+            Schedule::Delta { every, months, timetable } => {
+                let step = Step::of(*every, *months)?;
+                let run = |start: Timestamp| {
                     Some(match timetable {
                         DeltaTimetable::DeltaTrigger => run_over(start, start),
-                        DeltaTimetable::DeltaDataInterval => run_over(start, start.checked_add_signed(every)?),
+                        DeltaTimetable::DeltaDataInterval => run_over(start, step.after(start)?),
                     })
+                };
+                let Some(micros) = step.micros() else {
+                    let dates = std::iter::successors(Some(first.start), |at| step.after(*at));
+                    return dates.map_while(run).take_while(counts).last();
+                };
+                let steps = (end - first.start).num_microseconds()?.div_euclid(micros);
+                let at = |steps: i64| {
+                    run(first.start.checked_add_signed(TimeDelta::microseconds(steps.checked_mul(micros)?))?)
                 };
                 (0..=steps).rev().take(TICKS_BACK).filter_map(at).find(counts)
             }
-            Schedule::Cron { expressions, timezone, timetable } => {
+            Schedule::Cron { expressions, timezone, timetable, .. } => {
                 let clock = CronClock::new(expressions, *timezone);
+                let lag = lag(schedule);
+                let (end, first) = (end.checked_add_signed(lag)?, first.start.checked_add_signed(lag)?);
                 let back = std::iter::successors(Some(end), |at| clock.prev(*at)).take(TICKS_BACK + 1);
-                let begin = back.last().filter(|begin| *begin > first.start).and_then(|begin| clock.next(begin));
-                let ticks = std::iter::successors(begin.or(Some(first.start)), |tick| clock.next(*tick));
+                let begin = back.last().filter(|begin| *begin > first).and_then(|begin| clock.next(begin));
+                let ticks = std::iter::successors(begin.or(Some(first)), |tick| clock.next(*tick));
                 let run = |tick: Timestamp| match timetable {
-                    CronTimetable::CronTrigger => Some(run_over(tick, tick)),
+                    CronTimetable::CronTrigger => Some(run_over(tick.checked_sub_signed(lag)?, tick)),
                     CronTimetable::CronDataInterval => Some(run_over(tick, clock.next(tick)?)),
                 };
                 ticks.map_while(run).take_while(counts).last()
@@ -89,12 +112,14 @@ impl Range {
 #[cfg(test)]
 mod tests {
     use chrono_tz::Tz;
+    use dag::TickOptions;
 
     use super::*;
     use crate::timetable::fixtures::at;
 
     fn cron(expressions: &[&str], timezone: Tz, timetable: CronTimetable) -> Schedule {
-        Schedule::Cron { expressions: expressions.iter().map(ToString::to_string).collect(), timezone, timetable }
+        let expressions = expressions.iter().map(ToString::to_string).collect();
+        Schedule::Cron { expressions, timezone, timetable, ticks: TickOptions::default() }
     }
 
     fn forwards(range: &Range, schedule: &Schedule) -> Vec<DueRun> {
@@ -135,10 +160,26 @@ mod tests {
     #[test]
     fn a_duration_begins_with_the_range() {
         let every = std::time::Duration::from_secs(6 * 3_600);
-        let schedule = Schedule::Delta { every, timetable: DeltaTimetable::DeltaTrigger };
+        let schedule = Schedule::Delta { every, months: 0, timetable: DeltaTimetable::DeltaTrigger };
         let day = range("2024-01-01T01:00:00Z", "2024-01-01T18:59:00Z");
         assert_eq!(dates(&forwards(&day, &schedule)), ["01-01T01:00", "01-01T07:00", "01-01T13:00"]);
         assert_eq!(dates(&backwards(&day, &schedule)), ["01-01T13:00", "01-01T07:00", "01-01T01:00"]);
+    }
+
+    #[test]
+    fn months_and_ticks_with_an_interval_are_gone_through_in_both_orders() {
+        let year = range("2024-01-31T00:00:00Z", "2024-12-31T00:00:00Z");
+        let months = Schedule::Delta { every: std::time::Duration::ZERO, months: 1, timetable: DeltaTimetable::DeltaDataInterval };
+        let ticks = TickOptions { interval: Some(std::time::Duration::from_secs(86_400)), ..TickOptions::default() };
+        let expressions = vec!["0 6 1 * *".to_owned()];
+        let timetable = CronTimetable::CronTrigger;
+        let cron = Schedule::Cron { expressions, timezone: Tz::UTC, timetable, ticks };
+        for schedule in [months, cron] {
+            let (mut back, forth) = (backwards(&year, &schedule), forwards(&year, &schedule));
+            back.reverse();
+            assert_eq!(back, forth);
+            assert_eq!(forth.len(), 11, "{forth:?}");
+        }
     }
 
     #[test]

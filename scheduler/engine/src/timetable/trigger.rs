@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
-use dag::Catchup;
+use dag::{Catchup, TickOptions};
 use model::Timestamp;
 
 use super::{Restriction, cron::CronClock};
@@ -45,6 +45,19 @@ impl CronTrigger {
     pub fn new(expressions: &[String], zone: Tz) -> Self {
         let clocks = expressions.iter().map(|text| CronClock::new(std::slice::from_ref(text), zone)).collect();
         Self { clocks, interval: TimeDelta::zero(), run_immediately: RunImmediately::default() }
+    }
+
+    /// The same with what a DAG says of its ticks.
+    #[must_use]
+    pub fn with_options(self, ticks: TickOptions) -> Self {
+        let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+        let run_immediately = match ticks.run_immediately {
+            dag::RunImmediately::Always => RunImmediately::Always,
+            dag::RunImmediately::Within(lateness) => RunImmediately::Within(delta(lateness)),
+            dag::RunImmediately::WhenRecent => RunImmediately::WhenRecent,
+        };
+        let interval = ticks.interval.map_or(TimeDelta::zero(), delta);
+        self.with_interval(interval).with_run_immediately(run_immediately)
     }
 
     /// Runs that stand for so much time before their tick.

@@ -157,7 +157,8 @@ impl Engine {
             | Operator::KafkaTopic(_)
             | Operator::KafkaLag(_)
             | Operator::DateTimeSensor(_)
-            | Operator::TimeDeltaSensor(_) => Ok(crate::turn::skip::Skips::default()),
+            | Operator::TimeDeltaSensor(_)
+            | Operator::LatestOnly => Ok(crate::turn::skip::Skips::default()),
         };
         let left = skips
             .map_err(|unknown| unknown.to_string())
@@ -208,7 +209,7 @@ impl Engine {
             }
             Retry::Exhausted => {
                 self.owe_for_task(place, CallbackEvent::Failure, &end.reason);
-                self.fail_fast(place.run);
+                self.fail_fast(place);
             }
         }
     }

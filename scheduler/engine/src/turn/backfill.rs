@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use super::{
     command::Refusal,
     schedule::{ASKED_AHEAD_MAX, Served},
-    trigger::check_conf,
+    trigger::{check_conf, check_type},
 };
 use crate::{
     BackfillRow, BackfillRunRow, DueRun, Engine, InBackfill, Need, RunRow, backfill,
@@ -54,6 +54,7 @@ impl Engine {
     ) -> Result<Value, Refusal> {
         let def = self.triggered_version(&wish.dag_id)?;
         backfill::check(&def.dag, &wish, self.now).map_err(|senseless| Refusal::Invalid(senseless.to_string()))?;
+        check_type(&def, RunType::Backfill)?;
         check_conf(&def, &wish.conf)?;
         let dag = self.dag_mut(&wish.dag_id);
         if dag.backfill.is_some() {

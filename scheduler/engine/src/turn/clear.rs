@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     command::Refusal,
     deadline::Which,
-    selection::{Missing, names},
+    selection::{Missing, Purpose, names},
 };
 use crate::{
     Engine,
@@ -34,7 +34,7 @@ impl Engine {
                 self.move_to_latest(*key);
             }
         }
-        let mut chosen = self.select_in(&keys, &clear.tasks, clear.relatives)?;
+        let mut chosen = self.select_in(&keys, &clear.tasks, (clear.relatives, Purpose::Clear))?;
         for (key, tasks) in &mut chosen {
             let run = self.known_run(*key);
             tasks.retain(|at| is_cleared(run.state(*at), clear.only));
@@ -52,7 +52,7 @@ impl Engine {
     fn check_latest(&self, keys: &[RunKey], clear: &ClearTaskInstances) -> Result<(), Refusal> {
         let current = self.dags.get(&clear.dag_id).and_then(|dag| self.versions.get(&dag.row.current));
         let latest = current.ok_or_else(|| Refusal::no_dag(&clear.dag_id))?;
-        names(latest, &clear.tasks, clear.relatives, Missing::Refused)?;
+        names(latest, &clear.tasks, (clear.relatives, Purpose::Clear), Missing::Refused)?;
         for run in keys.iter().map(|key| self.known_run(*key)).filter(|run| run.def.id != latest.id) {
             if let Some(at) = run.all().find(|at| run.instance(*at).core.live) {
                 return Err(Refusal::Conflict(format!(

@@ -3,8 +3,8 @@
 use model::{DagId, DagRunState, RunId, RunKey};
 use serde_json::{Value, json};
 
-use super::{command::Refusal, schedule::restriction};
-use crate::{Engine, memory::run::Previous, timetable};
+use super::{command::Refusal, schedule::next_due};
+use crate::{Engine, memory::run::Previous};
 
 impl Engine {
     /// Removes a run with everything that belongs to it.
@@ -65,7 +65,7 @@ impl Engine {
         let def = self.versions.get(&current).cloned();
         let row = &mut self.dag_mut(dag_id).row;
         row.last_interval = None;
-        row.next = def.and_then(|def| timetable::next(&def.dag.schedule, &restriction(&def), None, now));
+        row.next = def.and_then(|def| next_due(&def, None, now));
         // None of its runs is left.
         let newest = &mut self.dag_mut(dag_id).newest;
         newest.learn(&[]);

@@ -113,12 +113,17 @@ impl Engine {
         self.owe_for_run(key, RunReason::TimedOut);
     }
 
-    /// The first failure of a DAG with fail_fast ends everything else of the run: what runs fails, what waits is skipped.
-    pub(super) fn fail_fast(&mut self, key: RunKey) {
-        if !self.known_run(key).def.dag.fail_fast {
+    /// The first failure of a DAG with fail_fast ends everything else of the run: what runs fails, what waits is skipped. Teardowns
+    /// are left to run, and none that the run does not fail with stops anything.
+    pub(super) fn fail_fast(&mut self, failed: Place) {
+        let key = failed.run;
+        let run = self.known_run(key);
+        if !run.def.dag.fail_fast || run.def.task(failed.task).phase.is_ignored() {
             return;
         }
-        for place in self.unfinished_tasks(key) {
+        let is_spared = |place: &Place| run.def.task(place.task).phase.is_teardown();
+        let stopped: Vec<Place> = self.unfinished_tasks(key).into_iter().filter(|place| !is_spared(place)).collect();
+        for place in stopped {
             let runs = self.core(place).state == TaskState::Running;
             let mark = if runs { model::task::Mark::Failed } else { model::task::Mark::Skipped };
             self.set_final(place, mark, "another task of the run failed, and its DAG has fail_fast");
@@ -155,7 +160,8 @@ impl Engine {
 
 /// Whether a failure has ended everything else of a run: its leaves were skipped for it, and say nothing of how it went.
 fn was_stopped(run: &Run) -> bool {
-    run.def.dag.fail_fast && run.def.dag.positions().any(|pos| run.has_in(pos, TaskState::Failed))
+    let counts = |pos: &dag::TaskPos| !run.def.task(*pos).phase.is_ignored();
+    run.def.dag.fail_fast && run.def.dag.positions().filter(counts).any(|pos| run.has_in(pos, TaskState::Failed))
 }
 
 /// What is said of a run that took too long; none when its DAG sets no limit.

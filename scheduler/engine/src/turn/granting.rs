@@ -5,7 +5,7 @@
 //! walk over the heads: what does not fit now does not fit later in the same turn either, since a grant only takes. What did not
 //! fit in an earlier turn is not looked at again until something gave it room.
 
-use model::{CallbackEvent, Operator, TaskEvent, TaskState, WorkerId};
+use model::{CallbackEvent, TaskEvent, TaskState, WorkerId};
 
 use crate::{
     Effect, Engine, TryRow,
@@ -117,7 +117,7 @@ impl Engine {
 
     fn grant_one(&mut self, place: Place, worker: WorkerId) {
         let run = self.known_run(place.run);
-        if matches!(run.def.task(place.task).operator, Operator::Empty) {
+        if run.def.task(place.task).operator.has_no_work() {
             self.succeed_without_work(place);
             return;
         }
@@ -147,6 +147,7 @@ impl Engine {
         self.owe_for_task(place, CallbackEvent::Execute, "");
         self.owe_for_task(place, CallbackEvent::Success, "");
         self.outlets_changed(place, &[]);
+        self.skip_unless_latest(place);
     }
 
     /// The next try: what the last one left becomes history.

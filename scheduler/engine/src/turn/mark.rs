@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 use dag::TaskPos;
 use model::{
     DagId, DagRunEvent, DagRunState, RunId, RunKey, TaskState,
-    command::{ClearEffect, EndedRuns, MarkTaskInstances},
+    command::{ClearEffect, EndedRuns, MarkTaskInstances, Relatives},
     task::Mark,
 };
 use serde_json::{Value, json};
 
-use super::{command::Refusal, deadline::Which};
+use super::{command::Refusal, deadline::Which, selection::Purpose};
 use crate::{
     Engine,
-    memory::{definition::Direction, instance::TiPos},
+    memory::{
+        definition::Direction,
+        instance::{Place, TiPos},
+        run::is_pending,
+    },
 };
 
 /// What the log of a stopped attempt says.
@@ -27,7 +31,7 @@ impl Engine {
         if command.tasks.is_empty() {
             return Err(Refusal::Invalid("name the tasks to set, or set the whole run".to_owned()));
         }
-        let chosen = self.select_in(&keys, &command.tasks, command.relatives)?;
+        let chosen = self.select_in(&keys, &command.tasks, (command.relatives, Purpose::Mark))?;
         let mut changing = chosen.clone();
         for (key, tasks) in &mut changing {
             tasks.retain(|at| self.known_run(*key).state(*at) != state_of(mark));
@@ -55,8 +59,10 @@ impl Engine {
     fn failed_behind(&self, key: RunKey, chosen: &BTreeSet<TiPos>) -> BTreeSet<TiPos> {
         let run = self.known_run(key);
         let tasks: BTreeSet<TaskPos> = chosen.iter().map(|at| at.task).collect();
-        let behind = run.def.reached(tasks, Direction::Downstream);
-        let instances = behind.into_iter().flat_map(|pos| run.all_of(pos));
+        let behind = run.def.reached(tasks.iter().copied(), Direction::Downstream);
+        let downstream = Relatives { upstream: false, downstream: true };
+        let along = run.def.setups_along(&tasks.into_iter().collect::<Vec<_>>(), downstream);
+        let instances = behind.union(&along).flat_map(|pos| run.all_of(*pos));
         instances.filter(|at| !chosen.contains(at) && run.state(*at).is_failed_like()).collect()
     }
 
@@ -75,11 +81,32 @@ impl Engine {
     }
 
     /// What runs takes the run's state, what has not begun is skipped, what is finished stays.
+    ///
+    /// Teardowns that have something to take away are left to run; the run goes on for them, and ends as its leaves do.
     fn end_by_hand(&mut self, key: RunKey, mark: Mark, event: DagRunEvent) {
-        for place in self.unfinished_tasks(key) {
+        let is_over = self.known_run(key).row.state.is_finished();
+        let phase = |engine: &Self, place: &Place| engine.known_run(key).def.task(place.task).phase;
+        let unfinished = self.unfinished_tasks(key).into_iter();
+        let (teardowns, others): (Vec<Place>, Vec<Place>) =
+            unfinished.partition(|place| phase(self, place).is_teardown() && !is_over);
+        for place in others {
             self.set_final(place, mark_by_run(self.core(place).state, mark), MARKED);
         }
-        self.end_run(key, event);
+        // What may still run by what is over now; a teardown may itself be between another one and its setups.
+        let (needed, idle): (Vec<Place>, Vec<Place>) = teardowns.into_iter().partition(|place| self.is_needed(*place));
+        for place in idle {
+            self.set_final(place, mark_by_run(self.core(place).state, mark), MARKED);
+        }
+        if needed.is_empty() {
+            self.end_run(key, event);
+        }
+    }
+
+    /// Whether a teardown is at work, or will be: it has no setup, or one that has succeeded.
+    fn is_needed(&self, teardown: Place) -> bool {
+        let run = self.known_run(teardown.run);
+        let setups = run.case(teardown.at()).setups;
+        is_pending(run.state(teardown.at())) || setups.total == 0 || setups.success > 0
     }
 
     fn queue_again(&mut self, key: RunKey) {

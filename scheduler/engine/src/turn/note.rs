@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     command::Refusal,
-    selection::{Missing, select},
+    selection::{Missing, Purpose, select},
 };
 use crate::{Engine, memory::instance::Place};
 
@@ -24,7 +24,7 @@ impl Engine {
             self.known_run_mut(key).row.note = note;
             return Ok(json!({}));
         }
-        for at in select(self.known_run(key), &tasks, Relatives::default(), Missing::Refused)? {
+        for at in select(self.known_run(key), &tasks, (Relatives::default(), Purpose::Mark), Missing::Refused)? {
             self.write_extra(self.known_run(key).place(at), |extra| extra.note.clone_from(&note));
         }
         Ok(json!({}))
@@ -85,7 +85,7 @@ impl Engine {
         let key = self.find_run(dag_id, run_id).ok_or_else(|| Refusal::no_run(dag_id, run_id))?;
         let named = TaskSelector { task_id: task_id.clone(), map_index: Some(*map_index) };
         let run = self.known_run(key);
-        let chosen = select(run, &[named], Relatives::default(), Missing::Refused)?;
+        let chosen = select(run, &[named], (Relatives::default(), Purpose::Mark), Missing::Refused)?;
         chosen.first().map(|at| run.place(*at)).ok_or_else(|| Refusal::no_run(dag_id, run_id))
     }
 }

@@ -139,7 +139,7 @@ impl Engine {
             let now = self.now;
             let row = &mut self.dag_mut(dag_id).row;
             row.last_interval = Some((due.start, due.end));
-            row.next = timetable::next(&def.dag.schedule, &restriction(def), row.last_interval, now);
+            row.next = next_due(def, row.last_interval, now);
             self.draft.dags.insert(dag_id.clone());
         }
     }
@@ -149,7 +149,7 @@ impl Engine {
         let row = &self.dags.get(dag_id)?.row;
         match def.dag.schedule {
             dag::Schedule::Continuous => {
-                timetable::next(&def.dag.schedule, &restriction(def), row.last_interval, self.now)
+                next_due(def, row.last_interval, self.now)
             }
             dag::Schedule::Never | dag::Schedule::Once | dag::Schedule::Cron { .. } | dag::Schedule::Delta { .. } => {
                 row.next
@@ -194,7 +194,7 @@ impl Engine {
             let Some(due) = next.filter(|due| due.run_after <= self.now) else { return };
             let run = run_id_at(RunType::Scheduled, due.run_after);
             self.facts.want(Need::RunExists { dag: dag_id.clone(), run, logical_date: Some(due.logical_date) });
-            next = timetable::next(&def.dag.schedule, &restriction(def), Some((due.start, due.end)), self.now);
+            next = next_due(def, Some((due.start, due.end)), self.now);
         }
     }
 
@@ -255,7 +255,7 @@ impl Engine {
         let before = (is_new, dag.row.clone());
         let old = std::mem::replace(&mut dag.row.current, def.id);
         dag.row.is_stale = false;
-        dag.row.next = timetable::next(&def.dag.schedule, &restriction(&def), dag.row.last_interval, now);
+        dag.row.next = next_due(&def, dag.row.last_interval, now);
         if before != (false, dag.row.clone()) {
             self.draft.dags.insert(dag_id.clone());
         }
@@ -282,7 +282,7 @@ impl Engine {
             return;
         };
         let row = &mut self.dag_mut(dag_id).row;
-        row.next = timetable::next(&def.dag.schedule, &restriction(&def), row.last_interval, now);
+        row.next = next_due(&def, row.last_interval, now);
         for run in self.dag_mut(dag_id).all_running().collect::<Vec<_>>() {
             let memory = self.known_run_mut(run);
             let parked = std::mem::take(&mut memory.parked);
@@ -303,9 +303,28 @@ pub(crate) fn active_runs_max(def: &Definition) -> usize {
     }
 }
 
+/// The run that a DAG's schedule makes after the last one; none when it may make none.
+pub(crate) fn next_due(
+    def: &Definition,
+    last_interval: Option<(Timestamp, Timestamp)>,
+    now: Timestamp,
+) -> Option<DueRun> {
+    if !def.dag.allows(RunType::Scheduled) {
+        return None;
+    }
+    timetable::next(&def.dag.schedule, &restriction(def), last_interval, now)
+}
+
 /// A DAG's bounds.
 pub(crate) fn restriction(def: &Definition) -> Restriction {
-    Restriction { earliest: def.dag.start_date, latest: def.dag.end_date, catchup: def.dag.catchup }
+    // Where the DAG has no date of its own, those of its tasks say from when on, and until when, there is something to run.
+    let tasks = &def.dag.tasks;
+    let ends: Option<Vec<Timestamp>> = tasks.iter().map(|task| task.end_date).collect();
+    Restriction {
+        earliest: def.dag.start_date.or(tasks.iter().filter_map(|task| task.start_date).min()),
+        latest: def.dag.end_date.or(ends.and_then(|ends| ends.into_iter().max())),
+        catchup: def.dag.catchup,
+    }
 }
 
 pub(crate) fn limit(number: u32) -> usize {

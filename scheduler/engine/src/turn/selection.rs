@@ -9,7 +9,7 @@ use model::{
 use serde_json::{Value, json};
 
 use super::command::Refusal;
-pub(super) use crate::selection::Missing;
+pub(super) use crate::selection::{Missing, Purpose};
 use crate::{
     Engine,
     memory::{definition::Definition, instance::TiPos, run::Run},
@@ -23,10 +23,10 @@ pub(super) type Chosen = (RunKey, BTreeSet<TiPos>);
 pub(super) fn names(
     def: &Definition,
     tasks: &[TaskSelector],
-    relatives: Relatives,
+    along: (Relatives, Purpose),
     missing: Missing,
 ) -> Result<Named, Refusal> {
-    chosen(&def.dag, |task| def.position_of(task), tasks, relatives, missing)
+    chosen(&def.dag, |task| def.position_of(task), tasks, along, missing)
         .map_err(|error| Refusal::NotFound(error.to_string()))
 }
 
@@ -34,11 +34,11 @@ pub(super) fn names(
 pub(super) fn select(
     run: &Run,
     tasks: &[TaskSelector],
-    relatives: Relatives,
+    along: (Relatives, Purpose),
     missing: Missing,
 ) -> Result<BTreeSet<TiPos>, Refusal> {
     let mut found = BTreeSet::new();
-    for (task, maps) in names(&run.def, tasks, relatives, missing)? {
+    for (task, maps) in names(&run.def, tasks, along, missing)? {
         match maps {
             Maps::All => found.extend(run.all_of(task)),
             Maps::Some(maps) => {
@@ -88,11 +88,11 @@ impl Engine {
         &self,
         keys: &[RunKey],
         tasks: &[TaskSelector],
-        relatives: Relatives,
+        along: (Relatives, Purpose),
     ) -> Result<Vec<Chosen>, Refusal> {
         let missing = std::iter::once(Missing::Refused).chain(std::iter::repeat(Missing::PassedOver));
         let of_run =
-            |(key, missing): (&RunKey, Missing)| Ok((*key, select(self.known_run(*key), tasks, relatives, missing)?));
+            |(key, missing): (&RunKey, Missing)| Ok((*key, select(self.known_run(*key), tasks, along, missing)?));
         keys.iter().zip(missing).map(of_run).collect()
     }
 

@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 
 use dag::{TaskPos, expand::INSTANCES_MAX};
-use model::{DagRunState, MapIndex, Operator, RunKey, TaskEvent, TaskState, Timestamp};
+use model::{DagRunState, MapIndex, RunKey, TaskEvent, TaskState, Timestamp};
 
 use crate::{
     Engine,
     memory::{
         definition::asks_past,
         instance::{Place, TiPos},
-        run::{Previous, Run},
+        run::{HeedCounts, Previous, Run},
     },
     rules::{self, Becomes, Case, Mode, Verdict},
     turn::Inputs,
@@ -96,14 +96,18 @@ impl Engine {
             if decisions.is_empty() {
                 self.end_without_work(&mut without_work);
             }
-            let is_refused = decisions.iter().any(|(_, decision)| decision.is_refused());
+            let refused: Vec<Place> = decisions
+                .iter()
+                .filter(|(_, decision)| decision.is_refused())
+                .map(|(at, _)| Place { run: key, task: at.task, map: at.map })
+                .collect();
             for (at, decision) in decisions {
                 self.carry_out(Place { run: key, task: at.task, map: at.map }, decision, &mut without_work);
             }
-            if is_refused {
+            if !refused.is_empty() {
                 // Only now: what was decided together is carried out together, and none of it may have been ended meanwhile.
                 self.end_without_work(&mut without_work);
-                self.fail_fast(key);
+                refused.into_iter().for_each(|place| self.fail_fast(place));
             }
         }
         self.unsettled.remove(&key);
@@ -130,7 +134,11 @@ impl Engine {
         }
         let counts = run.tasks[at.task.0];
         // Which of them are removed depends on their index.
-        let is_shared = counts.upstream.removed == 0 && counts.skipped_by == 0 && run.def.inside(at.task).is_empty();
+        let removed = run.heeded.get(&at.task).map_or(0, |counts| counts.indirect_setups.removed);
+        let has_inside = !run.def.inside(at.task).is_empty() || run.def.heeds_inside(at.task).next().is_some();
+        // One that its dates leave out is removed, whatever its rule says.
+        let stays = counts.skipped_by == 0 && run.is_in_window(at.task);
+        let is_shared = counts.upstream.removed == 0 && removed == 0 && stays && !has_inside;
         if is_shared && self.decide_by_rules(run, at).is_none() {
             let all = TiPos { map: MapIndex(0), ..at }..=TiPos { map: MapIndex(i32::MAX), ..at };
             let parked: Vec<TiPos> = run.parked.range(all).copied().collect();
@@ -146,6 +154,10 @@ impl Engine {
         let run = self.known_run(key);
         let instance = run.instance(at);
         match instance.core.state {
+            TaskState::NoStatus if !run.is_in_window(at.task) => {
+                let why = "its start_date and end_date leave the run's date out".to_owned();
+                return Some(Decision::Event(TaskEvent::Removed, Some(why)));
+            }
             TaskState::NoStatus if run.tasks[at.task.0].skipped_by > 0 => {
                 return (!self.waits_before_skip(run, at.task)).then_some(Decision::Event(TaskEvent::Skipped, None));
             }
@@ -248,7 +260,7 @@ impl Engine {
             Decision::Schedule => {
                 self.step(place, TaskEvent::DependenciesMet);
                 let run = self.known_run(place.run);
-                let has_no_work = matches!(run.def.task(place.task).operator, Operator::Empty);
+                let has_no_work = run.def.task(place.task).operator.has_no_work();
                 if has_no_work && self.core(place).wants_slot() {
                     without_work.push(place);
                 }
@@ -291,10 +303,13 @@ impl Engine {
         }
         let state_there = |pos: TaskPos| {
             let number = run.def.number(pos);
-            match before {
+            let state = match before {
                 Some(before) => before.past_state(number),
                 None => states.get(&number).copied(),
-            }
+            };
+            // Where its dates leave it out it never was.
+            let was_left_out = date.is_some_and(|date| !run.def.task(pos).is_in_window(date));
+            state.filter(|state| *state != TaskState::Removed || !was_left_out)
         };
         let holds = |pos: TaskPos| state_there(pos).is_none_or(TaskState::is_success_like);
         if !holds(pos) || (!task.ignore_first_depends_on_past && state_there(pos).is_none()) {
@@ -319,7 +334,29 @@ impl Run {
                 upstream.add(self.state(TiPos::whole(*before)), 1);
             }
         }
-        Case { map_index: at.map, ..Case::plain(self.def.task(at.task).trigger_rule, upstream) }
+        let HeedCounts { own_setups, indirect_setups, span_unfinished } = self.heeds(at);
+        Case {
+            rule: self.def.task(at.task).trigger_rule,
+            upstream,
+            setups: own_setups,
+            indirect_setups,
+            scope_unfinished: span_unfinished,
+            map_index: at.map,
+        }
+    }
+
+    /// What an instance heeds because of setups and teardowns.
+    fn heeds(&self, at: TiPos) -> HeedCounts {
+        let mut counts = self.heeded.get(&at.task).copied().unwrap_or_default();
+        for (heed, other) in self.def.heeds_inside(at.task) {
+            let one = TiPos { task: other, map: at.map };
+            if self.has(one) {
+                counts.add(heed, self.state(one), 1);
+            } else if !self.expansions.contains_key(&other) {
+                counts.add(heed, self.state(TiPos::whole(other)), 1);
+            }
+        }
+        counts
     }
 
     /// An instance waits for something other than its turn. It may have been ready before.

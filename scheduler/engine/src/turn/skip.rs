@@ -1,11 +1,12 @@
 //! What a branch or a short circuit passes over.
 
 use dag::TaskPos;
-use model::{TaskEvent, TaskIdx, TaskState, operator::SkipReach};
+use model::{Operator, RunType, TaskEvent, TaskIdx, TaskState, operator::SkipReach};
 
 use crate::{
     Engine,
     memory::{definition::Direction, instance::Place, run::Run},
+    timetable::{self, Restriction},
 };
 
 /// What a decision passes over.
@@ -36,11 +37,17 @@ impl Run {
         Ok(Skips { now: skipped.clone(), remembered: skipped })
     }
 
-    /// What a short circuit passes over whose condition does not hold.
+    /// What a short circuit passes over whose condition does not hold. Teardowns are left to their rule: what was set up is taken
+    /// away.
     pub(super) fn skipped_by_short_circuit(&self, pos: TaskPos, reach: SkipReach) -> Skips {
-        let direct = self.def.task(pos).downstream.clone();
+        let is_spared = |next: &TaskPos| self.def.task(*next).phase.is_teardown();
+        let direct: Vec<TaskPos> =
+            self.def.task(pos).downstream.iter().copied().filter(|next| !is_spared(next)).collect();
         let now = match reach {
-            SkipReach::AllDownstream => self.def.reached([pos], Direction::Downstream).into_iter().collect(),
+            SkipReach::AllDownstream => {
+                let all = self.def.reached([pos], Direction::Downstream);
+                all.into_iter().filter(|next| !is_spared(next)).collect()
+            }
             SkipReach::DirectDownstream => direct.clone(),
         };
         Skips { now, remembered: direct }
@@ -48,6 +55,29 @@ impl Run {
 }
 
 impl Engine {
+    /// What a `latest_only` task decides: what follows it is skipped when there is a newer interval.
+    pub(super) fn skip_unless_latest(&mut self, place: Place) {
+        let run = self.known_run(place.run);
+        if run.def.task(place.task).operator != Operator::LatestOnly || self.is_latest(run) {
+            return;
+        }
+        let direct = run.def.task(place.task).downstream.clone();
+        self.skip(place, &Skips { now: direct.clone(), remembered: direct });
+    }
+
+    /// Whether a run stands for the newest interval of its schedule. One that somebody has started always does, and one that no
+    /// other follows.
+    fn is_latest(&self, run: &Run) -> bool {
+        if run.row.run_type == RunType::Manual {
+            return true;
+        }
+        let date = run.row.logical_date.unwrap_or(run.row.run_after);
+        let (start, end) = run.row.data_interval.unwrap_or((date, date));
+        let bounds = Restriction { earliest: Some(end), latest: None, catchup: dag::Catchup::All };
+        let next = timetable::next(&run.def.dag.schedule, &bounds, Some((start, end)), self.now);
+        next.is_none_or(|next| start <= self.now && self.now <= next.end)
+    }
+
     /// Carries a decision out.
     pub(super) fn skip(&mut self, by: Place, skips: &Skips) {
         if skips.now.is_empty() {

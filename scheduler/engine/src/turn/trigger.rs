@@ -25,6 +25,7 @@ impl Engine {
         let def = self.triggered_version(&dag_id)?;
         let given = trigger.run_id.as_ref().map_or(Ok(()), RunId::may_be_given);
         given.map_err(|error| Refusal::Invalid(error.to_string()))?;
+        check_type(&def, trigger.run_type)?;
         check_kind_of_id(&trigger)?;
         check_conf(&def, &trigger.conf)?;
         let existing = exists_need(&trigger).and_then(|need| self.facts.existing(&need).cloned().flatten());
@@ -95,6 +96,14 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether a DAG may have runs of a type.
+pub(super) fn check_type(def: &Definition, run_type: RunType) -> Result<(), Refusal> {
+    if def.dag.allows(run_type) {
+        return Ok(());
+    }
+    Err(Refusal::Invalid(format!("Dag with dag_id: '{}' does not allow {run_type} runs", def.dag.dag_id)))
 }
 
 /// The data that a run by hand of this date covers, by the DAG's schedule.

@@ -271,6 +271,7 @@ fn time_and_assets_go_side_by_side() {
         expressions: vec!["0 * * * *".to_owned()],
         timezone: chrono_tz::Tz::UTC,
         timetable: dag::CronTimetable::CronTrigger,
+        ticks: dag::TickOptions::default(),
     };
     let mut world = World::new(vec![Dag { schedule: hourly, ..consumer("c", on("a")) }]);
     world.quiesce();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use dag::{Catchup, Dag, RunCallbacks, Schedule, Task, TaskCallbacks, TaskPos};
+use dag::{Catchup, Dag, Phase, RunCallbacks, Schedule, Task, TaskCallbacks, TaskPos};
 use engine::DagVersion;
 use model::{
     DagId, DagVersionId, Operator, Pool, TaskId, TaskIdx, TriggerRule, WeightRule,
@@ -75,6 +75,9 @@ pub fn task(id: &str) -> Task {
         outlets: Vec::new(),
         inlets: Vec::new(),
         callbacks: TaskCallbacks::default(),
+        start_date: None,
+        end_date: None,
+        phase: Phase::Work,
         group: None,
         expand: None,
     }
@@ -83,6 +86,7 @@ pub fn task(id: &str) -> Task {
 /// A DAG of these tasks, which name their upstream by position.
 pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
     let mut tasks = tasks;
+    tasks.iter_mut().for_each(|task| task.upstream.sort_unstable());
     for pos in 0..tasks.len() {
         for before in tasks[pos].upstream.clone() {
             tasks[before.0].downstream.push(TaskPos(pos));
@@ -105,6 +109,7 @@ pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
         max_active_tasks: 16,
         max_consecutive_failed_dag_runs: 0,
         dagrun_timeout: None,
+        allowed_run_types: None,
         fail_fast: false,
         callbacks: RunCallbacks::default(),
         deadlines: Vec::new(),
@@ -148,6 +153,16 @@ pub fn with(mut dag: Dag, name: &str, change: impl FnOnce(&mut Task)) -> Dag {
     let task = dag.tasks.iter_mut().find(|task| task.task_id.as_str() == name).unwrap();
     change(task);
     dag
+}
+
+/// Makes setups of the first tasks and teardowns of the others.
+pub fn scoped(dag: Dag, setups: &[&str], teardowns: &[&str]) -> Dag {
+    let dag = setups.iter().fold(dag, |dag, name| with(dag, name, |task| task.phase = Phase::Setup));
+    let teardown = |task: &mut Task| {
+        task.phase = Phase::Teardown { on_failure_fail_dagrun: false };
+        task.trigger_rule = TriggerRule::AllDoneSetupSuccess;
+    };
+    teardowns.iter().fold(dag, |dag, name| with(dag, name, teardown))
 }
 
 /// A stored version whose tasks are numbered by position.

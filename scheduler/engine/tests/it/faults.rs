@@ -317,6 +317,7 @@ fn a_dag_that_catches_up_is_paused_before_its_next_run_is_made() {
             expressions: vec!["0 * * * *".to_owned()],
             timezone: "UTC".parse().unwrap(),
             timetable: dag::CronTimetable::CronTrigger,
+            ticks: dag::TickOptions::default(),
         },
         start_date: Some("2026-11-21T01:00:00Z".parse().unwrap()),
         catchup: dag::Catchup::All,

@@ -17,6 +17,7 @@ mod notifications;
 mod oracle;
 mod reference;
 mod schedules;
+mod scopes;
 mod shipped;
 mod simulation;
 mod speed;

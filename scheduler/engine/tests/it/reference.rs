@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use dag::{Dag, TaskPos};
+use dag::{Dag, Phase, TaskPos};
 use model::{DagRunState, Operator, TaskState, TriggerRule};
 
 /// A run with a state for each instance; everything between scheduled and running is `running`.
@@ -109,8 +109,8 @@ impl Reference {
             for pos in 0..seen.len() {
                 if expanded[pos] && self.group_of(pos).is_some() {
                     for (map, state) in seen[pos].iter().enumerate() {
-                        let before = self.before(pos, Some(map), &seen, &expanded);
-                        if let (TaskState::NoStatus, Some(verdict)) = (state, self.verdict(TaskPos(pos), &before)) {
+                        let verdict = self.verdict(TaskPos(pos), &|of| self.states_of(of, pos, Some(map), &seen, &expanded));
+                        if let (TaskState::NoStatus, Some(verdict)) = (state, verdict) {
                             self.states[pos][map] = verdict;
                         }
                     }
@@ -122,8 +122,7 @@ impl Reference {
                     self.expand_with_group(pos, &seen);
                     continue;
                 }
-                let before = self.before(pos, None, &seen, &expanded);
-                let verdict = self.verdict(TaskPos(pos), &before);
+                let verdict = self.verdict(TaskPos(pos), &|of| self.states_of(of, pos, None, &seen, &expanded));
                 let is_one = self.dag.tasks[pos].expand.is_none();
                 match (verdict, verdict.filter(|state| *state != TaskState::Running)) {
                     (_, Some(state)) => self.states[pos] = vec![state],
@@ -168,10 +167,17 @@ impl Reference {
         self.dag.tasks[pos].expand.as_ref()?.group.as_deref()
     }
 
-    /// The states of what is directly before an instance: within its group of the instance with the same index, else of all.
-    fn before(&self, pos: usize, map: Option<usize>, seen: &[Vec<TaskState>], expanded: &[bool]) -> Vec<TaskState> {
+    /// The states of these tasks as an instance sees them: within its group of the instance with the same index, else of all.
+    fn states_of(
+        &self,
+        tasks: &[TaskPos],
+        pos: usize,
+        map: Option<usize>,
+        seen: &[Vec<TaskState>],
+        expanded: &[bool],
+    ) -> Vec<TaskState> {
         let mut states = Vec::new();
-        for TaskPos(before) in &self.dag.tasks[pos].upstream {
+        for TaskPos(before) in tasks {
             let is_inside = self.group_of(pos).is_some() && self.group_of(*before) == self.group_of(pos);
             match map.filter(|_| is_inside && expanded[*before]) {
                 Some(map) => states.extend(seen[*before].get(map)),
@@ -199,8 +205,8 @@ impl Reference {
             bad(state) || matches!(state, TaskState::Success | TaskState::Skipped | TaskState::Removed)
         };
         if self.states.iter().flatten().all(over) {
-            let mut leaves = self.dag.tasks.iter().zip(&self.states).filter(|(task, _)| task.downstream.is_empty());
-            self.run = if leaves.any(|(_, states)| states.iter().any(bad)) {
+            let leaves = self.leaves();
+            self.run = if leaves.iter().any(|TaskPos(pos)| self.states[*pos].iter().any(bad)) {
                 DagRunState::Failed
             } else {
                 DagRunState::Success
@@ -210,8 +216,88 @@ impl Reference {
         }
     }
 
+    /// Everything that is reached from a task against the arrows, or along them.
+    fn reached(&self, pos: TaskPos, next: fn(&dag::Task) -> &Vec<TaskPos>) -> Vec<TaskPos> {
+        let mut found: Vec<TaskPos> = Vec::new();
+        for one in next(self.dag.task(pos)) {
+            found.push(*one);
+            found.extend(self.reached(*one, next));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    fn is_teardown(&self, pos: TaskPos) -> bool {
+        matches!(self.dag.task(pos).phase, Phase::Teardown { .. })
+    }
+
+    /// Leaf = no downstream except ignorable teardowns; a run of only teardowns uses true leaves.
+    fn leaves(&self) -> Vec<TaskPos> {
+        let ignorable =
+            |pos: &TaskPos| self.dag.task(*pos).phase == Phase::Teardown { on_failure_fail_dagrun: false };
+        let all = || self.dag.positions();
+        let leaves: Vec<TaskPos> =
+            all().filter(|pos| !ignorable(pos) && self.dag.task(*pos).downstream.iter().all(ignorable)).collect();
+        match leaves.is_empty() {
+            true => all().filter(|pos| self.dag.task(*pos).downstream.is_empty()).collect(),
+            false => leaves,
+        }
+    }
+
+    /// A setup above a task whose teardown is below the task, or that has none; not those directly before it.
+    fn indirect_setups(&self, pos: TaskPos) -> Vec<TaskPos> {
+        let below = self.reached(pos, |task| &task.downstream);
+        let counts = |setup: &TaskPos| {
+            let teardowns: Vec<&TaskPos> =
+                self.dag.task(*setup).downstream.iter().filter(|after| self.is_teardown(**after)).collect();
+            self.dag.task(*setup).phase == Phase::Setup
+                && !self.dag.task(pos).upstream.contains(setup)
+                && (teardowns.is_empty() || teardowns.iter().any(|teardown| below.contains(teardown)))
+        };
+        self.reached(pos, |task| &task.upstream).into_iter().filter(counts).collect()
+    }
+
+    /// What the states of others make of an instance: setups first, then its rule; `running` for "runs", none for "wait".
+    fn verdict(&self, pos: TaskPos, states_of: &dyn Fn(&[TaskPos]) -> Vec<TaskState>) -> Option<TaskState> {
+        use TaskState::{Failed, Removed, Running, Skipped, Success, UpstreamFailed};
+        let task = self.dag.task(pos);
+        let before = states_of(&task.upstream);
+        if self.is_teardown(pos) {
+            let own: Vec<TaskPos> =
+                task.upstream.iter().copied().filter(|pos| self.dag.task(*pos).phase == Phase::Setup).collect();
+            let between = |other: &TaskPos| {
+                own.iter().any(|setup| self.reached(*setup, |task| &task.downstream).contains(other))
+            };
+            let scope: Vec<TaskPos> =
+                self.reached(pos, |task| &task.upstream).into_iter().filter(between).collect();
+            let over = |states: &[TaskState]| {
+                states.iter().all(|state| [Success, Failed, Skipped, UpstreamFailed, Removed].contains(state))
+            };
+            let setups = states_of(&own);
+            return match over(&before) {
+                false => None,
+                true if !setups.is_empty() && setups.iter().all(|state| *state == Skipped) => Some(Skipped),
+                true if !setups.is_empty() && !setups.contains(&Success) => Some(UpstreamFailed),
+                true => over(&states_of(&scope)).then_some(Running),
+            };
+        }
+        let setups = match task.trigger_rule {
+            TriggerRule::Always => Vec::new(),
+            _ => states_of(&self.indirect_setups(pos)),
+        };
+        if setups.iter().any(|state| [Failed, UpstreamFailed].contains(state)) {
+            return Some(UpstreamFailed);
+        }
+        if setups.contains(&Skipped) {
+            return Some(Skipped);
+        }
+        let by_rule = self.verdict_by_rule(pos, &before);
+        by_rule.filter(|state| *state != Running || setups.iter().all(|state| *state == Success))
+    }
+
     /// The state that the rule's row in the table gives; `running` for "runs", none for "wait".
-    fn verdict(&self, pos: TaskPos, before: &[TaskState]) -> Option<TaskState> {
+    fn verdict_by_rule(&self, pos: TaskPos, before: &[TaskState]) -> Option<TaskState> {
         use TaskState::{Failed, Removed, Running, Skipped, Success, UpstreamFailed};
         let task = self.dag.task(pos);
         let any = |wanted: &[TaskState]| before.iter().any(|state| wanted.contains(state));
@@ -231,7 +317,7 @@ impl Reference {
             TriggerRule::AllDoneMinOneSuccess if any(&[Skipped]) => Some(Skipped),
             TriggerRule::AllDoneMinOneSuccess if over && !any(&[Success]) => Some(UpstreamFailed),
             TriggerRule::AllDoneMinOneSuccess => over.then_some(Running),
-            // Without setups it is all_done.
+            // Given to a task that is no teardown, it is all_done.
             TriggerRule::AllDoneSetupSuccess => over.then_some(Running),
             TriggerRule::OneSuccess if any(&[Success]) => Some(Running),
             TriggerRule::OneSuccess if only(&[Skipped]) => Some(Skipped),

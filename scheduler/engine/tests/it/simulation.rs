@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use dag::{Dag, Expand, ExpandBy, Over, Task, TaskPos};
+use dag::{Dag, Expand, ExpandBy, Over, Phase, Task, TaskPos};
 use engine::{DagVersion, Event, Plan};
 use model::{
     AttemptEnd, Command, DagId, DagRunState, DagVersionId, EndKind, Operator, RunId, RunKey, TaskIdx, TaskState,
@@ -84,7 +84,29 @@ fn random_dag(dice: &mut Dice, retries_max: usize) -> Dag {
             ..task(&format!("t{pos}"))
         })
         .collect();
+    let tasks = if dice.one_in(2) { with_scopes(dice, tasks) } else { tasks };
     Dag { max_active_tasks: 1 + u32::try_from(dice.below(4)).unwrap(), max_active_runs: 2, ..dag_of("d", tasks) }
+}
+
+/// The same with setups and teardowns among them, which may lie in each other, overlap, or have nothing between.
+fn with_scopes(dice: &mut Dice, tasks: Vec<Task>) -> Vec<Task> {
+    let mut tasks = tasks;
+    for pos in 0..tasks.len() {
+        match dice.below(4) {
+            0 => tasks[pos].phase = Phase::Setup,
+            1 => {
+                tasks[pos].phase = Phase::Teardown { on_failure_fail_dagrun: dice.one_in(3) };
+                tasks[pos].trigger_rule = TriggerRule::AllDoneSetupSuccess;
+                let setups: Vec<TaskPos> = (0..pos).filter(|before| tasks[*before].phase.is_setup()).map(TaskPos).collect();
+                let own: Vec<TaskPos> = setups.into_iter().filter(|_| dice.one_in(2)).collect();
+                tasks[pos].upstream.extend(own);
+                tasks[pos].upstream.sort_unstable();
+                tasks[pos].upstream.dedup();
+            }
+            _ => {}
+        }
+    }
+    tasks
 }
 
 /// The same with everything else that a DAG can say.
@@ -92,7 +114,14 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
     let mut dag = dag;
     for pos in 0..dag.tasks.len() {
         if !dag.tasks[pos].downstream.is_empty() && dice.one_in(5) {
-            dag.tasks[pos].operator = branch();
+            dag.tasks[pos].operator = if dice.one_in(4) { Operator::LatestOnly } else { branch() };
+        }
+        let date = |dice: &mut Dice| format!("2026-11-{:02}T00:00:00Z", 5 + dice.below(15)).parse().ok();
+        if dice.one_in(8) {
+            dag.tasks[pos].start_date = date(dice);
+        }
+        if dice.one_in(8) {
+            dag.tasks[pos].end_date = date(dice);
         }
     }
     dag = with_expanded_tasks(dice, dag);
@@ -116,7 +145,8 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
         let callbacks = vec![crate::dags::callback()];
         dag.deadlines.push(dag::Deadline { name: None, description: None, reference, interval, callbacks });
     }
-    let all_success = dag.tasks.iter().all(|task| task.trigger_rule == TriggerRule::AllSuccess);
+    let all_success =
+        dag.tasks.iter().all(|task| task.trigger_rule == TriggerRule::AllSuccess || task.phase.is_teardown());
     Dag {
         catchup: if dice.one_in(2) { dag::Catchup::All } else { dag::Catchup::Latest },
         max_consecutive_failed_dag_runs: if dice.one_in(3) { 1 + u32::try_from(dice.below(3)).unwrap() } else { 0 },
@@ -130,7 +160,10 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
 fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
     let mut dag = dag;
     for pos in 0..dag.tasks.len() {
-        let is_one = matches!(dag.tasks[pos].operator, Operator::Branch(_) | Operator::ShortCircuit(_));
+        let is_one = matches!(
+            dag.tasks[pos].operator,
+            Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly
+        );
         if is_one || !dice.one_in(3) {
             continue;
         }
@@ -141,7 +174,7 @@ fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
                 true => Over::Literal((0..dice.below(4)).map(|item| item.into()).collect()),
                 false => {
                     let source = dice.pick(&sources).0;
-                    if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_)) {
+                    if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_) | Operator::LatestOnly) {
                         dag.tasks[source].operator = crate::dags::bash();
                     }
                     Over::Output(dag.tasks[source].task_id.clone())
@@ -162,14 +195,14 @@ fn with_expanded_group(dice: &mut Dice, dag: Dag) -> Dag {
     let first = dice.below(dag.tasks.len());
     let last = (first + 1 + dice.below(4)).min(dag.tasks.len() - 1);
     let can_be_many = |task: &Task| {
-        task.expand.is_none() && !matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_))
+        task.expand.is_none() && !matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly)
     };
     let members: Vec<usize> = (first..=last).filter(|pos| can_be_many(&dag.tasks[*pos])).collect();
     let source = (first > 0 && !dice.one_in(3)).then(|| dice.below(first));
     let over = match source {
         None => Over::Literal((0..dice.below(4)).map(|item| item.into()).collect()),
         Some(source) => {
-            if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_)) {
+            if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_) | Operator::LatestOnly) {
                 dag.tasks[source].operator = crate::dags::bash();
             }
             Over::Output(dag.tasks[source].task_id.clone())

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use dag::{Task, TaskPos};
+use dag::{Phase, Task, TaskPos};
 use engine::Event;
 use model::{AttemptEnd, DagRunState, EndKind, TaskState, TriggerRule, operator::SkipReach};
 use serde::Deserialize;
@@ -30,11 +30,22 @@ struct TaskCase {
     up: Vec<String>,
     rule: TriggerRule,
     outcome: Script,
-    kind: Option<String>,
+    kind: Option<Kind>,
+    #[serde(default)]
+    setups: Vec<String>,
+    #[serde(default)]
+    on_failure_fail_dagrun: bool,
     #[serde(default)]
     follow: Vec<String>,
     #[serde(default)]
     ignore_downstream_trigger_rules: bool,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Setup,
+    Teardown,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,9 +68,6 @@ struct Ending {
 
 pub fn scenario(case: &Value) -> Outcome {
     let case: Case = read(case);
-    if case.tasks.iter().any(|task| task.kind.is_some()) {
-        return Outcome::NotYet("setups and teardowns");
-    }
     let mut dag = dag_of("d", compiled(&case.tasks));
     dag.max_active_tasks = 1_000;
     let mut world = World::new(vec![dag]);
@@ -79,6 +87,13 @@ pub fn scenario(case: &Value) -> Outcome {
     let states = case.tasks.iter().map(|task| (task.id.clone(), known.get(&task.id).copied())).collect();
     let actual = Ending { rounds, states, dag_run: world.run_state(run) };
     Outcome::when(case.expected.agrees_with(&actual), &case.expected, &actual)
+}
+
+impl TaskCase {
+    /// What comes directly before it; a teardown comes after its setups.
+    fn before(&self) -> impl Iterator<Item = &String> {
+        self.up.iter().chain(&self.setups)
+    }
 }
 
 impl Ending {
@@ -119,7 +134,7 @@ fn compiled(cases: &[TaskCase]) -> Vec<Task> {
     let position = |placed: &[&TaskCase], id: &String| placed.iter().position(|task| task.id == *id);
     while placed.len() < cases.len() {
         let is_next = |case: &&TaskCase| {
-            position(&placed, &case.id).is_none() && case.up.iter().all(|id| position(&placed, id).is_some())
+            position(&placed, &case.id).is_none() && case.before().all(|id| position(&placed, id).is_some())
         };
         let next = cases.iter().find(is_next).expect("the tasks of a case have no cycle");
         placed.push(next);
@@ -128,7 +143,14 @@ fn compiled(cases: &[TaskCase]) -> Vec<Task> {
         .iter()
         .map(|case| {
             let mut task = task(&case.id);
-            task.upstream = case.up.iter().filter_map(|id| position(&placed, id)).map(TaskPos).collect();
+            task.upstream = case.before().filter_map(|id| position(&placed, id)).map(TaskPos).collect();
+            task.upstream.sort_unstable();
+            task.upstream.dedup();
+            task.phase = match case.kind {
+                None => Phase::Work,
+                Some(Kind::Setup) => Phase::Setup,
+                Some(Kind::Teardown) => Phase::Teardown { on_failure_fail_dagrun: case.on_failure_fail_dagrun },
+            };
             task.trigger_rule = case.rule;
             task.operator = match case.outcome {
                 Script::Branch => branch(),

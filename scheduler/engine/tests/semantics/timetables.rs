@@ -1,14 +1,15 @@
 //! When runs are due.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use chrono_tz::Tz;
-use dag::{Catchup, CronExpr, CronTimetable, DeltaTimetable, Schedule};
+use dag::{Catchup, CronExpr, CronTimetable, DeltaTimetable, RunImmediately, Schedule, TickOptions};
 use engine::{
     DueRun,
     timetable::{
         self, Restriction,
         cron::CronClock,
-        trigger::{CronTrigger, RunImmediately},
     },
 };
 use model::Timestamp;
@@ -92,11 +93,8 @@ struct Step {
     align_prev: Option<Timestamp>,
 }
 
-/// What answers: a schedule as a DAG has it, or a trigger with options that a DAG file can not say yet.
-enum Answers {
-    Schedule(Schedule),
-    Trigger(CronTrigger),
-}
+/// What answers: a schedule as a DAG has it.
+struct Answers(Schedule);
 
 impl std::fmt::Debug for Info {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -117,36 +115,29 @@ impl Answers {
         let timetable: Timetable = read(case);
         let expressions = timetable.expressions(case)?;
         let zone = timetable.tz.as_deref().map_or(Tz::UTC, zone_of);
-        let cron = |kind| Schedule::Cron { expressions: expressions.clone(), timezone: zone, timetable: kind };
-        Ok(Self::Schedule(match timetable.timetable.as_str() {
+        let ticks = TickOptions {
+            interval: timetable.interval_seconds.and_then(|seconds| TimeDelta::seconds(seconds).to_std().ok()),
+            run_immediately: run_immediately(&timetable.run_immediately),
+        };
+        let cron = |timetable| Schedule::Cron { expressions: expressions.clone(), timezone: zone, timetable, ticks };
+        Ok(Self(match timetable.timetable.as_str() {
             "null" => Schedule::Never,
             "once" => Schedule::Once,
             "continuous" => Schedule::Continuous,
-            "delta_data_interval" => timetable.delta()?,
+            "delta_data_interval" => timetable.delta(DeltaTimetable::DeltaDataInterval)?,
+            "delta_trigger" => timetable.delta(DeltaTimetable::DeltaTrigger)?,
             "cron_data_interval" => cron(CronTimetable::CronDataInterval),
-            "cron_trigger" | "multi_cron_trigger" if timetable.has_options() => {
-                let trigger = CronTrigger::new(&expressions, zone);
-                let interval = TimeDelta::seconds(timetable.interval_seconds.unwrap_or(0));
-                let trigger = trigger.with_interval(interval);
-                return Ok(Self::Trigger(trigger.with_run_immediately(run_immediately(&timetable.run_immediately))));
-            }
             "cron_trigger" | "multi_cron_trigger" => cron(CronTimetable::CronTrigger),
             _ => return Err(Outcome::NotYet("a timetable of another kind")),
         }))
     }
 
     fn next(&self, bounds: &Restriction, last: Option<(Timestamp, Timestamp)>, now: Timestamp) -> Option<DueRun> {
-        match self {
-            Self::Schedule(schedule) => timetable::next(schedule, bounds, last, now),
-            Self::Trigger(trigger) => trigger.next(bounds, last, now),
-        }
+        timetable::next(&self.0, bounds, last, now)
     }
 
     fn manual(&self, run_after: Timestamp) -> (Timestamp, Timestamp) {
-        match self {
-            Self::Schedule(schedule) => timetable::manual_interval(schedule, run_after),
-            Self::Trigger(trigger) => trigger.manual_interval(run_after),
-        }
+        timetable::manual_interval(&self.0, run_after)
     }
 }
 
@@ -162,17 +153,12 @@ impl Timetable {
         Ok(parsed.iter().map(|cron| cron.as_str().to_owned()).collect())
     }
 
-    fn has_options(&self) -> bool {
-        self.interval_seconds.is_some() || !self.run_immediately.is_null()
-    }
-
-    fn delta(&self) -> Result<Schedule, Outcome> {
+    fn delta(&self, timetable: DeltaTimetable) -> Result<Schedule, Outcome> {
         let delta = self.delta.as_ref().expect("a delta timetable has a delta");
-        if delta.years != 0 || delta.months != 0 {
-            return Err(Outcome::NotYet("durations of months and years"));
-        }
-        let every = delta.fixed().to_std().map_err(|_| Outcome::NotYet("durations backwards"))?;
-        Ok(Schedule::Delta { every, timetable: DeltaTimetable::DeltaDataInterval })
+        let backwards = Outcome::NotYet("durations backwards");
+        let Ok(months) = u32::try_from(delta.years * 12 + delta.months) else { return Err(backwards) };
+        let Ok(every) = delta.fixed().to_std() else { return Err(backwards) };
+        Ok(Schedule::Delta { every, months, timetable })
     }
 }
 
@@ -193,9 +179,9 @@ fn zone_of(name: &str) -> Tz {
 fn run_immediately(value: &Value) -> RunImmediately {
     match value {
         Value::Bool(true) => RunImmediately::Always,
-        Value::Number(_) => RunImmediately::Within(TimeDelta::seconds(read::<f64>(value).round() as i64)),
+        Value::Number(_) => RunImmediately::Within(Duration::from_secs(read::<f64>(value).round() as u64)),
         Value::Object(fields) if fields.contains_key("seconds") || fields.contains_key("minutes") => {
-            RunImmediately::Within(read::<Delta>(value).fixed())
+            RunImmediately::Within(read::<Delta>(value).fixed().to_std().expect("no lateness is negative"))
         }
         _ => RunImmediately::WhenRecent,
     }

@@ -1,6 +1,6 @@
 //! The rule engine for one task with given upstream states.
 //!
-//! It knows setups, teardowns and expanded tasks already, which no DAG file can declare yet: their cases ask it directly.
+//! Cases of setups, teardowns and expanded tasks ask it directly, too: what it counts is compared with whole runs elsewhere.
 
 use engine::rules::{Becomes, Case, Mode, Past, Upstream, Verdict, verdict, verdict_waiting_for_past};
 use model::{MapIndex, TaskState, TriggerRule};

@@ -59,6 +59,9 @@ pub(super) fn settings(of: &TaskOfRun) -> Vec<Fact> {
         Fact::new("priority", task.effective_weight.to_string()),
         Fact::new("owner", task.owner.clone()),
     ];
+    facts.extend(task.start_date.map(|at| Fact::new("runs from", at.to_rfc3339())));
+    facts.extend(task.end_date.map(|at| Fact::new("runs until", at.to_rfc3339())));
+    facts.extend(phase(task.phase).map(|phase| Fact::new("phase", phase)));
     facts.extend(task.group.clone().map(|group| Fact::new("group", group)));
     facts.extend(task.execution_timeout.map(|limit| Fact::new("may take", words::duration(limit))));
     facts.extend(task.max_active_tis_per_dag.map(|most| Fact::new("at once in all runs", most.to_string())));
@@ -77,6 +80,16 @@ pub(super) fn settings(of: &TaskOfRun) -> Vec<Fact> {
         facts.push(Fact::new("reads", names.join(", ")));
     }
     facts
+}
+
+/// What it does for others.
+const fn phase(phase: dag::Phase) -> Option<&'static str> {
+    match phase {
+        dag::Phase::Work => None,
+        dag::Phase::Setup => Some("setup: what is behind it needs it"),
+        dag::Phase::Teardown { on_failure_fail_dagrun: false } => Some("teardown: the run ends as if it were not there"),
+        dag::Phase::Teardown { on_failure_fail_dagrun: true } => Some("teardown: the run fails with it"),
+    }
 }
 
 /// Its tries, the newest first.
