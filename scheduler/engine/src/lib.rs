@@ -22,12 +22,12 @@ mod turn;
 mod verify;
 
 pub use assets::{AssetEventRow, AssetSource, Changes, ConsumedAssetRow, QueuedAssetRow};
-pub use assignment::{Assignment, params_of};
+pub use assignment::{Assignment, Poked, params_of};
 pub use event::{Event, Fact, Input, Need, PreviousCounts, WorkerJoined};
 pub use explain::TaskWhy;
 pub use lookup::{DagCounts, Declares, PoolUse, RunCounts};
 pub use memory::{Engine, PoolSlots};
-pub use plan::{DagChange, Effect, FailureRow, Plan, Rest, RunChange, Started, TiChange, TryRow};
+pub use plan::{AskedRow, DagChange, Effect, FailureRow, Plan, ResponseRow, Rest, RunChange, Started, TiChange, TryRow};
 pub use state::{
     BackfillRow, BackfillRunRow, DagVersion, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun, TiExtra, TiRow,
 };

@@ -15,7 +15,7 @@ use crate::{
 
 /// The newest format of the state that this binary knows. The state's own format rises only with what is stored, see
 /// [`format_of`]: a binary of 0.1.0 goes on with a state that it can read.
-const FORMAT: i32 = 4;
+const FORMAT: i32 = 5;
 const DOING: &str = "taking over the leadership";
 
 /// Who wants to lead.
@@ -132,8 +132,12 @@ const fn format_of(operator: &Operator) -> i32 {
         | Operator::PythonCallable(_)
         | Operator::DateTimeSensor(_)
         | Operator::TimeDeltaSensor(_) => 2,
+        Operator::Approval(_) | Operator::Choice(_) => 5,
     }
 }
+
+/// The format that a state needs which has sensors that look again later: a binary that knows none would take a look for a failure.
+const FORMAT_OF_RESCHEDULES: i32 = 5;
 
 /// The format that a state needs which has DAGs of bundles: a binary that knows only the DAG folder would take their files for gone.
 pub const FORMAT_OF_BUNDLES: i32 = 3;
@@ -141,7 +145,9 @@ pub const FORMAT_OF_BUNDLES: i32 = 3;
 /// The same of a task: binaries that do not know expanded tasks would run one as it stands.
 #[must_use]
 fn format_of_task(task: &dag::Task) -> i32 {
-    if task.expand.is_some() { 4 } else { format_of(&task.operator) }
+    let of_expanded = if task.expand.is_some() { 4 } else { 1 };
+    let of_poking = if task.operator.reschedules() { FORMAT_OF_RESCHEDULES } else { 1 };
+    format_of(&task.operator).max(of_expanded).max(of_poking)
 }
 
 /// The same of a DAG, with all of its tasks.

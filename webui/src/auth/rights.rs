@@ -216,4 +216,5 @@ pub const NARROWED: &[(&str, &str)] = &[
     ("POST", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list"),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries"),
     ("GET", "/api/v2/dags/{dag_id}/dagVersions"),
+    ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails"),
 ];

@@ -220,5 +220,8 @@ fn what_a_function_is_given_can_be_expanded_and_which_one_it_is_can_not() {
         load("operator: BranchPythonOperator, python_callable: etl.orders.load, expand: {op_args: [[1], [2]]}"),
     ];
     let refused: String = refused.iter().map(messages).collect();
-    expect![[""]].assert_eq(&refused);
+    expect![[r#"
+        team/x.yaml:2:57: tasks[0].expand.python_callable: all instances of a task have one python_callable; write it at the task, or below partial
+        team/x.yaml:2:9: tasks[0]: a function that decides what follows it decides for the whole task, and can not be expanded; expand what follows
+    "#]].assert_eq(&refused);
 }

@@ -46,6 +46,8 @@ pub(crate) struct Demand {
     pub operator: &'static str,
     /// Whether its worker has to know expanded tasks.
     pub expands: bool,
+    /// Whether its worker has to know sensors that look again later.
+    pub reschedules: bool,
     pub on_worker: OnWorker,
 }
 
@@ -65,6 +67,7 @@ impl Demand {
             capability: task.operator.capability(),
             operator: task.operator.name(),
             expands: task.expand.is_some(),
+            reschedules: task.operator.reschedules(),
             on_worker: match &task.operator {
                 Operator::Service(_) => OnWorker::TakesNone,
                 Operator::Empty
@@ -88,7 +91,9 @@ impl Demand {
                 | Operator::KafkaTopic(_)
                 | Operator::KafkaLag(_)
                 | Operator::DateTimeSensor(_)
-                | Operator::TimeDeltaSensor(_) => OnWorker::TakesSlot,
+                | Operator::TimeDeltaSensor(_)
+                | Operator::Approval(_)
+                | Operator::Choice(_) => OnWorker::TakesSlot,
             },
         }
     }
@@ -105,6 +110,7 @@ struct WorkerDemand {
     capability: Capability,
     operator: &'static str,
     expands: bool,
+    reschedules: bool,
     on_worker: OnWorker,
 }
 
@@ -219,6 +225,7 @@ impl Ready {
             capability: demand.capability,
             operator: demand.operator,
             expands: demand.expands,
+            reschedules: demand.reschedules,
             on_worker: demand.on_worker,
         };
         let next = GroupId(self.groups.len());

@@ -14,6 +14,8 @@ mod limits;
 mod mapping;
 mod mirror;
 mod oracle;
+mod pokes;
+mod questions;
 mod reference;
 mod schedules;
 mod shipped;

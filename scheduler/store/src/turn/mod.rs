@@ -6,6 +6,7 @@
 mod assets;
 mod columns;
 mod json;
+mod questions;
 
 use engine::Plan;
 use model::{Epoch, RunKey, Timestamp, TurnNumber};
@@ -149,6 +150,8 @@ async fn apply_all(
         rare.asset_queue,
         rare.asset_queue_dropped,
         rare.assets_consumed,
+        rare.asked,
+        rare.responses,
     )
     .fetch_one(writer.connection())
     .await?;
