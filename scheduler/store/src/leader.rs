@@ -107,7 +107,7 @@ pub async fn set_clock_back(writer: &mut Writer, epoch: Epoch, wrong: Timestamp)
 /// The format that a state needs which has this operator: binaries that know only older ones can not lead with it, and say
 /// so instead of failing at each takeover. From format 2 on, what a binary can not read concerns its DAG only.
 #[must_use]
-const fn format_of(operator: &Operator) -> i32 {
+pub const fn format_of(operator: &Operator) -> i32 {
     match operator {
         Operator::Empty
         | Operator::Bash(_)

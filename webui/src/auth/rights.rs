@@ -121,6 +121,7 @@ pub const WRITTEN: &[Route] = &[
     page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", Right::Read),
     page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log.txt", Right::Read),
     page("POST", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", Right::ChangeDags),
+    page("POST", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/answer", Right::ChangeDags),
     page("GET", "/dags/{dag_id}/runs/{run_id}/clear", Right::Read),
     page("POST", "/dags/{dag_id}/runs/{run_id}/clear", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/runs/{run_id}/mark", Right::ChangeDags),
@@ -131,6 +132,7 @@ pub const WRITTEN: &[Route] = &[
     page("GET", "/services", Right::Read),
     page("GET", "/services/{dag_id}/{name}/{replica}/log", Right::Read),
     page("POST", "/services/{dag_id}/{name}/{action}", Right::ChangeServices),
+    page("GET", "/approvals", Right::Read),
     page("GET", "/import-errors", Right::Read),
     page("GET", "/bundles", Right::Read),
     page("GET", "/bundles/delete", Right::ChangeAdmin),
@@ -196,6 +198,7 @@ pub const NARROWED: &[(&str, &str)] = &[
     ("GET", "/runs"),
     ("GET", "/search"),
     ("GET", "/services"),
+    ("GET", "/approvals"),
     ("GET", "/assets"),
     ("GET", "/assets/{asset_id}"),
     // A stream tells of the subjects that its user may see.
