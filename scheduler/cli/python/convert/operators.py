@@ -7,6 +7,7 @@ import waiting
 from code_tasks import branch_python, own_operator, python_sensor, python_task, short_circuit
 from jinja_lambda import template_of
 from plain import NotPlain, duration, plain
+from settings import params_of
 from values import ClassDef, Func, Moment, XCom
 from writer import Placeholder, bash_options, environment, fail
 
@@ -336,11 +337,9 @@ def asking(writer, maker):
     writer.move("response_timeout", form=duration)
     users(writer)
     asked = writer.take("params")
-    if asked is not None and asked.value:
-        try:
-            writer.put("params", writer.plain(asked.value, asked.line), asked.line)
-        except NotPlain as error:
-            writer.remark(asked.line, f"params was left out: {error}")
+    params = params_of(asked, writer.report, writer.owner)
+    if params:
+        writer.put("params", params, asked.line)
     told = writer.take("notifiers")
     if told is not None and told.value:
         writer.remark(told.line, "notifiers was left out: the page Required actions shows what waits")
