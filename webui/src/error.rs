@@ -252,6 +252,7 @@ impl ApiError {
             AnswerStatus::NotFound => Err(Self::NotFound(detail())),
             AnswerStatus::Conflict => Err(Self::Conflict(detail())),
             AnswerStatus::Invalid => Err(Self::BadRequest(detail())),
+            AnswerStatus::Forbidden => Err(Self::Refused(detail())),
         }
     }
 }

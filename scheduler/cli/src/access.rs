@@ -172,7 +172,10 @@ impl Access {
         };
         match answer.status {
             AnswerStatus::Done => Ok(answer.body),
-            status @ (AnswerStatus::NotFound | AnswerStatus::Conflict | AnswerStatus::Invalid) => {
+            status @ (AnswerStatus::NotFound
+            | AnswerStatus::Conflict
+            | AnswerStatus::Invalid
+            | AnswerStatus::Forbidden) => {
                 let exit = if status == AnswerStatus::NotFound { Exit::NotFound } else { Exit::Refused };
                 Err(Failure::of(exit, answer.body["detail"].as_str().unwrap_or("the leader refused")))
             }

@@ -75,6 +75,9 @@ enum Command {
     /// Run a DAG for the dates of a range: begin, follow, hold back and end backfills.
     #[command(subcommand)]
     Backfill(commands::backfill::Backfill),
+    /// List what tasks ask people, and answer it.
+    #[command(subcommand)]
+    Approvals(commands::approvals::Approvals),
     /// List assets and their events, have one made, say that one has changed.
     #[command(subcommand)]
     Assets(commands::assets::Assets),
@@ -143,6 +146,7 @@ impl Command {
             | Self::Login(_)
             | Self::Logout
             | Self::Runs(_)
+            | Self::Approvals(_)
             | Self::Backfill(_)
             | Self::Assets(_)
             | Self::Tasks(_)
@@ -228,6 +232,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Dags(dags) => commands::dags::run(&settings, dags).await,
         Command::Assets(assets) => commands::assets::run(&settings, assets).await,
+        Command::Approvals(approvals) => commands::approvals::run(&settings, approvals).await,
         Command::Backfill(backfill) => commands::backfill::run(&settings, backfill).await,
         Command::Runs(runs) => commands::runs::run(&settings, runs).await,
         Command::Tasks(tasks) => commands::instances::run(&settings, tasks).await,

@@ -3,6 +3,7 @@
 //! It is a DAG file again, and loading it gives the same DAG. What equals the default is left out, what is derived
 //! (weights, owners) too. A version's identity is the hash of this text and of the files that it names.
 
+mod asking;
 mod assets;
 mod callbacks;
 mod docker;

@@ -3,9 +3,13 @@
 mod references;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use model::operator::Asking;
 use serde_json::{Map, Value};
 
-use crate::compiled::Dag;
+use crate::{
+    compiled::{Dag, Param},
+    params::{Params, asked_params},
+};
 
 /// How many mismatches of one value are told.
 const MISMATCHES_MAX: usize = 3;
@@ -19,6 +23,33 @@ pub(crate) enum Mismatch {
     Value(String),
 }
 
+/// Checks what an answer gives for the params of a question; a param that it does not name keeps the value of the file.
+///
+/// # Errors
+/// A sentence for each value that breaks its schema or belongs to no param, beginning with the param's name.
+pub fn check_input(asking: &Asking, given: &Map<String, Value>) -> Result<(), Vec<String>> {
+    let params = asked_params(asking);
+    let unknown = given.keys().filter(|name| params.get(name).is_none());
+    let mut mismatches: Vec<String> =
+        unknown.map(|name| format!("param {name}: the question does not ask for it")).collect();
+    mismatches.extend(mismatches_of(&params, given, &asking.with_input(given)));
+    if mismatches.is_empty() { Ok(()) } else { Err(mismatches) }
+}
+
+/// What is wrong with the values of params, of which these were given.
+fn mismatches_of(params: &Params, given: &Map<String, Value>, values: &Map<String, Value>) -> Vec<String> {
+    let mismatch = |(name, param): (&String, &Param)| {
+        match check_value(&param.schema, values.get(name).unwrap_or(&Value::Null)) {
+            Ok(()) => None,
+            Err(_) if !given.contains_key(name) && param.default.is_null() => {
+                Some(format!("param {name}: a value is missing"))
+            }
+            Err(Mismatch::Value(why) | Mismatch::Schema(why)) => Some(format!("param {name}: {why}")),
+        }
+    };
+    params.iter().filter_map(mismatch).collect()
+}
+
 impl Dag {
     /// The params of a run with this conf: the DAG's defaults with the conf over them. A key of the conf that is no param
     /// is kept, as in Airflow.
@@ -29,15 +60,7 @@ impl Dag {
         let mut values: Map<String, Value> =
             self.params.iter().map(|(name, param)| (name.clone(), param.default.clone())).collect();
         values.extend(conf.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let mismatch = |(name, param): (&String, &crate::Param)| {
-            let given = conf.contains_key(name);
-            match check_value(&param.schema, values.get(name).unwrap_or(&Value::Null)) {
-                Ok(()) => None,
-                Err(_) if !given && param.default.is_null() => Some(format!("param {name}: a value is missing")),
-                Err(Mismatch::Value(why) | Mismatch::Schema(why)) => Some(format!("param {name}: {why}")),
-            }
-        };
-        let mismatches: Vec<String> = self.params.iter().filter_map(mismatch).collect();
+        let mismatches = mismatches_of(&self.params, conf, &values);
         if mismatches.is_empty() { Ok(values) } else { Err(mismatches) }
     }
 }

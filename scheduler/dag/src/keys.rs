@@ -2,6 +2,7 @@
 //!
 //! Reading (unknown keys, suggestions) and the JSON Schema both go by these tables, so they can not drift apart.
 
+pub(crate) mod asking;
 pub(crate) mod callbacks;
 pub(crate) mod docker;
 pub(crate) mod kafka;

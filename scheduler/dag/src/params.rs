@@ -2,10 +2,13 @@
 
 use std::ops::Index;
 
+use model::operator::Asking;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor},
 };
+
+use serde_json::{Value, json};
 
 use crate::compiled::Param;
 
@@ -89,6 +92,26 @@ impl<'de> Visitor<'de> for InOrder {
         }
         Ok(params)
     }
+}
+
+/// A param that a question asks for, in Airflow's form.
+pub(crate) fn as_asked(param: Param) -> Value {
+    json!({ "value": param.default, "schema": param.schema, "description": param.description })
+}
+
+/// The same as a param.
+pub(crate) fn asked_param(asked: &Value) -> Param {
+    Param {
+        schema: asked.get("schema").cloned().unwrap_or_else(|| json!({})),
+        default: asked.get("value").cloned().unwrap_or(Value::Null),
+        description: asked.get("description").and_then(Value::as_str).map(str::to_owned),
+    }
+}
+
+/// The params that a question asks for.
+#[must_use]
+pub fn asked_params(asking: &Asking) -> Params {
+    asking.params.iter().map(|(name, param)| (name.clone(), asked_param(param))).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Whatever is wrong is noted with its place, and reading goes on, so that a file shows all of its problems. A DAG with a
 //! problem in it, or in the `default` block that it inherits from, is left out; the others of its file are not.
 
+mod asking;
 mod assets;
 mod callable;
 mod callbacks;

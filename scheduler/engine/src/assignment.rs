@@ -37,6 +37,17 @@ pub struct Assignment {
     pub params: Map<String, Value>,
     /// What an instance of an expanded task gets; none for a task that is not expanded, and when its inputs have gone.
     pub given: Option<Given>,
+    /// How long a sensor has looked before, when it looks again.
+    pub poked: Option<Poked>,
+}
+
+/// What a sensor has done in its try before the attempt at hand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Poked {
+    /// How long ago it looked first, in seconds.
+    pub waited_secs: f64,
+    /// How often it was put off.
+    pub times: i32,
 }
 
 /// The defaults of a DAG's params with a run's conf over them.
@@ -82,6 +93,10 @@ impl Engine {
             max_tries: run.max_tries(at),
             params: params_of(&run.def.dag, &run.row.conf),
             given: run.given(at),
+            poked: instance.extra.as_deref().and_then(|extra| {
+                let waited_secs = (self.now - extra.first_poke_at?).as_seconds_f64();
+                Some(Poked { waited_secs, times: extra.reschedules })
+            }),
         })
     }
 }

@@ -22,13 +22,14 @@ mod turn;
 mod verify;
 
 pub use assets::{AssetEventRow, AssetSource, Changes, ConsumedAssetRow, QueuedAssetRow};
-pub use assignment::{Assignment, params_of};
+pub use assignment::{Assignment, Poked, params_of};
 pub use event::{Event, Fact, Input, Need, PreviousCounts, WorkerJoined};
 pub use explain::TaskWhy;
 pub use lookup::{DagCounts, Declares, PoolUse, RunCounts};
 pub use memory::{Engine, PoolSlots};
 pub use plan::{
-    DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, Rest, RunChange, Started, TiChange, TryRow,
+    AskedRow, DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, ResponseRow, Rest, RunChange, Started,
+    TiChange, TryRow,
 };
 pub use state::{
     BackfillRow, BackfillRunRow, DagVersion, DeadlineRow, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun,

@@ -11,7 +11,7 @@ use std::{
 
 use model::{
     Command, DagId, DagRunState, RunId, RunKey, RunType, TaskIdx, TaskState, Timestamp,
-    command::{SetNote, TaskInstanceName, TriggerDagRun, XComName},
+    command::{AnswerQuestion, SetNote, TaskInstanceName, TriggerDagRun, XComName},
     door::Instant,
 };
 
@@ -63,6 +63,7 @@ impl Engine {
             | Command::SetNote(SetNote { dag_id, run_id, .. })
             | Command::DeleteTaskInstance(TaskInstanceName { dag_id, run_id, .. })
             | Command::SetXCom { xcom: XComName { dag_id, run_id, .. }, .. }
+            | Command::AnswerQuestion(AnswerQuestion { instance: TaskInstanceName { dag_id, run_id, .. }, .. })
             | Command::DeleteXCom(XComName { dag_id, run_id, .. }) => self.unknown_runs(dag_id, [run_id]),
             Command::PauseDag { .. }
             | Command::DeleteDag { .. }

@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Answer, AssetKey, AttemptId, CallbackEvent, CommandId, DagId, DagRunState, DagVersionId, NotificationId, RunId,
-    RunKey, TaskId, TaskState, TiKey, Timestamp, TryNumber, WorkerId, XComValue, command::Pool,
+    Answer, AssetKey, AttemptId, CallbackEvent, CommandId, DagId, DagRunState, DagVersionId, NotificationId, Question,
+    RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TryNumber, WorkerId, XComValue,
+    command::Pool,
+    operator::{Asking, HitlUser},
 };
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::assets::{AssetEventRow, ConsumedAssetRow, QueuedAssetRow};
@@ -34,6 +37,10 @@ pub struct Plan {
     pub xcoms_dropped: Vec<TiKey>,
     /// XComs that were left.
     pub xcoms: Vec<(TiKey, XComValue)>,
+    /// Questions that were put to people.
+    pub asked: Vec<AskedRow>,
+    /// Answers to questions of earlier turns.
+    pub responses: Vec<ResponseRow>,
     /// XComs that are removed one by one.
     pub xcoms_deleted: Vec<(TiKey, String)>,
     /// Runs that go with everything that belongs to them.
@@ -135,6 +142,40 @@ pub struct TryRow {
     pub reason: Option<String>,
     /// The exit code of its process.
     pub exit_code: Option<i32>,
+}
+
+/// A question that a try has put to people: a row of `hitl_detail`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AskedRow {
+    /// The instance.
+    pub key: TiKey,
+    /// The try.
+    pub try_number: TryNumber,
+    /// When.
+    pub at: Timestamp,
+    /// How it reads.
+    pub question: Question,
+    /// What can be answered.
+    pub asking: Asking,
+    /// The answer, when it came in the same turn.
+    pub response: Option<ResponseRow>,
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResponseRow {
+    /// The instance.
+    pub key: TiKey,
+    /// The try.
+    pub try_number: TryNumber,
+    /// When.
+    pub at: Timestamp,
+    /// Who has answered; nobody when the time was over.
+    pub user: Option<HitlUser>,
+    /// The options that were chosen.
+    pub chosen_options: Vec<String>,
+    /// The values of the params.
+    pub params_input: Map<String, Value>,
 }
 
 /// When an instance has begun to run, and since when it could have.

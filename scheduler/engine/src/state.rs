@@ -260,6 +260,17 @@ pub struct TiExtra {
     pub map_length: Option<i32>,
     /// What it is called among the instances of its task (`map_index_template`).
     pub rendered_map_index: Option<String>,
+    /// Of a sensor that looks again later: when it looked first, in this try.
+    pub first_poke_at: Option<Timestamp>,
+    /// How often it was put off, in this try.
+    pub reschedules: i32,
+}
+
+impl TiExtra {
+    /// The next attempt begins a try, and does not go on with one.
+    pub(crate) fn forget_pokes(&mut self) {
+        (self.first_poke_at, self.reschedules) = (None, 0);
+    }
 }
 
 /// A run with the instances that have rows.

@@ -193,7 +193,7 @@ impl Engine {
             let instance = run.instance(at);
             let id = format_args!("{name}, {} {}", run.def.task(at.task).task_id, at.map);
             let stored = instance.stored.unwrap_or(TaskState::NoStatus);
-            found.compare(format_args!("{id}: its row"), &stored, &instance.core.state_to_store());
+            found.compare(format_args!("{id}: its row"), &stored, &instance.state_to_store());
             let state = instance.core.state;
             let at_work = matches!(state, TaskState::Queued | TaskState::Running | TaskState::Restarting);
             found.expect(instance.core.live || !at_work, format_args!("{id}: it is {state} without a live attempt"));

@@ -3,6 +3,7 @@
 //! However an attempt ends, it is an [`Outcome`], never an error of this crate. No process of an attempt starts before
 //! its process group is known to the guard, and none outlives the attempt. Secrets do not reach logs or reasons.
 
+mod asking;
 mod assets;
 mod attempt;
 mod bash;
@@ -129,6 +130,8 @@ fn executor_of(operator: &Operator) -> Box<dyn Executor> {
         Operator::KafkaConsume(keys) => kafka(KafkaTask::Consume(keys.clone())),
         Operator::KafkaTopic(keys) => kafka(KafkaTask::Topic(keys.clone())),
         Operator::KafkaLag(keys) => kafka(KafkaTask::Lag(keys.clone())),
+        Operator::Approval(keys) => Box::new(asking::AskingExecutor::new(keys.asking.clone())),
+        Operator::Choice(keys) => Box::new(asking::AskingExecutor::new(keys.asking.clone())),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How an attempt ended, before it becomes a report.
 
-use model::{AssetNews, AttemptEnd, EndKind, XComValue};
+use model::{AssetNews, AttemptEnd, EndKind, Question, XComValue};
 
 use crate::{Masker, StopCause, xcom};
 
@@ -34,6 +34,22 @@ impl Outcome {
     #[must_use]
     pub fn skipped(reason: impl Into<String>) -> Self {
         Self(Box::new(AttemptEnd::new(EndKind::Skipped, reason)))
+    }
+
+    /// It has put a question to people.
+    #[must_use]
+    pub fn asked(question: Question) -> Self {
+        let mut end = AttemptEnd::new(EndKind::Asked, "");
+        end.question = Some(Box::new(question));
+        Self(Box::new(end))
+    }
+
+    /// It looks again after so long, in a new attempt.
+    #[must_use]
+    pub(crate) fn rescheduled(pause: std::time::Duration, seen: impl Into<String>) -> Self {
+        let mut end = AttemptEnd::new(EndKind::Rescheduled, seen);
+        end.again_after_secs = Some(pause.as_secs_f64());
+        Self(Box::new(end))
     }
 
     /// In which way it ended.

@@ -191,6 +191,7 @@ fn assignment(operator: Operator) -> Assignment {
         multiple_outputs: false,
         retry_policy: Vec::new(),
         mapped: None,
+        poked: None,
     }
 }
 

@@ -285,10 +285,10 @@ fn operators_of_0_1_0() -> BTreeSet<String> {
     Operator::NAMES_OF_0_1_0.iter().map(ToString::to_string).collect()
 }
 
-/// The operators that workers of this version know, and that they know expanded tasks.
+/// The operators that workers of this version know, and that they know expanded tasks and sensors that look again later.
 #[must_use]
 pub fn known_operators() -> BTreeSet<String> {
-    Operator::NAMES.iter().copied().chain([Operator::EXPANDED]).map(str::to_owned).collect()
+    Operator::NAMES.iter().copied().chain([Operator::EXPANDED, Operator::RESCHEDULES]).map(str::to_owned).collect()
 }
 
 /// What can be read of any message.
@@ -356,6 +356,18 @@ pub struct Assignment {
     /// What an instance of an expanded task gets, and what it is called; none for a task that is not expanded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapped: Option<Box<Mapped>>,
+    /// What a sensor has done in its try before, when it looks again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poked: Option<Poked>,
+}
+
+/// What a sensor has done in its try before.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Poked {
+    /// How long ago it looked first, in seconds.
+    pub waited_secs: f64,
+    /// How often it was put off.
+    pub times: u32,
 }
 
 /// What an instance of an expanded task gets.

@@ -8,6 +8,7 @@ use crate::{
     AssetKey, BackfillId, BackfillOrder, DagId, DagRunState, MapIndex, ReprocessBehavior, RunId, RunType, TaskId,
     TaskState, TriggeredBy,
     door::{Conf, Instant, Json, Note, Text, XComKey, nul_at},
+    operator::HitlUser,
 };
 
 /// A request to change something, decided by the leader.
@@ -61,6 +62,8 @@ pub enum Command {
     DeleteXCom(XComName),
     /// Forget what has happened to a task instance; refused while it is at work.
     DeleteTaskInstance(TaskInstanceName),
+    /// Answer the question of a task instance that waits for people.
+    AnswerQuestion(AnswerQuestion),
     /// Create a pool; one of its name is in the way.
     CreatePool(Pool),
     /// Create a pool or change its slots.
@@ -122,6 +125,7 @@ impl Command {
             | Self::SetXCom { .. }
             | Self::DeleteXCom(_)
             | Self::DeleteTaskInstance(_)
+            | Self::AnswerQuestion(_)
             | Self::DeletePool { .. }
             | Self::CreateBackfill(_)
             | Self::PauseBackfill { .. }
@@ -411,6 +415,20 @@ pub struct TaskInstanceName {
     pub map_index: MapIndex,
 }
 
+/// An answer to the question of a task instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnswerQuestion {
+    /// Which instance asks.
+    pub instance: TaskInstanceName,
+    /// The options that were chosen.
+    pub chosen_options: Vec<Text>,
+    /// Values for the params that it asks for, already checked against their schema.
+    #[serde(default)]
+    pub params_input: Conf,
+    /// Who answers.
+    pub user: HitlUser,
+}
+
 /// Which XCom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct XComName {
@@ -496,6 +514,8 @@ pub enum AnswerStatus {
     Conflict,
     /// It makes no sense; the body says why.
     Invalid,
+    /// It is not for who sent it.
+    Forbidden,
 }
 
 /// The leader's answer to a command: `{"detail": "…"}` unless [`AnswerStatus::Done`], whose body each command documents.

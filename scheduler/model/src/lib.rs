@@ -29,7 +29,7 @@ pub use ids::{
     MapIndex, NotificationId, RunId, RunKey, TaskId, TaskIdx, TiKey, TryNumber, TurnNumber, WorkerId,
 };
 pub use operator::{Capability, Operator};
-pub use outcome::{AttemptEnd, EndKind, XComValue};
+pub use outcome::{AttemptEnd, EndKind, Question, XComValue};
 pub use retry_policy::{RetryAction, RetryRule};
 pub use rule::{TriggerRule, WeightRule};
 pub use run::{DagRunEvent, DagRunState, RunType, TriggeredBy};

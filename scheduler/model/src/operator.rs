@@ -2,6 +2,7 @@
 //!
 //! Texts are Jinja templates unless said otherwise; they are rendered in the worker and nowhere else.
 
+mod asking;
 mod callable;
 mod http;
 mod kafka;
@@ -12,13 +13,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use asking::{AnswerMeans, Approval, Asking, Choice, HitlUser, OnReject};
 pub use callable::{PythonCallable, Returns};
 pub use http::{Http, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpTarget};
 pub use kafka::{
     KafkaConsume, KafkaGoal, KafkaLag, KafkaMessages, KafkaProduce, KafkaProgress, KafkaReader, KafkaSensor,
     KafkaStart, KafkaSubscription, KafkaTopic, KafkaTopicState,
 };
-pub use sensor::{DateTimeSensor, ExternalTaskSensor, FileSensor, HttpSensor, Poking, SqlSensor, TimeDeltaSensor};
+pub use sensor::{DateTimeSensor, ExternalTaskSensor, FileSensor, HttpSensor, PokeMode, Poking, SqlSensor, TimeDeltaSensor};
 pub use trigger::{TriggerDagRunTask, TriggerDate};
 
 use crate::container::{Container, Docker};
@@ -75,6 +77,10 @@ pub enum Operator {
     TimeDeltaSensor(TimeDeltaSensor),
     /// Passes over what follows when there is a newer interval.
     LatestOnly,
+    /// Asks people whether what follows may go on.
+    Approval(Box<Approval>),
+    /// Asks people to choose, or to give values.
+    Choice(Box<Choice>),
 }
 
 impl Operator {
@@ -104,7 +110,11 @@ impl Operator {
         "date_time_sensor",
         "time_delta_sensor",
         "latest_only",
+        "approval",
+        "choice",
     ];
+    /// What a worker says beside the operators that it knows, when its sensors can look again later.
+    pub const RESCHEDULES: &'static str = "reschedule";
     /// What a worker says beside the operators that it knows, when it knows expanded tasks.
     pub const EXPANDED: &'static str = "expand";
     /// What workers know that do not say it: those of version 0.1.0.
@@ -154,6 +164,8 @@ impl Operator {
             Self::DateTimeSensor(_) => "date_time_sensor",
             Self::TimeDeltaSensor(_) => "time_delta_sensor",
             Self::LatestOnly => "latest_only",
+            Self::Approval(_) => "approval",
+            Self::Choice(_) => "choice",
         }
     }
 
@@ -190,7 +202,81 @@ impl Operator {
             | Self::KafkaLag(_)
             | Self::DateTimeSensor(_)
             | Self::TimeDeltaSensor(_)
-            | Self::LatestOnly => Capability::Light,
+            | Self::LatestOnly
+            | Self::Approval(_)
+            | Self::Choice(_) => Capability::Light,
+        }
+    }
+
+    /// How it waits; none when it is no sensor.
+    #[must_use]
+    pub const fn poking(&self) -> Option<&Poking> {
+        match self {
+            Self::FileSensor(keys) => Some(&keys.poking),
+            Self::HttpSensor(keys) => Some(&keys.poking),
+            Self::SqlSensor(keys) => Some(&keys.poking),
+            Self::ExternalTaskSensor(keys) => Some(&keys.poking),
+            Self::KafkaSensor(keys) => Some(&keys.poking),
+            Self::DateTimeSensor(keys) => Some(&keys.poking),
+            Self::TimeDeltaSensor(keys) => Some(&keys.poking),
+            Self::Empty
+            | Self::Bash(_)
+            | Self::Python(_)
+            | Self::PythonCallable(_)
+            | Self::Docker(_)
+            | Self::Sql(_)
+            | Self::SqlCheck(_)
+            | Self::Service(_)
+            | Self::Branch(_)
+            | Self::ShortCircuit(_)
+            | Self::Http(_)
+            | Self::TriggerDagRun(_)
+            | Self::KafkaProduce(_)
+            | Self::KafkaConsume(_)
+            | Self::KafkaTopic(_)
+            | Self::KafkaLag(_)
+            | Self::LatestOnly
+            | Self::Approval(_)
+            | Self::Choice(_) => None,
+        }
+    }
+
+    /// Whether it is a sensor that looks again later.
+    #[must_use]
+    pub fn reschedules(&self) -> bool {
+        self.poking().is_some_and(|poking| poking.mode == PokeMode::Reschedule)
+    }
+
+    /// What it asks people; none when it asks nobody.
+    #[must_use]
+    pub const fn asking(&self) -> Option<&Asking> {
+        match self {
+            Self::Approval(keys) => Some(&keys.asking),
+            Self::Choice(keys) => Some(&keys.asking),
+            Self::Empty
+            | Self::Bash(_)
+            | Self::Python(_)
+            | Self::PythonCallable(_)
+            | Self::Docker(_)
+            | Self::Sql(_)
+            | Self::SqlCheck(_)
+            | Self::Service(_)
+            | Self::Branch(_)
+            | Self::ShortCircuit(_)
+            | Self::Http(_)
+            | Self::TriggerDagRun(_)
+            | Self::FileSensor(_)
+            | Self::HttpSensor(_)
+            | Self::SqlSensor(_)
+            | Self::ExternalTaskSensor(_)
+            | Self::KafkaProduce(_)
+            | Self::KafkaConsume(_)
+            | Self::KafkaSensor(_)
+            | Self::KafkaTopic(_)
+            | Self::KafkaLag(_)
+            | Self::DateTimeSensor(_)
+            | Self::TimeDeltaSensor(_)
+            | Self::LatestOnly => None,
         }
     }
 }

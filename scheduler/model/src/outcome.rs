@@ -21,6 +21,10 @@ coded_enum! {
         Killed = 5, "killed";
         /// Its worker is gone or could not run it through no fault of the task.
         Lost = 6, "lost";
+        /// It has put a question to people, who end the task by their answer.
+        Asked = 7, "asked";
+        /// It looks again later, in a new attempt of the same try.
+        Rescheduled = 8, "rescheduled";
     }
 }
 
@@ -40,6 +44,23 @@ impl XComValue {
     pub const BYTES_MAX: usize = 64 * 1024;
     /// The most that all values of one attempt may take together.
     pub const BYTES_MAX_PER_ATTEMPT: usize = 256 * 1024;
+}
+
+/// A question to people, rendered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// The question, one line.
+    pub subject: String,
+    /// What there is to know about it, in Markdown.
+    #[serde(default)]
+    pub body: Option<String>,
+}
+
+impl Question {
+    /// The longest subject, in characters.
+    pub const SUBJECT_CHARS_MAX: usize = 1_000;
+    /// The largest body, in bytes: it is a column of a row, and shown on a page.
+    pub const BODY_BYTES_MAX: usize = 64 * 1024;
 }
 
 /// The end of an attempt.
@@ -77,6 +98,12 @@ pub struct AttemptEnd {
     /// What it says of assets that it has changed, beside that its outlets have. At most [`crate::AssetNews::MOST`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub assets: Vec<crate::AssetNews>,
+    /// What it asks. Only with [`EndKind::Asked`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Box<Question>>,
+    /// After how many seconds it looks again. Only with [`EndKind::Rescheduled`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_after_secs: Option<f64>,
 }
 
 impl AttemptEnd {
@@ -95,6 +122,8 @@ impl AttemptEnd {
             rendered_map_index: None,
             handed_back: false,
             assets: Vec::new(),
+            question: None,
+            again_after_secs: None,
         }
     }
 

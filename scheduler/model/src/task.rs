@@ -81,6 +81,8 @@ pub enum TaskEvent {
     Deferred,
     /// The attempt wants to look again later.
     Rescheduled,
+    /// The attempt has put a question to people.
+    Asked,
     /// The attempt was lost with its worker, and may be tried again at no cost to the user's retries.
     Lost,
     /// Someone cleared it.
@@ -125,6 +127,7 @@ impl TaskEvent {
             Self::Removed => "removed",
             Self::Deferred => "deferred",
             Self::Rescheduled => "rescheduled",
+            Self::Asked => "asked",
             Self::Lost => "lost",
             Self::Cleared => "cleared",
             Self::Marked(_) => "marked",
@@ -133,8 +136,8 @@ impl TaskEvent {
 }
 
 impl TaskState {
-    /// The state that follows `event` (Airflow 3.3's table, with one state fewer on the way: an attempt
-    /// may end before its start was reported, because a worker sends both at once for short tasks).
+    /// The state that follows `event` (Airflow 3.3's table, with fewer states on the way: an attempt may end before its start was
+    /// reported, because a worker sends both at once for short tasks, and an answer ends what awaits it without a further attempt).
     ///
     /// # Errors
     /// [`IllegalTransition`] when the lifecycle has no such step.
@@ -146,9 +149,9 @@ impl TaskState {
             }
             (Self::Scheduled, E::SlotGranted) => Self::Queued,
             (Self::Queued | Self::Restarting, E::Started) => Self::Running,
-            (Self::Queued | Self::Running, E::Succeeded) => Self::Success,
-            (Self::Queued | Self::Running, E::Failed(Retry::Again)) => Self::UpForRetry,
-            (Self::Queued | Self::Running, E::Failed(Retry::Exhausted)) => Self::Failed,
+            (Self::Queued | Self::Running | Self::AwaitingInput, E::Succeeded) => Self::Success,
+            (Self::Queued | Self::Running | Self::AwaitingInput, E::Failed(Retry::Again)) => Self::UpForRetry,
+            (Self::Queued | Self::Running | Self::AwaitingInput, E::Failed(Retry::Exhausted)) => Self::Failed,
             (
                 Self::Queued
                 | Self::Running
@@ -160,6 +163,7 @@ impl TaskState {
             ) => Self::Skipped,
             (Self::Queued | Self::Running, E::Deferred) => Self::Deferred,
             (Self::Queued | Self::Running, E::Rescheduled) => Self::UpForReschedule,
+            (Self::Queued | Self::Running, E::Asked) => Self::AwaitingInput,
             (Self::Queued | Self::Running, E::Lost) => Self::UpForRetry,
             (
                 Self::NoStatus | Self::Scheduled | Self::Deferred | Self::UpForRetry | Self::UpForReschedule,
@@ -170,7 +174,7 @@ impl TaskState {
             // A restarting attempt is being stopped: however it ends, the task begins anew.
             (
                 Self::Restarting,
-                E::Succeeded | E::Failed(_) | E::Skipped | E::Deferred | E::Rescheduled | E::Lost | E::Cleared,
+                E::Succeeded | E::Failed(_) | E::Skipped | E::Deferred | E::Rescheduled | E::Asked | E::Lost | E::Cleared,
             ) => Self::NoStatus,
             (_, E::Cleared) => Self::NoStatus,
             (_, E::Marked(Mark::Success)) => Self::Success,

@@ -15,6 +15,9 @@ WITH instance AS (
 ), kept_state AS (
     DELETE FROM task_state_store
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM task_state_store WHERE run_id = ANY ($1) LIMIT $2)) RETURNING 1
+), asked AS (
+    DELETE FROM hitl_detail
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM hitl_detail WHERE run_id = ANY ($1) LIMIT $2)) RETURNING 1
 ), noted AS ( -- a few rows a run at most
     DELETE FROM run_instance_state WHERE run_id = ANY ($1)
 ), taken AS ( -- a row an asset
@@ -27,6 +30,6 @@ WITH instance AS (
 ), most AS (
     SELECT greatest((SELECT count(*) FROM instance), (SELECT count(*) FROM extra), (SELECT count(*) FROM try),
                     (SELECT count(*) FROM left_xcom), (SELECT count(*) FROM kept_state),
-                    (SELECT count(*) FROM told)) AS rows
+                    (SELECT count(*) FROM told), (SELECT count(*) FROM asked)) AS rows
 )
 DELETE FROM dropped_run USING most WHERE run_id = ANY ($1) AND most.rows < $2

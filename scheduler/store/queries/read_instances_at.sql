@@ -3,7 +3,8 @@ SELECT ti.run_id, ti.task_idx, ti.map_index, ti.try_number, ti.state, ti.attempt
        ti.started_at, ti.ended_at, x.max_tries AS "max_tries?",
        coalesce(x.infrastructure_losses, 0::smallint) AS "infrastructure_losses!", x.wake_at AS "wake_at?",
        x.exit_code AS "exit_code?", x.reason AS "reason?", x.note AS "note?", x.skips AS "skips?",
-       x.map_length AS "map_length?", x.rendered_map_index AS "rendered_map_index?", w.name AS "worker?"
+       x.map_length AS "map_length?", x.rendered_map_index AS "rendered_map_index?",
+       x.first_poke_at AS "first_poke_at?", coalesce(x.reschedules, 0) AS "reschedules!", w.name AS "worker?"
 FROM unnest($1::bigint[], $2::int[], $3::int[]) AS k (run_id, task_idx, map_index)
 JOIN task_instance ti ON (ti.run_id, ti.task_idx, ti.map_index) = (k.run_id, k.task_idx, k.map_index)
 LEFT JOIN task_instance_extra x

@@ -3,7 +3,8 @@
 -- $27, $36 and $38 to $40, which are arrays. $42 are backfills, $43 what came of their dates,
 -- $44 the instances that are gone, $45 those that are as if nothing had happened to them,
 -- $46 events of assets, $47 and $48 entries of queues that are set and that go, $49 what new runs have taken up,
--- $50 an object of what is told to the outside: notifications, and deadlines that are set, missed and met.
+-- $50 an object of what is told to the outside: notifications, and deadlines that are set, missed and met,
+-- $51 questions that were put to people, $52 answers to earlier ones.
 -- Runs are made unless they exist. A timer's run that is there already is left out, with its instances; beside a command,
 -- whose answer would be wrong, that is refused.
 WITH fence AS (
@@ -67,19 +68,20 @@ WITH fence AS (
 ), extra AS (
     INSERT INTO task_instance_extra AS x
         (run_id, task_idx, map_index, max_tries, infrastructure_losses, wake_at, exit_code, reason, note, skips, lost_at,
-         map_length, rendered_map_index)
+         map_length, rendered_map_index, first_poke_at, reschedules)
     SELECT e.run_id, e.task_idx, e.map_index, e.max_tries, e.infrastructure_losses, e.wake_at, e.exit_code, e.reason, e.note,
-           e.skips, e.lost_at, e.map_length, e.rendered_map_index
+           e.skips, e.lost_at, e.map_length, e.rendered_map_index, e.first_poke_at, coalesce(e.reschedules, 0)
     FROM json_to_recordset($29::text::json)
          AS e (run_id bigint, task_idx int, map_index int, max_tries smallint, infrastructure_losses smallint,
                wake_at timestamptz, exit_code int, reason text, note text, skips int[], lost_at timestamptz, map_length int,
-               rendered_map_index text), fence
+               rendered_map_index text, first_poke_at timestamptz, reschedules int), fence
     WHERE e.run_id NOT IN (SELECT id FROM existing)
     ON CONFLICT (run_id, task_idx, map_index) DO UPDATE
     SET max_tries = excluded.max_tries, infrastructure_losses = excluded.infrastructure_losses,
         wake_at = excluded.wake_at, exit_code = excluded.exit_code, reason = excluded.reason, note = excluded.note,
         skips = excluded.skips, lost_at = excluded.lost_at, map_length = excluded.map_length,
-        rendered_map_index = excluded.rendered_map_index
+        rendered_map_index = excluded.rendered_map_index, first_poke_at = excluded.first_poke_at,
+        reschedules = excluded.reschedules
 ), instance_gone AS ( -- $44: the summaries of tasks that are expanded
     DELETE FROM task_instance AS ti
     USING json_to_recordset($44::text::json) AS g (run_id bigint, task_idx int, map_index int), fence
@@ -122,6 +124,35 @@ WITH fence AS (
     DELETE FROM task_state_store AS s
     USING json_to_recordset($45::text::json) AS g (run_id bigint, task_idx int, map_index int), fence
     WHERE (s.run_id, s.task_idx, s.map_index) = (g.run_id, g.task_idx, g.map_index)
+), asked_gone AS (
+    DELETE FROM hitl_detail AS h
+    USING json_to_recordset($45::text::json) AS g (run_id bigint, task_idx int, map_index int), fence
+    WHERE (h.run_id, h.task_idx, h.map_index) = (g.run_id, g.task_idx, g.map_index)
+), asked AS ( -- $51: a question may have its answer already
+    INSERT INTO hitl_detail
+        (run_id, task_idx, map_index, try_number, created_at, subject, body, options, defaults, multiple, params,
+         assigned_users, responded_at, responded_by_id, responded_by_name, chosen_options, params_input)
+    SELECT q.run_id, q.task_idx, q.map_index, q.try_number, q.created_at, q.subject, q.body, q.options, q.defaults, q.multiple,
+           q.params::json, q.assigned_users::json, q.responded_at, q.responded_by_id, q.responded_by_name, q.chosen_options,
+           q.params_input::json
+    FROM json_to_recordset($51::text::json)
+         AS q (run_id bigint, task_idx int, map_index int, try_number smallint, created_at timestamptz, subject text, body text,
+               options text[], defaults text[], multiple boolean, params text, assigned_users text, responded_at timestamptz,
+               responded_by_id text, responded_by_name text, chosen_options text[], params_input text), fence
+    ON CONFLICT (run_id, task_idx, map_index, try_number) DO UPDATE
+    SET created_at = excluded.created_at, subject = excluded.subject, body = excluded.body, options = excluded.options,
+        defaults = excluded.defaults, multiple = excluded.multiple, params = excluded.params,
+        assigned_users = excluded.assigned_users, responded_at = excluded.responded_at,
+        responded_by_id = excluded.responded_by_id, responded_by_name = excluded.responded_by_name,
+        chosen_options = excluded.chosen_options, params_input = excluded.params_input
+), response AS ( -- $52
+    UPDATE hitl_detail AS h
+    SET responded_at = r.responded_at, responded_by_id = r.responded_by_id, responded_by_name = r.responded_by_name,
+        chosen_options = r.chosen_options, params_input = r.params_input::json
+    FROM json_to_recordset($52::text::json)
+         AS r (run_id bigint, task_idx int, map_index int, try_number smallint, responded_at timestamptz, responded_by_id text,
+               responded_by_name text, chosen_options text[], params_input text), fence
+    WHERE (h.run_id, h.task_idx, h.map_index, h.try_number) = (r.run_id, r.task_idx, r.map_index, r.try_number)
 ), dropped AS ( -- $39: runs, $40: DAGs all of whose runs go
     DELETE FROM dag_run AS d USING fence WHERE d.id = ANY ($39::bigint[]) OR d.dag_id = ANY ($40::text[]) RETURNING d.id
 ), to_sweep AS (

@@ -311,6 +311,9 @@ impl<'a> Subject<'a> {
             Command::SetXCom { xcom, .. } => ("create_xcom_entry", Some(&xcom.dag_id), Some(&xcom.run_id)),
             Command::DeleteTaskInstance(name) => ("delete_task_instance", Some(&name.dag_id), Some(&name.run_id)),
             Command::DeleteXCom(xcom) => ("delete_xcom_entry", Some(&xcom.dag_id), Some(&xcom.run_id)),
+            Command::AnswerQuestion(wish) => {
+                ("update_hitl_detail", Some(&wish.instance.dag_id), Some(&wish.instance.run_id))
+            }
             Command::CreatePool(_) => ("post_pool", None, None),
             Command::SetPool(_) => ("patch_pool", None, None),
             Command::DeletePool { .. } => ("delete_pool", None, None),

@@ -107,7 +107,7 @@ pub async fn set_clock_back(writer: &mut Writer, epoch: Epoch, wrong: Timestamp)
 /// The format that a state needs which has this operator: binaries that know only older ones can not lead with it, and say
 /// so instead of failing at each takeover. From format 2 on, what a binary can not read concerns its DAG only.
 #[must_use]
-const fn format_of(operator: &Operator) -> i32 {
+pub const fn format_of(operator: &Operator) -> i32 {
     match operator {
         Operator::Empty
         | Operator::Bash(_)
@@ -133,8 +133,12 @@ const fn format_of(operator: &Operator) -> i32 {
         | Operator::DateTimeSensor(_)
         | Operator::TimeDeltaSensor(_)
         | Operator::LatestOnly => 2,
+        Operator::Approval(_) | Operator::Choice(_) => 5,
     }
 }
+
+/// The format that a state needs which has sensors that look again later: a binary that knows none would take a look for a failure.
+const FORMAT_OF_RESCHEDULES: i32 = 5;
 
 /// The format that a state needs which has DAGs of bundles: a binary that knows only the DAG folder would take their files for gone.
 pub const FORMAT_OF_BUNDLES: i32 = 3;
@@ -142,7 +146,9 @@ pub const FORMAT_OF_BUNDLES: i32 = 3;
 /// The same of a task: binaries that do not know expanded tasks would run one as it stands.
 #[must_use]
 fn format_of_task(task: &dag::Task) -> i32 {
-    if task.expand.is_some() { 4 } else { format_of(&task.operator) }
+    let of_expanded = if task.expand.is_some() { 4 } else { 1 };
+    let of_poking = if task.operator.reschedules() { FORMAT_OF_RESCHEDULES } else { 1 };
+    format_of(&task.operator).max(of_expanded).max(of_poking)
 }
 
 /// The same of a DAG, with all of its tasks.

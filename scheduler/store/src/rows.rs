@@ -100,6 +100,8 @@ pub(crate) struct TiRecord {
     pub skips: Option<Vec<i32>>,
     pub map_length: Option<i32>,
     pub rendered_map_index: Option<String>,
+    pub first_poke_at: Option<Timestamp>,
+    pub reschedules: Option<i32>,
 }
 
 impl TryFrom<TiRecord> for TiRow {
@@ -127,6 +129,8 @@ impl TryFrom<TiRecord> for TiRow {
                 skips: row.skips.map(|skips| skips.into_iter().map(TaskIdx).collect()),
                 map_length: row.map_length,
                 rendered_map_index: row.rendered_map_index,
+                first_poke_at: row.first_poke_at,
+                reschedules: row.reschedules.unwrap_or(0),
             },
         })
     }

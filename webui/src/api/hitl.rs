@@ -1,9 +1,9 @@
-//! Questions that tasks ask people: no operator asks any yet, so that lists are empty and no question is found.
+//! Questions that tasks ask people (Airflow's human in the loop): list, read, answer.
 
-use axum::{Json, extract::State};
-use model::MapIndex;
+use axum::{Extension, Json, extract::State};
+use model::{MapIndex, operator::HitlUser};
 use serde_json::{Map, Value};
-use store::read::{Pattern, Range};
+use store::read::{self, Pattern, QuestionFilter, QuestionOrder, QuestionView, Range};
 use utoipa::openapi::{
     RefOr,
     schema::{ArrayBuilder, Schema},
@@ -11,23 +11,22 @@ use utoipa::openapi::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ALL,
-    absent::order_names,
     body::Body,
-    declare::{At, Errors, Member, OrderBy, Prefix, answer, body, path_params, query_params, schema},
-    instance_answer::TaskInstanceResponse,
-    lookup_dag, lookup_run,
+    declare::{
+        At, Errors, Member, OrderBy, OrderKey, Prefix, answer, body, path_params, query_params, schema,
+        words::StateFilter,
+    },
+    instance_answer::{TaskInstanceHistoryResponse, TaskInstanceResponse},
+    instances::{Scope, scope},
     query::Page,
 };
 use crate::{
     app::App,
-    auth::rights::Right,
+    auth::{Principal, rights::Right},
+    changes::questions::{self as changes, Given},
     error::{ApiError, ApiResult},
-    reads::lookup::lookup_instance,
+    reads::{instances::TaskOfRun, lookup::lookup_instance, questions},
 };
-
-/// What is missing.
-const NOBODY_ASKS: &str = "There are no questions to people yet: no operator asks any, so none can be answered";
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -61,48 +60,61 @@ path_params! {
         dag_run_id: String,
         task_id: String,
         map_index: MapIndex,
-        _try_number: u32 = "try_number",
+        try_number: u32,
     }
 }
 
-order_names!(
-    /// What questions are ordered by.
-    QuestionKey: "ti_id", "subject", "responded_at", "created_at", "responded_by_user_id", "responded_by_user_name",
-    "dag_id", "run_id", "task_id", "task_display_name", "run_after", "rendered_map_index", "task_instance_operator",
-    "task_instance_state"
-);
+impl OrderKey for QuestionOrder {
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("ti_id", Self::Instance),
+        ("subject", Self::Subject),
+        ("responded_at", Self::RespondedAt),
+        ("created_at", Self::CreatedAt),
+        ("responded_by_user_id", Self::RespondedById),
+        ("responded_by_user_name", Self::RespondedByName),
+        ("dag_id", Self::DagId),
+        ("run_id", Self::RunId),
+        ("task_id", Self::TaskId),
+        ("task_display_name", Self::TaskId),
+        ("run_after", Self::RunAfter),
+        ("rendered_map_index", Self::MapIndex),
+        ("task_instance_operator", Self::TaskId),
+        ("task_instance_state", Self::State),
+    ];
+    const DEFAULT: &'static str = "ti_id";
+}
 
 query_params! {
     /// Which questions a list has.
-    pub struct QuestionFilter {
-        _page: Page,
-        _order_by: OrderBy<QuestionKey> = "order_by",
-        _dag_id_pattern: Pattern = "dag_id_pattern",
-        _dag_id_prefix_pattern: Prefix = "dag_id_prefix_pattern",
-        _task_id: Option<String> = "task_id",
-        _task_id_pattern: Pattern = "task_id_pattern",
-        _task_id_prefix_pattern: Prefix = "task_id_prefix_pattern",
-        _map_index: Option<i64> = "map_index",
-        _state: Vec<String> = "state",
-        _response_received: Option<bool> = "response_received",
-        _responded_by_user_id: Vec<String> = "responded_by_user_id",
-        _responded_by_user_name: Vec<String> = "responded_by_user_name",
-        _subject_search: Option<String> = "subject_search",
-        _body_search: Option<String> = "body_search",
-        _created_at: Range = "created_at",
+    pub struct QuestionsQuery {
+        page: Page,
+        order_by: OrderBy<QuestionOrder>,
+        dag_id_pattern: Pattern,
+        dag_id_prefix_pattern: Prefix,
+        task_id: Option<String>,
+        task_id_pattern: Pattern,
+        task_id_prefix_pattern: Prefix,
+        map_index: Option<i64>,
+        state: Vec<StateFilter>,
+        response_received: Option<bool>,
+        responded_by_user_id: Vec<String>,
+        responded_by_user_name: Vec<String>,
+        subject_search: Option<String>,
+        body_search: Option<String>,
+        created_at: Range,
     }
 }
 
 body! {
     /// An answer to a question.
     pub struct UpdateHITLDetailPayload {
-        _chosen_options: ChosenOptions = "chosen_options",
-        _params_input: Map<String, Value> = "params_input",
+        chosen_options: ChosenOptions,
+        params_input: Map<String, Value>,
     }
 }
 
 /// What was chosen: at least one of the options.
-pub struct ChosenOptions;
+pub struct ChosenOptions(Vec<String>);
 
 impl Member for ChosenOptions {
     const REQUIRED: bool = true;
@@ -110,10 +122,13 @@ impl Member for ChosenOptions {
     fn read(body: &mut Body, name: &str) -> Self {
         if !body.has(name) {
             body.missing(name);
-        } else if body.texts(name).is_empty() {
+            return Self(Vec::new());
+        }
+        let chosen = body.texts(name);
+        if chosen.is_empty() {
             body.wrong(name, "too_short", "List should have at least 1 item after validation", Value::Null);
         }
-        Self
+        Self(chosen)
     }
 
     fn schema() -> RefOr<Schema> {
@@ -126,7 +141,7 @@ answer! {
     /// A part of the list of questions.
     pub struct HITLDetailCollection {
         hitl_details: Vec<HITLDetail>,
-        total_entries: usize,
+        total_entries: i64,
     }
 }
 
@@ -151,6 +166,26 @@ answer! {
 }
 
 answer! {
+    /// A question that a try of a task has asked.
+    pub struct HITLDetailHistory {
+        options: Vec<String>,
+        subject: String,
+        body: Option<String>,
+        defaults: Option<Vec<String>>,
+        multiple: bool,
+        params: Map<String, Value>,
+        assigned_users: Vec<HITLUser>,
+        created_at: At,
+        responded_by_user: Option<HITLUser>,
+        responded_at: Option<At>,
+        chosen_options: Option<Vec<String>>,
+        params_input: Map<String, Value>,
+        response_received: bool,
+        task_instance: TaskInstanceHistoryResponse,
+    }
+}
+
+answer! {
     /// Who is asked, or who has answered.
     pub struct HITLUser {
         id: String,
@@ -168,37 +203,107 @@ answer! {
     }
 }
 
+impl From<HitlUser> for HITLUser {
+    fn from(user: HitlUser) -> Self {
+        Self { id: user.id, name: user.name }
+    }
+}
+
+impl HITLDetail {
+    fn of(question: QuestionView, of: &TaskOfRun) -> Self {
+        let (response_received, given) = (question.response.is_some(), question.response);
+        Self {
+            options: question.options,
+            subject: question.subject,
+            body: question.body,
+            defaults: (!question.defaults.is_empty()).then_some(question.defaults),
+            multiple: question.multiple,
+            params: question.params,
+            assigned_users: question.assigned_users.into_iter().map(HITLUser::from).collect(),
+            created_at: At(question.created_at),
+            responded_by_user: given.as_ref().and_then(|given| given.user.clone()).map(HITLUser::from),
+            responded_at: given.as_ref().map(|given| At(given.at)),
+            chosen_options: given.as_ref().map(|given| given.chosen_options.clone()),
+            params_input: given.map(|given| given.params_input).unwrap_or_default(),
+            response_received,
+            task_instance: TaskInstanceResponse::of(of),
+        }
+    }
+}
+
+impl HITLDetailHistory {
+    fn of(question: QuestionView, of: &TaskOfRun, task_instance: TaskInstanceHistoryResponse) -> Self {
+        let one = HITLDetail::of(question, of);
+        Self {
+            options: one.options,
+            subject: one.subject,
+            body: one.body,
+            defaults: one.defaults,
+            multiple: one.multiple,
+            params: one.params,
+            assigned_users: one.assigned_users,
+            created_at: one.created_at,
+            responded_by_user: one.responded_by_user,
+            responded_at: one.responded_at,
+            chosen_options: one.chosen_options,
+            params_input: one.params_input,
+            response_received: one.response_received,
+            task_instance,
+        }
+    }
+}
+
 /// Get Hitl Details
 #[utoipa::path(
     get, path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", operation_id = "get_hitl_details",
     tag = "Task Instance",
-    params(AskingRunPath, QuestionFilter),
+    params(AskingRunPath, QuestionsQuery),
     responses((status = 200, description = "Successful Response", body = HITLDetailCollection), Errors<404>),
     security(("token" = [Right::Read]))
 )]
 pub async fn list(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     path: AskingRunPath,
-    _: QuestionFilter,
+    query: QuestionsQuery,
 ) -> ApiResult<Json<HITLDetailCollection>> {
-    match (path.dag_id.as_str(), path.dag_run_id.as_str()) {
-        (ALL, ALL) => {}
-        (ALL, _) => {
-            return Err(ApiError::BadRequest("A run is named with its DAG: `~` stands for all of both".to_owned()));
-        }
-        (dag, ALL) => drop(lookup_dag(&app, dag).await?),
-        (dag, run) => drop(lookup_run(&app, dag, run).await?),
-    }
-    Ok(Json(HITLDetailCollection { hitl_details: Vec::new(), total_entries: 0 }))
+    let (run, dag_id) = match scope(&app, &path.dag_id, &path.dag_run_id).await? {
+        Scope::Run(run) => (Some(run.key), None),
+        Scope::Runs(mut dag_ids) => (None, dag_ids.pop()),
+    };
+    let filter = QuestionFilter {
+        visible: who.visible(),
+        run,
+        dag_id,
+        dag_pattern: query.dag_id_pattern,
+        dag_prefix: query.dag_id_prefix_pattern.0,
+        task_id: query.task_id,
+        task_pattern: query.task_id_pattern,
+        task_prefix: query.task_id_prefix_pattern.0,
+        map_index: query.map_index,
+        states: query.state.into_iter().map(|state| state.0).collect(),
+        is_answered: query.response_received,
+        responded_by_ids: query.responded_by_user_id,
+        responded_by_names: query.responded_by_user_name,
+        subject: query.subject_search,
+        body: query.body_search,
+        created_at: query.created_at,
+        order: query.order_by.0,
+        window: query.page.window(),
+    };
+    let (found, total) = questions::listed(&app, &filter).await?;
+    let hitl_details = found.into_iter().map(|(question, of)| HITLDetail::of(question, &of)).collect();
+    Ok(Json(HITLDetailCollection { hitl_details, total_entries: total.number() }))
 }
 
-async fn asks_nobody(app: &App, dag_id: &str, run_id: &str, task_id: &str, map: MapIndex) -> ApiError {
-    match lookup_instance(app, dag_id, run_id, task_id, map).await {
-        Ok(of) => {
-            let id = of.key.uuid();
-            ApiError::NotFound(format!("Human-in-the-loop detail does not exist for Task Instance with id {id}"))
-        }
-        Err(error) => error,
+fn asks_nothing(of: &TaskOfRun) -> ApiError {
+    let id = of.key.uuid();
+    ApiError::NotFound(format!("Human-in-the-loop detail does not exist for Task Instance with id {id}"))
+}
+
+impl AskingPath {
+    async fn instance(&self, app: &App) -> ApiResult<TaskOfRun> {
+        lookup_instance(app, &self.dag_id, &self.dag_run_id, &self.task_id, self.map_index).await
     }
 }
 
@@ -211,27 +316,41 @@ async fn asks_nobody(app: &App, dag_id: &str, run_id: &str, task_id: &str, map: 
     responses((status = 200, description = "Successful Response", body = HITLDetail), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn one(State(app): State<App>, path: AskingPath) -> ApiError {
-    asks_nobody(&app, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await
+pub async fn one(State(app): State<App>, path: AskingPath) -> ApiResult<Json<HITLDetail>> {
+    let of = path.instance(&app).await?;
+    let question = questions::current(&app, &of).await?.ok_or_else(|| asks_nothing(&of))?;
+    Ok(Json(HITLDetail::of(question, &of)))
 }
 
 /// Update Hitl Detail
 ///
-/// Not yet.
+/// Answers the question: what awaits it goes on.
 #[utoipa::path(
     patch,
     path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/hitlDetails",
     operation_id = "update_hitl_detail", tag = "Task Instance",
     params(AskingPath),
     request_body = UpdateHITLDetailPayload,
-    responses((status = 200, description = "Successful Response", body = HITLDetailResponse), Errors<404, 409, 501>),
+    responses((status = 200, description = "Successful Response", body = HITLDetailResponse), Errors<404, 409>),
     security(("token" = [Right::ChangeDags]))
 )]
-pub async fn answer_it(State(app): State<App>, path: AskingPath, _: UpdateHITLDetailPayload) -> ApiError {
-    match lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await {
-        Ok(_) => ApiError::NotThere(NOBODY_ASKS.into()),
-        Err(error) => error,
-    }
+pub async fn answer_it(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    path: AskingPath,
+    body: UpdateHITLDetailPayload,
+) -> ApiResult<Json<HITLDetailResponse>> {
+    let of = path.instance(&app).await?;
+    let given = Given { chosen_options: body.chosen_options.0, params_input: body.params_input };
+    changes::answer(&app, &of, given, &who).await?;
+    let question = questions::current(&app, &of).await?.ok_or_else(|| asks_nothing(&of))?;
+    let response = question.response.ok_or(ApiError::Undecided)?;
+    Ok(Json(HITLDetailResponse {
+        responded_by: response.user.unwrap_or_else(|| HitlUser::named(who.name)).into(),
+        responded_at: At(response.at),
+        chosen_options: response.chosen_options,
+        params_input: response.params_input,
+    }))
 }
 
 /// Get Hitl Detail Try Detail
@@ -240,9 +359,18 @@ pub async fn answer_it(State(app): State<App>, path: AskingPath, _: UpdateHITLDe
     path = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/hitlDetails/tries/{try_number}",
     operation_id = "get_hitl_detail_try_detail", tag = "Task Instance",
     params(AskingTryPath),
-    responses((status = 200, description = "Successful Response", body = HITLDetail), Errors<404>),
+    responses((status = 200, description = "Successful Response", body = HITLDetailHistory), Errors<404>),
     security(("token" = [Right::Read]))
 )]
-pub async fn of_try(State(app): State<App>, path: AskingTryPath) -> ApiError {
-    asks_nobody(&app, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await
+pub async fn of_try(State(app): State<App>, path: AskingTryPath) -> ApiResult<Json<HITLDetailHistory>> {
+    let of = lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await?;
+    let is_meant = |number: i16| u32::try_from(number).is_ok_and(|number| number == path.try_number);
+    let all = read::questions_of(&app.pool, of.key).await?;
+    let question = all.into_iter().find(|question| is_meant(question.try_number.get())).ok_or_else(|| asks_nothing(&of))?;
+    let past = read::tries(&app.pool, of.key).await?;
+    let task_instance = match past.iter().rfind(|past| is_meant(past.try_number.get())) {
+        Some(past) => TaskInstanceHistoryResponse::superseded(&of, past),
+        None => TaskInstanceHistoryResponse::current(&of),
+    };
+    Ok(Json(HITLDetailHistory::of(question, &of, task_instance)))
 }

@@ -121,6 +121,7 @@ pub const WRITTEN: &[Route] = &[
     page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log", Right::Read),
     page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log.txt", Right::Read),
     page("POST", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/mark", Right::ChangeDags),
+    page("POST", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/answer", Right::ChangeDags),
     page("GET", "/dags/{dag_id}/runs/{run_id}/clear", Right::Read),
     page("POST", "/dags/{dag_id}/runs/{run_id}/clear", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/runs/{run_id}/mark", Right::ChangeDags),
@@ -131,6 +132,7 @@ pub const WRITTEN: &[Route] = &[
     page("GET", "/services", Right::Read),
     page("GET", "/services/{dag_id}/{name}/{replica}/log", Right::Read),
     page("POST", "/services/{dag_id}/{name}/{action}", Right::ChangeServices),
+    page("GET", "/approvals", Right::Read),
     page("GET", "/import-errors", Right::Read),
     page("GET", "/bundles", Right::Read),
     page("GET", "/bundles/delete", Right::ChangeAdmin),
@@ -197,6 +199,7 @@ pub const NARROWED: &[(&str, &str)] = &[
     ("GET", "/runs"),
     ("GET", "/search"),
     ("GET", "/services"),
+    ("GET", "/approvals"),
     ("GET", "/assets"),
     ("GET", "/assets/{asset_id}"),
     // A stream tells of the subjects that its user may see.
@@ -217,4 +220,5 @@ pub const NARROWED: &[(&str, &str)] = &[
     ("POST", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list"),
     ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries"),
     ("GET", "/api/v2/dags/{dag_id}/dagVersions"),
+    ("GET", "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails"),
 ];

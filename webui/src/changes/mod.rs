@@ -9,6 +9,7 @@ pub mod commands;
 pub mod connections;
 pub mod pools;
 pub mod quarantine;
+pub mod questions;
 pub mod runs;
 pub mod variables;
 pub mod webhooks;

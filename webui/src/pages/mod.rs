@@ -3,6 +3,7 @@
 //! A page is served whole. Asked with the header `windlass-fragment`, it answers with its live part alone, which the
 //! script swaps in when something has changed.
 
+pub mod approvals;
 pub mod asset;
 pub mod asset_list;
 pub mod audit;
@@ -85,6 +86,8 @@ pub enum Place {
     Audit,
     /// What was told to the outside.
     Notifications,
+    /// Questions of tasks.
+    Approvals,
     /// Users.
     Users,
     /// Roles.

@@ -29,10 +29,11 @@ const HITS_MAX: usize = 8;
 /// The longest text that is looked for.
 const CHARS_MAX: usize = 250;
 /// The pages of the rail, and those that lie behind it.
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("DAGs", "/dags"),
     ("Runs", "/runs"),
     ("Services", "/services"),
+    ("Required actions: questions of tasks", "/approvals"),
     ("Import errors", "/import-errors"),
     ("DAG bundles", "/bundles"),
     ("REST API", "/docs"),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    asset, asset_list, audit, backfill, bundles, clear, connections, dag, dags, docs, error, forms, import_errors,
+    approvals, asset, asset_list, audit, backfill, bundles, clear, connections, dag, dags, docs, error, forms, import_errors,
     login, notifications, pools, preferences, roles, run, runs, search, services, task, tokens, trigger, users,
     variables,
 };
@@ -75,6 +75,7 @@ macro_rules! views {
 }
 
 views! {
+    approvals::View: "approvals" WithLive,
     asset::View: "asset" WithLive,
     asset_list::View: "assets" WithLive,
     audit::View: "audit" WithLive,

@@ -13,6 +13,7 @@ pub mod lookup;
 pub mod names;
 pub mod pools;
 pub mod preview;
+pub mod questions;
 pub mod rendered;
 pub mod run_counts;
 pub mod run_tasks;

@@ -5,6 +5,7 @@
 mod admin;
 mod admin_pages;
 mod apart;
+mod approvals;
 mod api;
 mod assets;
 mod backfills;

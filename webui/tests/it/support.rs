@@ -11,7 +11,7 @@ use std::{
 
 use chrono::{TimeDelta, Utc};
 use dag::{FileProblem, ReadFile};
-use engine::{BackfillRow, DagChange, DagVersion, Plan, RunChange, RunRow, TiExtra, TiRow};
+use engine::{BackfillRow, DagChange, DagVersion, Plan, ResponseRow, RunChange, RunRow, TiChange, TiExtra, TiRow};
 use futures::{FutureExt, future::BoxFuture};
 use link::{
     ArchiveError, ConnectionFields, LeaderPort, LogArchive, LogChunk, LogPlace, NoLeader, Query, Reply,
@@ -280,6 +280,23 @@ impl TestLeader {
             Command::DeleteTaskInstance(name) => {
                 let key = self.instance(&name.dag_id, &name.run_id, &name.task_id).await;
                 (plan.xcoms_dropped, plan.forgotten) = (vec![key], vec![key]);
+            }
+            Command::AnswerQuestion(wish) => {
+                let name = &wish.instance;
+                let key = self.instance(&name.dag_id, &name.run_id, &name.task_id).await;
+                let row = store::read::instances_at(&self.pool, [key]).await.unwrap().pop().unwrap().row;
+                plan.instances.push(TiChange {
+                    expected: TaskState::AwaitingInput,
+                    row: TiRow { state: TaskState::Success, ..row.clone() },
+                });
+                plan.responses.push(ResponseRow {
+                    key,
+                    try_number: row.try_number,
+                    at: now(),
+                    user: Some(wish.user),
+                    chosen_options: wish.chosen_options.into_iter().map(model::door::Text::into_string).collect(),
+                    params_input: wish.params_input.into_map(),
+                });
             }
             Command::CreatePool(pool) | Command::SetPool(pool) => plan.pools.push(pool),
             Command::DeletePool { name } => plan.pools_dropped.push(name.into_string()),

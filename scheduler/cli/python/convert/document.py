@@ -117,7 +117,9 @@ class Document:
         """Params of tasks become params of the DAG, unless the DAG has others of the name."""
         for task in self.dag.tasks:
             given = task.kwargs.get("params")
-            if given is None or not isinstance(given.value, dict) or not given.value:
+            # A task that asks people asks for its params.
+            asks = task.operator in ("ApprovalOperator", "HITLOperator", "HITLBranchOperator", "HITLEntryOperator")
+            if asks or given is None or not isinstance(given.value, dict) or not given.value:
                 continue
             task.kwargs.pop("params")
             for name, value in params_of(given, self.report, task).items():

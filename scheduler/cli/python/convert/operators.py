@@ -7,6 +7,7 @@ import waiting
 from code_tasks import branch_python, own_operator, python_sensor, python_task, short_circuit
 from jinja_lambda import template_of
 from plain import NotPlain, duration, plain
+from settings import params_of
 from values import ClassDef, Func, Moment, XCom
 from writer import Placeholder, bash_options, environment, fail
 
@@ -308,7 +309,50 @@ def branch_weekday(writer, maker):
     writer.put("follow", "{{ " + f"{yes!r} if {now}.isoweekday() in {days!r} else {no!r}" + " }}")
 
 
+def asking(writer, maker):
+    """The operators that ask people."""
+    is_approval = writer.task.operator == "ApprovalOperator"
+    writer.put("operator", "approval" if is_approval else "choice")
+    fail(writer.need("subject"))
+    writer.move("body")
+    mapping = writer.value("options_mapping")
+    options = writer.kwargs.get("options")
+    writer.move("options")
+    if writer.task.operator == "HITLBranchOperator":
+        known = plain(options.value, str) if options is not None else None
+        if not isinstance(known, list) or not isinstance(mapping or {}, dict):
+            raise Placeholder("options are known only when the file runs")
+        writer.put("options_mapping", {str(one): str((mapping or {}).get(one, one)) for one in known})
+    for name in ("defaults", "multiple", "fail_on_reject", "ignore_downstream_trigger_rules"):
+        writer.move(name)
+    writer.move("response_timeout", form=duration)
+    users(writer)
+    asked = writer.take("params")
+    params = params_of(asked, writer.report, writer.owner)
+    if params:
+        writer.put("params", params, asked.line)
+    told = writer.take("notifiers")
+    if told is not None and told.value:
+        writer.remark(told.line, "notifiers was left out: the page Required actions shows what waits")
+
+
+def users(writer):
+    """Who may answer."""
+    for name in ("assigned_users", "respondents"):
+        given = writer.take(name)
+        if given is None or not given.value:
+            continue
+        try:
+            writer.put("assigned_users", writer.plain(given.value, given.line), given.line)
+        except NotPlain as error:
+            raise Placeholder(f"{name}: {error}") from error
+
+
 OPERATORS = {
+    "ApprovalOperator": asking,
+    "HITLOperator": asking,
+    "HITLBranchOperator": asking,
+    "HITLEntryOperator": asking,
     "EmptyOperator": empty,
     "DummyOperator": empty,
     "ExternalTaskMarker": marker,
@@ -358,10 +402,6 @@ INSTEAD = {
     "ProduceToTopicOperator": "use kafka_produce",
     "ConsumeFromTopicOperator": "use kafka_consume",
     "AwaitMessageSensor": "use kafka_sensor",
-    "ApprovalOperator": "questions to people are not there yet",
-    "HITLOperator": "questions to people are not there yet",
-    "HITLBranchOperator": "questions to people are not there yet",
-    "HITLEntryOperator": "questions to people are not there yet",
 }
 VARIANTS = {
     "python": python_task,

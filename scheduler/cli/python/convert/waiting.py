@@ -28,6 +28,9 @@ def sensor(writer):
         writer.move(name, form=duration)
     for name in SENSOR_PLAIN:
         writer.move(name)
+    given = writer.kwargs.get("mode")
+    if given is not None and given.value == "reschedule":
+        writer.move("mode")
     deferrable(writer)
 
 

@@ -1,5 +1,6 @@
 //! One module a group of commands.
 
+pub mod approvals;
 pub mod assets;
 pub mod attempt_log;
 pub mod backfill;

@@ -3,6 +3,7 @@
 //!
 //! Each file has one kind of thing and both ways to it; commands print what comes of it, whichever way it came.
 
+mod approvals;
 mod assets;
 mod backfills;
 mod bundles;
@@ -16,6 +17,7 @@ mod runs;
 mod tasks;
 mod variables;
 
+pub use approvals::{AnswerWish, ApprovalsWanted};
 pub use assets::{AssetRow, AssetsWanted};
 pub use backfills::{BackfillProgress, BackfillView, BackfillWish, Control};
 pub use bundles::Deployment;

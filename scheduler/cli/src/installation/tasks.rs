@@ -168,7 +168,7 @@ impl Installation<'_> {
 }
 
 /// What a server's refusal means for a task.
-async fn task_error(
+pub(super) async fn task_error(
     installation: &Installation<'_>,
     error: ServerError,
     run: &RunName,

@@ -76,7 +76,6 @@ fn a_classic_file_becomes_what_is_written_down_and_its_losses_are_told() {
     same(&dags.join("scripts/orders__count_orders.py"), "orders__count_orders.py.txt");
     let told = said(&output);
     for words in [
-        "orders.py:76: mode was left out",
         "orders.py:94: autocommit was left out",
         "orders.py:132: retrieve_output was left out",
         "orders.py:138: home was not converted: bash_command: `os.environ['HOME']`",
@@ -270,6 +269,17 @@ const CONSTRUCTS: &[(&str, &[&str], &[&str])] = &[
     (
         "FileSensor(task_id='f', filepath='/x', soft_fail=True, poke_interval=datetime.timedelta(seconds=90))",
         &["soft_fail: true", "poke_interval: \"1m30s\""],
+        &[],
+    ),
+    ("FileSensor(task_id='f', filepath='/x', mode='reschedule')", &["mode: reschedule"], &[]),
+    (
+        "from airflow.providers.standard.operators.hitl import ApprovalOperator\nApprovalOperator(task_id='a', subject='Publish {{ ds }}?', defaults='Reject', execution_timeout=datetime.timedelta(hours=1), fail_on_reject=True)",
+        &["operator: approval", "subject: \"Publish {{ ds }}?\"", "defaults: Reject", "fail_on_reject: true"],
+        &[],
+    ),
+    (
+        "from airflow.providers.standard.operators.hitl import HITLBranchOperator\nHITLBranchOperator(task_id='b', subject='Which?', options=['all', 'part'], options_mapping={'part': 'some'}, multiple=True)",
+        &["operator: choice", "all: all", "part: some", "multiple: true"],
         &[],
     ),
     (

@@ -116,7 +116,7 @@ impl Runs {
         match inbox::await_answer(&self.pool, &self.hints, id, patience).await? {
             Some(Answer { status: AnswerStatus::Done, .. }) => Ok(Round::Again),
             Some(Answer { status: AnswerStatus::Conflict, body }) => Ok(Round::InTheWay(detail(&body))),
-            Some(Answer { status: AnswerStatus::NotFound | AnswerStatus::Invalid, body }) => {
+            Some(Answer { status: AnswerStatus::NotFound | AnswerStatus::Invalid | AnswerStatus::Forbidden, body }) => {
                 Ok(Round::Over(FetchItem::Refused(detail(&body))))
             }
             None => match inbox::cancel_command(&self.pool, id).await? {

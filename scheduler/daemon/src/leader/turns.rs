@@ -8,7 +8,7 @@ use std::{
 };
 
 use engine::{Effect, Event, Input, Plan, Rest};
-use link::{Assignment, Element, Given, Mapped, TaskContext, ToWorker};
+use link::{Assignment, Element, Given, Mapped, Poked, TaskContext, ToWorker};
 use model::{Answer, AssetNews, AttemptId, CommandId, TaskId, TaskIdx, TiKey, Timestamp, TurnNumber, WorkerId};
 use serde_json::json;
 use store::{Changes, StoreError, Writer};
@@ -276,6 +276,10 @@ fn assignment(found: engine::Assignment) -> Assignment {
             let given = found.given.as_ref().and_then(|given| given_of(given, &found.task_numbers));
             let map_index_template = expand.map_index_template.clone();
             Box::new(Mapped { given, map_index_template, keys: expand.keys.clone() })
+        }),
+        poked: found.poked.map(|poked| Poked {
+            waited_secs: poked.waited_secs.max(0.0),
+            times: poked.times.unsigned_abs(),
         }),
         multiple_outputs: task.multiple_outputs,
         retry_policy: task.retry_policy.clone(),

@@ -11,7 +11,7 @@ use model::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Fields, docker, duration_text, kafka, waiting};
+use super::{Fields, asking, docker, duration_text, kafka, waiting};
 
 /// Says an operator's own keys.
 pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
@@ -44,6 +44,8 @@ pub(super) fn fields(operator: &Operator, fields: &mut Fields) {
         Operator::KafkaTopic(task) => kafka::topic(task, fields),
         Operator::KafkaLag(task) => kafka::lag(task, fields),
         Operator::PythonCallable(task) => callable_fields(task, fields),
+        Operator::Approval(task) => asking::approval(task, fields),
+        Operator::Choice(task) => asking::choice(task, fields),
         Operator::DateTimeSensor(sensor) => {
             fields.put("target_time", sensor.target_time.clone());
             waiting::poking(&sensor.poking, fields);

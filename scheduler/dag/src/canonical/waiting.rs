@@ -4,7 +4,7 @@ use model::{
     DagRunState, TaskState,
     operator::{
         ExternalTaskSensor, FileSensor, Http, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpSensor,
-        HttpTarget, Poking, SqlParameters, SqlSensor, SqlSource, TriggerDagRunTask, TriggerDate,
+        HttpTarget, PokeMode, Poking, SqlParameters, SqlSensor, SqlSource, TriggerDagRunTask, TriggerDate,
     },
 };
 use serde_json::{Map, Value};
@@ -125,4 +125,7 @@ pub(super) fn poking(poking: &Poking, fields: &mut Fields) {
     fields.unless("soft_fail", poking.soft_fail, &false);
     fields.unless("silent_fail", poking.silent_fail, &false);
     fields.unless("never_fail", poking.never_fail, &false);
+    if poking.mode == PokeMode::Reschedule {
+        fields.put("mode", "reschedule");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Key, Shape, docker, kafka, key, python, waiting};
+use super::{Key, Shape, asking, docker, kafka, key, python, waiting};
 
 /// An operator: its short name, the other names that mean it, and its own keys.
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +152,8 @@ pub(crate) const OPERATORS: &[OperatorKeys] = &[
         tables: &[],
         required: &[],
     },
+    asking::APPROVAL,
+    asking::CHOICE,
 ];
 
 /// Airflow's operators that call a Python function, and what does the same here.
@@ -170,7 +172,7 @@ pub(crate) fn python_instead(name: &str) -> Option<&'static str> {
 
 /// Operators that Windlass will have later.
 pub(crate) const OPERATORS_NOT_YET: &[&str] =
-    &["time_sensor", "approval", "kubernetes", "flink", "spark"];
+    &["time_sensor", "kubernetes", "flink", "spark"];
 
 /// The operator that a name or class path means.
 pub(crate) fn operator(name: &str) -> Option<&'static OperatorKeys> {

@@ -5,14 +5,14 @@ use super::{Key, OperatorKeys, Shape, key};
 /// The most redirects that a request may be told to follow.
 pub(crate) const REDIRECTS_MAX: i64 = 100;
 
-/// How a sensor waits. Its other modes come later.
-pub(crate) const SENSOR_MODES: &[&str] = &["poke"];
+/// How a sensor waits.
+pub(crate) const SENSOR_MODES: &[&str] = &["poke", "reschedule"];
 
 const METHODS: &[&str] = model::operator::HttpMethod::NAMES;
 
 /// What every sensor has.
 pub(super) const SENSOR: &[Key] = &[
-    key("mode", Shape::OneOf(SENSOR_MODES), "How it waits: poke holds its slot."),
+    key("mode", Shape::OneOf(SENSOR_MODES), "How it waits: poke holds its slot, reschedule frees it between two looks."),
     key("poke_interval", Shape::Duration, "The pause between two looks; 60s when absent."),
     key("timeout", Shape::Duration, "After so long it fails without a further try; 7 days when absent."),
     key("soft_fail", Shape::Bool, "Whether it is skipped, not failed, when the time is over."),

@@ -157,6 +157,9 @@ pub(super) fn can_not_be_many(operator: &str) -> Option<String> {
         "branch" | "short_circuit" | "latest_only" => Some(format!(
             "a {operator} task decides for all that follow it, and can not be expanded; expand what follows"
         )),
+        "approval" | "choice" => {
+            Some(format!("{operator} puts one question, and can not be expanded; expand what follows"))
+        }
         "service" => Some("a service task can not be expanded; replicas say how many of a service run".to_owned()),
         _ => None,
     }

@@ -8,7 +8,7 @@ use model::{
 };
 
 use super::{
-    callable, docker,
+    asking, callable, docker,
     fields::{Fields, Item},
     http, kafka, sensor, service,
     task::positive,
@@ -81,6 +81,8 @@ pub(super) fn read(
         "kafka_lag" => kafka::lag(fields, problems).map(Operator::KafkaLag),
         "date_time_sensor" => sensor::date_time(fields, problems).map(Operator::DateTimeSensor),
         "time_delta_sensor" => sensor::time_delta(fields, problems).map(Operator::TimeDeltaSensor),
+        "approval" => asking::approval(fields, problems).map(Box::new).map(Operator::Approval),
+        "choice" => asking::choice(fields, problems).map(Box::new).map(Operator::Choice),
         keys::python::CALLABLE => callable::read(fields, files, problems).map(Box::new).map(Operator::PythonCallable),
         other => unreachable!("the table of operators has no {other}"),
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use model::{
     DagId, DagRunState, TaskId, TaskState,
     operator::{
-        DateTimeSensor, ExternalTaskSensor, FileSensor, HttpMethod, HttpSensor, Poking, SqlSensor, TimeDeltaSensor,
+        DateTimeSensor, ExternalTaskSensor, FileSensor, HttpMethod, HttpSensor, PokeMode, Poking, SqlSensor, TimeDeltaSensor,
     },
 };
 
@@ -27,8 +27,8 @@ const NOT_FOUND: u16 = 404;
 /// The shortest pause between two looks: a shorter one would only fill the log.
 const POKE_INTERVAL_SECS_MIN: f64 = 0.1;
 
-/// What is said of the modes that are not there yet.
-const POKE_ONLY: &str = "is not supported yet; with mode poke the sensor holds its slot while it waits";
+/// What is said of what is not there yet.
+const NOT_DEFERRED: &str = "is not supported yet; with mode: reschedule a sensor holds no slot between two looks";
 
 /// Reads `file_sensor`.
 pub(super) fn file(fields: &Fields<'_>, problems: &mut Problems) -> Option<FileSensor> {
@@ -162,7 +162,7 @@ fn id<I: FromStr<Err = model::InvalidId>>(text: &str, item: &Item<'_>, problems:
 
 /// How a sensor waits.
 pub(super) fn poking(fields: &Fields<'_>, problems: &mut Problems) -> Option<Poking> {
-    mode(fields, problems)?;
+    let mode = mode(fields, problems)?;
     not_deferrable(fields, problems)?;
     let absent = Poking::default();
     let poking = Poking {
@@ -176,6 +176,7 @@ pub(super) fn poking(fields: &Fields<'_>, problems: &mut Problems) -> Option<Pok
         soft_fail: truth_or(fields, "soft_fail", absent.soft_fail, problems)?,
         silent_fail: truth_or(fields, "silent_fail", absent.silent_fail, problems)?,
         never_fail: truth_or(fields, "never_fail", absent.never_fail, problems)?,
+        mode,
     };
     if let (true, true, Some(item)) = (poking.soft_fail, poking.never_fail, fields.take("never_fail")) {
         return item.fail("soft_fail and never_fail are both true; keep one", problems);
@@ -195,16 +196,19 @@ pub(super) fn interval(fields: &Fields<'_>, absent: f64, problems: &mut Problems
 /// `deferrable: true` waits without a slot, which comes later.
 pub(super) fn not_deferrable(fields: &Fields<'_>, problems: &mut Problems) -> Option<()> {
     match fields.take("deferrable") {
-        Some(item) if item.truth(problems)? => item.fail(format!("deferrable: true {POKE_ONLY}"), problems),
+        Some(item) if item.truth(problems)? => item.fail(format!("deferrable: true {NOT_DEFERRED}"), problems),
         Some(_) | None => Some(()),
     }
 }
 
-fn mode(fields: &Fields<'_>, problems: &mut Problems) -> Option<()> {
-    let Some(item) = fields.take("mode") else { return Some(()) };
+fn mode(fields: &Fields<'_>, problems: &mut Problems) -> Option<PokeMode> {
+    let Some(item) = fields.take("mode") else { return Some(PokeMode::Poke) };
     match item.text(problems)?.as_str() {
-        later @ ("reschedule" | "deferred") => item.fail(format!("mode: {later} {POKE_ONLY}"), problems),
-        _ => item.word::<String>(SENSOR_MODES, problems).map(drop),
+        "deferred" => item.fail(format!("mode: deferred {NOT_DEFERRED}"), problems),
+        _ => item.word::<String>(SENSOR_MODES, problems).map(|word| match word.as_str() {
+            "reschedule" => PokeMode::Reschedule,
+            _ => PokeMode::Poke,
+        }),
     }
 }
 

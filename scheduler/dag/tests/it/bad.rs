@@ -165,7 +165,7 @@ fn an_unknown_name_is_refused_with_the_nearest_one() {
     check(
         "dag_id: x\ntasks: [{task_id: a, operator: bsh, bash_command: x}]",
         expect![[r#"
-            dags/x.yaml:2:32: tasks[0].operator: operator "bsh" is not known; there are empty, bash, python, sql, sql_check, service, docker, branch, short_circuit, http, trigger_dag_run, file_sensor, http_sensor, sql_sensor, external_task_sensor, kafka_produce, kafka_consume, kafka_sensor, kafka_topic, kafka_lag, python_callable, date_time_sensor, time_delta_sensor, latest_only; did you mean "bash"?
+            dags/x.yaml:2:32: tasks[0].operator: operator "bsh" is not known; there are empty, bash, python, sql, sql_check, service, docker, branch, short_circuit, http, trigger_dag_run, file_sensor, http_sensor, sql_sensor, external_task_sensor, kafka_produce, kafka_consume, kafka_sensor, kafka_topic, kafka_lag, python_callable, date_time_sensor, time_delta_sensor, latest_only, approval, choice; did you mean "bash"?
         "#]],
     );
 }
@@ -300,8 +300,8 @@ fn what_comes_later_is_called_by_its_name() {
         "dag_id: x\noverlap: skip\nschedule: {interval: 1h, cron: '@daily'}\ntasks:\n  - {task_id: a, operator: approval, topic: x}\n  - {task_id: b, operator: empty, email: a@b.c}\n  - {task_id: c, operator: airflow.operators.python.PythonOperator, python_callable_name: f}\n",
         expect![[r#"
             dags/x.yaml:2:1: overlap: not supported yet: what happens when runs overlap
-            dags/x.yaml:5:28: tasks[0].operator: operator approval is not supported yet; there are empty, bash, python, sql, sql_check, service, docker, branch, short_circuit, http, trigger_dag_run, file_sensor, http_sensor, sql_sensor, external_task_sensor, kafka_produce, kafka_consume, kafka_sensor, kafka_topic, kafka_lag, python_callable, date_time_sensor, time_delta_sensor, latest_only
-            dags/x.yaml:6:35: tasks[1].email: not supported yet: mail
+            dags/x.yaml:5:5: tasks[0]: subject is missing
+            dags/x.yaml:5:38: tasks[0].topic: unknown field
             dags/x.yaml:7:5: tasks[2]: python_callable is missing: module.function, or python_callable_file and python_callable_name
         "#]],
     );

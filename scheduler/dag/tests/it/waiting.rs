@@ -69,10 +69,9 @@ fn every_operator_comes_back_from_its_canonical_form() {
 fn mistakes_are_refused_with_their_place() {
     expect![[r#"
         dags/x.yaml:3:5: tasks[0]: filepath is missing
-        dags/x.yaml:4:61: tasks[1].mode: mode: reschedule is not supported yet; with mode poke the sensor holds its slot while it waits
-        dags/x.yaml:5:61: tasks[2].mode: expected one of poke, found "pokes"; did you mean "poke"?
+        dags/x.yaml:5:61: tasks[2].mode: expected one of poke, reschedule, found "pokes"; did you mean "poke"?
         dags/x.yaml:5:68: tasks[2].poke_intervall: unknown field; did you mean "poke_interval"?
-        dags/x.yaml:6:67: tasks[3].deferrable: deferrable: true is not supported yet; with mode poke the sensor holds its slot while it waits
+        dags/x.yaml:6:67: tasks[3].deferrable: deferrable: true is not supported yet; with mode: reschedule a sensor holds no slot between two looks
         dags/x.yaml:7:84: tasks[4].never_fail: soft_fail and never_fail are both true; keep one
         dags/x.yaml:8:70: tasks[5].poke_interval: expected at least 100ms between two looks
         dags/x.yaml:9:73: tasks[6].endpoint: url is the whole address: keep it, or http_conn_id with endpoint
@@ -88,6 +87,7 @@ fn mistakes_are_refused_with_their_place() {
         dags/x.yaml:18:81: tasks[15].allowed_states[0]: expected one of queued, running, success, failed, found "sucess"; did you mean "success"?
         dags/x.yaml:19:5: tasks[16]: failed stands in allowed_states and in failed_states
         dags/x.yaml:20:86: tasks[17].allowed_states: expected one of queued, running, success, failed, found "skipped"
+        dags/x.yaml:21:5: tasks[18]: success stands in two of allowed_states, failed_states, skipped_states
     "#]].assert_eq(&refused(&[
         "operator: file_sensor",
         "operator: file_sensor, filepath: /x, mode: reschedule",

@@ -119,6 +119,10 @@ fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
             "no worker that serves queue {} knows expanded tasks of the operator {}: they are of an older version; update them",
             demand.queue, demand.operator
         ),
+        NoWorker::Operator if demand.reschedules => format!(
+            "no worker that serves queue {} knows sensors with mode: reschedule: they are of an older version; update them",
+            demand.queue
+        ),
         NoWorker::Operator => format!(
             "no worker that serves queue {} knows the operator {}: they are of an older version; update them",
             demand.queue, demand.operator

@@ -110,7 +110,15 @@ impl Engine {
                     Some(_) | None => format!("{} ({next})", self.why_undecided(run, place, now)),
                 }
             }
-            TaskState::UpForReschedule | TaskState::Deferred | TaskState::AwaitingInput => match extra.wake_at {
+            TaskState::AwaitingInput => awaits(run, place, extra.wake_at, now),
+            TaskState::UpForReschedule => match extra.wake_at {
+                Some(at) if at > now => {
+                    let seen = extra.reason.map_or_else(String::new, |reason| format!(": {reason}"));
+                    format!("it looks again in {}, without a slot until then{seen}", span(at - now))
+                }
+                Some(_) | None => self.why_undecided(run, place, now),
+            },
+            TaskState::Deferred => match extra.wake_at {
                 Some(at) if at > now => format!("it is {} and goes on in {}", core.state, span(at - now)),
                 Some(_) | None => format!("it is {}", core.state),
             },
@@ -203,6 +211,28 @@ impl Engine {
         } else {
             "DAG is paused".to_owned()
         }
+    }
+}
+
+/// What a task waits for that has put a question.
+fn awaits(run: &Run, place: Place, until: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(asking) = run.def.task(place.task).operator.asking() else { return "it waits for an answer".to_owned() };
+    let who = match asking.assigned_users.split_at(asking.assigned_users.len().min(NAMES_MAX)) {
+        ([], _) => "somebody".to_owned(),
+        (named, more) => {
+            let names: Vec<&str> = named.iter().map(|user| user.name.as_str()).collect();
+            let more = if more.is_empty() { String::new() } else { format!(" or {} more", more.len()) };
+            format!("{}{more}", names.join(" or "))
+        }
+    };
+    let then = match asking.defaults.as_slice() {
+        [] => "it fails".to_owned(),
+        defaults => format!("{} counts as the answer", defaults.join(", ")),
+    };
+    match until {
+        Some(at) if at > now => format!("it waits for {who} to answer; in {}, at {}, {then}", span(at - now), time::at(at)),
+        Some(_) => format!("its time for an answer is over: {then}"),
+        None => format!("it waits for {who} to answer"),
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::instance::{Core, Instance};
 use crate::{
-    plan::{Effect, Plan},
+    plan::{AskedRow, Effect, Plan, ResponseRow},
     state::{RunRow, TiExtra},
 };
 
@@ -126,6 +126,15 @@ impl Draft {
     /// The id of something that is told to the outside.
     pub fn notification_id(&mut self) -> NotificationId {
         NotificationId(self.ids.next_uuid())
+    }
+
+    /// An answer goes into the row of its question when that is new in this turn.
+    pub fn answer_question(&mut self, response: ResponseRow) {
+        let is_of = |asked: &&mut AskedRow| (asked.key, asked.try_number) == (response.key, response.try_number);
+        match self.plan.asked.iter_mut().rfind(is_of) {
+            Some(asked) => asked.response = Some(response),
+            None => self.plan.responses.push(response),
+        }
     }
 
     /// A new attempt's id.

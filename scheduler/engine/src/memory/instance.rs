@@ -82,16 +82,6 @@ impl Core {
         *self = Self { try_number: self.try_number, state: self.state, ..Self::BLANK };
     }
 
-    /// The state that its row has. `scheduled` is never stored: one that has a try behind it waits for the next, and any other
-    /// is in no state.
-    pub fn state_to_store(&self) -> TaskState {
-        match self.state {
-            TaskState::Scheduled if self.attempt.is_some() && !self.live => TaskState::UpForRetry,
-            TaskState::Scheduled => TaskState::NoStatus,
-            state => state,
-        }
-    }
-
     /// Whether it waits for nothing but a slot.
     pub fn wants_slot(&self) -> bool {
         self.state == TaskState::Scheduled && !self.live
@@ -148,6 +138,24 @@ impl Instance {
         Self { core, stored: Some(row.state), extra, ready_at: None }
     }
 
+    /// The state that its row has. `scheduled` is never stored: one that has a try behind it waits for the next, a sensor between
+    /// two looks waits for the next one, and any other is in no state.
+    pub fn state_to_store(&self) -> TaskState {
+        match self.core.state {
+            TaskState::Scheduled if self.pokes_again() => TaskState::UpForReschedule,
+            TaskState::Scheduled if self.core.attempt.is_some() && !self.core.live => TaskState::UpForRetry,
+            TaskState::Scheduled => TaskState::NoStatus,
+            state => state,
+        }
+    }
+
+    /// Whether its next attempt goes on with its try: it is a sensor that looks again.
+    pub fn pokes_again(&self) -> bool {
+        self.core.attempt.is_some()
+            && !self.core.live
+            && self.extra.as_deref().is_some_and(|extra| extra.first_poke_at.is_some())
+    }
+
     /// Its side row.
     pub fn extra(&self) -> TiExtra {
         self.extra.as_deref().cloned().unwrap_or_default()
@@ -159,7 +167,7 @@ impl Instance {
         TiRow {
             key,
             try_number,
-            state: self.core.state_to_store(),
+            state: self.state_to_store(),
             attempt,
             live,
             worker,

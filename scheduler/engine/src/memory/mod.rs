@@ -202,7 +202,8 @@ impl Engine {
     pub(crate) fn decide_one_again(&mut self, run: RunKey, at: TiPos) {
         let place = self.known_run(run).place(at);
         if self.core(place).state == TaskState::Scheduled {
-            self.write(place, |core| core.state = core.state_to_store());
+            let state = self.known_run(run).instance(at).state_to_store();
+            self.write(place, |core| core.state = state);
         }
         self.mark_one_dirty(run, at);
     }

@@ -46,6 +46,8 @@ pub(crate) struct Demand {
     pub operator: &'static str,
     /// Whether its worker has to know expanded tasks.
     pub expands: bool,
+    /// Whether its worker has to know sensors that look again later.
+    pub reschedules: bool,
     pub on_worker: OnWorker,
 }
 
@@ -65,6 +67,7 @@ impl Demand {
             capability: task.operator.capability(),
             operator: task.operator.name(),
             expands: task.expand.is_some(),
+            reschedules: task.operator.reschedules(),
             on_worker: match &task.operator {
                 Operator::Service(_) => OnWorker::TakesNone,
                 Operator::Empty
@@ -89,7 +92,9 @@ impl Demand {
                 | Operator::KafkaLag(_)
                 | Operator::DateTimeSensor(_)
                 | Operator::TimeDeltaSensor(_)
-                | Operator::LatestOnly => OnWorker::TakesSlot,
+                | Operator::LatestOnly
+                | Operator::Approval(_)
+                | Operator::Choice(_) => OnWorker::TakesSlot,
             },
         }
     }
@@ -106,6 +111,7 @@ struct WorkerDemand {
     capability: Capability,
     operator: &'static str,
     expands: bool,
+    reschedules: bool,
     on_worker: OnWorker,
 }
 
@@ -220,6 +226,7 @@ impl Ready {
             capability: demand.capability,
             operator: demand.operator,
             expands: demand.expands,
+            reschedules: demand.reschedules,
             on_worker: demand.on_worker,
         };
         let next = GroupId(self.groups.len());

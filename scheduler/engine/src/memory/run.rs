@@ -277,9 +277,16 @@ impl Run {
 
     /// Instances that wait for an instant.
     pub fn wakes(&self) -> impl Iterator<Item = (Timestamp, TiKey)> {
-        let waits = |at: &TiPos| matches!(self.state(*at), TaskState::UpForRetry | TaskState::UpForReschedule);
+        let waits = |at: &TiPos| {
+            matches!(self.state(*at), TaskState::UpForRetry | TaskState::UpForReschedule | TaskState::AwaitingInput)
+        };
         let wake_at = |at: TiPos| Some((self.instance(at).extra.as_deref()?.wake_at?, self.key_of(at)));
         self.all().filter(waits).filter_map(wake_at)
+    }
+
+    /// Whether the instant is there that an instance waits for.
+    pub fn is_awake(&self, at: TiPos, now: Timestamp) -> bool {
+        self.instance(at).extra.as_deref().and_then(|extra| extra.wake_at).is_some_and(|at| at <= now)
     }
 
     /// Every instance.

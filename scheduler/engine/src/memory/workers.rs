@@ -274,7 +274,9 @@ impl Worker {
 
 /// Whether who knows these operators knows what is demanded, expanded tasks among it.
 fn knows(operators: &BTreeSet<String>, demand: &Demand) -> bool {
-    operators.contains(demand.operator) && (!demand.expands || operators.contains(Operator::EXPANDED))
+    operators.contains(demand.operator)
+        && (!demand.expands || operators.contains(Operator::EXPANDED))
+        && (!demand.reschedules || operators.contains(Operator::RESCHEDULES))
 }
 
 fn slots_of(on: OnWorker) -> u32 {

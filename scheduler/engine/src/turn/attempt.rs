@@ -5,7 +5,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use model::{
     AttemptEnd, AttemptId, CallbackEvent, EndKind, Operator, TaskEvent, TaskState, Timestamp, WorkerId,
-    operator::Returns, task::Retry,
+    operator::{OnReject, Returns},
+    task::Retry,
 };
 
 use crate::{
@@ -114,16 +115,18 @@ impl Engine {
             }
             EndKind::FailedForGood => self.failed(place, end, Retry::Exhausted),
             EndKind::Lost => self.lost(place, end),
+            EndKind::Asked => self.asked(place, end),
+            EndKind::Rescheduled => self.rescheduled(place, end),
         }
     }
 
     /// What an attempt left is there however it ended, until its next try begins.
-    fn keep_xcoms(&mut self, place: Place, end: &AttemptEnd) {
+    pub(super) fn keep_xcoms(&mut self, place: Place, end: &AttemptEnd) {
         let key = self.known_run(place.run).key_of(place.at());
         self.draft.plan.xcoms.extend(end.xcoms.iter().cloned().map(|xcom| (key, xcom)));
     }
 
-    fn succeeded(&mut self, place: Place, end: &AttemptEnd) {
+    pub(super) fn succeeded(&mut self, place: Place, end: &AttemptEnd) {
         let run = self.known_run(place.run);
         let skips = match &run.def.task(place.task).operator {
             Operator::Branch(_) => run.skipped_by_branch(place.task, end.follow.as_deref().unwrap_or_default()),
@@ -137,7 +140,16 @@ impl Engine {
                 }
                 Returns::Proceed(_) | Returns::Value => Ok(crate::turn::skip::Skips::default()),
             },
+            Operator::Approval(keys) if end.proceed == Some(false) => match keys.on_reject {
+                OnReject::Skip(reach) => Ok(run.skipped_by_short_circuit(place.task, reach)),
+                OnReject::Fail => Ok(crate::turn::skip::Skips::default()),
+            },
+            Operator::Choice(keys) if keys.options_mapping.is_some() => {
+                run.skipped_by_branch(place.task, end.follow.as_deref().unwrap_or_default())
+            }
             Operator::ShortCircuit(_)
+            | Operator::Approval(_)
+            | Operator::Choice(_)
             | Operator::Empty
             | Operator::Bash(_)
             | Operator::Docker(_)
@@ -180,7 +192,7 @@ impl Engine {
         }
     }
 
-    fn failed(&mut self, place: Place, end: &AttemptEnd, retry: Retry) {
+    pub(super) fn failed(&mut self, place: Place, end: &AttemptEnd, retry: Retry) {
         let run = self.known_run(place.run);
         let (key, task) = (run.key_of(place.at()), run.def.task(place.task));
         let (try_number, state) = (run.instance(place.at()).core.try_number, run.state(place.at()));
@@ -192,7 +204,8 @@ impl Engine {
         // A pause beyond the calendar's end is as good as none: the next try never comes by itself.
         let wakes = TimeDelta::from_std(pause).ok().and_then(|pause| self.now.checked_add_signed(pause));
         let wakes = wakes.filter(|_| retry == Retry::Again);
-        debug_assert!(matches!(state, TaskState::Queued | TaskState::Running), "only what runs can fail");
+        let may_fail = matches!(state, TaskState::Queued | TaskState::Running | TaskState::AwaitingInput);
+        debug_assert!(may_fail, "only what runs, or waits for people, can fail");
         let now = self.now;
         self.draft.plan.failures.push(FailureRow { key, try_number, failed_at: now, reason: end.reason.clone() });
         let (reason, exit_code) = (non_empty(&end.reason), end.exit_code);
@@ -200,6 +213,8 @@ impl Engine {
             extra.reason = reason;
             extra.exit_code = exit_code;
             extra.wake_at = wakes;
+            // A retry has all of its time again.
+            extra.forget_pokes();
         });
         self.finish_attempt(place, TaskEvent::Failed(retry));
         match retry {
@@ -254,6 +269,7 @@ impl Engine {
             extra.max_tries = Some(max_tries.saturating_add(1));
             extra.reason = Some(reason);
             extra.wake_at = (again_at > now).then_some(again_at);
+            extra.forget_pokes();
         });
         self.finish_attempt(place, TaskEvent::Lost);
         // What its worker gave back has not failed.
@@ -263,14 +279,31 @@ impl Engine {
         self.wake_later(place, Some(again_at));
     }
 
-    fn finish_attempt(&mut self, place: Place, event: TaskEvent) {
+    /// A sensor has looked, and looks again later: until then it holds nothing. Its next attempt goes on with the same try.
+    fn rescheduled(&mut self, place: Place, end: &AttemptEnd) {
+        let began = self.core(place).started_at;
+        let pause = end.again_after_secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+        let wakes = pause.and_then(|pause| self.now.checked_add_signed(TimeDelta::from_std(pause).ok()?));
+        let wakes = wakes.unwrap_or(self.now);
+        let reason = non_empty(&end.reason);
+        self.write_extra(place, |extra| {
+            extra.first_poke_at = extra.first_poke_at.or(began);
+            extra.reschedules = extra.reschedules.saturating_add(1);
+            extra.wake_at = Some(wakes);
+            extra.reason = reason;
+        });
+        self.finish_attempt(place, TaskEvent::Rescheduled);
+        self.wake_later(place, Some(wakes));
+    }
+
+    pub(super) fn finish_attempt(&mut self, place: Place, event: TaskEvent) {
         self.write(place, |core| {
             core.step(event);
             core.live = false;
         });
     }
 
-    fn wake_later(&mut self, place: Place, at: Option<Timestamp>) {
+    pub(super) fn wake_later(&mut self, place: Place, at: Option<Timestamp>) {
         match at {
             Some(at) if at > self.now => self.timers.set(at, Timer::Wake(self.key_of(place))),
             Some(_) => self.mark_one_dirty(place.run, place.at()),
@@ -278,7 +311,7 @@ impl Engine {
         }
     }
 
-    fn retry_of(&self, place: Place) -> Retry {
+    pub(super) fn retry_of(&self, place: Place) -> Retry {
         let run = self.known_run(place.run);
         let more = run.instance(place.at()).core.try_number.get() < run.max_tries(place.at());
         if more { Retry::Again } else { Retry::Exhausted }

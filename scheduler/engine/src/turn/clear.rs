@@ -129,6 +129,7 @@ impl Engine {
             extra.wake_at = None;
             extra.reason = None;
             extra.exit_code = None;
+            extra.forget_pokes();
         });
     }
 

@@ -17,6 +17,9 @@ pub(crate) enum Refusal {
     /// It makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// It is not for who asks.
+    #[error("{0}")]
+    Forbidden(String),
 }
 
 impl Refusal {
@@ -33,6 +36,7 @@ impl Refusal {
             Self::NotFound(_) => AnswerStatus::NotFound,
             Self::Conflict(_) => AnswerStatus::Conflict,
             Self::Invalid(_) => AnswerStatus::Invalid,
+            Self::Forbidden(_) => AnswerStatus::Forbidden,
         }
     }
 }
@@ -52,6 +56,7 @@ impl Engine {
             Command::SetXCom { xcom, value } => self.set_xcom(xcom, value),
             Command::DeleteXCom(xcom) => self.delete_xcom(xcom),
             Command::DeleteTaskInstance(name) => self.delete_instance(&name),
+            Command::AnswerQuestion(wish) => self.answer_question(wish),
             Command::CreatePool(pool) => self.create_pool(pool),
             Command::SetPool(pool) => self.set_pool(pool),
             Command::DeletePool { name } => self.delete_pool(name.into_string()),

@@ -65,7 +65,7 @@ impl Engine {
         let run = self.known_run_mut(key.run);
         let dag_id = (!plan.changed_runs.contains_key(&key.run)).then(|| run.row.dag_id.clone());
         let Some(instance) = run.with_row_mut(key.task, key.map) else { return };
-        let state = instance.core.state_to_store();
+        let state = instance.state_to_store();
         let was = Core { state: before.stored.unwrap_or(TaskState::NoStatus), ..before.core };
         let is = Core { state, ..instance.core };
         let extra_changed = instance.extra != before.extra;

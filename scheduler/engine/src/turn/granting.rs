@@ -122,7 +122,11 @@ impl Engine {
             return;
         }
         let key = run.key_of(place.at());
-        self.begin_try(place);
+        if run.instance(place.at()).pokes_again() {
+            self.go_on_with_try(place);
+        } else {
+            self.begin_try(place);
+        }
         let attempt = self.draft.attempt_id();
         let now = self.now;
         self.write(place, |core| {
@@ -150,6 +154,15 @@ impl Engine {
         self.skip_unless_latest(place);
     }
 
+    /// The next look of a sensor: it counts from its first, and what it has left stays.
+    fn go_on_with_try(&mut self, place: Place) {
+        self.write(place, |core| core.ended_at = None);
+        self.write_extra(place, |extra| {
+            extra.wake_at = None;
+            extra.reason = None;
+        });
+    }
+
     /// The next try: what the last one left becomes history.
     fn begin_try(&mut self, place: Place) {
         self.keep_try(place);
@@ -169,6 +182,7 @@ impl Engine {
                 extra.reason = None;
                 extra.exit_code = None;
                 extra.map_length = None;
+                extra.forget_pokes();
             });
         }
     }

@@ -21,6 +21,7 @@ mod granting;
 mod mark;
 mod note;
 mod notify;
+mod question;
 mod schedule;
 mod selection;
 mod settle;
@@ -134,9 +135,24 @@ impl Engine {
     fn wake(&mut self, key: TiKey) {
         let Some(place) = self.place_of(key) else { return };
         let run = self.known_run(place.run);
-        let waits = matches!(run.state(place.at()), TaskState::UpForRetry | TaskState::UpForReschedule);
-        if waits && run.row.state == DagRunState::Running {
-            self.mark_one_dirty(place.run, place.at());
+        if run.row.state != DagRunState::Running {
+            return;
+        }
+        match run.state(place.at()) {
+            TaskState::UpForRetry | TaskState::UpForReschedule => self.mark_one_dirty(place.run, place.at()),
+            TaskState::AwaitingInput if run.is_awake(place.at(), self.now) => self.time_out_question(place),
+            TaskState::NoStatus
+            | TaskState::Scheduled
+            | TaskState::Queued
+            | TaskState::Running
+            | TaskState::Success
+            | TaskState::Failed
+            | TaskState::Skipped
+            | TaskState::UpstreamFailed
+            | TaskState::Removed
+            | TaskState::Restarting
+            | TaskState::Deferred
+            | TaskState::AwaitingInput => {}
         }
     }
 

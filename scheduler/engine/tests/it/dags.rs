@@ -6,7 +6,9 @@ use dag::{Catchup, Dag, Phase, RunCallbacks, Schedule, Task, TaskCallbacks, Task
 use engine::DagVersion;
 use model::{
     DagId, DagVersionId, Operator, Pool, TaskId, TaskIdx, TriggerRule, WeightRule,
-    operator::{Bash, Branch, ShortCircuit, SkipReach},
+    operator::{
+        Approval, Asking, Bash, Branch, Choice, FileSensor, OnReject, PokeMode, Poking, ShortCircuit, SkipReach,
+    },
 };
 
 /// An operator that has work to do.
@@ -39,6 +41,34 @@ pub fn branch() -> Operator {
 
 pub fn short_circuit(reach: SkipReach) -> Operator {
     Operator::ShortCircuit(ShortCircuit { condition: String::new(), reach })
+}
+
+/// A question with these options, and seconds until its time is over.
+fn asking(options: &[&str], response_timeout_secs: Option<f64>) -> Asking {
+    Asking {
+        subject: "Go on?".to_owned(),
+        body: None,
+        options: options.iter().map(ToString::to_string).collect(),
+        defaults: Vec::new(),
+        multiple: false,
+        params: serde_json::Map::new(),
+        assigned_users: Vec::new(),
+        response_timeout_secs,
+    }
+}
+
+pub fn approval(on_reject: OnReject, response_timeout_secs: Option<f64>) -> Approval {
+    Approval { asking: asking(&["Approve", "Reject"], response_timeout_secs), on_reject }
+}
+
+pub fn choice(options: &[&str], response_timeout_secs: Option<f64>) -> Choice {
+    Choice { asking: asking(options, response_timeout_secs), options_mapping: None }
+}
+
+/// A sensor that looks again later.
+pub fn rescheduled_sensor() -> Operator {
+    let poking = Poking { mode: PokeMode::Reschedule, ..Poking::default() };
+    Operator::FileSensor(FileSensor { filepath: "/in.csv".to_owned(), fs_conn_id: None, recursive: false, poking })
 }
 
 /// A task with Airflow's defaults.

@@ -15,6 +15,8 @@ mod mapping;
 mod mirror;
 mod notifications;
 mod oracle;
+mod pokes;
+mod questions;
 mod reference;
 mod schedules;
 mod scopes;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine::{
-    BackfillRow, BackfillRunRow, DagVersion, Fact, Need, Plan, PreviousCounts, RunRow, Snapshot, StoredDag, StoredRun,
+    BackfillRow, BackfillRunRow, DagVersion, Fact, Need, Plan, PreviousCounts, ResponseRow, RunRow, Snapshot, StoredDag, StoredRun,
     TiRow, WorkerJoined,
 };
 use model::{BackfillId, DagId, Pool, RunId, RunKey, RunType, TaskState, TiKey, command::AnswerStatus};
@@ -22,6 +22,8 @@ pub struct Mirror {
     /// What came of each date, by backfill and place.
     pub seen: BTreeMap<(BackfillId, i32), BackfillRunRow>,
     pub tries: BTreeMap<(TiKey, i16), TaskState>,
+    /// Questions by instance and try, with their answers.
+    pub questions: BTreeMap<(TiKey, i16), Option<ResponseRow>>,
     pub assets: AssetTables,
     pub told: Told,
     pub answers: Vec<(AnswerStatus, serde_json::Value)>,
@@ -64,6 +66,15 @@ impl Mirror {
         for row in &plan.tries {
             let before = self.tries.insert((row.key, row.try_number.get()), row.state);
             assert!(before.is_none(), "try {} of {:?} is history already", row.try_number, row.key);
+        }
+        for row in &plan.asked {
+            self.questions.insert((row.key, row.try_number.get()), row.response.clone());
+        }
+        for row in &plan.responses {
+            let question = self.questions.get_mut(&(row.key, row.try_number.get()));
+            let question = question.expect("only what was asked is answered");
+            assert_eq!(*question, None, "a question is answered once");
+            *question = Some(row.clone());
         }
         self.apply_rest(plan);
     }
@@ -108,6 +119,7 @@ impl Mirror {
             }
         }
         self.tries.retain(|(key, _), _| !plan.forgotten.contains(key));
+        self.questions.retain(|(key, _), _| !plan.forgotten.contains(key));
         self.runs.retain(|key, _| !plan.runs_dropped.contains(key));
         self.instances.retain(|key, _| self.runs.contains_key(&key.run));
         for name in &plan.pools_dropped {

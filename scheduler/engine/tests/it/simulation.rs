@@ -14,12 +14,13 @@ use model::{
         ClearEffect, ClearTaskInstances, ClearVersion, EndedRuns, MarkTaskInstances, Paused, Relatives, TaskSelector,
         TriggerDagRun,
     },
+    operator::{OnReject, SkipReach},
 };
 
 use crate::{
-    dags::{branch, dag_of, task},
+    dags::{approval, branch, choice, dag_of, rescheduled_sensor, task},
     reference::Reference,
-    world::{World, clear_of, trigger},
+    world::{World, asked, clear_of, put_off, trigger},
 };
 
 /// How many histories each test plays unless it is told.
@@ -124,6 +125,7 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
             dag.tasks[pos].end_date = date(dice);
         }
     }
+    dag = with_waits(dice, dag);
     dag = with_expanded_tasks(dice, dag);
     // All of them, or none: what is told is counted against what fails.
     let tells = dice.one_in(2);
@@ -156,14 +158,66 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
     }
 }
 
+/// The same with tasks that ask people, and sensors that look again later.
+fn with_waits(dice: &mut Dice, dag: Dag) -> Dag {
+    let mut dag = dag;
+    for task in &mut dag.tasks {
+        let is_plain = matches!(task.operator, Operator::Bash(_));
+        if !is_plain || !dice.one_in(4) {
+            continue;
+        }
+        let limit = dice.one_in(2).then(|| 10.0 + dice.below(100) as f64);
+        task.operator = match dice.below(4) {
+            0 => {
+                let reach = *dice.pick(&[SkipReach::AllDownstream, SkipReach::DirectDownstream]);
+                let on_reject = if dice.one_in(3) { OnReject::Fail } else { OnReject::Skip(reach) };
+                let mut keys = approval(on_reject, limit);
+                if dice.one_in(2) {
+                    keys.asking.defaults = vec![dice.pick(&keys.asking.options).clone()];
+                }
+                Operator::Approval(Box::new(keys))
+            }
+            1 => {
+                let mut keys = choice(&["t0", "t2", "t4", "t6", "t8"], limit);
+                keys.options_mapping = dice.one_in(2).then(Default::default);
+                Operator::Choice(Box::new(keys))
+            }
+            _ => rescheduled_sensor(),
+        };
+    }
+    dag
+}
+
+/// The end that an attempt of a task may have which waits without a slot.
+fn of_its_kind(world: &World, dice: &mut Dice, key: model::TiKey, end: AttemptEnd) -> AttemptEnd {
+    let operator = task_of(world, key).operator;
+    if operator.asking().is_some() && end.kind == EndKind::Success {
+        return asked();
+    }
+    let waits_on = operator.reschedules() && end.kind == EndKind::Success && dice.one_in(2);
+    if waits_on { put_off(dice.below(50) as f64) } else { end }
+}
+
+/// Somebody answers one of the questions that wait.
+fn answer_one(world: &mut World, dice: &mut Dice) {
+    let waiting = world.mirror.instances.values().filter(|row| row.state == TaskState::AwaitingInput);
+    let waiting: Vec<_> = waiting.map(|row| row.key).collect();
+    if waiting.is_empty() {
+        return;
+    }
+    let key = *dice.pick(&waiting);
+    let options = task_of(world, key).operator.asking().map(|asking| asking.options.clone()).unwrap_or_default();
+    let Some(option) = options.get(dice.below(options.len() + 1)) else { return };
+    let (run, task) = (world.mirror.runs[&key.run].run_id.clone(), world.name(key));
+    let (status, body) = world.answer("d", run.as_str(), &task, &[option]);
+    assert_eq!(status, model::AnswerStatus::Done, "{body}");
+}
+
 /// The same with tasks that are expanded over lists, and over what tasks before them return.
 fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
     let mut dag = dag;
     for pos in 0..dag.tasks.len() {
-        let is_one = matches!(
-            dag.tasks[pos].operator,
-            Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly
-        );
+        let is_one = decides_for_all(&dag.tasks[pos]);
         if is_one || !dice.one_in(3) {
             continue;
         }
@@ -189,14 +243,17 @@ fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
     if dice.one_in(2) { with_expanded_group(dice, dag) } else { dag }
 }
 
+/// Whether a task can not be expanded.
+fn decides_for_all(task: &Task) -> bool {
+    matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly) || task.operator.asking().is_some()
+}
+
 /// The same with tasks that are expanded together: within their group an instance comes after those with its index.
 fn with_expanded_group(dice: &mut Dice, dag: Dag) -> Dag {
     let mut dag = dag;
     let first = dice.below(dag.tasks.len());
     let last = (first + 1 + dice.below(4)).min(dag.tasks.len() - 1);
-    let can_be_many = |task: &Task| {
-        task.expand.is_none() && !matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly)
-    };
+    let can_be_many = |task: &Task| task.expand.is_none() && !decides_for_all(task);
     let members: Vec<usize> = (first..=last).filter(|pos| can_be_many(&dag.tasks[*pos])).collect();
     let source = (first > 0 && !dice.one_in(3)).then(|| dice.below(first));
     let over = match source {
@@ -401,6 +458,7 @@ fn disturb(world: &mut World, dice: &mut Dice) {
             world.turn(vec![Event::WorkerSilent(silent)]);
             world.quiesce();
         }
+        7 | 8 => answer_one(world, dice),
         6 => leave(world, WorkerId(1 + i32::try_from(dice.below(2)).unwrap()), dice),
         _ => {
             let seconds = i64::try_from(dice.below(60)).unwrap();
@@ -490,6 +548,7 @@ fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> 
     }
     let number = dice.below(world.attempts.len());
     let (worker, key, attempt) = world.attempts.remove(number);
+    let end = of_its_kind(world, dice, key, end);
     let end = with_output(world, dice, key, end);
     let mut events = vec![Event::AttemptEnded { worker, attempt, end: end.into() }];
     if dice.one_in(3) {
@@ -542,6 +601,7 @@ fn drain(world: &mut World, dice: &mut Dice) {
         while end_one(world, dice, AttemptEnd::new(EndKind::Success, "")).is_some() {
             check_invariants(world);
         }
+        answer_one(world, dice);
         if world.mirror.runs.values().all(|run| run.state.is_finished()) {
             return;
         }
@@ -567,6 +627,7 @@ fn the_engine_and_the_text_agree_after_every_event() {
     play(|history| {
         let mut dice = Dice::new(history + 1_000_000);
         let mut graph = random_dag(&mut dice, 0);
+        graph = with_plain_waits(&mut dice, graph);
         if dice.one_in(2) {
             graph = with_expanded_tasks(&mut dice, graph);
         }
@@ -594,10 +655,29 @@ fn the_engine_and_the_text_agree_after_every_event() {
                 (EndKind::Skipped, TaskState::Skipped),
             ]);
             let end = with_output(&world, &mut dice, key, AttemptEnd::new(kind, "as told"));
-            let list = end.xcoms.first().and_then(|xcom| xcom.value.as_array()).map(Vec::len);
+            let operator = task_of(&world, key).operator;
+            if operator.reschedules() && dice.one_in(2) {
+                // It looks again, and nothing has changed for the others.
+                world.attempts.remove(number);
+                world.turn(vec![Event::AttemptEnded { worker, attempt, end: put_off(5.0).into() }]);
+                world.pass(5);
+                continue;
+            }
+            let mut list = end.xcoms.first().and_then(|xcom| xcom.value.as_array()).map(Vec::len);
             world.attempts.remove(number);
+            let asks = operator.asking().is_some() && kind != EndKind::Skipped;
+            let end = if asks { asked() } else { end };
             world.turn(vec![Event::AttemptEnded { worker, attempt, end: end.into() }]);
             world.quiesce();
+            if asks {
+                if dice.one_in(3) {
+                    take_over(&mut world);
+                }
+                let option = if kind == EndKind::Success { "Approve" } else { "Reject" };
+                world.answer("d", "r", &name, &[option]);
+                // What it returns is a mapping of four.
+                list = Some(4);
+            }
             reference.ended(&name, key.map.get(), state, list);
             if dice.one_in(4) {
                 take_over(&mut world);
@@ -612,6 +692,19 @@ fn the_engine_and_the_text_agree_after_every_event() {
             world.engine.why_run(&DagId::new("d").unwrap(), &RunId::new("r").unwrap(), world.now)
         );
     });
+}
+
+/// The same with approvals that fail when they are rejected, and sensors that look again: the text knows how each ends.
+fn with_plain_waits(dice: &mut Dice, dag: Dag) -> Dag {
+    let mut dag = dag;
+    for task in dag.tasks.iter_mut().filter(|task| matches!(task.operator, Operator::Bash(_))) {
+        match dice.below(8) {
+            0 => task.operator = Operator::Approval(Box::new(approval(OnReject::Fail, None))),
+            1 => task.operator = rescheduled_sensor(),
+            _ => {}
+        }
+    }
+    dag
 }
 
 /// The engine's states with everything that is on its way as `running`; a task that waits for a slot is not stored.
@@ -631,7 +724,7 @@ fn collapsed(world: &World, run: RunKey, reference: &Reference) -> BTreeMap<(Str
         let waits = world.engine.why_task(&dag, &run_id, &task, model::MapIndex(*map), world.now).unwrap_or_default();
         let on_its_way = stored == TaskState::NoStatus
             && ["pool ", "its run has", "all workers"].iter().any(|start| waits.starts_with(start));
-        *state = if on_its_way || matches!(stored, TaskState::Queued) { TaskState::Running } else { stored };
+        *state = if on_its_way || matches!(stored, TaskState::Queued | TaskState::UpForReschedule) { TaskState::Running } else { stored };
     }
     states
 }

@@ -7,8 +7,10 @@ use dag::Dag;
 use engine::{DagVersion, Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
 use model::{
     AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, EndKind, MapIndex, Operator, Pool,
-    RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
-    command::{AnswerStatus, ClearTaskInstances, Relatives, TaskSelector, TriggerDagRun},
+    Question, RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
+    command::{AnswerQuestion, AnswerStatus, ClearTaskInstances, Relatives, TaskInstanceName, TaskSelector, TriggerDagRun},
+    door::{Conf, Text},
+    operator::HitlUser,
 };
 
 use crate::{dags::version, mirror::Mirror};
@@ -93,7 +95,7 @@ impl World {
             slots,
             queues: BTreeSet::from(["default".to_owned()]),
             capabilities: BTreeSet::from([Capability::Light, Capability::Process]),
-            operators: Operator::NAMES.iter().copied().chain([Operator::EXPANDED]).map(str::to_owned).collect(),
+            operators: Operator::NAMES.iter().copied().chain([Operator::EXPANDED, Operator::RESCHEDULES]).map(str::to_owned).collect(),
             attempts: held.collect(),
             leaving: false,
         };
@@ -257,6 +259,27 @@ impl World {
         self.engine.why_task(&dag, &run, &task, MapIndex::UNMAPPED, self.now).unwrap_or_else(|| "nothing".to_owned())
     }
 
+    /// Somebody answers the question of a task.
+    pub fn answer(&mut self, dag: &str, run: &str, task: &str, chosen: &[&str]) -> (AnswerStatus, serde_json::Value) {
+        let instance = TaskInstanceName {
+            dag_id: DagId::new(dag).unwrap(),
+            run_id: RunId::new(run).unwrap(),
+            task_id: TaskId::new(task).unwrap(),
+            map_index: MapIndex::UNMAPPED,
+        };
+        self.command(Command::AnswerQuestion(AnswerQuestion {
+            instance,
+            chosen_options: chosen.iter().map(|option| Text::new(*option).unwrap()).collect(),
+            params_input: Conf::default(),
+            user: HitlUser::named("ada"),
+        }))
+    }
+
+    /// The attempt of a task puts its question.
+    pub fn ask(&mut self, task: &str) {
+        self.end_with(task, asked());
+    }
+
     pub fn clear(
         &mut self,
         dag: &str,
@@ -266,6 +289,17 @@ impl World {
     ) -> (AnswerStatus, serde_json::Value) {
         self.command(Command::ClearTaskInstances(clear_of(dag, run, task, relatives)))
     }
+}
+
+/// How an attempt ends that has put its question.
+pub fn asked() -> AttemptEnd {
+    let question = Question { subject: "Go on?".to_owned(), body: None };
+    AttemptEnd { question: Some(question.into()), ..AttemptEnd::new(EndKind::Asked, "") }
+}
+
+/// How a look ends that is followed by another, so many seconds later.
+pub fn put_off(secs: f64) -> AttemptEnd {
+    AttemptEnd { again_after_secs: Some(secs), ..AttemptEnd::new(EndKind::Rescheduled, "poke 1: it is not there") }
 }
 
 pub fn clear_of(dag: &str, run: &str, task: &str, relatives: Relatives) -> ClearTaskInstances {

@@ -57,7 +57,9 @@ impl KafkaSensorExecutor {
             | EndKind::Skipped
             | EndKind::TimedOut
             | EndKind::Killed
-            | EndKind::Lost => outcome,
+            | EndKind::Lost
+            | EndKind::Asked
+            | EndKind::Rescheduled => outcome,
         })
     }
 }

@@ -14,7 +14,7 @@ mod time;
 use std::{ops::ControlFlow, time::Duration};
 
 use futures::future::BoxFuture;
-use model::{EndKind, operator::Poking};
+use model::{EndKind, operator::{PokeMode, Poking}};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -38,14 +38,21 @@ pub(crate) enum Found {
 
 /// Something that can be looked for.
 pub(crate) trait Sight: Send {
+    /// In how long it is there, when that is known: there is no point in an earlier look.
+    fn comes_in(&self) -> Option<Duration> {
+        None
+    }
+
     /// Looks once. It may be dropped at any time unless it minds `stop` itself, and then it ends soon.
     fn look<'a>(&'a mut self, attempt: &'a Attempt, stop: &'a Stop) -> BoxFuture<'a, Result<Found, Outcome>>;
 }
 
-/// Looks until there is an outcome.
+/// Looks until there is an outcome; with mode `reschedule` once, and the outcome may be that it looks again later. A look counts from
+/// the first of its try, whichever attempt made that.
 pub(crate) async fn watch(sight: &mut dyn Sight, poking: &Poking, attempt: &Attempt, stop: &Stop) -> Outcome {
     let began = Instant::now();
-    for count in 1_u32.. {
+    let (waited, earlier) = attempt.assignment.poked.map_or((Duration::ZERO, 0), |poked| (seconds(poked.waited_secs), poked.times));
+    for count in earlier.saturating_add(1).. {
         let looked = sight.look(attempt, stop).await;
         if stop.is_requested() {
             return stopped(poking, stop.requested().await);
@@ -57,12 +64,17 @@ pub(crate) async fn watch(sight: &mut dyn Sight, poking: &Poking, attempt: &Atte
             ControlFlow::Break(outcome) => return outcome,
             ControlFlow::Continue(seen) => seen,
         };
-        let left = seconds(poking.timeout_secs).saturating_sub(began.elapsed());
+        let left = seconds(poking.timeout_secs).saturating_sub(waited.saturating_add(began.elapsed()));
         if left.is_zero() {
             attempt.log.system(&format!("Poke {count}: {seen}"));
             return timed_out(poking, &seen);
         }
         let pause = pause(poking, count, &attempt.assignment.attempt.to_string()).min(left);
+        if poking.mode == PokeMode::Reschedule {
+            let pause = sight.comes_in().map_or(pause, |there| there.min(left));
+            attempt.log.system(&format!("Poke {count}: {seen}; the next look is in {}", span(pause)));
+            return Outcome::rescheduled(pause, format!("poke {count}: {seen}"));
+        }
         attempt.say(&format!("Poke {count}: {seen}; the next look is in {}", span(pause))).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -88,7 +100,9 @@ fn judge(poking: &Poking, looked: Result<Found, Outcome>) -> ControlFlow<Outcome
             | EndKind::Skipped
             | EndKind::TimedOut
             | EndKind::Killed
-            | EndKind::Lost => ControlFlow::Break(outcome),
+            | EndKind::Lost
+            | EndKind::Asked
+            | EndKind::Rescheduled => ControlFlow::Break(outcome),
         },
     }
 }
@@ -114,7 +128,9 @@ fn stopped(poking: &Poking, cause: StopCause) -> Outcome {
         | EndKind::FailedForGood
         | EndKind::Skipped
         | EndKind::Killed
-        | EndKind::Lost => cause.into(),
+        | EndKind::Lost
+        | EndKind::Asked
+        | EndKind::Rescheduled => cause.into(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{FutureExt as _, future::BoxFuture};
-use model::operator::{DateTimeSensor, Poking, TimeDeltaSensor};
+use model::operator::{DateTimeSensor, PokeMode, Poking, TimeDeltaSensor};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -39,8 +39,14 @@ impl TimeSensorExecutor {
     async fn outcome(&self, attempt: &Attempt, stop: &Stop) -> Result<Outcome, Outcome> {
         let at = self.at(attempt).await?;
         attempt.log_rendered(json!({"target_time": at.to_rfc3339()}));
-        let pause = seconds(self.poking.poke_interval_secs);
-        let ends = Instant::now().checked_add(seconds(self.poking.timeout_secs));
+        let (pause, waited) = match self.poking.mode {
+            PokeMode::Poke => (seconds(self.poking.poke_interval_secs), 0.0),
+            // It holds no slot, not even for the last pause.
+            PokeMode::Reschedule => {
+                (Duration::ZERO, attempt.assignment.poked.map_or(0.0, |poked| poked.waited_secs))
+            }
+        };
+        let ends = Instant::now().checked_add(seconds(self.poking.timeout_secs - waited));
         Ok(watch(&mut Clock { at, pause, ends }, &self.poking, attempt, stop).await)
     }
 
@@ -78,6 +84,10 @@ struct Clock {
 }
 
 impl Sight for Clock {
+    fn comes_in(&self) -> Option<Duration> {
+        (self.at - Utc::now()).to_std().ok()
+    }
+
     /// A moment that comes before the next look is waited for.
     fn look<'a>(&'a mut self, _: &'a Attempt, stop: &'a Stop) -> BoxFuture<'a, Result<Found, Outcome>> {
         let (at, pause, ends) = (self.at, self.pause, self.ends);

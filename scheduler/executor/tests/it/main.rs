@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says when it is skipped")]
 
+mod asking;
 mod bash;
 mod docker;
 mod http;

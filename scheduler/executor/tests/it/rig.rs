@@ -309,6 +309,7 @@ impl Rig {
             execution_timeout_secs: self.execution_timeout_secs,
             do_xcom_push: true,
             mapped: None,
+            poked: None,
             multiple_outputs: false,
             retry_policy: Vec::new(),
         }

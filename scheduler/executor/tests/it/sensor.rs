@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use link::{FetchItem, FetchKey, RunView, WhichRun};
+use link::{FetchItem, FetchKey, Poked, RunView, WhichRun};
 use model::{
     DagId, DagRunState, EndKind, Operator, RunId, TaskId, TaskState,
     operator::{
         DateTimeSensor, ExternalTaskSensor, FileSensor, HttpMethod, HttpOptions, HttpPayload, HttpRequest, HttpSensor,
-        HttpTarget, Poking, SqlParameters, SqlSensor, SqlSource, TimeDeltaSensor,
+        HttpTarget, PokeMode, Poking, SqlParameters, SqlSensor, SqlSource, TimeDeltaSensor,
     },
 };
 use windlass_executor::StopCause;
@@ -66,6 +66,29 @@ async fn a_stop_ends_a_sensor_at_once_and_an_execution_timeout_counts_as_its_own
     (rig.stop, rig.execution_timeout_secs) = (windlass_executor::Stop::default(), Some(0.1));
     let end = rig.run(file(&path, Poking { soft_fail: true, ..hour })).await.end;
     assert_eq!(end.kind, EndKind::Skipped, "{}", end.reason);
+}
+
+#[tokio::test]
+async fn a_rescheduled_sensor_looks_once_and_its_time_counts_from_the_first_look() {
+    let rig = Rig::new();
+    let path = rig.dir.path().join("gone/in.csv");
+    let again = Poking { mode: PokeMode::Reschedule, poke_interval_secs: 5.0, ..poking() };
+    let ran = rig.run(file(&path, again.clone())).await;
+    assert_eq!((ran.end.kind, ran.end.again_after_secs), (EndKind::Rescheduled, Some(5.0)), "{}", ran.text());
+    assert!(ran.end.reason.starts_with("poke 1: "), "{}", ran.end.reason);
+    let later = |waited_secs, times| {
+        let mut assignment = rig.assignment(file(&path, again.clone()));
+        assignment.poked = Some(Poked { waited_secs, times });
+        rig.attempt(assignment)
+    };
+    let end = windlass_executor::run(&later(28.0, 3), &rig.stop).await;
+    assert!(end.kind == EndKind::Rescheduled && end.reason.starts_with("poke 4: "), "{}", end.reason);
+    assert!(end.again_after_secs.is_some_and(|secs| (1.0..=2.0).contains(&secs)), "{:?}", end.again_after_secs);
+    let end = windlass_executor::run(&later(30.0, 3), &rig.stop).await;
+    assert_eq!(end.kind, EndKind::FailedForGood, "{}", end.reason);
+    let target_time = (chrono::Utc::now() + chrono::TimeDelta::seconds(20)).to_rfc3339();
+    let end = rig.run(Operator::DateTimeSensor(DateTimeSensor { target_time, poking: again })).await.end;
+    assert!(end.again_after_secs.is_some_and(|secs| (15.0..=20.0).contains(&secs)), "it comes back at its moment");
 }
 
 #[tokio::test]

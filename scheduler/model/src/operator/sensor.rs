@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{HttpRequest, SqlParameters, SqlSource};
 use crate::{DagId, TaskId, TaskState};
 
-/// What all sensors share, as Airflow's BaseSensorOperator has it. A sensor holds its slots while it waits (mode `poke`).
+/// What all sensors share, as Airflow's BaseSensorOperator has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Poking {
     /// The pause between two looks, in seconds.
@@ -22,6 +22,27 @@ pub struct Poking {
     pub silent_fail: bool,
     /// Whether the task is skipped, not failed, whatever goes wrong.
     pub never_fail: bool,
+    /// Whether it holds its slots while it waits.
+    #[serde(default, skip_serializing_if = "PokeMode::is_default")]
+    pub mode: PokeMode,
+}
+
+/// What a sensor does between two looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PokeMode {
+    /// It holds its slots.
+    #[default]
+    Poke,
+    /// Its attempt ends, and the next look is a new one: it holds nothing.
+    Reschedule,
+}
+
+impl PokeMode {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for Poking {
@@ -34,6 +55,7 @@ impl Default for Poking {
             soft_fail: false,
             silent_fail: false,
             never_fail: false,
+            mode: PokeMode::Poke,
         }
     }
 }

@@ -245,7 +245,8 @@ const WITH_SIDE_ROWS: &str = "p.run_id, p.task_idx, p.map_index, ti.run_id IS NO
     coalesce(ti.try_number, 0::smallint) AS try_number, coalesce(ti.state, 0::smallint) AS state, ti.attempt, \
     coalesce(ti.live, false) AS live, ti.worker_id, ti.queued_at, ti.started_at, ti.ended_at, x.max_tries, \
     coalesce(x.infrastructure_losses, 0::smallint) AS infrastructure_losses, \
-    x.wake_at, x.exit_code, x.reason, x.note, x.skips, x.map_length, x.rendered_map_index, w.name AS worker \
+    x.wake_at, x.exit_code, x.reason, x.note, x.skips, x.map_length, x.rendered_map_index, \
+    x.first_poke_at, coalesce(x.reschedules, 0) AS reschedules, w.name AS worker \
     FROM numbered p \
     LEFT JOIN task_instance ti ON ti.run_id = p.run_id AND ti.task_idx = p.task_idx AND ti.map_index = p.map_index \
     LEFT JOIN task_instance_extra x ON x.run_id = p.run_id AND x.task_idx = p.task_idx AND x.map_index = p.map_index \

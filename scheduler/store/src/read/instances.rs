@@ -109,6 +109,8 @@ pub(super) struct InstanceRecord {
     skips: Option<Vec<i32>>,
     map_length: Option<i32>,
     rendered_map_index: Option<String>,
+    first_poke_at: Option<Timestamp>,
+    reschedules: i32,
     worker: Option<String>,
 }
 
@@ -128,6 +130,8 @@ impl TryFrom<InstanceRecord> for Instance {
             skips: row.skips.map(|skips| skips.into_iter().map(TaskIdx).collect()),
             map_length: row.map_length,
             rendered_map_index: row.rendered_map_index,
+            first_poke_at: row.first_poke_at,
+            reschedules: row.reschedules,
         };
         let stored = TiRow {
             key: TiKey { run: RunKey(row.run_id), task: TaskIdx(row.task_idx), map: MapIndex(row.map_index) },

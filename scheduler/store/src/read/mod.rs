@@ -14,6 +14,7 @@ mod instance_list;
 mod instance_source;
 mod instances;
 mod list;
+mod questions;
 mod runs;
 pub(crate) mod total;
 mod version_list;
@@ -58,6 +59,7 @@ pub use list::{
     Direction, Pattern, Range, RunFilter, RunOrder, SEARCHED_RUNS_MAX, SecondsRange, page_of_runs, part_of_runs,
     run_part, runs,
 };
+pub use questions::{QuestionFilter, QuestionOrder, QuestionView, ResponseView, questions, questions_of};
 pub use runs::{
     RunBrief, active_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_named, runs_of,
 };

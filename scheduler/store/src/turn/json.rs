@@ -13,7 +13,7 @@ use model::{Answer, CommandId, Pool, TaskState, TiKey, Timestamp, XComValue, com
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{assets, told::Told};
+use super::{assets, questions, told::Told};
 use crate::texts::storable;
 
 /// The parameters of a turn's rare parts.
@@ -44,6 +44,8 @@ pub(super) struct RareParts {
     pub asset_queue_dropped: String,
     pub assets_consumed: String,
     pub told: String,
+    pub asked: String,
+    pub responses: String,
 }
 
 impl RareParts {
@@ -70,6 +72,8 @@ impl RareParts {
             && plan.asset_queue_dropped.is_empty()
             && plan.assets_consumed.is_empty()
             && Told::is_none(plan)
+            && plan.asked.is_empty()
+            && plan.responses.is_empty()
             && plan.pools.is_empty()
             && plan.pools_dropped.is_empty()
             && plan.answers.is_empty()
@@ -103,6 +107,8 @@ impl RareParts {
             asset_queue_dropped: array(&plan.asset_queue_dropped, |(dag, asset)| assets::Entry::of(dag, asset)),
             assets_consumed: array(&plan.assets_consumed, assets::Consumed::of),
             told: Told::of(plan).to_json(),
+            asked: array(&plan.asked, questions::Asked::of),
+            responses: array(&plan.responses, questions::Response::of),
         })
     }
 }
@@ -124,14 +130,14 @@ fn storable_option(text: Option<&String>) -> Option<String> {
 }
 
 #[derive(Serialize)]
-struct Key {
+pub(super) struct Key {
     run_id: i64,
     task_idx: i32,
     map_index: i32,
 }
 
 impl Key {
-    fn of(key: TiKey) -> Self {
+    pub(super) fn of(key: TiKey) -> Self {
         Self { run_id: key.run.get(), task_idx: key.task.get(), map_index: key.map.get() }
     }
 }
@@ -328,6 +334,9 @@ struct Extra {
     skips: Option<Vec<i32>>,
     map_length: Option<i32>,
     rendered_map_index: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_poke_at: Option<Timestamp>,
+    reschedules: i32,
 }
 
 impl Extra {
@@ -344,6 +353,8 @@ impl Extra {
             skips: extra.skips.as_ref().map(|skips| skips.iter().map(|task| task.get()).collect()),
             map_length: extra.map_length,
             rendered_map_index: storable_option(extra.rendered_map_index.as_ref()),
+            first_poke_at: extra.first_poke_at,
+            reschedules: extra.reschedules,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod assets;
 mod columns;
 mod json;
+mod questions;
 mod told;
 
 use engine::Plan;
@@ -151,6 +152,8 @@ async fn apply_all(
         rare.asset_queue_dropped,
         rare.assets_consumed,
         rare.told,
+        rare.asked,
+        rare.responses,
     )
     .fetch_one(writer.connection())
     .await?;

@@ -9,7 +9,12 @@ use model::{
 };
 use serde_json::json;
 use sqlx::Executor;
-use store::{StoreError, facts, inbox, maintenance::Swept, xcoms};
+use store::{
+    StoreError, facts, inbox,
+    maintenance::Swept,
+    read::{self, Direction, QuestionFilter, QuestionOrder, Window},
+    xcoms,
+};
 
 use crate::support::{Database, dag_id, day, ended, ending, noon, queued, run, run_id, starting};
 
@@ -80,6 +85,76 @@ async fn the_instances_of_an_expanded_task_take_the_place_of_its_summary() {
     assert!(matches!(&refused, StoreError::Diverged { what } if what.contains("gone")), "{refused:?}");
 }
 
+#[tokio::test]
+async fn questions_are_stored_with_their_answers_and_listed() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let version = leader.store_dag("etl", &["a", "b"]).await;
+    let waits = |task| TiRow { state: TaskState::AwaitingInput, live: false, ..queued(1, task) };
+    let asking = model::operator::Asking {
+        subject: "{{ ds }}?".to_owned(),
+        body: None,
+        options: vec!["yes".to_owned(), "no".to_owned()],
+        defaults: vec!["no".to_owned()],
+        multiple: false,
+        params: json!({"n": {"value": 1}}).as_object().unwrap().clone(),
+        assigned_users: vec![model::operator::HitlUser::named("ann")],
+        response_timeout_secs: None,
+    };
+    let asked = |task| engine::AskedRow {
+        key: queued(1, task).key,
+        try_number: TryNumber::FIRST,
+        at: noon(),
+        question: model::Question { subject: format!("Task {task}?"), body: Some("*why*".to_owned()) },
+        asking: asking.clone(),
+        response: None,
+    };
+    let response = |task| engine::ResponseRow {
+        key: queued(1, task).key,
+        try_number: TryNumber::FIRST,
+        at: noon(),
+        user: Some(model::operator::HitlUser::named("ann")),
+        chosen_options: vec!["yes".to_owned()],
+        params_input: json!({"n": 2}).as_object().unwrap().clone(),
+    };
+    let first = Plan {
+        new_runs: vec![run(&version, 1)],
+        new_instances: vec![waits(0), waits(1)],
+        asked: vec![asked(0), engine::AskedRow { response: Some(response(1)), ..asked(1) }],
+        ..Plan::default()
+    };
+    leader.apply(&first).await.unwrap();
+    let open = QuestionFilter {
+        is_answered: Some(false),
+        states: vec![TaskState::AwaitingInput],
+        subject: Some("task".to_owned()),
+        window: Window { limit: 10, ..Window::default() },
+        ..QuestionFilter::default()
+    };
+    let (found, total) = read::questions(&database.pool, &open).await.unwrap();
+    let task = found.iter().map(|question| question.key.task.get()).collect::<Vec<_>>();
+    assert_eq!((task, total.number()), (vec![0], 1));
+    assert_eq!((found[0].subject.as_str(), found[0].assigned_users[0].name.as_str()), ("Task 0?", "ann"));
+    leader.apply(&Plan { responses: vec![response(0)], ..Plan::default() }).await.unwrap();
+    assert_eq!(read::questions(&database.pool, &open).await.unwrap().0, []);
+    for task in [0, 1] {
+        let of_task = read::questions_of(&database.pool, queued(1, task).key).await.unwrap();
+        let given = of_task[0].response.as_ref().unwrap();
+        assert_eq!((given.at, given.chosen_options.as_slice()), (noon(), &["yes".to_owned()][..]));
+        assert_eq!(given.params_input["n"], 2);
+    }
+    let everything = [(QuestionOrder::Instance, Direction::Descending), (QuestionOrder::State, Direction::Ascending)];
+    let all = QuestionFilter {
+        order: everything.to_vec(),
+        responded_by_ids: vec!["ann".to_owned()],
+        window: Window { limit: 10, ..Window::default() },
+        ..QuestionFilter::default()
+    };
+    assert_eq!(read::questions(&database.pool, &all).await.unwrap().0.len(), 2);
+    leader.apply(&Plan { forgotten: vec![queued(1, 0).key], ..Plan::default() }).await.unwrap();
+    assert_eq!(database.count("hitl_detail").await, 1);
+}
+
 fn failure_of(instance: &TiRow) -> FailureRow {
     FailureRow { key: instance.key, try_number: TryNumber::FIRST, failed_at: noon(), reason: "it broke".to_owned() }
 }
@@ -99,6 +174,8 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
         wake_at: Some(noon()),
         reason: Some("a NUL \0 in it".to_owned()),
         skips: Some(vec![TaskIdx(1)]),
+        first_poke_at: Some(noon()),
+        reschedules: 3,
         ..TiExtra::default()
     };
     let (mut first, second) = (queued(1, 0), queued(1, 1));

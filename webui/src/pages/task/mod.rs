@@ -3,6 +3,7 @@
 
 mod details;
 mod mark;
+mod question;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -42,6 +43,7 @@ use crate::{
     },
 };
 pub use mark::submit as mark;
+pub use question::submit as answer;
 
 /// The tabs: name in the address and word.
 const TABS: [(&str, &str); 4] =
@@ -74,6 +76,7 @@ pub struct View {
     is_finished: bool,
     why: Option<String>,
     why_class: &'static str,
+    question: Option<question::Asked>,
     facts: Vec<Fact>,
     upstream: Vec<Neighbour>,
     downstream: Vec<Neighbour>,
@@ -171,6 +174,7 @@ pub async fn show(
         is_finished: of.state().is_finished(),
         why: reason(&app, &of).await,
         why_class: Badge::from(of.state()).class,
+        question: question::asked(&app, &of, clock).await?,
         facts: details::facts(&of, clock),
         upstream: neighbours(&siblings, &of.task().upstream),
         downstream: neighbours(&siblings, &of.task().downstream),

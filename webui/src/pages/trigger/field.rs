@@ -1,6 +1,6 @@
 //! A param's JSON Schema as a field of a form.
 
-use dag::{Dag, Param};
+use dag::{Param, Params};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -141,9 +141,9 @@ pub(super) fn text_of(value: &Value, kind: Kind, clock: Clock) -> String {
 }
 
 /// The fields of all params by section, in the order of their names.
-pub(super) fn sections(dag: &Dag, typed: Option<&PageForm>, mistakes: &Mistakes, clock: Clock) -> Vec<Section> {
+pub fn sections(params: &Params, typed: Option<&PageForm>, mistakes: &Mistakes, clock: Clock) -> Vec<Section> {
     let mut sections = vec![Section { title: String::new(), fields: Vec::new() }];
-    for (name, param) in dag.params.iter() {
+    for (name, param) in params.iter() {
         let title = param.schema.get("section").and_then(Value::as_str).unwrap_or_default();
         let at = sections.iter().position(|section| section.title == title).unwrap_or_else(|| {
             sections.push(Section { title: title.to_owned(), fields: Vec::new() });

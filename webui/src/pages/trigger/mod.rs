@@ -23,9 +23,9 @@ use crate::{
     error::{ApiError, ApiResult},
     reads::lookup::lookup_dag,
 };
-use field::Section;
+pub(super) use field::{Section, sections};
 use read::Wish;
-pub(super) use read::{Mistakes, instant};
+pub(super) use read::{Mistakes, instant, typed_value};
 
 /// What the page shows.
 #[derive(Serialize, JsonSchema)]
@@ -72,7 +72,7 @@ async fn form_view(
         url: dag_url(&dag.dag_id),
         is_paused: dag.is_paused,
         zone: who.prefs.zone.name(),
-        sections: field::sections(&version.dag, typed, &mistakes, Clock::of(who)),
+        sections: sections(&version.dag.params, typed, &mistakes, Clock::of(who)),
         run_id: kept("run_id"),
         logical_date: kept("logical_date"),
         note: kept("note"),

@@ -91,6 +91,14 @@ fn note(dag: &Dag, sentence: &str, mistakes: &mut Mistakes) {
     }
 }
 
+/// What was typed into the field of a param.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn typed_value(name: &str, param: &Param, form: &PageForm, clock: Clock) -> Result<Value, String> {
+    value(param, form.text(&format!("{PREFIX}{name}")), clock)
+}
+
 /// What was typed into a param's field.
 fn value(param: &Param, text: &str, clock: Clock) -> Result<Value, String> {
     let kind = field::kind(param);

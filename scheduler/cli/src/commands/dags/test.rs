@@ -27,8 +27,12 @@ use dag::CompiledDag;
 use link::query::LogName;
 use model::{
     AttemptId, BundleFile, DagId, DagRunState, RunId, TaskIdx, TaskState, TriggeredBy,
-    command::{ClearEffect, Command, MarkTaskInstances, Paused, Pool, Relatives, TaskSelector, TriggerDagRun},
-    door::Instant,
+    command::{
+        AnswerQuestion, ClearEffect, Command, MarkTaskInstances, Paused, Pool, Relatives, TaskInstanceName, TaskSelector,
+        TriggerDagRun,
+    },
+    door::{Conf, Instant, Text},
+    operator::HitlUser,
 };
 use serde_json::{Map, Value};
 use store::{
@@ -213,6 +217,9 @@ impl Script<'_> {
             for instance in &instances {
                 self.print_log_of(instance)?;
                 self.tell(instance);
+                if instance.row.state == TaskState::AwaitingInput {
+                    self.answer(instance).await?;
+                }
             }
             let over = run.state.is_finished() && !instances.iter().any(|instance| instance.row.live);
             if over {
@@ -222,6 +229,28 @@ impl Script<'_> {
             }
             let _look_in_any_case = tokio::time::timeout(LOOK_EVERY, changes.recv()).await;
         }
+    }
+
+    /// Nobody is there who could answer: a question's defaults count, else its first option.
+    async fn answer(&self, instance: &Instance) -> anyhow::Result<()> {
+        let task = self.version.task_idx.iter().position(|number| *number == instance.row.key.task);
+        let task = task.map(|pos| &self.version.dag.tasks[pos]);
+        let Some((task, asking)) = task.and_then(|task| Some((task, task.operator.asking()?))) else { return Ok(()) };
+        let chosen = if asking.defaults.is_empty() { &asking.options[..1] } else { &asking.defaults[..] };
+        outln!("{} | [answered {}, as nobody is there in a test]", task.task_id, chosen.join(", "));
+        let text = |option: &String| Text::new(option.clone()).context("an option of the file");
+        let answer = AnswerQuestion {
+            instance: TaskInstanceName {
+                dag_id: self.dag_id.clone(),
+                run_id: self.run_id.clone(),
+                task_id: task.task_id.clone(),
+                map_index: instance.row.key.map,
+            },
+            chosen_options: chosen.iter().map(text).collect::<anyhow::Result<_>>()?,
+            params_input: Conf::default(),
+            user: asking.assigned_users.first().cloned().unwrap_or_else(|| HitlUser::named("test")),
+        };
+        self.stage.access.command(Command::AnswerQuestion(answer)).await.map(drop)
     }
 
     fn name(&self, task: TaskIdx) -> String {

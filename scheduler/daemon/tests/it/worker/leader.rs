@@ -276,6 +276,7 @@ pub fn bash(command: &str) -> Assignment {
         execution_timeout_secs: None,
         do_xcom_push: true,
         mapped: None,
+        poked: None,
         multiple_outputs: false,
         retry_policy: Vec::new(),
     }
