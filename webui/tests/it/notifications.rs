@@ -7,11 +7,12 @@ use crate::support::Server;
 #[tokio::test]
 async fn notifications_and_deadlines_are_shown_with_what_came_of_them() {
     let server = Server::start().await;
-    let run: (i64, String, i64) =
-        sqlx::query_as("SELECT id, run_id, version_id FROM dag_run WHERE dag_id = 'stock_data_pipeline' ORDER BY id LIMIT 1")
-            .fetch_one(&server.pool)
-            .await
-            .unwrap();
+    let run: (i64, String, i64) = sqlx::query_as(
+        "SELECT id, run_id, version_id FROM dag_run WHERE dag_id = 'stock_data_pipeline' ORDER BY id LIMIT 1",
+    )
+    .fetch_one(&server.pool)
+    .await
+    .unwrap();
     let rows = "
         INSERT INTO notification (id, dag_id, run_key, run_id, version_id, event, position, kind, task_idx, task_id, try_number,
                                   reason, at, state, attempts, next_attempt_at, ended_at, detail)
@@ -26,10 +27,16 @@ async fn notifications_and_deadlines_are_shown_with_what_came_of_them() {
     let viewer = server.user("viewer").await;
     let (status, all) = viewer.get("/notifications?limit=2").await;
     assert_eq!((status, &all["total_entries"]), (200, &json!(4)), "{all}");
-    assert_eq!((&all["notifications"][0]["state"], &all["notifications"][0]["event"]), (&json!("waiting"), &json!("failure")));
+    assert_eq!(
+        (&all["notifications"][0]["state"], &all["notifications"][0]["event"]),
+        (&json!("waiting"), &json!("failure"))
+    );
     let (_, failed) = viewer.get("/notifications?state=failed&dag_id=stock_data_pipeline").await;
     assert_eq!(failed["total_entries"], 1);
-    assert_eq!((&failed["notifications"][0]["detail"], &failed["notifications"][0]["attempts"]), (&json!("said <i>3"), &json!(3)));
+    assert_eq!(
+        (&failed["notifications"][0]["detail"], &failed["notifications"][0]["attempts"]),
+        (&json!("said <i>3"), &json!(3))
+    );
     assert_eq!(viewer.get("/notifications?dag_id=none").await.1["total_entries"], 0);
     assert_eq!(viewer.get("/notifications?state=lost").await.0, 422);
     let address = format!("/dags/stock_data_pipeline/dagRuns/{}/deadlines", run.1.replace('+', "%2B"));

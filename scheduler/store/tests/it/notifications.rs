@@ -53,7 +53,10 @@ async fn leading(database: &Database) -> (Leader, DagVersion) {
     let version = leader.store_dag("etl", &["a"]).await;
     let plan = Plan {
         new_runs: vec![run(&version, 1)],
-        notifications: (1..=3).map(|number| owed(&version, number, "etl")).chain([owed(&version, 9, "other")]).collect(),
+        notifications: (1..=3)
+            .map(|number| owed(&version, number, "etl"))
+            .chain([owed(&version, 9, "other")])
+            .collect(),
         deadlines: vec![due(&version, 21), due(&version, 22), due(&version, 23)],
         ..Plan::default()
     };
