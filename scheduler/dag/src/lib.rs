@@ -26,8 +26,8 @@ mod yaml;
 pub use assets::{AliasRef, AssetCondition, AssetRef, Outlet};
 pub use canonical::yaml_of;
 pub use compiled::{
-    Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Param, RelativeDate, RunImmediately, Schedule, Task,
-    TaskGroup, TaskPos, TickOptions,
+    Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Param, RelativeDate, RunImmediately, Schedule,
+    Task, TaskGroup, TaskPos, TickOptions,
 };
 pub use content::Content;
 pub use cron::{CronExpr, cron_check};

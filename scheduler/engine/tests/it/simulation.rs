@@ -97,7 +97,8 @@ fn with_scopes(dice: &mut Dice, tasks: Vec<Task>) -> Vec<Task> {
             1 => {
                 tasks[pos].phase = Phase::Teardown { on_failure_fail_dagrun: dice.one_in(3) };
                 tasks[pos].trigger_rule = TriggerRule::AllDoneSetupSuccess;
-                let setups: Vec<TaskPos> = (0..pos).filter(|before| tasks[*before].phase.is_setup()).map(TaskPos).collect();
+                let setups: Vec<TaskPos> =
+                    (0..pos).filter(|before| tasks[*before].phase.is_setup()).map(TaskPos).collect();
                 let own: Vec<TaskPos> = setups.into_iter().filter(|_| dice.one_in(2)).collect();
                 tasks[pos].upstream.extend(own);
                 tasks[pos].upstream.sort_unstable();
@@ -140,10 +141,8 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
 fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
     let mut dag = dag;
     for pos in 0..dag.tasks.len() {
-        let is_one = matches!(
-            dag.tasks[pos].operator,
-            Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly
-        );
+        let is_one =
+            matches!(dag.tasks[pos].operator, Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly);
         if is_one || !dice.one_in(3) {
             continue;
         }
@@ -154,7 +153,10 @@ fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
                 true => Over::Literal((0..dice.below(4)).map(|item| item.into()).collect()),
                 false => {
                     let source = dice.pick(&sources).0;
-                    if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_) | Operator::LatestOnly) {
+                    if matches!(
+                        dag.tasks[source].operator,
+                        Operator::Empty | Operator::Branch(_) | Operator::LatestOnly
+                    ) {
                         dag.tasks[source].operator = crate::dags::bash();
                     }
                     Over::Output(dag.tasks[source].task_id.clone())
@@ -175,7 +177,8 @@ fn with_expanded_group(dice: &mut Dice, dag: Dag) -> Dag {
     let first = dice.below(dag.tasks.len());
     let last = (first + 1 + dice.below(4)).min(dag.tasks.len() - 1);
     let can_be_many = |task: &Task| {
-        task.expand.is_none() && !matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly)
+        task.expand.is_none()
+            && !matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly)
     };
     let members: Vec<usize> = (first..=last).filter(|pos| can_be_many(&dag.tasks[*pos])).collect();
     let source = (first > 0 && !dice.one_in(3)).then(|| dice.below(first));
