@@ -173,8 +173,11 @@ pub fn count(number: usize, one: &str) -> String {
 #[must_use]
 pub fn step(months: u32, rest: Duration) -> String {
     let months_and_years = [(months / 12, "year"), (months % 12, "month")];
-    let mut parts: Vec<String> =
-        months_and_years.iter().filter(|(number, _)| *number > 0).map(|(number, one)| count(*number as usize, one)).collect();
+    let mut parts: Vec<String> = months_and_years
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, one)| count(*number as usize, one))
+        .collect();
     if parts.is_empty() || !rest.is_zero() {
         parts.push(duration(rest));
     }

@@ -60,7 +60,10 @@ fn check_rules_behind_setups(drafts: &[Draft], upstream: &[Vec<usize>], problems
         }
         if let Some(setup) = before.iter().map(|index| &drafts[*index].task).find(|before| before.phase.is_setup()) {
             let (rule, setup) = (task.trigger_rule, &setup.task_id);
-            problems.add(place, format!("it comes directly after the setup {setup}, so its trigger_rule is all_success, not {rule}"));
+            problems.add(
+                place,
+                format!("it comes directly after the setup {setup}, so its trigger_rule is all_success, not {rule}"),
+            );
         }
     }
 }

@@ -172,11 +172,7 @@ pub(crate) const DAG: &[Key] = &[
     key("dagrun_timeout", Shape::Duration, "A run that takes longer fails."),
     key("dagrun_timeout_sec", Shape::Number, "The same in seconds."),
     key("fail_fast", Shape::Bool, "Whether the first failure ends the run."),
-    key(
-        "allowed_run_types",
-        Shape::Definition("run_types"),
-        "What its runs may come of; anything when absent.",
-    ),
+    key("allowed_run_types", Shape::Definition("run_types"), "What its runs may come of; anything when absent."),
     key("params", Shape::Definition("params"), "Values that a run can be given."),
     key("files", Shape::Texts, "Further files below the DAG folder that its tasks use."),
     key(

@@ -75,7 +75,9 @@ impl Scopes {
         for block in pairs(tasks).chunks(u64::BITS as usize) {
             for (pos, bits) in between(tasks, block).into_iter().enumerate() {
                 left = left.checked_sub(bits.count_ones() as usize)?;
-                for (setup, teardown) in block.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, p)| p) {
+                for (setup, teardown) in
+                    block.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, p)| p)
+                {
                     if !tasks[pos].phase.is_teardown() {
                         scopes.needs.entry(TaskPos(pos)).or_default().insert(*setup);
                     }

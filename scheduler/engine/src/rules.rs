@@ -170,7 +170,11 @@ pub fn verdict(case: &Case, mode: Mode) -> Verdict {
     {
         return Verdict::Becomes(state);
     }
-    if case.scope_unfinished == 0 && setups_let_run(&case.indirect_setups) && (case.upstream.total == 0 || runs(case)) { Verdict::Run } else { Verdict::Wait }
+    if case.scope_unfinished == 0 && setups_let_run(&case.indirect_setups) && (case.upstream.total == 0 || runs(case)) {
+        Verdict::Run
+    } else {
+        Verdict::Wait
+    }
 }
 
 /// The verdict for a task that waits for its past before it is skipped

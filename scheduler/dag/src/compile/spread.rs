@@ -201,7 +201,8 @@ impl Nest {
             }
         }
         for (source, target) in links {
-            for group in self.common_group(*source, *target, levels).into_iter().flat_map(|group| around(group, levels)) {
+            for group in self.common_group(*source, *target, levels).into_iter().flat_map(|group| around(group, levels))
+            {
                 inner.entry(group).and_modify(|inner| inner.links.push((*source, *target)));
             }
         }

@@ -297,7 +297,8 @@ fn check_whole(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
     if dag.schedule == Schedule::Continuous && dag.max_active_runs > 1 {
         problems.add(&place_of("max_active_runs"), "a DAG with schedule @continuous has max_active_runs 1");
     }
-    let other_rule = dag.tasks.iter().find(|task| task.trigger_rule != TriggerRule::AllSuccess && !task.phase.is_teardown());
+    let other_rule =
+        dag.tasks.iter().find(|task| task.trigger_rule != TriggerRule::AllSuccess && !task.phase.is_teardown());
     if let (true, Some(task)) = (dag.fail_fast, other_rule) {
         let message = format!("fail_fast needs trigger_rule all_success everywhere; {} has another", task.task_id);
         problems.add(&place_of("fail_fast"), message);

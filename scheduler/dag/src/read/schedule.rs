@@ -168,7 +168,9 @@ fn read_mapping(item: &Item<'_>, zone: Option<Tz>, problems: &mut Problems) -> O
         return timetable(class, item, zone, problems).map(|schedule| When { schedule, assets: None });
     }
     let fields = item.fields("a schedule", problems)?;
-    let has_time = ["cron", "duration", "timetable", "timezone", "interval", "run_immediately"].iter().any(|key| fields.take(key).is_some());
+    let has_time = ["cron", "duration", "timetable", "timezone", "interval", "run_immediately"]
+        .iter()
+        .any(|key| fields.take(key).is_some());
     if !has_time && assets::is_condition(&fields) {
         let condition = assets::condition(item, problems)?;
         return Some(When { schedule: Schedule::Never, assets: Some(condition) });

@@ -99,13 +99,12 @@ fn a_cron_takes_the_nearest_timezone_that_is_named() {
     let schedule = |text: &str| {
         one(&format!("dag_id: x\n{text}\nstart_date: 2026-07-01\ntasks: [{{task_id: a, operator: empty}}]")).dag
     };
-    let cron =
-        |timezone, timetable| Schedule::Cron {
-            expressions: vec!["30 2 * * mon-fri".into()],
-            timezone,
-            timetable,
-            ticks: TickOptions::default(),
-        };
+    let cron = |timezone, timetable| Schedule::Cron {
+        expressions: vec!["30 2 * * mon-fri".into()],
+        timezone,
+        timetable,
+        ticks: TickOptions::default(),
+    };
     let zurich =
         schedule("schedule: {cron: '30 2 * * MON-FRI', timezone: Europe/Zurich, timetable: cron_data_interval}");
     assert_eq!(zurich.schedule, cron(chrono_tz::Europe::Zurich, CronTimetable::CronDataInterval));
@@ -194,7 +193,8 @@ fn ticks_have_an_interval_and_a_first_run() {
     };
     expect_test::expect![[r#"
         dags/x.yaml:2:69: schedule.interval: this is for the timetable cron_trigger, whose runs stand for their ticks
-    "#]].assert_eq(&refused("{cron: '@daily', timetable: cron_data_interval, interval: 1h}"));
+    "#]]
+    .assert_eq(&refused("{cron: '@daily', timetable: cron_data_interval, interval: 1h}"));
     expect_test::expect![[r#"
         dags/x.yaml:2:43: schedule.run_immediately: a schedule by duration has no run_immediately; name a cron or a duration
     "#]].assert_eq(&refused("{duration: 1h, run_immediately: true}"));
@@ -223,7 +223,8 @@ fn a_duration_of_a_schedule_may_have_months_and_years() {
     };
     expect_test::expect![[r#"
         dags/x.yaml:2:22: schedule.duration: expected at most 100 years between runs
-    "#]].assert_eq(&refused("{duration: 101 years}"));
+    "#]]
+    .assert_eq(&refused("{duration: 101 years}"));
     expect_test::expect![[r#"
         dags/x.yaml:2:22: schedule.duration: expected a duration such as 30s, 5m, 1h30m, PT5M, 1 days or a number of seconds, found the text "1.5 months"
     "#]].assert_eq(&refused("{duration: 1.5 months}"));
@@ -243,12 +244,14 @@ fn a_task_has_dates_of_its_own() {
     let turned = text.replace("end_date: 2026-03-01T00:00:00Z", "end_date: 2026-01-15");
     expect_test::expect![[r#"
         dags/x.yaml:5:69: tasks[0].end_date: the end_date is before the start_date; no run would have the task
-    "#]].assert_eq(&messages(&load(&turned)));
+    "#]]
+    .assert_eq(&messages(&load(&turned)));
 }
 
 #[test]
 fn a_dag_says_what_its_runs_may_come_of() {
-    let read = |types: &str| one(&format!("dag_id: x\nallowed_run_types: {types}\ntasks: [{{task_id: a, operator: empty}}]"));
+    let read =
+        |types: &str| one(&format!("dag_id: x\nallowed_run_types: {types}\ntasks: [{{task_id: a, operator: empty}}]"));
     let two = read("[scheduled, manual, manual]");
     assert_eq!(two.dag.allowed_run_types, Some(vec![model::RunType::Scheduled, model::RunType::Manual]));
     assert_eq!(one(&two.canonical_yaml).content_hash, two.content_hash);

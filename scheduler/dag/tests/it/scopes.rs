@@ -93,10 +93,13 @@ fn what_makes_no_sense_is_refused() {
             dags/x.yaml:5:100: tasks[2].trigger_rule: a teardown runs when everything between is over and a setup of it has succeeded; leave trigger_rule away
         "#]],
     );
-    refused(&[("a", ", teardown: true"), ("b", ", teardown: {setups: [a, gone], extra: 1}")], expect![[r#"
+    refused(
+        &[("a", ", teardown: true"), ("b", ", teardown: {setups: [a, gone], extra: 1}")],
+        expect![[r#"
         dags/x.yaml:4:58: tasks[1].teardown.setups[1]: there is no task or group "gone" in this DAG
         dags/x.yaml:4:65: tasks[1].teardown.extra: unknown field
-    "#]]);
+    "#]],
+    );
     refused(
         &[("make", ""), ("work", ", dependencies: [make], trigger_rule: all_done"), ("take", ", teardown: {of: make}")],
         expect![[r#"
@@ -107,11 +110,13 @@ fn what_makes_no_sense_is_refused() {
         - {task_id: b, operator: empty, teardown: {setups: g}}\n";
     expect![[r#"
         dags/x.yaml:5:54: tasks[1].teardown.setups: "g" is a group; name the setups in it
-    "#]].assert_eq(&messages(&load(group)));
+    "#]]
+    .assert_eq(&messages(&load(group)));
     let defaults = "dag_id: x\ndefault_args: {setup: true}\ntasks:\n  - {task_id: a, operator: empty}\n";
     expect![[r#"
         dags/x.yaml:2:16: default_args.setup: not supported yet: setups by default; write it at the task
-    "#]].assert_eq(&messages(&load(defaults)));
+    "#]]
+    .assert_eq(&messages(&load(defaults)));
 }
 
 #[test]
@@ -142,9 +147,12 @@ fn what_follows_a_group_does_not_wait_for_its_teardowns() {
         - {task_id: work, task_group_name: g, operator: empty, dependencies: [make]}\n  \
         - {task_id: take, task_group_name: g, operator: empty, dependencies: [work], teardown: {of: make}}\n";
     assert_eq!(upstream_of_end(cluster), ["g.work"]);
-    let two = format!("{cluster}  - {{task_id: last, task_group_name: g, operator: empty, dependencies: [take], teardown: true}}\n");
+    let two = format!(
+        "{cluster}  - {{task_id: last, task_group_name: g, operator: empty, dependencies: [take], teardown: true}}\n"
+    );
     assert_eq!(upstream_of_end(&two), ["g.work"], "one teardown after the other");
-    let goes_on = format!("{cluster}  - {{task_id: more, task_group_name: g, operator: empty, dependencies: [work, take]}}\n");
+    let goes_on =
+        format!("{cluster}  - {{task_id: more, task_group_name: g, operator: empty, dependencies: [work, take]}}\n");
     assert_eq!(upstream_of_end(&goes_on), ["g.more"]);
     let nested = cluster.replace("task_group_name: g", "task_group_name: inner");
     assert_eq!(upstream_of_end(&nested), ["g.inner.work"], "a group in the group");

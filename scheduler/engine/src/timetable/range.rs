@@ -38,11 +38,9 @@ pub const fn is_periodic(schedule: &Schedule) -> bool {
 fn lag(schedule: &Schedule) -> TimeDelta {
     let interval = match schedule {
         Schedule::Cron { timetable: CronTimetable::CronTrigger, ticks, .. } => ticks.interval,
-        Schedule::Cron { .. }
-        | Schedule::Never
-        | Schedule::Once
-        | Schedule::Continuous
-        | Schedule::Delta { .. } => None,
+        Schedule::Cron { .. } | Schedule::Never | Schedule::Once | Schedule::Continuous | Schedule::Delta { .. } => {
+            None
+        }
     };
     interval.and_then(|interval| TimeDelta::from_std(interval).ok()).unwrap_or_default()
 }
@@ -169,7 +167,11 @@ mod tests {
     #[test]
     fn months_and_ticks_with_an_interval_are_gone_through_in_both_orders() {
         let year = range("2024-01-31T00:00:00Z", "2024-12-31T00:00:00Z");
-        let months = Schedule::Delta { every: std::time::Duration::ZERO, months: 1, timetable: DeltaTimetable::DeltaDataInterval };
+        let months = Schedule::Delta {
+            every: std::time::Duration::ZERO,
+            months: 1,
+            timetable: DeltaTimetable::DeltaDataInterval,
+        };
         let ticks = TickOptions { interval: Some(std::time::Duration::from_secs(86_400)), ..TickOptions::default() };
         let expressions = vec!["0 6 1 * *".to_owned()];
         let timetable = CronTimetable::CronTrigger;

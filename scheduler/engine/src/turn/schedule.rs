@@ -148,9 +148,7 @@ impl Engine {
     fn due(&self, dag_id: &DagId, def: &Definition) -> Option<DueRun> {
         let row = &self.dags.get(dag_id)?.row;
         match def.dag.schedule {
-            dag::Schedule::Continuous => {
-                next_due(def, row.last_interval, self.now)
-            }
+            dag::Schedule::Continuous => next_due(def, row.last_interval, self.now),
             dag::Schedule::Never | dag::Schedule::Once | dag::Schedule::Cron { .. } | dag::Schedule::Delta { .. } => {
                 row.next
             }

@@ -23,7 +23,12 @@ fn d() -> DagId {
 
 fn daily() -> Schedule {
     let (timezone, timetable) = (chrono_tz::Tz::UTC, CronTimetable::CronTrigger);
-    Schedule::Cron { expressions: vec!["0 0 * * *".to_owned()], timezone, timetable, ticks: dag::TickOptions::default() }
+    Schedule::Cron {
+        expressions: vec!["0 0 * * *".to_owned()],
+        timezone,
+        timetable,
+        ticks: dag::TickOptions::default(),
+    }
 }
 
 /// A DAG of one task each day, whose schedule begins in the next year, so that it makes no runs of its own.
@@ -308,7 +313,8 @@ fn the_first_run_of_a_backfill_depends_on_no_past_and_the_others_on_those_before
 
 #[test]
 fn a_long_range_is_made_in_pieces_that_are_few_at_any_time() {
-    let minutes = Schedule::Delta { every: Duration::from_secs(60), months: 0, timetable: DeltaTimetable::DeltaTrigger };
+    let minutes =
+        Schedule::Delta { every: Duration::from_secs(60), months: 0, timetable: DeltaTimetable::DeltaTrigger };
     let mut world = World::new(vec![Dag { schedule: minutes, ..of_days() }]);
     world.is_checked = false;
     let two_days = wish("2026-11-01T00:00:00Z", "2026-11-02T23:59:00Z");

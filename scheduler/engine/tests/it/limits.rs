@@ -112,7 +112,11 @@ fn a_task_at_its_own_limit_waits_over_all_runs() {
 #[test]
 fn a_task_that_depends_on_its_past_waits_for_the_run_before() {
     let graph = Dag {
-        schedule: Schedule::Delta { every: Duration::from_secs(3_600), months: 0, timetable: DeltaTimetable::DeltaDataInterval },
+        schedule: Schedule::Delta {
+            every: Duration::from_secs(3_600),
+            months: 0,
+            timetable: DeltaTimetable::DeltaDataInterval,
+        },
         start_date: Some("2026-11-21T10:00:00Z".parse().unwrap()),
         catchup: Catchup::All,
         ..with(dag("d", "a"), "a", |task| task.depends_on_past = true)

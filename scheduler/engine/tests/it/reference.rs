@@ -109,7 +109,8 @@ impl Reference {
             for pos in 0..seen.len() {
                 if expanded[pos] && self.group_of(pos).is_some() {
                     for (map, state) in seen[pos].iter().enumerate() {
-                        let verdict = self.verdict(TaskPos(pos), &|of| self.states_of(of, pos, Some(map), &seen, &expanded));
+                        let verdict =
+                            self.verdict(TaskPos(pos), &|of| self.states_of(of, pos, Some(map), &seen, &expanded));
                         if let (TaskState::NoStatus, Some(verdict)) = (state, verdict) {
                             self.states[pos][map] = verdict;
                         }
@@ -234,8 +235,7 @@ impl Reference {
 
     /// Leaf = no downstream except ignorable teardowns; a run of only teardowns uses true leaves.
     fn leaves(&self) -> Vec<TaskPos> {
-        let ignorable =
-            |pos: &TaskPos| self.dag.task(*pos).phase == Phase::Teardown { on_failure_fail_dagrun: false };
+        let ignorable = |pos: &TaskPos| self.dag.task(*pos).phase == Phase::Teardown { on_failure_fail_dagrun: false };
         let all = || self.dag.positions();
         let leaves: Vec<TaskPos> =
             all().filter(|pos| !ignorable(pos) && self.dag.task(*pos).downstream.iter().all(ignorable)).collect();
@@ -266,11 +266,9 @@ impl Reference {
         if self.is_teardown(pos) {
             let own: Vec<TaskPos> =
                 task.upstream.iter().copied().filter(|pos| self.dag.task(*pos).phase == Phase::Setup).collect();
-            let between = |other: &TaskPos| {
-                own.iter().any(|setup| self.reached(*setup, |task| &task.downstream).contains(other))
-            };
-            let scope: Vec<TaskPos> =
-                self.reached(pos, |task| &task.upstream).into_iter().filter(between).collect();
+            let between =
+                |other: &TaskPos| own.iter().any(|setup| self.reached(*setup, |task| &task.downstream).contains(other));
+            let scope: Vec<TaskPos> = self.reached(pos, |task| &task.upstream).into_iter().filter(between).collect();
             let over = |states: &[TaskState]| {
                 states.iter().all(|state| [Success, Failed, Skipped, UpstreamFailed, Removed].contains(state))
             };

@@ -29,7 +29,12 @@ fn intervals(world: &World) -> Vec<(i64, i64)> {
 
 fn hourly() -> Schedule {
     let (timezone, timetable) = (chrono_tz::Tz::UTC, CronTimetable::CronDataInterval);
-    Schedule::Cron { expressions: vec!["0 * * * *".to_owned()], timezone, timetable, ticks: dag::TickOptions::default() }
+    Schedule::Cron {
+        expressions: vec!["0 * * * *".to_owned()],
+        timezone,
+        timetable,
+        ticks: dag::TickOptions::default(),
+    }
 }
 
 #[test]

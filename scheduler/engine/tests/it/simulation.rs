@@ -98,7 +98,8 @@ fn with_scopes(dice: &mut Dice, tasks: Vec<Task>) -> Vec<Task> {
             1 => {
                 tasks[pos].phase = Phase::Teardown { on_failure_fail_dagrun: dice.one_in(3) };
                 tasks[pos].trigger_rule = TriggerRule::AllDoneSetupSuccess;
-                let setups: Vec<TaskPos> = (0..pos).filter(|before| tasks[*before].phase.is_setup()).map(TaskPos).collect();
+                let setups: Vec<TaskPos> =
+                    (0..pos).filter(|before| tasks[*before].phase.is_setup()).map(TaskPos).collect();
                 let own: Vec<TaskPos> = setups.into_iter().filter(|_| dice.one_in(2)).collect();
                 tasks[pos].upstream.extend(own);
                 tasks[pos].upstream.sort_unstable();
@@ -228,7 +229,10 @@ fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
                 true => Over::Literal((0..dice.below(4)).map(|item| item.into()).collect()),
                 false => {
                     let source = dice.pick(&sources).0;
-                    if matches!(dag.tasks[source].operator, Operator::Empty | Operator::Branch(_) | Operator::LatestOnly) {
+                    if matches!(
+                        dag.tasks[source].operator,
+                        Operator::Empty | Operator::Branch(_) | Operator::LatestOnly
+                    ) {
                         dag.tasks[source].operator = crate::dags::bash();
                     }
                     Over::Output(dag.tasks[source].task_id.clone())

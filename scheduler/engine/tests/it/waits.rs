@@ -196,7 +196,12 @@ fn marking_a_waiting_sensor_ends_it_and_lets_the_run_go_on() {
 #[test]
 fn many_missed_intervals_are_made_up_as_fast_as_runs_end_and_no_faster() {
     let (timezone, timetable) = (chrono_tz::Tz::UTC, CronTimetable::CronDataInterval);
-    let schedule = Schedule::Cron { expressions: vec!["* * * * *".to_owned()], timezone, timetable, ticks: dag::TickOptions::default() };
+    let schedule = Schedule::Cron {
+        expressions: vec!["* * * * *".to_owned()],
+        timezone,
+        timetable,
+        ticks: dag::TickOptions::default(),
+    };
     let start_date = Some("2026-11-20T12:00:00Z".parse().unwrap());
     let graph = Dag { schedule, catchup: Catchup::All, start_date, max_active_runs: 3, ..dag("d", "work") };
     let mut world = World::new(vec![graph]);
@@ -213,7 +218,12 @@ fn many_missed_intervals_are_made_up_as_fast_as_runs_end_and_no_faster() {
 #[test]
 fn a_thousand_missed_intervals_take_many_turns_and_each_is_made_once() {
     let (timezone, timetable) = (chrono_tz::Tz::UTC, CronTimetable::CronTrigger);
-    let schedule = Schedule::Cron { expressions: vec!["* * * * *".to_owned()], timezone, timetable, ticks: dag::TickOptions::default() };
+    let schedule = Schedule::Cron {
+        expressions: vec!["* * * * *".to_owned()],
+        timezone,
+        timetable,
+        ticks: dag::TickOptions::default(),
+    };
     let start_date = Some("2026-11-20T00:01:00Z".parse().unwrap());
     let mut graph = dag("d", "a >> b >> c >> d >> e >> f >> g >> h >> i >> j");
     for task in &mut graph.tasks {

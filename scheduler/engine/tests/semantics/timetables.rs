@@ -7,10 +7,7 @@ use chrono_tz::Tz;
 use dag::{Catchup, CronExpr, CronTimetable, DeltaTimetable, RunImmediately, Schedule, TickOptions};
 use engine::{
     DueRun,
-    timetable::{
-        self, Restriction,
-        cron::CronClock,
-    },
+    timetable::{self, Restriction, cron::CronClock},
 };
 use model::Timestamp;
 use serde::Deserialize;

@@ -92,8 +92,7 @@ pub(super) async fn backfills(app: &App, version: &read::Version, query: &Query,
         Some(backfill) => Some(dates(app, backfill, query, clock).await?),
         None => None,
     };
-    let may_have = engine::backfill::is_periodic(&version.dag.schedule)
-        && version.dag.allows(model::RunType::Backfill);
+    let may_have = engine::backfill::is_periodic(&version.dag.schedule) && version.dag.allows(model::RunType::Backfill);
     Ok(Backfills { rows, create_url: may_have.then(|| format!("{url}/backfill")), dates })
 }
 

@@ -87,7 +87,9 @@ const fn phase(phase: dag::Phase) -> Option<&'static str> {
     match phase {
         dag::Phase::Work => None,
         dag::Phase::Setup => Some("setup: what is behind it needs it"),
-        dag::Phase::Teardown { on_failure_fail_dagrun: false } => Some("teardown: the run ends as if it were not there"),
+        dag::Phase::Teardown { on_failure_fail_dagrun: false } => {
+            Some("teardown: the run ends as if it were not there")
+        }
         dag::Phase::Teardown { on_failure_fail_dagrun: true } => Some("teardown: the run fails with it"),
     }
 }
