@@ -27,7 +27,9 @@ pub use event::{Event, Fact, Input, Need, PreviousCounts, WorkerJoined};
 pub use explain::TaskWhy;
 pub use lookup::{DagCounts, Declares, PoolUse, RunCounts};
 pub use memory::{Engine, PoolSlots};
-pub use plan::{AskedRow, DagChange, Effect, FailureRow, Plan, ResponseRow, Rest, RunChange, Started, TiChange, TryRow};
+pub use plan::{
+    AskedRow, DagChange, Effect, FailureRow, Plan, ResponseRow, Rest, RunChange, Started, TiChange, TryRow,
+};
 pub use state::{
     BackfillRow, BackfillRunRow, DagVersion, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun, TiExtra, TiRow,
 };

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Answer, AssetKey, AttemptId, CommandId, DagId, DagRunState, Question, RunKey, TaskState, TiKey, Timestamp, TryNumber,
-    WorkerId, XComValue,
+    Answer, AssetKey, AttemptId, CommandId, DagId, DagRunState, Question, RunKey, TaskState, TiKey, Timestamp,
+    TryNumber, WorkerId, XComValue,
     command::Pool,
     operator::{Asking, HitlUser},
 };

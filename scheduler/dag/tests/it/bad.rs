@@ -297,12 +297,11 @@ fn dates_that_leave_no_run_are_refused() {
 #[test]
 fn what_comes_later_is_called_by_its_name() {
     check(
-        "dag_id: x\noverlap: skip\nschedule: {interval: 1h, cron: '@daily'}\ntasks:\n  - {task_id: a, operator: approval, topic: x}\n  - {task_id: b, operator: empty, setup: true}\n  - {task_id: c, operator: airflow.operators.python.PythonOperator, python_callable_name: f}\n",
+        "dag_id: x\noverlap: skip\nschedule: {interval: 1h, cron: '@daily'}\ntasks:\n  - {task_id: a, operator: latest_only, topic: x}\n  - {task_id: b, operator: empty, setup: true}\n  - {task_id: c, operator: airflow.operators.python.PythonOperator, python_callable_name: f}\n",
         expect![[r#"
             dags/x.yaml:2:1: overlap: not supported yet: what happens when runs overlap
             dags/x.yaml:3:12: schedule.interval: not supported yet: a cron's own interval
-            dags/x.yaml:5:5: tasks[0]: subject is missing
-            dags/x.yaml:5:38: tasks[0].topic: unknown field
+            dags/x.yaml:5:28: tasks[0].operator: operator latest_only is not supported yet; there are empty, bash, python, sql, sql_check, service, docker, branch, short_circuit, http, trigger_dag_run, file_sensor, http_sensor, sql_sensor, external_task_sensor, kafka_produce, kafka_consume, kafka_sensor, kafka_topic, kafka_lag, python_callable, date_time_sensor, time_delta_sensor, approval, choice
             dags/x.yaml:6:35: tasks[1].setup: not supported yet: setup tasks
             dags/x.yaml:7:5: tasks[2]: python_callable is missing: module.function, or python_callable_file and python_callable_name
         "#]],
