@@ -38,15 +38,14 @@ pub fn check_input(asking: &Asking, given: &Map<String, Value>) -> Result<(), Ve
 
 /// What is wrong with the values of params, of which these were given.
 fn mismatches_of(params: &Params, given: &Map<String, Value>, values: &Map<String, Value>) -> Vec<String> {
-    let mismatch = |(name, param): (&String, &Param)| {
-        match check_value(&param.schema, values.get(name).unwrap_or(&Value::Null)) {
+    let mismatch =
+        |(name, param): (&String, &Param)| match check_value(&param.schema, values.get(name).unwrap_or(&Value::Null)) {
             Ok(()) => None,
             Err(_) if !given.contains_key(name) && param.default.is_null() => {
                 Some(format!("param {name}: a value is missing"))
             }
             Err(Mismatch::Value(why) | Mismatch::Schema(why)) => Some(format!("param {name}: {why}")),
-        }
-    };
+        };
     params.iter().filter_map(mismatch).collect()
 }
 

@@ -29,11 +29,11 @@ pub use compiled::{
     Catchup, CompiledDag, CronTimetable, Dag, DagFile, Deadline, DeadlineReference, DeltaTimetable, Param,
     RelativeDate, RunCallbacks, RunImmediately, Schedule, Task, TaskCallbacks, TaskGroup, TaskPos, TickOptions,
 };
+pub use conf::check_input;
 pub use content::Content;
 pub use cron::{CronExpr, cron_check};
 pub use expand::{Element, Expand, ExpandBy, Given, Over};
 pub use files::{FILE_BYTES_MAX, FILES_BYTES_MAX, FileProblem, ReadFile};
-pub use conf::check_input;
 pub use params::{Params, asked_params};
 pub use plain::yaml_as_json;
 pub use problem::{DagFileError, ERRORS_PER_DAG_MAX, ERRORS_PER_FILE_MAX, Refused};

@@ -20,7 +20,9 @@ pub use kafka::{
     KafkaConsume, KafkaGoal, KafkaLag, KafkaMessages, KafkaProduce, KafkaProgress, KafkaReader, KafkaSensor,
     KafkaStart, KafkaSubscription, KafkaTopic, KafkaTopicState,
 };
-pub use sensor::{DateTimeSensor, ExternalTaskSensor, FileSensor, HttpSensor, PokeMode, Poking, SqlSensor, TimeDeltaSensor};
+pub use sensor::{
+    DateTimeSensor, ExternalTaskSensor, FileSensor, HttpSensor, PokeMode, Poking, SqlSensor, TimeDeltaSensor,
+};
 pub use trigger::{TriggerDagRunTask, TriggerDate};
 
 use crate::container::{Container, Docker};

@@ -174,7 +174,14 @@ impl TaskState {
             // A restarting attempt is being stopped: however it ends, the task begins anew.
             (
                 Self::Restarting,
-                E::Succeeded | E::Failed(_) | E::Skipped | E::Deferred | E::Rescheduled | E::Asked | E::Lost | E::Cleared,
+                E::Succeeded
+                | E::Failed(_)
+                | E::Skipped
+                | E::Deferred
+                | E::Rescheduled
+                | E::Asked
+                | E::Lost
+                | E::Cleared,
             ) => Self::NoStatus,
             (_, E::Cleared) => Self::NoStatus,
             (_, E::Marked(Mark::Success)) => Self::Success,

@@ -366,7 +366,8 @@ pub async fn of_try(State(app): State<App>, path: AskingTryPath) -> ApiResult<Js
     let of = lookup_instance(&app, &path.dag_id, &path.dag_run_id, &path.task_id, path.map_index).await?;
     let is_meant = |number: i16| u32::try_from(number).is_ok_and(|number| number == path.try_number);
     let all = read::questions_of(&app.pool, of.key).await?;
-    let question = all.into_iter().find(|question| is_meant(question.try_number.get())).ok_or_else(|| asks_nothing(&of))?;
+    let question =
+        all.into_iter().find(|question| is_meant(question.try_number.get())).ok_or_else(|| asks_nothing(&of))?;
     let past = read::tries(&app.pool, of.key).await?;
     let task_instance = match past.iter().rfind(|past| is_meant(past.try_number.get())) {
         Some(past) => TaskInstanceHistoryResponse::superseded(&of, past),

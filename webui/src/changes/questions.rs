@@ -45,7 +45,10 @@ pub async fn answer(app: &App, of: &TaskOfRun, given: Given, who: &Principal) ->
         )));
     }
     if of.state() != TaskState::AwaitingInput {
-        return Err(ApiError::Conflict(format!("Task Instance with id {id} does not await an answer: it is {}", of.state())));
+        return Err(ApiError::Conflict(format!(
+            "Task Instance with id {id} does not await an answer: it is {}",
+            of.state()
+        )));
     }
     if !asking.may_answer(&who.name) {
         return Err(ApiError::Refused(format!("User={} is not a respondent for the task", who.name)));

@@ -1,11 +1,6 @@
 //! What waits for people: the questions of task instances that have no answer yet, and those that were answered last.
 
-use axum::{
-    Extension,
-    extract::State,
-    http::HeaderMap,
-    response::Response,
-};
+use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use model::TaskState;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,8 +9,7 @@ use store::read::{Direction, QuestionFilter, QuestionOrder, QuestionView, Window
 use super::{
     Frame, Place,
     error::PageResult,
-    show_live as print,
-    task_url,
+    show_live as print, task_url,
     words::{Clock, Moment},
 };
 use crate::{

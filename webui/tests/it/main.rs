@@ -5,8 +5,8 @@
 mod admin;
 mod admin_pages;
 mod apart;
-mod approvals;
 mod api;
+mod approvals;
 mod assets;
 mod backfills;
 mod bodies;

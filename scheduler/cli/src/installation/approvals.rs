@@ -121,11 +121,7 @@ impl Installation<'_> {
     ///
     /// # Errors
     /// When there is no such DAG.
-    pub async fn approvals(
-        &self,
-        dag_id: Option<&str>,
-        wanted: ApprovalsWanted,
-    ) -> anyhow::Result<Vec<ApprovalView>> {
+    pub async fn approvals(&self, dag_id: Option<&str>, wanted: ApprovalsWanted) -> anyhow::Result<Vec<ApprovalView>> {
         let waiting = wanted == ApprovalsWanted::Waiting;
         match self {
             Self::Here(here) => {

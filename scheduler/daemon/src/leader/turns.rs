@@ -277,10 +277,9 @@ fn assignment(found: engine::Assignment) -> Assignment {
             let map_index_template = expand.map_index_template.clone();
             Box::new(Mapped { given, map_index_template, keys: expand.keys.clone() })
         }),
-        poked: found.poked.map(|poked| Poked {
-            waited_secs: poked.waited_secs.max(0.0),
-            times: poked.times.unsigned_abs(),
-        }),
+        poked: found
+            .poked
+            .map(|poked| Poked { waited_secs: poked.waited_secs.max(0.0), times: poked.times.unsigned_abs() }),
         multiple_outputs: task.multiple_outputs,
         retry_policy: task.retry_policy.clone(),
         context: TaskContext {

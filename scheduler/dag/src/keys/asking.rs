@@ -28,7 +28,11 @@ pub(super) const APPROVAL: OperatorKeys = OperatorKeys {
     tables: &[
         QUESTION,
         &[
-            key("fail_on_reject", Shape::Bool, "Whether a rejection fails the task; it skips what follows when absent."),
+            key(
+                "fail_on_reject",
+                Shape::Bool,
+                "Whether a rejection fails the task; it skips what follows when absent.",
+            ),
             key(
                 "ignore_downstream_trigger_rules",
                 Shape::Bool,

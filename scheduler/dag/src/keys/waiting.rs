@@ -12,7 +12,11 @@ const METHODS: &[&str] = model::operator::HttpMethod::NAMES;
 
 /// What every sensor has.
 pub(super) const SENSOR: &[Key] = &[
-    key("mode", Shape::OneOf(SENSOR_MODES), "How it waits: poke holds its slot, reschedule frees it between two looks."),
+    key(
+        "mode",
+        Shape::OneOf(SENSOR_MODES),
+        "How it waits: poke holds its slot, reschedule frees it between two looks.",
+    ),
     key("poke_interval", Shape::Duration, "The pause between two looks; 60s when absent."),
     key("timeout", Shape::Duration, "After so long it fails without a further try; 7 days when absent."),
     key("soft_fail", Shape::Bool, "Whether it is skipped, not failed, when the time is over."),

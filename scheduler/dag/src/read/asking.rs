@@ -67,12 +67,7 @@ pub(super) fn choice(fields: &Fields<'_>, problems: &mut Problems) -> Option<Cho
     Some(Choice { asking: asking(fields, options, defaults, problems)?, options_mapping })
 }
 
-fn asking(
-    fields: &Fields<'_>,
-    options: Vec<String>,
-    defaults: Vec<String>,
-    problems: &mut Problems,
-) -> Option<Asking> {
+fn asking(fields: &Fields<'_>, options: Vec<String>, defaults: Vec<String>, problems: &mut Problems) -> Option<Asking> {
     let asking = Asking {
         subject: text(fields, "subject", problems)?,
         body: text_option(fields, "body", problems)?,

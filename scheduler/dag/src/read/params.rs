@@ -43,10 +43,7 @@ enum Asked {
 }
 
 /// Reads the params that a question asks for.
-pub(super) fn asked(
-    item: &Item<'_>,
-    problems: &mut Problems,
-) -> Option<serde_json::Map<String, Json>> {
+pub(super) fn asked(item: &Item<'_>, problems: &mut Problems) -> Option<serde_json::Map<String, Json>> {
     let layer = item.layer("a mapping of names to params", problems)?;
     if layer.items().count() > Asking::PARAMS_MAX {
         return item.fail(format!("at most {} params are allowed", Asking::PARAMS_MAX), problems);

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use model::{
     DagId, DagRunState, TaskId, TaskState,
     operator::{
-        DateTimeSensor, ExternalTaskSensor, FileSensor, HttpMethod, HttpSensor, PokeMode, Poking, SqlSensor, TimeDeltaSensor,
+        DateTimeSensor, ExternalTaskSensor, FileSensor, HttpMethod, HttpSensor, PokeMode, Poking, SqlSensor,
+        TimeDeltaSensor,
     },
 };
 

@@ -2,6 +2,7 @@
 
 extern crate windlass_dag as dag;
 
+mod asking;
 mod assets;
 mod bad;
 mod callables;

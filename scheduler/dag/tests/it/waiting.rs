@@ -56,7 +56,7 @@ fn every_operator_comes_back_from_its_canonical_form() {
         "operator: http, url: 'https://x.test/{{ ds }}', method: PUT, json: [1, {a: b}], headers: {X-Key: 1}, log_response: true, extra_options: {timeout: 5s, verify: false, max_redirects: 0}",
         "operator: http, http_conn_id: api, endpoint: /v1, data: 'a=b', response_check: '{{ response.ok }}', response_filter: '{{ response.json().id }}'",
         "operator: http_sensor, endpoint: /x, request_params: {day: '{{ ds }}'}, response_error_codes_allowlist: ['404', 503], mode: poke",
-        "operator: file_sensor, filepath: 'in/**/*.csv', fs_conn_id: fs, recursive: true, poke_interval: 10s, timeout: 2h, soft_fail: true, exponential_backoff: true, max_wait: 5m",
+        "operator: file_sensor, filepath: 'in/**/*.csv', fs_conn_id: fs, recursive: true, mode: reschedule, poke_interval: 10s, timeout: 2h, soft_fail: true, exponential_backoff: true, max_wait: 5m",
         "operator: sql_sensor, conn_id: pg, sql: 'SELECT :n', parameters: {n: 1}, success: '{{ value > 1 }}', failure: '{{ value < 0 }}', fail_on_empty: true, never_fail: true",
         "operator: external_task_sensor, external_dag_id: y, external_task_ids: [b, c], execution_delta: 1h, failed_states: [failed, upstream_failed], skipped_states: skipped, check_existence: true, silent_fail: true",
         "operator: external_task_sensor, external_dag_id: y, allowed_states: [success, failed]",
@@ -69,6 +69,7 @@ fn every_operator_comes_back_from_its_canonical_form() {
 fn mistakes_are_refused_with_their_place() {
     expect![[r#"
         dags/x.yaml:3:5: tasks[0]: filepath is missing
+        dags/x.yaml:4:61: tasks[1].mode: mode: deferred is not supported yet; with mode: reschedule a sensor holds no slot between two looks
         dags/x.yaml:5:61: tasks[2].mode: expected one of poke, reschedule, found "pokes"; did you mean "poke"?
         dags/x.yaml:5:68: tasks[2].poke_intervall: unknown field; did you mean "poke_interval"?
         dags/x.yaml:6:67: tasks[3].deferrable: deferrable: true is not supported yet; with mode: reschedule a sensor holds no slot between two looks
@@ -90,7 +91,7 @@ fn mistakes_are_refused_with_their_place() {
         dags/x.yaml:21:5: tasks[18]: success stands in two of allowed_states, failed_states, skipped_states
     "#]].assert_eq(&refused(&[
         "operator: file_sensor",
-        "operator: file_sensor, filepath: /x, mode: reschedule",
+        "operator: file_sensor, filepath: /x, mode: deferred",
         "operator: file_sensor, filepath: /x, mode: pokes, poke_intervall: 3",
         "operator: file_sensor, filepath: /x, deferrable: true",
         "operator: file_sensor, filepath: /x, soft_fail: true, never_fail: true",

@@ -230,7 +230,9 @@ fn awaits(run: &Run, place: Place, until: Option<Timestamp>, now: Timestamp) -> 
         defaults => format!("{} counts as the answer", defaults.join(", ")),
     };
     match until {
-        Some(at) if at > now => format!("it waits for {who} to answer; in {}, at {}, {then}", span(at - now), time::at(at)),
+        Some(at) if at > now => {
+            format!("it waits for {who} to answer; in {}, at {}, {then}", span(at - now), time::at(at))
+        }
         Some(_) => format!("its time for an answer is over: {then}"),
         None => format!("it waits for {who} to answer"),
     }

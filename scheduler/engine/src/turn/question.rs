@@ -70,8 +70,7 @@ impl Engine {
         if let Some(name) = input.keys().find(|name| !asking.params.contains_key(*name)) {
             return Err(Refusal::Invalid(format!("the task {task} does not ask for the param {name}")));
         }
-        let response =
-            Response { chosen, input: asking.with_input(&input), user: Some(user), at: self.now };
+        let response = Response { chosen, input: asking.with_input(&input), user: Some(user), at: self.now };
         let told = response.told();
         self.end_by_answer(place, response);
         Ok(told)

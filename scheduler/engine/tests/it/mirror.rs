@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use engine::{
-    BackfillRow, BackfillRunRow, DagVersion, Fact, Need, Plan, PreviousCounts, ResponseRow, RunRow, Snapshot, StoredDag, StoredRun,
-    TiRow, WorkerJoined,
+    BackfillRow, BackfillRunRow, DagVersion, Fact, Need, Plan, PreviousCounts, ResponseRow, RunRow, Snapshot,
+    StoredDag, StoredRun, TiRow, WorkerJoined,
 };
 use model::{BackfillId, DagId, Pool, RunId, RunKey, RunType, TaskState, TiKey, command::AnswerStatus};
 

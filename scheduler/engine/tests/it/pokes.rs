@@ -59,7 +59,10 @@ fn its_time_counts_from_the_first_look_and_a_retry_has_all_of_it_again() {
     assert_eq!(world.engine.assignment(key).unwrap().poked, None);
     world.end_with("wait", put_off(5.0));
     world.pass(5);
-    assert_eq!(world.engine.assignment(key).unwrap().poked.map(|poked| (poked.times, poked.waited_secs)), Some((1, 5.0)));
+    assert_eq!(
+        world.engine.assignment(key).unwrap().poked.map(|poked| (poked.times, poked.waited_secs)),
+        Some((1, 5.0))
+    );
     world.clear("d", "r", "wait", Relatives::default());
     world.end("wait", EndKind::Killed);
     assert_eq!(world.engine.assignment(key).unwrap().poked, None);
@@ -75,7 +78,11 @@ fn a_new_leader_goes_on_with_the_looks_of_the_old_one() {
     world.reload();
     world.join(1, 0);
     world.pass(60);
-    assert_eq!(world.state(run, "wait"), TaskState::UpForReschedule, "there is no slot, and it is still between two looks");
+    assert_eq!(
+        world.state(run, "wait"),
+        TaskState::UpForReschedule,
+        "there is no slot, and it is still between two looks"
+    );
     world.reload();
     world.join(1, 1_000);
     assert_eq!(world.at_work(), ["wait"]);

@@ -728,7 +728,11 @@ fn collapsed(world: &World, run: RunKey, reference: &Reference) -> BTreeMap<(Str
         let waits = world.engine.why_task(&dag, &run_id, &task, model::MapIndex(*map), world.now).unwrap_or_default();
         let on_its_way = stored == TaskState::NoStatus
             && ["pool ", "its run has", "all workers"].iter().any(|start| waits.starts_with(start));
-        *state = if on_its_way || matches!(stored, TaskState::Queued | TaskState::UpForReschedule) { TaskState::Running } else { stored };
+        *state = if on_its_way || matches!(stored, TaskState::Queued | TaskState::UpForReschedule) {
+            TaskState::Running
+        } else {
+            stored
+        };
     }
     states
 }

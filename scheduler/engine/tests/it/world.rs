@@ -8,7 +8,9 @@ use engine::{DagVersion, Effect, Engine, Event, Input, Plan, Rest, WorkerJoined}
 use model::{
     AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, EndKind, MapIndex, Operator, Pool,
     Question, RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
-    command::{AnswerQuestion, AnswerStatus, ClearTaskInstances, Relatives, TaskInstanceName, TaskSelector, TriggerDagRun},
+    command::{
+        AnswerQuestion, AnswerStatus, ClearTaskInstances, Relatives, TaskInstanceName, TaskSelector, TriggerDagRun,
+    },
     door::{Conf, Text},
     operator::HitlUser,
 };
@@ -95,7 +97,12 @@ impl World {
             slots,
             queues: BTreeSet::from(["default".to_owned()]),
             capabilities: BTreeSet::from([Capability::Light, Capability::Process]),
-            operators: Operator::NAMES.iter().copied().chain([Operator::EXPANDED, Operator::RESCHEDULES]).map(str::to_owned).collect(),
+            operators: Operator::NAMES
+                .iter()
+                .copied()
+                .chain([Operator::EXPANDED, Operator::RESCHEDULES])
+                .map(str::to_owned)
+                .collect(),
             attempts: held.collect(),
             leaving: false,
         };

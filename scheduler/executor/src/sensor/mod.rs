@@ -14,7 +14,10 @@ mod time;
 use std::{ops::ControlFlow, time::Duration};
 
 use futures::future::BoxFuture;
-use model::{EndKind, operator::{PokeMode, Poking}};
+use model::{
+    EndKind,
+    operator::{PokeMode, Poking},
+};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -51,7 +54,8 @@ pub(crate) trait Sight: Send {
 /// the first of its try, whichever attempt made that.
 pub(crate) async fn watch(sight: &mut dyn Sight, poking: &Poking, attempt: &Attempt, stop: &Stop) -> Outcome {
     let began = Instant::now();
-    let (waited, earlier) = attempt.assignment.poked.map_or((Duration::ZERO, 0), |poked| (seconds(poked.waited_secs), poked.times));
+    let (waited, earlier) =
+        attempt.assignment.poked.map_or((Duration::ZERO, 0), |poked| (seconds(poked.waited_secs), poked.times));
     for count in earlier.saturating_add(1).. {
         let looked = sight.look(attempt, stop).await;
         if stop.is_requested() {

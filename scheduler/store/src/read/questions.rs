@@ -238,10 +238,9 @@ fn source(query: &mut QueryBuilder<'_, Postgres>, filter: &QuestionFilter) {
         Some(false) => drop(query.push(" AND h.responded_at IS NULL")),
         None => {}
     }
-    for (column, of) in [
-        ("h.responded_by_id", &filter.responded_by_ids),
-        ("h.responded_by_name", &filter.responded_by_names),
-    ] {
+    for (column, of) in
+        [("h.responded_by_id", &filter.responded_by_ids), ("h.responded_by_name", &filter.responded_by_names)]
+    {
         if !of.is_empty() {
             query.push(format_args!(" AND {column} = ANY(")).push_bind(of.clone()).push(")");
         }
@@ -282,7 +281,8 @@ impl TryFrom<QuestionRecord> for QuestionView {
     type Error = StoreError;
 
     fn try_from(row: QuestionRecord) -> Result<Self, StoreError> {
-        let user = row.responded_by_id.map(|id| HitlUser { name: row.responded_by_name.unwrap_or_else(|| id.clone()), id });
+        let user =
+            row.responded_by_id.map(|id| HitlUser { name: row.responded_by_name.unwrap_or_else(|| id.clone()), id });
         let response = row.responded_at.map(|at| ResponseView {
             at,
             user,

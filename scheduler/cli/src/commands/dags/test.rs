@@ -28,8 +28,8 @@ use link::query::LogName;
 use model::{
     AttemptId, BundleFile, DagId, DagRunState, RunId, TaskIdx, TaskState, TriggeredBy,
     command::{
-        AnswerQuestion, ClearEffect, Command, MarkTaskInstances, Paused, Pool, Relatives, TaskInstanceName, TaskSelector,
-        TriggerDagRun,
+        AnswerQuestion, ClearEffect, Command, MarkTaskInstances, Paused, Pool, Relatives, TaskInstanceName,
+        TaskSelector, TriggerDagRun,
     },
     door::{Conf, Instant, Text},
     operator::HitlUser,
