@@ -28,8 +28,8 @@ pub use explain::TaskWhy;
 pub use lookup::{DagCounts, Declares, PoolUse, RunCounts};
 pub use memory::{Engine, PoolSlots};
 pub use plan::{
-    AskedRow, DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, ResponseRow, Rest, RunChange, Started,
-    TiChange, TryRow,
+    AskedRow, DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, ResponseRow, Rest, RunChange,
+    Started, TiChange, TryRow,
 };
 pub use state::{
     BackfillRow, BackfillRunRow, DagVersion, DeadlineRow, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun,

@@ -15,8 +15,8 @@ pub use archive::{ArchiveError, LogArchive, LogPlace};
 pub use assets::{AssetEvent, AssetEvents, SourceRun, WhichAssets};
 pub use fetch::{ConnectionFields, FetchItem, FetchKey, Fetched};
 pub use message::{
-    Assignment, Element, FromWorker, Given, Head, Hello, Mapped, Message, Notification, Poked, ServiceExit, ServiceReport,
-    ServiceStart, ServiceStatus, TaskContext, ToWorker, Told, known_operators,
+    Assignment, Element, FromWorker, Given, Head, Hello, Mapped, Message, Notification, Poked, ServiceExit,
+    ServiceReport, ServiceStart, ServiceStatus, TaskContext, ToWorker, Told, known_operators,
 };
 pub use query::{LeaderPort, LogChunk, NoLeader, Query, Reply};
 pub use remote::RemotePort;

@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    approvals, asset, asset_list, audit, backfill, bundles, clear, connections, dag, dags, docs, error, forms, import_errors,
-    login, notifications, pools, preferences, roles, run, runs, search, services, task, tokens, trigger, users,
-    variables,
+    approvals, asset, asset_list, audit, backfill, bundles, clear, connections, dag, dags, docs, error, forms,
+    import_errors, login, notifications, pools, preferences, roles, run, runs, search, services, task, tokens, trigger,
+    users, variables,
 };
 
 /// What a page prints.

@@ -171,8 +171,7 @@ pub(crate) fn python_instead(name: &str) -> Option<&'static str> {
 }
 
 /// Operators that Windlass will have later.
-pub(crate) const OPERATORS_NOT_YET: &[&str] =
-    &["time_sensor", "kubernetes", "flink", "spark"];
+pub(crate) const OPERATORS_NOT_YET: &[&str] = &["time_sensor", "kubernetes", "flink", "spark"];
 
 /// The operator that a name or class path means.
 pub(crate) fn operator(name: &str) -> Option<&'static OperatorKeys> {

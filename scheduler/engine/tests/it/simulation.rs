@@ -249,7 +249,8 @@ fn with_expanded_tasks(dice: &mut Dice, dag: Dag) -> Dag {
 
 /// Whether a task can not be expanded.
 fn decides_for_all(task: &Task) -> bool {
-    matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly) || task.operator.asking().is_some()
+    matches!(task.operator, Operator::Branch(_) | Operator::ShortCircuit(_) | Operator::LatestOnly)
+        || task.operator.asking().is_some()
 }
 
 /// The same with tasks that are expanded together: within their group an instance comes after those with its index.
