@@ -40,7 +40,8 @@ def run(program):
     _, folder, path = program
     began = time.monotonic()
     try:
-        ended = subprocess.run([path], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        environment = os.environ | {"CARGO_MANIFEST_DIR": folder}
+        ended = subprocess.run([path], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, timeout=SECONDS_MAX, check=False)
         passed, output = ended.returncode == 0, ended.stdout
     except subprocess.TimeoutExpired as late:
