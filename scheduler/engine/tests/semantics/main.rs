@@ -30,6 +30,9 @@ mod dags;
 mod mirror;
 #[path = "../it/oracle.rs"]
 mod oracle;
+#[path = "../it/told.rs"]
+#[allow(dead_code, reason = "shared with the stories, which use all of it")]
+mod told;
 #[path = "../it/world.rs"]
 #[allow(dead_code, reason = "shared with the stories, which use all of it")]
 mod world;

@@ -91,7 +91,13 @@ fn judge(outcome: &Outcome, tried_again: bool, log: &Path) -> Done {
     match outcome.kind() {
         EndKind::Success | EndKind::Skipped => Done { told: Told::Yes, message: last_line(log) },
         EndKind::FailedForGood => Done { told: Told::No, message: outcome.reason().to_owned() },
-        EndKind::Failed | EndKind::TimedOut | EndKind::Killed | EndKind::Lost => {
+        // A callback asks nobody and waits for nothing.
+        EndKind::Failed
+        | EndKind::TimedOut
+        | EndKind::Killed
+        | EndKind::Lost
+        | EndKind::Asked
+        | EndKind::Rescheduled => {
             let told = if tried_again { Told::NotNow } else { Told::No };
             Done { told, message: outcome.reason().to_owned() }
         }
@@ -152,6 +158,7 @@ fn assignment(notification: Notification) -> Assignment {
         multiple_outputs: false,
         retry_policy: Vec::new(),
         mapped: None,
+        poked: None,
     }
 }
 
