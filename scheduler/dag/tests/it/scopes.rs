@@ -23,7 +23,7 @@ fn names(dag: &Dag, tasks: impl IntoIterator<Item = TaskPos>) -> Vec<&str> {
 }
 
 fn position(dag: &Dag, name: &str) -> TaskPos {
-    dag.positions().find(|pos| dag.task(*pos).task_id.as_str() == name).unwrap()
+    dag.positions().find(|pos| dag.task(*pos).task_id.as_str() == name).expect("the DAG has it")
 }
 
 const CLUSTER: [(&str, &str); 4] = [

@@ -67,9 +67,19 @@ impl Engine {
             self.start_run(key);
         }
         // What the schedule makes goes before what a backfill makes of the same date.
-        let filled = self.fill(dag_id);
-        let started = self.start_filled(dag_id);
-        if [filled, started].contains(&Served::NotYet) { Served::NotYet } else { served }
+        if self.serve_backfill(dag_id) == Served::NotYet { Served::NotYet } else { served }
+    }
+
+    /// Makes runs of a DAG's backfill and starts those that may: what starts makes room for further ones that wait.
+    fn serve_backfill(&mut self, dag_id: &DagId) -> Served {
+        loop {
+            if [self.fill(dag_id), self.start_filled(dag_id)].contains(&Served::NotYet) {
+                return Served::NotYet;
+            }
+            if self.next_to_fill(dag_id).is_none() {
+                return Served::Wholly;
+            }
+        }
     }
 
     /// The version that new runs of a DAG are made with; none when nothing new may start.

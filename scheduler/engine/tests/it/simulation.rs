@@ -408,16 +408,7 @@ fn disturb(world: &mut World, dice: &mut Dice) {
     let name = dice.pick(&version.dag.tasks).task_id.to_string();
     let relatives = Relatives { upstream: dice.one_in(4), downstream: dice.one_in(2) };
     match dice.below(20) {
-        0 => {
-            let clear = clear_of("d", run.as_str(), &name, relatives);
-            let one = |selector: TaskSelector| {
-                let map_index = dice.one_in(2).then(|| model::MapIndex(i32::try_from(dice.below(4)).unwrap()));
-                TaskSelector { map_index, ..selector }
-            };
-            let tasks = clear.tasks.into_iter().map(one).collect();
-            let clear = ClearTaskInstances { tasks, ..clear_of("d", run.as_str(), &name, relatives) };
-            drop(world.command(Command::ClearTaskInstances(clear)));
-        }
+        0 => clear_instances(world, dice, &clear_of("d", run.as_str(), &name, relatives)),
         1 => drop(world.command(Command::MarkTaskInstances(MarkTaskInstances {
             dag_id,
             run_id: run,
@@ -470,6 +461,16 @@ fn disturb(world: &mut World, dice: &mut Dice) {
             world.pass(seconds);
         }
     }
+}
+
+/// Clears these tasks, or one instance of each.
+fn clear_instances(world: &mut World, dice: &mut Dice, clear: &ClearTaskInstances) {
+    let one = |selector: TaskSelector| {
+        let map_index = dice.one_in(2).then(|| model::MapIndex(i32::try_from(dice.below(4)).unwrap()));
+        TaskSelector { map_index, ..selector }
+    };
+    let tasks = clear.tasks.iter().cloned().map(one).collect();
+    drop(world.command(Command::ClearTaskInstances(ClearTaskInstances { tasks, ..clear.clone() })));
 }
 
 /// A run of a date between, before or behind others.
@@ -725,7 +726,7 @@ fn collapsed(world: &World, run: RunKey, reference: &Reference) -> BTreeMap<(Str
     for ((name, map), state) in &mut states {
         let stored = stored.get(&(name.clone(), *map)).copied().unwrap_or(TaskState::NoStatus);
         let (dag, run_id) = (DagId::new("d").unwrap(), RunId::new("r").unwrap());
-        let task = model::TaskId::new(&*name).unwrap();
+        let task = model::TaskId::new(name.as_str()).unwrap();
         let waits = world.engine.why_task(&dag, &run_id, &task, model::MapIndex(*map), world.now).unwrap_or_default();
         let on_its_way = stored == TaskState::NoStatus
             && ["pool ", "its run has", "all workers"].iter().any(|start| waits.starts_with(start));

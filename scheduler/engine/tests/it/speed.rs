@@ -62,6 +62,10 @@ fn best_of_three(width: usize) -> (usize, std::time::Duration) {
 }
 
 #[test]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "it takes the time of an engine that does not recount itself: cargo test --release"
+)]
 fn a_fan_of_ten_thousand_costs_as_much_a_task_as_one_of_a_thousand() {
     let (few, spent_on_few) = best_of_three(1_000);
     let (many, spent_on_many) = best_of_three(10_000);
