@@ -97,12 +97,23 @@ async fn questions_and_answers_of_0_1_0_are_understood() {
     assert!(answers[0].reply.is_ok());
 }
 
-/// 0.1.0 closes the connection at a message of another kind than these. `tried` answers `try_connection`, which no leader of 0.1.0
-/// says.
+/// 0.1.0 closes the connection at a message of another kind than these. `tried` and `notified` answer `try_connection` and `notify`,
+/// which no leader of 0.1.0 says.
 #[tokio::test]
 async fn workers_say_nothing_that_0_1_0_does_not_know() {
-    const KNOWN: &[&str] =
-        &["hello", "started", "ended", "beat", "said", "service_exited", "declare_services", "fetch", "log", "tried"];
+    const KNOWN: &[&str] = &[
+        "hello",
+        "started",
+        "ended",
+        "beat",
+        "said",
+        "service_exited",
+        "declare_services",
+        "fetch",
+        "log",
+        "tried",
+        "notified",
+    ];
     let error = serde_json::from_value::<FromWorker>(serde_json::json!({"type": "?"})).unwrap_err().to_string();
     let kinds: BTreeSet<&str> = error.split('`').skip(3).step_by(2).collect();
     assert_eq!(kinds, KNOWN.iter().copied().collect(), "{error}");

@@ -397,9 +397,6 @@ impl Reign {
                 batch.ended.insert((worker, attempt));
                 self.supervisor.forget(attempt);
                 self.said.forget(attempt);
-                if end.handed_back && self.peers.leaves(worker) {
-                    self.supervisor.worker_leaving(worker);
-                }
                 batch.events.push(Event::AttemptEnded { worker, attempt, end: end.into() });
             }
             FromWorker::Unreadable { kind, why } => {

@@ -261,7 +261,9 @@ impl Core {
         self.settings.metrics.welcomed();
         self.heard();
         self.services.tell_again();
-        let mut messages = self.reports.messages();
+        // Whether it leaves comes first: what it hands back goes to another worker then.
+        let mut messages = vec![self.services.beat()];
+        messages.extend(self.reports.messages());
         messages.extend(self.attempts.declarations());
         messages.extend(self.attempts.lines());
         let questions = self.asked.iter();
@@ -270,7 +272,6 @@ impl Core {
             attempt: Some(asked.attempt),
             key: asked.key.clone(),
         }));
-        messages.push(self.services.beat());
         messages.extend(self.services.take_exits());
         for message in messages {
             self.session.send(message).await;

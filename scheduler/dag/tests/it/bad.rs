@@ -300,6 +300,8 @@ fn what_comes_later_is_called_by_its_name() {
         "dag_id: x\noverlap: skip\nschedule: {interval: 1h, cron: '@daily'}\ntasks:\n  - {task_id: a, operator: time_sensor, topic: x}\n  - {task_id: b, operator: empty, sla: 1h}\n  - {task_id: c, operator: airflow.operators.python.PythonOperator, python_callable_name: f}\n",
         expect![[r#"
             dags/x.yaml:2:1: overlap: not supported yet: what happens when runs overlap
+            dags/x.yaml:5:28: tasks[0].operator: operator time_sensor is not supported yet; there are empty, bash, python, sql, sql_check, service, docker, branch, short_circuit, http, trigger_dag_run, file_sensor, http_sensor, sql_sensor, external_task_sensor, kafka_produce, kafka_consume, kafka_sensor, kafka_topic, kafka_lag, python_callable, date_time_sensor, time_delta_sensor, latest_only, approval, choice
+            dags/x.yaml:6:35: tasks[1].sla: not supported yet: Airflow 2's sla; write the DAG's deadline
             dags/x.yaml:7:5: tasks[2]: python_callable is missing: module.function, or python_callable_file and python_callable_name
         "#]],
     );

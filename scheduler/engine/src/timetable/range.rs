@@ -176,11 +176,12 @@ mod tests {
         let expressions = vec!["0 6 1 * *".to_owned()];
         let timetable = CronTimetable::CronTrigger;
         let cron = Schedule::Cron { expressions, timezone: Tz::UTC, timetable, ticks };
-        for schedule in [months, cron] {
+        // From the 29th of February on the months go from 29th to 29th; of the ticks none is on the 1st of January.
+        for (schedule, count) in [(months, 12), (cron, 11)] {
             let (mut back, forth) = (backwards(&year, &schedule), forwards(&year, &schedule));
             back.reverse();
             assert_eq!(back, forth);
-            assert_eq!(forth.len(), 11, "{forth:?}");
+            assert_eq!(forth.len(), count, "{forth:?}");
         }
     }
 

@@ -51,10 +51,6 @@ impl Engine {
     }
 
     pub(super) fn attempt_ended(&mut self, worker: WorkerId, attempt: AttemptId, end: &AttemptEnd) {
-        // A worker gives back because it ends: whatever else it says is late.
-        if end.handed_back {
-            self.workers.leaves(worker);
-        }
         if let Some(place) = self.live_place(worker, attempt) {
             self.end_attempt(place, end);
         }
