@@ -143,12 +143,15 @@ const FORMAT_OF_RESCHEDULES: i32 = 5;
 /// The format that a state needs which has DAGs of bundles: a binary that knows only the DAG folder would take their files for gone.
 pub const FORMAT_OF_BUNDLES: i32 = 3;
 
-/// The same of a task: binaries that do not know expanded tasks would run one as it stands.
+/// The same of a task: binaries that do not know expanded tasks would run one as it stands, others would run a teardown as any task,
+/// or a task outside of its own dates.
 #[must_use]
 fn format_of_task(task: &dag::Task) -> i32 {
     let of_expanded = if task.expand.is_some() { 4 } else { 1 };
     let of_poking = if task.operator.reschedules() { FORMAT_OF_RESCHEDULES } else { 1 };
-    format_of(&task.operator).max(of_expanded).max(of_poking)
+    let has_dates = task.start_date.is_some() || task.end_date.is_some();
+    let of_scopes = if has_dates || !task.phase.is_work() { FORMAT_OF_SCOPES } else { 1 };
+    format_of(&task.operator).max(of_expanded).max(of_poking).max(of_scopes)
 }
 
 /// The same of a DAG, with all of its tasks.
@@ -157,7 +160,17 @@ pub fn format_of_dag(dag: &dag::Dag) -> i32 {
     let of_tasks = dag.tasks.iter().map(format_of_task).max().unwrap_or(1);
     let of_assets = if knows_assets(dag) { FORMAT_OF_ASSETS } else { 1 };
     let of_callbacks = if dag.tells() { FORMAT_OF_CALLBACKS } else { 1 };
-    of_tasks.max(of_assets).max(of_callbacks)
+    let of_schedule = if has_new_times(&dag.schedule) || dag.allowed_run_types.is_some() { FORMAT_OF_TIMES } else { 1 };
+    of_tasks.max(of_assets).max(of_callbacks).max(of_schedule)
+}
+
+/// Whether an older binary would make other runs of a schedule.
+fn has_new_times(schedule: &dag::Schedule) -> bool {
+    match schedule {
+        dag::Schedule::Cron { ticks, .. } => !ticks.is_default(),
+        dag::Schedule::Delta { months, .. } => *months > 0,
+        dag::Schedule::Never | dag::Schedule::Once | dag::Schedule::Continuous => false,
+    }
 }
 
 /// Whether a DAG says more of assets than a binary reads that knows only the names of outlets.
@@ -168,6 +181,12 @@ fn knows_assets(dag: &dag::Dag) -> bool {
 
 /// The format that a state needs which has DAGs that wait for assets: a binary that knows none would never let them run.
 const FORMAT_OF_ASSETS: i32 = 4;
+
+/// The format that a state needs which has setups, teardowns, or tasks with dates of their own.
+const FORMAT_OF_SCOPES: i32 = 5;
+
+/// The format that a state needs which has schedules of months, or of crons with an interval or a first run of their own.
+const FORMAT_OF_TIMES: i32 = 5;
 
 /// The format that a state needs which has DAGs with callbacks or deadlines: an older binary would tell nobody.
 const FORMAT_OF_CALLBACKS: i32 = 5;

@@ -153,7 +153,9 @@ async fn a_state_that_older_binaries_can_not_read_says_so_to_them() {
     assert_eq!(format_of("operator: kafka_topic, topic: t, state: absent"), 2);
     assert_eq!(format_of("operator: bash, bash_command: x, expand: {part: [1, 2]}"), 4);
     assert_eq!(format_of("operator: empty, outlets: [{alias: a}]"), 4);
-    assert_eq!(format_of("operator: empty, on_failure_callback: {command: x}"), 5);
+    for task in ["on_failure_callback: {command: x}", "teardown: true", "start_date: 2026-01-01"] {
+        assert_eq!(format_of(&format!("operator: empty, {task}")), 5, "{task}");
+    }
     store::leader::raise_format(&mut leader.writer, epoch, 2).await.unwrap();
     store::leader::raise_format(&mut leader.writer, epoch, 1).await.unwrap();
     let next = Leader::take_over(&database.url, "second").await;
