@@ -187,6 +187,8 @@ fn until(what: &str, home: &Home, is_so: impl Fn() -> bool) {
 fn restart_under_way(home: &mut Home, mut between: impl FnMut(&mut Home, u64)) {
     home.start();
     home.is_up();
+    // What was assigned within five seconds of a worker's start may have been assigned to the process before, and is tried again.
+    std::thread::park_timeout(Duration::from_secs(6));
     home.run(&["dags", "trigger", "long"]).expect("the run is triggered");
     for round in 0..6_u64 {
         // Where in the work the kill falls is the point of the test.

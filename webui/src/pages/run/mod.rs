@@ -295,7 +295,9 @@ fn face(tasks: &RunTasks, pos: TaskPos, chosen: &Chosen<'_>, clock: Clock) -> Fa
     let id = tasks.task(of).task_id.as_str();
     let (stand, url) = match (of.only(), &of.cell) {
         (Some(only), _) => (rows::stand(only, clock), chosen.url(only)),
-        (None, Some(cell)) => (rows::done(cell), with_query(chosen.run_url, "unfold", id)),
+        (None, Some(cell)) => {
+            (format!("{} of {} done", cell.done, cell.instances), with_query(chosen.run_url, "unfold", id))
+        }
         (None, None) => Default::default(),
     };
     Face { badge: Badge::from(of.state()), stand, full_name: id.to_owned(), url, chosen: chosen.is_of(pos) }

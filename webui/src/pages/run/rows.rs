@@ -90,7 +90,7 @@ pub(super) fn folded(task: &Task, cell: &TaskCell, is_chosen: bool, run_url: &st
     let url = with_query(run_url, "unfold", id);
     Row {
         label: format!("{} × {}", task.display_name(), cell.instances),
-        stand: done(cell),
+        stand: format!("{} · {} of {} done", Badge::from(cell.state).word, cell.done, cell.instances),
         badge: Badge::from(cell.state),
         tries: None,
         title: format!("{} instances: open the list", cell.instances),
@@ -101,11 +101,6 @@ pub(super) fn folded(task: &Task, cell: &TaskCell, is_chosen: bool, run_url: &st
         bars: Vec::new(),
         clear_url: format!("{run_url}/clear?task={}&downstream=1", segment(id)),
     }
-}
-
-/// How the instances of a task stand together.
-pub(super) fn done(cell: &TaskCell) -> String {
-    format!("{} · {} of {} done", Badge::from(cell.state).word, cell.done, cell.instances)
 }
 
 /// How a task stands, in few words.
