@@ -105,7 +105,7 @@ kafka_tests() (
 
 long_tests() (
     step "the full set: kills again and again"
-    room_for 6
+    room_for 12
     some_tests --ignored again_and_again
 )
 
