@@ -17,7 +17,7 @@ use crate::{
     error::{Doing, StoreError},
     limit::statement,
     load::load_versions,
-    read::{COUNT_MAX, Total},
+    read::{COUNT_MAX, Total, Visible},
     rows::code,
 };
 
@@ -217,8 +217,10 @@ pub(crate) async fn sweep(transaction: &mut PgConnection) -> Result<(), StoreErr
 /// Which notifications are looked for.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Of these DAGs; of all when absent.
-    pub dags: Option<Vec<DagId>>,
+    /// Of this DAG; of all when absent.
+    pub dag: Option<DagId>,
+    /// Of the DAGs that may be seen.
+    pub visible: Visible,
     /// In these states; in all when empty.
     pub states: Vec<NotificationState>,
     /// Of this run.
@@ -308,7 +310,10 @@ pub async fn count(pool: &PgPool, filter: &Filter) -> Result<Total, StoreError> 
 
 impl Filter {
     fn columns(&self) -> (Option<Vec<String>>, Option<Vec<i16>>) {
-        let dags = self.dags.as_ref().map(|dags| dags.iter().map(ToString::to_string).collect());
+        let dags = match &self.dag {
+            None => self.visible.ids().map(<[String]>::to_vec),
+            Some(dag) => Some(Vec::from_iter(self.visible.has(dag.as_str()).then(|| dag.to_string()))),
+        };
         let states: Vec<i16> = self.states.iter().map(|state| state.code()).collect();
         (dags, Some(states).filter(|states| !states.is_empty()))
     }

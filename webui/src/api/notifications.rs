@@ -1,7 +1,7 @@
 //! What was told to the outside by callbacks, and by when runs have to have succeeded. Airflow keeps the first nowhere, and tells of
 //! the second by the private interface of its pages.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use model::{DagId, NotificationState, RunId};
 use store::notifications::{self, DeadlineView, Filter, View};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -14,7 +14,11 @@ use super::{
     lookup_run,
     query::Page,
 };
-use crate::{app::App, auth::rights::Right, error::ApiResult};
+use crate::{
+    app::App,
+    auth::{Principal, rights::Right},
+    error::ApiResult,
+};
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -113,6 +117,7 @@ answer! {
 )]
 pub async fn list(
     State(app): State<App>,
+    Extension(who): Extension<Principal>,
     asked: NotificationFilter,
 ) -> ApiResult<Json<NotificationCollectionResponse>> {
     let dags = asked.dag_id.map(DagId::new).transpose();
@@ -122,7 +127,8 @@ pub async fn list(
         return Ok(Json(NotificationCollectionResponse { notifications: Vec::new(), total_entries: 0 }));
     };
     let filter = Filter {
-        dags: dag.map(|dag| vec![dag]),
+        dag,
+        visible: who.visible(),
         states: asked.state.into_iter().collect(),
         run,
         offset: asked.page.offset,
@@ -171,7 +177,7 @@ pub async fn deadlines(
 ) -> ApiResult<Json<DeadlineCollectionResponse>> {
     let run = lookup_run(&app, &dag_id, &dag_run_id).await?;
     let filter = Filter {
-        dags: Some(vec![run.dag_id]),
+        dag: Some(run.dag_id),
         run: Some(run.run_id),
         // A DAG has twenty deadlines at most, and a run those of each time that it was queued.
         limit: notifications::LISTED_MAX,

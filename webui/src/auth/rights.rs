@@ -200,6 +200,7 @@ pub const NARROWED: &[(&str, &str)] = &[
     ("GET", "/search"),
     ("GET", "/services"),
     ("GET", "/approvals"),
+    ("GET", "/notifications"),
     ("GET", "/assets"),
     ("GET", "/assets/{asset_id}"),
     // A stream tells of the subjects that its user may see.
@@ -208,6 +209,7 @@ pub const NARROWED: &[(&str, &str)] = &[
     ("GET", "/api/v2/dagStats"),
     ("GET", "/api/v2/dagTags"),
     ("GET", "/api/v2/dagWarnings"),
+    ("GET", "/api/v2/notifications"),
     ("GET", "/api/v2/assets"),
     ("GET", "/api/v2/assets/{asset_id}"),
     ("GET", "/api/v2/assets/aliases"),

@@ -53,6 +53,7 @@ pub async fn show(
     let page = forms::rows_of(number);
     let filter = Filter {
         states: if only_failed { vec![NotificationState::Failed] } else { Vec::new() },
+        visible: who.visible(),
         limit: page.limit,
         offset: page.offset,
         ..Filter::default()

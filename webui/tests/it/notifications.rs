@@ -53,3 +53,21 @@ async fn notifications_and_deadlines_are_shown_with_what_came_of_them() {
     let (_, html) = server.page(&token, "/notifications?state=failed").await;
     assert!(html.contains("said") && !html.contains("sending"), "{html}");
 }
+
+#[tokio::test]
+async fn who_may_see_some_dags_sees_what_those_have_told() {
+    let server = Server::start().await;
+    let rows =
+        "INSERT INTO notification (id, dag_id, run_key, run_id, version_id, event, position, kind, at, next_attempt_at)
+                SELECT gen_random_uuid(), dag, 1, 'r', 1, 2, 0, 'webhook', now(), now()
+                FROM unnest('{stock_data_pipeline,weather_pipeline}'::text[]) AS dag";
+    sqlx::query(rows).execute(&server.pool).await.unwrap();
+    crate::roles::somebody(&server, "team", &[], &["read tag:weather"]).await;
+    let team = server.user("team").await;
+    let (status, all) = team.get("/notifications").await;
+    assert_eq!((status, &all["total_entries"]), (200, &json!(1)), "{all}");
+    assert_eq!(all["notifications"][0]["dag_id"], "weather_pipeline");
+    assert_eq!(team.get("/notifications?dag_id=stock_data_pipeline").await.1["total_entries"], 0);
+    let (status, html) = server.page(&server.token("team").await, "/notifications").await;
+    assert!(status == 200 && html.contains("weather_pipeline") && !html.contains("stock_data_pipeline"), "{html}");
+}

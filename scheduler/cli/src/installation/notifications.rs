@@ -66,7 +66,7 @@ impl Installation<'_> {
             Self::Here(here) => {
                 let dag = dag.map(DagId::new).transpose().map_err(|error| Failure::missing(error.to_string()))?;
                 let filter = Filter {
-                    dags: dag.map(|dag| vec![dag]),
+                    dag,
                     states: state.map(str::parse).transpose()?.into_iter().collect(),
                     limit: i64::try_from(most)?,
                     ..Filter::default()
