@@ -24,7 +24,10 @@ use crate::{
 };
 
 /// How many histories each test plays unless it is told.
-const HISTORIES: u64 = 1_000;
+const HISTORIES: u64 = 20_000;
+/// In the first so many a new leader is asked whenever the world is at rest, which is most of the work; later each seventh time.
+const ASKED_OFTEN: u64 = 1_000;
+const ASKED_EVERY: u64 = 7;
 
 /// Plays histories from their numbers; the first that fails is named.
 fn play(history: impl Fn(u64)) {
@@ -336,8 +339,9 @@ fn store_next_version(world: &mut World, dice: &mut Dice) {
     world.quiesce();
 }
 
-fn random_world(dice: &mut Dice, dag: Dag) -> World {
+fn random_world(dice: &mut Dice, dag: Dag, history: u64) -> World {
     let mut world = World::new(vec![dag]);
+    world.oracle_every = if history < ASKED_OFTEN { 1 } else { ASKED_EVERY };
     set_small(&mut world, dice, 2);
     world.small_most = 2;
     world.join(1, 3);
@@ -407,7 +411,7 @@ fn disturb(world: &mut World, dice: &mut Dice) {
     let version = world.mirror.versions.iter().find(|version| version.id == pinned).unwrap();
     let name = dice.pick(&version.dag.tasks).task_id.to_string();
     let relatives = Relatives { upstream: dice.one_in(4), downstream: dice.one_in(2) };
-    match dice.below(20) {
+    match dice.below(23) {
         0 => clear_instances(world, dice, &clear_of("d", run.as_str(), &name, relatives)),
         1 => drop(world.command(Command::MarkTaskInstances(MarkTaskInstances {
             dag_id,
@@ -424,7 +428,8 @@ fn disturb(world: &mut World, dice: &mut Dice) {
         }
         3 => {
             let lost = WorkerId(1 + i32::try_from(dice.below(2)).unwrap());
-            world.attempts.retain(|(worker, ..)| *worker != lost);
+            let held = world.attempts.extract_if(.., |(worker, ..)| *worker == lost);
+            world.gone.extend(held.map(|(worker, _, attempt)| (worker, attempt)));
             world.turn(vec![Event::WorkerLost(lost)]);
             world.join(lost.get(), 2);
         }
@@ -454,12 +459,38 @@ fn disturb(world: &mut World, dice: &mut Dice) {
             world.turn(vec![Event::WorkerSilent(silent)]);
             world.quiesce();
         }
+        20 => say_again(world, dice),
+        21 | 22 => end_one_without_a_leader(world, dice),
         7 | 8 => answer_one(world, dice),
         6 => leave(world, WorkerId(1 + i32::try_from(dice.below(2)).unwrap()), dice),
         _ => {
             let seconds = i64::try_from(dice.below(60)).unwrap();
             world.pass(seconds);
         }
+    }
+}
+
+/// A report that comes twice, or after its worker was lost, or whose attempt was killed.
+fn say_again(world: &mut World, dice: &mut Dice) {
+    world.quiesce();
+    if world.gone.is_empty() {
+        return;
+    }
+    let (worker, attempt) = *dice.pick(&world.gone);
+    let before = (world.mirror.instances.clone(), world.mirror.tries.clone(), world.attempts.clone());
+    let end = random_end(dice);
+    let started = Event::AttemptStarted { worker, attempt, at: world.now };
+    world.turn(vec![started, Event::AttemptEnded { worker, attempt, end: end.into() }]);
+    world.quiesce();
+    let after = (world.mirror.instances.clone(), world.mirror.tries.clone(), world.attempts.clone());
+    assert_eq!(after, before, "what is over stays as it is");
+}
+
+/// An attempt ends, and the leader that was told is gone before anybody knows what came of it.
+fn end_one_without_a_leader(world: &mut World, dice: &mut Dice) {
+    let end = random_end(dice);
+    if let Some(report) = next_report(world, dice, end) {
+        world.turn_of_unknown_fate(dice.one_in(2), &[report]);
     }
 }
 
@@ -548,15 +579,23 @@ fn random_end(dice: &mut Dice) -> AttemptEnd {
     AttemptEnd { follow: Some(follow), ..AttemptEnd::new(kind, reason) }
 }
 
-fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> {
+/// One of the attempts ends, as its worker says.
+fn next_report(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Event> {
     if world.attempts.is_empty() {
         return None;
     }
     let number = dice.below(world.attempts.len());
     let (worker, key, attempt) = world.attempts.remove(number);
+    world.gone.push((worker, attempt));
     let end = of_its_kind(world, dice, key, end);
     let end = with_output(world, dice, key, end);
-    let mut events = vec![Event::AttemptEnded { worker, attempt, end: end.into() }];
+    Some(Event::AttemptEnded { worker, attempt, end: end.into() })
+}
+
+fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> {
+    let report = next_report(world, dice, end)?;
+    let &Event::AttemptEnded { worker, attempt, .. } = &report else { unreachable!("it reports an end") };
+    let mut events = vec![report];
     if dice.one_in(3) {
         events.insert(0, Event::AttemptStarted { worker, attempt, at: world.now });
     }
@@ -569,7 +608,7 @@ fn whatever_happens_limits_hold_and_every_run_ends() {
         let mut dice = Dice::new(history);
         let graph = random_dag(&mut dice, 2);
         let graph = if dice.one_in(2) { with_more(&mut dice, graph) } else { graph };
-        let mut world = random_world(&mut dice, graph);
+        let mut world = random_world(&mut dice, graph, history);
         for run in ["a", "b", "c"] {
             world.trigger("d", run);
         }
@@ -616,15 +655,23 @@ fn drain(world: &mut World, dice: &mut Dice) {
 
 /// What failed, or has left its DAG, holds back what depends on it in the next run, until somebody says otherwise.
 fn free_from_the_past(world: &mut World) {
-    let waits = |run: &engine::RunRow| {
-        let whys = world.engine.why_run(&run.dag_id, &run.run_id, world.now);
-        whys.is_some_and(|(_, tasks)| tasks.iter().any(|(_, _, why)| why.contains("the previous run")))
-    };
-    let held = world.mirror.runs.values().filter(|run| run.state == DagRunState::Running && waits(run));
-    let held: Vec<RunId> = held.map(|run| run.run_id.clone()).collect();
-    for run_id in held {
-        let dag_id = DagId::new("d").unwrap();
-        world.command(Command::MarkDagRun { dag_id, run_id, state: DagRunState::Success });
+    let running = world.mirror.runs.values().filter(|run| run.state == DagRunState::Running);
+    let held = running.flat_map(|run| {
+        let (_, tasks) = world.engine.why_run(&run.dag_id, &run.run_id, world.now).unwrap_or_default();
+        let held = tasks.into_iter().filter(|(_, _, why)| why.contains("the previous run"));
+        held.map(|(task, map, _)| (run.run_id.clone(), task, map))
+    });
+    for (run_id, task_id, map) in held.collect::<Vec<_>>() {
+        let map_index = (map != model::MapIndex::UNMAPPED).then_some(map);
+        drop(world.command(Command::MarkTaskInstances(MarkTaskInstances {
+            dag_id: DagId::new("d").unwrap(),
+            run_id,
+            also: Vec::new(),
+            effect: ClearEffect::Apply,
+            tasks: vec![TaskSelector { task_id, map_index }],
+            relatives: Relatives { upstream: false, downstream: false },
+            state: TaskState::Success,
+        })));
     }
 }
 
@@ -642,7 +689,7 @@ fn the_engine_and_the_text_agree_after_every_event() {
             task.max_active_tis_per_dagrun = None;
         }
         let mut reference = Reference::new(&graph);
-        let mut world = random_world(&mut dice, graph);
+        let mut world = random_world(&mut dice, graph, history);
         let run = world.trigger("d", "r");
         let mut steps = 0;
         loop {
