@@ -239,6 +239,9 @@ CREATE INDEX dag_run_by_type ON dag_run (run_type, run_after, id) WHERE run_type
 CREATE INDEX dag_run_of_dag_by_type ON dag_run (dag_id, run_type, run_after, id) WHERE run_type <> 0;
 CREATE INDEX dag_run_by_logical_date ON dag_run (logical_date, id);
 CREATE INDEX dag_run_by_start ON dag_run (started_at, id);
+CREATE INDEX dag_run_last_logical_date ON dag_run (logical_date DESC NULLS LAST, id DESC);
+CREATE INDEX dag_run_last_start ON dag_run (started_at DESC NULLS LAST, id DESC);
+CREATE INDEX dag_run_last_end ON dag_run (ended_at DESC NULLS LAST, id DESC);
 CREATE INDEX dag_run_by_change ON dag_run ((coalesce(ended_at, started_at, queued_at)), id);
 
 -- Runs that were deleted, until what belongs to them is gone, too: a turn stays short, however much that is.
