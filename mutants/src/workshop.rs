@@ -114,7 +114,7 @@ impl Workshop {
     /// # Errors
     /// When the bug's text is not there, or as `run`.
     pub async fn with<T>(&self, mutant: &Mutant, run: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        let text = fs::read_to_string(project().join(&mutant.file))?;
+        let text = fs::read_to_string(self.tree.join(&mutant.file))?;
         self.write(&mutant.file, mutant.planted(&text)?.as_bytes())?;
         let done = run.await;
         self.write(&mutant.file, text.as_bytes())?;
