@@ -126,12 +126,11 @@ impl Workshop {
     /// # Errors
     /// When cargo can not be started.
     pub async fn run(&self, suite: Suite, is_sql: bool) -> anyhow::Result<Outcome> {
-        let build = ["test", "--locked", "--quiet", "--no-run", "-p", suite.package()];
-        if !self.cargo(&build, is_sql).await? {
+        let build = [&["test", "--locked", "--quiet", "-p", suite.package()], suite.programs()].concat();
+        if !self.cargo(&[&build[..], &["--no-run"]].concat(), is_sql).await? {
             return Ok(Outcome::NotBuilt);
         }
-        let test = ["test", "--locked", "--quiet", "-p", suite.package()];
-        let passed = self.cargo(&[&test, suite.arguments()].concat(), is_sql).await?;
+        let passed = self.cargo(&[&build[..], suite.tests()].concat(), is_sql).await?;
         Ok(if passed { Outcome::Passed } else { Outcome::Failed })
     }
 
@@ -139,11 +138,11 @@ impl Workshop {
     async fn cargo(&self, arguments: &[&str], is_sql: bool) -> anyhow::Result<bool> {
         let mut command = Command::new("cargo");
         command
+            // Each bug is built for itself: what is quick to build is found sooner.
+            .args(["--config", "profile.dev.package.windlass-engine.opt-level=0"])
             .args(arguments)
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.build)
-            // Each bug is built for itself: what is quick to build is found sooner.
-            .env("CARGO_PROFILE_DEV_PACKAGE_WINDLASS_ENGINE_OPT_LEVEL", "0")
             .env("WINDLASS_SIM_HISTORIES", self.histories.to_string())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
