@@ -48,12 +48,17 @@ impl Suite {
         }
     }
 
-    const fn arguments(self) -> &'static [&'static str] {
+    const fn programs(self) -> &'static [&'static str] {
         match self {
-            // The tests that play histories from seeds.
-            Self::Simulation => {
-                &["--test", "it", "--", "simulation::", "backfills::whatever_happens", "assets::whatever_happens"]
-            }
+            Self::Simulation => &["--test", "it"],
+            Self::Engine | Self::Store => &[],
+        }
+    }
+
+    const fn tests(self) -> &'static [&'static str] {
+        match self {
+            // Those that play histories from seeds.
+            Self::Simulation => &["--", "simulation::", "backfills::whatever_happens", "assets::whatever_happens"],
             Self::Engine | Self::Store => &[],
         }
     }
