@@ -17,6 +17,16 @@ fn dag(fields: &str) -> String {
 }
 
 #[test]
+fn a_key_of_the_dag_among_the_values_for_tasks_that_makes_no_sense_is_left_out() {
+    let loaded = load("a:\n  default_args:\n    catchup: false,\n  tasks: [{task_id: a, operator: empty}]\n");
+    assert_eq!(loaded.dags[0].dag.catchup, dag::Catchup::Latest);
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.iter().any(|said| said.contains("neither true nor false")), "{warnings:?}");
+    // Where it counts it is refused.
+    assert_eq!(load("a:\n  catchup: false,\n  tasks: [{task_id: a, operator: empty}]\n").errors.len(), 1);
+}
+
+#[test]
 fn what_switches_something_off_is_taken() {
     let defaults = "default_args:\n  owner: data\n  email: [\"a@example.com\"]\n  email_on_failure: false\n  email_on_retry: false\n  \
         sla: null\n  executor_config: {}\n  inlets: []\n  on_failure_callback: null\n  is_setup: false\n  allow_nested_operators: true\n  \
