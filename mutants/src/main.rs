@@ -4,7 +4,7 @@
 //! a copy of the project, `target/mutants`, and runs the tests that can meet it: the simulation first, then what else there
 //! is. It ends with 1 unless 95 of 100 are found, half of the engine's by the simulation, and with 2 when one can not be built.
 //!
-//! `WINDLASS_SIM_HISTORIES` says how many histories the simulation plays (2,000). Bugs of the store need
+//! `WINDLASS_SIM_HISTORIES` says how many histories the simulation plays (500). Bugs of the store need
 //! `WINDLASS_TEST_DATABASE_URL`, as the store's tests do, and are left out without it.
 
 #![allow(clippy::print_stdout, reason = "it is a command, and says what it finds")]
@@ -19,7 +19,7 @@ use list::Mutant;
 use sqlx::{Connection, Executor, PgConnection};
 use workshop::{Outcome, Suite, Workshop};
 
-const HISTORIES: u64 = 2_000;
+const HISTORIES: u64 = 500;
 /// Of a hundred bugs so many are to be found.
 const FOUND_MIN: usize = 95;
 /// Of a hundred bugs of the engine so many are to be found by the simulation.

@@ -19,7 +19,7 @@ use crate::{
     keys::{self, Here, LIMIT_MAX, RETRIES_MAX, TRIGGER_RULES, WEIGHT_RULES},
     problem::{Place, Problems},
     scopes::Phase,
-    yaml::Value,
+    yaml::{Key, Node, Value},
 };
 
 /// Airflow's pause before a further try.
@@ -115,6 +115,16 @@ fn read(
             check_keys(partial, &tables, &[keys::TASK_NOT_YET, of_operator], Here::Task, problems);
         }
     }
+    if let Some(settings) = fields.take("executor_config") {
+        problems
+            .warn(&settings.place, "settings of an executor of Airflow's; there is none here, and they change nothing");
+    }
+    // What variables give goes before what is written.
+    let variables = variables_as_arguments(&fields, problems);
+    let fields = match variables.as_slice() {
+        [] => fields,
+        entries => fields.below(Layer::of(entries, item.place.path.clone())),
+    };
     let around =
         group.and_then(|group| groups.expanded_around(&group.group_id)).and_then(|group| group.expand.as_ref());
     let of_group = around.zip(operator_keys).map(|(group, keys)| expand::of_group(group, &alone, keys, problems));
@@ -265,6 +275,33 @@ fn trigger_rule(fields: &Fields<'_>, phase: Phase, problems: &mut Problems) -> T
 
 fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
     fields.take(name)?.text(problems)
+}
+
+/// dag-factory's `variables_as_arguments`: keys that have the value of an Airflow variable, or what is written where there is none.
+/// dag-factory reads them when it reads the file; here they are templates, and so they are read when the task runs.
+fn variables_as_arguments(fields: &Fields<'_>, problems: &mut Problems) -> Vec<(Key, Node)> {
+    let Some(item) = fields.own("variables_as_arguments") else { return Vec::new() };
+    let mut entries = Vec::new();
+    for item in item.list("a list such as [{variable: a, attribute: bash_command}]", problems).unwrap_or_default() {
+        let Some(pair) = item.fields("a mapping of variable and attribute", problems) else { continue };
+        let mut text = |name| pair.required(name, problems).and_then(|item| item.plain_text(problems));
+        let (Some(variable), Some(attribute)) = (text("variable"), text("attribute")) else { continue };
+        let name = format!("'{}'", variable.replace('\\', "\\\\").replace('\'', "\\'"));
+        let template = match fields.take(&attribute).map(|written| written.node.value.clone()) {
+            None => format!("{{{{ var.value[{name}] }}}}"),
+            Some(Value::Text(written)) => {
+                let value = format!("var.value.get({name}, none)");
+                format!("{{% if {value} is none %}}{written}{{% else %}}{{{{ {value} }}}}{{% endif %}}")
+            }
+            Some(_) => {
+                problems.add(&item.place, format!("{attribute} is no text, so that no variable can stand for it"));
+                continue;
+            }
+        };
+        entries
+            .push((Key { at: item.place.at, name: attribute.into() }, Node::of_json(&template.into(), item.place.at)));
+    }
+    entries
 }
 
 fn truth(fields: &Fields<'_>, name: &str, absent: bool, problems: &mut Problems) -> bool {
