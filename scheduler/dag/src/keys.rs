@@ -7,6 +7,7 @@ pub(crate) mod callbacks;
 pub(crate) mod docker;
 pub(crate) mod kafka;
 mod operators;
+pub(crate) mod outcomes;
 pub(crate) mod python;
 mod waiting;
 

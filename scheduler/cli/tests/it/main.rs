@@ -14,6 +14,7 @@ mod import;
 mod operate;
 mod remote;
 mod restarts;
+mod simulate;
 mod standalone;
 
 use std::{

@@ -16,7 +16,7 @@ use crate::{
     },
     turn::Past,
 };
-use time::span;
+pub(crate) use time::span;
 
 /// How many tasks of a run are explained at most: more do not fit a page.
 const TASKS_MAX: usize = 1_000;

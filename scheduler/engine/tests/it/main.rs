@@ -21,6 +21,7 @@ mod reference;
 mod schedules;
 mod scopes;
 mod shipped;
+mod simulated;
 mod simulation;
 mod speed;
 mod stories;

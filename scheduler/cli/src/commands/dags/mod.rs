@@ -5,6 +5,7 @@ mod convert;
 mod files;
 mod folder_content;
 mod list;
+mod simulate;
 mod stage;
 mod test;
 mod trigger;
@@ -90,6 +91,8 @@ pub enum Dags {
     Rollback(bundles::Rollback),
     /// Run a DAG file in the foreground, with nothing else running: its logs come to the terminal, nothing is kept.
     Test(test::Test),
+    /// Play a DAG in simulated time with outcomes that a file tells, and say whether all comes as expected.
+    Simulate(simulate::Simulate),
 }
 
 impl Dags {
@@ -111,7 +114,12 @@ impl Dags {
             | Self::Bundles(_)
             | Self::Revisions(_)
             | Self::Rollback(_) => Reach::Anywhere,
-            Self::Check { .. } | Self::Show { .. } | Self::Schema | Self::Convert(_) | Self::Test(_) => Reach::Machine,
+            Self::Check { .. }
+            | Self::Show { .. }
+            | Self::Schema
+            | Self::Convert(_)
+            | Self::Test(_)
+            | Self::Simulate(_) => Reach::Machine,
         }
     }
 }
@@ -130,6 +138,7 @@ pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode>
         }
         Dags::Convert(wish) => convert::run(&wish).await,
         Dags::Test(test) => test::run(settings, test).await,
+        Dags::Simulate(wish) => simulate::run(settings, &wish),
         Dags::Deploy(wish) => bundles::deploy(settings, wish).await,
         command => {
             Installation::with(settings, async |installation| with_installation(installation, command).await).await
@@ -152,7 +161,13 @@ async fn with_installation(installation: &Installation<'_>, command: Dags) -> an
         Dags::Bundles(output) => bundles::list(installation, output).await?,
         Dags::Revisions(wish) => bundles::revisions(installation, &wish).await?,
         Dags::Rollback(wish) => bundles::rollback(installation, &wish).await?,
-        Dags::Check { .. } | Dags::Show { .. } | Dags::Schema | Dags::Convert(_) | Dags::Test(_) | Dags::Deploy(_) => {}
+        Dags::Check { .. }
+        | Dags::Show { .. }
+        | Dags::Schema
+        | Dags::Convert(_)
+        | Dags::Test(_)
+        | Dags::Simulate(_)
+        | Dags::Deploy(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }
