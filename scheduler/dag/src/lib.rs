@@ -37,6 +37,7 @@ pub use files::{FILE_BYTES_MAX, FILES_BYTES_MAX, FileProblem, ReadFile};
 pub use params::{Params, asked_params};
 pub use plain::yaml_as_json;
 pub use problem::{DagFileError, ERRORS_PER_DAG_MAX, ERRORS_PER_FILE_MAX, Refused};
+pub use read::parse_duration;
 pub use schema::json_schema;
 pub use scopes::{Phase, Scopes};
 

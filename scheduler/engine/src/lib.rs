@@ -16,6 +16,7 @@ pub mod plan;
 pub mod retry;
 pub mod rules;
 pub mod selection;
+mod settings;
 pub mod state;
 pub mod timetable;
 mod turn;
@@ -31,6 +32,7 @@ pub use plan::{
     AskedRow, DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, ResponseRow, Rest, RunChange,
     Started, TiChange, TryRow,
 };
+pub use settings::Settings;
 pub use state::{
     BackfillRow, BackfillRunRow, DagVersion, DeadlineRow, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun,
     TiExtra, TiRow,
