@@ -309,6 +309,8 @@ CREATE TABLE task_instance_extra (
     -- Of a sensor that looks again later: since when it has looked, in this try, and how often it was put off.
     first_poke_at timestamptz,
     reschedules int NOT NULL DEFAULT 0,
+    -- How often, one after the other, an attempt was taken back because its worker did not begin it.
+    requeues smallint NOT NULL DEFAULT 0,
     PRIMARY KEY (run_id, task_idx, map_index)
 );
 

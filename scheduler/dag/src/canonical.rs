@@ -242,6 +242,7 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.some("max_retry_delay", task.max_retry_delay.map(duration_text));
     fields.list("retry_policy", &task.retry_policy.iter().map(retry_rule_value).collect::<Vec<_>>());
     fields.some("execution_timeout", task.execution_timeout.map(duration_text));
+    fields.some("task_queued_timeout", task.task_queued_timeout.map(duration_text));
     fields.put("pool", task.pool.clone());
     fields.unless("pool_slots", task.pool_slots, &1);
     fields.unless("priority_weight", task.priority_weight, &1);

@@ -254,6 +254,9 @@ pub struct Task {
     pub retry_policy: Vec<RetryRule>,
     /// An attempt that runs longer is ended.
     pub execution_timeout: Option<Duration>,
+    /// An attempt that its worker has not begun after this time is taken back; the installation's when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_queued_timeout: Option<Duration>,
     /// The pool that it takes slots of.
     pub pool: String,
     /// How many slots it takes.

@@ -290,6 +290,11 @@ pub(crate) const TASK: &[Key] = &[
     key("execution_timeout", Shape::Duration, "An attempt that runs longer is ended."),
     key("execution_timeout_sec", Shape::Number, "The same in seconds."),
     key("execution_timeout_secs", Shape::Number, "The same in seconds."),
+    key(
+        "task_queued_timeout",
+        Shape::Duration,
+        "An attempt that its worker has not begun after this time is taken back; WINDLASS_TASK_QUEUED_TIMEOUT when absent.",
+    ),
     key("pool", Shape::Text, "The pool that it takes slots of."),
     key("pool_slots", Shape::Whole(1, LIMIT_MAX), "How many slots it takes."),
     key("priority_weight", Shape::Whole(i32::MIN as i64, i32::MAX as i64), "Its own weight; larger goes first."),

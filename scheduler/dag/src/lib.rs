@@ -39,6 +39,7 @@ pub use outcomes::load_outcomes;
 pub use params::{Params, asked_params};
 pub use plain::yaml_as_json;
 pub use problem::{DagFileError, ERRORS_PER_DAG_MAX, ERRORS_PER_FILE_MAX, Refused};
+pub use read::parse_duration;
 pub use schema::json_schema;
 pub use scopes::{Phase, Scopes};
 

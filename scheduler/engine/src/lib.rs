@@ -17,6 +17,7 @@ pub mod plan;
 pub mod retry;
 pub mod rules;
 pub mod selection;
+mod settings;
 pub mod state;
 pub mod timetable;
 mod turn;
@@ -32,6 +33,7 @@ pub use plan::{
     AskedRow, DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, ResponseRow, Rest, RunChange,
     Started, TiChange, TryRow,
 };
+pub use settings::Settings;
 pub use state::{
     BackfillRow, BackfillRunRow, DagVersion, DeadlineRow, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun,
     TiExtra, TiRow,

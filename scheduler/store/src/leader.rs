@@ -15,7 +15,7 @@ use crate::{
 
 /// The newest format of the state that this binary knows. The state's own format rises only with what is stored, see
 /// [`format_of`]: a binary of 0.1.0 goes on with a state that it can read.
-const FORMAT: i32 = 5;
+const FORMAT: i32 = 6;
 const DOING: &str = "taking over the leadership";
 
 /// Who wants to lead.
@@ -151,7 +151,8 @@ fn format_of_task(task: &dag::Task) -> i32 {
     let of_poking = if task.operator.reschedules() { FORMAT_OF_RESCHEDULES } else { 1 };
     let has_dates = task.start_date.is_some() || task.end_date.is_some();
     let of_scopes = if has_dates || !task.phase.is_work() { FORMAT_OF_SCOPES } else { 1 };
-    format_of(&task.operator).max(of_expanded).max(of_poking).max(of_scopes)
+    let of_control = if task.task_queued_timeout.is_some() { FORMAT_OF_CONTROL } else { 1 };
+    format_of(&task.operator).max(of_expanded).max(of_poking).max(of_scopes).max(of_control)
 }
 
 /// The same of a DAG, with all of its tasks.
@@ -190,6 +191,9 @@ const FORMAT_OF_TIMES: i32 = 5;
 
 /// The format that a state needs which has DAGs with callbacks or deadlines: an older binary would tell nobody.
 const FORMAT_OF_CALLBACKS: i32 = 5;
+
+/// The format that a state needs which says more of when runs and tasks may start: an older binary would start them all the same.
+const FORMAT_OF_CONTROL: i32 = 6;
 
 /// Raises the format of the state to what the DAGs in it need; it never falls.
 ///

@@ -221,6 +221,7 @@ fn shared(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems)
         execution_timeout: fields
             .either(["execution_timeout", "execution_timeout_sec", "execution_timeout_secs"], problems)
             .and_then(|item| positive(&item, problems)),
+        task_queued_timeout: fields.take("task_queued_timeout").and_then(|item| positive(&item, problems)),
         pool: text(fields, "pool", problems).unwrap_or_else(|| POOL_DEFAULT.to_owned()),
         pool_slots: whole(fields, "pool_slots", 1..=LIMIT_MAX, problems).unwrap_or(1),
         priority_weight: whole(fields, "priority_weight", i32::MIN.into()..=i32::MAX.into(), problems).unwrap_or(1),

@@ -270,8 +270,9 @@ pub(super) fn seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= DURATION_MAX)
 }
 
-/// Reads `30s`, `1h30m`, `1 days 2 hours`, `PT5M` or a bare number of seconds.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Reads `30s`, `1h30m`, `1 days 2 hours`, `PT5M` or a bare number of seconds, as DAG files have durations; none when it is none.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Ok(number) = text.parse::<f64>() {
         return seconds(number);

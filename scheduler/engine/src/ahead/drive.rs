@@ -15,7 +15,7 @@ use super::{
     fate::{Fates, Start},
     happenings::{Happening, Happenings, Over},
 };
-use crate::{Effect, Engine, Event, Fact, Input, Need, Plan, Rest, Snapshot, StoredRun};
+use crate::{Effect, Engine, Event, Fact, Input, Need, Plan, Rest, Settings, Snapshot, StoredRun};
 
 /// Events of one turn at most, as a leader takes them.
 const EVENTS_MAX: usize = 2_000;
@@ -118,10 +118,10 @@ impl Ahead {
         }
     }
 
-    /// The same with another bound on how many elements a task may leave for one that is expanded over them.
+    /// The same in an installation that decides otherwise than Airflow's defaults.
     #[must_use]
-    pub fn with_max_map_length(mut self, most: u32) -> Self {
-        self.engine = self.engine.with_max_map_length(most);
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.engine = self.engine.with_settings(settings);
         self
     }
 

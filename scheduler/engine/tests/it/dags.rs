@@ -84,6 +84,7 @@ pub fn task(id: &str) -> Task {
         retry_exponential_backoff: None,
         max_retry_delay: None,
         execution_timeout: None,
+        task_queued_timeout: None,
         pool: Pool::DEFAULT.to_owned(),
         pool_slots: 1,
         priority_weight: 1,

@@ -8,6 +8,7 @@ mod asset_tables;
 mod assets;
 mod backfills;
 mod commands;
+mod control;
 mod dags;
 mod faults;
 mod limits;

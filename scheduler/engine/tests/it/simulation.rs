@@ -83,6 +83,7 @@ fn random_dag(dice: &mut Dice, retries_max: usize) -> Dag {
             pool_slots: 1 + u32::try_from(dice.below(2)).unwrap(),
             effective_weight: i32::try_from(dice.below(5)).unwrap(),
             max_active_tis_per_dag: dice.one_in(8).then_some(1),
+            task_queued_timeout: dice.one_in(6).then(|| Duration::from_secs(1 + dice.below(60) as u64)),
             depends_on_past: retries_max > 0 && dice.one_in(10),
             wait_for_downstream: retries_max > 0 && dice.one_in(20),
             ..task(&format!("t{pos}"))
@@ -388,6 +389,12 @@ fn check_invariants(world: &World) {
         let slots = world.mirror.workers.iter().find(|known| known.worker == worker).map_or(u32::MAX, |w| w.slots);
         assert!(used <= slots, "{worker}: {used} of {slots}");
     }
+    for row in world.mirror.instances.values().filter(|row| row.state == TaskState::Queued) {
+        let limit = task_of(world, row.key).task_queued_timeout.unwrap_or(Duration::MAX);
+        let waited = (world.now - row.queued_at.unwrap()).to_std().unwrap();
+        assert!(waited < limit, "{:?} has been queued for {waited:?}, and may be for {limit:?}", row.key);
+        assert!((0..=2).contains(&row.extra.requeues), "{:?}", row.extra);
+    }
     for state in [TaskState::Queued, TaskState::Running, TaskState::Restarting] {
         let stored = world.mirror.instances.values().filter(|row| row.state == state).count();
         assert_eq!(world.engine.instances_in(state) as usize, stored, "{state}: the engine counts what is stored");
@@ -687,6 +694,7 @@ fn the_engine_and_the_text_agree_after_every_event() {
         for task in &mut graph.tasks {
             task.max_active_tis_per_dag = None;
             task.max_active_tis_per_dagrun = None;
+            task.task_queued_timeout = None;
         }
         let mut reference = Reference::new(&graph);
         let mut world = random_world(&mut dice, graph, history);

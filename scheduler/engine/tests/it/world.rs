@@ -1,10 +1,13 @@
 //! An engine with its store, a clock and workers that do as they are told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 use dag::Dag;
-use engine::{DagVersion, Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
+use engine::{DagVersion, Effect, Engine, Event, Input, Plan, Rest, Settings, WorkerJoined};
 use model::{
     AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, EndKind, MapIndex, Operator, Pool,
     Question, RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
@@ -60,7 +63,7 @@ impl World {
             },
         );
         let now = NOON.parse().unwrap();
-        let engine = Engine::load(mirror.snapshot(), now);
+        let engine = Engine::load(mirror.snapshot(), now).with_settings(settings());
         let mut world = Self {
             engine,
             mirror,
@@ -233,7 +236,7 @@ impl World {
     /// The same store and workers under a leader that has just taken over.
     pub fn successor(&self) -> Self {
         Self {
-            engine: Engine::load(self.mirror.snapshot(), self.now),
+            engine: Engine::load(self.mirror.snapshot(), self.now).with_settings(settings()),
             mirror: self.mirror.clone(),
             attempts: self.attempts.clone(),
             kills: Vec::new(),
@@ -307,7 +310,7 @@ impl World {
 
     /// The engine is thrown away and loaded from the store.
     pub fn reload(&mut self) {
-        self.engine = Engine::load(self.mirror.snapshot(), self.now);
+        self.engine = Engine::load(self.mirror.snapshot(), self.now).with_settings(settings());
     }
 
     /// Every state of a run that is not `no_status`, by task name.
@@ -365,6 +368,11 @@ impl World {
     ) -> (AnswerStatus, serde_json::Value) {
         self.command(Command::ClearTaskInstances(clear_of(dag, run, task, relatives)))
     }
+}
+
+/// Workers of this world seldom say that something has begun; a task whose attempts are to be taken back says so itself.
+fn settings() -> Settings {
+    Settings { task_queued_timeout: Duration::from_secs(100 * 86_400), ..Settings::default() }
 }
 
 /// How an attempt ends that has put its question.

@@ -132,6 +132,8 @@ impl TryFrom<InstanceRecord> for Instance {
             rendered_map_index: row.rendered_map_index,
             first_poke_at: row.first_poke_at,
             reschedules: row.reschedules,
+            // Decides about the next attempt that does not begin, and is shown nowhere.
+            requeues: 0,
         };
         let stored = TiRow {
             key: TiKey { run: RunKey(row.run_id), task: TaskIdx(row.task_idx), map: MapIndex(row.map_index) },
