@@ -322,6 +322,11 @@ pub(crate) const TASK: &[Key] = &[
         Shape::Any,
         "Settings of an executor of Airflow's; there is none here, and they change nothing.",
     ),
+    key(
+        "params",
+        Shape::Definition("params"),
+        "Values that its templates have over the DAG's; of a task that asks people, those that are asked for.",
+    ),
     key("task_display_name", Shape::TextOrNull, "What pages call it instead of its id."),
     key("doc_md", Shape::TextOrNull, "Markdown for its page."),
     key("outlets", Shape::Definition("outlets"), "Named data that it writes: each success is an event of them."),
@@ -378,7 +383,6 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("allow_nested_operators", "a check of nested operators"),
     ("show_return_value_in_logs", "hiding what a task returns"),
     ("task_concurrency", "this older name; write max_active_tis_per_dag"),
-    ("params", "params of one task; write them at the DAG"),
 ];
 
 /// What no default says: each task says it itself.

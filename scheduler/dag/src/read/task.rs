@@ -11,7 +11,7 @@ use super::{
     fields::{Fields, Item, Layer, check_keys},
     given,
     group::{self, Dependency, Group, Groups},
-    operator, phase,
+    operator, params, phase,
 };
 use crate::{
     compiled::{Dag, Task},
@@ -144,7 +144,10 @@ fn read(
     dependencies.extend(setups.iter().cloned());
     let (start_date, end_date) = window(&alone, zone, problems);
     let trigger_rule = trigger_rule(&fields, phase, problems);
-    let task = Task { phase, trigger_rule, start_date, end_date, ..shared(&fields, files, problems) };
+    // A task that asks people asks for its params.
+    let asks = operator.as_ref().is_some_and(|operator| operator.asking().is_some());
+    let params = if asks { serde_json::Map::new() } else { params::of_task(&fields, problems) };
+    let task = Task { phase, trigger_rule, start_date, end_date, params, ..shared(&fields, files, problems) };
     let (expand, sources) = expanded.map(|read| (read.expand, read.sources)).unzip();
     let expand = expand.or_else(|| of_group.flatten());
     let waits_for_none = task.trigger_rule == TriggerRule::Always;
@@ -239,6 +242,7 @@ fn shared(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems)
         owner: text(fields, "owner", problems).unwrap_or_else(|| OWNER_DEFAULT.to_owned()),
         task_display_name: fields.take("task_display_name").and_then(|item| item.text_or_none(problems)),
         doc_md: fields.take("doc_md").and_then(|item| item.text_or_none(problems)),
+        params: serde_json::Map::new(),
         outlets: assets::of_task(fields, "outlets", problems),
         inlets: assets::of_task(fields, "inlets", problems),
         callbacks: callbacks::of_task(fields, files, problems),

@@ -17,6 +17,21 @@ fn dag(fields: &str) -> String {
 }
 
 #[test]
+fn a_task_may_have_params_of_its_own() {
+    let file = "a:\n  params: {x: 1, y: 2}\n  default_args: {params: {y: 3}}\n  tasks:\n    t: {operator: bash, bash_command: \"{{ params.x }}\", \
+                params: {x: {type: integer, default: 5}, z: {k: [1]}}}\n    u: {operator: empty}\n";
+    let loaded = load(file);
+    assert_eq!(loaded.errors, []);
+    let dag = &loaded.dags[0].dag;
+    let params = |pos: usize| serde_json::to_string(&dag.tasks[pos].params).unwrap();
+    assert_eq!((params(0).as_str(), params(1).as_str()), (r#"{"x":5,"z":{"k":[1]}}"#, r#"{"y":3}"#));
+    let again = load(&loaded.dags[0].canonical_yaml);
+    assert_eq!((again.errors.len(), &again.dags[0].dag), (0, dag), "{}", loaded.dags[0].canonical_yaml);
+    let wrong = load("a:\n  tasks: [{task_id: t, operator: empty, params: {x: {type: integer, default: five}}}]\n");
+    assert!(wrong.errors[0].field.to_string().ends_with("params.x"), "{:?}", wrong.errors);
+}
+
+#[test]
 fn dag_factorys_variables_stand_for_keys_when_the_task_runs() {
     let of = |task: &str| {
         let loaded = load(&format!("a:\n  tasks:\n    t:\n      operator: bash\n{task}"));

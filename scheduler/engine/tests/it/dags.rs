@@ -102,6 +102,7 @@ pub fn task(id: &str) -> Task {
         queue: Dag::DEFAULT_QUEUE.to_owned(),
         owner: "airflow".to_owned(),
         task_display_name: None,
+        params: serde_json::Map::new(),
         doc_md: None,
         outlets: Vec::new(),
         inlets: Vec::new(),
