@@ -10,6 +10,7 @@ mod backfills;
 mod commands;
 mod dags;
 mod faults;
+mod foretold;
 mod limits;
 mod mapping;
 mod mirror;
