@@ -13,6 +13,7 @@
 
 mod drive;
 mod fate;
+pub mod forecast;
 mod happenings;
 pub mod simulate;
 mod tables;

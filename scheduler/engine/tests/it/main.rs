@@ -11,6 +11,7 @@ mod commands;
 mod control;
 mod dags;
 mod faults;
+mod foretold;
 mod limits;
 mod mapping;
 mod mirror;
