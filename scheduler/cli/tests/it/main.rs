@@ -6,6 +6,7 @@ mod admin;
 mod assets;
 mod backfill;
 mod bundles;
+mod check;
 mod clients;
 mod completion;
 mod convert;

@@ -1,6 +1,7 @@
 //! `windlass dags …`: Airflow's words for the DAGs of an installation and for the files of a folder.
 
 mod bundles;
+mod check;
 mod convert;
 mod files;
 mod folder_content;
@@ -10,7 +11,7 @@ mod stage;
 mod test;
 mod trigger;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Subcommand;
 use model::{DagId, DagRunState, RunId, command::Paused};
@@ -29,11 +30,8 @@ use crate::{
 pub enum Dags {
     /// One line a DAG.
     List(#[command(flatten)] Output),
-    /// Check a DAG file, or every one of the folder, without starting anything.
-    Check {
-        /// A file or a folder; WINDLASS_DAGS_FOLDER when absent.
-        path: Option<PathBuf>,
-    },
+    /// Check a DAG file, or every one of the folder, without starting anything: mistakes, what may not be meant, the next runs.
+    Check(check::Check),
     /// Print the canonical form of a DAG of the folder: what its version's hash is taken of.
     Show {
         /// The DAG, or a file.
@@ -101,6 +99,7 @@ impl Dags {
     pub const fn reach(&self) -> Reach {
         match self {
             Self::List(_)
+            | Self::Check(_)
             | Self::Details { .. }
             | Self::NextExecution { .. }
             | Self::ListImportErrors(_)
@@ -114,12 +113,7 @@ impl Dags {
             | Self::Bundles(_)
             | Self::Revisions(_)
             | Self::Rollback(_) => Reach::Anywhere,
-            Self::Check { .. }
-            | Self::Show { .. }
-            | Self::Schema
-            | Self::Convert(_)
-            | Self::Test(_)
-            | Self::Simulate(_) => Reach::Machine,
+            Self::Show { .. } | Self::Schema | Self::Convert(_) | Self::Test(_) | Self::Simulate(_) => Reach::Machine,
         }
     }
 }
@@ -130,7 +124,7 @@ impl Dags {
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode> {
     match command {
-        Dags::Check { path } => files::check(settings, path.as_deref()),
+        Dags::Check(wish) => check::run(settings, &wish).await,
         Dags::Show { dag_id } => files::show(settings, &dag_id),
         Dags::Schema => {
             outln!("{}", serde_json::to_string_pretty(&dag::json_schema())?);
@@ -161,7 +155,7 @@ async fn with_installation(installation: &Installation<'_>, command: Dags) -> an
         Dags::Bundles(output) => bundles::list(installation, output).await?,
         Dags::Revisions(wish) => bundles::revisions(installation, &wish).await?,
         Dags::Rollback(wish) => bundles::rollback(installation, &wish).await?,
-        Dags::Check { .. }
+        Dags::Check(_)
         | Dags::Show { .. }
         | Dags::Schema
         | Dags::Convert(_)
