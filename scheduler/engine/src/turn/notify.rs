@@ -25,6 +25,8 @@ pub(super) enum RunReason {
     Deadlocked,
     /// It took longer than it may.
     TimedOut,
+    /// A newer one was due, and its DAG lets only one be active.
+    Cancelled,
 }
 
 impl RunReason {
@@ -34,13 +36,14 @@ impl RunReason {
             Self::TaskFailure => "task_failure",
             Self::Deadlocked => "all_tasks_deadlocked",
             Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
         }
     }
 
     const fn event(self) -> CallbackEvent {
         match self {
             Self::Success => CallbackEvent::DagSuccess,
-            Self::TaskFailure | Self::Deadlocked | Self::TimedOut => CallbackEvent::DagFailure,
+            Self::TaskFailure | Self::Deadlocked | Self::TimedOut | Self::Cancelled => CallbackEvent::DagFailure,
         }
     }
 }
@@ -114,7 +117,7 @@ fn telling_task(run: &Run, why: RunReason) -> Option<TiPos> {
         at.filter(|at| run.has(*at)).or_else(|| run.all().last())
     };
     match why {
-        RunReason::TaskFailure | RunReason::TimedOut => failed().or_else(last),
+        RunReason::TaskFailure | RunReason::TimedOut | RunReason::Cancelled => failed().or_else(last),
         RunReason::Success | RunReason::Deadlocked => last(),
     }
 }

@@ -11,8 +11,8 @@ use model::{
     AttemptEnd, Command, DagId, DagRunState, DagVersionId, EndKind, Operator, RunId, RunKey, TaskIdx, TaskState,
     TriggerRule, WorkerId,
     command::{
-        ClearEffect, ClearTaskInstances, ClearVersion, EndedRuns, MarkTaskInstances, Paused, Relatives, TaskSelector,
-        TriggerDagRun,
+        ClearEffect, ClearTaskInstances, ClearVersion, Draining, EndedRuns, MarkTaskInstances, Paused, Relatives,
+        TaskSelector, TriggerDagRun,
     },
     operator::{OnReject, SkipReach},
 };
@@ -444,6 +444,7 @@ fn disturb(world: &mut World, dice: &mut Dice) {
             let to = if dice.one_in(2) { Paused::Paused } else { Paused::Active };
             drop(world.command(Command::PauseDag { dag_id, to }));
         }
+        9 => drain_or_not(world, dice),
         5 => take_over(world),
         13 => store_next_version(world, dice),
         14 | 15 => {
@@ -475,6 +476,18 @@ fn disturb(world: &mut World, dice: &mut Dice) {
             world.pass(seconds);
         }
     }
+}
+
+/// A DAG drains, or does not any more: while it does, no run starts.
+fn drain_or_not(world: &mut World, dice: &mut Dice) {
+    let dag_id = DagId::new("d").unwrap();
+    let drains = dice.one_in(2);
+    let to = if drains { Draining::Draining } else { Draining::Active };
+    let began = |world: &World| world.mirror.runs.values().filter(|run| run.started_at.is_some()).count();
+    let before = began(world);
+    world.command(Command::DrainDag { dag_id, to });
+    world.pass(i64::try_from(dice.below(30)).unwrap());
+    assert!(!drains || began(world) <= before, "a DAG that drains starts no run");
 }
 
 /// A report that comes twice, or after its worker was lost, or whose attempt was killed.
@@ -646,6 +659,7 @@ fn drain(world: &mut World, dice: &mut Dice) {
     }
     for round in 0..400 {
         world.command(Command::PauseDag { dag_id: DagId::new("d").unwrap(), to: Paused::Active });
+        world.command(Command::DrainDag { dag_id: DagId::new("d").unwrap(), to: Draining::Active });
         world.pass(90_000);
         if round > 100 {
             free_from_the_past(world);
