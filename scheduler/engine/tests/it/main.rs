@@ -9,6 +9,7 @@ mod assets;
 mod backfills;
 mod commands;
 mod dags;
+mod defers;
 mod faults;
 mod limits;
 mod mapping;

@@ -18,9 +18,9 @@ use model::{
 };
 
 use crate::{
-    dags::{approval, branch, choice, dag_of, rescheduled_sensor, task},
+    dags::{approval, branch, choice, dag_of, deferrable_sensor, rescheduled_sensor, task},
     reference::Reference,
-    world::{World, asked, clear_of, put_off, trigger},
+    world::{World, asked, clear_of, deferred, put_off, trigger},
 };
 
 /// How many histories each test plays unless it is told.
@@ -159,7 +159,7 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
     }
 }
 
-/// The same with tasks that ask people, and sensors that look again later.
+/// The same with tasks that ask people, and sensors that look again later, or wait without a slot.
 fn with_waits(dice: &mut Dice, dag: Dag) -> Dag {
     let mut dag = dag;
     for task in &mut dag.tasks {
@@ -168,7 +168,7 @@ fn with_waits(dice: &mut Dice, dag: Dag) -> Dag {
             continue;
         }
         let limit = dice.one_in(2).then(|| 10.0 + dice.below(100) as f64);
-        task.operator = match dice.below(4) {
+        task.operator = match dice.below(6) {
             0 => {
                 let reach = *dice.pick(&[SkipReach::AllDownstream, SkipReach::DirectDownstream]);
                 let on_reject = if dice.one_in(3) { OnReject::Fail } else { OnReject::Skip(reach) };
@@ -183,6 +183,7 @@ fn with_waits(dice: &mut Dice, dag: Dag) -> Dag {
                 keys.options_mapping = dice.one_in(2).then(Default::default);
                 Operator::Choice(Box::new(keys))
             }
+            2 | 3 => deferrable_sensor(),
             _ => rescheduled_sensor(),
         };
     }
@@ -359,11 +360,14 @@ fn check_invariants(world: &World) {
     let mut workers: BTreeMap<WorkerId, u32> = BTreeMap::new();
     let mut runs: BTreeMap<RunKey, u32> = BTreeMap::new();
     let mut attempts = std::collections::BTreeSet::new();
-    for row in world.mirror.instances.values().filter(|row| row.live) {
+    let holds_slot = |row: &&engine::TiRow| row.live && row.state != TaskState::Deferred;
+    for row in world.mirror.instances.values().filter(holds_slot) {
         let task = task_of(world, row.key);
         *pools.entry(task.pool).or_default() += task.pool_slots;
         *workers.entry(row.worker.unwrap()).or_default() += 1;
         *runs.entry(row.key.run).or_default() += 1;
+    }
+    for row in world.mirror.instances.values().filter(|row| row.live) {
         assert!(attempts.insert(row.attempt.unwrap()), "one live attempt, one instance");
     }
     let small = world.mirror.pools.get("small").and_then(|pool| pool.slots).unwrap_or(0);
@@ -384,7 +388,7 @@ fn check_invariants(world: &World) {
         let slots = world.mirror.workers.iter().find(|known| known.worker == worker).map_or(u32::MAX, |w| w.slots);
         assert!(used <= slots, "{worker}: {used} of {slots}");
     }
-    for state in [TaskState::Queued, TaskState::Running, TaskState::Restarting] {
+    for state in [TaskState::Queued, TaskState::Running, TaskState::Restarting, TaskState::Deferred] {
         let stored = world.mirror.instances.values().filter(|row| row.state == state).count();
         assert_eq!(world.engine.instances_in(state) as usize, stored, "{state}: the engine counts what is stored");
     }
@@ -553,7 +557,12 @@ fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> 
         return None;
     }
     let number = dice.below(world.attempts.len());
-    let (worker, key, attempt) = world.attempts.remove(number);
+    let (worker, key, attempt) = world.attempts[number];
+    let is_aside = world.mirror.instances.get(&key).is_some_and(|row| row.state == TaskState::Deferred);
+    if task_of(world, key).operator.defers() && !is_aside && dice.one_in(2) {
+        return Some(world.turn(vec![deferred(worker, attempt, world.now)]));
+    }
+    world.attempts.remove(number);
     let end = of_its_kind(world, dice, key, end);
     let end = with_output(world, dice, key, end);
     let mut events = vec![Event::AttemptEnded { worker, attempt, end: end.into() }];
@@ -669,6 +678,19 @@ fn the_engine_and_the_text_agree_after_every_event() {
                 world.pass(5);
                 continue;
             }
+            let aside = |world: &World, key| world.mirror.instances[&key].state == TaskState::Deferred;
+            if operator.defers() && !aside(&world, key) && dice.one_in(2) {
+                // It waits without a slot, and nothing has changed for the others; nor when its worker is lost.
+                world.turn(vec![deferred(worker, attempt, world.now)]);
+                let held: Vec<_> = world.attempts.iter().filter(|(of, ..)| *of == worker).copied().collect();
+                if held.iter().all(|(_, key, _)| aside(&world, *key)) && dice.one_in(2) {
+                    world.attempts.retain(|(of, ..)| *of != worker);
+                    world.turn(vec![Event::WorkerLost(worker)]);
+                    world.join(worker.get(), 3);
+                }
+                world.quiesce();
+                continue;
+            }
             let mut list = end.xcoms.first().and_then(|xcom| xcom.value.as_array()).map(Vec::len);
             world.attempts.remove(number);
             let asks = operator.asking().is_some() && kind != EndKind::Skipped;
@@ -707,6 +729,7 @@ fn with_plain_waits(dice: &mut Dice, dag: Dag) -> Dag {
         match dice.below(8) {
             0 => task.operator = Operator::Approval(Box::new(approval(OnReject::Fail, None))),
             1 => task.operator = rescheduled_sensor(),
+            2 => task.operator = deferrable_sensor(),
             _ => {}
         }
     }
@@ -730,7 +753,8 @@ fn collapsed(world: &World, run: RunKey, reference: &Reference) -> BTreeMap<(Str
         let waits = world.engine.why_task(&dag, &run_id, &task, model::MapIndex(*map), world.now).unwrap_or_default();
         let on_its_way = stored == TaskState::NoStatus
             && ["pool ", "its run has", "all workers"].iter().any(|start| waits.starts_with(start));
-        *state = if on_its_way || matches!(stored, TaskState::Queued | TaskState::UpForReschedule) {
+        *state = if on_its_way || matches!(stored, TaskState::Queued | TaskState::UpForReschedule | TaskState::Deferred)
+        {
             TaskState::Running
         } else {
             stored
