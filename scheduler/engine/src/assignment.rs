@@ -37,7 +37,7 @@ pub struct Assignment {
     pub params: Map<String, Value>,
     /// What an instance of an expanded task gets; none for a task that is not expanded, and when its inputs have gone.
     pub given: Option<Given>,
-    /// How long a sensor has looked before, when it looks again.
+    /// How long a sensor has looked before, when it looks again, or when another worker takes its wait.
     pub poked: Option<Poked>,
 }
 

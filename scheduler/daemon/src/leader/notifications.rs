@@ -144,7 +144,7 @@ impl Reign {
     /// Gives one to the worker with the least to do.
     pub(super) fn deliver(&mut self, delivery: Delivery) {
         let able = self.peers.iter().filter(|(_, peer)| peer.is_alive() && !peer.is_leaving() && peer.notifies);
-        let Some(worker) = able.map(|(worker, _)| worker).min_by_key(|worker| self.engine.attempt_count_on(*worker))
+        let Some(worker) = able.map(|(worker, _)| worker).min_by_key(|worker| self.engine.slots_used_on(*worker))
         else {
             let _ = delivery.answer.send(Came::NoWorker);
             return;

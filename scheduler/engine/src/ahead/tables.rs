@@ -94,6 +94,7 @@ impl Tables {
             }
             Event::Command { .. }
             | Event::AttemptStarted { .. }
+            | Event::AttemptDeferred { .. }
             | Event::AttemptEnded { .. }
             | Event::WorkerSilent(_)
             | Event::WorkerLeaving(_)

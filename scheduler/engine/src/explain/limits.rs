@@ -108,7 +108,7 @@ fn pool_sentence(pool: &str, slots: u32, room: Room, ahead: usize) -> String {
     }
 }
 
-fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
+pub(super) fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
     match reason {
         NoWorker::NoneConnected | NoWorker::Queue => {
             format!("no worker is connected that serves queue {}", demand.queue)
@@ -122,6 +122,10 @@ fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
         ),
         NoWorker::Operator if demand.reschedules => format!(
             "no worker that serves queue {} knows sensors with mode: reschedule: they are of an older version; update them",
+            demand.queue
+        ),
+        NoWorker::Operator if demand.defers => format!(
+            "no worker that serves queue {} knows deferrable: true: they are of an older version; update them",
             demand.queue
         ),
         NoWorker::Operator => format!(

@@ -69,7 +69,7 @@ impl Engine {
             room @ (Room::Full { .. } | Room::TooSmall { .. } | Room::NoSuchPool) => return Err(Blocked::Pool(room)),
         }
         if !run.has_room() {
-            return Err(Blocked::Run { active: run.live });
+            return Err(Blocked::Run { active: run.at_work() });
         }
         if !self.task_has_room(run, place) {
             let active = self.dag_of(place.run).active(run.def.number(place.task));

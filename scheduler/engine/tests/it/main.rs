@@ -10,6 +10,7 @@ mod backfills;
 mod commands;
 mod control;
 mod dags;
+mod defers;
 mod faults;
 mod foretold;
 mod limits;

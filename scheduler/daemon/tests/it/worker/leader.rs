@@ -142,7 +142,9 @@ impl Leader {
 
     async fn note(&mut self, message: &FromWorker) {
         match message {
-            FromWorker::Started { seq, .. } | FromWorker::Ended { seq, .. } => self.seen = self.seen.max(*seq),
+            FromWorker::Started { seq, .. } | FromWorker::Deferred { seq, .. } | FromWorker::Ended { seq, .. } => {
+                self.seen = self.seen.max(*seq)
+            }
             FromWorker::Fetch { id, .. } if self.answers => {
                 let item = FetchItem::Missing("the test has nothing".into());
                 self.send(ToWorker::Fetched(Fetched { id: *id, item })).await;
