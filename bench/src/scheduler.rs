@@ -59,7 +59,7 @@ pub(crate) fn leader_settings(home: &Path, url: &str, dags: PathBuf) -> anyhow::
         secrets: Default::default(),
         metrics: LeaderMetrics::default(),
         retention: Default::default(),
-        max_map_length: 1_024,
+        engine: engine::Settings::default(),
     })
 }
 

@@ -239,6 +239,9 @@ CREATE INDEX dag_run_by_type ON dag_run (run_type, run_after, id) WHERE run_type
 CREATE INDEX dag_run_of_dag_by_type ON dag_run (dag_id, run_type, run_after, id) WHERE run_type <> 0;
 CREATE INDEX dag_run_by_logical_date ON dag_run (logical_date, id);
 CREATE INDEX dag_run_by_start ON dag_run (started_at, id);
+CREATE INDEX dag_run_last_logical_date ON dag_run (logical_date DESC NULLS LAST, id DESC);
+CREATE INDEX dag_run_last_start ON dag_run (started_at DESC NULLS LAST, id DESC);
+CREATE INDEX dag_run_last_end ON dag_run (ended_at DESC NULLS LAST, id DESC);
 CREATE INDEX dag_run_by_change ON dag_run ((coalesce(ended_at, started_at, queued_at)), id);
 
 -- Runs that were deleted, until what belongs to them is gone, too: a turn stays short, however much that is.
@@ -306,6 +309,8 @@ CREATE TABLE task_instance_extra (
     -- Of a sensor that looks again later: since when it has looked, in this try, and how often it was put off.
     first_poke_at timestamptz,
     reschedules int NOT NULL DEFAULT 0,
+    -- How often, one after the other, an attempt was taken back because its worker did not begin it.
+    requeues smallint NOT NULL DEFAULT 0,
     PRIMARY KEY (run_id, task_idx, map_index)
 );
 

@@ -44,8 +44,8 @@ pub struct Settings {
     pub registry_port: u16,
     /// `WINDLASS_WORKER_SLOTS`.
     pub worker_slots: u32,
-    /// `WINDLASS_MAX_MAP_LENGTH`: how many elements a task may leave for one that is expanded over them.
-    pub max_map_length: u32,
+    /// `WINDLASS_MAX_MAP_LENGTH` and `WINDLASS_TASK_QUEUED_TIMEOUT`: what is decided for all DAGs.
+    pub engine: engine::Settings,
     /// `WINDLASS_TASK_MEMORY_MAX` and `WINDLASS_TASK_PIDS_MAX`: what each attempt and each service may use.
     pub task_limits: Limits,
     /// `DATABASE_URL`: an existing server for the state.
@@ -136,7 +136,7 @@ impl Settings {
             statement_timeout: statement_timeout()?,
             registry_port: number("WINDLASS_REGISTRY_PORT", 8081)?,
             worker_slots: number("WINDLASS_WORKER_SLOTS", 16)?,
-            max_map_length: number("WINDLASS_MAX_MAP_LENGTH", 1_024)?,
+            engine: engine_settings()?,
             task_limits: task_limits(text("WINDLASS_TASK_MEMORY_MAX"), text("WINDLASS_TASK_PIDS_MAX"))?,
             database_url: text("DATABASE_URL"),
             lake_database_url: text("WINDLASS_LAKE_DATABASE_URL"),
@@ -176,7 +176,7 @@ impl Settings {
         if self.worker_slots == 0 {
             bail!("WINDLASS_WORKER_SLOTS is 0, so that no task could run; use 1 or more");
         }
-        let most = u64::from(self.max_map_length);
+        let most = u64::from(self.engine.max_map_length);
         if !(1..=dag::expand::INSTANCES_MAX).contains(&most) {
             bail!("WINDLASS_MAX_MAP_LENGTH is {most}; use a number from 1 to {}", dag::expand::INSTANCES_MAX);
         }
@@ -390,6 +390,24 @@ fn password_chars_min() -> anyhow::Result<usize> {
         bail!("{NAME} is {chars}; expected {} to {} characters", RANGE.start(), RANGE.end());
     }
     Ok(chars)
+}
+
+/// What is decided for all DAGs.
+fn engine_settings() -> anyhow::Result<engine::Settings> {
+    let usual = engine::Settings::default();
+    Ok(engine::Settings {
+        max_map_length: number("WINDLASS_MAX_MAP_LENGTH", usual.max_map_length)?,
+        task_queued_timeout: duration("WINDLASS_TASK_QUEUED_TIMEOUT")?.unwrap_or(usual.task_queued_timeout),
+    })
+}
+
+/// A time that is not zero: seconds, or as DAG files have it.
+fn duration(name: &str) -> anyhow::Result<Option<Duration>> {
+    let Some(value) = text(name) else { return Ok(None) };
+    match dag::parse_duration(&value) {
+        Some(duration) if !duration.is_zero() => Ok(Some(duration)),
+        Some(_) | None => bail!("{name} is {value:?}; expected a time longer than 0, such as 600 (seconds) or 10m"),
+    }
 }
 
 /// How long a statement of the web server may take.

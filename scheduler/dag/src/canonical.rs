@@ -242,6 +242,7 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.some("max_retry_delay", task.max_retry_delay.map(duration_text));
     fields.list("retry_policy", &task.retry_policy.iter().map(retry_rule_value).collect::<Vec<_>>());
     fields.some("execution_timeout", task.execution_timeout.map(duration_text));
+    fields.some("task_queued_timeout", task.task_queued_timeout.map(duration_text));
     fields.put("pool", task.pool.clone());
     fields.unless("pool_slots", task.pool_slots, &1);
     fields.unless("priority_weight", task.priority_weight, &1);
@@ -259,6 +260,12 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.unless("queue", task.queue.clone(), &Dag::DEFAULT_QUEUE.to_owned());
     fields.put("owner", task.owner.clone());
     fields.some("task_display_name", task.task_display_name.clone());
+    if !task.params.is_empty() {
+        let value =
+            |default: &Value| Param { schema: Value::Object(Map::new()), default: default.clone(), description: None };
+        let params = task.params.iter().map(|(name, given)| (name.clone(), param_value(&value(given))));
+        fields.put("params", params.collect::<Map<_, _>>());
+    }
     fields.some("doc_md", task.doc_md.clone());
     fields.list("outlets", &assets::values(&task.outlets));
     fields.list("inlets", &assets::values(&task.inlets));

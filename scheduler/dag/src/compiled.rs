@@ -254,6 +254,9 @@ pub struct Task {
     pub retry_policy: Vec<RetryRule>,
     /// An attempt that runs longer is ended.
     pub execution_timeout: Option<Duration>,
+    /// An attempt that its worker has not begun after this time is taken back; the installation's when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_queued_timeout: Option<Duration>,
     /// The pool that it takes slots of.
     pub pool: String,
     /// How many slots it takes.
@@ -287,6 +290,9 @@ pub struct Task {
     pub queue: String,
     /// Who answers for it.
     pub owner: String,
+    /// Values that its templates have over the DAG's params, and under a run's conf (Airflow's `params` of a task).
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub params: serde_json::Map<String, serde_json::Value>,
     /// Markdown for its page.
     pub doc_md: Option<String>,
     /// Named data that it writes: each success is an event of them.

@@ -20,6 +20,7 @@ mod kafka;
 mod macros;
 mod objects;
 mod operator;
+pub(crate) mod outcomes;
 mod param_words;
 mod params;
 mod phase;
@@ -44,6 +45,7 @@ pub(crate) use expand::leaves_nothing;
 use fields::{Item, Layer};
 pub(crate) use group::{Dependency, Group, Groups};
 pub(crate) use task::Draft;
+pub use value::parse_duration;
 
 /// The block of a file that its DAGs inherit from.
 const DEFAULT_BLOCK: &str = "default";

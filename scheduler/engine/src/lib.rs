@@ -4,6 +4,7 @@
 //! [`Engine::turn`], what it lacks to decide is asked with [`Engine::needs`], and what it knows is explained by
 //! `why_task`, `why_run` and `why_dag`. [`Engine::verify`] counts all of it anew.
 
+pub mod ahead;
 pub mod assets;
 mod assignment;
 pub mod backfill;
@@ -16,6 +17,7 @@ pub mod plan;
 pub mod retry;
 pub mod rules;
 pub mod selection;
+mod settings;
 pub mod state;
 pub mod timetable;
 mod turn;
@@ -31,6 +33,7 @@ pub use plan::{
     AskedRow, DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, ResponseRow, Rest, RunChange,
     Started, TiChange, TryRow,
 };
+pub use settings::Settings;
 pub use state::{
     BackfillRow, BackfillRunRow, DagVersion, DeadlineRow, DueRun, InBackfill, RunRow, Snapshot, StoredDag, StoredRun,
     TiExtra, TiRow,

@@ -202,11 +202,10 @@ fn setups_decide(case: &Case) -> Option<Becomes> {
     }
 }
 
-/// Whether every setup above a task has succeeded. Instances of one that are not there any more are not waited for, when
-/// others have succeeded; Airflow waits for them for ever, but in an expanded task.
+/// Whether every setup above a task has succeeded, but for those that are not in the run: instances of one that are not there any
+/// more, and one that its own dates leave out. Airflow waits for those for ever, but in an expanded task.
 const fn setups_let_run(setups: &Upstream) -> bool {
-    let gone = if setups.success > 0 { setups.removed } else { 0 };
-    setups.success + gone >= setups.total
+    setups.success + setups.removed >= setups.total
 }
 
 /// The first state, in the rule's order, whose condition holds.

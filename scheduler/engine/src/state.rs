@@ -264,6 +264,8 @@ pub struct TiExtra {
     pub first_poke_at: Option<Timestamp>,
     /// How often it was put off, in this try.
     pub reschedules: i32,
+    /// How often, one after the other, an attempt of it was taken back because its worker did not begin it.
+    pub requeues: i16,
 }
 
 impl TiExtra {

@@ -247,6 +247,7 @@ impl Engine {
     fn verify_counters(&self, counted: &Counted, found: &mut Found) {
         found.compare(format_args!("instances by state"), &self.census, &counted.census);
         found.compare(format_args!("live attempts"), &self.attempts, &counted.attempts);
+        found.compare(format_args!("queued attempts"), &self.queued, &self.count_queued());
         found.compare(format_args!("runs of versions"), &self.pinned, &counted.pinned);
         found.compare(format_args!("followers"), &self.followers, &counted.followers);
         let names: BTreeSet<&str> = self.pools.names().into_iter().chain(counted.pools.names()).collect();

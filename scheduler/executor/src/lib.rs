@@ -44,7 +44,7 @@ pub use mask::Masker;
 pub use model::masking::{MASK, is_secret_name};
 pub use outcome::Outcome;
 pub use stop::{Stop, StopCause};
-pub use template::TemplateError;
+pub use template::{TemplateError, check};
 pub use workspace::{Workspace, Workspaces};
 
 /// Where an attempt is carried out.

@@ -68,20 +68,21 @@ WITH fence AS (
 ), extra AS (
     INSERT INTO task_instance_extra AS x
         (run_id, task_idx, map_index, max_tries, infrastructure_losses, wake_at, exit_code, reason, note, skips, lost_at,
-         map_length, rendered_map_index, first_poke_at, reschedules)
+         map_length, rendered_map_index, first_poke_at, reschedules, requeues)
     SELECT e.run_id, e.task_idx, e.map_index, e.max_tries, e.infrastructure_losses, e.wake_at, e.exit_code, e.reason, e.note,
-           e.skips, e.lost_at, e.map_length, e.rendered_map_index, e.first_poke_at, coalesce(e.reschedules, 0)
+           e.skips, e.lost_at, e.map_length, e.rendered_map_index, e.first_poke_at, coalesce(e.reschedules, 0),
+           coalesce(e.requeues, 0)
     FROM json_to_recordset($29::text::json)
          AS e (run_id bigint, task_idx int, map_index int, max_tries smallint, infrastructure_losses smallint,
                wake_at timestamptz, exit_code int, reason text, note text, skips int[], lost_at timestamptz, map_length int,
-               rendered_map_index text, first_poke_at timestamptz, reschedules int), fence
+               rendered_map_index text, first_poke_at timestamptz, reschedules int, requeues smallint), fence
     WHERE e.run_id NOT IN (SELECT id FROM existing)
     ON CONFLICT (run_id, task_idx, map_index) DO UPDATE
     SET max_tries = excluded.max_tries, infrastructure_losses = excluded.infrastructure_losses,
         wake_at = excluded.wake_at, exit_code = excluded.exit_code, reason = excluded.reason, note = excluded.note,
         skips = excluded.skips, lost_at = excluded.lost_at, map_length = excluded.map_length,
         rendered_map_index = excluded.rendered_map_index, first_poke_at = excluded.first_poke_at,
-        reschedules = excluded.reschedules
+        reschedules = excluded.reschedules, requeues = excluded.requeues
 ), instance_gone AS ( -- $44: the summaries of tasks that are expanded
     DELETE FROM task_instance AS ti
     USING json_to_recordset($44::text::json) AS g (run_id bigint, task_idx int, map_index int), fence

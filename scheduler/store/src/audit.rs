@@ -15,7 +15,7 @@ use crate::{
     read::{
         Direction, Pattern, Total, Window,
         total::{Reach, Searched, Statements, counted, counting},
-        word,
+        word, word_missing_last,
     },
 };
 
@@ -188,6 +188,13 @@ impl AuditOrder {
             Self::Details => "details::text",
         }
     }
+
+    const fn word(self, direction: Direction) -> &'static str {
+        match self {
+            Self::DagId | Self::RunId => word_missing_last(direction),
+            Self::Id | Self::When | Self::Action | Self::Who | Self::Details => word(direction),
+        }
+    }
 }
 
 /// Adds a line. What has a secret's name is masked before it is stored.
@@ -358,7 +365,7 @@ fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &AuditFilter) {
 fn order(query: &mut QueryBuilder<'_, Postgres>, keys: &[(AuditOrder, Direction)]) {
     query.push(" ORDER BY ");
     for (key, direction) in keys {
-        query.push(key.sql()).push(word(*direction)).push(", ");
+        query.push(key.sql()).push(key.word(*direction)).push(", ");
     }
     query.push("id").push(word(keys.first().map_or(Direction::Ascending, |(_, direction)| *direction)));
 }

@@ -156,7 +156,8 @@ fn format_of_task(task: &dag::Task) -> i32 {
     let of_waits = if task.operator.defers() { FORMAT_OF_DEFERRED } else { 1 };
     let has_dates = task.start_date.is_some() || task.end_date.is_some();
     let of_scopes = if has_dates || !task.phase.is_work() { FORMAT_OF_SCOPES } else { 1 };
-    format_of(&task.operator).max(of_expanded).max(of_poking).max(of_waits).max(of_scopes)
+    let of_control = if task.task_queued_timeout.is_some() { FORMAT_OF_CONTROL } else { 1 };
+    format_of(&task.operator).max(of_expanded).max(of_poking).max(of_scopes).max(of_control).max(of_waits)
 }
 
 /// The same of a DAG, with all of its tasks.
@@ -195,6 +196,9 @@ const FORMAT_OF_TIMES: i32 = 5;
 
 /// The format that a state needs which has DAGs with callbacks or deadlines: an older binary would tell nobody.
 const FORMAT_OF_CALLBACKS: i32 = 5;
+
+/// The format that a state needs which says more of when runs and tasks may start: an older binary would start them all the same.
+const FORMAT_OF_CONTROL: i32 = 6;
 
 /// Raises the format of the state to what the DAGs in it need; it never falls.
 ///

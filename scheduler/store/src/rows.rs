@@ -102,6 +102,7 @@ pub(crate) struct TiRecord {
     pub rendered_map_index: Option<String>,
     pub first_poke_at: Option<Timestamp>,
     pub reschedules: Option<i32>,
+    pub requeues: Option<i16>,
 }
 
 impl TryFrom<TiRecord> for TiRow {
@@ -131,6 +132,7 @@ impl TryFrom<TiRecord> for TiRow {
                 rendered_map_index: row.rendered_map_index,
                 first_poke_at: row.first_poke_at,
                 reschedules: row.reschedules.unwrap_or(0),
+                requeues: row.requeues.unwrap_or(0),
             },
         })
     }

@@ -53,6 +53,7 @@ pub fn declared() -> OpenApiRouter<App> {
         .merge(super::dag_versions::routes())
         .merge(super::dag_warnings::routes())
         .merge(super::favorites::routes())
+        .merge(super::forecast::routes())
         .merge(super::hitl::routes())
         .merge(super::notifications::routes())
         .merge(super::quarantine::routes())

@@ -60,7 +60,7 @@ pub async fn run(settings: &Settings, options: Scheduler) -> anyhow::Result<Exit
         secrets: settings.secrets_backends()?,
         metrics,
         retention: settings.retention,
-        max_map_length: settings.max_map_length,
+        engine: settings.engine.clone(),
     };
     leader::run(leader, Box::new(acceptor), ear).await?;
     Ok(ExitCode::SUCCESS)

@@ -222,7 +222,7 @@ pub fn leader_settings(
         secrets: settings.secrets_backends()?,
         metrics: LeaderMetrics::default(),
         retention: Retention::default(),
-        max_map_length: settings.max_map_length,
+        engine: settings.engine.clone(),
     };
     Ok((leader, Box::new(acceptor)))
 }

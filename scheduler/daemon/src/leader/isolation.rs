@@ -61,7 +61,7 @@ impl Reign {
         let mut connected = self.engine.connected_workers();
         connected.retain(|worker| !welcomes.contains_key(&worker.worker));
         let loaded = store::load(self.writer.connection()).await?;
-        self.engine = load(loaded.snapshot, self.clock.now(), self.max_map_length)?;
+        self.engine = load(loaded.snapshot, self.clock.now(), self.engine_settings.clone())?;
         self.rest = Rest::Nothing;
         let joined = connected.into_iter().map(|worker| {
             let attempts = self.engine.attempts_on(worker.worker);

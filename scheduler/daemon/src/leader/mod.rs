@@ -82,8 +82,8 @@ pub struct LeaderSettings {
     pub metrics: LeaderMetrics,
     /// How long it keeps history.
     pub retention: store::retention::Retention,
-    /// How many elements a task may leave for one that is expanded over them.
-    pub max_map_length: u32,
+    /// What the installation decides for all of its DAGs.
+    pub engine: engine::Settings,
 }
 
 /// Where a leader has its DAGs from.

@@ -321,7 +321,7 @@ fn notification(taken: &Taken, version: &DagVersion, callback: &Callback, run: &
             run_after: run.run_after,
             run_started_at: run.started_at.unwrap_or(run.queued_at),
             conf: run.conf.clone(),
-            params: params_of(dag, &run.conf),
+            params: params_of(dag, task, &run.conf),
             dag_fields: dag_fields(dag, dag.task(task)),
             native: dag.render_template_as_native_obj,
             macros,

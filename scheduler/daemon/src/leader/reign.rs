@@ -72,8 +72,8 @@ pub struct Reign {
     pub(super) turn: TurnNumber,
     pub(super) writer: Writer,
     pub(super) engine: Engine,
-    /// How many elements a task may leave for one that is expanded over them.
-    pub(super) max_map_length: u32,
+    /// What the installation decides for all of its DAGs.
+    pub(super) engine_settings: engine::Settings,
     pub(super) supervisor: Supervisor,
     pub(super) peers: Peers,
     pub(super) clock: Clock,
@@ -144,8 +144,8 @@ impl Reign {
             renewals: renewals(&snapshot),
             quarantined: store::quarantine::held_count(writer.connection()).await?,
             held: Held::of(store::quarantine::held(writer.connection()).await?),
-            engine: load(snapshot, clock.now(), settings.max_map_length)?,
-            max_map_length: settings.max_map_length,
+            engine: load(snapshot, clock.now(), settings.engine.clone())?,
+            engine_settings: settings.engine.clone(),
             announcer: Announcer::start(pool.clone(), &scope),
             notifier: Notifier::start((pool.clone(), leadership.epoch), settings.metrics.clone(), &scope),
             fetcher: Fetcher::new(pool, (settings.secret_key.clone(), Arc::clone(&settings.secrets)), hints, scope),
@@ -535,8 +535,12 @@ fn record(hello: &link::Hello) -> store::WorkerRecord {
 }
 
 /// Loads the engine. A panic is a defect of it: the error of this load, and not the end of the process.
-pub(super) fn load(snapshot: engine::Snapshot, now: Timestamp, max_map_length: u32) -> Result<Engine, StoreError> {
-    let load = || Engine::load(snapshot, now).with_max_map_length(max_map_length);
+pub(super) fn load(
+    snapshot: engine::Snapshot,
+    now: Timestamp,
+    settings: engine::Settings,
+) -> Result<Engine, StoreError> {
+    let load = || Engine::load(snapshot, now).with_settings(settings);
     let loaded = std::panic::catch_unwind(AssertUnwindSafe(load));
     loaded.map_err(|_| StoreError::Corrupt { what: "the engine gave up on what is stored".to_owned() })
 }

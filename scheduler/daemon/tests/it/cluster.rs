@@ -185,7 +185,7 @@ async fn lead_on_network(
         secrets: Default::default(),
         metrics: leader::LeaderMetrics::default(),
         retention: Default::default(),
-        max_map_length: 1_024,
+        engine: engine::Settings::default(),
     };
     (tokio::spawn(leader::run(settings, Box::new(acceptor), ear)), endpoint)
 }

@@ -82,7 +82,7 @@ pub fn settings(url: &str, name: &str, folder: &Path, key: &Path) -> LeaderSetti
         secrets: Default::default(),
         metrics: leader::LeaderMetrics::default(),
         retention: Default::default(),
-        max_map_length: 1_024,
+        engine: engine::Settings::default(),
     }
 }
 

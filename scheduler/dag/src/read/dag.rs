@@ -159,8 +159,14 @@ fn assemble(
     let zone = explicit_zone.or(zone_of(&schedule)).unwrap_or(Tz::UTC);
     let (start_date, relative_start) = start_date(fields, zone, problems);
     let end_date = fields.take("end_date").and_then(|item| item.date(zone, problems));
-    let truth = |name, absent: bool, problems: &mut Problems| {
-        fields.take(name).map_or(Some(absent), |item| item.truth(problems)).unwrap_or(absent)
+    let truth = |name, absent: bool, problems: &mut Problems| match fields.take(name) {
+        None => absent,
+        // Airflow does not look for it there, and so takes whatever it is.
+        Some(item) if own.take(name).is_none() && !item.is_truth() => {
+            problems.warn(&item.place, "this is neither true nor false, and a key of the DAG: it is left out");
+            absent
+        }
+        Some(item) => item.truth(problems).unwrap_or(absent),
     };
     let catchup = if truth("catchup", false, problems) { Catchup::All } else { Catchup::Latest };
     let is_paused_upon_creation = truth("is_paused_upon_creation", true, problems);

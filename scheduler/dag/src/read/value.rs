@@ -78,6 +78,11 @@ impl Item<'_> {
         self.list("a list of texts", problems)?.iter().map(|item| item.plain_text(problems)).collect()
     }
 
+    /// Whether it is true or false, and nothing else.
+    pub(super) fn is_truth(&self) -> bool {
+        matches!(self.node.value, Value::Bool(_))
+    }
+
     /// True or false.
     pub(super) fn truth(&self, problems: &mut Problems) -> Option<bool> {
         match self.node.value {
@@ -265,8 +270,9 @@ pub(super) fn seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= DURATION_MAX)
 }
 
-/// Reads `30s`, `1h30m`, `1 days 2 hours`, `PT5M` or a bare number of seconds.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Reads `30s`, `1h30m`, `1 days 2 hours`, `PT5M` or a bare number of seconds, as DAG files have durations; none when it is none.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Ok(number) = text.parse::<f64>() {
         return seconds(number);

@@ -26,7 +26,8 @@ impl Engine {
         let core = run.instance(place.at()).core;
         if core.live {
             let worker = core.worker.map_or_else(String::new, |worker| format!(" on {}", self.workers.name(worker)));
-            return format!("it waits for its old attempt{worker} to end");
+            let why = run.instance(place.at()).extra().reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            return format!("it waits for its old attempt{worker} to end{why}");
         }
         let ticket = self.ticket(place);
         let task = run.def.task(place.task);

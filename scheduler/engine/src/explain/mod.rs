@@ -16,7 +16,7 @@ use crate::{
     },
     turn::Past,
 };
-use time::span;
+pub(crate) use time::span;
 
 /// How many tasks of a run are explained at most: more do not fit a page.
 const TASKS_MAX: usize = 1_000;
@@ -94,7 +94,11 @@ impl Engine {
             TaskState::NoStatus => self.why_undecided(run, place, now),
             TaskState::Scheduled => self.why_no_slot(run, place),
             TaskState::Queued => {
-                format!("it was given to {worker} ({tries}), which has not said yet that it has started")
+                let until = self.queued_until(place, core).filter(|until| *until > now);
+                let then = until.map_or_else(String::new, |until| {
+                    format!("; it is taken back in {} (task_queued_timeout)", span(until - now))
+                });
+                format!("it was given to {worker} ({tries}), which has not said yet that it has started{then}")
             }
             TaskState::Running => {
                 let since = core.started_at.map_or_else(String::new, |at| format!(" for {}", span(now - at)));

@@ -198,6 +198,7 @@ impl Engine {
         if was == is && before.is_active() == after.is_active() && before.state == after.state {
             return;
         }
+        self.account_queued(place, before, after);
         let run = self.known_run(place.run);
         let def = std::sync::Arc::clone(&run.def);
         let dag_id = run.row.dag_id.clone();

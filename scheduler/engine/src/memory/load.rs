@@ -69,7 +69,8 @@ impl Engine {
             assets: crate::assets::Assets::after(snapshot.last_asset_event),
             deadlines: super::deadlines::Deadlines::default(),
             draft: Draft::default(),
-            max_map_length: super::MAX_MAP_LENGTH_DEFAULT,
+            queued: super::queued::Queued::default(),
+            settings: crate::Settings::default(),
         };
         for version in &snapshot.versions {
             engine.learn_version(version);

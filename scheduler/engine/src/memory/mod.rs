@@ -17,6 +17,7 @@ pub(crate) mod facts;
 pub(crate) mod instance;
 mod load;
 pub(crate) mod pools;
+pub(crate) mod queued;
 pub(crate) mod ready;
 pub(crate) mod run;
 pub(crate) mod timers;
@@ -31,7 +32,7 @@ use dag::TaskPos;
 use model::{AttemptId, DagId, DagVersionId, RunId, RunKey, TaskEvent, TaskState, TiKey, Timestamp};
 
 use crate::{
-    Rest,
+    Rest, Settings,
     state::{DagVersion, TiExtra},
 };
 use adrift::Adrift;
@@ -44,6 +45,7 @@ use facts::Facts;
 use instance::{Core, Place, TiPos};
 pub use pools::PoolSlots;
 use pools::Pools;
+use queued::Queued;
 use ready::Ready;
 use run::Run;
 use timers::Timers;
@@ -81,20 +83,18 @@ pub struct Engine {
     pub(crate) unserved: BTreeSet<DagId>,
     pub(crate) assets: crate::assets::Assets,
     pub(crate) deadlines: Deadlines,
+    /// Attempts that have not begun, by when they are taken back.
+    pub(crate) queued: Queued,
     pub(crate) draft: Draft,
-    /// How many elements a task may leave for one that is expanded over them.
-    pub(crate) max_map_length: u32,
+    pub(crate) settings: Settings,
 }
 
-/// Airflow's default of `max_map_length`.
-const MAX_MAP_LENGTH_DEFAULT: u32 = 1_024;
-
 impl Engine {
-    /// The same with another bound on how many elements a task may leave for one that is expanded over them; 1024 unless
-    /// this is called.
+    /// The same in an installation that decides otherwise than Airflow's defaults; to be said before the first turn.
     #[must_use]
-    pub fn with_max_map_length(mut self, most: u32) -> Self {
-        self.max_map_length = most;
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self.queued = self.count_queued();
         self
     }
 

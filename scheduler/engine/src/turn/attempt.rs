@@ -47,6 +47,7 @@ impl Engine {
         }
         let (ready_at, queued_at) = (instance.ready_at, instance.core.queued_at);
         self.draft.plan.started.push(Started { ready_at, queued_at, at });
+        self.forget_requeues(place);
         Heard::First
     }
 

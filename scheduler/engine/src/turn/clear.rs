@@ -149,7 +149,7 @@ impl Engine {
     }
 
     /// Pins a run to the newest version of its DAG. Rows of tasks that have left the DAG become `removed`; a task that has come
-    /// back begins again.
+    /// back begins again, and so does one that waits for an answer to a question that it does not put any more.
     pub(super) fn move_to_latest(&mut self, key: RunKey) {
         let current = self.dag_of(key).row.current;
         let latest = Arc::clone(self.versions.get(&current).expect("the newest version was looked up before"));
@@ -169,6 +169,20 @@ impl Engine {
                 self.clear_one(place);
             }
         }
+        for place in self.places_that_ask_no_more(key) {
+            self.clear_one(place);
+        }
+    }
+
+    /// Instances that wait for an answer, and whose task puts no question in this version.
+    fn places_that_ask_no_more(&self, key: RunKey) -> Vec<Place> {
+        let run = self.known_run(key);
+        let asks_no_more = |at: &TiPos| {
+            let task = run.def.task(at.task);
+            run.instance(*at).core.state == TaskState::AwaitingInput
+                && (task.operator.asking().is_none() || task.expand.is_some())
+        };
+        run.all().filter(asks_no_more).map(|at| run.place(at)).collect()
     }
 
     fn places_with_rows_not_in(&self, key: RunKey, latest: &Definition) -> Vec<Place> {

@@ -190,7 +190,7 @@ impl Engine {
         if !found.is_empty() {
             return Err(format!("{found}, and a task is expanded over what it returns: a list or a mapping"));
         }
-        let most = self.max_map_length;
+        let most = self.settings.max_map_length;
         match i32::try_from(length) {
             Ok(length) if u32::try_from(length).is_ok_and(|length| length <= most) => Ok(Some(length)),
             Ok(_) | Err(_) => Err(format!(

@@ -27,6 +27,7 @@ mod schedule;
 mod selection;
 mod settle;
 mod skip;
+mod stuck;
 mod trigger;
 mod worker;
 
@@ -93,7 +94,7 @@ impl Engine {
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         if self.unserved.is_empty() && self.unsettled.is_empty() && self.facts.wanted.is_empty() {
-            self.timers.earliest()
+            self.timers.earliest().into_iter().chain(self.queued.earliest()).min()
         } else {
             Some(self.now)
         }
@@ -132,6 +133,12 @@ impl Engine {
                 Timer::Deadline(run, position) => self.check_deadline((run, position)),
                 Timer::Wake(key) => self.wake(key),
             }
+            self.settle();
+        }
+        while !self.is_cut()
+            && let Some(key) = self.queued.first_due(self.now)
+        {
+            self.take_back(key);
             self.settle();
         }
     }

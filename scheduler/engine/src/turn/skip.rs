@@ -92,12 +92,20 @@ impl Engine {
         let run = self.known_run(by.run);
         let places: Vec<Place> = skips.now.iter().flat_map(|pos| run.all_of(*pos)).map(|at| run.place(at)).collect();
         for place in places {
-            if self.core(place).state == TaskState::NoStatus {
+            if self.is_untouched(place) {
                 let now = self.now;
                 self.step(place, TaskEvent::Skipped);
                 self.write(place, |core| core.ended_at = Some(now));
             }
         }
+    }
+
+    /// Whether nothing has happened yet to an instance. One that waits for a slot is such a one, too: its row does not say so, and
+    /// a leader that takes over would pass over it.
+    fn is_untouched(&self, place: Place) -> bool {
+        let instance = self.known_run(place.run).instance(place.at());
+        let is_undone = instance.stored.is_none_or(|stored| stored == TaskState::NoStatus);
+        matches!(instance.core.state, TaskState::NoStatus | TaskState::Scheduled) && is_undone
     }
 
     /// Forgets what a task has decided: it runs again.

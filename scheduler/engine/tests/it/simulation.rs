@@ -24,7 +24,10 @@ use crate::{
 };
 
 /// How many histories each test plays unless it is told.
-const HISTORIES: u64 = 1_000;
+const HISTORIES: u64 = 20_000;
+/// In the first so many a new leader is asked whenever the world is at rest, which is most of the work; later each seventh time.
+const ASKED_OFTEN: u64 = 1_000;
+const ASKED_EVERY: u64 = 7;
 
 /// Plays histories from their numbers; the first that fails is named.
 fn play(history: impl Fn(u64)) {
@@ -80,6 +83,7 @@ fn random_dag(dice: &mut Dice, retries_max: usize) -> Dag {
             pool_slots: 1 + u32::try_from(dice.below(2)).unwrap(),
             effective_weight: i32::try_from(dice.below(5)).unwrap(),
             max_active_tis_per_dag: dice.one_in(8).then_some(1),
+            task_queued_timeout: dice.one_in(6).then(|| Duration::from_secs(1 + dice.below(60) as u64)),
             depends_on_past: retries_max > 0 && dice.one_in(10),
             wait_for_downstream: retries_max > 0 && dice.one_in(20),
             ..task(&format!("t{pos}"))
@@ -337,8 +341,9 @@ fn store_next_version(world: &mut World, dice: &mut Dice) {
     world.quiesce();
 }
 
-fn random_world(dice: &mut Dice, dag: Dag) -> World {
+fn random_world(dice: &mut Dice, dag: Dag, history: u64) -> World {
     let mut world = World::new(vec![dag]);
+    world.oracle_every = if history < ASKED_OFTEN { 1 } else { ASKED_EVERY };
     set_small(&mut world, dice, 2);
     world.small_most = 2;
     world.join(1, 3);
@@ -388,6 +393,12 @@ fn check_invariants(world: &World) {
         let slots = world.mirror.workers.iter().find(|known| known.worker == worker).map_or(u32::MAX, |w| w.slots);
         assert!(used <= slots, "{worker}: {used} of {slots}");
     }
+    for row in world.mirror.instances.values().filter(|row| row.state == TaskState::Queued) {
+        let limit = task_of(world, row.key).task_queued_timeout.unwrap_or(Duration::MAX);
+        let waited = (world.now - row.queued_at.unwrap()).to_std().unwrap();
+        assert!(waited < limit, "{:?} has been queued for {waited:?}, and may be for {limit:?}", row.key);
+        assert!((0..=2).contains(&row.extra.requeues), "{:?}", row.extra);
+    }
     for state in [TaskState::Queued, TaskState::Running, TaskState::Restarting, TaskState::Deferred] {
         let stored = world.mirror.instances.values().filter(|row| row.state == state).count();
         assert_eq!(world.engine.instances_in(state) as usize, stored, "{state}: the engine counts what is stored");
@@ -411,7 +422,7 @@ fn disturb(world: &mut World, dice: &mut Dice) {
     let version = world.mirror.versions.iter().find(|version| version.id == pinned).unwrap();
     let name = dice.pick(&version.dag.tasks).task_id.to_string();
     let relatives = Relatives { upstream: dice.one_in(4), downstream: dice.one_in(2) };
-    match dice.below(20) {
+    match dice.below(23) {
         0 => clear_instances(world, dice, &clear_of("d", run.as_str(), &name, relatives)),
         1 => drop(world.command(Command::MarkTaskInstances(MarkTaskInstances {
             dag_id,
@@ -428,7 +439,8 @@ fn disturb(world: &mut World, dice: &mut Dice) {
         }
         3 => {
             let lost = WorkerId(1 + i32::try_from(dice.below(2)).unwrap());
-            world.attempts.retain(|(worker, ..)| *worker != lost);
+            let held = world.attempts.extract_if(.., |(worker, ..)| *worker == lost);
+            world.gone.extend(held.map(|(worker, _, attempt)| (worker, attempt)));
             world.turn(vec![Event::WorkerLost(lost)]);
             world.join(lost.get(), 2);
         }
@@ -458,12 +470,38 @@ fn disturb(world: &mut World, dice: &mut Dice) {
             world.turn(vec![Event::WorkerSilent(silent)]);
             world.quiesce();
         }
+        20 => say_again(world, dice),
+        21 | 22 => end_one_without_a_leader(world, dice),
         7 | 8 => answer_one(world, dice),
         6 => leave(world, WorkerId(1 + i32::try_from(dice.below(2)).unwrap()), dice),
         _ => {
             let seconds = i64::try_from(dice.below(60)).unwrap();
             world.pass(seconds);
         }
+    }
+}
+
+/// A report that comes twice, or after its worker was lost, or whose attempt was killed.
+fn say_again(world: &mut World, dice: &mut Dice) {
+    world.quiesce();
+    if world.gone.is_empty() {
+        return;
+    }
+    let (worker, attempt) = *dice.pick(&world.gone);
+    let before = (world.mirror.instances.clone(), world.mirror.tries.clone(), world.attempts.clone());
+    let end = random_end(dice);
+    let started = Event::AttemptStarted { worker, attempt, at: world.now };
+    world.turn(vec![started, Event::AttemptEnded { worker, attempt, end: end.into() }]);
+    world.quiesce();
+    let after = (world.mirror.instances.clone(), world.mirror.tries.clone(), world.attempts.clone());
+    assert_eq!(after, before, "what is over stays as it is");
+}
+
+/// An attempt ends, and the leader that was told is gone before anybody knows what came of it.
+fn end_one_without_a_leader(world: &mut World, dice: &mut Dice) {
+    let end = random_end(dice);
+    if let Some(report) = next_report(world, dice, end) {
+        world.turn_of_unknown_fate(dice.one_in(2), &[report]);
     }
 }
 
@@ -552,20 +590,33 @@ fn random_end(dice: &mut Dice) -> AttemptEnd {
     AttemptEnd { follow: Some(follow), ..AttemptEnd::new(kind, reason) }
 }
 
-fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> {
+/// One of the attempts ends, as its worker says.
+fn next_report(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Event> {
     if world.attempts.is_empty() {
         return None;
     }
     let number = dice.below(world.attempts.len());
-    let (worker, key, attempt) = world.attempts[number];
-    let is_aside = world.mirror.instances.get(&key).is_some_and(|row| row.state == TaskState::Deferred);
-    if task_of(world, key).operator.defers() && !is_aside && dice.one_in(2) {
-        return Some(world.turn(vec![deferred(worker, attempt, world.now)]));
-    }
-    world.attempts.remove(number);
+    let (worker, key, attempt) = world.attempts.remove(number);
+    world.gone.push((worker, attempt));
     let end = of_its_kind(world, dice, key, end);
     let end = with_output(world, dice, key, end);
-    let mut events = vec![Event::AttemptEnded { worker, attempt, end: end.into() }];
+    Some(Event::AttemptEnded { worker, attempt, end: end.into() })
+}
+
+/// An attempt waits without a slot from now on.
+fn defer_one(world: &World, dice: &mut Dice) -> Option<Event> {
+    let (worker, key, attempt) = *world.attempts.get(dice.below(world.attempts.len()))?;
+    let defers = task_of(world, key).operator.defers() && !is_aside(world, key) && dice.one_in(2);
+    defers.then(|| deferred(worker, attempt, world.now))
+}
+
+fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> {
+    if let Some(event) = defer_one(world, dice) {
+        return Some(world.turn(vec![event]));
+    }
+    let report = next_report(world, dice, end)?;
+    let &Event::AttemptEnded { worker, attempt, .. } = &report else { unreachable!("it reports an end") };
+    let mut events = vec![report];
     if dice.one_in(3) {
         events.insert(0, Event::AttemptStarted { worker, attempt, at: world.now });
     }
@@ -578,7 +629,7 @@ fn whatever_happens_limits_hold_and_every_run_ends() {
         let mut dice = Dice::new(history);
         let graph = random_dag(&mut dice, 2);
         let graph = if dice.one_in(2) { with_more(&mut dice, graph) } else { graph };
-        let mut world = random_world(&mut dice, graph);
+        let mut world = random_world(&mut dice, graph, history);
         for run in ["a", "b", "c"] {
             world.trigger("d", run);
         }
@@ -625,15 +676,23 @@ fn drain(world: &mut World, dice: &mut Dice) {
 
 /// What failed, or has left its DAG, holds back what depends on it in the next run, until somebody says otherwise.
 fn free_from_the_past(world: &mut World) {
-    let waits = |run: &engine::RunRow| {
-        let whys = world.engine.why_run(&run.dag_id, &run.run_id, world.now);
-        whys.is_some_and(|(_, tasks)| tasks.iter().any(|(_, _, why)| why.contains("the previous run")))
-    };
-    let held = world.mirror.runs.values().filter(|run| run.state == DagRunState::Running && waits(run));
-    let held: Vec<RunId> = held.map(|run| run.run_id.clone()).collect();
-    for run_id in held {
-        let dag_id = DagId::new("d").unwrap();
-        world.command(Command::MarkDagRun { dag_id, run_id, state: DagRunState::Success });
+    let running = world.mirror.runs.values().filter(|run| run.state == DagRunState::Running);
+    let held = running.flat_map(|run| {
+        let (_, tasks) = world.engine.why_run(&run.dag_id, &run.run_id, world.now).unwrap_or_default();
+        let held = tasks.into_iter().filter(|(_, _, why)| why.contains("the previous run"));
+        held.map(|(task, map, _)| (run.run_id.clone(), task, map))
+    });
+    for (run_id, task_id, map) in held.collect::<Vec<_>>() {
+        let map_index = (map != model::MapIndex::UNMAPPED).then_some(map);
+        drop(world.command(Command::MarkTaskInstances(MarkTaskInstances {
+            dag_id: DagId::new("d").unwrap(),
+            run_id,
+            also: Vec::new(),
+            effect: ClearEffect::Apply,
+            tasks: vec![TaskSelector { task_id, map_index }],
+            relatives: Relatives { upstream: false, downstream: false },
+            state: TaskState::Success,
+        })));
     }
 }
 
@@ -649,9 +708,10 @@ fn the_engine_and_the_text_agree_after_every_event() {
         for task in &mut graph.tasks {
             task.max_active_tis_per_dag = None;
             task.max_active_tis_per_dagrun = None;
+            task.task_queued_timeout = None;
         }
         let mut reference = Reference::new(&graph);
-        let mut world = random_world(&mut dice, graph);
+        let mut world = random_world(&mut dice, graph, history);
         let run = world.trigger("d", "r");
         let mut steps = 0;
         loop {
@@ -672,23 +732,13 @@ fn the_engine_and_the_text_agree_after_every_event() {
             let end = with_output(&world, &mut dice, key, AttemptEnd::new(kind, "as told"));
             let operator = task_of(&world, key).operator;
             if operator.reschedules() && dice.one_in(2) {
-                // It looks again, and nothing has changed for the others.
                 world.attempts.remove(number);
                 world.turn(vec![Event::AttemptEnded { worker, attempt, end: put_off(5.0).into() }]);
                 world.pass(5);
                 continue;
             }
-            let aside = |world: &World, key| world.mirror.instances[&key].state == TaskState::Deferred;
-            if operator.defers() && !aside(&world, key) && dice.one_in(2) {
-                // It waits without a slot, and nothing has changed for the others; nor when its worker is lost.
-                world.turn(vec![deferred(worker, attempt, world.now)]);
-                let held: Vec<_> = world.attempts.iter().filter(|(of, ..)| *of == worker).copied().collect();
-                if held.iter().all(|(_, key, _)| aside(&world, *key)) && dice.one_in(2) {
-                    world.attempts.retain(|(of, ..)| *of != worker);
-                    world.turn(vec![Event::WorkerLost(worker)]);
-                    world.join(worker.get(), 3);
-                }
-                world.quiesce();
+            if operator.defers() && !is_aside(&world, key) && dice.one_in(2) {
+                wait_aside(&mut world, &mut dice, (worker, attempt));
                 continue;
             }
             let mut list = end.xcoms.first().and_then(|xcom| xcom.value.as_array()).map(Vec::len);
@@ -720,6 +770,22 @@ fn the_engine_and_the_text_agree_after_every_event() {
             world.engine.why_run(&DagId::new("d").unwrap(), &RunId::new("r").unwrap(), world.now)
         );
     });
+}
+
+fn is_aside(world: &World, key: model::TiKey) -> bool {
+    world.mirror.instances.get(&key).is_some_and(|row| row.state == TaskState::Deferred)
+}
+
+/// An attempt waits without a slot, and nothing changes for the others; nor when its worker is lost with nothing but waits.
+fn wait_aside(world: &mut World, dice: &mut Dice, (worker, attempt): (WorkerId, model::AttemptId)) {
+    world.turn(vec![deferred(worker, attempt, world.now)]);
+    let held: Vec<_> = world.attempts.iter().filter(|(of, ..)| *of == worker).copied().collect();
+    if held.iter().all(|(_, key, _)| is_aside(world, *key)) && dice.one_in(2) {
+        world.attempts.retain(|(of, ..)| *of != worker);
+        world.turn(vec![Event::WorkerLost(worker)]);
+        world.join(worker.get(), 3);
+    }
+    world.quiesce();
 }
 
 /// The same with approvals that fail when they are rejected, and sensors that look again: the text knows how each ends.

@@ -37,10 +37,10 @@ fn upstream_and_work_are_named() {
         expect![[r#"
         the run is running: 0 of 7 tasks are finished, a, b, c and 2 more at work
         a: it has been running on worker-1 for 1 min 15 s (attempt 1 of 1)
-        b: it was given to worker-1 (attempt 1 of 1), which has not said yet that it has started
-        c: it was given to worker-1 (attempt 1 of 1), which has not said yet that it has started
-        e: it was given to worker-1 (attempt 1 of 1), which has not said yet that it has started
-        f: it was given to worker-1 (attempt 1 of 1), which has not said yet that it has started
+        b: it was given to worker-1 (attempt 1 of 1), which has not said yet that it has started; it is taken back in 99 d 23 h (task_queued_timeout)
+        c: it was given to worker-1 (attempt 1 of 1), which has not said yet that it has started; it is taken back in 99 d 23 h (task_queued_timeout)
+        e: it was given to worker-1 (attempt 1 of 1), which has not said yet that it has started; it is taken back in 99 d 23 h (task_queued_timeout)
+        f: it was given to worker-1 (attempt 1 of 1), which has not said yet that it has started; it is taken back in 99 d 23 h (task_queued_timeout)
         g: 5 of 5 upstream tasks are not finished: a, b, c and 2 more
         h: upstream a is still running
     "#]],

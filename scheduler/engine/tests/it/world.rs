@@ -1,10 +1,13 @@
 //! An engine with its store, a clock and workers that do as they are told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 use dag::Dag;
-use engine::{DagVersion, Effect, Engine, Event, Input, Plan, Rest, WorkerJoined};
+use engine::{DagVersion, Effect, Engine, Event, Input, Plan, Rest, Settings, WorkerJoined};
 use model::{
     AttemptEnd, AttemptId, Capability, Command, CommandId, DagId, DagRunState, EndKind, MapIndex, Operator, Pool,
     Question, RunId, RunKey, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, WorkerId,
@@ -19,6 +22,9 @@ use crate::{dags::version, mirror::Mirror};
 
 pub const NOON: &str = "2026-11-21T12:00:00Z";
 
+/// A turn's events are printed up to here.
+const TOLD_CHARS: usize = 20_000;
+
 pub struct World {
     pub engine: Engine,
     pub mirror: Mirror,
@@ -26,6 +32,13 @@ pub struct World {
     /// Attempts that were handed out and have not ended, in the order of their assignment.
     pub attempts: Vec<(WorkerId, TiKey, AttemptId)>,
     pub kills: Vec<AttemptId>,
+    /// Attempts that have ended, or whose worker was lost: what is said of them once more changes nothing.
+    pub gone: Vec<(WorkerId, AttemptId)>,
+    /// How many times it has come to rest, and after how many of them a new leader is asked, too: 1 is each time.
+    rests: u64,
+    pub oracle_every: u64,
+    /// Whether each turn is printed.
+    is_told: bool,
     pub assigned: BTreeSet<AttemptId>,
     seed: u128,
     keys: i64,
@@ -50,13 +63,17 @@ impl World {
             },
         );
         let now = NOON.parse().unwrap();
-        let engine = Engine::load(mirror.snapshot(), now);
+        let engine = Engine::load(mirror.snapshot(), now).with_settings(settings());
         let mut world = Self {
             engine,
             mirror,
             now,
             attempts: Vec::new(),
             kills: Vec::new(),
+            gone: Vec::new(),
+            rests: 0,
+            oracle_every: 1,
+            is_told: std::env::var_os("WINDLASS_SIM_TOLD").is_some(),
             assigned: BTreeSet::new(),
             seed: 0,
             keys: 1,
@@ -124,7 +141,27 @@ impl World {
         }
     }
 
-    fn turn_once(&mut self, events: Vec<Event>) -> Plan {
+    /// A turn whose leader ends before it has heard whether its plan was stored: nothing of it is acted upon, and the next
+    /// leader hears the workers, which say again what nobody has acknowledged.
+    pub fn turn_of_unknown_fate(&mut self, is_stored: bool, reports: &[Event]) {
+        let plan = self.decide(reports.to_vec());
+        if is_stored {
+            self.mirror.apply(&plan);
+        }
+        for effect in &plan.effects {
+            if let Effect::Assign { attempt, .. } = effect {
+                assert!(self.assigned.insert(*attempt), "an attempt id is issued once");
+            }
+        }
+        self.reload();
+        for worker in self.mirror.workers.clone() {
+            self.join(worker.worker.get(), worker.slots);
+        }
+        self.turn(reports.to_vec());
+        self.quiesce();
+    }
+
+    fn decide(&mut self, events: Vec<Event>) -> Plan {
         loop {
             let needs = self.engine.needs(&events);
             if needs.is_empty() {
@@ -137,10 +174,40 @@ impl World {
         }
         self.seed += 1;
         let run_keys = self.keys..self.keys + 1_000;
+        let heard = self.is_told.then(|| format!("{events:?}"));
         let plan = self.engine.turn(Input { now: self.now, seed: self.seed << 20, run_keys, events });
         self.keys += i64::try_from(plan.new_runs.len()).unwrap();
+        if let Some(heard) = heard {
+            self.tell(&heard, &plan);
+        }
+        plan
+    }
+
+    /// Says what a turn has heard and decided.
+    fn tell(&self, heard: &str, plan: &Plan) {
+        let heard: String = heard.chars().take(TOLD_CHARS).collect();
+        eprintln!("{} {heard}", self.now.to_rfc3339());
+        for change in &plan.runs {
+            eprintln!(
+                "    run {} of version {}: {}, was {}",
+                change.row.run_id, change.row.version, change.row.state, change.expected
+            );
+        }
+        let changes = plan.instances.iter().map(|change| (&change.row, change.expected));
+        for (row, before) in plan.new_instances.iter().map(|row| (row, TaskState::NoStatus)).chain(changes) {
+            eprintln!("    {:?}: {}, was {before}, live {}", row.key, row.state, row.live);
+        }
+        for key in &plan.instances_dropped {
+            eprintln!("    {key:?}: dropped");
+        }
+        eprintln!("    {:?}", plan.effects);
+    }
+
+    fn turn_once(&mut self, events: Vec<Event>) -> Plan {
+        let plan = self.decide(events);
         self.mirror.apply(&plan);
-        if self.is_checked {
+        // Where debug assertions are on, the engine has done so itself.
+        if self.is_checked && !cfg!(debug_assertions) {
             assert_eq!(self.engine.verify(), Vec::<String>::new());
         }
         for effect in &plan.effects {
@@ -160,17 +227,22 @@ impl World {
     /// Turns until nothing more happens at this instant; then a new leader would have nothing to do.
     pub fn quiesce(&mut self) {
         self.come_to_rest();
-        crate::oracle::check(self);
+        self.rests += 1;
+        if self.rests.is_multiple_of(self.oracle_every) {
+            crate::oracle::check(self);
+        }
     }
 
     /// The same store and workers under a leader that has just taken over.
     pub fn successor(&self) -> Self {
         Self {
-            engine: Engine::load(self.mirror.snapshot(), self.now),
+            engine: Engine::load(self.mirror.snapshot(), self.now).with_settings(settings()),
             mirror: self.mirror.clone(),
             attempts: self.attempts.clone(),
             kills: Vec::new(),
+            gone: Vec::new(),
             assigned: BTreeSet::new(),
+            is_told: false,
             seed: self.seed + (1 << 90),
             ..*self
         }
@@ -245,7 +317,7 @@ impl World {
 
     /// The engine is thrown away and loaded from the store.
     pub fn reload(&mut self) {
-        self.engine = Engine::load(self.mirror.snapshot(), self.now);
+        self.engine = Engine::load(self.mirror.snapshot(), self.now).with_settings(settings());
     }
 
     /// Every state of a run that is not `no_status`, by task name.
@@ -308,6 +380,11 @@ impl World {
     ) -> (AnswerStatus, serde_json::Value) {
         self.command(Command::ClearTaskInstances(clear_of(dag, run, task, relatives)))
     }
+}
+
+/// Workers of this world seldom say that something has begun; a task whose attempts are to be taken back says so itself.
+fn settings() -> Settings {
+    Settings { task_queued_timeout: Duration::from_secs(100 * 86_400), ..Settings::default() }
 }
 
 /// How an attempt ends that has put its question.

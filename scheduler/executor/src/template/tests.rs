@@ -198,6 +198,9 @@ fn airflows_names_have_airflows_values() {
         ("{{ var.value.region }} {{ var.json.shape.sides[1] }} {{ var.value.get('nope', 'd') }}", "eu 4 d"),
         ("{{ conn.db.host }}:{{ conn.db.port }} {{ conn.db.extra_dejson.apikey }}", "h:5432 extra-value"),
         ("{{ ti.xcom_pull(task_ids='list')[0] }} {{ ti.xcom_pull('mapped') }}", "a b [1, 2]"),
+        // What dag-factory's variables_as_arguments becomes.
+        ("{% if var.value.get('nope', none) is none %}d{% else %}{{ var.value.get('nope', none) }}{% endif %}", "d"),
+        ("{% if var.value.get('region', none) is none %}d{% else %}{{ var.value['region'] }}{% endif %}", "eu"),
         ("{{ ti.xcom_pull(task_ids=['list', 'own'])[1] is none }}", "True"),
         ("{{ ti.xcom_pull(task_ids='list', key='x', default=5) }}", "5"),
         ("a\n", "a\n"),

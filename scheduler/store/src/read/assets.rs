@@ -6,7 +6,7 @@ use model::{AssetKey, DagId, DagRunState, RunId, RunKey, RunType, Timestamp};
 use serde_json::{Map, Value};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 
-use super::{COUNT_MAX, Direction, Pattern, Range, Visible, Window, list::within, word};
+use super::{COUNT_MAX, Direction, Pattern, Range, Visible, Window, list::within, word, word_missing_last};
 use crate::{
     error::{Doing, StoreError},
     rows::{code, corrupt, dag_id},
@@ -370,7 +370,7 @@ pub async fn aliases(pool: &PgPool, filter: &AliasFilter, window: Window) -> Res
     source(&mut page);
     page.push(" ORDER BY ");
     for (key, direction) in &filter.order {
-        page.push(key.sql()).push(word(*direction)).push(", ");
+        page.push(key.sql()).push(word_missing_last(*direction)).push(", ");
     }
     page.push("a.id").push(filter.order.first().map_or(" ASC", |(_, direction)| word(*direction)));
     page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);
@@ -449,6 +449,13 @@ impl EventOrder {
             Self::SourceDag => "e.source_dag_id",
             Self::SourceRun => "e.source_run_id",
             Self::SourceMapIndex => "e.source_map_index",
+        }
+    }
+
+    const fn word(self, direction: Direction) -> &'static str {
+        match self {
+            Self::Timestamp => word(direction),
+            Self::SourceTask | Self::SourceDag | Self::SourceRun | Self::SourceMapIndex => word_missing_last(direction),
         }
     }
 }
@@ -534,7 +541,7 @@ pub async fn asset_events(
     let keys = filter.order.iter().filter(|(key, _)| *key != EventOrder::Timestamp);
     if filter.order.first().is_none_or(|(key, _)| *key != EventOrder::Timestamp) {
         for (key, direction) in keys {
-            page.push(key.sql()).push(word(*direction)).push(", ");
+            page.push(key.sql()).push(key.word(*direction)).push(", ");
         }
     }
     page.push("e.id").push(filter.order.first().map_or(" ASC", |(_, direction)| word(*direction)));

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use model::{DagId, DagRunState, TaskId};
 use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 
-use super::{DagView, Direction, Pattern, Range, Visible, dags::DagRecord, list::within, total::Window, word};
+use super::{
+    DagView, Direction, Pattern, Range, Visible, dags::DagRecord, list::within, total::Window, word, word_missing_last,
+};
 use crate::{
     error::{Doing, StoreError},
     rows::corrupt,
@@ -190,7 +192,7 @@ pub async fn dag_list(pool: &PgPool, filter: &DagFilter, window: Window) -> Resu
         page.push("starts_with(lower(d.dag_id), lower(").push_bind(first.clone()).push(")) DESC, ");
     }
     for (key, direction) in &filter.order {
-        page.push(key.sql()).push(word(*direction)).push(", ");
+        page.push(key.sql()).push(word_missing_last(*direction)).push(", ");
     }
     page.push("d.dag_id").push(filter.order.first().map_or(" ASC", |(_, direction)| word(*direction)));
     page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);

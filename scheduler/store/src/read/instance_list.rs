@@ -19,7 +19,7 @@ use super::{
     Direction, Instance, Pattern, Range, SecondsRange,
     instance_source::{looked_at, source},
     instances::InstanceRecord,
-    list::RunFilter,
+    list::{RunFilter, changed_last},
     total::{Reach, Statements, Total, Window, counted, counting},
     walk::{self, Key, Part, Walk},
 };
@@ -30,6 +30,8 @@ const LISTING: &str = "this list of task instances";
 /// Rows that a page over many runs may skip: from each run its instances are looked up, and a walk over 100,000 of them took
 /// more than a second. Nothing counts further, either.
 pub const INSTANCE_OFFSET_MAX: i64 = super::COUNT_MAX;
+/// Of so many runs that changed last the instances are looked at when those that began last are asked for: some 10 ms.
+const BEGUN_RUNS: i64 = 500;
 /// How a list of task instances is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceOrder {
@@ -186,12 +188,38 @@ pub async fn instance_list(pool: &PgPool, filter: &InstanceFilter) -> Result<(Ve
     if matches!(filter.of, InstancesOf::Runs { .. }) {
         filter.window.check_within(INSTANCE_OFFSET_MAX)?;
     }
-    let statements = |reach| {
-        let mut matching = counting();
-        source(&mut matching, filter, reach);
-        Statements { page: page(filter, reach), matching: counted(matching), looked_at: looked_at(filter) }
-    };
-    filter.window.read::<ListedRecord, _>(pool, statements, LISTING).await
+    if let Some(found) = begun_last(pool, filter).await? {
+        return Ok(found);
+    }
+    filter.window.read::<ListedRecord, _>(pool, |reach| statements(filter, reach), LISTING).await
+}
+
+fn statements(filter: &InstanceFilter, reach: Reach) -> Statements<'_> {
+    let mut matching = counting();
+    source(&mut matching, filter, reach);
+    Statements { page: page(filter, reach), matching: counted(matching), looked_at: looked_at(filter) }
+}
+
+/// The part of a list that has the latest start first, if the runs that changed last fill it.
+///
+/// An instance begins before its run ends, so what began since an instant is of a run that has changed since then, or has not
+/// ended: an index knows these. None when they do not fill the part, or when the list is of another kind.
+async fn begun_last(pool: &PgPool, filter: &InstanceFilter) -> Result<Option<(Vec<Listed>, Total)>, StoreError> {
+    let InstancesOf::Runs { filter: runs, .. } = &filter.of else { return Ok(None) };
+    let is_meant = filter.order == [(InstanceOrder::StartDate, Direction::Descending)]
+        && filter.start_date == Range::default()
+        && filter.window.limit > 0;
+    if !is_meant {
+        return Ok(None);
+    }
+    let runs_looked_at = BEGUN_RUNS + filter.window.offset;
+    let Some(since) = changed_last(pool, runs, runs_looked_at).await? else { return Ok(None) };
+    let start_date = Range { gte: Some(since), ..Range::default() };
+    let recent = InstanceFilter { start_date, ..filter.clone() };
+    let statements = |_| Statements { looked_at: None, ..statements(&recent, Reach::All) };
+    let (rows, total) = recent.window.read::<ListedRecord, _>(pool, statements, LISTING).await?;
+    let is_full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= filter.window.limit);
+    Ok(is_full.then_some((rows, Total::AtLeast(total.number()))))
 }
 
 /// The same by the places of rows.
@@ -204,11 +232,7 @@ pub async fn instance_part(pool: &PgPool, filter: &InstanceFilter, walk: &Walk) 
         return Ok(Part { rows, total, next: None, previous: None });
     }
     walk.check(&keys(filter))?;
-    let statements = |reach| {
-        let mut matching = counting();
-        source(&mut matching, filter, reach);
-        Statements { page: part(filter, walk, reach), matching: counted(matching), looked_at: looked_at(filter) }
-    };
+    let statements = |reach| Statements { page: part(filter, walk, reach), ..statements(filter, reach) };
     walk.read::<ListedRecord, _>(pool, filter.window.limit, statements, LISTING).await
 }
 

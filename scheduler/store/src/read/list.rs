@@ -86,10 +86,11 @@ impl RunOrder {
     }
 
     /// Whether an index has runs in this order.
-    const fn is_indexed(self) -> bool {
+    const fn is_indexed(self, direction: Direction) -> bool {
         match self {
             Self::Id | Self::DagId | Self::LogicalDate | Self::RunAfter | Self::StartDate | Self::UpdatedAt => true,
-            Self::State | Self::RunId | Self::EndDate | Self::Conf | Self::Duration => false,
+            Self::EndDate => matches!(direction, Direction::Descending),
+            Self::State | Self::RunId | Self::Conf | Self::Duration => false,
         }
     }
 }
@@ -240,8 +241,8 @@ impl RunFilter {
             || self.content_hash.is_some()
             || self.conf_contains.is_some();
         // A DAG's runs are unique by their ids.
-        let is_indexed = |key: RunOrder| key.is_indexed() || (key == RunOrder::RunId && self.dag_ids.len() == 1);
-        let by_order = self.order.first().is_some_and(|(key, _)| !is_indexed(*key));
+        let of_one_dag = |key: RunOrder| key == RunOrder::RunId && self.dag_ids.len() == 1;
+        let by_order = self.order.first().is_some_and(|(key, way)| !key.is_indexed(*way) && !of_one_dag(*key));
         by_text || by_order || !self.versions.is_empty() || self.duration != SecondsRange::default()
     }
 
@@ -257,13 +258,28 @@ impl RunFilter {
         ];
         let is_beside = |(key, range): &(RunOrder, Range)| {
             // The oldest come first in every order that a list walks along upwards.
-            let leads_there = range.is_only_before() && direction == Direction::Ascending && first.is_indexed();
+            let leads_there =
+                range.is_only_before() && direction == Direction::Ascending && first.is_indexed(direction);
             *range != Range::default() && *key != first && !leads_there
         };
         let (key, _) = ranges.into_iter().find(is_beside)?;
         // The end is what changed last.
         Some(if key == RunOrder::EndDate { UPDATED_AT } else { key.sql() })
     }
+}
+
+/// When the last of so many runs changed that changed last; none when there are fewer.
+pub(super) async fn changed_last(
+    pool: &PgPool,
+    filter: &RunFilter,
+    runs: i64,
+) -> Result<Option<Timestamp>, StoreError> {
+    let mut query = QueryBuilder::new("SELECT changed_at FROM (SELECT id, ");
+    query.push(UPDATED_AT).push(" AS changed_at FROM dag_run WHERE true");
+    conditions(&mut query, filter);
+    query.push(format_args!(" ORDER BY {UPDATED_AT} DESC, id DESC LIMIT 1 OFFSET ")).push_bind(runs.saturating_sub(1));
+    query.push(") AS last");
+    query.build_query_scalar().fetch_optional(pool).await.doing(LISTING)
 }
 
 /// A page of runs and how many there are in all.
@@ -443,12 +459,15 @@ pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFil
         query.push(" AND position(").push_bind(text.clone()).push(" in conf::text) > 0");
     }
     if !filter.versions.is_empty() {
-        query.push(" AND version_id IN (SELECT id FROM dag_version WHERE number = ANY(");
-        query.push_bind(filter.versions.clone()).push("))");
+        // An array, which an index is entered with; a subquery may be held against all runs.
+        query.push(" AND version_id = ANY(ARRAY(SELECT id FROM dag_version WHERE number = ANY(");
+        query.push_bind(filter.versions.clone()).push(")))");
     }
     if let Some(hash) = &filter.content_hash {
-        query.push(" AND version_id IN (SELECT id FROM dag_version WHERE coalesce(bundle_version, content_hash) = ");
-        query.push_bind(hash.clone()).push(")");
+        query.push(
+            " AND version_id = ANY(ARRAY(SELECT id FROM dag_version WHERE coalesce(bundle_version, content_hash) = ",
+        );
+        query.push_bind(hash.clone()).push("))");
     }
     patterns(query, filter);
     has_consumed(query, &filter.consumed_asset);
@@ -551,6 +570,14 @@ fn keys(order: &[(RunOrder, Direction)]) -> Vec<Key> {
     let first = order.first().map_or(Direction::Ascending, |(_, direction)| *direction);
     let last = (!order.iter().any(|(key, _)| *key == RunOrder::Id)).then_some((RunOrder::Id, first));
     order.iter().copied().chain(last).map(|(key, direction)| key.key(direction)).collect()
+}
+
+/// The direction of a column that some rows have no value in: these come last in both, as in Airflow's lists.
+pub(crate) const fn word_missing_last(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ascending => " ASC",
+        Direction::Descending => " DESC NULLS LAST",
+    }
 }
 
 pub(crate) const fn word(direction: Direction) -> &'static str {

@@ -54,11 +54,11 @@ pub use instances::{
     FirstFailure, Instance, TaskCell, Try, first_failures, instance_of_state, instances, instances_at,
     instances_of_tasks, task_cells, tries, tries_of_run,
 };
-pub(crate) use list::word;
 pub use list::{
     Direction, Pattern, Range, RunFilter, RunOrder, SEARCHED_RUNS_MAX, SecondsRange, page_of_runs, part_of_runs,
     run_part, runs,
 };
+pub(crate) use list::{word, word_missing_last};
 pub use questions::{QuestionFilter, QuestionOrder, QuestionView, ResponseView, questions, questions_of};
 pub use runs::{
     RunBrief, active_runs, latest_runs, neighbours, recent_runs, run, run_counts, runs_known, runs_named, runs_of,

@@ -10,7 +10,7 @@ use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, types::Json};
 
 use super::{
     Direction, Pattern, Range, Visible,
-    list::{begins, within, word},
+    list::{begins, within, word_missing_last},
     total::{Statements, Total, Window, counted, counting},
 };
 use crate::{
@@ -198,7 +198,7 @@ fn page(filter: &QuestionFilter) -> QueryBuilder<'_, Postgres> {
     page.push(" ORDER BY ");
     for (key, direction) in &filter.order {
         for column in key.sql().split(", ") {
-            page.push(column).push(word(*direction)).push(", ");
+            page.push(column).push(word_missing_last(*direction)).push(", ");
         }
     }
     page.push("h.created_at, h.run_id, h.task_idx, h.map_index LIMIT ");

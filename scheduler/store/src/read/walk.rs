@@ -8,7 +8,7 @@ use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 
 use super::{
     Direction,
-    list::word,
+    list::{word, word_missing_last},
     total::{Reach, Statements, Total, Window},
 };
 use crate::error::StoreError;
@@ -48,19 +48,30 @@ pub struct Part<T> {
 pub(super) struct Key {
     sql: String,
     kind: &'static str,
-    may_be_null: bool,
+    nulls: Nulls,
     direction: Direction,
+}
+
+/// Where rows without a value are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    /// There are none.
+    None,
+    /// After all others, in both directions, as in Airflow's lists.
+    Last,
+    /// Before them: the same list, read backwards.
+    First,
 }
 
 impl Key {
     /// A key that every row has. `kind` is its type in PostgreSQL.
     pub(super) fn always(sql: impl Into<String>, kind: &'static str, direction: Direction) -> Self {
-        Self { sql: sql.into(), kind, may_be_null: false, direction }
+        Self { sql: sql.into(), kind, nulls: Nulls::None, direction }
     }
 
-    /// A key that some rows do not have; PostgreSQL takes what is missing for the largest.
+    /// A key that some rows do not have: these come last in both directions.
     pub(super) fn sometimes(sql: impl Into<String>, kind: &'static str, direction: Direction) -> Self {
-        Self { sql: sql.into(), kind, may_be_null: true, direction }
+        Self { sql: sql.into(), kind, nulls: Nulls::Last, direction }
     }
 
     fn turned(&self) -> Self {
@@ -68,7 +79,21 @@ impl Key {
             Direction::Ascending => Direction::Descending,
             Direction::Descending => Direction::Ascending,
         };
-        Self { direction, ..self.clone() }
+        let nulls = match self.nulls {
+            Nulls::None => Nulls::None,
+            Nulls::Last => Nulls::First,
+            Nulls::First => Nulls::Last,
+        };
+        Self { direction, nulls, ..self.clone() }
+    }
+
+    /// What ORDER BY says after it. PostgreSQL takes what is missing for the largest unless it is told.
+    const fn words(&self) -> &'static str {
+        match (self.direction, self.nulls) {
+            (Direction::Ascending, Nulls::First) => " ASC NULLS FIRST",
+            (direction, Nulls::Last) => word_missing_last(direction),
+            (direction, Nulls::None | Nulls::First) => word(direction),
+        }
     }
 
     /// Compares it with a value.
@@ -86,18 +111,16 @@ impl Key {
 
     /// That a row comes after one with this value, whatever the other keys say.
     fn follows(&self, query: &mut QueryBuilder<'_, Postgres>, value: Option<&str>) {
-        match (self.direction, value) {
-            (Direction::Ascending, Some(value)) => {
+        let sign = if self.direction == Direction::Ascending { ">" } else { "<" };
+        match (self.nulls, value) {
+            (Nulls::Last, Some(value)) => {
                 query.push("(");
-                self.compare(query, ">", value);
-                if self.may_be_null {
-                    query.push(format_args!(" OR {} IS NULL", self.sql));
-                }
-                query.push(")");
+                self.compare(query, sign, value);
+                query.push(format_args!(" OR {} IS NULL)", self.sql));
             }
-            (Direction::Descending, Some(value)) => self.compare(query, "<", value),
-            (Direction::Ascending, None) => drop(query.push("false")),
-            (Direction::Descending, None) => drop(query.push(format_args!("{} IS NOT NULL", self.sql))),
+            (Nulls::None | Nulls::First, Some(value)) => self.compare(query, sign, value),
+            (Nulls::None | Nulls::Last, None) => drop(query.push("false")),
+            (Nulls::First, None) => drop(query.push(format_args!("{} IS NOT NULL", self.sql))),
         }
     }
 }
@@ -106,7 +129,7 @@ impl Key {
 pub(super) fn order(query: &mut QueryBuilder<'_, Postgres>, keys: &[Key]) {
     query.push(" ORDER BY ");
     for (at, key) in keys.iter().enumerate() {
-        query.push(if at == 0 { "" } else { ", " }).push(&key.sql).push(word(key.direction));
+        query.push(if at == 0 { "" } else { ", " }).push(&key.sql).push(key.words());
     }
 }
 
@@ -141,7 +164,7 @@ impl Walk {
     /// [`StoreError::Refused`].
     pub(super) fn check(&self, keys: &[Key]) -> Result<(), StoreError> {
         let Some(values) = self.place_to_go_on() else { return Ok(()) };
-        let fits = |(key, value): (&Key, &Option<String>)| key.may_be_null || value.is_some();
+        let fits = |(key, value): (&Key, &Option<String>)| key.nulls != Nulls::None || value.is_some();
         if values.len() == keys.len() && keys.iter().zip(values).all(fits) {
             return Ok(());
         }
@@ -155,7 +178,7 @@ impl Walk {
         let values: Vec<Option<&str>> = place.iter().map(Option::as_deref).collect();
         // An index by the first key is entered where the part begins.
         if let ([first, ..], [Some(value), ..]) = (keys, values.as_slice())
-            && !first.may_be_null
+            && first.nulls == Nulls::None
         {
             query.push(" AND ");
             first.compare(query, if first.direction == Direction::Ascending { ">=" } else { "<=" }, value);
@@ -255,10 +278,24 @@ mod tests {
         );
         assert_eq!(
             limited(&Walk::Before(place(None))).unwrap(),
-            " AND run_after >= $1::timestamptz AND ((run_after > $2::timestamptz) OR (run_after = $3::timestamptz AND \
-             (ended_at IS NOT NULL OR (ended_at IS NULL AND ((id > $4::bigint))))))"
+            " AND run_after >= $1::timestamptz AND (run_after > $2::timestamptz OR (run_after = $3::timestamptz AND \
+             (ended_at IS NOT NULL OR (ended_at IS NULL AND (id > $4::bigint)))))"
         );
         assert_eq!(limited(&Walk::First).unwrap(), "");
+    }
+
+    #[test]
+    fn what_is_missing_comes_last_in_both_directions() {
+        for (direction, said) in [(Direction::Ascending, " ASC"), (Direction::Descending, " DESC NULLS LAST")] {
+            let keys = vec![Key::sometimes("ended_at", "timestamptz", direction)];
+            let mut query = QueryBuilder::new("");
+            order(&mut query, &keys);
+            assert_eq!(query.sql(), format!(" ORDER BY ended_at{said}"));
+            let place = Walk::After(vec![Some("2026-01-02".to_owned())]);
+            let mut query = QueryBuilder::new("");
+            place.limit(&mut query, &place.keys(keys));
+            assert!(query.sql().ends_with(" OR ended_at IS NULL))"), "{}", query.sql());
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 use super::{ConnectionRow, SecretKey, connections, variables};
 use crate::{
     error::{Doing, StoreError},
-    read::{Direction, Pattern, Window, word},
+    read::{Direction, Pattern, Window, word, word_missing_last},
 };
 
 /// What was being done, for errors.
@@ -180,7 +180,7 @@ async fn page<R: for<'r> FromRow<'r, PgRow> + Send + Unpin>(
     filter.limit(&mut page, table.column, table.texts);
     page.push(" ORDER BY ");
     for (column, direction) in order {
-        page.push(column).push(word(*direction)).push(", ");
+        page.push(column).push(word_missing_last(*direction)).push(", ");
     }
     page.push(table.column).push(order.first().map_or(" ASC", |(_, direction)| word(*direction)));
     page.push(" LIMIT ").push_bind(window.limit).push(" OFFSET ").push_bind(window.offset);

@@ -337,6 +337,7 @@ struct Extra {
     #[serde(skip_serializing_if = "Option::is_none")]
     first_poke_at: Option<Timestamp>,
     reschedules: i32,
+    requeues: i16,
 }
 
 impl Extra {
@@ -355,6 +356,7 @@ impl Extra {
             rendered_map_index: storable_option(extra.rendered_map_index.as_ref()),
             first_poke_at: extra.first_poke_at,
             reschedules: extra.reschedules,
+            requeues: extra.requeues,
         }
     }
 }

@@ -156,6 +156,8 @@ async fn a_state_that_older_binaries_can_not_read_says_so_to_them() {
     for task in ["on_failure_callback: {command: x}", "teardown: true", "start_date: 2026-01-01"] {
         assert_eq!(format_of(&format!("operator: empty, {task}")), 5, "{task}");
     }
+    assert_eq!(format_of("operator: empty, task_queued_timeout: 5m"), 6);
+    assert_eq!(format_of("operator: file_sensor, filepath: /x, deferrable: true"), 6);
     store::leader::raise_format(&mut leader.writer, epoch, 2).await.unwrap();
     store::leader::raise_format(&mut leader.writer, epoch, 1).await.unwrap();
     let next = Leader::take_over(&database.url, "second").await;

@@ -280,6 +280,54 @@ async fn a_walk_by_places_meets_every_row_once_in_every_order() {
 }
 
 #[tokio::test]
+async fn what_has_no_date_comes_last_in_both_directions() {
+    use Direction::{Ascending, Descending};
+    let (_database, web) = filled().await;
+    let since = Range { gte: Some(minute(19_801)), ..Range::default() };
+    let few = RunFilter { dag_ids: vec![dag_id("dag_7")], run_after: since, limit: 100, ..RunFilter::default() };
+    for direction in [Ascending, Descending] {
+        let filter = RunFilter { order: vec![(RunOrder::EndDate, direction)], ..few.clone() };
+        let (runs, _) = read::runs(&web, &filter).await.unwrap();
+        let (ended, open) = runs.split_at(18);
+        assert!(ended.iter().all(|run| run.ended_at.is_some()) && open.iter().all(|run| run.ended_at.is_none()));
+        let order = vec![(InstanceOrder::StartDate, direction)];
+        let filter = InstanceFilter { order, window: Window { limit: 100, offset: 0 }, ..instances(few.clone()) };
+        let (found, _) = read::instance_list(&web, &filter).await.unwrap();
+        let begun = |one: &read::Listed| one.stored.as_ref().is_some_and(|stored| stored.row.started_at.is_some());
+        assert_eq!(found.iter().map(begun).collect::<Vec<_>>(), [vec![true; 56], vec![false; 4]].concat());
+    }
+}
+
+/// The latest starts are found by the runs that changed last, whatever began long ago and goes on.
+#[tokio::test]
+async fn the_instances_that_began_last_are_found_without_looking_at_all() {
+    let (database, web) = filled().await;
+    let late = "UPDATE task_instance SET started_at = timestamptz '2026-02-01Z' + run_id * interval '1 s'
+                WHERE run_id IN (107, 7) AND task_idx = 0";
+    database.pool.execute(late).await.unwrap();
+    let order = vec![(InstanceOrder::StartDate, Direction::Descending)];
+    let list =
+        |offset, runs| InstanceFilter { order: order.clone(), window: Window { limit: 50, offset }, ..instances(runs) };
+    for runs in [RunFilter::default(), RunFilter { dag_ids: vec![dag_id("dag_7")], ..RunFilter::default() }] {
+        let of_dag = runs.dag_ids.first().map_or_else(|| "true".to_owned(), |dag| format!("r.dag_id = '{dag}'"));
+        let all = format!(
+            "SELECT i.run_id, task_idx FROM task_instance i JOIN dag_run r ON r.id = i.run_id
+             WHERE {of_dag} AND i.started_at IS NOT NULL
+             ORDER BY i.started_at DESC, i.run_id DESC, task_idx DESC LIMIT 400"
+        );
+        let expected: Vec<(i64, i32)> = sqlx::query_as(&all).fetch_all(&web).await.unwrap();
+        assert_eq!(expected[..2], [(107, 0), (7, 0)]);
+        for offset in [0, 50, 350] {
+            let (found, total) = read::instance_list(&web, &list(offset, runs.clone())).await.unwrap();
+            let found: Vec<_> = found.iter().map(|one| (one.key.run.get(), one.key.task.get())).collect();
+            let from = usize::try_from(offset).unwrap();
+            assert_eq!(found, expected[from..from + 50]);
+            assert!(matches!(total, Total::AtLeast(_)), "the older ones were not looked at: {total:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_no_index_knows_is_looked_for_in_the_newest_rows_first_and_in_all_when_these_do_not_answer() {
     let (_database, web) = filled().await;
     let total = async |filter: RunFilter| read::runs(&web, &newest(filter)).await.unwrap().1;

@@ -176,6 +176,7 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
         skips: Some(vec![TaskIdx(1)]),
         first_poke_at: Some(noon()),
         reschedules: 3,
+        requeues: 2,
         ..TiExtra::default()
     };
     let (mut first, second) = (queued(1, 0), queued(1, 1));
@@ -222,7 +223,7 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
     let loaded = &snapshot.runs[0].instances[0];
     assert_eq!(loaded.extra.reason.as_deref(), Some("a NUL \u{fffd} in it"));
     assert_eq!((loaded.attempt, loaded.live, loaded.extra.max_tries), (first.attempt, true, Some(3)));
-    assert_eq!(loaded.extra.skips, Some(vec![TaskIdx(1)]));
+    assert_eq!((&loaded.extra.skips, loaded.extra.requeues), (&Some(vec![TaskIdx(1)]), 2));
     assert_eq!((snapshot.dags[0].next, snapshot.dags[0].failed_in_a_row), (Some(due), 2));
     let pools: Vec<_> = snapshot.pools.iter().map(|pool| (pool.name.as_str(), pool.slots)).collect();
     assert_eq!(pools, [("default_pool", Some(128)), ("etl", None)]);

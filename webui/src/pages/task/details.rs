@@ -64,6 +64,7 @@ pub(super) fn settings(of: &TaskOfRun) -> Vec<Fact> {
     facts.extend(phase(task.phase).map(|phase| Fact::new("phase", phase)));
     facts.extend(task.group.clone().map(|group| Fact::new("group", group)));
     facts.extend(task.execution_timeout.map(|limit| Fact::new("may take", words::duration(limit))));
+    facts.extend(task.task_queued_timeout.map(|limit| Fact::new("may be queued", words::duration(limit))));
     facts.extend(task.max_active_tis_per_dag.map(|most| Fact::new("at once in all runs", most.to_string())));
     if task.depends_on_past {
         facts.push(Fact::new("depends on past", "yes"));
