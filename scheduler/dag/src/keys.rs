@@ -95,6 +95,9 @@ pub(crate) fn elsewhere(name: &str, here: Here) -> Option<&'static str> {
     let of_dag = is(DAG) || is_not_yet(DAG_NOT_YET, name);
     let of_task = is(TASK) || is(OWN) || is_not_yet(TASK_NOT_YET, name) || is(operator_keys());
     match here {
+        Here::Task if name == "deferrable" => {
+            Some("only sensors and trigger_dag_run wait without a slot; leave it out")
+        }
         Here::DagDefaults | Here::GroupDefaults if is(OWN) => Some("this key has no default: each task has its own"),
         Here::DagDefaults if of_dag => Some("this key belongs to the DAG, one level up"),
         Here::GroupDefaults | Here::Group | Here::Task if of_dag || is(DEFAULTS) => Some("this key belongs to the DAG"),

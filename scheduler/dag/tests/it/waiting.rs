@@ -124,6 +124,9 @@ fn who_waits_without_a_slot_says_so() {
     ] {
         assert_eq!(operator(text).defers(), defers, "{text}");
     }
+    let refused = refused(&["operator: bash, bash_command: x, deferrable: true"]);
+    let says = "tasks[0].deferrable: only sensors and trigger_dag_run wait without a slot; leave it out";
+    assert!(refused.contains(says), "{refused}");
 }
 
 #[test]

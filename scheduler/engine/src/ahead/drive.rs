@@ -211,6 +211,10 @@ impl Ahead {
     fn event_of(&mut self, happening: Happening) -> Event {
         match happening {
             Happening::Starts(worker, attempt) => Event::AttemptStarted { worker, attempt, at: self.now },
+            Happening::Defers(worker, attempt) => {
+                let end = AttemptEnd::new(EndKind::Rescheduled, "").into();
+                Event::AttemptDeferred { worker, attempt, at: self.now, end }
+            }
             Happening::Ends(worker, attempt, end) => Event::AttemptEnded { worker, attempt, end: (*end).into() },
             Happening::Asks(command) => self.asked(*command),
         }
@@ -301,6 +305,10 @@ impl Ahead {
         let Some(given) = self.engine.assignment(key).filter(|given| given.attempt == attempt) else { return };
         let fate = fates.fate(&given);
         self.happenings.put(self.now, Happening::Starts(worker, attempt));
+        // One that another worker held is deferred already.
+        if given.dag.task(given.task).operator.defers() && given.poked.is_none() {
+            self.happenings.put(self.now, Happening::Defers(worker, attempt));
+        }
         if let Start::Asks(command) = fate.start {
             self.happenings.put(self.now, Happening::Asks(command));
         }
@@ -340,7 +348,10 @@ impl Ahead {
     pub fn at_work(&self) -> Vec<(WorkerId, AttemptId, TiKey)> {
         let live = self.engine.attempts.iter().filter_map(|(attempt, key)| {
             let core = self.engine.core(self.engine.place_of(*key)?);
-            let is_at_work = matches!(core.state, TaskState::Queued | TaskState::Running | TaskState::Restarting);
+            let is_at_work = matches!(
+                core.state,
+                TaskState::Queued | TaskState::Running | TaskState::Restarting | TaskState::Deferred
+            );
             Some((core.worker?, *attempt, *key)).filter(|_| core.live && is_at_work)
         });
         live.collect()

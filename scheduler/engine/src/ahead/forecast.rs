@@ -412,7 +412,8 @@ impl Forecaster {
 
 /// The workers that are there, able to run everything that they may; one without a limit when there is none.
 fn workers(snapshot: &Snapshot, assumptions: &mut Vec<String>) -> Vec<WorkerJoined> {
-    let operators = || Operator::NAMES.iter().copied().chain([Operator::EXPANDED, Operator::RESCHEDULES]);
+    let operators =
+        || Operator::NAMES.iter().copied().chain([Operator::EXPANDED, Operator::RESCHEDULES, Operator::DEFERS]);
     let mut held: BTreeMap<WorkerId, BTreeSet<AttemptId>> = BTreeMap::new();
     for row in snapshot.runs.iter().flat_map(|run| &run.instances).filter(|row| row.live) {
         if let (Some(worker), Some(attempt)) = (row.worker, row.attempt) {

@@ -22,6 +22,8 @@ pub enum Over {
 pub(super) enum Happening {
     /// An attempt begins.
     Starts(WorkerId, AttemptId),
+    /// An attempt waits without a slot from now on.
+    Defers(WorkerId, AttemptId),
     /// An attempt ends.
     Ends(WorkerId, AttemptId, Box<AttemptEnd>),
     /// Somebody asks for something.

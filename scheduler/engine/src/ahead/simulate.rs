@@ -150,7 +150,8 @@ fn world(dag: &Arc<Dag>, case: &Case) -> Snapshot {
 /// A worker that can run everything that the DAG has.
 fn worker(dag: &Dag, case: &Case) -> WorkerJoined {
     let queues = dag.tasks.iter().map(|task| task.queue.clone());
-    let operators = Operator::NAMES.iter().copied().chain([Operator::EXPANDED, Operator::RESCHEDULES]);
+    let operators =
+        Operator::NAMES.iter().copied().chain([Operator::EXPANDED, Operator::RESCHEDULES, Operator::DEFERS]);
     WorkerJoined {
         worker: WorkerId(1),
         name: "simulated".to_owned(),

@@ -609,29 +609,32 @@ fn next_report(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Ev
         return None;
     }
     let number = dice.below(world.attempts.len());
-    let (worker, key, attempt) = world.attempts[number];
+    let (worker, key, attempt) = world.attempts.remove(number);
     if !world.mirror.runs.contains_key(&key.run) {
         // What waited aside may be told of after its run was deleted.
-        world.attempts.remove(number);
         return Some(Event::AttemptEnded { worker, attempt, end: end.into() });
     }
-    let is_aside = world.mirror.instances.get(&key).is_some_and(|row| row.state == TaskState::Deferred);
-    if task_of(world, key).operator.defers() && !is_aside && dice.one_in(2) {
-        return Some(deferred(worker, attempt, world.now));
-    }
-    world.attempts.remove(number);
     world.gone.push((worker, attempt));
     let end = of_its_kind(world, dice, key, end);
     let end = with_output(world, dice, key, end);
     Some(Event::AttemptEnded { worker, attempt, end: end.into() })
 }
 
+/// An attempt waits without a slot from now on.
+fn defer_one(world: &World, dice: &mut Dice) -> Option<Event> {
+    let (worker, key, attempt) = *world.attempts.get(dice.below(world.attempts.len()))?;
+    let defers = task_of(world, key).operator.defers() && !is_aside(world, key) && dice.one_in(2);
+    defers.then(|| deferred(worker, attempt, world.now))
+}
+
 fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> {
+    if let Some(event) = defer_one(world, dice) {
+        return Some(world.turn(vec![event]));
+    }
     let report = next_report(world, dice, end)?;
     let mut events = vec![report];
-    if let Event::AttemptEnded { worker, attempt, .. } = events[0]
-        && dice.one_in(3)
-    {
+    let Event::AttemptEnded { worker, attempt, .. } = events[0] else { unreachable!("it reports an end") };
+    if dice.one_in(3) {
         events.insert(0, Event::AttemptStarted { worker, attempt, at: world.now });
     }
     Some(world.turn(events))
@@ -747,23 +750,13 @@ fn the_engine_and_the_text_agree_after_every_event() {
             let end = with_output(&world, &mut dice, key, AttemptEnd::new(kind, "as told"));
             let operator = task_of(&world, key).operator;
             if operator.reschedules() && dice.one_in(2) {
-                // It looks again, and nothing has changed for the others.
                 world.attempts.remove(number);
                 world.turn(vec![Event::AttemptEnded { worker, attempt, end: put_off(5.0).into() }]);
                 world.pass(5);
                 continue;
             }
-            let aside = |world: &World, key| world.mirror.instances[&key].state == TaskState::Deferred;
-            if operator.defers() && !aside(&world, key) && dice.one_in(2) {
-                // It waits without a slot, and nothing has changed for the others; nor when its worker is lost.
-                world.turn(vec![deferred(worker, attempt, world.now)]);
-                let held: Vec<_> = world.attempts.iter().filter(|(of, ..)| *of == worker).copied().collect();
-                if held.iter().all(|(_, key, _)| aside(&world, *key)) && dice.one_in(2) {
-                    world.attempts.retain(|(of, ..)| *of != worker);
-                    world.turn(vec![Event::WorkerLost(worker)]);
-                    world.join(worker.get(), 3);
-                }
-                world.quiesce();
+            if operator.defers() && !is_aside(&world, key) && dice.one_in(2) {
+                wait_aside(&mut world, &mut dice, (worker, attempt));
                 continue;
             }
             let mut list = end.xcoms.first().and_then(|xcom| xcom.value.as_array()).map(Vec::len);
@@ -795,6 +788,22 @@ fn the_engine_and_the_text_agree_after_every_event() {
             world.engine.why_run(&DagId::new("d").unwrap(), &RunId::new("r").unwrap(), world.now)
         );
     });
+}
+
+fn is_aside(world: &World, key: model::TiKey) -> bool {
+    world.mirror.instances.get(&key).is_some_and(|row| row.state == TaskState::Deferred)
+}
+
+/// An attempt waits without a slot, and nothing changes for the others; nor when its worker is lost with nothing but waits.
+fn wait_aside(world: &mut World, dice: &mut Dice, (worker, attempt): (WorkerId, model::AttemptId)) {
+    world.turn(vec![deferred(worker, attempt, world.now)]);
+    let held: Vec<_> = world.attempts.iter().filter(|(of, ..)| *of == worker).copied().collect();
+    if held.iter().all(|(_, key, _)| is_aside(world, *key)) && dice.one_in(2) {
+        world.attempts.retain(|(of, ..)| *of != worker);
+        world.turn(vec![Event::WorkerLost(worker)]);
+        world.join(worker.get(), 3);
+    }
+    world.quiesce();
 }
 
 /// The same with approvals that fail when they are rejected, and sensors that look again: the text knows how each ends.
