@@ -344,6 +344,8 @@ fn store_next_version(world: &mut World, dice: &mut Dice) {
 fn random_world(dice: &mut Dice, dag: Dag, history: u64) -> World {
     let mut world = World::new(vec![dag]);
     world.oracle_every = if history < ASKED_OFTEN { 1 } else { ASKED_EVERY };
+    world.settings.priority_aging = dice.one_in(3).then(|| Duration::from_secs(1 + dice.below(100) as u64));
+    world.reload();
     set_small(&mut world, dice, 2);
     world.small_most = 2;
     world.join(1, 3);

@@ -23,7 +23,6 @@ fn task() -> TriggerDagRunTask {
         poke_interval_secs: 0.02,
         allowed_states: vec![DagRunState::Success],
         failed_states: vec![DagRunState::Failed],
-        deferrable: false,
     }
 }
 
