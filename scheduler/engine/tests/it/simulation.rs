@@ -361,6 +361,13 @@ fn task_of(world: &World, key: model::TiKey) -> Task {
     version.dag.tasks[pos].clone()
 }
 
+/// Whether its run is there, in a version that has its task.
+fn is_known(world: &World, key: model::TiKey) -> bool {
+    let Some(run) = world.mirror.runs.get(&key.run) else { return false };
+    let version = world.mirror.versions.iter().find(|other| other.id == run.version);
+    version.is_some_and(|version| version.task_idx.contains(&key.task))
+}
+
 /// What must hold of the rows after every turn.
 fn check_invariants(world: &World) {
     let mut pools: BTreeMap<String, u32> = BTreeMap::new();
@@ -612,8 +619,8 @@ fn next_report(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Ev
     }
     let number = dice.below(world.attempts.len());
     let (worker, key, attempt) = world.attempts.remove(number);
-    if !world.mirror.runs.contains_key(&key.run) {
-        // What waited aside may be told of after its run was deleted.
+    if !is_known(world, key) {
+        // What waited aside may be told of after its run was deleted, or goes on without its task.
         return Some(Event::AttemptEnded { worker, attempt, end: end.into() });
     }
     world.gone.push((worker, attempt));
@@ -625,7 +632,8 @@ fn next_report(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Ev
 /// An attempt waits without a slot from now on.
 fn defer_one(world: &World, dice: &mut Dice) -> Option<Event> {
     let (worker, key, attempt) = *world.attempts.get(dice.below(world.attempts.len()))?;
-    let defers = task_of(world, key).operator.defers() && !is_aside(world, key) && dice.one_in(2);
+    let defers = is_known(world, key) && task_of(world, key).operator.defers() && !is_aside(world, key);
+    let defers = defers && dice.one_in(2);
     defers.then(|| deferred(worker, attempt, world.now))
 }
 
