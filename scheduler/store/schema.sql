@@ -104,6 +104,10 @@ CREATE TABLE dag (
     last_interval_start timestamptz,
     last_interval_end timestamptz,
     failed_in_a_row int NOT NULL DEFAULT 0,
+    -- Whether no further run of it starts, while those that are running go on.
+    is_draining boolean NOT NULL DEFAULT false,
+    -- When the last run of its schedule was due that was not made because another was active; none once one is made.
+    passed_over_at timestamptz,
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     last_parsed_at timestamptz NOT NULL DEFAULT now(),
     bundle_name text NOT NULL DEFAULT 'dags-folder',

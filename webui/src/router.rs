@@ -163,6 +163,7 @@ fn page_routes() -> Router<App> {
         .route("/dags/{dag_id}/backfill", get(pages::backfill::show).post(pages::backfill::submit))
         .route("/dags/{dag_id}/backfills/{backfill_id}/{action}", post(pages::backfill::control))
         .route("/dags/{dag_id}/pause", post(pages::dags::pause))
+        .route("/dags/{dag_id}/drain", post(pages::dags::drain))
         .route("/dags/{dag_id}/favorite", post(pages::dags::favorite))
         .route("/dags/{dag_id}/runs/{run_id}", get(pages::run::show))
         .route("/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", get(pages::task::show))

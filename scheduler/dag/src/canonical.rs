@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Param, RunImmediately, Schedule, Task},
+    compiled::{Catchup, CronTimetable, Dag, DagFile, DeltaTimetable, Overlap, Param, RunImmediately, Schedule, Task},
     expand::{Expand, ExpandBy, Over},
     scopes::Phase,
 };
@@ -119,6 +119,7 @@ fn dag_value(dag: &Dag) -> Value {
     if let Some(types) = &dag.allowed_run_types {
         fields.put("allowed_run_types", types.iter().map(|one| one.name()).collect::<Vec<_>>());
     }
+    fields.unless("overlap", dag.overlap.name(), &Overlap::Queue.name());
     fields.unless("fail_fast", dag.fail_fast, &false);
     callbacks::of_run(&dag.callbacks, &mut fields);
     callbacks::deadlines(&dag.deadlines, &mut fields);

@@ -63,6 +63,9 @@ pub struct Dag {
     /// What its runs may come of; none when anything may make one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_run_types: Option<Vec<RunType>>,
+    /// What becomes of a run of the schedule that is due while another run is active.
+    #[serde(default, skip_serializing_if = "Overlap::is_queue")]
+    pub overlap: Overlap,
     /// Whether the first failure ends the run.
     pub fail_fast: bool,
     /// What is done when a run ends.
@@ -105,6 +108,45 @@ pub enum Catchup {
     All,
     /// Only the newest.
     Latest,
+}
+
+/// What becomes of a run of the schedule that is due while another run of the DAG is active: running, or waiting for nothing but its
+/// turn to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// It is made, and waits for `max_active_runs` (Airflow's way).
+    #[default]
+    Queue,
+    /// It is not made.
+    Skip,
+    /// It is made, and the other ones end.
+    CancelOlder,
+}
+
+impl Overlap {
+    /// Its word in DAG files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Skip => "skip",
+            Self::CancelOlder => "cancel_older",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    const fn is_queue(&self) -> bool {
+        matches!(self, Self::Queue)
+    }
+}
+
+impl std::str::FromStr for Overlap {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        [Self::Queue, Self::Skip, Self::CancelOlder].into_iter().find(|one| one.name() == word).ok_or(())
+    }
 }
 
 /// When runs are due.

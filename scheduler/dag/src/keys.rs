@@ -143,6 +143,9 @@ pub(crate) const TRIGGER_RULES: &[&str] = &[
 pub(crate) const RUN_TYPES: &[&str] =
     &["scheduled", "manual", "backfill", "operator_triggered", "asset_triggered", "asset_materialization"];
 
+/// What becomes of a run of the schedule that is due while another is active.
+pub(crate) const OVERLAPS: &[&str] = &["queue", "skip", "cancel_older"];
+
 /// Every weight rule.
 pub(crate) const WEIGHT_RULES: &[&str] = &["downstream", "upstream", "absolute"];
 
@@ -175,6 +178,11 @@ pub(crate) const DAG: &[Key] = &[
     ),
     key("dagrun_timeout", Shape::Duration, "A run that takes longer fails."),
     key("dagrun_timeout_sec", Shape::Number, "The same in seconds."),
+    key(
+        "overlap",
+        Shape::OneOf(OVERLAPS),
+        "What becomes of a run of the schedule that is due while another is active; queue when absent.",
+    ),
     key("fail_fast", Shape::Bool, "Whether the first failure ends the run."),
     key("allowed_run_types", Shape::Definition("run_types"), "What its runs may come of; anything when absent."),
     key("params", Shape::Definition("params"), "Values that a run can be given."),
@@ -203,7 +211,6 @@ pub(crate) const DAG: &[Key] = &[
 
 /// What a DAG will have later.
 pub(crate) const DAG_NOT_YET: &[NotYet] = &[
-    ("overlap", "what happens when runs overlap"),
     ("blackout", "times without runs"),
     ("sla_miss_callback", "Airflow 2's sla; write a deadline with its callback"),
     ("user_defined_filters", "own filters"),
@@ -418,6 +425,7 @@ pub(crate) const IN_DEFAULTS: &[&str] = &[
     "max_consecutive_failed_dag_runs",
     "dagrun_timeout",
     "dagrun_timeout_sec",
+    "overlap",
     "fail_fast",
     "render_template_as_native_obj",
     "default_view",

@@ -28,7 +28,7 @@ mod yaml;
 pub use assets::{AliasRef, AssetCondition, AssetRef, Outlet};
 pub use canonical::yaml_of;
 pub use compiled::{
-    Catchup, CompiledDag, CronTimetable, Dag, DagFile, Deadline, DeadlineReference, DeltaTimetable, Param,
+    Catchup, CompiledDag, CronTimetable, Dag, DagFile, Deadline, DeadlineReference, DeltaTimetable, Overlap, Param,
     RelativeDate, RunCallbacks, RunImmediately, Schedule, Task, TaskCallbacks, TaskGroup, TaskPos, TickOptions,
 };
 pub use conf::check_input;

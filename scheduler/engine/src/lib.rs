@@ -30,8 +30,8 @@ pub use explain::TaskWhy;
 pub use lookup::{DagCounts, Declares, PoolUse, RunCounts};
 pub use memory::{Engine, PoolSlots};
 pub use plan::{
-    AskedRow, DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, ResponseRow, Rest, RunChange,
-    Started, TiChange, TryRow,
+    AskedRow, AuditedRow, DagChange, Effect, FailureRow, NotificationRow, NotifiedTask, Plan, ResponseRow, Rest,
+    RunChange, Started, TiChange, TryRow,
 };
 pub use settings::Settings;
 pub use state::{

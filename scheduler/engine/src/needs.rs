@@ -66,6 +66,7 @@ impl Engine {
             | Command::AnswerQuestion(AnswerQuestion { instance: TaskInstanceName { dag_id, run_id, .. }, .. })
             | Command::DeleteXCom(XComName { dag_id, run_id, .. }) => self.unknown_runs(dag_id, [run_id]),
             Command::PauseDag { .. }
+            | Command::DrainDag { .. }
             | Command::DeleteDag { .. }
             | Command::CreatePool(_)
             | Command::SetPool(_)

@@ -53,6 +53,8 @@ pub struct Plan {
     pub failures: Vec<FailureRow>,
     /// DAGs whose schedule or pause changes.
     pub dags: Vec<DagChange>,
+    /// What the audit log is told beside commands.
+    pub audited: Vec<AuditedRow>,
     /// Backfills that are made or changed.
     pub backfills: Vec<BackfillRow>,
     /// What came of dates of backfills.
@@ -259,6 +261,23 @@ pub struct DagChange {
     pub last_interval: Option<(Timestamp, Timestamp)>,
     /// How many of its runs have failed in a row.
     pub failed_in_a_row: u32,
+    /// Whether none of its runs starts, while those that are running go on.
+    pub is_draining: bool,
+    /// When the last run of its schedule was due that was not made, because another one was active; none once one is made.
+    pub passed_over: Option<Timestamp>,
+}
+
+/// Something that the scheduler did of itself, and that nobody would find otherwise: a line of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditedRow {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run; none when there is none.
+    pub run_id: Option<RunId>,
+    /// What was done.
+    pub action: &'static str,
+    /// Why, and what it is about.
+    pub details: Value,
 }
 
 /// What is done once the turn is stored. Each can be derived again from the store.

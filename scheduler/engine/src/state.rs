@@ -64,6 +64,10 @@ pub struct StoredDag {
     pub last_interval: Option<(Timestamp, Timestamp)>,
     /// How many of its runs have failed in a row.
     pub failed_in_a_row: u32,
+    /// Whether none of its runs starts, while those that are running go on.
+    pub is_draining: bool,
+    /// When the last run of its schedule was due that was not made, because another one was active; none once one is made.
+    pub passed_over: Option<Timestamp>,
 }
 
 /// A run that a timetable asks for.

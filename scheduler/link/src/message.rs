@@ -272,6 +272,11 @@ pub enum Told {
     No,
 }
 
+impl Notification {
+    /// A worker carries out so many at once; the leader gives it no more.
+    pub const AT_ONCE_MAX: usize = 32;
+}
+
 /// A callback that a worker carries out: an attempt of no task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notification {

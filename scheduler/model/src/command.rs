@@ -24,6 +24,13 @@ pub enum Command {
         /// The wish.
         to: Paused,
     },
+    /// Let no further run of a DAG start while those that are running go on to their end, or let them start again.
+    DrainDag {
+        /// The DAG.
+        dag_id: DagId,
+        /// The wish.
+        to: Draining,
+    },
     /// Run task instances again.
     ClearTaskInstances(ClearTaskInstances),
     /// Set task instances to a final state.
@@ -116,6 +123,7 @@ impl Command {
             Self::CreatePool(pool) | Self::SetPool(pool) => pool.check(),
             Self::TriggerDagRun(_)
             | Self::PauseDag { .. }
+            | Self::DrainDag { .. }
             | Self::ClearTaskInstances(_)
             | Self::MarkTaskInstances(_)
             | Self::MarkDagRun { .. }
@@ -135,6 +143,16 @@ impl Command {
             | Self::ControlService { .. } => Ok(()),
         }
     }
+}
+
+/// Whether further runs of a DAG start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Draining {
+    /// None does; what is running goes on to its end.
+    Draining,
+    /// They do.
+    Active,
 }
 
 /// Whether a DAG is held back.

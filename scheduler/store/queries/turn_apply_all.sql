@@ -4,11 +4,12 @@
 -- $44 the instances that are gone, $45 those that are as if nothing had happened to them,
 -- $46 events of assets, $47 and $48 entries of queues that are set and that go, $49 what new runs have taken up,
 -- $50 an object of what is told to the outside: notifications, and deadlines that are set, missed and met,
--- $51 questions that were put to people, $52 answers to earlier ones.
+-- $51 questions that were put to people, $52 answers to earlier ones, $53 the format that a state with all of this has at least,
+-- $54 what the scheduler did of itself, for the audit log.
 -- Runs are made unless they exist. A timer's run that is there already is left out, with its instances; beside a command,
 -- whose answer would be wrong, that is refused.
 WITH fence AS (
-    UPDATE leader SET turn = turn + 1, turn_at = $2 WHERE epoch = $1 RETURNING turn
+    UPDATE leader SET turn = turn + 1, turn_at = $2, format = greatest(format, $53) WHERE epoch = $1 RETURNING turn
 ), new_run AS (
     INSERT INTO dag_run
         (id, dag_id, run_id, run_type, triggered_by, version_id, state, logical_date, interval_start, interval_end,
@@ -288,12 +289,18 @@ WITH fence AS (
     SET is_paused = c.is_paused, is_stale = c.is_stale, next_logical_date = c.next_logical_date,
         next_interval_start = c.next_interval_start, next_interval_end = c.next_interval_end,
         next_run_after = c.next_run_after, last_interval_start = c.last_interval_start,
-        last_interval_end = c.last_interval_end, failed_in_a_row = c.failed_in_a_row
+        last_interval_end = c.last_interval_end, failed_in_a_row = c.failed_in_a_row, is_draining = c.is_draining,
+        passed_over_at = c.passed_over_at
     FROM json_to_recordset($34::text::json)
          AS c (dag_id text, is_paused boolean, is_stale boolean, next_logical_date timestamptz,
                next_interval_start timestamptz, next_interval_end timestamptz, next_run_after timestamptz,
-               last_interval_start timestamptz, last_interval_end timestamptz, failed_in_a_row int), fence
+               last_interval_start timestamptz, last_interval_end timestamptz, failed_in_a_row int, is_draining boolean,
+               passed_over_at timestamptz), fence
     WHERE d.dag_id = c.dag_id
+), audited AS ( -- $54
+    INSERT INTO audit_log (at, who, action, dag_id, run_id, details, outcome)
+    SELECT $2, 'scheduler', a.action, a.dag_id, a.run_id, a.details::json, 'done'
+    FROM json_to_recordset($54::text::json) AS a (action text, dag_id text, run_id text, details text), fence
 ), pool_set AS (
     INSERT INTO pool (name, slots, description, include_deferred)
     SELECT p.*

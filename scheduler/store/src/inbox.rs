@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use model::{
     Answer, AnswerStatus, Command, CommandId, DagId, Epoch, RunId, Timestamp,
-    command::{ClearEffect, Paused},
+    command::{ClearEffect, Draining, Paused},
     masking,
 };
 use sqlx::{PgExecutor, PgPool};
@@ -296,6 +296,8 @@ impl<'a> Subject<'a> {
         let (action, dag, run) = match command {
             Command::TriggerDagRun(wish) => ("trigger_dag_run", Some(&wish.dag_id), wish.run_id.as_ref()),
             Command::PauseDag { dag_id, .. } => ("pause_dag", Some(dag_id), None),
+            Command::DrainDag { dag_id, to: Draining::Draining } => ("drain_dag", Some(dag_id), None),
+            Command::DrainDag { dag_id, to: Draining::Active } => ("undrain_dag", Some(dag_id), None),
             Command::ClearTaskInstances(wish) if wish.effect == ClearEffect::DryRun => {
                 ("clear_task_instances_dry_run", Some(&wish.dag_id), Some(&wish.run_id))
             }

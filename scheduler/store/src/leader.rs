@@ -157,7 +157,7 @@ fn format_of_task(task: &dag::Task) -> i32 {
     let has_dates = task.start_date.is_some() || task.end_date.is_some();
     let of_scopes = if has_dates || !task.phase.is_work() { FORMAT_OF_SCOPES } else { 1 };
     let of_control = if task.task_queued_timeout.is_some() { FORMAT_OF_CONTROL } else { 1 };
-    format_of(&task.operator).max(of_expanded).max(of_poking).max(of_scopes).max(of_control).max(of_waits)
+    format_of(&task.operator).max(of_expanded).max(of_poking).max(of_waits).max(of_scopes).max(of_control)
 }
 
 /// The same of a DAG, with all of its tasks.
@@ -167,7 +167,13 @@ pub fn format_of_dag(dag: &dag::Dag) -> i32 {
     let of_assets = if knows_assets(dag) { FORMAT_OF_ASSETS } else { 1 };
     let of_callbacks = if dag.tells() { FORMAT_OF_CALLBACKS } else { 1 };
     let of_schedule = if has_new_times(&dag.schedule) || dag.allowed_run_types.is_some() { FORMAT_OF_TIMES } else { 1 };
-    of_tasks.max(of_assets).max(of_callbacks).max(of_schedule)
+    let of_control = if dag.overlap == dag::Overlap::Queue { 1 } else { FORMAT_OF_CONTROL };
+    of_tasks.max(of_assets).max(of_callbacks).max(of_schedule).max(of_control)
+}
+
+/// The format that a state needs in which a turn stores what older binaries do not heed: DAGs that drain.
+pub(crate) fn format_of_plan(plan: &engine::Plan) -> i32 {
+    if plan.dags.iter().any(|dag| dag.is_draining) { FORMAT_OF_CONTROL } else { 1 }
 }
 
 /// Whether an older binary would make other runs of a schedule.

@@ -152,6 +152,8 @@ pub(crate) struct DagRecord {
     pub last_interval_start: Option<Timestamp>,
     pub last_interval_end: Option<Timestamp>,
     pub failed_in_a_row: i32,
+    pub is_draining: bool,
+    pub passed_over_at: Option<Timestamp>,
 }
 
 impl TryFrom<DagRecord> for StoredDag {
@@ -173,6 +175,8 @@ impl TryFrom<DagRecord> for StoredDag {
             next,
             last_interval: row.last_interval_start.zip(row.last_interval_end),
             failed_in_a_row: u32::try_from(row.failed_in_a_row).unwrap_or(0),
+            is_draining: row.is_draining,
+            passed_over: row.passed_over_at,
         })
     }
 }

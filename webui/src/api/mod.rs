@@ -15,6 +15,7 @@ pub mod clear_runs;
 pub mod config;
 pub mod connection_tests;
 pub mod connections;
+pub mod control;
 pub mod cursor;
 pub mod dag_parsing;
 pub mod dag_shapes;

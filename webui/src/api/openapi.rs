@@ -52,6 +52,7 @@ pub fn declared() -> OpenApiRouter<App> {
         .merge(super::backfills::routes())
         .merge(super::dag_versions::routes())
         .merge(super::dag_warnings::routes())
+        .merge(super::control::routes())
         .merge(super::favorites::routes())
         .merge(super::forecast::routes())
         .merge(super::hitl::routes())

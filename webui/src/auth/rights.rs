@@ -115,6 +115,7 @@ pub const WRITTEN: &[Route] = &[
     page("POST", "/dags/{dag_id}/backfill", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/backfills/{backfill_id}/{action}", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/pause", Right::ChangeDags),
+    page("POST", "/dags/{dag_id}/drain", Right::ChangeDags),
     page("POST", "/dags/{dag_id}/favorite", Right::Read),
     page("GET", "/dags/{dag_id}/runs/{run_id}", Right::Read),
     page("GET", "/dags/{dag_id}/runs/{run_id}/tasks/{task_id}", Right::Read),

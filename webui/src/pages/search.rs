@@ -109,6 +109,9 @@ async fn hits(app: &App, search: &str, who: &Principal, clock: Clock) -> ApiResu
         let (word, to) = if view.is_paused { ("Un-pause", "active") } else { ("Pause", "paused") };
         let title = format!("{word} {}", view.dag_id);
         hits.push(Hit { to: Some(to), ..Hit::link("action", title, "", format!("{url}/pause")) });
+        let (word, to) = if view.is_draining { ("Undrain", "active") } else { ("Drain", "draining") };
+        let title = format!("{word} {}", view.dag_id);
+        hits.push(Hit { to: Some(to), ..Hit::link("action", title, "", format!("{url}/drain")) });
     }
     let pages = PAGES.iter().filter(|(title, _)| fits(title));
     hits.extend(pages.map(|(title, url)| Hit::link("page", *title, "", *url)));

@@ -219,7 +219,8 @@ fn faults_of(method: &str, path: &str, operation: &'static Map<String, Value>) -
     if theirs.is_null() {
         let own = ["/api/v2/quarantine", "/api/v2/dagBundles", "/api/v2/notifications", "/api/v2/forecast"];
         // Airflow tells of deadlines by the private interface of its pages.
-        return if own.iter().any(|own| path.starts_with(own)) || path.ends_with("/deadlines") {
+        let is_own = own.iter().any(|own| path.starts_with(own)) || path.contains("/control");
+        return if is_own || path.ends_with("/deadlines") {
             Vec::new()
         } else {
             vec![format!("{id}: Airflow has no such operation")]

@@ -224,3 +224,29 @@ async fn a_pool_that_does_not_exist_is_warned_of() {
     assert_eq!(viewer.get("/dagWarnings?warning_type=other").await.0, 422);
     assert_eq!(viewer.get("/dagWarnings?order_by=owner").await.0, 400);
 }
+
+#[tokio::test]
+async fn a_dag_is_drained_by_rest_and_by_a_button() {
+    let server = Server::start().await;
+    let (viewer, user) = (server.user("viewer").await, server.user("user").await);
+    let control = format!("{STOCK}/control");
+    let (status, before) = viewer.get(&control).await;
+    assert_eq!((status, &before["is_draining"]), (200, &json!(false)), "{before}");
+    assert_eq!(viewer.post(&format!("{control}/drain"), Value::Null).await.0, 403);
+    let (status, drains) = user.post(&format!("{control}/drain"), Value::Null).await;
+    assert_eq!((status, &drains["is_draining"], &drains["dag_id"]), (200, &json!(true), &json!("stock_data_pipeline")));
+    let token = server.token("user").await;
+    let page = "/dags/stock_data_pipeline";
+    let (_, html) = server.page(&token, page).await;
+    assert!(html.contains("Undrain") && html.contains("none while it drains"), "{html}");
+    let done = server.submit(&token, page, &format!("{page}/drain"), &[("to", "active"), ("back", page)]).await;
+    assert_eq!(done.status().as_u16(), 303);
+    assert_eq!(viewer.get(&control).await.1["is_draining"], false);
+    let (_, drains) = user.post(&format!("{control}/drain"), Value::Null).await;
+    let (_, goes_on) = user.post(&format!("{control}/undrain"), Value::Null).await;
+    assert_eq!((&drains["is_draining"], &goes_on["is_draining"]), (&json!(true), &json!(false)));
+    assert_eq!(user.post("/dags/none/control/drain", Value::Null).await.0, 404);
+    let lines = "SELECT action FROM audit_log WHERE action LIKE '%drain%' ORDER BY id";
+    let told: Vec<String> = sqlx::query_scalar(lines).fetch_all(&server.pool).await.unwrap();
+    assert_eq!(told, ["drain_dag", "undrain_dag", "drain_dag", "undrain_dag"]);
+}

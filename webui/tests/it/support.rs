@@ -20,7 +20,7 @@ use link::{
 use model::{
     Answer, AnswerStatus, AttemptId, BackfillId, Command, CommandId, DagId, DagRunState, Epoch, MapIndex, RunId,
     RunKey, RunType, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, XComValue,
-    command::{ClearTaskInstances, CreateBackfill, MarkTaskInstances, Paused, SetNote, TriggerDagRun},
+    command::{ClearTaskInstances, CreateBackfill, Draining, MarkTaskInstances, Paused, SetNote, TriggerDagRun},
     door::{Instant, Note},
 };
 use serde_json::{Value, json};
@@ -255,6 +255,9 @@ impl TestLeader {
             Command::TriggerDagRun(wish) => return self.trigger(wish).await,
             Command::SetNote(wish) => return (self.note(wish).await, done(json!({}))),
             Command::PauseDag { dag_id, to } => plan.dags.push(paused(dag_id, to)),
+            Command::DrainDag { dag_id, to } => {
+                plan.dags.push(DagChange { is_draining: to == Draining::Draining, ..paused(dag_id, Paused::Active) })
+            }
             Command::ClearTaskInstances(ClearTaskInstances { tasks, .. })
             | Command::MarkTaskInstances(MarkTaskInstances { tasks, .. }) => {
                 let named: Vec<Value> =
@@ -406,6 +409,8 @@ fn paused(dag_id: DagId, to: Paused) -> DagChange {
         next: None,
         last_interval: None,
         failed_in_a_row: 0,
+        is_draining: false,
+        passed_over: None,
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use chrono::SubsecRound as _;
 use model::{
     BundleName, DagId, DagRunState, RunId, Timestamp, TriggeredBy,
-    command::{Command, Paused, TriggerDagRun},
+    command::{Command, Draining, Paused, TriggerDagRun},
     door::{Conf, Instant, Note, inexact},
 };
 use serde::Deserialize;
@@ -278,6 +278,29 @@ impl Installation<'_> {
                     Ok(_) => Ok(()),
                     Err(error) => Err(dag_error(server, error, dag_id).await),
                 }
+            }
+        }
+    }
+
+    /// Lets no further run of a DAG start, or lets them start again. How many of its runs have not ended.
+    ///
+    /// # Errors
+    /// When there is none of this id, or nobody leads.
+    pub async fn drain_dag(&self, dag_id: &str, to: Draining) -> anyhow::Result<i64> {
+        match self {
+            Self::Here(here) => {
+                let pool = here.access.pool().await?;
+                let dag_id = find::dag(pool, dag_id).await?.dag_id;
+                here.access.command(Command::DrainDag { dag_id: dag_id.clone(), to }).await?;
+                Ok(read::active_runs(pool, &dag_id).await?)
+            }
+            Self::Server(server) => {
+                let word = if to == Draining::Draining { "drain" } else { "undrain" };
+                if let Err(error) = server.post_nothing(&["dags", dag_id, "control", word]).await {
+                    return Err(dag_error(server, error, dag_id).await);
+                }
+                let control: Value = server.get(&["dags", dag_id, "control"], &[]).await?;
+                Ok(control["active_runs_count"].as_i64().unwrap_or_default())
             }
         }
     }

@@ -222,6 +222,8 @@ mod tests {
             next: None,
             last_interval: None,
             failed_in_a_row: 0,
+            is_draining: false,
+            passed_over: None,
         };
         assert_eq!(of_pages(&Plan { dags: vec![paused], ..Plan::default() }), Changes::dag(dag("etl")));
     }

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     canonical, compile,
     compiled::{
-        Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, RelativeDate, RunCallbacks, Schedule,
-        TaskGroup,
+        Catchup, CompiledDag, CronTimetable, Dag, DagFile, DeltaTimetable, Overlap, RelativeDate, RunCallbacks,
+        Schedule, TaskGroup,
     },
     files::{FileSet, ReadFile},
     keys::{self, Here, LIMIT_MAX},
@@ -196,6 +196,7 @@ fn assemble(
             .unwrap_or(0),
         dagrun_timeout: timeout(fields, problems),
         allowed_run_types: run_types(fields, problems),
+        overlap: fields.take("overlap").and_then(|item| item.word(keys::OVERLAPS, problems)).unwrap_or_default(),
         fail_fast,
         callbacks: RunCallbacks::default(),
         deadlines: Vec::new(),
@@ -303,6 +304,9 @@ fn check_whole(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
     if dag.schedule == Schedule::Continuous && dag.max_active_runs > 1 {
         problems.add(&place_of("max_active_runs"), "a DAG with schedule @continuous has max_active_runs 1");
     }
+    if let Some(why) = no_overlap(dag) {
+        problems.add(&place_of("overlap"), format!("{} {why}", dag.overlap.name()));
+    }
     let other_rule =
         dag.tasks.iter().find(|task| task.trigger_rule != TriggerRule::AllSuccess && !task.phase.is_teardown());
     if let (true, Some(task)) = (dag.fail_fast, other_rule) {
@@ -316,6 +320,24 @@ fn check_whole(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
             let message = format!("{}: the service name {:?} is used twice in this DAG", task.task_id, twice.name);
             problems.add(&place_of("tasks"), message);
         }
+    }
+}
+
+/// Why runs of a DAG never overlap in a way that it could decide about; none when they do, or when it decides nothing.
+const fn no_overlap(dag: &Dag) -> Option<&'static str> {
+    match (dag.overlap, &dag.schedule, dag.catchup) {
+        (Overlap::Queue, ..) => None,
+        (_, Schedule::Never, _) => {
+            Some("is about runs that a schedule of times makes, and this DAG has none; leave overlap away")
+        }
+        (_, Schedule::Once, _) => Some("is about runs that follow each other, and @once makes one; leave overlap away"),
+        (_, Schedule::Continuous, _) => {
+            Some("is about runs that overlap, and those of @continuous never do; leave overlap away")
+        }
+        (_, Schedule::Cron { .. } | Schedule::Delta { .. }, Catchup::All) => {
+            Some("and catchup: true contradict each other: runs that are made up are all due at once; choose one")
+        }
+        (_, Schedule::Cron { .. } | Schedule::Delta { .. }, Catchup::Latest) => None,
     }
 }
 

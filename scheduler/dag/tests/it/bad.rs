@@ -299,7 +299,6 @@ fn what_comes_later_is_called_by_its_name() {
     check(
         "dag_id: x\noverlap: skip\nschedule: {interval: 1h, cron: '@daily'}\ntasks:\n  - {task_id: a, operator: time_sensor, topic: x}\n  - {task_id: b, operator: empty, sla: 1h}\n  - {task_id: c, operator: airflow.operators.python.PythonOperator, python_callable_name: f}\n",
         expect![[r#"
-            dags/x.yaml:2:1: overlap: not supported yet: what happens when runs overlap
             dags/x.yaml:5:28: tasks[0].operator: operator time_sensor is not supported yet; there are empty, bash, python, sql, sql_check, service, docker, branch, short_circuit, http, trigger_dag_run, file_sensor, http_sensor, sql_sensor, external_task_sensor, kafka_produce, kafka_consume, kafka_sensor, kafka_topic, kafka_lag, python_callable, date_time_sensor, time_delta_sensor, latest_only, approval, choice
             dags/x.yaml:6:35: tasks[1].sla: not supported yet: Airflow 2's sla; write the DAG's deadline
             dags/x.yaml:7:5: tasks[2]: python_callable is missing: module.function, or python_callable_file and python_callable_name
@@ -460,6 +459,29 @@ fn a_file_that_is_too_large_is_not_read() {
         &"x".repeat(1024 * 1024 + 1),
         expect![[r#"
         dags/x.yaml: the file has 1048577 bytes; a DAG file has at most 1048576
+    "#]],
+    );
+}
+
+#[test]
+fn an_overlap_that_decides_nothing_is_refused() {
+    let dag =
+        |head: &str| format!("dag_id: x\nstart_date: 2026-01-01\n{head}\ntasks: [{{task_id: a, operator: empty}}]\n");
+    for schedule in ["null", "\"@once\"", "\"@continuous\"", "[{name: asset}]"] {
+        let loaded = load(&dag(&format!("schedule: {schedule}\noverlap: skip")));
+        assert_eq!(loaded.errors.len(), 1, "{schedule}: {:?}", loaded.errors);
+        assert!(loaded.errors[0].message.ends_with("leave overlap away"), "{:?}", loaded.errors);
+    }
+    check(
+        &dag("schedule: '@daily'\noverlap: cancel_older\ncatchup: true"),
+        expect![[r#"
+        dags/x.yaml:4:10: overlap: cancel_older and catchup: true contradict each other: runs that are made up are all due at once; choose one
+    "#]],
+    );
+    check(
+        &dag("schedule: '@daily'\noverlap: cancle_older"),
+        expect![[r#"
+        dags/x.yaml:4:10: overlap: expected one of queue, skip, cancel_older, found "cancle_older"; did you mean "cancel_older"?
     "#]],
     );
 }

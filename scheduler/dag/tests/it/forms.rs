@@ -269,3 +269,15 @@ fn a_dag_says_what_its_runs_may_come_of() {
         dags/x.yaml:2:21: allowed_run_types[0]: expected one of scheduled, manual, backfill, operator_triggered, asset_triggered, asset_materialization, found "by_hand"
     "#]].assert_eq(&(bad("[]") + &bad("[by_hand]")));
 }
+
+#[test]
+fn what_happens_when_runs_overlap_is_read_and_written() {
+    for (word, overlap) in [("skip", dag::Overlap::Skip), ("cancel_older", dag::Overlap::CancelOlder)] {
+        let text =
+            format!("dag_id: x\nschedule: '@daily'\noverlap: {word}\ntasks: [{{task_id: a, operator: empty}}]\n");
+        let read = one(&text);
+        assert_eq!(read.dag.overlap, overlap);
+        assert!(read.canonical_yaml.contains(&format!("overlap: {word}")), "{}", read.canonical_yaml);
+        assert_eq!(one(&read.canonical_yaml).dag, read.dag);
+    }
+}

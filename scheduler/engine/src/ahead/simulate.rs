@@ -138,6 +138,8 @@ fn world(dag: &Arc<Dag>, case: &Case) -> Snapshot {
             next: None,
             last_interval: None,
             failed_in_a_row: 0,
+            is_draining: false,
+            passed_over: None,
         }],
         versions: vec![version],
         pools: names.into_iter().map(pool).collect(),

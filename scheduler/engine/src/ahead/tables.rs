@@ -122,6 +122,8 @@ impl Tables {
                 next: change.next,
                 last_interval: change.last_interval,
                 failed_in_a_row: change.failed_in_a_row,
+                is_draining: change.is_draining,
+                passed_over: change.passed_over,
             };
             self.dags.insert(change.dag_id.clone(), row);
         }

@@ -63,8 +63,10 @@ impl Engine {
         if row.is_paused {
             return Some(self.why_paused(dag) + &backfill);
         }
+        if row.is_draining {
+            return Some(self.why_draining(dag) + &backfill);
+        }
         let def = self.versions.get(&row.current)?;
-        let most = crate::turn::active_runs_max(def);
         let assets = self.assets_sentence(dag);
         let sentence = match row.next {
             None if assets.is_some() => return Some(assets.unwrap_or_default() + &backfill),
@@ -72,7 +74,7 @@ impl Engine {
                 "it has no schedule: it runs when it is triggered".to_owned()
             }
             None => "its schedule has no further run".to_owned(),
-            Some(due) if due.run_after <= now && state.unfinished_runs() >= most => {
+            Some(due) if due.run_after <= now && !state.may_make(def) => {
                 format!("a run is due, and waits because {}", self.runs_in_the_way(dag))
             }
             Some(due) if due.run_after <= now => "a run is due, and is being made".to_owned(),
@@ -81,7 +83,13 @@ impl Engine {
             }
         };
         let assets = assets.map_or_else(String::new, |sentence| format!("; {sentence}"));
-        Some(sentence + &assets + &backfill)
+        let passed = row.passed_over.map_or_else(String::new, |at| {
+            format!(
+                "; the run that was due at {} was not made, because another one was active (overlap: skip)",
+                time::at(at)
+            )
+        });
+        Some(sentence + &passed + &assets + &backfill)
     }
 
     fn why(&self, run: &Run, place: Place, now: Timestamp) -> String {
@@ -179,6 +187,7 @@ impl Engine {
             }
             DagRunState::Running => self.why_running(run),
             DagRunState::Queued if self.is_held_back(run) => self.why_paused(&row.dag_id),
+            DagRunState::Queued if self.dag_of(row.key).row.is_draining => self.why_draining(&row.dag_id),
             DagRunState::Queued if self.dag_of(row.key).row.is_stale => {
                 "no file defines its DAG any more, so the run does not start".to_owned()
             }
@@ -211,6 +220,16 @@ impl Engine {
             None if self.is_held_back(run) => format!("{}; {count}", self.why_paused(&run.row.dag_id)),
             None => format!("the run is running: {count}"),
         }
+    }
+
+    fn why_draining(&self, dag: &DagId) -> String {
+        let (running, waiting) = self.dags.get(dag).map_or((0, 0), |dag| (dag.all_running().count(), dag.all_queued()));
+        let left = if running == 0 {
+            "no run of it is running any more".to_owned()
+        } else {
+            format!("{running} of its runs are still running")
+        };
+        format!("DAG drains: {left}, {waiting} wait, and none starts until it is undrained")
     }
 
     fn why_paused(&self, dag: &DagId) -> String {

@@ -264,7 +264,7 @@ impl Run {
     }
 
     /// How many instances of a task are in which state.
-    fn states_of(&self, pos: TaskPos) -> impl Iterator<Item = (TaskState, u32)> {
+    pub fn states_of(&self, pos: TaskPos) -> impl Iterator<Item = (TaskState, u32)> {
         let expansion = self.expansions.get(&pos);
         let one = expansion.is_none().then(|| (self.state(TiPos::whole(pos)), 1));
         let all = expansion

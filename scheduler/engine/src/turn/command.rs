@@ -1,6 +1,9 @@
 //! Commands: each is applied and answered, and changes nothing when its answer is not `Done`.
 
-use model::{Answer, AnswerStatus, Command, CommandId, DagId, Pool, RunId, command::Paused};
+use model::{
+    Answer, AnswerStatus, Command, CommandId, DagId, Pool, RunId,
+    command::{Draining, Paused},
+};
 use serde_json::{Value, json};
 
 use crate::Engine;
@@ -47,6 +50,7 @@ impl Engine {
         let done = match command {
             Command::TriggerDagRun(trigger) => self.trigger(trigger, Some(by)),
             Command::PauseDag { dag_id, to } => self.pause(&dag_id, to),
+            Command::DrainDag { dag_id, to } => self.drain(&dag_id, to),
             Command::ClearTaskInstances(clear) => self.clear(&clear),
             Command::MarkTaskInstances(mark) => self.mark_tasks(&mark),
             Command::MarkDagRun { dag_id, run_id, state } => self.mark_run(&dag_id, &run_id, state),
@@ -85,6 +89,20 @@ impl Engine {
                 self.hold_back(dag_id);
             } else {
                 self.unpause(dag_id);
+            }
+        }
+        Ok(json!({}))
+    }
+
+    /// Lets no further run of a DAG start, or lets them start again. What is running goes on to its end.
+    fn drain(&mut self, dag_id: &DagId, to: Draining) -> Result<Value, Refusal> {
+        let row = &mut self.dags.get_mut(dag_id).ok_or_else(|| Refusal::no_dag(dag_id))?.row;
+        let drains = to == Draining::Draining;
+        if row.is_draining != drains {
+            row.is_draining = drains;
+            self.draft.dags.insert(dag_id.clone());
+            if !drains {
+                self.look_anew(dag_id);
             }
         }
         Ok(json!({}))

@@ -30,6 +30,8 @@ impl Engine {
             next: dag.row.next,
             last_interval: dag.row.last_interval,
             failed_in_a_row: dag.row.failed_in_a_row,
+            is_draining: dag.row.is_draining,
+            passed_over: dag.row.passed_over,
         }));
         let active = draft.backfills.values().filter_map(|dag| self.dags.get(dag)?.backfill.as_ref());
         plan.backfills.extend(active.map(|backfill| backfill.row.clone()));

@@ -22,6 +22,7 @@ mod granting;
 mod mark;
 mod note;
 mod notify;
+mod overlap;
 mod question;
 mod schedule;
 mod selection;

@@ -4,7 +4,7 @@
 //! stored owes nothing, and is decided again.
 
 use dag::TaskPos;
-use model::{Callback, CallbackEvent, RunKey};
+use model::{Callback, CallbackEvent, RunKey, TaskState};
 
 use crate::{
     Engine, NotificationRow, NotifiedTask,
@@ -25,6 +25,8 @@ pub(super) enum RunReason {
     Deadlocked,
     /// It took longer than it may.
     TimedOut,
+    /// A newer one was due, and its DAG lets only one be active.
+    Cancelled,
 }
 
 impl RunReason {
@@ -34,13 +36,14 @@ impl RunReason {
             Self::TaskFailure => "task_failure",
             Self::Deadlocked => "all_tasks_deadlocked",
             Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
         }
     }
 
     const fn event(self) -> CallbackEvent {
         match self {
             Self::Success => CallbackEvent::DagSuccess,
-            Self::TaskFailure | Self::Deadlocked | Self::TimedOut => CallbackEvent::DagFailure,
+            Self::TaskFailure | Self::Deadlocked | Self::TimedOut | Self::Cancelled => CallbackEvent::DagFailure,
         }
     }
 }
@@ -106,15 +109,18 @@ fn kinds(callbacks: &[Callback]) -> Vec<String> {
     callbacks.iter().map(|callback| callback.kind().to_owned()).collect()
 }
 
-/// The instance that the context of a run's callback is about: the first that has failed, else the last one.
+/// The instance that the context of a run's callback is about: the one that failed first, else the last one.
 fn telling_task(run: &Run, why: RunReason) -> Option<TiPos> {
-    let failed = || run.all().find(|at| run.state(*at).is_failed_like());
+    let failed = || {
+        let failed = run.all().filter(|at| run.state(*at).is_failed_like());
+        failed.min_by_key(|at| (run.state(*at) != TaskState::Failed, run.instance(*at).core.ended_at, *at))
+    };
     let last = || {
         let at = run.def.dag.tasks.len().checked_sub(1).map(|pos| TiPos::whole(TaskPos(pos)));
         at.filter(|at| run.has(*at)).or_else(|| run.all().last())
     };
     match why {
-        RunReason::TaskFailure | RunReason::TimedOut => failed().or_else(last),
+        RunReason::TaskFailure | RunReason::TimedOut | RunReason::Cancelled => failed().or_else(last),
         RunReason::Success | RunReason::Deadlocked => last(),
     }
 }

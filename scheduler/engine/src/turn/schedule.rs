@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dag::Overlap;
 use model::{DagId, DagRunState, RunId, RunKey, RunType, Timestamp, TriggeredBy};
 
 use super::deadline::Which;
@@ -27,7 +28,7 @@ pub(super) enum Served {
 /// Whether a schedule's next run could be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Made {
-    Run,
+    Run(RunKey),
     /// There is one for its date already.
     Exists,
     NotYet,
@@ -85,7 +86,11 @@ impl Engine {
     /// The version that new runs of a DAG are made with; none when nothing new may start.
     pub(crate) fn serving(&self, dag_id: &DagId) -> Option<Arc<Definition>> {
         let row = &self.dags.get(dag_id)?.row;
-        if row.is_paused || row.is_stale { None } else { self.versions.get(&row.current).map(Arc::clone) }
+        if row.is_paused || row.is_stale || row.is_draining {
+            None
+        } else {
+            self.versions.get(&row.current).map(Arc::clone)
+        }
     }
 
     fn next_to_start(&self, dag_id: &DagId, def: &Definition) -> Option<(Timestamp, RunKey)> {
@@ -101,7 +106,7 @@ impl Engine {
         if self.asset_run_to_make(dag_id).is_some() {
             lacking.push("its assets have changed, and no run is made for them".to_owned());
         }
-        let may_make = dag.unfinished_runs() < active_runs_max(&def);
+        let may_make = dag.may_make(&def);
         let due = self.due(dag_id, &def).filter(|_| may_make).map(|due| ("make", due.run_after));
         let starts = self.next_to_start(dag_id, &def).map(|(at, _)| ("start", at));
         let lacks = |(what, at): (&str, Timestamp)| {
@@ -130,7 +135,7 @@ impl Engine {
 
     fn make_due_runs(&mut self, dag_id: &DagId, def: &Arc<Definition>) -> Served {
         loop {
-            if self.dag_mut(dag_id).unfinished_runs() >= active_runs_max(def) {
+            if !self.dag_mut(dag_id).may_make(def) {
                 // Served again when one of them ends.
                 return Served::Wholly;
             }
@@ -143,15 +148,27 @@ impl Engine {
                 self.leave_rest();
                 return Served::NotYet;
             }
-            if self.make_scheduled_run(dag_id, def, due) == Made::NotYet {
-                return Served::NotYet;
+            if def.dag.overlap == Overlap::Skip && self.has_active_run(dag_id) {
+                self.pass_over(dag_id, due);
+            } else {
+                match self.make_scheduled_run(dag_id, def, due) {
+                    Made::NotYet => return Served::NotYet,
+                    Made::Run(key) if def.dag.overlap == Overlap::CancelOlder => self.cancel_older(dag_id, key),
+                    Made::Run(_) | Made::Exists => {}
+                }
+                self.dag_mut(dag_id).row.passed_over = None;
             }
-            let now = self.now;
-            let row = &mut self.dag_mut(dag_id).row;
-            row.last_interval = Some((due.start, due.end));
-            row.next = next_due(def, row.last_interval, now);
-            self.draft.dags.insert(dag_id.clone());
+            self.move_schedule(dag_id, def, due);
         }
+    }
+
+    /// A schedule goes on behind a run that was due.
+    fn move_schedule(&mut self, dag_id: &DagId, def: &Definition, due: DueRun) {
+        let now = self.now;
+        let row = &mut self.dag_mut(dag_id).row;
+        row.last_interval = Some((due.start, due.end));
+        row.next = next_due(def, row.last_interval, now);
+        self.draft.dags.insert(dag_id.clone());
     }
 
     /// The next run of a schedule. A continuous one covers the time until it is made, which nobody knew before.
@@ -190,7 +207,7 @@ impl Engine {
             ..self.blank_run(key, dag_id, run_id, def)
         };
         self.make_run(row, def);
-        Made::Run
+        Made::Run(key)
     }
 
     /// Asks whether a due run exists, and with it whether those exist that are due after it: one question a turn would
@@ -285,19 +302,36 @@ impl Engine {
     /// Lets a DAG's schedule and runs go on. Its next run is computed anew: what came due in the pause does not
     /// count unless the DAG has catchup.
     pub(super) fn unpause(&mut self, dag_id: &DagId) {
-        let now = self.now;
-        let Some(def) = self.dags.get(dag_id).and_then(|dag| self.versions.get(&dag.row.current)).cloned() else {
-            return;
-        };
-        let row = &mut self.dag_mut(dag_id).row;
-        row.next = next_due(&def, row.last_interval, now);
+        self.look_anew(dag_id);
         for run in self.dag_mut(dag_id).all_running().collect::<Vec<_>>() {
             let memory = self.known_run_mut(run);
             let parked = std::mem::take(&mut memory.parked);
             memory.dirty.extend(parked);
             self.unsettled.insert(run);
         }
+    }
+
+    /// Computes the next run of a schedule anew: what came due meanwhile does not count unless the DAG has catchup.
+    pub(super) fn look_anew(&mut self, dag_id: &DagId) {
+        let now = self.now;
+        let Some(def) = self.dags.get(dag_id).and_then(|dag| self.versions.get(&dag.row.current)).cloned() else {
+            return;
+        };
+        let row = &mut self.dag_mut(dag_id).row;
+        row.next = next_due(&def, row.last_interval, now);
+        self.draft.dags.insert(dag_id.clone());
         self.unserved.insert(dag_id.clone());
+    }
+}
+
+impl DagState {
+    /// Whether its limits let its schedule make a run that is due. Where it decides itself what becomes of runs that overlap, always:
+    /// what is due is decided when it is.
+    pub(crate) fn may_make(&self, def: &Definition) -> bool {
+        match def.dag.overlap {
+            Overlap::Queue => self.unfinished_runs() < active_runs_max(def),
+            Overlap::Skip | Overlap::CancelOlder => true,
+        }
     }
 }
 
@@ -348,5 +382,7 @@ fn first_sight(def: &Definition) -> StoredDag {
         next: None,
         last_interval: None,
         failed_in_a_row: 0,
+        is_draining: false,
+        passed_over: None,
     }
 }

@@ -1,10 +1,10 @@
-//! Who may start, and when: attempts that do not begin.
+//! Who may start, and when: attempts that do not begin, runs that overlap, DAGs that drain.
 
 use std::time::Duration;
 
-use dag::Dag;
-use engine::Event;
-use model::{AttemptEnd, EndKind, TaskState};
+use dag::{CronTimetable, Dag, Overlap, Schedule};
+use engine::{AuditedRow, Event};
+use model::{AttemptEnd, Command, DagId, DagRunState, EndKind, TaskState, command::Draining};
 
 use crate::{
     dags::{dag, with},
@@ -78,4 +78,133 @@ fn an_attempt_that_ends_after_it_was_taken_back_changes_nothing() {
     assert_eq!((world.state(run, "a"), world.attempts.len()), (TaskState::Queued, 1), "its next attempt decides");
     world.end("a", EndKind::Success);
     assert_eq!(world.state(run, "a"), TaskState::Success);
+}
+
+/// A DAG of a run each ten minutes, the first at noon.
+fn each_ten_minutes(overlap: Overlap) -> Dag {
+    Dag {
+        schedule: Schedule::Cron {
+            expressions: vec!["*/10 * * * *".to_owned()],
+            timezone: chrono_tz::Tz::UTC,
+            timetable: CronTimetable::CronTrigger,
+            ticks: dag::TickOptions::default(),
+        },
+        start_date: Some(crate::world::NOON.parse().unwrap()),
+        overlap,
+        ..dag("d", "a >> b")
+    }
+}
+
+fn d() -> DagId {
+    DagId::new("d").unwrap()
+}
+
+/// The runs of a world in their order, each with its state.
+fn runs(world: &World) -> Vec<(String, DagRunState)> {
+    let of = |run: &engine::RunRow| (run.run_after.format("%H:%M").to_string(), run.state);
+    world.mirror.runs.values().map(of).collect()
+}
+
+fn audited(world: &World) -> Vec<&AuditedRow> {
+    world.mirror.audited.iter().collect()
+}
+
+fn why_dag(world: &World) -> String {
+    world.engine.why_dag(&d(), world.now).unwrap()
+}
+
+#[test]
+fn a_run_that_is_due_while_another_is_active_is_not_made_and_that_is_told() {
+    let mut world = World::new(vec![each_ten_minutes(Overlap::Skip)]);
+    world.quiesce();
+    assert_eq!(runs(&world), [("12:00".to_owned(), DagRunState::Running)]);
+    world.pass(1_300);
+    // 12:10 was the one that was stored as the next, and 12:20 is the newest.
+    assert_eq!(runs(&world).len(), 1);
+    let told = audited(&world);
+    assert_eq!(told.iter().map(|row| row.action).collect::<Vec<_>>(), ["pass_over_dag_run"; 2]);
+    assert_eq!(told[0].details["active_run"], "scheduled__2026-11-21T12:00:00+00:00");
+    let why = why_dag(&world);
+    assert!(why.ends_with("the run that was due at 2026-11-21 12:20:00 UTC was not made, because another one was active (overlap: skip)"), "{why}");
+    world.reload();
+    world.join(1, 1_000);
+    assert_eq!(why_dag(&world), why, "a new leader knows");
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Success);
+    world.pass(500);
+    assert_eq!(runs(&world).last(), Some(&("12:30".to_owned(), DagRunState::Running)));
+    assert!(!why_dag(&world).contains("was not made"), "it is over");
+}
+
+#[test]
+fn a_run_by_hand_is_in_the_way_once_it_may_start_and_not_before() {
+    let mut world = World::new(vec![Dag { max_active_runs: 1, ..each_ten_minutes(Overlap::Skip) }]);
+    world.quiesce();
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Success);
+    let later = model::command::TriggerDagRun {
+        run_after: Some(model::door::Instant::new(world.now + chrono::TimeDelta::seconds(900)).unwrap()),
+        ..crate::world::trigger("d", Some("later"))
+    };
+    world.command(Command::TriggerDagRun(later));
+    world.pass(600);
+    assert_eq!(runs(&world)[2], ("12:10".to_owned(), DagRunState::Running), "what waits for its date is not active");
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Success);
+    world.pass(600);
+    assert_eq!(runs(&world).len(), 3, "the run by hand has begun at 12:15");
+    assert_eq!(audited(&world).len(), 1);
+}
+
+#[test]
+fn an_older_run_ends_for_the_newer_one_and_says_why() {
+    let mut world = World::new(vec![Dag { max_active_runs: 1, ..each_ten_minutes(Overlap::CancelOlder) }]);
+    world.quiesce();
+    let (_, key, attempt) = world.attempt_of("a");
+    world.pass(600);
+    assert_eq!(runs(&world), [("12:00".to_owned(), DagRunState::Failed), ("12:10".to_owned(), DagRunState::Running)]);
+    assert!(world.kills.contains(&attempt), "what was at work is stopped");
+    let note = "cancelled because scheduled__2026-11-21T12:10:00+00:00 was due, and the DAG has overlap: cancel_older";
+    assert_eq!(world.mirror.runs[&key.run].note.as_deref(), Some(note));
+    let states: Vec<_> = world.states(key.run).into_iter().collect();
+    assert_eq!(states, [("a".to_owned(), TaskState::Failed), ("b".to_owned(), TaskState::Skipped)]);
+    let reason = world.mirror.instances[&key].extra.reason.clone().unwrap();
+    assert_eq!(reason, format!("its run was {note}"));
+    assert_eq!(audited(&world)[0].action, "cancel_dag_run");
+    assert_eq!(world.attempts.len(), 2, "the new one begins while the old attempt ends");
+    world.end("a", EndKind::Killed);
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Success);
+    assert_eq!(runs(&world)[1].1, DagRunState::Success);
+}
+
+#[test]
+fn a_dag_that_drains_lets_running_runs_end_and_starts_none() {
+    let mut world = World::new(vec![each_ten_minutes(Overlap::Queue)]);
+    world.quiesce();
+    let drain = |to| Command::DrainDag { dag_id: d(), to };
+    world.command(drain(Draining::Draining));
+    assert_eq!(
+        why_dag(&world),
+        "DAG drains: 1 of its runs are still running, 0 wait, and none starts until it is undrained"
+    );
+    let by_hand = world.trigger("d", "by_hand");
+    world.pass(1_500);
+    assert_eq!((runs(&world).len(), world.run_state(by_hand)), (2, DagRunState::Queued), "what is triggered waits");
+    let why = world.why("d", "by_hand", "a");
+    assert!(why.starts_with("DAG drains: 1 of its runs are still running, 1 wait"), "{why}");
+    world.end("a", EndKind::Success);
+    world.end("b", EndKind::Success);
+    world.reload();
+    world.join(1, 1_000);
+    world.pass(10);
+    let why = why_dag(&world);
+    assert!(why.starts_with("DAG drains: no run of it is running any more, 1 wait"), "{why}");
+    world.command(drain(Draining::Active));
+    let states: Vec<_> = runs(&world).into_iter().map(|(at, state)| format!("{at} {state}")).collect();
+    assert_eq!(
+        states,
+        ["12:00 success", "12:00 running", "12:20 running"],
+        "of what was due meanwhile the newest comes"
+    );
 }

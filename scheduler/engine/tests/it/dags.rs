@@ -153,6 +153,7 @@ pub fn dag_of(id: &str, tasks: Vec<Task>) -> Dag {
         max_consecutive_failed_dag_runs: 0,
         dagrun_timeout: None,
         allowed_run_types: None,
+        overlap: dag::Overlap::Queue,
         fail_fast: false,
         callbacks: RunCallbacks::default(),
         deadlines: Vec::new(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use dag::Dag;
+use engine::Event;
 use engine::ahead::forecast::{Forecast, Forecaster, Learnt, Lessons, Progress, RUNS_LISTED_MAX, Wish};
 use model::{DagId, DagRunState, Pool, TaskIdx};
 
@@ -115,6 +116,8 @@ fn what_runs_already_ends_when_it_has_taken_as_long_as_usual() {
         "dag_id: d\ntasks:\n  a: {operator: bash, bash_command: run}\n  b: {operator: bash, bash_command: run, dependencies: [a]}\n",
     )]);
     world.trigger("d", "one");
+    let (worker, _, attempt) = world.attempt_of("a");
+    world.turn(vec![Event::AttemptStarted { worker, attempt, at: world.now }]);
     world.pass(240);
     let told = foretell(&world, [lesson("d", 0, 300.0)].into(), 1);
     let run = &told.dag_runs[0];

@@ -26,6 +26,7 @@ pub struct Mirror {
     pub questions: BTreeMap<(TiKey, i16), Option<ResponseRow>>,
     pub assets: AssetTables,
     pub told: Told,
+    pub audited: Vec<engine::AuditedRow>,
     pub answers: Vec<(AnswerStatus, serde_json::Value)>,
 }
 
@@ -93,6 +94,8 @@ impl Mirror {
                     next: change.next,
                     last_interval: change.last_interval,
                     failed_in_a_row: change.failed_in_a_row,
+                    is_draining: change.is_draining,
+                    passed_over: change.passed_over,
                 },
             );
         }
@@ -125,6 +128,7 @@ impl Mirror {
         for name in &plan.pools_dropped {
             self.pools.remove(name);
         }
+        self.audited.extend(plan.audited.iter().cloned());
         self.assets.apply(plan);
         self.told.apply(plan);
         self.told.check(plan, &self.versions, &self.runs);

@@ -11,8 +11,8 @@ use model::{
     AttemptEnd, Command, DagId, DagRunState, DagVersionId, EndKind, Operator, RunId, RunKey, TaskIdx, TaskState,
     TriggerRule, WorkerId,
     command::{
-        ClearEffect, ClearTaskInstances, ClearVersion, EndedRuns, MarkTaskInstances, Paused, Relatives, TaskSelector,
-        TriggerDagRun,
+        ClearEffect, ClearTaskInstances, ClearVersion, Draining, EndedRuns, MarkTaskInstances, Paused, Relatives,
+        TaskSelector, TriggerDagRun,
     },
     operator::{OnReject, SkipReach},
 };
@@ -448,6 +448,7 @@ fn disturb(world: &mut World, dice: &mut Dice) {
             let to = if dice.one_in(2) { Paused::Paused } else { Paused::Active };
             drop(world.command(Command::PauseDag { dag_id, to }));
         }
+        9 => drain_or_not(world, dice),
         5 => take_over(world),
         13 => store_next_version(world, dice),
         14 | 15 => {
@@ -479,6 +480,18 @@ fn disturb(world: &mut World, dice: &mut Dice) {
             world.pass(seconds);
         }
     }
+}
+
+/// A DAG drains, or does not any more: while it does, no run starts.
+fn drain_or_not(world: &mut World, dice: &mut Dice) {
+    let dag_id = DagId::new("d").unwrap();
+    let drains = dice.one_in(2);
+    let to = if drains { Draining::Draining } else { Draining::Active };
+    let began = |world: &World| world.mirror.runs.values().filter(|run| run.started_at.is_some()).count();
+    let before = began(world);
+    world.command(Command::DrainDag { dag_id, to });
+    world.pass(i64::try_from(dice.below(30)).unwrap());
+    assert!(!drains || began(world) <= before, "a DAG that drains starts no run");
 }
 
 /// A report that comes twice, or after its worker was lost, or whose attempt was killed.
@@ -596,28 +609,28 @@ fn next_report(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Ev
         return None;
     }
     let number = dice.below(world.attempts.len());
-    let (worker, key, attempt) = world.attempts.remove(number);
+    let (worker, key, attempt) = world.attempts[number];
+    if !world.mirror.runs.contains_key(&key.run) {
+        // What waited aside may be told of after its run was deleted.
+        world.attempts.remove(number);
+        return Some(Event::AttemptEnded { worker, attempt, end: end.into() });
+    }
+    if task_of(world, key).operator.defers() && !is_aside(world, key) && dice.one_in(2) {
+        return Some(deferred(worker, attempt, world.now));
+    }
+    world.attempts.remove(number);
     world.gone.push((worker, attempt));
     let end = of_its_kind(world, dice, key, end);
     let end = with_output(world, dice, key, end);
     Some(Event::AttemptEnded { worker, attempt, end: end.into() })
 }
 
-/// An attempt waits without a slot from now on.
-fn defer_one(world: &World, dice: &mut Dice) -> Option<Event> {
-    let (worker, key, attempt) = *world.attempts.get(dice.below(world.attempts.len()))?;
-    let defers = task_of(world, key).operator.defers() && !is_aside(world, key) && dice.one_in(2);
-    defers.then(|| deferred(worker, attempt, world.now))
-}
-
 fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> {
-    if let Some(event) = defer_one(world, dice) {
-        return Some(world.turn(vec![event]));
-    }
     let report = next_report(world, dice, end)?;
-    let &Event::AttemptEnded { worker, attempt, .. } = &report else { unreachable!("it reports an end") };
     let mut events = vec![report];
-    if dice.one_in(3) {
+    if let Event::AttemptEnded { worker, attempt, .. } = events[0]
+        && dice.one_in(3)
+    {
         events.insert(0, Event::AttemptStarted { worker, attempt, at: world.now });
     }
     Some(world.turn(events))
@@ -660,6 +673,7 @@ fn drain(world: &mut World, dice: &mut Dice) {
     }
     for round in 0..400 {
         world.command(Command::PauseDag { dag_id: DagId::new("d").unwrap(), to: Paused::Active });
+        world.command(Command::DrainDag { dag_id: DagId::new("d").unwrap(), to: Draining::Active });
         world.pass(90_000);
         if round > 100 {
             free_from_the_past(world);

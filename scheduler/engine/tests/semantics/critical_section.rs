@@ -136,6 +136,8 @@ fn stored(case: &Case) -> Mirror {
             next: None,
             last_interval: None,
             failed_in_a_row: 0,
+            is_draining: false,
+            passed_over: None,
         };
         mirror.dags.insert(dag_id, row);
     }

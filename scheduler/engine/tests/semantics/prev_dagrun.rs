@@ -83,6 +83,8 @@ fn stored(case: &Case, before: [There; 3]) -> Mirror {
         next: None,
         last_interval: None,
         failed_in_a_row: 0,
+        is_draining: false,
+        passed_over: None,
     };
     mirror.dags.insert(dag_id, row);
     let date = |text: &str| -> Timestamp { text.parse().unwrap() };

@@ -37,6 +37,8 @@ pub struct DagView {
     pub owners: Vec<String>,
     /// Whether it is held back.
     pub is_paused: bool,
+    /// Whether none of its runs starts, while those that are running go on.
+    pub is_draining: bool,
     /// Whether no file defines it any more.
     pub is_stale: bool,
     /// Whether its file has errors, so that an older version is in force.
@@ -136,6 +138,7 @@ pub(super) struct DagRecord {
     tags: Vec<String>,
     owners: Vec<String>,
     is_paused: bool,
+    is_draining: bool,
     is_stale: bool,
     has_import_errors: bool,
     next_logical_date: Option<Timestamp>,
@@ -166,6 +169,7 @@ impl TryFrom<DagRecord> for DagView {
             tags: row.tags,
             owners: row.owners,
             is_paused: row.is_paused,
+            is_draining: row.is_draining,
             is_stale: row.is_stale,
             has_import_errors: row.has_import_errors,
             next,

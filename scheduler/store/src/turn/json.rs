@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 
 use engine::{
-    BackfillRow, BackfillRunRow, DagChange, FailureRow, InBackfill, Plan, RunChange, RunRow, TiExtra, TryRow,
+    AuditedRow, BackfillRow, BackfillRunRow, DagChange, FailureRow, InBackfill, Plan, RunChange, RunRow, TiExtra,
+    TryRow,
 };
 use model::{Answer, CommandId, Pool, TaskState, TiKey, Timestamp, XComValue, command::ClearVersion};
 use serde::Serialize;
@@ -46,6 +47,9 @@ pub(super) struct RareParts {
     pub told: String,
     pub asked: String,
     pub responses: String,
+    /// The format that a state has at least which has what this turn stores.
+    pub format: i32,
+    pub audited: String,
 }
 
 impl RareParts {
@@ -65,6 +69,7 @@ impl RareParts {
             && plan.dags_dropped.is_empty()
             && plan.failures.is_empty()
             && plan.dags.is_empty()
+            && plan.audited.is_empty()
             && plan.backfills.is_empty()
             && plan.backfill_runs.is_empty()
             && plan.asset_events.is_empty()
@@ -109,6 +114,8 @@ impl RareParts {
             told: Told::of(plan).to_json(),
             asked: array(&plan.asked, questions::Asked::of),
             responses: array(&plan.responses, questions::Response::of),
+            format: crate::leader::format_of_plan(plan),
+            audited: array(&plan.audited, Audited::of),
         })
     }
 }
@@ -452,6 +459,8 @@ struct ChangedDag<'a> {
     last_interval_start: Option<Timestamp>,
     last_interval_end: Option<Timestamp>,
     failed_in_a_row: u32,
+    is_draining: bool,
+    passed_over_at: Option<Timestamp>,
 }
 
 impl<'a> ChangedDag<'a> {
@@ -467,6 +476,27 @@ impl<'a> ChangedDag<'a> {
             last_interval_start: dag.last_interval.map(|(start, _)| start),
             last_interval_end: dag.last_interval.map(|(_, end)| end),
             failed_in_a_row: dag.failed_in_a_row,
+            is_draining: dag.is_draining,
+            passed_over_at: dag.passed_over,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Audited<'a> {
+    action: &'a str,
+    dag_id: &'a str,
+    run_id: Option<&'a str>,
+    details: String,
+}
+
+impl<'a> Audited<'a> {
+    fn of(row: &'a AuditedRow) -> Self {
+        Self {
+            action: row.action,
+            dag_id: row.dag_id.as_str(),
+            run_id: row.run_id.as_ref().map(model::RunId::as_str),
+            details: row.details.to_string(),
         }
     }
 }

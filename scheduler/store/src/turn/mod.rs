@@ -154,6 +154,8 @@ async fn apply_all(
         rare.told,
         rare.asked,
         rare.responses,
+        rare.format,
+        rare.audited,
     )
     .fetch_one(writer.connection())
     .await?;

@@ -62,6 +62,7 @@ pub struct View {
     tags: Vec<(String, String)>,
     is_favorite: bool,
     is_paused: bool,
+    is_draining: bool,
     has_import_errors: bool,
     facts: Vec<Fact>,
     why: Option<String>,
@@ -104,6 +105,7 @@ pub async fn show(
         tags: dag.tags.iter().map(|tag| (tag.clone(), format!("/dags?tag={}", segment(tag)))).collect(),
         is_favorite: favorites::is_marked(&app.pool, &who.name, &view.dag_id).await?,
         is_paused: view.is_paused,
+        is_draining: view.is_draining,
         has_import_errors: view.has_import_errors,
         facts: facts(&view, &version, &recent, clock),
         why,
@@ -140,9 +142,10 @@ async fn content(app: &App, tab: &str, of: Subject<'_>, query: &Query, clock: Cl
 
 fn facts(view: &DagView, version: &Version, runs: &[RunBrief], clock: Clock) -> Vec<Fact> {
     let mut facts = vec![Fact::new("schedule", words::runs_when(&version.dag))];
-    facts.push(match view.next.filter(|_| !view.is_paused) {
+    facts.push(match view.next.filter(|_| !view.is_paused && !view.is_draining) {
         Some(next) => Fact::at("next run", clock.moment(next.run_after)),
         None if view.is_paused => Fact::new("next run", "none while paused"),
+        None if view.is_draining => Fact::new("next run", "none while it drains"),
         None => Fact::new("next run", "none"),
     });
     let success = runs.iter().find(|run| run.state == DagRunState::Success);

@@ -12,7 +12,10 @@ use axum::{
 };
 use futures::{StreamExt, stream};
 use link::Query as Ask;
-use model::{Command, DagId, DagRunState, TaskId, command::Paused};
+use model::{
+    Command, DagId, DagRunState, TaskId,
+    command::{Draining, Paused},
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::{
@@ -359,6 +362,19 @@ pub async fn pause(
     let (view, _) = lookup_dag(&app, &dag_id).await?;
     let to = if form.text("to") == "paused" { Paused::Paused } else { Paused::Active };
     commands::send(&app, &Command::PauseDag { dag_id: view.dag_id, to }, &who).await?;
+    Ok(Redirect::to(safe_next(form.text("back"))).into_response())
+}
+
+/// `POST /dags/{dag_id}/drain`: the button that lets no further run start, or lets them start again.
+pub async fn drain(
+    State(app): State<App>,
+    Extension(who): Extension<Principal>,
+    Path(dag_id): Path<String>,
+    form: PageForm,
+) -> PageResult<Response> {
+    let (view, _) = lookup_dag(&app, &dag_id).await?;
+    let to = if form.text("to") == "draining" { Draining::Draining } else { Draining::Active };
+    commands::send(&app, &Command::DrainDag { dag_id: view.dag_id, to }, &who).await?;
     Ok(Redirect::to(safe_next(form.text("back"))).into_response())
 }
 

@@ -14,7 +14,10 @@ mod trigger;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use model::{DagId, DagRunState, RunId, command::Paused};
+use model::{
+    DagId, DagRunState, RunId,
+    command::{Draining, Paused},
+};
 
 use super::{runs, watch::Watch};
 use crate::{
@@ -67,6 +70,16 @@ pub enum Dags {
         /// The DAG.
         dag_id: String,
     },
+    /// Let no further run of it start, while those that are running go on to their end.
+    Drain {
+        /// The DAG.
+        dag_id: String,
+    },
+    /// Let its runs start again after a drain.
+    Undrain {
+        /// The DAG.
+        dag_id: String,
+    },
     /// Start a run.
     Trigger(trigger::Trigger),
     /// Delete all of its runs, and the DAG itself when its file is gone.
@@ -106,6 +119,8 @@ impl Dags {
             | Self::ListRuns(_)
             | Self::Unpause { .. }
             | Self::Pause { .. }
+            | Self::Drain { .. }
+            | Self::Undrain { .. }
             | Self::Trigger(_)
             | Self::Delete { .. }
             | Self::Deploy(_)
@@ -149,6 +164,8 @@ async fn with_installation(installation: &Installation<'_>, command: Dags) -> an
         Dags::ListRuns(wish) => runs::list(installation, &wish).await?,
         Dags::Unpause { dag_id } => pause(installation, &dag_id, Paused::Active).await?,
         Dags::Pause { dag_id } => pause(installation, &dag_id, Paused::Paused).await?,
+        Dags::Drain { dag_id } => drain(installation, &dag_id, Draining::Draining).await?,
+        Dags::Undrain { dag_id } => drain(installation, &dag_id, Draining::Active).await?,
         Dags::Delete { dag_id, yes } => delete(installation, &dag_id, Asked::of(yes)).await?,
         Dags::Trigger(wish) => return trigger(installation, wish).await,
         Dags::Undeploy(wish) => bundles::undeploy(installation, &wish).await?,
@@ -189,6 +206,15 @@ async fn pause(installation: &Installation<'_>, dag_id: &str, to: Paused) -> any
     };
     installation.pause_dag(dag_id, to).await?;
     outln!("{dag_id} is {word}");
+    Ok(())
+}
+
+async fn drain(installation: &Installation<'_>, dag_id: &str, to: Draining) -> anyhow::Result<()> {
+    let active = installation.drain_dag(dag_id, to).await?;
+    match to {
+        Draining::Draining => outln!("{dag_id} drains: none of its runs starts; {active} have not ended"),
+        Draining::Active => outln!("{dag_id} lets its runs start"),
+    }
     Ok(())
 }
 
