@@ -44,7 +44,7 @@ pub struct Settings {
     pub registry_port: u16,
     /// `WINDLASS_WORKER_SLOTS`.
     pub worker_slots: u32,
-    /// `WINDLASS_MAX_MAP_LENGTH` and `WINDLASS_TASK_QUEUED_TIMEOUT`: what is decided for all DAGs.
+    /// `WINDLASS_MAX_MAP_LENGTH`, `WINDLASS_TASK_QUEUED_TIMEOUT` and `WINDLASS_PRIORITY_AGING`: what is decided for all DAGs.
     pub engine: engine::Settings,
     /// `WINDLASS_TASK_MEMORY_MAX` and `WINDLASS_TASK_PIDS_MAX`: what each attempt and each service may use.
     pub task_limits: Limits,
@@ -398,6 +398,7 @@ fn engine_settings() -> anyhow::Result<engine::Settings> {
     Ok(engine::Settings {
         max_map_length: number("WINDLASS_MAX_MAP_LENGTH", usual.max_map_length)?,
         task_queued_timeout: duration("WINDLASS_TASK_QUEUED_TIMEOUT")?.unwrap_or(usual.task_queued_timeout),
+        priority_aging: duration("WINDLASS_PRIORITY_AGING")?,
     })
 }
 

@@ -10,10 +10,13 @@ pub struct Settings {
     /// How long an attempt may be queued, which is given to a worker and has not begun, before it is taken back
     /// (`[scheduler] task_queued_timeout`). A task may say its own.
     pub task_queued_timeout: Duration,
+    /// By how long a run has to be older than another one for its tasks to go before those of the other one whose weight is larger by
+    /// one; none when weights alone decide.
+    pub priority_aging: Option<Duration>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_map_length: 1_024, task_queued_timeout: Duration::from_secs(600) }
+        Self { max_map_length: 1_024, task_queued_timeout: Duration::from_secs(600), priority_aging: None }
     }
 }

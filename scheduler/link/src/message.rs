@@ -468,6 +468,9 @@ pub struct TaskContext {
     pub params: serde_json::Map<String, serde_json::Value>,
     /// The DAG's owner, tags and the like, for `dag.…` in templates.
     pub dag_fields: serde_json::Map<String, serde_json::Value>,
+    /// The task's owner, operator and the like, for `task.…` and `ti.…` in templates.
+    #[serde(default)]
+    pub task_fields: serde_json::Map<String, serde_json::Value>,
     /// Whether a template in a value gives what it is, a number, list or mapping, instead of its text.
     #[serde(default)]
     pub native: bool,

@@ -31,7 +31,7 @@ use super::{
     metrics::LeaderMetrics,
     reign::Reign,
     scope::ScopeHandle,
-    turns::{dag_fields, mention},
+    turns::{dag_fields, mention, task_fields},
 };
 
 /// So many are under way at once.
@@ -347,6 +347,7 @@ fn notification(
             conf: run.conf.clone(),
             params: params_of(dag, task, &run.conf),
             dag_fields: dag_fields(dag, dag.task(task)),
+            task_fields: task_fields(dag.task(task)),
             native: dag.render_template_as_native_obj,
             macros,
             prev_success_interval: None,
@@ -465,7 +466,11 @@ fn url(taken: &Taken) -> String {
         })
         .collect();
     let task = taken.task.as_ref().filter(|_| !taken.event.is_of_run());
-    let task = task.map(|task| format!("/tasks/{}", task.task_id)).unwrap_or_default();
+    let task = task.map(|task| match task.map {
+        MapIndex::UNMAPPED => format!("/tasks/{}", task.task_id),
+        map => format!("/tasks/{}?map_index={map}", task.task_id),
+    });
+    let task = task.unwrap_or_default();
     format!("{}/dags/{}/runs/{run}{task}", base.trim_end_matches('/'), taken.dag_id)
 }
 

@@ -321,6 +321,7 @@ fn assignment(found: engine::Assignment) -> Assignment {
             conf: run.conf.clone(),
             params: found.params,
             dag_fields: dag_fields(&found.dag, task),
+            task_fields: task_fields(task),
             native: found.dag.render_template_as_native_obj,
             macros: found.dag.user_defined_macros.clone(),
             prev_success_interval: None,
@@ -378,6 +379,24 @@ fn may_pull(task: &dag::Task, dag: &dag::Dag) -> bool {
     let named =
         |file: &String| json!(file).to_string().get(1..).is_some_and(|name| text.contains(name.trim_end_matches('"')));
     text.contains(PULL) || dag.files.keys().any(named)
+}
+
+/// The fields of `task` in templates.
+pub(super) fn task_fields(task: &dag::Task) -> serde_json::Map<String, serde_json::Value> {
+    let fields = json!({
+        "owner": task.owner,
+        "operator": task.operator.name(),
+        "queue": task.queue,
+        "pool": task.pool,
+        "pool_slots": task.pool_slots,
+        "priority_weight": task.priority_weight,
+        "retries": task.retries,
+        "trigger_rule": task.trigger_rule.name(),
+    });
+    match fields {
+        serde_json::Value::Object(fields) => fields,
+        _ => serde_json::Map::new(),
+    }
 }
 
 pub(super) fn dag_fields(dag: &dag::Dag, task: &dag::Task) -> serde_json::Map<String, serde_json::Value> {

@@ -1,7 +1,5 @@
 //! Counters and queues follow every change of an instance.
 
-use std::cmp::Reverse;
-
 use dag::TaskPos;
 use model::{RunKey, TaskState};
 
@@ -9,7 +7,7 @@ use super::{
     Engine,
     instance::{Core, Grip, On, Place, TiPos},
     pools::TakenBy,
-    ready::{Limit, OnWorker, TaskLimit, Ticket},
+    ready::{Limit, OnWorker, Rank, TaskLimit, Ticket},
     run::is_pending,
 };
 
@@ -56,7 +54,11 @@ impl Engine {
     pub(crate) fn ticket(&self, place: Place) -> Ticket {
         let run = self.known_run(place.run);
         Ticket {
-            weight: Reverse(run.def.task(place.task).effective_weight),
+            rank: Rank::of(
+                run.def.task(place.task).effective_weight,
+                run.row.started_at.unwrap_or(run.row.queued_at),
+                self.settings.priority_aging,
+            ),
             date: run.order_date(),
             key: run.key_of(place.at()),
             class: run.def.class(place.task),

@@ -29,8 +29,8 @@
 //! `Engine::verify` recounts both.
 
 use std::{
-    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
 use dag::Task;
@@ -138,10 +138,29 @@ pub(crate) struct ClassId(usize);
 /// An instance that waits, ordered by who goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket {
-    pub weight: Reverse<i32>,
+    pub rank: Rank,
     pub date: Timestamp,
     pub key: TiKey,
     pub class: ClassId,
+}
+
+/// How early an instance goes, before its date is looked at; the lowest goes first.
+///
+/// With weights alone it is the weight, the largest first. With priority aging, an instance gains one point of weight for each
+/// interval that its run has been running, without limit, so that nothing waits for ever behind what is heavier and newer. All
+/// gain at the same pace, so that who goes first among them never changes: it is when the run began, minus an interval for each
+/// point. Nothing of a queue is looked at again as time goes on, and a new leader has the same order, since the begin of a run is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank(i128);
+
+impl Rank {
+    pub fn of(weight: i32, began: Timestamp, aging: Option<Duration>) -> Self {
+        let weight = i128::from(weight);
+        match aging.and_then(|interval| i128::try_from(interval.as_micros()).ok()) {
+            None => Self(-weight),
+            Some(interval) => Self(i128::from(began.timestamp_micros()) - weight * interval),
+        }
+    }
 }
 
 /// How many attempts a task may have in all runs together. The number is part of the limit, because versions of a DAG may say

@@ -1,4 +1,4 @@
-//! Who may start, and when: attempts that do not begin, runs that overlap, DAGs that drain.
+//! Who may start, and when: attempts that do not begin, runs that overlap, DAGs that drain, priorities that age.
 
 use std::time::Duration;
 
@@ -207,4 +207,43 @@ fn a_dag_that_drains_lets_running_runs_end_and_starts_none() {
         ["12:00 success", "12:00 running", "12:20 running"],
         "of what was due meanwhile the newest comes"
     );
+}
+
+/// The order in which tasks of weight 1 in a run that begins at noon, and of weight 4 in runs that begin later, get the one slot.
+fn order_with(aging: Option<Duration>) -> Vec<String> {
+    let graph = |id: &str, weight| {
+        with(dag(id, id), id, |task| {
+            task.effective_weight = weight;
+            task.pool = "one".to_owned();
+        })
+    };
+    let mut world = World::new(vec![graph("busy", 9), graph("light", 1), graph("heavy", 4)]);
+    world.settings.priority_aging = aging;
+    world.reload();
+    world.join(1, 1_000);
+    let one =
+        model::Pool { name: "one".to_owned(), slots: Some(1), description: String::new(), include_deferred: false };
+    world.command(Command::SetPool(one));
+    world.trigger("busy", "busy");
+    world.trigger("light", "light");
+    for run in 1..=4 {
+        world.pass(60);
+        world.trigger("heavy", &format!("h{run}"));
+    }
+    let mut order = Vec::new();
+    while !world.attempts.is_empty() {
+        let (_, key, _) = world.attempts[0];
+        order.push(world.mirror.runs[&key.run].run_id.to_string());
+        let name = world.name(key);
+        world.end(&name, EndKind::Success);
+    }
+    order
+}
+
+#[test]
+fn with_priority_aging_what_has_waited_goes_before_what_is_heavier_and_newer() {
+    assert_eq!(order_with(None), ["busy", "h1", "h2", "h3", "h4", "light"], "weights alone decide");
+    let minute = Some(Duration::from_secs(60));
+    assert_eq!(order_with(minute), ["busy", "h1", "h2", "light", "h3", "h4"], "three points are three minutes");
+    assert_eq!(order_with(Some(Duration::from_secs(1))), ["busy", "light", "h1", "h2", "h3", "h4"]);
 }

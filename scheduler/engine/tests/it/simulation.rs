@@ -344,6 +344,8 @@ fn store_next_version(world: &mut World, dice: &mut Dice) {
 fn random_world(dice: &mut Dice, dag: Dag, history: u64) -> World {
     let mut world = World::new(vec![dag]);
     world.oracle_every = if history < ASKED_OFTEN { 1 } else { ASKED_EVERY };
+    world.settings.priority_aging = dice.one_in(3).then(|| Duration::from_secs(1 + dice.below(100) as u64));
+    world.reload();
     set_small(&mut world, dice, 2);
     world.small_most = 2;
     world.join(1, 3);
@@ -609,28 +611,34 @@ fn next_report(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Ev
         return None;
     }
     let number = dice.below(world.attempts.len());
-    let (worker, key, attempt) = world.attempts[number];
+    let (worker, key, attempt) = world.attempts.remove(number);
     if !world.mirror.runs.contains_key(&key.run) {
         // What waited aside may be told of after its run was deleted.
-        world.attempts.remove(number);
         return Some(Event::AttemptEnded { worker, attempt, end: end.into() });
     }
-    if task_of(world, key).operator.defers() && !is_aside(world, key) && dice.one_in(2) {
-        return Some(deferred(worker, attempt, world.now));
-    }
-    world.attempts.remove(number);
     world.gone.push((worker, attempt));
     let end = of_its_kind(world, dice, key, end);
     let end = with_output(world, dice, key, end);
     Some(Event::AttemptEnded { worker, attempt, end: end.into() })
 }
 
+/// An attempt waits without a slot from now on.
+fn defer_one(world: &World, dice: &mut Dice) -> Option<Event> {
+    let (worker, key, attempt) = *world.attempts.get(dice.below(world.attempts.len()))?;
+    // What waited aside may be told of after its run was deleted.
+    let is_known = world.mirror.runs.contains_key(&key.run);
+    let defers = is_known && task_of(world, key).operator.defers() && !is_aside(world, key) && dice.one_in(2);
+    defers.then(|| deferred(worker, attempt, world.now))
+}
+
 fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> {
+    if let Some(event) = defer_one(world, dice) {
+        return Some(world.turn(vec![event]));
+    }
     let report = next_report(world, dice, end)?;
     let mut events = vec![report];
-    if let Event::AttemptEnded { worker, attempt, .. } = events[0]
-        && dice.one_in(3)
-    {
+    let Event::AttemptEnded { worker, attempt, .. } = events[0] else { unreachable!("it reports an end") };
+    if dice.one_in(3) {
         events.insert(0, Event::AttemptStarted { worker, attempt, at: world.now });
     }
     Some(world.turn(events))

@@ -47,6 +47,8 @@ pub struct World {
     pub is_checked: bool,
     /// The most slots that the pool small has had.
     pub small_most: u32,
+    /// What its installation decides; heeded from the next leader on.
+    pub settings: Settings,
 }
 
 impl World {
@@ -80,6 +82,7 @@ impl World {
             commands: 0,
             is_checked: true,
             small_most: 0,
+            settings: settings(),
         };
         for (number, dag) in dags.into_iter().enumerate() {
             world.store_version(i64::try_from(number).unwrap() + 1, dag);
@@ -236,7 +239,8 @@ impl World {
     /// The same store and workers under a leader that has just taken over.
     pub fn successor(&self) -> Self {
         Self {
-            engine: Engine::load(self.mirror.snapshot(), self.now).with_settings(settings()),
+            engine: Engine::load(self.mirror.snapshot(), self.now).with_settings(self.settings.clone()),
+            settings: self.settings.clone(),
             mirror: self.mirror.clone(),
             attempts: self.attempts.clone(),
             kills: Vec::new(),
@@ -317,7 +321,7 @@ impl World {
 
     /// The engine is thrown away and loaded from the store.
     pub fn reload(&mut self) {
-        self.engine = Engine::load(self.mirror.snapshot(), self.now).with_settings(settings());
+        self.engine = Engine::load(self.mirror.snapshot(), self.now).with_settings(self.settings.clone());
     }
 
     /// Every state of a run that is not `no_status`, by task name.

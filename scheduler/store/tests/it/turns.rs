@@ -208,14 +208,8 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
             next: Some(due),
             last_interval: Some((day(19), day(20))),
             failed_in_a_row: 2,
-            is_draining: true,
-            passed_over: Some(noon()),
-        }],
-        audited: vec![engine::AuditedRow {
-            dag_id: dag_id("etl"),
-            run_id: None,
-            action: "pass_over_dag_run",
-            details: json!({ "run_after": day(21) }),
+            is_draining: false,
+            passed_over: None,
         }],
         pools: vec![Pool { name: "etl".to_owned(), slots: None, description: String::new(), include_deferred: true }],
         answers: vec![(id, model::Answer { status: AnswerStatus::Done, body: json!({}) })],
@@ -233,11 +227,6 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
     assert_eq!((loaded.attempt, loaded.live, loaded.extra.max_tries), (first.attempt, true, Some(3)));
     assert_eq!((&loaded.extra.skips, loaded.extra.requeues), (&Some(vec![TaskIdx(1)]), 2));
     assert_eq!((snapshot.dags[0].next, snapshot.dags[0].failed_in_a_row), (Some(due), 2));
-    assert_eq!((snapshot.dags[0].is_draining, snapshot.dags[0].passed_over), (true, Some(noon())));
-    assert_eq!(database.count("leader WHERE format = 6").await, 1, "an older binary would let its runs start");
-    let told =
-        "audit_log WHERE who = 'scheduler' AND action = 'pass_over_dag_run' AND dag_id = 'etl' AND outcome = 'done'";
-    assert_eq!(database.count(told).await, 1);
     let pools: Vec<_> = snapshot.pools.iter().map(|pool| (pool.name.as_str(), pool.slots)).collect();
     assert_eq!(pools, [("default_pool", Some(128)), ("etl", None)]);
     assert_eq!(database.count("task_try").await + database.count("task_failure").await, 2);
@@ -496,4 +485,34 @@ async fn a_deleted_run_goes_at_once_and_what_belongs_to_it_with_the_next_sweep()
     for table in ["dag", "dag_run", "dag_version"] {
         assert_eq!(database.count(table).await, 0, "{table}");
     }
+}
+
+#[tokio::test]
+async fn that_a_dag_drains_is_stored_and_what_the_scheduler_does_of_itself_is_audited() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    leader.store_dag("etl", &["a"]).await;
+    let change = DagChange {
+        dag_id: dag_id("etl"),
+        is_paused: false,
+        is_stale: false,
+        next: None,
+        last_interval: None,
+        failed_in_a_row: 0,
+        is_draining: true,
+        passed_over: Some(noon()),
+    };
+    let told = engine::AuditedRow {
+        dag_id: dag_id("etl"),
+        run_id: None,
+        action: "pass_over_dag_run",
+        details: json!({ "run_after": day(21) }),
+    };
+    leader.apply(&Plan { dags: vec![change], audited: vec![told], ..Plan::default() }).await.unwrap();
+    let snapshot = store::load(leader.writer.connection()).await.unwrap().snapshot;
+    assert_eq!((snapshot.dags[0].is_draining, snapshot.dags[0].passed_over), (true, Some(noon())));
+    assert_eq!(database.count("leader WHERE format = 6").await, 1, "an older binary would let its runs start");
+    let lines =
+        "audit_log WHERE who = 'scheduler' AND action = 'pass_over_dag_run' AND dag_id = 'etl' AND outcome = 'done'";
+    assert_eq!(database.count(lines).await, 1);
 }
