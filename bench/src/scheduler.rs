@@ -65,8 +65,13 @@ pub(crate) fn leader_settings(home: &Path, url: &str, dags: PathBuf) -> anyhow::
 
 /// Gives the default pool as many slots as anybody asks for.
 pub(crate) async fn open_default_pool(pool: &PgPool, hints: &Hints) -> anyhow::Result<()> {
-    let endless =
-        Pool { name: Pool::DEFAULT.to_owned(), slots: None, description: String::new(), include_deferred: false };
+    let endless = Pool {
+        name: Pool::DEFAULT.to_owned(),
+        slots: None,
+        description: String::new(),
+        include_deferred: false,
+        rate_limit: None,
+    };
     ask(pool, hints, Command::SetPool(endless)).await.map(drop)
 }
 

@@ -400,7 +400,10 @@ CREATE TABLE pool (
     name text PRIMARY KEY,
     slots int,
     description text NOT NULL DEFAULT '',
-    include_deferred boolean NOT NULL DEFAULT false
+    include_deferred boolean NOT NULL DEFAULT false,
+    -- How many attempts of it may start in a span of time, such as 10/1m, and when the last ones did that this counts.
+    rate_limit text,
+    recent_starts timestamptz[] NOT NULL DEFAULT '{}'
 );
 INSERT INTO pool (name, slots, description) VALUES ('default_pool', 128, 'Default pool');
 

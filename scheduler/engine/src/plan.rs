@@ -77,6 +77,8 @@ pub struct Plan {
     pub deadlines_dropped: Vec<Uuid>,
     /// Pools that are made or changed.
     pub pools: Vec<Pool>,
+    /// When attempts of pools with a rate limit have started, as far as that counts, the oldest first.
+    pub pool_starts: Vec<(String, Vec<Timestamp>)>,
     /// Pools that go.
     pub pools_dropped: Vec<String>,
     /// Inbox rows that are done, deleted, each with its answer.

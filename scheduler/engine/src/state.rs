@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub dags: Vec<StoredDag>,
     /// Every pool.
     pub pools: Vec<Pool>,
+    /// When attempts of pools with a rate limit have started, as far as that counts, the oldest first.
+    pub pool_starts: Vec<(String, Vec<Timestamp>)>,
     /// Every run that is queued or running, or has a live attempt.
     pub runs: Vec<StoredRun>,
     /// Every worker that may hold an attempt; silent until it says Hello.

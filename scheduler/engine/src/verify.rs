@@ -390,7 +390,7 @@ impl Engine {
         for ticket in self.ready.queued().chain(self.ready.held().map(|(_, ticket)| ticket)) {
             let demand = self.ready.demand(ticket.class);
             let has_room = || {
-                let room = self.pools.room(&demand.pool, demand.pool_slots);
+                let room = self.pools.room(&demand.pool, demand.pool_slots, self.now);
                 room == Room::Free && self.workers.pick(demand).is_some()
             };
             if !*is_open.entry(ticket.class).or_insert_with(has_room) {

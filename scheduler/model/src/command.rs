@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AssetKey, BackfillId, BackfillOrder, DagId, DagRunState, MapIndex, ReprocessBehavior, RunId, RunType, TaskId,
-    TaskState, TriggeredBy,
+    AssetKey, BackfillId, BackfillOrder, DagId, DagRunState, MapIndex, RateLimit, ReprocessBehavior, RunId, RunType,
+    TaskId, TaskState, TriggeredBy,
     door::{Conf, Instant, Json, Note, Text, XComKey, nul_at},
     operator::HitlUser,
 };
@@ -475,6 +475,9 @@ pub struct Pool {
     /// Whether deferred tasks hold their slots.
     #[serde(default)]
     pub include_deferred: bool,
+    /// How many attempts of it may start in a span of time; none for no such limit. Airflow has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl Pool {

@@ -13,7 +13,8 @@ pub mod ids;
 pub mod masking;
 pub mod operator;
 pub mod outcome;
-pub mod retry_policy;
+pub mod rate_limit;
+mod retry_policy;
 pub mod rule;
 pub mod run;
 pub mod service;
@@ -30,6 +31,7 @@ pub use ids::{
 };
 pub use operator::{Capability, Operator};
 pub use outcome::{AttemptEnd, EndKind, Question, XComValue};
+pub use rate_limit::{NoRateLimit, RateLimit};
 pub use retry_policy::{RetryAction, RetryRule};
 pub use rule::{TriggerRule, WeightRule};
 pub use run::{DagRunEvent, DagRunState, RunType, TriggeredBy};

@@ -5,7 +5,7 @@
 -- $46 events of assets, $47 and $48 entries of queues that are set and that go, $49 what new runs have taken up,
 -- $50 an object of what is told to the outside: notifications, and deadlines that are set, missed and met,
 -- $51 questions that were put to people, $52 answers to earlier ones, $53 the format that a state with all of this has at least,
--- $54 what the scheduler did of itself, for the audit log.
+-- $54 what the scheduler did of itself, for the audit log, $55 when attempts of pools with a rate limit have started.
 -- Runs are made unless they exist. A timer's run that is there already is left out, with its instances; beside a command,
 -- whose answer would be wrong, that is refused.
 WITH fence AS (
@@ -302,11 +302,19 @@ WITH fence AS (
     SELECT $2, 'scheduler', a.action, a.dag_id, a.run_id, a.details::json, 'done'
     FROM json_to_recordset($54::text::json) AS a (action text, dag_id text, run_id text, details text), fence
 ), pool_set AS (
-    INSERT INTO pool (name, slots, description, include_deferred)
-    SELECT p.*
-    FROM json_to_recordset($35::text::json) AS p (name text, slots int, description text, include_deferred boolean), fence
+    INSERT INTO pool AS p (name, slots, description, include_deferred, rate_limit, recent_starts)
+    SELECT n.name, n.slots, n.description, n.include_deferred, n.rate_limit, coalesce(n.recent_starts, '{}')
+    FROM json_to_recordset($35::text::json)
+         AS n (name text, slots int, description text, include_deferred boolean, rate_limit text, recent_starts timestamptz[]), fence
     ON CONFLICT (name) DO UPDATE
-    SET slots = excluded.slots, description = excluded.description, include_deferred = excluded.include_deferred
+    SET slots = excluded.slots, description = excluded.description, include_deferred = excluded.include_deferred,
+        rate_limit = excluded.rate_limit,
+        recent_starts = CASE WHEN excluded.rate_limit IS NULL THEN '{}'
+                             WHEN excluded.recent_starts = '{}' THEN p.recent_starts ELSE excluded.recent_starts END
+), pool_started AS ( -- $55: pools that do not change otherwise
+    UPDATE pool AS p SET recent_starts = s.recent_starts
+    FROM json_to_recordset($55::text::json) AS s (name text, recent_starts timestamptz[]), fence
+    WHERE p.name = s.name
 ), pool_gone AS ( -- $36: names
     DELETE FROM pool AS p USING fence WHERE p.name = ANY ($36::text[])
 ), answer AS (

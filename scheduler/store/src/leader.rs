@@ -171,9 +171,11 @@ pub fn format_of_dag(dag: &dag::Dag) -> i32 {
     of_tasks.max(of_assets).max(of_callbacks).max(of_schedule).max(of_control)
 }
 
-/// The format that a state needs in which a turn stores what older binaries do not heed: DAGs that drain.
+/// The format that a state needs in which a turn stores what older binaries do not heed: DAGs that drain, rate limits of pools.
 pub(crate) fn format_of_plan(plan: &engine::Plan) -> i32 {
-    if plan.dags.iter().any(|dag| dag.is_draining) { FORMAT_OF_CONTROL } else { 1 }
+    let drains = plan.dags.iter().any(|dag| dag.is_draining);
+    let is_limited = plan.pools.iter().any(|pool| pool.rate_limit.is_some());
+    if drains || is_limited { FORMAT_OF_CONTROL } else { 1 }
 }
 
 /// Whether an older binary would make other runs of a schedule.

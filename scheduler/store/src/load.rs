@@ -73,6 +73,7 @@ async fn load_all(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
     let snapshot = Snapshot {
         versions,
         pools: load_pools(&mut transaction).await?,
+        pool_starts: load_pool_starts(&mut transaction).await?,
         workers: load_workers(&mut transaction, &runs).await?,
         backfills: load_backfills(&mut transaction, &mut unreadable).await?,
         asset_queue: load_asset_queue(&mut transaction).await?,
@@ -290,7 +291,7 @@ pub(crate) fn version(
 }
 
 async fn load_pools(connection: &mut PgConnection) -> Result<Vec<Pool>, StoreError> {
-    let rows = sqlx::query!("SELECT name, slots, description, include_deferred FROM pool ORDER BY name")
+    let rows = sqlx::query!("SELECT name, slots, description, include_deferred, rate_limit FROM pool ORDER BY name")
         .fetch_all(connection)
         .await
         .doing(DOING)?;
@@ -299,8 +300,19 @@ async fn load_pools(connection: &mut PgConnection) -> Result<Vec<Pool>, StoreErr
         slots: row.slots.map(|slots| u32::try_from(slots).unwrap_or(0)),
         description: row.description,
         include_deferred: row.include_deferred,
+        // One that makes no sense is as good as none: it is shown so, and can be set again.
+        rate_limit: row.rate_limit.and_then(|limit| limit.parse().ok()),
     });
     Ok(pools.collect())
+}
+
+/// When attempts of pools with a rate limit have started.
+async fn load_pool_starts(connection: &mut PgConnection) -> Result<Vec<(String, Vec<Timestamp>)>, StoreError> {
+    let rows = sqlx::query!("SELECT name, recent_starts FROM pool WHERE rate_limit IS NOT NULL ORDER BY name")
+        .fetch_all(connection)
+        .await
+        .doing(DOING)?;
+    Ok(rows.into_iter().map(|row| (row.name, row.recent_starts)).collect())
 }
 
 async fn load_workers(connection: &mut PgConnection, runs: &[StoredRun]) -> Result<Vec<WorkerJoined>, StoreError> {

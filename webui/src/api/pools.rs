@@ -2,7 +2,7 @@
 
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use link::query::PoolView;
-use model::Pool;
+use model::{Pool, RateLimit};
 use serde_json::Value;
 use store::read::{self, Pattern};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -18,14 +18,14 @@ use crate::{
     auth::{Principal, rights::Right},
     changes::{
         Managed,
-        pools::{NO_LIMIT, PoolBody, Pools, Slots, Wish, only_slots},
+        pools::{NO_LIMIT, PoolBody, Pools, Slots, Wish, only_slots, rate_limit},
     },
     error::{ApiError, ApiResult, FieldError},
     reads::pools::{find, open_slots, uses},
 };
 
 /// The fields of the default pool that may be changed.
-const DEFAULT_POOL_FIELDS: [&str; 2] = ["slots", "include_deferred"];
+const DEFAULT_POOL_FIELDS: [&str; 3] = ["slots", "include_deferred", "rate_limit"];
 
 /// The operations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -69,6 +69,8 @@ body! {
         description: Sent<Option<String>>,
         /// Whether deferred task instances take slots.
         include_deferred: Option<bool>,
+        /// How many attempts may start in a span of time, such as `10/1m`; Airflow has no such limit.
+        rate_limit: Sent<Option<String>>,
         /// There are no teams here.
         _team_name: Ignored = "team_name",
     }
@@ -92,6 +94,8 @@ answer! {
         open_slots: i64,
         deferred_slots: u32,
         team_name: Option<String>,
+        /// How many attempts may start in a span of time, such as `10/1m`.
+        rate_limit: Option<String>,
     }
 }
 
@@ -119,6 +123,7 @@ fn shape(pool: Pool, used: Option<&PoolView>) -> PoolResponse {
         scheduled_slots: used.scheduled,
         deferred_slots: used.deferred,
         team_name: None,
+        rate_limit: pool.rate_limit.map(|limit| limit.to_string()),
     }
 }
 
@@ -226,6 +231,7 @@ pub async fn patch(
         slots: body.slots,
         description: body.description.0.map(Option::unwrap_or_default),
         include_deferred: body.include_deferred,
+        rate_limit: limit_of(body.rate_limit.0)?,
     };
     if let Err(reason) = wish.pool().check() {
         let error = FieldError::body("pool", "value_error", format!("Value error, {reason}"), pool_name.into());
@@ -233,6 +239,15 @@ pub async fn patch(
     }
     Pools.update(&app, &who, &wish, &update_mask).await?;
     shaped(&app, &pool_name).await
+}
+
+/// The rate limit that was sent.
+fn limit_of(sent: Option<Option<String>>) -> ApiResult<Option<Option<RateLimit>>> {
+    let Some(text) = sent else { return Ok(None) };
+    rate_limit(text.as_deref()).map(Some).map_err(|reason| {
+        let message = format!("Value error, {reason}");
+        ApiError::Malformed(vec![FieldError::body("rate_limit", "value_error", message, Value::from(text))])
+    })
 }
 
 /// Refuses a pool that is not sent whole.

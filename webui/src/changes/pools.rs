@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Command, Pool, door::Text};
+use model::{Command, Pool, RateLimit, door::Text};
 use serde_json::Value;
 use store::read;
 use utoipa::openapi::{RefOr, schema::Schema};
@@ -28,6 +28,8 @@ body! {
         description: Sent<Option<String>>,
         /// Whether deferred task instances take slots.
         include_deferred: Sent<Flag<false>>,
+        /// How many attempts may start in a span of time, such as `10/1m`; Airflow has no such limit.
+        rate_limit: Sent<Option<String>>,
         /// There are no teams here.
         _team_name: Ignored = "team_name",
     }
@@ -88,6 +90,17 @@ pub struct Wish {
     pub description: Option<String>,
     /// Whether deferred task instances take slots.
     pub include_deferred: Option<bool>,
+    /// How many attempts may start in a span of time; none inside for no such limit.
+    pub rate_limit: Option<Option<RateLimit>>,
+}
+
+/// The rate limit of a text; none of an empty one.
+///
+/// # Errors
+/// What is wrong with it, in words for people.
+pub fn rate_limit(text: Option<&str>) -> Result<Option<RateLimit>, String> {
+    let text = text.map(str::trim).filter(|text| !text.is_empty());
+    text.map(str::parse).transpose().map_err(|error: model::NoRateLimit| error.to_string())
 }
 
 impl Wish {
@@ -101,13 +114,19 @@ impl Wish {
                 .include_deferred
                 .filter(|_| mask.has("include_deferred"))
                 .unwrap_or(old.include_deferred),
+            rate_limit: self.rate_limit.filter(|_| mask.has("rate_limit")).unwrap_or(old.rate_limit),
         }
     }
 
     /// A new pool.
     pub fn pool(&self) -> Pool {
-        let nothing =
-            Pool { name: self.name.clone(), slots: Some(0), description: String::new(), include_deferred: false };
+        let nothing = Pool {
+            name: self.name.clone(),
+            slots: Some(0),
+            description: String::new(),
+            include_deferred: false,
+            rate_limit: None,
+        };
         self.over(nothing, &Mask::default())
     }
 }
@@ -119,12 +138,19 @@ impl Managed for Pools {
 
     fn read(&self, body: &mut Body, _: &Mask) -> Wish {
         let was_named = body.has("name");
-        let PoolBody { name, slots, description, include_deferred, _team_name: _ } = PoolBody::read(body);
+        let PoolBody { name, slots, description, include_deferred, rate_limit: wanted, _team_name: _ } =
+            PoolBody::read(body);
+        let limit = wanted.0.map(|text| rate_limit(text.as_deref()).map_err(|reason| (text, reason)));
+        let limit = limit.transpose().unwrap_or_else(|(text, reason)| {
+            body.wrong("rate_limit", "value_error", format!("Value error, {reason}"), Value::from(text));
+            None
+        });
         let wish = Wish {
             name,
             slots: Some(slots),
             description: description.0.map(Option::unwrap_or_default),
             include_deferred: include_deferred.0.map(|flag| flag.0),
+            rate_limit: limit,
         };
         // What is wrong with its slots was said of them.
         if was_named && let Err(reason) = (Pool { slots: None, ..wish.pool() }).check() {

@@ -60,6 +60,8 @@ struct Row {
     name: String,
     description: String,
     slots: String,
+    /// How many attempts may start in a span of time.
+    rate_limit: Option<String>,
     use_words: String,
     bars: Vec<Bar>,
     waiting: String,
@@ -145,6 +147,7 @@ fn row(pool: &Pool, used: Option<&PoolView>, is_known: bool) -> Row {
         edit_url: format!("/pools/edit?name={}", segment(&pool.name)),
         delete_url: (pool.name != Pool::DEFAULT).then(|| format!("/pools/delete?name={}", segment(&pool.name))),
         slots: total,
+        rate_limit: pool.rate_limit.map(|limit| limit.to_string()),
     }
 }
 
@@ -182,7 +185,13 @@ pub async fn new(
 }
 
 async fn new_form(app: &App, who: &Principal, name: &str) -> ApiResult<FormPage> {
-    let empty = Pool { name: name.to_owned(), slots: Some(1), description: String::new(), include_deferred: false };
+    let empty = Pool {
+        name: name.to_owned(),
+        slots: Some(1),
+        description: String::new(),
+        include_deferred: false,
+        rate_limit: None,
+    };
     Ok(FormPage {
         frame: Frame::new(app, who, Place::Pools, "New pool").await?,
         heading: "New pool".to_owned(),
@@ -203,6 +212,9 @@ fn fields(pool: &Pool, name: Kind) -> Vec<Field> {
     vec![
         Field::new(name, "name", "Name").value(pool.name.clone()),
         Field::new(Kind::Number, "slots", "Slots").value(slots).hint("-1 for no limit"),
+        Field::new(Kind::Text, "rate_limit", "Rate limit")
+            .value(pool.rate_limit.map_or_else(String::new, |limit| limit.to_string()))
+            .hint("how many attempts start in a span of time at most, such as 10/1m; empty for no such limit"),
         Field::new(description, "description", "Description").value(pool.description.clone()),
         Field::new(Kind::Tick, "include_deferred", "Deferred tasks keep their slots").value(if pool.include_deferred {
             "1"
@@ -219,7 +231,7 @@ pub async fn create(
     headers: HeaderMap,
     form: PageForm,
 ) -> PageResult<Response> {
-    let body = forms::body_of(&form, &["name", "slots", "description"], &["include_deferred"]);
+    let body = forms::body_of(&form, &["name", "slots", "description", "rate_limit"], &["include_deferred"]);
     match Pools.create_from(&app, &who, body).await {
         Ok(_) => Ok(Redirect::to("/pools").into_response()),
         Err(error) => new_form(&app, &who, form.text("name")).await?.refuse(&headers, &form, error),
@@ -258,7 +270,7 @@ pub async fn update(
     headers: HeaderMap,
     form: PageForm,
 ) -> PageResult<Response> {
-    let body = forms::body_of(&form, &["name", "slots", "description"], &["include_deferred"]);
+    let body = forms::body_of(&form, &["name", "slots", "description", "rate_limit"], &["include_deferred"]);
     match Pools.update_from(&app, &who, body, &Mask::default()).await {
         Ok(()) => Ok(Redirect::to("/pools").into_response()),
         Err(error) => edit_form(&app, &who, form.text("name")).await?.refuse(&headers, &form, error),
@@ -292,7 +304,13 @@ mod tests {
 
     #[test]
     fn a_bar_is_never_longer_than_its_pool() {
-        let pool = Pool { name: "p".to_owned(), slots: Some(4), description: String::new(), include_deferred: false };
+        let pool = Pool {
+            name: "p".to_owned(),
+            slots: Some(4),
+            description: String::new(),
+            include_deferred: false,
+            rate_limit: None,
+        };
         let used = PoolView { running: 3, queued: 5, deferred: 1, ..PoolView::default() };
         let widths: Vec<f64> = bars(&pool, &used).iter().map(|bar| bar.width).collect();
         assert_eq!(widths, [150.0, 50.0]);

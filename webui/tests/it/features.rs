@@ -250,3 +250,26 @@ async fn a_dag_is_drained_by_rest_and_by_a_button() {
     let told: Vec<String> = sqlx::query_scalar(lines).fetch_all(&server.pool).await.unwrap();
     assert_eq!(told, ["drain_dag", "undrain_dag", "drain_dag", "undrain_dag"]);
 }
+
+#[tokio::test]
+async fn a_pool_has_a_rate_limit_which_clients_that_do_not_know_it_leave_alone() {
+    let server = Server::start().await;
+    let op = server.user("op").await;
+    let new = json!({"name": "api", "slots": 4, "rate_limit": "10/60s"});
+    let (status, made) = op.post("/pools", new).await;
+    assert_eq!((status, &made["rate_limit"]), (201, &json!("10/1m")), "{made}");
+    let whole = json!({"pool": "api", "slots": 5, "include_deferred": false});
+    let (_, changed) = op.patch("/pools/api", whole.clone()).await;
+    assert_eq!((&changed["slots"], &changed["rate_limit"]), (&json!(5), &json!("10/1m")));
+    let mut bad = whole.clone();
+    bad["rate_limit"] = json!("often");
+    let (status, refused) = op.patch("/pools/api", bad).await;
+    assert_eq!(status, 422);
+    assert!(refused.to_string().contains("expected starts and a span such as 10/1m"), "{refused}");
+    let token = server.token("op").await;
+    assert!(server.page(&token, "/pools").await.1.contains("10/1m starts"));
+    let fields = [("name", "api"), ("slots", "5"), ("description", ""), ("rate_limit", "")];
+    let done = server.submit(&token, "/pools/edit?name=api", "/pools/edit", &fields).await;
+    assert_eq!(done.status().as_u16(), 303);
+    assert_eq!(op.get("/pools/api").await.1["rate_limit"], Value::Null);
+}

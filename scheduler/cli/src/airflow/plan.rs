@@ -137,7 +137,7 @@ fn pool_entry(pool: SourcePool, known: &BTreeMap<String, Pool>, mode: Mode) -> E
         Err(error) => return Entry::nothing(Kind::Pools, &name, "fail", error.to_string()),
     };
     let description = pool.description.unwrap_or_default();
-    let new = Pool { name: pool.name, slots, description, include_deferred: pool.include_deferred };
+    let new = Pool { name: pool.name, slots, description, include_deferred: pool.include_deferred, rate_limit: None };
     if let Err(reason) = new.check() {
         return Entry::nothing(Kind::Pools, &name, "fail", reason.to_string());
     }

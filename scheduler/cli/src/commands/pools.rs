@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::Subcommand;
-use model::Pool;
+use model::{Pool, RateLimit};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -42,6 +42,9 @@ pub enum Pools {
         /// Deferred tasks keep their slots.
         #[arg(long)]
         include_deferred: bool,
+        /// How many attempts may start in a span of time, such as 10/1m; no such limit when absent.
+        #[arg(long, value_name = "STARTS/SPAN")]
+        rate_limit: Option<RateLimit>,
     },
     /// Delete a pool.
     Delete {
@@ -55,7 +58,7 @@ pub enum Pools {
     },
     /// Create or change the pools of a JSON file; `-` for standard input.
     Import {
-        /// The file: `{"NAME": {"slots": …, "description": …, "include_deferred": …}}`.
+        /// The file: `{"NAME": {"slots": …, "description": …, "include_deferred": …, "rate_limit": "10/1m"}}`; the last is optional.
         file: PathBuf,
     },
 }
@@ -73,8 +76,9 @@ async fn carry_out(installation: &Installation<'_>, command: Pools) -> anyhow::R
     match command {
         Pools::List { output } => print(&installation.pools().await?, output),
         Pools::Get { pool, output } => print(&[installation.pool(&pool).await?], output),
-        Pools::Set { pool: name, slots, description, include_deferred } => {
-            set(installation, checked(Pool { name, slots: slots_of(slots)?, description, include_deferred })?).await?;
+        Pools::Set { pool: name, slots, description, include_deferred, rate_limit } => {
+            let pool = Pool { name, slots: slots_of(slots)?, description, include_deferred, rate_limit };
+            set(installation, checked(pool)?).await?;
         }
         Pools::Delete { pool } => {
             let found = installation.pool(&pool).await?;
@@ -103,18 +107,20 @@ async fn set(installation: &Installation<'_>, pool: Pool) -> anyhow::Result<()> 
 }
 
 fn print(pools: &[Pool], output: Output) {
-    let mut listing = Listing::new(&["pool", "slots", "description", "include_deferred"]);
+    let mut listing = Listing::new(&["pool", "slots", "description", "include_deferred", "rate_limit"]);
     for pool in pools {
         let slots = pool.slots.map_or(NO_LIMIT, i64::from);
-        listing.push([json!(pool.name), json!(slots), json!(pool.description), json!(pool.include_deferred)]);
+        let (deferred, limit) = (json!(pool.include_deferred), json!(pool.rate_limit));
+        listing.push([json!(pool.name), json!(slots), json!(pool.description), deferred, limit]);
     }
     listing.print(output);
 }
 
 fn told(pool: &Pool) -> String {
+    let rate = pool.rate_limit.map_or_else(String::new, |limit| format!(", and starts {limit} at most"));
     match pool.slots {
-        Some(slots) => format!("pool {} has {slots} slots", pool.name),
-        None => format!("pool {} has no limit", pool.name),
+        Some(slots) => format!("pool {} has {slots} slots{rate}", pool.name),
+        None => format!("pool {} has no limit{rate}", pool.name),
     }
 }
 
@@ -127,7 +133,11 @@ fn checked(pool: Pool) -> anyhow::Result<Pool> {
 
 fn entry(pool: Pool) -> (String, Value) {
     let slots = pool.slots.map_or(NO_LIMIT, i64::from);
-    let fields = json!({ "slots": slots, "description": pool.description, "include_deferred": pool.include_deferred });
+    let mut fields =
+        json!({ "slots": slots, "description": pool.description, "include_deferred": pool.include_deferred });
+    if let (Some(limit), Some(fields)) = (pool.rate_limit, fields.as_object_mut()) {
+        fields.insert("rate_limit".to_owned(), json!(limit));
+    }
     (pool.name, fields)
 }
 
@@ -139,6 +149,10 @@ fn imported(text: &str) -> anyhow::Result<Vec<Pool>> {
             slots: slots_of(slots).with_context(|| format!("pool {name} of the file"))?,
             description: fields["description"].as_str().unwrap_or_default().to_owned(),
             include_deferred: fields["include_deferred"].as_bool().unwrap_or(false),
+            rate_limit: match fields.get("rate_limit").and_then(Value::as_str) {
+                Some(text) => Some(text.parse().with_context(|| format!("pool {name} of the file"))?),
+                None => None,
+            },
             name,
         })
     };
@@ -151,7 +165,13 @@ mod tests {
 
     #[test]
     fn what_is_exported_can_be_imported() {
-        let pool = Pool { name: "etl".to_owned(), slots: None, description: "d".to_owned(), include_deferred: true };
+        let pool = Pool {
+            name: "etl".to_owned(),
+            slots: None,
+            description: "d".to_owned(),
+            include_deferred: true,
+            rate_limit: "10/1m".parse().ok(),
+        };
         let text = json!({ "etl": entry(pool.clone()).1 }).to_string();
         assert_eq!(imported(&text).unwrap(), [pool]);
         assert!(imported(r#"{"etl": {"slots": -2}}"#).is_err());

@@ -1,7 +1,7 @@
 //! Pools. Beside a leader every change is a command, so that tasks that wait get new slots at once.
 
 use anyhow::Context;
-use model::{Command, Pool, door::Text};
+use model::{Command, Pool, RateLimit, door::Text};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{pools::PoolChange, read};
@@ -22,6 +22,8 @@ struct Row {
     description: Option<String>,
     #[serde(default)]
     include_deferred: bool,
+    #[serde(default)]
+    rate_limit: Option<RateLimit>,
 }
 
 /// The slots of a number.
@@ -53,6 +55,7 @@ impl Installation<'_> {
                 name: row.name,
                 description: row.description.unwrap_or_default(),
                 include_deferred: row.include_deferred,
+                rate_limit: row.rate_limit,
             })
         };
         server.list(&["pools"], "pools", &[]).await?.into_iter().map(pool).collect()
@@ -79,9 +82,12 @@ impl Installation<'_> {
         let slots = pool.slots.map_or(NO_LIMIT, i64::from);
         let mut body = json!({
             "pool": pool.name, "slots": slots, "description": pool.description, "include_deferred": pool.include_deferred,
+            "rate_limit": pool.rate_limit,
         });
         let mask: &[_] = match pool.name.as_str() {
-            DEFAULT_POOL => &[("update_mask", "slots"), ("update_mask", "include_deferred")],
+            DEFAULT_POOL => {
+                &[("update_mask", "slots"), ("update_mask", "include_deferred"), ("update_mask", "rate_limit")]
+            }
             _ => &[],
         };
         match server.patch::<Value>(&["pools", &pool.name], mask, &body).await {

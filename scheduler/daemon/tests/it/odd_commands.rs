@@ -144,7 +144,13 @@ fn others(texts: &[String]) -> Vec<Command> {
             commands.push(Command::SetXCom { xcom: xcom(key.clone()), value });
             commands.push(Command::DeleteXCom(xcom(key)));
         }
-        let pool = Pool { name: text.clone(), slots: Some(1), description: text.clone(), include_deferred: false };
+        let pool = Pool {
+            name: text.clone(),
+            slots: Some(1),
+            description: text.clone(),
+            include_deferred: false,
+            rate_limit: None,
+        };
         commands.extend([Command::CreatePool(pool.clone()), Command::SetPool(Pool { slots: None, ..pool.clone() })]);
         commands.push(Command::SetPool(Pool { slots: Some(u32::MAX), ..pool }));
         if let Ok(name) = Text::new(text.as_str()) {

@@ -13,7 +13,13 @@ use uuid::Uuid;
 use crate::leader::{WITHIN, done, hello, lead, migrated, next_assignment, until};
 
 fn etl(slots: u32) -> Pool {
-    Pool { name: "etl".to_owned(), slots: Some(slots), description: String::new(), include_deferred: false }
+    Pool {
+        name: "etl".to_owned(),
+        slots: Some(slots),
+        description: String::new(),
+        include_deferred: false,
+        rate_limit: None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

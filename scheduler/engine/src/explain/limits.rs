@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use model::{Capability, DagId, RunKey};
+use model::{Capability, DagId, RunKey, Timestamp};
 
-use super::NAMES_MAX;
+use super::{NAMES_MAX, time::span};
 use crate::{
     Engine,
     memory::{
@@ -35,7 +35,7 @@ impl Engine {
             Ok(_) => "it has what it needs, and gets its slot with the next turn".to_owned(),
             Err(Blocked::Pool(room)) => {
                 let ahead = self.ready.ahead(&ticket, &task.pool, AHEAD_MAX);
-                pool_sentence(&task.pool, task.pool_slots, room, ahead)
+                pool_sentence(&task.pool, task.pool_slots, room, (ahead, self.now))
             }
             Err(Blocked::Run { active }) => {
                 format!("its run has {active} of {} active tasks (max_active_tasks)", run.def.dag.max_active_tasks)
@@ -95,8 +95,12 @@ impl Engine {
     }
 }
 
-fn pool_sentence(pool: &str, slots: u32, room: Room, ahead: usize) -> String {
+fn pool_sentence(pool: &str, slots: u32, room: Room, (ahead, now): (usize, Timestamp)) -> String {
     match room {
+        Room::Limited { limit, until } => {
+            let next = span(until - now);
+            format!("pool {pool} starts {limit} at most (rate_limit): the next one in {next}, {ahead} ahead of it")
+        }
         Room::Full { used, total } => {
             let wants = if slots > 1 { format!(", it takes {slots}") } else { String::new() };
             let ahead = if ahead < AHEAD_MAX { ahead.to_string() } else { format!("{AHEAD_MAX} or more") };

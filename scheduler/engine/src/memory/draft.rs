@@ -40,6 +40,8 @@ pub(crate) struct Draft {
     pub backfills: BTreeMap<BackfillId, DagId>,
     /// Entries of queues of assets that were touched.
     pub queued_assets: BTreeSet<crate::assets::Entry>,
+    /// Pools of which attempts have started that their rate limits count.
+    pub pools_started: BTreeSet<String>,
     /// What goes into the plan as it comes.
     pub plan: Plan,
     run_keys: Range<i64>,

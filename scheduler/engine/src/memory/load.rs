@@ -78,6 +78,9 @@ impl Engine {
         for pool in snapshot.pools {
             engine.pools.set(pool);
         }
+        for (pool, starts) in snapshot.pool_starts {
+            engine.pools.set_starts(&pool, starts);
+        }
         for backfill in snapshot.backfills {
             // One of a DAG that is not known waits for a leader that can read its DAG.
             if let Some(dag) = engine.dags.get_mut(&backfill.dag_id) {

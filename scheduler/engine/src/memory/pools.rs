@@ -1,13 +1,19 @@
 //! Pools and what is taken of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use model::Pool;
+use chrono::TimeDelta;
+use model::{Pool, RateLimit, Timestamp};
 
 /// Every pool. Its use is a counter that follows live attempts.
+///
+/// Of a pool with a rate limit it is known when attempts of it started, as many as the limit counts and no more. In no span of the limit's
+/// length, wherever it begins, do more start than it allows: another one may when so many starts ago lies a whole span back. The
+/// starts are stored with the turn, so that a new leader goes on counting where the old one ended.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
     pools: BTreeMap<String, Pool>,
+    starts: BTreeMap<String, VecDeque<Timestamp>>,
     used: BTreeMap<String, Used>,
 }
 
@@ -75,15 +81,56 @@ pub(crate) enum Room {
         total: u32,
     },
     NoSuchPool,
+    /// As many have started as may in a span of time: the next may at this instant.
+    Limited {
+        limit: RateLimit,
+        until: Timestamp,
+    },
 }
 
 impl Pools {
     pub fn set(&mut self, pool: Pool) {
+        if pool.rate_limit.is_none() {
+            self.starts.remove(&pool.name);
+        }
         self.pools.insert(pool.name.clone(), pool);
     }
 
     pub fn remove(&mut self, name: &str) -> Option<Pool> {
+        self.starts.remove(name);
         self.pools.remove(name)
+    }
+
+    /// When attempts of a pool have started, as it is stored.
+    pub fn set_starts(&mut self, name: &str, starts: Vec<Timestamp>) {
+        if self.pools.get(name).is_some_and(|pool| pool.rate_limit.is_some()) {
+            self.starts.insert(name.to_owned(), starts.into());
+        }
+    }
+
+    /// The starts of a pool that its limit may still count, the oldest first.
+    pub fn starts(&self, name: &str) -> Vec<Timestamp> {
+        self.starts.get(name).into_iter().flatten().copied().collect()
+    }
+
+    /// An attempt starts. Whether that counts.
+    pub fn note_start(&mut self, name: &str, now: Timestamp) -> bool {
+        let Some(limit) = self.pools.get(name).and_then(|pool| pool.rate_limit) else { return false };
+        let starts = self.starts.entry(name.to_owned()).or_default();
+        starts.push_back(now);
+        while starts.len() > limit.starts() as usize {
+            starts.pop_front();
+        }
+        true
+    }
+
+    /// When the next attempt of a pool may start by its rate limit; none when it may now.
+    fn limited(&self, pool: &Pool, now: Timestamp) -> Option<Room> {
+        let limit = pool.rate_limit?;
+        let starts = self.starts.get(&pool.name)?;
+        let counted = starts.len().checked_sub(limit.starts() as usize)?;
+        let until = *starts.get(counted)? + TimeDelta::seconds(i64::from(limit.secs()));
+        (until > now).then_some(Room::Limited { limit, until })
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -136,15 +183,14 @@ impl Pools {
         used.live + if deferred { used.deferred } else { 0 }
     }
 
-    /// Whether so many slots are free.
-    pub fn room(&self, name: &str, slots: u32) -> Room {
+    /// Whether so many slots are free, and an attempt may start now.
+    pub fn room(&self, name: &str, slots: u32, now: Timestamp) -> Room {
         let Some(pool) = self.pools.get(name) else { return Room::NoSuchPool };
         let used = self.used(name);
         match pool.slots {
-            None => Room::Free,
             Some(total) if slots > total => Room::TooSmall { total },
             Some(total) if used >= total || slots > total - used => Room::Full { used, total },
-            Some(_) => Room::Free,
+            Some(_) | None => self.limited(pool, now).unwrap_or(Room::Free),
         }
     }
 }

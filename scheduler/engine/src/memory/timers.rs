@@ -23,6 +23,8 @@ pub(crate) enum Timer {
     Deadline(RunKey, i16),
     /// An instance whose pause is over.
     Wake(TiKey),
+    /// A pool whose rate limit lets an attempt start again.
+    Pool(String),
 }
 
 /// All timers, the earliest first.

@@ -35,6 +35,8 @@ impl Engine {
         }));
         let active = draft.backfills.values().filter_map(|dag| self.dags.get(dag)?.backfill.as_ref());
         plan.backfills.extend(active.map(|backfill| backfill.row.clone()));
+        let started = draft.pools_started.iter().filter(|name| self.pools.has(name));
+        plan.pool_starts.extend(started.map(|name| (name.clone(), self.pools.starts(name))));
         self.plan_assets(&mut plan, &draft.queued_assets);
         self.forget_finished(&draft);
         self.forget_versions();

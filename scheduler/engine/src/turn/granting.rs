@@ -14,6 +14,7 @@ use crate::{
         pools::Room,
         ready::{BlockedBy, Limit, Ticket},
         run::Run,
+        timers::Timer,
     },
 };
 
@@ -47,6 +48,11 @@ impl Engine {
             }
             match self.worker_for(&ticket) {
                 Ok(worker) => self.grant_one(self.place_of_ticket(&ticket), worker),
+                Err(Blocked::Pool(Room::Limited { until, .. })) => {
+                    let pool = self.ready.demand(ticket.class).pool.clone();
+                    self.timers.set(until, Timer::Pool(pool));
+                    self.ready.block(ticket.class, BlockedBy::Pool);
+                }
                 Err(Blocked::Pool(_)) => self.ready.block(ticket.class, BlockedBy::Pool),
                 Err(Blocked::Worker) => self.ready.block(ticket.class, BlockedBy::Workers),
                 Err(Blocked::Run { .. } | Blocked::Task { .. } | Blocked::TaskInRun { .. }) => self.hold(ticket),
@@ -64,9 +70,11 @@ impl Engine {
     /// Airflow's checks of the critical section, in its order.
     pub(crate) fn limits(&self, run: &Run, place: Place) -> Result<(), Blocked> {
         let task = run.def.task(place.task);
-        match self.pools.room(&task.pool, task.pool_slots) {
+        match self.pools.room(&task.pool, task.pool_slots, self.now) {
             Room::Free => {}
-            room @ (Room::Full { .. } | Room::TooSmall { .. } | Room::NoSuchPool) => return Err(Blocked::Pool(room)),
+            room @ (Room::Full { .. } | Room::TooSmall { .. } | Room::NoSuchPool | Room::Limited { .. }) => {
+                return Err(Blocked::Pool(room));
+            }
         }
         if !run.has_room() {
             return Err(Blocked::Run { active: run.at_work() });
@@ -129,6 +137,7 @@ impl Engine {
         }
         let attempt = self.draft.attempt_id();
         let now = self.now;
+        self.note_pool_start(place);
         self.write(place, |core| {
             core.step(TaskEvent::SlotGranted);
             core.attempt = Some(attempt);
@@ -137,6 +146,15 @@ impl Engine {
             core.queued_at = Some(now);
         });
         self.draft.effect(Effect::Assign { worker, key, attempt });
+    }
+
+    /// An attempt starts: the rate limit of its pool counts it.
+    fn note_pool_start(&mut self, place: Place) {
+        let def = std::sync::Arc::clone(&self.known_run(place.run).def);
+        let pool = &def.task(place.task).pool;
+        if self.pools.note_start(pool, self.now) {
+            self.draft.pools_started.insert(pool.clone());
+        }
     }
 
     /// A task that does nothing is over as soon as it may run: no slot, no worker.

@@ -133,6 +133,7 @@ impl Engine {
                 Timer::RunTimeout(run) => self.check_timeout(run),
                 Timer::Deadline(run, position) => self.check_deadline((run, position)),
                 Timer::Wake(key) => self.wake(key),
+                Timer::Pool(pool) => self.ready.pool_has_room(&pool),
             }
             self.settle();
         }

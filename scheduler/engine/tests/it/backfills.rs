@@ -359,7 +359,13 @@ fn a_backfill_and_a_schedule_that_want_the_last_slot_wait_equally_long() {
     let start_date = Some("2026-11-21T12:00:00Z".parse().unwrap());
     let graph = Dag { schedule, start_date, catchup: Catchup::All, max_active_runs: 3, ..dag("d", "work") };
     let mut world = World::new(vec![with(graph, "work", |task| task.pool = "one".to_owned())]);
-    let one = Pool { name: "one".to_owned(), slots: Some(1), description: String::new(), include_deferred: false };
+    let one = Pool {
+        name: "one".to_owned(),
+        slots: Some(1),
+        description: String::new(),
+        include_deferred: false,
+        rate_limit: None,
+    };
     world.command(Command::SetPool(one));
     create(&mut world, wish("2026-11-20T00:00:00Z", "2026-11-20T23:00:00Z"));
     let mut waits: BTreeMap<RunType, Vec<i64>> = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Who may start, and when: attempts that do not begin, runs that overlap, DAGs that drain, priorities that age.
+//! Who may start, and when: attempts that do not begin, runs that overlap, DAGs that drain, priorities that age, pools that limit
+//! starts.
 
 use std::time::Duration;
 
@@ -221,8 +222,13 @@ fn order_with(aging: Option<Duration>) -> Vec<String> {
     world.settings.priority_aging = aging;
     world.reload();
     world.join(1, 1_000);
-    let one =
-        model::Pool { name: "one".to_owned(), slots: Some(1), description: String::new(), include_deferred: false };
+    let one = model::Pool {
+        name: "one".to_owned(),
+        slots: Some(1),
+        description: String::new(),
+        include_deferred: false,
+        rate_limit: None,
+    };
     world.command(Command::SetPool(one));
     world.trigger("busy", "busy");
     world.trigger("light", "light");
@@ -246,4 +252,42 @@ fn with_priority_aging_what_has_waited_goes_before_what_is_heavier_and_newer() {
     let minute = Some(Duration::from_secs(60));
     assert_eq!(order_with(minute), ["busy", "h1", "h2", "light", "h3", "h4"], "three points are three minutes");
     assert_eq!(order_with(Some(Duration::from_secs(1))), ["busy", "light", "h1", "h2", "h3", "h4"]);
+}
+
+#[test]
+fn a_pool_starts_no_more_in_any_span_than_its_rate_limit_allows_whoever_leads() {
+    let mut graph = dag("d", "[a, b, c, e, f]");
+    graph.tasks.iter_mut().for_each(|task| task.pool = "api".to_owned());
+    let mut world = World::new(vec![graph]);
+    let api = |rate_limit: &str| {
+        Command::SetPool(model::Pool {
+            name: "api".to_owned(),
+            slots: None,
+            description: String::new(),
+            include_deferred: false,
+            rate_limit: rate_limit.parse().ok(),
+        })
+    };
+    world.command(api("2/1m"));
+    world.trigger("d", "r");
+    assert_eq!(world.at_work(), ["a", "b"]);
+    world.end("a", EndKind::Success);
+    assert_eq!(world.at_work(), ["b"], "that one has ended gives no start back");
+    assert_eq!(
+        world.why("d", "r", "c"),
+        "pool api starts 2/1m at most (rate_limit): the next one in 1 min, 0 ahead of it"
+    );
+    world.pass(59);
+    world.reload();
+    world.join(1, 1_000);
+    world.quiesce();
+    assert_eq!(world.at_work(), ["b"], "a new leader counts on");
+    assert_eq!(
+        world.why("d", "r", "e"),
+        "pool api starts 2/1m at most (rate_limit): the next one in 1 s, 1 ahead of it"
+    );
+    world.pass(1);
+    assert_eq!(world.at_work(), ["b", "c", "e"]);
+    world.command(api("3/1m"));
+    assert_eq!(world.at_work(), ["b", "c", "e", "f"], "one more, at once");
 }

@@ -75,6 +75,7 @@ fn pools_and_priority_decide_who_runs() {
             slots: Some(slots),
             description: String::new(),
             include_deferred: false,
+            rate_limit: None,
         })
     };
     world.trigger("d", "r");
@@ -146,8 +147,13 @@ fn the_use_of_a_pool_is_told_with_those_who_wait() {
     world.trigger("d", "r");
     let etl = |world: &World| world.engine.pool_uses(1).into_iter().find(|pool| pool.name == "etl").unwrap();
     assert_eq!((etl(&world).exists, etl(&world).slots.scheduled), (false, 6));
-    let pool =
-        model::Pool { name: "etl".to_owned(), slots: Some(3), description: String::new(), include_deferred: false };
+    let pool = model::Pool {
+        name: "etl".to_owned(),
+        slots: Some(3),
+        description: String::new(),
+        include_deferred: false,
+        rate_limit: None,
+    };
     world.command(Command::CreatePool(pool.clone()));
     let used = etl(&world);
     assert_eq!((used.slots.queued, used.slots.running, used.slots.scheduled, used.slots.occupied), (2, 0, 4, 2));

@@ -440,6 +440,7 @@ fn time_of(count: usize) -> Duration {
         slots: None,
         description: String::new(),
         include_deferred: false,
+        rate_limit: None,
     }));
     let run = world.trigger("d", "r");
     let mut spent = Duration::ZERO;

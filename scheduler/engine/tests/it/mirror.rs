@@ -6,7 +6,7 @@ use engine::{
     BackfillRow, BackfillRunRow, DagVersion, Fact, Need, Plan, PreviousCounts, ResponseRow, RunRow, Snapshot,
     StoredDag, StoredRun, TiRow, WorkerJoined,
 };
-use model::{BackfillId, DagId, Pool, RunId, RunKey, RunType, TaskState, TiKey, command::AnswerStatus};
+use model::{BackfillId, DagId, Pool, RunId, RunKey, RunType, TaskState, TiKey, Timestamp, command::AnswerStatus};
 
 use crate::{asset_tables::AssetTables, told::Told};
 
@@ -15,6 +15,7 @@ pub struct Mirror {
     pub versions: Vec<DagVersion>,
     pub dags: BTreeMap<DagId, StoredDag>,
     pub pools: BTreeMap<String, Pool>,
+    pub pool_starts: BTreeMap<String, Vec<Timestamp>>,
     pub runs: BTreeMap<RunKey, RunRow>,
     pub instances: BTreeMap<TiKey, TiRow>,
     pub workers: Vec<WorkerJoined>,
@@ -111,6 +112,12 @@ impl Mirror {
         }
         for pool in &plan.pools {
             self.pools.insert(pool.name.clone(), pool.clone());
+            if pool.rate_limit.is_none() {
+                self.pool_starts.remove(&pool.name);
+            }
+        }
+        for (pool, starts) in &plan.pool_starts {
+            self.pool_starts.insert(pool.clone(), starts.clone());
         }
         for dag in &plan.dags_dropped {
             self.runs.retain(|_, run| run.dag_id != *dag);
@@ -127,6 +134,7 @@ impl Mirror {
         self.instances.retain(|key, _| self.runs.contains_key(&key.run));
         for name in &plan.pools_dropped {
             self.pools.remove(name);
+            self.pool_starts.remove(name);
         }
         self.audited.extend(plan.audited.iter().cloned());
         self.assets.apply(plan);
@@ -146,6 +154,7 @@ impl Mirror {
             versions: self.versions.clone(),
             dags: self.dags.values().cloned().collect(),
             pools: self.pools.values().cloned().collect(),
+            pool_starts: self.pool_starts.clone().into_iter().collect(),
             runs: unfinished.map(|run| self.stored(run)).collect(),
             workers: self.workers.clone(),
             backfills: self.backfills.values().filter(|row| row.completed_at.is_none()).cloned().collect(),

@@ -346,6 +346,8 @@ fn random_world(dice: &mut Dice, dag: Dag, history: u64) -> World {
     world.oracle_every = if history < ASKED_OFTEN { 1 } else { ASKED_EVERY };
     world.settings.priority_aging = dice.one_in(3).then(|| Duration::from_secs(1 + dice.below(100) as u64));
     world.reload();
+    let limits = ["1/10s", "2/30s", "5/1m", "3/1s"];
+    world.small_limit = if dice.one_in(3) { dice.pick(&limits).parse().ok() } else { None };
     set_small(&mut world, dice, 2);
     world.small_most = 2;
     world.join(1, 3);
@@ -402,6 +404,7 @@ fn check_invariants(world: &World) {
         let slots = world.mirror.workers.iter().find(|known| known.worker == worker).map_or(u32::MAX, |w| w.slots);
         assert!(used <= slots, "{worker}: {used} of {slots}");
     }
+    check_starts(world);
     for row in world.mirror.instances.values().filter(|row| row.state == TaskState::Queued) {
         let limit = task_of(world, row.key).task_queued_timeout.unwrap_or(Duration::MAX);
         let waited = (world.now - row.queued_at.unwrap()).to_std().unwrap();
@@ -558,7 +561,23 @@ fn set_small(world: &mut World, dice: &mut Dice, slots: u32) {
         slots: Some(slots),
         description: String::new(),
         include_deferred: dice.one_in(2),
+        rate_limit: world.small_limit,
     }));
+}
+
+/// No more attempts of the pool small have started in any span of its rate limit than that allows.
+fn check_starts(world: &World) {
+    // Another version may say another pool of an instance that has its start behind it.
+    let Some(limit) = world.small_limit.filter(|_| world.mirror.versions.len() == 1) else { return };
+    let span = chrono::TimeDelta::seconds(i64::from(limit.secs()));
+    // What does nothing has no attempt.
+    let started = world.mirror.instances.values().filter(|row| row.attempt.is_some());
+    let queued = started.filter(|row| task_of(world, row.key).pool == "small");
+    let mut starts: Vec<_> = queued.filter_map(|row| row.queued_at).collect();
+    starts.sort_unstable();
+    for window in starts.windows(limit.starts() as usize + 1) {
+        assert!(window[window.len() - 1] - window[0] >= span, "{limit}: {window:?}");
+    }
 }
 
 /// A worker is asked to end: some of what it runs it hands back, the rest goes down with it, and none of it costs anything.
@@ -681,6 +700,7 @@ fn whatever_happens_limits_hold_and_every_run_ends() {
 
 /// Everything succeeds from now on.
 fn drain(world: &mut World, dice: &mut Dice) {
+    world.small_limit = None;
     set_small(world, dice, 2);
     for worker in [1, 2] {
         world.join(worker, 3);
@@ -740,6 +760,8 @@ fn the_engine_and_the_text_agree_after_every_event() {
         }
         let mut reference = Reference::new(&graph);
         let mut world = random_world(&mut dice, graph, history);
+        world.small_limit = None;
+        set_small(&mut world, &mut dice, 2);
         let run = world.trigger("d", "r");
         let mut steps = 0;
         loop {

@@ -28,6 +28,7 @@ fn run_fan(width: usize) -> (usize, std::time::Duration) {
         slots: None,
         description: String::new(),
         include_deferred: false,
+        rate_limit: None,
     }));
     let run = world.trigger("fan", "r");
     let mut spent = std::time::Duration::ZERO;
@@ -93,7 +94,13 @@ fn crowded(pools: usize, workers: i32, waiting: usize) -> World {
         world.join(worker, 1);
     }
     for pool in 0..pools {
-        let pool_of = |name: String| Pool { name, slots: None, description: String::new(), include_deferred: false };
+        let pool_of = |name: String| Pool {
+            name,
+            slots: None,
+            description: String::new(),
+            include_deferred: false,
+            rate_limit: None,
+        };
         world.turn(vec![command(Command::SetPool(pool_of(format!("p{pool}"))))]);
         world.turn(vec![command(Command::TriggerDagRun(crate::world::trigger(&format!("d{pool}"), Some("r"))))]);
     }
@@ -139,6 +146,7 @@ fn figures_of_a_large_installation() {
         slots: Some(1),
         description: String::new(),
         include_deferred: false,
+        rate_limit: None,
     }));
     let start = Instant::now();
     let why = world.why("d0", "r", "t499999");

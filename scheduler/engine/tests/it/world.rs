@@ -47,6 +47,8 @@ pub struct World {
     pub is_checked: bool,
     /// The most slots that the pool small has had.
     pub small_most: u32,
+    /// The rate limit that the pool small has.
+    pub small_limit: Option<model::RateLimit>,
     /// What its installation decides; heeded from the next leader on.
     pub settings: Settings,
 }
@@ -62,6 +64,7 @@ impl World {
                 slots: Some(128),
                 description: String::new(),
                 include_deferred: false,
+                rate_limit: None,
             },
         );
         let now = NOON.parse().unwrap();
@@ -82,6 +85,7 @@ impl World {
             commands: 0,
             is_checked: true,
             small_most: 0,
+            small_limit: None,
             settings: settings(),
         };
         for (number, dag) in dags.into_iter().enumerate() {

@@ -182,5 +182,5 @@ fn compiled(dag: &DagCase) -> dag::Dag {
 }
 
 fn pool_of(name: &str, slots: Option<u32>, include_deferred: bool) -> Pool {
-    Pool { name: name.to_owned(), slots, description: String::new(), include_deferred }
+    Pool { name: name.to_owned(), slots, description: String::new(), include_deferred, rate_limit: None }
 }

@@ -86,12 +86,14 @@ pub async fn services(db: impl PgExecutor<'_>) -> Result<Vec<ServiceView>, Store
 /// # Errors
 /// [`StoreError`] when PostgreSQL does not answer or a row makes no sense.
 pub async fn pools(db: impl PgExecutor<'_>) -> Result<Vec<Pool>, StoreError> {
-    let rows = sqlx::query!("SELECT name, slots, description, include_deferred FROM pool ORDER BY name");
+    let rows = sqlx::query!("SELECT name, slots, description, include_deferred, rate_limit FROM pool ORDER BY name");
     let rows = rows.fetch_all(db).await.doing(DOING)?;
     rows.into_iter()
         .map(|row| {
             let slots = row.slots.map(u32::try_from).transpose().map_err(|error| corrupt(&error))?;
-            Ok(Pool { name: row.name, slots, description: row.description, include_deferred: row.include_deferred })
+            let rate_limit = row.rate_limit.and_then(|limit| limit.parse().ok());
+            let (description, include_deferred) = (row.description, row.include_deferred);
+            Ok(Pool { name: row.name, slots, description, include_deferred, rate_limit })
         })
         .collect()
 }

@@ -50,6 +50,7 @@ pub(super) struct RareParts {
     /// The format that a state has at least which has what this turn stores.
     pub format: i32,
     pub audited: String,
+    pub pool_starts: String,
 }
 
 impl RareParts {
@@ -80,6 +81,7 @@ impl RareParts {
             && plan.asked.is_empty()
             && plan.responses.is_empty()
             && plan.pools.is_empty()
+            && plan.pool_starts.is_empty()
             && plan.pools_dropped.is_empty()
             && plan.answers.is_empty()
             && leftovers.is_empty();
@@ -96,7 +98,7 @@ impl RareParts {
             xcoms_dropped: array(&plan.xcoms_dropped, |key| Key::of(*key)),
             failures: array(&plan.failures, Failure::of),
             dags: array(&plan.dags, ChangedDag::of),
-            pools: array(&plan.pools, PoolRow::of),
+            pools: array(&plan.pools, |pool| PoolRow::of(plan, pool)),
             pools_dropped: plan.pools_dropped.clone(),
             answers: array(&plan.answers, |(id, answer)| AnswerRow::of(*id, answer)),
             leftovers,
@@ -116,6 +118,7 @@ impl RareParts {
             responses: array(&plan.responses, questions::Response::of),
             format: crate::leader::format_of_plan(plan),
             audited: array(&plan.audited, Audited::of),
+            pool_starts: pool_starts(plan),
         })
     }
 }
@@ -507,11 +510,30 @@ struct PoolRow {
     slots: Option<u32>,
     description: String,
     include_deferred: bool,
+    rate_limit: Option<String>,
+    recent_starts: Option<Vec<Timestamp>>,
+}
+
+/// When attempts of a pool have started.
+#[derive(Serialize)]
+struct PoolStarts<'a> {
+    name: String,
+    recent_starts: &'a [Timestamp],
+}
+
+/// Those of the pools that do not change otherwise: a row is written once in a statement.
+fn pool_starts(plan: &Plan) -> String {
+    let others = plan.pool_starts.iter().filter(|(name, _)| !plan.pools.iter().any(|pool| pool.name == *name));
+    let rows: Vec<_> = others.collect();
+    array(&rows, |(name, starts)| PoolStarts { name: storable(name), recent_starts: starts })
 }
 
 impl PoolRow {
-    fn of(pool: &Pool) -> Self {
+    fn of(plan: &Plan, pool: &Pool) -> Self {
+        let starts = plan.pool_starts.iter().find(|(name, _)| *name == pool.name);
         Self {
+            rate_limit: pool.rate_limit.map(|limit| limit.to_string()),
+            recent_starts: starts.map(|(_, starts)| starts.clone()),
             name: storable(&pool.name),
             slots: pool.slots,
             description: storable(&pool.description),

@@ -156,6 +156,7 @@ async fn apply_all(
         rare.responses,
         rare.format,
         rare.audited,
+        rare.pool_starts,
     )
     .fetch_one(writer.connection())
     .await?;

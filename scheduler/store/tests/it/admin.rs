@@ -165,7 +165,13 @@ async fn the_audit_log_says_who_did_what_and_no_value() {
     users::create_user(pool, "ann".into(), NewUser { username: "eve", password: "canary-user", role: Role::User })
         .await
         .unwrap();
-    let etl = Pool { name: "etl".to_owned(), slots: Some(3), description: String::new(), include_deferred: false };
+    let etl = Pool {
+        name: "etl".to_owned(),
+        slots: Some(3),
+        description: String::new(),
+        include_deferred: false,
+        rate_limit: None,
+    };
     inbox::submit(pool, &Command::CreatePool(etl), "bob").await.unwrap();
     audit::record(&mut *pool.acquire().await.unwrap(), "x", "x", &json!({"api_token": "canary-named"})).await.unwrap();
 
@@ -210,6 +216,7 @@ async fn pools_are_changed_by_a_turn_when_nobody_leads() {
         slots: Some(slots),
         description: String::new(),
         include_deferred: false,
+        rate_limit: None,
     };
     pools::change_alone(&mut writer, "me".into(), vec![PoolChange::Set(pool(3))]).await.unwrap();
     let found = read::pools(&database.pool).await.unwrap();

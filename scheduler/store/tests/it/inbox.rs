@@ -70,8 +70,13 @@ async fn commands_that_are_left_together_are_all_there_or_none() {
     assert_eq!(read.iter().map(|waiting| waiting.id).collect::<Vec<_>>(), ids);
     let transactions = database.count("(SELECT DISTINCT xmin::text FROM audit_log WHERE action = 'pause_dag') t").await;
     assert_eq!(transactions, 1);
-    let nameless =
-        model::Pool { name: String::new(), slots: None, description: String::new(), include_deferred: false };
+    let nameless = model::Pool {
+        name: String::new(),
+        slots: None,
+        description: String::new(),
+        include_deferred: false,
+        rate_limit: None,
+    };
     let refused = inbox::submit_all(&database.pool, &[pause("d"), Command::CreatePool(nameless)], "me").await;
     assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
     assert_eq!(database.count("inbox").await, 3, "not even the good one of them");

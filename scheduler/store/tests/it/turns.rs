@@ -211,7 +211,13 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
             is_draining: false,
             passed_over: None,
         }],
-        pools: vec![Pool { name: "etl".to_owned(), slots: None, description: String::new(), include_deferred: true }],
+        pools: vec![Pool {
+            name: "etl".to_owned(),
+            slots: None,
+            description: String::new(),
+            include_deferred: true,
+            rate_limit: None,
+        }],
         answers: vec![(id, model::Answer { status: AnswerStatus::Done, body: json!({}) })],
         ..Plan::default()
     };
@@ -515,4 +521,35 @@ async fn that_a_dag_drains_is_stored_and_what_the_scheduler_does_of_itself_is_au
     let lines =
         "audit_log WHERE who = 'scheduler' AND action = 'pass_over_dag_run' AND dag_id = 'etl' AND outcome = 'done'";
     assert_eq!(database.count(lines).await, 1);
+}
+
+#[tokio::test]
+async fn what_a_rate_limit_counts_is_kept_as_long_as_the_pool_has_one() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let api = |limit: Option<&str>, slots| Pool {
+        name: "api".to_owned(),
+        slots: Some(slots),
+        description: String::new(),
+        include_deferred: false,
+        rate_limit: limit.map(|limit| limit.parse().unwrap()),
+    };
+    let starts = |at: &[model::Timestamp]| vec![("api".to_owned(), at.to_vec())];
+    let plans = [
+        Plan { pools: vec![api(Some("10/1m"), 1)], pool_starts: starts(&[noon()]), ..Plan::default() },
+        Plan { pool_starts: starts(&[noon(), day(22)]), ..Plan::default() },
+        Plan { pools: vec![api(Some("5/1m"), 2)], ..Plan::default() },
+    ];
+    for plan in plans {
+        leader.apply(&plan).await.unwrap();
+    }
+    let snapshot = store::load(leader.writer.connection()).await.unwrap().snapshot;
+    assert_eq!(snapshot.pools[0], api(Some("5/1m"), 2));
+    assert_eq!(snapshot.pool_starts, starts(&[noon(), day(22)]), "another limit counts on");
+    assert_eq!(database.count("leader WHERE format = 6").await, 1, "an older binary would start too many");
+    for limit in [None, Some("5/1m")] {
+        leader.apply(&Plan { pools: vec![api(limit, 2)], ..Plan::default() }).await.unwrap();
+    }
+    let snapshot = store::load(leader.writer.connection()).await.unwrap().snapshot;
+    assert_eq!(snapshot.pool_starts, starts(&[]), "one that is set anew begins to count");
 }

@@ -177,7 +177,13 @@ async fn make_pools(stage: &Stage, dag: &dag::Dag) -> anyhow::Result<()> {
     let mut names: BTreeSet<&str> = dag.tasks.iter().map(|task| task.pool.as_str()).collect();
     names.remove(Pool::DEFAULT);
     for name in names {
-        let pool = Pool { name: name.to_owned(), slots: None, description: String::new(), include_deferred: false };
+        let pool = Pool {
+            name: name.to_owned(),
+            slots: None,
+            description: String::new(),
+            include_deferred: false,
+            rate_limit: None,
+        };
         stage.access.command(Command::CreatePool(pool)).await?;
     }
     Ok(())
