@@ -128,6 +128,7 @@ fn world(dag: &Arc<Dag>, case: &Case) -> Snapshot {
         name,
         description: String::new(),
         include_deferred: false,
+        rate_limit: None,
     };
     Snapshot {
         dags: vec![StoredDag {

@@ -25,6 +25,7 @@ pub struct Tables {
     current: BTreeMap<DagId, DagVersionId>,
     dags: BTreeMap<DagId, StoredDag>,
     pools: BTreeMap<String, Pool>,
+    pool_starts: BTreeMap<String, Vec<Timestamp>>,
     runs: BTreeMap<RunKey, RunRow>,
     of_dag: BTreeMap<DagId, OfDag>,
     instances: BTreeMap<TiKey, TiRow>,
@@ -52,6 +53,7 @@ impl Tables {
             versions: snapshot.versions.into_iter().map(|version| (version.id, version)).collect(),
             dags: snapshot.dags.into_iter().map(|dag| (dag.dag_id.clone(), dag)).collect(),
             pools: snapshot.pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect(),
+            pool_starts: snapshot.pool_starts.into_iter().collect(),
             workers: snapshot.workers.into_iter().map(|worker| (worker.worker, worker)).collect(),
             backfills: snapshot.backfills.into_iter().map(|backfill| (backfill.id, backfill)).collect(),
             asset_queue: snapshot
@@ -128,9 +130,16 @@ impl Tables {
             self.dags.insert(change.dag_id.clone(), row);
         }
         self.backfills.extend(plan.backfills.iter().map(|row| (row.id, row.clone())));
-        self.pools.extend(plan.pools.iter().map(|pool| (pool.name.clone(), pool.clone())));
+        for pool in &plan.pools {
+            self.pools.insert(pool.name.clone(), pool.clone());
+            if pool.rate_limit.is_none() {
+                self.pool_starts.remove(&pool.name);
+            }
+        }
+        self.pool_starts.extend(plan.pool_starts.iter().cloned());
         for name in &plan.pools_dropped {
             self.pools.remove(name);
+            self.pool_starts.remove(name);
         }
         self.apply_assets(plan);
         self.apply_deadlines(plan);
@@ -289,6 +298,7 @@ impl Tables {
             versions: self.versions.values().filter(|version| is_needed.contains(&version.id)).cloned().collect(),
             dags: self.dags.values().cloned().collect(),
             pools: self.pools.values().cloned().collect(),
+            pool_starts: self.pool_starts.iter().map(|(pool, starts)| (pool.clone(), starts.clone())).collect(),
             runs: unfinished,
             workers: self.workers.values().cloned().collect(),
             backfills: self.backfills.values().filter(|row| row.completed_at.is_none()).cloned().collect(),

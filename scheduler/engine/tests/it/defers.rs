@@ -52,6 +52,7 @@ fn a_pool_that_includes_deferred_ones_keeps_their_slots() {
             slots: Some(128),
             description: String::new(),
             include_deferred,
+            rate_limit: None,
         })
     };
     world.command(pool(true));
@@ -147,6 +148,7 @@ fn more_waits_than_a_turn_changes_are_handed_over_in_several() {
         slots: None,
         description: String::new(),
         include_deferred: false,
+        rate_limit: None,
     }));
     let triggers = (0..410).map(|run| Event::Command {
         id: model::CommandId(10_000 + run),

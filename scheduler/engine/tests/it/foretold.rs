@@ -57,7 +57,13 @@ tasks:
 
 fn with_small_pool(dags: Vec<Dag>) -> World {
     let mut world = World::new(dags);
-    let pool = Pool { name: "small".to_owned(), slots: Some(1), description: String::new(), include_deferred: false };
+    let pool = Pool {
+        name: "small".to_owned(),
+        slots: Some(1),
+        description: String::new(),
+        include_deferred: false,
+        rate_limit: None,
+    };
     world.command(model::Command::SetPool(pool));
     world
 }

@@ -184,6 +184,7 @@ tasks:
             slots: Some(slots),
             description: String::new(),
             include_deferred: false,
+            rate_limit: None,
         };
         let pools = [pool("small", 2), pool("one", 1), pool(Pool::DEFAULT, 128)];
         let resources = Resources {
