@@ -15,7 +15,8 @@ use crate::{
     live::{Fragments, Hub, Tails},
     pages::picture::Pictures,
     reads::{
-        heartbeat::Heartbeat, run_counts::RunCounts, samples::Samples, searches::Searches, versions::VersionCache,
+        forecasts::Forecasts, heartbeat::Heartbeat, run_counts::RunCounts, samples::Samples, searches::Searches,
+        versions::VersionCache,
     },
 };
 
@@ -34,6 +35,7 @@ pub struct Parts {
     pub(crate) run_counts: RunCounts,
     pub(crate) samples: Samples,
     pub(crate) searches: Searches,
+    pub(crate) forecasts: Forecasts,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) hub: Hub,
     pub(crate) fragments: Fragments,
@@ -71,6 +73,7 @@ impl App {
             run_counts: RunCounts::new(&hints),
             samples: Samples::default(),
             searches: Searches::default(),
+            forecasts: Forecasts::default(),
             heartbeat: Heartbeat::default(),
             hub: Hub::default(),
             fragments: Fragments::default(),

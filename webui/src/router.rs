@@ -194,7 +194,7 @@ fn page_routes() -> Router<App> {
 }
 
 fn admin_page_routes() -> Router<App> {
-    use pages::{audit, connections, notifications, pools, roles, tokens, users, variables};
+    use pages::{audit, connections, forecast, notifications, pools, roles, tokens, users, variables};
     Router::new()
         .route("/pools", get(pools::show))
         .route("/pools/new", get(pools::new).post(pools::create))
@@ -209,6 +209,7 @@ fn admin_page_routes() -> Router<App> {
         .route("/variables/edit", get(variables::edit).post(variables::update))
         .route("/variables/delete", get(variables::ask).post(variables::delete))
         .route("/audit", get(audit::show))
+        .route("/forecast", get(forecast::show))
         .route("/notifications", get(notifications::show))
         .route("/users", get(users::show))
         .route("/users/new", get(users::new).post(users::create))

@@ -102,6 +102,8 @@ enum Command {
     /// List and release what the leader could not take in.
     #[command(subcommand)]
     Quarantine(commands::quarantine::Quarantine),
+    /// Foretell runs, pools that are too small and missed deadlines: the scheduler run ahead in simulated time.
+    Forecast(commands::forecast::ForecastWish),
     /// Show what was told to the outside by callbacks, and what could not be.
     #[command(subcommand)]
     Notifications(commands::notifications::Notifications),
@@ -154,6 +156,7 @@ impl Command {
             | Self::Variables(_)
             | Self::Import(_)
             | Self::Quarantine(_)
+            | Self::Forecast(_)
             | Self::Notifications(_)
             | Self::Pools(_) => Reach::Anywhere,
             Self::Services(_)
@@ -241,6 +244,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Variables(variables) => commands::variables::run(&settings, variables).await,
         Command::Import(import) => commands::import::run(&settings, import).await,
         Command::Quarantine(quarantine) => commands::quarantine::run(&settings, quarantine).await,
+        Command::Forecast(wish) => commands::forecast::run(&settings, &wish).await,
         Command::Notifications(command) => commands::notifications::run(&settings, command).await,
         Command::Pools(pools) => commands::pools::run(&settings, pools).await,
         Command::Users(users) => commands::users::run(&settings, users).await,

@@ -261,6 +261,12 @@ fn task_value(dag: &Dag, task: &Task) -> Value {
     fields.unless("queue", task.queue.clone(), &Dag::DEFAULT_QUEUE.to_owned());
     fields.put("owner", task.owner.clone());
     fields.some("task_display_name", task.task_display_name.clone());
+    if !task.params.is_empty() {
+        let value =
+            |default: &Value| Param { schema: Value::Object(Map::new()), default: default.clone(), description: None };
+        let params = task.params.iter().map(|(name, given)| (name.clone(), param_value(&value(given))));
+        fields.put("params", params.collect::<Map<_, _>>());
+    }
     fields.some("doc_md", task.doc_md.clone());
     fields.list("outlets", &assets::values(&task.outlets));
     fields.list("inlets", &assets::values(&task.inlets));

@@ -332,6 +332,9 @@ pub struct Task {
     pub queue: String,
     /// Who answers for it.
     pub owner: String,
+    /// Values that its templates have over the DAG's params, and under a run's conf (Airflow's `params` of a task).
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub params: serde_json::Map<String, serde_json::Value>,
     /// Markdown for its page.
     pub doc_md: Option<String>,
     /// Named data that it writes: each success is an event of them.

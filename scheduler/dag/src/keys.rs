@@ -7,6 +7,7 @@ pub(crate) mod callbacks;
 pub(crate) mod docker;
 pub(crate) mod kafka;
 mod operators;
+pub(crate) mod outcomes;
 pub(crate) mod python;
 mod waiting;
 
@@ -94,6 +95,9 @@ pub(crate) fn elsewhere(name: &str, here: Here) -> Option<&'static str> {
     let of_dag = is(DAG) || is_not_yet(DAG_NOT_YET, name);
     let of_task = is(TASK) || is(OWN) || is_not_yet(TASK_NOT_YET, name) || is(operator_keys());
     match here {
+        Here::Task if name == "deferrable" => {
+            Some("only sensors and trigger_dag_run wait without a slot; leave it out")
+        }
         Here::DagDefaults | Here::GroupDefaults if is(OWN) => Some("this key has no default: each task has its own"),
         Here::DagDefaults if of_dag => Some("this key belongs to the DAG, one level up"),
         Here::GroupDefaults | Here::Group | Here::Task if of_dag || is(DEFAULTS) => Some("this key belongs to the DAG"),
@@ -260,6 +264,11 @@ pub(crate) const OWN: &[Key] = &[
     key("expand_kwargs", Shape::Definition("expand_over"), "Mappings of names to values: an instance for each."),
     key("partial", Shape::Definition("group_defaults"), "Keys of the task that all of its instances share."),
     key("map_index_template", Shape::Text, "What an instance is called; a template."),
+    key(
+        "variables_as_arguments",
+        Shape::List,
+        "dag-factory's mappings of variable and attribute: keys of the task that have the value of an Airflow variable.",
+    ),
     key("start_date", Shape::Date, "Runs of earlier dates do without it."),
     key("end_date", Shape::Date, "Runs of later dates do without it."),
     key("setup", Shape::Bool, "Whether it makes what the tasks behind it need."),
@@ -318,6 +327,16 @@ pub(crate) const TASK: &[Key] = &[
     key("multiple_outputs", Shape::Bool, "Whether each key of the mapping that it returns is an XCom, too."),
     key("queue", Shape::Text, "The queue of workers that it asks for."),
     key("owner", Shape::Text, "Who answers for it."),
+    key(
+        "executor_config",
+        Shape::Any,
+        "Settings of an executor of Airflow's; there is none here, and they change nothing.",
+    ),
+    key(
+        "params",
+        Shape::Definition("params"),
+        "Values that its templates have over the DAG's; of a task that asks people, those that are asked for.",
+    ),
     key("task_display_name", Shape::TextOrNull, "What pages call it instead of its id."),
     key("doc_md", Shape::TextOrNull, "Markdown for its page."),
     key("outlets", Shape::Definition("outlets"), "Named data that it writes: each success is an event of them."),
@@ -363,7 +382,6 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("execution_date_fn", "Python functions; say by execution_delta how much earlier the other run's date is"),
     ("sla_secs", "Airflow 2's sla; write the DAG's deadline"),
     ("executor", "an executor of one task"),
-    ("executor_config", "settings of an executor"),
     ("run_as_user", "other users of the system"),
     ("resources", "resources of a task"),
     ("doc", "this form of documentation; write doc_md"),
@@ -375,7 +393,6 @@ pub(crate) const TASK_NOT_YET: &[NotYet] = &[
     ("allow_nested_operators", "a check of nested operators"),
     ("show_return_value_in_logs", "hiding what a task returns"),
     ("task_concurrency", "this older name; write max_active_tis_per_dag"),
-    ("params", "params of one task; write them at the DAG"),
 ];
 
 /// What no default says: each task says it itself.

@@ -230,6 +230,11 @@ impl Problems {
         }
     }
 
+    /// The file whose problems these are.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Says that what is wrong below this key of the file belongs to the file, and spoils each DAG that comes upon it.
     pub(crate) fn share(&mut self, key: &'static str) {
         self.shared = Some(key);

@@ -20,6 +20,7 @@ mod kafka;
 mod macros;
 mod objects;
 mod operator;
+pub(crate) mod outcomes;
 mod param_words;
 mod params;
 mod phase;

@@ -33,11 +33,11 @@ pub struct Assignment {
     pub try_number: TryNumber,
     /// The last try that a failure may lead to.
     pub max_tries: i16,
-    /// The DAG's params with the run's conf over them.
+    /// The DAG's params with the task's and the run's conf over them.
     pub params: Map<String, Value>,
     /// What an instance of an expanded task gets; none for a task that is not expanded, and when its inputs have gone.
     pub given: Option<Given>,
-    /// How long a sensor has looked before, when it looks again.
+    /// How long a sensor has looked before, when it looks again, or when another worker takes its wait.
     pub poked: Option<Poked>,
 }
 
@@ -51,10 +51,19 @@ pub struct Poked {
 }
 
 /// The defaults of a DAG's params with a run's conf over them.
-#[must_use]
-pub fn params_of(dag: &Dag, conf: &Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn params_of_run(dag: &Dag, conf: &Map<String, Value>) -> Map<String, Value> {
     let mut params: Map<String, Value> =
         dag.params.iter().map(|(name, param)| (name.clone(), param.default.clone())).collect();
+    params.extend(conf.iter().map(|(name, value)| (name.clone(), value.clone())));
+    params
+}
+
+/// What the templates of a task know as `params`: the DAG's, the task's own over them, and a run's conf over both, as in Airflow.
+#[must_use]
+pub fn params_of(dag: &Dag, task: TaskPos, conf: &Map<String, Value>) -> Map<String, Value> {
+    let own = dag.task(task).params.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let mut params = params_of_run(dag, &Map::new());
+    params.extend(own);
     params.extend(conf.iter().map(|(name, value)| (name.clone(), value.clone())));
     params
 }
@@ -91,7 +100,7 @@ impl Engine {
             run: run.row.clone(),
             try_number: core.try_number,
             max_tries: run.max_tries(at),
-            params: params_of(&run.def.dag, &run.row.conf),
+            params: params_of(&run.def.dag, task, &run.row.conf),
             given: run.given(at),
             poked: instance.extra.as_deref().and_then(|extra| {
                 let waited_secs = (self.now - extra.first_poke_at?).as_seconds_f64();

@@ -43,6 +43,17 @@ pub enum Event {
         /// When, by the worker's report of how long ago.
         at: Timestamp,
     },
+    /// An attempt waits without a slot from now on, in its worker. One that is not live changes nothing.
+    AttemptDeferred {
+        /// Who says so, and holds the wait.
+        worker: WorkerId,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// When it began, by the worker's report of how long ago.
+        at: Timestamp,
+        /// What its first look found and left.
+        end: Arc<AttemptEnd>,
+    },
     /// An attempt has ended. One that is not live changes nothing.
     AttemptEnded {
         /// Who says so.

@@ -4,6 +4,7 @@
 //! [`Engine::turn`], what it lacks to decide is asked with [`Engine::needs`], and what it knows is explained by
 //! `why_task`, `why_run` and `why_dag`. [`Engine::verify`] counts all of it anew.
 
+pub mod ahead;
 pub mod assets;
 mod assignment;
 pub mod backfill;

@@ -95,6 +95,12 @@ impl Engine {
         self.workers.get(worker).map(|known| known.live.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// The first live attempts of a worker, so many at most.
+    #[must_use]
+    pub fn some_attempts_on(&self, worker: WorkerId, most: usize) -> Vec<AttemptId> {
+        self.workers.get(worker).map(|known| known.live.iter().take(most).copied().collect()).unwrap_or_default()
+    }
+
     /// Workers that can be given something, as they introduced themselves: what a load of memory does not know.
     #[must_use]
     pub fn connected_workers(&self) -> Vec<WorkerJoined> {
@@ -112,6 +118,12 @@ impl Engine {
     #[must_use]
     pub fn attempt_count_on(&self, worker: WorkerId) -> usize {
         self.workers.get(worker).map_or(0, |known| known.live.len())
+    }
+
+    /// How many slots of a worker its attempts take: waits and services take none.
+    #[must_use]
+    pub fn slots_used_on(&self, worker: WorkerId) -> u32 {
+        self.workers.get(worker).map_or(0, |known| known.used)
     }
 
     /// The instance of a live attempt.

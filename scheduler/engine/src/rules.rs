@@ -43,6 +43,14 @@ impl Upstream {
         }
     }
 
+    /// Takes so many upstreams away that are in this state.
+    pub fn take_away(&mut self, state: TaskState, count: u32) {
+        self.total -= count;
+        if let Some(slot) = self.slot(state) {
+            *slot -= count;
+        }
+    }
+
     /// Takes note that an upstream is in this state now.
     pub fn count(&mut self, state: TaskState) {
         if let Some(slot) = self.slot(state) {
@@ -228,7 +236,9 @@ fn becomes(case: &Case) -> Option<Becomes> {
         TriggerRule::AllDoneSetupSuccess => {
             let setups = case.setups;
             let asked = all && setups.total > 0;
-            first(&[(asked && setups.skipped >= setups.total, Skipped), (asked && setups.success == 0, UpstreamFailed)])
+            // What its dates leave out has set nothing up.
+            let none_was = setups.skipped + setups.removed >= setups.total;
+            first(&[(asked && none_was, Skipped), (asked && setups.success == 0, UpstreamFailed)])
         }
         TriggerRule::OneSuccess => first(&[(all && k >= n, Skipped), (all && s == 0, UpstreamFailed)]),
         TriggerRule::OneFailed => first(&[(all && f + u == 0, Skipped)]),

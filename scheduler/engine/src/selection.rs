@@ -94,10 +94,34 @@ pub fn chosen(
     if purpose == Purpose::Clear {
         found.extend(setups_along(dag, &tasks, relatives));
     }
+    let alike = of_one_group(dag, &named);
     for pos in found {
-        named.entry(pos).or_insert(Maps::All);
+        let maps = match &alike {
+            Some((group, maps)) if group_of(dag, pos) == Some(group) => Maps::Some(maps.clone()),
+            _ => Maps::All,
+        };
+        named.entry(pos).or_insert(maps);
     }
     Ok(named)
+}
+
+/// The expanded group that a task is in.
+fn group_of(dag: &Dag, pos: TaskPos) -> Option<&str> {
+    dag.task(pos).expand.as_ref()?.group.as_deref()
+}
+
+/// The expanded group that all of these tasks are in, with the indexes that are meant of them; none when they are not in one, or
+/// some are meant whole. Within the group an instance has those of its own index for relatives, as in Airflow.
+fn of_one_group<'d>(dag: &'d Dag, named: &Chosen) -> Option<(&'d str, BTreeSet<MapIndex>)> {
+    let group = group_of(dag, *named.keys().next()?)?;
+    let mut meant = BTreeSet::new();
+    for (pos, maps) in named {
+        match maps {
+            Maps::Some(maps) if group_of(dag, *pos) == Some(group) => meant.extend(maps),
+            Maps::Some(_) | Maps::All => return None,
+        }
+    }
+    Some((group, meant))
 }
 
 /// The setups that these tasks, and those behind them that are meant, need to run again, and the teardowns of all setups

@@ -68,6 +68,7 @@ struct Counted {
     workers: BTreeMap<WorkerId, (u32, BTreeSet<AttemptId>)>,
     active: BTreeMap<DagId, BTreeMap<TaskIdx, u32>>,
     tickets: BTreeSet<Ticket>,
+    adrift: BTreeSet<TiKey>,
     pinned: BTreeMap<DagVersionId, usize>,
     followers: BTreeMap<RunKey, BTreeSet<RunKey>>,
     dags: BTreeMap<DagId, Indices>,
@@ -102,6 +103,7 @@ impl Engine {
         self.verify_dags(&counted, &mut found);
         self.verify_assets(&mut found);
         self.verify_tickets(&counted, &mut found);
+        self.verify_waits(&counted, &mut found);
         self.verify_timers(&mut found);
         if self.rest == Rest::Nothing {
             self.verify_rest(&mut found);
@@ -159,11 +161,14 @@ impl Engine {
         if core.wants_slot() {
             counted.tickets.insert(self.ticket(place));
         }
-        if let (true, Some(attempt), Some(worker)) = (core.live, core.attempt, core.worker) {
-            counted.attempts.insert(attempt, run.key_of(place.at()));
-            let (used, live) = counted.workers.entry(worker).or_default();
-            live.insert(attempt);
-            *used += match self.ready.demand(run.def.class(place.task)).on_worker {
+        if core.is_adrift() {
+            counted.adrift.insert(run.key_of(place.at()));
+        }
+        if let Some(grip) = core.grip() {
+            counted.attempts.insert(grip.attempt, run.key_of(place.at()));
+            let (used, live) = counted.workers.entry(grip.worker).or_default();
+            live.insert(grip.attempt);
+            *used += match self.on_worker(place, grip) {
                 OnWorker::TakesSlot => 1,
                 OnWorker::TakesNone => 0,
             };
@@ -178,11 +183,12 @@ impl Engine {
             count(&|at| !run.state(at).is_finished()),
             count(&|at| is_pending(run.state(at))),
             count(&|at| run.instance(at).core.live),
+            count(&|at| run.instance(at).core.live && run.state(at) == TaskState::Deferred),
             count(&|at| is_leaf(at) && run.state(at).is_failed_like()),
         );
-        let live = usize::try_from(run.live).unwrap_or(usize::MAX);
-        let kept = (run.unfinished, run.pending, live, run.leaves_failed);
-        found.compare(format_args!("run {name}: unfinished, pending, live, failed leaves"), &kept, &counted);
+        let number = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let kept = (run.unfinished, run.pending, number(run.live), number(run.aside), run.leaves_failed);
+        found.compare(format_args!("run {name}: unfinished, pending, live, deferred, failed leaves"), &kept, &counted);
         found.compare(format_args!("run {name}: stored"), &run.stored, &Some(run.row.state));
         let of_memory = self.versions.get(&run.def.id).is_some_and(|def| std::sync::Arc::ptr_eq(def, &run.def));
         found.expect(of_memory, format_args!("run {name}: its version {} is not in memory", run.def.id));
@@ -325,6 +331,23 @@ impl Engine {
         for (limit, ticket) in self.ready.held() {
             let has_one = !self.has_room_under(limit) || queued.contains(&(limit.clone(), ticket.class));
             found.expect(has_one, format_args!("{ticket:?} is held under {limit:?}, which has room"));
+        }
+    }
+
+    /// Each deferred instance without a worker waits for one, and at rest no worker could take any of them.
+    fn verify_waits(&self, counted: &Counted, found: &mut Found) {
+        found.compare(format_args!("waits without a worker"), &self.adrift.all_waiting(), &counted.adrift);
+        for key in self.adrift.all_lost() {
+            let core = self.place_of(key).map(|place| self.core(place));
+            let is_held = core.is_some_and(|core| core.live && core.state == TaskState::Deferred);
+            found.expect(is_held, format_args!("{key:?} is lost, and was not deferred"));
+            found.expect(self.rest == Rest::Continue, format_args!("{key:?} is lost, and nothing becomes of it"));
+        }
+        if self.rest == Rest::Nothing {
+            for class in self.adrift.classes() {
+                let takers = self.workers.takers(&self.ready.demand(class).of_wait());
+                found.expect(takers.is_empty(), format_args!("waits are given to nobody that {takers:?} could hold"));
+            }
         }
     }
 

@@ -178,8 +178,11 @@ impl Attempt {
         self.host.say(self.masker.mask(line).into_owned()).await;
     }
 
-    /// Writes the rendered fields: the first line of the log.
+    /// Writes the rendered fields: the first line of the log. A further look of a wait adds its own lines only.
     pub(crate) fn log_rendered(&self, fields: Value) {
+        if self.assignment.poked.is_some() && self.log.has_lines() {
+            return;
+        }
         match fields {
             Value::Object(fields) => self.log.rendered(&fields),
             other => self.log.rendered(&serde_json::Map::from_iter([("value".to_owned(), other)])),

@@ -44,7 +44,7 @@ pub use mask::Masker;
 pub use model::masking::{MASK, is_secret_name};
 pub use outcome::Outcome;
 pub use stop::{Stop, StopCause};
-pub use template::TemplateError;
+pub use template::{TemplateError, check};
 pub use workspace::{Workspace, Workspaces};
 
 /// Where an attempt is carried out.
@@ -73,6 +73,28 @@ pub async fn resume(attempt: &Attempt, stop: &Stop, age: Duration) -> AttemptEnd
         }
     };
     let outcome = within_limits(attempt, (stop, began), work).await;
+    finish(attempt, (stop, began), outcome).await
+}
+
+/// Goes on with a wait without a slot that began so long ago: one more look, unless its time is over or it is to stop.
+pub async fn look_again(attempt: &Attempt, stop: &Stop, age: Duration) -> AttemptEnd {
+    if let Some(timeout) = attempt.execution_timeout().filter(|timeout| age >= *timeout) {
+        stop.request(too_long(timeout));
+    }
+    if !stop.is_requested() {
+        return resume(attempt, stop, age).await;
+    }
+    // It has started nothing that would have to be ended.
+    let now = Instant::now();
+    let cause = stop.requested().await;
+    let outcome = match attempt.assignment.operator.poking() {
+        Some(poking) => sensor::stopped(poking, cause),
+        None => cause.into(),
+    };
+    finish(attempt, (stop, now.checked_sub(age).unwrap_or(now)), outcome).await
+}
+
+async fn finish(attempt: &Attempt, (stop, began): (&Stop, Instant), outcome: Outcome) -> AttemptEnd {
     // What fails because it is to end, such as a question that nobody waits for any more, has ended for that reason.
     if outcome.kind() == EndKind::Failed && stop.is_requested() {
         return ended(attempt, stop.requested().await.into(), began);
@@ -98,7 +120,10 @@ async fn within_limits(
 fn ended(attempt: &Attempt, outcome: Outcome, began: Instant) -> AttemptEnd {
     let outcome = if attempt.assignment.multiple_outputs { outcome.with_each_output() } else { outcome };
     let outcome = outcome.within_limits();
-    attempt.log.system(&outcome.sentence());
+    // One that goes on without a slot has not ended.
+    if outcome.kind() != EndKind::Rescheduled || !attempt.assignment.operator.defers() {
+        attempt.log.system(&outcome.sentence());
+    }
     attempt.log.flush();
     let mut end = outcome.into_end(&attempt.masker);
     end.ran_micros = i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX);
@@ -139,14 +164,18 @@ fn kafka(task: KafkaTask) -> Box<dyn Executor> {
     Box::new(kafka::KafkaExecutor::new(task))
 }
 
+fn too_long(timeout: Duration) -> StopCause {
+    let reason = format!("it ran longer than its execution_timeout of {} s", timeout.as_secs_f64());
+    StopCause { kind: EndKind::TimedOut, reason }
+}
+
 /// Asks for a stop when the attempt runs too long or its log can not be written; never ends by itself.
 async fn stop_at_limits(attempt: &Attempt, stop: &Stop, began: Instant) -> std::convert::Infallible {
     let timeout = async {
         match attempt.execution_timeout() {
             Some(timeout) => {
                 tokio::time::sleep(timeout.saturating_sub(began.elapsed())).await;
-                let reason = format!("it ran longer than its execution_timeout of {} s", timeout.as_secs_f64());
-                StopCause { kind: EndKind::TimedOut, reason }
+                too_long(timeout)
             }
             None => std::future::pending().await,
         }

@@ -178,6 +178,7 @@ fn assignment(operator: Operator) -> Assignment {
             conf: serde_json::Map::new(),
             params: serde_json::Map::new(),
             dag_fields: serde_json::Map::new(),
+            task_fields: serde_json::Map::new(),
             native: false,
             macros: serde_json::Map::new(),
             prev_success_interval: None,

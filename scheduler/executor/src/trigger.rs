@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SubsecRound as _, Utc};
 use futures::{FutureExt as _, future::BoxFuture};
-use link::{FetchItem, FetchKey, IfExists, IfPaused, RunView, RunWish, Triggered, WhichRun};
+use link::{FetchItem, FetchKey, IfExists, IfPaused, Poked, RunView, RunWish, Triggered, WhichRun};
 use minijinja::value::ValueKind;
 use model::{
     DagId, RunId, RunType, Timestamp, XComValue,
@@ -21,6 +21,9 @@ use crate::{
 
 /// The XCom that names the run, as in Airflow.
 const TRIGGER_RUN_ID: &str = "trigger_run_id";
+
+/// What a first look left is stored with the report of its deferral, which may wait for a leader.
+const STORED_WITHIN_SECS: f64 = 120.0;
 
 /// So many letters of the attempt's id make a run's id its own.
 const SUFFIX_CHARS: usize = 8;
@@ -45,6 +48,46 @@ impl TriggerExecutor {
     }
 
     async fn outcome(&self, attempt: &Attempt) -> Result<Outcome, Outcome> {
+        match attempt.assignment.poked {
+            Some(poked) => self.look_again(attempt, poked).await,
+            None => self.begin(attempt).await,
+        }
+    }
+
+    /// The next look of a wait without a slot, on whichever worker: its first look has left which run it made.
+    async fn look_again(&self, attempt: &Attempt, poked: Poked) -> Result<Outcome, Outcome> {
+        let run_id = match own_xcom(attempt, TRIGGER_RUN_ID).await? {
+            Some(run_id) => RunId::new(run_id).map_err(|why| Outcome::failed(format!("{TRIGGER_RUN_ID}: {why}")))?,
+            None if poked.waited_secs < STORED_WITHIN_SECS => return Ok(self.put_off("its run's id is being stored")),
+            None => {
+                return Err(Outcome::failed(format!(
+                    "the XCom {TRIGGER_RUN_ID} of this task is gone, so it is not known for which run it waits"
+                )));
+            }
+        };
+        let keys = self.keys.trigger_dag_id.clone();
+        let dag_id = attempt.render(move |renderer| renderer.text("trigger_dag_id", &keys)).await?;
+        let dag_id = DagId::new(&dag_id).map_err(|why| Outcome::failed(format!("trigger_dag_id: {why}")))?;
+        let key = FetchKey::Run { dag_id: dag_id.clone(), which: WhichRun::Id(run_id), tasks: Vec::new() };
+        match attempt.host.fetch(key).await {
+            FetchItem::Run(run) => match self.judge(&dag_id, &run)? {
+                Some(outcome) => Ok(outcome),
+                None => Ok(self.put_off(&still(&dag_id, &run))),
+            },
+            FetchItem::Unavailable(detail) => Ok(self.put_off(&detail)),
+            other => Err(Outcome::failed(other.misfit())),
+        }
+    }
+
+    fn put_off(&self, seen: &str) -> Outcome {
+        Outcome::rescheduled(self.pause(), seen)
+    }
+
+    fn pause(&self) -> Duration {
+        Duration::try_from_secs_f64(self.keys.poke_interval_secs).unwrap_or(Duration::MAX)
+    }
+
+    async fn begin(&self, attempt: &Attempt) -> Result<Outcome, Outcome> {
         let wish = self.wish(attempt).await?;
         let dag_id = wish.dag_id.clone();
         let (run, how) = match attempt.host.fetch(FetchKey::TriggerRun(Box::new(wish))).await {
@@ -127,18 +170,15 @@ impl TriggerExecutor {
         if !self.keys.wait_for_completion {
             return Ok(Outcome::success());
         }
-        let pause = Duration::try_from_secs_f64(self.keys.poke_interval_secs).unwrap_or(Duration::MAX);
         loop {
-            if self.keys.failed_states.contains(&run.state) {
-                let (run_id, state) = (&run.run_id, run.state);
-                return Err(Outcome::failed(format!("run {run_id} of {dag_id} is {state}, one of failed_states")));
+            if let Some(outcome) = self.judge(dag_id, &run)? {
+                return Ok(outcome);
             }
-            if self.keys.allowed_states.contains(&run.state) {
-                return Ok(Outcome::success());
+            if self.keys.deferrable {
+                return Ok(self.put_off(&still(dag_id, &run)));
             }
-            let paused = if run.dag_is_paused { ", and its DAG is paused" } else { "" };
-            attempt.say(&format!("Run {} of {dag_id} is {}{paused}", run.run_id, run.state)).await;
-            tokio::time::sleep(pause).await;
+            attempt.say(&still(dag_id, &run)).await;
+            tokio::time::sleep(self.pause()).await;
             let which = WhichRun::Id(run.run_id.clone());
             let key = FetchKey::Run { dag_id: dag_id.clone(), which, tasks: Vec::new() };
             match attempt.host.fetch(key).await {
@@ -148,6 +188,34 @@ impl TriggerExecutor {
             }
         }
     }
+}
+
+impl TriggerExecutor {
+    /// How the wait ends by what its run is; none while it goes on.
+    fn judge(&self, dag_id: &DagId, run: &RunView) -> Result<Option<Outcome>, Outcome> {
+        if self.keys.failed_states.contains(&run.state) {
+            let (run_id, state) = (&run.run_id, run.state);
+            return Err(Outcome::failed(format!("run {run_id} of {dag_id} is {state}, one of failed_states")));
+        }
+        Ok(self.keys.allowed_states.contains(&run.state).then(Outcome::success))
+    }
+}
+
+/// What this instance has left itself under a key, as text.
+async fn own_xcom(attempt: &Attempt, key: &str) -> Result<Option<String>, Outcome> {
+    let ti = attempt.assignment.ti;
+    let key = FetchKey::XCom { task: ti.task, map_index: Some(ti.map), key: key.to_owned() };
+    match attempt.ask(key).await {
+        FetchItem::XCom(values) => Ok(values.first().and_then(Value::as_str).map(str::to_owned)),
+        FetchItem::Missing(_) | FetchItem::Unavailable(_) => Ok(None),
+        other => Err(Outcome::failed(other.misfit())),
+    }
+}
+
+/// How a run stands that is waited for.
+fn still(dag_id: &DagId, run: &RunView) -> String {
+    let paused = if run.dag_is_paused { ", and its DAG is paused" } else { "" };
+    format!("Run {} of {dag_id} is {}{paused}", run.run_id, run.state)
 }
 
 impl Executor for TriggerExecutor {

@@ -120,6 +120,17 @@ pub enum FromWorker {
         /// How long ago it started, in microseconds.
         ago_micros: i64,
     },
+    /// An attempt waits without a slot from now on, and this worker holds the wait. Sent again after each reconnect until acknowledged.
+    Deferred {
+        /// The report's number on this worker.
+        seq: u64,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// How long ago it began, in microseconds.
+        ago_micros: i64,
+        /// What its first look found and left; free of secrets.
+        end: Box<AttemptEnd>,
+    },
     /// An attempt has ended. Sent again after each reconnect until acknowledged.
     Ended {
         /// The report's number on this worker.
@@ -261,6 +272,11 @@ pub enum Told {
     No,
 }
 
+impl Notification {
+    /// A worker carries out so many at once; the leader gives it no more.
+    pub const AT_ONCE_MAX: usize = 32;
+}
+
 /// A callback that a worker carries out: an attempt of no task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notification {
@@ -285,10 +301,16 @@ fn operators_of_0_1_0() -> BTreeSet<String> {
     Operator::NAMES_OF_0_1_0.iter().map(ToString::to_string).collect()
 }
 
-/// The operators that workers of this version know, and that they know expanded tasks and sensors that look again later.
+/// The operators that workers of this version know, and that they know expanded tasks, sensors that look again later, and waits
+/// without a slot.
 #[must_use]
 pub fn known_operators() -> BTreeSet<String> {
-    Operator::NAMES.iter().copied().chain([Operator::EXPANDED, Operator::RESCHEDULES]).map(str::to_owned).collect()
+    Operator::NAMES
+        .iter()
+        .copied()
+        .chain([Operator::EXPANDED, Operator::RESCHEDULES, Operator::DEFERS])
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What can be read of any message.
@@ -356,7 +378,7 @@ pub struct Assignment {
     /// What an instance of an expanded task gets, and what it is called; none for a task that is not expanded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapped: Option<Box<Mapped>>,
-    /// What a sensor has done in its try before, when it looks again.
+    /// What a sensor has done in its try before, when it looks again; of one that defers: when another worker had its wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poked: Option<Poked>,
 }
@@ -446,6 +468,9 @@ pub struct TaskContext {
     pub params: serde_json::Map<String, serde_json::Value>,
     /// The DAG's owner, tags and the like, for `dag.…` in templates.
     pub dag_fields: serde_json::Map<String, serde_json::Value>,
+    /// The task's owner, operator and the like, for `task.…` and `ti.…` in templates.
+    #[serde(default)]
+    pub task_fields: serde_json::Map<String, serde_json::Value>,
     /// Whether a template in a value gives what it is, a number, list or mapping, instead of its text.
     #[serde(default)]
     pub native: bool,

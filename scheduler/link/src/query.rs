@@ -169,7 +169,7 @@ pub struct WorkerView {
     pub leaving: bool,
     /// The services that run on it.
     pub services: Vec<ServiceKey>,
-    /// The attempts that run on it.
+    /// The first attempts that it has, waits without a slot among them.
     pub attempts: Vec<AttemptId>,
 }
 

@@ -117,6 +117,8 @@ impl Operator {
     ];
     /// What a worker says beside the operators that it knows, when its sensors can look again later.
     pub const RESCHEDULES: &'static str = "reschedule";
+    /// What a worker says beside the operators that it knows, when it holds waits without a slot.
+    pub const DEFERS: &'static str = "deferrable";
     /// What a worker says beside the operators that it knows, when it knows expanded tasks.
     pub const EXPANDED: &'static str = "expand";
     /// What workers know that do not say it: those of version 0.1.0.
@@ -247,6 +249,15 @@ impl Operator {
     #[must_use]
     pub fn reschedules(&self) -> bool {
         self.poking().is_some_and(|poking| poking.mode == PokeMode::Reschedule)
+    }
+
+    /// Whether it gives its slot back while it waits, and its worker holds the wait.
+    #[must_use]
+    pub fn defers(&self) -> bool {
+        match self {
+            Self::TriggerDagRun(keys) => keys.deferrable && keys.wait_for_completion,
+            _ => self.poking().is_some_and(|poking| poking.mode == PokeMode::Deferrable),
+        }
     }
 
     /// What it asks people; none when it asks nobody.

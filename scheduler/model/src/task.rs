@@ -137,28 +137,32 @@ impl TaskEvent {
 
 impl TaskState {
     /// The state that follows `event` (Airflow 3.3's table, with fewer states on the way: an attempt may end before its start was
-    /// reported, because a worker sends both at once for short tasks, and an answer ends what awaits it without a further attempt).
+    /// reported, because a worker sends both at once for short tasks, and an answer, or the end of a deferred wait, ends what it
+    /// is about without a further attempt).
     ///
     /// # Errors
     /// [`IllegalTransition`] when the lifecycle has no such step.
     pub const fn after(self, event: TaskEvent) -> Result<Self, IllegalTransition> {
         use TaskEvent as E;
         let next = match (self, event) {
-            (Self::NoStatus | Self::UpForRetry | Self::UpForReschedule | Self::Deferred, E::DependenciesMet) => {
-                Self::Scheduled
-            }
+            (Self::NoStatus | Self::UpForRetry | Self::UpForReschedule, E::DependenciesMet) => Self::Scheduled,
             (Self::Scheduled, E::SlotGranted) => Self::Queued,
             (Self::Queued | Self::Restarting, E::Started) => Self::Running,
-            (Self::Queued | Self::Running | Self::AwaitingInput, E::Succeeded) => Self::Success,
-            (Self::Queued | Self::Running | Self::AwaitingInput, E::Failed(Retry::Again)) => Self::UpForRetry,
-            (Self::Queued | Self::Running | Self::AwaitingInput, E::Failed(Retry::Exhausted)) => Self::Failed,
+            (Self::Queued | Self::Running | Self::Deferred | Self::AwaitingInput, E::Succeeded) => Self::Success,
+            (Self::Queued | Self::Running | Self::Deferred | Self::AwaitingInput, E::Failed(Retry::Again)) => {
+                Self::UpForRetry
+            }
+            (Self::Queued | Self::Running | Self::Deferred | Self::AwaitingInput, E::Failed(Retry::Exhausted)) => {
+                Self::Failed
+            }
             (
                 Self::Queued
                 | Self::Running
                 | Self::NoStatus
                 | Self::Scheduled
                 | Self::UpForRetry
-                | Self::UpForReschedule,
+                | Self::UpForReschedule
+                | Self::Deferred,
                 E::Skipped,
             ) => Self::Skipped,
             (Self::Queued | Self::Running, E::Deferred) => Self::Deferred,

@@ -1,5 +1,6 @@
 -- Of each run in $1 the instance that failed first (state 5), if one did.
-SELECT f.run_id AS "run_id!", f.try_number AS "try_number!", t.task_id, x.reason AS "reason?", x.max_tries AS "max_tries?"
+SELECT f.run_id AS "run_id!", f.map_index AS "map_index!", f.try_number AS "try_number!", t.task_id, x.reason AS "reason?", x.max_tries AS "max_tries?",
+    x.rendered_map_index AS "rendered_map_index?"
 FROM unnest($1::bigint[]) AS r (id)
 JOIN dag_run d ON d.id = r.id
 CROSS JOIN LATERAL (

@@ -140,6 +140,10 @@ pub const fn format_of(operator: &Operator) -> i32 {
 /// The format that a state needs which has sensors that look again later: a binary that knows none would take a look for a failure.
 const FORMAT_OF_RESCHEDULES: i32 = 5;
 
+/// The format that a state needs which has deferrable tasks: a binary that knows none would count their waits as slots, and one of them
+/// that its worker has lost as at work for ever.
+const FORMAT_OF_DEFERRED: i32 = 6;
+
 /// The format that a state needs which has DAGs of bundles: a binary that knows only the DAG folder would take their files for gone.
 pub const FORMAT_OF_BUNDLES: i32 = 3;
 
@@ -149,10 +153,11 @@ pub const FORMAT_OF_BUNDLES: i32 = 3;
 fn format_of_task(task: &dag::Task) -> i32 {
     let of_expanded = if task.expand.is_some() { 4 } else { 1 };
     let of_poking = if task.operator.reschedules() { FORMAT_OF_RESCHEDULES } else { 1 };
+    let of_waits = if task.operator.defers() { FORMAT_OF_DEFERRED } else { 1 };
     let has_dates = task.start_date.is_some() || task.end_date.is_some();
     let of_scopes = if has_dates || !task.phase.is_work() { FORMAT_OF_SCOPES } else { 1 };
     let of_control = if task.task_queued_timeout.is_some() { FORMAT_OF_CONTROL } else { 1 };
-    format_of(&task.operator).max(of_expanded).max(of_poking).max(of_scopes).max(of_control)
+    format_of(&task.operator).max(of_expanded).max(of_poking).max(of_waits).max(of_scopes).max(of_control)
 }
 
 /// The same of a DAG, with all of its tasks.

@@ -16,6 +16,7 @@ pub mod diagnosis;
 pub mod error;
 pub mod facts;
 pub mod favorites;
+pub mod forecast;
 pub mod hints;
 pub mod inbox;
 pub mod leader;

@@ -232,6 +232,18 @@ fn params(dag: &Dag) -> Map<String, Value> {
     dag.params.iter().map(|(name, param)| (name.clone(), json!(one(param)))).collect()
 }
 
+/// The values that the templates of a task have over its DAG's, in the same form.
+#[must_use]
+pub fn task_params(task: &Task) -> Map<String, Value> {
+    let one = |value: &Value| ParamResponse {
+        value: value.clone(),
+        schema: Value::Object(Map::new()),
+        description: None,
+        source: Some("task"),
+    };
+    task.params.iter().map(|(name, value)| (name.clone(), json!(one(value)))).collect()
+}
+
 /// A version of a DAG.
 #[must_use]
 pub fn dag_version(version: &Version) -> DagVersionResponse {

@@ -24,6 +24,7 @@ pub mod dag_warnings;
 pub mod dags;
 pub mod event_logs;
 pub mod favorites;
+pub mod forecast;
 pub mod hitl;
 pub mod import_errors;
 pub mod instance_answer;

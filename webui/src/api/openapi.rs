@@ -54,6 +54,7 @@ pub fn declared() -> OpenApiRouter<App> {
         .merge(super::dag_warnings::routes())
         .merge(super::control::routes())
         .merge(super::favorites::routes())
+        .merge(super::forecast::routes())
         .merge(super::hitl::routes())
         .merge(super::notifications::routes())
         .merge(super::quarantine::routes())

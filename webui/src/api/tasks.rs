@@ -1,15 +1,16 @@
 //! The tasks of a DAG's current version.
 
-use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
+use std::{cmp::Ordering, time::Duration};
 
 use axum::{Json, extract::State};
 use dag::{Dag, Task};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use store::read::Direction;
 use utoipa::openapi::schema::Schema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    dag_shapes::task_params,
     declare::{
         At, Errors, OrderBy, OrderKey, Param, answer,
         param::{Declared, sort_words},
@@ -189,7 +190,7 @@ answer! {
         downstream_task_ids: Option<Vec<String>>,
         doc_md: Option<String>,
         operator_name: Option<&'static str>,
-        params: Option<BTreeMap<String, Value>>,
+        params: Option<Map<String, Value>>,
         class_ref: Option<ClassRef>,
         is_mapped: Option<bool>,
         extra_links: Vec<String>,
@@ -261,7 +262,7 @@ fn shape(dag: &Dag, task: &Task) -> TaskResponse {
         downstream_task_ids: Some(downstream.collect()),
         doc_md: task.doc_md.clone(),
         operator_name: Some(task.operator.name()),
-        params: Some(BTreeMap::new()),
+        params: Some(task_params(task)),
         class_ref: Some(ClassRef { module_path: None, class_name: Some(task.operator.name()) }),
         is_mapped: Some(task.expand.is_some()),
         extra_links: Vec::new(),

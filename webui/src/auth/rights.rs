@@ -179,6 +179,7 @@ pub const WRITTEN: &[Route] = &[
     page("GET", "/roles/delete", Right::ManageUsers),
     page("POST", "/roles/delete", Right::ManageUsers),
     page("GET", "/audit", Right::ReadAdmin),
+    page("GET", "/forecast", Right::Read),
     page("GET", "/notifications", Right::Read),
     page("GET", "/account", Right::OwnAccount),
     page("POST", "/account", Right::OwnAccount),

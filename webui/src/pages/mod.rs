@@ -15,6 +15,7 @@ pub mod dag;
 pub mod dags;
 pub mod docs;
 pub mod error;
+pub mod forecast;
 pub mod forms;
 pub mod import_errors;
 mod lineage;
@@ -84,6 +85,8 @@ pub enum Place {
     Variables,
     /// The audit log.
     Audit,
+    /// What will happen.
+    Forecast,
     /// What was told to the outside.
     Notifications,
     /// Questions of tasks.

@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    approvals, asset, asset_list, audit, backfill, bundles, clear, connections, dag, dags, docs, error, forms,
-    import_errors, login, notifications, pools, preferences, roles, run, runs, search, services, task, tokens, trigger,
-    users, variables,
+    approvals, asset, asset_list, audit, backfill, bundles, clear, connections, dag, dags, docs, error, forecast,
+    forms, import_errors, login, notifications, pools, preferences, roles, run, runs, search, services, task, tokens,
+    trigger, users, variables,
 };
 
 /// What a page prints.
@@ -88,6 +88,7 @@ views! {
     docs::View: "docs" Whole,
     forms::DeletePage: "delete" Whole,
     error::View: "error" Whole,
+    forecast::View: "forecast" Whole,
     forms::FormPage: "form" Whole,
     import_errors::View: "import_errors" WithLive,
     login::View<'_>: "login" Whole,

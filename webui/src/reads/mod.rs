@@ -6,6 +6,7 @@
 pub mod assets;
 pub mod bundles;
 pub mod connections;
+pub mod forecasts;
 pub mod heartbeat;
 pub mod instances;
 pub mod logs;

@@ -14,6 +14,7 @@ mod bundles;
 mod document;
 mod features;
 mod filters;
+mod forecast;
 mod guard;
 mod instances;
 mod layers;

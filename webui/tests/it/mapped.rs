@@ -51,6 +51,9 @@ async fn pages_fold_the_instances_of_a_task_into_one_row_until_asked() {
     assert!(page.contains("gold × 3") && page.contains("2 of 3 done") && !page.contains("gold [eu]"), "{page}");
     let (_, page) = server.page(&token, &format!("{run}?unfold=gold")).await;
     assert!(page.contains("gold [0]") && page.contains("gold [eu]") && !page.contains("gold × 3"), "{page}");
+    sqlx::raw_sql("UPDATE dag_run SET state = 3 WHERE id = 13").execute(&server.pool).await.unwrap();
+    let (_, failed) = server.page(&token, &run).await;
+    assert!(failed.contains("gold [2] failed (try 1"), "{failed}");
     let (_, grid) = server.page(&token, "/dags/stock_data_pipeline?tab=grid").await;
     assert!(grid.contains("2 of 3 done"), "{grid}");
     let (status, page) = server.page(&token, &format!("{run}/tasks/gold?map_index=1")).await;

@@ -16,11 +16,19 @@ WEEK = 604_800
 
 
 def deferrable(writer):
-    """What frees a slot while a task waits is not there yet."""
+    """How a task frees its slot while it waits: of the two ways Airflow takes deferrable."""
+    given = writer.kwargs.get("deferrable")
+    if given is not None and given.value is True:
+        writer.move("deferrable")
+        writer.take("mode")
+        return
+    mode = writer.kwargs.get("mode")
+    if mode is not None and mode.value == "reschedule":
+        writer.move("mode")
     for name in ("mode", "deferrable"):
         given = writer.take(name)
         if given is not None and given.value not in ("poke", False, None):
-            writer.remark(given.line, f"{name} was left out: the task holds its slot while it waits")
+            writer.remark(given.line, f"{name} was left out: it is known only when the file runs")
 
 
 def sensor(writer):
@@ -28,9 +36,6 @@ def sensor(writer):
         writer.move(name, form=duration)
     for name in SENSOR_PLAIN:
         writer.move(name)
-    given = writer.kwargs.get("mode")
-    if given is not None and given.value == "reschedule":
-        writer.move("mode")
     deferrable(writer)
 
 

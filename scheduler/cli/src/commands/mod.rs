@@ -9,6 +9,7 @@ pub mod connections;
 pub mod dags;
 pub mod db;
 pub mod doctor;
+pub mod forecast;
 pub mod health;
 pub mod import;
 pub mod instances;

@@ -9,6 +9,7 @@ mod backfills;
 mod bundles;
 mod connections;
 mod dags;
+mod forecast;
 mod log;
 mod notifications;
 mod pools;

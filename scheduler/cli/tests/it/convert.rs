@@ -272,6 +272,12 @@ const CONSTRUCTS: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     ("FileSensor(task_id='f', filepath='/x', mode='reschedule')", &["mode: reschedule"], &[]),
+    ("FileSensor(task_id='f', filepath='/x', mode='reschedule', deferrable=True)", &["deferrable: true"], &[]),
+    (
+        "TriggerDagRunOperator(task_id='t', trigger_dag_id='y', wait_for_completion=True, deferrable=True)",
+        &["wait_for_completion: true", "deferrable: true"],
+        &[],
+    ),
     (
         "from airflow.providers.standard.operators.hitl import ApprovalOperator\nApprovalOperator(task_id='a', subject='Publish {{ ds }}?', defaults='Reject', execution_timeout=datetime.timedelta(hours=1), fail_on_reject=True)",
         &["operator: approval", "subject: \"Publish {{ ds }}?\"", "defaults: Reject", "fail_on_reject: true"],

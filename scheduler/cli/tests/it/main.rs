@@ -6,6 +6,7 @@ mod admin;
 mod assets;
 mod backfill;
 mod bundles;
+mod check;
 mod clients;
 mod completion;
 mod convert;
@@ -14,6 +15,7 @@ mod import;
 mod operate;
 mod remote;
 mod restarts;
+mod simulate;
 mod standalone;
 
 use std::{

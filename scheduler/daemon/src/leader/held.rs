@@ -89,6 +89,7 @@ impl Reign {
             }
             Event::AttemptEnded { .. }
             | Event::AttemptStarted { .. }
+            | Event::AttemptDeferred { .. }
             | Event::WorkerSilent(_)
             | Event::WorkerLeaving(_)
             | Event::WorkerLost(_)
@@ -145,6 +146,7 @@ fn subject(event: &Event) -> Option<Subject> {
     Some(match event {
         Event::Command { id, .. } => Subject::new(Kind::Command, id.get()),
         Event::AttemptStarted { attempt, .. } => Subject::new(Kind::Report, format!("{attempt} started")),
+        Event::AttemptDeferred { attempt, .. } => Subject::new(Kind::Report, format!("{attempt} deferred")),
         Event::AttemptEnded { attempt, end, .. } => {
             let in_its_place = if is_in_its_place(end) { ", in place of what was said" } else { "" };
             Subject::new(Kind::Report, format!("{attempt} ended{in_its_place}"))
@@ -174,6 +176,7 @@ fn reason(event: &Event, error: &StoreError) -> String {
         Event::WorkerJoined(joined) => format!("worker {}: {error}", joined.name),
         Event::Command { .. }
         | Event::AttemptStarted { .. }
+        | Event::AttemptDeferred { .. }
         | Event::AttemptEnded { .. }
         | Event::WorkerSilent(_)
         | Event::WorkerLeaving(_)

@@ -320,7 +320,7 @@ const fn ends_a_try(state: TaskState) -> bool {
 
 /// Whether what leaves a state had an attempt; other ends keep the times of the try before.
 const fn had_an_attempt(before: TaskState) -> bool {
-    matches!(before, TaskState::Queued | TaskState::Running)
+    matches!(before, TaskState::Queued | TaskState::Running | TaskState::Deferred)
 }
 
 /// From one instant to another; clocks of two machines may say that it is negative.

@@ -22,6 +22,7 @@ use sqlx::PgPool;
 use store::{
     StoreError,
     notifications::{self, Outcome, Room, Taken},
+    read::FirstFailure,
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
@@ -30,13 +31,13 @@ use super::{
     metrics::LeaderMetrics,
     reign::Reign,
     scope::ScopeHandle,
-    turns::{dag_fields, mention},
+    turns::{dag_fields, mention, task_fields},
 };
 
 /// So many are under way at once.
 const AT_ONCE_MAX: usize = 32;
-/// So many of one DAG.
-const OF_DAG_MAX: i64 = 8;
+/// So many of one DAG: addresses that hang hold up those of their own DAG.
+const OF_DAG_MAX: i64 = 4;
 /// What waits for its pause is looked for so often; what is new is looked for at once.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long carrying one out may take.
@@ -65,6 +66,8 @@ pub(super) struct Delivery {
 enum Came {
     /// There is no worker that carries it out.
     NoWorker,
+    /// Each of them carries out as many as it may.
+    Busy,
     /// The worker's answer.
     Told(Told, String),
 }
@@ -121,6 +124,11 @@ impl Notifier {
         }
     }
 
+    /// How many a worker has.
+    fn given_to(&self, worker: WorkerId) -> usize {
+        self.under_way.values().filter(|one| one.worker == worker).count()
+    }
+
     /// Gives up on workers that do not answer, once a beat.
     pub(super) fn give_up(&mut self) {
         self.lose("does not answer", |one| one.since.elapsed() > ANSWER_MAX);
@@ -144,9 +152,11 @@ impl Reign {
     /// Gives one to the worker with the least to do.
     pub(super) fn deliver(&mut self, delivery: Delivery) {
         let able = self.peers.iter().filter(|(_, peer)| peer.is_alive() && !peer.is_leaving() && peer.notifies);
-        let Some(worker) = able.map(|(worker, _)| worker).min_by_key(|worker| self.engine.attempt_count_on(*worker))
-        else {
-            let _ = delivery.answer.send(Came::NoWorker);
+        let able: Vec<WorkerId> = able.map(|(worker, _)| worker).collect();
+        let has_room = |worker: &WorkerId| self.notifier.given_to(*worker) < Notification::AT_ONCE_MAX;
+        let free = able.iter().copied().filter(has_room);
+        let Some(worker) = free.min_by_key(|worker| self.engine.slots_used_on(*worker)) else {
+            let _ = delivery.answer.send(if able.is_empty() { Came::NoWorker } else { Came::Busy });
             return;
         };
         let Delivery { notification, answer } = delivery;
@@ -248,7 +258,12 @@ impl Means {
         let Some(run) = store::read::run(&self.pool, &taken.dag_id, &taken.run_id).await? else {
             return failed("its run was deleted", kind);
         };
-        let notification = Box::new(notification(taken, &version, callback, &run));
+        // A run's failure is its task's: which one, and why.
+        let failure = match taken.event {
+            CallbackEvent::DagFailure => store::read::first_failures(&self.pool, &[run.key]).await?.pop(),
+            _ => None,
+        };
+        let notification = Box::new(notification(taken, &version, callback, (&run, failure.as_ref())));
         let (answer, answered) = oneshot::channel();
         let came = match self.sender.send(Delivery { notification, answer }).await {
             Ok(()) => answered.await.unwrap_or(Came::NoWorker),
@@ -258,6 +273,10 @@ impl Means {
             Came::NoWorker => {
                 let again = Outcome::Again { after: NOBODY_PAUSE, counts: false };
                 (again, "no worker that carries notifications out is connected".to_owned(), kind)
+            }
+            Came::Busy => {
+                let again = Outcome::Again { after: NOBODY_PAUSE, counts: false };
+                (again, "every worker is busy with other notifications".to_owned(), kind)
             }
             Came::Told(Told::Yes, message) => (Outcome::Sent, message, kind),
             Came::Told(Told::NotNow, message) if taken.attempts < TRIES_MAX => {
@@ -290,7 +309,12 @@ fn pause_after(tries: i16) -> Duration {
 }
 
 /// What the worker is told.
-fn notification(taken: &Taken, version: &DagVersion, callback: &Callback, run: &RunRow) -> Notification {
+fn notification(
+    taken: &Taken,
+    version: &DagVersion,
+    callback: &Callback,
+    (run, failure): (&RunRow, Option<&FirstFailure>),
+) -> Notification {
     let dag = &version.dag;
     let task = taken.task.as_ref().and_then(|task| dag.position(&task.task_id)).unwrap_or(dag::TaskPos(0));
     let numbers: BTreeMap<TaskId, TaskIdx> =
@@ -298,7 +322,7 @@ fn notification(taken: &Taken, version: &DagVersion, callback: &Callback, run: &
     let about = taken.task.as_ref();
     let map = about.map_or(MapIndex::UNMAPPED, |task| task.map);
     let mut macros = dag.user_defined_macros.clone();
-    macros.extend(happened(taken, run, dag));
+    macros.extend(happened(taken, (run, failure), dag));
     Notification {
         notification: taken.id,
         attempt: AttemptId(Uuid::new_v4()),
@@ -321,8 +345,9 @@ fn notification(taken: &Taken, version: &DagVersion, callback: &Callback, run: &
             run_after: run.run_after,
             run_started_at: run.started_at.unwrap_or(run.queued_at),
             conf: run.conf.clone(),
-            params: params_of(dag, &run.conf),
+            params: params_of(dag, task, &run.conf),
             dag_fields: dag_fields(dag, dag.task(task)),
+            task_fields: task_fields(dag.task(task)),
             native: dag.render_template_as_native_obj,
             macros,
             prev_success_interval: None,
@@ -333,7 +358,7 @@ fn notification(taken: &Taken, version: &DagVersion, callback: &Callback, run: &
 }
 
 /// What has happened: names that templates and functions have beside those of an attempt.
-fn happened(taken: &Taken, run: &RunRow, dag: &dag::Dag) -> Map<String, Value> {
+fn happened(taken: &Taken, (run, failure): (&RunRow, Option<&FirstFailure>), dag: &dag::Dag) -> Map<String, Value> {
     let reason = taken.reason.clone().unwrap_or_default();
     let exception = Some(&reason).filter(|_| !taken.event.is_of_run());
     let task = taken.task.as_ref().filter(|_| !taken.event.is_of_run());
@@ -341,7 +366,10 @@ fn happened(taken: &Taken, run: &RunRow, dag: &dag::Dag) -> Map<String, Value> {
     let notification = json!({
         "id": taken.id,
         "event": taken.event,
-        "summary": summary(taken),
+        "summary": summary(taken, failure),
+        // Of a run that has failed: the instance that failed first, and why.
+        "failed_task": failure.map(FirstFailure::instance),
+        "failure": failure.and_then(|failure| failure.reason.as_deref()),
         "dag_id": taken.dag_id,
         "run_id": taken.run_id,
         "run_type": run.run_type,
@@ -368,7 +396,7 @@ fn happened(taken: &Taken, run: &RunRow, dag: &dag::Dag) -> Map<String, Value> {
 }
 
 /// One sentence.
-fn summary(taken: &Taken) -> String {
+fn summary(taken: &Taken, failure: Option<&FirstFailure>) -> String {
     let (dag, run) = (&taken.dag_id, &taken.run_id);
     let task = taken.task.as_ref().map_or_else(
         || format!("Task of DAG {dag}"),
@@ -388,9 +416,13 @@ fn summary(taken: &Taken) -> String {
         CallbackEvent::DagFailure => format!("Run {run} of DAG {dag} has failed"),
         CallbackEvent::DeadlineMissed => format!("Run {run} of DAG {dag} has missed its deadline"),
     };
-    match taken.reason.as_deref() {
-        None | Some("") => said,
-        Some(reason) => format!("{said}: {reason}"),
+    match (failure, taken.reason.as_deref()) {
+        (Some(failure), _) => match failure.reason.as_deref() {
+            None | Some("") => format!("{said}: {} has failed", failure.instance()),
+            Some(reason) => format!("{said}: {}: {reason}", failure.instance()),
+        },
+        (None, None | Some("")) => said,
+        (None, Some(reason)) => format!("{said}: {reason}"),
     }
 }
 
@@ -434,7 +466,11 @@ fn url(taken: &Taken) -> String {
         })
         .collect();
     let task = taken.task.as_ref().filter(|_| !taken.event.is_of_run());
-    let task = task.map(|task| format!("/tasks/{}", task.task_id)).unwrap_or_default();
+    let task = task.map(|task| match task.map {
+        MapIndex::UNMAPPED => format!("/tasks/{}", task.task_id),
+        map => format!("/tasks/{}?map_index={map}", task.task_id),
+    });
+    let task = task.unwrap_or_default();
     format!("{}/dags/{}/runs/{run}{task}", base.trim_end_matches('/'), taken.dag_id)
 }
 

@@ -4,7 +4,7 @@
 //! does not read loses its connection, not the leader's time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -53,6 +53,17 @@ pub struct Peer {
     stored_seq: u64,
     /// What was handed to it, and to which incarnation.
     sent: BTreeMap<AttemptId, Uuid>,
+    /// Orders that wait until it has read what was sent before.
+    orders: VecDeque<Order>,
+}
+
+/// What a worker is told to do with an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// To run it.
+    Assign(AttemptId),
+    /// To end it, and why.
+    Kill(AttemptId, String),
 }
 
 /// Whether a worker is there.
@@ -91,6 +102,7 @@ impl Peers {
                 notifies: false,
                 stored_seq: 0,
                 sent: BTreeMap::new(),
+                orders: VecDeque::new(),
             },
         );
     }
@@ -112,6 +124,8 @@ impl Peers {
         }
         self.by_connection.insert(connection, worker);
         peer.welcomed = false;
+        // What waited was for the connection before: what is live and not held is handed over anew.
+        peer.forget_orders();
         hello.name.clone_into(&mut peer.name);
         peer.slots = hello.slots;
         peer.incarnation = Some(hello.incarnation);
@@ -208,6 +222,33 @@ impl Peers {
         }
     }
 
+    /// Takes an order that has to wait until its worker has read what was sent before; gives back one that can go now. There are at most as
+    /// many as attempts that are live, and were.
+    #[must_use]
+    pub fn order(&mut self, worker: WorkerId, order: Order) -> Option<Order> {
+        let Some(peer) = self.by_worker.get_mut(&worker) else { return Some(order) };
+        if peer.connection.is_none() || (peer.orders.is_empty() && peer.has_room()) {
+            return Some(order);
+        }
+        peer.orders.push_back(order);
+        None
+    }
+
+    /// The next order for which its worker has room.
+    pub fn next_order(&mut self) -> Option<(WorkerId, Order)> {
+        let mut peers = self.by_worker.iter_mut().filter(|(_, peer)| !peer.orders.is_empty());
+        peers.find_map(|(worker, peer)| {
+            let order = if peer.has_room() { peer.orders.pop_front() } else { None };
+            Some((*worker, order?))
+        })
+    }
+
+    /// Whether orders wait for a worker that is connected.
+    #[must_use]
+    pub fn has_orders_to_send(&self) -> bool {
+        self.by_worker.values().any(|peer| !peer.orders.is_empty() && peer.connection.is_some())
+    }
+
     /// The way to a worker, for answers that are not made by the leader's own task.
     #[must_use]
     pub fn sender(&self, worker: WorkerId) -> Option<mpsc::Sender<ToWorker>> {
@@ -295,6 +336,20 @@ impl Peers {
 }
 
 impl Peer {
+    /// Whether it has read so much of what was sent that further orders leave room for what can not wait.
+    fn has_room(&self) -> bool {
+        self.connection.as_ref().is_some_and(|(_, sender)| sender.capacity() > MESSAGES_WAITING_MAX / 2)
+    }
+
+    /// What waited is not sent any more, and never was.
+    fn forget_orders(&mut self) {
+        for order in std::mem::take(&mut self.orders) {
+            if let Order::Assign(attempt) = order {
+                self.sent.insert(attempt, Uuid::nil());
+            }
+        }
+    }
+
     /// Whether it was asked to end.
     #[must_use]
     pub fn is_leaving(&self) -> bool {

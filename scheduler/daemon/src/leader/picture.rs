@@ -44,7 +44,7 @@ pub(super) struct Cluster {
     pub(super) workers_connected: usize,
     pub(super) workers_silent: usize,
     pub(super) slots: u32,
-    pub(super) slots_used: usize,
+    pub(super) slots_used: u32,
     pub(super) services: Vec<ServiceState>,
 }
 
@@ -94,8 +94,8 @@ impl Cluster {
         picture.gauges("windlass_cluster_workers", "Workers that the leader waits for or hears", workers)?;
         let help = "Slots of all workers that are connected";
         picture.gauge("windlass_cluster_slots", help, f64::from(self.slots))?;
-        let help = "Attempts on all workers that are connected";
-        picture.gauge("windlass_cluster_attempts", help, self.slots_used as f64)?;
+        let help = "Attempts that take a slot on all workers that are connected";
+        picture.gauge("windlass_cluster_attempts", help, f64::from(self.slots_used))?;
         let states = ServiceState::ALL.iter().map(|state| {
             let count = self.services.iter().filter(|of| *of == state).count();
             ([("state", state.name())], count as f64)
@@ -125,7 +125,7 @@ impl Reign {
             workers_connected: alive().count(),
             workers_silent: self.peers.iter().filter(|(_, peer)| peer.is_silent()).count(),
             slots: alive().map(|(_, peer)| peer.slots).sum(),
-            slots_used: alive().map(|(worker, _)| self.engine.attempt_count_on(worker)).sum(),
+            slots_used: alive().map(|(worker, _)| self.engine.slots_used_on(worker)).sum(),
             services: self.supervisor.replicas().map(Replica::state).collect(),
         };
         self.metrics.stands(cluster);

@@ -149,21 +149,23 @@ impl Reign {
 
     pub(super) fn cluster(&self) -> ClusterView {
         let workers = self.peers.iter().map(|(worker, peer)| {
-            let attempts: Vec<_> = self.engine.attempts_on(worker).into_iter().collect();
             let services = self.supervisor.replicas().filter(|r| r.worker() == Some(worker) && r.living().is_some());
             WorkerView {
                 name: peer.name.clone(),
                 slots: peer.slots,
-                used: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
+                used: self.engine.slots_used_on(worker),
                 alive: peer.is_alive(),
                 leaving: peer.is_leaving(),
                 services: services.map(|replica| replica.key().clone()).collect(),
-                attempts,
+                attempts: self.engine.some_attempts_on(worker, ATTEMPTS_SHOWN_MAX),
             }
         });
         ClusterView { leader: self.name.clone(), epoch: self.epoch.get(), workers: workers.collect() }
     }
 }
+
+/// So many attempts of a worker are named in what pages are shown each second; it may hold a hundred thousand waits.
+const ATTEMPTS_SHOWN_MAX: usize = 1_000;
 
 /// A part of a log.
 struct LogRange {

@@ -46,6 +46,8 @@ use crate::services::{self, Declared, Replica, Supervisor};
 
 /// Workers and waiting attempts hear of the leader at least so often; also how often silence is measured.
 pub(super) const BEAT: Duration = Duration::from_secs(1);
+/// How soon orders go on for which a worker had no room.
+const ORDERS_EVERY: Duration = Duration::from_millis(5);
 /// DAGs whose schedule is computed anew in one turn.
 const RENEWALS_MAX: usize = 500;
 
@@ -183,6 +185,7 @@ impl Reign {
             self.show(ear);
             batch = Batch { reads_inbox: std::mem::take(&mut self.has_more_commands), ..Batch::default() };
             self.answer_some(ear);
+            self.send_orders();
             let first = loop {
                 let patience = if batch.reads_inbox { Duration::ZERO } else { self.patience() };
                 tokio::select! {
@@ -216,6 +219,7 @@ impl Reign {
         }
         let timers = [self.engine.next_wakeup(), self.supervisor.next_wakeup()];
         let timer = timers.into_iter().flatten().min().map_or(LONGEST, |at| self.clock.until(at));
+        let timer = if self.peers.has_orders_to_send() { timer.min(ORDERS_EVERY) } else { timer };
         let beat =
             if self.peers.is_watching() { self.next_beat.saturating_duration_since(Instant::now()) } else { LONGEST };
         timer.min(beat)
@@ -391,6 +395,11 @@ impl Reign {
                 batch.reported(connection, seq);
                 let at = ago(now, ago_micros);
                 batch.events.push(Event::AttemptStarted { worker, attempt, at });
+            }
+            FromWorker::Deferred { seq, attempt, ago_micros, end } => {
+                batch.reported(connection, seq);
+                let at = ago(now, ago_micros);
+                batch.events.push(Event::AttemptDeferred { worker, attempt, at, end: end.into() });
             }
             FromWorker::Ended { seq, attempt, end } => {
                 batch.reported(connection, seq);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use engine::Engine;
-use model::{AttemptId, DagId, MapIndex, RunId, TaskId};
+use model::{AttemptId, DagId, MapIndex, RunId, RunKey, TaskId};
 
 /// So many lines are kept before those of attempts that are not live any more are thrown away.
 const LINES_MAX: usize = 10_000;
@@ -37,10 +37,15 @@ impl Said {
     /// What the attempts of a run said, by task instance.
     pub fn of_run(&self, dag: &DagId, run: &RunId, engine: &Engine) -> BTreeMap<(TaskId, MapIndex), &str> {
         let mut found = BTreeMap::new();
+        // Whose lines they are is looked up once a run.
+        let mut is_of: BTreeMap<RunKey, bool> = BTreeMap::new();
         for (attempt, line) in &self.lines {
             let Some(key) = engine.instance_of_attempt(*attempt) else { continue };
-            let Some(held) = engine.assignment(key) else { continue };
-            if held.run.dag_id == *dag && held.run.run_id == *run {
+            let held = || engine.assignment(key);
+            let is_this = || held().is_some_and(|held| held.run.dag_id == *dag && held.run.run_id == *run);
+            if *is_of.entry(key.run).or_insert_with(is_this)
+                && let Some(held) = held()
+            {
                 found.insert((held.dag.task(held.task).task_id.clone(), key.map), line.as_str());
             }
         }

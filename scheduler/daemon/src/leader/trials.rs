@@ -47,7 +47,7 @@ impl Reign {
     pub(super) fn try_connection(&mut self, connection: Box<ConnectionFields>, answer: oneshot::Sender<Answered>) {
         let able =
             self.peers.iter().filter(|(_, peer)| peer.is_alive() && !peer.is_leaving() && peer.tries_connections);
-        let Some(worker) = able.map(|(worker, _)| worker).min_by_key(|worker| self.engine.attempt_count_on(*worker))
+        let Some(worker) = able.map(|(worker, _)| worker).min_by_key(|worker| self.engine.slots_used_on(*worker))
         else {
             let detail = "no worker that tries connections is connected right now".to_owned();
             drop(answer.send(Ok(Reply::NotFound { detail })));

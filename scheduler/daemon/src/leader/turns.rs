@@ -9,11 +9,11 @@ use std::{
 
 use engine::{Effect, Event, Input, Plan, Rest};
 use link::{Assignment, Element, Given, Mapped, Poked, TaskContext, ToWorker};
-use model::{Answer, AssetNews, AttemptId, CommandId, TaskId, TaskIdx, TiKey, Timestamp, TurnNumber, WorkerId};
+use model::{Answer, AssetNews, AttemptId, CommandId, TaskId, TaskIdx, Timestamp, TurnNumber, WorkerId};
 use serde_json::json;
 use store::{Changes, StoreError, Writer};
 
-use super::{announce::Announcement, batch::Batch, reign::Reign};
+use super::{announce::Announcement, batch::Batch, peers::Order, reign::Reign};
 use crate::services::{Action, Replica};
 
 /// Facts may lead to further facts, never in a circle; more rounds than this mean a defect.
@@ -179,15 +179,39 @@ impl Reign {
     fn act_on(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Assign { worker, key, attempt } => self.hand_over(worker, key, attempt),
-                Effect::Kill { worker, attempt, reason } => self.peers.send(worker, ToWorker::Kill { attempt, reason }),
+                Effect::Assign { worker, attempt, .. } => self.order(worker, Order::Assign(attempt)),
+                Effect::Kill { worker, attempt, reason } => self.order(worker, Order::Kill(attempt, reason)),
             }
         }
     }
 
-    fn hand_over(&mut self, worker: WorkerId, key: TiKey, attempt: AttemptId) {
-        let Some(found) = self.engine.assignment(key).filter(|found| found.attempt == attempt) else { return };
-        self.peers.send(worker, ToWorker::Assign(Box::new(assignment(found))));
+    /// Gives an order to a worker, in its turn: one that was given a hundred thousand waits reads them when it can.
+    fn order(&mut self, worker: WorkerId, order: Order) {
+        if let Some(order) = self.peers.order(worker, order) {
+            self.carry(worker, order);
+        }
+    }
+
+    /// Sends what workers have room for by now.
+    pub(super) fn send_orders(&mut self) {
+        while let Some((worker, order)) = self.peers.next_order() {
+            self.carry(worker, order);
+        }
+    }
+
+    fn carry(&mut self, worker: WorkerId, order: Order) {
+        match order {
+            Order::Assign(attempt) => self.hand_over(worker, attempt),
+            Order::Kill(attempt, reason) => self.peers.send(worker, ToWorker::Kill { attempt, reason }),
+        }
+    }
+
+    fn hand_over(&mut self, worker: WorkerId, attempt: AttemptId) {
+        let key = self.engine.instance_of_attempt(attempt);
+        let found = key.and_then(|key| self.engine.assignment(key));
+        if let Some(found) = found.filter(|found| (found.attempt, found.worker) == (attempt, worker)) {
+            self.peers.send(worker, ToWorker::Assign(Box::new(assignment(found))));
+        }
     }
 
     async fn store_services(&mut self) -> Result<(), StoreError> {
@@ -219,9 +243,7 @@ impl Reign {
         let again: Vec<_> = unsent.iter().filter(|attempt| live.contains(attempt)).copied().collect();
         self.peers.send(worker, ToWorker::Welcome { epoch: self.epoch, live, services });
         for attempt in again {
-            if let Some(key) = self.engine.instance_of_attempt(attempt) {
-                self.hand_over(worker, key, attempt);
-            }
+            self.order(worker, Order::Assign(attempt));
         }
     }
 
@@ -299,6 +321,7 @@ fn assignment(found: engine::Assignment) -> Assignment {
             conf: run.conf.clone(),
             params: found.params,
             dag_fields: dag_fields(&found.dag, task),
+            task_fields: task_fields(task),
             native: found.dag.render_template_as_native_obj,
             macros: found.dag.user_defined_macros.clone(),
             prev_success_interval: None,
@@ -356,6 +379,24 @@ fn may_pull(task: &dag::Task, dag: &dag::Dag) -> bool {
     let named =
         |file: &String| json!(file).to_string().get(1..).is_some_and(|name| text.contains(name.trim_end_matches('"')));
     text.contains(PULL) || dag.files.keys().any(named)
+}
+
+/// The fields of `task` in templates.
+pub(super) fn task_fields(task: &dag::Task) -> serde_json::Map<String, serde_json::Value> {
+    let fields = json!({
+        "owner": task.owner,
+        "operator": task.operator.name(),
+        "queue": task.queue,
+        "pool": task.pool,
+        "pool_slots": task.pool_slots,
+        "priority_weight": task.priority_weight,
+        "retries": task.retries,
+        "trigger_rule": task.trigger_rule.name(),
+    });
+    match fields {
+        serde_json::Value::Object(fields) => fields,
+        _ => serde_json::Map::new(),
+    }
 }
 
 pub(super) fn dag_fields(dag: &dag::Dag, task: &dag::Task) -> serde_json::Map<String, serde_json::Value> {

@@ -41,6 +41,7 @@ use super::{
     shipping::Shipping,
     shutdown::Shutdown,
     trials::Trials,
+    waits::Age,
 };
 
 /// The worker says that it lives, and looks around, once a second.
@@ -51,6 +52,8 @@ const LEADER_SILENCE_MAX: Duration = Duration::from_secs(5);
 const CLOSE_MAX: Duration = Duration::from_secs(45);
 /// How long the last reports may take to be acknowledged when the worker shuts down; they are on disk.
 const LAST_REPORTS_MAX: Duration = Duration::from_secs(5);
+/// With more waits than that nobody is told what each of them has seen last: a leader keeps as many lines.
+const SAID_MAX: usize = 10_000;
 /// Events that may wait; a producer waits when there are more.
 const EVENTS_WAITING_MAX: usize = 1024;
 
@@ -192,6 +195,7 @@ impl Core {
                 news = self.session.next() => self.take_news(news).await,
                 Some(event) = self.events.recv() => self.take_event(event).await,
                 _ = beat.tick() => self.beat().await,
+                () = self.attempts.until_due(), if self.welcome => self.look().await,
                 () = shutdown.leaving(), if matches!(self.closing, Closing::No) => self.leave().await,
                 () = shutdown.stopping(), if !matches!(self.closing, Closing::Ending { .. }) => self.close().await,
             }
@@ -337,11 +341,14 @@ impl Core {
         match self.closing {
             Closing::No if self.reports.ended_attempts().contains(&attempt) => {}
             Closing::No => {
-                if !self.attempts.holds(attempt) {
+                // A wait that another worker had began there.
+                if !self.attempts.holds(attempt) && (assignment.poked.is_none() || !assignment.operator.defers()) {
                     self.settings.metrics.attempt_started();
                     self.containers.remember(&assignment);
                 }
-                self.attempts.start(assignment);
+                if let Some(end) = self.attempts.start(assignment) {
+                    self.report_end(attempt, end).await;
+                }
             }
             Closing::Leaving { .. } | Closing::Ending { .. } => {
                 if !self.attempts.holds(attempt) && !self.reports.ended_attempts().contains(&attempt) {
@@ -373,6 +380,7 @@ impl Core {
                 self.settings.metrics.attempt_ended(&end);
                 self.report_end(attempt, end).await;
             }
+            Event::AttemptRests { assignment, age, end } => self.rests(*assignment, age, end).await,
             Event::Fetch { attempt, key, answer } => {
                 let id = self.next_question;
                 self.next_question += 1;
@@ -416,6 +424,35 @@ impl Core {
         }
     }
 
+    /// An attempt has looked. The first time the leader has to know that it holds no slot any more; whoever leaves holds no waits.
+    async fn rests(&mut self, assignment: Assignment, age: Age, end: AttemptEnd) {
+        let (attempt, is_first) = (assignment.attempt, assignment.poked.is_none());
+        if self.is_leaving() {
+            self.attempts.forget(attempt);
+            return self.report_end(attempt, AttemptEnd::handed_back(SHUTTING_DOWN)).await;
+        }
+        if let Some(end) = self.attempts.rest(assignment, age, &end) {
+            self.attempts.forget(attempt);
+            return self.report_end(attempt, end).await;
+        }
+        let line = (self.attempts.wait_count() <= SAID_MAX).then(|| next_look(&end)).flatten();
+        if is_first {
+            let began = Instant::now().checked_sub(age.get()).unwrap_or_else(Instant::now);
+            let message = self.reports.deferred(attempt, began, end);
+            self.tell(message).await;
+        }
+        if let Some(line) = line {
+            self.tell(FromWorker::Said { attempt, line }).await;
+        }
+    }
+
+    /// Begins the looks that are due.
+    async fn look(&mut self) {
+        for (attempt, end) in self.attempts.look() {
+            self.report_end(attempt, end).await;
+        }
+    }
+
     /// A leader learns by a new Hello what a worker can do.
     fn engine_is(&mut self, engine: Engine) {
         if engine.change(&mut self.settings.capabilities) {
@@ -439,7 +476,8 @@ impl Core {
         }
         self.settings.metrics.stands(Standing {
             connected: self.welcome,
-            attempts: self.attempts.ids().count(),
+            attempts: self.attempts.count(),
+            waits: self.attempts.wait_count(),
             services: self.services.ids().len(),
             reports: self.reports.waiting(),
             streams: self.services.streams(),
@@ -514,7 +552,7 @@ impl Core {
         self.services.leave();
         self.attempts.stop_waits(&stop_cause(EndKind::Lost, SHUTTING_DOWN));
         tracing::info!(
-            attempts = self.attempts.ids().count(),
+            attempts = self.attempts.count(),
             "leaving: nothing new is taken, what runs may go on for {drain_max:?}; a second signal ends it now"
         );
         let beat = self.services.beat();
@@ -544,6 +582,13 @@ impl Core {
 
 fn stop_cause(kind: EndKind, reason: &str) -> StopCause {
     StopCause { kind, reason: reason.to_owned() }
+}
+
+/// What people are told of a wait between two looks; nothing without a next one.
+fn next_look(end: &AttemptEnd) -> Option<String> {
+    let pause = chrono::TimeDelta::from_std(Duration::try_from_secs_f64(end.again_after_secs?).ok()?).ok()?;
+    let at = chrono::Utc::now().checked_add_signed(pause)?;
+    Some(format!("{}; the next look is at {}", end.reason, at.format("%Y-%m-%d %H:%M:%S UTC")))
 }
 
 fn beats() -> Interval {

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use executor::{notify::Done, trial::Tried};
-use link::{FetchItem, FetchKey, LogChunk, ServiceExit};
+use link::{Assignment, FetchItem, FetchKey, LogChunk, ServiceExit};
 use model::{AttemptEnd, AttemptId, operator::ServiceSpec};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::engine_watch::Engine;
+use super::{engine_watch::Engine, waits::Age};
 
 /// What attempts, services and the guard tell the loop.
 pub(super) enum Event {
@@ -16,6 +16,8 @@ pub(super) enum Event {
     AttemptStarted { attempt: AttemptId, at: Instant },
     /// An attempt has ended.
     AttemptEnded { attempt: AttemptId, end: AttemptEnd },
+    /// An attempt has looked, and waits without a slot from now on, or further on.
+    AttemptRests { assignment: Box<Assignment>, age: Age, end: AttemptEnd },
     /// An attempt asks for something.
     Fetch { attempt: AttemptId, key: FetchKey, answer: oneshot::Sender<FetchItem> },
     /// An attempt declares services.

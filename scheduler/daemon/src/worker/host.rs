@@ -1,6 +1,9 @@
 //! The leader as one attempt sees it: questions go through the worker's connection, bound to the attempt.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use executor::Host;
 use futures::{FutureExt as _, future::BoxFuture};
@@ -21,6 +24,8 @@ pub(super) struct AttemptHost {
     attempt: AttemptId,
     events: mpsc::Sender<Event>,
     services: watch::Receiver<Vec<ServiceStatus>>,
+    /// Whether a question of it found no leader.
+    unanswered: AtomicBool,
 }
 
 impl AttemptHost {
@@ -30,7 +35,12 @@ impl AttemptHost {
         events: mpsc::Sender<Event>,
         services: watch::Receiver<Vec<ServiceStatus>>,
     ) -> Self {
-        Self { attempt, events, services }
+        Self { attempt, events, services, unanswered: AtomicBool::new(false) }
+    }
+
+    /// Whether a question of it found no leader: what it has failed by may be only that.
+    pub(super) fn was_unanswered(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed)
     }
 }
 
@@ -45,7 +55,10 @@ impl Host for AttemptHost {
             match timeout(FETCH_WAIT, answered).await {
                 Ok(Ok(item)) => item,
                 Ok(Err(_)) => FetchItem::Unavailable("the worker is shutting down".to_owned()),
-                Err(_) => FetchItem::Unavailable(format!("the leader did not answer for {} s", FETCH_WAIT.as_secs())),
+                Err(_) => {
+                    self.unanswered.store(true, Ordering::Relaxed);
+                    FetchItem::Unavailable(format!("the leader did not answer for {} s", FETCH_WAIT.as_secs()))
+                }
             }
         }
         .boxed()

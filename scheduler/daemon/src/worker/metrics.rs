@@ -26,6 +26,7 @@ pub struct WorkerMetrics {
     connections: Counter,
     slots: Gauge,
     attempts: Gauge,
+    waits: Gauge,
     services: Gauge,
     leaving: Gauge,
     reports: Gauge,
@@ -71,6 +72,7 @@ impl Pulse {
 pub(super) struct Standing {
     pub(super) connected: bool,
     pub(super) attempts: usize,
+    pub(super) waits: usize,
     pub(super) services: usize,
     pub(super) reports: usize,
     pub(super) streams: Vec<Stream>,
@@ -116,6 +118,7 @@ impl Default for WorkerMetrics {
             connections: Counter::default(),
             slots: Gauge::default(),
             attempts: Gauge::default(),
+            waits: Gauge::default(),
             services: Gauge::default(),
             leaving: Gauge::default(),
             reports: Gauge::default(),
@@ -139,6 +142,7 @@ impl WorkerMetrics {
         all.register("connections", "How often a leader has welcomed this worker", self.connections.clone());
         all.register("slots", "Attempts that may run at once", self.slots.clone());
         all.register("attempts", "Attempts that run or wait for a slot here", self.attempts.clone());
+        all.register("deferred_waits", "Deferred waits that are held here, without a slot", self.waits.clone());
         all.register("services", "Instances of services that run here", self.services.clone());
         let help = "Whether this worker was asked to end and takes nothing new";
         all.register("leaving", help, self.leaving.clone());
@@ -173,6 +177,7 @@ impl WorkerMetrics {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.connected.set(i64::from(standing.connected));
         self.attempts.set(number(standing.attempts));
+        self.waits.set(number(standing.waits));
         self.services.set(number(standing.services));
         self.reports.set(number(standing.reports));
         self.leaving.set(i64::from(standing.leaving));
@@ -231,7 +236,15 @@ mod tests {
         let key = ServiceKey { dag: model::DagId::new("d").unwrap(), name: "sink".to_owned(), replica: 1 };
         let report = serde_json::json!({"type": "progress", "records": 7, "lag": 3, "last_commit": "2026-01-01T00:00:00Z", "rows": []});
         let streams = vec![Stream::new(&key, true, &report)];
-        metrics.stands(Standing { connected: true, attempts: 2, services: 1, reports: 0, streams, leaving: true });
+        metrics.stands(Standing {
+            connected: true,
+            attempts: 2,
+            waits: 3,
+            services: 1,
+            reports: 0,
+            streams,
+            leaving: true,
+        });
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         let text = metrics::Page::new(registry).text();
@@ -240,6 +253,7 @@ mod tests {
         assert!(text.contains(&format!("windlass_stream_lag_records{labels} 3")), "{text}");
         assert!(text.contains(&format!("timestamp_seconds{labels} 1767225600.0")), "{text}");
         assert!(text.contains("windlass_worker_attempts 2\n"), "{text}");
+        assert!(text.contains("windlass_worker_deferred_waits 3\n"), "{text}");
         assert!(text.contains("windlass_worker_leaving 1\n"), "{text}");
     }
 

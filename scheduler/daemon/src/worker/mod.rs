@@ -16,6 +16,7 @@ mod log_reads;
 mod log_retention;
 mod metrics;
 mod notices;
+mod packed;
 mod reports;
 mod service;
 mod services;
@@ -25,6 +26,7 @@ mod shipping;
 mod shutdown;
 mod spool;
 mod trials;
+mod waits;
 
 use std::{
     collections::BTreeSet,

@@ -8,9 +8,6 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::{event::Event, host::AttemptHost};
 
-/// Notifications that are carried out at once; more are given back, and tried again by the leader.
-const AT_ONCE_MAX: usize = 16;
-
 /// The notifications that are under way.
 pub(super) struct Notices {
     context: Arc<WorkerContext>,
@@ -21,7 +18,7 @@ pub(super) struct Notices {
 impl Notices {
     /// Carries out on this worker and tells the loop what came of it.
     pub(super) fn new(context: Arc<WorkerContext>, events: mpsc::Sender<Event>) -> Self {
-        Self { context, events, slots: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
+        Self { context, events, slots: Arc::new(Semaphore::new(Notification::AT_ONCE_MAX)) }
     }
 
     /// Begins one; the answer is an event. A refusal is the answer already.

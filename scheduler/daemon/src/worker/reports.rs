@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 
 use super::ends::Ends;
 
-/// Reports that are not acknowledged. There are at most two for each attempt that was assigned.
+/// Reports that are not acknowledged. There are at most three for each attempt that was assigned.
 #[derive(Debug)]
 pub(super) struct Reports {
     ends: Ends,
@@ -25,6 +25,7 @@ pub(super) struct Reports {
 #[derive(Debug)]
 enum Report {
     Started { attempt: AttemptId, at: Instant },
+    Deferred { attempt: AttemptId, at: Instant, end: Box<AttemptEnd> },
     Ended { attempt: AttemptId, end: Box<AttemptEnd> },
 }
 
@@ -47,6 +48,11 @@ impl Reports {
     /// An attempt has started.
     pub(super) fn started(&mut self, attempt: AttemptId, at: Instant) -> FromWorker {
         self.add(Report::Started { attempt, at })
+    }
+
+    /// An attempt that began then waits without a slot.
+    pub(super) fn deferred(&mut self, attempt: AttemptId, at: Instant, end: AttemptEnd) -> FromWorker {
+        self.add(Report::Deferred { attempt, at, end: Box::new(end) })
     }
 
     /// An attempt has ended. What it has not written down itself is written now.
@@ -90,7 +96,7 @@ impl Reports {
     pub(super) fn ended_attempts(&self) -> BTreeSet<AttemptId> {
         let attempts = self.pending.values().filter_map(|report| match report {
             Report::Ended { attempt, .. } => Some(*attempt),
-            Report::Started { .. } => None,
+            Report::Started { .. } | Report::Deferred { .. } => None,
         });
         attempts.collect()
     }
@@ -118,12 +124,19 @@ impl Report {
     fn message(&self, seq: u64) -> FromWorker {
         match self {
             Self::Started { attempt, at } => {
-                let ago_micros = i64::try_from(at.elapsed().as_micros()).unwrap_or(i64::MAX);
-                FromWorker::Started { seq, attempt: *attempt, ago_micros }
+                FromWorker::Started { seq, attempt: *attempt, ago_micros: micros_since(*at) }
+            }
+            Self::Deferred { attempt, at, end } => {
+                let ago_micros = micros_since(*at);
+                FromWorker::Deferred { seq, attempt: *attempt, ago_micros, end: end.clone() }
             }
             Self::Ended { attempt, end } => FromWorker::Ended { seq, attempt: *attempt, end: end.clone() },
         }
     }
+}
+
+fn micros_since(at: Instant) -> i64 {
+    i64::try_from(at.elapsed().as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ extern crate windlass_daemon as daemon;
 mod bundles;
 mod cluster;
 mod commands;
+mod deferred;
 mod elsewhere;
 mod folder_scale;
 mod held;

@@ -77,6 +77,7 @@ pub(super) fn trigger_dag_run(task: &TriggerDagRunTask, fields: &mut Fields) {
     fields.unless("skip_when_already_exists", task.skip_when_already_exists, &false);
     fields.unless("fail_when_dag_is_paused", task.fail_when_dag_is_paused, &false);
     fields.unless("wait_for_completion", task.wait_for_completion, &false);
+    fields.unless("deferrable", task.deferrable, &false);
     fields.put("poke_interval", seconds_text(task.poke_interval_secs));
     let names = |states: &[DagRunState]| states.iter().map(|state| state.name()).collect::<Vec<_>>();
     fields.put("allowed_states", names(&task.allowed_states));
@@ -125,7 +126,9 @@ pub(super) fn poking(poking: &Poking, fields: &mut Fields) {
     fields.unless("soft_fail", poking.soft_fail, &false);
     fields.unless("silent_fail", poking.silent_fail, &false);
     fields.unless("never_fail", poking.never_fail, &false);
-    if poking.mode == PokeMode::Reschedule {
-        fields.put("mode", "reschedule");
+    match poking.mode {
+        PokeMode::Poke => {}
+        PokeMode::Reschedule => fields.put("mode", "reschedule"),
+        PokeMode::Deferrable => fields.put("deferrable", true),
     }
 }

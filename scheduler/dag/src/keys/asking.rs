@@ -16,7 +16,11 @@ const QUESTION: &[Key] = &[
     key("body", Shape::TextOrNull, "What there is to know about it, in Markdown; a template."),
     key("options", Shape::TextList, "What can be answered."),
     key("defaults", Shape::Texts, "What counts as the answer when nobody gives one in time."),
-    key("params", Shape::Definition("params"), "Values that are asked for beside the options."),
+    key(
+        "params",
+        Shape::Definition("params"),
+        "Values that are asked for beside the options; of a task that asks nobody, those that its templates have over the DAG's.",
+    ),
     key("assigned_users", Shape::List, "Who may answer: user names, or mappings with id and name."),
     key("response_timeout", Shape::Duration, "How long it waits for an answer; execution_timeout when absent."),
     key("timeout", Shape::Duration, "Another word for response_timeout."),

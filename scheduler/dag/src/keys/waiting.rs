@@ -24,7 +24,7 @@ pub(super) const SENSOR: &[Key] = &[
     key("never_fail", Shape::Bool, "Whether it is skipped, not failed, whatever goes wrong."),
     key("exponential_backoff", Shape::Bool, "Whether the pause doubles from look to look."),
     key("max_wait", Shape::Duration, "The longest pause of one that grows."),
-    key("deferrable", Shape::Bool, "Not supported yet: false."),
+    key("deferrable", Shape::Bool, "Whether it waits without a slot, held by a worker; instead of mode."),
 ];
 
 /// What every request has.
@@ -90,7 +90,7 @@ pub(super) const TRIGGER_DAG_RUN: OperatorKeys = OperatorKeys {
         key("poke_interval", Shape::Duration, "The pause between two looks at the run; 60s when absent."),
         key("allowed_states", Shape::Texts, "States that end the wait well; success when absent."),
         key("failed_states", Shape::Texts, "States that fail the task; failed when absent."),
-        key("deferrable", Shape::Bool, "Not supported yet: false."),
+        key("deferrable", Shape::Bool, "Whether it waits without a slot; with wait_for_completion."),
     ]],
     required: &["trigger_dag_id"],
 };

@@ -159,8 +159,14 @@ fn assemble(
     let zone = explicit_zone.or(zone_of(&schedule)).unwrap_or(Tz::UTC);
     let (start_date, relative_start) = start_date(fields, zone, problems);
     let end_date = fields.take("end_date").and_then(|item| item.date(zone, problems));
-    let truth = |name, absent: bool, problems: &mut Problems| {
-        fields.take(name).map_or(Some(absent), |item| item.truth(problems)).unwrap_or(absent)
+    let truth = |name, absent: bool, problems: &mut Problems| match fields.take(name) {
+        None => absent,
+        // Airflow does not look for it there, and so takes whatever it is.
+        Some(item) if own.take(name).is_none() && !item.is_truth() => {
+            problems.warn(&item.place, "this is neither true nor false, and a key of the DAG: it is left out");
+            absent
+        }
+        Some(item) => item.truth(problems).unwrap_or(absent),
     };
     let catchup = if truth("catchup", false, problems) { Catchup::All } else { Catchup::Latest };
     let is_paused_upon_creation = truth("is_paused_upon_creation", true, problems);
@@ -307,6 +313,15 @@ fn check_whole(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
         let message = format!("fail_fast needs trigger_rule all_success everywhere; {} has another", task.task_id);
         problems.add(&place_of("fail_fast"), message);
     }
+    for task in &dag.tasks {
+        if let Some((option, to)) = leads_nowhere(dag, task) {
+            let message = format!(
+                "{}: the option {option:?} leads to {to:?}, and the DAG has no task or group of that name; name one below options_mapping",
+                task.task_id
+            );
+            problems.add(&place_of("tasks"), message);
+        }
+    }
     let mut names = BTreeSet::new();
     for task in &dag.tasks {
         let Operator::Service(service) = &task.operator else { continue };
@@ -315,6 +330,16 @@ fn check_whole(dag: &Dag, fields: &Fields<'_>, problems: &mut Problems) {
             problems.add(&place_of("tasks"), message);
         }
     }
+}
+
+/// An option of a choice that is followed by nothing, with what it names.
+fn leads_nowhere<'d>(dag: &Dag, task: &'d crate::Task) -> Option<(&'d String, &'d String)> {
+    let Operator::Choice(choice) = &task.operator else { return None };
+    let is_there = |id: &String| {
+        model::TaskId::new(id.as_str()).is_ok_and(|id| dag.position(&id).is_some())
+            || dag.groups.iter().any(|group| group.group_id == *id)
+    };
+    choice.options_mapping.iter().flatten().find(|(_, to)| !is_there(to))
 }
 
 /// Why runs of a DAG never overlap in a way that it could decide about; none when they do, or when it decides nothing.

@@ -33,6 +33,20 @@ pub(super) fn read_all(dag: &Fields<'_>, when: &When, problems: &mut Problems) -
     layer.items().filter_map(read).collect()
 }
 
+/// Reads the params of a task: their values, as nobody is asked for them.
+pub(super) fn of_task(task: &Fields<'_>, problems: &mut Problems) -> serde_json::Map<String, Json> {
+    let Some(item) = task.take("params") else { return serde_json::Map::new() };
+    let Some(layer) = item.layer("a mapping of names to params", problems) else { return serde_json::Map::new() };
+    if layer.items().count() > PARAMS_MAX {
+        problems.add(&item.place, format!("at most {PARAMS_MAX} params are allowed"));
+        return serde_json::Map::new();
+    }
+    let read = |(key, item): (&crate::yaml::Key, Item<'_>)| {
+        Some((key.name.to_string(), read(&item, Asked::Nobody, problems)?.default))
+    };
+    layer.items().filter_map(read).collect()
+}
+
 /// Whether somebody is asked for a param that has no default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {

@@ -28,8 +28,8 @@ const NOT_FOUND: u16 = 404;
 /// The shortest pause between two looks: a shorter one would only fill the log.
 const POKE_INTERVAL_SECS_MIN: f64 = 0.1;
 
-/// What is said of what is not there yet.
-const NOT_DEFERRED: &str = "is not supported yet; with mode: reschedule a sensor holds no slot between two looks";
+/// What is said of a word of older files.
+const NO_MODE: &str = "mode: deferred is no mode; deferrable: true waits without a slot";
 
 /// Reads `file_sensor`.
 pub(super) fn file(fields: &Fields<'_>, problems: &mut Problems) -> Option<FileSensor> {
@@ -164,7 +164,6 @@ fn id<I: FromStr<Err = model::InvalidId>>(text: &str, item: &Item<'_>, problems:
 /// How a sensor waits.
 pub(super) fn poking(fields: &Fields<'_>, problems: &mut Problems) -> Option<Poking> {
     let mode = mode(fields, problems)?;
-    not_deferrable(fields, problems)?;
     let absent = Poking::default();
     let poking = Poking {
         poke_interval_secs: interval(fields, absent.poke_interval_secs, problems)?,
@@ -194,18 +193,23 @@ pub(super) fn interval(fields: &Fields<'_>, absent: f64, problems: &mut Problems
     }
 }
 
-/// `deferrable: true` waits without a slot, which comes later.
-pub(super) fn not_deferrable(fields: &Fields<'_>, problems: &mut Problems) -> Option<()> {
-    match fields.take("deferrable") {
-        Some(item) if item.truth(problems)? => item.fail(format!("deferrable: true {NOT_DEFERRED}"), problems),
-        Some(_) | None => Some(()),
+/// `deferrable: true` is a way to wait of its own, beside those that `mode` names.
+fn mode(fields: &Fields<'_>, problems: &mut Problems) -> Option<PokeMode> {
+    let mode = named_mode(fields, problems)?;
+    match (fields.take("deferrable"), mode) {
+        (Some(item), mode) if item.truth(problems)? => match mode {
+            PokeMode::Reschedule => item
+                .fail("deferrable: true and mode: reschedule are two ways to wait without a slot; keep one", problems),
+            PokeMode::Poke | PokeMode::Deferrable => Some(PokeMode::Deferrable),
+        },
+        (Some(_) | None, mode) => Some(mode),
     }
 }
 
-fn mode(fields: &Fields<'_>, problems: &mut Problems) -> Option<PokeMode> {
+fn named_mode(fields: &Fields<'_>, problems: &mut Problems) -> Option<PokeMode> {
     let Some(item) = fields.take("mode") else { return Some(PokeMode::Poke) };
     match item.text(problems)?.as_str() {
-        "deferred" => item.fail(format!("mode: deferred {NOT_DEFERRED}"), problems),
+        "deferred" => item.fail(NO_MODE, problems),
         _ => item.word::<String>(SENSOR_MODES, problems).map(|word| match word.as_str() {
             "reschedule" => PokeMode::Reschedule,
             _ => PokeMode::Poke,

@@ -11,7 +11,7 @@ use super::{
     fields::{Fields, Item, Layer, check_keys},
     given,
     group::{self, Dependency, Group, Groups},
-    operator, phase,
+    operator, params, phase,
 };
 use crate::{
     compiled::{Dag, Task},
@@ -19,7 +19,7 @@ use crate::{
     keys::{self, Here, LIMIT_MAX, RETRIES_MAX, TRIGGER_RULES, WEIGHT_RULES},
     problem::{Place, Problems},
     scopes::Phase,
-    yaml::Value,
+    yaml::{Key, Node, Value},
 };
 
 /// Airflow's pause before a further try.
@@ -115,6 +115,16 @@ fn read(
             check_keys(partial, &tables, &[keys::TASK_NOT_YET, of_operator], Here::Task, problems);
         }
     }
+    if let Some(settings) = fields.take("executor_config") {
+        problems
+            .warn(&settings.place, "settings of an executor of Airflow's; there is none here, and they change nothing");
+    }
+    // What variables give goes before what is written.
+    let variables = variables_as_arguments(&fields, problems);
+    let fields = match variables.as_slice() {
+        [] => fields,
+        entries => fields.below(Layer::of(entries, item.place.path.clone())),
+    };
     let around =
         group.and_then(|group| groups.expanded_around(&group.group_id)).and_then(|group| group.expand.as_ref());
     let of_group = around.zip(operator_keys).map(|(group, keys)| expand::of_group(group, &alone, keys, problems));
@@ -134,7 +144,10 @@ fn read(
     dependencies.extend(setups.iter().cloned());
     let (start_date, end_date) = window(&alone, zone, problems);
     let trigger_rule = trigger_rule(&fields, phase, problems);
-    let task = Task { phase, trigger_rule, start_date, end_date, ..shared(&fields, files, problems) };
+    // A task that asks people asks for its params.
+    let asks = operator.as_ref().is_some_and(|operator| operator.asking().is_some());
+    let params = if asks { serde_json::Map::new() } else { params::of_task(&fields, problems) };
+    let task = Task { phase, trigger_rule, start_date, end_date, params, ..shared(&fields, files, problems) };
     let (expand, sources) = expanded.map(|read| (read.expand, read.sources)).unzip();
     let expand = expand.or_else(|| of_group.flatten());
     let waits_for_none = task.trigger_rule == TriggerRule::Always;
@@ -229,6 +242,7 @@ fn shared(fields: &Fields<'_>, files: &mut FileSet<'_>, problems: &mut Problems)
         owner: text(fields, "owner", problems).unwrap_or_else(|| OWNER_DEFAULT.to_owned()),
         task_display_name: fields.take("task_display_name").and_then(|item| item.text_or_none(problems)),
         doc_md: fields.take("doc_md").and_then(|item| item.text_or_none(problems)),
+        params: serde_json::Map::new(),
         outlets: assets::of_task(fields, "outlets", problems),
         inlets: assets::of_task(fields, "inlets", problems),
         callbacks: callbacks::of_task(fields, files, problems),
@@ -266,6 +280,33 @@ fn trigger_rule(fields: &Fields<'_>, phase: Phase, problems: &mut Problems) -> T
 
 fn text(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<String> {
     fields.take(name)?.text(problems)
+}
+
+/// dag-factory's `variables_as_arguments`: keys that have the value of an Airflow variable, or what is written where there is none.
+/// dag-factory reads them when it reads the file; here they are templates, and so they are read when the task runs.
+fn variables_as_arguments(fields: &Fields<'_>, problems: &mut Problems) -> Vec<(Key, Node)> {
+    let Some(item) = fields.own("variables_as_arguments") else { return Vec::new() };
+    let mut entries = Vec::new();
+    for item in item.list("a list such as [{variable: a, attribute: bash_command}]", problems).unwrap_or_default() {
+        let Some(pair) = item.fields("a mapping of variable and attribute", problems) else { continue };
+        let mut text = |name| pair.required(name, problems).and_then(|item| item.plain_text(problems));
+        let (Some(variable), Some(attribute)) = (text("variable"), text("attribute")) else { continue };
+        let name = format!("'{}'", variable.replace('\\', "\\\\").replace('\'', "\\'"));
+        let template = match fields.take(&attribute).map(|written| written.node.value.clone()) {
+            None => format!("{{{{ var.value[{name}] }}}}"),
+            Some(Value::Text(written)) => {
+                let value = format!("var.value.get({name}, none)");
+                format!("{{% if {value} is none %}}{written}{{% else %}}{{{{ {value} }}}}{{% endif %}}")
+            }
+            Some(_) => {
+                problems.add(&item.place, format!("{attribute} is no text, so that no variable can stand for it"));
+                continue;
+            }
+        };
+        entries
+            .push((Key { at: item.place.at, name: attribute.into() }, Node::of_json(&template.into(), item.place.at)));
+    }
+    entries
 }
 
 fn truth(fields: &Fields<'_>, name: &str, absent: bool, problems: &mut Problems) -> bool {

@@ -9,7 +9,7 @@ use model::{
 use super::{
     fields::Fields,
     operator::{text, text_option, truth_or},
-    sensor::{interval, not_deferrable, run_states, states},
+    sensor::{interval, run_states, states},
 };
 use crate::{problem::Problems, yaml::Value};
 
@@ -18,7 +18,6 @@ const POKE_INTERVAL_SECS: f64 = 60.0;
 
 /// Reads the operator's keys.
 pub(super) fn read(fields: &Fields<'_>, problems: &mut Problems) -> Option<TriggerDagRunTask> {
-    not_deferrable(fields, problems)?;
     let mut states_of = |name, absent| match fields.take(name) {
         Some(item) => states(&item, &run_states(), problems),
         None => Some(vec![absent]),
@@ -34,6 +33,7 @@ pub(super) fn read(fields: &Fields<'_>, problems: &mut Problems) -> Option<Trigg
         skip_when_already_exists: truth_or(fields, "skip_when_already_exists", false, problems)?,
         fail_when_dag_is_paused: truth_or(fields, "fail_when_dag_is_paused", false, problems)?,
         wait_for_completion: truth_or(fields, "wait_for_completion", false, problems)?,
+        deferrable: truth_or(fields, "deferrable", false, problems)?,
         poke_interval_secs: interval(fields, POKE_INTERVAL_SECS, problems)?,
         allowed_states,
         failed_states,

@@ -78,6 +78,11 @@ impl Item<'_> {
         self.list("a list of texts", problems)?.iter().map(|item| item.plain_text(problems)).collect()
     }
 
+    /// Whether it is true or false, and nothing else.
+    pub(super) fn is_truth(&self) -> bool {
+        matches!(self.node.value, Value::Bool(_))
+    }
+
     /// True or false.
     pub(super) fn truth(&self, problems: &mut Problems) -> Option<bool> {
         match self.node.value {

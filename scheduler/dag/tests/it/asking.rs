@@ -16,6 +16,29 @@ fn choice(keys: &str) -> Choice {
 }
 
 #[test]
+fn an_option_that_leads_nowhere_is_refused_where_it_stands() {
+    let file = |operator: &str| {
+        format!(
+            "dag_id: d\ntasks:\n- {{task_id: ask, {operator}, subject: q}}\n- {{task_id: go, operator: empty, dependencies: [ask]}}\n"
+        )
+    };
+    for (operator, to) in [
+        ("operator: airflow.providers.standard.operators.hitl.HITLBranchOperator, options: [go, nosuch]", "nosuch"),
+        ("operator: choice, options: [a, go], options_mapping: {a: x}", "x"),
+    ] {
+        let loaded = dag::load("d.yaml", &file(operator), &dag::Content::default());
+        let said: Vec<String> = loaded.errors.iter().map(|error| error.message.clone()).collect();
+        assert!(said.len() == 1 && said[0].contains(&format!("leads to {to:?}")), "{said:?}");
+    }
+    let good = dag::load(
+        "d.yaml",
+        &file("operator: choice, options: [a], options_mapping: {a: go}"),
+        &dag::Content::default(),
+    );
+    assert_eq!(good.errors, []);
+}
+
+#[test]
 fn airflows_classes_mean_approvals_and_choices() {
     const HITL: &str = "airflow.providers.standard.operators.hitl";
     let Operator::Approval(approval) = operator(&format!("operator: {HITL}.ApprovalOperator, subject: Go on?")) else {
@@ -26,9 +49,9 @@ fn airflows_classes_mean_approvals_and_choices() {
     let entry = choice(&format!("operator: {HITL}.HITLEntryOperator, subject: Give, params: {{n: 1}}"));
     assert_eq!((entry.asking.options, entry.asking.defaults), (vec!["OK".to_owned()], vec!["OK".to_owned()]));
     assert_eq!(entry.asking.params["n"]["value"], json!(1));
-    let branch = choice("operator: HITLBranchOperator, subject: Which?, options: [a, b], options_mapping: {b: c}");
+    let branch = choice("operator: HITLBranchOperator, subject: Which?, options: [a, b], options_mapping: {b: a}");
     let leads = branch.options_mapping.unwrap();
-    assert_eq!((leads["a"].as_str(), leads["b"].as_str()), ("a", "c"));
+    assert_eq!((leads["a"].as_str(), leads["b"].as_str()), ("a", "a"));
     let plain = choice("operator: HITLOperator, subject: Which?, options: [a, b], defaults: a, assigned_users: ann");
     assert_eq!((plain.options_mapping, plain.asking.assigned_users), (None, vec![HitlUser::named("ann")]));
 }
@@ -39,7 +62,7 @@ fn every_key_comes_back_from_the_canonical_form() {
         "operator: approval, subject: 'Publish {{ ds }}?', body: '**x**', options: [Publish, Discard], timeout: 12h, fail_on_reject: true",
         "operator: approval, subject: s, ignore_downstream_trigger_rules: true, defaults: [Reject], params: {n: {type: integer, minimum: 1, default: 2, description: how many}}",
         "operator: choice, subject: s, options: [a, b, c], multiple: true, defaults: [a, c], assigned_users: [ann, {id: b7, name: Bob}]",
-        "operator: HITLBranchOperator, subject: s, options: [a, b], options_mapping: {a: x}, response_timeout: 90",
+        "operator: HITLBranchOperator, subject: s, options: [a, b], options_mapping: {b: a}, response_timeout: 90",
         "operator: choice, subject: s, params: {when: {type: string, format: date}}",
     ]);
 }

@@ -17,6 +17,52 @@ fn dag(fields: &str) -> String {
 }
 
 #[test]
+fn a_task_may_have_params_of_its_own() {
+    let file = "a:\n  params: {x: 1, y: 2}\n  default_args: {params: {y: 3}}\n  tasks:\n    t: {operator: bash, bash_command: \"{{ params.x }}\", \
+                params: {x: {type: integer, default: 5}, z: {k: [1]}}}\n    u: {operator: empty}\n";
+    let loaded = load(file);
+    assert_eq!(loaded.errors, []);
+    let dag = &loaded.dags[0].dag;
+    let params = |pos: usize| serde_json::to_string(&dag.tasks[pos].params).unwrap();
+    assert_eq!((params(0).as_str(), params(1).as_str()), (r#"{"x":5,"z":{"k":[1]}}"#, r#"{"y":3}"#));
+    let again = load(&loaded.dags[0].canonical_yaml);
+    assert_eq!((again.errors.len(), &again.dags[0].dag), (0, dag), "{}", loaded.dags[0].canonical_yaml);
+    let wrong = load("a:\n  tasks: [{task_id: t, operator: empty, params: {x: {type: integer, default: five}}}]\n");
+    assert!(wrong.errors[0].field.to_string().ends_with("params.x"), "{:?}", wrong.errors);
+}
+
+#[test]
+fn dag_factorys_variables_stand_for_keys_when_the_task_runs() {
+    let of = |task: &str| {
+        let loaded = load(&format!("a:\n  tasks:\n    t:\n      operator: bash\n{task}"));
+        assert_eq!(loaded.errors, []);
+        let model::Operator::Bash(keys) = &loaded.dags[0].dag.tasks[0].operator else { panic!("it is a bash task") };
+        keys.bash_command.to_string()
+    };
+    let asked = "      variables_as_arguments: [{variable: \"it's\", attribute: bash_command}]\n";
+    assert_eq!(of(asked), r"{{ var.value['it\'s'] }}");
+    let value = r"var.value.get('it\'s', none)";
+    assert_eq!(
+        of(&format!("{asked}      bash_command: echo 1\n")),
+        format!("{{% if {value} is none %}}echo 1{{% else %}}{{{{ {value} }}}}{{% endif %}}")
+    );
+    let wrong = load(
+        "a:\n  tasks: [{task_id: t, operator: empty, retries: 1, variables_as_arguments: [{variable: a, attribute: retries}]}]\n",
+    );
+    assert!(wrong.errors[0].message.contains("retries is no text"), "{:?}", wrong.errors);
+}
+
+#[test]
+fn a_key_of_the_dag_among_the_values_for_tasks_that_makes_no_sense_is_left_out() {
+    let loaded = load("a:\n  default_args:\n    catchup: false,\n  tasks: [{task_id: a, operator: empty}]\n");
+    assert_eq!(loaded.dags[0].dag.catchup, dag::Catchup::Latest);
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.iter().any(|said| said.contains("neither true nor false")), "{warnings:?}");
+    // Where it counts it is refused.
+    assert_eq!(load("a:\n  catchup: false,\n  tasks: [{task_id: a, operator: empty}]\n").errors.len(), 1);
+}
+
+#[test]
 fn what_switches_something_off_is_taken() {
     let defaults = "default_args:\n  owner: data\n  email: [\"a@example.com\"]\n  email_on_failure: false\n  email_on_retry: false\n  \
         sla: null\n  executor_config: {}\n  inlets: []\n  on_failure_callback: null\n  is_setup: false\n  allow_nested_operators: true\n  \
@@ -40,7 +86,6 @@ fn what_asks_for_something_that_is_not_there_is_refused() {
             dags/x.yaml:2:1: sla_miss_callback: not supported yet: Airflow 2's sla; write a deadline with its callback
             dags/x.yaml:3:16: default_args.sla: not supported yet: Airflow 2's sla; write the DAG's deadline
             dags/x.yaml:4:31: task_groups[0].prefix_group_id: not supported yet: task ids without their group
-            dags/x.yaml:5:39: tasks[0].executor_config: not supported yet: settings of an executor
             dags/x.yaml:5:77: tasks[0].allow_nested_operators: not supported yet: a check of nested operators
         "#]],
     );

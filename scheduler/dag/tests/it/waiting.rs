@@ -59,8 +59,9 @@ fn every_operator_comes_back_from_its_canonical_form() {
         "operator: file_sensor, filepath: 'in/**/*.csv', fs_conn_id: fs, recursive: true, mode: reschedule, poke_interval: 10s, timeout: 2h, soft_fail: true, exponential_backoff: true, max_wait: 5m",
         "operator: sql_sensor, conn_id: pg, sql: 'SELECT :n', parameters: {n: 1}, success: '{{ value > 1 }}', failure: '{{ value < 0 }}', fail_on_empty: true, never_fail: true",
         "operator: external_task_sensor, external_dag_id: y, external_task_ids: [b, c], execution_delta: 1h, failed_states: [failed, upstream_failed], skipped_states: skipped, check_existence: true, silent_fail: true",
-        "operator: external_task_sensor, external_dag_id: y, allowed_states: [success, failed]",
+        "operator: external_task_sensor, external_dag_id: y, allowed_states: [success, failed], deferrable: true",
         "operator: trigger_dag_run, trigger_dag_id: y, trigger_run_id: r, conf: {a: '{{ ds }}'}, logical_date: null, reset_dag_run: true, wait_for_completion: true, poke_interval: 5s, allowed_states: [success, failed], failed_states: []",
+        "operator: trigger_dag_run, trigger_dag_id: y, wait_for_completion: true, deferrable: true",
         "operator: trigger_dag_run, trigger_dag_id: y, logical_date: 2026-01-31T06:00:00Z, skip_when_already_exists: true, fail_when_dag_is_paused: true",
     ]);
 }
@@ -69,10 +70,10 @@ fn every_operator_comes_back_from_its_canonical_form() {
 fn mistakes_are_refused_with_their_place() {
     expect![[r#"
         dags/x.yaml:3:5: tasks[0]: filepath is missing
-        dags/x.yaml:4:61: tasks[1].mode: mode: deferred is not supported yet; with mode: reschedule a sensor holds no slot between two looks
+        dags/x.yaml:4:61: tasks[1].mode: mode: deferred is no mode; deferrable: true waits without a slot
         dags/x.yaml:5:61: tasks[2].mode: expected one of poke, reschedule, found "pokes"; did you mean "poke"?
         dags/x.yaml:5:68: tasks[2].poke_intervall: unknown field; did you mean "poke_interval"?
-        dags/x.yaml:6:67: tasks[3].deferrable: deferrable: true is not supported yet; with mode: reschedule a sensor holds no slot between two looks
+        dags/x.yaml:6:67: tasks[3].deferrable: deferrable: true and mode: reschedule are two ways to wait without a slot; keep one
         dags/x.yaml:7:84: tasks[4].never_fail: soft_fail and never_fail are both true; keep one
         dags/x.yaml:8:70: tasks[5].poke_interval: expected at least 100ms between two looks
         dags/x.yaml:9:73: tasks[6].endpoint: url is the whole address: keep it, or http_conn_id with endpoint
@@ -92,7 +93,7 @@ fn mistakes_are_refused_with_their_place() {
         "operator: file_sensor",
         "operator: file_sensor, filepath: /x, mode: deferred",
         "operator: file_sensor, filepath: /x, mode: pokes, poke_intervall: 3",
-        "operator: file_sensor, filepath: /x, deferrable: true",
+        "operator: file_sensor, filepath: /x, deferrable: true, mode: reschedule",
         "operator: file_sensor, filepath: /x, soft_fail: true, never_fail: true",
         "operator: file_sensor, filepath: /x, poke_interval: 1ms",
         "operator: http_sensor, url: 'http://x.test', endpoint: /y",
@@ -109,6 +110,23 @@ fn mistakes_are_refused_with_their_place() {
         "operator: external_task_sensor, external_dag_id: y, allowed_states: skipped",
         "operator: external_task_sensor, external_dag_id: y, external_task_id: b, failed_states: success",
     ]));
+}
+
+#[test]
+fn who_waits_without_a_slot_says_so() {
+    for (text, defers) in [
+        ("operator: file_sensor, filepath: /x, deferrable: true", true),
+        ("operator: time_delta_sensor, delta: 1h, deferrable: true, mode: poke", true),
+        ("operator: sql_sensor, conn_id: pg, sql: SELECT 1, deferrable: false", false),
+        ("operator: trigger_dag_run, trigger_dag_id: y, wait_for_completion: true, deferrable: true", true),
+        // As in Airflow: without a wait there is nothing to defer.
+        ("operator: trigger_dag_run, trigger_dag_id: y, deferrable: true", false),
+    ] {
+        assert_eq!(operator(text).defers(), defers, "{text}");
+    }
+    let refused = refused(&["operator: bash, bash_command: x, deferrable: true"]);
+    let says = "tasks[0].deferrable: only sensors and trigger_dag_run wait without a slot; leave it out";
+    assert!(refused.contains(says), "{refused}");
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn pool_sentence(pool: &str, slots: u32, room: Room, (ahead, now): (usize, Times
     }
 }
 
-fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
+pub(super) fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
     match reason {
         NoWorker::NoneConnected | NoWorker::Queue => {
             format!("no worker is connected that serves queue {}", demand.queue)
@@ -126,6 +126,10 @@ fn worker_sentence(demand: &Demand, reason: &NoWorker) -> String {
         ),
         NoWorker::Operator if demand.reschedules => format!(
             "no worker that serves queue {} knows sensors with mode: reschedule: they are of an older version; update them",
+            demand.queue
+        ),
+        NoWorker::Operator if demand.defers => format!(
+            "no worker that serves queue {} knows deferrable: true: they are of an older version; update them",
             demand.queue
         ),
         NoWorker::Operator => format!(

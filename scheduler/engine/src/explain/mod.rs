@@ -16,7 +16,7 @@ use crate::{
     },
     turn::Past,
 };
-use time::span;
+pub(crate) use time::span;
 
 /// How many tasks of a run are explained at most: more do not fit a page.
 const TASKS_MAX: usize = 1_000;
@@ -130,10 +130,17 @@ impl Engine {
                 }
                 Some(_) | None => self.why_undecided(run, place, now),
             },
-            TaskState::Deferred => match extra.wake_at {
-                Some(at) if at > now => format!("it is {} and goes on in {}", core.state, span(at - now)),
-                Some(_) | None => format!("it is {}", core.state),
-            },
+            TaskState::Deferred => {
+                let since = extra.first_poke_at.map_or_else(String::new, |at| format!(" since {}", time::at(at)));
+                match core.live {
+                    true => format!("it waits without a slot{since}, held by {worker} ({tries})"),
+                    false => {
+                        let demand = self.ready.demand(run.def.class(place.task)).of_wait();
+                        let why = limits::worker_sentence(&demand, &self.workers.why_none(&demand));
+                        format!("it waits without a slot{since}, and for a worker to hold the wait: {why} ({tries})")
+                    }
+                }
+            }
             TaskState::UpstreamFailed => {
                 let why = extra.reason.unwrap_or_else(|| run.culprits(place.task));
                 format!("it can not run: {why}")

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use model::Timestamp;
 
 /// A span in at most two units: `28 s`, `2 min 5 s`, `3 h 4 min`, `2 d 3 h`.
-pub(super) fn span(span: TimeDelta) -> String {
+pub(crate) fn span(span: TimeDelta) -> String {
     let seconds = (span.num_milliseconds().max(0) + 999) / 1_000;
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     match (days, hours, minutes) {

@@ -5,9 +5,9 @@ use model::{RunKey, TaskState};
 
 use super::{
     Engine,
-    instance::{Core, Place, TiPos},
+    instance::{Core, Grip, On, Place, TiPos},
     pools::TakenBy,
-    ready::{Limit, Rank, TaskLimit, Ticket},
+    ready::{Limit, OnWorker, Rank, TaskLimit, Ticket},
     run::is_pending,
 };
 
@@ -196,7 +196,8 @@ impl Engine {
     }
 
     fn account_slots(&mut self, place: Place, before: Core, after: Core) {
-        if before.live == after.live && before.is_active() == after.is_active() && before.state == after.state {
+        let (was, is) = (before.grip(), after.grip());
+        if was == is && before.is_active() == after.is_active() && before.state == after.state {
             return;
         }
         self.account_queued(place, before, after);
@@ -205,12 +206,15 @@ impl Engine {
         let dag_id = run.row.dag_id.clone();
         let task = def.task(place.task);
         let number = def.number(place.task);
-        if before.live && !after.live {
-            self.release_attempt(place, before);
+        if was != is {
+            if let Some(grip) = was {
+                self.release_attempt(place, grip);
+            }
+            if let Some(grip) = is {
+                self.hold_attempt(place, grip);
+            }
         }
-        if !before.live && after.live {
-            self.hold_attempt(place, after);
-        }
+        self.account_wait(place, before, after);
         for by in TakenBy::ALL {
             match (before.takes(by), after.takes(by)) {
                 (false, true) => self.pools.take(&task.pool, task.pool_slots, by),
@@ -238,26 +242,45 @@ impl Engine {
         }
     }
 
-    fn hold_attempt(&mut self, place: Place, core: Core) {
-        let (attempt, worker) = live_of(core);
-        self.attempts.insert(attempt, self.key_of(place));
-        let run = self.known_run_mut(place.run);
-        run.live += 1;
-        let class = run.def.class(place.task);
-        let on = self.ready.demand(class).on_worker;
-        self.workers.take(worker, attempt, on);
+    /// A deferred instance comes to those whose wait no worker holds, or leaves them.
+    fn account_wait(&mut self, place: Place, before: Core, after: Core) {
+        if before.state != TaskState::Deferred && after.state != TaskState::Deferred {
+            return;
+        }
+        let run = self.known_run(place.run);
+        let (class, key) = (run.def.class(place.task), run.key_of(place.at()));
+        self.adrift.remove(class, key);
+        if after.is_adrift() {
+            self.adrift.wait(class, key);
+        }
     }
 
-    fn release_attempt(&mut self, place: Place, core: Core) {
-        let (attempt, worker) = live_of(core);
-        self.attempts.remove(&attempt);
+    fn hold_attempt(&mut self, place: Place, grip: Grip) {
+        self.attempts.insert(grip.attempt, self.key_of(place));
+        let run = self.known_run_mut(place.run);
+        run.live += 1;
+        run.aside += u32::from(grip.on == On::Aside);
+        let on = self.on_worker(place, grip);
+        self.workers.take(grip.worker, grip.attempt, on);
+    }
+
+    fn release_attempt(&mut self, place: Place, grip: Grip) {
+        self.attempts.remove(&grip.attempt);
         let run = self.known_run_mut(place.run);
         run.live -= 1;
-        let class = run.def.class(place.task);
-        let on = self.ready.demand(class).on_worker;
-        self.workers.give_back(worker, attempt, on);
-        self.worker_has_room(worker);
+        run.aside -= u32::from(grip.on == On::Aside);
+        let on = self.on_worker(place, grip);
+        self.workers.give_back(grip.worker, grip.attempt, on);
+        self.worker_has_room(grip.worker);
         self.ready.limit_has_room(&Limit::Run(place.run));
+    }
+
+    /// What a live attempt takes of its worker.
+    pub(crate) fn on_worker(&self, place: Place, grip: Grip) -> OnWorker {
+        match grip.on {
+            On::Slot => self.ready.demand(self.known_run(place.run).def.class(place.task)).on_worker,
+            On::Aside => OnWorker::TakesNone,
+        }
     }
 }
 
@@ -274,10 +297,4 @@ impl Engine {
 pub(super) enum RunPresence {
     Comes,
     Leaves,
-}
-
-fn live_of(core: Core) -> (model::AttemptId, model::WorkerId) {
-    let attempt = core.attempt.expect("a live instance has an attempt");
-    let worker = core.worker.expect("a live instance has a worker");
-    (attempt, worker)
 }

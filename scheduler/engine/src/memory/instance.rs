@@ -90,17 +90,46 @@ impl Core {
     /// Whether its pool's slots are taken, or asked for, in this way.
     pub fn takes(&self, by: TakenBy) -> bool {
         match by {
-            TakenBy::LiveAttempt => self.live,
+            TakenBy::LiveAttempt => self.live && self.state != TaskState::Deferred,
             TakenBy::QueuedAttempt => self.live && self.state == TaskState::Queued,
             TakenBy::Deferred => self.state == TaskState::Deferred,
             TakenBy::Waiting => self.wants_slot(),
         }
     }
 
+    /// Whether it waits without a slot, and no worker holds the wait.
+    pub fn is_adrift(&self) -> bool {
+        self.state == TaskState::Deferred && !self.live
+    }
+
+    /// What is held of which worker; none without a live attempt.
+    pub fn grip(&self) -> Option<Grip> {
+        let (true, Some(attempt), Some(worker)) = (self.live, self.attempt, self.worker) else { return None };
+        let on = if self.state == TaskState::Deferred { On::Aside } else { On::Slot };
+        Some(Grip { attempt, worker, on })
+    }
+
     /// Whether it counts against limits on active instances.
     pub fn is_active(&self) -> bool {
         self.live || matches!(self.state, TaskState::Deferred | TaskState::AwaitingInput)
     }
+}
+
+/// What a live attempt holds of its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grip {
+    pub attempt: AttemptId,
+    pub worker: WorkerId,
+    pub on: On,
+}
+
+/// How a live attempt is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
+    /// As its task demands.
+    Slot,
+    /// Deferred: it holds no slot of anything.
+    Aside,
 }
 
 /// A task instance.

@@ -61,6 +61,7 @@ impl Engine {
             followers: std::collections::BTreeMap::new(),
             workers: super::workers::Workers::default(),
             ready: super::ready::Ready::default(),
+            adrift: super::adrift::Adrift::default(),
             timers: super::timers::Timers::default(),
             facts: super::facts::Facts::default(),
             unsettled: std::collections::BTreeSet::new(),
@@ -166,12 +167,18 @@ impl Engine {
 
     /// A run of which nothing waits for a slot goes on with another version.
     pub(crate) fn replace_run(&mut self, key: RunKey, latest: &Arc<Definition>) {
+        let lost = self.adrift.lost_of(key);
         self.account_whole_run(key, RunPresence::Leaves);
         let run = self.runs.remove(&key).expect("only runs in memory are decided");
         self.unpin(run.def.id);
         self.pin(latest.id);
         self.runs.insert(key, run.on_version(Arc::clone(latest)));
         self.account_whole_run(key, RunPresence::Comes);
+        for key in lost {
+            if let Some(place) = self.place_of(key) {
+                self.set_adrift(place);
+            }
+        }
         if self.known_run(key).row.state == DagRunState::Running {
             self.watch(key);
         }

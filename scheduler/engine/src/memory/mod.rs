@@ -5,6 +5,7 @@
 //! [`Engine::verify`] counts, and tests do so after every turn.
 
 mod account;
+pub(crate) mod adrift;
 pub(crate) mod backfills;
 pub(crate) mod census;
 pub(crate) mod dags;
@@ -34,6 +35,7 @@ use crate::{
     Rest, Settings,
     state::{DagVersion, TiExtra},
 };
+use adrift::Adrift;
 use census::Census;
 use dags::DagState;
 use deadlines::Deadlines;
@@ -71,6 +73,8 @@ pub struct Engine {
     pub(crate) followers: BTreeMap<RunKey, BTreeSet<RunKey>>,
     pub(crate) workers: Workers,
     pub(crate) ready: Ready,
+    /// Deferred instances whose wait no worker holds.
+    pub(crate) adrift: Adrift,
     pub(crate) timers: Timers,
     pub(crate) facts: Facts,
     /// Runs with tasks to decide.

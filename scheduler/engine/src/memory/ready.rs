@@ -48,6 +48,8 @@ pub(crate) struct Demand {
     pub expands: bool,
     /// Whether its worker has to know sensors that look again later.
     pub reschedules: bool,
+    /// Whether its worker has to hold waits without a slot.
+    pub defers: bool,
     pub on_worker: OnWorker,
 }
 
@@ -59,6 +61,11 @@ pub(crate) enum OnWorker {
 }
 
 impl Demand {
+    /// What holding its wait demands: no slot.
+    pub fn of_wait(&self) -> Self {
+        Self { on_worker: OnWorker::TakesNone, ..self.clone() }
+    }
+
     fn of(task: &Task) -> Self {
         Self {
             pool: task.pool.clone(),
@@ -68,6 +75,7 @@ impl Demand {
             operator: task.operator.name(),
             expands: task.expand.is_some(),
             reschedules: task.operator.reschedules(),
+            defers: task.operator.defers(),
             on_worker: match &task.operator {
                 Operator::Service(_) => OnWorker::TakesNone,
                 Operator::Empty
@@ -112,6 +120,7 @@ struct WorkerDemand {
     operator: &'static str,
     expands: bool,
     reschedules: bool,
+    defers: bool,
     on_worker: OnWorker,
 }
 
@@ -246,6 +255,7 @@ impl Ready {
             operator: demand.operator,
             expands: demand.expands,
             reschedules: demand.reschedules,
+            defers: demand.defers,
             on_worker: demand.on_worker,
         };
         let next = GroupId(self.groups.len());

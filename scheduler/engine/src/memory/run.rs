@@ -46,6 +46,8 @@ pub(crate) struct Run {
     pub pending: usize,
     /// How many attempts are live.
     pub live: u32,
+    /// How many of those are deferred, and hold no slot.
+    pub aside: u32,
     /// How many instances of tasks by which the run ends failed.
     pub leaves_failed: usize,
     /// What is known of the run before it.
@@ -148,6 +150,7 @@ impl Run {
             parked: BTreeSet::new(),
             pending: 0,
             live: 0,
+            aside: 0,
             leaves_failed: 0,
             previous: Previous::NotAsked,
         };
@@ -221,7 +224,8 @@ impl Run {
 
     /// Derives every counter from the instances, but for live attempts, which are counted as the run comes into memory.
     pub fn recount(&mut self) {
-        (self.unfinished, self.pending, self.live, self.leaves_failed) = (0, 0, 0, 0);
+        (self.unfinished, self.pending, self.leaves_failed) = (0, 0, 0);
+        (self.live, self.aside) = (0, 0);
         for pos in self.def.dag.positions() {
             self.tasks[pos.0] = TaskCounts { upstream: self.count_upstream(pos), skipped_by: 0 };
         }
@@ -260,7 +264,7 @@ impl Run {
     }
 
     /// How many instances of a task are in which state.
-    fn states_of(&self, pos: TaskPos) -> impl Iterator<Item = (TaskState, u32)> {
+    pub fn states_of(&self, pos: TaskPos) -> impl Iterator<Item = (TaskState, u32)> {
         let expansion = self.expansions.get(&pos);
         let one = expansion.is_none().then(|| (self.state(TiPos::whole(pos)), 1));
         let all = expansion
@@ -410,9 +414,14 @@ impl Run {
         self.row.logical_date.map_or(self.row.run_after, |date| date.max(self.row.run_after))
     }
 
+    /// How many of its attempts hold a slot.
+    pub fn at_work(&self) -> u32 {
+        self.live - self.aside
+    }
+
     /// Whether it may have another attempt.
     pub fn has_room(&self) -> bool {
-        self.live < self.def.dag.max_active_tasks
+        self.at_work() < self.def.dag.max_active_tasks
     }
 
     /// By which it is ordered among the runs of all DAGs. One of a backfill counts from when it began: its old date would let

@@ -40,6 +40,8 @@ pub(crate) struct Worker {
     pub used: u32,
     /// All its live attempts.
     pub live: BTreeSet<AttemptId>,
+    /// Whether it is gone for good: it is forgotten with the last attempt that rows say it has.
+    is_gone: bool,
 }
 
 /// Whether a worker can be given something.
@@ -77,6 +79,7 @@ impl Workers {
         self.change(id, |worker| {
             worker.joined = joined;
             worker.presence = presence;
+            worker.is_gone = false;
         });
     }
 
@@ -186,8 +189,25 @@ impl Workers {
     }
 
     pub fn forget(&mut self, worker: WorkerId) {
-        self.change_known(worker, |worker| worker.presence = Presence::Silent);
-        self.workers.remove(&worker);
+        self.change_known(worker, |worker| {
+            worker.presence = Presence::Silent;
+            worker.is_gone = true;
+        });
+        self.remove_gone(worker);
+    }
+
+    fn remove_gone(&mut self, worker: WorkerId) {
+        // One that is gone is silent, and in no order.
+        if self.workers.get(&worker).is_some_and(|worker| worker.is_gone && worker.live.is_empty()) {
+            self.workers.remove(&worker);
+        }
+    }
+
+    /// The workers that can take a wait with these demands, by how many attempts they have.
+    pub fn takers(&self, demand: &Demand) -> BTreeSet<(usize, WorkerId)> {
+        let kinds = self.kinds.iter().filter(|kind| !kind.by_load.is_empty() && kind.serves(demand));
+        let workers = kinds.flat_map(|kind| kind.by_load.iter().map(|(_, worker)| *worker));
+        workers.map(|worker| (self.workers.get(&worker).map_or(0, |known| known.live.len()), worker)).collect()
     }
 
     /// A worker's name for sentences.
@@ -208,6 +228,7 @@ impl Workers {
                 worker.used -= slots_of(on);
             }
         });
+        self.remove_gone(worker);
     }
 
     /// Why no worker can take an attempt with these demands, for sentences: it looks at all of them.
@@ -238,7 +259,7 @@ impl Worker {
             attempts: BTreeSet::new(),
             leaving: false,
         };
-        Self { joined, kind: 0, presence: Presence::Silent, used: 0, live: BTreeSet::new() }
+        Self { joined, kind: 0, presence: Presence::Silent, used: 0, live: BTreeSet::new(), is_gone: false }
     }
 
     /// Whether it can be given anything.
@@ -277,6 +298,7 @@ fn knows(operators: &BTreeSet<String>, demand: &Demand) -> bool {
     operators.contains(demand.operator)
         && (!demand.expands || operators.contains(Operator::EXPANDED))
         && (!demand.reschedules || operators.contains(Operator::RESCHEDULES))
+        && (!demand.defers || operators.contains(Operator::DEFERS))
 }
 
 fn slots_of(on: OnWorker) -> u32 {

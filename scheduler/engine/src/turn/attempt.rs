@@ -60,7 +60,11 @@ impl Engine {
     /// An attempt is over: its slots are free, and its instance goes on as the end says.
     pub(super) fn end_attempt(&mut self, place: Place, end: &AttemptEnd) {
         match self.core(place).state {
-            TaskState::Queued | TaskState::Running => self.end_as_reported(place, end),
+            // Whatever gives a wait back, another worker can hold it.
+            TaskState::Deferred if matches!(end.kind, EndKind::Lost | EndKind::Asked | EndKind::Rescheduled) => {
+                self.write(place, |core| core.live = false);
+            }
+            TaskState::Queued | TaskState::Running | TaskState::Deferred => self.end_as_reported(place, end),
             TaskState::Restarting => self.begin_anew(place),
             // Cleared after it was set to a final state: it waited for this attempt to end.
             TaskState::NoStatus | TaskState::Scheduled => self.free_for_next_try(place),
@@ -72,14 +76,13 @@ impl Engine {
             | TaskState::Removed
             | TaskState::UpForRetry
             | TaskState::UpForReschedule
-            | TaskState::Deferred
             | TaskState::AwaitingInput => self.write(place, |core| core.live = false),
         }
         // The run may have waited for nothing else to leave memory.
         self.draft.visitors.insert(place.run);
     }
 
-    fn live_place(&self, worker: WorkerId, attempt: AttemptId) -> Option<Place> {
+    pub(super) fn live_place(&self, worker: WorkerId, attempt: AttemptId) -> Option<Place> {
         let place = self.place_of(*self.attempts.get(&attempt)?)?;
         (self.core(place).worker == Some(worker)).then_some(place)
     }
@@ -95,6 +98,10 @@ impl Engine {
         // One that its worker never began has executed nothing.
         if heard == Heard::First && (end.kind != EndKind::Lost || end.ran_micros > 0) {
             self.owe_for_task(place, CallbackEvent::Execute, "");
+        }
+        if self.core(place).state == TaskState::Deferred {
+            // What its first look found.
+            self.write_extra(place, |extra| extra.reason = None);
         }
         self.keep_xcoms(place, end);
         if let Some(name) = &end.rendered_map_index {
@@ -201,8 +208,9 @@ impl Engine {
         // A pause beyond the calendar's end is as good as none: the next try never comes by itself.
         let wakes = TimeDelta::from_std(pause).ok().and_then(|pause| self.now.checked_add_signed(pause));
         let wakes = wakes.filter(|_| retry == Retry::Again);
-        let may_fail = matches!(state, TaskState::Queued | TaskState::Running | TaskState::AwaitingInput);
-        debug_assert!(may_fail, "only what runs, or waits for people, can fail");
+        let may_fail =
+            matches!(state, TaskState::Queued | TaskState::Running | TaskState::Deferred | TaskState::AwaitingInput);
+        debug_assert!(may_fail, "only what runs, or waits, can fail");
         let now = self.now;
         self.draft.plan.failures.push(FailureRow { key, try_number, failed_at: now, reason: end.reason.clone() });
         let (reason, exit_code) = (non_empty(&end.reason), end.exit_code);
@@ -333,6 +341,6 @@ impl Engine {
     }
 }
 
-fn non_empty(text: &str) -> Option<String> {
+pub(super) fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }

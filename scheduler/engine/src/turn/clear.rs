@@ -56,9 +56,10 @@ impl Engine {
         for run in keys.iter().map(|key| self.known_run(*key)).filter(|run| run.def.id != latest.id) {
             if let Some(at) = run.all().find(|at| run.instance(*at).core.live) {
                 return Err(Refusal::Conflict(format!(
-                    "the run {} can not go on with the newest version while its task {} is running",
+                    "the run {} can not go on with the newest version while its task {} is {}",
                     run.row.run_id,
-                    run.def.task(at.task).task_id
+                    run.def.task(at.task).task_id,
+                    run.state(at)
                 )));
             }
         }
@@ -135,6 +136,7 @@ impl Engine {
 
     /// Clears an instance that is not running; one whose old attempt still lives keeps it until that has ended.
     fn clear_idle(&mut self, place: Place) {
+        self.give_up_wait(place, "it was cleared while it waited");
         if self.core(place).live {
             self.step(place, TaskEvent::Cleared);
             return;

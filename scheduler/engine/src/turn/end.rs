@@ -138,6 +138,7 @@ impl Engine {
     /// Sets an instance to a final state from outside; a live attempt is stopped.
     pub(super) fn set_final(&mut self, place: Place, mark: model::task::Mark, reason: &str) {
         let now = self.now;
+        self.give_up_wait(place, reason);
         self.step(place, TaskEvent::Marked(mark));
         self.write(place, |core| core.ended_at = Some(now));
         if self.known_run(place.run).instance(place.at()).extra.is_some() {

@@ -35,7 +35,8 @@ impl Run {
         let mut missing: Option<(TaskState, TaskPos)> = None;
         for source in self.def.sources_of(pos) {
             let ended = |states: &[TaskState]| states.iter().any(|state| self.has_in(*source, *state));
-            if ended(&[TaskState::Skipped]) {
+            // One that its own dates leave out returns nothing in this run.
+            if ended(&[TaskState::Skipped]) || !self.is_in_window(*source) {
                 missing = Some((TaskState::Skipped, *source));
                 break;
             }

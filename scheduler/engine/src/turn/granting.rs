@@ -77,7 +77,7 @@ impl Engine {
             }
         }
         if !run.has_room() {
-            return Err(Blocked::Run { active: run.live });
+            return Err(Blocked::Run { active: run.at_work() });
         }
         if !self.task_has_room(run, place) {
             let active = self.dag_of(place.run).active(run.def.number(place.task));

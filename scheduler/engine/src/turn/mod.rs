@@ -11,6 +11,7 @@ mod backfill;
 mod clear;
 mod command;
 mod deadline;
+mod defer;
 mod delete;
 mod delete_instance;
 mod end;
@@ -71,6 +72,7 @@ impl Engine {
         }
         loop {
             self.serve_dags();
+            self.hand_waits();
             self.grant();
             if self.unsettled.is_empty() || self.draft.is_full() {
                 break;
@@ -106,10 +108,13 @@ impl Engine {
                 self.draft.answer(id, answer);
             }
             Event::AttemptStarted { worker, attempt, at } => self.attempt_started(worker, attempt, at),
+            Event::AttemptDeferred { worker, attempt, at, end } => {
+                self.attempt_deferred((worker, attempt), at, &end);
+            }
             Event::AttemptEnded { worker, attempt, end } => self.attempt_ended(worker, attempt, &end),
             Event::WorkerJoined(joined) => self.worker_joined(joined),
             Event::WorkerSilent(worker) => self.workers.silence(worker),
-            Event::WorkerLeaving(worker) => self.workers.leaves(worker),
+            Event::WorkerLeaving(worker) => self.worker_leaving(worker),
             Event::WorkerLost(worker) => self.worker_lost(worker),
             Event::DagVersionStored { version } => self.version_stored(&version),
             Event::DagGone(dag) => self.dag_gone(&dag),

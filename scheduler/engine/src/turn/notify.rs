@@ -4,7 +4,7 @@
 //! stored owes nothing, and is decided again.
 
 use dag::TaskPos;
-use model::{Callback, CallbackEvent, RunKey};
+use model::{Callback, CallbackEvent, RunKey, TaskState};
 
 use crate::{
     Engine, NotificationRow, NotifiedTask,
@@ -109,9 +109,12 @@ fn kinds(callbacks: &[Callback]) -> Vec<String> {
     callbacks.iter().map(|callback| callback.kind().to_owned()).collect()
 }
 
-/// The instance that the context of a run's callback is about: the first that has failed, else the last one.
+/// The instance that the context of a run's callback is about: the one that failed first, else the last one.
 fn telling_task(run: &Run, why: RunReason) -> Option<TiPos> {
-    let failed = || run.all().find(|at| run.state(*at).is_failed_like());
+    let failed = || {
+        let failed = run.all().filter(|at| run.state(*at).is_failed_like());
+        failed.min_by_key(|at| (run.state(*at) != TaskState::Failed, run.instance(*at).core.ended_at, *at))
+    };
     let last = || {
         let at = run.def.dag.tasks.len().checked_sub(1).map(|pos| TiPos::whole(TaskPos(pos)));
         at.filter(|at| run.has(*at)).or_else(|| run.all().last())

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::command::Refusal;
 use crate::{
     Engine, RunRow,
-    assignment::params_of,
+    assignment::params_of_run,
     memory::definition::Definition,
     needs::{exists_need, run_id_at},
     timetable,
@@ -135,7 +135,7 @@ fn check_kind_of_id(trigger: &TriggerDagRun) -> Result<(), Refusal> {
 
 /// Checks a run's params against their schemas: the DAG may have changed since the command was accepted.
 pub(super) fn check_conf(def: &Definition, conf: &Conf) -> Result<(), Refusal> {
-    let params = params_of(&def.dag, conf.get());
+    let params = params_of_run(&def.dag, conf.get());
     for (name, param) in def.dag.params.iter() {
         let value = params.get(name).unwrap_or(&Value::Null);
         if let Err(error) = jsonschema::validate(&param.schema, value) {

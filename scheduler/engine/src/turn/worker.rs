@@ -18,7 +18,26 @@ impl Engine {
             }
         }
         self.workers.set_leaving(worker, leaving);
+        if leaving {
+            self.waits_leave(worker);
+        }
         self.worker_has_room(worker);
+    }
+
+    /// A worker was asked to end: what waits there is as good elsewhere, and goes at once.
+    pub(super) fn worker_leaving(&mut self, worker: WorkerId) {
+        self.workers.leaves(worker);
+        self.waits_leave(worker);
+    }
+
+    fn waits_leave(&mut self, worker: WorkerId) {
+        let live = self.live_attempts(worker).into_iter();
+        let places: Vec<_> = live.filter_map(|attempt| self.place_of(*self.attempts.get(&attempt)?)).collect();
+        for place in
+            places.into_iter().filter(|place| self.core(*place).state == TaskState::Deferred).collect::<Vec<_>>()
+        {
+            self.set_adrift(place);
+        }
     }
 
     pub(super) fn worker_lost(&mut self, worker: WorkerId) {
@@ -36,6 +55,9 @@ impl Engine {
     /// What goes down with a worker that has said that it leaves was to be handed back: that was planned, and is no loss.
     fn lose(&mut self, worker: WorkerId, attempt: AttemptId, reason: &str) {
         if let Some(place) = self.attempts.get(&attempt).and_then(|key| self.place_of(*key)) {
+            if self.core(place).state == TaskState::Deferred {
+                return self.set_adrift(place);
+            }
             let handed_back = self.workers.get(worker).is_some_and(|known| known.joined.leaving);
             self.end_attempt(place, &AttemptEnd { handed_back, ..AttemptEnd::new(EndKind::Lost, reason) });
         }
@@ -44,7 +66,7 @@ impl Engine {
     /// An order to end an attempt may have been lost with a connection or a leader: it is given again.
     fn kill_unless_wanted(&mut self, attempt: AttemptId) {
         if let Some(place) = self.attempts.get(&attempt).and_then(|key| self.place_of(*key))
-            && !matches!(self.core(place).state, TaskState::Queued | TaskState::Running)
+            && !matches!(self.core(place).state, TaskState::Queued | TaskState::Running | TaskState::Deferred)
         {
             self.kill(place, "it was cleared or set to a final state while it ran");
         }

@@ -66,6 +66,17 @@ pub fn choice(options: &[&str], response_timeout_secs: Option<f64>) -> Choice {
 }
 
 /// A sensor that looks again later.
+pub fn deferrable_sensor() -> Operator {
+    match rescheduled_sensor() {
+        Operator::FileSensor(mut keys) => {
+            keys.poking.mode = PokeMode::Deferrable;
+            Operator::FileSensor(keys)
+        }
+        other => other,
+    }
+}
+
+/// A sensor that looks again later.
 pub fn rescheduled_sensor() -> Operator {
     let poking = Poking { mode: PokeMode::Reschedule, ..Poking::default() };
     Operator::FileSensor(FileSensor { filepath: "/in.csv".to_owned(), fs_conn_id: None, recursive: false, poking })
@@ -102,6 +113,7 @@ pub fn task(id: &str) -> Task {
         queue: Dag::DEFAULT_QUEUE.to_owned(),
         owner: "airflow".to_owned(),
         task_display_name: None,
+        params: serde_json::Map::new(),
         doc_md: None,
         outlets: Vec::new(),
         inlets: Vec::new(),

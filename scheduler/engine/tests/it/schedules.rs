@@ -1,14 +1,14 @@
 //! Runs that schedules make.
 
 use chrono::TimeDelta;
-use dag::{Catchup, CronTimetable, Dag, Schedule};
+use dag::{Catchup, CronTimetable, Dag, Schedule, Task, TaskPos};
 use model::{
     Command, DagRunState, EndKind, Operator, RunType, TaskState, Timestamp, TriggerRule,
-    command::{AnswerStatus, Relatives},
+    command::{AnswerStatus, Relatives, TriggerDagRun},
 };
 
 use crate::{
-    dags::{dag, with},
+    dags::{dag, dag_of, task, with},
     world::{NOON, World, trigger},
 };
 
@@ -114,6 +114,21 @@ fn a_run_of_a_date_that_a_tasks_own_dates_leave_out_does_without_it() {
     let (yes, no) = (TaskState::Success, TaskState::Removed);
     assert_eq!(days, [(yes, no, yes), (yes, yes, yes), (no, yes, yes)], "and what it never was in is no past of it");
     assert!(world.mirror.runs.values().all(|run| run.state == DagRunState::Success));
+}
+
+#[test]
+fn no_rule_counts_what_its_own_dates_leave_out() {
+    let later = Some("2027-01-01T00:00:00Z".parse().unwrap());
+    for rule in TriggerRule::ALL.iter().copied() {
+        let after = Task { upstream: vec![TaskPos(0)], trigger_rule: rule, ..task("after") };
+        let graph = dag_of("d", vec![Task { start_date: later, ..task("new") }, after]);
+        let mut world = World::new(vec![graph]);
+        let logical_date = "2026-11-20T00:00:00Z".parse().ok();
+        world.command(Command::TriggerDagRun(TriggerDagRun { logical_date, ..trigger("d", Some("r")) }));
+        let run = world.mirror.run("r").key;
+        world.end("after", EndKind::Success);
+        assert_eq!(world.run_state(run), DagRunState::Success, "{rule:?}");
+    }
 }
 
 #[test]

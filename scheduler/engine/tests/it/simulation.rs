@@ -18,9 +18,9 @@ use model::{
 };
 
 use crate::{
-    dags::{approval, branch, choice, dag_of, rescheduled_sensor, task},
+    dags::{approval, branch, choice, dag_of, deferrable_sensor, rescheduled_sensor, task},
     reference::Reference,
-    world::{World, asked, clear_of, put_off, trigger},
+    world::{World, asked, clear_of, deferred, put_off, trigger},
 };
 
 /// How many histories each test plays unless it is told.
@@ -163,7 +163,7 @@ fn with_more(dice: &mut Dice, dag: Dag) -> Dag {
     }
 }
 
-/// The same with tasks that ask people, and sensors that look again later.
+/// The same with tasks that ask people, and sensors that look again later, or wait without a slot.
 fn with_waits(dice: &mut Dice, dag: Dag) -> Dag {
     let mut dag = dag;
     for task in &mut dag.tasks {
@@ -172,7 +172,7 @@ fn with_waits(dice: &mut Dice, dag: Dag) -> Dag {
             continue;
         }
         let limit = dice.one_in(2).then(|| 10.0 + dice.below(100) as f64);
-        task.operator = match dice.below(4) {
+        task.operator = match dice.below(6) {
             0 => {
                 let reach = *dice.pick(&[SkipReach::AllDownstream, SkipReach::DirectDownstream]);
                 let on_reject = if dice.one_in(3) { OnReject::Fail } else { OnReject::Skip(reach) };
@@ -187,6 +187,7 @@ fn with_waits(dice: &mut Dice, dag: Dag) -> Dag {
                 keys.options_mapping = dice.one_in(2).then(Default::default);
                 Operator::Choice(Box::new(keys))
             }
+            2 | 3 => deferrable_sensor(),
             _ => rescheduled_sensor(),
         };
     }
@@ -368,11 +369,14 @@ fn check_invariants(world: &World) {
     let mut workers: BTreeMap<WorkerId, u32> = BTreeMap::new();
     let mut runs: BTreeMap<RunKey, u32> = BTreeMap::new();
     let mut attempts = std::collections::BTreeSet::new();
-    for row in world.mirror.instances.values().filter(|row| row.live) {
+    let holds_slot = |row: &&engine::TiRow| row.live && row.state != TaskState::Deferred;
+    for row in world.mirror.instances.values().filter(holds_slot) {
         let task = task_of(world, row.key);
         *pools.entry(task.pool).or_default() += task.pool_slots;
         *workers.entry(row.worker.unwrap()).or_default() += 1;
         *runs.entry(row.key.run).or_default() += 1;
+    }
+    for row in world.mirror.instances.values().filter(|row| row.live) {
         assert!(attempts.insert(row.attempt.unwrap()), "one live attempt, one instance");
     }
     let small = world.mirror.pools.get("small").and_then(|pool| pool.slots).unwrap_or(0);
@@ -400,7 +404,7 @@ fn check_invariants(world: &World) {
         assert!(waited < limit, "{:?} has been queued for {waited:?}, and may be for {limit:?}", row.key);
         assert!((0..=2).contains(&row.extra.requeues), "{:?}", row.extra);
     }
-    for state in [TaskState::Queued, TaskState::Running, TaskState::Restarting] {
+    for state in [TaskState::Queued, TaskState::Running, TaskState::Restarting, TaskState::Deferred] {
         let stored = world.mirror.instances.values().filter(|row| row.state == state).count();
         assert_eq!(world.engine.instances_in(state) as usize, stored, "{state}: the engine counts what is stored");
     }
@@ -627,16 +631,30 @@ fn next_report(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Ev
     }
     let number = dice.below(world.attempts.len());
     let (worker, key, attempt) = world.attempts.remove(number);
+    if !world.mirror.runs.contains_key(&key.run) {
+        // What waited aside may be told of after its run was deleted.
+        return Some(Event::AttemptEnded { worker, attempt, end: end.into() });
+    }
     world.gone.push((worker, attempt));
     let end = of_its_kind(world, dice, key, end);
     let end = with_output(world, dice, key, end);
     Some(Event::AttemptEnded { worker, attempt, end: end.into() })
 }
 
+/// An attempt waits without a slot from now on.
+fn defer_one(world: &World, dice: &mut Dice) -> Option<Event> {
+    let (worker, key, attempt) = *world.attempts.get(dice.below(world.attempts.len()))?;
+    let defers = task_of(world, key).operator.defers() && !is_aside(world, key) && dice.one_in(2);
+    defers.then(|| deferred(worker, attempt, world.now))
+}
+
 fn end_one(world: &mut World, dice: &mut Dice, end: AttemptEnd) -> Option<Plan> {
+    if let Some(event) = defer_one(world, dice) {
+        return Some(world.turn(vec![event]));
+    }
     let report = next_report(world, dice, end)?;
-    let &Event::AttemptEnded { worker, attempt, .. } = &report else { unreachable!("it reports an end") };
     let mut events = vec![report];
+    let Event::AttemptEnded { worker, attempt, .. } = events[0] else { unreachable!("it reports an end") };
     if dice.one_in(3) {
         events.insert(0, Event::AttemptStarted { worker, attempt, at: world.now });
     }
@@ -756,10 +774,13 @@ fn the_engine_and_the_text_agree_after_every_event() {
             let end = with_output(&world, &mut dice, key, AttemptEnd::new(kind, "as told"));
             let operator = task_of(&world, key).operator;
             if operator.reschedules() && dice.one_in(2) {
-                // It looks again, and nothing has changed for the others.
                 world.attempts.remove(number);
                 world.turn(vec![Event::AttemptEnded { worker, attempt, end: put_off(5.0).into() }]);
                 world.pass(5);
+                continue;
+            }
+            if operator.defers() && !is_aside(&world, key) && dice.one_in(2) {
+                wait_aside(&mut world, &mut dice, (worker, attempt));
                 continue;
             }
             let mut list = end.xcoms.first().and_then(|xcom| xcom.value.as_array()).map(Vec::len);
@@ -793,6 +814,22 @@ fn the_engine_and_the_text_agree_after_every_event() {
     });
 }
 
+fn is_aside(world: &World, key: model::TiKey) -> bool {
+    world.mirror.instances.get(&key).is_some_and(|row| row.state == TaskState::Deferred)
+}
+
+/// An attempt waits without a slot, and nothing changes for the others; nor when its worker is lost with nothing but waits.
+fn wait_aside(world: &mut World, dice: &mut Dice, (worker, attempt): (WorkerId, model::AttemptId)) {
+    world.turn(vec![deferred(worker, attempt, world.now)]);
+    let held: Vec<_> = world.attempts.iter().filter(|(of, ..)| *of == worker).copied().collect();
+    if held.iter().all(|(_, key, _)| is_aside(world, *key)) && dice.one_in(2) {
+        world.attempts.retain(|(of, ..)| *of != worker);
+        world.turn(vec![Event::WorkerLost(worker)]);
+        world.join(worker.get(), 3);
+    }
+    world.quiesce();
+}
+
 /// The same with approvals that fail when they are rejected, and sensors that look again: the text knows how each ends.
 fn with_plain_waits(dice: &mut Dice, dag: Dag) -> Dag {
     let mut dag = dag;
@@ -800,6 +837,7 @@ fn with_plain_waits(dice: &mut Dice, dag: Dag) -> Dag {
         match dice.below(8) {
             0 => task.operator = Operator::Approval(Box::new(approval(OnReject::Fail, None))),
             1 => task.operator = rescheduled_sensor(),
+            2 => task.operator = deferrable_sensor(),
             _ => {}
         }
     }
@@ -823,7 +861,8 @@ fn collapsed(world: &World, run: RunKey, reference: &Reference) -> BTreeMap<(Str
         let waits = world.engine.why_task(&dag, &run_id, &task, model::MapIndex(*map), world.now).unwrap_or_default();
         let on_its_way = stored == TaskState::NoStatus
             && ["pool ", "its run has", "all workers"].iter().any(|start| waits.starts_with(start));
-        *state = if on_its_way || matches!(stored, TaskState::Queued | TaskState::UpForReschedule) {
+        *state = if on_its_way || matches!(stored, TaskState::Queued | TaskState::UpForReschedule | TaskState::Deferred)
+        {
             TaskState::Running
         } else {
             stored

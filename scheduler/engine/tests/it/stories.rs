@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
-use dag::Dag;
+use dag::{Dag, Task, TaskPos};
 use engine::{Event, WorkerJoined};
 use expect_test::{Expect, expect};
 use model::{
@@ -11,7 +11,7 @@ use model::{
 };
 
 use crate::{
-    dags::{branch, dag, short_circuit, with},
+    dags::{branch, dag, dag_of, short_circuit, task, with},
     world::{World, trigger},
 };
 
@@ -33,6 +33,21 @@ fn check(graph: Dag, outcomes: &[(&str, AttemptEnd)], expected: Expect) {
 
 fn failed() -> AttemptEnd {
     AttemptEnd::new(EndKind::Failed, "exit code 1")
+}
+
+#[test]
+fn a_tasks_params_lie_over_the_dags_and_under_the_runs_conf() {
+    let of = |text: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).unwrap();
+    let own = Task { params: of(r#"{"b": 2, "c": 2}"#), ..task("t") };
+    let param = |default: i32| dag::Param { schema: serde_json::json!({}), default: default.into(), description: None };
+    let params = [("a", param(1)), ("b", param(1)), ("c", param(1))];
+    let dag = Dag {
+        params: params.map(|(name, param)| (name.to_owned(), param)).into_iter().collect(),
+        ..dag_of("d", vec![own, task("u")])
+    };
+    let conf = of(r#"{"c": 3}"#);
+    assert_eq!(engine::params_of(&dag, TaskPos(0), &conf), of(r#"{"a": 1, "b": 2, "c": 3}"#));
+    assert_eq!(engine::params_of(&dag, TaskPos(1), &conf), of(r#"{"a": 1, "b": 1, "c": 3}"#));
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl World {
             operators: Operator::NAMES
                 .iter()
                 .copied()
-                .chain([Operator::EXPANDED, Operator::RESCHEDULES])
+                .chain([Operator::EXPANDED, Operator::RESCHEDULES, Operator::DEFERS])
                 .map(str::to_owned)
                 .collect(),
             attempts: held.collect(),
@@ -310,6 +310,13 @@ impl World {
         self.quiesce();
     }
 
+    /// The oldest attempt of a task waits without a slot from now on.
+    pub fn defer(&mut self, task: &str) {
+        let (worker, _, attempt) = self.attempt_of(task);
+        self.turn(vec![deferred(worker, attempt, self.now)]);
+        self.quiesce();
+    }
+
     pub fn ended(&mut self, task: &str, end: AttemptEnd) -> Event {
         let (worker, _, attempt) = self.attempt_of(task);
         self.attempts.retain(|(_, _, other)| *other != attempt);
@@ -332,6 +339,11 @@ impl World {
 
     pub fn run_state(&self, run: RunKey) -> DagRunState {
         self.mirror.runs[&run].state
+    }
+
+    /// The row of a task that is not expanded.
+    pub fn row(&self, task: &str) -> &engine::TiRow {
+        self.mirror.instances.values().find(|row| self.name(row.key) == task).expect("it has a row")
     }
 
     /// The tasks that have an attempt, sorted.
@@ -405,4 +417,9 @@ pub fn clear_of(dag: &str, run: &str, task: &str, relatives: Relatives) -> Clear
 pub fn trigger(dag: &str, run: Option<&str>) -> TriggerDagRun {
     let run_id = run.map(|run| RunId::new(run).unwrap());
     TriggerDagRun { run_id, ..TriggerDagRun::by_hand(DagId::new(dag).unwrap(), TriggeredBy::RestApi) }
+}
+
+/// What the worker of an attempt says that has looked once, and waits without a slot.
+pub fn deferred(worker: WorkerId, attempt: AttemptId, at: Timestamp) -> Event {
+    Event::AttemptDeferred { worker, attempt, at, end: put_off(60.0).into() }
 }

@@ -78,7 +78,10 @@ pub fn granted(case: &Value) -> Outcome {
     world.reload();
     let plan = world.join(2, case.max_tis);
     let candidates = candidates(&case);
+    // A wait that a worker takes is no grant of a slot.
+    let is_wait = |key: &TiKey| world.mirror.instances[key].state == TaskState::Deferred;
     let granted = plan.effects.iter().filter_map(|effect| match effect {
+        Effect::Assign { key, .. } if is_wait(key) => None,
         Effect::Assign { key, .. } => Some(candidates[key].clone()),
         Effect::Kill { .. } => None,
     });

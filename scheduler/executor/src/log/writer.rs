@@ -191,6 +191,13 @@ impl Log {
         self.line(Stream::Sys, text);
     }
 
+    /// Whether it has any line, of this attempt's earlier looks too.
+    #[must_use]
+    pub fn has_lines(&self) -> bool {
+        let state = self.0.lock();
+        state.length > 0 || !state.buffer.is_empty()
+    }
+
     /// Adds the rendered fields, masked and cut to size: the first line of an attempt's log.
     pub fn rendered(&self, fields: &serde_json::Map<String, serde_json::Value>) {
         let masked = self.0.masker.mask_json(&serde_json::Value::Object(fields.clone()));

@@ -50,7 +50,7 @@ pub(crate) trait Sight: Send {
     fn look<'a>(&'a mut self, attempt: &'a Attempt, stop: &'a Stop) -> BoxFuture<'a, Result<Found, Outcome>>;
 }
 
-/// Looks until there is an outcome; with mode `reschedule` once, and the outcome may be that it looks again later. A look counts from
+/// Looks until there is an outcome; with mode `reschedule` or `deferrable: true` once, and the outcome may be that it looks again later. A look counts from
 /// the first of its try, whichever attempt made that.
 pub(crate) async fn watch(sight: &mut dyn Sight, poking: &Poking, attempt: &Attempt, stop: &Stop) -> Outcome {
     let began = Instant::now();
@@ -74,7 +74,7 @@ pub(crate) async fn watch(sight: &mut dyn Sight, poking: &Poking, attempt: &Atte
             return timed_out(poking, &seen);
         }
         let pause = pause(poking, count, &attempt.assignment.attempt.to_string()).min(left);
-        if poking.mode == PokeMode::Reschedule {
+        if poking.mode != PokeMode::Poke {
             let pause = sight.comes_in().map_or(pause, |there| there.min(left));
             attempt.log.system(&format!("Poke {count}: {seen}; the next look is in {}", span(pause)));
             return Outcome::rescheduled(pause, format!("poke {count}: {seen}"));
@@ -122,7 +122,7 @@ fn timed_out(poking: &Poking, seen: &str) -> Outcome {
 }
 
 /// Its execution_timeout counts as one of its own when it may not fail; whoever stops it otherwise is obeyed.
-fn stopped(poking: &Poking, cause: StopCause) -> Outcome {
+pub(crate) fn stopped(poking: &Poking, cause: StopCause) -> Outcome {
     match cause.kind {
         EndKind::TimedOut if poking.soft_fail => skipped("soft_fail", &cause.reason),
         EndKind::TimedOut if poking.never_fail => skipped("never_fail", &cause.reason),

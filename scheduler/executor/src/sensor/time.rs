@@ -42,7 +42,9 @@ impl TimeSensorExecutor {
         let (pause, waited) = match self.poking.mode {
             PokeMode::Poke => (seconds(self.poking.poke_interval_secs), 0.0),
             // It holds no slot, not even for the last pause.
-            PokeMode::Reschedule => (Duration::ZERO, attempt.assignment.poked.map_or(0.0, |poked| poked.waited_secs)),
+            PokeMode::Reschedule | PokeMode::Deferrable => {
+                (Duration::ZERO, attempt.assignment.poked.map_or(0.0, |poked| poked.waited_secs))
+            }
         };
         let ends = Instant::now().checked_add(seconds(self.poking.timeout_secs - waited));
         Ok(watch(&mut Clock { at, pause, ends }, &self.poking, attempt, stop).await)

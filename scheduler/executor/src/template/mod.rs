@@ -4,6 +4,7 @@
 //! fetched when a template names them, so rendering may block and runs on a thread of its own.
 
 mod arithmetic;
+pub mod check;
 mod datetime;
 mod error;
 mod fetching;

@@ -18,7 +18,7 @@ pub(super) fn names(access: &Access, ti: TiKey) -> BTreeMap<&'static str, Value>
     let mut names = BTreeMap::from([
         ("dag", dag(access)),
         ("dag_run", dag_run(access)),
-        ("task", Value::from_serialize(json!({"task_id": context.task_id, "dag_id": context.dag_id}))),
+        ("task", task(access)),
         ("ti", instance.clone()),
         ("task_instance", instance),
         ("run_id", context.run_id.as_str().into()),
@@ -37,6 +37,14 @@ pub(super) fn names(access: &Access, ti: TiKey) -> BTreeMap<&'static str, Value>
     names.extend(interval(("data_interval_start", "data_interval_end"), context.data_interval));
     names.extend(context.logical_date.map(of_logical_date).into_iter().flatten());
     names
+}
+
+fn task(access: &Access) -> Value {
+    let context = &access.context;
+    let mut fields = context.task_fields.clone();
+    fields.insert("task_id".to_owned(), json!(context.task_id));
+    fields.insert("dag_id".to_owned(), json!(context.dag_id));
+    Value::from_serialize(fields)
 }
 
 fn of_logical_date(date: Timestamp) -> [(&'static str, Value); 6] {

@@ -41,6 +41,48 @@ impl TaskInstance {
     }
 }
 
+impl TaskInstance {
+    /// The state: that which a callback tells of, and else of an attempt that renders its fields.
+    fn state(&self) -> Value {
+        match self.notified("task_state") {
+            Some(state) => Value::from_serialize(state),
+            None => "running".into(),
+        }
+    }
+
+    /// Its page: a whole address when it is known where people reach the pages (`WINDLASS_BASE_URL`), or what a callback says.
+    fn log_url(&self) -> String {
+        if let Some(serde_json::Value::String(url)) = self.notified("url") {
+            return url.clone();
+        }
+        let context = &self.access.context;
+        let base = std::env::var("WINDLASS_BASE_URL").unwrap_or_default();
+        let map = if context.map_index == MapIndex::UNMAPPED {
+            String::new()
+        } else {
+            format!("?map_index={}", context.map_index)
+        };
+        let run = url::form_urlencoded::byte_serialize(context.run_id.as_str().as_bytes()).collect::<String>();
+        format!(
+            "{}/dags/{}/runs/{}/tasks/{}{map}",
+            base.trim_end_matches('/'),
+            context.dag_id,
+            run.replace('+', "%20"),
+            context.task_id
+        )
+    }
+
+    /// What a callback is told under a name.
+    fn notified(&self, name: &str) -> Option<&serde_json::Value> {
+        self.access.context.macros.get("notification")?.get(name)
+    }
+}
+
+/// The machine that this worker is on.
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| String::new(), |name| name.trim().to_owned())
+}
+
 impl Object for TaskInstance {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
         ObjectRepr::Plain
@@ -56,6 +98,12 @@ impl Object for TaskInstance {
             "try_number" => context.try_number.get().into(),
             "max_tries" => context.max_tries.into(),
             "id" => self.ti.uuid().to_string().into(),
+            "state" => self.state(),
+            "log_url" => self.log_url().into(),
+            "hostname" => hostname().into(),
+            name @ ("operator" | "queue" | "pool" | "pool_slots" | "priority_weight") => {
+                Value::from_serialize(context.task_fields.get(name)?)
+            }
             _ => return None,
         })
     }

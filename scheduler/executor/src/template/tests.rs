@@ -121,6 +121,7 @@ fn context(logical_date: Option<&str>) -> TaskContext {
         conf: json!({"who": "$(id)"}).as_object().unwrap().clone(),
         params: params.as_object().unwrap().clone(),
         dag_fields: json!({"owner": "data"}).as_object().unwrap().clone(),
+        task_fields: json!({"owner": "data", "operator": "bash", "retries": 2}).as_object().unwrap().clone(),
         native: false,
         macros: serde_json::Map::new(),
         prev_success_interval: None,
@@ -198,6 +199,14 @@ fn airflows_names_have_airflows_values() {
         ("{{ var.value.region }} {{ var.json.shape.sides[1] }} {{ var.value.get('nope', 'd') }}", "eu 4 d"),
         ("{{ conn.db.host }}:{{ conn.db.port }} {{ conn.db.extra_dejson.apikey }}", "h:5432 extra-value"),
         ("{{ ti.xcom_pull(task_ids='list')[0] }} {{ ti.xcom_pull('mapped') }}", "a b [1, 2]"),
+        (
+            "{{ task.owner }} {{ task.task_id }} {{ task.retries }} {{ ti.operator }} {{ ti.state }}",
+            "data own 2 bash running",
+        ),
+        ("{{ ti.log_url.endswith('/tasks/own') }} {{ ti.hostname | length > 0 }}", "True True"),
+        // What dag-factory's variables_as_arguments becomes.
+        ("{% if var.value.get('nope', none) is none %}d{% else %}{{ var.value.get('nope', none) }}{% endif %}", "d"),
+        ("{% if var.value.get('region', none) is none %}d{% else %}{{ var.value['region'] }}{% endif %}", "eu"),
         ("{{ ti.xcom_pull(task_ids=['list', 'own'])[1] is none }}", "True"),
         ("{{ ti.xcom_pull(task_ids='list', key='x', default=5) }}", "5"),
         ("a\n", "a\n"),

@@ -298,6 +298,7 @@ impl Rig {
                 conf: serde_json::Map::new(),
                 params: self.params.as_object().unwrap().clone(),
                 dag_fields: serde_json::Map::new(),
+                task_fields: serde_json::Map::new(),
                 native: false,
                 macros: serde_json::Map::new(),
                 prev_success_interval: None,

@@ -92,6 +92,31 @@ async fn a_rescheduled_sensor_looks_once_and_its_time_counts_from_the_first_look
 }
 
 #[tokio::test]
+async fn a_deferrable_sensor_looks_once_at_a_time_and_ends_when_its_execution_timeout_is_over() {
+    let mut rig = Rig::new();
+    let path = rig.dir.path().join("gone/in.csv");
+    let waits = Poking { mode: PokeMode::Deferrable, poke_interval_secs: 5.0, soft_fail: true, ..poking() };
+    let ran = rig.run(file(&path, waits.clone())).await;
+    assert_eq!((ran.end.kind, ran.end.again_after_secs), (EndKind::Rescheduled, Some(5.0)), "{}", ran.text());
+    assert!(!ran.text().contains("Ended"), "it goes on: {}", ran.text());
+    rig.execution_timeout_secs = Some(8.0);
+    let again = |rig: &Rig| {
+        let mut assignment = rig.assignment(file(&path, waits.clone()));
+        assignment.poked = Some(Poked { waited_secs: 7.0, times: 1 });
+        rig.attempt(assignment)
+    };
+    let secs = Duration::from_secs;
+    let end = windlass_executor::look_again(&again(&rig), &rig.stop, secs(7)).await;
+    assert!(end.kind == EndKind::Rescheduled && end.reason.starts_with("poke 2: "), "{}", end.reason);
+    let end = windlass_executor::look_again(&again(&rig), &rig.stop, secs(8)).await;
+    assert!(end.kind == EndKind::Skipped && end.reason.contains("execution_timeout of 8 s"), "{}", end.reason);
+    rig.stop = windlass_executor::Stop::default();
+    rig.stop.request(StopCause { kind: EndKind::Killed, reason: "cleared".into() });
+    let end = windlass_executor::look_again(&again(&rig), &rig.stop, secs(7)).await;
+    assert_eq!((end.kind, end.reason.as_str()), (EndKind::Killed, "cleared"));
+}
+
+#[tokio::test]
 async fn a_relative_path_needs_something_that_it_is_below() {
     let end = Rig::new().run(file(std::path::Path::new("in.csv"), poking())).await.end;
     assert!(end.reason.contains("relative") && end.reason.contains("fs_conn_id"), "{}", end.reason);

@@ -19,6 +19,7 @@ fn task() -> TriggerDagRunTask {
         skip_when_already_exists: false,
         fail_when_dag_is_paused: false,
         wait_for_completion: false,
+        deferrable: false,
         poke_interval_secs: 0.02,
         allowed_states: vec![DagRunState::Success],
         failed_states: vec![DagRunState::Failed],
@@ -103,6 +104,49 @@ async fn the_end_of_the_run_is_waited_for_when_asked() {
     let ran = rig.run(waits).await;
     assert_eq!(ran.end.reason, "run r of other is failed, one of failed_states");
     assert_eq!(ran.xcom("trigger_run_id"), Some(&json!("r")), "the id is there although the task failed");
+}
+
+#[tokio::test]
+async fn a_deferrable_task_looks_once_and_the_next_look_finds_its_run_by_what_the_first_has_left() {
+    let mut rig = Rig::new();
+    let keys = TriggerDagRunTask { trigger_run_id: None, wait_for_completion: true, deferrable: true, ..task() };
+    let waits = Operator::TriggerDagRun(keys);
+    let of = |state| FetchItem::Run(run(state));
+    answers(&rig, vec![triggered(Triggered::Made)]);
+    let ran = rig.run(waits.clone()).await;
+    assert_eq!((ran.end.kind, ran.end.again_after_secs), (EndKind::Rescheduled, Some(0.02)), "{}", ran.text());
+    assert_eq!(ran.end.reason, "Run r of other is queued, and its DAG is paused");
+    assert_eq!(ran.xcom("trigger_run_id"), Some(&json!("r")), "the id is there before the end");
+    let again = |rig: &Rig, waited_secs| {
+        let mut assignment = rig.assignment(waits.clone());
+        assignment.poked = Some(link::Poked { waited_secs, times: 1 });
+        rig.attempt(assignment)
+    };
+    // The leader has not stored it yet, or somebody has deleted it.
+    let age = std::time::Duration::from_secs(5);
+    assert_eq!(windlass_executor::look_again(&again(&rig, 5.0), &rig.stop, age).await.kind, EndKind::Rescheduled);
+    let end = windlass_executor::look_again(&again(&rig, 500.0), &rig.stop, age).await;
+    assert!(
+        end.kind == EndKind::Failed && end.reason.contains("trigger_run_id of this task is gone"),
+        "{}",
+        end.reason
+    );
+    let own = rig.assignment(waits.clone()).ti.task.get();
+    rig.leader.xcoms.insert((own, "trigger_run_id".to_owned()), json!("r"));
+    for (answer, kind) in [
+        (of(DagRunState::Running), EndKind::Rescheduled),
+        (FetchItem::Unavailable("the leader is changing".into()), EndKind::Rescheduled),
+        (of(DagRunState::Failed), EndKind::Failed),
+        (of(DagRunState::Success), EndKind::Success),
+    ] {
+        answers(&rig, vec![answer]);
+        let end = windlass_executor::look_again(&again(&rig, 5.0), &rig.stop, age).await;
+        assert_eq!(end.kind, kind, "{}", end.reason);
+        assert!(end.ran_micros >= 5_000_000, "its time counts from its first look");
+    }
+    let asked = rig.leader.asked.lock().unwrap();
+    let made = asked.iter().filter(|key| matches!(key, FetchKey::TriggerRun(_))).count();
+    assert_eq!(made, 1, "a further look makes no run");
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ pub enum PokeMode {
     Poke,
     /// Its attempt ends, and the next look is a new one: it holds nothing.
     Reschedule,
+    /// Its attempt goes on without a slot, in its worker (`deferrable: true`).
+    Deferrable,
 }
 
 impl PokeMode {

@@ -30,6 +30,9 @@ pub struct TriggerDagRunTask {
     /// Whether the task waits for the run's end.
     #[serde(default)]
     pub wait_for_completion: bool,
+    /// Whether it waits without a slot; only with `wait_for_completion`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deferrable: bool,
     /// The pause between two looks at the run, in seconds.
     pub poke_interval_secs: f64,
     /// States of the run that end the wait well.

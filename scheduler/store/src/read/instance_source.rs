@@ -27,17 +27,10 @@ enum Whose {
     Any,
     /// Runs that have not ended, or have a living attempt.
     Open,
-    /// Runs that are noted with a state that few instances end in.
-    Noted(TaskState),
-    /// Runs that are noted with one of several; open ones, too.
-    NotedOrOpen { states: Vec<TaskState>, open: Open },
-}
-
-/// Whether runs that have not ended are meant beside others.
-#[derive(PartialEq)]
-enum Open {
-    Too,
-    Not,
+    /// Runs that are noted with one of these states, which few instances end in.
+    Noted(Vec<TaskState>),
+    /// The same, and open ones.
+    NotedOrOpen(Vec<TaskState>),
 }
 
 impl Whose {
@@ -47,10 +40,10 @@ impl Whose {
         }
         // Only an instance of a run that has not ended, or has a living attempt, is not finished.
         let (noted, open): (Vec<TaskState>, Vec<TaskState>) = states.iter().partition(|state| state.is_finished());
-        match (open.is_empty(), noted.as_slice()) {
-            (_, []) => Self::Open,
-            (true, [only]) => Self::Noted(*only),
-            (is_none, _) => Self::NotedOrOpen { states: noted, open: if is_none { Open::Not } else { Open::Too } },
+        match (noted.is_empty(), open.is_empty()) {
+            (true, _) => Self::Open,
+            (false, true) => Self::Noted(noted),
+            (false, false) => Self::NotedOrOpen(noted),
         }
     }
 }
@@ -60,8 +53,8 @@ impl InstanceFilter {
     /// instances are looked at first.
     fn is_search(&self) -> bool {
         let InstancesOf::Runs { only_these, .. } = &self.of else { return false };
-        let is_rare_state = matches!(Whose::of(&self.states), Whose::Noted(_) | Whose::NotedOrOpen { .. });
-        let is_mixed = matches!(Whose::of(&self.states), Whose::NotedOrOpen { open: Open::Too, .. });
+        let is_rare_state = matches!(Whose::of(&self.states), Whose::Noted(_) | Whose::NotedOrOpen(_));
+        let is_mixed = matches!(Whose::of(&self.states), Whose::NotedOrOpen(_));
         let begins_somewhere = self.start_date != Range::default();
         let is_sparse = is_mixed
             || self.end_date != Range::default()
@@ -159,10 +152,11 @@ fn instances(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter, ne
     query.push(") AS t");
 }
 
+const FROM_RUNS: &str = "SELECT id, version_id, state AS run_state, logical_date, run_after, interval_start, interval_end \
+     FROM dag_run WHERE ";
+
 /// The runs that are looked into.
 fn runs(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter) {
-    const FROM_RUNS: &str = "SELECT id, version_id, state AS run_state, logical_date, run_after, interval_start, interval_end \
-         FROM dag_run WHERE ";
     match &filter.of {
         InstancesOf::Run(run, _) => {
             query.push(FROM_RUNS).push("id = ").push_bind(run.get());
@@ -172,13 +166,11 @@ fn runs(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter) {
                 Whose::Any => {
                     query.push(FROM_RUNS).push("true");
                 }
-                Whose::Open => {
-                    query.push(FROM_RUNS).push("(state IN (0, 1) OR has_leftovers)");
-                }
-                Whose::Noted(state) => from_noted(query, state, runs),
-                Whose::NotedOrOpen { states, open } => {
+                Whose::Open => from_open(query),
+                Whose::Noted(states) => from_noted(query, &states, runs),
+                Whose::NotedOrOpen(states) => {
                     query.push(FROM_RUNS);
-                    noted(query, &states, open, runs);
+                    noted_or_open(query, &states, runs);
                 }
             }
             conditions(query, runs);
@@ -191,36 +183,48 @@ fn runs(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter) {
     }
 }
 
-/// Runs that are noted with a state, along the notes: their order is the order of a list.
-fn from_noted(query: &mut QueryBuilder<'_, Postgres>, state: TaskState, runs: &RunFilter) {
+/// Runs that have not ended, or have a living attempt, by the index that has only these. Without the fence all runs might be walked
+/// over in the order of a list, for the few that are meant.
+fn from_open(query: &mut QueryBuilder<'_, Postgres>) {
     query.push(
-        "SELECT id, version_id, state AS run_state, logical_date, noted_after AS run_after, interval_start, interval_end \
-         FROM (SELECT run_id AS noted_run, run_after AS noted_after FROM run_instance_state WHERE state = ",
+        "SELECT id, version_id, state AS run_state, logical_date, run_after, interval_start, interval_end \
+         FROM (SELECT * FROM dag_run WHERE (state IN (0, 1) OR has_leftovers) OFFSET 0) AS dag_run WHERE true",
     );
-    query.push(state.code());
-    of_dags(query, runs);
-    within(query, "run_after", runs.run_after);
+}
+
+/// Runs that are noted with one of these states, along the notes: their order is the order of a list. Each is there once.
+fn from_noted(query: &mut QueryBuilder<'_, Postgres>, states: &[TaskState], runs: &RunFilter) {
+    query.push(
+        "SELECT id, version_id, state AS run_state, logical_date, noted_after AS run_after, interval_start, interval_end FROM (",
+    );
+    if states.len() > 1 {
+        query.push("SELECT DISTINCT ON (noted_after, noted_run) noted_run, noted_after FROM (");
+    }
+    for (n, state) in states.iter().enumerate() {
+        query.push(if n == 0 { "" } else { " UNION ALL " });
+        query.push("SELECT run_id AS noted_run, run_after AS noted_after FROM run_instance_state WHERE state = ");
+        query.push(state.code());
+        of_dags(query, runs);
+        within(query, "run_after", runs.run_after);
+    }
+    if states.len() > 1 {
+        query.push(") AS notes ORDER BY noted_after DESC, noted_run DESC");
+    }
     query.push(") AS noted JOIN dag_run ON id = noted_run WHERE true");
 }
 
-/// Limits runs to those that are noted with one of these states, and to open ones where these are meant, too. Beside open runs
-/// only the newest of each state are taken, which is a search: no index has both in one order.
-fn noted(query: &mut QueryBuilder<'_, Postgres>, states: &[TaskState], open: Open, runs: &RunFilter) {
+/// Limits runs to those that are noted with one of these states, and to open ones. Only the newest of each state are taken, which
+/// is a search: no index has both in one order.
+fn noted_or_open(query: &mut QueryBuilder<'_, Postgres>, states: &[TaskState], runs: &RunFilter) {
     query.push("id IN (");
-    for (n, state) in states.iter().enumerate() {
-        query.push(if n == 0 { "" } else { " UNION ALL " });
+    for state in states {
         query.push("(SELECT run_id FROM run_instance_state WHERE state = ").push(state.code());
         of_dags(query, runs);
         within(query, "run_after", runs.run_after);
-        if open == Open::Too {
-            query.push(" ORDER BY run_after DESC, run_id DESC LIMIT ").push_bind(RUNS_MAX + 1);
-        }
-        query.push(")");
+        query.push(" ORDER BY run_after DESC, run_id DESC LIMIT ").push_bind(RUNS_MAX + 1).push(") UNION ALL ");
     }
-    if open == Open::Too {
-        query.push(" UNION ALL SELECT id FROM dag_run WHERE (state IN (0, 1) OR has_leftovers)");
-        of_dags(query, runs);
-    }
+    query.push("SELECT id FROM dag_run WHERE (state IN (0, 1) OR has_leftovers)");
+    of_dags(query, runs);
     query.push(")");
 }
 

@@ -243,12 +243,29 @@ pub struct FirstFailure {
     pub run: RunKey,
     /// The task.
     pub task_id: String,
+    /// Which of its instances, when it is expanded.
+    pub map: MapIndex,
+    /// What this one is called.
+    pub rendered_map_index: Option<String>,
     /// Why, when it was said.
     pub reason: Option<String>,
     /// Its try.
     pub try_number: TryNumber,
     /// The last try that a failure may lead to, when it is not what the task says.
     pub tries_max: Option<i16>,
+}
+
+impl FirstFailure {
+    /// The instance as people call it: its task, and of an expanded one which.
+    #[must_use]
+    pub fn instance(&self) -> String {
+        let Self { task_id, map, rendered_map_index, .. } = self;
+        match rendered_map_index {
+            _ if *map == MapIndex::UNMAPPED => task_id.clone(),
+            Some(name) => format!("{task_id} [{name}]"),
+            None => format!("{task_id} [{map}]"),
+        }
+    }
 }
 
 /// Of each of these runs the task that failed first, when one did: one walk over each run's rows.
@@ -263,6 +280,8 @@ pub async fn first_failures(db: impl PgExecutor<'_>, runs: &[RunKey]) -> Result<
         .map(|row| FirstFailure {
             run: RunKey(row.run_id),
             task_id: row.task_id,
+            map: MapIndex(row.map_index),
+            rendered_map_index: row.rendered_map_index,
             reason: row.reason,
             try_number: TryNumber(row.try_number),
             tries_max: row.max_tries,

@@ -459,12 +459,15 @@ pub(super) fn conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &RunFil
         query.push(" AND position(").push_bind(text.clone()).push(" in conf::text) > 0");
     }
     if !filter.versions.is_empty() {
-        query.push(" AND version_id IN (SELECT id FROM dag_version WHERE number = ANY(");
-        query.push_bind(filter.versions.clone()).push("))");
+        // An array, which an index is entered with; a subquery may be held against all runs.
+        query.push(" AND version_id = ANY(ARRAY(SELECT id FROM dag_version WHERE number = ANY(");
+        query.push_bind(filter.versions.clone()).push(")))");
     }
     if let Some(hash) = &filter.content_hash {
-        query.push(" AND version_id IN (SELECT id FROM dag_version WHERE coalesce(bundle_version, content_hash) = ");
-        query.push_bind(hash.clone()).push(")");
+        query.push(
+            " AND version_id = ANY(ARRAY(SELECT id FROM dag_version WHERE coalesce(bundle_version, content_hash) = ",
+        );
+        query.push_bind(hash.clone()).push("))");
     }
     patterns(query, filter);
     has_consumed(query, &filter.consumed_asset);

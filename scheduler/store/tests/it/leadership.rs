@@ -160,6 +160,7 @@ async fn a_state_that_older_binaries_can_not_read_says_so_to_them() {
     let overlapping = "dag_id: d\nschedule: '@daily'\noverlap: skip\ntasks: [{task_id: t, operator: empty}]\n";
     let overlapping = dag::load("test.yaml", overlapping, &dag::Content::default());
     assert_eq!(store::leader::format_of_dag(&overlapping.dags[0].dag), 6);
+    assert_eq!(format_of("operator: file_sensor, filepath: /x, deferrable: true"), 6);
     store::leader::raise_format(&mut leader.writer, epoch, 2).await.unwrap();
     store::leader::raise_format(&mut leader.writer, epoch, 1).await.unwrap();
     let next = Leader::take_over(&database.url, "second").await;

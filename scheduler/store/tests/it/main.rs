@@ -9,6 +9,7 @@ mod admin;
 mod assets;
 mod backfills;
 mod bundles;
+mod forecast;
 mod inbox;
 mod leadership;
 mod lists;

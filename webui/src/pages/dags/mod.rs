@@ -248,7 +248,7 @@ async fn failures(app: &App, entries: &[Entry]) -> ApiResult<BTreeMap<model::Run
     for failure in read::first_failures(&app.pool, &failed).await? {
         let reason = failure.reason.as_deref().unwrap_or("failed");
         let of = failure.tries_max.or_else(|| tries_max(&failure)).map(|max| format!(" of {max}")).unwrap_or_default();
-        let text = format!("{}: {reason}; try {}{of}", failure.task_id, failure.try_number);
+        let text = format!("{}: {reason}; try {}{of}", failure.instance(), failure.try_number);
         found.insert(failure.run, text);
     }
     Ok(found)

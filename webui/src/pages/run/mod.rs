@@ -286,7 +286,7 @@ async fn failure(app: &App, run: &RunRow, version: &Version) -> ApiResult<Option
     let tries_max = first.tries_max.or_else(|| pos.map(|pos| tries_of(version.dag.task(pos))));
     let of = tries_max.map(|max| format!(" of {max}")).unwrap_or_default();
     let reason = first.reason.as_deref().unwrap_or("its log has more");
-    Ok(Some(format!("{} failed (try {}{of}): {reason}", first.task_id, first.try_number)))
+    Ok(Some(format!("{} failed (try {}{of}): {reason}", first.instance(), first.try_number)))
 }
 
 /// A task's box on the picture; an expanded task shows its gravest state.

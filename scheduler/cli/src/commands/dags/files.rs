@@ -1,14 +1,12 @@
 //! DAG files of a folder, without a store.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context;
 use daemon::folder::{FileNews, Folder};
-use model::BundleFile;
 
 use crate::{exit::Exit, settings::Settings};
 
@@ -41,37 +39,6 @@ impl Place {
     pub fn read(&self) -> FileNews {
         Folder::new(&self.root).file(&self.name)
     }
-}
-
-/// Checks one file or every file of a folder; the status says whether all are well. A warning is no mistake.
-///
-/// # Errors
-/// When there is no such file.
-pub fn check(settings: &Settings, path: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let path = path.unwrap_or(&settings.dags_folder);
-    let files = if path.is_dir() {
-        Folder::new(path).look().changed
-    } else {
-        let place = Place::of(settings, path)?;
-        BTreeMap::from([(BundleFile::in_folder(&place.name), place.read())])
-    };
-    let mut errors = 0;
-    for (name, file) in &files {
-        for compiled in &file.dags {
-            outln!("{name}: {} is well: {} tasks", compiled.dag.dag_id, compiled.dag.tasks.len());
-        }
-        for warning in &file.warnings {
-            outln!("warning: {warning}");
-        }
-        for error in &file.errors {
-            errors += 1;
-            outln!("{error}");
-        }
-    }
-    if files.is_empty() {
-        outln!("{} has no DAG file (*.yaml, *.yml)", path.display());
-    }
-    Ok(if errors == 0 { ExitCode::SUCCESS } else { Exit::Error.into() })
 }
 
 /// Prints the canonical form of a DAG of the folder, or of each DAG of a file.

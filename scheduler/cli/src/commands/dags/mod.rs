@@ -1,15 +1,17 @@
 //! `windlass dags …`: Airflow's words for the DAGs of an installation and for the files of a folder.
 
 mod bundles;
+mod check;
 mod convert;
 mod files;
 mod folder_content;
 mod list;
+mod simulate;
 mod stage;
 mod test;
 mod trigger;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Subcommand;
 use model::{
@@ -31,11 +33,8 @@ use crate::{
 pub enum Dags {
     /// One line a DAG.
     List(#[command(flatten)] Output),
-    /// Check a DAG file, or every one of the folder, without starting anything.
-    Check {
-        /// A file or a folder; WINDLASS_DAGS_FOLDER when absent.
-        path: Option<PathBuf>,
-    },
+    /// Check a DAG file, or every one of the folder, without starting anything: mistakes, what may not be meant, the next runs.
+    Check(check::Check),
     /// Print the canonical form of a DAG of the folder: what its version's hash is taken of.
     Show {
         /// The DAG, or a file.
@@ -103,6 +102,8 @@ pub enum Dags {
     Rollback(bundles::Rollback),
     /// Run a DAG file in the foreground, with nothing else running: its logs come to the terminal, nothing is kept.
     Test(test::Test),
+    /// Play a DAG in simulated time with outcomes that a file tells, and say whether all comes as expected.
+    Simulate(simulate::Simulate),
 }
 
 impl Dags {
@@ -111,6 +112,7 @@ impl Dags {
     pub const fn reach(&self) -> Reach {
         match self {
             Self::List(_)
+            | Self::Check(_)
             | Self::Details { .. }
             | Self::NextExecution { .. }
             | Self::ListImportErrors(_)
@@ -126,7 +128,7 @@ impl Dags {
             | Self::Bundles(_)
             | Self::Revisions(_)
             | Self::Rollback(_) => Reach::Anywhere,
-            Self::Check { .. } | Self::Show { .. } | Self::Schema | Self::Convert(_) | Self::Test(_) => Reach::Machine,
+            Self::Show { .. } | Self::Schema | Self::Convert(_) | Self::Test(_) | Self::Simulate(_) => Reach::Machine,
         }
     }
 }
@@ -137,7 +139,7 @@ impl Dags {
 /// What went wrong, in words for people.
 pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode> {
     match command {
-        Dags::Check { path } => files::check(settings, path.as_deref()),
+        Dags::Check(wish) => check::run(settings, &wish).await,
         Dags::Show { dag_id } => files::show(settings, &dag_id),
         Dags::Schema => {
             outln!("{}", serde_json::to_string_pretty(&dag::json_schema())?);
@@ -145,6 +147,7 @@ pub async fn run(settings: &Settings, command: Dags) -> anyhow::Result<ExitCode>
         }
         Dags::Convert(wish) => convert::run(&wish).await,
         Dags::Test(test) => test::run(settings, test).await,
+        Dags::Simulate(wish) => simulate::run(settings, &wish),
         Dags::Deploy(wish) => bundles::deploy(settings, wish).await,
         command => {
             Installation::with(settings, async |installation| with_installation(installation, command).await).await
@@ -169,7 +172,13 @@ async fn with_installation(installation: &Installation<'_>, command: Dags) -> an
         Dags::Bundles(output) => bundles::list(installation, output).await?,
         Dags::Revisions(wish) => bundles::revisions(installation, &wish).await?,
         Dags::Rollback(wish) => bundles::rollback(installation, &wish).await?,
-        Dags::Check { .. } | Dags::Show { .. } | Dags::Schema | Dags::Convert(_) | Dags::Test(_) | Dags::Deploy(_) => {}
+        Dags::Check(_)
+        | Dags::Show { .. }
+        | Dags::Schema
+        | Dags::Convert(_)
+        | Dags::Test(_)
+        | Dags::Simulate(_)
+        | Dags::Deploy(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

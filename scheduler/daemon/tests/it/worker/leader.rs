@@ -142,7 +142,9 @@ impl Leader {
 
     async fn note(&mut self, message: &FromWorker) {
         match message {
-            FromWorker::Started { seq, .. } | FromWorker::Ended { seq, .. } => self.seen = self.seen.max(*seq),
+            FromWorker::Started { seq, .. } | FromWorker::Deferred { seq, .. } | FromWorker::Ended { seq, .. } => {
+                self.seen = self.seen.max(*seq)
+            }
             FromWorker::Fetch { id, .. } if self.answers => {
                 let item = FetchItem::Missing("the test has nothing".into());
                 self.send(ToWorker::Fetched(Fetched { id: *id, item })).await;
@@ -258,6 +260,7 @@ pub fn bash(command: &str) -> Assignment {
             conf: serde_json::Map::new(),
             params: serde_json::Map::new(),
             dag_fields: serde_json::Map::new(),
+            task_fields: serde_json::Map::new(),
             native: false,
             macros: serde_json::Map::new(),
             prev_success_interval: None,

@@ -74,23 +74,28 @@ fn settings_of(dir: &std::path::Path) -> worker::WorkerSettings {
 
 /// A worker that can be killed.
 pub fn worker_process(place: &Place) -> Child {
-    worker_command(place).spawn().unwrap()
+    worker_process_in(place.dir.path())
+}
+
+/// The same of a leader whose endpoint lies in this directory.
+pub fn worker_process_in(dir: &std::path::Path) -> Child {
+    worker_command(dir).spawn().unwrap()
 }
 
 /// The same with a guard that gives up on a silent leader after so many seconds.
 pub fn impatient_worker_process(place: &Place, silence_secs: u32) -> Child {
-    worker_command(place).env(SILENCE_SECS, silence_secs.to_string()).spawn().unwrap()
+    worker_command(place.dir.path()).env(SILENCE_SECS, silence_secs.to_string()).spawn().unwrap()
 }
 
 /// The same with logs that are shipped.
 pub fn shipping_worker_process(place: &Place, location: &str) -> Child {
-    worker_command(place).env(LOGS_REMOTE, location).spawn().unwrap()
+    worker_command(place.dir.path()).env(LOGS_REMOTE, location).spawn().unwrap()
 }
 
-fn worker_command(place: &Place) -> Command {
+fn worker_command(dir: &std::path::Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "worker::lives::worker_program", "--nocapture"]);
-    command.env(WORKER_DIR, place.dir.path()).stdout(Stdio::null());
+    command.env(WORKER_DIR, dir).stdout(Stdio::null());
     command
 }
 

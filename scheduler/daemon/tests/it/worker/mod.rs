@@ -3,7 +3,7 @@
 mod docker;
 mod leader;
 mod leaving;
-mod lives;
+pub mod lives;
 mod log_retention;
 mod notices;
 mod processes;
