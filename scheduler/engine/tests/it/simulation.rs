@@ -744,20 +744,26 @@ fn free_from_the_past(world: &mut World) {
     }
 }
 
+/// A DAG whose every step the text knows.
+fn plain_dag(dice: &mut Dice) -> Dag {
+    let mut graph = random_dag(dice, 0);
+    graph = with_plain_waits(dice, graph);
+    if dice.one_in(2) {
+        graph = with_expanded_tasks(dice, graph);
+    }
+    for task in &mut graph.tasks {
+        task.max_active_tis_per_dag = None;
+        task.max_active_tis_per_dagrun = None;
+        task.task_queued_timeout = None;
+    }
+    graph
+}
+
 #[test]
 fn the_engine_and_the_text_agree_after_every_event() {
     play(|history| {
         let mut dice = Dice::new(history + 1_000_000);
-        let mut graph = random_dag(&mut dice, 0);
-        graph = with_plain_waits(&mut dice, graph);
-        if dice.one_in(2) {
-            graph = with_expanded_tasks(&mut dice, graph);
-        }
-        for task in &mut graph.tasks {
-            task.max_active_tis_per_dag = None;
-            task.max_active_tis_per_dagrun = None;
-            task.task_queued_timeout = None;
-        }
+        let graph = plain_dag(&mut dice);
         let mut reference = Reference::new(&graph);
         let mut world = random_world(&mut dice, graph, history);
         world.small_limit = None;

@@ -159,15 +159,8 @@ fn failure_of(instance: &TiRow) -> FailureRow {
     FailureRow { key: instance.key, try_number: TryNumber::FIRST, failed_at: noon(), reason: "it broke".to_owned() }
 }
 
-#[tokio::test]
-async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
-    let database = Database::create().await;
-    let mut leader = database.leader().await;
-    let version = leader.store_dag("etl", &["a", "b"]).await;
-    let command = Command::PauseDag { dag_id: dag_id("etl"), to: Paused::Active };
-    let id = inbox::submit(&database.pool, &command, "me").await.unwrap();
-    let due = DueRun { logical_date: day(20), start: day(20), end: day(21), run_after: day(21) };
-    let extra = TiExtra {
+fn whole_extra() -> TiExtra {
+    TiExtra {
         max_tries: Some(3),
         infrastructure_losses: 2,
         lost_at: Some(noon()),
@@ -178,7 +171,31 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
         reschedules: 3,
         requeues: 2,
         ..TiExtra::default()
-    };
+    }
+}
+
+fn change_of_etl(due: DueRun) -> DagChange {
+    DagChange {
+        dag_id: dag_id("etl"),
+        is_paused: false,
+        is_stale: false,
+        next: Some(due),
+        last_interval: Some((day(19), day(20))),
+        failed_in_a_row: 2,
+        is_draining: false,
+        passed_over: None,
+    }
+}
+
+#[tokio::test]
+async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
+    let database = Database::create().await;
+    let mut leader = database.leader().await;
+    let version = leader.store_dag("etl", &["a", "b"]).await;
+    let command = Command::PauseDag { dag_id: dag_id("etl"), to: Paused::Active };
+    let id = inbox::submit(&database.pool, &command, "me").await.unwrap();
+    let due = DueRun { logical_date: day(20), start: day(20), end: day(21), run_after: day(21) };
+    let extra = whole_extra();
     let (mut first, second) = (queued(1, 0), queued(1, 1));
     first.extra = extra.clone();
     let mut new_run = run(&version, 1);
@@ -201,16 +218,7 @@ async fn everything_that_a_plan_has_is_stored_and_loaded_again() {
         }],
         xcoms: vec![(first.key, XComValue { key: "return_value".to_owned(), value: json!({"b": null, "a": "\0"}) })],
         failures: vec![failure_of(&first)],
-        dags: vec![DagChange {
-            dag_id: dag_id("etl"),
-            is_paused: false,
-            is_stale: false,
-            next: Some(due),
-            last_interval: Some((day(19), day(20))),
-            failed_in_a_row: 2,
-            is_draining: false,
-            passed_over: None,
-        }],
+        dags: vec![change_of_etl(due)],
         pools: vec![Pool {
             name: "etl".to_owned(),
             slots: None,
