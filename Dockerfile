@@ -9,6 +9,7 @@ COPY scripts/dependency-layer.sh scripts/
 COPY Cargo.toml Cargo.lock rust-toolchain* ./
 COPY .cargo .cargo
 COPY bench/Cargo.toml bench/
+COPY mutants/Cargo.toml mutants/
 COPY e2e/Cargo.toml e2e/
 COPY scheduler/cli/Cargo.toml scheduler/cli/
 COPY scheduler/dag/Cargo.toml scheduler/dag/

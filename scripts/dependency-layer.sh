@@ -7,7 +7,7 @@ if compgen -G '*/src' >/dev/null || compgen -G 'scheduler/*/src' >/dev/null; the
     echo "this folder has sources; dependency-layer.sh is for an image's first stage" >&2
     exit 1
 fi
-members=(bench e2e tasks webui webui/layout workspace-hack scheduler/*)
+members=(bench e2e mutants tasks webui webui/layout workspace-hack scheduler/*)
 for member in "${members[@]}"; do
     mkdir -p "$member/src"
     : >"$member/src/lib.rs"

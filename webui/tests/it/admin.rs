@@ -137,7 +137,7 @@ async fn a_pool_has_the_leaders_counts_and_changes_through_it() {
     let expected = json!({
         "name": "default_pool", "slots": 128, "description": "Default pool", "include_deferred": false,
         "occupied_slots": 4, "running_slots": 3, "queued_slots": 1, "scheduled_slots": 2, "deferred_slots": 0,
-        "open_slots": 124, "team_name": null,
+        "open_slots": 124, "team_name": null, "rate_limit": null,
     });
     assert_eq!((status, &list["pools"][0], &list["total_entries"]), (200, &expected, &json!(1)));
     let (status, made) = op.post("/pools", json!({"name": "etl", "slots": -1, "description": "x"})).await;

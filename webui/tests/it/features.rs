@@ -267,7 +267,7 @@ async fn a_pool_has_a_rate_limit_which_clients_that_do_not_know_it_leave_alone()
     assert_eq!(status, 422);
     assert!(refused.to_string().contains("expected starts and a span such as 10/1m"), "{refused}");
     let token = server.token("op").await;
-    assert!(server.page(&token, "/pools").await.1.contains("10/1m starts"));
+    assert!(server.page(&token, "/pools").await.1.contains("10&#x2F;1m starts"));
     let fields = [("name", "api"), ("slots", "5"), ("description", ""), ("rate_limit", "")];
     let done = server.submit(&token, "/pools/edit?name=api", "/pools/edit", &fields).await;
     assert_eq!(done.status().as_u16(), 303);

@@ -19,7 +19,7 @@ use link::{
 };
 use model::{
     Answer, AnswerStatus, AttemptId, BackfillId, Command, CommandId, DagId, DagRunState, Epoch, MapIndex, RunId,
-    RunKey, RunType, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, XComValue,
+    RunKey, RunType, TaskId, TaskState, TiKey, Timestamp, TriggeredBy, TryNumber, WorkerId, XComValue,
     command::{ClearTaskInstances, CreateBackfill, Draining, MarkTaskInstances, Paused, SetNote, TriggerDagRun},
     door::{Instant, Note},
 };
@@ -774,7 +774,8 @@ fn sample(stock: &DagVersion, attempt: AttemptId) -> Plan {
         let mut row = ti(TiKey::unmapped(RunKey(13), *task), state, began);
         row.ended_at = (at < 3).then(|| began + TimeDelta::seconds(18));
         if at == 3 {
-            (row.live, row.attempt, row.try_number) = (true, Some(attempt), TryNumber(2));
+            (row.live, row.attempt, row.worker, row.try_number) =
+                (true, Some(attempt), Some(WorkerId(1)), TryNumber(2));
         }
         plan.new_instances.push(row);
     }

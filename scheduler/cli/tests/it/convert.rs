@@ -51,6 +51,7 @@ from airflow.operators.python import BranchPythonOperator, PythonOperator, Short
 from airflow.sensors.filesystem import FileSensor
 from airflow.sensors.time_sensor import TimeSensor
 from airflow.operators.latest_only import LatestOnlyOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 with DAG('d', schedule='@daily', start_date=pendulum.datetime(2026, 1, 1)) as d:
 ";
     let body: String = body.lines().map(|line| format!("    {line}\n")).collect();

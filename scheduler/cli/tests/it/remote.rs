@@ -126,7 +126,10 @@ fn limits_settings_and_addresses_are_changed(client: &Client) {
     client.good(&["pools", "set", "etl", "-1", "second", "--include-deferred"]);
     client.good(&["pools", "set", "default_pool", "64", "Default pool"]);
     let etl = client.json(&["pools", "get", "etl"]);
-    assert_eq!(etl[0], json!({"pool": "etl", "slots": -1, "description": "second", "include_deferred": true}));
+    assert_eq!(
+        etl[0],
+        json!({"pool": "etl", "slots": -1, "description": "second", "include_deferred": true, "rate_limit": null})
+    );
     assert_eq!(client.json(&["pools", "get", "default_pool"])[0]["slots"], 64);
     client.good(&["pools", "delete", "etl"]);
     assert!(client.bad(3, &["pools", "get", "etl"]).contains("no pool etl"));

@@ -20,6 +20,7 @@ mod notifications;
 mod oracle;
 mod pokes;
 mod questions;
+mod random_dags;
 mod reference;
 mod schedules;
 mod scopes;

@@ -41,7 +41,7 @@ async fn a_turn_finds_its_rows_by_their_key_in_an_empty_database() {
     let database = Database::create().await;
     let mut leader = database.leader().await;
     assert_pinned(&generic_plan(&mut leader.writer, TURN, 25).await);
-    let plan = generic_plan(&mut leader.writer, TURN_WITH_ALL, 52).await;
+    let plan = generic_plan(&mut leader.writer, TURN_WITH_ALL, 55).await;
     assert_pinned(&plan);
     assert!(!plan.contains("Seq Scan on public.asset"), "{plan}");
     for key in ["dag_run_pkey", "inbox_pkey", "xcom_pkey", "dag_pkey", "asset_by_name"] {
@@ -104,7 +104,7 @@ async fn no_statement_reads_a_table_for_each_row_of_another() {
         let plan = generic_plan(&mut leader.writer, statement, *parameters).await;
         assert!(!plan.contains("Join Filter"), "{statement}\n{plan}");
     }
-    let plan = generic_plan(&mut leader.writer, TURN_WITH_ALL, 52).await;
+    let plan = generic_plan(&mut leader.writer, TURN_WITH_ALL, 55).await;
     let (_, taken) = plan.split_once("Delete on public.inbox").unwrap();
     let (taken, _) = taken.split_once("CTE answered").unwrap();
     assert!(taken.contains("Index Cond: (inbox.id = ANY"), "{taken}");
