@@ -285,7 +285,7 @@ const CONSTRUCTS: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     (
-        "from airflow.providers.standard.operators.hitl import HITLBranchOperator\nHITLBranchOperator(task_id='b', subject='Which?', options=['all', 'part'], options_mapping={'part': 'some'}, multiple=True)",
+        "from airflow.providers.standard.operators.hitl import HITLBranchOperator\nHITLBranchOperator(task_id='b', subject='Which?', options=['all', 'part'], options_mapping={'part': 'some'}, multiple=True)\nEmptyOperator(task_id='all')\nEmptyOperator(task_id='some')",
         &["operator: choice", "all: all", "part: some", "multiple: true"],
         &[],
     ),
