@@ -295,13 +295,16 @@ fn drain_or_not(world: &mut World, dice: &mut Dice) {
     assert!(!drains || began(world) <= before, "a DAG that drains starts no run");
 }
 
-/// A report that comes twice, or after its worker was lost, or whose attempt was killed.
+/// A report that comes twice, or after its worker was lost, or whose attempt was killed, or from a worker that has not got it.
 fn say_again(world: &mut World, dice: &mut Dice) {
     world.quiesce();
-    if world.gone.is_empty() {
+    let of_others = world.attempts.iter().map(|(worker, _, attempt)| (WorkerId(3 - worker.get()), *attempt));
+    let mut said: Vec<_> = world.gone.clone();
+    said.extend(of_others);
+    if said.is_empty() {
         return;
     }
-    let (worker, attempt) = *dice.pick(&world.gone);
+    let (worker, attempt) = *dice.pick(&said);
     let before = (world.mirror.instances.clone(), world.mirror.tries.clone(), world.attempts.clone());
     let end = random_end(dice);
     let started = Event::AttemptStarted { worker, attempt, at: world.now };
