@@ -10,7 +10,7 @@ use model::{
 
 use uuid::Uuid;
 
-use crate::event::WorkerJoined;
+use crate::{event::WorkerJoined, plan::DagChange};
 use model::command::ClearVersion;
 
 /// A stored version of a DAG.
@@ -70,6 +70,40 @@ pub struct StoredDag {
     pub is_draining: bool,
     /// When the last run of its schedule was due that was not made, because another one was active; none once one is made.
     pub passed_over: Option<Timestamp>,
+}
+
+impl StoredDag {
+    /// A DAG that was never seen before: nothing has come of its schedule yet.
+    #[must_use]
+    pub const fn new(dag_id: DagId, current: DagVersionId, is_paused: bool) -> Self {
+        Self {
+            dag_id,
+            current,
+            is_paused,
+            is_stale: false,
+            next: None,
+            last_interval: None,
+            failed_in_a_row: 0,
+            is_draining: false,
+            passed_over: None,
+        }
+    }
+
+    /// The row that a change leaves.
+    #[must_use]
+    pub fn after(change: &DagChange, current: DagVersionId) -> Self {
+        Self {
+            dag_id: change.dag_id.clone(),
+            current,
+            is_paused: change.is_paused,
+            is_stale: change.is_stale,
+            next: change.next,
+            last_interval: change.last_interval,
+            failed_in_a_row: change.failed_in_a_row,
+            is_draining: change.is_draining,
+            passed_over: change.passed_over,
+        }
+    }
 }
 
 /// A run that a timetable asks for.

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod masking;
 pub mod operator;
 pub mod outcome;
+pub mod page;
 pub mod rate_limit;
 mod retry_policy;
 pub mod rule;

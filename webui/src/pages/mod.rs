@@ -45,6 +45,7 @@ use axum::{
     response::{Html, IntoResponse, Redirect, Response},
 };
 use link::{Query, Reply};
+pub use model::page::segment;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::read::{self, FileFilter};
@@ -214,38 +215,32 @@ pub async fn home() -> Redirect {
     Redirect::to("/dags")
 }
 
-/// One segment of a path.
-#[must_use]
-pub fn segment(text: &str) -> String {
-    // Form encoding writes a space as `+`, which ids do not have; `~`, `:` and `+` of run ids come out encoded.
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
-}
-
 /// The address of a DAG's page.
 #[must_use]
 pub fn dag_url(dag_id: &model::DagId) -> String {
-    format!("/dags/{}", segment(dag_id.as_str()))
+    model::page::of_dag(dag_id)
 }
 
 /// The address of a run's page.
 #[must_use]
 pub fn run_url(dag_id: &model::DagId, run_id: &model::RunId) -> String {
-    format!("{}/runs/{}", dag_url(dag_id), segment(run_id.as_str()))
+    model::page::of_run(dag_id, run_id)
 }
 
 /// The address of a task instance's page.
 #[must_use]
 pub fn task_url(of: &TaskOfRun) -> String {
-    match of.key.map {
-        model::MapIndex::UNMAPPED => task_path(of),
-        map => format!("{}?map_index={map}", task_path(of)),
-    }
+    task_page(of, of.key.map)
 }
 
 /// The same without saying which instance.
 #[must_use]
 pub fn task_path(of: &TaskOfRun) -> String {
-    format!("{}/tasks/{}", run_url(&of.run.dag_id, &of.run.run_id), segment(of.task().task_id.as_str()))
+    task_page(of, model::MapIndex::UNMAPPED)
+}
+
+fn task_page(of: &TaskOfRun, map: model::MapIndex) -> String {
+    model::page::of_task((&of.run.dag_id, &of.run.run_id), &of.task().task_id, map)
 }
 
 /// An address with one more parameter.

@@ -15,7 +15,7 @@ use engine::{DagVersion, RunRow, params_of};
 use link::{Notification, TaskContext, ToWorker, Told};
 use model::{
     AttemptId, Callback, CallbackEvent, DagVersionId, Epoch, MapIndex, RunKey, TaskId, TaskIdx, TaskState, TiKey,
-    TryNumber, WorkerId,
+    TryNumber, WorkerId, page,
 };
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
@@ -456,22 +456,12 @@ const fn run_state(event: CallbackEvent) -> Option<&'static str> {
 /// The page of the task or run: a whole address when it is known where people reach the pages.
 fn url(taken: &Taken) -> String {
     let base = std::env::var(BASE_URL).unwrap_or_default();
-    let run: String = taken
-        .run_id
-        .as_str()
-        .bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect();
     let task = taken.task.as_ref().filter(|_| !taken.event.is_of_run());
-    let task = task.map(|task| match task.map {
-        MapIndex::UNMAPPED => format!("/tasks/{}", task.task_id),
-        map => format!("/tasks/{}?map_index={map}", task.task_id),
-    });
-    let task = task.unwrap_or_default();
-    format!("{}/dags/{}/runs/{run}{task}", base.trim_end_matches('/'), taken.dag_id)
+    let path = match task {
+        Some(task) => page::of_task((&taken.dag_id, &taken.run_id), &task.task_id, task.map),
+        None => page::of_run(&taken.dag_id, &taken.run_id),
+    };
+    format!("{}{path}", base.trim_end_matches('/'))
 }
 
 #[cfg(test)]

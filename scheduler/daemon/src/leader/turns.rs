@@ -383,7 +383,7 @@ fn may_pull(task: &dag::Task, dag: &dag::Dag) -> bool {
 
 /// The fields of `task` in templates.
 pub(super) fn task_fields(task: &dag::Task) -> serde_json::Map<String, serde_json::Value> {
-    let fields = json!({
+    entries(json!({
         "owner": task.owner,
         "operator": task.operator.name(),
         "queue": task.queue,
@@ -392,24 +392,24 @@ pub(super) fn task_fields(task: &dag::Task) -> serde_json::Map<String, serde_jso
         "priority_weight": task.priority_weight,
         "retries": task.retries,
         "trigger_rule": task.trigger_rule.name(),
-    });
-    match fields {
-        serde_json::Value::Object(fields) => fields,
-        _ => serde_json::Map::new(),
-    }
+    }))
 }
 
+/// The fields of `dag`.
 pub(super) fn dag_fields(dag: &dag::Dag, task: &dag::Task) -> serde_json::Map<String, serde_json::Value> {
-    let fields = json!({
+    entries(json!({
         "dag_id": dag.dag_id,
         "description": dag.description,
         "tags": dag.tags,
         "owner": task.owner,
         "catchup": dag.catchup == dag::Catchup::All,
         "max_active_runs": dag.max_active_runs,
-    });
+    }))
+}
+
+fn entries(fields: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
     match fields {
-        serde_json::Value::Object(fields) => fields,
+        serde_json::Value::Object(entries) => entries,
         _ => serde_json::Map::new(),
     }
 }

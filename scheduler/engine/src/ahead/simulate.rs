@@ -131,17 +131,7 @@ fn world(dag: &Arc<Dag>, case: &Case) -> Snapshot {
         rate_limit: None,
     };
     Snapshot {
-        dags: vec![StoredDag {
-            dag_id: dag.dag_id.clone(),
-            current: version.id,
-            is_paused: false,
-            is_stale: false,
-            next: None,
-            last_interval: None,
-            failed_in_a_row: 0,
-            is_draining: false,
-            passed_over: None,
-        }],
+        dags: vec![StoredDag::new(dag.dag_id.clone(), version.id, false)],
         versions: vec![version],
         pools: names.into_iter().map(pool).collect(),
         ..Snapshot::default()

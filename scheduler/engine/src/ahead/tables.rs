@@ -116,17 +116,7 @@ impl Tables {
         self.instances.extend(plan.new_instances.iter().chain(changed).map(|row| (row.key, row.clone())));
         for change in &plan.dags {
             let Some(current) = self.current.get(&change.dag_id).copied() else { continue };
-            let row = StoredDag {
-                dag_id: change.dag_id.clone(),
-                current,
-                is_paused: change.is_paused,
-                is_stale: change.is_stale,
-                next: change.next,
-                last_interval: change.last_interval,
-                failed_in_a_row: change.failed_in_a_row,
-                is_draining: change.is_draining,
-                passed_over: change.passed_over,
-            };
+            let row = StoredDag::after(change, current);
             self.dags.insert(change.dag_id.clone(), row);
         }
         self.backfills.extend(plan.backfills.iter().map(|row| (row.id, row.clone())));

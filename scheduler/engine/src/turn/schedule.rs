@@ -374,15 +374,5 @@ pub(crate) fn limit(number: u32) -> usize {
 }
 
 fn first_sight(def: &Definition) -> StoredDag {
-    StoredDag {
-        dag_id: def.dag.dag_id.clone(),
-        current: def.id,
-        is_paused: def.dag.is_paused_upon_creation,
-        is_stale: false,
-        next: None,
-        last_interval: None,
-        failed_in_a_row: 0,
-        is_draining: false,
-        passed_over: None,
-    }
+    StoredDag::new(def.dag.dag_id.clone(), def.id, def.dag.is_paused_upon_creation)
 }

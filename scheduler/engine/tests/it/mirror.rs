@@ -85,20 +85,7 @@ impl Mirror {
         for change in &plan.dags {
             let current = self.dags.get(&change.dag_id).map(|dag| dag.current);
             let newest = self.versions.iter().filter(|v| v.dag.dag_id == change.dag_id).map(|v| v.id).max();
-            self.dags.insert(
-                change.dag_id.clone(),
-                StoredDag {
-                    dag_id: change.dag_id.clone(),
-                    current: newest.or(current).unwrap(),
-                    is_paused: change.is_paused,
-                    is_stale: change.is_stale,
-                    next: change.next,
-                    last_interval: change.last_interval,
-                    failed_in_a_row: change.failed_in_a_row,
-                    is_draining: change.is_draining,
-                    passed_over: change.passed_over,
-                },
-            );
+            self.dags.insert(change.dag_id.clone(), StoredDag::after(change, newest.or(current).unwrap()));
         }
         for row in &plan.backfills {
             let other = |known: &&BackfillRow| known.dag_id == row.dag_id && known.id != row.id;

@@ -128,17 +128,7 @@ fn stored(case: &Case) -> Mirror {
     for (dag, id) in case.dags.iter().zip(1..) {
         let dag_id = DagId::new(&dag.dag_id).unwrap();
         mirror.versions.push(version(id, compiled(dag)));
-        let row = StoredDag {
-            dag_id: dag_id.clone(),
-            current: DagVersionId(id),
-            is_paused: dag.paused,
-            is_stale: false,
-            next: None,
-            last_interval: None,
-            failed_in_a_row: 0,
-            is_draining: false,
-            passed_over: None,
-        };
+        let row = StoredDag::new(dag_id.clone(), DagVersionId(id), dag.paused);
         mirror.dags.insert(dag_id, row);
     }
     for (key, version, dag, run) in runs_of(case) {

@@ -75,17 +75,7 @@ fn stored(case: &Case, before: [There; 3]) -> Mirror {
     mirror.versions =
         vec![version(BEFORE.1, case, before), version(NOW.1, case, [There::State(TaskState::NoStatus); 3])];
     let dag_id = DagId::new(DAG).unwrap();
-    let row = StoredDag {
-        dag_id: dag_id.clone(),
-        current: NOW.1,
-        is_paused: false,
-        is_stale: false,
-        next: None,
-        last_interval: None,
-        failed_in_a_row: 0,
-        is_draining: false,
-        passed_over: None,
-    };
+    let row = StoredDag::new(dag_id.clone(), NOW.1, false);
     mirror.dags.insert(dag_id, row);
     let date = |text: &str| -> Timestamp { text.parse().unwrap() };
     let now = rows::run(NOW.0, DAG, "now", NOW.1, DagRunState::Running, date("2024-01-02T00:00:00Z"));

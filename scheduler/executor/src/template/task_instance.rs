@@ -6,7 +6,7 @@ use minijinja::{
     Error, ErrorKind, State, Value,
     value::{Kwargs, Object, ObjectRepr, ValueKind, from_args},
 };
-use model::{MapIndex, TiKey, XComValue};
+use model::{MapIndex, TiKey, XComValue, page};
 
 use super::{Access, datetime::invalid, fetching::GIVEN_UP};
 use crate::xcom::{self, Pull};
@@ -57,19 +57,8 @@ impl TaskInstance {
         }
         let context = &self.access.context;
         let base = std::env::var("WINDLASS_BASE_URL").unwrap_or_default();
-        let map = if context.map_index == MapIndex::UNMAPPED {
-            String::new()
-        } else {
-            format!("?map_index={}", context.map_index)
-        };
-        let run = url::form_urlencoded::byte_serialize(context.run_id.as_str().as_bytes()).collect::<String>();
-        format!(
-            "{}/dags/{}/runs/{}/tasks/{}{map}",
-            base.trim_end_matches('/'),
-            context.dag_id,
-            run.replace('+', "%20"),
-            context.task_id
-        )
+        let path = page::of_task((&context.dag_id, &context.run_id), &context.task_id, context.map_index);
+        format!("{}{path}", base.trim_end_matches('/'))
     }
 
     /// What a callback is told under a name.
@@ -80,7 +69,7 @@ impl TaskInstance {
 
 /// The machine that this worker is on.
 fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| String::new(), |name| name.trim().to_owned())
+    nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
 }
 
 impl Object for TaskInstance {

@@ -152,24 +152,24 @@ fn instances(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter, ne
     query.push(") AS t");
 }
 
-const FROM_RUNS: &str = "SELECT id, version_id, state AS run_state, logical_date, run_after, interval_start, interval_end \
-     FROM dag_run WHERE ";
+/// Of a run, but for when it is due.
+const RUN: &str = "SELECT id, version_id, state AS run_state, logical_date, interval_start, interval_end, ";
 
 /// The runs that are looked into.
 fn runs(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter) {
     match &filter.of {
         InstancesOf::Run(run, _) => {
-            query.push(FROM_RUNS).push("id = ").push_bind(run.get());
+            query.push(RUN).push("run_after FROM dag_run WHERE id = ").push_bind(run.get());
         }
         InstancesOf::Runs { filter: runs, tasks, only_these } => {
             match Whose::of(&filter.states) {
                 Whose::Any => {
-                    query.push(FROM_RUNS).push("true");
+                    query.push(RUN).push("run_after FROM dag_run WHERE true");
                 }
                 Whose::Open => from_open(query),
                 Whose::Noted(states) => from_noted(query, &states, runs),
                 Whose::NotedOrOpen(states) => {
-                    query.push(FROM_RUNS);
+                    query.push(RUN).push("run_after FROM dag_run WHERE ");
                     noted_or_open(query, &states, runs);
                 }
             }
@@ -186,17 +186,14 @@ fn runs(query: &mut QueryBuilder<'_, Postgres>, filter: &InstanceFilter) {
 /// Runs that have not ended, or have a living attempt, by the index that has only these. Without the fence all runs might be walked
 /// over in the order of a list, for the few that are meant.
 fn from_open(query: &mut QueryBuilder<'_, Postgres>) {
-    query.push(
-        "SELECT id, version_id, state AS run_state, logical_date, run_after, interval_start, interval_end \
-         FROM (SELECT * FROM dag_run WHERE (state IN (0, 1) OR has_leftovers) OFFSET 0) AS dag_run WHERE true",
+    query.push(RUN).push(
+        "run_after FROM (SELECT * FROM dag_run WHERE (state IN (0, 1) OR has_leftovers) OFFSET 0) AS dag_run WHERE true",
     );
 }
 
 /// Runs that are noted with one of these states, along the notes: their order is the order of a list. Each is there once.
 fn from_noted(query: &mut QueryBuilder<'_, Postgres>, states: &[TaskState], runs: &RunFilter) {
-    query.push(
-        "SELECT id, version_id, state AS run_state, logical_date, noted_after AS run_after, interval_start, interval_end FROM (",
-    );
+    query.push(RUN).push("noted_after AS run_after FROM (");
     if states.len() > 1 {
         query.push("SELECT DISTINCT ON (noted_after, noted_run) noted_run, noted_after FROM (");
     }
