@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dag::{Dag, Given, TaskPos};
-use model::{AttemptId, TaskId, TaskIdx, TiKey, TryNumber, WorkerId};
+use model::{AttemptId, TaskId, TaskIdx, TaskState, TiKey, TryNumber, WorkerId};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -90,6 +90,7 @@ impl Engine {
         let instance = run.instance(at);
         let core = instance.core;
         let (true, Some(attempt), Some(worker)) = (core.live, core.attempt, core.worker) else { return None };
+        let goes_on = core.state == TaskState::Deferred || !run.def.task(task).operator.defers();
         Some(Assignment {
             attempt,
             worker,
@@ -102,7 +103,8 @@ impl Engine {
             max_tries: run.max_tries(at),
             params: params_of(&run.def.dag, task, &run.row.conf),
             given: run.given(at),
-            poked: instance.extra.as_deref().and_then(|extra| {
+            // Of a deferrable one only its wait goes on; an attempt that has to begin begins its looks, too.
+            poked: instance.extra.as_deref().filter(|_| goes_on).and_then(|extra| {
                 let waited_secs = (self.now - extra.first_poke_at?).as_seconds_f64();
                 Some(Poked { waited_secs, times: extra.reschedules })
             }),

@@ -56,7 +56,7 @@ impl TriggerExecutor {
 
     /// The next look of a wait without a slot, on whichever worker: its first look has left which run it made.
     async fn look_again(&self, attempt: &Attempt, poked: Poked) -> Result<Outcome, Outcome> {
-        let run_id = match own_xcom(attempt, TRIGGER_RUN_ID).await? {
+        let run_id = match self.own_xcom(attempt, TRIGGER_RUN_ID).await? {
             Some(run_id) => RunId::new(run_id).map_err(|why| Outcome::failed(format!("{TRIGGER_RUN_ID}: {why}")))?,
             None if poked.waited_secs < STORED_WITHIN_SECS => return Ok(self.put_off("its run's id is being stored")),
             None => {
@@ -75,6 +75,18 @@ impl TriggerExecutor {
                 None => Ok(self.put_off(&still(&dag_id, &run))),
             },
             FetchItem::Unavailable(detail) => Ok(self.put_off(&detail)),
+            other => Err(Outcome::failed(other.misfit())),
+        }
+    }
+
+    /// What this instance has left itself under a key, as text; it looks again later when that can not be read now.
+    async fn own_xcom(&self, attempt: &Attempt, key: &str) -> Result<Option<String>, Outcome> {
+        let ti = attempt.assignment.ti;
+        let key = FetchKey::XCom { task: ti.task, map_index: Some(ti.map), key: key.to_owned() };
+        match attempt.ask(key).await {
+            FetchItem::XCom(values) => Ok(values.first().and_then(Value::as_str).map(str::to_owned)),
+            FetchItem::Missing(_) => Ok(None),
+            FetchItem::Unavailable(why) => Err(self.put_off(&why)),
             other => Err(Outcome::failed(other.misfit())),
         }
     }
@@ -198,17 +210,6 @@ impl TriggerExecutor {
             return Err(Outcome::failed(format!("run {run_id} of {dag_id} is {state}, one of failed_states")));
         }
         Ok(self.keys.allowed_states.contains(&run.state).then(Outcome::success))
-    }
-}
-
-/// What this instance has left itself under a key, as text.
-async fn own_xcom(attempt: &Attempt, key: &str) -> Result<Option<String>, Outcome> {
-    let ti = attempt.assignment.ti;
-    let key = FetchKey::XCom { task: ti.task, map_index: Some(ti.map), key: key.to_owned() };
-    match attempt.ask(key).await {
-        FetchItem::XCom(values) => Ok(values.first().and_then(Value::as_str).map(str::to_owned)),
-        FetchItem::Missing(_) | FetchItem::Unavailable(_) => Ok(None),
-        other => Err(Outcome::failed(other.misfit())),
     }
 }
 

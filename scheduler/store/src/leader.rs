@@ -156,7 +156,9 @@ fn format_of_task(task: &dag::Task) -> i32 {
     let of_waits = if task.operator.defers() { FORMAT_OF_DEFERRED } else { 1 };
     let has_dates = task.start_date.is_some() || task.end_date.is_some();
     let of_scopes = if has_dates || !task.phase.is_work() { FORMAT_OF_SCOPES } else { 1 };
-    let of_control = if task.task_queued_timeout.is_some() { FORMAT_OF_CONTROL } else { 1 };
+    // A binary that knows no params of tasks would give the DAG's instead.
+    let is_of_control = task.task_queued_timeout.is_some() || !task.params.is_empty();
+    let of_control = if is_of_control { FORMAT_OF_CONTROL } else { 1 };
     format_of(&task.operator).max(of_expanded).max(of_poking).max(of_waits).max(of_scopes).max(of_control)
 }
 

@@ -52,6 +52,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 const NOBODY_PAUSE: Duration = Duration::from_secs(5);
 /// So many versions are kept for the next notification of theirs.
 const VERSIONS_MAX: usize = 32;
+/// Why a run has failed whose tasks have (Airflow's word).
+const TASK_FAILURE: &str = "task_failure";
 /// Where people reach the pages, for links in notifications.
 const BASE_URL: &str = "WINDLASS_BASE_URL";
 
@@ -258,9 +260,11 @@ impl Means {
         let Some(run) = store::read::run(&self.pool, &taken.dag_id, &taken.run_id).await? else {
             return failed("its run was deleted", kind);
         };
-        // A run's failure is its task's: which one, and why.
+        // The failure of a run that its tasks have failed is a task's: which one, and why.
         let failure = match taken.event {
-            CallbackEvent::DagFailure => store::read::first_failures(&self.pool, &[run.key]).await?.pop(),
+            CallbackEvent::DagFailure if taken.reason.as_deref() == Some(TASK_FAILURE) => {
+                store::read::first_failures(&self.pool, &[run.key]).await?.pop()
+            }
             _ => None,
         };
         let notification = Box::new(notification(taken, &version, callback, (&run, failure.as_ref())));

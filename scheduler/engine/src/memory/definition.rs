@@ -45,6 +45,8 @@ pub(crate) struct Definition {
     fed: BTreeMap<TaskPos, Vec<TaskPos>>,
     /// The tasks directly before one in the same expanded group: an instance comes after the one of them that has its index.
     inside: BTreeMap<TaskPos, Vec<TaskPos>>,
+    /// Tasks directly before one that have dates of their own, but for those inside its group.
+    dated: BTreeMap<TaskPos, Vec<TaskPos>>,
     /// What tasks heed because of setups and teardowns.
     heeds: BTreeMap<TaskPos, Vec<(Heed, TaskPos)>>,
     /// The other way round: by which tasks one is heeded.
@@ -75,6 +77,15 @@ impl Definition {
             let inside: Vec<TaskPos> = dag.task(pos).upstream.iter().copied().filter(is_inside).collect();
             (!inside.is_empty()).then_some((pos, inside))
         };
+        let dated_of = |pos: TaskPos| {
+            let has_dates = |before: &TaskPos| {
+                let task = dag.task(*before);
+                (task.start_date.is_some() || task.end_date.is_some())
+                    && (group_of(task).is_none() || group_of(task) != group_of(dag.task(pos)))
+            };
+            let dated: Vec<TaskPos> = dag.task(pos).upstream.iter().copied().filter(has_dates).collect();
+            (!dated.is_empty()).then_some((pos, dated))
+        };
         let heeds = heeds_of(&dag);
         let mut heeded: BTreeMap<TaskPos, Vec<(Heed, TaskPos)>> = BTreeMap::new();
         for (pos, of) in &heeds {
@@ -87,6 +98,7 @@ impl Definition {
             heeds,
             heeded,
             inside: dag.positions().filter_map(inside_of).collect(),
+            dated: dag.positions().filter_map(dated_of).collect(),
             fed,
             sources,
             id: version.id,
@@ -141,6 +153,11 @@ impl Definition {
     /// Whether instances of a task come after those of this one that have their index.
     pub fn is_inside(&self, before: TaskPos, pos: TaskPos) -> bool {
         self.inside(pos).contains(&before)
+    }
+
+    /// Those of [`Self::outside`] that dates of their own may leave out of a run.
+    pub fn dated(&self, pos: TaskPos) -> &[TaskPos] {
+        self.dated.get(&pos).map_or(&[], Vec::as_slice)
     }
 
     /// The tasks directly before one that count for all of its instances.

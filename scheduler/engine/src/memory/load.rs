@@ -50,6 +50,7 @@ impl Engine {
         let mut engine = Self {
             rest: crate::Rest::Nothing,
             now,
+            loaded_at: now,
             versions: std::collections::BTreeMap::new(),
             pinned: std::collections::BTreeMap::new(),
             doubtful: std::collections::BTreeSet::new(),

@@ -58,6 +58,8 @@ pub struct Engine {
     pub(crate) rest: Rest,
     /// The instant of the last turn.
     pub(crate) now: Timestamp,
+    /// When it was loaded: what was told before then was told to another leader, or to nobody.
+    pub(crate) loaded_at: Timestamp,
     pub(crate) versions: BTreeMap<DagVersionId, Arc<Definition>>,
     /// How many runs in memory are pinned to a version.
     pub(crate) pinned: BTreeMap<DagVersionId, usize>,

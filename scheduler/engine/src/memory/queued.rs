@@ -47,9 +47,10 @@ impl Engine {
         own.unwrap_or(self.settings.task_queued_timeout)
     }
 
-    /// When an attempt that has not begun is taken back; none of one that has, and when that lies beyond the calendar's end.
+    /// When an attempt that has not begun is taken back; none of one that has, and when that lies beyond the calendar's end. A new
+    /// leader gives it all of its time: its worker may have begun or ended it, and have had nobody to tell.
     pub(crate) fn queued_until(&self, place: Place, core: Core) -> Option<Timestamp> {
-        let since = core.queued_at.filter(|_| core.state == TaskState::Queued)?;
+        let since = core.queued_at.filter(|_| core.state == TaskState::Queued)?.max(self.loaded_at);
         since.checked_add_signed(TimeDelta::from_std(self.queued_timeout(place)).ok()?)
     }
 

@@ -35,8 +35,14 @@ impl Engine {
             core.started_at = core.started_at.or(Some(at));
         });
         if starts {
-            self.owe_for_task(place, CallbackEvent::Execute, "");
+            self.has_begun(place);
         }
+    }
+
+    /// It is the first time that an attempt is known to have begun.
+    fn has_begun(&mut self, place: Place) {
+        self.forget_requeues(place);
+        self.owe_for_task(place, CallbackEvent::Execute, "");
     }
 
     /// Keeps for those who measure that an attempt has begun, the first time that it is heard.
@@ -47,7 +53,6 @@ impl Engine {
         }
         let (ready_at, queued_at) = (instance.ready_at, instance.core.queued_at);
         self.draft.plan.started.push(Started { ready_at, queued_at, at });
-        self.forget_requeues(place);
         Heard::First
     }
 
@@ -97,7 +102,7 @@ impl Engine {
         });
         // One that its worker never began has executed nothing.
         if heard == Heard::First && (end.kind != EndKind::Lost || end.ran_micros > 0) {
-            self.owe_for_task(place, CallbackEvent::Execute, "");
+            self.has_begun(place);
         }
         if self.core(place).state == TaskState::Deferred {
             // What its first look found.

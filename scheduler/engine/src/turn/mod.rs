@@ -66,6 +66,8 @@ impl Engine {
             self.settle();
             self.serve_assets();
         }
+        // Only now: what the events say of an attempt goes before its time.
+        self.take_back_queued();
         self.draft.plan.taken = given - events.len();
         if self.draft.plan.taken < given {
             self.leave_rest();
@@ -137,6 +139,10 @@ impl Engine {
             }
             self.settle();
         }
+    }
+
+    /// Takes back what has been queued for too long.
+    fn take_back_queued(&mut self) {
         while !self.is_cut()
             && let Some(key) = self.queued.first_due(self.now)
         {

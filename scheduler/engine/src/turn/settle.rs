@@ -328,8 +328,8 @@ impl Run {
         let mut upstream = self.tasks[at.task.0].upstream;
         // What its own dates leave out is not in this run, and no rule counts it; a teardown asks for its setups.
         if !self.def.task(at.task).phase.is_teardown() {
-            for before in self.def.outside(at.task).filter(|before| !self.is_in_window(*before)) {
-                self.states_of(before).for_each(|(state, count)| upstream.take_away(state, count));
+            for before in self.def.dated(at.task).iter().filter(|before| !self.is_in_window(**before)) {
+                self.states_of(*before).for_each(|(state, count)| upstream.take_away(state, count));
             }
         }
         for before in self.def.inside(at.task) {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use dag::{CronTimetable, Dag, Overlap, Schedule};
 use engine::{AuditedRow, Event};
 use model::{AttemptEnd, Command, DagId, DagRunState, EndKind, TaskState, command::Draining};
@@ -68,6 +69,37 @@ fn an_attempt_that_begins_is_not_taken_back_and_costs_no_retry() {
     assert_eq!(world.mirror.instances[&key].extra.requeues, 0, "the next one counts from the beginning");
     world.end("a", EndKind::Success);
     assert_eq!(world.state(run, "a"), TaskState::Success);
+}
+
+#[test]
+fn what_was_said_while_nobody_led_goes_before_the_time_of_what_has_not_begun() {
+    let mut world = World::new(vec![of_a_minute()]);
+    let run = world.trigger("d", "r");
+    // Nobody leads for an hour; the task has ended meanwhile.
+    world.now += TimeDelta::hours(1);
+    world.reload();
+    let plan = world.turn(vec![Event::Continue]);
+    assert_eq!((world.state(run, "a"), plan.effects.len()), (TaskState::Queued, 0), "its worker has not been heard");
+    world.join(1, 1_000);
+    world.end("a", EndKind::Success);
+    assert_eq!((world.state(run, "a"), world.kills.len()), (TaskState::Success, 0));
+    // What comes with the turn in which its time is over counts.
+    let run = world.trigger("d", "s");
+    world.now += TimeDelta::minutes(1);
+    world.end("a", EndKind::Success);
+    assert_eq!((world.state(run, "a"), world.kills.len()), (TaskState::Success, 0));
+}
+
+#[test]
+fn an_attempt_that_was_lost_before_it_began_leaves_the_count_as_it_is() {
+    let mut world = World::new(vec![of_a_minute()]);
+    world.trigger("d", "r");
+    world.pass(60);
+    world.end("a", EndKind::Killed);
+    world.end("a", EndKind::Lost);
+    world.pass(5);
+    let (_, key, _) = world.attempt_of("a");
+    assert_eq!(world.mirror.instances[&key].extra.requeues, 1, "it has not begun");
 }
 
 #[test]

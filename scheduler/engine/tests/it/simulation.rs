@@ -196,7 +196,7 @@ fn check_invariants(world: &World) {
     check_starts(world);
     for row in world.mirror.instances.values().filter(|row| row.state == TaskState::Queued) {
         let limit = task_of(world, row.key).task_queued_timeout.unwrap_or(Duration::MAX);
-        let waited = (world.now - row.queued_at.unwrap()).to_std().unwrap();
+        let waited = (world.now - row.queued_at.unwrap().max(world.loaded_at)).to_std().unwrap();
         assert!(waited < limit, "{:?} has been queued for {waited:?}, and may be for {limit:?}", row.key);
         assert!((0..=2).contains(&row.extra.requeues), "{:?}", row.extra);
     }

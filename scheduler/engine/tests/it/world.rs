@@ -29,6 +29,8 @@ pub struct World {
     pub engine: Engine,
     pub mirror: Mirror,
     pub now: Timestamp,
+    /// When the leader that is there was loaded.
+    pub loaded_at: Timestamp,
     /// Attempts that were handed out and have not ended, in the order of their assignment.
     pub attempts: Vec<(WorkerId, TiKey, AttemptId)>,
     pub kills: Vec<AttemptId>,
@@ -73,6 +75,7 @@ impl World {
             engine,
             mirror,
             now,
+            loaded_at: now,
             attempts: Vec::new(),
             kills: Vec::new(),
             gone: Vec::new(),
@@ -243,7 +246,8 @@ impl World {
     /// The same store and workers under a leader that has just taken over.
     pub fn successor(&self) -> Self {
         Self {
-            engine: Engine::load(self.mirror.snapshot(), self.now).with_settings(self.settings.clone()),
+            // Since when it is there decides how long an attempt may still be queued.
+            engine: Engine::load(self.mirror.snapshot(), self.loaded_at).with_settings(self.settings.clone()),
             settings: self.settings.clone(),
             mirror: self.mirror.clone(),
             attempts: self.attempts.clone(),
@@ -326,6 +330,7 @@ impl World {
     /// The engine is thrown away and loaded from the store.
     pub fn reload(&mut self) {
         self.engine = Engine::load(self.mirror.snapshot(), self.now).with_settings(self.settings.clone());
+        self.loaded_at = self.now;
     }
 
     /// Every state of a run that is not `no_status`, by task name.

@@ -227,7 +227,7 @@ pub struct RunFilter {
 
 impl RunFilter {
     /// What is looked at; all runs when an index leads to those that are meant, in the order that is asked for.
-    fn searched(&self, reach: Reach) -> Option<Searched> {
+    pub(super) fn searched(&self, reach: Reach) -> Option<Searched> {
         let by = self.range_beside_order();
         let is_search = reach == Reach::Newest && (by.is_some() || self.asks_what_no_index_knows());
         let newest = self.newest.or(is_search.then_some(SEARCHED_RUNS_MAX))?;

@@ -161,6 +161,7 @@ async fn a_state_that_older_binaries_can_not_read_says_so_to_them() {
     let overlapping = dag::load("test.yaml", overlapping, &dag::Content::default());
     assert_eq!(store::leader::format_of_dag(&overlapping.dags[0].dag), 6);
     assert_eq!(format_of("operator: file_sensor, filepath: /x, deferrable: true"), 6);
+    assert_eq!(format_of("operator: empty, params: {x: 1}"), 6);
     store::leader::raise_format(&mut leader.writer, epoch, 2).await.unwrap();
     store::leader::raise_format(&mut leader.writer, epoch, 1).await.unwrap();
     let next = Leader::take_over(&database.url, "second").await;
@@ -183,6 +184,9 @@ async fn a_clock_that_was_wrong_into_the_future_is_followed_back_with_what_it_pl
         SELECT n, 'etl', 'r' || n, 0, 4, 1, CASE WHEN n = 2 THEN 0 ELSE 1 END, at, at, at, at, at, '{}'
         FROM (VALUES (1, now() - interval '1 day'), (2, now() + interval '364 days'), (3, now() + interval '2 years')) v (n, at);
         UPDATE dag_run SET state = 0, run_type = 1 WHERE id = 3;
+        INSERT INTO task_instance (run_id, task_idx, map_index, try_number, state, live, queued_at)
+        VALUES (1, 0, -1, 1, 2, true, now() + interval '364 days'), (1, 1, -1, 1, 2, true, now() - interval '1 minute');
+        UPDATE pool SET recent_starts = ARRAY[now(), now() + interval '364 days'];
         INSERT INTO task_instance_extra (run_id, task_idx, map_index, wake_at)
         VALUES (1, 0, -1, now() + interval '1 year 10 minutes'), (1, 1, -1, now() + interval '10 minutes'),
                (1, 2, -1, now() + interval '364 days'), (1, 3, -1, now() - interval '1 minute');
@@ -205,6 +209,9 @@ async fn a_clock_that_was_wrong_into_the_future_is_followed_back_with_what_it_pl
         ),
         ("task_instance_extra WHERE task_idx = 2 AND wake_at <= now()", "so was one that the wrong clock began"),
         ("task_instance_extra WHERE task_idx = 3 AND wake_at < now() - interval '59 seconds'", "it was over"),
+        ("task_instance WHERE task_idx = 0 AND queued_at <= now()", "it is queued since now, and taken back in time"),
+        ("task_instance WHERE task_idx = 1 AND queued_at < now() - interval '59 seconds'", "that one was true"),
+        ("pool WHERE recent_starts = '{}'", "a pool with a rate limit begins anew"),
         ("dag WHERE next_run_after IS NULL AND last_interval_end < now()", "the schedule goes on after what was real"),
     ] {
         assert_eq!(database.count(what).await, 1, "{why}");
